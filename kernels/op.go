@@ -1,0 +1,170 @@
+package kernels
+
+import (
+	"fmt"
+	"hash"
+	"hash/fnv"
+	"slices"
+
+	"github.com/chewxy/hm"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// A Tensor is what a body sees: row-major float32 values and their shape. A scalar has one value and no shape.
+type Tensor struct {
+	Shape tensor.Shape
+	Data  []float32
+}
+
+// A Rule is one operation: what distinguishes it from all others. It is a small struct whose fields, printed
+// with %+v, are everything that decides the result beside the inputs (gorgonia merges nodes by hash, and the
+// hash is made from that text). Apply turns it into a node.
+type Rule interface {
+	// Shape returns the result's shape (empty for a scalar), or an error that names what does not fit.
+	Shape(in []tensor.Shape) (tensor.Shape, error)
+	// Workspace returns how many float32 values of scratch memory Eval wants.
+	Workspace(in []tensor.Shape) int
+	// Eval overwrites all of dst with the result. It must not allocate, keep its arguments or write to in;
+	// dst overlaps no input, unless the rule is an InPlacer. ws has Workspace's length and undefined contents.
+	Eval(dst Tensor, in []Tensor, ws []float32)
+	// Grad returns the gradient of each input, given the inputs, the result and the result's gradient; nil
+	// where there is none. Inputs that never have one must be nil here for every call.
+	Grad(in gorgonia.Nodes, out, dout *gorgonia.Node) (gorgonia.Nodes, error)
+	// Differentiable reports for each of n inputs whether Grad returns a node for it.
+	Differentiable(n int) []bool
+}
+
+// An InPlacer is a Rule whose result may overwrite one of its inputs.
+type InPlacer interface {
+	// InPlace returns the input that dst may share all of its memory with.
+	InPlace() int
+}
+
+// An Aliaser is a Rule whose result is part of its first input's memory. Its Eval copies; the machine aliases instead.
+type Aliaser interface {
+	// Alias returns where in the first input, counted in values, the result begins.
+	Alias() (offset int)
+}
+
+// op makes a gorgonia.SDOp of a Rule at fixed shapes.
+type op struct {
+	rule Rule
+	in   []tensor.Shape
+	out  tensor.Shape
+	salt uint32 // tells apart operations whose hashes collide
+}
+
+// Apply adds rule's result for the inputs, which must be float32, to their graph.
+func Apply(rule Rule, inputs ...*gorgonia.Node) (*gorgonia.Node, error) {
+	o := op{rule: rule, in: make([]tensor.Shape, len(inputs))}
+	for i, n := range inputs {
+		if n == nil {
+			return nil, fmt.Errorf("kernels: %s: input %d is nil", o, i)
+		}
+		if n.Dtype() != tensor.Float32 {
+			return nil, fmt.Errorf("kernels: %s: input %d (%s) is %v, not float32", o, i, n.Name(), n.Dtype())
+		}
+		o.in[i] = n.Shape()
+	}
+	var err error
+	if o.out, err = rule.Shape(o.in); err != nil {
+		return nil, fmt.Errorf("kernels: %s: %w", o, err)
+	}
+	for {
+		n, err := gorgonia.ApplyOp(o, inputs...)
+		if err != nil {
+			return nil, fmt.Errorf("kernels: %s: %w", o, err)
+		}
+		if sameInputs(n, inputs) && sameOp(n, o) {
+			return n, nil
+		}
+		o.salt++ // gorgonia handed back another node with the same 32-bit hash
+	}
+}
+
+func sameInputs(n *gorgonia.Node, want gorgonia.Nodes) bool {
+	it := n.Graph().From(n.ID())
+	for _, w := range want {
+		if !it.Next() || it.Node().ID() != w.ID() {
+			return false
+		}
+	}
+	return !it.Next()
+}
+
+func sameOp(n *gorgonia.Node, o op) bool {
+	got, ok := n.Op().(op)
+	return ok && got.String() == o.String()
+}
+
+func (o op) Arity() int { return len(o.in) }
+
+// Type is built anew at each call: gorgonia hands it back to a pool.
+func (o op) Type() hm.Type {
+	ts := make([]hm.Type, 0, len(o.in)+1)
+	for _, s := range append(slices.Clone(o.in), o.out) {
+		if s.IsScalar() {
+			ts = append(ts, tensor.Float32)
+			continue
+		}
+		ts = append(ts, gorgonia.TensorType{Dims: s.Dims(), Of: tensor.Float32})
+	}
+	return hm.NewFnType(ts...)
+}
+
+func (o op) InferShape(...gorgonia.DimSizer) (tensor.Shape, error) { return o.out.Clone(), nil }
+
+// Do is the plain path, for gorgonia's own machines: it allocates the result and the scratch memory.
+func (o op) Do(values ...gorgonia.Value) (gorgonia.Value, error) {
+	in := make([]Tensor, len(values))
+	for i, v := range values {
+		t, err := valueTensor(v)
+		if err != nil {
+			return nil, fmt.Errorf("kernels: %s: input %d: %w", o, i, err)
+		}
+		if !t.Shape.Eq(o.in[i]) {
+			return nil, fmt.Errorf("kernels: %s: input %d has shape %v, not %v", o, i, t.Shape, o.in[i])
+		}
+		in[i] = t
+	}
+	dst := Tensor{Shape: o.out, Data: make([]float32, o.out.TotalSize())}
+	o.rule.Eval(dst, in, make([]float32, o.rule.Workspace(o.in)))
+	if o.out.IsScalar() {
+		return gorgonia.NewF32(dst.Data[0]), nil
+	}
+	return tensor.New(tensor.WithShape(o.out...), tensor.WithBacking(dst.Data)), nil
+}
+
+// valueTensor is the memory of a gorgonia value; a scalar's is a copy.
+func valueTensor(v gorgonia.Value) (Tensor, error) {
+	switch v := v.(type) {
+	case *gorgonia.F32:
+		return Tensor{Data: []float32{float32(*v)}}, nil
+	case *tensor.Dense:
+		if v.Dtype() != tensor.Float32 {
+			return Tensor{}, fmt.Errorf("is %v, not float32", v.Dtype())
+		}
+		return Tensor{Shape: v.Shape(), Data: v.Float32s()}, nil
+	}
+	return Tensor{}, fmt.Errorf("is a %T, not a float32 tensor", v)
+}
+
+func (o op) ReturnsPtr() bool     { return true }
+func (o op) CallsExtern() bool    { return false }
+func (o op) OverwritesInput() int { return -1 }
+func (o op) String() string       { return fmt.Sprintf("%T%+v%v", o.rule, o.rule, o.in) }
+
+func (o op) WriteHash(h hash.Hash) { fmt.Fprintf(h, "%s#%d", o, o.salt) }
+
+func (o op) Hashcode() uint32 {
+	h := fnv.New32a()
+	o.WriteHash(h)
+	return h.Sum32()
+}
+
+func (o op) DiffWRT(inputs int) []bool { return o.rule.Differentiable(inputs) }
+
+func (o op) SymDiff(inputs gorgonia.Nodes, output, grad *gorgonia.Node) (gorgonia.Nodes, error) {
+	return o.rule.Grad(inputs, output, grad)
+}
