@@ -1,0 +1,96 @@
+package tokenizer
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Save writes vocab.json, merges.txt and tokenizer_config.json to dir, as transformers' CLIPTokenizer reads them.
+// Each file is whole or absent, whatever happens.
+func (t *Tokenizer) Save(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("tokenizer: %w", err)
+	}
+	config, err := json.MarshalIndent(map[string]any{
+		"tokenizer_class":  "CLIPTokenizer",
+		"model_max_length": t.Length,
+		"bos_token":        t.tokens[t.start],
+		"eos_token":        t.tokens[t.end],
+		"pad_token":        t.tokens[t.pad],
+		"unk_token":        t.tokens[t.unknown],
+	}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("tokenizer: %w", err)
+	}
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{
+		{"vocab.json", t.vocabJSON()},
+		{"merges.txt", []byte("#version: 0.2\n" + strings.Join(t.merges, "\n") + "\n")},
+		{"tokenizer_config.json", append(config, '\n')},
+	} {
+		if err := writeFile(filepath.Join(dir, f.name), f.data); err != nil {
+			return fmt.Errorf("tokenizer: %w", err)
+		}
+	}
+	return nil
+}
+
+// vocabJSON lists the tokens in the order of their ids.
+func (t *Tokenizer) vocabJSON() []byte {
+	var b bytes.Buffer
+	b.WriteString("{")
+	separator := ""
+	for id, token := range t.tokens {
+		if token == "" {
+			continue
+		}
+		fmt.Fprintf(&b, "%s%s: %d", separator, quote(token), id)
+		separator = ", "
+	}
+	b.WriteString("}\n")
+	return b.Bytes()
+}
+
+// quote is s as JSON, with < and > as they are.
+func quote(s string) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(s); err != nil {
+		panic(err) // a string always encodes
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// writeFile writes a file beside name and then renames it.
+func writeFile(name string, data []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if _, err = f.Write(data); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Chmod(0o644); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}

@@ -1,0 +1,170 @@
+// Package tokenizer turns prompts into the token ids that CLIP's text encoders read: byte-level byte-pair
+// encoding with an end-of-word mark (Sennrich et al. 2016; Radford et al. 2021).
+//
+// A Tokenizer comes from a folder as transformers writes it (Load) or from a corpus (Train), and writes such a
+// folder itself (Save). It cleans text as transformers' CLIPTokenizer does; OpenAI gives the same vocabulary
+// with the cleaning of openai/CLIP.
+package tokenizer
+
+import (
+	"slices"
+	"strings"
+)
+
+// The special tokens of CLIP.
+const (
+	startToken = "<|startoftext|>"
+	endToken   = "<|endoftext|>"
+)
+
+// A Tokenizer is a vocabulary with its merges. It is safe for concurrent use as long as Length is not changed.
+type Tokenizer struct {
+	// Length is the number of ids of every encoding, at least 2: 77 for CLIP (its number of positions).
+	Length int
+
+	tokens  []string              // by id; empty where an id is unused
+	ids     map[string]int        // by token
+	merges  []string              // "a b", best first
+	joins   map[pair]join         // what two neighbours become
+	start   int                   // <|startoftext|>
+	end     int                   // <|endoftext|>
+	pad     int                   // fills an encoding up to Length
+	unknown int                   // stands for a symbol that the vocabulary lacks
+	special []specialToken        // found in the text before it is cleaned
+	pieces  func(string) []string // cleans and splits a text into words
+	bytes   [256]int              // id of each byte's symbol
+	last    [256]int              // id of each byte's symbol at a word's end
+}
+
+type pair struct{ left, right int }
+
+type join struct{ rank, id int }
+
+type specialToken struct {
+	text string
+	id   int
+}
+
+// Encode returns Length ids: start, the text's tokens, end, padding. A text that is too long loses its last tokens.
+func (t *Tokenizer) Encode(text string) []int {
+	ids := make([]int, 0, t.Length)
+	ids = append(ids, t.start)
+	tokens := t.Tokens(text)
+	ids = append(ids, tokens[:min(len(tokens), max(t.Length-2, 0))]...)
+	ids = append(ids, t.end)
+	for len(ids) < t.Length {
+		ids = append(ids, t.pad)
+	}
+	return ids
+}
+
+// Tokens returns the ids of the text alone, without start, end, padding or a limit.
+func (t *Tokenizer) Tokens(text string) []int {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	var ids []int
+	for {
+		at, found := t.nextSpecial(text)
+		for _, piece := range t.pieces(text[:at]) {
+			ids = t.appendWord(ids, piece)
+		}
+		if found == nil {
+			return ids
+		}
+		ids = append(ids, found.id)
+		text = text[at+len(found.text):]
+	}
+}
+
+// nextSpecial finds the first special token in text, the longest of several; len(text) and nil if there is none.
+func (t *Tokenizer) nextSpecial(text string) (int, *specialToken) {
+	at, found := len(text), (*specialToken)(nil)
+	for i := range t.special {
+		s := &t.special[i]
+		j := strings.Index(text, s.text)
+		if j >= 0 && (j < at || j == at && found != nil && len(s.text) > len(found.text)) {
+			at, found = j, s
+		}
+	}
+	return at, found
+}
+
+// Size is the number of rows that an embedding table for this vocabulary needs.
+func (t *Tokenizer) Size() int { return len(t.tokens) }
+
+// Start, End and Pad are the ids of the special tokens; an encoding's text ends before the first End.
+func (t *Tokenizer) Start() int { return t.start }
+
+// End is the id of <|endoftext|>, at whose first position CLIP pools.
+func (t *Tokenizer) End() int { return t.end }
+
+// Pad is the id that fills an encoding up to Length.
+func (t *Tokenizer) Pad() int { return t.pad }
+
+// Token returns the token of an id, with its end-of-word mark; empty if the id is unused.
+func (t *Tokenizer) Token(id int) string {
+	if id < 0 || id >= len(t.tokens) {
+		return ""
+	}
+	return t.tokens[id]
+}
+
+// OpenAI returns a tokenizer with t's vocabulary and openai/CLIP's reading of text: HTML entities are
+// unescaped twice, spaces joined, the whole lower-cased as Python does it, and the rest of an encoding is
+// filled with 0. (What openai/CLIP does with the library ftfy is not done.)
+func (t *Tokenizer) OpenAI() *Tokenizer {
+	o := *t
+	o.pad = 0
+	o.special = nil
+	o.pieces = openAIPieces
+	return &o
+}
+
+// symbols are the printable stand-ins of the 256 bytes, in CLIP's order of ids.
+var symbols, byteOf = func() ([]string, []int) {
+	var names []string
+	var of []int
+	printable := func(b int) bool {
+		return '!' <= b && b <= '~' || 0xA1 <= b && b <= 0xAC || 0xAE <= b && b <= 0xFF
+	}
+	for b := range 256 {
+		if printable(b) {
+			names, of = append(names, string(rune(b))), append(of, b)
+		}
+	}
+	for b := range 256 {
+		if !printable(b) {
+			names, of = append(names, string(rune(256+len(of)-188))), append(of, b)
+		}
+	}
+	return names, of
+}()
+
+// wordEnd marks a token that ends a word.
+const wordEnd = "</w>"
+
+// index fills what is derived from tokens.
+func (t *Tokenizer) index() {
+	t.ids = make(map[string]int, len(t.tokens))
+	for id, token := range t.tokens {
+		if token != "" {
+			t.ids[token] = id
+		}
+	}
+	find := func(token string) int {
+		if id, ok := t.ids[token]; ok {
+			return id
+		}
+		return t.unknown
+	}
+	for i, s := range symbols {
+		t.bytes[byteOf[i]], t.last[byteOf[i]] = find(s), find(s+wordEnd)
+	}
+}
+
+// addSpecial makes text a token that is looked for before anything else.
+func (t *Tokenizer) addSpecial(text string, id int) {
+	same := func(s specialToken) bool { return s.text == text }
+	if text != "" && !slices.ContainsFunc(t.special, same) {
+		t.special = append(t.special, specialToken{text, id})
+	}
+}

@@ -1,0 +1,239 @@
+package tokenizer
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A reference is what transformers and openai/CLIP make of a text (internal/golden/tokenizer.py).
+type reference struct {
+	Text              string `json:"text"`
+	SmallTransformers []int  `json:"small_transformers"`
+	SmallOpenAI       []int  `json:"small_openai"`
+	FullTransformers  []int  `json:"full_transformers"`
+	FullOpenAI        []int  `json:"full_openai"`
+}
+
+func references(t *testing.T) []reference {
+	raw, err := os.ReadFile("testdata/references.json")
+	require.NoError(t, err)
+	var rows []reference
+	require.NoError(t, json.Unmarshal(raw, &rows))
+	require.Greater(t, len(rows), 100)
+	return rows
+}
+
+func small(t testing.TB) *Tokenizer {
+	tok, err := Load("testdata/small")
+	require.NoError(t, err)
+	return tok
+}
+
+func TestAsTransformersAndOpenAI(t *testing.T) {
+	tok := small(t)
+	for _, r := range references(t) {
+		require.Equal(t, r.SmallTransformers, orEmpty(tok.Tokens(r.Text)), "transformers: %q", r.Text)
+		require.Equal(t, r.SmallOpenAI, orEmpty(tok.OpenAI().Tokens(r.Text)), "openai: %q", r.Text)
+	}
+}
+
+func orEmpty(ids []int) []int { return append([]int{}, ids...) }
+
+func TestFullVocabulary(t *testing.T) {
+	tok, err := LoadFS(fullCLIP(t))
+	require.NoError(t, err)
+	require.Equal(t, 49408, tok.Size())
+	require.Equal(t, 49406, tok.Start())
+	require.Equal(t, 49407, tok.End())
+	for _, r := range references(t) {
+		require.Equal(t, r.FullTransformers, orEmpty(tok.Tokens(r.Text)), "transformers: %q", r.Text)
+		require.Equal(t, r.FullOpenAI, orEmpty(tok.OpenAI().Tokens(r.Text)), "openai: %q", r.Text)
+	}
+}
+
+// fullCLIP makes the folder of OpenAI's CLIP out of its list of merges, which stands beside the repository.
+func fullCLIP(t *testing.T) fstest.MapFS {
+	name := "../../../shared/clip/bpe_simple_vocab_16e6.txt.gz"
+	f, err := os.Open(name)
+	if err != nil {
+		t.Skipf("needs OpenAI's merges beside the repository: %v", err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	require.NoError(t, err)
+	text, err := io.ReadAll(z)
+	require.NoError(t, err)
+	full := &Tokenizer{merges: strings.Split(string(text), "\n")[1 : 49152-256-2+1]}
+	for _, end := range []string{"", wordEnd} {
+		for _, s := range symbols {
+			full.tokens = append(full.tokens, s+end)
+		}
+	}
+	for _, m := range full.merges {
+		full.tokens = append(full.tokens, strings.Replace(m, " ", "", 1))
+	}
+	full.tokens = append(full.tokens, startToken, endToken)
+	return fstest.MapFS{
+		"vocab.json": {Data: full.vocabJSON()},
+		"merges.txt": {Data: []byte("#version: 0.2\n" + strings.Join(full.merges, "\n"))},
+	}
+}
+
+func TestEncodePadsAndCuts(t *testing.T) {
+	tok := small(t)
+	ids := tok.Encode("a")
+	require.Len(t, ids, 77)
+	require.Equal(t, []int{812, 320, 813, 813}, ids[:4])
+	require.Equal(t, []int{812, 320, 813, 0}, tok.OpenAI().Encode("a")[:4])
+
+	long := tok.Encode(strings.Repeat("a ", 100))
+	require.Len(t, long, 77)
+	require.Equal(t, 813, long[76], "the end survives")
+	require.Equal(t, 320, long[75])
+
+	tok.Length = 5
+	require.Equal(t, []int{812, 320, 320, 320, 813}, tok.Encode("a a a a"))
+	tok.Length = 2
+	require.Equal(t, []int{812, 813}, tok.Encode("a a a a"))
+}
+
+func TestPadTokenIsSpecial(t *testing.T) {
+	fsys := folder(t)
+	fsys["tokenizer_config.json"] = &fstest.MapFile{Data: []byte(`{"pad_token": {"content": "!"}, "model_max_length": 6}`)}
+	tok, err := LoadFS(fsys)
+	require.NoError(t, err)
+	require.Equal(t, []int{812, 320, 0, 0, 813, 0}, tok.Encode("a!!"), "transformers finds the padding token in the text")
+}
+
+func folder(t *testing.T) fstest.MapFS {
+	fsys := fstest.MapFS{}
+	for _, name := range []string{"vocab.json", "merges.txt"} {
+		data, err := os.ReadFile("testdata/small/" + name)
+		require.NoError(t, err)
+		fsys[name] = &fstest.MapFile{Data: data}
+	}
+	return fsys
+}
+
+func TestErrorsNameTheFile(t *testing.T) {
+	for name, c := range map[string]struct{ file, data, says string }{
+		"no merges":         {"merges.txt", "", "merges.txt"},
+		"bad vocabulary":    {"vocab.json", "{", "vocab.json"},
+		"double id":         {"vocab.json", `{"a":1,"b":1}`, `"a" and "b" share id 1`},
+		"huge id":           {"vocab.json", `{"a":1000000000}`, `"a" has id 1000000000`},
+		"negative id":       {"vocab.json", `{"a":-1}`, `"a" has id -1`},
+		"no end":            {"vocab.json", `{"a":0,"<|startoftext|>":1}`, `vocab.json has no token "<|endoftext|>"`},
+		"three in a merge":  {"merges.txt", "#version: 0.2\na b\na b c\n", "merges.txt:3"},
+		"merge of nothing":  {"merges.txt", "zz qq\n", `the vocabulary lacks "zz", "qq" or "zzqq"`},
+		"length":            {"tokenizer_config.json", `{"model_max_length": 1}`, "model_max_length is 1"},
+		"side":              {"tokenizer_config.json", `{"padding_side": "left"}`, "padding_side"},
+		"token of a number": {"tokenizer_config.json", `{"pad_token": 3}`, "3 is not a token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fsys := folder(t)
+			fsys[c.file] = &fstest.MapFile{Data: []byte(c.data)}
+			if c.data == "" {
+				delete(fsys, c.file)
+			}
+			_, err := LoadFS(fsys)
+			require.ErrorContains(t, err, c.says)
+			require.ErrorContains(t, err, "tokenizer: ")
+		})
+	}
+	_, err := Load("testdata/nowhere")
+	require.ErrorContains(t, err, "testdata/nowhere")
+}
+
+func TestTokenizerJSON(t *testing.T) {
+	want := small(t)
+	for name, merge := range map[string]func(string) any{
+		"pairs":   func(m string) any { return strings.Split(m, " ") },
+		"strings": func(m string) any { return m },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var merges []any
+			for _, m := range want.merges {
+				merges = append(merges, merge(m))
+			}
+			raw, err := json.Marshal(map[string]any{
+				"added_tokens": []addedToken{{812, startToken}, {813, endToken}, {814, "<cat-toy>"}},
+				"model":        map[string]any{"type": "BPE", "end_of_word_suffix": "</w>", "vocab": want.ids, "merges": merges},
+			})
+			require.NoError(t, err)
+			got, err := LoadFS(fstest.MapFS{"tokenizer.json": {Data: raw}})
+			require.NoError(t, err)
+			for _, r := range references(t) {
+				require.Equal(t, want.Encode(r.Text), got.Encode(r.Text))
+			}
+			require.Equal(t, []int{320, 814, 320}, got.Tokens("a <cat-toy> a"))
+		})
+	}
+}
+
+func TestTrain(t *testing.T) {
+	// Counts: "aab" 3, "aac" 2. Pairs: a·a 5, then aa·b</w> 3, then aa·c</w> 2.
+	tok, err := Train([]string{"aab aab aac", "aab", "aac"}, 10)
+	require.NoError(t, err)
+	require.Equal(t, []string{"a a", "aa b</w>", "aa c</w>"}, tok.merges, "then no pair is left")
+	require.Equal(t, 512+3+2, tok.Size())
+	require.Equal(t, []int{513}, tok.Tokens("AAB"))
+	require.Equal(t, []int{515, 513, 514, 516}, tok.Encode("aab aac")[:4])
+
+	fewer, err := Train([]string{"aac", "aac aab aab", "aab"}, 1)
+	require.NoError(t, err)
+	require.Equal(t, tok.merges[:1], fewer.merges, "the order of the corpus does not matter")
+	_, err = Train(nil, -1)
+	require.ErrorContains(t, err, "-1 merges")
+}
+
+func TestTrainedSurvivesSaving(t *testing.T) {
+	corpus := []string{"two green dogs on the beach", "three red cups in the city", "a photo of two \"cups\" & <dogs>"}
+	tok, err := Train(append(corpus, corpus...), 200)
+	require.NoError(t, err)
+	tok.Length = 24
+	dir := filepath.Join(t.TempDir(), "tokenizer")
+	require.NoError(t, tok.Save(dir))
+	again, err := Load(dir)
+	require.NoError(t, err)
+	require.Equal(t, 24, again.Length)
+	for _, text := range append(corpus, "wolves — 7 of them") {
+		require.Equal(t, tok.Encode(text), again.Encode(text))
+	}
+	require.Len(t, tok.Tokens(corpus[0]), 6, "one token a word")
+	files, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, files, 3)
+}
+
+// Whatever the text, an encoding has its length, known ids, and its parts in order.
+func FuzzEncode(f *testing.F) {
+	for _, s := range []string{"", "a", "&#x;&#", "\xff\xfe", "İ<|endoftext|>'s", strings.Repeat("x", 3000)} {
+		f.Add(s)
+	}
+	tok := small(f)
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, tok := range []*Tokenizer{tok, tok.OpenAI()} {
+			ids := tok.Encode(text)
+			require.Len(t, ids, tok.Length)
+			require.Equal(t, tok.Start(), ids[0])
+			for _, id := range ids {
+				require.NotEmpty(t, tok.Token(id))
+			}
+		}
+	})
+}
+
+func BenchmarkEncode(b *testing.B) {
+	tok := small(b)
+	for b.Loop() {
+		tok.Encode("four blue cups and two green dogs on the table in the forest")
+	}
+}
