@@ -1,0 +1,148 @@
+package picture
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"image"
+	_ "image/jpeg" // a format Decode knows
+	"image/png"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	_ "golang.org/x/image/webp" // a format Decode knows
+)
+
+// ErrFormat means that a file is no PNG, JPEG or WebP picture.
+var ErrFormat = errors.New("not a PNG, JPEG or WebP picture")
+
+// mostPixels is what Decode accepts: a small file can claim to be a huge picture.
+const mostPixels = 1 << 28
+
+// Read decodes a file. Its errors name the file; one that holds no picture is ErrFormat.
+func Read(name string) (image.Image, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("picture: %w", err)
+	}
+	return decode(name, data)
+}
+
+// ReadFS is Read of a file of fsys.
+func ReadFS(fsys fs.FS, name string) (image.Image, error) {
+	data, err := fs.ReadFile(fsys, name)
+	if err != nil {
+		return nil, fmt.Errorf("picture: %w", err)
+	}
+	return decode(name, data)
+}
+
+// Decode reads a picture from r; name is for errors.
+func Decode(r io.Reader, name string) (image.Image, error) {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("picture: %s: %w", name, err)
+	}
+	return decode(name, data)
+}
+
+func decode(name string, data []byte) (image.Image, error) {
+	size, format, err := image.DecodeConfig(bytes.NewReader(data))
+	if errors.Is(err, image.ErrFormat) {
+		return nil, fmt.Errorf("picture: %s: %w", name, ErrFormat)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("picture: %s: broken picture: %w", name, err)
+	}
+	if size.Width <= 0 || size.Height <= 0 || size.Width > mostPixels/size.Height {
+		return nil, fmt.Errorf("picture: %s: %d×%d pixels are not between 1 and %d", name, size.Width, size.Height, mostPixels)
+	}
+	img, _, err := image.Decode(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("picture: %s: broken %s: %w", name, format, err)
+	}
+	if format == "webp" {
+		return fromWebP(img), nil
+	}
+	return img, nil
+}
+
+// fromWebP converts the planes of a lossy WebP, which are in video range; the standard library would take
+// them for JPEG's.
+func fromWebP(img image.Image) image.Image {
+	var planes *image.YCbCr
+	switch img := img.(type) {
+	case *image.YCbCr:
+		planes = img
+	case *image.NYCbCrA:
+		planes = &img.YCbCr
+	default:
+		return img
+	}
+	p := NewRGB(planes.Rect.Dx(), planes.Rect.Dy())
+	p.fromYCbCr(planes, video)
+	return p.Image()
+}
+
+// A Text is a note in a PNG file, such as the prompt it was made from.
+type Text struct{ Key, Value string }
+
+// EncodePNG writes img as PNG with notes. The result depends on its arguments alone.
+func EncodePNG(w io.Writer, img image.Image, notes ...Text) error {
+	var b bytes.Buffer
+	if err := png.Encode(&b, img); err != nil {
+		return fmt.Errorf("picture: %w", err)
+	}
+	const header = 8 + 4 + 4 + 13 + 4 // signature and IHDR
+	out := bytes.NewBuffer(bytes.Clone(b.Bytes()[:header]))
+	for _, n := range notes {
+		if len(n.Key) < 1 || len(n.Key) > 79 {
+			return fmt.Errorf("picture: PNG note %q: a key has 1 to 79 characters", n.Key)
+		}
+		// Keyword, no compression, no language, no translation (PNG specification, 11.3.3.4).
+		writeChunk(out, "iTXt", n.Key+"\x00\x00\x00\x00\x00"+n.Value)
+	}
+	out.Write(b.Bytes()[header:])
+	if _, err := w.Write(out.Bytes()); err != nil {
+		return fmt.Errorf("picture: %w", err)
+	}
+	return nil
+}
+
+func writeChunk(b *bytes.Buffer, kind, data string) {
+	b.Write(binary.BigEndian.AppendUint32(nil, uint32(len(data))))
+	b.WriteString(kind + data)
+	b.Write(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE([]byte(kind+data))))
+}
+
+// WritePNG writes img to a file that is whole or absent, whatever happens.
+func WritePNG(name string, img image.Image, notes ...Text) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
+	if err != nil {
+		return fmt.Errorf("picture: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+			err = fmt.Errorf("picture: %s: %w", name, err)
+		}
+	}()
+	if err = EncodePNG(f, img, notes...); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Chmod(0o644); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}

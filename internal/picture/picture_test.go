@@ -1,0 +1,172 @@
+package picture
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
+)
+
+func read(t *testing.T, name string) *RGB {
+	img, err := Read(filepath.Join("testdata", name))
+	require.NoError(t, err)
+	return FromImage(img)
+}
+
+// The pictures in testdata are Pillow's (internal/golden/picture.py).
+func TestResizeIsPillows(t *testing.T) {
+	source := read(t, "source.png")
+	for name, f := range map[string]Filter{"bicubic": Bicubic, "bilinear": Bilinear, "lanczos": Lanczos} {
+		for _, size := range [][2]int{{16, 11}, {53, 20}, {90, 101}, {1, 1}} {
+			want := read(t, fmt.Sprintf("%s_%dx%d.png", name, size[0], size[1]))
+			got := source.Resize(size[0], size[1], f)
+			require.Equal(t, want, got, "%s to %v", name, size)
+		}
+	}
+	require.Equal(t, source, source.Resize(53, 37, Bicubic))
+}
+
+// farthest is the largest difference of two pictures.
+func farthest(t *testing.T, a, b *RGB) (most int) {
+	require.Equal(t, [2]int{a.W, a.H}, [2]int{b.W, b.H})
+	for i := range a.Pix {
+		most = max(most, int(math.Abs(float64(a.Pix[i])-float64(b.Pix[i]))))
+	}
+	return most
+}
+
+func TestDecodesAsPillow(t *testing.T) {
+	for name, tolerance := range map[string]int{
+		"444.jpg": 3, "422.jpg": 3, "420.jpg": 3, // two inverse cosine transforms
+		"lossy.webp": 3, "lossless.webp": 0, // rounding of chroma
+		"alpha.png": 0, "grey.png": 0, "palette.png": 0,
+	} {
+		want := read(t, strings.ReplaceAll(name, ".", "_")+".png")
+		require.LessOrEqual(t, farthest(t, want, read(t, name)), tolerance, name)
+	}
+}
+
+func TestDecodeErrorsNameTheFile(t *testing.T) {
+	dir := t.TempDir()
+	whole, err := os.ReadFile("testdata/source.png")
+	require.NoError(t, err)
+	for name, data := range map[string][]byte{"text.png": []byte("no picture"), "empty.jpg": nil} {
+		file := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(file, data, 0o644))
+		_, err := Read(file)
+		require.ErrorIs(t, err, ErrFormat)
+		require.ErrorContains(t, err, name)
+	}
+	file := filepath.Join(dir, "cut.png")
+	require.NoError(t, os.WriteFile(file, whole[:len(whole)/2], 0o644))
+	_, err = Read(file)
+	require.ErrorContains(t, err, "cut.png: broken png")
+	_, err = Read(filepath.Join(dir, "absent.png"))
+	require.True(t, errors.Is(err, os.ErrNotExist))
+	require.ErrorContains(t, err, "absent.png")
+
+	huge := bytes.Clone(whole) // IHDR's width and height become 2³⁰; its checksum fails only later
+	copy(huge[16:], "\x40\x00\x00\x00\x40\x00\x00\x00")
+	_, err = Decode(bytes.NewReader(huge), "huge.png")
+	require.ErrorContains(t, err, "huge.png")
+}
+
+func TestTensorRoundTrip(t *testing.T) {
+	p := read(t, "source.png")
+	x := p.Tensor()
+	require.Equal(t, tensor.Shape{37, 53, 3}, x.Shape())
+	again, err := FromTensor(x)
+	require.NoError(t, err)
+	require.Equal(t, p, again)
+
+	values := []float32{-1, 1, 0, -2, 2, 0.5, 1. / 255, 3. / 255, -1. / 255}
+	got, err := FromValues(values, 3, 1)
+	require.NoError(t, err)
+	require.Equal(t, []uint8{0, 255, 128, 0, 255, 191, 128, 129, 127}, got.Pix)
+	require.Equal(t, []float32{-1, 1}, []float32{(&RGB{1, 1, []uint8{0, 255, 0}}).Tensor().Float32s()[0], (&RGB{1, 1, []uint8{0, 255, 0}}).Tensor().Float32s()[1]})
+
+	_, err = FromValues([]float32{0, float32(math.NaN()), 0}, 1, 1)
+	require.ErrorContains(t, err, "value 1 is NaN")
+	_, err = FromTensor(tensor.New(tensor.WithShape(2, 2), tensor.Of(tensor.Float32)))
+	require.ErrorContains(t, err, "(2, 2), not float32 [H,W,3]")
+	_, err = FromValues(nil, 1, 1)
+	require.ErrorContains(t, err, "0 values are no 1×1 picture")
+}
+
+func TestCrop(t *testing.T) {
+	p := NewRGB(5, 3)
+	for i := range p.Pix {
+		p.Pix[i] = uint8(i/3 + 1)
+	}
+	row := func(p *RGB, y int) (v []uint8) {
+		for x := range p.W {
+			v = append(v, p.Pix[(y*p.W+x)*3])
+		}
+		return v
+	}
+	c := p.Crop(2, 1)
+	require.Equal(t, []uint8{7, 8}, row(c, 0), "(5-2)/2 = 1, (3-1)/2 = 1")
+	wide := p.Crop(6, 1)
+	require.Equal(t, []uint8{0, 6, 7, 8, 9, 10}, row(wide, 0), "the pad is rounded up on the left")
+}
+
+func TestSubImage(t *testing.T) {
+	whole := image.NewNRGBA(image.Rect(0, 0, 4, 4))
+	whole.SetNRGBA(2, 3, color.NRGBA{9, 8, 7, 255})
+	p := FromImage(whole.SubImage(image.Rect(2, 2, 4, 4)))
+	require.Equal(t, []uint8{9, 8, 7}, p.Pix[2*3:3*3])
+	half := image.NewRGBA(image.Rect(0, 0, 1, 1))
+	half.Set(0, 0, color.NRGBA{200, 100, 0, 128})
+	require.InDelta(t, 200, FromImage(half).Pix[0], 1, "colours are not multiplied with alpha")
+}
+
+func TestWritePNG(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.png")
+	p := read(t, "source.png")
+	require.NoError(t, WritePNG(file, p.Image(), Text{"parameters", "zwei grüne Hunde"}))
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Contains(t, string(data), "iTXtparameters\x00\x00\x00\x00\x00zwei grüne Hunde")
+	img, err := png.Decode(bytes.NewReader(data))
+	require.NoError(t, err, "the checksums are right")
+	require.Equal(t, p, FromImage(img))
+
+	require.ErrorContains(t, WritePNG(file, p.Image(), Text{"", "x"}), "a key has 1 to 79 characters")
+	require.ErrorContains(t, WritePNG(file, image.NewNRGBA(image.Rect(0, 0, 0, 0))), "a.png")
+	require.Error(t, WritePNG(filepath.Join(file, "b.png"), p.Image()))
+	again, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, data, again, "a failed write leaves the file as it was")
+	left, err := os.ReadDir(filepath.Dir(file))
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+	require.Error(t, EncodePNG(fullDisk{}, p.Image()))
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }
+
+func FuzzDecode(f *testing.F) {
+	for _, name := range []string{"grey.png", "420.jpg", "lossy.webp"} {
+		data, err := os.ReadFile("testdata/" + name)
+		require.NoError(f, err)
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		img, err := Decode(bytes.NewReader(data), "fuzz")
+		if err == nil && img.Bounds().Dx()*img.Bounds().Dy() < 1<<20 {
+			FromImage(img)
+		}
+	})
+}
