@@ -1,0 +1,127 @@
+package cpu
+
+import (
+	"fmt"
+	"math"
+)
+
+// AdamWStep are the numbers of one AdamW step, made once by NewAdamWStep.
+type AdamWStep struct {
+	Keep         float32 // 1 − lr·decay: what is left of a parameter
+	Beta1, Beta2 float32
+	OneMinus1    float32 // 1 − β₁
+	OneMinus2    float32 // 1 − β₂
+	Rate         float32 // lr / (1 − β₁ᵗ)
+	Unbias       float32 // 1 / √(1 − β₂ᵗ)
+	Eps          float32
+}
+
+// NewAdamWStep returns the numbers of step t, counted from 1.
+func NewAdamWStep(t int, lr, beta1, beta2, eps, decay float64) AdamWStep {
+	return AdamWStep{
+		Keep:  float32(1 - lr*decay),
+		Beta1: float32(beta1), OneMinus1: float32(1 - beta1),
+		Beta2: float32(beta2), OneMinus2: float32(1 - beta2),
+		Rate:   float32(lr / (1 - math.Pow(beta1, float64(t)))),
+		Unbias: float32(1 / math.Sqrt(1-math.Pow(beta2, float64(t)))),
+		Eps:    float32(eps),
+	}
+}
+
+// updateBlock is how many parameters one part of an update has: four streams of them stay in L2, and it is
+// the same on every machine, as is the order of a sum over blocks.
+const updateBlock = 8192
+
+// AdamW is, for parameters p, the moments m and v of their gradients, and gradients g,
+//
+//	for i := range p {
+//		m[i] = s.Beta1*m[i] + s.OneMinus1*g[i]
+//		v[i] = s.Beta2*v[i] + s.OneMinus2*g[i]*g[i]
+//		p[i] = s.Keep*p[i] - s.Rate*m[i]/(sqrt(v[i])*s.Unbias+s.Eps)
+//	}
+//
+// up to rounding (Loshchilov, Hutter: Decoupled Weight Decay Regularization, 2019; ε and the bias correction as
+// PyTorch has them). The result does not depend on the number of workers. It panics if the lengths differ.
+func AdamW(p, m, v, g []float32, s AdamWStep) {
+	if len(m) != len(p) || len(v) != len(p) || len(g) != len(p) {
+		panic(fmt.Sprintf("cpu: AdamW: %d parameters, moments of %d and %d, %d gradients", len(p), len(m), len(v), len(g)))
+	}
+	t := adamwTasks.get()
+	*t = adamwTask{p, m, v, g, s}
+	Parallel(ceilDiv(len(p), updateBlock), t)
+	adamwTasks.put(t)
+}
+
+type adamwTask struct {
+	p, m, v, g []float32
+	s          AdamWStep
+}
+
+var adamwTasks freeList[adamwTask]
+
+func (t *adamwTask) Do(_, part int) {
+	lo, hi := span(part, updateBlock, len(t.p))
+	adamw(t.p[lo:hi], t.m[lo:hi], t.v[lo:hi], t.g[lo:hi], &t.s)
+}
+
+// SumSquares returns the sum of the squares of x in float64, added up in an order that depends on x's length only.
+// ws needs SumSquaresWorkspace(len(x)) values.
+func SumSquares(x []float32, ws []float64) float64 {
+	parts := SumSquaresWorkspace(len(x))
+	if len(ws) < parts {
+		panic(fmt.Sprintf("cpu: SumSquares: %d values of workspace, not %d", len(ws), parts))
+	}
+	t := squaresTasks.get()
+	*t = squaresTask{x, ws}
+	Parallel(parts, t)
+	squaresTasks.put(t)
+	var sum float64
+	for _, s := range ws[:parts] {
+		sum += s
+	}
+	return sum
+}
+
+// SumSquaresWorkspace is how many values of workspace SumSquares wants for n values.
+func SumSquaresWorkspace(n int) int { return ceilDiv(n, updateBlock) }
+
+type squaresTask struct {
+	x    []float32
+	sums []float64
+}
+
+var squaresTasks freeList[squaresTask]
+
+func (t *squaresTask) Do(_, part int) {
+	lo, hi := span(part, updateBlock, len(t.x))
+	t.sums[part] = sumSquares(t.x[lo:hi])
+}
+
+// Blend is
+//
+//	for i := range dst {
+//		dst[i] += a * (x[i] - dst[i])
+//	}
+//
+// up to rounding: an exponential moving average's step. It panics if the lengths differ.
+func Blend(dst, x []float32, a float32) {
+	if len(dst) != len(x) {
+		panic(fmt.Sprintf("cpu: Blend: %d and %d values", len(dst), len(x)))
+	}
+	t := blendTasks.get()
+	*t = blendTask{dst, x, a}
+	Parallel(ceilDiv(len(dst), updateBlock), t)
+	blendTasks.put(t)
+}
+
+type blendTask struct {
+	dst, x []float32
+	a      float32
+}
+
+var blendTasks freeList[blendTask]
+
+func (t *blendTask) Do(_, part int) {
+	lo, hi := span(part, updateBlock, len(t.dst))
+	blend(t.dst[lo:hi], t.x[lo:hi], t.a)
+}

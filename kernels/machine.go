@@ -1,0 +1,354 @@
+package kernels
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"unsafe"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// Config says what a Machine computes and how.
+type Config struct {
+	// Want are the nodes whose values are read after a run: a loss, gradients, read-outs. Nothing is computed that
+	// neither they nor Updates need.
+	Want gorgonia.Nodes
+
+	// Updates are applied during a run, each as soon as its gradient is there and nothing reads its parameter any
+	// more; the gradient's memory is then used for something else.
+	Updates []Update
+
+	// ActivationBytes bounds the memory of intermediate values that live at once, results in Want and gradients in
+	// Updates aside: values that don't fit are dropped and computed again when they are read. 0 sets no bound. A run gives
+	// the same bits with any bound.
+	ActivationBytes int64
+
+	// WatchNaN makes a run fail at the first operation whose result has a value that is not finite, and name it.
+	WatchNaN bool
+
+	// Profile makes the machine measure the time that every kind of operation takes.
+	Profile bool
+}
+
+// An Update is a parameter that changes by its gradient.
+type Update struct {
+	Param *gorgonia.Node // an input bound to a *tensor.Dense
+	Grad  *gorgonia.Node // of Param's shape
+	By    Optimizer
+}
+
+// An Optimizer changes a parameter by its gradient.
+type Optimizer interface {
+	// Update changes param, which is the same at every step. It must not keep grad.
+	Update(param, grad *tensor.Dense) error
+}
+
+// A Machine runs a graph, or the wanted part of it. It satisfies gorgonia.VM. NewMachine decides once in which order,
+// in which memory and how often everything is computed; then RunAll can be called any number of times and allocates
+// nothing (operations that are not of this package aside).
+//
+// Inputs are read at each run from the values bound to their nodes, without a copy: write into the same tensors, or
+// bind others with gorgonia.Let. A machine is for one goroutine at a time. Its memory is not the collector's: it is
+// held until Close.
+type Machine struct {
+	program   *program
+	plan      Plan
+	arena     *arena
+	workspace []float32
+	externals []external
+	tasks     []task
+	boxes     []gorgonia.Value // values that are not float32, by value
+	outputs   map[*gorgonia.Node]*tensor.Dense
+	config    Config
+	profile   profile
+}
+
+var _ gorgonia.VM = (*Machine)(nil)
+
+// A task is a step, ready to run.
+type task struct {
+	step   *step
+	value  *value
+	rule   Rule // nil for a foreign operation or an update
+	dst    Tensor
+	in     []Tensor
+	ws     []float32
+	args   []argument // of a foreign operation
+	result *tensor.Dense
+	grad   *tensor.Dense // of an update
+	by     Optimizer
+	kind   int // in the profile
+}
+
+// An external is an input or constant and where its memory is read.
+type external struct {
+	value *value
+	dense *tensor.Dense // bound at the last run
+	cell  [1]float32    // a scalar's value
+	uses  []use
+}
+
+// A use is a slice of an external's memory in a task.
+type use struct {
+	to           *Tensor
+	offset, size int
+}
+
+// NewMachine compiles the part of g that c wants.
+func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
+	want := append(gorgonia.Nodes{}, c.Want...)
+	for i, u := range c.Updates {
+		if err := u.check(); err != nil {
+			return nil, fmt.Errorf("kernels: update %d: %w", i, err)
+		}
+		want = append(want, u.Param, u.Grad)
+	}
+	p, err := newProgram(g, want, c.Want)
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{program: p, config: c}
+	updates := make([]update, len(c.Updates))
+	for i, u := range c.Updates {
+		updates[i] = update{param: p.index[u.Param], grad: p.index[u.Grad]}
+	}
+	steps := p.steps(p.order(), updates)
+	buffers := p.assign(steps)
+	length := place(buffers)
+	scratch := 0
+	for _, s := range steps {
+		if s.value != none && p.values[s.value].rule != nil {
+			scratch = max(scratch, p.values[s.value].rule.Workspace(p.shapes(s.value)))
+		}
+	}
+	if m.arena, err = newArena(align(length) + scratch); err != nil {
+		return nil, err
+	}
+	m.workspace = m.arena.data[align(length):]
+	m.prepare(steps, buffers)
+	return m, nil
+}
+
+// update is an Update by value.
+type update struct{ param, grad int }
+
+func (u Update) check() error {
+	switch {
+	case u.Param == nil || u.Grad == nil || u.By == nil:
+		return errors.New("a parameter, a gradient or an optimizer is missing")
+	case u.Param.Op() != nil:
+		return fmt.Errorf("%s is not an input", u.Param.Name())
+	case u.Param.Dtype() != tensor.Float32 || u.Grad.Dtype() != tensor.Float32:
+		return fmt.Errorf("parameter %s and gradient %s must be float32", u.Param.Name(), u.Grad.Name())
+	case !u.Param.Shape().Eq(u.Grad.Shape()):
+		return fmt.Errorf("parameter %s is %v, its gradient %s is %v", u.Param.Name(), u.Param.Shape(), u.Grad.Name(), u.Grad.Shape())
+	}
+	return nil
+}
+
+// shapes returns the shapes of a value's inputs.
+func (p *program) shapes(i int) []tensor.Shape {
+	shapes := make([]tensor.Shape, len(p.values[i].in))
+	for k, c := range p.values[i].in {
+		shapes[k] = p.values[c].shape
+	}
+	return shapes
+}
+
+// prepare makes tasks of steps: everything a run would otherwise have to look up or allocate.
+func (m *Machine) prepare(steps []step, buffers []buffer) {
+	p := m.program
+	m.boxes = make([]gorgonia.Value, len(p.values))
+	m.tasks = make([]task, len(steps))
+	where := make([]int, len(p.values)) // the external of a value
+	for i := range p.values {
+		if v := &p.values[i]; v.kind == input || v.kind == constant {
+			where[i] = len(m.externals)
+			m.externals = append(m.externals, external{value: v})
+		}
+	}
+	memory := func(c, b int) []float32 {
+		v := &p.values[c]
+		o := buffers[b].offset + v.offset
+		return m.arena.data[o : o+v.size : o+v.size]
+	}
+	last := make([]int, len(p.values)) // the buffer of a root at the end
+	for t := range steps {
+		s := &steps[t]
+		k := &m.tasks[t]
+		k.step = s
+		k.in = make([]Tensor, len(s.reads))
+		for i, c := range s.reads {
+			v := &p.values[c]
+			k.in[i].Shape = v.shape
+			switch {
+			case s.in[i] != none:
+				k.in[i].Data = memory(c, s.in[i])
+			case p.values[v.root].runs():
+			case !v.boxed:
+				e := &m.externals[where[v.root]]
+				e.uses = append(e.uses, use{&k.in[i], v.offset, v.size})
+			}
+		}
+		if s.value == none {
+			u := m.config.Updates[s.update]
+			k.by, k.value = u.By, &p.values[s.reads[0]]
+			continue
+		}
+		k.value = &p.values[s.value]
+		k.rule = k.value.rule
+		if s.out != none {
+			k.dst = Tensor{Shape: k.value.shape, Data: memory(s.value, s.out)}
+			last[s.value] = s.out
+		}
+		if k.rule != nil {
+			k.ws = m.workspace[:k.rule.Workspace(p.shapes(s.value))]
+		} else {
+			k.args = m.arguments(k)
+		}
+	}
+	m.outputs = make(map[*gorgonia.Node]*tensor.Dense, len(m.config.Want))
+	for _, n := range m.config.Want {
+		i := p.out[n]
+		m.outputs[n] = denseOf(p.values[i].shape, memory(i, last[p.values[i].root]))
+	}
+	m.prepareUpdates(memory)
+}
+
+// prepareUpdates gives updates their gradients as tensors.
+func (m *Machine) prepareUpdates(memory func(value, buffer int) []float32) {
+	for t := range m.tasks {
+		if k := &m.tasks[t]; k.by != nil && k.step.in[1] != none {
+			k.grad = denseOf(k.value.shape, memory(k.step.reads[1], k.step.in[1]))
+		}
+	}
+}
+
+// denseOf wraps memory as a tensor.
+func denseOf(s tensor.Shape, data []float32) *tensor.Dense {
+	return tensor.New(tensor.WithShape(s...), tensor.WithBacking(data))
+}
+
+// RunAll reads the inputs, computes everything and applies the updates.
+func (m *Machine) RunAll() error {
+	if m.arena == nil {
+		return errors.New("kernels: the machine is closed")
+	}
+	for i := range m.externals {
+		if err := m.externals[i].bind(); err != nil {
+			return err
+		}
+	}
+	for t := range m.tasks {
+		if err := m.run(&m.tasks[t]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Machine) run(k *task) error {
+	switch {
+	case k.rule != nil:
+		k.rule.Eval(k.dst, k.in, k.ws)
+	case k.by != nil:
+		if err := m.update(k); err != nil {
+			return fmt.Errorf("kernels: update of %s %v: %w", k.value.node.Name(), k.value.shape, err)
+		}
+		return nil
+	default:
+		if err := m.foreign(k); err != nil {
+			return fmt.Errorf("kernels: node %d (%s): %w", k.value.node.ID(), k.value.node.Name(), err)
+		}
+	}
+	if m.config.WatchNaN {
+		return k.watch()
+	}
+	return nil
+}
+
+func (m *Machine) update(k *task) error {
+	param := k.value.node.Value().(*tensor.Dense)
+	grad := k.grad
+	if grad == nil { // an input or a constant is the gradient
+		grad = denseOf(k.value.shape, k.in[1].Data)
+	}
+	return k.by.Update(param, grad)
+}
+
+// watch returns an error if the result has a value that is not finite.
+func (k *task) watch() error {
+	for i, x := range k.dst.Data {
+		if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
+			return fmt.Errorf("kernels: node %d (%s) %v: value %d is %v", k.value.node.ID(), k.value.node.Name(), k.value.shape, i, x)
+		}
+	}
+	return nil
+}
+
+// bind fetches what the caller bound to an input.
+func (e *external) bind() error {
+	n := e.value.node
+	if e.value.boxed {
+		return nil
+	}
+	var data []float32
+	switch v := n.Value().(type) {
+	case nil:
+		return fmt.Errorf("kernels: input %s %v has no value", n.Name(), e.value.shape)
+	case *gorgonia.F32:
+		e.cell[0] = float32(*v)
+		data, e.dense = e.cell[:], nil
+	case *tensor.Dense:
+		if v == e.dense && sameMemory(v, e.uses) {
+			return nil
+		}
+		if v.Dtype() != tensor.Float32 || v.RequiresIterator() {
+			return fmt.Errorf("kernels: input %s %v is bound to a tensor that is %v or not contiguous", n.Name(), e.value.shape, v.Dtype())
+		}
+		data, e.dense = v.Float32s(), v
+	default:
+		return fmt.Errorf("kernels: input %s %v is bound to a %T, not to float32 values", n.Name(), e.value.shape, v)
+	}
+	if len(data) != e.value.size {
+		return fmt.Errorf("kernels: input %s %v is bound to %d values", n.Name(), e.value.shape, len(data))
+	}
+	for _, u := range e.uses {
+		u.to.Data = data[u.offset : u.offset+u.size : u.offset+u.size]
+	}
+	return nil
+}
+
+// sameMemory reports whether the uses still point into v.
+func sameMemory(v *tensor.Dense, uses []use) bool {
+	data := v.Float32s()
+	return len(uses) == 0 || unsafe.SliceData(uses[0].to.Data) == unsafe.SliceData(data[uses[0].offset:])
+}
+
+// Value returns the value of a wanted node, a scalar with shape (). The memory is the machine's: it is valid until the
+// next RunAll or Close. Value returns nil for a node that is not in Config.Want.
+func (m *Machine) Value(n *gorgonia.Node) *tensor.Dense { return m.outputs[n] }
+
+// Scalar returns the value of a wanted node that has one value, or NaN for any other.
+func (m *Machine) Scalar(n *gorgonia.Node) float64 {
+	v := m.outputs[n]
+	if v == nil || v.Size() != 1 {
+		return math.NaN()
+	}
+	return float64(v.Float32s()[0])
+}
+
+// Reset does nothing: a machine is always ready to run.
+func (m *Machine) Reset() {}
+
+// Close frees the machine's memory. Values read from it must not be used any more.
+func (m *Machine) Close() error {
+	if m.arena == nil {
+		return nil
+	}
+	a := m.arena
+	m.arena, m.workspace, m.tasks, m.outputs = nil, nil, nil, nil
+	return a.free()
+}

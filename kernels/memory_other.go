@@ -1,0 +1,17 @@
+//go:build !linux
+
+package kernels
+
+import "unsafe"
+
+// mapPages allocates on Go's heap, as float32 values so that they are aligned.
+func mapPages(bytes int) ([]byte, error) {
+	values := make([]float32, (bytes+3)/4+alignment)
+	skip := 0
+	for uintptr(unsafe.Pointer(&values[skip]))%(4*alignment) != 0 {
+		skip++
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&values[skip])), bytes), nil
+}
+
+func unmapPages([]byte) error { return nil }

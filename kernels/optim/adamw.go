@@ -1,0 +1,221 @@
+// Package optim changes parameters by their gradients: AdamW, clipping by global norm, exponential moving averages and
+// learning rate schedules.
+//
+// # Two ways to step
+//
+// AdamW is a gorgonia.Solver, stepping all parameters after a run, and a kernels.Optimizer, which a kernels.Machine
+// calls during a run for one parameter at a time, as soon as its gradient is there. Both give the same bits: a
+// parameter's state is its own, found by the tensor that holds it. With clipping by global norm all gradients must be
+// there first, so that is the Solver's way.
+//
+// # Determinism
+//
+// Results depend neither on the number of workers nor on the order in which parameters are stepped.
+package optim
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/kudos-ml/kudos/kernels"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// A Parameter is a tensor that is trained, under the name that checkpoints know it by.
+type Parameter struct {
+	Name  string
+	Value *tensor.Dense // float32
+}
+
+// AdamW is the optimizer of Loshchilov, Hutter: Decoupled Weight Decay Regularization, 2019, with the arithmetic of
+// PyTorch's torch.optim.AdamW: for gradient g at a parameter's t-th step,
+//
+//	p ← p · (1 − LR·WeightDecay)
+//	m ← β₁·m + (1−β₁)·g
+//	v ← β₂·v + (1−β₂)·g²
+//	p ← p − LR · (m / (1−β₁ᵗ)) / (√v / √(1−β₂ᵗ) + Eps)
+//
+// Its numbers may be changed between steps. It is for one goroutine at a time.
+type AdamW struct {
+	LR          float64 // learning rate
+	Beta1       float64 // decay of the gradient's mean
+	Beta2       float64 // decay of the squared gradient's mean
+	Eps         float64 // added to the root of the squared gradient's mean
+	WeightDecay float64 // fraction of LR by which a parameter shrinks in a step
+
+	states  []*state
+	byValue map[*tensor.Dense]*state
+}
+
+var (
+	_ gorgonia.Solver   = (*AdamW)(nil)
+	_ kernels.Optimizer = (*AdamW)(nil)
+)
+
+// A state is what AdamW remembers of a parameter.
+type state struct {
+	Parameter
+	mean, square []float32 // m and v
+	steps        int
+}
+
+// NewAdamW returns an optimizer of the parameters with PyTorch's defaults: LR 1e-3, Beta1 0.9, Beta2 0.999, Eps 1e-8,
+// WeightDecay 1e-2. Names must be unique and not empty, values float32 and contiguous.
+func NewAdamW(parameters ...Parameter) (*AdamW, error) {
+	a := &AdamW{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 1e-2, byValue: make(map[*tensor.Dense]*state)}
+	names := make(map[string]bool)
+	for _, p := range parameters {
+		if p.Name == "" || names[p.Name] {
+			return nil, fmt.Errorf("optim: parameter name %q is empty or not unique", p.Name)
+		}
+		names[p.Name] = true
+		if _, err := a.add(p); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+func (a *AdamW) add(p Parameter) (*state, error) {
+	if p.Value == nil || p.Value.Dtype() != tensor.Float32 || p.Value.RequiresIterator() {
+		return nil, fmt.Errorf("optim: parameter %s is not a contiguous float32 tensor", p.Name)
+	}
+	if s, ok := a.byValue[p.Value]; ok {
+		return nil, fmt.Errorf("optim: parameters %s and %s are the same tensor", s.Name, p.Name)
+	}
+	n := len(p.Value.Float32s())
+	s := &state{Parameter: p, mean: make([]float32, n), square: make([]float32, n)}
+	a.states = append(a.states, s)
+	a.byValue[p.Value] = s
+	return s, nil
+}
+
+// Update steps one parameter. One that NewAdamW was not given is an error.
+func (a *AdamW) Update(param, grad *tensor.Dense) error {
+	s, ok := a.byValue[param]
+	if !ok {
+		return fmt.Errorf("optim: AdamW does not know this parameter of shape %v", param.Shape())
+	}
+	return a.step(s, grad)
+}
+
+func (a *AdamW) step(s *state, grad *tensor.Dense) error {
+	if grad == nil || grad.Dtype() != tensor.Float32 || grad.RequiresIterator() {
+		return fmt.Errorf("optim: the gradient of %s is not a contiguous float32 tensor", s.Name)
+	}
+	p, g := s.Value.Float32s(), grad.Float32s()
+	if len(g) != len(p) || len(p) != len(s.mean) {
+		return fmt.Errorf("optim: parameter %s has %d values, its gradient %d, its state %d", s.Name, len(p), len(g), len(s.mean))
+	}
+	s.steps++
+	kernels.AdamW(p, s.mean, s.square, g, kernels.NewAdamWStep(s.steps, a.LR, a.Beta1, a.Beta2, a.Eps, a.WeightDecay))
+	return nil
+}
+
+// Step steps parameters, after a run, in any order. As a gorgonia.Solver must, it also takes ones that NewAdamW was
+// not given; they are named by their number.
+func (a *AdamW) Step(model []gorgonia.ValueGrad) error {
+	for i, m := range model {
+		value, ok := m.Value().(*tensor.Dense)
+		if !ok {
+			return fmt.Errorf("optim: parameter %d is a %T, not a tensor", i, m.Value())
+		}
+		g, err := m.Grad()
+		if err != nil {
+			return fmt.Errorf("optim: parameter %d: %w", i, err)
+		}
+		grad, ok := g.(*tensor.Dense)
+		if !ok {
+			return fmt.Errorf("optim: the gradient of parameter %d is a %T, not a tensor", i, g)
+		}
+		s, ok := a.byValue[value]
+		if !ok {
+			if s, err = a.add(Parameter{Name: strconv.Itoa(len(a.states)), Value: value}); err != nil {
+				return err
+			}
+		}
+		if err := a.step(s, grad); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Bytes is how much memory the optimizer's state takes.
+func (a *AdamW) Bytes() int64 {
+	var n int64
+	for _, s := range a.states {
+		n += 4 * int64(len(s.mean)+len(s.square))
+	}
+	return n
+}
+
+// State returns what a checkpoint needs beside the parameters: for each, in order, its name with the suffixes PyTorch
+// uses, ".step" [1], ".exp_avg" and ".exp_avg_sq" of the parameter's shape. The latter two share the optimizer's memory.
+func (a *AdamW) State() []Parameter {
+	var out []Parameter
+	for _, s := range a.states {
+		shape := s.Value.Shape()
+		out = append(out,
+			Parameter{s.Name + ".step", dense([]float32{float32(s.steps)}, 1)},
+			Parameter{s.Name + ".exp_avg", dense(s.mean, shape...)},
+			Parameter{s.Name + ".exp_avg_sq", dense(s.square, shape...)})
+	}
+	return out
+}
+
+func dense(data []float32, shape ...int) *tensor.Dense {
+	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data))
+}
+
+// SetState copies what State returned, in any order. One error lists all that is missing, unknown or misshapen, and then
+// nothing has changed.
+func (a *AdamW) SetState(from []Parameter) error {
+	given := make(map[string]*tensor.Dense, len(from))
+	var errs []error
+	for _, f := range from {
+		if given[f.Name] != nil {
+			errs = append(errs, fmt.Errorf("optim: state %s is there twice", f.Name))
+		}
+		given[f.Name] = f.Value
+	}
+	want := a.State()
+	for _, w := range want {
+		g := given[w.Name]
+		delete(given, w.Name)
+		if g == nil {
+			errs = append(errs, fmt.Errorf("optim: state %s is missing", w.Name))
+		} else if !g.Shape().Eq(w.Value.Shape()) || g.Dtype() != tensor.Float32 || g.RequiresIterator() {
+			errs = append(errs, fmt.Errorf("optim: state %s is %v %v, not float32 %v", w.Name, g.Dtype(), g.Shape(), w.Value.Shape()))
+		}
+	}
+	for _, f := range from {
+		if given[f.Name] != nil {
+			errs = append(errs, fmt.Errorf("optim: state %s is unknown", f.Name))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, f := range from {
+		given[f.Name] = f.Value
+	}
+	for _, s := range a.states {
+		s.steps = int(given[s.Name+".step"].Float32s()[0])
+		copy(s.mean, given[s.Name+".exp_avg"].Float32s())
+		copy(s.square, given[s.Name+".exp_avg_sq"].Float32s())
+	}
+	return nil
+}
+
+// Parameters returns the parameters in order.
+func (a *AdamW) Parameters() []Parameter {
+	out := make([]Parameter, len(a.states))
+	for i, s := range a.states {
+		out[i] = s.Parameter
+	}
+	return slices.Clip(out)
+}

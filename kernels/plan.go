@@ -1,0 +1,180 @@
+package kernels
+
+import (
+	"cmp"
+	"slices"
+)
+
+// alignment of everything in the arena, in float32 values: a cache line, which is also the widest vector.
+const alignment = 16
+
+func align(n int) int { return (n + alignment - 1) / alignment * alignment }
+
+// A buffer is a piece of the arena from the step that fills it to the step that last reads it.
+type buffer struct {
+	size        int // float32 values
+	first, last int // steps; last is the number of steps if the buffer outlives the run
+	offset      int
+}
+
+// A step computes a value, or applies an update.
+type step struct {
+	value  int   // what is computed, or none for an update
+	update int   // which update is applied, or none
+	reads  []int // values
+	in     []int // the buffer of each of reads, or none
+	out    int   // the buffer of the result, or none
+}
+
+// none is no value, no update and the buffer of what is not in the arena.
+const none = -1
+
+// steps makes steps of values in the order to compute them, and puts each update behind the last step that reads
+// its parameter or writes its gradient.
+func (p *program) steps(order []int, updates []update) []step {
+	due := make([][]int, len(order)+1) // updates behind each step
+	last := make([]int, len(p.values)) // 1 + the last step that touches a root
+	for t, i := range order {
+		last[i] = t + 1
+		for _, c := range p.values[i].in {
+			last[p.values[c].root] = t + 1
+		}
+	}
+	for k, u := range updates {
+		t := max(last[p.values[u.param].root], last[p.values[u.grad].root])
+		due[t] = append(due[t], k)
+	}
+	steps := make([]step, 0, len(order)+len(updates))
+	for t := range due {
+		if t > 0 {
+			i := order[t-1]
+			steps = append(steps, step{value: i, update: none, reads: p.values[i].in})
+		}
+		for _, k := range due[t] {
+			steps = append(steps, step{value: none, update: k, reads: []int{updates[k].param, updates[k].grad}, out: none})
+		}
+	}
+	return steps
+}
+
+// assign gives every step's result a buffer, overwriting an input that dies where the rule allows it.
+func (p *program) assign(steps []step) []buffer {
+	last := p.lastReads(steps)
+	var buffers []buffer
+	current := make([]int, len(p.values)) // the buffer that holds a root now
+	for i := range current {
+		current[i] = none
+	}
+	for t := range steps {
+		s := &steps[t]
+		s.in = make([]int, len(s.reads))
+		for k, c := range s.reads {
+			s.in[k] = current[p.values[c].root]
+		}
+		if s.value == none || p.values[s.value].boxed {
+			s.out = none
+			continue
+		}
+		v := &p.values[s.value]
+		if k := p.overwrites(v, s.in, buffers, t); k >= 0 {
+			s.out = s.in[k]
+			buffers[s.out].last = last[t]
+		} else {
+			s.out = len(buffers)
+			buffers = append(buffers, buffer{size: v.size, first: t, last: last[t]})
+		}
+		current[s.value] = s.out
+	}
+	return buffers
+}
+
+// lastReads returns for each step the last step that reads its result.
+func (p *program) lastReads(steps []step) []int {
+	last := make([]int, len(steps))
+	writer := make([]int, len(p.values)) // the step that computed a root last
+	for t := range steps {
+		for _, c := range steps[t].reads {
+			if r := p.values[c].root; p.values[r].runs() {
+				last[writer[r]] = t
+			}
+		}
+		last[t] = t
+		if v := steps[t].value; v != none {
+			writer[v] = t
+		}
+	}
+	for i := range p.values {
+		if v := &p.values[i]; v.runs() && v.wanted {
+			last[writer[i]] = len(steps)
+		}
+	}
+	return last
+}
+
+// overwrites returns the input of v, computed at step t, whose memory its result may take over, or -1.
+func (p *program) overwrites(v *value, in []int, buffers []buffer, t int) int {
+	r, ok := v.rule.(InPlacer)
+	if !ok {
+		return -1
+	}
+	k := r.InPlace()
+	if k < 0 || in[k] == none {
+		return -1
+	}
+	c := &p.values[v.in[k]]
+	if b := buffers[in[k]]; b.last != t || b.size != v.size || c.offset != 0 || c.size != v.size {
+		return -1
+	}
+	for j := range in {
+		if j != k && in[j] == in[k] {
+			return -1
+		}
+	}
+	return k
+}
+
+// place gives every buffer an offset such that buffers that live at the same time don't overlap, and returns how
+// long the arena must be. Largest first, each goes where it fits best between those already placed (Pisarchyk, Lee:
+// Efficient Memory Management for Deep Neural Net Inference, 2020, "greedy by size").
+func place(buffers []buffer) int {
+	order := make([]int, len(buffers))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(buffers[b].size, buffers[a].size) })
+	placed := make([]buffer, 0, len(buffers)) // by offset
+	end := 0
+	for _, i := range order {
+		b := &buffers[i]
+		b.offset = fit(placed, b)
+		at, _ := slices.BinarySearchFunc(placed, b.offset, func(p buffer, o int) int { return cmp.Compare(p.offset, o) })
+		placed = slices.Insert(placed, at, *b)
+		end = max(end, b.offset+align(b.size))
+	}
+	return end
+}
+
+// fit returns the offset of the smallest gap that holds b among placed buffers, or the end of them.
+func fit(placed []buffer, b *buffer) int {
+	need := align(b.size)
+	end, best, room := 0, -1, 0
+	for i := range placed {
+		p := &placed[i]
+		if p.last < b.first || b.last < p.first {
+			continue
+		}
+		if gap := p.offset - end; gap >= need && (best < 0 || gap < room) {
+			best, room = end, gap
+		}
+		end = max(end, p.offset+align(p.size))
+	}
+	if best >= 0 {
+		return best
+	}
+	return end
+}
+
+// A Plan is what a run holds, in bytes.
+type Plan struct{}
+
+type profile struct{}

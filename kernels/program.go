@@ -1,0 +1,245 @@
+package kernels
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// A kind says where a value comes from.
+type kind uint8
+
+const (
+	input    kind = iota // bound to the node by the caller
+	constant             // part of the graph
+	computed             // by a Rule
+	foreign              // by the Do of an operation that is not ours
+)
+
+// A value is what the machine knows of a node. Values are numbered in the order of the nodes' creation, which is
+// topological.
+type value struct {
+	node  *gorgonia.Node
+	kind  kind
+	rule  Rule // of a computed value
+	in    []int
+	shape tensor.Shape
+	size  int  // float32 values; a scalar has one
+	boxed bool // not float32: kept as a gorgonia.Value, outside the arena
+
+	root   int // the value whose memory holds this one: itself, unless it is a view
+	offset int // where in root it begins
+
+	readers []int // values computed from this one or from its views; of roots only
+	wanted  bool  // this value or one of its views outlives the run; of roots only
+}
+
+// A program is the part of a graph that is wanted.
+type program struct {
+	values []value
+	index  map[*gorgonia.Node]int
+	out    map[*gorgonia.Node]int // the values of nodes that are read out
+}
+
+// newProgram numbers what the needed nodes need, and those of them that are read out after a run. It takes time
+// linear in the graph.
+func newProgram(g *gorgonia.ExprGraph, need, out gorgonia.Nodes) (*program, error) {
+	for _, n := range g.AllNodes() {
+		if err := refuseStatement(n); err != nil {
+			return nil, err
+		}
+	}
+	children, err := reachable(g, need)
+	if err != nil {
+		return nil, err
+	}
+	nodes := make(gorgonia.Nodes, 0, len(children))
+	for n := range children {
+		nodes = append(nodes, n)
+	}
+	slices.SortFunc(nodes, func(a, b *gorgonia.Node) int { return int(a.ID() - b.ID()) })
+	p := &program{values: make([]value, 0, len(nodes)), index: make(map[*gorgonia.Node]int, len(nodes)), out: make(map[*gorgonia.Node]int)}
+	for _, n := range nodes {
+		if err := p.add(n, children[n]); err != nil {
+			return nil, fmt.Errorf("kernels: node %d (%s): %w", n.ID(), n.Name(), err)
+		}
+	}
+	for _, n := range out {
+		if err := p.readOut(n); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// readOut makes a node's value outlive the run; what is an input's memory is copied.
+func (p *program) readOut(n *gorgonia.Node) error {
+	i := p.index[n]
+	v := p.values[i]
+	if v.boxed {
+		return fmt.Errorf("kernels: wanted node %d (%s) is %v, not float32", n.ID(), n.Name(), n.Dtype())
+	}
+	if _, ok := p.out[n]; ok {
+		return nil
+	}
+	if r := &p.values[v.root]; !r.runs() {
+		r.readers = append(r.readers, len(p.values))
+		i = len(p.values)
+		p.values = append(p.values, value{node: n, kind: computed, rule: identity{}, in: []int{p.index[n]}, shape: v.shape, size: v.size, root: i})
+	}
+	p.values[p.values[i].root].wanted = true
+	p.out[n] = i
+	return nil
+}
+
+// refuseStatement rejects gorgonia's statements, which work inside its own machines only.
+func refuseStatement(n *gorgonia.Node) error {
+	switch op := n.Op(); {
+	case op == nil:
+		return nil
+	case reflect.TypeOf(op).String() == "gorgonia.readOp":
+		return fmt.Errorf("kernels: node %d (%s): gorgonia.Read is not supported: want the node and read it with Machine.Value", n.ID(), n.Name())
+	case reflect.TypeOf(op).String() == "gorgonia.letOp":
+		return fmt.Errorf("kernels: node %d (%s): gorgonia.Set is not supported: bind inputs with gorgonia.Let", n.ID(), n.Name())
+	}
+	return nil
+}
+
+// reachable returns the wanted nodes and all that they are computed from, each with its inputs in order.
+func reachable(g *gorgonia.ExprGraph, want gorgonia.Nodes) (map[*gorgonia.Node]gorgonia.Nodes, error) {
+	children := make(map[*gorgonia.Node]gorgonia.Nodes)
+	todo := slices.Clone(want)
+	for len(todo) > 0 {
+		n := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if _, ok := children[n]; ok {
+			continue
+		}
+		if n.Graph() != g || g.Node(n.ID()) != n {
+			return nil, fmt.Errorf("kernels: node %d (%s) is not, or no longer, a node of the graph", n.ID(), n.Name())
+		}
+		it := g.From(n.ID())
+		in := make(gorgonia.Nodes, 0, it.Len())
+		for it.Next() {
+			in = append(in, it.Node().(*gorgonia.Node))
+		}
+		children[n] = in
+		todo = append(todo, in...)
+	}
+	return children, nil
+}
+
+// add appends the value of a node whose inputs are there.
+func (p *program) add(n *gorgonia.Node, inputs gorgonia.Nodes) error {
+	i := len(p.values)
+	v := value{node: n, shape: n.Shape(), root: i, boxed: n.Dtype() != tensor.Float32}
+	v.size = v.shape.TotalSize()
+	for _, c := range inputs {
+		k, ok := p.index[c]
+		if !ok {
+			return fmt.Errorf("its input %d (%s) was created after it", c.ID(), c.Name())
+		}
+		v.in = append(v.in, k)
+	}
+	switch o := n.Op().(type) {
+	case nil:
+		v.kind = input
+	case interface{ Value() gorgonia.Value }:
+		v.kind, v.in = constant, nil
+	case op:
+		v.kind, v.rule = computed, o.rule
+	default:
+		v.kind = foreign
+		if isAdd(n, inputs) {
+			v.kind, v.rule = computed, sum{}
+		}
+	}
+	if v.kind == computed {
+		for _, k := range v.in {
+			if p.values[k].boxed {
+				return fmt.Errorf("its input %s is %v, not float32", p.values[k].node.Name(), p.values[k].node.Dtype())
+			}
+		}
+	}
+	if a, ok := v.rule.(Aliaser); ok {
+		in := p.values[v.in[0]]
+		v.root, v.offset = in.root, in.offset+a.Alias()
+	} else {
+		for k, c := range v.in {
+			if !repeated(p, v.in, k) {
+				r := &p.values[p.values[c].root]
+				r.readers = append(r.readers, i)
+			}
+		}
+	}
+	p.index[n] = i
+	p.values = append(p.values, v)
+	return nil
+}
+
+// repeated reports whether in[k]'s memory is also that of an earlier input.
+func repeated(p *program, in []int, k int) bool {
+	for _, c := range in[:k] {
+		if p.values[c].root == p.values[in[k]].root {
+			return true
+		}
+	}
+	return false
+}
+
+// runs reports whether the value is the result of a step, rather than given or part of another.
+func (v *value) runs() bool {
+	if v.kind != computed {
+		return v.kind == foreign
+	}
+	_, view := v.rule.(Aliaser)
+	return !view
+}
+
+// isAdd recognizes the addition that gorgonia puts where gradients meet, for equal shapes.
+func isAdd(n *gorgonia.Node, in gorgonia.Nodes) bool {
+	if len(in) != 2 || n.Dtype() != tensor.Float32 {
+		return false
+	}
+	for _, c := range in {
+		if c.Dtype() != tensor.Float32 || c.IsScalar() != n.IsScalar() || !c.Shape().Eq(n.Shape()) {
+			return false
+		}
+	}
+	add := gorgonia.NewAddOp(in[0], in[1], gorgonia.ExecutionContext{}).Op
+	return reflect.TypeOf(n.Op()) == reflect.TypeOf(add) && n.Op().Hashcode() == add.Hashcode()
+}
+
+// sum is gorgonia's addition of equal shapes.
+type sum struct{}
+
+func (sum) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0], nil }
+func (sum) Workspace([]tensor.Shape) int                  { return 0 }
+func (sum) InPlace() int                                  { return 0 }
+func (sum) Differentiable(n int) []bool                   { return make([]bool, n) }
+
+func (sum) Eval(dst Tensor, in []Tensor, _ []float32) {
+	a, b := in[0].Data, in[1].Data
+	for i := range dst.Data {
+		dst.Data[i] = a[i] + b[i]
+	}
+}
+
+func (sum) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
+	return make(gorgonia.Nodes, len(in)), nil
+}
+
+// identity copies what is read out.
+type identity struct{}
+
+func (identity) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0], nil }
+func (identity) Workspace([]tensor.Shape) int                  { return 0 }
+func (identity) Eval(dst Tensor, in []Tensor, _ []float32)     { copy(dst.Data, in[0].Data) }
+func (identity) Differentiable(n int) []bool                   { return make([]bool, n) }
+
+func (identity) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
+	return make(gorgonia.Nodes, len(in)), nil
+}
