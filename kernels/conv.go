@@ -1,0 +1,197 @@
+package kernels
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels/cpu"
+)
+
+// Conv is how a convolution walks over its image.
+type Conv struct {
+	Stride                   int // in both directions; 0 means 1
+	Top, Bottom, Left, Right int // rows and columns of zeros around the image
+}
+
+// Same returns a Conv of stride 1 that keeps the image's size for an odd kernel×kernel.
+func Same(kernel int) Conv {
+	p := kernel / 2
+	return Conv{Stride: 1, Top: p, Bottom: p, Left: p, Right: p}
+}
+
+// Conv2D returns the convolution (cross-correlation, as everywhere in the field) of x [N,H,W,Cin] with w [Cout,KH,KW,Cin],
+// plus b [Cout] unless it is nil: [N,OH,OW,Cout] with OH = floor((H + Top + Bottom − KH)/Stride) + 1 and OW likewise.
+func Conv2D(x, w, b *gorgonia.Node, c Conv) (*gorgonia.Node, error) {
+	if c.Stride == 0 {
+		c.Stride = 1
+	}
+	if b == nil {
+		return Apply(conv2D{Conv: c}, x, w)
+	}
+	return Apply(conv2D{Conv: c, Bias: true}, x, w, b)
+}
+
+// geometry is c for x [N,H,W,Cin] and w [Cout,KH,KW,Cin].
+func (c Conv) geometry(x, w tensor.Shape) cpu.Conv {
+	return cpu.Conv{
+		N: x[0], H: x[1], W: x[2], In: x[3], Out: w[0], KH: w[1], KW: w[2],
+		Stride: c.Stride, Top: c.Top, Bottom: c.Bottom, Left: c.Left, Right: c.Right,
+	}
+}
+
+// conv2D is Conv2D; its inputs are x, w and, with Bias, b.
+type conv2D struct {
+	Conv
+	Bias bool
+}
+
+func (r conv2D) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	x, w := in[0], in[1]
+	if x.Dims() != 4 || w.Dims() != 4 || x[3] != w[3] {
+		return nil, fmt.Errorf("x %v and w %v are not [N,H,W,Cin] and [Cout,KH,KW,Cin]", x, w)
+	}
+	if r.Bias && !in[2].Eq(tensor.Shape{w[0]}) {
+		return nil, fmt.Errorf("bias %v is not [%d]", in[2], w[0])
+	}
+	g := r.geometry(x, w)
+	if err := g.Check(); err != nil {
+		return nil, err
+	}
+	oh, ow := g.OutSize()
+	return tensor.Shape{x[0], oh, ow, w[0]}, nil
+}
+
+func (r conv2D) Workspace(in []tensor.Shape) int {
+	g := r.geometry(in[0], in[1])
+	return g.ForwardWorkspace()
+}
+
+func (r conv2D) Eval(dst Tensor, in []Tensor, ws []float32) {
+	var bias []float32
+	if r.Bias {
+		bias = in[2].Data
+	}
+	g := r.geometry(in[0].Shape, in[1].Shape)
+	g.Forward(dst.Data, in[0].Data, in[1].Data, bias, ws)
+}
+
+func (r conv2D) Differentiable(n int) []bool { return allTrue(n) }
+
+func (r conv2D) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	x, w := in[0].Shape(), in[1].Shape()
+	dx, err := Apply(convInputGrad{Conv: r.Conv, H: x[1], W: x[2]}, dout, in[1])
+	if err != nil {
+		return nil, err
+	}
+	dw, err := Apply(convWeightGrad{Conv: r.Conv, KH: w[1], KW: w[2]}, dout, in[0])
+	if err != nil {
+		return nil, err
+	}
+	if !r.Bias {
+		return gorgonia.Nodes{dx, dw}, nil
+	}
+	db, err := Apply(columnSums{}, dout)
+	return gorgonia.Nodes{dx, dw, db}, err
+}
+
+// convInputGrad is the gradient of Conv2D's x: dy [N,OH,OW,Cout], w [Cout,KH,KW,Cin] → [N,H,W,Cin].
+type convInputGrad struct {
+	Conv
+	H, W int
+}
+
+func (r convInputGrad) geometry(in []tensor.Shape) cpu.Conv {
+	return r.Conv.geometry(tensor.Shape{in[0][0], r.H, r.W, in[1][3]}, in[1])
+}
+
+func (r convInputGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	dy, w := in[0], in[1]
+	if dy.Dims() != 4 || w.Dims() != 4 || dy[3] != w[0] {
+		return nil, fmt.Errorf("dy %v and w %v are not [N,OH,OW,Cout] and [Cout,KH,KW,Cin]", dy, w)
+	}
+	g := r.geometry(in)
+	if err := fitsOut(&g, dy); err != nil {
+		return nil, err
+	}
+	return tensor.Shape{g.N, g.H, g.W, g.In}, nil
+}
+
+func (r convInputGrad) Workspace(in []tensor.Shape) int {
+	g := r.geometry(in)
+	return g.InputGradWorkspace()
+}
+
+func (r convInputGrad) Eval(dst Tensor, in []Tensor, ws []float32) {
+	g := r.Conv.geometry(dst.Shape, in[1].Shape)
+	g.InputGrad(dst.Data, in[0].Data, in[1].Data, ws)
+}
+
+func (r convInputGrad) Differentiable(n int) []bool { return allTrue(n) }
+
+func (r convInputGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	w := in[1].Shape()
+	return grads(
+		func() (*gorgonia.Node, error) { return Apply(conv2D{Conv: r.Conv}, dout, in[1]) },
+		func() (*gorgonia.Node, error) {
+			return Apply(convWeightGrad{Conv: r.Conv, KH: w[1], KW: w[2]}, in[0], dout)
+		},
+	)
+}
+
+// convWeightGrad is the gradient of Conv2D's w: dy [N,OH,OW,Cout], x [N,H,W,Cin] → [Cout,KH,KW,Cin].
+type convWeightGrad struct {
+	Conv
+	KH, KW int
+}
+
+func (r convWeightGrad) geometry(in []tensor.Shape) cpu.Conv {
+	dy, x := in[0], in[1]
+	return r.Conv.geometry(x, tensor.Shape{dy[3], r.KH, r.KW, x[3]})
+}
+
+func (r convWeightGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	dy, x := in[0], in[1]
+	if dy.Dims() != 4 || x.Dims() != 4 {
+		return nil, fmt.Errorf("dy %v and x %v are not [N,OH,OW,Cout] and [N,H,W,Cin]", dy, x)
+	}
+	g := r.geometry(in)
+	if err := fitsOut(&g, dy); err != nil {
+		return nil, err
+	}
+	return tensor.Shape{g.Out, g.KH, g.KW, g.In}, nil
+}
+
+func (r convWeightGrad) Workspace(in []tensor.Shape) int {
+	g := r.geometry(in)
+	return g.WeightGradWorkspace()
+}
+
+func (r convWeightGrad) Eval(dst Tensor, in []Tensor, ws []float32) {
+	g := r.Conv.geometry(in[1].Shape, dst.Shape)
+	g.WeightGrad(dst.Data, in[0].Data, in[1].Data, ws)
+}
+
+func (r convWeightGrad) Differentiable(n int) []bool { return allTrue(n) }
+
+func (r convWeightGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	x := in[1].Shape()
+	return grads(
+		func() (*gorgonia.Node, error) { return Apply(conv2D{Conv: r.Conv}, in[1], dout) },
+		func() (*gorgonia.Node, error) {
+			return Apply(convInputGrad{Conv: r.Conv, H: x[1], W: x[2]}, in[0], dout)
+		},
+	)
+}
+
+// fitsOut returns an error unless g is a convolution whose result has dy's shape.
+func fitsOut(g *cpu.Conv, dy tensor.Shape) error {
+	if err := g.Check(); err != nil {
+		return err
+	}
+	if oh, ow := g.OutSize(); !dy.Eq(tensor.Shape{g.N, oh, ow, g.Out}) {
+		return fmt.Errorf("dy %v is not [%d,%d,%d,%d]", dy, g.N, oh, ow, g.Out)
+	}
+	return nil
+}

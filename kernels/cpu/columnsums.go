@@ -1,0 +1,60 @@
+package cpu
+
+import "fmt"
+
+// sumRows is how many rows one part of a column sum has, the same on every machine.
+const sumRows = 512
+
+// ColumnSumsWorkspace returns how many values of scratch memory ColumnSums wants.
+func ColumnSumsWorkspace(rows, columns int) int { return 2*ceilDiv(rows, sumRows)*columns + 1 }
+
+// ColumnSums is
+//
+//	for j := range columns {
+//		sums[j] = Σ_i x[i*columns+j]
+//	}
+//
+// accumulated in float64 and rounded once. It panics on wrong lengths.
+func ColumnSums(sums, x []float32, rows, columns int, ws []float32) {
+	if len(sums) != columns || len(x) != rows*columns {
+		panic(fmt.Sprintf("cpu: ColumnSums: %d sums and %d values for %d×%d", len(sums), len(x), rows, columns))
+	}
+	mustHold("ColumnSums", ws, ColumnSumsWorkspace(rows, columns))
+	parts := ceilDiv(rows, sumRows)
+	t := sumTasks.get()
+	*t = sumTask{x: x, rows: rows, columns: columns, partial: doubles(ws, parts*columns)}
+	Parallel(parts, t)
+	for j := range sums {
+		var s float64
+		for i := range parts {
+			s += t.partial[i*columns+j]
+		}
+		sums[j] = float32(s)
+	}
+	sumTasks.put(t)
+}
+
+type sumTask struct {
+	x             []float32
+	rows, columns int
+	partial       []float64
+}
+
+var sumTasks freeList[sumTask]
+
+func (t *sumTask) Do(_, part int) {
+	lo, hi := span(part, sumRows, t.rows)
+	sums := t.partial[part*t.columns:][:t.columns]
+	clear(sums)
+	for i := lo; i < hi; i++ {
+		addWidened(sums, t.x[i*t.columns:][:t.columns])
+	}
+}
+
+// addWidened is sums[j] += float64(x[j]).
+func addWidened(sums []float64, x []float32) {
+	x = x[:len(sums)]
+	for j := range sums {
+		sums[j] += float64(x[j])
+	}
+}

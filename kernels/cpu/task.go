@@ -1,0 +1,64 @@
+package cpu
+
+import (
+	"fmt"
+	"sync"
+	"unsafe"
+)
+
+// A freeList keeps tasks for the next call, so that a steady run allocates nothing.
+type freeList[T any] struct {
+	mu   sync.Mutex
+	free []*T
+}
+
+func (l *freeList[T]) get() *T {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.free); n > 0 {
+		t := l.free[n-1]
+		l.free = l.free[:n-1]
+		return t
+	}
+	return new(T)
+}
+
+// put clears t, lest it keep memory alive, and keeps it.
+func (l *freeList[T]) put(t *T) {
+	var zero T
+	*t = zero
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.free = append(l.free, t)
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
+
+func roundUp(a, b int) int { return ceilDiv(a, b) * b }
+
+// span returns where block number part begins and ends among n values.
+func span(part, block, n int) (lo, hi int) {
+	return part * block, min((part+1)*block, n)
+}
+
+// doubles is how scratch memory holds float64 values: two float32 each.
+func doubles(ws []float32, n int) []float64 {
+	if n == 0 {
+		return nil
+	}
+	return unsafe.Slice((*float64)(unsafe.Pointer(&ws[:2*n][0])), n)
+}
+
+func mustMatch(kernel string, n int, slices ...[]float32) {
+	for i, s := range slices {
+		if len(s) != n {
+			panic(fmt.Sprintf("cpu: %s: argument %d has %d values, not %d", kernel, i, len(s), n))
+		}
+	}
+}
+
+func mustHold(kernel string, ws []float32, n int) {
+	if len(ws) < n {
+		panic(fmt.Sprintf("cpu: %s: scratch memory has %d values, not %d", kernel, len(ws), n))
+	}
+}

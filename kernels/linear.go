@@ -1,0 +1,208 @@
+package kernels
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels/cpu"
+)
+
+// Linear returns x·wᵀ + b: x is [...,in], w [out,in], b [out] or nil for none; the result is [...,out].
+func Linear(x, w, b *gorgonia.Node) (*gorgonia.Node, error) {
+	if b == nil {
+		return Apply(linear{}, x, w)
+	}
+	return Apply(linear{Bias: true}, x, w, b)
+}
+
+// linear is Linear; its inputs are x, w and, with Bias, b.
+type linear struct{ Bias bool }
+
+func (r linear) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	x, w := in[0], in[1]
+	if x.Dims() < 1 || w.Dims() != 2 || x[x.Dims()-1] != w[1] {
+		return nil, fmt.Errorf("x %v and w %v are not [...,in] and [out,in]", x, w)
+	}
+	if r.Bias && !in[2].Eq(tensor.Shape{w[0]}) {
+		return nil, fmt.Errorf("bias %v is not [%d]", in[2], w[0])
+	}
+	out := x.Clone()
+	out[out.Dims()-1] = w[0]
+	return out, nil
+}
+
+func (r linear) product(in []tensor.Shape) cpu.Product {
+	w := in[1]
+	return cpu.Product{M: leading(in[0]), N: w[0], K: w[1]}
+}
+
+func (r linear) Workspace(in []tensor.Shape) int {
+	p := r.product(in)
+	return p.Workspace()
+}
+
+func (r linear) Eval(dst Tensor, in []Tensor, ws []float32) {
+	x, w := in[0], in[1]
+	p := cpu.Product{
+		M: leading(x.Shape), N: w.Shape[0], K: w.Shape[1],
+		A: matrix(x), B: transposed(w), C: matrix(dst),
+	}
+	if r.Bias {
+		p.Bias = in[2].Data
+	}
+	cpu.Gemm(&p, ws)
+}
+
+func (r linear) Differentiable(n int) []bool { return allTrue(n) }
+
+func (r linear) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	dx, err := Apply(linearInputGrad{}, dout, in[1])
+	if err != nil {
+		return nil, err
+	}
+	dw, err := Apply(linearWeightGrad{}, dout, in[0])
+	if err != nil {
+		return nil, err
+	}
+	if !r.Bias {
+		return gorgonia.Nodes{dx, dw}, nil
+	}
+	db, err := Apply(columnSums{}, dout)
+	return gorgonia.Nodes{dx, dw, db}, err
+}
+
+// linearInputGrad is dy·w: dy [...,out], w [out,in] → [...,in].
+type linearInputGrad struct{}
+
+func (linearInputGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	dy, w := in[0], in[1]
+	if dy.Dims() < 1 || w.Dims() != 2 || dy[dy.Dims()-1] != w[0] {
+		return nil, fmt.Errorf("dy %v and w %v are not [...,out] and [out,in]", dy, w)
+	}
+	out := dy.Clone()
+	out[out.Dims()-1] = w[1]
+	return out, nil
+}
+
+func (linearInputGrad) Workspace(in []tensor.Shape) int {
+	p := cpu.Product{M: leading(in[0]), N: in[1][1], K: in[1][0]}
+	return p.Workspace()
+}
+
+func (linearInputGrad) Eval(dst Tensor, in []Tensor, ws []float32) {
+	dy, w := in[0], in[1]
+	cpu.Gemm(&cpu.Product{
+		M: leading(dy.Shape), N: w.Shape[1], K: w.Shape[0],
+		A: matrix(dy), B: matrix(w), C: matrix(dst),
+	}, ws)
+}
+
+func (linearInputGrad) Differentiable(n int) []bool { return allTrue(n) }
+
+func (linearInputGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	return grads(
+		func() (*gorgonia.Node, error) { return Apply(linear{}, dout, in[1]) },
+		func() (*gorgonia.Node, error) { return Apply(linearWeightGrad{}, in[0], dout) },
+	)
+}
+
+// linearWeightGrad is dyᵀ·x: dy [...,out], x [...,in] → [out,in].
+type linearWeightGrad struct{}
+
+func (linearWeightGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	dy, x := in[0], in[1]
+	if dy.Dims() < 1 || x.Dims() != dy.Dims() || leading(dy) != leading(x) {
+		return nil, fmt.Errorf("dy %v and x %v are not [...,out] and [...,in]", dy, x)
+	}
+	return tensor.Shape{dy[dy.Dims()-1], x[x.Dims()-1]}, nil
+}
+
+func (linearWeightGrad) Workspace(in []tensor.Shape) int {
+	dy, x := in[0], in[1]
+	p := cpu.Product{M: dy[dy.Dims()-1], N: x[x.Dims()-1], K: leading(x)}
+	return p.Workspace()
+}
+
+func (linearWeightGrad) Eval(dst Tensor, in []Tensor, ws []float32) {
+	dy, x := in[0], in[1]
+	cpu.Gemm(&cpu.Product{
+		M: dst.Shape[0], N: dst.Shape[1], K: leading(x.Shape),
+		A: transposed(dy), B: matrix(x), C: matrix(dst),
+	}, ws)
+}
+
+func (linearWeightGrad) Differentiable(n int) []bool { return allTrue(n) }
+
+func (linearWeightGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	return grads(
+		func() (*gorgonia.Node, error) { return Apply(linear{}, in[1], dout) },
+		func() (*gorgonia.Node, error) { return Apply(linearInputGrad{}, in[0], dout) },
+	)
+}
+
+// columnSums is the sum over all axes but the last: [...,C] → [C]. It is the gradient of a bias.
+type columnSums struct{}
+
+func (columnSums) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	if in[0].Dims() < 1 {
+		return nil, fmt.Errorf("a scalar has no columns")
+	}
+	return tensor.Shape{in[0][in[0].Dims()-1]}, nil
+}
+
+func (columnSums) Workspace(in []tensor.Shape) int {
+	return cpu.ColumnSumsWorkspace(leading(in[0]), in[0][in[0].Dims()-1])
+}
+
+func (columnSums) Eval(dst Tensor, in []Tensor, ws []float32) {
+	cpu.ColumnSums(dst.Data, in[0].Data, leading(in[0].Shape), dst.Shape[0], ws)
+}
+
+func (columnSums) Differentiable(n int) []bool { return make([]bool, n) }
+
+func (columnSums) Grad(gorgonia.Nodes, *gorgonia.Node, *gorgonia.Node) (gorgonia.Nodes, error) {
+	return gorgonia.Nodes{nil}, nil
+}
+
+// leading is the product of all dimensions but the last.
+func leading(s tensor.Shape) int {
+	n := 1
+	for _, d := range s[:len(s)-1] {
+		n *= d
+	}
+	return n
+}
+
+// matrix is t as a matrix whose rows are t's last axis.
+func matrix(t Tensor) cpu.Matrix {
+	return cpu.Matrix{Data: t.Data, Stride: t.Shape[len(t.Shape)-1]}
+}
+
+// transposed is the transpose of matrix.
+func transposed(t Tensor) cpu.Matrix {
+	m := matrix(t)
+	m.Transposed = true
+	return m
+}
+
+func allTrue(n int) []bool {
+	b := make([]bool, n)
+	for i := range b {
+		b[i] = true
+	}
+	return b
+}
+
+// grads makes each gradient node in turn, up to the first error.
+func grads(makers ...func() (*gorgonia.Node, error)) (gorgonia.Nodes, error) {
+	nodes := make(gorgonia.Nodes, len(makers))
+	for i, m := range makers {
+		var err error
+		if nodes[i], err = m(); err != nil {
+			return nil, err
+		}
+	}
+	return nodes, nil
+}
