@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 	"unsafe"
 
 	"gorgonia.org/gorgonia"
@@ -114,21 +115,48 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	for i, u := range c.Updates {
 		updates[i] = update{param: p.index[u.Param], grad: p.index[u.Grad]}
 	}
-	steps := p.steps(p.order(), updates)
-	buffers := p.assign(steps)
-	length := place(buffers)
-	scratch := 0
-	for _, s := range steps {
-		if s.value != none && p.values[s.value].rule != nil {
-			scratch = max(scratch, p.values[s.value].rule.Workspace(p.shapes(s.value)))
+	kept := p.kept(updates)
+	order := p.order()
+	if c.ActivationBytes > 0 {
+		if order, err = p.withBudget(order, kept, int(c.ActivationBytes/4)); err != nil {
+			return nil, err
 		}
 	}
-	if m.arena, err = newArena(align(length) + scratch); err != nil {
+	steps := p.steps(order, updates)
+	buffers := p.assign(steps)
+	length := place(buffers)
+	scratch := p.scratch(order)
+	m.plan = p.planOf(steps, buffers, kept, c.Updates)
+	m.plan.Arena, m.plan.Workspace = 4*int64(length), 4*int64(scratch)
+	if m.arena, err = newArena(length + scratch); err != nil {
 		return nil, err
 	}
-	m.workspace = m.arena.data[align(length):]
+	m.workspace = m.arena.data[length:]
 	m.prepare(steps, buffers)
 	return m, nil
+}
+
+// kept marks values that are results of the run: wanted, or an update's gradient.
+func (p *program) kept(updates []update) []bool {
+	kept := make([]bool, len(p.values))
+	for i := range p.values {
+		kept[i] = p.values[i].wanted
+	}
+	for _, u := range updates {
+		kept[p.values[u.grad].root] = true
+	}
+	return kept
+}
+
+// scratch returns how much scratch memory the steps need, one at a time.
+func (p *program) scratch(order []int) int {
+	n := 0
+	for _, i := range order {
+		if rule := p.values[i].rule; rule != nil {
+			n = max(n, rule.Workspace(p.shapes(i)))
+		}
+	}
+	return n
 }
 
 // update is an Update by value.
@@ -215,6 +243,11 @@ func (m *Machine) prepare(steps []step, buffers []buffer) {
 		m.outputs[n] = denseOf(p.values[i].shape, memory(i, last[p.values[i].root]))
 	}
 	m.prepareUpdates(memory)
+	if m.config.Profile {
+		for t := range m.tasks {
+			m.tasks[t].kind = m.profile.kind(&m.tasks[t])
+		}
+	}
 }
 
 // prepareUpdates gives updates their gradients as tensors.
@@ -242,9 +275,20 @@ func (m *Machine) RunAll() error {
 		}
 	}
 	for t := range m.tasks {
-		if err := m.run(&m.tasks[t]); err != nil {
+		k := &m.tasks[t]
+		if !m.config.Profile {
+			if err := m.run(k); err != nil {
+				return err
+			}
+			continue
+		}
+		start := time.Now()
+		if err := m.run(k); err != nil {
 			return err
 		}
+		o := &m.profile.kinds[k.kind]
+		o.Calls++
+		o.Time += time.Since(start)
 	}
 	return nil
 }
@@ -339,6 +383,9 @@ func (m *Machine) Scalar(n *gorgonia.Node) float64 {
 	}
 	return float64(v.Float32s()[0])
 }
+
+// Plan returns what the machine and what it reads hold.
+func (m *Machine) Plan() Plan { return m.plan }
 
 // Reset does nothing: a machine is always ready to run.
 func (m *Machine) Reset() {}

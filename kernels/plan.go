@@ -173,8 +173,3 @@ func fit(placed []buffer, b *buffer) int {
 	}
 	return end
 }
-
-// A Plan is what a run holds, in bytes.
-type Plan struct{}
-
-type profile struct{}

@@ -1,0 +1,158 @@
+package kernels
+
+import (
+	"fmt"
+	"strings"
+
+	"gorgonia.org/tensor"
+)
+
+// A Plan is what the process holds for a run, in bytes. It is known before anything runs.
+type Plan struct {
+	Weights   int64 // parameters: inputs that Param made, or that Config.Updates change
+	Inputs    int64 // other inputs and constants
+	Optimizer int64 // state of the optimizers in Config.Updates that have a method Bytes() int64
+	Arena     int64 // results of all steps, those that are wanted among them
+	Workspace int64 // scratch memory of the steps, which take turns
+	Other     int64 // for the caller to add: an optimizer applied after the run, a moving average, …
+
+	// Outputs is the part of Arena that wanted results take, and Live the most that lives in Arena at once: the difference
+	// is what could not be fitted together.
+	Outputs, Live int64
+	// Activations is the most that intermediate values take at once, wanted results and gradients for Updates
+	// aside: what Config.ActivationBytes bounds.
+	Activations int64
+
+	Steps          int     // operations of a run
+	Recomputed     int     // of them, how many compute a value again
+	RecomputedCost float64 // their estimated share of the arithmetic, 0 to 1
+}
+
+// Total is the sum of all that is held.
+func (p Plan) Total() int64 {
+	return p.Weights + p.Inputs + p.Optimizer + p.Arena + p.Workspace + p.Other
+}
+
+// String is one line for people.
+func (p Plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s:", megabytes(p.Total()))
+	for _, part := range []struct {
+		name  string
+		bytes int64
+	}{{"weights", p.Weights}, {"inputs", p.Inputs}, {"optimizer", p.Optimizer}, {"arena", p.Arena}, {"workspace", p.Workspace}, {"other", p.Other}} {
+		if part.bytes > 0 {
+			fmt.Fprintf(&b, " %s %s,", part.name, megabytes(part.bytes))
+		}
+	}
+	fmt.Fprintf(&b, " %d steps", p.Steps)
+	if p.Recomputed > 0 {
+		fmt.Fprintf(&b, ", %d of them again (%.0f %% of the arithmetic)", p.Recomputed, 100*p.RecomputedCost)
+	}
+	return b.String()
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+
+// planOf adds up what a run of steps holds.
+func (p *program) planOf(steps []step, buffers []buffer, kept []bool, updates []Update) Plan {
+	plan := Plan{Steps: len(steps) - len(updates)}
+	p.countSteps(&plan, steps)
+	p.countInputs(&plan, updates)
+	p.countBuffers(&plan, steps, buffers, kept)
+	seen := make(map[Optimizer]bool)
+	for _, u := range updates {
+		if b, ok := u.By.(interface{ Bytes() int64 }); ok && !seen[u.By] {
+			seen[u.By] = true
+			plan.Optimizer += b.Bytes()
+		}
+	}
+	return plan
+}
+
+func (p *program) countSteps(plan *Plan, steps []step) {
+	done := make([]bool, len(p.values))
+	var all, again float64
+	for _, s := range steps {
+		if s.value == none {
+			continue
+		}
+		cost := p.costOf(s.value)
+		all += cost
+		if done[s.value] {
+			plan.Recomputed++
+			again += cost
+		}
+		done[s.value] = true
+	}
+	if all > 0 {
+		plan.RecomputedCost = again / all
+	}
+}
+
+// countInputs counts memory that two inputs are bound to once.
+func (p *program) countInputs(plan *Plan, updates []Update) {
+	updated := make(map[int]bool)
+	for _, u := range updates {
+		updated[p.index[u.Param]] = true
+	}
+	seen := make(map[*tensor.Dense]bool)
+	for i := range p.values {
+		v := &p.values[i]
+		if v.kind != input && v.kind != constant {
+			continue
+		}
+		if d, ok := v.node.Value().(*tensor.Dense); ok {
+			if seen[d] {
+				continue
+			}
+			seen[d] = true
+		}
+		bytes := int64(v.size) * int64(v.node.Dtype().Size())
+		if updated[i] || strings.HasPrefix(v.node.Name(), "param ") {
+			plan.Weights += bytes
+		} else {
+			plan.Inputs += bytes
+		}
+	}
+}
+
+func (p *program) countBuffers(plan *Plan, steps []step, buffers []buffer, kept []bool) {
+	result := make([]bool, len(buffers))
+	for _, s := range steps {
+		if s.out != none && kept[s.value] {
+			result[s.out] = true
+		}
+	}
+	live := make([]int, len(steps)+1)
+	activations := make([]int, len(steps)+1)
+	for i, b := range buffers {
+		n := align(b.size)
+		if b.last == len(steps) {
+			plan.Outputs += 4 * int64(n)
+		}
+		span(live, b, n)
+		if !result[i] {
+			span(activations, b, n)
+		}
+	}
+	plan.Live = 4 * int64(highest(live))
+	plan.Activations = 4 * int64(highest(activations))
+}
+
+// span adds n to a running count at b's first step and takes it away behind its last.
+func span(change []int, b buffer, n int) {
+	change[b.first] += n
+	if b.last+1 < len(change) {
+		change[b.last+1] -= n
+	}
+}
+
+func highest(change []int) int {
+	sum, top := 0, 0
+	for _, c := range change {
+		sum += c
+		top = max(top, sum)
+	}
+	return top
+}

@@ -1,0 +1,53 @@
+package kernels
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// An OpTime is what one kind of operation has taken in all runs so far.
+type OpTime struct {
+	Op    string // the name of the rule's type, or that of a foreign operation; "update" for updates
+	Calls int
+	Time  time.Duration
+}
+
+// A profile measures steps by kind.
+type profile struct {
+	kinds []OpTime
+	index map[string]int
+}
+
+// kind returns the number of an operation's kind.
+func (p *profile) kind(k *task) int {
+	name := "update"
+	switch {
+	case k.rule != nil:
+		name = strings.TrimPrefix(fmt.Sprintf("%T", k.rule), "kernels.")
+	case k.by == nil:
+		name = fmt.Sprintf("%T", k.value.node.Op())
+	}
+	if p.index == nil {
+		p.index = make(map[string]int)
+	}
+	i, ok := p.index[name]
+	if !ok {
+		i = len(p.kinds)
+		p.index[name] = i
+		p.kinds = append(p.kinds, OpTime{Op: name})
+	}
+	return i
+}
+
+// Profile returns what each kind of operation has taken since NewMachine, longest first. Nothing is measured unless
+// Config.Profile is set.
+func (m *Machine) Profile() []OpTime {
+	times := slices.Clone(m.profile.kinds)
+	slices.SortFunc(times, func(a, b OpTime) int {
+		return cmp.Or(cmp.Compare(b.Time, a.Time), cmp.Compare(a.Op, b.Op))
+	})
+	return times
+}

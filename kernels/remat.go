@@ -1,0 +1,293 @@
+package kernels
+
+import (
+	"fmt"
+	"math"
+
+	"gorgonia.org/tensor"
+)
+
+// A Coster is a Rule that knows what its Eval costs, in multiply-adds. For other rules the machine guesses from their
+// shapes. It decides what is rather kept than computed again.
+type Coster interface {
+	Cost(in []tensor.Shape) float64
+}
+
+const (
+	// valueCost is what reading or writing a value costs in multiply-adds, memory being that much slower.
+	valueCost = 20
+	// maxRecomputed bounds how often, on average, a value is computed: beyond that a budget counts as too small.
+	maxRecomputed = 16
+)
+
+// withBudget returns the order with values computed again such that intermediate values that live at once take
+// no more than budget float32 values. It is an error, which says the least that can be met, if that is impossible.
+func (p *program) withBudget(order []int, kept []bool, budget int) ([]int, error) {
+	var best *rematerializer
+	for _, farsighted := range []bool{true, false} {
+		if r := p.rematerialize(order, kept, budget, farsighted); r != nil && (best == nil || r.cost < best.cost) {
+			best = r
+		}
+	}
+	if best != nil {
+		return best.steps, nil
+	}
+	lo, hi := budget, p.peak(order, kept)
+	for hi-lo > hi/200 {
+		if mid := lo + (hi-lo)/2; p.rematerialize(order, kept, mid, true) != nil {
+			hi = mid
+		} else {
+			lo = mid
+		}
+	}
+	return nil, fmt.Errorf("kernels: activations don't fit %d bytes; the least that can be met is %d", 4*int64(budget), 4*int64(hi))
+}
+
+// peak returns the most float32 values that intermediate values take at once without any recomputation.
+func (p *program) peak(order []int, kept []bool) int {
+	r := p.rematerialize(order, kept, math.MaxInt, true)
+	return r.most
+}
+
+// A rematerializer plays a run in which memory is short: when a value doesn't fit, the one that is cheapest to
+// compute again, for its size and the time until it is needed, makes room; when a step reads a value that is gone it is
+// computed again, after what it is computed from (Kirisame et al.: Dynamic Tensor Rematerialization, 2021, but with
+// the future known).
+type rematerializer struct {
+	p          *program
+	kept       []bool // results: not counted, never dropped
+	budget     int
+	farsighted bool // weigh the time until a value is needed
+
+	cost     float64 // of what was computed again
+	costs    []float64
+	uses     [][]int // when each value is read in the original order
+	next     []int   // the first of uses that is not past
+	need     []int   // when a dropped value is needed again
+	chain    []float64
+	computed []bool
+	resident []bool
+	pins     []int
+	live     []int // resident values that may be dropped
+	used     int
+	most     int
+	now      int
+	steps    []int
+}
+
+// never is later than any step.
+const never = math.MaxInt
+
+// rematerialize returns nil if the budget can't be met.
+func (p *program) rematerialize(order []int, kept []bool, budget int, farsighted bool) *rematerializer {
+	n := len(p.values)
+	r := &rematerializer{p: p, kept: kept, budget: budget, farsighted: farsighted,
+		costs: make([]float64, n), uses: make([][]int, n), next: make([]int, n), need: make([]int, n), chain: make([]float64, n),
+		computed: make([]bool, n), resident: make([]bool, n), pins: make([]int, n)}
+	for t, i := range order {
+		r.costs[i] = p.costOf(i)
+		for k := range p.values[i].in {
+			if c := p.root(i, k); p.values[c].runs() && !repeated(p, p.values[i].in, k) {
+				r.uses[c] = append(r.uses[c], t)
+			}
+		}
+	}
+	for t, i := range order {
+		r.now = t
+		if !r.compute(i) {
+			return nil
+		}
+		for k := range p.values[i].in {
+			if c := p.root(i, k); p.values[c].runs() {
+				for r.next[c] < len(r.uses[c]) && r.uses[c][r.next[c]] <= t {
+					r.next[c]++
+				}
+			}
+		}
+	}
+	return r
+}
+
+// root returns the value that holds the memory of i's k-th input.
+func (p *program) root(i, k int) int { return p.values[p.values[i].in[k]].root }
+
+// compute makes i's inputs resident, then room for its result, and schedules it.
+func (r *rematerializer) compute(i int) bool {
+	for k := range r.p.values[i].in {
+		c := r.p.root(i, k)
+		if r.p.values[c].runs() && !r.resident[c] && !r.compute(c) {
+			return false
+		}
+		r.pins[c]++
+	}
+	r.pin(i, -1, none)
+	// The inputs stay until the result is there, except for one that it overwrites.
+	over := r.overwritten(i)
+	if over >= 0 {
+		r.drop(over)
+	}
+	r.pin(i, 1, over)
+	ok := r.makeRoom(r.size(i))
+	r.pin(i, -1, over)
+	if !ok || len(r.steps) >= maxRecomputed*len(r.p.values) {
+		return false
+	}
+	if r.computed[i] {
+		r.cost += r.costs[i]
+	}
+	r.steps = append(r.steps, i)
+	r.computed[i], r.resident[i] = true, true
+	r.used += r.size(i)
+	r.most = max(r.most, r.used)
+	if r.droppable(i) {
+		r.live = append(r.live, i)
+	}
+	return true
+}
+
+func (r *rematerializer) pin(i, by, except int) {
+	for k := range r.p.values[i].in {
+		if c := r.p.root(i, k); c != except {
+			r.pins[c] += by
+		}
+	}
+}
+
+// overwritten returns the value whose memory i's result takes over, or -1.
+func (r *rematerializer) overwritten(i int) int {
+	v := &r.p.values[i]
+	rule, ok := v.rule.(InPlacer)
+	if !ok || rule.InPlace() < 0 {
+		return -1
+	}
+	k := rule.InPlace()
+	c := r.p.root(i, k)
+	w := &r.p.values[c]
+	if !r.droppable(c) || w.size != v.size || r.p.values[v.in[k]].size != v.size || r.pins[c] > 0 {
+		return -1
+	}
+	if n := len(r.uses[c]); n > 0 && r.uses[c][n-1] > r.now {
+		return -1 // read later
+	}
+	for j := range v.in {
+		if j != k && r.p.root(i, j) == c {
+			return -1
+		}
+	}
+	return c
+}
+
+// size is how much of the budget i takes.
+func (r *rematerializer) size(i int) int {
+	if v := &r.p.values[i]; !r.kept[i] && !v.boxed {
+		return align(v.size)
+	}
+	return 0
+}
+
+func (r *rematerializer) droppable(i int) bool {
+	return r.p.values[i].kind == computed && !r.kept[i]
+}
+
+// makeRoom drops values until n more fit.
+func (r *rematerializer) makeRoom(n int) bool {
+	for r.used+n > r.budget {
+		best, lowest := -1, math.Inf(1)
+		for _, c := range r.live {
+			if r.pins[c] > 0 {
+				continue
+			}
+			if s := r.score(c); s < lowest {
+				best, lowest = c, s
+			}
+		}
+		if best < 0 {
+			return false
+		}
+		r.drop(best)
+	}
+	return true
+}
+
+// score is low for what is rather dropped.
+func (r *rematerializer) score(c int) float64 {
+	need := r.needed(c)
+	if need == never {
+		return -float64(r.size(c))
+	}
+	s := r.chainCost(c) / float64(r.size(c))
+	if r.farsighted {
+		s /= float64(1 + need - r.now)
+	}
+	return s
+}
+
+// needed returns when c is needed next, by a step or to compute again what was dropped.
+func (r *rematerializer) needed(c int) int {
+	need := never
+	if n := r.next[c]; n < len(r.uses[c]) {
+		need = r.uses[c][n]
+	}
+	for _, d := range r.p.values[c].readers {
+		if r.computed[d] && !r.resident[d] {
+			need = min(need, r.need[d])
+		}
+	}
+	return need
+}
+
+// chainCost is what computing c again costs with all that is gone before it.
+func (r *rematerializer) chainCost(c int) float64 {
+	cost := r.costs[c]
+	for k := range r.p.values[c].in {
+		if d := r.p.root(c, k); r.p.values[d].runs() && !r.resident[d] {
+			cost += r.chain[d]
+		}
+	}
+	return cost
+}
+
+// drop frees c's memory.
+func (r *rematerializer) drop(c int) {
+	r.chain[c] = r.chainCost(c)
+	r.need[c] = r.needed(c)
+	r.resident[c] = false
+	r.used -= r.size(c)
+	for k, d := range r.live {
+		if d == c {
+			r.live[k] = r.live[len(r.live)-1]
+			r.live = r.live[:len(r.live)-1]
+			break
+		}
+	}
+	r.hasten(c)
+}
+
+// hasten tells what c was computed from, if it is gone too, that it is needed as early as c.
+func (r *rematerializer) hasten(c int) {
+	for k := range r.p.values[c].in {
+		if d := r.p.root(c, k); r.p.values[d].runs() && !r.resident[d] && r.need[d] > r.need[c] {
+			r.need[d] = r.need[c]
+			r.hasten(d)
+		}
+	}
+}
+
+// costOf estimates what i's Eval costs in multiply-adds: the traffic of its inputs and result, and, if an input is
+// a matrix of weights [out, …], a product with it.
+func (p *program) costOf(i int) float64 {
+	v := &p.values[i]
+	if c, ok := v.rule.(Coster); ok {
+		return c.Cost(p.shapes(i))
+	}
+	cost := float64(v.size)
+	product := 0.0
+	for _, c := range v.in {
+		w := &p.values[c]
+		cost += float64(w.size)
+		if !p.values[w.root].runs() && w.shape.Dims() >= 2 {
+			product = max(product, float64(v.size)*float64(w.size/w.shape[0]))
+		}
+	}
+	return valueCost*cost + product
+}
