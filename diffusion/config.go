@@ -1,0 +1,146 @@
+package diffusion
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+)
+
+// A Config is a scheduler_config.json of diffusers. A key that the file lacks is nil and means the default of
+// the class that reads it; keys of samplers we do not have are kept in Other, so that saving loses nothing.
+type Config struct {
+	Class         *string   `json:"_class_name,omitempty"`            // the sampler that the folder's makers chose
+	TrainSteps    *int      `json:"num_train_timesteps,omitempty"`    // 1000
+	BetaStart     *float64  `json:"beta_start,omitempty"`             // 0.0001
+	BetaEnd       *float64  `json:"beta_end,omitempty"`               // 0.02
+	BetaSchedule  *string   `json:"beta_schedule,omitempty"`          // "linear"; "scaled_linear", "squaredcos_cap_v2"
+	TrainedBetas  []float64 `json:"trained_betas,omitempty"`          // instead of a formula
+	Prediction    *string   `json:"prediction_type,omitempty"`        // "epsilon"; "v_prediction"
+	Spacing       *string   `json:"timestep_spacing,omitempty"`       // "leading" for DDIM and DDPM; "linspace", "trailing"
+	StepsOffset   *int      `json:"steps_offset,omitempty"`           // 0; added to the timesteps of "leading"
+	SetAlphaToOne *bool     `json:"set_alpha_to_one,omitempty"`       // true for DDIM: the last step ends at ᾱ = 1, not at ᾱ of timestep 0
+	ClipSample    *bool     `json:"clip_sample,omitempty"`            // true for DDIM and DDPM: clamp x̂₀
+	ClipRange     *float64  `json:"clip_sample_range,omitempty"`      // 1
+	Thresholding  *bool     `json:"thresholding,omitempty"`           // false; true is refused
+	ZeroSNR       *bool     `json:"rescale_betas_zero_snr,omitempty"` // false; true is refused
+	Variance      *string   `json:"variance_type,omitempty"`          // "fixed_small" for DDPM; others are refused
+
+	Other map[string]json.RawMessage `json:"-"` // every other key
+}
+
+// StableDiffusion is the schedule of Stable Diffusion 1 and 2, for models that predict ε.
+func StableDiffusion() Config {
+	return Config{
+		Class: new("DDIMScheduler"), TrainSteps: new(1000), BetaStart: new(0.00085), BetaEnd: new(0.012), BetaSchedule: new("scaled_linear"),
+		Prediction: new("epsilon"), Spacing: new("leading"), StepsOffset: new(1), SetAlphaToOne: new(false), ClipSample: new(false),
+	}
+}
+
+// plain has Config's fields and none of its methods.
+type plain Config
+
+// UnmarshalJSON reads a scheduler_config.json.
+func (c *Config) UnmarshalJSON(data []byte) error {
+	if err := json.Unmarshal(data, (*plain)(c)); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, &c.Other); err != nil {
+		return err
+	}
+	known, err := fields(Config{
+		Class: new(""), TrainSteps: new(0), BetaStart: new(0.), BetaEnd: new(0.), BetaSchedule: new(""), TrainedBetas: []float64{0}, Prediction: new(""), Spacing: new(""),
+		StepsOffset: new(0), SetAlphaToOne: new(false), ClipSample: new(false), ClipRange: new(0.), Thresholding: new(false), ZeroSNR: new(false), Variance: new(""),
+	})
+	for key := range known {
+		delete(c.Other, key)
+	}
+	return err
+}
+
+// MarshalJSON writes a scheduler_config.json.
+func (c Config) MarshalJSON() ([]byte, error) {
+	all, err := fields(c)
+	if err != nil {
+		return nil, err
+	}
+	for key, value := range c.Other {
+		all[key] = value
+	}
+	return json.Marshal(all)
+}
+
+// fields are the keys of c that are present, without Other's.
+func fields(c Config) (map[string]json.RawMessage, error) {
+	data, err := json.Marshal(plain(c))
+	if err != nil {
+		return nil, err
+	}
+	var all map[string]json.RawMessage
+	return all, json.Unmarshal(data, &all)
+}
+
+const configFile = "scheduler_config.json"
+
+// LoadSchedule reads dir/scheduler_config.json.
+func LoadSchedule(dir string) (*Schedule, error) {
+	s, err := LoadScheduleFS(os.DirFS(dir))
+	if err != nil {
+		return nil, fmt.Errorf("%w (in %s)", err, dir)
+	}
+	return s, nil
+}
+
+// LoadScheduleFS is LoadSchedule of the folder that is fsys.
+func LoadScheduleFS(fsys fs.FS) (*Schedule, error) {
+	data, err := fs.ReadFile(fsys, configFile)
+	if err != nil {
+		return nil, fmt.Errorf("diffusion: %w", err)
+	}
+	var c Config
+	if err := json.Unmarshal(data, &c); err != nil {
+		return nil, fmt.Errorf("diffusion: %s: %w", configFile, err)
+	}
+	s, err := NewSchedule(c)
+	if err != nil {
+		return nil, fmt.Errorf("%w (%s)", err, configFile)
+	}
+	return s, nil
+}
+
+// Save writes dir/scheduler_config.json, making dir if need be.
+func (s *Schedule) Save(dir string) error {
+	data, err := json.MarshalIndent(s.Config, "", "  ")
+	if err != nil {
+		return fmt.Errorf("diffusion: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("diffusion: %w", err)
+	}
+	name := filepath.Join(dir, configFile)
+	if err := os.WriteFile(name+".new", append(data, '\n'), 0o644); err != nil {
+		return fmt.Errorf("diffusion: %w", err)
+	}
+	if err := os.Rename(name+".new", name); err != nil {
+		return fmt.Errorf("diffusion: %w", err)
+	}
+	return nil
+}
+
+// or is what p points to, or a default.
+func or[T any](p *T, fallback T) T {
+	if p == nil {
+		return fallback
+	}
+	return *p
+}
+
+// clip is the bound of x̂₀, +Inf for none, for a sampler that clips unless told otherwise.
+func (c *Config) clip() float64 {
+	if or(c.ClipSample, true) {
+		return or(c.ClipRange, 1)
+	}
+	return math.Inf(1)
+}

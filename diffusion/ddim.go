@@ -1,0 +1,48 @@
+package diffusion
+
+import (
+	"context"
+	"iter"
+	"math"
+
+	"gorgonia.org/tensor"
+)
+
+// DDIMOptions are the choices of DDIM.
+type DDIMOptions struct {
+	Steps int     // network evaluations, 1 to the schedule's number of timesteps; 15 to 50 are usual
+	Eta   float64 // 0: deterministic; 1: as much noise as DDPM
+	Noise Noise   // read only when Eta is not 0
+}
+
+// DDIM samples by denoising diffusion implicit models (Song, Meng and Ermon 2021, eq. 12), as diffusers'
+// DDIMScheduler does with the schedule's config. It starts at x, which it leaves as it is, and yields every
+// step; the last one's Latent is the sample. A cancelled context ends it with an error between two steps.
+func DDIM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o DDIMOptions) iter.Seq2[Step, error] {
+	times, err := s.timesteps(o.Steps, or(s.Config.Spacing, "leading"), or(s.Config.StepsOffset, 0))
+	if err != nil {
+		return failed(err)
+	}
+	stride, last := len(s.AlphaBar)/o.Steps, 1.0
+	if !or(s.Config.SetAlphaToOne, true) {
+		last = s.AlphaBar[0]
+	}
+	return walk(ctx, net, s, x, times, o.Noise, func(t int) move {
+		bar, next := s.AlphaBar[t], s.before(t-stride, last)
+		sigma := o.Eta * math.Sqrt((1-next)/(1-bar)*(1-bar/next))
+		return move{clean: math.Sqrt(next), eps: math.Sqrt(max(1-next-sigma*sigma, 0)), noise: sigma}
+	})
+}
+
+// before is ᾱ at timestep t, or last before timestep 0.
+func (s *Schedule) before(t int, last float64) float64 {
+	if t < 0 {
+		return last
+	}
+	return s.AlphaBar[t]
+}
+
+// failed yields one error.
+func failed(err error) iter.Seq2[Step, error] {
+	return func(yield func(Step, error) bool) { yield(Step{}, err) }
+}

@@ -1,0 +1,168 @@
+package diffusion_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/diffusion/diffusiontest"
+)
+
+func schedule(t testing.TB, change func(*diffusion.Config)) *diffusion.Schedule {
+	c := diffusion.StableDiffusion()
+	change(&c)
+	s, err := diffusion.NewSchedule(c)
+	require.NoError(t, err)
+	return s
+}
+
+// Along the path to a Gaussian with a known equation, DDIM's error halves when its steps are halved: order 1.
+func TestDDIMConvergesInFirstOrder(t *testing.T) {
+	s := schedule(t, func(c *diffusion.Config) {
+		c.TrainSteps, c.BetaStart, c.BetaEnd = new(32000), new(0.00085/32), new(0.012/32)
+	})
+	g := diffusiontest.Gaussian{Mean: 0.7, Std: 0.3, Schedule: s}
+	x := diffusion.SeededNoise(1, 0).Start(2, 4, 4, 3)
+	distance := func(steps int) (worst float64) {
+		var first, last diffusion.Step
+		for step, err := range diffusion.DDIM(context.Background(), g.Predict, s, x, diffusion.DDIMOptions{Steps: steps}) {
+			require.NoError(t, err)
+			if step.Index == 0 {
+				first = step
+			}
+			last = step
+		}
+		require.Equal(t, steps-1, last.Index)
+		for i, v := range last.Latent.Float32s() {
+			want := g.Follow(float64(x.Float32s()[i]), s.AlphaBar[int(first.Timestep)], s.AlphaBar[0])
+			worst = max(worst, math.Abs(float64(v)-want))
+		}
+		return worst
+	}
+	for _, steps := range []int{100, 200, 400} {
+		order := math.Log2(distance(steps) / distance(2*steps))
+		require.InDelta(t, 1, order, 0.1, "%d steps", steps)
+	}
+	require.Less(t, distance(800), 2e-3)
+}
+
+// With eta 1, DDIM and DDPM draw from the Gaussian itself.
+func TestNoisySamplersDrawFromTheGaussian(t *testing.T) {
+	s := schedule(t, func(*diffusion.Config) {})
+	g := diffusiontest.Gaussian{Mean: -0.4, Std: 0.5, Schedule: s}
+	noise := diffusion.SeededNoise(3, 0)
+	x := noise.Start(1, 64, 64, 4)
+	for name, steps := range map[string]func() (diffusion.Step, error){
+		"ddim": func() (diffusion.Step, error) {
+			return diffusion.Last(diffusion.DDIM(context.Background(), g.Predict, s, x, diffusion.DDIMOptions{Steps: 250, Eta: 1, Noise: noise}))
+		},
+		"ddpm": func() (diffusion.Step, error) {
+			return diffusion.Last(diffusion.DDPM(context.Background(), g.Predict, s, x, diffusion.DDPMOptions{Steps: 250, Noise: noise}))
+		},
+	} {
+		step, err := steps()
+		require.NoError(t, err)
+		mean, square := 0.0, 0.0
+		values := step.Latent.Float32s()
+		for _, v := range values {
+			mean += float64(v) / float64(len(values))
+			square += float64(v) * float64(v) / float64(len(values))
+		}
+		require.InDelta(t, -0.4, mean, 0.02, name)
+		require.InDelta(t, 0.5, math.Sqrt(square-mean*mean), 0.02, name)
+	}
+}
+
+// A sample is the same in whatever batch it is drawn.
+func TestBatchDoesNotMatter(t *testing.T) {
+	s := schedule(t, func(*diffusion.Config) {})
+	g := diffusiontest.Gaussian{Mean: 0.1, Std: 1, Schedule: s}
+	draw := func(first uint64, n int) []float32 {
+		noise := diffusion.SeededNoise(9, first)
+		step, err := diffusion.Last(diffusion.DDIM(context.Background(), g.Predict, s, noise.Start(n, 2, 2, 1), diffusion.DDIMOptions{Steps: 7, Eta: 0.5, Noise: noise}))
+		require.NoError(t, err)
+		return step.Latent.Float32s()
+	}
+	require.Equal(t, draw(0, 3), append(append([]float32{}, draw(0, 1)...), draw(1, 2)...))
+	require.NotEqual(t, draw(0, 1), draw(1, 1))
+}
+
+func TestTimesteps(t *testing.T) {
+	for _, c := range []struct {
+		spacing string
+		offset  int
+		want    []float64
+	}{
+		{"leading", 1, []float64{751, 501, 251, 1}},
+		{"linspace", 1, []float64{999, 666, 333, 0}},
+		{"trailing", 1, []float64{999, 749, 499, 249}},
+	} {
+		s := schedule(t, func(k *diffusion.Config) { k.Spacing, k.StepsOffset = &c.spacing, &c.offset })
+		g := diffusiontest.Gaussian{Std: 1, Schedule: s}
+		var got []float64
+		for step, err := range diffusion.DDIM(context.Background(), g.Predict, s, diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), diffusion.DDIMOptions{Steps: 4}) {
+			require.NoError(t, err)
+			got = append(got, step.Timestep)
+		}
+		require.Equal(t, c.want, got, c.spacing)
+	}
+}
+
+func TestOneStepByHand(t *testing.T) {
+	s := schedule(t, func(c *diffusion.Config) {
+		c.TrainedBetas, c.StepsOffset, c.ClipSample, c.ClipRange = []float64{0.36, 0.4375}, new(0), new(true), new(0.5)
+	})
+	require.InDeltaSlice(t, []float64{0.64, 0.36}, s.AlphaBar, 1e-7)
+	x := tensor.New(tensor.WithShape(1, 1, 1, 2), tensor.WithBacking([]float32{1, 0.5}))
+	half := func(x *tensor.Dense, _ float64) (*tensor.Dense, error) {
+		return tensor.New(tensor.WithShape(1, 1, 1, 2), tensor.WithBacking([]float32{0.5, 0.5})), nil
+	}
+	for step, err := range diffusion.DDIM(context.Background(), half, s, x, diffusion.DDIMOptions{Steps: 2}) {
+		require.NoError(t, err)
+		if step.Index == 1 {
+			break
+		}
+		// At timestep 1, √ᾱ = 0.6, √(1-ᾱ) = 0.8: x̂₀ = (1 - 0.4)/0.6 = 1, clamped to 0.5, and (0.5 - 0.4)/0.6 = 1/6. At timestep
+		// 0, √ᾱ = 0.8, √(1-ᾱ) = 0.6: x = 0.8·x̂₀ + 0.6·0.5.
+		require.InDeltaSlice(t, []float32{0.5, 1. / 6}, step.Clean.Float32s(), 1e-6)
+		require.InDeltaSlice(t, []float32{0.7, 0.8/6 + 0.3}, step.Latent.Float32s(), 1e-6)
+	}
+	require.Equal(t, []float32{1, 0.5}, x.Float32s(), "the start is left as it was")
+}
+
+func TestSamplingFails(t *testing.T) {
+	s := schedule(t, func(*diffusion.Config) {})
+	g := diffusiontest.Gaussian{Std: 1, Schedule: s}
+	x := diffusion.SeededNoise(1, 0).Start(1, 2, 2, 1)
+	run := func(ctx context.Context, net diffusion.Network, o diffusion.DDIMOptions) error {
+		_, err := diffusion.Last(diffusion.DDIM(ctx, net, s, x, o))
+		return err
+	}
+	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.DDIMOptions{Steps: 0}), "0 sampling steps")
+	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.DDIMOptions{Steps: 1001}), "1001 sampling steps")
+	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.DDIMOptions{Steps: 1000}), "timestep 1000")
+	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.DDIMOptions{Steps: 5, Eta: 1}), "Noise is nil")
+
+	broken := errors.New("broken")
+	require.ErrorIs(t, run(context.Background(), func(*tensor.Dense, float64) (*tensor.Dense, error) { return nil, broken }, diffusion.DDIMOptions{Steps: 5}), broken)
+	wrong := func(*tensor.Dense, float64) (*tensor.Dense, error) {
+		return tensor.New(tensor.WithShape(2), tensor.Of(tensor.Float32)), nil
+	}
+	require.ErrorContains(t, run(context.Background(), wrong, diffusion.DDIMOptions{Steps: 5}), "(2) of latents (1, 2, 2, 1)")
+
+	ctx, cancel := context.WithCancel(context.Background())
+	calls := 0
+	err := run(ctx, func(x *tensor.Dense, at float64) (*tensor.Dense, error) {
+		if calls++; calls == 2 {
+			cancel()
+		}
+		return g.Predict(x, at)
+	}, diffusion.DDIMOptions{Steps: 5})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, 2, calls)
+}

@@ -1,0 +1,165 @@
+package diffusion
+
+import (
+	"fmt"
+	"math"
+
+	"gorgonia.org/tensor"
+)
+
+// A Schedule says how much noise a latent carries at each timestep of training.
+type Schedule struct {
+	// AlphaBar is ᾱ_t, the share of the signal's variance at timestep t: x_t = √ᾱ_t·x₀ + √(1-ᾱ_t)·ε (Ho et al.
+	// 2020, eq. 4; alphas_cumprod in diffusers). The values are those that PyTorch computes in float32, because
+	// the models were trained on them.
+	AlphaBar []float64
+	// Velocity says that the schedule's network predicts v = √ᾱ·ε - √(1-ᾱ)·x₀ (Salimans and Ho 2022), not ε.
+	Velocity bool
+	// Config is what the schedule was made from; samplers read their own keys in it.
+	Config Config
+}
+
+// NewSchedule computes the noise levels of a config.
+func NewSchedule(c Config) (*Schedule, error) {
+	s := &Schedule{Config: c}
+	switch p := or(c.Prediction, "epsilon"); p {
+	case "epsilon":
+	case "v_prediction":
+		s.Velocity = true
+	default:
+		return nil, fmt.Errorf("diffusion: prediction_type %q is neither epsilon nor v_prediction", p)
+	}
+	if or(c.Thresholding, false) {
+		return nil, fmt.Errorf("diffusion: thresholding is not supported (it is meant for models of pixels)")
+	}
+	if or(c.ZeroSNR, false) {
+		return nil, fmt.Errorf("diffusion: rescale_betas_zero_snr is not supported (at zero signal no ε gives x₀)")
+	}
+	betas, err := betas(c)
+	if err != nil {
+		return nil, err
+	}
+	product := 1.0
+	for t, beta := range betas {
+		if !(0 < beta && beta < 1) {
+			return nil, fmt.Errorf("diffusion: beta %g at timestep %d is not between 0 and 1", beta, t)
+		}
+		product *= float64(1 - beta)
+		s.AlphaBar = append(s.AlphaBar, float64(float32(product)))
+	}
+	return s, nil
+}
+
+// betas are the variances β_t of one noising step, with PyTorch's float32 rounding.
+func betas(c Config) ([]float32, error) {
+	if len(c.TrainedBetas) > 0 {
+		out := make([]float32, len(c.TrainedBetas))
+		for i, b := range c.TrainedBetas {
+			out[i] = float32(b)
+		}
+		return out, nil
+	}
+	n, start, end := or(c.TrainSteps, 1000), or(c.BetaStart, 0.0001), or(c.BetaEnd, 0.02)
+	if n < 1 || n > 1<<24 {
+		return nil, fmt.Errorf("diffusion: num_train_timesteps is %d, not between 1 and %d", n, 1<<24)
+	}
+	switch kind := or(c.BetaSchedule, "linear"); kind {
+	case "linear":
+		return linspace(start, end, n), nil
+	case "scaled_linear":
+		out := linspace(math.Sqrt(start), math.Sqrt(end), n)
+		for i, b := range out {
+			out[i] = b * b
+		}
+		return out, nil
+	case "squaredcos_cap_v2":
+		return cosine(n), nil
+	default:
+		return nil, fmt.Errorf("diffusion: beta_schedule %q is none of linear, scaled_linear and squaredcos_cap_v2", kind)
+	}
+}
+
+// linspace is torch.linspace in float32: from both ends towards the middle.
+func linspace(start, end float64, n int) []float32 {
+	out := make([]float32, n)
+	a, b := float32(start), float32(end)
+	step := (b - a) / float32(max(n-1, 1))
+	for i := range out {
+		if i < n/2 {
+			out[i] = a + step*float32(i)
+		} else {
+			out[i] = b - step*float32(n-1-i)
+		}
+	}
+	if n == 1 {
+		out[0] = a
+	}
+	return out
+}
+
+// cosine is the schedule of Nichol and Dhariwal 2021, eq. 17.
+func cosine(n int) []float32 {
+	bar := func(i int) float64 {
+		c := math.Cos((float64(i)/float64(n) + 0.008) / 1.008 * math.Pi / 2)
+		return c * c
+	}
+	out := make([]float32, n)
+	for i := range out {
+		out[i] = float32(min(1-bar(i+1)/bar(i), 0.999))
+	}
+	return out
+}
+
+// AddNoise writes the noisy latents x_t = √ᾱ_t·x + √(1-ᾱ_t)·noise to dst, which may be x or noise. All three are
+// [N, …] of one shape; t holds a timestep a sample.
+func (s *Schedule) AddNoise(dst, x, noise *tensor.Dense, t []int) error {
+	return s.combine(dst, x, noise, t, func(signal, sigma float64) (float64, float64) { return signal, sigma })
+}
+
+// VelocityOf writes v = √ᾱ_t·noise - √(1-ᾱ_t)·x to dst, what a network that predicts velocity is trained on.
+func (s *Schedule) VelocityOf(dst, x, noise *tensor.Dense, t []int) error {
+	return s.combine(dst, x, noise, t, func(signal, sigma float64) (float64, float64) { return -sigma, signal })
+}
+
+// Target writes what the schedule's network is trained to predict: the noise, or the velocity.
+func (s *Schedule) Target(dst, x, noise *tensor.Dense, t []int) error {
+	if s.Velocity {
+		return s.VelocityOf(dst, x, noise, t)
+	}
+	return s.combine(dst, x, noise, t, func(float64, float64) (float64, float64) { return 0, 1 })
+}
+
+// combine writes a·x + b·noise, where weigh gives a sample's a and b for √ᾱ and √(1-ᾱ).
+func (s *Schedule) combine(dst, x, noise *tensor.Dense, t []int, weigh func(signal, sigma float64) (a, b float64)) error {
+	for _, d := range []*tensor.Dense{dst, x, noise} {
+		if d.Dtype() != tensor.Float32 || !d.Shape().Eq(x.Shape()) || x.Dims() < 1 || x.Shape()[0] != len(t) {
+			return fmt.Errorf("diffusion: %d timesteps do not fit latents %v, noise %v, result %v, all float32", len(t), x.Shape(), noise.Shape(), dst.Shape())
+		}
+	}
+	out, xs, es := dst.Float32s(), x.Float32s(), noise.Float32s()
+	size := len(xs) / max(len(t), 1)
+	for row, step := range t {
+		if step < 0 || step >= len(s.AlphaBar) {
+			return fmt.Errorf("diffusion: timestep %d of sample %d is not in [0, %d)", step, row, len(s.AlphaBar))
+		}
+		bar := s.AlphaBar[step]
+		a, b := weigh(math.Sqrt(bar), math.Sqrt(1-bar))
+		for i := row * size; i < (row+1)*size; i++ {
+			out[i] = float32(a*float64(xs[i]) + b*float64(es[i]))
+		}
+	}
+	return nil
+}
+
+// SNR is the signal-to-noise ratio ᾱ/(1-ᾱ) at a timestep.
+func (s *Schedule) SNR(t int) float64 { return s.AlphaBar[t] / (1 - s.AlphaBar[t]) }
+
+// MinSNR is the weight of a sample's squared error at timestep t that makes all timesteps count about equally
+// (Hang et al. 2023, with γ = 5): min(SNR, γ)/SNR for ε, min(SNR, γ)/(SNR+1) for v.
+func (s *Schedule) MinSNR(gamma float64, t int) float64 {
+	snr := s.SNR(t)
+	if s.Velocity {
+		return min(snr, gamma) / (snr + 1)
+	}
+	return min(snr, gamma) / snr
+}

@@ -1,0 +1,115 @@
+package diffusion_test
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/diffusion"
+)
+
+func TestAlphaBarIsTheProduct(t *testing.T) {
+	const n = 1000
+	at := func(a, b float64, i int) float64 { return a + (b-a)*float64(i)/(n-1) }
+	for kind, beta := range map[string]func(i int) float64{
+		"linear":        func(i int) float64 { return at(0.00085, 0.012, i) },
+		"scaled_linear": func(i int) float64 { return math.Pow(at(math.Sqrt(0.00085), math.Sqrt(0.012), i), 2) },
+		"squaredcos_cap_v2": func(i int) float64 {
+			bar := func(u float64) float64 { return math.Pow(math.Cos((u+0.008)/1.008*math.Pi/2), 2) }
+			return min(0.999, 1-bar(float64(i+1)/n)/bar(float64(i)/n))
+		},
+	} {
+		s := schedule(t, func(c *diffusion.Config) { c.BetaSchedule = &kind })
+		require.Len(t, s.AlphaBar, n)
+		want := 1.0
+		for i, got := range s.AlphaBar {
+			want *= 1 - beta(i)
+			require.InEpsilon(t, want, got, 3e-5, "%s at %d", kind, i)
+		}
+	}
+}
+
+// The values of every Stable Diffusion's alphas_cumprod, from the checkpoint sd-v1-4.
+func TestStableDiffusionsLevels(t *testing.T) {
+	s := schedule(t, func(*diffusion.Config) {})
+	require.InDelta(t, 0.9991499781608582, s.AlphaBar[0], 1e-9)
+	require.InDelta(t, 0.00466009508818388, s.AlphaBar[999], 2e-9)
+}
+
+func TestNoising(t *testing.T) {
+	s := schedule(t, func(c *diffusion.Config) { c.TrainedBetas = []float64{0.36, 0.4375} }) // √ᾱ: 0.8, 0.6
+	x := tensor.New(tensor.WithShape(2, 1, 1, 2), tensor.WithBacking([]float32{1, 2, 3, 4}))
+	e := tensor.New(tensor.WithShape(2, 1, 1, 2), tensor.WithBacking([]float32{-1, 1, -1, 1}))
+	dst := tensor.New(tensor.WithShape(2, 1, 1, 2), tensor.Of(tensor.Float32))
+	require.NoError(t, s.AddNoise(dst, x, e, []int{0, 1}))
+	require.InDeltaSlice(t, []float32{0.8 - 0.6, 1.6 + 0.6, 1.8 - 0.8, 2.4 + 0.8}, dst.Float32s(), 1e-6)
+	require.NoError(t, s.VelocityOf(dst, x, e, []int{0, 1}))
+	require.InDeltaSlice(t, []float32{-0.8 - 0.6, 0.8 - 1.2, -0.6 - 2.4, 0.6 - 3.2}, dst.Float32s(), 1e-6)
+	require.NoError(t, s.Target(dst, x, e, []int{0, 1}))
+	require.Equal(t, e.Float32s(), dst.Float32s())
+	s.Velocity = true
+	require.NoError(t, s.Target(dst, x, e, []int{0, 1}))
+	require.InDeltaSlice(t, []float32{-1.4, -0.4, -3, -2.6}, dst.Float32s(), 1e-6)
+
+	require.NoError(t, s.AddNoise(x, x, e, []int{0, 1}), "in place")
+	require.InDeltaSlice(t, []float32{0.2, 2.2, 1, 3.2}, x.Float32s(), 1e-6)
+	require.ErrorContains(t, s.AddNoise(dst, x, e, []int{0}), "1 timesteps do not fit")
+	require.ErrorContains(t, s.AddNoise(dst, x, e, []int{0, 2}), "timestep 2 of sample 1 is not in [0, 2)")
+}
+
+func TestMinSNR(t *testing.T) {
+	s := schedule(t, func(c *diffusion.Config) { c.TrainedBetas = []float64{0.1, 0.8} }) // ᾱ 0.9, 0.18
+	require.InDelta(t, 9, s.SNR(0), 1e-5)
+	require.InDelta(t, 5./9, s.MinSNR(5, 0), 1e-6)
+	require.InDelta(t, 1, s.MinSNR(5, 1), 1e-6)
+	s.Velocity = true
+	require.InDelta(t, 0.5, s.MinSNR(5, 0), 1e-6)
+}
+
+func TestConfigFile(t *testing.T) {
+	dir := t.TempDir()
+	text := `{"_class_name": "PNDMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null}`
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "scheduler_config.json"), []byte(text), 0o644))
+	s, err := diffusion.LoadSchedule(dir)
+	require.NoError(t, err)
+	require.Len(t, s.AlphaBar, 1000)
+	require.Nil(t, s.Config.Prediction)
+	require.False(t, s.Velocity)
+
+	other := filepath.Join(dir, "other")
+	require.NoError(t, s.Save(other))
+	again, err := diffusion.LoadSchedule(other)
+	require.NoError(t, err)
+	require.Equal(t, s.AlphaBar, again.AlphaBar)
+	saved, err := os.ReadFile(filepath.Join(other, "scheduler_config.json"))
+	require.NoError(t, err)
+	var keys map[string]any
+	require.NoError(t, json.Unmarshal(saved, &keys))
+	require.Equal(t, map[string]any{"_class_name": "PNDMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "skip_prk_steps": true, "steps_offset": 1.}, keys)
+}
+
+func TestConfigErrors(t *testing.T) {
+	dir := t.TempDir()
+	for text, says := range map[string]string{
+		`{`:                                 "scheduler_config.json: unexpected end",
+		`{"beta_schedule": "sigmoid"}`:      `beta_schedule "sigmoid"`,
+		`{"prediction_type": "sample"}`:     `prediction_type "sample"`,
+		`{"thresholding": true}`:            "thresholding",
+		`{"rescale_betas_zero_snr": true}`:  "rescale_betas_zero_snr",
+		`{"num_train_timesteps": 0}`:        "num_train_timesteps is 0",
+		`{"trained_betas": [0.1, 1.5]}`:     "beta 1.5 at timestep 1",
+		`{"beta_start": -1, "beta_end": 0}`: "at timestep 0",
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "scheduler_config.json"), []byte(text), 0o644))
+		_, err := diffusion.LoadSchedule(dir)
+		require.ErrorContains(t, err, says)
+		require.ErrorContains(t, err, dir)
+	}
+	_, err := diffusion.LoadSchedule(filepath.Join(dir, "nowhere"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
