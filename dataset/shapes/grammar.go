@@ -1,0 +1,43 @@
+package shapes
+
+import "github.com/kudos-ml/kudos/dataset"
+
+// Side is the width and height of a picture in pixels.
+const Side = 64
+
+// Grammar is the world's language: 8 kinds of things, 1 to 6 of them, 9 colours, 8 backgrounds.
+var Grammar = dataset.Grammar{
+	Objects: []dataset.Object{
+		{Name: "circle", Plural: "circles"},
+		{Name: "square", Plural: "squares"},
+		{Name: "triangle", Plural: "triangles"},
+		{Name: "star", Plural: "stars"},
+		{Name: "cross", Plural: "crosses"},
+		{Name: "heart", Plural: "hearts"},
+		{Name: "diamond", Plural: "diamonds"},
+		{Name: "crescent", Plural: "crescents"},
+	},
+	Counts: []string{"one", "two", "three", "four", "five", "six"},
+	Colours: []string{
+		"red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "black",
+	},
+	Backgrounds: []string{
+		"on the beach", "in the snow", "in the forest", "in the city",
+		"on the sea", "in the desert", "on the moon", "in the lavender",
+	},
+}
+
+// rgb is a colour; 0 to 255 a channel.
+type rgb [3]float32
+
+// colours are the things' colours, in Grammar's order: saturated, and far from every background.
+var colours = [...]rgb{
+	{220, 28, 36}, {250, 130, 14}, {252, 226, 24}, {24, 156, 52}, {16, 206, 224},
+	{32, 64, 222}, {132, 30, 176}, {252, 84, 176}, {18, 18, 22},
+}
+
+// backgrounds are the backgrounds' mean colours, in Grammar's order: muted, and far from each other.
+var backgrounds = [...]rgb{
+	{224, 206, 162}, {238, 242, 247}, {98, 128, 88}, {150, 152, 157},
+	{116, 160, 190}, {196, 146, 110}, {84, 84, 98}, {180, 160, 204},
+}
