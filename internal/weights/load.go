@@ -1,0 +1,86 @@
+package weights
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Names are how a file spells what a model names otherwise. The zero value is no difference.
+type Names struct {
+	// Rename returns the model's name of a tensor in the file. Nil leaves all names as they are.
+	Rename func(name string) string
+	// Ignore reports tensors of the file, by its own names, that are no weights of the model and that it may carry.
+	Ignore func(name string) bool
+}
+
+// Load copies a file's tensors into a model. One error lists every tensor of the model that the file lacks, every
+// tensor of the file that the model lacks, and every one that has another shape or a value that is not finite; then
+// the model's contents are undefined.
+func Load(model any, f *File, n Names) error {
+	in := map[string]string{} // the model's name to the file's
+	var problems []string
+	for _, name := range f.Names() {
+		if n.Ignore != nil && n.Ignore(name) {
+			continue
+		}
+		to := name
+		if n.Rename != nil {
+			to = n.Rename(name)
+		}
+		if first, twice := in[to]; twice {
+			problems = append(problems, fmt.Sprintf("%s and %s are the same tensor, %s", first, name, to))
+		}
+		in[to] = name
+	}
+	for _, p := range Parameters(model) {
+		name, ok := in[p.Name]
+		delete(in, p.Name)
+		if !ok {
+			problems = append(problems, p.Name+" is missing")
+			continue
+		}
+		if problem, err := p.load(f, name); err != nil {
+			return err
+		} else if problem != "" {
+			problems = append(problems, problem)
+		}
+	}
+	for _, name := range in {
+		problems = append(problems, name+" is not a tensor of this model")
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	slices.Sort(problems)
+	return fmt.Errorf("weights: %s does not fit:\n\t%w", f.Name, errors.New(strings.Join(problems, "\n\t")))
+}
+
+// load copies one tensor. A problem is the file's, an error a failure to read.
+func (p Parameter) load(f *File, name string) (problem string, err error) {
+	want := p.fileShape()
+	if got, _ := f.Shape(name); !slices.Equal(squeeze(got), squeeze(want)) {
+		return fmt.Sprintf("%s is %v, not %v", name, got, want), nil
+	}
+	data, err := f.Floats(name)
+	if err != nil {
+		return "", err
+	}
+	for i, v := range data {
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+			return fmt.Sprintf("%s is %v at element %d", name, v, i), nil
+		}
+	}
+	p.toMemory(p.Value.Float32s(), data)
+	return "", nil
+}
+
+// squeeze drops trailing ones: a linear layer that a checkpoint spells as a 1×1 convolution has the same numbers.
+func squeeze(shape []int) []int {
+	for len(shape) > 0 && shape[len(shape)-1] == 1 {
+		shape = shape[:len(shape)-1]
+	}
+	return shape
+}

@@ -1,0 +1,141 @@
+package weights
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+
+	"github.com/nlpodyssey/safetensors"
+	"github.com/x448/float16"
+)
+
+// A DType is how a file stores numbers.
+type DType = safetensors.DType
+
+// The types that are written.
+const (
+	Float32 = safetensors.F32
+	Float16 = safetensors.F16
+)
+
+// Save writes a model's parameters to a file.
+func Save(name string, model any, d DType, metadata map[string]string) error {
+	return Write(name, Parameters(model), d, metadata)
+}
+
+// Write writes parameters to a file: to a temporary one beside it, which takes its place when it is complete and on disk.
+// A value that float16 cannot hold is an error.
+func Write(name string, parameters []Parameter, d DType, metadata map[string]string) error {
+	views := make(map[string]view, len(parameters))
+	for _, p := range parameters {
+		if _, twice := views[p.Name]; twice {
+			return fmt.Errorf("weights: %s: two tensors are named %s", name, p.Name)
+		}
+		v, err := newView(p, d)
+		if err != nil {
+			return fmt.Errorf("weights: %s: %w", name, err)
+		}
+		views[p.Name] = v
+	}
+	err := WriteFile(name, func(w io.Writer) error { return safetensors.SerializeToWriter(views, metadata, w) })
+	if err != nil {
+		return fmt.Errorf("weights: %w", err)
+	}
+	return nil
+}
+
+// WriteFile replaces a file by what write produces, whole or not at all.
+func WriteFile(name string, write func(w io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("write %s: %w", name, err), f.Close(), os.Remove(f.Name()))
+		}
+	}()
+	b := bufio.NewWriterSize(f, 1<<20)
+	if err := write(b); err != nil {
+		return err
+	}
+	if err := b.Flush(); err != nil {
+		return err
+	}
+	if err := f.Chmod(0o644); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), name); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// A view is a parameter as safetensors writes it. Its bytes are made when they are asked for.
+type view struct {
+	p Parameter
+	d DType
+}
+
+func newView(p Parameter, d DType) (view, error) {
+	if d != Float32 && d != Float16 {
+		return view{}, fmt.Errorf("%s is not written", d)
+	}
+	for i, v := range p.Value.Float32s() {
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) || d == Float16 && float16.Fromfloat32(v).IsInf(0) {
+			return view{}, fmt.Errorf("tensor %s is %v at element %d, which %s does not hold", p.Name, v, i, d)
+		}
+	}
+	return view{p, d}, nil
+}
+
+func (v view) DType() DType { return v.d }
+
+func (v view) Shape() []uint64 {
+	shape := []uint64{}
+	for _, d := range v.p.fileShape() {
+		shape = append(shape, uint64(d))
+	}
+	return shape
+}
+
+func (v view) DataLen() uint64 { return uint64(len(v.p.Value.Float32s())) * v.d.Size() }
+
+func (v view) Data() []byte {
+	values := make([]float32, len(v.p.Value.Float32s()))
+	v.p.toFile(values)
+	out := make([]byte, 0, v.DataLen())
+	for _, x := range values {
+		if v.d == Float16 {
+			out = binary.LittleEndian.AppendUint16(out, float16.Fromfloat32(x).Bits())
+		} else {
+			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(x))
+		}
+	}
+	return out
+}
+
+// Hash names a model's parameters: the SHA-256 of their names, shapes and float32 values, in hexadecimal.
+func Hash(model any) string {
+	h := sha256.New()
+	var b []byte
+	for _, p := range Parameters(model) {
+		fmt.Fprintf(h, "%s %v\n", p.Name, p.Value.Shape())
+		b = b[:0]
+		for _, x := range p.Value.Float32s() {
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
+		}
+		h.Write(b)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

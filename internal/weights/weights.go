@@ -1,0 +1,141 @@
+// Package weights moves tensors between models and safetensors files.
+//
+// # Models
+//
+// A model is a tree of structs. Fields with a tag `weight:"NAME"` are walked: a *tensor.Dense is a parameter, a struct,
+// a pointer to one or a slice of either is a part, and names are joined with dots, slices adding their index; the tag
+// `weight:"."` adds nothing. Nil pointers and nil tensors are parts that a model does not have. The option
+// `weight:"NAME,conv"` marks a convolution's weight, which is [Cout,KH,KW,Cin] in memory and [Cout,Cin,KH,KW] in files;
+// `weight:"NAME,scalar"` a tensor of shape [1] that files hold with no dimensions.
+//
+// # Files
+//
+// The format is safetensors (huggingface.co/docs/safetensors): one file, several with an index, or a variant named
+// ".fp16.". float32, float16 and bfloat16 are read, float32 and float16 written. Loading is strict: one error lists
+// every tensor that is missing, unused, misshapen or not finite. Writing replaces a file whole or not at all.
+package weights
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"gorgonia.org/tensor"
+)
+
+// A Parameter is a tensor of a model, float32, and its name in files.
+type Parameter struct {
+	Name  string
+	Value *tensor.Dense
+
+	layout layout
+}
+
+// layout says how a parameter in memory relates to its tensor in a file.
+type layout uint8
+
+const (
+	same   layout = iota
+	conv          // [O,H,W,I] in memory, [O,I,H,W] in files
+	scalar        // [1] in memory, [] in files
+)
+
+// Parameters lists a model's parameters in the order of its fields. It panics if a tag is on a field of another type:
+// that is a mistake in the model's source.
+func Parameters(model any) []Parameter {
+	var out []Parameter
+	walk(reflect.ValueOf(model), "", "", &out)
+	return out
+}
+
+func walk(v reflect.Value, name, option string, out *[]Parameter) {
+	if t, ok := v.Interface().(*tensor.Dense); ok {
+		if t != nil {
+			*out = append(*out, Parameter{name, t, layoutOf(name, option)})
+		}
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if !v.IsNil() {
+			walk(v.Elem(), name, option, out)
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			walk(v.Index(i), join(name, strconv.Itoa(i)), option, out)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			tag, ok := v.Type().Field(i).Tag.Lookup("weight")
+			if !ok {
+				continue
+			}
+			part, option, _ := strings.Cut(tag, ",")
+			walk(v.Field(i), join(name, part), option, out)
+		}
+	default:
+		panic(fmt.Sprintf("weights: %s is a %s", name, v.Type()))
+	}
+}
+
+func layoutOf(name, option string) layout {
+	switch option {
+	case "":
+		return same
+	case "conv":
+		return conv
+	case "scalar":
+		return scalar
+	}
+	panic(fmt.Sprintf("weights: %s has the unknown option %q", name, option))
+}
+
+func join(prefix, name string) string {
+	switch {
+	case name == ".":
+		return prefix
+	case prefix == "":
+		return name
+	}
+	return prefix + "." + name
+}
+
+// fileShape is the parameter's shape in a file.
+func (p Parameter) fileShape() []int {
+	s := p.Value.Shape()
+	switch p.layout {
+	case conv:
+		return []int{s[0], s[3], s[1], s[2]}
+	case scalar:
+		return []int{}
+	}
+	return append([]int{}, s...)
+}
+
+// toMemory reorders values from a file's layout into dst, the parameter's memory or a buffer like it.
+func (p Parameter) toMemory(dst, file []float32) {
+	p.reorder(func(memory, f int) { dst[memory] = file[f] }, func() { copy(dst, file) })
+}
+
+// toFile is toMemory's inverse.
+func (p Parameter) toFile(dst []float32) {
+	src := p.Value.Float32s()
+	p.reorder(func(memory, f int) { dst[f] = src[memory] }, func() { copy(dst, src) })
+}
+
+func (p Parameter) reorder(each func(memory, file int), straight func()) {
+	if p.layout != conv {
+		straight()
+		return
+	}
+	s := p.Value.Shape()
+	out, area, in := s[0], s[1]*s[2], s[3]
+	for o := range out {
+		for a := range area {
+			for i := range in {
+				each((o*area+a)*in+i, (o*in+i)*area+a)
+			}
+		}
+	}
+}
