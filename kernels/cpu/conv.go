@@ -18,10 +18,8 @@ func (c *Conv) OutSize() (oh, ow int) {
 
 // Check returns an error if c is no convolution: a size below 1, negative padding, a kernel larger than the padded image.
 func (c *Conv) Check() error {
-	for _, n := range []int{c.N, c.H, c.W, c.In, c.Out, c.KH, c.KW, c.Stride} {
-		if n < 1 {
-			return fmt.Errorf("cpu: convolution with a size below 1: %+v", *c)
-		}
+	if min(c.N, c.H, c.W, c.In, c.Out, c.KH, c.KW, c.Stride) < 1 {
+		return fmt.Errorf("cpu: convolution with a size below 1: %+v", *c)
 	}
 	if min(c.Top, c.Bottom, c.Left, c.Right) < 0 {
 		return fmt.Errorf("cpu: convolution with negative padding: %+v", *c)
@@ -42,8 +40,11 @@ func (c *Conv) must(kernel string, x, w, y []float32) {
 	}
 }
 
-// ForwardWorkspace returns how many values of scratch memory Forward wants.
-func (c *Conv) ForwardWorkspace() int { return 0 }
+// ForwardWorkspace returns how many values of scratch memory Forward wants. It grows with Workers, as the others do.
+func (c *Conv) ForwardWorkspace() int {
+	p := c.forward(nil, nil, nil, nil)
+	return kernel.workspace(&p)
+}
 
 // Forward is
 //
@@ -56,11 +57,21 @@ func (c *Conv) Forward(y, x, w, bias, ws []float32) {
 		panic(fmt.Sprintf("cpu: Conv.Forward: bias has %d values, not %d", len(bias), c.Out))
 	}
 	mustHold("Conv.Forward", ws, c.ForwardWorkspace())
-	c.run(convTask{pass: forwardPass, dst: y, p: x, q: w, bias: bias})
+	p := c.forward(y, x, w, bias)
+	kernel.multiply(&p, ws)
 }
 
 // InputGradWorkspace returns how many values of scratch memory InputGrad wants.
-func (c *Conv) InputGradWorkspace() int { return 0 }
+func (c *Conv) InputGradWorkspace() int {
+	most := 0
+	for y := range c.Stride {
+		for x := range c.Stride {
+			p := c.inputGrad(nil, nil, nil, y, x)
+			most = max(most, kernel.workspace(&p))
+		}
+	}
+	return most
+}
 
 // InputGrad is the gradient of x, given that of y:
 //
@@ -68,11 +79,19 @@ func (c *Conv) InputGradWorkspace() int { return 0 }
 func (c *Conv) InputGrad(dx, dy, w, ws []float32) {
 	c.must("Conv.InputGrad", dx, w, dy)
 	mustHold("Conv.InputGrad", ws, c.InputGradWorkspace())
-	c.run(convTask{pass: inputGradPass, dst: dx, p: dy, q: w})
+	for y := range c.Stride {
+		for x := range c.Stride {
+			p := c.inputGrad(dx, dy, w, y, x)
+			kernel.multiply(&p, ws)
+		}
+	}
 }
 
 // WeightGradWorkspace returns how many values of scratch memory WeightGrad wants.
-func (c *Conv) WeightGradWorkspace() int { return 0 }
+func (c *Conv) WeightGradWorkspace() int {
+	p := c.weightGrad(nil, nil, nil)
+	return kernel.workspace(&p)
+}
 
 // WeightGrad is the gradient of w, given that of y:
 //
@@ -80,5 +99,78 @@ func (c *Conv) WeightGradWorkspace() int { return 0 }
 func (c *Conv) WeightGrad(dw, dy, x, ws []float32) {
 	c.must("Conv.WeightGrad", x, dw, dy)
 	mustHold("Conv.WeightGrad", ws, c.WeightGradWorkspace())
-	c.run(convTask{pass: weightGradPass, dst: dw, p: dy, q: x})
+	p := c.weightGrad(dw, dy, x)
+	kernel.multiply(&p, ws)
+}
+
+// plain reports whether the convolution is a product of matrices as they lie in memory.
+func (c *Conv) plain() bool {
+	return c.KH == 1 && c.KW == 1 && c.Stride == 1 && c.Top+c.Bottom+c.Left+c.Right == 0
+}
+
+// patches is the window of x that each position of y reads.
+func (c *Conv) patches() grid {
+	oh, ow := c.OutSize()
+	return grid{
+		on: !c.plain(), gh: oh, gw: ow, h: c.H, w: c.W, c: c.In,
+		step: c.Stride, y: -c.Top, x: -c.Left, rows: c.KH, cols: c.KW,
+	}
+}
+
+// forward is patches(x)·wᵀ.
+func (c *Conv) forward(y, x, w, bias []float32) product {
+	oh, ow := c.OutSize()
+	k := c.KH * c.KW * c.In
+	return product{
+		m: c.N * oh * ow, n: c.Out, k: k,
+		a: lhs{matrix: Matrix{Data: x, Stride: c.In}, window: c.patches()},
+		b: rhs{matrix: Matrix{Data: w, Stride: k, Transposed: true}},
+		c: y, ldc: c.Out, bias: bias,
+	}
+}
+
+// weightGrad is dyᵀ·patches(x).
+func (c *Conv) weightGrad(dw, dy, x []float32) product {
+	oh, ow := c.OutSize()
+	n := c.KH * c.KW * c.In
+	return product{
+		m: c.Out, n: n, k: c.N * oh * ow,
+		a: lhs{matrix: Matrix{Data: dy, Stride: c.Out, Transposed: true}},
+		b: rhs{matrix: Matrix{Data: x, Stride: c.In}, window: c.patches()},
+		c: dw, ldc: n,
+	}
+}
+
+// inputGrad is the gradient of x's pixels (y + i·Stride, x + j·Stride). Each reads a window of dy, through those taps
+// (a,b) of the kernel, last to first, with a ≡ y+Top and b ≡ x+Left modulo Stride.
+func (c *Conv) inputGrad(dx, dy, w []float32, y, x int) product {
+	oh, ow := c.OutSize()
+	a, rows, top := taps(c.KH, c.Stride, y+c.Top)
+	b, cols, left := taps(c.KW, c.Stride, x+c.Left)
+	p := product{
+		n: c.In, k: rows * cols * c.Out, c: dx, ldc: c.In,
+		a: lhs{matrix: Matrix{Data: dy, Stride: c.Out}},
+		b: rhs{matrix: Matrix{Data: w, Stride: c.In}},
+	}
+	gh, gw := max(0, ceilDiv(c.H-y, c.Stride)), max(0, ceilDiv(c.W-x, c.Stride))
+	p.m = c.N * gh * gw
+	if c.plain() {
+		return p
+	}
+	p.a.window = grid{on: true, gh: gh, gw: gw, h: oh, w: ow, c: c.Out, step: 1, y: top, x: left, rows: rows, cols: cols}
+	p.b.flip = flip{on: true, a: a, b: b, step: c.Stride, cols: cols, o: c.Out, kh: c.KH, kw: c.KW, c: c.In}
+	p.rows = grid{on: c.Stride > 1, gh: gh, gw: gw, h: c.H, w: c.W, c: c.In, step: c.Stride, y: y, x: x}
+	return p
+}
+
+// taps finds the taps of a kernel through which pixel at, counted from the edge of the padding, has contributed: the
+// last one, how many they are (step apart), and which position of the result the last one led to.
+func taps(kernel, step, at int) (last, n, position int) {
+	first := at % step
+	if first >= kernel {
+		return 0, 0, 0
+	}
+	n = (kernel-1-first)/step + 1
+	last = first + (n-1)*step
+	return last, n, (at - last) / step
 }

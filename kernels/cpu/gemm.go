@@ -29,17 +29,27 @@ type Product struct {
 	Accumulate bool
 }
 
-// Workspace returns how many values of scratch memory Gemm wants for p, of which only the sizes need be set.
-func (p *Product) Workspace() int { return 0 }
+// Workspace returns how many values of scratch memory Gemm wants for p. It looks at the sizes and at which of A and
+// B are transposed, and grows with Workers.
+func (p *Product) Workspace() int {
+	q := p.product()
+	return kernel.workspace(&q)
+}
 
 // Gemm computes p. ws has at least p.Workspace() values, with any contents. It panics on wrong sizes.
 func Gemm(p *Product, ws []float32) {
 	p.check()
 	mustHold("Gemm", ws, p.Workspace())
-	t := gemmTasks.get()
-	t.p = *p
-	Parallel(p.M, t)
-	gemmTasks.put(t)
+	q := p.product()
+	kernel.multiply(&q, ws)
+}
+
+func (p *Product) product() product {
+	return product{
+		m: p.M, n: p.N, k: p.K,
+		a: lhs{matrix: p.A}, b: rhs{matrix: p.B}, c: p.C.Data, ldc: p.C.Stride,
+		bias: p.Bias, accumulate: p.Accumulate,
+	}
 }
 
 func (p *Product) check() {

@@ -1,37 +1,23 @@
 package cpu
 
-type gemmTask struct{ p Product }
+import "unsafe"
 
-var gemmTasks freeList[gemmTask]
-
-func (t *gemmTask) Do(_, i int) { t.p.row(i) }
-
-// row computes row i of the product as its definition says.
-func (p *Product) row(i int) {
-	c := p.C.Data[i*p.C.Stride:][:p.N]
-	if !p.Accumulate {
-		clear(c)
-	}
-	if p.B.Transposed {
-		for j := range c {
-			b := p.B.Data[j*p.B.Stride:]
+// gemmGeneric is the definition of Gemm.
+func gemmGeneric(p *Product) {
+	for i := range p.M {
+		for j := range p.N {
 			var s float32
 			for k := range p.K {
-				s += p.A.at(i, k) * b[k]
+				s += p.A.at(i, k) * p.B.at(k, j)
 			}
-			c[j] += s
-		}
-	} else {
-		for k := range p.K {
-			a := p.A.at(i, k)
-			for j, b := range p.B.Data[k*p.B.Stride:][:p.N] {
-				c[j] += a * b
+			c := &p.C.Data[i*p.C.Stride+j]
+			if p.Accumulate {
+				s += *c
 			}
-		}
-	}
-	if p.Bias != nil {
-		for j := range c {
-			c[j] += p.Bias[j]
+			if p.Bias != nil {
+				s += p.Bias[j]
+			}
+			*c = s
 		}
 	}
 }
@@ -41,4 +27,37 @@ func (m *Matrix) at(i, j int) float32 {
 		i, j = j, i
 	}
 	return m.Data[i*m.Stride+j]
+}
+
+// microGeneric is the micro-kernel in Go, for a tile of 4×4.
+var microGeneric = micro{name: "generic", mr: 4, nr: 4, tile: tileGeneric4x4, packTransposed: packTransposedGeneric}
+
+func tileGeneric4x4(a, b, c, bias *float32, k, rs, ks, ldc int, add bool) {
+	as := unsafe.Slice(a, 3*rs+max(k-1, 0)*ks+1)
+	bs := unsafe.Slice(b, 4*k)
+	for i := range 4 {
+		s0, s1, s2, s3 := dot4(as[i*rs:], bs, ks)
+		row := (*[4]float32)(unsafe.Pointer(&unsafe.Slice(c, i*ldc+4)[i*ldc]))
+		if add {
+			s0, s1, s2, s3 = s0+row[0], s1+row[1], s2+row[2], s3+row[3]
+		}
+		if bias != nil {
+			v := (*[4]float32)(unsafe.Pointer(bias))
+			s0, s1, s2, s3 = s0+v[0], s1+v[1], s2+v[2], s3+v[3]
+		}
+		*row = [4]float32{s0, s1, s2, s3}
+	}
+}
+
+// dot4 is the products of a, ks apart, with the four columns of the panel b.
+func dot4(a, b []float32, ks int) (s0, s1, s2, s3 float32) {
+	for p := 0; len(b) >= 4; p += ks {
+		v := a[p]
+		s0 += v * b[0]
+		s1 += v * b[1]
+		s2 += v * b[2]
+		s3 += v * b[3]
+		b = b[4:]
+	}
+	return
 }

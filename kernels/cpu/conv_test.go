@@ -1,0 +1,142 @@
+package cpu
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var testConvs = []Conv{
+	{N: 1, H: 1, W: 1, In: 1, Out: 1, KH: 1, KW: 1, Stride: 1},
+	{N: 2, H: 5, W: 4, In: 3, Out: 7, KH: 1, KW: 1, Stride: 1},
+	{N: 1, H: 7, W: 6, In: 5, Out: 9, KH: 3, KW: 3, Stride: 1, Top: 1, Bottom: 1, Left: 1, Right: 1},
+	{N: 3, H: 4, W: 4, In: 32, Out: 33, KH: 3, KW: 3, Stride: 1, Top: 1, Bottom: 1, Left: 1, Right: 1},
+	{N: 2, H: 8, W: 7, In: 6, Out: 20, KH: 3, KW: 3, Stride: 2, Top: 1, Bottom: 1, Left: 1, Right: 1},
+	{N: 2, H: 8, W: 8, In: 16, Out: 16, KH: 3, KW: 3, Stride: 2, Bottom: 1, Right: 1}, // diffusers' VAE
+	{N: 1, H: 9, W: 5, In: 3, Out: 4, KH: 2, KW: 4, Stride: 3, Top: 2, Bottom: 0, Left: 1, Right: 3},
+	{N: 1, H: 3, W: 3, In: 2, Out: 3, KH: 5, KW: 5, Stride: 1, Top: 3, Bottom: 4, Left: 2, Right: 5},
+	{N: 2, H: 12, W: 8, In: 3, Out: 10, KH: 4, KW: 4, Stride: 4}, // a vision transformer's patches
+	{N: 2, H: 6, W: 6, In: 8, Out: 8, KH: 1, KW: 1, Stride: 2},
+	{N: 1, H: 4, W: 5, In: 2, Out: 3, KH: 1, KW: 1, Stride: 1, Top: 1, Left: 2},
+	{N: 1, H: 11, W: 13, In: 40, Out: 4, KH: 3, KW: 3, Stride: 1, Top: 1, Bottom: 1, Left: 1, Right: 1},
+	{N: 1, H: 5, W: 5, In: 4, Out: 4, KH: 2, KW: 2, Stride: 3, Bottom: 1},
+}
+
+// exactPasses are y, dx and dw in float64.
+func (c *Conv) exactPasses(x, w, dy, bias []float32) (y, dx, dw []float64) {
+	y, dx, dw = make([]float64, len(dy)), make([]float64, len(x)), make([]float64, len(w))
+	for i := range y {
+		y[i] = float64(bias[i%c.Out])
+	}
+	c.eachTap(func(iy, ix, iw int) {
+		y[iy] += float64(x[ix]) * float64(w[iw])
+		dx[ix] += float64(dy[iy]) * float64(w[iw])
+		dw[iw] += float64(dy[iy]) * float64(x[ix])
+	})
+	return y, dx, dw
+}
+
+func (c *Conv) tensors(r *rand.Rand) (x, w, dy, bias []float32) {
+	oh, ow := c.OutSize()
+	return normal(r, c.N*c.H*c.W*c.In), normal(r, c.Out*c.KH*c.KW*c.In), normal(r, c.N*oh*ow*c.Out), normal(r, c.Out)
+}
+
+func TestConvByHand(t *testing.T) {
+	eachKernel(t, func(t *testing.T) {
+		c := Conv{N: 1, H: 2, W: 3, In: 1, Out: 1, KH: 2, KW: 2, Stride: 1, Left: 1}
+		x, w := []float32{1, 2, 3, 4, 5, 6}, []float32{1, 10, 100, 1000}
+		y, dx, dw := make([]float32, 3), make([]float32, 6), make([]float32, 4)
+		c.Forward(y, x, w, []float32{0.5}, scratch(c.ForwardWorkspace()))
+		require.Equal(t, []float32{4010.5, 5421.5, 6532.5}, y)
+		dy := []float32{1, 2, 3}
+		c.InputGrad(dx, dy, w, scratch(c.InputGradWorkspace()))
+		require.Equal(t, []float32{12, 23, 30, 1200, 2300, 3000}, dx)
+		c.WeightGrad(dw, dy, x, scratch(c.WeightGradWorkspace()))
+		require.Equal(t, []float32{2*1 + 3*2, 1 + 2*2 + 3*3, 2*4 + 3*5, 4 + 2*5 + 3*6}, dw)
+	})
+}
+
+func TestConvAgainstFloat64(t *testing.T) {
+	eachKernel(t, func(t *testing.T) {
+		for i, c := range testConvs {
+			r := rand.New(rand.NewPCG(uint64(i), 1))
+			x, w, dy, bias := c.tensors(r)
+			y, dx, dw := c.exactPasses(x, w, dy, bias)
+			t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
+				got, plain := scratch(len(dy)), make([]float32, len(dy))
+				c.Forward(got, x, w, bias, scratch(c.ForwardWorkspace()))
+				c.forwardGeneric(plain, x, w, bias)
+				requireAsGood(t, got, plain, y)
+
+				got, plain = scratch(len(x)), make([]float32, len(x))
+				c.InputGrad(got, dy, w, scratch(c.InputGradWorkspace()))
+				c.inputGradGeneric(plain, dy, w)
+				requireAsGood(t, got, plain, dx)
+
+				got, plain = scratch(len(w)), make([]float32, len(w))
+				c.WeightGrad(got, dy, x, scratch(c.WeightGradWorkspace()))
+				c.weightGradGeneric(plain, dy, x)
+				requireAsGood(t, got, plain, dw)
+			})
+		}
+	})
+}
+
+func TestConvSameBitsForAnyWorkers(t *testing.T) {
+	eachKernel(t, func(t *testing.T) {
+		for _, c := range []Conv{testConvs[3], testConvs[4], {N: 2, H: 10, W: 9, In: 24, Out: 48, KH: 3, KW: 3, Stride: 1, Top: 1, Bottom: 1, Left: 1, Right: 1}} {
+			x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(1, 1)))
+			var first []uint32
+			for _, workers := range []int{1, 2, 3, 16} {
+				workersForTest(t, workers)
+				y, dx, dw := scratch(len(dy)), scratch(len(x)), scratch(len(w))
+				c.Forward(y, x, w, bias, scratch(c.ForwardWorkspace()))
+				c.InputGrad(dx, dy, w, scratch(c.InputGradWorkspace()))
+				c.WeightGrad(dw, dy, x, scratch(c.WeightGradWorkspace()))
+				all := append(append(bits(y), bits(dx)...), bits(dw)...)
+				if first == nil {
+					first = all
+				}
+				require.Equal(t, first, all, "%d workers", workers)
+			}
+		}
+	})
+}
+
+func TestConvRefuses(t *testing.T) {
+	c := testConvs[2]
+	x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(1, 1)))
+	ws := make([]float32, c.ForwardWorkspace())
+	require.NotPanics(t, func() { c.Forward(dy, x, w, bias, ws) })
+	require.Panics(t, func() { c.Forward(dy[1:], x, w, bias, ws) })
+	require.Panics(t, func() { c.Forward(dy, x[1:], w, bias, ws) })
+	require.Panics(t, func() { c.Forward(dy, x, w[1:], bias, ws) })
+	require.Panics(t, func() { c.Forward(dy, x, w, bias[1:], ws) })
+	require.Panics(t, func() { c.Forward(dy, x, w, bias, nil) })
+	require.Panics(t, func() { c.InputGrad(x, dy, w, nil) })
+	require.Panics(t, func() { c.WeightGrad(w, dy, x, nil) })
+	for _, spoil := range []func(c *Conv){
+		func(c *Conv) { c.N = 0 }, func(c *Conv) { c.Stride = 0 }, func(c *Conv) { c.Left = -1 },
+		func(c *Conv) { c.KH = 20 }, func(c *Conv) { c.KW = 20 },
+	} {
+		bad := c
+		spoil(&bad)
+		require.Error(t, bad.Check())
+		require.Panics(t, func() { bad.Forward(dy, x, w, bias, ws) })
+	}
+}
+
+func TestConvAllocatesNothing(t *testing.T) {
+	c := testConvs[4]
+	x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(1, 1)))
+	ws := make([]float32, max(c.ForwardWorkspace(), c.InputGradWorkspace(), c.WeightGradWorkspace()))
+	run := func() {
+		c.Forward(dy, x, w, bias, ws)
+		c.InputGrad(x, dy, w, ws)
+		c.WeightGrad(w, dy, x, ws)
+	}
+	run()
+	require.Zero(t, testing.AllocsPerRun(20, run))
+}

@@ -1,0 +1,230 @@
+package cpu
+
+import "unsafe"
+
+// blockK is how many steps of K one pass takes: a panel of B of that depth (16 or 32 KiB) stays in L1.
+const blockK = 256
+
+// smallProduct is how many multiply-adds are not worth a dispatch.
+const smallProduct = 1 << 15
+
+// A micro is the innermost kernel of one instruction set.
+type micro struct {
+	name   string
+	mr, nr int // rows and columns of the tile of C that it computes
+	// tile is, for i < mr and j < nr,
+	//
+	//	s := Σ_{p<k} a[i*rs+p*ks] · b[p*nr+j]     one multiply-add after another, p ascending
+	//	if add { s += c[i*ldc+j] }
+	//	if bias != nil { s += bias[j] }
+	//	c[i*ldc+j] = s
+	tile func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+	// packTransposed is dst[p*width+j] = src[j*stride+p] for p < k and j < n; what is between n and width is zero.
+	packTransposed func(dst, src []float32, stride, width, n, k int)
+}
+
+// A product is one matrix product C[m,n] = A[m,k]·B[k,n] as the blocked algorithm sees it: where A's and B's
+// elements come from and where C's rows go is open, so that a convolution is a product too.
+type product struct {
+	m, n, k    int
+	a          lhs
+	b          rhs
+	c          []float32
+	ldc        int
+	rows       grid // where C's rows go, if rows.on
+	bias       []float32
+	accumulate bool
+}
+
+// A cut is how a product is divided. It depends on the shape alone. K is taken in blocks; for each, B's block is
+// packed into panels of nr columns, shared by all workers, and each part of C packs its rows of A into panels of mr.
+type cut struct {
+	kc, blocks     int // depth and number of K's blocks
+	mc, nc         int // rows and columns of C in a part
+	mParts, nParts int
+	panels         int // of B
+	packPanels     int // of B, packed by one part
+	packParts      int
+	layout         // of a panel of A
+}
+
+// A layout is where a packed panel of A has its elements: (i,p) at i*rs + p*ks, size values in all.
+type layout struct{ rs, ks, size int }
+
+func (u *micro) cut(p *product) cut {
+	var c cut
+	c.blocks = ceilDiv(p.k, blockK)
+	c.kc = ceilDiv(p.k, c.blocks)
+	c.mc, c.nc = min(16*u.mr, roundUp(p.m, u.mr)), roundUp(p.n, u.nr)
+	c.layout = p.a.layout(u.mr, c.kc)
+	for ceilDiv(p.m, c.mc)*ceilDiv(p.n, c.nc) < 32 && c.nc > 4*u.nr && c.mc*c.nc*c.kc > 2*smallProduct {
+		c.nc = roundUp(c.nc/2, u.nr)
+	}
+	for ceilDiv(p.m, c.mc)*ceilDiv(p.n, c.nc) < 16 && c.mc > 2*u.mr && c.mc*c.nc*c.kc > 2*smallProduct {
+		c.mc = roundUp(c.mc/2, u.mr)
+	}
+	c.mParts, c.nParts = ceilDiv(p.m, c.mc), ceilDiv(p.n, c.nc)
+	c.panels = ceilDiv(p.n, u.nr)
+	c.packPanels = max(1, 1<<13/(u.nr*c.kc))
+	c.packParts = ceilDiv(c.panels, c.packPanels)
+	return c
+}
+
+// packedB and packedA are the sizes of a packed block of B, and of A with a tile of C behind it.
+func (c *cut) packedB(u *micro) int { return roundUp(c.panels*u.nr*c.kc, 16) }
+
+func (c *cut) packedA(u *micro) int { return roundUp(c.mc/u.mr*c.size, 16) + u.mr*u.nr }
+
+// workspace is how much scratch memory multiply wants: two blocks of B, and for each worker a block of A.
+func (u *micro) workspace(p *product) int {
+	if p.m == 0 || p.n == 0 || p.k == 0 {
+		return 0
+	}
+	c := u.cut(p)
+	return 2*c.packedB(u) + Workers()*c.packedA(u) + 16
+}
+
+// A gemmTask is one stage of a product: the tiles of block now, while block now+1 of B is packed.
+type gemmTask struct {
+	product
+	cut
+	u       *micro
+	now     int
+	packing int // parts of this stage that pack; they come first
+	packed  [2][]float32
+	scratch []float32
+}
+
+var gemmTasks freeList[gemmTask]
+
+// multiply computes p. ws has u.workspace(p) values.
+func (u *micro) multiply(p *product, ws []float32) {
+	if p.m == 0 || p.n == 0 {
+		return
+	}
+	if p.k == 0 {
+		p.nothing()
+		return
+	}
+	t := gemmTasks.get()
+	t.product, t.cut, t.u = *p, u.cut(p), u
+	ws = aligned(ws)
+	size := t.packedB(u)
+	t.packed[0], t.packed[1], t.scratch = ws[:size], ws[size:2*size], ws[2*size:]
+	for t.now = -1; t.now < t.blocks; t.now++ {
+		t.packing = 0
+		if t.now+1 < t.blocks {
+			t.packing = t.packParts
+		}
+		parts := t.packing
+		if t.now >= 0 {
+			parts += t.mParts * t.nParts
+		}
+		if p.m*p.n*t.kc <= smallProduct {
+			for i := range parts {
+				t.Do(0, i)
+			}
+			continue
+		}
+		Parallel(parts, t)
+	}
+	gemmTasks.put(t)
+}
+
+// nothing is the product with k = 0.
+func (p *product) nothing() {
+	for i := range p.m {
+		c := p.row(i)
+		if !p.accumulate {
+			clear(c)
+		}
+		for j := range p.bias {
+			c[j] += p.bias[j]
+		}
+	}
+}
+
+// row is row i of C.
+func (p *product) row(i int) []float32 {
+	at := i * p.ldc
+	if p.rows.on {
+		at = p.rows.at(i)
+	}
+	return p.c[at:][:p.n]
+}
+
+// aligned is ws from its first cache line on.
+func aligned(ws []float32) []float32 {
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(ws)))/4) & 15
+	return ws[skip:]
+}
+
+func (t *gemmTask) Do(worker, part int) {
+	if part < t.packing {
+		t.packB(t.now+1, part)
+		return
+	}
+	part -= t.packing
+	t.tiles(worker, part/t.nParts, part%t.nParts)
+}
+
+func (t *gemmTask) packB(block, part int) {
+	k0, k1 := span(block, t.kc, t.k)
+	lo, hi := span(part, t.packPanels, t.panels)
+	for panel := lo; panel < hi; panel++ {
+		dst := t.packed[block&1][panel*t.u.nr*t.kc:][:t.u.nr*(k1-k0)]
+		j := panel * t.u.nr
+		t.b.pack(dst, t.u, j, min(j+t.u.nr, t.n), k0, k1)
+	}
+}
+
+// tiles computes a part of C for block now.
+func (t *gemmTask) tiles(worker, mPart, nPart int) {
+	u := t.u
+	i0, i1 := span(mPart, t.mc, t.m)
+	j0, j1 := span(nPart, t.nc, t.n)
+	k0, k1 := span(t.now, t.kc, t.k)
+	scratch := t.scratch[worker*t.packedA(u):][:t.packedA(u)]
+	a, tmp := scratch[:len(scratch)-u.mr*u.nr], scratch[len(scratch)-u.mr*u.nr:]
+	t.a.pack(a, t.layout, u.mr, i0, i1, k0, k1)
+	bias := t.bias
+	if t.now > 0 {
+		bias = nil
+	}
+	add := t.accumulate || t.now > 0
+	for j := j0; j < j1; j += u.nr {
+		b := &t.packed[t.now&1][j*t.kc]
+		for i := i0; i < i1; i += u.mr {
+			a := &a[(i-i0)/u.mr*t.size]
+			if i+u.mr > t.m || j+u.nr > t.n || t.rows.on {
+				u.tile(a, b, &tmp[0], nil, k1-k0, t.rs, t.ks, u.nr, false)
+				t.merge(tmp, i, min(i+u.mr, t.m), j, min(j+u.nr, t.n), bias, add)
+				continue
+			}
+			var bj *float32
+			if bias != nil {
+				bj = &bias[j]
+			}
+			u.tile(a, b, &t.c[i*t.ldc+j], bj, k1-k0, t.rs, t.ks, t.ldc, add)
+		}
+	}
+}
+
+// merge moves a tile that lies apart into C, as micro.tile does.
+func (t *gemmTask) merge(tmp []float32, i0, i1, j0, j1 int, bias []float32, add bool) {
+	for i := i0; i < i1; i++ {
+		s := tmp[(i-i0)*t.u.nr:][:j1-j0]
+		c := t.row(i)[j0:j1]
+		if add {
+			for j := range c {
+				s[j] += c[j]
+			}
+		}
+		if bias != nil {
+			for j, v := range bias[j0:j1] {
+				s[j] += v
+			}
+		}
+		copy(c, s)
+	}
+}

@@ -1,0 +1,199 @@
+package cpu
+
+import "unsafe"
+
+// A grid is a set of positions (n, i, j) in images [N,H,W,C], numbered row by row: position (i,j) is the pixel
+// (i*step+y, j*step+x). As a window it stands for the rows×cols pixels from there on, which may lie outside.
+type grid struct {
+	on         bool
+	gh, gw     int // positions in an image, down and across
+	h, w, c    int // the image
+	step, y, x int
+	rows, cols int
+}
+
+// split is position p's image number, row and column.
+func (g *grid) split(p int) (n, i, j int) {
+	n, p = p/(g.gh*g.gw), p%(g.gh*g.gw)
+	return n, p / g.gw, p % g.gw
+}
+
+// at is where position p's pixel begins in memory.
+func (g *grid) at(p int) int {
+	n, i, j := g.split(p)
+	return ((n*g.h+i*g.step+g.y)*g.w + j*g.step + g.x) * g.c
+}
+
+// copyWindow copies values [k0,k1) of position (n,i,j)'s window [rows,cols,c] to dst, zeros for what is outside.
+func (g *grid) copyWindow(dst, images []float32, n, i, j, k0, k1 int) {
+	line := g.cols * g.c // values of a row of the window: they are contiguous in the image
+	y, x := i*g.step+g.y, j*g.step+g.x
+	left := min(max(-x, 0)*g.c, line)
+	right := max(min(g.w-x, g.cols)*g.c, left)
+	for r := k0 / line; r*line < k1; r++ {
+		lo, hi := max(k0-r*line, 0), min(k1-r*line, line)
+		d := dst[r*line+lo-k0 : r*line+hi-k0]
+		if y+r < 0 || y+r >= g.h {
+			clear(d)
+			continue
+		}
+		a, b := min(max(lo, left), hi), max(min(hi, right), lo)
+		if b <= a {
+			clear(d)
+			continue
+		}
+		clear(d[:a-lo])
+		copy(d[a-lo:b-lo], images[((n*g.h+y+r)*g.w+x)*g.c+a:])
+		clear(d[b-lo:])
+	}
+}
+
+// An lhs is where the left factor A[m,k] comes from: a matrix, or row i is position i's window.
+type lhs struct {
+	matrix Matrix
+	window grid
+}
+
+// layout is how a panel of mr rows is packed: row after row, or, if A is transposed, column after column.
+func (s *lhs) layout(mr, kc int) layout {
+	if s.matrix.Transposed {
+		return layout{rs: 1, ks: mr, size: mr * kc}
+	}
+	rs := kc + 16 // keeps rows out of one another's cache sets
+	return layout{rs: rs, ks: 1, size: mr * rs}
+}
+
+// pack packs rows [i0,i1) and columns [k0,k1) into panels of mr rows. Rows beyond i1 keep what is there.
+func (s *lhs) pack(dst []float32, l layout, mr, i0, i1, k0, k1 int) {
+	switch {
+	case s.window.on:
+		n, y, x := s.window.split(i0)
+		for i := i0; i < i1; i++ {
+			at := (i-i0)/mr*l.size + (i-i0)%mr*l.rs
+			s.window.copyWindow(dst[at:at+k1-k0], s.matrix.Data, n, y, x, k0, k1)
+			if x++; x == s.window.gw {
+				x = 0
+				if y++; y == s.window.gh {
+					n, y = n+1, 0
+				}
+			}
+		}
+	case s.matrix.Transposed:
+		for i := i0; i < i1; i += mr {
+			panel := dst[(i-i0)/mr*l.size:]
+			packColumns(panel, s.matrix.Data[k0*s.matrix.Stride+i:], s.matrix.Stride, mr, min(mr, i1-i), k1-k0)
+		}
+	default:
+		for i := i0; i < i1; i++ {
+			copy(dst[(i-i0)/mr*l.size+(i-i0)%mr*l.rs:], s.matrix.Data[i*s.matrix.Stride+k0:][:k1-k0])
+		}
+	}
+}
+
+// packColumns is dst[p*width+i] = src[p*stride+i] for p < k and i < n; what is between n and width is zero.
+func packColumns(dst, src []float32, stride, width, n, k int) {
+	if n == width {
+		switch width {
+		case 6:
+			packRuns[[6]float32](dst, src, stride, k)
+			return
+		case 14:
+			packRuns[[14]float32](dst, src, stride, k)
+			return
+		case 16:
+			packRuns[[16]float32](dst, src, stride, k)
+			return
+		case 32:
+			packRuns[[32]float32](dst, src, stride, k)
+			return
+		}
+	}
+	for p := range k {
+		d := dst[p*width:][:width]
+		clear(d[copy(d, src[p*stride:][:n]):])
+	}
+}
+
+// An rhs is where the right factor B[k,n] comes from: a matrix; or row k is position k's window; or, with flip, the
+// weights of a convolution seen from its result.
+type rhs struct {
+	matrix Matrix
+	window grid
+	flip   flip
+}
+
+// A flip says that row k = (r,s,o) of B begins at element ((o*KH + a−step·r)*KW + b−step·s)*C of weights [O,KH,KW,C].
+type flip struct {
+	on         bool
+	a, b, step int
+	cols       int // s < cols
+	o, kh, kw  int
+	c          int
+}
+
+func (f *flip) at(k int) int {
+	rs, o := k/f.o, k%f.o
+	return ((o*f.kh+f.a-f.step*(rs/f.cols))*f.kw + f.b - f.step*(rs%f.cols)) * f.c
+}
+
+// pack packs columns [j0,j1) and rows [k0,k1) as dst[(p-k0)*nr+j-j0], with zeros beyond j1.
+func (s *rhs) pack(dst []float32, u *micro, j0, j1, k0, k1 int) {
+	nr := u.nr
+	switch {
+	case s.window.on:
+		s.packWindows(dst, nr, j0, j1, k0, k1)
+	case s.flip.on:
+		f := &s.flip
+		for k0 < k1 { // rows of one tap are equally far apart
+			end := min(k1, (k0/f.o+1)*f.o)
+			packColumns(dst, s.matrix.Data[f.at(k0)+j0:], f.kh*f.kw*f.c, nr, j1-j0, end-k0)
+			dst, k0 = dst[(end-k0)*nr:], end
+		}
+	case s.matrix.Transposed:
+		u.packTransposed(dst, s.matrix.Data[j0*s.matrix.Stride+k0:], s.matrix.Stride, nr, j1-j0, k1-k0)
+	default:
+		packColumns(dst, s.matrix.Data[k0*s.matrix.Stride+j0:], s.matrix.Stride, nr, j1-j0, k1-k0)
+	}
+}
+
+func (s *rhs) packWindows(dst []float32, nr, j0, j1, k0, k1 int) {
+	g := &s.window
+	n, y, x := g.split(k0)
+	for k := k0; k < k1; k++ {
+		d := dst[(k-k0)*nr:][:nr]
+		g.copyWindow(d[:j1-j0], s.matrix.Data, n, y, x, j0, j1)
+		clear(d[j1-j0:])
+		if x++; x == g.gw {
+			x = 0
+			if y++; y == g.gh {
+				n, y = n+1, 0
+			}
+		}
+	}
+}
+
+// packTransposedGeneric is the definition of micro.packTransposed.
+func packTransposedGeneric(dst, src []float32, stride, width, n, k int) {
+	for j := range width {
+		d := dst[j:]
+		if j >= n {
+			for p := range k {
+				d[p*width] = 0
+			}
+			continue
+		}
+		for p, v := range src[j*stride:][:k] {
+			d[p*width] = v
+		}
+	}
+}
+
+// packRuns is dst[p] = src[p*stride:] in runs of T's length, for p < k.
+func packRuns[T [6]float32 | [14]float32 | [16]float32 | [32]float32](dst, src []float32, stride, k int) {
+	var run T
+	n := len(run)
+	dst, src = dst[:k*n], src[:(k-1)*stride+n]
+	for p := range k {
+		*(*T)(unsafe.Pointer(&dst[p*n])) = *(*T)(unsafe.Pointer(&src[p*stride]))
+	}
+}

@@ -1,0 +1,272 @@
+package cpu
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// eachKernel runs a test with every micro-kernel this machine has.
+func eachKernel(t *testing.T, f func(t *testing.T)) {
+	was := kernel
+	defer func() { kernel = was }()
+	for _, u := range kernels {
+		kernel = u
+		t.Run(u.name, f)
+	}
+}
+
+func normal(r *rand.Rand, n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(r.NormFloat64())
+	}
+	return x
+}
+
+func widened(x []float32) []float64 {
+	y := make([]float64, len(x))
+	for i, v := range x {
+		y[i] = float64(v)
+	}
+	return y
+}
+
+// scratch is memory of n values full of NaN, so that what is read before it is written shows.
+func scratch(n int) []float32 {
+	ws := make([]float32, n)
+	for i := range ws {
+		ws[i] = float32(math.NaN())
+	}
+	return ws
+}
+
+// distance is the Euclidean distance of x from exact, NaN if anything is NaN.
+func distance(x []float32, exact []float64) float64 {
+	var s float64
+	for i, v := range x {
+		s += (float64(v) - exact[i]) * (float64(v) - exact[i])
+	}
+	return math.Sqrt(s)
+}
+
+// requireAsGood fails unless got errs at most twice what the plain float32 definition errs against float64, counting
+// for the latter at least half a rounding of the exact result.
+func requireAsGood(t *testing.T, got, plain []float32, exact []float64) {
+	t.Helper()
+	require.Len(t, got, len(exact))
+	rounding := 0.0
+	for _, v := range exact {
+		rounding += v * v
+	}
+	bound := 2 * max(distance(plain, exact), math.Sqrt(rounding)*0x1p-25)
+	d := distance(got, exact)
+	require.True(t, d <= bound, "error %g, plain float32 has %g", d, distance(plain, exact))
+}
+
+func matrixFor(r *rand.Rand, rows, columns, gap int, transposed bool) Matrix {
+	if transposed {
+		rows, columns = columns, rows
+	}
+	return Matrix{Data: normal(r, rows*(columns+gap)), Stride: columns + gap, Transposed: transposed}
+}
+
+func (p *Product) exact() []float64 {
+	c := make([]float64, 0, p.M*p.N)
+	for i := range p.M {
+		for j := range p.N {
+			var s float64
+			if p.Accumulate {
+				s = float64(p.C.at(i, j))
+			}
+			if p.Bias != nil {
+				s += float64(p.Bias[j])
+			}
+			for k := range p.K {
+				s += float64(p.A.at(i, k)) * float64(p.B.at(k, j))
+			}
+			c = append(c, s)
+		}
+	}
+	return c
+}
+
+func (p *Product) result() []float32 {
+	c := make([]float32, 0, p.M*p.N)
+	for i := range p.M {
+		c = append(c, p.C.Data[i*p.C.Stride:][:p.N]...)
+	}
+	return c
+}
+
+func TestGemmByHand(t *testing.T) {
+	eachKernel(t, func(t *testing.T) {
+		p := Product{
+			M: 2, N: 3, K: 2,
+			A:    Matrix{Data: []float32{1, 2, 3, 4}, Stride: 2},
+			B:    Matrix{Data: []float32{5, 6, 7, 8, 9, 10}, Stride: 3},
+			C:    Matrix{Data: make([]float32, 6), Stride: 3},
+			Bias: []float32{100, 200, 300},
+		}
+		Gemm(&p, scratch(p.Workspace()))
+		require.Equal(t, []float32{121, 224, 327, 147, 254, 361}, p.C.Data)
+		p.A.Transposed, p.Bias, p.Accumulate = true, nil, true
+		Gemm(&p, scratch(p.Workspace()))
+		require.Equal(t, []float32{121 + 29, 224 + 33, 327 + 37, 147 + 42, 254 + 48, 361 + 54}, p.C.Data)
+	})
+}
+
+func TestGemmAgainstFloat64(t *testing.T) {
+	sizes := [][3]int{
+		{1, 1, 1}, {1, 17, 5}, {5, 3, 2}, {6, 16, 1}, {7, 33, 9}, {13, 31, 257}, {14, 32, 256}, {29, 65, 300},
+		{97, 40, 40}, {64, 64, 64}, {77, 24, 771}, {3, 200, 0}, {0, 4, 4}, {4, 0, 4}, {230, 15, 70},
+	}
+	eachKernel(t, func(t *testing.T) {
+		for i, s := range sizes {
+			for mode := range 16 {
+				r := rand.New(rand.NewPCG(uint64(i), uint64(mode)))
+				p := Product{M: s[0], N: s[1], K: s[2], Accumulate: mode&4 != 0}
+				p.A = matrixFor(r, p.M, p.K, i%3, mode&1 != 0)
+				p.B = matrixFor(r, p.K, p.N, i%2, mode&2 != 0)
+				p.C = matrixFor(r, p.M, p.N, i%4, false)
+				if mode&8 != 0 {
+					p.Bias = normal(r, p.N)
+				}
+				exact := p.exact()
+				plain := p
+				plain.C.Data = append([]float32(nil), p.C.Data...)
+				gemmGeneric(&plain)
+				gap := func(p *Product) []float32 {
+					var g []float32
+					for i := range max(0, p.M-1) {
+						g = append(g, p.C.Data[i*p.C.Stride+p.N:(i+1)*p.C.Stride]...)
+					}
+					return g
+				}
+				before := gap(&p)
+				Gemm(&p, scratch(p.Workspace()))
+				t.Run(fmt.Sprint(s, mode), func(t *testing.T) { requireAsGood(t, p.result(), plain.result(), exact) })
+				require.Equal(t, before, gap(&p), "wrote between C's rows")
+			}
+		}
+	})
+}
+
+// bits is x without NaN's trouble with equality.
+func bits(x []float32) []uint32 {
+	b := make([]uint32, len(x))
+	for i, v := range x {
+		b[i] = math.Float32bits(v)
+	}
+	return b
+}
+
+func TestGemmSameBitsForAnyWorkers(t *testing.T) {
+	eachKernel(t, func(t *testing.T) {
+		for _, s := range [][3]int{{200, 100, 300}, {64, 640, 520}, {33, 70, 2000}} {
+			r := rand.New(rand.NewPCG(1, 2))
+			p := Product{M: s[0], N: s[1], K: s[2], Bias: normal(r, s[1])}
+			p.A, p.B = matrixFor(r, p.M, p.K, 0, false), matrixFor(r, p.K, p.N, 0, true)
+			var first []uint32
+			for _, workers := range []int{1, 2, 3, 16} {
+				workersForTest(t, workers)
+				p.C = Matrix{Data: make([]float32, p.M*p.N), Stride: p.N}
+				Gemm(&p, scratch(p.Workspace()))
+				if first == nil {
+					first = bits(p.C.Data)
+				}
+				require.Equal(t, first, bits(p.C.Data), "%d workers", workers)
+			}
+		}
+	})
+}
+
+// A row's result must not depend on the rows beside it: a sample does not depend on its batch.
+func TestGemmRowsDoNotDependOnOneAnother(t *testing.T) {
+	eachKernel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(3, 4))
+		p := Product{M: 40, N: 50, K: 300}
+		p.A, p.B = matrixFor(r, p.M, p.K, 0, false), matrixFor(r, p.K, p.N, 0, true)
+		p.C = Matrix{Data: make([]float32, p.M*p.N), Stride: p.N}
+		Gemm(&p, scratch(p.Workspace()))
+		all := bits(p.C.Data)
+		q := p
+		q.M, q.A.Data, q.C.Data = 3, p.A.Data[17*300:], make([]float32, 150)
+		Gemm(&q, scratch(q.Workspace()))
+		require.Equal(t, all[17*50:20*50], bits(q.C.Data))
+	})
+}
+
+func TestGemmLetsNaNThrough(t *testing.T) {
+	eachKernel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(5, 6))
+		p := Product{M: 9, N: 20, K: 30}
+		p.A, p.B, p.C = matrixFor(r, 9, 30, 0, false), matrixFor(r, 30, 20, 0, true), matrixFor(r, 9, 20, 0, false)
+		p.A.Data[4*30+7] = float32(math.NaN())
+		Gemm(&p, scratch(p.Workspace()))
+		for i, v := range p.C.Data {
+			require.Equal(t, i/20 == 4, v != v, "row %d", i/20)
+		}
+	})
+}
+
+func TestGemmRefuses(t *testing.T) {
+	ok := func() Product {
+		m := func(rows, columns int) Matrix { return Matrix{Data: make([]float32, rows*columns), Stride: columns} }
+		return Product{M: 2, N: 3, K: 4, A: m(2, 4), B: m(4, 3), C: m(2, 3)}
+	}
+	for name, spoil := range map[string]func(p *Product){
+		"negative":     func(p *Product) { p.M = -1 },
+		"short A":      func(p *Product) { p.A.Data = p.A.Data[1:] },
+		"short B":      func(p *Product) { p.B.Data = p.B.Data[1:] },
+		"short C":      func(p *Product) { p.C.Data = p.C.Data[1:] },
+		"stride":       func(p *Product) { p.A.Stride = 3 },
+		"C transposed": func(p *Product) { p.C.Transposed, p.C.Stride = true, 2 },
+		"bias":         func(p *Product) { p.Bias = make([]float32, 2) },
+	} {
+		p := ok()
+		ws := make([]float32, p.Workspace())
+		require.NotPanics(t, func() { Gemm(&p, ws) })
+		spoil(&p)
+		require.Panics(t, func() { Gemm(&p, ws) }, name)
+	}
+	p := ok()
+	require.Panics(t, func() { Gemm(&p, nil) }, "no scratch memory")
+}
+
+func TestGemmAllocatesNothing(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	p := Product{M: 100, N: 100, K: 300}
+	p.A, p.B, p.C = matrixFor(r, 100, 300, 0, false), matrixFor(r, 300, 100, 0, true), matrixFor(r, 100, 100, 0, false)
+	ws := make([]float32, p.Workspace())
+	Gemm(&p, ws)
+	require.Zero(t, testing.AllocsPerRun(20, func() { Gemm(&p, ws) }))
+}
+
+func TestColumnSums(t *testing.T) {
+	for _, s := range [][2]int{{1, 1}, {3, 5}, {511, 7}, {512, 7}, {1500, 33}, {0, 4}} {
+		r := rand.New(rand.NewPCG(uint64(s[0]), 9))
+		x := normal(r, s[0]*s[1])
+		exact := make([]float64, s[1])
+		for i, v := range x {
+			exact[i%s[1]] += float64(v)
+		}
+		var first []float32
+		for _, workers := range []int{1, 2, 3, 16} {
+			workersForTest(t, workers)
+			got := scratch(s[1])
+			ColumnSums(got, x, s[0], s[1], scratch(ColumnSumsWorkspace(s[0], s[1])))
+			for j, v := range got {
+				require.True(t, math.Abs(float64(v)-exact[j]) <= math.Abs(exact[j])*0x1p-24+1e-12, "%v column %d: %g, not %g", s, j, v, exact[j])
+			}
+			if first == nil {
+				first = got
+			}
+			require.Equal(t, first, got)
+		}
+	}
+	require.Panics(t, func() { ColumnSums(make([]float32, 3), make([]float32, 8), 2, 4, make([]float32, 100)) })
+}
