@@ -144,20 +144,11 @@ func (g *Grammar) Parse(prompt string) (Claim, error) {
 	} else if number != "a" && number != "an" {
 		return fail("number", number)
 	}
+	if g.parseNoun(&c, rest) { // before the colours: "an orange" has none
+		return c, nil
+	}
 	rest, c.Colour = g.cutColour(rest)
-	for i, o := range g.Objects {
-		noun := o.Name
-		if c.Count > 1 {
-			noun = o.Plural
-		}
-		after, ok := cutWord(rest, noun)
-		if !ok {
-			continue
-		}
-		if after != "" && !slices.Contains(g.Backgrounds, after) {
-			continue
-		}
-		c.Object, c.Background = g.Objects[i].Name, after
+	if g.parseNoun(&c, rest) {
 		return c, nil
 	}
 	for _, b := range g.Backgrounds {
@@ -173,6 +164,22 @@ func (g *Grammar) Parse(prompt string) (Claim, error) {
 		}
 	}
 	return fail("object", rest)
+}
+
+// parseNoun reads an object and, if there is one, a background.
+func (g *Grammar) parseNoun(c *Claim, words string) bool {
+	for _, o := range g.Objects {
+		noun := o.Name
+		if c.Count > 1 {
+			noun = o.Plural
+		}
+		background, ok := cutWord(words, noun)
+		if ok && (background == "" || slices.Contains(g.Backgrounds, background)) {
+			c.Object, c.Background = o.Name, background
+			return true
+		}
+	}
+	return false
 }
 
 // cutColour splits a leading colour, with or without "colored", from words.

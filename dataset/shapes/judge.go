@@ -24,7 +24,7 @@ type Found struct {
 	Area   float64 // in pixels
 	Colour string  // its colour by vote, and the share of its pixels that vote for it
 	Purity float64
-	Kind   string  // the kind it resembles most, and how much of the two overlaps (intersection over union)
+	Kind   string // the kind it resembles most, and how much of the two overlaps (intersection over union)
 	Fit    float64
 	fits   [len(outlines)]float64
 }

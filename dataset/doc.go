@@ -1,0 +1,23 @@
+// Package dataset holds what flows through kudos: samples, one after another.
+//
+// A Sample is a prompt with what is known about it: a picture or its latent, a label, a reward, where it comes
+// from. A Dataset is a sequence of samples that can be ranged over again and again. A generator, a folder of
+// pictures and a file of labels all are Datasets, so whatever takes one takes any:
+//
+//	for sample, err := range labels.All(ctx) {
+//		if err != nil {
+//			return err
+//		}
+//		…
+//	}
+//
+// # Files
+//
+// File reads samples from JSONL, one object a line, and Write writes them; the format is in File's comment.
+//
+// # Prompts
+//
+// A Grammar is a set of prompts as data: objects, counts, colours and backgrounds. It renders and parses
+// prompts, lists them by category, splits them by object into seen and unseen, and makes the wrong prompts that
+// the reward of Lee et al. 2023 is trained with (Perturb). Package shapes has a grammar with pictures.
+package dataset

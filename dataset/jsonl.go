@@ -1,0 +1,268 @@
+package dataset
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/kudos-ml/kudos/internal/picture"
+)
+
+// File is the dataset of a JSONL file: one JSON object a line, in UTF-8.
+//
+//	{"id":"7","prompt":"two green dogs","file":"images/7.png","label":"good","reward":0.9,"source":{"seed":1,"index":7}}
+//
+//	prompt  string, required, not empty
+//	id      string: names the sample in reports
+//	file    string: the picture, PNG, JPEG or WebP; a path with forward slashes, relative to the JSONL file's folder and inside it
+//	label   "good", "bad" or "skip"; absent where nobody has judged
+//	reward  number
+//	source  object: where the sample comes from; its fields are those of Source
+//
+// Blank lines are skipped. Whatever else a line holds is an error that names the file and the line: a misspelt
+// field would otherwise be a label that is silently not there.
+type File struct {
+	Path   string
+	Images bool // decode the pictures into Image; a line whose picture cannot be read is then an error
+}
+
+// All reads the file from its beginning.
+func (f File) All(ctx context.Context) iter.Seq2[Sample, error] {
+	return func(yield func(Sample, error) bool) {
+		file, err := os.Open(f.Path)
+		if err != nil {
+			yield(Sample{}, fmt.Errorf("dataset: %w", err))
+			return
+		}
+		defer file.Close()
+		line := 0
+		for s, err := range lines(file, f.Path, &line) {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err == nil && f.Images && s.File != "" {
+				s.Image, err = picture.Read(f.Picture(s))
+				if err != nil {
+					err = fmt.Errorf("dataset: %s:%d: %w", f.Path, line, err)
+				}
+			}
+			if !yield(s, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Picture returns where the picture of one of f's samples lies.
+func (f File) Picture(s Sample) string {
+	return filepath.Join(filepath.Dir(f.Path), filepath.FromSlash(s.File))
+}
+
+// Read yields the samples of a JSONL text in the format of File; name stands for it in errors. After an error it
+// ends.
+func Read(r io.Reader, name string) iter.Seq2[Sample, error] {
+	return func(yield func(Sample, error) bool) {
+		var line int
+		for s, err := range lines(r, name, &line) {
+			if !yield(s, err) {
+				return
+			}
+		}
+	}
+}
+
+// maxLine is the longest line that is read, in bytes: a hundred times what a prompt needs.
+const maxLine = 1 << 20
+
+// lines yields one sample a line and keeps count of the lines.
+func lines(r io.Reader, name string, line *int) iter.Seq2[Sample, error] {
+	return func(yield func(Sample, error) bool) {
+		scan := bufio.NewScanner(r)
+		scan.Buffer(nil, maxLine)
+		for scan.Scan() {
+			*line++
+			text := bytes.TrimSpace(scan.Bytes())
+			if len(text) == 0 {
+				continue
+			}
+			s, err := decode(text)
+			if err != nil {
+				err = fmt.Errorf("dataset: %s:%d: %w", name, *line, err)
+			}
+			if !yield(s, err) || err != nil {
+				return
+			}
+		}
+		if err := scan.Err(); err != nil {
+			yield(Sample{}, fmt.Errorf("dataset: %s:%d: %w", name, *line+1, err))
+		}
+	}
+}
+
+// record is a line of a JSONL file.
+type record struct {
+	ID     string   `json:"id,omitempty"`
+	Prompt string   `json:"prompt"`
+	File   string   `json:"file,omitempty"`
+	Label  *string  `json:"label,omitempty"`
+	Reward *float64 `json:"reward,omitempty"`
+	Source *Source  `json:"source,omitempty"`
+}
+
+func decode(text []byte) (Sample, error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	var r record
+	if err := d.Decode(&r); err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return Sample{}, errors.New("the line ends inside a JSON value")
+		}
+		return Sample{}, fmt.Errorf("bad JSON: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return Sample{}, errors.New("bad JSON: more than one value on the line")
+	}
+	if strings.TrimSpace(r.Prompt) == "" {
+		return Sample{}, errors.New("the prompt is missing")
+	}
+	if err := checkFile(r.File); err != nil {
+		return Sample{}, err
+	}
+	s := Sample{ID: r.ID, Prompt: r.Prompt, File: r.File, Reward: r.Reward}
+	if r.Source != nil {
+		s.Source = *r.Source
+	}
+	if r.Label != nil {
+		var err error
+		if s.Label, err = ParseLabel(*r.Label); err != nil {
+			return Sample{}, err
+		}
+	}
+	return s, nil
+}
+
+// checkFile accepts relative paths with forward slashes that stay inside the folder, and "".
+func checkFile(file string) error {
+	if file != "" && (!filepath.IsLocal(filepath.FromSlash(file)) || strings.Contains(file, `\`)) {
+		return fmt.Errorf("file %q is not a path inside the folder, with forward slashes", file)
+	}
+	return nil
+}
+
+// ParseLabel returns the label named "good", "bad" or "skip".
+func ParseLabel(name string) (Label, error) {
+	for _, l := range []Label{Good, Bad, Skip} {
+		if l.String() == name {
+			return l, nil
+		}
+	}
+	return Unlabelled, fmt.Errorf("label %q is none of good, bad and skip", name)
+}
+
+// String returns "good", "bad", "skip", or "" for Unlabelled.
+func (l Label) String() string {
+	switch l {
+	case Unlabelled:
+		return ""
+	case Good:
+		return "good"
+	case Bad:
+		return "bad"
+	case Skip:
+		return "skip"
+	}
+	return fmt.Sprintf("Label(%d)", uint8(l))
+}
+
+// Encode writes one sample as a line in the format of File. Pictures, latents and conditions are not part of it.
+func Encode(w io.Writer, s Sample) error {
+	fail := func(err error) error { return fmt.Errorf("dataset: sample %q: %w", s.ID, err) }
+	if strings.TrimSpace(s.Prompt) == "" {
+		return fail(errors.New("the prompt is missing"))
+	}
+	if err := checkFile(s.File); err != nil {
+		return fail(err)
+	}
+	if s.Reward != nil && (math.IsNaN(*s.Reward) || math.IsInf(*s.Reward, 0)) {
+		return fail(fmt.Errorf("the reward is %v", *s.Reward))
+	}
+	r := record{ID: s.ID, Prompt: s.Prompt, File: s.File, Reward: s.Reward}
+	if s.Source != (Source{}) {
+		r.Source = &s.Source
+	}
+	if s.Label != Unlabelled {
+		name := s.Label.String()
+		if _, err := ParseLabel(name); err != nil {
+			return fail(err)
+		}
+		r.Label = &name
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(r); err != nil {
+		return fail(err)
+	}
+	if _, err := w.Write(b.Bytes()); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// Write writes all samples of d to a file in the format of File and returns their number. The file is there
+// whole or, after an error, as it was before.
+func Write(ctx context.Context, path string, d Dataset) (n int, err error) {
+	dir, base := filepath.Split(path)
+	if dir == "" {
+		dir = "."
+	}
+	f, err := os.CreateTemp(dir, "."+base+".*")
+	if err != nil {
+		return 0, fmt.Errorf("dataset: %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+			n = 0
+		}
+	}()
+	if n, err = encodeAll(ctx, f, d); err != nil {
+		return n, fmt.Errorf("dataset: %s: %w", path, err)
+	}
+	for _, do := range []func() error{
+		func() error { return f.Chmod(fs.FileMode(0o644)) },
+		f.Sync,
+		f.Close,
+		func() error { return os.Rename(f.Name(), path) },
+	} {
+		if err = do(); err != nil {
+			return n, fmt.Errorf("dataset: %s: %w", path, err)
+		}
+	}
+	return n, nil
+}
+
+func encodeAll(ctx context.Context, w io.Writer, d Dataset) (n int, err error) {
+	buffer := bufio.NewWriter(w)
+	for s, err := range d.All(ctx) {
+		if err != nil {
+			return n, err
+		}
+		if err := Encode(buffer, s); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, buffer.Flush()
+}

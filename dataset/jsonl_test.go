@@ -1,0 +1,243 @@
+package dataset
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"image"
+	"iter"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kudos-ml/kudos/internal/picture"
+	"github.com/stretchr/testify/require"
+)
+
+func reward(r float64) *float64 { return &r }
+
+var some = []Sample{
+	{ID: "a", Prompt: "two <green> dogs & \"a\" cat", File: "images/a.png", Label: Good, Reward: reward(0.25)},
+	{ID: "b", Prompt: "ein Hund für Ünal", Label: Bad, Reward: reward(0),
+		Source: Source{Model: "tiny", Sampler: "ddim", Steps: 15, Guidance: 2.5, Seed: math.MaxUint64, Index: 3, Rater: "judge"}},
+	{Prompt: "nobody judged me"},
+	{ID: "d", Prompt: "unclear", Label: Skip},
+}
+
+func TestWriteReadsBack(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "samples.jsonl")
+	n, err := Write(ctx, path, FromSlice(some))
+	require.NoError(t, err)
+	require.Equal(t, 4, n)
+	f := File{Path: path}
+	for range 2 { // ranging again starts again
+		got, err := Collect(ctx, f)
+		require.NoError(t, err)
+		require.Equal(t, some, got)
+	}
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, `{"id":"a","prompt":"two <green> dogs & \"a\" cat","file":"images/a.png","label":"good","reward":0.25}`,
+		strings.Split(string(text), "\n")[0])
+}
+
+func TestBadLinesNameFileAndLine(t *testing.T) {
+	for line, want := range map[string]string{
+		`{"prompt":"x","label":"great"}`:   `label "great" is none of good, bad and skip`,
+		`{"prompt":"x","label":""}`:        `label "" is none of`,
+		`{"prompt":"x","label":true}`:      `bad JSON`,
+		`{"prompt":"x","lable":"good"}`:    `unknown field "lable"`,
+		`{"prompt":"x"`:                    `ends inside`,
+		`{"prompt":"x"} {"prompt":"y"}`:    `more than one value`,
+		`prompt: x`:                        `bad JSON`,
+		`{"id":"1"}`:                       `prompt is missing`,
+		`{"prompt":"x","reward":"1"}`:      `bad JSON`,
+		`{"prompt":"x","file":"/etc/x"}`:   `"/etc/x" is not a path inside`,
+		`{"prompt":"x","file":"../x.png"}`: `"../x.png" is not a path inside`,
+		`{"prompt":"x","file":"a\\b.png"}`: `is not a path inside`,
+	} {
+		path := filepath.Join(t.TempDir(), "labels.jsonl")
+		text := "{\"prompt\":\"fine\",\"label\":\"good\"}\n\n" + line + "\n{\"prompt\":\"fine\"}\n"
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+		got, err := Collect(t.Context(), File{Path: path})
+		require.ErrorContains(t, err, want, line)
+		require.ErrorContains(t, err, path+":3:", line)
+		require.Len(t, got, 1, "nothing after an error")
+	}
+	_, err := Collect(t.Context(), File{Path: "no/such.jsonl"})
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorContains(t, err, "no/such.jsonl")
+	long := strings.NewReader(`{"prompt":"` + strings.Repeat("x", maxLine) + `"}`)
+	for _, err := range Read(long, "long.jsonl") {
+		require.ErrorContains(t, err, "long.jsonl:1: ")
+	}
+}
+
+func TestPicturesComeFromBesideTheFile(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "images"), 0o755))
+	img := image.NewRGBA(image.Rect(0, 0, 3, 2))
+	require.NoError(t, picture.WritePNG(filepath.Join(dir, "images", "a.png"), img))
+	path := filepath.Join(dir, "samples.jsonl")
+	_, err := Write(t.Context(), path, FromSlice([]Sample{some[0], {Prompt: "gone", File: "images/gone.png"}}))
+	require.NoError(t, err)
+	got, err := Collect(t.Context(), File{Path: path, Images: true})
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorContains(t, err, path+":2:")
+	require.Len(t, got, 1)
+	require.Equal(t, 3, got[0].Image.Bounds().Dx())
+}
+
+type full struct{ left int }
+
+func (f *full) Write(p []byte) (int, error) {
+	if f.left -= len(p); f.left < 0 {
+		return 0, errors.New("no space left on device")
+	}
+	return len(p), nil
+}
+
+func TestEncodeRefuses(t *testing.T) {
+	require.ErrorContains(t, Encode(&full{10}, some[0]), `sample "a": no space left`)
+	_, err := encodeAll(t.Context(), &full{10}, FromSlice(some))
+	require.ErrorContains(t, err, "no space left")
+	for _, s := range []Sample{{}, {Prompt: "x", Reward: reward(math.NaN())}, {Prompt: "x", File: "/x"}, {Prompt: "x", Label: 9}} {
+		var b bytes.Buffer
+		require.Error(t, Encode(&b, s))
+		require.Zero(t, b.Len())
+	}
+}
+
+// A dataset that fails half-way, a folder that is not there: what was there before stays, and nothing else.
+func TestWriteIsWholeOrNothing(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "samples.jsonl")
+	_, err := Write(t.Context(), path, FromSlice(some[:1]))
+	require.NoError(t, err)
+	before, err := os.ReadFile(path)
+	require.NoError(t, err)
+
+	broken := errors.New("broken")
+	_, err = Write(t.Context(), path, Map(FromSlice(some), func(_ context.Context, s Sample) (Sample, error) {
+		if s.ID == "b" {
+			return s, broken
+		}
+		return s, nil
+	}))
+	require.ErrorIs(t, err, broken)
+	require.ErrorContains(t, err, path)
+	after, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+
+	_, err = Write(t.Context(), filepath.Join(dir, "none", "x.jsonl"), FromSlice(some))
+	require.ErrorContains(t, err, filepath.Join("none", "x.jsonl"))
+}
+
+func ids(t *testing.T, d Dataset) (s string) {
+	t.Helper()
+	samples, err := Collect(t.Context(), d)
+	require.NoError(t, err)
+	for _, x := range samples {
+		s += x.ID
+	}
+	return s
+}
+
+func letters(s string) Dataset {
+	var samples []Sample
+	for _, c := range s {
+		samples = append(samples, Sample{ID: string(c), Prompt: "x"})
+	}
+	return FromSlice(samples)
+}
+
+func TestStreams(t *testing.T) {
+	d := letters("abcdefgh")
+	require.Equal(t, "abc", ids(t, Take(d, 3)))
+	require.Equal(t, "", ids(t, Take(d, 0)))
+	require.Equal(t, "abcdefgh", ids(t, Take(d, 100)))
+	require.Equal(t, "bd", ids(t, Filter(d, func(s Sample) bool { return s.ID == "b" || s.ID == "d" })))
+	require.Equal(t, "abcdefghxy", ids(t, Join(d, letters("xy"))))
+
+	first := ids(t, Shuffle(d, 1, 0))
+	require.NotEqual(t, "abcdefgh", first)
+	require.ElementsMatch(t, []byte("abcdefgh"), []byte(first))
+	require.Equal(t, first, ids(t, Shuffle(d, 1, 0)))
+	require.NotEqual(t, first, ids(t, Shuffle(d, 1, 1)))
+	require.NotEqual(t, first, ids(t, Shuffle(d, 2, 0)))
+
+	cycle := Cycle(func(e uint64) Dataset { return Shuffle(d, 1, e) })
+	require.Equal(t, first+ids(t, Shuffle(d, 1, 1))+ids(t, Shuffle(d, 1, 2))[:3], ids(t, Take(cycle, 19)))
+	_, err := Collect(t.Context(), Cycle(func(uint64) Dataset { return letters("") }))
+	require.ErrorContains(t, err, "no samples")
+}
+
+// An error ends every stream, is passed on as it is, and comes once.
+func TestStreamsPassErrorsOn(t *testing.T) {
+	broken := errors.New("broken")
+	bad := Func(func(context.Context) iter.Seq2[Sample, error] {
+		return func(yield func(Sample, error) bool) {
+			if yield(Sample{ID: "a"}, nil) {
+				yield(Sample{}, broken)
+			}
+		}
+	})
+	same := func(_ context.Context, s Sample) (Sample, error) { return s, nil }
+	for name, d := range map[string]Dataset{
+		"filter": Filter(bad, func(Sample) bool { return true }), "map": Map(bad, same), "join": Join(bad, letters("z")),
+		"take": Take(bad, 9), "shuffle": Shuffle(bad, 1, 1), "cycle": Cycle(func(uint64) Dataset { return bad }),
+	} {
+		errs := 0
+		for s, err := range d.All(t.Context()) {
+			if err != nil {
+				require.ErrorIs(t, err, broken, name)
+				errs++
+			} else {
+				require.Equal(t, "a", s.ID, name)
+			}
+		}
+		require.Equal(t, 1, errs, name)
+		for range d.All(t.Context()) {
+			break // stopping early must not panic
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := Collect(ctx, letters("ab"))
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestCollectLabelled(t *testing.T) {
+	got, err := CollectLabelled(t.Context(), FromSlice(some))
+	require.NoError(t, err)
+	require.Equal(t, some[:2], got)
+	path := filepath.Join(t.TempDir(), "empty.jsonl")
+	_, err = Write(t.Context(), path, FromSlice(some[2:]))
+	require.NoError(t, err)
+	_, err = CollectLabelled(t.Context(), File{Path: path})
+	require.ErrorIs(t, err, ErrNoLabels)
+	require.ErrorContains(t, err, "of 2 samples in "+path)
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add([]byte(`{"prompt":"x","label":"good","reward":1e3,"source":{"seed":1}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for s, err := range Read(bytes.NewReader(text), "x") {
+			if err != nil {
+				return
+			}
+			var b bytes.Buffer
+			require.NoError(t, Encode(&b, s))
+			for back, err := range Read(&b, "y") {
+				require.NoError(t, err)
+				require.Equal(t, s, back)
+			}
+		}
+	})
+}
