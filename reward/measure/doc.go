@@ -1,0 +1,14 @@
+// Package measure turns scores, features and labels into numbers with which models can be compared, each with
+// what it takes to know whether a difference is one.
+//
+// # Which interval
+//
+//   - Rate: one arm's share of good pictures. Wilson's score interval; samples count as independent.
+//   - Paired: the difference of two arms that were asked the same prompts from the same noise. A bootstrap over
+//     clusters (prompts), because pictures of one prompt are alike.
+//
+// # Which distance
+//
+// Frechet compares distributions of features (an arm's pictures and a reference's); Diversity is how far apart
+// the pictures of one prompt are; Accuracy and AUC say how well a reward predicts labels.
+package measure

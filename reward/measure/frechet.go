@@ -1,0 +1,126 @@
+package measure
+
+import (
+	"fmt"
+	"math"
+
+	"gonum.org/v1/gonum/mat"
+	"gonum.org/v1/gonum/stat"
+)
+
+// A Gaussian is a mean and a covariance.
+type Gaussian struct {
+	Mean       []float64
+	Covariance *mat.SymDense
+}
+
+// Fit returns the Gaussian of features [N][D]: their mean and unbiased covariance (division by N−1). N must be at
+// least 2 and all values finite. With N ≤ D the covariance is singular, which Frechet can take, but its value
+// depends strongly on N: compare only distances from equally many features.
+func Fit(features [][]float64) (Gaussian, error) {
+	n := len(features)
+	if n < 2 {
+		return Gaussian{}, fmt.Errorf("measure: a Gaussian needs at least 2 features, not %d", n)
+	}
+	d := len(features[0])
+	if d == 0 {
+		return Gaussian{}, fmt.Errorf("measure: features have no values")
+	}
+	x := mat.NewDense(n, d, nil)
+	g := Gaussian{Mean: make([]float64, d), Covariance: mat.NewSymDense(d, nil)}
+	for i, f := range features {
+		if len(f) != d {
+			return Gaussian{}, fmt.Errorf("measure: feature %d has %d values, not %d", i, len(f), d)
+		}
+		for j, v := range f {
+			if math.IsNaN(v) || math.IsInf(v, 0) {
+				return Gaussian{}, fmt.Errorf("measure: feature %d holds %v", i, v)
+			}
+			x.Set(i, j, v)
+			g.Mean[j] += v / float64(n)
+		}
+	}
+	stat.CovarianceMatrix(g.Covariance, x, nil)
+	return g, nil
+}
+
+// Frechet returns the squared Fréchet distance of two Gaussians (Dowson and Landau 1982; the FID of Heusel et al.
+// 2017 is this distance of Inception features),
+//
+//	‖μa − μb‖² + tr(A + B − 2 (√A B √A)^½).
+//
+// The square roots come from symmetric eigendecompositions, where eigenvalues that rounding made negative are 0;
+// so singular covariances need no ridge, and the result is never negative.
+func Frechet(a, b Gaussian) (float64, error) {
+	if len(a.Mean) != len(b.Mean) {
+		return 0, fmt.Errorf("measure: Fréchet distance of %d and %d dimensions", len(a.Mean), len(b.Mean))
+	}
+	var d float64
+	for i, m := range a.Mean {
+		d += (m - b.Mean[i]) * (m - b.Mean[i])
+	}
+	root, err := squareRoot(a.Covariance)
+	if err != nil {
+		return 0, err
+	}
+	var product mat.Dense
+	product.Product(root, b.Covariance, root)
+	values, err := eigenvalues(symmetric(&product))
+	if err != nil {
+		return 0, err
+	}
+	d += mat.Trace(a.Covariance) + mat.Trace(b.Covariance)
+	for _, v := range values {
+		d -= 2 * math.Sqrt(max(v, 0))
+	}
+	return max(d, 0), nil
+}
+
+// FrechetFeatures is the Fréchet distance of the Gaussians fitted to two sets of features.
+func FrechetFeatures(a, b [][]float64) (float64, error) {
+	ga, err := Fit(a)
+	if err != nil {
+		return 0, err
+	}
+	gb, err := Fit(b)
+	if err != nil {
+		return 0, err
+	}
+	return Frechet(ga, gb)
+}
+
+// squareRoot returns the positive square root of a positive semidefinite matrix.
+func squareRoot(a *mat.SymDense) (*mat.Dense, error) {
+	var e mat.EigenSym
+	if !e.Factorize(a, true) {
+		return nil, fmt.Errorf("measure: a covariance of %d dimensions has no eigenvalues", a.SymmetricDim())
+	}
+	values := e.Values(nil)
+	for i, v := range values {
+		values[i] = math.Sqrt(max(v, 0))
+	}
+	var q, root mat.Dense
+	e.VectorsTo(&q)
+	root.Product(&q, mat.NewDiagDense(len(values), values), q.T())
+	return &root, nil
+}
+
+func eigenvalues(a *mat.SymDense) ([]float64, error) {
+	var e mat.EigenSym
+	if !e.Factorize(a, false) {
+		return nil, fmt.Errorf("measure: a covariance product of %d dimensions has no eigenvalues", a.SymmetricDim())
+	}
+	return e.Values(nil), nil
+}
+
+// symmetric returns (A + Aᵀ)/2.
+func symmetric(a *mat.Dense) *mat.SymDense {
+	n, _ := a.Dims()
+	s := mat.NewSymDense(n, nil)
+	for i := range n {
+		for j := i; j < n; j++ {
+			s.SetSym(i, j, (a.At(i, j)+a.At(j, i))/2)
+		}
+	}
+	return s
+}
