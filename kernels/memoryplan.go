@@ -118,33 +118,37 @@ func (p *program) countInputs(plan *Plan, updates []Update) {
 }
 
 func (p *program) countBuffers(plan *Plan, steps []step, buffers []buffer, kept []bool) {
-	result := make([]bool, len(buffers))
-	for _, s := range steps {
-		if s.out != none && kept[s.value] {
-			result[s.out] = true
-		}
-	}
 	live := make([]int, len(steps)+1)
-	activations := make([]int, len(steps)+1)
-	for i, b := range buffers {
+	for _, b := range buffers {
 		n := align(b.size)
 		if b.last == len(steps) {
 			plan.Outputs += 4 * int64(n)
 		}
-		span(live, b, n)
-		if !result[i] {
-			span(activations, b, n)
-		}
+		span(live, b.first, b.last, n)
 	}
 	plan.Live = 4 * int64(highest(live))
+
+	activations := make([]int, len(steps)+1)
+	last := p.lastReads(steps)
+	for t, s := range steps {
+		for k, b := range s.in {
+			if b != none && b == s.out && !kept[p.values[s.reads[k]].root] { // what is overwritten in place ends a step earlier
+				activations[t] -= align(buffers[b].size)
+				activations[t+1] += align(buffers[b].size)
+			}
+		}
+		if s.out != none && !kept[s.value] {
+			span(activations, t, last[t], align(buffers[s.out].size))
+		}
+	}
 	plan.Activations = 4 * int64(highest(activations))
 }
 
-// span adds n to a running count at b's first step and takes it away behind its last.
-func span(change []int, b buffer, n int) {
-	change[b.first] += n
-	if b.last+1 < len(change) {
-		change[b.last+1] -= n
+// span adds n to a running count from the first step to the last.
+func span(change []int, first, last, n int) {
+	change[first] += n
+	if last+1 < len(change) {
+		change[last+1] -= n
 	}
 }
 

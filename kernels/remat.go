@@ -33,7 +33,7 @@ func (p *program) withBudget(order []int, kept []bool, budget int) ([]int, error
 		return best.steps, nil
 	}
 	lo, hi := budget, p.peak(order, kept)
-	for hi-lo > hi/200 {
+	for hi-lo > max(alignment, hi/200) {
 		if mid := lo + (hi-lo)/2; p.rematerialize(order, kept, mid, true) != nil {
 			hi = mid
 		} else {
@@ -67,6 +67,7 @@ type rematerializer struct {
 	chain    []float64
 	computed []bool
 	resident []bool
+	lost     []bool // gone for good: a foreign result, or what can't be computed without one
 	pins     []int
 	live     []int // resident values that may be dropped
 	used     int
@@ -83,7 +84,7 @@ func (p *program) rematerialize(order []int, kept []bool, budget int, farsighted
 	n := len(p.values)
 	r := &rematerializer{p: p, kept: kept, budget: budget, farsighted: farsighted,
 		costs: make([]float64, n), uses: make([][]int, n), next: make([]int, n), need: make([]int, n), chain: make([]float64, n),
-		computed: make([]bool, n), resident: make([]bool, n), pins: make([]int, n)}
+		computed: make([]bool, n), resident: make([]bool, n), lost: make([]bool, n), pins: make([]int, n)}
 	for t, i := range order {
 		r.costs[i] = p.costOf(i)
 		for k := range p.values[i].in {
@@ -136,7 +137,7 @@ func (r *rematerializer) compute(i int) bool {
 		r.cost += r.costs[i]
 	}
 	r.steps = append(r.steps, i)
-	r.computed[i], r.resident[i] = true, true
+	r.computed[i], r.resident[i], r.lost[i] = true, true, false
 	r.used += r.size(i)
 	r.most = max(r.most, r.used)
 	if r.droppable(i) {
@@ -163,7 +164,7 @@ func (r *rematerializer) overwritten(i int) int {
 	k := rule.InPlace()
 	c := r.p.root(i, k)
 	w := &r.p.values[c]
-	if !r.droppable(c) || w.size != v.size || r.p.values[v.in[k]].size != v.size || r.pins[c] > 0 {
+	if !r.droppable(c) || !r.spare(c, i) || w.size != v.size || r.p.values[v.in[k]].size != v.size || r.pins[c] > 0 {
 		return -1
 	}
 	if n := len(r.uses[c]); n > 0 && r.uses[c][n-1] > r.now {
@@ -186,7 +187,43 @@ func (r *rematerializer) size(i int) int {
 }
 
 func (r *rematerializer) droppable(i int) bool {
-	return r.p.values[i].kind == computed && !r.kept[i]
+	return r.p.values[i].runs() && !r.kept[i] && !r.p.values[i].boxed
+}
+
+// spare reports whether c can be computed again, or will not be needed by others than reader.
+func (r *rematerializer) spare(c, reader int) bool {
+	if r.again(c) {
+		return true
+	}
+	for _, d := range r.p.values[c].readers {
+		if d != reader && (!r.computed[d] || !r.resident[d] && r.need[d] != never) {
+			return false
+		}
+	}
+	return true
+}
+
+// again reports whether c can be computed again.
+func (r *rematerializer) again(c int) bool {
+	if r.p.values[c].kind != computed {
+		return false
+	}
+	for k := range r.p.values[c].in {
+		if d := r.p.root(c, k); r.lost[d] {
+			return false
+		}
+	}
+	return true
+}
+
+// lose marks what is gone for good when c is.
+func (r *rematerializer) lose(c int) {
+	r.lost[c] = true
+	for _, d := range r.p.values[c].readers {
+		if r.computed[d] && !r.resident[d] && !r.lost[d] {
+			r.lose(d)
+		}
+	}
 }
 
 // makeRoom drops values until n more fit.
@@ -214,6 +251,9 @@ func (r *rematerializer) score(c int) float64 {
 	need := r.needed(c)
 	if need == never {
 		return -float64(r.size(c))
+	}
+	if !r.again(c) {
+		return math.Inf(1)
 	}
 	s := r.chainCost(c) / float64(r.size(c))
 	if r.farsighted {
@@ -252,6 +292,9 @@ func (r *rematerializer) drop(c int) {
 	r.chain[c] = r.chainCost(c)
 	r.need[c] = r.needed(c)
 	r.resident[c] = false
+	if !r.again(c) {
+		r.lose(c)
+	}
 	r.used -= r.size(c)
 	for k, d := range r.live {
 		if d == c {
