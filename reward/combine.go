@@ -1,0 +1,163 @@
+package reward
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"math"
+
+	"github.com/kudos-ml/kudos/dataset"
+)
+
+// score calls m and holds it to its contract: one score a sample, none of them NaN.
+func score(ctx context.Context, m Model, samples []dataset.Sample) ([]float64, error) {
+	scores, err := m.Score(ctx, samples)
+	if err != nil {
+		return nil, err
+	}
+	if len(scores) != len(samples) {
+		return nil, fmt.Errorf("reward: %T gave %d scores for %d samples", m, len(scores), len(samples))
+	}
+	for i, s := range scores {
+		if math.IsNaN(s) {
+			return nil, fmt.Errorf("reward: %T scored sample %q (%s) NaN", m, samples[i].ID, samples[i].Prompt)
+		}
+	}
+	return scores, nil
+}
+
+// A Weighted is one summand of Sum.
+type Weighted struct {
+	Model  Model
+	Weight float64
+}
+
+// Sum is the model of the weighted sum of others' scores.
+func Sum(terms ...Weighted) Model {
+	return Func(func(ctx context.Context, samples []dataset.Sample) ([]float64, error) {
+		sum := make([]float64, len(samples))
+		for _, t := range terms {
+			scores, err := score(ctx, t.Model, samples)
+			if err != nil {
+				return nil, err
+			}
+			for i, s := range scores {
+				sum[i] += t.Weight * s
+			}
+		}
+		return sum, nil
+	})
+}
+
+// Batched is m, asked for at most n samples at a time.
+func Batched(m Model, n int) Model {
+	return Func(func(ctx context.Context, samples []dataset.Sample) ([]float64, error) {
+		if n < 1 {
+			return nil, fmt.Errorf("reward: batches of %d samples", n)
+		}
+		all := make([]float64, 0, len(samples))
+		for len(samples) > 0 {
+			k := min(n, len(samples))
+			scores, err := score(ctx, m, samples[:k])
+			if err != nil {
+				return nil, err
+			}
+			all, samples = append(all, scores...), samples[k:]
+		}
+		return all, nil
+	})
+}
+
+// Scored is d with m's scores as rewards, computed n samples at a time.
+func Scored(d dataset.Dataset, m Model, n int) dataset.Dataset {
+	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
+		return func(yield func(dataset.Sample, error) bool) {
+			if n < 1 {
+				yield(dataset.Sample{}, fmt.Errorf("reward: batches of %d samples", n))
+				return
+			}
+			var batch []dataset.Sample
+			flush := func() bool {
+				scores, err := score(ctx, m, batch)
+				if err != nil {
+					yield(dataset.Sample{}, err)
+					return false
+				}
+				for i, s := range batch {
+					s.Reward = &scores[i]
+					if !yield(s, nil) {
+						return false
+					}
+				}
+				batch = batch[:0]
+				return true
+			}
+			for s, err := range d.All(ctx) {
+				if err != nil {
+					yield(dataset.Sample{}, err)
+					return
+				}
+				if batch = append(batch, s); len(batch) == n && !flush() {
+					return
+				}
+			}
+			if len(batch) > 0 {
+				flush()
+			}
+		}
+	})
+}
+
+// BestOf returns, of every n samples with the same prompt, the one that m scores highest, with its score as
+// reward; of equals the first. Samples with one prompt need not lie together: its first n make the first choice,
+// and so on. The choices come in the order of their groups' first samples. It is an error if some prompt's samples
+// are not a multiple of n.
+func BestOf(ctx context.Context, m Model, samples []dataset.Sample, n int) ([]dataset.Sample, error) {
+	groups, err := groupsOf(samples, n)
+	if err != nil {
+		return nil, err
+	}
+	scores, err := score(ctx, m, samples)
+	if err != nil {
+		return nil, err
+	}
+	best := make([]dataset.Sample, len(groups))
+	for g, members := range groups {
+		top := members[0]
+		for _, i := range members {
+			if scores[i] > scores[top] {
+				top = i
+			}
+		}
+		best[g] = samples[top]
+		best[g].Reward = &scores[top]
+	}
+	return best, nil
+}
+
+// groupsOf returns the indices of each n samples that share their prompt.
+func groupsOf(samples []dataset.Sample, n int) ([][]int, error) {
+	if n < 1 {
+		return nil, fmt.Errorf("reward: best of %d", n)
+	}
+	var groups [][]int
+	open := map[string]int{} // prompt → the group that still takes samples
+	for i, s := range samples {
+		g, ok := open[s.Prompt]
+		if !ok {
+			g = len(groups)
+			groups = append(groups, nil)
+			open[s.Prompt] = g
+		}
+		groups[g] = append(groups[g], i)
+		if len(groups[g]) == n {
+			delete(open, s.Prompt)
+		}
+	}
+	for _, g := range groups {
+		if len(g) < n {
+			return nil, fmt.Errorf("reward: best of %d: %d samples left over of prompt %q", n, len(g), samples[g[0]].Prompt)
+		}
+	}
+	return groups, nil
+}
