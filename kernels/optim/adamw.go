@@ -14,9 +14,7 @@
 package optim
 
 import (
-	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/kudos-ml/kudos/kernels"
@@ -174,39 +172,12 @@ func dense(data []float32, shape ...int) *tensor.Dense {
 // SetState copies what State returned, in any order. One error lists all that is missing, unknown or misshapen, and then
 // nothing has changed.
 func (a *AdamW) SetState(from []Parameter) error {
-	given := make(map[string]*tensor.Dense, len(from))
-	var errs []error
-	for _, f := range from {
-		if given[f.Name] != nil {
-			errs = append(errs, fmt.Errorf("optim: state %s is there twice", f.Name))
-		}
-		given[f.Name] = f.Value
-	}
-	want := a.State()
-	for _, w := range want {
-		g := given[w.Name]
-		delete(given, w.Name)
-		if g == nil {
-			errs = append(errs, fmt.Errorf("optim: state %s is missing", w.Name))
-		} else if !g.Shape().Eq(w.Value.Shape()) || g.Dtype() != tensor.Float32 || g.RequiresIterator() {
-			errs = append(errs, fmt.Errorf("optim: state %s is %v %v, not float32 %v", w.Name, g.Dtype(), g.Shape(), w.Value.Shape()))
-		}
-	}
-	for _, f := range from {
-		if given[f.Name] != nil {
-			errs = append(errs, fmt.Errorf("optim: state %s is unknown", f.Name))
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
+	state := a.State()
+	if err := transfer(state, from); err != nil {
 		return err
 	}
-	for _, f := range from {
-		given[f.Name] = f.Value
-	}
-	for _, s := range a.states {
-		s.steps = int(given[s.Name+".step"].Float32s()[0])
-		copy(s.mean, given[s.Name+".exp_avg"].Float32s())
-		copy(s.square, given[s.Name+".exp_avg_sq"].Float32s())
+	for i, s := range a.states {
+		s.steps = int(state[3*i].Value.Float32s()[0])
 	}
 	return nil
 }
@@ -217,5 +188,5 @@ func (a *AdamW) Parameters() []Parameter {
 	for i, s := range a.states {
 		out[i] = s.Parameter
 	}
-	return slices.Clip(out)
+	return out
 }

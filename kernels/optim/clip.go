@@ -1,0 +1,50 @@
+package optim
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/kudos-ml/kudos/kernels"
+	"gorgonia.org/tensor"
+)
+
+// A Clipper limits gradients by the norm of all of them together. The zero value is ready; it keeps scratch memory
+// between calls.
+type Clipper struct {
+	sums []float64
+}
+
+// Clip scales the gradients, in place, such that the Euclidean norm of all of them together is at most max, and returns
+// the norm they had. As PyTorch's clip_grad_norm_ does, it scales by max/(norm + 1e-6) if that is below 1. The norm is
+// taken in float64 and does not depend on the number of workers. If it is not finite, that is an error and the gradients
+// stay as they are.
+func (c *Clipper) Clip(max float64, grads ...*tensor.Dense) (norm float64, err error) {
+	if norm, err = c.Norm(grads...); err != nil {
+		return norm, err
+	}
+	if math.IsNaN(norm) || math.IsInf(norm, 0) {
+		return norm, fmt.Errorf("optim: the gradients' norm is %v", norm)
+	}
+	if scale := max / (norm + 1e-6); scale < 1 {
+		for _, g := range grads {
+			kernels.ScaleBy(g.Float32s(), g.Float32s(), float32(scale))
+		}
+	}
+	return norm, nil
+}
+
+// Norm returns the Euclidean norm of all gradients together.
+func (c *Clipper) Norm(grads ...*tensor.Dense) (float64, error) {
+	var sum float64
+	for i, g := range grads {
+		if g == nil || g.Dtype() != tensor.Float32 || g.RequiresIterator() {
+			return 0, fmt.Errorf("optim: gradient %d is not a contiguous float32 tensor", i)
+		}
+		x := g.Float32s()
+		if n := kernels.SumSquaresWorkspace(len(x)); n > len(c.sums) {
+			c.sums = make([]float64, n)
+		}
+		sum += kernels.SumSquares(x, c.sums)
+	}
+	return math.Sqrt(sum), nil
+}

@@ -1,0 +1,168 @@
+package optim
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/kudos-ml/kudos/kernels"
+	"gorgonia.org/tensor"
+)
+
+// An EMA is an exponential moving average of parameters: after each training step, average ← Decay·average +
+// (1−Decay)·parameter. It starts at the parameters' values.
+type EMA struct {
+	// Decay, in [0, 1), is how much of the average stays in a step: 0.9999 averages over ten thousand steps.
+	Decay float64
+	// WarmUp makes the decay of step n, counted from 1, at most (1+n)/(10+n), so that a short run's average is not
+	// its start.
+	WarmUp bool
+
+	steps      int
+	moved      bool // whether an average has ever changed
+	parameters []Parameter
+	average    [][]float32
+	sums       []float64
+}
+
+// stillness is after how many steps an average that has never moved is an error.
+const stillness = 100
+
+// NewEMA returns the average of parameters, which are float32 and contiguous, with the given decay and without warm-up.
+func NewEMA(decay float64, parameters ...Parameter) (*EMA, error) {
+	if !(decay >= 0 && decay < 1) {
+		return nil, fmt.Errorf("optim: EMA decay %v is not in [0, 1)", decay)
+	}
+	e := &EMA{Decay: decay, parameters: parameters}
+	for _, p := range parameters {
+		if p.Value == nil || p.Value.Dtype() != tensor.Float32 || p.Value.RequiresIterator() {
+			return nil, fmt.Errorf("optim: parameter %s is not a contiguous float32 tensor", p.Name)
+		}
+		e.average = append(e.average, append([]float32(nil), p.Value.Float32s()...))
+	}
+	return e, nil
+}
+
+// Update takes the parameters' values into the averages. If after 100 steps no average has ever moved it is an error: then
+// what is averaged is not what is trained, or Decay is so close to 1 that float32 swallows the steps.
+func (e *EMA) Update() error {
+	e.steps++
+	decay := e.Decay
+	if e.WarmUp {
+		decay = min(decay, float64(1+e.steps)/float64(10+e.steps))
+	}
+	for i, p := range e.parameters {
+		x, average := p.Value.Float32s(), e.average[i]
+		if len(x) != len(average) {
+			return fmt.Errorf("optim: parameter %s has %d values, its average %d", p.Name, len(x), len(average))
+		}
+		before := e.fingerprint(average)
+		kernels.Blend(average, x, float32(1-decay))
+		e.moved = e.moved || before != e.fingerprint(average)
+	}
+	if !e.moved && e.steps >= stillness {
+		return fmt.Errorf("optim: the moving average has not moved in %d steps of decay %v", e.steps, decay)
+	}
+	return nil
+}
+
+// fingerprint changes with x, as long as that matters.
+func (e *EMA) fingerprint(x []float32) float64 {
+	if e.moved {
+		return 0
+	}
+	if n := kernels.SumSquaresWorkspace(len(x)); n > len(e.sums) {
+		e.sums = make([]float64, n)
+	}
+	return kernels.SumSquares(x, e.sums)
+}
+
+// Distance returns the Euclidean distance between the parameters and their averages.
+func (e *EMA) Distance() float64 {
+	var sum float64
+	for i, p := range e.parameters {
+		for k, x := range p.Value.Float32s() {
+			d := float64(x) - float64(e.average[i][k])
+			sum += d * d
+		}
+	}
+	return math.Sqrt(sum)
+}
+
+// Bytes is how much memory the averages take.
+func (e *EMA) Bytes() int64 {
+	var n int64
+	for _, a := range e.average {
+		n += 4 * int64(len(a))
+	}
+	return n
+}
+
+// Swap exchanges the parameters' values with the averages: once to evaluate or save the average, once more to go on
+// training.
+func (e *EMA) Swap() {
+	for i, p := range e.parameters {
+		x, average := p.Value.Float32s(), e.average[i]
+		for k := range x {
+			x[k], average[k] = average[k], x[k]
+		}
+	}
+}
+
+// CopyTo writes the averages to parameters of the same names and shapes, in any order.
+func (e *EMA) CopyTo(to []Parameter) error { return transfer(to, e.State()[1:]) }
+
+// State returns what a checkpoint needs: "steps" [1], and each average under its parameter's name. The averages share
+// memory with the EMA.
+func (e *EMA) State() []Parameter {
+	out := []Parameter{{"steps", dense([]float32{float32(e.steps)}, 1)}}
+	for i, p := range e.parameters {
+		out = append(out, Parameter{p.Name, dense(e.average[i], p.Value.Shape()...)})
+	}
+	return out
+}
+
+// SetState copies what State returned, in any order. One error lists all that is missing, unknown or misshapen, and then
+// nothing has changed.
+func (e *EMA) SetState(from []Parameter) error {
+	state := e.State()
+	if err := transfer(state, from); err != nil {
+		return err
+	}
+	e.steps = int(state[0].Value.Float32s()[0])
+	return nil
+}
+
+// transfer copies tensors to those of the same names, if all are there and fit.
+func transfer(to, from []Parameter) error {
+	given := make(map[string]*tensor.Dense, len(from))
+	var errs []error
+	for _, f := range from {
+		if given[f.Name] != nil {
+			errs = append(errs, fmt.Errorf("optim: %s is there twice", f.Name))
+		}
+		given[f.Name] = f.Value
+	}
+	known := make(map[string]bool, len(to))
+	for _, t := range to {
+		known[t.Name] = true
+		switch g := given[t.Name]; {
+		case g == nil:
+			errs = append(errs, fmt.Errorf("optim: %s is missing", t.Name))
+		case g.Dtype() != tensor.Float32 || !g.Shape().Eq(t.Value.Shape()) || g.RequiresIterator():
+			errs = append(errs, fmt.Errorf("optim: %s is %v %v, not contiguous float32 %v", t.Name, g.Dtype(), g.Shape(), t.Value.Shape()))
+		}
+	}
+	for _, f := range from {
+		if !known[f.Name] {
+			errs = append(errs, fmt.Errorf("optim: %s is unknown", f.Name))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, t := range to {
+		copy(t.Value.Float32s(), given[t.Name].Float32s())
+	}
+	return nil
+}
