@@ -24,4 +24,4 @@
 // park. A call of assembly lasts well under a millisecond, as Go cannot interrupt it.
 package cpu
 
-//go:generate go run -C _asm . -out ..
+//go:generate go run -C _asm . ..

@@ -1,3 +1,5 @@
+//go:build !amd64 || purego
+
 package cpu
 
 // kernels are the micro-kernels that this machine runs, the best one last.

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/operand"
+
+	"github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+func gemm(c *build.Context) {
+	tile(c, avx2, 6)
+	tile(c, avx512, 14)
+	transpose8(c)
+}
+
+// rows addresses rows of a matrix by one base register for every three of them and a stride register.
+type rows struct {
+	bases  []reg.GPVirtual
+	stride reg.GPVirtual
+}
+
+// newRows takes the first row's address and the stride in values; stride becomes bytes.
+func newRows(c *build.Context, first, stride reg.GPVirtual, n int) rows {
+	c.SHLQ(Imm(2), stride)
+	r := rows{bases: []reg.GPVirtual{first}, stride: stride}
+	three := c.GP64()
+	c.LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, three)
+	for i := 3; i < n; i += 3 {
+		b := c.GP64()
+		c.LEAQ(Mem{Base: r.bases[len(r.bases)-1], Index: three, Scale: 1}, b)
+		r.bases = append(r.bases, b)
+	}
+	return r
+}
+
+// at is row i, disp bytes on.
+func (r rows) at(i, disp int) Mem {
+	m := Mem{Base: r.bases[i/3], Disp: disp}
+	if i%3 > 0 {
+		m.Index, m.Scale = r.stride, uint8(i%3)
+	}
+	return m
+}
+
+// tile is micro.tile for mr rows of two registers.
+func tile(c *build.Context, s isa, mr int) {
+	c.Function("tile" + s.name)
+	c.Attributes(build.NOSPLIT)
+	c.SignatureExpr("func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)")
+	c.Doc(fmt.Sprintf("tile%s computes a tile of %d×%d.", s.name, mr, 2*s.lanes))
+
+	cRows := newRows(c, c.Load(c.Param("c"), c.GP64()).(reg.GPVirtual), c.Load(c.Param("ldc"), c.GP64()).(reg.GPVirtual), mr)
+	for i := range mr {
+		c.PREFETCHT0(cRows.at(i, 0))
+		c.PREFETCHT0(cRows.at(i, 2*s.bytes()-1))
+	}
+	aRows := newRows(c, c.Load(c.Param("a"), c.GP64()).(reg.GPVirtual), c.Load(c.Param("rs"), c.GP64()).(reg.GPVirtual), mr)
+	b := c.Load(c.Param("b"), c.GP64()).(reg.GPVirtual)
+	ks := c.Load(c.Param("ks"), c.GP64()).(reg.GPVirtual)
+	c.SHLQ(Imm(2), ks)
+	k := c.Load(c.Param("k"), c.GP64()).(reg.GPVirtual)
+
+	acc := s.vectors(c, 2*mr)
+	for _, v := range acc {
+		s.zero(c, v)
+	}
+	step := func(n int) { // the n-th of some steps of K
+		left, right := s.vector(c), s.vector(c)
+		c.VMOVUPS(Mem{Base: b, Disp: 2 * n * s.bytes()}, left)
+		c.VMOVUPS(Mem{Base: b, Disp: (2*n + 1) * s.bytes()}, right)
+		for i := range mr {
+			v := s.vector(c)
+			c.VBROADCASTSS(aRows.at(i, 0), v)
+			c.VFMADD231PS(left, v, acc[2*i])
+			c.VFMADD231PS(right, v, acc[2*i+1])
+		}
+		for _, base := range aRows.bases {
+			c.ADDQ(ks, base)
+		}
+	}
+	const unroll = 4
+	c.SUBQ(Imm(unroll), k)
+	c.JL(LabelRef("rest"))
+	c.Label("steps")
+	for n := range unroll {
+		step(n)
+	}
+	c.ADDQ(U32(2*unroll*s.bytes()), b)
+	c.SUBQ(Imm(unroll), k)
+	c.JGE(LabelRef("steps"))
+	c.Label("rest")
+	c.ADDQ(Imm(unroll), k)
+	c.JZ(LabelRef("summed"))
+	c.Label("step")
+	step(0)
+	c.ADDQ(U32(2*s.bytes()), b)
+	c.DECQ(k)
+	c.JNZ(LabelRef("step"))
+
+	c.Label("summed")
+	add := c.GP8()
+	c.Load(c.Param("add"), add)
+	c.TESTB(add, add)
+	c.JZ(LabelRef("bias"))
+	for i, v := range acc {
+		c.VADDPS(cRows.at(i/2, i%2*s.bytes()), v, v)
+	}
+	c.Label("bias")
+	bias := c.Load(c.Param("bias"), c.GP64()).(reg.GPVirtual)
+	c.TESTQ(bias, bias)
+	c.JZ(LabelRef("store"))
+	for i := range 2 {
+		v := s.vector(c)
+		c.VMOVUPS(Mem{Base: bias, Disp: i * s.bytes()}, v)
+		for r := range mr {
+			c.VADDPS(v, acc[2*r+i], acc[2*r+i])
+		}
+	}
+	c.Label("store")
+	for i, v := range acc {
+		c.VMOVUPS(v, cRows.at(i/2, i%2*s.bytes()))
+	}
+	c.VZEROUPPER()
+	c.RET()
+}
+
+// transpose8 is dst[p*width+j] = src[j*stride+p] for p < k, a multiple of 8, and j < 8.
+func transpose8(c *build.Context) {
+	c.Function("transpose8AVX2")
+	c.Attributes(build.NOSPLIT)
+	c.SignatureExpr("func(dst, src *float32, stride, width, k int)")
+	dst := c.Load(c.Param("dst"), c.GP64()).(reg.GPVirtual)
+	width := c.Load(c.Param("width"), c.GP64()).(reg.GPVirtual)
+	src := newRows(c, c.Load(c.Param("src"), c.GP64()).(reg.GPVirtual), c.Load(c.Param("stride"), c.GP64()).(reg.GPVirtual), 8)
+	k := c.Load(c.Param("k"), c.GP64()).(reg.GPVirtual)
+	c.SHLQ(Imm(2), width)
+
+	c.Label("eight")
+	for half := range 2 { // of the eight steps of K
+		var in [4]reg.VecVirtual
+		for i := range in { // rows i and i+4 side by side
+			in[i] = c.YMM()
+			c.VMOVUPS(src.at(i, 16*half), in[i].AsX())
+			c.VINSERTF128(Imm(1), src.at(i+4, 16*half), in[i], in[i])
+		}
+		t := avx2.vectors(c, 4)
+		c.VUNPCKLPS(in[1], in[0], t[0])
+		c.VUNPCKHPS(in[1], in[0], t[1])
+		c.VUNPCKLPS(in[3], in[2], t[2])
+		c.VUNPCKHPS(in[3], in[2], t[3])
+		for i := range 4 {
+			v := c.YMM()
+			c.VSHUFPS(Imm([2]uint64{0x44, 0xee}[i%2]), t[2+i/2], t[i/2], v)
+			c.VMOVUPS(v, Mem{Base: dst})
+			c.ADDQ(width, dst)
+		}
+	}
+	for _, base := range src.bases {
+		c.ADDQ(Imm(32), base)
+	}
+	c.SUBQ(Imm(8), k)
+	c.JNZ(LabelRef("eight"))
+	c.VZEROUPPER()
+	c.RET()
+}

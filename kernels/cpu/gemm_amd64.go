@@ -1,0 +1,65 @@
+//go:build !purego
+
+package cpu
+
+import (
+	"slices"
+
+	x86 "golang.org/x/sys/cpu"
+)
+
+// kernels are the micro-kernels that this machine runs, the best one last.
+var kernels = availableKernels()
+
+// kernel is what products are computed with.
+var kernel = kernels[len(kernels)-1]
+
+var (
+	microAVX2   = micro{name: "AVX2", mr: 6, nr: 16, tile: tileAVX2, packTransposed: packTransposedAVX2}
+	microAVX512 = micro{name: "AVX-512", mr: 14, nr: 32, tile: tileAVX512, packTransposed: packTransposedAVX2}
+)
+
+func availableKernels() []*micro {
+	list := []*micro{&microGeneric}
+	if x86.X86.HasAVX2 && x86.X86.HasFMA {
+		list = append(list, &microAVX2)
+		if x86.X86.HasAVX512F {
+			list = append(list, &microAVX512)
+		}
+	}
+	return slices.Clip(list)
+}
+
+// packTransposedAVX2 leaves to Go what does not fill blocks of eight by eight.
+func packTransposedAVX2(dst, src []float32, stride, width, n, k int) {
+	full, steps := n&^7, k&^7
+	if steps > 0 {
+		for j := 0; j < full; j += 8 {
+			_, _ = dst[(steps-1)*width+j+7], src[(j+7)*stride+steps-1]
+			transpose8AVX2(&dst[j], &src[j*stride], stride, width, steps)
+		}
+	}
+	for j := range full { // the last steps of K
+		for p := steps; p < k; p++ {
+			dst[p*width+j] = src[j*stride+p]
+		}
+	}
+	for j := full; j < width; j++ {
+		for p := range k {
+			if j < n {
+				dst[p*width+j] = src[j*stride+p]
+			} else {
+				dst[p*width+j] = 0
+			}
+		}
+	}
+}
+
+//go:noescape
+func tileAVX2(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tileAVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func transpose8AVX2(dst, src *float32, stride, width, k int)
