@@ -1,0 +1,70 @@
+package kernels
+
+import (
+	"errors"
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels/cpu"
+)
+
+// Concat returns the inputs side by side on their last axis, which holds the channels: [...,C1], [...,C2], … →
+// [...,C1+C2+…].
+func Concat(xs ...*gorgonia.Node) (*gorgonia.Node, error) {
+	if len(xs) == 0 || xs[0] == nil {
+		return ConcatAxis(0, xs...)
+	}
+	return ConcatAxis(xs[0].Dims()-1, xs...)
+}
+
+// ConcatAxis returns the inputs one behind the other on an axis; they have the same size on all others.
+func ConcatAxis(axis int, xs ...*gorgonia.Node) (*gorgonia.Node, error) {
+	if len(xs) == 1 && xs[0] != nil {
+		return xs[0], nil
+	}
+	return Apply(concat{Axis: axis}, xs...)
+}
+
+// concat is ConcatAxis.
+type concat struct{ Axis int }
+
+func (r concat) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	if len(in) == 0 {
+		return nil, errors.New("there are no inputs")
+	}
+	if _, _, err := around(in[0], r.Axis); err != nil {
+		return nil, err
+	}
+	to := in[0].Clone()
+	for _, x := range in[1:] {
+		if x.Dims() != to.Dims() || !x[:r.Axis].Eq(to[:r.Axis]) || !x[r.Axis+1:].Eq(to[r.Axis+1:]) {
+			return nil, fmt.Errorf("%v and %v differ beside axis %d", in[0], x, r.Axis)
+		}
+		to[r.Axis] += x[r.Axis]
+	}
+	return to, nil
+}
+
+func (concat) Workspace([]tensor.Shape) int { return 0 }
+
+func (r concat) Eval(dst Tensor, in []Tensor, _ []float32) {
+	rows, behind, _ := around(dst.Shape, r.Axis)
+	at := 0
+	for _, x := range in {
+		n := x.Shape[r.Axis] * behind
+		cpu.CopyRows(dst.Data[at:], x.Data, rows, dst.Shape[r.Axis]*behind, n, n)
+		at += n
+	}
+}
+
+func (concat) Differentiable(n int) []bool { return allTrue(n) }
+
+func (r concat) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	sizes := make([]int, len(in))
+	for i, x := range in {
+		sizes[i] = x.Shape()[r.Axis]
+	}
+	return Split(dout, r.Axis, sizes...)
+}

@@ -1,0 +1,156 @@
+package kernels
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels/cpu"
+)
+
+// Embedding looks ids up in table [V,D]: [N,L] → [N,L,D], or any other shape of ids. The ids are whole numbers in 0 to
+// V−1; others make a run panic. They have no gradient.
+func Embedding(table, ids *gorgonia.Node) (*gorgonia.Node, error) {
+	return Apply(embedding{}, table, ids)
+}
+
+// embedding is Embedding.
+type embedding struct{}
+
+func (embedding) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	table, ids := in[0], in[1]
+	if table.Dims() != 2 || ids.Dims() < 1 {
+		return nil, fmt.Errorf("table %v and ids %v are not [V,D] and [...]", table, ids)
+	}
+	return append(ids.Clone(), table[1]), nil
+}
+
+func (embedding) Workspace([]tensor.Shape) int { return 0 }
+
+func (embedding) Eval(dst Tensor, in []Tensor, _ []float32) {
+	table, ids := in[0], in[1]
+	cpu.GatherRows(dst.Data, table.Data, ids.Data, table.Shape[1], 0)
+}
+
+func (embedding) Differentiable(int) []bool { return []bool{true, false} }
+
+func (embedding) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	dtable, err := Apply(embeddingGrad{V: in[0].Shape()[0]}, dout, in[1])
+	return gorgonia.Nodes{dtable, nil}, err
+}
+
+// embeddingGrad adds up dy [...,D] by ids [...] in a table [V,D].
+type embeddingGrad struct{ V int }
+
+func (r embeddingGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	dy, ids := in[0], in[1]
+	if d := dy.Dims() - 1; d != ids.Dims() || !dy[:d].Eq(ids) {
+		return nil, fmt.Errorf("dy %v and ids %v are not [...,D] and [...]", dy, ids)
+	}
+	return tensor.Shape{r.V, in[0][in[0].Dims()-1]}, nil
+}
+
+func (embeddingGrad) Workspace([]tensor.Shape) int { return 0 }
+
+func (embeddingGrad) Eval(dst Tensor, in []Tensor, _ []float32) {
+	cpu.ScatterRows(dst.Data, in[0].Data, in[1].Data, dst.Shape[1], 0)
+}
+
+func (embeddingGrad) Differentiable(int) []bool { return []bool{true, false} }
+
+func (embeddingGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	ddy, err := Embedding(dout, in[1])
+	return gorgonia.Nodes{ddy, nil}, err
+}
+
+// GatherRows takes one row of each sample: x [N,L,D], index [N] → [N,D]. The indices are whole numbers in 0 to L−1; others
+// make a run panic. They have no gradient.
+func GatherRows(x, index *gorgonia.Node) (*gorgonia.Node, error) {
+	return Apply(gatherRows{}, x, index)
+}
+
+// gatherRows is GatherRows.
+type gatherRows struct{}
+
+func (gatherRows) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	x, index := in[0], in[1]
+	if x.Dims() != 3 || !index.Eq(tensor.Shape{x[0]}) {
+		return nil, fmt.Errorf("x %v and index %v are not [N,L,D] and [N]", x, index)
+	}
+	return tensor.Shape{x[0], x[2]}, nil
+}
+
+func (gatherRows) Workspace([]tensor.Shape) int { return 0 }
+
+func (gatherRows) Eval(dst Tensor, in []Tensor, _ []float32) {
+	x, index := in[0], in[1]
+	cpu.GatherRows(dst.Data, x.Data, index.Data, x.Shape[2], x.Shape[1])
+}
+
+func (gatherRows) Differentiable(int) []bool { return []bool{true, false} }
+
+func (gatherRows) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	dx, err := Apply(gatherRowsGrad{L: in[0].Shape()[1]}, dout, in[1])
+	return gorgonia.Nodes{dx, nil}, err
+}
+
+// gatherRowsGrad puts dy [N,D] at index [N] in zeros [N,L,D].
+type gatherRowsGrad struct{ L int }
+
+func (r gatherRowsGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	dy, index := in[0], in[1]
+	if dy.Dims() != 2 || !index.Eq(tensor.Shape{dy[0]}) {
+		return nil, fmt.Errorf("dy %v and index %v are not [N,D] and [N]", dy, index)
+	}
+	return tensor.Shape{dy[0], r.L, dy[1]}, nil
+}
+
+func (gatherRowsGrad) Workspace([]tensor.Shape) int { return 0 }
+
+func (r gatherRowsGrad) Eval(dst Tensor, in []Tensor, _ []float32) {
+	cpu.ScatterRows(dst.Data, in[0].Data, in[1].Data, dst.Shape[2], r.L)
+}
+
+func (gatherRowsGrad) Differentiable(int) []bool { return []bool{true, false} }
+
+func (gatherRowsGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	ddy, err := GatherRows(dout, in[1])
+	return gorgonia.Nodes{ddy, nil}, err
+}
+
+// TimestepEmbedding returns sines and cosines of timesteps t [N] at dim/2 frequencies from 1 down to 1/10000: [N,dim], as
+// diffusers' get_timestep_embedding does. Frequency j is 10000^(−j/(dim/2 − freqShift)); sines come first unless
+// flipSinToCos. It has no gradient.
+func TimestepEmbedding(t *gorgonia.Node, dim int, flipSinToCos bool, freqShift float64) (*gorgonia.Node, error) {
+	return Apply(timestepEmbedding{Dim: dim, Flip: flipSinToCos, Shift: freqShift}, t)
+}
+
+// timestepEmbedding is TimestepEmbedding.
+type timestepEmbedding struct {
+	Dim   int
+	Flip  bool
+	Shift float64
+}
+
+func (r timestepEmbedding) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	if in[0].Dims() != 1 {
+		return nil, fmt.Errorf("timesteps %v are not [N]", in[0])
+	}
+	if r.Dim < 2 || !(float64(r.Dim/2)-r.Shift > 0) {
+		return nil, fmt.Errorf("%d dimensions with frequencies shifted by %v", r.Dim, r.Shift)
+	}
+	return tensor.Shape{in[0][0], r.Dim}, nil
+}
+
+func (timestepEmbedding) Workspace([]tensor.Shape) int { return 0 }
+
+func (r timestepEmbedding) Eval(dst Tensor, in []Tensor, _ []float32) {
+	cpu.TimestepEmbedding(dst.Data, in[0].Data, r.Dim, r.Shift, r.Flip)
+}
+
+func (timestepEmbedding) Differentiable(n int) []bool { return make([]bool, n) }
+
+func (timestepEmbedding) Grad(gorgonia.Nodes, *gorgonia.Node, *gorgonia.Node) (gorgonia.Nodes, error) {
+	return gorgonia.Nodes{nil}, nil
+}

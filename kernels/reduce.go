@@ -1,0 +1,134 @@
+package kernels
+
+import (
+	"fmt"
+	"slices"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels/cpu"
+)
+
+// Mean returns the mean over an axis, which the result does not have any more: for axis 1, [N,L,D] → [N,D].
+func Mean(x *gorgonia.Node, axis int) (*gorgonia.Node, error) {
+	scale := 1.0
+	if x != nil && axis >= 0 && axis < x.Dims() {
+		scale = 1 / float64(x.Shape()[axis])
+	}
+	return Apply(sumAxis{Axis: axis, Scale: scale}, x)
+}
+
+// SumAxis returns the sum over an axis, which the result does not have any more.
+func SumAxis(x *gorgonia.Node, axis int) (*gorgonia.Node, error) {
+	return Apply(sumAxis{Axis: axis, Scale: 1}, x)
+}
+
+// Repeat returns x n times along a new axis: for axis 0, [D] → [n,D]; for axis 1, [N,D] → [N,n,D].
+func Repeat(x *gorgonia.Node, axis, n int) (*gorgonia.Node, error) {
+	return Apply(repeat{Axis: axis, N: n, Scale: 1}, x)
+}
+
+// sumAxis is Scale times the sum over an axis, accumulated in float64.
+type sumAxis struct {
+	Axis  int
+	Scale float64
+}
+
+func (r sumAxis) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	if _, _, err := around(in[0], r.Axis); err != nil {
+		return nil, err
+	}
+	return slices.Delete(in[0].Clone(), r.Axis, r.Axis+1), nil
+}
+
+func (sumAxis) Workspace([]tensor.Shape) int { return 0 }
+
+func (r sumAxis) Eval(dst Tensor, in []Tensor, _ []float32) {
+	s := in[0].Shape
+	before, behind, _ := around(s, r.Axis)
+	cpu.SumMiddle(dst.Data, in[0].Data, before, s[r.Axis], behind, r.Scale)
+}
+
+func (sumAxis) Differentiable(n int) []bool { return allTrue(n) }
+
+func (r sumAxis) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	dx, err := Apply(repeat{Axis: r.Axis, N: in[0].Shape()[r.Axis], Scale: r.Scale}, dout)
+	return gorgonia.Nodes{dx}, err
+}
+
+// repeat is Scale times x, N times along a new axis.
+type repeat struct {
+	Axis, N int
+	Scale   float64
+}
+
+func (r repeat) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	if r.Axis < 0 || r.Axis > in[0].Dims() || r.N < 1 {
+		return nil, fmt.Errorf("%v cannot be repeated %d times along a new axis %d", in[0], r.N, r.Axis)
+	}
+	return slices.Insert(in[0].Clone(), r.Axis, r.N), nil
+}
+
+func (repeat) Workspace([]tensor.Shape) int { return 0 }
+
+func (r repeat) Eval(dst Tensor, in []Tensor, _ []float32) {
+	before, behind, _ := around(dst.Shape, r.Axis)
+	cpu.RepeatMiddle(dst.Data, in[0].Data, before, r.N, behind, r.Scale)
+}
+
+func (repeat) Differentiable(n int) []bool { return allTrue(n) }
+
+func (r repeat) Grad(_ gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	dx, err := Apply(sumAxis{Axis: r.Axis, Scale: r.Scale}, dout)
+	return gorgonia.Nodes{dx}, err
+}
+
+// AddTime adds an embedding t [N,C] of each sample's timestep to all of its pixels or tokens: x [N,H,W,C] or [N,L,C].
+func AddTime(x, t *gorgonia.Node) (*gorgonia.Node, error) {
+	return Apply(addRepeated{Lead: 1}, x, t)
+}
+
+// AddPositions adds p [L,D] to every sample: x [N,L,D].
+func AddPositions(x, p *gorgonia.Node) (*gorgonia.Node, error) {
+	return Apply(addRepeated{Lead: 0}, x, p)
+}
+
+// addRepeated is x + y for a y that lacks some of x's axes: its first Lead axes are x's first, its others x's last.
+type addRepeated struct{ Lead int }
+
+func (r addRepeated) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	x, y := in[0], in[1]
+	trail := y.Dims() - r.Lead
+	if trail < 1 || x.Dims() <= y.Dims() || !x[:r.Lead].Eq(y[:r.Lead]) || !x[x.Dims()-trail:].Eq(y[r.Lead:]) {
+		return nil, fmt.Errorf("%v does not fit %v: its first %d axes are not the other's first and its last the other's last", y, x, r.Lead)
+	}
+	return x.Clone(), nil
+}
+
+func (addRepeated) Workspace([]tensor.Shape) int { return 0 }
+
+// InPlace says that the sum may overwrite x.
+func (addRepeated) InPlace() int { return 0 }
+
+func (r addRepeated) Eval(dst Tensor, in []Tensor, _ []float32) {
+	x, y := in[0], in[1]
+	a, c := volume(y.Shape[:r.Lead]), volume(y.Shape[r.Lead:])
+	cpu.AddMiddle(dst.Data, x.Data, y.Data, a, len(x.Data)/(a*c), c)
+}
+
+func (addRepeated) Differentiable(n int) []bool { return allTrue(n) }
+
+func (r addRepeated) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	y := in[1].Shape()
+	a, c := volume(y[:r.Lead]), volume(y[r.Lead:])
+	dy, err := Reshape(dout, a, dout.Shape().TotalSize()/(a*c), c)
+	if err != nil {
+		return nil, err
+	}
+	if dy, err = SumAxis(dy, 1); err != nil {
+		return nil, err
+	}
+	dy, err = Reshape(dy, y...)
+	return gorgonia.Nodes{dout, dy}, err
+}

@@ -1,0 +1,120 @@
+package kernels
+
+import (
+	"errors"
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels/cpu"
+)
+
+// Slice returns the part of x whose coordinate on the axis is in [start, end). A part that is contiguous, as a few
+// samples of a batch are, is a View: the Machine copies nothing.
+func Slice(x *gorgonia.Node, axis, start, end int) (*gorgonia.Node, error) {
+	r := slice{Axis: axis, Start: start, End: end}
+	if x == nil {
+		return Apply(r, x)
+	}
+	to, err := r.Shape([]tensor.Shape{x.Shape()})
+	if err != nil {
+		return nil, fmt.Errorf("kernels: Slice: %w", err)
+	}
+	if to.Eq(x.Shape()) {
+		return x, nil
+	}
+	before, behind, _ := around(to, axis)
+	if before == 1 {
+		return View(x, start*behind, to...)
+	}
+	return Apply(r, x)
+}
+
+// Split cuts x along the axis into parts of the given sizes, which must add up to x's.
+func Split(x *gorgonia.Node, axis int, sizes ...int) (gorgonia.Nodes, error) {
+	if x == nil {
+		return nil, errors.New("kernels: Split: the input is nil")
+	}
+	if _, _, err := around(x.Shape(), axis); err != nil {
+		return nil, fmt.Errorf("kernels: Split: %w", err)
+	}
+	parts := make(gorgonia.Nodes, len(sizes))
+	at := 0
+	for i, n := range sizes {
+		var err error
+		if parts[i], err = Slice(x, axis, at, at+n); err != nil {
+			return nil, err
+		}
+		at += n
+	}
+	if d := x.Shape()[axis]; at != d {
+		return nil, fmt.Errorf("kernels: Split: sizes %v add up to %d, axis %d of %v has %d", sizes, at, axis, x.Shape(), d)
+	}
+	return parts, nil
+}
+
+// slice is Slice.
+type slice struct{ Axis, Start, End int }
+
+func (r slice) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	x := in[0]
+	if _, _, err := around(x, r.Axis); err != nil {
+		return nil, err
+	}
+	if r.Start < 0 || r.Start >= r.End || r.End > x[r.Axis] {
+		return nil, fmt.Errorf("[%d, %d) is empty or not within axis %d of %v", r.Start, r.End, r.Axis, x)
+	}
+	to := x.Clone()
+	to[r.Axis] = r.End - r.Start
+	return to, nil
+}
+
+func (slice) Workspace([]tensor.Shape) int { return 0 }
+
+func (r slice) Eval(dst Tensor, in []Tensor, _ []float32) {
+	x := in[0]
+	rows, behind, _ := around(x.Shape, r.Axis)
+	n := (r.End - r.Start) * behind
+	cpu.CopyRows(dst.Data, x.Data[r.Start*behind:], rows, n, x.Shape[r.Axis]*behind, n)
+}
+
+func (slice) Differentiable(n int) []bool { return allTrue(n) }
+
+func (r slice) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	dx, err := Apply(pad{Axis: r.Axis, Start: r.Start, Size: in[0].Shape()[r.Axis]}, dout)
+	return gorgonia.Nodes{dx}, err
+}
+
+// pad is the gradient of a slice: zeros around x make its axis Size long, x begins at Start.
+type pad struct{ Axis, Start, Size int }
+
+func (r pad) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	x := in[0]
+	if _, _, err := around(x, r.Axis); err != nil {
+		return nil, err
+	}
+	if r.Start < 0 || r.Start+x[r.Axis] > r.Size {
+		return nil, fmt.Errorf("axis %d of %v does not fit in %d at %d", r.Axis, x, r.Size, r.Start)
+	}
+	to := x.Clone()
+	to[r.Axis] = r.Size
+	return to, nil
+}
+
+func (pad) Workspace([]tensor.Shape) int { return 0 }
+
+func (r pad) Eval(dst Tensor, in []Tensor, _ []float32) {
+	x := in[0]
+	rows, behind, _ := around(x.Shape, r.Axis)
+	n := x.Shape[r.Axis] * behind
+	cpu.Fill(dst.Data, 0)
+	cpu.CopyRows(dst.Data[r.Start*behind:], x.Data, rows, r.Size*behind, n, n)
+}
+
+func (pad) Differentiable(n int) []bool { return allTrue(n) }
+
+func (r pad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	dx, err := Slice(dout, r.Axis, r.Start, r.Start+in[0].Shape()[r.Axis])
+	return gorgonia.Nodes{dx}, err
+}

@@ -1,0 +1,116 @@
+package kernels
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels/cpu"
+)
+
+// Reshape returns x with other dimensions and the same values in the same order. The Machine copies nothing.
+func Reshape(x *gorgonia.Node, dims ...int) (*gorgonia.Node, error) {
+	if x == nil {
+		return Apply(view{To: dims}, x)
+	}
+	if x.Shape().Eq(tensor.Shape(dims)) {
+		return x, nil
+	}
+	if tensor.Shape(dims).TotalSize() != x.Shape().TotalSize() {
+		return nil, fmt.Errorf("kernels: Reshape: %v and %v differ in size", x.Shape(), tensor.Shape(dims))
+	}
+	return View(x, 0, dims...)
+}
+
+// View returns the values of x from offset on, in row-major order, as a tensor of the given dimensions. The Machine
+// copies nothing. It is how the results of an operation that computes several gradients at once are told apart:
+// the operation packs them into one flat result.
+func View(x *gorgonia.Node, offset int, dims ...int) (*gorgonia.Node, error) {
+	return Apply(view{Offset: offset, To: dims}, x)
+}
+
+// view is View.
+type view struct {
+	Offset int
+	To     tensor.Shape
+}
+
+func (r view) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	for _, d := range r.To {
+		if d < 1 {
+			return nil, fmt.Errorf("dimensions %v are not all positive", r.To)
+		}
+	}
+	if r.Offset < 0 || r.Offset+r.To.TotalSize() > in[0].TotalSize() {
+		return nil, fmt.Errorf("%v from value %d on is not within %v", r.To, r.Offset, in[0])
+	}
+	return r.To.Clone(), nil
+}
+
+func (view) Workspace([]tensor.Shape) int { return 0 }
+
+func (r view) Alias() int { return r.Offset }
+
+func (r view) Eval(dst Tensor, in []Tensor, _ []float32) {
+	n := len(dst.Data)
+	cpu.CopyRows(dst.Data, in[0].Data[r.Offset:], 1, n, n, n)
+}
+
+func (view) Differentiable(n int) []bool { return allTrue(n) }
+
+func (r view) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	x := in[0].Shape()
+	if x.TotalSize() == r.To.TotalSize() {
+		dx, err := View(dout, 0, x...)
+		return gorgonia.Nodes{dx}, err
+	}
+	dx, err := Apply(unview{Offset: r.Offset, To: x}, dout)
+	return gorgonia.Nodes{dx}, err
+}
+
+// unview is the gradient of a part: it puts x's values at Offset and zeros around them.
+type unview struct {
+	Offset int
+	To     tensor.Shape
+}
+
+func (r unview) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	if r.Offset < 0 || r.Offset+in[0].TotalSize() > r.To.TotalSize() {
+		return nil, fmt.Errorf("%v from value %d on is not within %v", in[0], r.Offset, r.To)
+	}
+	return r.To.Clone(), nil
+}
+
+func (unview) Workspace([]tensor.Shape) int { return 0 }
+
+func (r unview) Eval(dst Tensor, in []Tensor, _ []float32) {
+	n := len(in[0].Data)
+	cpu.Fill(dst.Data[:r.Offset], 0)
+	cpu.CopyRows(dst.Data[r.Offset:], in[0].Data, 1, n, n, n)
+	cpu.Fill(dst.Data[r.Offset+n:], 0)
+}
+
+func (unview) Differentiable(n int) []bool { return allTrue(n) }
+
+func (r unview) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	dx, err := View(dout, r.Offset, in[0].Shape()...)
+	return gorgonia.Nodes{dx}, err
+}
+
+// around returns the products of the dimensions before and behind an axis, or an error if s has no such axis.
+func around(s tensor.Shape, axis int) (before, behind int, err error) {
+	if axis < 0 || axis >= s.Dims() {
+		return 0, 0, fmt.Errorf("%v has no axis %d", s, axis)
+	}
+	return volume(s[:axis]), volume(s[axis+1:]), nil
+}
+
+// volume is the product of dimensions, 1 if there are none.
+func volume(dims []int) int {
+	n := 1
+	for _, d := range dims {
+		n *= d
+	}
+	return n
+}
