@@ -1,0 +1,351 @@
+package clip
+
+import (
+	"context"
+	"fmt"
+	"image"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/clip/tokenizer"
+	"github.com/kudos-ml/kudos/internal/golden"
+	"github.com/kudos-ml/kudos/internal/nn"
+	"github.com/kudos-ml/kudos/internal/picture"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+const tolerance = 1e-5 // relative, of testdata/golden
+
+// evaluate runs a graph and returns its results.
+func evaluate(t *testing.T, g *gorgonia.ExprGraph, out ...*gorgonia.Node) [][]float32 {
+	m, err := kernels.NewMachine(g, kernels.Config{Want: out})
+	require.NoError(t, err)
+	defer m.Close()
+	require.NoError(t, m.RunAll())
+	values := make([][]float32, len(out))
+	for i, n := range out {
+		values[i] = slices.Clone(m.Value(n).Float32s())
+	}
+	return values
+}
+
+// texts are token ids [N,L] of a case as a model reads them.
+func texts(t *testing.T, m *TextModel, ids *tensor.Dense) *Texts {
+	n, length := ids.Shape()[0], ids.Shape()[1]
+	in := NewTexts(n, length)
+	for row := range n {
+		var list []int
+		for _, v := range ids.Float32s()[row*length : (row+1)*length] {
+			list = append(list, int(v))
+		}
+		require.NoError(t, m.Set(in, row, list))
+	}
+	return in
+}
+
+func TestTextEncoderGolden(t *testing.T) {
+	golden.Each(t, "..", func(t *testing.T, c golden.Case) {
+		if !c.Has("text.input_ids") {
+			t.Skip("this case has no text encoder")
+		}
+		m, err := LoadText(filepath.Join(c.Dir, "text_encoder"))
+		require.NoError(t, err)
+		in, g := texts(t, m, c.Tensor(t, "text.input_ids")), gorgonia.NewGraph()
+		ids := kernels.Input(g, "ids", in.IDs)
+		hidden, err := m.Hidden(ids)
+		require.NoError(t, err)
+		pooled, err := m.Pooled(ids, kernels.Input(g, "pool", in.Pool))
+		require.NoError(t, err)
+		got := evaluate(t, g, hidden, pooled)
+		golden.Near(t, "hidden", got[0], c.Tensor(t, "text.last_hidden_state").Float32s(), tolerance)
+		golden.Near(t, "pooled", got[1], c.Tensor(t, "text.pooler_output").Float32s(), tolerance)
+	})
+}
+
+func TestModelGolden(t *testing.T) {
+	golden.Each(t, "..", func(t *testing.T, c golden.Case) {
+		if !c.HasFolder("clip") {
+			t.Skip("this case has no CLIP")
+		}
+		m, err := LoadModel(filepath.Join(c.Dir, "clip"))
+		require.NoError(t, err)
+		in, g := texts(t, m.Text, c.Tensor(t, "clip.input_ids")), gorgonia.NewGraph()
+		text, err := m.TextFeatures(kernels.Input(g, "ids", in.IDs), kernels.Input(g, "pool", in.Pool))
+		require.NoError(t, err)
+		image, err := m.ImageFeatures(kernels.Input(g, "pixels", c.ChannelsLast(t, "clip.pixel_values")))
+		require.NoError(t, err)
+		logits, err := m.Logits(image, text)
+		require.NoError(t, err)
+		got := evaluate(t, g, text, image, logits)
+		golden.Near(t, "text", got[0], c.Tensor(t, "clip.text_embeds").Float32s(), tolerance)
+		golden.Near(t, "image", got[1], c.Tensor(t, "clip.image_embeds").Float32s(), tolerance)
+		golden.Near(t, "logits", got[2], c.Tensor(t, "clip.logits_per_image").Float32s(), tolerance)
+	})
+}
+
+func TestPreprocessingGolden(t *testing.T) {
+	golden.Each(t, "..", func(t *testing.T, c golden.Case) {
+		if !c.Has("image.rgb") {
+			t.Skip("this case has no picture")
+		}
+		rgb := c.Tensor(t, "image.rgb")
+		p := picture.NewRGB(rgb.Shape()[1], rgb.Shape()[0])
+		for i, v := range rgb.Float32s() {
+			p.Pix[i] = uint8(v)
+		}
+		want := c.ChannelsLast(t, "image.pixel_values")
+		pre, err := loadPreprocessor(os.DirFS(filepath.Join(c.Dir, "clip")), want.Shape()[1])
+		require.NoError(t, err)
+		got := make([]float32, len(want.Float32s()))
+		require.NoError(t, pre.Pixels(got, p.Image()))
+		for i, v := range want.Float32s() {
+			require.InDelta(t, v, got[i], 1e-6)
+		}
+	})
+}
+
+// tiny is a CLIP that is fast to run.
+func tiny(t testing.TB) *Encoder {
+	tok, err := tokenizer.Train([]string{"a red circle", "a blue square", "a green star"}, 40)
+	require.NoError(t, err)
+	tok.Length = 8
+	m, err := NewModel(Config{
+		Text: TextConfig{
+			Vocabulary: tok.Size(), Width: 16, Intermediate: 32, Layers: 2, Heads: 2, Positions: 8, Activation: "quick_gelu", Epsilon: 1e-5,
+			Start: tok.Start(), End: tok.End(), Pad: tok.Pad(),
+		},
+		Vision:     VisionConfig{Width: 24, Intermediate: 48, Layers: 2, Heads: 3, Channels: 3, Side: 16, Patch: 8, Activation: "gelu", Epsilon: 1e-5},
+		Projection: 12, LogitScale: 2.6592,
+	})
+	require.NoError(t, err)
+	m.Init(1)
+	return &Encoder{Model: m, Tokenizer: tok, Preprocessor: NewPreprocessor(16)}
+}
+
+func noise(n, w, h int) (pictures []image.Image) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range n {
+		p := picture.NewRGB(w, h)
+		for i := range p.Pix {
+			p.Pix[i] = uint8(r.UintN(256))
+		}
+		pictures = append(pictures, p.Image())
+	}
+	return pictures
+}
+
+func TestEncoder(t *testing.T) {
+	e := tiny(t)
+	defer e.Close()
+	e.Batch = 4
+	ctx := context.Background()
+	pictures, prompts := noise(7, 20, 30), []string{"a red circle", "", "a blue star on fire", "x", "y", "a red circle"}
+	images, err := e.ImageFeatures(ctx, pictures)
+	require.NoError(t, err)
+	require.Equal(t, tensor.Shape{7, 12}, images.Shape())
+	texts, err := e.TextFeatures(ctx, prompts)
+	require.NoError(t, err)
+	require.Equal(t, tensor.Shape{6, 12}, texts.Shape())
+	for _, features := range []*tensor.Dense{images, texts} {
+		for row := range features.Shape()[0] {
+			length := 0.0
+			for _, v := range features.Float32s()[row*12 : row*12+12] {
+				length += float64(v) * float64(v)
+			}
+			require.InDelta(t, 1, length, 1e-5)
+		}
+	}
+	require.Equal(t, texts.Float32s()[:12], texts.Float32s()[60:], "one prompt, one answer, in any batch")
+	one, err := e.ImageFeatures(ctx, pictures[5:6])
+	require.NoError(t, err)
+	require.InDeltaSlice(t, images.Float32s()[60:72], one.Float32s(), 1e-6)
+	require.Len(t, e.images, 2, "7 = 4 + 3 in graphs of 4; 1 in one of 1")
+
+	_, err = e.ImageFeatures(ctx, nil)
+	require.ErrorContains(t, err, "nothing to encode")
+	_, err = e.ImageFeatures(ctx, []image.Image{image.NewGray(image.Rect(0, 0, 0, 5))})
+	require.ErrorContains(t, err, "0×5 pixels (picture 0)")
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = e.TextFeatures(cancelled, prompts)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestSavedIsTheSame(t *testing.T) {
+	e, dir := tiny(t), filepath.Join(t.TempDir(), "clip")
+	defer e.Close()
+	require.NoError(t, e.Save(dir, weights.Float32))
+	again, err := Load(dir)
+	require.NoError(t, err)
+	defer again.Close()
+	require.Equal(t, e.Model.Config, again.Model.Config)
+	require.Equal(t, e.Hash(), again.Hash())
+	require.Equal(t, e.Preprocessor.config(), again.Preprocessor.config())
+	a, err := e.TextFeatures(context.Background(), []string{"a red circle"})
+	require.NoError(t, err)
+	b, err := again.TextFeatures(context.Background(), []string{"a red circle"})
+	require.NoError(t, err)
+	require.Equal(t, a.Float32s(), b.Float32s())
+
+	text, err := LoadText(dir)
+	require.NoError(t, err, "a CLIPModel's folder holds a text encoder")
+	require.Equal(t, weights.Hash(e.Model.Text), weights.Hash(text))
+	require.NoError(t, text.Save(filepath.Join(dir, "text"), weights.Float32))
+	text, err = LoadText(filepath.Join(dir, "text"))
+	require.NoError(t, err)
+	require.Equal(t, weights.Hash(e.Model.Text), weights.Hash(text))
+
+	e.Model.LogitScale.Float32s()[0]++
+	require.NotEqual(t, e.Hash(), again.Hash())
+}
+
+func TestPoolPosition(t *testing.T) {
+	m := &TextModel{Config: TextConfig{End: 2}}
+	require.Equal(t, 2, m.PoolPosition([]int{5, 2, 9, 9, 1}), "the first largest id")
+	m.Config.End = 9
+	require.Equal(t, 2, m.PoolPosition([]int{10, 2, 9, 9, 1}), "the first end")
+	require.Equal(t, 0, m.PoolPosition([]int{10, 2, 1}), "no end: the first position, as argmax of nothing")
+}
+
+func TestConfigs(t *testing.T) {
+	read := func(text string) (Config, error) {
+		return readModelConfig(fstest.MapFS{"config.json": {Data: []byte(text)}})
+	}
+	c, err := read(`{"text_config": {"hidden_size": 64}, "text_config_dict": {"hidden_size": 128, "eos_token_id": 2}, "vision_config": {"patch_size": 14}, "projection_dim": 7}`)
+	require.NoError(t, err)
+	want := Config{Text: defaultText(), Vision: defaultVision(), Projection: 7, LogitScale: 2.6592}
+	want.Text.Width, want.Text.End, want.Vision.Patch = 128, 2, 14
+	require.Equal(t, want, c)
+	text, err := readTextConfig(fstest.MapFS{"config.json": {Data: []byte(`{"text_config": {"hidden_size": 64}, "vision_config": {"hidden_size": 32}}`)}})
+	require.NoError(t, err)
+	require.Equal(t, 64, text.Width)
+
+	for text, says := range map[string]string{
+		`{"text_config": {}}`: "no vision_config",
+		`{"text_config": {"hidden_act": "relu"}, "vision_config": {}}`:         `hidden_act "relu"`,
+		`{"text_config": {"num_attention_heads": 7}, "vision_config": {}}`:     "7 heads",
+		`{"text_config": {}, "vision_config": {"patch_size": 15}}`:             "no multiple of patch_size 15",
+		`{"text_config": {}, "vision_config": {}, "projection_dim": 0}`:        "projection_dim is 0",
+		`{"text_config": {"vocab_size": "many"}, "vision_config": {}}`:         "vocab_size",
+		`{"text_config": {}, "vision_config": {"num_channels": 1}}`:            "num_channels is 1",
+		`{"text_config": {"max_position_embeddings": 0}, "vision_config": {}}`: "max_position_embeddings 0",
+		`nonsense`: "config.json",
+	} {
+		_, err := read(text)
+		require.ErrorContains(t, err, says)
+	}
+}
+
+func TestPreprocessorFiles(t *testing.T) {
+	read := func(text string) (*Preprocessor, error) {
+		return loadPreprocessor(fstest.MapFS{"preprocessor_config.json": {Data: []byte(text)}}, 16)
+	}
+	old, err := read(`{"size": 16, "crop_size": 16}`)
+	require.NoError(t, err)
+	require.Equal(t, NewPreprocessor(16).config(), old.config())
+	none, err := loadPreprocessor(fstest.MapFS{}, 16)
+	require.NoError(t, err)
+	require.Equal(t, NewPreprocessor(16).config(), none.config())
+	square, err := read(`{"size": {"height": 16, "width": 16}, "do_center_crop": false, "do_normalize": false, "resample": 2}`)
+	require.NoError(t, err)
+	pixels := make([]float32, 16*16*3)
+	require.NoError(t, square.Pixels(pixels, noise(1, 40, 9)[0]))
+	require.GreaterOrEqual(t, slices.Min(pixels), float32(0))
+	require.LessOrEqual(t, slices.Max(pixels), float32(1))
+	for text, says := range map[string]string{
+		`{"resample": 1}`:   "resample 1",
+		`{"crop_size": 20}`: "20×20 pixels, the model reads 16×16",
+		`{"size": {"height": 20, "width": 16}, "crop_size": 16}`: "resize the shorter edge",
+		`{"image_mean": "grey"}`:                                 "preprocessor_config.json",
+	} {
+		_, err := read(text)
+		require.ErrorContains(t, err, says)
+	}
+}
+
+func TestSetRefusesStrangeIDs(t *testing.T) {
+	m := tiny(t).Model.Text
+	require.ErrorContains(t, m.Set(NewTexts(1, 3), 0, []int{1, 2}), "2 token ids, not 3")
+	require.ErrorContains(t, m.Set(NewTexts(1, 1), 0, []int{99999}), "token id 99999")
+}
+
+func TestWrongWeights(t *testing.T) {
+	dir := t.TempDir()
+	e := tiny(t)
+	require.NoError(t, e.Save(dir, weights.Float32))
+	file := filepath.Join(dir, "model.safetensors")
+	whole, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, whole[:len(whole)-10], 0o644))
+	_, err = Load(dir)
+	require.ErrorContains(t, err, "model.safetensors")
+	require.ErrorContains(t, err, dir)
+	e.Model.VisualProjection = nn.NewLinear(24, 13, false)
+	require.NoError(t, weights.Save(file, e.Model, weights.Float32, nil))
+	_, err = Load(dir)
+	require.ErrorContains(t, err, "visual_projection.weight is [13 24], not [12 24]")
+}
+
+// Contrastive training: the loss starts at log N and falls, and every parameter has a gradient.
+func TestContrastiveTraining(t *testing.T) {
+	e := tiny(t)
+	prompts := []string{"a red circle", "a blue square", "a green star", "a red star"}
+	pictures := noise(4, 16, 16)
+	in, pixels := NewTexts(4, 8), tensor.New(tensor.WithShape(4, 16, 16, 3), tensor.Of(tensor.Float32))
+	for i := range prompts {
+		require.NoError(t, e.Model.Text.Set(in, i, e.Tokenizer.Encode(prompts[i])))
+		require.NoError(t, e.Preprocessor.Pixels(pixels.Float32s()[i*768:(i+1)*768], pictures[i]))
+	}
+	g := gorgonia.NewGraph()
+	text, err := e.Model.TextFeatures(kernels.Input(g, "ids", in.IDs), kernels.Input(g, "pool", in.Pool))
+	require.NoError(t, err)
+	image, err := e.Model.ImageFeatures(kernels.Input(g, "pixels", pixels))
+	require.NoError(t, err)
+	loss, err := e.Model.ContrastiveLoss(image, text)
+	require.NoError(t, err)
+	parameters := weights.Parameters(e.Model)
+	var nodes gorgonia.Nodes
+	for _, p := range parameters {
+		nodes = append(nodes, kernels.Param(g, p.Value))
+	}
+	grads, err := gorgonia.Grad(loss, nodes...)
+	require.NoError(t, err)
+	m, err := kernels.NewMachine(g, kernels.Config{Want: append(gorgonia.Nodes{loss}, grads...)})
+	require.NoError(t, err)
+	defer m.Close()
+	var first, last float64
+	for step := range 40 {
+		require.NoError(t, m.RunAll())
+		last = float64(m.Value(loss).Float32s()[0])
+		if step == 0 {
+			first = last
+		}
+		for i, p := range parameters {
+			grad := m.Value(grads[i]).Float32s()
+			if step == 0 && !slices.ContainsFunc(grad, func(v float32) bool { return v != 0 }) {
+				t.Errorf("%s has no gradient", p.Name)
+			}
+			for j, v := range p.Value.Float32s() {
+				p.Value.Float32s()[j] = v - 0.05*grad[j]
+			}
+		}
+	}
+	require.InDelta(t, math.Log(4), first, 1.5)
+	require.Less(t, last, first/3)
+}
+
+func ExampleTextModel_PoolPosition() {
+	m := &TextModel{Config: TextConfig{End: 49407}}
+	fmt.Println(m.PoolPosition([]int{49406, 320, 2368, 49407, 49407}))
+	// Output: 3
+}

@@ -1,0 +1,180 @@
+package clip
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+)
+
+// A TextConfig is the shape of a text encoder: a config.json of transformers' CLIPTextModel.
+type TextConfig struct {
+	Vocabulary   int     `json:"vocab_size"`
+	Width        int     `json:"hidden_size"`
+	Intermediate int     `json:"intermediate_size"` // width of the MLP's middle
+	Layers       int     `json:"num_hidden_layers"`
+	Heads        int     `json:"num_attention_heads"`
+	Positions    int     `json:"max_position_embeddings"` // most tokens of a text
+	Activation   string  `json:"hidden_act"`              // "quick_gelu" or "gelu"
+	Epsilon      float64 `json:"layer_norm_eps"`
+	Start        int     `json:"bos_token_id"`
+	End          int     `json:"eos_token_id"` // see PoolPosition
+	Pad          int     `json:"pad_token_id"`
+}
+
+// A VisionConfig is the shape of an image encoder: a config.json of transformers' CLIPVisionModel.
+type VisionConfig struct {
+	Width        int     `json:"hidden_size"`
+	Intermediate int     `json:"intermediate_size"`
+	Layers       int     `json:"num_hidden_layers"`
+	Heads        int     `json:"num_attention_heads"`
+	Channels     int     `json:"num_channels"`
+	Side         int     `json:"image_size"` // pixels
+	Patch        int     `json:"patch_size"` // pixels; the side is a multiple
+	Activation   string  `json:"hidden_act"`
+	Epsilon      float64 `json:"layer_norm_eps"`
+}
+
+// A Config is the shape of both encoders and of the space they meet in: a config.json of transformers' CLIPModel.
+type Config struct {
+	Text       TextConfig   `json:"text_config"`
+	Vision     VisionConfig `json:"vision_config"`
+	Projection int          `json:"projection_dim"` // features of a text or picture
+	LogitScale float64      `json:"logit_scale_init_value"`
+}
+
+// The defaults are those of transformers' classes, for keys that a file lacks.
+func defaultText() TextConfig {
+	return TextConfig{
+		Vocabulary: 49408, Width: 512, Intermediate: 2048, Layers: 12, Heads: 8, Positions: 77, Activation: "quick_gelu", Epsilon: 1e-5,
+		Start: 49406, End: 49407, Pad: 1,
+	}
+}
+
+func defaultVision() VisionConfig {
+	return VisionConfig{
+		Width: 768, Intermediate: 3072, Layers: 12, Heads: 12, Channels: 3, Side: 224, Patch: 32, Activation: "quick_gelu", Epsilon: 1e-5,
+	}
+}
+
+// readTextConfig reads the config.json of a CLIPTextModel, or the text part of a CLIPModel's.
+func readTextConfig(fsys fs.FS) (TextConfig, error) {
+	var file struct {
+		Text  json.RawMessage `json:"text_config"`
+		Over  json.RawMessage `json:"text_config_dict"`
+		Model string          `json:"model_type"`
+	}
+	text, err := readConfig(fsys, &file)
+	if err != nil {
+		return TextConfig{}, err
+	}
+	c := defaultText()
+	parts := []json.RawMessage{text}
+	if file.Text != nil || file.Over != nil {
+		parts = []json.RawMessage{file.Text, file.Over}
+	}
+	if err := overlay(&c, parts...); err != nil {
+		return TextConfig{}, err
+	}
+	return c, c.check()
+}
+
+// readModelConfig reads the config.json of a CLIPModel.
+func readModelConfig(fsys fs.FS) (Config, error) {
+	var file struct {
+		Text       json.RawMessage `json:"text_config"`
+		TextOver   json.RawMessage `json:"text_config_dict"` // old files repeat some keys here, and these count
+		Vision     json.RawMessage `json:"vision_config"`
+		VisionOver json.RawMessage `json:"vision_config_dict"`
+		Projection *int            `json:"projection_dim"`
+		LogitScale *float64        `json:"logit_scale_init_value"`
+	}
+	if _, err := readConfig(fsys, &file); err != nil {
+		return Config{}, err
+	}
+	c := Config{Text: defaultText(), Vision: defaultVision(), Projection: 512, LogitScale: 2.6592}
+	if file.Text == nil && file.TextOver == nil || file.Vision == nil && file.VisionOver == nil {
+		return c, fmt.Errorf("clip: %s has no text_config or no vision_config: it is no CLIPModel's", configFile)
+	}
+	if err := overlay(&c.Text, file.Text, file.TextOver); err != nil {
+		return c, err
+	}
+	if err := overlay(&c.Vision, file.Vision, file.VisionOver); err != nil {
+		return c, err
+	}
+	if file.Projection != nil {
+		c.Projection = *file.Projection
+	}
+	if file.LogitScale != nil {
+		c.LogitScale = *file.LogitScale
+	}
+	return c, c.check()
+}
+
+const configFile = "config.json"
+
+func readConfig(fsys fs.FS, to any) ([]byte, error) {
+	text, err := fs.ReadFile(fsys, configFile)
+	if err != nil {
+		return nil, fmt.Errorf("clip: %w", err)
+	}
+	if err := json.Unmarshal(text, to); err != nil {
+		return nil, fmt.Errorf("clip: %s: %w", configFile, err)
+	}
+	return text, nil
+}
+
+// overlay reads JSON objects one over the other.
+func overlay(to any, parts ...json.RawMessage) error {
+	for _, part := range parts {
+		if part == nil {
+			continue
+		}
+		if err := json.Unmarshal(part, to); err != nil {
+			return fmt.Errorf("clip: %s: %w", configFile, err)
+		}
+	}
+	return nil
+}
+
+func (c TextConfig) check() error {
+	if c.Vocabulary < 1 || c.Positions < 2 {
+		return fmt.Errorf("clip: %s: vocab_size %d or max_position_embeddings %d is too small", configFile, c.Vocabulary, c.Positions)
+	}
+	return checkEncoder("text", c.Width, c.Intermediate, c.Layers, c.Heads, c.Activation)
+}
+
+func (c VisionConfig) check() error {
+	if c.Patch < 1 || c.Side < c.Patch || c.Side%c.Patch != 0 {
+		return fmt.Errorf("clip: %s: image_size %d is no multiple of patch_size %d", configFile, c.Side, c.Patch)
+	}
+	if c.Channels != 3 {
+		return fmt.Errorf("clip: %s: num_channels is %d, not 3", configFile, c.Channels)
+	}
+	return checkEncoder("vision", c.Width, c.Intermediate, c.Layers, c.Heads, c.Activation)
+}
+
+func (c Config) check() error {
+	if c.Projection < 1 {
+		return fmt.Errorf("clip: %s: projection_dim is %d", configFile, c.Projection)
+	}
+	if err := c.Text.check(); err != nil {
+		return err
+	}
+	return c.Vision.check()
+}
+
+func checkEncoder(name string, width, intermediate, layers, heads int, activation string) error {
+	switch {
+	case width < 1 || intermediate < 1 || layers < 0 || heads < 1 || width%heads != 0:
+		return fmt.Errorf("clip: %s: %s encoder of width %d and %d, %d layers, %d heads: the width must be a multiple of the heads", configFile, name, width, intermediate, layers, heads)
+	case activation != quickGELU && activation != exactGELU:
+		return fmt.Errorf("clip: %s: hidden_act %q is neither %s nor %s", configFile, activation, quickGELU, exactGELU)
+	}
+	return nil
+}
+
+// The activations of CLIPs: OpenAI's, and all later ones'.
+const (
+	quickGELU = "quick_gelu"
+	exactGELU = "gelu"
+)

@@ -1,0 +1,235 @@
+package clip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"io/fs"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/clip/tokenizer"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// An Encoder makes normalized features of prompts and pictures. It may be used by several goroutines, which
+// take turns, and reads the model's weights anew at every call.
+type Encoder struct {
+	Model        *Model
+	Tokenizer    *tokenizer.Tokenizer
+	Preprocessor *Preprocessor
+
+	// Batch is the most prompts or pictures that are encoded at once; 0 means 16, enough to keep two cores busy.
+	Batch int
+
+	mutex  sync.Mutex
+	texts  map[int]*textGraph
+	images map[int]*imageGraph
+}
+
+// Load reads a CLIPModel's folder with its tokenizer and preprocessor.
+func Load(dir string) (*Encoder, error) {
+	e, err := LoadFS(os.DirFS(dir))
+	if err != nil {
+		return nil, fmt.Errorf("%w (in %s)", err, dir)
+	}
+	return e, nil
+}
+
+// LoadFS is Load of the folder that is fsys.
+func LoadFS(fsys fs.FS) (*Encoder, error) {
+	m, err := LoadModelFS(fsys)
+	if err != nil {
+		return nil, err
+	}
+	t, err := tokenizer.LoadFS(fsys)
+	if err != nil {
+		return nil, fmt.Errorf("clip: %w", err)
+	}
+	p, err := loadPreprocessor(fsys, m.Config.Vision.Side)
+	if err != nil {
+		return nil, err
+	}
+	t.Length = min(t.Length, m.Config.Text.Positions)
+	return &Encoder{Model: m, Tokenizer: t, Preprocessor: p}, nil
+}
+
+// Save writes a folder that Load, and transformers, read.
+func (e *Encoder) Save(dir string, d weights.DType) error {
+	if err := e.Model.Save(dir, d); err != nil {
+		return err
+	}
+	if err := writeJSON(filepath.Join(dir, preprocessorFile), e.Preprocessor.config()); err != nil {
+		return err
+	}
+	if err := e.Tokenizer.Save(dir); err != nil {
+		return fmt.Errorf("clip: %w", err)
+	}
+	return nil
+}
+
+// Hash names the encoder's CLIP by its weights.
+func (e *Encoder) Hash() string { return e.Model.Hash() }
+
+// Close frees what encoding has compiled; using the encoder again compiles anew.
+func (e *Encoder) Close() error {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	var errs []error
+	for _, g := range e.texts {
+		errs = append(errs, g.machine.Close())
+	}
+	for _, g := range e.images {
+		errs = append(errs, g.machine.Close())
+	}
+	e.texts, e.images = nil, nil
+	return errors.Join(errs...)
+}
+
+// A textGraph encodes a fixed number of texts.
+type textGraph struct {
+	in *Texts
+	run
+}
+
+// An imageGraph encodes a fixed number of pictures.
+type imageGraph struct {
+	in *tensor.Dense // [N,Side,Side,3]
+	run
+}
+
+// A run is a compiled graph and its result.
+type run struct {
+	machine *kernels.Machine
+	out     *gorgonia.Node
+}
+
+func compile(g *gorgonia.ExprGraph, out *gorgonia.Node) (run, error) {
+	m, err := kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{out}})
+	return run{m, out}, err
+}
+
+// values runs the graph and returns the first n rows of its result.
+func (r run) values(n int) ([]float32, error) {
+	if err := r.machine.RunAll(); err != nil {
+		return nil, err
+	}
+	v := r.machine.Value(r.out)
+	return v.Float32s()[:n*v.Shape()[1]], nil
+}
+
+// TextFeatures returns the features [N,Projection] of prompts; each row has length 1. A row does not depend on the
+// others.
+func (e *Encoder) TextFeatures(ctx context.Context, prompts []string) (*tensor.Dense, error) {
+	return e.encode(ctx, len(prompts), func(from, n, size int) ([]float32, error) {
+		g, err := e.textGraph(size)
+		if err != nil {
+			return nil, err
+		}
+		for row := range size { // the rows beyond n repeat the last one
+			prompt := prompts[from+min(row, n-1)]
+			if err := e.Model.Text.Set(g.in, row, e.Tokenizer.Encode(prompt)); err != nil {
+				return nil, fmt.Errorf("%w (prompt %q)", err, prompt)
+			}
+		}
+		return g.values(n)
+	})
+}
+
+// ImageFeatures returns the features [N,Projection] of pictures; each row has length 1. A row does not depend on the
+// others.
+func (e *Encoder) ImageFeatures(ctx context.Context, pictures []image.Image) (*tensor.Dense, error) {
+	return e.encode(ctx, len(pictures), func(from, n, size int) ([]float32, error) {
+		g, err := e.imageGraph(size)
+		if err != nil {
+			return nil, err
+		}
+		pixels := g.in.Float32s()
+		one := len(pixels) / size
+		for row := range n {
+			if err := e.Preprocessor.Pixels(pixels[row*one:(row+1)*one], pictures[from+row]); err != nil {
+				return nil, fmt.Errorf("%w (picture %d)", err, from+row)
+			}
+		}
+		for row := n; row < size; row++ {
+			copy(pixels[row*one:(row+1)*one], pixels[:one])
+		}
+		return g.values(n)
+	})
+}
+
+// encode calls part for batches: n inputs from one on, in a graph of size ≥ n.
+func (e *Encoder) encode(ctx context.Context, count int, part func(from, n, size int) ([]float32, error)) (*tensor.Dense, error) {
+	if count == 0 {
+		return nil, errors.New("clip: nothing to encode")
+	}
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	most := e.Batch
+	if most < 1 {
+		most = 16
+	}
+	out := tensor.New(tensor.WithShape(count, e.Model.Config.Projection), tensor.Of(tensor.Float32))
+	for from := 0; from < count; {
+		if err := context.Cause(ctx); err != nil {
+			return nil, fmt.Errorf("clip: %d of %d encoded: %w", from, count, err)
+		}
+		n := min(most, count-from)
+		size := min(most, 1<<bits.Len(uint(n-1))) // powers of two, so that few graphs are compiled
+		rows, err := part(from, n, size)
+		if err != nil {
+			return nil, err
+		}
+		copy(out.Float32s()[from*e.Model.Config.Projection:], rows)
+		from += n
+	}
+	return out, nil
+}
+
+func (e *Encoder) textGraph(size int) (*textGraph, error) {
+	if g, ok := e.texts[size]; ok {
+		return g, nil
+	}
+	in, g := NewTexts(size, e.Tokenizer.Length), gorgonia.NewGraph()
+	out, err := e.Model.TextFeatures(kernels.Input(g, "ids", in.IDs), kernels.Input(g, "pool", in.Pool))
+	if err != nil {
+		return nil, err
+	}
+	r, err := compile(g, out)
+	if err != nil {
+		return nil, err
+	}
+	if e.texts == nil {
+		e.texts = map[int]*textGraph{}
+	}
+	e.texts[size] = &textGraph{in, r}
+	return e.texts[size], nil
+}
+
+func (e *Encoder) imageGraph(size int) (*imageGraph, error) {
+	if g, ok := e.images[size]; ok {
+		return g, nil
+	}
+	side, g := e.Model.Config.Vision.Side, gorgonia.NewGraph()
+	in := tensor.New(tensor.WithShape(size, side, side, 3), tensor.Of(tensor.Float32))
+	out, err := e.Model.ImageFeatures(kernels.Input(g, "pixels", in))
+	if err != nil {
+		return nil, err
+	}
+	r, err := compile(g, out)
+	if err != nil {
+		return nil, err
+	}
+	if e.images == nil {
+		e.images = map[int]*imageGraph{}
+	}
+	e.images[size] = &imageGraph{in, r}
+	return e.images[size], nil
+}

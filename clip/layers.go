@@ -1,0 +1,80 @@
+package clip
+
+import (
+	"gorgonia.org/gorgonia"
+
+	"github.com/kudos-ml/kudos/internal/nn"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// An attention is multi-head self-attention with projections.
+type attention struct {
+	Q   *nn.Linear `weight:"q_proj"`
+	K   *nn.Linear `weight:"k_proj"`
+	V   *nn.Linear `weight:"v_proj"`
+	Out *nn.Linear `weight:"out_proj"`
+
+	options kernels.AttentionOptions
+}
+
+func (a *attention) forward(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {
+	q, k, v := a.Q.Forward(b, x), a.K.Forward(b, x), a.V.Forward(b, x)
+	if b.Err() != nil {
+		return nil
+	}
+	return a.Out.Forward(b, b.Do(kernels.Attention(q, k, v, a.options)))
+}
+
+// A layer is one block of a transformer, norms first: x + attention(norm(x)), then x + mlp(norm(x)).
+type layer struct {
+	Norm1     *nn.LayerNorm `weight:"layer_norm1"`
+	Attention *attention    `weight:"self_attn"`
+	Norm2     *nn.LayerNorm `weight:"layer_norm2"`
+	Up        *nn.Linear    `weight:"mlp.fc1"`
+	Down      *nn.Linear    `weight:"mlp.fc2"`
+
+	activation string
+}
+
+func newLayer(width, intermediate, heads int, epsilon float64, activation string, causal bool) *layer {
+	square := func() *nn.Linear { return nn.NewLinear(width, width, true) }
+	return &layer{
+		Norm1:      nn.NewLayerNorm(width, epsilon),
+		Attention:  &attention{square(), square(), square(), square(), kernels.AttentionOptions{Heads: heads, Causal: causal}},
+		Norm2:      nn.NewLayerNorm(width, epsilon),
+		Up:         nn.NewLinear(width, intermediate, true),
+		Down:       nn.NewLinear(intermediate, width, true),
+		activation: activation,
+	}
+}
+
+func (l *layer) forward(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {
+	x = b.Add(x, l.Attention.forward(b, l.Norm1.Forward(b, x)))
+	return b.Add(x, l.Down.Forward(b, l.activate(b, l.Up.Forward(b, l.Norm2.Forward(b, x)))))
+}
+
+func (l *layer) activate(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {
+	switch {
+	case b.Err() != nil:
+		return nil
+	case l.activation == quickGELU:
+		return b.Do(kernels.QuickGELU(x))
+	default:
+		return b.Do(kernels.GELU(x))
+	}
+}
+
+// addPositions returns x [N,L,D] plus the first L rows of a table.
+func addPositions(b *nn.Builder, x *gorgonia.Node, table *nn.Embedding) *gorgonia.Node {
+	p := b.Param(table.Weight)
+	if b.Err() != nil {
+		return nil
+	}
+	if n := x.Shape()[1]; n < p.Shape()[0] {
+		p = b.Do(kernels.Slice(p, 0, 0, n))
+	}
+	if b.Err() != nil {
+		return nil
+	}
+	return b.Do(kernels.AddPositions(x, p))
+}

@@ -1,0 +1,221 @@
+// Package clip holds CLIP (Radford et al. 2021), configured from what transformers writes: the text encoder that
+// conditions Stable Diffusion (TextModel), and the model of texts and pictures in one space (Model), from whose
+// features a reward is learned.
+//
+// Models are plain data: tensors with names. Their methods add nodes to a graph, so a model is trained like any other
+// expression. An Encoder is the ready-made thing: prompts and pictures in, normalized features out.
+package clip
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/internal/nn"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// A Model is transformers' CLIPModel: two encoders and projections into one space.
+type Model struct {
+	Config Config
+
+	Text             *TextModel    `weight:"text_model"`
+	Vision           *VisionModel  `weight:"vision_model"`
+	TextProjection   *nn.Linear    `weight:"text_projection"`
+	VisualProjection *nn.Linear    `weight:"visual_projection"`
+	LogitScale       *tensor.Dense `weight:"logit_scale,scalar"` // [1], the logarithm of the logits' factor
+}
+
+// NewModel returns a model of zeros, except for the logit scale, which is the config's.
+func NewModel(c Config) (*Model, error) {
+	text, err := NewTextModel(c.Text)
+	if err != nil {
+		return nil, err
+	}
+	vision, err := NewVisionModel(c.Vision)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return &Model{
+		Config: c, Text: text, Vision: vision,
+		TextProjection:   nn.NewLinear(c.Text.Width, c.Projection, false),
+		VisualProjection: nn.NewLinear(c.Vision.Width, c.Projection, false),
+		LogitScale:       tensor.New(tensor.WithShape(1), tensor.WithBacking([]float32{float32(c.LogitScale)})),
+	}, nil
+}
+
+// Init fills the model for training from scratch.
+func (m *Model) Init(seed uint64) {
+	nn.Init(m, seed)
+	m.LogitScale.Float32s()[0] = float32(m.Config.LogitScale)
+}
+
+// LoadModel reads the config.json and model.safetensors of a CLIPModel's folder.
+func LoadModel(dir string) (*Model, error) {
+	m, err := LoadModelFS(os.DirFS(dir))
+	if err != nil {
+		return nil, fmt.Errorf("%w (in %s)", err, dir)
+	}
+	return m, nil
+}
+
+// LoadModelFS is LoadModel of the folder that is fsys.
+func LoadModelFS(fsys fs.FS) (*Model, error) {
+	c, err := readModelConfig(fsys)
+	if err != nil {
+		return nil, err
+	}
+	m, err := NewModel(c)
+	if err != nil {
+		return nil, err
+	}
+	return m, loadWeights(fsys, m, weights.Names{Ignore: isBuffer})
+}
+
+// Save writes a folder that LoadModel, and transformers, read.
+func (m *Model) Save(dir string, d weights.DType) error {
+	type text struct {
+		Kind string `json:"model_type"`
+		TextConfig
+	}
+	type vision struct {
+		Kind string `json:"model_type"`
+		VisionConfig
+	}
+	config := struct {
+		Architectures []string `json:"architectures"`
+		Kind          string   `json:"model_type"`
+		DType         string   `json:"dtype"`
+		Projection    int      `json:"projection_dim"`
+		LogitScale    float64  `json:"logit_scale_init_value"`
+		Text          text     `json:"text_config"`
+		Vision        vision   `json:"vision_config"`
+	}{
+		[]string{"CLIPModel"}, "clip", dtypeName(d), m.Config.Projection, m.Config.LogitScale,
+		text{"clip_text_model", m.Config.Text}, vision{"clip_vision_model", m.Config.Vision},
+	}
+	return saveModel(dir, config, m, d)
+}
+
+func dtypeName(d weights.DType) string {
+	if d == weights.Float16 {
+		return "float16"
+	}
+	return "float32"
+}
+
+// writeJSON writes a file that is whole or absent.
+func writeJSON(name string, value any) error {
+	data, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return fmt.Errorf("clip: %s: %w", filepath.Base(name), err)
+	}
+	err = weights.WriteFile(name, func(w io.Writer) error {
+		_, err := w.Write(append(data, '\n'))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("clip: %w", err)
+	}
+	return nil
+}
+
+// Hash names the model by its weights: the same for a float32 folder and one that says the same in other files.
+func (m *Model) Hash() string { return weights.Hash(m) }
+
+// TextFeatures adds to ids' graph the features [N,Projection], of length 1, of texts: ids [N,L] and where each is
+// pooled, pool [N].
+func (m *Model) TextFeatures(ids, pool *gorgonia.Node) (*gorgonia.Node, error) {
+	pooled, err := m.Text.Pooled(ids, pool)
+	if err != nil {
+		return nil, err
+	}
+	return project(m.TextProjection, pooled)
+}
+
+// ImageFeatures adds to the graph of pixels [N,Side,Side,3] their features [N,Projection], of length 1.
+func (m *Model) ImageFeatures(pixels *gorgonia.Node) (*gorgonia.Node, error) {
+	pooled, err := m.Vision.Pooled(pixels)
+	if err != nil {
+		return nil, err
+	}
+	return project(m.VisualProjection, pooled)
+}
+
+func project(l *nn.Linear, pooled *gorgonia.Node) (*gorgonia.Node, error) {
+	b := nn.On(pooled)
+	x := l.Forward(b, pooled)
+	if b.Err() != nil {
+		return nil, b.Err()
+	}
+	return kernels.L2Normalize(x)
+}
+
+// Logits adds the scaled similarities exp(logit scale)·image·textᵀ [pictures, texts] of features.
+func (m *Model) Logits(images, texts *gorgonia.Node) (*gorgonia.Node, error) {
+	b := nn.On(images)
+	n, k := images.Shape()[0], texts.Shape()[0]
+	similar := b.Do(kernels.Linear(images, texts, nil))
+	scale := b.Reshape(m.scale(b), 1, 1)
+	if b.Err() != nil {
+		return nil, b.Err()
+	}
+	ones := kernels.Input(images.Graph(), fmt.Sprintf("%d ones", n*k), ones(n*k, 1))
+	factor := b.Reshape(b.Do(kernels.Linear(scale, ones, nil)), n, k)
+	if b.Err() != nil {
+		return nil, b.Err()
+	}
+	return kernels.Mul(similar, factor)
+}
+
+func (m *Model) scale(b *nn.Builder) *gorgonia.Node {
+	s := b.Param(m.LogitScale)
+	if b.Err() != nil {
+		return nil
+	}
+	return b.Do(kernels.Exp(s))
+}
+
+func ones(shape ...int) *tensor.Dense {
+	t := tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
+	for i := range t.Float32s() {
+		t.Float32s()[i] = 1
+	}
+	return t
+}
+
+// ContrastiveLoss adds CLIP's loss of N pictures and their N texts, in the same order: how badly each finds its own
+// among the others (Radford et al. 2021, figure 3), the mean of both directions.
+func (m *Model) ContrastiveLoss(images, texts *gorgonia.Node) (*gorgonia.Node, error) {
+	n := images.Shape()[0]
+	if !images.Shape().Eq(texts.Shape()) {
+		return nil, fmt.Errorf("clip: features of pictures %v and texts %v are not pairs", images.Shape(), texts.Shape())
+	}
+	own := tensor.New(tensor.WithShape(n), tensor.Of(tensor.Float32))
+	for i := range n {
+		own.Float32s()[i] = float32(i)
+	}
+	target := kernels.Input(images.Graph(), "own", own)
+	b := nn.On(images)
+	byImage := b.Do(m.Logits(images, texts))
+	byText := b.Do(m.Logits(texts, images))
+	if b.Err() != nil {
+		return nil, b.Err()
+	}
+	findText := b.Do(kernels.SoftmaxCrossEntropy(byImage, target, nil))
+	findImage := b.Do(kernels.SoftmaxCrossEntropy(byText, target, nil))
+	if b.Err() != nil {
+		return nil, b.Err()
+	}
+	return kernels.Scale(b.Add(findText, findImage), 0.5)
+}

@@ -1,0 +1,187 @@
+package clip
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/internal/nn"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// A TextModel is CLIP's text encoder (transformers' CLIPTextModel): a transformer in which a token sees those before it.
+type TextModel struct {
+	Config TextConfig
+
+	Tokens    *nn.Embedding `weight:"embeddings.token_embedding"`
+	Positions *nn.Embedding `weight:"embeddings.position_embedding"`
+	Layers    []*layer      `weight:"encoder.layers"`
+	Norm      *nn.LayerNorm `weight:"final_layer_norm"`
+}
+
+// NewTextModel returns a text encoder of zeros.
+func NewTextModel(c TextConfig) (*TextModel, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	m := &TextModel{
+		Config:    c,
+		Tokens:    nn.NewEmbedding(c.Vocabulary, c.Width),
+		Positions: nn.NewEmbedding(c.Positions, c.Width),
+		Norm:      nn.NewLayerNorm(c.Width, c.Epsilon),
+	}
+	for range c.Layers {
+		m.Layers = append(m.Layers, newLayer(c.Width, c.Intermediate, c.Heads, c.Epsilon, c.Activation, true))
+	}
+	return m, nil
+}
+
+// LoadText reads a text_encoder folder: config.json and model.safetensors, as CLIPTextModel or CLIPModel write them.
+func LoadText(dir string) (*TextModel, error) {
+	m, err := LoadTextFS(os.DirFS(dir))
+	if err != nil {
+		return nil, fmt.Errorf("%w (in %s)", err, dir)
+	}
+	return m, nil
+}
+
+// LoadTextFS is LoadText of the folder that is fsys.
+func LoadTextFS(fsys fs.FS) (*TextModel, error) {
+	c, err := readTextConfig(fsys)
+	if err != nil {
+		return nil, err
+	}
+	m, err := NewTextModel(c)
+	if err != nil {
+		return nil, err
+	}
+	return m, loadWeights(fsys, m, weights.Names{
+		Rename: func(name string) string { return strings.TrimPrefix(name, "text_model.") },
+		Ignore: func(name string) bool {
+			return isBuffer(name) || !strings.HasPrefix(name, "text_model.") && besideText(name)
+		},
+	})
+}
+
+// besideText reports the parts of a CLIPModel that are not its text encoder.
+func besideText(name string) bool {
+	for _, part := range []string{"vision_model.", "visual_projection.", "text_projection.", "logit_scale"} {
+		if strings.HasPrefix(name, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// isBuffer reports the row of numbers 0, 1, 2, … that old files carry.
+func isBuffer(name string) bool { return strings.HasSuffix(name, "embeddings.position_ids") }
+
+func loadWeights(fsys fs.FS, model any, names weights.Names) error {
+	f, err := weights.OpenFolder(fsys, "model")
+	if err != nil {
+		return fmt.Errorf("clip: %w", err)
+	}
+	defer f.Close()
+	if err := weights.Load(model, f, names); err != nil {
+		return fmt.Errorf("clip: %w", err)
+	}
+	return nil
+}
+
+// Save writes a folder that LoadText, and transformers, read.
+func (m *TextModel) Save(dir string, d weights.DType) error {
+	config := struct {
+		Architectures []string `json:"architectures"`
+		Kind          string   `json:"model_type"`
+		DType         string   `json:"dtype"`
+		TextConfig
+	}{[]string{"CLIPTextModel"}, "clip_text_model", dtypeName(d), m.Config}
+	return saveModel(dir, config, m, d)
+}
+
+func saveModel(dir string, config, model any, d weights.DType) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("clip: %w", err)
+	}
+	if err := writeJSON(filepath.Join(dir, configFile), config); err != nil {
+		return err
+	}
+	if err := weights.Save(filepath.Join(dir, "model.safetensors"), model, d, map[string]string{"format": "pt"}); err != nil {
+		return fmt.Errorf("clip: %w", err)
+	}
+	return nil
+}
+
+// Hidden adds the encoder to ids' graph: the last hidden state [N,L,Width] of token ids [N,L], what Stable Diffusion is
+// conditioned on.
+func (m *TextModel) Hidden(ids *gorgonia.Node) (*gorgonia.Node, error) {
+	if s := ids.Shape(); s.Dims() != 2 || s[1] > m.Config.Positions {
+		return nil, fmt.Errorf("clip: token ids %v are not [N,L] with L at most %d", s, m.Config.Positions)
+	}
+	b := nn.On(ids)
+	x := addPositions(b, m.Tokens.Forward(b, ids), m.Positions)
+	for _, l := range m.Layers {
+		x = l.forward(b, x)
+	}
+	return b.Result(m.Norm.Forward(b, x))
+}
+
+// Pooled is Hidden at one position a text: [N,Width] at the positions pool [N], for which see PoolPosition.
+func (m *TextModel) Pooled(ids, pool *gorgonia.Node) (*gorgonia.Node, error) {
+	hidden, err := m.Hidden(ids)
+	if err != nil {
+		return nil, err
+	}
+	return kernels.GatherRows(hidden, pool)
+}
+
+// legacyEnd is the eos_token_id of configs that were published wrong; it stands for the largest id.
+const legacyEnd = 2
+
+// PoolPosition is where a text is pooled: at its first end, or, where the config gives the end as 2 (as those of OpenAI's
+// CLIPs do), at its first largest id.
+func (m *TextModel) PoolPosition(ids []int) int {
+	best := 0
+	for i, id := range ids {
+		if m.Config.End == legacyEnd && id > ids[best] {
+			best = i
+		}
+		if m.Config.End != legacyEnd && id == m.Config.End {
+			return i
+		}
+	}
+	return best
+}
+
+// Texts are encoded prompts as a graph reads them.
+type Texts struct {
+	IDs  *tensor.Dense // [N,L]
+	Pool *tensor.Dense // [N]
+}
+
+// NewTexts makes room for n texts of length tokens.
+func NewTexts(n, length int) *Texts {
+	return &Texts{tensor.New(tensor.WithShape(n, length), tensor.Of(tensor.Float32)), tensor.New(tensor.WithShape(n), tensor.Of(tensor.Float32))}
+}
+
+// Set makes text row the given ids. It fails where they don't fit the model.
+func (m *TextModel) Set(t *Texts, row int, ids []int) error {
+	length := t.IDs.Shape()[1]
+	if len(ids) != length {
+		return fmt.Errorf("clip: %d token ids, not %d", len(ids), length)
+	}
+	for i, id := range ids {
+		if id < 0 || id >= m.Config.Vocabulary {
+			return fmt.Errorf("clip: token id %d is not in the model's vocabulary of %d", id, m.Config.Vocabulary)
+		}
+		t.IDs.Float32s()[row*length+i] = float32(id)
+	}
+	t.Pool.Float32s()[row] = float32(m.PoolPosition(ids))
+	return nil
+}

@@ -1,0 +1,81 @@
+package clip
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/internal/nn"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// A VisionModel is CLIP's image encoder (transformers' CLIPVisionModel): a vision transformer.
+type VisionModel struct {
+	Config VisionConfig
+
+	Class     *tensor.Dense `weight:"embeddings.class_embedding"` // [D]
+	Patch     *nn.Conv2D    `weight:"embeddings.patch_embedding"`
+	Positions *nn.Embedding `weight:"embeddings.position_embedding"`
+	PreNorm   *nn.LayerNorm `weight:"pre_layrnorm"` // spelled so in every file
+	Layers    []*layer      `weight:"encoder.layers"`
+	PostNorm  *nn.LayerNorm `weight:"post_layernorm"`
+}
+
+// NewVisionModel returns an image encoder of zeros.
+func NewVisionModel(c VisionConfig) (*VisionModel, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	side := c.Side / c.Patch
+	m := &VisionModel{
+		Config:    c,
+		Class:     tensor.New(tensor.WithShape(c.Width), tensor.Of(tensor.Float32)),
+		Patch:     nn.NewConv2D(c.Channels, c.Width, c.Patch, c.Patch, false),
+		Positions: nn.NewEmbedding(1+side*side, c.Width),
+		PreNorm:   nn.NewLayerNorm(c.Width, c.Epsilon),
+		PostNorm:  nn.NewLayerNorm(c.Width, c.Epsilon),
+	}
+	m.Patch.Conv = kernels.Conv{Stride: c.Patch}
+	for range c.Layers {
+		m.Layers = append(m.Layers, newLayer(c.Width, c.Intermediate, c.Heads, c.Epsilon, c.Activation, false))
+	}
+	return m, nil
+}
+
+// Pooled adds the encoder to the graph of pixels [N,Side,Side,3], which a Preprocessor makes: [N,Width], the last state
+// of the class token.
+func (m *VisionModel) Pooled(pixels *gorgonia.Node) (*gorgonia.Node, error) {
+	s := pixels.Shape()
+	if c := m.Config; s.Dims() != 4 || s[1] != c.Side || s[2] != c.Side || s[3] != c.Channels {
+		return nil, fmt.Errorf("clip: pixels %v are not [N,%d,%d,%d]", s, c.Side, c.Side, c.Channels)
+	}
+	b := nn.On(pixels)
+	n, d, patches := s[0], m.Config.Width, m.Positions.Weight.Shape()[0]-1
+	class := m.class(b, pixels.Graph(), n)
+	x := b.Reshape(m.Patch.Forward(b, pixels), n, patches*d)
+	if b.Err() != nil {
+		return nil, b.Err()
+	}
+	x = b.Reshape(b.Do(kernels.Concat(class, x)), n, 1+patches, d)
+	x = m.PreNorm.Forward(b, addPositions(b, x, m.Positions))
+	for _, l := range m.Layers {
+		x = l.forward(b, x)
+	}
+	if b.Err() != nil {
+		return nil, b.Err()
+	}
+	first := b.Reshape(b.Do(kernels.Slice(x, 1, 0, 1)), n, d)
+	return b.Result(m.PostNorm.Forward(b, first))
+}
+
+// class repeats the class token: [n,D].
+func (m *VisionModel) class(b *nn.Builder, g *gorgonia.ExprGraph, n int) *gorgonia.Node {
+	d := m.Config.Width
+	row := b.Reshape(b.Param(m.Class), 1, d)
+	zeros := kernels.Input(g, fmt.Sprintf("class token of %d", n), tensor.New(tensor.WithShape(n, 1), tensor.Of(tensor.Float32)))
+	if b.Err() != nil {
+		return nil
+	}
+	return b.Reshape(b.Do(kernels.Embedding(row, zeros)), n, d)
+}

@@ -1,0 +1,79 @@
+package diffusion_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/diffusion/unet"
+	"github.com/kudos-ml/kudos/internal/golden"
+)
+
+// Samplers are held to diffusers' trajectories on a network of its own.
+func TestSamplersGolden(t *testing.T) {
+	golden.Each(t, "..", func(t *testing.T, c golden.Case) {
+		if !c.Has("sampler.ddim.trajectory") && !c.Has("sampler.ddpm.trajectory") {
+			t.Skip("this case has no trajectory")
+		}
+		network, err := unet.Load(filepath.Join(c.Dir, "unet"))
+		require.NoError(t, err)
+		condition := c.Tensor(t, "unet.encoder_hidden_states")
+		steps, err := strconv.Atoi(c.Data.Metadata["sampler.steps"])
+		require.NoError(t, err)
+		eta, err := strconv.ParseFloat(c.Data.Metadata["sampler.ddim.eta"], 64)
+		require.NoError(t, err)
+		for name, sample := range map[string]func(net diffusion.Network, s *diffusion.Schedule, x *tensor.Dense, n diffusion.Noise) iter.Seq2[diffusion.Step, error]{
+			"ddim": func(net diffusion.Network, s *diffusion.Schedule, x *tensor.Dense, n diffusion.Noise) iter.Seq2[diffusion.Step, error] {
+				return diffusion.DDIM(context.Background(), net, s, x, diffusion.DDIMOptions{Steps: steps, Eta: eta, Noise: n})
+			},
+			"ddpm": func(net diffusion.Network, s *diffusion.Schedule, x *tensor.Dense, n diffusion.Noise) iter.Seq2[diffusion.Step, error] {
+				return diffusion.DDPM(context.Background(), net, s, x, diffusion.DDPMOptions{Steps: steps, Noise: n})
+			},
+		} {
+			if !c.Has("sampler." + name + ".trajectory") {
+				continue
+			}
+			s := caseSchedule(t, c, name)
+			draws := c.ChannelsLast(t, "sampler."+name+".noise")
+			want, times := c.ChannelsLast(t, "sampler."+name+".trajectory"), c.Tensor(t, "sampler."+name+".timesteps").Float32s()
+			shape := draws.Shape()[1:].Clone()
+			batch, one := shape.TotalSize(), shape.TotalSize()/shape[0]
+			noise := func(row, draw int, dst []float32) {
+				copy(dst, draws.Float32s()[draw*batch+row*one:][:one])
+			}
+			net, err := diffusion.Compile(s.Denoiser(diffusion.Func(network.Predict)), shape, condition.Shape())
+			require.NoError(t, err)
+			copy(net.Condition.Float32s(), condition.Float32s())
+			count := 0
+			for step, err := range sample(net.Predict, s, diffusion.Noise(noise).Start(shape...), noise) {
+				require.NoError(t, err)
+				require.Equal(t, float64(times[step.Index]), step.Timestep)
+				golden.Near(t, fmt.Sprintf("%s, step %d", name, step.Index), step.Latent.Float32s(), want.Float32s()[(step.Index+1)*batch:][:batch], 1e-5)
+				count++
+			}
+			require.Equal(t, len(times), count)
+			require.NoError(t, net.Close())
+		}
+	})
+}
+
+// caseSchedule is the folder's schedule with the keys that the case gives a sampler.
+func caseSchedule(t *testing.T, c golden.Case, sampler string) *diffusion.Schedule {
+	s, err := diffusion.LoadSchedule(filepath.Join(c.Dir, "scheduler"))
+	require.NoError(t, err)
+	if over, ok := c.Data.Metadata["sampler."+sampler+".config"]; ok {
+		config := s.Config
+		require.NoError(t, json.Unmarshal([]byte(over), &config))
+		s, err = diffusion.NewSchedule(config)
+		require.NoError(t, err)
+	}
+	return s
+}

@@ -1,0 +1,87 @@
+package diffusion_test
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// linear is a denoiser that can be checked by hand: ε̂ = 2·x + the sample's condition, in all channels.
+var linear = diffusion.Func(func(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
+	twice, err := kernels.Scale(x, 2)
+	if err != nil {
+		return nil, err
+	}
+	row, err := kernels.Reshape(c, c.Shape()[0], c.Shape()[2])
+	if err != nil {
+		return nil, err
+	}
+	return kernels.AddTime(twice, row)
+})
+
+func run(t *testing.T, d diffusion.Denoiser, x, c []float32, at float64) []float32 {
+	n := len(c)
+	net, err := diffusion.Compile(d, tensor.Shape{n, len(x) / n, 1, 1}, tensor.Shape{n, 1, 1})
+	require.NoError(t, err)
+	defer net.Close()
+	copy(net.Condition.Float32s(), c)
+	eps, err := net.Predict(tensor.New(tensor.WithShape(n, len(x)/n, 1, 1), tensor.WithBacking(x)), at)
+	require.NoError(t, err)
+	return append([]float32{}, eps.Float32s()...)
+}
+
+func TestCompile(t *testing.T) {
+	require.Equal(t, []float32{3, 5, 16, 18}, run(t, linear, []float32{1, 2, 3, 4}, []float32{1, 10}, 0))
+	_, err := diffusion.Compile(linear, tensor.Shape{2, 1, 1, 1}, tensor.Shape{3, 1, 1})
+	require.ErrorContains(t, err, "(2, 1, 1, 1) and conditions (3, 1, 1)")
+	net, err := diffusion.Compile(linear, tensor.Shape{1, 1, 1, 1}, tensor.Shape{1, 1, 1})
+	require.NoError(t, err)
+	defer net.Close()
+	_, err = net.Predict(tensor.New(tensor.WithShape(2, 1, 1, 1), tensor.Of(tensor.Float32)), 0)
+	require.ErrorContains(t, err, "compiled for")
+}
+
+func TestGuide(t *testing.T) {
+	// With conditions 1 and 10, and 4 without: 2x + 4 + 3·(c - 4).
+	want := []float32{2 + 4 - 9, 4 + 4 - 9, 6 + 4 + 18, 8 + 4 + 18}
+	one := tensor.New(tensor.WithShape(1, 1), tensor.WithBacking([]float32{4}))
+	require.InDeltaSlice(t, want, run(t, diffusion.Guide(linear, one, 3), []float32{1, 2, 3, 4}, []float32{1, 10}, 0), 1e-5)
+	each := tensor.New(tensor.WithShape(2, 1, 1), tensor.WithBacking([]float32{4, 0}))
+	want = []float32{2 + 4 - 9, 4 + 4 - 9, 6 + 30, 8 + 30}
+	require.InDeltaSlice(t, want, run(t, diffusion.Guide(linear, each, 3), []float32{1, 2, 3, 4}, []float32{1, 10}, 0), 1e-5)
+
+	wrong := tensor.New(tensor.WithShape(2, 1), tensor.Of(tensor.Float32))
+	_, err := diffusion.Compile(diffusion.Guide(linear, wrong, 3), tensor.Shape{2, 1, 1, 1}, tensor.Shape{2, 1, 1})
+	require.ErrorContains(t, err, "unconditional condition (2, 1)")
+}
+
+func TestFromVelocity(t *testing.T) {
+	s := schedule(t, func(c *diffusion.Config) { c.TrainedBetas, c.Prediction = []float64{0.36, 0.4375}, new("v_prediction") })
+	// √ᾱ·(2x + c) + √(1-ᾱ)·x with √ᾱ = 0.8 and 0.6.
+	require.InDeltaSlice(t, []float32{0.8*3 + 0.6, 0.8*5 + 1.2, 0.8*16 + 1.8, 0.8*18 + 2.4}, run(t, s.Denoiser(linear), []float32{1, 2, 3, 4}, []float32{1, 10}, 0), 1e-5)
+	require.InDeltaSlice(t, []float32{0.6*3 + 0.8, 0.6*5 + 1.6, 0.6*16 + 2.4, 0.6*18 + 3.2}, run(t, s.Denoiser(linear), []float32{1, 2, 3, 4}, []float32{1, 10}, 1), 1e-5)
+	s.Velocity = false
+	require.Equal(t, []float32{3}, run(t, s.Denoiser(linear), []float32{1}, []float32{1}, 1))
+}
+
+// ε from v and x is the ε that made x.
+func TestVelocityRoundTrip(t *testing.T) {
+	s := schedule(t, func(c *diffusion.Config) { c.Prediction = new("v_prediction") })
+	x0, e := float32(0.7), float32(-1.3)
+	one := func(v float32) *tensor.Dense { return tensor.New(tensor.WithShape(1, 1, 1, 1), tensor.WithBacking([]float32{v})) }
+	for _, at := range []int{0, 500, 999} {
+		x, v := one(0), one(0)
+		require.NoError(t, s.AddNoise(x, one(x0), one(e), []int{at}))
+		require.NoError(t, s.VelocityOf(v, one(x0), one(e), []int{at}))
+		net := diffusion.Func(func(x, t, c *gorgonia.Node) (*gorgonia.Node, error) { return kernels.Input(x.Graph(), "v", v), nil })
+		got := run(t, diffusion.FromVelocity(net, s), x.Float32s(), []float32{0}, float64(at))
+		require.False(t, math.IsNaN(float64(got[0])))
+		require.InDelta(t, e, got[0], 1e-6)
+	}
+}

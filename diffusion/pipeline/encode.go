@@ -1,0 +1,214 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/internal/picture"
+	"github.com/kudos-ml/kudos/internal/rng"
+)
+
+// EncodePrompts returns the conditions [N,L,D] of prompts: the text encoder's last hidden state, which the UNet reads.
+func (p *Pipeline) EncodePrompts(ctx context.Context, prompts []string) (*tensor.Dense, error) {
+	if len(prompts) == 0 {
+		return nil, errors.New("pipeline: no prompts to encode")
+	}
+	t := p.newTexts()
+	defer t.graphs.close()
+	rows, err := t.encode(ctx, prompts)
+	if err != nil {
+		return nil, err
+	}
+	size := rows[0].Shape().TotalSize()
+	all := tensor.New(tensor.WithShape(append([]int{len(rows)}, rows[0].Shape()...)...), tensor.Of(tensor.Float32))
+	for i, row := range rows {
+		copy(all.Float32s()[i*size:], row.Float32s())
+	}
+	return all, nil
+}
+
+// EncodeOptions say how pictures become latents.
+type EncodeOptions struct {
+	// Batch is the number of samples that are encoded at once, at least 1.
+	Batch int
+
+	// Sampled draws a latent from the distribution that the VAE's encoder gives, from Seed and the sample's position, as
+	// training by diffusers' script does. Otherwise the latent is its mean, which hardly differs.
+	Sampled bool
+	Seed    uint64
+}
+
+// Encode returns the samples of data with Latent (scaled, as the UNet reads it) and Condition filled in. Pictures of another
+// size than the model's are resized on their shorter edge and cut out of the centre. A sample that has a
+// latent keeps it; one with neither latent nor picture is an error that names it.
+func (p *Pipeline) Encode(data dataset.Dataset, o EncodeOptions) dataset.Dataset {
+	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
+		return func(yield func(dataset.Sample, error) bool) {
+			if o.Batch < 1 {
+				yield(dataset.Sample{}, fmt.Errorf("pipeline: a batch of %d samples", o.Batch))
+				return
+			}
+			e := p.newEncoder(o)
+			defer e.close()
+			var batch []dataset.Sample
+			flush := func() bool {
+				if err := e.encode(ctx, batch); err != nil {
+					yield(dataset.Sample{}, err)
+					return false
+				}
+				for _, s := range batch {
+					if !yield(s, nil) {
+						return false
+					}
+				}
+				batch = batch[:0]
+				return true
+			}
+			for s, err := range data.All(ctx) {
+				if err != nil {
+					yield(dataset.Sample{}, err)
+					return
+				}
+				if batch = append(batch, s); len(batch) == o.Batch && !flush() {
+					return
+				}
+			}
+			if len(batch) > 0 {
+				flush()
+			}
+		}
+	})
+}
+
+// An encoder fills in latents and conditions.
+type encoder struct {
+	p      *Pipeline
+	o      EncodeOptions
+	texts  *texts
+	graphs stages
+	done   uint64 // samples before the batch
+}
+
+func (p *Pipeline) newEncoder(o EncodeOptions) *encoder {
+	e := &encoder{p: p, o: o, texts: p.newTexts()}
+	side := p.side() * p.scale()
+	e.graphs.build = func(size int) (*stage, error) {
+		return newStage([]int{size, side, side, 3}, p.encodeNodes(o.Sampled))
+	}
+	return e
+}
+
+// encodeNodes adds the VAE's encoder to a graph: the mean, and the log variance if it is wanted.
+func (p *Pipeline) encodeNodes(spread bool) func(x *gorgonia.Node) (gorgonia.Nodes, error) {
+	return func(x *gorgonia.Node) (gorgonia.Nodes, error) {
+		mean, logvar, err := p.VAE.Encode(x)
+		if spread {
+			return gorgonia.Nodes{mean, logvar}, err
+		}
+		return gorgonia.Nodes{mean}, err
+	}
+}
+
+func (e *encoder) close() {
+	e.texts.graphs.close()
+	e.graphs.close()
+}
+
+// encode fills in a batch.
+func (e *encoder) encode(ctx context.Context, batch []dataset.Sample) error {
+	if err := context.Cause(ctx); err != nil {
+		return fmt.Errorf("pipeline: %w", err)
+	}
+	prompts := make([]string, len(batch))
+	var pictures []int
+	for i, s := range batch {
+		prompts[i] = s.Prompt
+		switch {
+		case s.Latent != nil:
+		case s.Image != nil:
+			pictures = append(pictures, i)
+		default:
+			return fmt.Errorf("pipeline: sample %d (%s) has neither a latent nor a picture", e.done+uint64(i), name(s))
+		}
+	}
+	conditions, err := e.texts.encode(ctx, prompts)
+	if err != nil {
+		return err
+	}
+	for i := range batch {
+		batch[i].Condition = conditions[i]
+	}
+	most := max(1, decodePixels/(e.p.side()*e.p.side()*e.p.scale()*e.p.scale()))
+	for from := 0; from < len(pictures); from += most {
+		if err := e.latents(batch, pictures[from:min(from+most, len(pictures))]); err != nil {
+			return err
+		}
+	}
+	e.done += uint64(len(batch))
+	return nil
+}
+
+// name is what an error calls a sample.
+func name(s dataset.Sample) string {
+	for _, n := range []string{s.ID, s.File, s.Prompt} {
+		if n != "" {
+			return n
+		}
+	}
+	return "without a name"
+}
+
+// latents encodes the pictures of some samples of a batch.
+func (e *encoder) latents(batch []dataset.Sample, which []int) error {
+	st, err := e.graphs.of(len(which))
+	if err != nil {
+		return err
+	}
+	side := e.p.side() * e.p.scale()
+	for row, i := range which {
+		if batch[i].Image.Bounds().Empty() {
+			return fmt.Errorf("pipeline: sample %d (%s): the picture is empty", e.done+uint64(i), name(batch[i]))
+		}
+		x := square(picture.FromImage(batch[i].Image), side).Tensor()
+		copy(st.in.Float32s()[row*side*side*3:], x.Float32s())
+	}
+	values, err := st.run()
+	if err != nil {
+		return err
+	}
+	for row, i := range which {
+		z := copyRow(values[0], row)
+		if e.o.Sampled {
+			e.draw(z.Float32s(), copyRow(values[1], row).Float32s(), e.done+uint64(i))
+		}
+		for j, v := range z.Float32s() {
+			z.Float32s()[j] = float32(float64(v) * e.p.VAE.Config.ScalingFactor)
+		}
+		batch[i].Latent = z
+	}
+	return nil
+}
+
+// draw turns a mean into a draw from the normal distribution around it.
+func (e *encoder) draw(mean, logvar []float32, index uint64) {
+	noise := make([]float32, len(mean))
+	rng.Normal(noise, e.o.Seed, "latent", 0, index)
+	for i := range mean {
+		mean[i] += float32(math.Exp(0.5*float64(logvar[i])) * float64(noise[i]))
+	}
+}
+
+// square resizes the shorter edge to side and cuts out the centre.
+func square(p *picture.RGB, side int) *picture.RGB {
+	if p.W <= p.H {
+		return p.Resize(side, max(side*p.H/p.W, side), picture.Bicubic).Crop(side, side)
+	}
+	return p.Resize(max(side*p.W/p.H, side), side, picture.Bicubic).Crop(side, side)
+}

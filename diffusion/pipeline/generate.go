@@ -1,0 +1,231 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"image"
+	"iter"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/internal/picture"
+)
+
+// A Request says what to generate.
+type Request struct {
+	Prompts   []string
+	PerPrompt int     // pictures of each prompt, at least 1
+	Steps     int     // sampling steps of DDIM
+	Guidance  float64 // classifier-free guidance scale, at least 1; 1 is no guidance and half the work
+	Negative  string  // what guidance leads away from; usually empty
+	Eta       float64 // DDIM's noise, 0 to 1
+	Seed      uint64
+
+	// First is the index of the first sample: a request for samples 100 to 199 of a larger one sets 100 here and asks for
+	// that part's prompts. Sample i of a run has the same noise whatever else the run makes.
+	First uint64
+
+	// Batch is the number of pictures that are made at once, at least 1. It changes the speed and the memory, and
+	// the pictures by rounding alone.
+	Batch int
+
+	// Width and Height are in pixels; 0 is the size that the model was trained for.
+	Width, Height int
+
+	// Latents leaves the pictures undecoded: samples then have a Latent and no Image.
+	Latents bool
+}
+
+func (r Request) check(p *Pipeline) error {
+	switch {
+	case len(r.Prompts) == 0:
+		return fmt.Errorf("pipeline: no prompts to generate from")
+	case r.PerPrompt < 1 || r.Batch < 1:
+		return fmt.Errorf("pipeline: %d pictures a prompt in batches of %d: both must be at least 1", r.PerPrompt, r.Batch)
+	case !(r.Guidance >= 1):
+		return fmt.Errorf("pipeline: guidance %g is below 1, which is no guidance", r.Guidance)
+	case r.Width < 0 || r.Height < 0 || r.Width%p.scale() != 0 || r.Height%p.scale() != 0:
+		return fmt.Errorf("pipeline: %d×%d pixels are not multiples of %d", r.Width, r.Height, p.scale())
+	}
+	return nil
+}
+
+// Generate returns the samples of a request as a dataset: PerPrompt pictures of the first prompt, then the second's. Each
+// sample has a prompt, an image, the scaled latent it was decoded from and where it comes from. Nothing is
+// computed before the dataset is ranged over; cancelling the context ends it with an error between two steps of
+// sampling.
+func (p *Pipeline) Generate(r Request) dataset.Dataset {
+	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
+		return func(yield func(dataset.Sample, error) bool) {
+			if err := r.check(p); err != nil {
+				yield(dataset.Sample{}, err)
+				return
+			}
+			g := p.newGenerator(r)
+			defer g.close()
+			for from := 0; from < g.count(); from += r.Batch {
+				samples, err := g.batch(ctx, from, min(r.Batch, g.count()-from))
+				if err != nil {
+					yield(dataset.Sample{}, err)
+					return
+				}
+				for _, s := range samples {
+					if !yield(s, nil) {
+						return
+					}
+				}
+			}
+		}
+	})
+}
+
+// A generator carries out a request.
+type generator struct {
+	p        *Pipeline
+	r        Request
+	texts    *texts
+	decoder  stages
+	networks map[int]*diffusion.Compiled
+	latent   []int // [H,W,C]
+}
+
+func (p *Pipeline) newGenerator(r Request) *generator {
+	h, w := p.side(), p.side()
+	if r.Height != 0 {
+		h = r.Height / p.scale()
+	}
+	if r.Width != 0 {
+		w = r.Width / p.scale()
+	}
+	g := &generator{p: p, r: r, texts: p.newTexts(), networks: map[int]*diffusion.Compiled{}, latent: []int{h, w, p.UNet.Config.InChannels}}
+	g.decoder.build = func(size int) (*stage, error) {
+		return newStage(append([]int{size}, g.latent...), func(z *gorgonia.Node) (gorgonia.Nodes, error) {
+			x, err := p.VAE.Decode(z)
+			return gorgonia.Nodes{x}, err
+		})
+	}
+	return g
+}
+
+func (g *generator) count() int { return len(g.r.Prompts) * g.r.PerPrompt }
+
+func (g *generator) close() {
+	g.texts.graphs.close()
+	g.decoder.close()
+	for _, n := range g.networks {
+		n.Close()
+	}
+}
+
+// batch makes samples from to from+n-1.
+func (g *generator) batch(ctx context.Context, from, n int) ([]dataset.Sample, error) {
+	prompts := make([]string, n)
+	for i := range prompts {
+		prompts[i] = g.r.Prompts[(from+i)/g.r.PerPrompt]
+	}
+	net, err := g.network(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	conditions, err := g.texts.encode(ctx, prompts)
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range conditions {
+		copy(net.Condition.Float32s()[i*c.Shape().TotalSize():], c.Float32s())
+	}
+	noise := diffusion.SeededNoise(g.r.Seed, g.r.First+uint64(from))
+	start := noise.Start(append([]int{n}, g.latent...)...)
+	last, err := diffusion.Last(diffusion.DDIM(ctx, net.Predict, g.p.Schedule, start, diffusion.DDIMOptions{Steps: g.r.Steps, Eta: g.r.Eta, Noise: noise}))
+	if err != nil {
+		return nil, err
+	}
+	samples := make([]dataset.Sample, n)
+	for i := range samples {
+		samples[i] = dataset.Sample{
+			Prompt: prompts[i], Latent: copyRow(last.Latent, i), Condition: conditions[i],
+			Source: dataset.Source{
+				Model: g.p.Name, Sampler: "ddim", Steps: g.r.Steps, Guidance: g.r.Guidance, Negative: g.r.Negative, Seed: g.r.Seed,
+				Index: g.r.First + uint64(from+i),
+			},
+		}
+	}
+	if g.r.Latents {
+		return samples, nil
+	}
+	return samples, g.decode(ctx, samples)
+}
+
+// network is the guided denoiser for n samples.
+func (g *generator) network(ctx context.Context, n int) (*diffusion.Compiled, error) {
+	if net, ok := g.networks[n]; ok {
+		return net, nil
+	}
+	d := g.p.Schedule.Denoiser(diffusion.Func(g.p.UNet.Predict))
+	if g.r.Guidance != 1 {
+		empty, err := g.texts.encode(ctx, []string{g.r.Negative})
+		if err != nil {
+			return nil, err
+		}
+		d = diffusion.Guide(d, empty[0], g.r.Guidance)
+	}
+	latent := append(tensor.Shape{n}, g.latent...)
+	net, err := diffusion.Compile(d, latent, tensor.Shape{n, g.p.Tokenizer.Length, g.p.Text.Config.Width})
+	if err != nil {
+		return nil, err
+	}
+	g.networks[n] = net
+	return net, nil
+}
+
+// decodePixels bounds what is decoded at once: one picture of 512×512, or 64 of 64×64. A VAE's memory is a few
+// thousand bytes a pixel.
+const decodePixels = 512 * 512
+
+// decode fills in the samples' images.
+func (g *generator) decode(ctx context.Context, samples []dataset.Sample) error {
+	pixels := g.latent[0] * g.latent[1] * g.p.scale() * g.p.scale()
+	most := max(1, decodePixels/pixels)
+	for from := 0; from < len(samples); from += most {
+		if err := context.Cause(ctx); err != nil {
+			return fmt.Errorf("pipeline: %w", err)
+		}
+		part := samples[from:min(from+most, len(samples))]
+		st, err := g.decoder.of(len(part))
+		if err != nil {
+			return err
+		}
+		for i, s := range part {
+			unscale(st.in.Float32s()[i*s.Latent.Shape().TotalSize():], s.Latent.Float32s(), g.p.VAE.Config.ScalingFactor)
+		}
+		values, err := st.run()
+		if err != nil {
+			return err
+		}
+		for i := range part {
+			if part[i].Image, err = imageOf(values[0], i); err != nil {
+				return fmt.Errorf("pipeline: sample %d: %w", part[i].Source.Index, err)
+			}
+		}
+	}
+	return nil
+}
+
+func unscale(dst, latent []float32, factor float64) {
+	for i, v := range latent {
+		dst[i] = float32(float64(v) / factor)
+	}
+}
+
+func imageOf(x *tensor.Dense, row int) (image.Image, error) {
+	s := x.Shape()
+	size := s[1] * s[2] * s[3]
+	p, err := picture.FromValues(x.Float32s()[row*size:(row+1)*size], s[2], s[1])
+	if err != nil {
+		return nil, err
+	}
+	return p.Image(), nil
+}

@@ -1,0 +1,169 @@
+// Package pipeline puts a text-to-image model together: a folder becomes tokenizer, text encoder, UNet, VAE and
+// schedule; prompts become samples (Generate), pictures and prompts become latents and conditions (Encode).
+//
+// Both are datasets, so what trains or scores samples does not care where they come from.
+package pipeline
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/kudos-ml/kudos/clip"
+	"github.com/kudos-ml/kudos/clip/tokenizer"
+	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/diffusion/unet"
+	"github.com/kudos-ml/kudos/diffusion/vae"
+	"github.com/kudos-ml/kudos/internal/weights"
+)
+
+// A Pipeline is a Stable Diffusion 1 or 2.
+type Pipeline struct {
+	Name      string // names the model in the samples it makes: the folder's name
+	Tokenizer *tokenizer.Tokenizer
+	Text      *clip.TextModel
+	UNet      *unet.UNet2DCondition
+	VAE       *vae.AutoencoderKL
+	Schedule  *diffusion.Schedule
+}
+
+const indexFile = "model_index.json"
+
+// Load reads a folder as diffusers' StableDiffusionPipeline writes it: model_index.json, tokenizer, text_encoder, unet, vae
+// and scheduler.
+func Load(dir string) (*Pipeline, error) {
+	p, err := LoadFS(os.DirFS(dir))
+	if err != nil {
+		return nil, fmt.Errorf("%w (in %s)", err, dir)
+	}
+	p.Name = filepath.Base(filepath.Clean(dir))
+	return p, nil
+}
+
+// LoadFS is Load of the folder that is fsys.
+func LoadFS(fsys fs.FS) (*Pipeline, error) {
+	if err := checkIndex(fsys); err != nil {
+		return nil, err
+	}
+	p := &Pipeline{}
+	for _, part := range []struct {
+		folder string
+		load   func(fsys fs.FS) error
+	}{
+		{"scheduler", func(f fs.FS) (err error) { p.Schedule, err = diffusion.LoadScheduleFS(f); return err }},
+		{"tokenizer", func(f fs.FS) (err error) { p.Tokenizer, err = tokenizer.LoadFS(f); return err }},
+		{"text_encoder", func(f fs.FS) (err error) { p.Text, err = clip.LoadTextFS(f); return err }},
+		{"vae", func(f fs.FS) (err error) { p.VAE, err = vae.LoadFS(f); return err }},
+		{"unet", func(f fs.FS) (err error) { p.UNet, err = unet.LoadFS(f); return err }},
+	} {
+		sub, err := fs.Sub(fsys, part.folder)
+		if err != nil {
+			return nil, fmt.Errorf("pipeline: %w", err)
+		}
+		if err := part.load(sub); err != nil {
+			return nil, fmt.Errorf("pipeline: %s: %w", part.folder, err)
+		}
+	}
+	return p, p.check()
+}
+
+func checkIndex(fsys fs.FS) error {
+	text, err := fs.ReadFile(fsys, indexFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("pipeline: %w: this is no folder of a diffusers pipeline", err)
+	}
+	if err != nil {
+		return fmt.Errorf("pipeline: %w", err)
+	}
+	var index struct {
+		Class string `json:"_class_name"`
+	}
+	if err := json.Unmarshal(text, &index); err != nil {
+		return fmt.Errorf("pipeline: %s: %w", indexFile, err)
+	}
+	if index.Class != className {
+		return fmt.Errorf("pipeline: %s names a %s; only %s is supported", indexFile, index.Class, className)
+	}
+	return nil
+}
+
+const className = "StableDiffusionPipeline"
+
+// check reports parts that don't fit together.
+func (p *Pipeline) check() error {
+	u, v := p.UNet.Config, p.VAE.Config
+	switch {
+	case slices.ContainsFunc(u.CrossAttentionDim, func(d int) bool { return d != p.Text.Config.Width }):
+		return fmt.Errorf("pipeline: the text encoder makes %d features a token, the UNet reads %v", p.Text.Config.Width, u.CrossAttentionDim)
+	case v.LatentChannels != u.InChannels || u.OutChannels != u.InChannels:
+		return fmt.Errorf("pipeline: the VAE has %d latent channels, the UNet reads %d and writes %d", v.LatentChannels, u.InChannels, u.OutChannels)
+	case u.SampleSize < 1:
+		return errors.New("pipeline: the UNet's config.json has no sample_size")
+	case p.Tokenizer.Size() > p.Text.Config.Vocabulary:
+		return fmt.Errorf("pipeline: the tokenizer knows %d tokens, the text encoder %d", p.Tokenizer.Size(), p.Text.Config.Vocabulary)
+	}
+	p.Tokenizer.Length = min(p.Tokenizer.Length, p.Text.Config.Positions)
+	return nil
+}
+
+// With returns a pipeline that differs in its UNet.
+func (p *Pipeline) With(name string, u *unet.UNet2DCondition) *Pipeline {
+	other := *p
+	other.Name, other.UNet = name, u
+	return &other
+}
+
+// Save writes a folder that Load, and diffusers, read. model_index.json comes last, so a folder that has it is complete.
+func (p *Pipeline) Save(dir string, d weights.DType) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("pipeline: %w", err)
+	}
+	for _, part := range []struct {
+		folder string
+		save   func(dir string) error
+	}{
+		{"scheduler", p.Schedule.Save},
+		{"tokenizer", p.Tokenizer.Save},
+		{"text_encoder", func(dir string) error { return p.Text.Save(dir, d) }},
+		{"vae", func(dir string) error { return p.VAE.Save(dir, d) }},
+		{"unet", func(dir string) error { return p.UNet.Save(dir, d) }},
+	} {
+		if err := part.save(filepath.Join(dir, part.folder)); err != nil {
+			return fmt.Errorf("pipeline: %s: %w", part.folder, err)
+		}
+	}
+	index := map[string]any{
+		"_class_name": className, "requires_safety_checker": false, "safety_checker": []any{nil, nil}, "feature_extractor": []any{nil, nil},
+		"scheduler": []string{"diffusers", *or(p.Schedule.Config.Class, "DDIMScheduler")},
+		"tokenizer": []string{"transformers", "CLIPTokenizer"}, "text_encoder": []string{"transformers", "CLIPTextModel"},
+		"unet": []string{"diffusers", "UNet2DConditionModel"}, "vae": []string{"diffusers", "AutoencoderKL"},
+	}
+	data, err := json.MarshalIndent(index, "", "  ")
+	if err != nil {
+		return fmt.Errorf("pipeline: %w", err)
+	}
+	err = weights.WriteFile(filepath.Join(dir, indexFile), func(w io.Writer) error {
+		_, err := w.Write(append(data, '\n'))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("pipeline: %w", err)
+	}
+	return nil
+}
+
+func or(s *string, fallback string) *string {
+	if s == nil {
+		return &fallback
+	}
+	return s
+}
+
+// side is the width and height of the model's latents, scale the pixels of a picture for each of them.
+func (p *Pipeline) side() int  { return p.UNet.Config.SampleSize }
+func (p *Pipeline) scale() int { return p.VAE.Factor() }

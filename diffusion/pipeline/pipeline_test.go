@@ -1,0 +1,257 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"iter"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/internal/golden"
+	"github.com/kudos-ml/kudos/internal/picture"
+	"github.com/kudos-ml/kudos/internal/weights"
+)
+
+// folders runs a test on the pipelines of every golden case.
+func folders(t *testing.T, test func(t *testing.T, p *Pipeline, c golden.Case)) {
+	golden.Each(t, "../..", func(t *testing.T, c golden.Case) {
+		if !c.HasFolder("model_index.json") {
+			t.Skip("this case is no pipeline")
+		}
+		p, err := Load(c.Dir)
+		require.NoError(t, err)
+		test(t, p, c)
+	})
+}
+
+func collect(t *testing.T, d dataset.Dataset) (all []dataset.Sample) {
+	for s, err := range d.All(context.Background()) {
+		require.NoError(t, err)
+		all = append(all, s)
+	}
+	return all
+}
+
+func request() Request {
+	return Request{Prompts: []string{"two green dogs", "a red car"}, PerPrompt: 2, Steps: 2, Guidance: 2, Seed: 5, Batch: 3}
+}
+
+func TestGenerate(t *testing.T) {
+	folders(t, func(t *testing.T, p *Pipeline, c golden.Case) {
+		r := request()
+		all := collect(t, p.Generate(r))
+		require.Len(t, all, 4)
+		side := p.side() * p.scale()
+		for i, s := range all {
+			require.Equal(t, r.Prompts[i/2], s.Prompt)
+			require.Equal(t, image.Rect(0, 0, side, side), s.Image.Bounds())
+			require.Equal(t, tensor.Shape{p.side(), p.side(), 4}, s.Latent.Shape())
+			require.Equal(t, dataset.Source{Model: filepath.Base(c.Dir), Sampler: "ddim", Steps: 2, Guidance: 2, Seed: 5, Index: uint64(i)}, s.Source)
+		}
+		require.NotEqual(t, all[0].Latent.Float32s(), all[1].Latent.Float32s())
+
+		// The split into batches, the rest of the request and leaving out the decoder change nothing but rounding.
+		part := r
+		part.Prompts, part.First, part.Batch, part.Latents = r.Prompts[1:], 2, 1, true
+		for i, s := range collect(t, p.Generate(part)) {
+			require.Nil(t, s.Image)
+			require.Equal(t, all[2+i].Source, s.Source)
+			golden.Near(t, "latent", s.Latent.Float32s(), all[2+i].Latent.Float32s(), 1e-5)
+		}
+		require.Equal(t, all[3].Latent.Float32s(), collect(t, p.Generate(r))[3].Latent.Float32s(), "ranging again gives the same")
+	})
+}
+
+// Guidance and the whole way from prompt to latent, against the same made of parts.
+func TestGenerateIsDDIMOfTheGuidedNetwork(t *testing.T) {
+	folders(t, func(t *testing.T, p *Pipeline, c golden.Case) {
+		r := request()
+		r.Prompts, r.PerPrompt, r.Negative, r.Latents = r.Prompts[:1], 1, "a car", true
+		conditions, err := p.EncodePrompts(context.Background(), []string{r.Prompts[0], r.Negative})
+		require.NoError(t, err)
+		net := func(row int) diffusion.Network {
+			n, err := diffusion.Compile(p.Schedule.Denoiser(diffusion.Func(p.UNet.Predict)), tensor.Shape{1, p.side(), p.side(), 4}, append(tensor.Shape{1}, conditions.Shape()[1:]...))
+			require.NoError(t, err)
+			t.Cleanup(func() { n.Close() })
+			copy(n.Condition.Float32s(), copyRow(conditions, row).Float32s())
+			return n.Predict
+		}
+		with, without := net(0), net(1)
+		guided := func(x *tensor.Dense, at float64) (*tensor.Dense, error) {
+			a, err := with(x, at)
+			require.NoError(t, err)
+			b, err := without(x, at)
+			require.NoError(t, err)
+			out := a.Clone().(*tensor.Dense)
+			for i := range out.Float32s() {
+				out.Float32s()[i] = b.Float32s()[i] + 2*(a.Float32s()[i]-b.Float32s()[i])
+			}
+			return out, nil
+		}
+		start := diffusion.SeededNoise(5, 0).Start(1, p.side(), p.side(), 4)
+		want, err := diffusion.Last(diffusion.DDIM(context.Background(), guided, p.Schedule, start, diffusion.DDIMOptions{Steps: 2}))
+		require.NoError(t, err)
+		golden.Near(t, "latent", collect(t, p.Generate(r))[0].Latent.Float32s(), want.Latent.Float32s(), 1e-5)
+	})
+}
+
+func TestGenerateSizes(t *testing.T) {
+	folders(t, func(t *testing.T, p *Pipeline, _ golden.Case) {
+		r := request()
+		r.Guidance, r.Width, r.Height, r.PerPrompt = 1, 4*p.scale(), 8*p.scale(), 1
+		all := collect(t, p.Generate(r))
+		require.Equal(t, image.Rect(0, 0, r.Width, r.Height), all[0].Image.Bounds())
+	})
+}
+
+func TestPromptsGolden(t *testing.T) {
+	folders(t, func(t *testing.T, p *Pipeline, c golden.Case) {
+		if !c.Has("text.last_hidden_state") {
+			t.Skip("this case has no prompts")
+		}
+		want := c.Tensor(t, "text.last_hidden_state")
+		prompts := make([]string, want.Shape()[0])
+		for i := range prompts {
+			prompts[i] = c.Data.Metadata[fmt.Sprintf("tokenizer.text.%d", i)]
+		}
+		got, err := p.EncodePrompts(context.Background(), prompts)
+		require.NoError(t, err)
+		golden.Near(t, "conditions", got.Float32s(), want.Float32s(), 1e-5)
+	})
+}
+
+func TestEncode(t *testing.T) {
+	folders(t, func(t *testing.T, p *Pipeline, _ golden.Case) {
+		made := collect(t, p.Generate(request()))
+		for i := range made[:3] {
+			made[i].Latent, made[i].Condition = nil, nil
+		}
+		data := dataset.Func(func(context.Context) iter.Seq2[dataset.Sample, error] {
+			return func(yield func(dataset.Sample, error) bool) {
+				for _, s := range made {
+					if !yield(s, nil) {
+						return
+					}
+				}
+			}
+		})
+		mean := collect(t, p.Encode(data, EncodeOptions{Batch: 3}))
+		require.Len(t, mean, 4)
+		require.Equal(t, made[3].Latent.Float32s(), mean[3].Latent.Float32s(), "a latent that is there stays")
+		conditions, err := p.EncodePrompts(context.Background(), []string{made[0].Prompt})
+		require.NoError(t, err)
+		golden.Near(t, "condition", mean[0].Condition.Float32s(), conditions.Float32s(), 1e-6)
+
+		one := collect(t, p.Encode(data, EncodeOptions{Batch: 1}))
+		golden.Near(t, "latent", one[1].Latent.Float32s(), mean[1].Latent.Float32s(), 1e-5)
+		drawn := collect(t, p.Encode(data, EncodeOptions{Batch: 3, Sampled: true, Seed: 1}))
+		again := collect(t, p.Encode(data, EncodeOptions{Batch: 2, Sampled: true, Seed: 1}))
+		require.Greater(t, golden.Distance(drawn[1].Latent.Float32s(), mean[1].Latent.Float32s()), 1e-3)
+		golden.Near(t, "drawn latent", again[1].Latent.Float32s(), drawn[1].Latent.Float32s(), 1e-5)
+		require.Nil(t, made[0].Latent, "the data's own samples stay as they are")
+	})
+}
+
+// The mean that Encode gives is the reference's, times the scaling factor.
+func TestEncodeGolden(t *testing.T) {
+	folders(t, func(t *testing.T, p *Pipeline, c golden.Case) {
+		if !c.Has("vae.sample") {
+			t.Skip("this case has no picture")
+		}
+		x := c.ChannelsLast(t, "vae.sample")
+		s := x.Shape()
+		st, err := newStage(s, p.encodeNodes(false))
+		require.NoError(t, err)
+		defer st.machine.Close()
+		copy(st.in.Float32s(), x.Float32s())
+		values, err := st.run()
+		require.NoError(t, err)
+		golden.Near(t, "mean", values[0].Float32s(), c.ChannelsLast(t, "vae.mean").Float32s(), 1e-5)
+	})
+}
+
+func TestSave(t *testing.T) {
+	folders(t, func(t *testing.T, p *Pipeline, _ golden.Case) {
+		dir := filepath.Join(t.TempDir(), "saved")
+		require.NoError(t, p.Save(dir, weights.Float32))
+		again, err := Load(dir)
+		require.NoError(t, err)
+		require.Equal(t, "saved", again.Name)
+		r := request()
+		r.PerPrompt = 1
+		a, b := collect(t, p.Generate(r)), collect(t, again.Generate(r))
+		require.Equal(t, picture.FromImage(a[1].Image), picture.FromImage(b[1].Image))
+		require.Equal(t, a[1].Latent.Float32s(), b[1].Latent.Float32s())
+		require.Equal(t, "tuned", p.With("tuned", again.UNet).Name)
+	})
+}
+
+func TestErrors(t *testing.T) {
+	tested := false
+	folders(t, func(t *testing.T, p *Pipeline, c golden.Case) {
+		if tested {
+			t.Skip("one pipeline is enough")
+		}
+		tested = true
+		fails := func(change func(*Request)) error {
+			r := request()
+			change(&r)
+			for _, err := range p.Generate(r).All(context.Background()) {
+				return err
+			}
+			return nil
+		}
+		require.ErrorContains(t, fails(func(r *Request) { r.Prompts = nil }), "no prompts")
+		require.ErrorContains(t, fails(func(r *Request) { r.PerPrompt = 0 }), "0 pictures a prompt")
+		require.ErrorContains(t, fails(func(r *Request) { r.Guidance = 0 }), "guidance 0 is below 1")
+		require.ErrorContains(t, fails(func(r *Request) { r.Steps = 0 }), "0 sampling steps")
+		require.ErrorContains(t, fails(func(r *Request) { r.Width = 3 }), "3×0 pixels")
+		require.ErrorContains(t, fails(func(r *Request) { r.Batch = 0 }), "batches of 0")
+
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		for _, err := range p.Generate(request()).All(ctx) {
+			require.ErrorIs(t, err, context.Canceled)
+		}
+		empty := dataset.Func(func(context.Context) iter.Seq2[dataset.Sample, error] {
+			return func(yield func(dataset.Sample, error) bool) { yield(dataset.Sample{ID: "seven"}, nil) }
+		})
+		for _, err := range p.Encode(empty, EncodeOptions{Batch: 1}).All(context.Background()) {
+			require.ErrorContains(t, err, "sample 0 (seven) has neither a latent nor a picture")
+		}
+		broken := errors.New("broken")
+		bad := dataset.Func(func(context.Context) iter.Seq2[dataset.Sample, error] {
+			return func(yield func(dataset.Sample, error) bool) { yield(dataset.Sample{}, broken) }
+		})
+		for _, err := range p.Encode(bad, EncodeOptions{Batch: 1}).All(context.Background()) {
+			require.ErrorIs(t, err, broken)
+		}
+
+		dir := filepath.Join(t.TempDir(), "saved")
+		require.NoError(t, p.Save(dir, weights.Float16))
+		file := filepath.Join(dir, "unet", "diffusion_pytorch_model.safetensors")
+		whole, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file, whole[:len(whole)-1], 0o644))
+		_, err = Load(dir)
+		require.ErrorContains(t, err, "unet: ")
+		require.ErrorContains(t, err, "diffusion_pytorch_model.safetensors")
+		require.ErrorContains(t, err, dir)
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, "tokenizer")))
+		_, err = Load(dir)
+		require.ErrorContains(t, err, "tokenizer: ")
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "model_index.json"), []byte(`{"_class_name": "StableDiffusionXLPipeline"}`), 0o644))
+		_, err = Load(dir)
+		require.ErrorContains(t, err, "StableDiffusionXLPipeline")
+		_, err = Load(filepath.Join(dir, "unet"))
+		require.ErrorContains(t, err, "this is no folder of a diffusers pipeline")
+	})
+}

@@ -1,0 +1,105 @@
+// Package golden reads the cases that models are held to: what diffusers and transformers compute on small pipelines.
+package golden
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/internal/weights"
+)
+
+// A Case is a pipeline's folder and the references computed on it.
+type Case struct {
+	Dir  string
+	Data *weights.File // cases.safetensors
+}
+
+// Each runs a test on every case: those in the repository, of which there must be some, and those that lie beside it.
+// root is the repository's root as the test sees it.
+func Each(t *testing.T, root string, test func(t *testing.T, c Case)) {
+	t.Helper()
+	own, _ := filepath.Glob(filepath.Join(root, "testdata", "golden", "*", "cases.safetensors"))
+	if len(own) == 0 {
+		t.Fatal("testdata/golden holds no cases")
+	}
+	beside, _ := filepath.Glob(filepath.Join(root, "..", "shared", "golden", "cases", "*", "cases.safetensors"))
+	for _, file := range append(own, beside...) {
+		dir := filepath.Dir(file)
+		t.Run(strings.TrimPrefix(filepath.ToSlash(dir), filepath.ToSlash(root)+"/"), func(t *testing.T) {
+			f, err := weights.Open(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			test(t, Case{dir, f})
+		})
+	}
+}
+
+// Has reports whether the case has a tensor.
+func (c Case) Has(name string) bool {
+	_, ok := c.Data.Shape(name)
+	return ok
+}
+
+// HasFolder reports whether the case has a part of a pipeline.
+func (c Case) HasFolder(name string) bool {
+	_, err := os.Stat(filepath.Join(c.Dir, name))
+	return err == nil
+}
+
+// Tensor is one of the case's tensors as it is in the file.
+func (c Case) Tensor(t *testing.T, name string) *tensor.Dense {
+	t.Helper()
+	d, err := c.Data.Tensor(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// ChannelsLast is a tensor [...,C,H,W] as [...,H,W,C].
+func (c Case) ChannelsLast(t *testing.T, name string) *tensor.Dense {
+	t.Helper()
+	d := c.Tensor(t, name)
+	s := d.Shape().Clone()
+	k := len(s) - 3
+	channels, height, width := s[k], s[k+1], s[k+2]
+	src, dst := d.Float32s(), make([]float32, s.TotalSize())
+	plane := height * width
+	for i, v := range src {
+		block, rest := i/(channels*plane), i%(channels*plane)
+		dst[block*channels*plane+rest%plane*channels+rest/plane] = v
+	}
+	s[k], s[k+1], s[k+2] = height, width, channels
+	return tensor.New(tensor.WithShape(s...), tensor.WithBacking(dst))
+}
+
+// Distance is the relative error ‖got-want‖/‖want‖; NaN if anything is.
+func Distance(got, want []float32) float64 {
+	if len(got) != len(want) {
+		return math.Inf(1)
+	}
+	diff, norm := 0.0, 0.0
+	for i, w := range want {
+		d := float64(got[i]) - float64(w)
+		diff += d * d
+		norm += float64(w) * float64(w)
+	}
+	return math.Sqrt(diff / norm)
+}
+
+// Near fails the test unless the relative error is at most the tolerance.
+func Near(t *testing.T, what string, got, want []float32, tolerance float64) {
+	t.Helper()
+	d := Distance(got, want)
+	if !(d <= tolerance) {
+		t.Errorf("%s: relative error %.3g, more than %g (%d values, %d wanted)", what, d, tolerance, len(got), len(want))
+	}
+	t.Logf("%s: relative error %.2g", what, d)
+}
