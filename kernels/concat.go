@@ -3,6 +3,7 @@ package kernels
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -39,7 +40,7 @@ func (r concat) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	}
 	to := in[0].Clone()
 	for _, x := range in[1:] {
-		if x.Dims() != to.Dims() || !x[:r.Axis].Eq(to[:r.Axis]) || !x[r.Axis+1:].Eq(to[r.Axis+1:]) {
+		if x.Dims() != to.Dims() || !slices.Equal(x[:r.Axis], to[:r.Axis]) || !slices.Equal(x[r.Axis+1:], to[r.Axis+1:]) {
 			return nil, fmt.Errorf("%v and %v differ beside axis %d", in[0], x, r.Axis)
 		}
 		to[r.Axis] += x[r.Axis]

@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"fmt"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -45,7 +46,7 @@ type embeddingGrad struct{ V int }
 
 func (r embeddingGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	dy, ids := in[0], in[1]
-	if d := dy.Dims() - 1; d != ids.Dims() || !dy[:d].Eq(ids) {
+	if d := dy.Dims() - 1; d != ids.Dims() || !slices.Equal(dy[:d], ids) {
 		return nil, fmt.Errorf("dy %v and ids %v are not [...,D] and [...]", dy, ids)
 	}
 	return tensor.Shape{r.V, in[0][in[0].Dims()-1]}, nil
@@ -75,7 +76,7 @@ type gatherRows struct{}
 
 func (gatherRows) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	x, index := in[0], in[1]
-	if x.Dims() != 3 || !index.Eq(tensor.Shape{x[0]}) {
+	if x.Dims() != 3 || !slices.Equal(index, tensor.Shape{x[0]}) {
 		return nil, fmt.Errorf("x %v and index %v are not [N,L,D] and [N]", x, index)
 	}
 	return tensor.Shape{x[0], x[2]}, nil
@@ -100,7 +101,7 @@ type gatherRowsGrad struct{ L int }
 
 func (r gatherRowsGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	dy, index := in[0], in[1]
-	if dy.Dims() != 2 || !index.Eq(tensor.Shape{dy[0]}) {
+	if dy.Dims() != 2 || !slices.Equal(index, tensor.Shape{dy[0]}) {
 		return nil, fmt.Errorf("dy %v and index %v are not [N,D] and [N]", dy, index)
 	}
 	return tensor.Shape{dy[0], r.L, dy[1]}, nil

@@ -83,6 +83,14 @@ func Apply(rule Rule, inputs ...*gorgonia.Node) (*gorgonia.Node, error) {
 	}
 }
 
+// RuleOf returns the rule of a node that Apply made, or nil.
+func RuleOf(n *gorgonia.Node) Rule {
+	if o, ok := n.Op().(op); ok {
+		return o.rule
+	}
+	return nil
+}
+
 func sameInputs(n *gorgonia.Node, want gorgonia.Nodes) bool {
 	it := n.Graph().From(n.ID())
 	for _, w := range want {
@@ -123,7 +131,7 @@ func (o op) Do(values ...gorgonia.Value) (gorgonia.Value, error) {
 		if err != nil {
 			return nil, fmt.Errorf("kernels: %s: input %d: %w", o, i, err)
 		}
-		if !t.Shape.Eq(o.in[i]) {
+		if !slices.Equal(t.Shape, o.in[i]) {
 			return nil, fmt.Errorf("kernels: %s: input %d has shape %v, not %v", o, i, t.Shape, o.in[i])
 		}
 		in[i] = t

@@ -100,7 +100,7 @@ type addRepeated struct{ Lead int }
 func (r addRepeated) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	x, y := in[0], in[1]
 	trail := y.Dims() - r.Lead
-	if trail < 1 || x.Dims() <= y.Dims() || !x[:r.Lead].Eq(y[:r.Lead]) || !x[x.Dims()-trail:].Eq(y[r.Lead:]) {
+	if trail < 1 || x.Dims() <= y.Dims() || !slices.Equal(x[:r.Lead], y[:r.Lead]) || !slices.Equal(x[x.Dims()-trail:], y[r.Lead:]) {
 		return nil, fmt.Errorf("%v does not fit %v: its first %d axes are not the other's first and its last the other's last", y, x, r.Lead)
 	}
 	return x.Clone(), nil

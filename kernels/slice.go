@@ -3,6 +3,7 @@ package kernels
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -21,7 +22,7 @@ func Slice(x *gorgonia.Node, axis, start, end int) (*gorgonia.Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kernels: Slice: %w", err)
 	}
-	if to.Eq(x.Shape()) {
+	if slices.Equal(to, x.Shape()) {
 		return x, nil
 	}
 	before, behind, _ := around(to, axis)

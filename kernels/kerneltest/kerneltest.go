@@ -2,7 +2,9 @@
 //
 // A definition is a plain function over float64 values, in row-major order. [Check] runs the operation in gorgonia's
 // own TapeMachine and in [kernels.Machine], which must agree to the last bit, and compares its value with the
-// definition's and its gradients with the definition's central differences.
+// definition's and its gradients with the definition's central differences. It also runs each operation by itself, the
+// gradients' too, in memory that shows what a body must not do: leave a value of the result as it was, write beside the
+// result or the scratch memory or to an input, allocate.
 //
 // # Tolerance
 //
@@ -60,7 +62,7 @@ func Normal(n int, name string) []float32 {
 
 // Check fails the test if the operation's value, or the gradient of Σ result·cotangent for a random cotangent, is not what
 // the definition says, if gorgonia's machine and ours disagree, if a second run gives other bits than the first, or if a
-// run writes to an input.
+// body breaks a rule of the package comment.
 func Check(t testing.TB, c Case) {
 	t.Helper()
 	if err := c.check(); err != nil {
@@ -85,6 +87,13 @@ func (c Case) check() error {
 	}
 	if err := sameResults(machine, tape); err != nil {
 		return fmt.Errorf("kernels.Machine and gorgonia.TapeMachine differ: %w", err)
+	}
+	strict, err := c.run(in, cotangent, runStrict)
+	if err != nil {
+		return err
+	}
+	if err := sameResults(machine, strict); err != nil {
+		return fmt.Errorf("kernels.Machine and one operation after the other differ: %w", err)
 	}
 	if err := Compare(machine[0].data, want, machine[0].shape, c.tolerance()); err != nil {
 		return fmt.Errorf("%s: %w", machine[0].name, err)

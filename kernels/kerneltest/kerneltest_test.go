@@ -3,6 +3,7 @@ package kerneltest
 import (
 	"math"
 	"testing"
+	"unsafe"
 
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/stretchr/testify/require"
@@ -14,14 +15,28 @@ import (
 type square struct{ Mistake string }
 
 func (square) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0], nil }
-func (square) Workspace([]tensor.Shape) int                  { return 0 }
+func (square) Workspace([]tensor.Shape) int                  { return 3 }
 func (square) Differentiable(int) []bool                     { return []bool{true} }
 
-func (r square) Eval(dst kernels.Tensor, in []kernels.Tensor, _ []float32) {
+func (r square) InPlace() int {
+	if r.Mistake == "not in place" {
+		return 0
+	}
+	return -1
+}
+
+var escaped []float32
+
+func (r square) Eval(dst kernels.Tensor, in []kernels.Tensor, ws []float32) {
+	if r.Mistake == "not in place" {
+		clear(dst.Data)
+	}
 	for i, x := range in[0].Data {
 		switch {
 		case r.Mistake == "adds to the result":
 			dst.Data[i] += x * x
+			continue
+		case r.Mistake == "leaves a value" && i == 4:
 			continue
 		case r.Mistake == "writes to the input":
 			in[0].Data[i]++
@@ -29,6 +44,12 @@ func (r square) Eval(dst kernels.Tensor, in []kernels.Tensor, _ []float32) {
 		dst.Data[i] = x * x
 	}
 	switch r.Mistake {
+	case "writes beside":
+		*(*float32)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(dst.Data)), 4*len(dst.Data))) = 1
+	case "writes beside scratch":
+		*(*float32)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(ws)), -4)) = 1
+	case "allocates":
+		escaped = make([]float32, 1)
 	case "one value":
 		dst.Data[4] *= 1.001
 	case "not a number":
@@ -105,8 +126,21 @@ func TestCheckFails(t *testing.T) {
 		"gradient":            "gradient by input 0: value",
 		"adds to the result":  "the second run differs from the first: value [0 0]",
 		"writes to the input": "input 0 was written to",
+		"leaves a value":      "leaves value [1 1] as it was",
+		"allocates":           "allocates 1 times",
+		"not in place":        "in place of input 0 it gives something else",
 	} {
 		require.ErrorContains(t, squareCase(mistake).check(), message, mistake)
+	}
+	for mistake, message := range map[string]string{
+		"writes beside":         "writes beside its result",
+		"writes beside scratch": "writes beside its 3 values of scratch memory",
+	} {
+		c := squareCase(mistake)
+		in, err := c.inputs()
+		require.NoError(t, err)
+		_, err = c.run(in, Normal(6, "cotangent"), runStrict)
+		require.ErrorContains(t, err, message)
 	}
 	c := squareCase("")
 	c.Definition = func(in [][]float64) []float64 { return in[0][:5] }
