@@ -28,6 +28,19 @@ func NewAdamWStep(t int, lr, beta1, beta2, eps, decay float64) AdamWStep {
 	}
 }
 
+// An updater is the single-threaded bodies of one instruction set. The portable one is the definition.
+type updater struct {
+	name       string
+	adamw      func(p, m, v, g []float32, s *AdamWStep)
+	sumSquares func(x []float32) float64
+	blend      func(dst, x []float32, a float32)
+}
+
+var updaterGeneric = updater{"generic", adamwGeneric, sumSquaresGeneric, blendGeneric}
+
+// update is what this machine runs.
+var update = updaters[len(updaters)-1]
+
 // updateBlock is how many parameters one part of an update has: four streams of them stay in L2, and it is
 // the same on every machine, as is the order of a sum over blocks.
 const updateBlock = 8192
@@ -61,7 +74,7 @@ var adamwTasks freeList[adamwTask]
 
 func (t *adamwTask) Do(_, part int) {
 	lo, hi := span(part, updateBlock, len(t.p))
-	adamw(t.p[lo:hi], t.m[lo:hi], t.v[lo:hi], t.g[lo:hi], &t.s)
+	update.adamw(t.p[lo:hi], t.m[lo:hi], t.v[lo:hi], t.g[lo:hi], &t.s)
 }
 
 // SumSquares returns the sum of the squares of x in float64, added up in an order that depends on x's length only.
@@ -94,7 +107,7 @@ var squaresTasks freeList[squaresTask]
 
 func (t *squaresTask) Do(_, part int) {
 	lo, hi := span(part, updateBlock, len(t.x))
-	t.sums[part] = sumSquares(t.x[lo:hi])
+	t.sums[part] = update.sumSquares(t.x[lo:hi])
 }
 
 // Blend is
@@ -123,5 +136,5 @@ var blendTasks freeList[blendTask]
 
 func (t *blendTask) Do(_, part int) {
 	lo, hi := span(part, updateBlock, len(t.dst))
-	blend(t.dst[lo:hi], t.x[lo:hi], t.a)
+	update.blend(t.dst[lo:hi], t.x[lo:hi], t.a)
 }

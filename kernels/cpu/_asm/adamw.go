@@ -41,7 +41,7 @@ func loop(c *build.Context, name string, n reg.GPVirtual, step int, body func(i 
 
 // adamwStep is the body of AdamW.
 func adamwStep(c *build.Context, s isa) {
-	n, at := begin(c, "adamw", s, "func(p, m, v, g *float32, n int, s *float32)", "is one step for n parameters; s points to an AdamWStep.", "p", "m", "v", "g", "s")
+	n, at := begin(c, "adamw", s, "func(p, m, v, grad *float32, n int, s *float32)", "is one step for n parameters; s points to an AdamWStep.", "p", "m", "v", "grad", "s")
 	constant := make([]reg.VecVirtual, 8) // in the order of AdamWStep's fields
 	for k := range constant {
 		constant[k] = s.vector(c)
