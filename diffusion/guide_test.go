@@ -74,7 +74,9 @@ func TestFromVelocity(t *testing.T) {
 func TestVelocityRoundTrip(t *testing.T) {
 	s := schedule(t, func(c *diffusion.Config) { c.Prediction = new("v_prediction") })
 	x0, e := float32(0.7), float32(-1.3)
-	one := func(v float32) *tensor.Dense { return tensor.New(tensor.WithShape(1, 1, 1, 1), tensor.WithBacking([]float32{v})) }
+	one := func(v float32) *tensor.Dense {
+		return tensor.New(tensor.WithShape(1, 1, 1, 1), tensor.WithBacking([]float32{v}))
+	}
 	for _, at := range []int{0, 500, 999} {
 		x, v := one(0), one(0)
 		require.NoError(t, s.AddNoise(x, one(x0), one(e), []int{at}))

@@ -1,0 +1,49 @@
+package diffusion_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/diffusion/diffusiontest"
+)
+
+// Sampling is a loop. Here the network is the exact denoiser of a world in which every latent is about 2.
+func ExampleDDIM() {
+	schedule, err := diffusion.NewSchedule(diffusion.StableDiffusion())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	world := diffusiontest.Gaussian{Mean: 2, Std: 0.01, Schedule: schedule}
+	noise := diffusion.SeededNoise(1, 0)
+	for step, err := range diffusion.DDIM(context.Background(), world.Predict, schedule, noise.Start(1, 8, 8, 4), diffusion.DDIMOptions{Steps: 4}) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Printf("step %d of %d, timestep %.0f: %.1f\n", step.Index+1, step.Of, step.Timestep, step.Latent.Float32s()[0])
+	}
+	// Output:
+	// step 1 of 4, timestep 751: 1.4
+	// step 2 of 4, timestep 501: 1.9
+	// step 3 of 4, timestep 251: 2.0
+	// step 4 of 4, timestep 1: 2.0
+}
+
+func ExampleSchedule_AddNoise() {
+	schedule, err := diffusion.NewSchedule(diffusion.StableDiffusion())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, t := range []int{20, 100, 250, 500, 999} {
+		fmt.Printf("t %3d: %4.1f %% signal, min-SNR weight %.2f\n", t, 100*schedule.AlphaBar[t], schedule.MinSNR(5, t))
+	}
+	// Output:
+	// t  20: 98.1 % signal, min-SNR weight 0.10
+	// t 100: 89.4 % signal, min-SNR weight 0.59
+	// t 250: 67.4 % signal, min-SNR weight 1.00
+	// t 500: 27.6 % signal, min-SNR weight 1.00
+	// t 999:  0.5 % signal, min-SNR weight 1.00
+}
