@@ -15,8 +15,14 @@ var kernels = availableKernels()
 var kernel = kernels[len(kernels)-1]
 
 var (
-	microAVX2   = micro{name: "AVX2", mr: 6, nr: 16, tile: tileAVX2, packTransposed: packTransposedAVX2}
-	microAVX512 = micro{name: "AVX-512", mr: 14, nr: 32, tile: tileAVX512, packTransposed: packTransposedAVX2}
+	microAVX2 = micro{
+		name: "AVX2", mr: 6, nr: 16, tile: tileAVX2,
+		copyMR: copy6AVX2, copyNR: copy16AVX2, packTransposed: packTransposedAVX2,
+	}
+	microAVX512 = micro{
+		name: "AVX-512", mr: 14, nr: 32, tile: tileAVX512,
+		copyMR: copy14AVX2, copyNR: copy32AVX2, packTransposed: packTransposedAVX2,
+	}
 )
 
 func availableKernels() []*micro {
@@ -63,3 +69,15 @@ func tileAVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
 
 //go:noescape
 func transpose8AVX2(dst, src *float32, stride, width, k int)
+
+//go:noescape
+func copy6AVX2(dst, src *float32, stride, k int)
+
+//go:noescape
+func copy14AVX2(dst, src *float32, stride, k int)
+
+//go:noescape
+func copy16AVX2(dst, src *float32, stride, k int)
+
+//go:noescape
+func copy32AVX2(dst, src *float32, stride, k int)

@@ -735,3 +735,93 @@ eight:
 	JNZ         eight
 	VZEROUPPER
 	RET
+
+// func copy6AVX2(dst *float32, src *float32, stride int, k int)
+// Requires: AVX
+TEXT ·copy6AVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ stride+16(FP), DX
+	MOVQ k+24(FP), BX
+	SHLQ $0x02, DX
+
+run:
+	VMOVUPS (CX), X0
+	VMOVUPS X0, (AX)
+	VMOVSD  16(CX), X0
+	VMOVSD  X0, 16(AX)
+	ADDQ    DX, CX
+	ADDQ    $0x18, AX
+	DECQ    BX
+	JNZ     run
+	VZEROUPPER
+	RET
+
+// func copy14AVX2(dst *float32, src *float32, stride int, k int)
+// Requires: AVX
+TEXT ·copy14AVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ stride+16(FP), DX
+	MOVQ k+24(FP), BX
+	SHLQ $0x02, DX
+
+run:
+	VMOVUPS (CX), Y0
+	VMOVUPS Y0, (AX)
+	VMOVUPS 32(CX), X0
+	VMOVUPS X0, 32(AX)
+	VMOVSD  48(CX), X0
+	VMOVSD  X0, 48(AX)
+	ADDQ    DX, CX
+	ADDQ    $0x38, AX
+	DECQ    BX
+	JNZ     run
+	VZEROUPPER
+	RET
+
+// func copy16AVX2(dst *float32, src *float32, stride int, k int)
+// Requires: AVX
+TEXT ·copy16AVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ stride+16(FP), DX
+	MOVQ k+24(FP), BX
+	SHLQ $0x02, DX
+
+run:
+	VMOVUPS (CX), Y0
+	VMOVUPS Y0, (AX)
+	VMOVUPS 32(CX), Y0
+	VMOVUPS Y0, 32(AX)
+	ADDQ    DX, CX
+	ADDQ    $0x40, AX
+	DECQ    BX
+	JNZ     run
+	VZEROUPPER
+	RET
+
+// func copy32AVX2(dst *float32, src *float32, stride int, k int)
+// Requires: AVX
+TEXT ·copy32AVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ stride+16(FP), DX
+	MOVQ k+24(FP), BX
+	SHLQ $0x02, DX
+
+run:
+	VMOVUPS (CX), Y0
+	VMOVUPS Y0, (AX)
+	VMOVUPS 32(CX), Y0
+	VMOVUPS Y0, 32(AX)
+	VMOVUPS 64(CX), Y0
+	VMOVUPS Y0, 64(AX)
+	VMOVUPS 96(CX), Y0
+	VMOVUPS Y0, 96(AX)
+	ADDQ    DX, CX
+	ADDQ    $0x80, AX
+	DECQ    BX
+	JNZ     run
+	VZEROUPPER
+	RET

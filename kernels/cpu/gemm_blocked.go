@@ -5,6 +5,12 @@ import "unsafe"
 // blockK is how many steps of K one pass takes: a panel of B of that depth (16 or 32 KiB) stays in L1.
 const blockK = 256
 
+// blockM is how many rows of A a part packs: with blockK they are about 100 KiB, which stay in L2.
+const blockM = 96
+
+// aloneM is the most rows of C with which parts pack B for themselves.
+const aloneM = 256
+
 // smallProduct is how many multiply-adds are not worth a dispatch.
 const smallProduct = 1 << 15
 
@@ -19,6 +25,8 @@ type micro struct {
 	//	if bias != nil { s += bias[j] }
 	//	c[i*ldc+j] = s
 	tile func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+	// copyMR is dst[p*mr+i] = src[p*stride+i] for p < k and i < mr. copyNR is the same for nr.
+	copyMR, copyNR func(dst, src *float32, stride, k int)
 	// packTransposed is dst[p*width+j] = src[j*stride+p] for p < k and j < n; what is between n and width is zero.
 	packTransposed func(dst, src []float32, stride, width, n, k int)
 }
@@ -36,14 +44,16 @@ type product struct {
 	accumulate bool
 }
 
-// A cut is how a product is divided. It depends on the shape alone. K is taken in blocks; for each, B's block is
-// packed into panels of nr columns, shared by all workers, and each part of C packs its rows of A into panels of mr.
+// A cut is how a product is divided; it decides how fast the result comes and nothing else. K is taken in blocks. For
+// each, B's block is packed into panels of nr columns, shared by all workers, and each part of C packs its rows of A
+// into panels of mr. If C has few rows, a part takes some columns through all of K and packs what it needs of B itself.
 type cut struct {
 	kc, blocks     int // depth and number of K's blocks
 	mc, nc         int // rows and columns of C in a part
 	mParts, nParts int
-	panels         int // of B
-	packPanels     int // of B, packed by one part
+	alone          bool // parts pack B for themselves
+	panels         int  // of B
+	packPanels     int  // of B, packed by one part
 	packParts      int
 	layout         // of a panel of A
 }
@@ -55,12 +65,21 @@ func (u *micro) cut(p *product) cut {
 	var c cut
 	c.blocks = ceilDiv(p.k, blockK)
 	c.kc = ceilDiv(p.k, c.blocks)
-	c.mc, c.nc = min(16*u.mr, roundUp(p.m, u.mr)), roundUp(p.n, u.nr)
 	c.layout = p.a.layout(u.mr, c.kc)
-	for ceilDiv(p.m, c.mc)*ceilDiv(p.n, c.nc) < 32 && c.nc > 4*u.nr && c.mc*c.nc*c.kc > 2*smallProduct {
+	c.mc, c.nc = min(blockM, roundUp(p.m, u.mr)), roundUp(p.n, u.nr)
+	if c.alone = p.m <= aloneM; c.alone {
+		c.mc = roundUp(p.m, u.mr)
+	}
+	wanted := 1
+	if w := Workers(); w > 1 {
+		wanted = 4 * w
+	}
+	parts := func() int { return ceilDiv(p.m, c.mc) * ceilDiv(p.n, c.nc) }
+	large := func() bool { return c.mc*c.nc*c.kc >= 2*smallProduct }
+	for parts() < wanted && c.nc > 4*u.nr && large() {
 		c.nc = roundUp(c.nc/2, u.nr)
 	}
-	for ceilDiv(p.m, c.mc)*ceilDiv(p.n, c.nc) < 16 && c.mc > 2*u.mr && c.mc*c.nc*c.kc > 2*smallProduct {
+	for parts() < wanted && c.mc > 2*u.mr && large() && !c.alone {
 		c.mc = roundUp(c.mc/2, u.mr)
 	}
 	c.mParts, c.nParts = ceilDiv(p.m, c.mc), ceilDiv(p.n, c.nc)
@@ -70,18 +89,34 @@ func (u *micro) cut(p *product) cut {
 	return c
 }
 
-// packedB and packedA are the sizes of a packed block of B, and of A with a tile of C behind it.
-func (c *cut) packedB(u *micro) int { return roundUp(c.panels*u.nr*c.kc, 16) }
+// shared, packedA and packedB are the sizes of a packed block of B for all workers, and for each worker of a packed
+// block of A and a panel of B.
+func (c *cut) shared(u *micro) int {
+	if c.alone {
+		return 0
+	}
+	return roundUp(c.panels*u.nr*c.kc, 16)
+}
 
-func (c *cut) packedA(u *micro) int { return roundUp(c.mc/u.mr*c.size, 16) + u.mr*u.nr }
+func (c *cut) packedA(u *micro) int { return roundUp(c.mc/u.mr*c.size, 16) }
 
-// workspace is how much scratch memory multiply wants: two blocks of B, and for each worker a block of A.
+func (c *cut) packedB(u *micro) int {
+	if !c.alone {
+		return 0
+	}
+	return roundUp(u.nr*c.kc, 16)
+}
+
+// perWorker is a block of A, a panel of B and a tile of C.
+func (c *cut) perWorker(u *micro) int { return c.packedA(u) + c.packedB(u) + roundUp(u.mr*u.nr, 16) }
+
+// workspace is how much scratch memory multiply wants.
 func (u *micro) workspace(p *product) int {
 	if p.m == 0 || p.n == 0 || p.k == 0 {
 		return 0
 	}
 	c := u.cut(p)
-	return 2*c.packedB(u) + Workers()*c.packedA(u) + 16
+	return 2*c.shared(u) + Workers()*c.perWorker(u) + 16
 }
 
 // A gemmTask is one stage of a product: the tiles of block now, while block now+1 of B is packed.
@@ -109,8 +144,13 @@ func (u *micro) multiply(p *product, ws []float32) {
 	t := gemmTasks.get()
 	t.product, t.cut, t.u = *p, u.cut(p), u
 	ws = aligned(ws)
-	size := t.packedB(u)
+	size := t.shared(u)
 	t.packed[0], t.packed[1], t.scratch = ws[:size], ws[size:2*size], ws[2*size:]
+	if t.alone {
+		t.run(t.nParts)
+		gemmTasks.put(t)
+		return
+	}
 	for t.now = -1; t.now < t.blocks; t.now++ {
 		t.packing = 0
 		if t.now+1 < t.blocks {
@@ -120,15 +160,19 @@ func (u *micro) multiply(p *product, ws []float32) {
 		if t.now >= 0 {
 			parts += t.mParts * t.nParts
 		}
-		if p.m*p.n*t.kc <= smallProduct {
-			for i := range parts {
-				t.Do(0, i)
-			}
-			continue
-		}
-		Parallel(parts, t)
+		t.run(parts)
 	}
 	gemmTasks.put(t)
+}
+
+func (t *gemmTask) run(parts int) {
+	if t.m*t.n*t.kc > smallProduct {
+		Parallel(parts, t)
+		return
+	}
+	for i := range parts {
+		t.Do(0, i)
+	}
 }
 
 // nothing is the product with k = 0.
@@ -160,58 +204,70 @@ func aligned(ws []float32) []float32 {
 }
 
 func (t *gemmTask) Do(worker, part int) {
+	if t.alone {
+		for block := range t.blocks {
+			t.tiles(worker, block, 0, part)
+		}
+		return
+	}
 	if part < t.packing {
-		t.packB(t.now+1, part)
+		lo, hi := span(part, t.packPanels, t.panels)
+		for panel := lo; panel < hi; panel++ {
+			t.packB(t.packed[(t.now+1)&1][panel*t.u.nr*t.kc:], t.now+1, panel*t.u.nr)
+		}
 		return
 	}
 	part -= t.packing
-	t.tiles(worker, part/t.nParts, part%t.nParts)
+	t.tiles(worker, t.now, part/t.nParts, part%t.nParts)
 }
 
-func (t *gemmTask) packB(block, part int) {
+// packB packs the panel of a block that begins at column j.
+func (t *gemmTask) packB(dst []float32, block, j int) {
 	k0, k1 := span(block, t.kc, t.k)
-	lo, hi := span(part, t.packPanels, t.panels)
-	for panel := lo; panel < hi; panel++ {
-		dst := t.packed[block&1][panel*t.u.nr*t.kc:][:t.u.nr*(k1-k0)]
-		j := panel * t.u.nr
-		t.b.pack(dst, t.u, j, min(j+t.u.nr, t.n), k0, k1)
-	}
+	t.b.pack(dst[:t.u.nr*(k1-k0)], t.u, j, min(j+t.u.nr, t.n), k0, k1)
 }
 
-// tiles computes a part of C for block now.
-func (t *gemmTask) tiles(worker, mPart, nPart int) {
-	u := t.u
+// tiles computes a part of C for a block.
+func (t *gemmTask) tiles(worker, block, mPart, nPart int) {
 	i0, i1 := span(mPart, t.mc, t.m)
 	j0, j1 := span(nPart, t.nc, t.n)
-	k0, k1 := span(t.now, t.kc, t.k)
-	scratch := t.scratch[worker*t.packedA(u):][:t.packedA(u)]
-	a, tmp := scratch[:len(scratch)-u.mr*u.nr], scratch[len(scratch)-u.mr*u.nr:]
-	t.a.pack(a, t.layout, u.mr, i0, i1, k0, k1)
-	bias := t.bias
-	if t.now > 0 {
-		bias = nil
-	}
-	add := t.accumulate || t.now > 0
-	for j := j0; j < j1; j += u.nr {
-		b := &t.packed[t.now&1][j*t.kc]
-		for i := i0; i < i1; i += u.mr {
-			a := &a[(i-i0)/u.mr*t.size]
-			if i+u.mr > t.m || j+u.nr > t.n || t.rows.on {
-				u.tile(a, b, &tmp[0], nil, k1-k0, t.rs, t.ks, u.nr, false)
-				t.merge(tmp, i, min(i+u.mr, t.m), j, min(j+u.nr, t.n), bias, add)
-				continue
-			}
-			var bj *float32
-			if bias != nil {
-				bj = &bias[j]
-			}
-			u.tile(a, b, &t.c[i*t.ldc+j], bj, k1-k0, t.rs, t.ks, t.ldc, add)
+	k0, k1 := span(block, t.kc, t.k)
+	scratch := t.scratch[worker*t.perWorker(t.u):][:t.perWorker(t.u)]
+	a, scratch := scratch[:t.packedA(t.u)], scratch[t.packedA(t.u):]
+	panel, tmp := scratch[:t.packedB(t.u)], scratch[t.packedB(t.u):]
+	t.a.pack(a, t.layout, t.u, i0, i1, k0, k1)
+	for j := j0; j < j1; j += t.u.nr {
+		b := panel
+		if t.alone {
+			t.packB(panel, block, j)
+		} else {
+			b = t.packed[block&1][j*t.kc:]
 		}
+		t.column(a, b, tmp, i0, i1, j, k1-k0, block)
+	}
+}
+
+// column computes rows [i0,i1) of C under one panel of B, which begins at column j.
+func (t *gemmTask) column(a, b, tmp []float32, i0, i1, j, k, block int) {
+	u := t.u
+	add := t.accumulate || block > 0
+	var bias *float32
+	if t.bias != nil && block == 0 {
+		bias = &t.bias[j]
+	}
+	for i := i0; i < i1; i += u.mr {
+		a := &a[(i-i0)/u.mr*t.size]
+		if i+u.mr > t.m || j+u.nr > t.n || t.rows.on {
+			u.tile(a, &b[0], &tmp[0], nil, k, t.rs, t.ks, u.nr, false)
+			t.merge(tmp, i, min(i+u.mr, t.m), j, min(j+u.nr, t.n), bias != nil, add)
+			continue
+		}
+		u.tile(a, &b[0], &t.c[i*t.ldc+j], bias, k, t.rs, t.ks, t.ldc, add)
 	}
 }
 
 // merge moves a tile that lies apart into C, as micro.tile does.
-func (t *gemmTask) merge(tmp []float32, i0, i1, j0, j1 int, bias []float32, add bool) {
+func (t *gemmTask) merge(tmp []float32, i0, i1, j0, j1 int, bias, add bool) {
 	for i := i0; i < i1; i++ {
 		s := tmp[(i-i0)*t.u.nr:][:j1-j0]
 		c := t.row(i)[j0:j1]
@@ -220,8 +276,8 @@ func (t *gemmTask) merge(tmp []float32, i0, i1, j0, j1 int, bias []float32, add 
 				s[j] += c[j]
 			}
 		}
-		if bias != nil {
-			for j, v := range bias[j0:j1] {
+		if bias {
+			for j, v := range t.bias[j0:j1] {
 				s[j] += v
 			}
 		}

@@ -30,9 +30,12 @@ func (m *Matrix) at(i, j int) float32 {
 }
 
 // microGeneric is the micro-kernel in Go, for a tile of 4×4.
-var microGeneric = micro{name: "generic", mr: 4, nr: 4, tile: tileGeneric4x4, packTransposed: packTransposedGeneric}
+var microGeneric = micro{
+	name: "generic", mr: 4, nr: 4, tile: tileGeneric,
+	copyMR: copy4Generic, copyNR: copy4Generic, packTransposed: packTransposedGeneric,
+}
 
-func tileGeneric4x4(a, b, c, bias *float32, k, rs, ks, ldc int, add bool) {
+func tileGeneric(a, b, c, bias *float32, k, rs, ks, ldc int, add bool) {
 	as := unsafe.Slice(a, 3*rs+max(k-1, 0)*ks+1)
 	bs := unsafe.Slice(b, 4*k)
 	for i := range 4 {

@@ -64,7 +64,8 @@ func (s *lhs) layout(mr, kc int) layout {
 }
 
 // pack packs rows [i0,i1) and columns [k0,k1) into panels of mr rows. Rows beyond i1 keep what is there.
-func (s *lhs) pack(dst []float32, l layout, mr, i0, i1, k0, k1 int) {
+func (s *lhs) pack(dst []float32, l layout, u *micro, i0, i1, k0, k1 int) {
+	mr := u.mr
 	switch {
 	case s.window.on:
 		n, y, x := s.window.split(i0)
@@ -81,7 +82,7 @@ func (s *lhs) pack(dst []float32, l layout, mr, i0, i1, k0, k1 int) {
 	case s.matrix.Transposed:
 		for i := i0; i < i1; i += mr {
 			panel := dst[(i-i0)/mr*l.size:]
-			packColumns(panel, s.matrix.Data[k0*s.matrix.Stride+i:], s.matrix.Stride, mr, min(mr, i1-i), k1-k0)
+			packColumns(panel, s.matrix.Data[k0*s.matrix.Stride+i:], s.matrix.Stride, mr, min(mr, i1-i), k1-k0, u.copyMR)
 		}
 	default:
 		for i := i0; i < i1; i++ {
@@ -90,23 +91,13 @@ func (s *lhs) pack(dst []float32, l layout, mr, i0, i1, k0, k1 int) {
 	}
 }
 
-// packColumns is dst[p*width+i] = src[p*stride+i] for p < k and i < n; what is between n and width is zero.
-func packColumns(dst, src []float32, stride, width, n, k int) {
+// packColumns is dst[p*width+i] = src[p*stride+i] for p < k and i < n; what is between n and width is zero. full
+// does it for n = width.
+func packColumns(dst, src []float32, stride, width, n, k int, full func(dst, src *float32, stride, k int)) {
 	if n == width {
-		switch width {
-		case 6:
-			packRuns[[6]float32](dst, src, stride, k)
-			return
-		case 14:
-			packRuns[[14]float32](dst, src, stride, k)
-			return
-		case 16:
-			packRuns[[16]float32](dst, src, stride, k)
-			return
-		case 32:
-			packRuns[[32]float32](dst, src, stride, k)
-			return
-		}
+		_, _ = dst[k*width-1], src[(k-1)*stride+n-1]
+		full(&dst[0], &src[0], stride, k)
+		return
 	}
 	for p := range k {
 		d := dst[p*width:][:width]
@@ -141,29 +132,51 @@ func (s *rhs) pack(dst []float32, u *micro, j0, j1, k0, k1 int) {
 	nr := u.nr
 	switch {
 	case s.window.on:
-		s.packWindows(dst, nr, j0, j1, k0, k1)
+		s.packWindows(dst, u, j0, j1, k0, k1)
 	case s.flip.on:
 		f := &s.flip
 		for k0 < k1 { // rows of one tap are equally far apart
 			end := min(k1, (k0/f.o+1)*f.o)
-			packColumns(dst, s.matrix.Data[f.at(k0)+j0:], f.kh*f.kw*f.c, nr, j1-j0, end-k0)
+			packColumns(dst, s.matrix.Data[f.at(k0)+j0:], f.kh*f.kw*f.c, nr, j1-j0, end-k0, u.copyNR)
 			dst, k0 = dst[(end-k0)*nr:], end
 		}
 	case s.matrix.Transposed:
 		u.packTransposed(dst, s.matrix.Data[j0*s.matrix.Stride+k0:], s.matrix.Stride, nr, j1-j0, k1-k0)
 	default:
-		packColumns(dst, s.matrix.Data[k0*s.matrix.Stride+j0:], s.matrix.Stride, nr, j1-j0, k1-k0)
+		packColumns(dst, s.matrix.Data[k0*s.matrix.Stride+j0:], s.matrix.Stride, nr, j1-j0, k1-k0, u.copyNR)
 	}
 }
 
-func (s *rhs) packWindows(dst []float32, nr, j0, j1, k0, k1 int) {
+// packWindows packs windows position by position, or, where these columns lie in a single row of the window and
+// inside the image, whole runs of positions: their pixels are equally far apart.
+func (s *rhs) packWindows(dst []float32, u *micro, j0, j1, k0, k1 int) {
 	g := &s.window
+	line := g.cols * g.c
+	r := j0 / line
+	first, last := j0%line/g.c, (j1-1)%line/g.c // columns of the window
+	regular := j1-j0 == u.nr && (j1-1)/line == r
+	// positions [lo,hi) of a row have both columns inside
+	lo := min(max(ceilDiv(max(-g.x-first, 0), g.step), 0), g.gw)
+	hi := min(max(ceilDiv(g.w-g.x-last, g.step), lo), g.gw)
 	n, y, x := g.split(k0)
-	for k := k0; k < k1; k++ {
-		d := dst[(k-k0)*nr:][:nr]
-		g.copyWindow(d[:j1-j0], s.matrix.Data, n, y, x, j0, j1)
-		clear(d[j1-j0:])
-		if x++; x == g.gw {
+	for k := k0; k < k1; {
+		run := min(k1-k, g.gw-x)
+		row := y*g.step + g.y + r
+		d := dst[(k-k0)*u.nr:]
+		switch {
+		case regular && (row < 0 || row >= g.h):
+			clear(d[:run*u.nr])
+		case regular && x >= lo && x < hi:
+			run = min(run, hi-x)
+			at := ((n*g.h+row)*g.w+x*g.step+g.x)*g.c + j0%line
+			packColumns(d, s.matrix.Data[at:], g.step*g.c, u.nr, u.nr, run, u.copyNR)
+		default:
+			run = 1
+			g.copyWindow(d[:j1-j0], s.matrix.Data, n, y, x, j0, j1)
+			clear(d[j1-j0 : u.nr])
+		}
+		k += run
+		if x += run; x == g.gw {
 			x = 0
 			if y++; y == g.gh {
 				n, y = n+1, 0
@@ -188,12 +201,10 @@ func packTransposedGeneric(dst, src []float32, stride, width, n, k int) {
 	}
 }
 
-// packRuns is dst[p] = src[p*stride:] in runs of T's length, for p < k.
-func packRuns[T [6]float32 | [14]float32 | [16]float32 | [32]float32](dst, src []float32, stride, k int) {
-	var run T
-	n := len(run)
-	dst, src = dst[:k*n], src[:(k-1)*stride+n]
+// copy4Generic is the definition of micro.copyMR and copyNR for runs of 4.
+func copy4Generic(dst, src *float32, stride, k int) {
+	d, s := unsafe.Slice(dst, 4*k), unsafe.Slice(src, (k-1)*stride+4)
 	for p := range k {
-		*(*T)(unsafe.Pointer(&dst[p*n])) = *(*T)(unsafe.Pointer(&src[p*stride]))
+		copy(d[4*p:4*p+4], s[p*stride:])
 	}
 }

@@ -2,6 +2,18 @@
 
 package cpu
 
+// multiplyAddLanes is how many values a register has in multiplyAdds.
+var multiplyAddLanes = map[*micro]int{&microGeneric: 8, &microAVX2: 8, &microAVX512: 16}[kernel]
+
+// multiplyAdds does n rounds of 12 multiply-adds of registers that wait for nothing but the units: the peak.
+func multiplyAdds(n int) {
+	if kernel == &microAVX512 {
+		multiplyAddsAVX512(n)
+		return
+	}
+	multiplyAddsAVX2(n)
+}
+
 func multiplyAddsAVX2(n int)
 
 func multiplyAddsAVX512(n int)

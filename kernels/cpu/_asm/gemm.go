@@ -13,6 +13,9 @@ func gemm(c *build.Context) {
 	tile(c, avx2, 6)
 	tile(c, avx512, 14)
 	transpose8(c)
+	for _, n := range []int{6, 14, 16, 32} {
+		copyRuns(c, n)
+	}
 }
 
 // rows addresses rows of a matrix by one base register for every three of them and a stride register.
@@ -162,6 +165,42 @@ func transpose8(c *build.Context) {
 	}
 	c.SUBQ(Imm(8), k)
 	c.JNZ(LabelRef("eight"))
+	c.VZEROUPPER()
+	c.RET()
+}
+
+// copyRuns is dst[p*n+i] = src[p*stride+i] for p < k and i < n.
+func copyRuns(c *build.Context, n int) {
+	c.Function(fmt.Sprintf("copy%dAVX2", n))
+	c.Attributes(build.NOSPLIT)
+	c.SignatureExpr("func(dst, src *float32, stride, k int)")
+	dst := c.Load(c.Param("dst"), c.GP64())
+	src := c.Load(c.Param("src"), c.GP64())
+	stride := c.Load(c.Param("stride"), c.GP64())
+	k := c.Load(c.Param("k"), c.GP64())
+	c.SHLQ(Imm(2), stride)
+	c.Label("run")
+	for i := 0; i < n; {
+		from, to := Mem{Base: src, Disp: 4 * i}, Mem{Base: dst, Disp: 4 * i}
+		switch v := c.YMM(); {
+		case n-i >= 8:
+			c.VMOVUPS(from, v)
+			c.VMOVUPS(v, to)
+			i += 8
+		case n-i >= 4:
+			c.VMOVUPS(from, v.AsX())
+			c.VMOVUPS(v.AsX(), to)
+			i += 4
+		default:
+			c.VMOVSD(from, v.AsX())
+			c.VMOVSD(v.AsX(), to)
+			i += 2
+		}
+	}
+	c.ADDQ(stride, src)
+	c.ADDQ(Imm(uint64(4*n)), dst)
+	c.DECQ(k)
+	c.JNZ(LabelRef("run"))
 	c.VZEROUPPER()
 	c.RET()
 }
