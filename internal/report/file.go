@@ -1,0 +1,166 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+)
+
+// WriteFile writes what write gives to a file. The file is there whole or, after an error, as it was before.
+func WriteFile(path string, write func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("report: %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+			err = fmt.Errorf("report: %s: %w", path, err)
+		}
+	}()
+	if err = write(f); err != nil {
+		return err
+	}
+	if err = f.Chmod(fs.FileMode(0o644)); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// WriteJSON writes v, indented, to a file that is whole or as it was before.
+func WriteJSON(path string, v any) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("report: %s: %w", path, err)
+	}
+	return WriteFile(path, func(w io.Writer) error {
+		_, err := w.Write(b.Bytes())
+		return err
+	})
+}
+
+// A Folder is what a run leaves behind.
+type Folder string
+
+// NewFolder makes the folder and those above it, if they are not there.
+func NewFolder(dir string) (Folder, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("report: %w", err)
+	}
+	return Folder(dir), nil
+}
+
+// Path joins names to the folder's own.
+func (f Folder) Path(names ...string) string {
+	return filepath.Join(append([]string{string(f)}, names...)...)
+}
+
+// JSON writes v to a file of the folder, as WriteJSON does.
+func (f Folder) JSON(name string, v any) error { return WriteJSON(f.Path(name), v) }
+
+// A Log is a JSONL file that grows by one line at a time. Whatever happens to the process, at most the line that
+// was being written is lost.
+type Log struct{ f *os.File }
+
+// OpenLog opens a log to append to, and makes it if it is not there. A last line without its end, left by a
+// process that was killed, is cut off.
+func OpenLog(path string) (*Log, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("report: %w", err)
+	}
+	if err := seekEnd(f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("report: %s: %w", path, err)
+	}
+	return &Log{f}, nil
+}
+
+// seekEnd goes behind the last whole line and cuts off what follows.
+func seekEnd(f *os.File) error {
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	block := make([]byte, 4096)
+	for end > 0 {
+		n := min(int64(len(block)), end)
+		if _, err := f.ReadAt(block[:n], end-n); err != nil {
+			return err
+		}
+		if i := bytes.LastIndexByte(block[:n], '\n'); i >= 0 {
+			end += int64(i) + 1 - n
+			break
+		}
+		end -= n
+	}
+	if err := f.Truncate(end); err != nil {
+		return err
+	}
+	_, err = f.Seek(end, io.SeekStart)
+	return err
+}
+
+// Append writes v as one line.
+func (l *Log) Append(v any) error {
+	line, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("report: %s: %w", l.f.Name(), err)
+	}
+	if _, err := l.f.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
+
+// Close makes sure that all lines are on the disk.
+func (l *Log) Close() error {
+	if err := errors.Join(l.f.Sync(), l.f.Close()); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
+
+// ReadLog yields the lines of a log, decoded. A last line without its end is left out. After an error, which names
+// the line, it ends.
+func ReadLog[T any](path string) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		text, err := os.ReadFile(path)
+		if err != nil {
+			yield(none, fmt.Errorf("report: %w", err))
+			return
+		}
+		for n := 1; ; n++ {
+			line, rest, whole := bytes.Cut(text, []byte("\n"))
+			if !whole {
+				return
+			}
+			var v T
+			if err := json.Unmarshal(line, &v); err != nil {
+				yield(none, fmt.Errorf("report: %s:%d: %w", path, n, err))
+				return
+			}
+			if !yield(v, nil) {
+				return
+			}
+			text = rest
+		}
+	}
+}

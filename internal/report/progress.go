@@ -1,0 +1,132 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// A Progress shows how far a run is: a bar for every stage on a terminal; elsewhere a line when a stage ends, and
+// in long stages now and then a line between.
+type Progress struct {
+	w    io.Writer
+	bars bool
+	now  func() time.Time
+}
+
+// Stderr shows progress on standard error, with bars if that is a terminal.
+func Stderr() *Progress {
+	return &Progress{w: os.Stderr, bars: term.IsTerminal(int(os.Stderr.Fd())), now: time.Now}
+}
+
+// Plain shows progress as lines of text.
+func Plain(w io.Writer) *Progress { return &Progress{w: w, now: time.Now} }
+
+// Printf writes a line between stages.
+func (p *Progress) Printf(format string, args ...any) { fmt.Fprintf(p.w, format+"\n", args...) }
+
+// A Stage is one part of a run. Its methods are for one goroutine.
+type Stage struct {
+	p           *Progress
+	name        string
+	n, done     int
+	start, next time.Time
+	gap         time.Duration
+	bar         *progressbar.ProgressBar
+	note        string
+	ended       bool
+}
+
+// firstLine is how long a stage without bar runs before it says how far it is. Later lines come half as often
+// each time, so that a night's log stays short.
+const firstLine = 10 * time.Second
+
+// Stage begins a stage of n parts.
+func (p *Progress) Stage(name string, n int) *Stage {
+	s := &Stage{p: p, name: name, n: n, start: p.now(), gap: firstLine}
+	s.next = s.start.Add(s.gap)
+	if p.bars {
+		s.bar = progressbar.NewOptions(n,
+			progressbar.OptionSetWriter(p.w),
+			progressbar.OptionSetDescription(fmt.Sprintf("%-12s", name)),
+			progressbar.OptionSetWidth(24),
+			progressbar.OptionShowCount(),
+			progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionSetPredictTime(true),
+			progressbar.OptionFullWidth(),
+			progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: "░", BarStart: "", BarEnd: ""}))
+	}
+	return s
+}
+
+// Note sets a few words that are shown beside the progress, such as the loss.
+func (s *Stage) Note(format string, args ...any) {
+	s.note = fmt.Sprintf(format, args...)
+	if s.bar != nil {
+		s.bar.Describe(fmt.Sprintf("%-12s %s", s.name, s.note))
+	}
+}
+
+// Add reports k parts more as done.
+func (s *Stage) Add(k int) {
+	s.done += k
+	if s.bar != nil {
+		s.bar.Add(k) //nolint:errcheck // a bar that cannot be drawn must not stop the run
+		return
+	}
+	now := s.p.now()
+	if s.done <= 0 || s.done >= s.n || now.Before(s.next) {
+		return
+	}
+	s.gap *= 2
+	s.next = now.Add(s.gap)
+	elapsed := now.Sub(s.start)
+	left := time.Duration(float64(elapsed) / float64(s.done) * float64(s.n-s.done))
+	s.line(fmt.Sprintf("%d of %d in %s, about %s left", s.done, s.n, Duration(elapsed), Duration(left)))
+}
+
+// End reports the stage as over and returns how long it took. Ending it again does nothing more.
+func (s *Stage) End() time.Duration {
+	elapsed := s.p.now().Sub(s.start)
+	if s.ended {
+		return elapsed
+	}
+	s.ended = true
+	if s.bar != nil {
+		s.bar.Exit() //nolint:errcheck // as above
+		fmt.Fprintln(s.p.w)
+		return elapsed
+	}
+	count := fmt.Sprint(s.done)
+	if s.done < s.n {
+		count = fmt.Sprintf("stopped at %d of %d", s.done, s.n)
+	}
+	s.line(fmt.Sprintf("%s in %s", count, Duration(elapsed)))
+	return elapsed
+}
+
+func (s *Stage) line(text string) {
+	if s.note != "" {
+		text += ", " + s.note
+	}
+	s.p.Printf("%s: %s", s.name, text)
+}
+
+// Duration prints a time as people say it: "0.4s", "12s", "3m05s", "2h07m".
+func Duration(d time.Duration) string {
+	switch {
+	case d < 9950*time.Millisecond:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	case d < time.Minute-500*time.Millisecond:
+		return fmt.Sprintf("%.0fs", d.Seconds())
+	case d < time.Hour-500*time.Millisecond:
+		d = d.Round(time.Second)
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	}
+	d = d.Round(time.Minute)
+	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+}

@@ -1,0 +1,135 @@
+package report
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"image"
+	"image/png"
+	"io"
+)
+
+// A Report is a page that tells what came out of a run. Blocks are shown in order.
+type Report struct {
+	Title  string
+	Lead   string // what was done and what came of it; a few sentences
+	Blocks []Block
+	Footer string // how to make it again: command, seed, version
+}
+
+// A Block is a part of a report: Table, Chart, Intervals, Grid, Figures or Text.
+type Block interface{ html() (template.HTML, error) }
+
+// Text is a paragraph under a heading; either may be empty.
+type Text struct{ Title, Body string }
+
+// Figures are a few numbers that matter most, large.
+type Figures []Figure
+
+// A Figure is one of them: what it is, its value, and a word on it.
+type Figure struct{ Name, Value, Note string }
+
+// A Grid shows pictures side by side: a card for each row, a column for each arm.
+type Grid struct {
+	Title   string
+	Note    string
+	Columns []string
+	Rows    []GridRow
+}
+
+// A GridRow is the pictures that belong together, usually one prompt's.
+type GridRow struct {
+	Label string
+	Cells []Picture // one for each column; a nil Image leaves it empty
+}
+
+// A Picture is a picture and what to mark it with.
+type Picture struct {
+	Image image.Image
+	Mark  Mark
+}
+
+// A Mark says what a judge thinks of a picture.
+type Mark int
+
+// The marks.
+const (
+	NoMark Mark = iota
+	Right
+	Wrong
+)
+
+//go:embed report.html
+var pageText string
+
+var page = template.Must(template.New("page").Funcs(template.FuncMap{"uri": dataURI}).Parse(pageText))
+
+// WriteHTML writes the report as one page that refers to nothing outside itself.
+func (r Report) WriteHTML(w io.Writer) error {
+	var blocks []template.HTML
+	for i, b := range r.Blocks {
+		h, err := b.html()
+		if err != nil {
+			return fmt.Errorf("report: block %d (%T): %w", i, b, err)
+		}
+		blocks = append(blocks, h)
+	}
+	var out bytes.Buffer
+	err := page.ExecuteTemplate(&out, "page", map[string]any{
+		"Title": r.Title, "Lead": r.Lead, "Footer": r.Footer, "Blocks": blocks,
+	})
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	if _, err := w.Write(out.Bytes()); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
+
+// WriteFile writes the page to a file that is whole or as it was before.
+func (r Report) WriteFile(path string) error { return WriteFile(path, r.WriteHTML) }
+
+func render(name string, data any) (template.HTML, error) {
+	var b bytes.Buffer
+	err := page.ExecuteTemplate(&b, name, data)
+	return template.HTML(b.String()), err
+}
+
+func (t Text) html() (template.HTML, error)    { return render("text", t) }
+func (f Figures) html() (template.HTML, error) { return render("figures", f) }
+
+func (t Table) html() (template.HTML, error) {
+	for i, row := range t.Rows {
+		if len(row) != len(t.Header) {
+			return "", fmt.Errorf("table %q: row %d has %d cells, not %d", t.Title, i, len(row), len(t.Header))
+		}
+	}
+	return render("table", t)
+}
+
+func (g Grid) html() (template.HTML, error) {
+	for i, row := range g.Rows {
+		if len(row.Cells) != len(g.Columns) {
+			return "", fmt.Errorf("grid %q: row %d has %d pictures, not %d", g.Title, i, len(row.Cells), len(g.Columns))
+		}
+	}
+	return render("grid", g)
+}
+
+// Column returns the name of the column that cell i is in.
+func (g Grid) Column(i int) string { return g.Columns[i] }
+
+// CardWidth is the least width of a row's card in pixels, as the page counts them: 100 a picture.
+func (g Grid) CardWidth() int { return min(100*len(g.Columns), 320) }
+
+// dataURI is the picture itself, as an address.
+func dataURI(img image.Image) (template.URL, error) {
+	var b bytes.Buffer
+	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&b, img); err != nil {
+		return "", err
+	}
+	return template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(b.Bytes())), nil
+}

@@ -1,0 +1,277 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"image"
+	"image/color"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// sample is a report with one of everything.
+func sample() Report {
+	picture := func(seed int) image.Image {
+		img := image.NewRGBA(image.Rect(0, 0, 64, 64))
+		for y := range 64 {
+			for x := range 64 {
+				img.Set(x, y, color.RGBA{uint8(120 + x), uint8(160 + y/2), uint8(200 - x), 255})
+				if (x-20-seed)*(x-20-seed)+(y-30)*(y-30) < 150 {
+					img.Set(x, y, color.RGBA{220, 30, 40, 255})
+				}
+			}
+		}
+		return img
+	}
+	var x, total, term []float64
+	for i := range 101 {
+		x = append(x, float64(i*4))
+		total = append(total, 0.9*math.Exp(-float64(i)/20)+0.2+0.03*math.Sin(float64(i)))
+		term = append(term, 0.4*math.Exp(-float64(i)/20)+0.1+0.02*math.Cos(float64(i)))
+	}
+	term[50] = math.NaN()
+	grid := Grid{Title: "Pictures of unseen prompts", Note: "Base and tuned start from the same noise. ✓ and ✗ are the judge's.", Columns: []string{"base", "tuned", "best of 4"}}
+	for i, label := range []string{"two green circles on the beach", "a heart in the lavender", "six yellow stars", "<b>three</b> & more", "a red colored cross", "one diamond"} {
+		grid.Rows = append(grid.Rows, GridRow{label, []Picture{{picture(i), Wrong}, {picture(3 * i), Right}, {picture(5 * i), Mark(i % 3)}}})
+	}
+	return Report{
+		Title:  "Tuning on learned rewards <quickstart>",
+		Lead:   "1,200 pictures of the base model were labelled, a reward was learned from the labels, and the base was tuned with it.",
+		Footer: "go run ./examples/quickstart -seed 1",
+		Blocks: []Block{
+			Figures{{"Gain on unseen prompts", "+18.4 points", "95 % interval 12.1 to 24.9"}, {"Fréchet distance", "× 1.06", "of the base's"}, {"Reward accuracy", "84 %", "on unseen prompts"}, {"Time", "5m42s", "on 2 cores"}},
+			Intervals{Title: "Alignment, unseen prompts", X: "judged good", Groups: []string{"all", "count", "colour", "background", "combination"}, Arms: []Arm{
+				{"base", []float64{.45, .34, .7, .66, .2}, []float64{.4, .28, .63, .6, .15}, []float64{.5, .4, .77, .72, .26}},
+				{"tuned", []float64{.63, .5, .85, .8, .4}, []float64{.58, .44, .8, .75, .33}, []float64{.68, .56, .9, .85, .46}},
+				{"best of 4", []float64{.6, .55, .82, .77, .38}, []float64{.55, .49, .77, .7, .31}, []float64{.65, .61, .87, .82, .44}}}},
+			Chart{Title: "Loss", Note: "Means of 10 steps.", X: "step", Y: "loss", Series: []Series{{"both terms", x, total}, {"reward term", x, term}}},
+			Table{Title: "Alignment", Note: "Judged by pixels; 95 % intervals.", Header: []string{"prompts", "n", "base", "tuned", "best of 4"}, Strong: 3,
+				Rows: [][]string{{"seen, all", "256", PercentIn(.5, .44, .56), PercentIn(.7, .64, .76), PercentIn(.66, .6, .72)}, {"unseen, all", "256", PercentIn(.45, .4, .5), PercentIn(.63, .58, .68), PercentIn(.6, .55, .65)}}},
+			grid,
+			Text{"How it was measured", "The judge looks at pixels only."},
+		},
+	}
+}
+
+func TestReportIsOnePage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "report.html")
+	if keep := os.Getenv("KUDOS_REPORT"); keep != "" { // to look at it
+		path = keep
+	}
+	require.NoError(t, sample().WriteFile(path))
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	html := string(text)
+	for _, attribute := range regexp.MustCompile(`(?:src|href|url)\s*[=(]\s*["']?([^"')\s]*)`).FindAllStringSubmatch(html, -1) {
+		require.True(t, strings.HasPrefix(attribute[1], "data:"), attribute[0])
+	}
+	require.NotContains(t, html, "http://")
+	require.NotContains(t, html, "https://")
+	require.NotContains(t, html, "@import")
+	require.NotContains(t, html, "ZgotmplZ") // what html/template writes for an address it does not trust
+	require.NotContains(t, html, "NaN")
+	require.Contains(t, html, "Tuning on learned rewards &lt;quickstart&gt;")
+	require.Contains(t, html, "&lt;b&gt;three&lt;/b&gt; &amp; more")
+	require.Equal(t, 18, strings.Count(html, `src="data:image/png;base64,`))
+	require.Equal(t, 2, strings.Count(html, `class="line`))
+	require.Equal(t, 15, strings.Count(html, `<circle`))
+	require.Contains(t, html, "63 % (58–68)")
+}
+
+func TestReportRefusesWhatDoesNotFit(t *testing.T) {
+	for _, b := range []Block{
+		Table{Header: []string{"a"}, Rows: [][]string{{"1", "2"}}},
+		Grid{Columns: []string{"a"}, Rows: []GridRow{{"x", nil}}},
+		Chart{Series: []Series{{"x", []float64{1}, nil}}},
+		Intervals{Groups: []string{"a"}, Arms: []Arm{{"x", []float64{1}, nil, nil}}},
+	} {
+		require.ErrorContains(t, Report{Blocks: []Block{b}}.WriteHTML(io.Discard), "report: block 0")
+	}
+	// Charts of nothing, of one value and of none that is finite.
+	for _, ys := range [][]float64{nil, {3}, {math.NaN()}, {0, 0}} {
+		c := Chart{Series: []Series{{"x", make([]float64, len(ys)), ys}}}
+		var b bytes.Buffer
+		require.NoError(t, Report{Blocks: []Block{c}}.WriteHTML(&b))
+		require.NotContains(t, b.String(), "NaN")
+		require.NotContains(t, b.String(), "Inf")
+	}
+}
+
+func TestTicksAreRound(t *testing.T) {
+	for _, c := range []struct {
+		lo, hi float64
+		want   string
+	}{
+		{0, 1, "0.0 0.2 0.4 0.6 0.8 1.0"}, {0.13, 0.92, "0.2 0.4 0.6 0.8"}, {0, 400, "0 100 200 300 400"},
+		{-3, 7, "-2 0 2 4 6"}, {0.0012, 0.0019, "0.0012 0.0014 0.0016 0.0018"}, {0, 100000, "0 20000 40000 60000 80000 100000"},
+	} {
+		at, text := axis{c.lo, c.hi, 0, 1}.ticks(5)
+		var got []string
+		for _, v := range at {
+			got = append(got, text(v))
+		}
+		require.Equal(t, c.want, strings.Join(got, " "))
+	}
+}
+
+func TestTablePrints(t *testing.T) {
+	var b strings.Builder
+	require.NoError(t, Table{Title: "Alignment", Header: []string{"", "base", "tuned"}, Note: "of 8",
+		Rows: [][]string{{"count", "5 %", "100 %"}, {"Fréchet", "1.25"}}}.Print(&b))
+	require.Equal(t, strings.Join([]string{
+		"Alignment",
+		"           base  tuned",
+		"  ────────────────────",
+		"  count     5 %  100 %",
+		"  Fréchet  1.25",
+		"  of 8", ""}, "\n"), b.String())
+	require.Error(t, Table{}.Print(full{}))
+}
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+func TestWriteFileIsWholeOrNothing(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "report.json")
+	require.NoError(t, WriteJSON(path, map[string]any{"seed": 1, "a<b": "ü"}))
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "{\n  \"a<b\": \"ü\",\n  \"seed\": 1\n}\n", string(text))
+
+	broken := errors.New("no space left on device")
+	err = WriteFile(path, func(w io.Writer) error {
+		io.WriteString(w, "half")
+		return broken
+	})
+	require.ErrorIs(t, err, broken)
+	require.ErrorContains(t, err, path)
+	require.ErrorContains(t, WriteJSON(path, math.NaN()), path)
+	after, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, text, after)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+	require.ErrorContains(t, WriteJSON(filepath.Join(dir, "none", "x.json"), 1), "x.json")
+	_, err = NewFolder(path)
+	require.ErrorContains(t, err, "report.json")
+}
+
+type line struct {
+	Step int     `json:"step"`
+	Loss float64 `json:"loss"`
+}
+
+func readLog(t *testing.T, path string) (lines []line) {
+	t.Helper()
+	for l, err := range ReadLog[line](path) {
+		require.NoError(t, err)
+		lines = append(lines, l)
+	}
+	return lines
+}
+
+func TestLogSurvivesAKill(t *testing.T) {
+	folder, err := NewFolder(filepath.Join(t.TempDir(), "run", "1"))
+	require.NoError(t, err)
+	path := folder.Path("metrics.jsonl")
+	log, err := OpenLog(path)
+	require.NoError(t, err)
+	var want []line
+	for i := range 500 { // more than a block
+		want = append(want, line{i, 0.5})
+		require.NoError(t, log.Append(want[i]))
+	}
+	require.NoError(t, log.Close())
+	require.Equal(t, want, readLog(t, path))
+
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for cut := len(whole) - 1; cut > len(whole)-30; cut-- { // killed while it wrote the last line
+		require.NoError(t, os.WriteFile(path, whole[:cut], 0o644))
+		kept := readLog(t, path)
+		require.Equal(t, want[:len(kept)], kept)
+		require.GreaterOrEqual(t, len(kept), 498)
+		log, err := OpenLog(path)
+		require.NoError(t, err)
+		require.NoError(t, log.Append(line{7, 7}))
+		require.NoError(t, log.Close())
+		require.Equal(t, append(kept[:len(kept):len(kept)], line{7, 7}), readLog(t, path))
+	}
+	require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte("x"), 10000), 0o644)) // no line at all
+	log, err = OpenLog(path)
+	require.NoError(t, err)
+	require.NoError(t, log.Append(line{1, 1}))
+	require.Error(t, log.Append(math.NaN()))
+	require.NoError(t, log.Close())
+	require.Equal(t, []line{{1, 1}}, readLog(t, path))
+
+	require.NoError(t, os.WriteFile(path, []byte("{\"step\":1}\n{\"step\n{}\n"), 0o644))
+	n := 0
+	for _, err := range ReadLog[line](path) {
+		if n++; n == 2 {
+			var bad *json.SyntaxError
+			require.ErrorAs(t, err, &bad)
+			require.ErrorContains(t, err, path+":2:")
+		}
+	}
+	require.Equal(t, 2, n)
+}
+
+func TestProgressWithoutATerminal(t *testing.T) {
+	var b strings.Builder
+	now := time.Unix(0, 0)
+	p := Plain(&b)
+	p.now = func() time.Time { return now }
+	s := p.Stage("generate", 100)
+	for range 100 { // 1 s each: lines at 10 s, then 20 s and 40 s later
+		now = now.Add(time.Second)
+		s.Add(1)
+	}
+	require.Equal(t, 100*time.Second, s.End())
+	s.End()
+	s = p.Stage("tune", 10)
+	now = now.Add(500 * time.Millisecond)
+	s.Add(4)
+	s.Note("loss %.2f", 0.5)
+	s.End()
+	require.Equal(t, strings.Join([]string{
+		"generate: 10 of 100 in 10s, about 1m30s left",
+		"generate: 30 of 100 in 30s, about 1m10s left",
+		"generate: 70 of 100 in 1m10s, about 30s left",
+		"generate: 100 in 1m40s",
+		"tune: stopped at 4 of 10 in 0.5s, loss 0.50", ""}, "\n"), b.String())
+}
+
+func TestProgressOnATerminal(t *testing.T) {
+	var b strings.Builder
+	p := &Progress{w: &b, bars: true, now: time.Now}
+	s := p.Stage("generate", 2)
+	s.Add(1)
+	s.Note("loss %d", 3)
+	s.Add(1)
+	s.End()
+	require.Contains(t, b.String(), "generate")
+	require.Contains(t, b.String(), "2/2")
+	require.True(t, strings.HasSuffix(b.String(), "\n"))
+}
+
+func TestDuration(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0.0s", 420 * time.Millisecond: "0.4s", 9960 * time.Millisecond: "10s", 59400 * time.Millisecond: "59s",
+		59600 * time.Millisecond: "1m00s", 185 * time.Second: "3m05s", 3599600 * time.Millisecond: "1h00m", 127 * time.Minute: "2h07m",
+	} {
+		require.Equal(t, want, Duration(d))
+	}
+}
