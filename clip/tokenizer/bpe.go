@@ -74,7 +74,7 @@ func (w *word) apply(c candidate) {
 	if right.next >= 0 {
 		w.parts[right.next].previous = c.left
 	}
-	right.id, right.next = -1, -1
+	right.next = -1 // what was queued for it no longer fits
 	w.propose(left.previous)
 	w.propose(c.left)
 }
