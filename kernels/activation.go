@@ -1,0 +1,132 @@
+package kernels
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels/cpu"
+)
+
+// SiLU returns x·σ(x), σ the logistic function.
+func SiLU(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"SiLU"}, x) }
+
+// GELU returns x·Φ(x), Φ the standard normal distribution function: the exact form, with erf.
+func GELU(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"GELU"}, x) }
+
+// QuickGELU returns x·σ(1.702·x), as OpenAI's CLIP has it.
+func QuickGELU(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"QuickGELU"}, x) }
+
+// ReLU returns max(x, 0).
+func ReLU(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"ReLU"}, x) }
+
+// Sigmoid returns σ(x) = 1/(1+e^−x).
+func Sigmoid(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"Sigmoid"}, x) }
+
+// Exp returns e^x.
+func Exp(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"Exp"}, x) }
+
+// unaryBodies are the elementwise functions: f, and the gradient of a function whose f' is known of x, or of y = f(x).
+var unaryBodies = map[string]struct {
+	eval       func(dst, x []float32)
+	grad       func(dx, xy, dy []float32)
+	fromResult bool // grad reads y, not x
+}{
+	"SiLU":      {eval: cpu.SiLU, grad: cpu.SiLUGrad},
+	"GELU":      {eval: cpu.GELU, grad: cpu.GELUGrad},
+	"QuickGELU": {eval: cpu.QuickGELU, grad: cpu.QuickGELUGrad},
+	"ReLU":      {eval: cpu.ReLU, grad: cpu.ReLUGrad},
+	"Sigmoid":   {eval: cpu.Sigmoid, grad: cpu.SigmoidGrad, fromResult: true},
+	"Exp":       {eval: cpu.Exp, grad: cpu.Mul, fromResult: true},
+}
+
+// unary applies a function to every element.
+type unary struct{ Function string }
+
+func (r unary) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
+func (unary) Workspace([]tensor.Shape) int                    { return 0 }
+func (r unary) Eval(dst Tensor, in []Tensor, _ []float32) {
+	unaryBodies[r.Function].eval(dst.Data, in[0].Data)
+}
+func (unary) InPlace() int                { return 0 }
+func (unary) Differentiable(n int) []bool { return allTrue(n) }
+
+func (r unary) Grad(in gorgonia.Nodes, out, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	of := in[0]
+	if unaryBodies[r.Function].fromResult {
+		of = out
+	}
+	dx, err := Apply(unaryGrad(r), of, dout)
+	return gorgonia.Nodes{dx}, err
+}
+
+// unaryGrad is unary's gradient: of x (or y, for some functions) and dy.
+type unaryGrad struct{ Function string }
+
+func (r unaryGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in) }
+func (unaryGrad) Workspace([]tensor.Shape) int                    { return 0 }
+func (unaryGrad) InPlace() int                                    { return 1 }
+func (unaryGrad) Differentiable(n int) []bool                     { return make([]bool, n) }
+
+func (r unaryGrad) Eval(dst Tensor, in []Tensor, _ []float32) {
+	unaryBodies[r.Function].grad(dst.Data, in[0].Data, in[1].Data)
+}
+
+func (unaryGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
+	return make(gorgonia.Nodes, len(in)), nil
+}
+
+// sameShape is the shape that all inputs have.
+func sameShape(in []tensor.Shape) (tensor.Shape, error) {
+	for _, s := range in[1:] {
+		if !s.Eq(in[0]) {
+			return nil, fmt.Errorf("shapes %v and %v differ", in[0], s)
+		}
+	}
+	return in[0].Clone(), nil
+}
+
+// GEGLU returns, of x [...,2C], its first half times the GELU of its second half: [...,C] (Shazeer 2020; the order is
+// diffusers').
+func GEGLU(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(geglu{}, x) }
+
+type geglu struct{}
+
+func (geglu) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	s := in[0].Clone()
+	if s.Dims() < 1 || s[s.Dims()-1]%2 != 0 {
+		return nil, fmt.Errorf("%v has no last axis that halves", s)
+	}
+	s[s.Dims()-1] /= 2
+	return s, nil
+}
+
+func (geglu) Workspace([]tensor.Shape) int { return 0 }
+
+func (geglu) Eval(dst Tensor, in []Tensor, _ []float32) {
+	cpu.GEGLU(dst.Data, in[0].Data, dst.Shape[len(dst.Shape)-1])
+}
+
+func (geglu) Differentiable(n int) []bool { return allTrue(n) }
+
+func (geglu) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	dx, err := Apply(gegluGrad{}, in[0], dout)
+	return gorgonia.Nodes{dx}, err
+}
+
+// gegluGrad is GEGLU's gradient, of x and dy.
+type gegluGrad struct{}
+
+func (gegluGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
+func (gegluGrad) Workspace([]tensor.Shape) int                  { return 0 }
+func (gegluGrad) Differentiable(n int) []bool                   { return make([]bool, n) }
+
+func (gegluGrad) Eval(dst Tensor, in []Tensor, _ []float32) {
+	dy := in[1]
+	cpu.GEGLUGrad(dst.Data, in[0].Data, dy.Data, dy.Shape[len(dy.Shape)-1])
+}
+
+func (gegluGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
+	return make(gorgonia.Nodes, len(in)), nil
+}

@@ -1,0 +1,161 @@
+package kernels
+
+import (
+	"fmt"
+	"math"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels/cpu"
+)
+
+// Add returns x + y, which have one shape.
+func Add(x, y *gorgonia.Node) (*gorgonia.Node, error) { return Apply(add{}, x, y) }
+
+type add struct{}
+
+func (add) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in) }
+func (add) Workspace([]tensor.Shape) int                  { return 0 }
+func (add) Eval(dst Tensor, in []Tensor, _ []float32)     { cpu.Add(dst.Data, in[0].Data, in[1].Data) }
+func (add) InPlace() int                                  { return 0 }
+func (add) Differentiable(n int) []bool                   { return allTrue(n) }
+
+func (add) Grad(_ gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	return gorgonia.Nodes{dout, dout}, nil
+}
+
+// Mul returns x·y element by element; they have one shape.
+func Mul(x, y *gorgonia.Node) (*gorgonia.Node, error) { return Apply(mul{}, x, y) }
+
+type mul struct{}
+
+func (mul) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in) }
+func (mul) Workspace([]tensor.Shape) int                  { return 0 }
+func (mul) Eval(dst Tensor, in []Tensor, _ []float32)     { cpu.Mul(dst.Data, in[0].Data, in[1].Data) }
+func (mul) InPlace() int                                  { return 0 }
+func (mul) Differentiable(n int) []bool                   { return allTrue(n) }
+
+func (mul) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	return grads(
+		func() (*gorgonia.Node, error) { return Mul(dout, in[1]) },
+		func() (*gorgonia.Node, error) { return Mul(dout, in[0]) },
+	)
+}
+
+// Scale returns a·x.
+func Scale(x *gorgonia.Node, a float64) (*gorgonia.Node, error) { return Apply(scale{a}, x) }
+
+type scale struct{ By float64 }
+
+func (scale) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
+func (scale) Workspace([]tensor.Shape) int                  { return 0 }
+func (r scale) Eval(dst Tensor, in []Tensor, _ []float32) {
+	cpu.Scale(dst.Data, in[0].Data, float32(r.By))
+}
+func (scale) InPlace() int                { return 0 }
+func (scale) Differentiable(n int) []bool { return allTrue(n) }
+
+func (r scale) Grad(_ gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	dx, err := Scale(dout, r.By)
+	return gorgonia.Nodes{dx}, err
+}
+
+// Sum returns the sum of all elements, a scalar, accumulated in float64.
+func Sum(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(sumAll{}, x) }
+
+type sumAll struct{}
+
+func (sumAll) Shape([]tensor.Shape) (tensor.Shape, error) { return tensor.ScalarShape(), nil }
+func (sumAll) Workspace(in []tensor.Shape) int            { return cpu.ReduceWorkspace(in[0].TotalSize()) }
+func (sumAll) Differentiable(n int) []bool                { return allTrue(n) }
+
+func (sumAll) Eval(dst Tensor, in []Tensor, ws []float32) {
+	dst.Data[0] = float32(cpu.Sum(in[0].Data, ws))
+}
+
+func (sumAll) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	dx, err := Apply(spread{Of: fmt.Sprint(in[0].Shape())}, in[0], dout)
+	return gorgonia.Nodes{dx}, err
+}
+
+// spread is a scalar in the shape of another input, whose values it does not read.
+type spread struct{ Of string }
+
+func (spread) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
+func (spread) Workspace([]tensor.Shape) int                  { return 0 }
+func (spread) Eval(dst Tensor, in []Tensor, _ []float32)     { cpu.Fill(dst.Data, in[1].Data[0]) }
+func (spread) Differentiable(n int) []bool                   { return make([]bool, n) }
+
+func (spread) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
+	return make(gorgonia.Nodes, len(in)), nil
+}
+
+// L2Normalize returns x with each row of its last axis divided by its Euclidean norm. A row of zeros stays.
+func L2Normalize(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(l2Normalize{}, x) }
+
+type l2Normalize struct{}
+
+func (l2Normalize) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	if in[0].Dims() < 1 {
+		return nil, fmt.Errorf("a scalar has no rows")
+	}
+	return in[0].Clone(), nil
+}
+
+func (l2Normalize) Workspace([]tensor.Shape) int { return 0 }
+func (l2Normalize) Differentiable(n int) []bool  { return allTrue(n) }
+
+func (l2Normalize) Eval(dst Tensor, in []Tensor, _ []float32) {
+	width := dst.Shape[len(dst.Shape)-1]
+	for i := 0; i < len(dst.Data); i += width {
+		x, y := in[0].Data[i:i+width], dst.Data[i:i+width]
+		norm := rowNorm(x)
+		for j, v := range x {
+			y[j] = float32(float64(v) / norm)
+		}
+	}
+}
+
+// rowNorm is a row's Euclidean norm, and 1 for a row of zeros.
+func rowNorm(x []float32) float64 {
+	var square float64
+	for _, v := range x {
+		square += float64(v) * float64(v)
+	}
+	if square == 0 {
+		return 1
+	}
+	return math.Sqrt(square)
+}
+
+func (l2Normalize) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	dx, err := Apply(l2NormalizeGrad{}, in[0], dout)
+	return gorgonia.Nodes{dx}, err
+}
+
+// l2NormalizeGrad is (dy − y·Σ y·dy)/‖x‖ for each row, of x and dy.
+type l2NormalizeGrad struct{}
+
+func (l2NormalizeGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in) }
+func (l2NormalizeGrad) Workspace([]tensor.Shape) int                  { return 0 }
+func (l2NormalizeGrad) Differentiable(n int) []bool                   { return make([]bool, n) }
+
+func (l2NormalizeGrad) Eval(dst Tensor, in []Tensor, _ []float32) {
+	width := dst.Shape[len(dst.Shape)-1]
+	for i := 0; i < len(dst.Data); i += width {
+		x, dy, dx := in[0].Data[i:i+width], in[1].Data[i:i+width], dst.Data[i:i+width]
+		norm := rowNorm(x)
+		var dot float64
+		for j, v := range x {
+			dot += float64(v) / norm * float64(dy[j])
+		}
+		for j, v := range x {
+			dx[j] = float32((float64(dy[j]) - float64(v)/norm*dot) / norm)
+		}
+	}
+}
+
+func (l2NormalizeGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
+	return make(gorgonia.Nodes, len(in)), nil
+}

@@ -1,0 +1,107 @@
+package kernels
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels/cpu"
+)
+
+// AttentionOptions are the choices of Attention.
+type AttentionOptions struct {
+	Heads   int            // required; it divides the width
+	Causal  bool           // query i sees keys 0 to i only
+	KeyMask *gorgonia.Node // [N,Lk], 1 for keys that are seen and 0 for others; nil: all are seen
+}
+
+// Attention returns, for each head, softmax(Q·Kᵀ/√D)·V (Vaswani et al. 2017, eq. 1): q [N,Lq,Heads·D], k and v
+// [N,Lk,Heads·D], the result [N,Lq,Heads·D]. The matrix of scores is never stored.
+func Attention(q, k, v *gorgonia.Node, o AttentionOptions) (*gorgonia.Node, error) {
+	r := attention{Heads: o.Heads, Causal: o.Causal, Masked: o.KeyMask != nil}
+	if o.KeyMask != nil {
+		return Apply(r, q, k, v, o.KeyMask)
+	}
+	return Apply(r, q, k, v)
+}
+
+// attention is Attention; its inputs are q, k, v and, if Masked, the mask.
+type attention struct {
+	Heads          int
+	Causal, Masked bool
+}
+
+func (r attention) of(q, k tensor.Shape) cpu.AttentionShape {
+	return cpu.AttentionShape{N: q[0], Heads: r.Heads, Lq: q[1], Lk: k[1], D: q[2] / r.Heads, Causal: r.Causal}
+}
+
+func (r attention) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	q, k, v := in[0], in[1], in[2]
+	if q.Dims() != 3 || k.Dims() != 3 || !k.Eq(v) || q[0] != k[0] || q[2] != k[2] {
+		return nil, fmt.Errorf("q %v, k %v and v %v are not [N,Lq,C], [N,Lk,C] and [N,Lk,C]", q, k, v)
+	}
+	if r.Heads < 1 || q[2]%r.Heads != 0 {
+		return nil, fmt.Errorf("a width of %d is not divided by %d heads", q[2], r.Heads)
+	}
+	if r.Masked && !in[3].Eq(k[:2]) {
+		return nil, fmt.Errorf("the mask is %v, not %v", in[3], k[:2])
+	}
+	return q.Clone(), nil
+}
+
+func (r attention) Workspace(in []tensor.Shape) int { return r.of(in[0], in[1]).Workspace() }
+
+func (r attention) mask(in []Tensor) []float32 {
+	if r.Masked {
+		return in[3].Data
+	}
+	return nil
+}
+
+func (r attention) Eval(dst Tensor, in []Tensor, ws []float32) {
+	q, k, v := in[0], in[1], in[2]
+	cpu.Attention(r.of(q.Shape, k.Shape), dst.Data, q.Data, k.Data, v.Data, r.mask(in), ws)
+}
+
+func (attention) Differentiable(n int) []bool {
+	d := make([]bool, n)
+	d[0], d[1], d[2] = true, true, true
+	return d
+}
+
+func (r attention) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	packed, err := Apply(attentionGrad(r), append(append(gorgonia.Nodes{}, in...), dout)...)
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := unpack(packed, nil, in[0].Shape(), in[1].Shape(), in[2].Shape())
+	if r.Masked {
+		nodes = append(nodes, nil)
+	}
+	return nodes, err
+}
+
+// attentionGrad is attention's gradients by q, k and v, one after another, of attention's inputs and dout.
+type attentionGrad attention
+
+func (r attentionGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	if dout := in[len(in)-1]; !dout.Eq(in[0]) {
+		return nil, fmt.Errorf("dout %v is not %v", dout, in[0])
+	}
+	return tensor.Shape{in[0].TotalSize() + 2*in[1].TotalSize()}, nil
+}
+
+func (r attentionGrad) Workspace(in []tensor.Shape) int { return attention(r).Workspace(in) }
+func (attentionGrad) Differentiable(n int) []bool       { return make([]bool, n) }
+
+func (r attentionGrad) Eval(dst Tensor, in []Tensor, ws []float32) {
+	q, k, v, dout := in[0], in[1], in[2], in[len(in)-1]
+	n, m := len(q.Data), len(k.Data)
+	cpu.AttentionGrad(attention(r).of(q.Shape, k.Shape), dst.Data[:n], dst.Data[n:n+m], dst.Data[n+m:],
+		q.Data, k.Data, v.Data, attention(r).mask(in), dout.Data, ws)
+}
+
+func (attentionGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
+	return make(gorgonia.Nodes, len(in)), nil
+}

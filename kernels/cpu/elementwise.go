@@ -1,0 +1,84 @@
+package cpu
+
+// elementBlock is how many values one part of an elementwise kernel has: few enough that three streams of them
+// stay in a core's L2, enough (a few microseconds) to be worth handing to a worker.
+const elementBlock = 8192
+
+// An elementTask runs exactly one of its bodies over blocks of the values.
+type elementTask struct {
+	unary     unary
+	binary    binary
+	scaled    func(dst, x []float32, a float32)
+	scaled2   func(dst, x, y []float32, a float32)
+	a         float32
+	dst, x, y []float32
+}
+
+var elementTasks freeList[elementTask]
+
+func (t *elementTask) Do(_, part int) {
+	lo, hi := span(part, elementBlock, len(t.dst))
+	dst, x := t.dst[lo:hi], t.x[lo:hi]
+	switch {
+	case t.unary != nil:
+		t.unary(dst, x)
+	case t.binary != nil:
+		t.binary(dst, x, t.y[lo:hi])
+	case t.scaled != nil:
+		t.scaled(dst, x, t.a)
+	default:
+		t.scaled2(dst, x, t.y[lo:hi], t.a)
+	}
+}
+
+func runElements(e elementTask) {
+	t := elementTasks.get()
+	*t = e
+	Parallel(ceilDiv(len(e.dst), elementBlock), t)
+	elementTasks.put(t)
+}
+
+func runUnary(kernel string, body unary, dst, x []float32) {
+	mustMatch(kernel, len(dst), x)
+	runElements(elementTask{unary: body, dst: dst, x: x})
+}
+
+func runBinary(kernel string, body binary, dst, x, y []float32) {
+	mustMatch(kernel, len(dst), x, y)
+	runElements(elementTask{binary: body, dst: dst, x: x, y: y})
+}
+
+// Add is dst[i] = x[i] + y[i]. dst may be x or y. It panics if the lengths differ.
+func Add(dst, x, y []float32) { runBinary("Add", vec.add, dst, x, y) }
+
+// Mul is dst[i] = x[i] · y[i]. dst may be x or y. It panics if the lengths differ.
+func Mul(dst, x, y []float32) { runBinary("Mul", vec.mul, dst, x, y) }
+
+// Scale is dst[i] = a · x[i]. dst may be x. It panics if the lengths differ.
+func Scale(dst, x []float32, a float32) {
+	mustMatch("Scale", len(dst), x)
+	runElements(elementTask{scaled: vec.scale, dst: dst, x: x, a: a})
+}
+
+// A fillTask sets blocks of dst to a value.
+type fillTask struct {
+	dst []float32
+	a   float32
+}
+
+var fillTasks freeList[fillTask]
+
+func (t *fillTask) Do(_, part int) {
+	lo, hi := span(part, elementBlock, len(t.dst))
+	for i := lo; i < hi; i++ {
+		t.dst[i] = t.a
+	}
+}
+
+// Fill is dst[i] = a.
+func Fill(dst []float32, a float32) {
+	t := fillTasks.get()
+	t.dst, t.a = dst, a
+	Parallel(ceilDiv(len(dst), elementBlock), t)
+	fillTasks.put(t)
+}

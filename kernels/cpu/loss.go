@@ -1,0 +1,68 @@
+package cpu
+
+// lossBlock is how many values one part of a reduction has, the same on every machine.
+const lossBlock = 16384
+
+// ReduceWorkspace returns how many values of scratch memory the reductions of n values want.
+func ReduceWorkspace(n int) int { return 2*ceilDiv(n, lossBlock) + 2 }
+
+// A reduceTask adds up blocks of values in float64.
+type reduceTask struct {
+	x, y    []float32
+	sum     func(x []float32) float64
+	pair    func(x, y []float32) float64
+	partial []float64
+}
+
+var reduceTasks freeList[reduceTask]
+
+func (t *reduceTask) Do(_, part int) {
+	lo, hi := span(part, lossBlock, len(t.x))
+	if t.sum != nil {
+		t.partial[part] = t.sum(t.x[lo:hi])
+		return
+	}
+	t.partial[part] = t.pair(t.x[lo:hi], t.y[lo:hi])
+}
+
+func reduce(r reduceTask, ws []float32) float64 {
+	mustHold("reduce", ws, ReduceWorkspace(len(r.x)))
+	parts := ceilDiv(len(r.x), lossBlock)
+	t := reduceTasks.get()
+	*t = r
+	t.partial = doubles(ws, parts)
+	Parallel(parts, t)
+	var s float64
+	for _, v := range t.partial {
+		s += v
+	}
+	reduceTasks.put(t)
+	return s
+}
+
+// Sum returns Σ x[i], accumulated in float64.
+func Sum(x, ws []float32) float64 { return reduce(reduceTask{x: x, sum: vec.sum}, ws) }
+
+// SumAbs returns Σ |x[i] − y[i]|, accumulated in float64. It panics if the lengths differ, as all of this file's kernels do.
+func SumAbs(x, y, ws []float32) float64 {
+	mustMatch("SumAbs", len(x), y)
+	return reduce(reduceTask{x: x, y: y, pair: vec.sumAbs}, ws)
+}
+
+// SumSquares2 returns Σ (x[i] − y[i])², accumulated in float64.
+func SumSquares2(x, y, ws []float32) float64 {
+	mustMatch("SumSquares2", len(x), y)
+	return reduce(reduceTask{x: x, y: y, pair: vec.sumSq}, ws)
+}
+
+// SubScale is dst[i] = a · (x[i] − y[i]).
+func SubScale(dst, x, y []float32, a float32) {
+	mustMatch("SubScale", len(dst), x, y)
+	runElements(elementTask{scaled2: vec.subScale, dst: dst, x: x, y: y, a: a})
+}
+
+// SignScale is dst[i] = a · sign(x[i] − y[i]).
+func SignScale(dst, x, y []float32, a float32) {
+	mustMatch("SignScale", len(dst), x, y)
+	runElements(elementTask{scaled2: vec.signScale, dst: dst, x: x, y: y, a: a})
+}

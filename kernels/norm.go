@@ -1,0 +1,135 @@
+package kernels
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels/cpu"
+)
+
+// An Activation is what a norm applies to its result as part of the same operation.
+type Activation bool
+
+// The activations that norms have.
+const (
+	Identity       Activation = false
+	SiLUActivation Activation = true
+)
+
+// GroupNorm returns x [N,...,C] normalized over all positions of each of groups groups of neighbouring channels, times
+// scale [C], plus shift [C] (Wu and He 2018), and the activation of that. eps is added to the variance.
+func GroupNorm(x, scale, shift *gorgonia.Node, groups int, eps float64, act Activation) (*gorgonia.Node, error) {
+	return Apply(norm{Groups: groups, Eps: eps, SiLU: bool(act)}, x, scale, shift)
+}
+
+// LayerNorm returns x [...,C] normalized over its last axis, times scale [C], plus shift [C] (Ba et al. 2016), and the
+// activation of that. eps is added to the variance.
+func LayerNorm(x, scale, shift *gorgonia.Node, eps float64, act Activation) (*gorgonia.Node, error) {
+	return Apply(norm{Eps: eps, SiLU: bool(act)}, x, scale, shift)
+}
+
+// norm is a group norm, or a layer norm if Groups is 0. Its inputs are x, scale and shift.
+type norm struct {
+	Groups int
+	Eps    float64
+	SiLU   bool
+}
+
+func (r norm) of(x tensor.Shape) cpu.NormShape {
+	c := x[x.Dims()-1]
+	s := cpu.NormShape{N: leading(x), P: 1, C: c, Groups: 1, Eps: r.Eps, SiLU: r.SiLU}
+	if r.Groups > 0 {
+		s.N, s.P, s.Groups = x[0], leading(x)/x[0], r.Groups
+	}
+	return s
+}
+
+func (r norm) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	x := in[0]
+	if x.Dims() < 1 || r.Groups > 0 && x.Dims() < 2 {
+		return nil, fmt.Errorf("x %v has too few dimensions", x)
+	}
+	c := tensor.Shape{x[x.Dims()-1]}
+	if !in[1].Eq(c) || !in[2].Eq(c) {
+		return nil, fmt.Errorf("scale %v and shift %v are not %v", in[1], in[2], c)
+	}
+	if r.Groups < 0 || r.Groups > 0 && c[0]%r.Groups != 0 {
+		return nil, fmt.Errorf("%d channels are not divided by %d groups", c[0], r.Groups)
+	}
+	if !(r.Eps > 0) {
+		return nil, fmt.Errorf("eps is %v", r.Eps)
+	}
+	return x.Clone(), nil
+}
+
+func (r norm) Workspace(in []tensor.Shape) int { return r.of(in[0]).Workspace() }
+func (norm) Differentiable(n int) []bool       { return allTrue(n) }
+
+func (r norm) Eval(dst Tensor, in []Tensor, ws []float32) {
+	cpu.Norm(r.of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, ws)
+}
+
+func (r norm) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	dx, err := Apply(normInputGrad(r), in[0], in[1], in[2], dout)
+	if err != nil {
+		return nil, err
+	}
+	packed, err := Apply(normParamGrad(r), in[0], in[1], in[2], dout)
+	if err != nil {
+		return nil, err
+	}
+	return unpack(packed, gorgonia.Nodes{dx}, in[1].Shape(), in[2].Shape())
+}
+
+// unpack appends to nodes the tensors of the given shapes that follow each other in packed.
+func unpack(packed *gorgonia.Node, nodes gorgonia.Nodes, shapes ...tensor.Shape) (gorgonia.Nodes, error) {
+	offset := 0
+	for _, s := range shapes {
+		n, err := View(packed, offset, s...)
+		if err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, n)
+		offset += s.TotalSize()
+	}
+	return nodes, nil
+}
+
+// normInputGrad is norm's gradient by x, of norm's inputs and dy.
+type normInputGrad norm
+
+func (r normInputGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	return sameShape([]tensor.Shape{in[0], in[3]})
+}
+
+func (r normInputGrad) Workspace(in []tensor.Shape) int { return norm(r).of(in[0]).Workspace() }
+func (normInputGrad) Differentiable(n int) []bool       { return make([]bool, n) }
+
+func (r normInputGrad) Eval(dst Tensor, in []Tensor, ws []float32) {
+	cpu.NormInputGrad(norm(r).of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, in[3].Data, ws)
+}
+
+func (normInputGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
+	return make(gorgonia.Nodes, len(in)), nil
+}
+
+// normParamGrad is norm's gradient by scale and by shift, [2C], of norm's inputs and dy.
+type normParamGrad norm
+
+func (r normParamGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	return tensor.Shape{2 * in[1][0]}, nil
+}
+
+func (r normParamGrad) Workspace(in []tensor.Shape) int { return norm(r).of(in[0]).Workspace() }
+func (normParamGrad) Differentiable(n int) []bool       { return make([]bool, n) }
+
+func (r normParamGrad) Eval(dst Tensor, in []Tensor, ws []float32) {
+	c := len(dst.Data) / 2
+	cpu.NormParamGrad(norm(r).of(in[0].Shape), dst.Data[:c], dst.Data[c:], in[0].Data, in[1].Data, in[2].Data, in[3].Data, ws)
+}
+
+func (normParamGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
+	return make(gorgonia.Nodes, len(in)), nil
+}
