@@ -139,3 +139,11 @@ func Hash(model any) string {
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
+
+// WriteBytes is WriteFile of what is at hand.
+func WriteBytes(name string, data []byte) error {
+	return WriteFile(name, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}

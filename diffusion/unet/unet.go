@@ -1,0 +1,254 @@
+// Package unet is the denoising network of Stable Diffusion 1 and 2: diffusers' UNet2DConditionModel, a U-shaped
+// convolutional network (Ronneberger et al. 2015) that attends to a text (Rombach et al. 2022, §3.3).
+//
+// Everything is configured by the checkpoint's config.json. Latents and pictures are channels-last.
+package unet
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kudos-ml/kudos/internal/nn"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/optim"
+)
+
+// A UNet2DCondition is the network. Its parameters carry diffusers' names.
+type UNet2DCondition struct {
+	ConvIn        *nn.Conv2D    `weight:"conv_in"`
+	TimeEmbedding timeEmbedding `weight:"time_embedding"`
+	DownBlocks    []*block      `weight:"down_blocks"`
+	MidBlock      *block        `weight:"mid_block"`
+	UpBlocks      []*block      `weight:"up_blocks"`
+	ConvNormOut   *nn.GroupNorm `weight:"conv_norm_out"`
+	ConvOut       *nn.Conv2D    `weight:"conv_out"`
+
+	Config Config
+}
+
+// A block is one level on the way down or up, or the middle. Attentions are nil where it does not attend.
+type block struct {
+	Resnets      []*resnet      `weight:"resnets"`
+	Attentions   []*transformer `weight:"attentions"`
+	Downsamplers []*resampler   `weight:"downsamplers"`
+	Upsamplers   []*resampler   `weight:"upsamplers"`
+}
+
+type resampler struct {
+	Conv *nn.Conv2D `weight:"conv"`
+}
+
+type timeEmbedding struct {
+	Linear1 *nn.Linear `weight:"linear_1"`
+	Linear2 *nn.Linear `weight:"linear_2"`
+}
+
+// New returns a network of zeros.
+func New(c Config) (*UNet2DCondition, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	first, levels := c.BlockOutChannels[0], len(c.BlockOutChannels)
+	u := &UNet2DCondition{
+		ConvIn:        nn.NewConv2D(c.InChannels, first, 3, 1, true),
+		TimeEmbedding: timeEmbedding{nn.NewLinear(first, 4*first, true), nn.NewLinear(4*first, 4*first, true)},
+		ConvNormOut:   nn.NewGroupNorm(first, c.NormNumGroups, c.NormEps),
+		ConvOut:       nn.NewConv2D(first, c.OutChannels, 3, 1, true),
+		Config:        c,
+	}
+	in := first
+	for i, out := range c.BlockOutChannels {
+		b := &block{}
+		for j := range c.LayersPerBlock.At(i) {
+			b.addResnet(c, in, out, 4*first)
+			if c.DownBlockTypes[i] == "CrossAttnDownBlock2D" {
+				b.addAttention(c, i)
+			}
+			if in = out; j == c.LayersPerBlock.At(i)-1 && i < levels-1 {
+				down := nn.NewConv2D(out, out, 3, 2, true)
+				if c.DownsamplePadding == 0 {
+					down.Conv = kernels.Conv{Stride: 2, Bottom: 1, Right: 1}
+				}
+				b.Downsamplers = []*resampler{{down}}
+			}
+		}
+		u.DownBlocks = append(u.DownBlocks, b)
+	}
+	u.MidBlock = &block{}
+	u.MidBlock.addResnet(c, in, in, 4*first)
+	u.MidBlock.addAttention(c, levels-1)
+	u.MidBlock.addResnet(c, in, in, 4*first)
+	for i := range levels {
+		level := levels - 1 - i
+		out, next := c.BlockOutChannels[level], c.BlockOutChannels[max(level-1, 0)]
+		b := &block{}
+		for j := range c.LayersPerBlock.At(level) + 1 {
+			skip := out
+			if j == c.LayersPerBlock.At(level) {
+				skip = next
+			}
+			b.addResnet(c, in+skip, out, 4*first)
+			if c.UpBlockTypes[i] == "CrossAttnUpBlock2D" {
+				b.addAttention(c, level)
+			}
+			in = out
+		}
+		if i < levels-1 {
+			b.Upsamplers = []*resampler{{nn.NewConv2D(out, out, 3, 1, true)}}
+		}
+		u.UpBlocks = append(u.UpBlocks, b)
+	}
+	return u, nil
+}
+
+func (b *block) addResnet(c Config, in, out, time int) {
+	b.Resnets = append(b.Resnets, newResnet(c, in, out, time))
+}
+
+func (b *block) addAttention(c Config, level int) {
+	b.Attentions = append(b.Attentions, newTransformer(c, level))
+}
+
+// Predict adds to x's graph what the network says of noisy latents x [N,H,W,C] at timesteps t [N] under conditions
+// c [N,L,D]: the noise ε, or the velocity v if it was trained on that; [N,H,W,Cout].
+func (u *UNet2DCondition) Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
+	if s := x.Shape(); s.Dims() != 4 || s[3] != u.Config.InChannels {
+		return nil, fmt.Errorf("unet: latents %v are not [N,H,W,%d]", s, u.Config.InChannels)
+	}
+	b := nn.On(x)
+	time := u.embedTime(b, t)
+
+	h := u.ConvIn.Forward(b, x)
+	skips := gorgonia.Nodes{h}
+	for _, level := range u.DownBlocks {
+		for i := range level.Resnets {
+			h = level.layer(b, i, h, time, c)
+			skips = append(skips, h)
+		}
+		for _, down := range level.Downsamplers {
+			h = down.Conv.Forward(b, h)
+			skips = append(skips, h)
+		}
+	}
+	h = u.MidBlock.layer(b, 0, h, time, c)
+	h = u.MidBlock.Resnets[1].Forward(b, h, time)
+	for _, level := range u.UpBlocks {
+		for i := range level.Resnets {
+			skip := skips[len(skips)-1]
+			skips = skips[:len(skips)-1]
+			if b.Err() == nil {
+				h = b.Do(kernels.Concat(h, skip))
+			}
+			h = level.layer(b, i, h, time, c)
+		}
+		for _, up := range level.Upsamplers {
+			// To the next skip's size: the double, or one less where a side was odd.
+			size := b.Shape(skips[len(skips)-1], 4)
+			if b.Err() == nil {
+				h = b.Do(kernels.UpsampleNearest(h, size[1], size[2]))
+			}
+			h = up.Conv.Forward(b, h)
+		}
+	}
+	h = u.ConvOut.Forward(b, u.ConvNormOut.ForwardSiLU(b, h))
+	if b.Err() != nil {
+		return nil, fmt.Errorf("unet: %w", b.Err())
+	}
+	return h, nil
+}
+
+// Denoise is Predict: a network that predicts ε is a Denoiser as it is.
+func (u *UNet2DCondition) Denoise(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
+	return u.Predict(x, t, c)
+}
+
+// layer is residual block i and, where there is one, the attention behind it.
+func (l *block) layer(b *nn.Builder, i int, h, time, c *gorgonia.Node) *gorgonia.Node {
+	h = l.Resnets[i].Forward(b, h, time)
+	if i < len(l.Attentions) {
+		h = l.Attentions[i].Forward(b, h, c)
+	}
+	return h
+}
+
+// embedTime maps timesteps [N] to the vectors [N,4·C] that every residual block adds, with the SiLU that comes before
+// each block's own projection.
+func (u *UNet2DCondition) embedTime(b *nn.Builder, t *gorgonia.Node) *gorgonia.Node {
+	e := b.Do(kernels.TimestepEmbedding(t, u.Config.BlockOutChannels[0], u.Config.FlipSinToCos, u.Config.FreqShift))
+	e = u.TimeEmbedding.Linear1.Forward(b, e)
+	e = b.SiLU(e)
+	e = u.TimeEmbedding.Linear2.Forward(b, e)
+	return b.SiLU(e)
+}
+
+// Trainable lists the network's parameters under diffusers' names.
+func (u *UNet2DCondition) Trainable() []optim.Parameter {
+	var out []optim.Parameter
+	for _, p := range weights.Parameters(u) {
+		out = append(out, optim.Parameter{Name: p.Name, Value: p.Value})
+	}
+	return out
+}
+
+const base = "diffusion_pytorch_model"
+
+// Load reads a folder that diffusers wrote: config.json and diffusion_pytorch_model.safetensors.
+func Load(dir string) (*UNet2DCondition, error) {
+	u, err := LoadFS(os.DirFS(dir))
+	if err != nil {
+		return nil, fmt.Errorf("%w (in %s)", err, dir)
+	}
+	return u, nil
+}
+
+// LoadFS is Load of the folder that is fsys.
+func LoadFS(fsys fs.FS) (*UNet2DCondition, error) {
+	text, err := fs.ReadFile(fsys, "config.json")
+	if err != nil {
+		return nil, fmt.Errorf("unet: %w", err)
+	}
+	c, err := ParseConfig(text)
+	if err != nil {
+		return nil, err
+	}
+	u, err := New(c)
+	if err != nil {
+		return nil, err
+	}
+	f, err := weights.OpenFolder(fsys, base)
+	if err != nil {
+		return nil, fmt.Errorf("unet: %w", err)
+	}
+	defer f.Close()
+	if err := weights.Load(u, f, weights.Names{}); err != nil {
+		return nil, fmt.Errorf("unet: %w", err)
+	}
+	return u, nil
+}
+
+// Save writes the folder that Load and diffusers read; d is weights.Float32 or weights.Float16.
+func (u *UNet2DCondition) Save(dir string, d weights.DType) error {
+	text, err := json.MarshalIndent(struct {
+		Class string `json:"_class_name"`
+		Config
+	}{"UNet2DConditionModel", u.Config}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("unet: %w", err)
+	}
+	err = errors.Join(
+		os.MkdirAll(dir, 0o755),
+		weights.Save(filepath.Join(dir, base+".safetensors"), u, d, map[string]string{"format": "pt"}),
+		weights.WriteBytes(filepath.Join(dir, "config.json"), append(text, '\n')),
+	)
+	if err != nil {
+		return fmt.Errorf("unet: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+package vae
+
+import (
+	"fmt"
+
+	"github.com/kudos-ml/kudos/internal/nn"
+)
+
+// A Config is diffusers' config.json of an AutoencoderKL: the keys that decide what is computed here.
+type Config struct {
+	SampleSize           int      `json:"sample_size,omitempty"` // picture's side in training; any is taken
+	InChannels           int      `json:"in_channels"`
+	OutChannels          int      `json:"out_channels"`
+	DownBlockTypes       []string `json:"down_block_types"`
+	UpBlockTypes         []string `json:"up_block_types"`
+	BlockOutChannels     []int    `json:"block_out_channels"`
+	LayersPerBlock       int      `json:"layers_per_block"`
+	LatentChannels       int      `json:"latent_channels"`
+	NormNumGroups        int      `json:"norm_num_groups"`
+	ScalingFactor        float64  `json:"scaling_factor"` // latents are multiplied by it for the denoiser
+	UseQuantConv         bool     `json:"use_quant_conv"`
+	UsePostQuantConv     bool     `json:"use_post_quant_conv"`
+	MidBlockAddAttention bool     `json:"mid_block_add_attention"`
+}
+
+// DefaultConfig returns the defaults of diffusers' class, which stand for the keys that older files lack.
+func DefaultConfig() Config {
+	return Config{
+		InChannels: 3, OutChannels: 3,
+		DownBlockTypes: []string{"DownEncoderBlock2D"}, UpBlockTypes: []string{"UpDecoderBlock2D"},
+		BlockOutChannels: []int{64}, LayersPerBlock: 1, LatentChannels: 4, NormNumGroups: 32,
+		ScalingFactor: 0.18215, UseQuantConv: true, UsePostQuantConv: true, MidBlockAddAttention: true,
+	}
+}
+
+// ParseConfig reads a config.json. A key whose value asks for something else than is implemented is an error that
+// names it.
+func ParseConfig(text []byte) (Config, error) {
+	c := DefaultConfig()
+	// Everything is computed in float32 here, which is what force_upcast asks for.
+	if err := nn.DecodeConfig(text, &c, map[string]any{"act_fn": "silu"}, "force_upcast"); err != nil {
+		return Config{}, fmt.Errorf("vae: config.json: %w", err)
+	}
+	return c, c.check()
+}
+
+func (c Config) check() error {
+	fail := func(format string, args ...any) error { return fmt.Errorf("vae: config.json: "+format, args...) }
+	levels := len(c.BlockOutChannels)
+	if levels == 0 || len(c.DownBlockTypes) != levels || len(c.UpBlockTypes) != levels {
+		return fail("%d block_out_channels, %d down_block_types and %d up_block_types are not one a level", levels, len(c.DownBlockTypes), len(c.UpBlockTypes))
+	}
+	for i := range levels {
+		if t := c.DownBlockTypes[i]; t != "DownEncoderBlock2D" {
+			return fail("down_block_types: %s is not implemented", t)
+		}
+		if t := c.UpBlockTypes[i]; t != "UpDecoderBlock2D" {
+			return fail("up_block_types: %s is not implemented", t)
+		}
+	}
+	if c.InChannels < 1 || c.OutChannels < 1 || c.LatentChannels < 1 || c.LayersPerBlock < 1 || c.NormNumGroups < 1 || !(c.ScalingFactor > 0) {
+		return fail("in_channels, out_channels, latent_channels, layers_per_block, norm_num_groups or scaling_factor is not positive")
+	}
+	for _, channels := range c.BlockOutChannels {
+		if channels < 1 || channels%c.NormNumGroups != 0 {
+			return fail("block_out_channels has %d, which %d groups do not divide", channels, c.NormNumGroups)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+// Package vae is the autoencoder of Stable Diffusion: diffusers' AutoencoderKL, which turns pictures into latents an
+// eighth as wide and high, and back (Rombach et al. 2022, §3.1).
+//
+// Everything is configured by the checkpoint's config.json. Latents and pictures are channels-last; pictures are in
+// [-1,1]. No scaling factor is applied here.
+package vae
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kudos-ml/kudos/internal/nn"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// An AutoencoderKL is the network. Its parameters carry diffusers' names.
+type AutoencoderKL struct {
+	Encoder       *coder     `weight:"encoder"`
+	QuantConv     *nn.Conv2D `weight:"quant_conv"` // nil where the config has none
+	PostQuantConv *nn.Conv2D `weight:"post_quant_conv"`
+	Decoder       *coder     `weight:"decoder"`
+
+	Config Config
+}
+
+// New returns a network of zeros.
+func New(c Config) (*AutoencoderKL, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	v := &AutoencoderKL{Encoder: newEncoder(c), Decoder: newDecoder(c), Config: c}
+	if c.UseQuantConv {
+		v.QuantConv = nn.NewConv2D(2*c.LatentChannels, 2*c.LatentChannels, 1, 1, true)
+	}
+	if c.UsePostQuantConv {
+		v.PostQuantConv = nn.NewConv2D(c.LatentChannels, c.LatentChannels, 1, 1, true)
+	}
+	return v, nil
+}
+
+// Factor is how many pixels wide and high a latent's position is.
+func (v *AutoencoderKL) Factor() int { return 1 << (len(v.Config.BlockOutChannels) - 1) }
+
+// Encode adds to x's graph the mean and the log variance [N,h,w,C] of the latents of pictures x [N,H,W,3]. The
+// latter is kept in [-30,20], as diffusers does.
+func (v *AutoencoderKL) Encode(x *gorgonia.Node) (mean, logvar *gorgonia.Node, err error) {
+	if s := x.Shape(); s.Dims() != 4 || s[3] != v.Config.InChannels {
+		return nil, nil, fmt.Errorf("vae: pictures %v are not [N,H,W,%d]", s, v.Config.InChannels)
+	}
+	b := nn.On(x)
+	h := v.Encoder.encode(b, x)
+	if v.QuantConv != nil {
+		h = v.QuantConv.Forward(b, h)
+	}
+	if b.Err() == nil {
+		mean = b.Do(kernels.Slice(h, 3, 0, v.Config.LatentChannels))
+		logvar = b.Do(kernels.Slice(h, 3, v.Config.LatentChannels, 2*v.Config.LatentChannels))
+	}
+	if b.Err() == nil {
+		logvar = b.Do(kernels.Apply(clamp{-30, 20}, logvar))
+	}
+	if b.Err() != nil {
+		return nil, nil, fmt.Errorf("vae: encode: %w", b.Err())
+	}
+	return mean, logvar, nil
+}
+
+// Decode adds to z's graph the pictures [N,H,W,3] of latents z [N,h,w,C].
+func (v *AutoencoderKL) Decode(z *gorgonia.Node) (*gorgonia.Node, error) {
+	if s := z.Shape(); s.Dims() != 4 || s[3] != v.Config.LatentChannels {
+		return nil, fmt.Errorf("vae: latents %v are not [N,H,W,%d]", s, v.Config.LatentChannels)
+	}
+	b := nn.On(z)
+	if v.PostQuantConv != nil {
+		z = v.PostQuantConv.Forward(b, z)
+	}
+	h := v.Decoder.decode(b, z)
+	if b.Err() != nil {
+		return nil, fmt.Errorf("vae: decode: %w", b.Err())
+	}
+	return h, nil
+}
+
+const base = "diffusion_pytorch_model"
+
+// Load reads a folder that diffusers wrote: config.json and diffusion_pytorch_model.safetensors.
+func Load(dir string) (*AutoencoderKL, error) {
+	v, err := LoadFS(os.DirFS(dir))
+	if err != nil {
+		return nil, fmt.Errorf("%w (in %s)", err, dir)
+	}
+	return v, nil
+}
+
+// LoadFS is Load of the folder that is fsys.
+func LoadFS(fsys fs.FS) (*AutoencoderKL, error) {
+	text, err := fs.ReadFile(fsys, "config.json")
+	if err != nil {
+		return nil, fmt.Errorf("vae: %w", err)
+	}
+	c, err := ParseConfig(text)
+	if err != nil {
+		return nil, err
+	}
+	v, err := New(c)
+	if err != nil {
+		return nil, err
+	}
+	f, err := weights.OpenFolder(fsys, base)
+	if err != nil {
+		return nil, fmt.Errorf("vae: %w", err)
+	}
+	defer f.Close()
+	if err := weights.Load(v, f, weights.Names{Rename: modern}); err != nil {
+		return nil, fmt.Errorf("vae: %w", err)
+	}
+	return v, nil
+}
+
+// modern turns the attention's names in older files into today's.
+func modern(name string) string {
+	const attention = ".attentions.0."
+	i := strings.Index(name, attention)
+	if i < 0 {
+		return name
+	}
+	part, rest, _ := strings.Cut(name[i+len(attention):], ".")
+	if today, ok := map[string]string{"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}[part]; ok {
+		return name[:i+len(attention)] + today + "." + rest
+	}
+	return name
+}
+
+// Save writes the folder that Load and diffusers read; d is weights.Float32 or weights.Float16.
+func (v *AutoencoderKL) Save(dir string, d weights.DType) error {
+	text, err := json.MarshalIndent(struct {
+		Class string `json:"_class_name"`
+		Config
+	}{"AutoencoderKL", v.Config}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("vae: %w", err)
+	}
+	err = errors.Join(
+		os.MkdirAll(dir, 0o755),
+		weights.Save(filepath.Join(dir, base+".safetensors"), v, d, map[string]string{"format": "pt"}),
+		weights.WriteBytes(filepath.Join(dir, "config.json"), append(text, '\n')),
+	)
+	if err != nil {
+		return fmt.Errorf("vae: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,63 @@
+package vae_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+
+	"github.com/kudos-ml/kudos/diffusion/vae"
+	"github.com/kudos-ml/kudos/internal/golden"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// TestGolden holds both halves to what diffusers computes.
+func TestGolden(t *testing.T) {
+	golden.Each(t, "../..", func(t *testing.T, c golden.Case) {
+		v, err := vae.Load(filepath.Join(c.Dir, "vae"))
+		require.NoError(t, err)
+		g := gorgonia.NewGraph()
+		mean, logvar, err := v.Encode(kernels.Input(g, "x", c.ChannelsLast(t, "vae.sample")))
+		require.NoError(t, err)
+		decoded, err := v.Decode(kernels.Input(g, "z", c.ChannelsLast(t, "vae.latent")))
+		require.NoError(t, err)
+		m, err := kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{mean, logvar, decoded}})
+		require.NoError(t, err)
+		defer m.Close()
+		require.NoError(t, m.RunAll())
+		golden.Near(t, "vae.mean", m.Value(mean).Float32s(), c.ChannelsLast(t, "vae.mean").Float32s(), 1e-5)
+		golden.Near(t, "vae.logvar", m.Value(logvar).Float32s(), c.ChannelsLast(t, "vae.logvar").Float32s(), 1e-5)
+		golden.Near(t, "vae.decoded", m.Value(decoded).Float32s(), c.ChannelsLast(t, "vae.decoded").Float32s(), 1e-5)
+	})
+}
+
+func TestConfigsThatAreRefused(t *testing.T) {
+	for config, want := range map[string]string{
+		`{"act_fn": "gelu"}`:             `act_fn: "gelu" is not implemented`,
+		`{"latents_mean": [0, 1]}`:       "latents_mean",
+		`{"block_out_channels": [48]}`:   "32 groups do not divide",
+		`{"block_out_channels": []}`:     "not one a level",
+		`{"scaling_factor": 0}`:          "scaling_factor",
+		`{"down_block_types": ["Down"]}`: "Down is not implemented",
+	} {
+		_, err := vae.ParseConfig([]byte(config))
+		require.ErrorContains(t, err, want, config)
+	}
+}
+
+func TestSavedIsTheSame(t *testing.T) {
+	c := vae.DefaultConfig()
+	c.BlockOutChannels, c.NormNumGroups = []int{8}, 4
+	v, err := vae.New(c)
+	require.NoError(t, err)
+	for i, p := range weights.Parameters(v) {
+		p.Value.Float32s()[0] = float32(i)
+	}
+	dir := t.TempDir()
+	require.NoError(t, v.Save(dir, weights.Float16))
+	again, err := vae.Load(dir)
+	require.NoError(t, err)
+	require.Equal(t, weights.Hash(v), weights.Hash(again))
+}

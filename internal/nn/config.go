@@ -1,0 +1,84 @@
+package nn
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Ints is a list of numbers that configs may also spell as one number, meaning that number for every level.
+type Ints []int
+
+// UnmarshalJSON reads a number or a list of numbers.
+func (n *Ints) UnmarshalJSON(text []byte) error {
+	if bytes.HasPrefix(text, []byte("[")) {
+		return json.Unmarshal(text, (*[]int)(n))
+	}
+	var one int
+	if err := json.Unmarshal(text, &one); err != nil {
+		return err
+	}
+	*n = Ints{one}
+	return nil
+}
+
+// At returns the number of level i.
+func (n Ints) At(i int) int {
+	if len(n) == 1 {
+		return n[0]
+	}
+	return n[i]
+}
+
+// DecodeConfig reads a model's config.json into a struct that holds the defaults. Keys without a field are refused by
+// name, unless their value is null or false, or what only says is the one that is implemented, or they begin with "_",
+// or are listed as harmless: they don't change what the model computes.
+func DecodeConfig(text []byte, into any, only map[string]any, harmless ...string) error {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(text, &all); err != nil {
+		return err
+	}
+	for key, value := range all {
+		if string(value) == "null" {
+			delete(all, key) // null means the default
+		}
+	}
+	known, err := json.Marshal(all)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(known, into); err != nil {
+		return err
+	}
+	fields := keys(reflect.TypeOf(into).Elem())
+	var errs []error
+	for key, value := range all {
+		if slices.Contains(fields, key) || strings.HasPrefix(key, "_") || slices.Contains(harmless, key) {
+			continue
+		}
+		var got any
+		if err := json.Unmarshal(value, &got); err != nil {
+			return err
+		}
+		if want, ok := only[key]; got == false || ok && fmt.Sprint(got) == fmt.Sprint(want) {
+			continue
+		}
+		errs = append(errs, fmt.Errorf("%s: %s is not implemented", key, value))
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}
+
+// keys lists the JSON names of a struct's fields.
+func keys(t reflect.Type) []string {
+	var out []string
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		out = append(out, name)
+	}
+	return out
+}
