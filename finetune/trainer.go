@@ -1,0 +1,49 @@
+// Package finetune tunes a denoiser on its own samples, weighted by a reward, with a pretraining regularizer that keeps
+// quality: Eq. 2 of Lee et al. 2023, Aligning Text-to-Image Models using Human Feedback,
+//
+//	L(θ) = E_(x,z)~D_model[ −r(x,z) log p_θ(x|z) ] + β E_(x,z)~D_pretrain[ −log p_θ(x|z) ]
+//
+// where −log p_θ(x|z) is, for a diffusion model, the squared error of the predicted noise (Ho et al. 2020).
+//
+// # Parts
+//
+// A Trainer is a loop of steps; whoever ranges over it owns the body. Tuner is the trainer of this package. It composes
+// its loss of Terms: RewardWeighted and Pretraining are Eq. 2's two, and any function of a Batch can join them.
+// Record is what watches a run: it takes any Trainer.
+//
+// # Determinism
+//
+// Which samples a step sees, their timesteps and their noise are pure functions of the seed, the step and the sample's
+// place in the batch.
+package finetune
+
+import (
+	"context"
+	"iter"
+	"time"
+)
+
+// A Step is what one update of the weights did.
+type Step struct {
+	Index int // from 0
+	Of    int // updates in all; 0 if that is not known
+
+	Loss     float64
+	Terms    map[string]float64 // the loss's terms by name; they add up to Loss
+	LR       float64            // learning rate
+	GradNorm float64            // L2 norm of all gradients before clipping; 0 without clipping
+	Samples  int                // in the batch
+	Time     time.Duration
+}
+
+// A Trainer trains, one step after another. Breaking out of the loop stops it cleanly; ranging again goes on from there.
+// After an error the sequence ends; when ctx is cancelled, that error is context.Cause(ctx).
+type Trainer interface {
+	Steps(ctx context.Context) iter.Seq2[Step, error]
+}
+
+// Func adapts a function to Trainer.
+type Func func(ctx context.Context) iter.Seq2[Step, error]
+
+// Steps calls f.
+func (f Func) Steps(ctx context.Context) iter.Seq2[Step, error] { return f(ctx) }

@@ -1,0 +1,381 @@
+package finetune
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"time"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/internal/rng"
+	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/optim"
+)
+
+// A Network is a denoising network that can be tuned.
+type Network interface {
+	// Predict adds to x's graph what the network says of noisy latents x [N,H,W,C] at timesteps t [N] under conditions
+	// c [N,L,D]: ε or v, [N,H,W,C], as the schedule has it.
+	Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error)
+	// Trainable lists the parameters to tune.
+	Trainable() []optim.Parameter
+}
+
+// A Tuner tunes a network by Eq. 2. It is a Trainer.
+type Tuner struct {
+	Network  Network
+	Schedule *diffusion.Schedule // the noise levels that the network was trained on
+
+	// Model are the model's own samples: latents, conditions and rewards. Pretrain are latents and conditions of the
+	// pretraining distribution; nil for none, which is β = 0. Both are held in memory.
+	Model, Pretrain dataset.Dataset
+	// ModelBatch and PretrainBatch are the samples of each in a step. 0 is 32 of a dataset that is there; the paper has
+	// 256 of each.
+	ModelBatch, PretrainBatch int
+
+	// Terms are the loss's. Nil is Eq. 2: RewardWeighted, and Pretraining with β = 1 where Pretrain is there.
+	Terms []Term
+
+	Updates int // steps in all; required
+	// LR is the learning rate of each step. Nil is 1e-5 throughout, the value of ImageReward's re-run of this objective.
+	LR func(step int) float64
+	// Optimizer steps the parameters. Nil is AdamW with PyTorch's defaults.
+	Optimizer *optim.AdamW
+	// Clip is the largest norm of all gradients together; longer ones are scaled down. 0 does not clip, and then
+	// gradients are used up during the backward pass, so that they never are in memory all at once.
+	Clip float64
+	// EMA is the decay of an exponential moving average of the parameters; 0 keeps none. See UseAverage.
+	EMA float64
+	// MinSNR weighs timesteps by min(SNR, MinSNR)/SNR (Hang et al. 2023, which has 5); 0 does not.
+	MinSNR float64
+	// Dropout is the share of samples whose condition is replaced by Unconditional [L,D], so that guidance keeps working.
+	Dropout       float64
+	Unconditional *tensor.Dense
+
+	Seed uint64
+	// ActivationBytes bounds the memory of activations (kernels.Config); 0 does not.
+	ActivationBytes int64
+
+	run *run // of the first call of Steps on
+}
+
+// Steps trains from the step that the last call ended at to the last one.
+func (t *Tuner) Steps(ctx context.Context) iter.Seq2[Step, error] {
+	return func(yield func(Step, error) bool) {
+		if t.run == nil {
+			r, err := t.start(ctx)
+			if err != nil {
+				yield(Step{}, err)
+				return
+			}
+			t.run = r
+		}
+		for t.run.step < t.Updates {
+			if err := context.Cause(ctx); err != nil {
+				yield(Step{}, err)
+				return
+			}
+			step, err := t.run.once()
+			if !yield(step, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Plan is the memory that training takes. It is known after Steps has yielded once.
+func (t *Tuner) Plan() kernels.Plan {
+	if t.run == nil {
+		return kernels.Plan{}
+	}
+	return t.run.machine.Plan()
+}
+
+// UseAverage puts the moving average of the parameters in their place; calling it again puts them back.
+func (t *Tuner) UseAverage() error {
+	if t.run == nil || t.EMA == 0 {
+		return errors.New("finetune: there is no average: EMA is 0 or nothing was trained")
+	}
+	t.run.average.Swap()
+	return nil
+}
+
+// Close frees the memory of training. The network's parameters stay.
+func (t *Tuner) Close() error {
+	if t.run == nil {
+		return nil
+	}
+	return t.run.machine.Close()
+}
+
+// A run is a Tuner in action.
+type run struct {
+	*Tuner
+	step            int
+	model, pretrain *pool
+	params          []optim.Parameter
+	adam            *optim.AdamW
+	average         *optim.EMA
+	clipper         optim.Clipper
+
+	// What the graph reads, written anew for each step.
+	clean, noise, noisy, target, timesteps, conditions, weights, rewards *tensor.Dense
+
+	machine *kernels.Machine
+	loss    *gorgonia.Node
+	names   []string
+	terms   gorgonia.Nodes
+	grads   gorgonia.Nodes // with clipping
+}
+
+func (t *Tuner) start(ctx context.Context) (*run, error) {
+	r := &run{Tuner: t}
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	var err error
+	var like *dataset.Sample
+	if t.Model != nil {
+		if r.model, err = newPool(ctx, "model", t.Model, true, nil); err != nil {
+			return nil, err
+		}
+		like = &r.model.samples[0]
+	}
+	if t.Pretrain != nil {
+		if r.pretrain, err = newPool(ctx, "pretraining", t.Pretrain, false, like); err != nil {
+			return nil, err
+		}
+		like = &r.pretrain.samples[0]
+	}
+	r.allocate(*like)
+	r.params = t.Network.Trainable()
+	if r.adam = t.Optimizer; r.adam == nil {
+		if r.adam, err = optim.NewAdamW(r.params...); err != nil {
+			return nil, err
+		}
+	}
+	if t.EMA > 0 {
+		if r.average, err = optim.NewEMA(t.EMA, r.params...); err != nil {
+			return nil, err
+		}
+	}
+	return r, r.compile()
+}
+
+func (t *Tuner) check() error {
+	switch {
+	case t.Network == nil || t.Schedule == nil:
+		return errors.New("finetune: the Tuner has no Network or no Schedule")
+	case t.Model == nil && t.Pretrain == nil:
+		return errors.New("finetune: the Tuner has no data")
+	case t.Updates < 1:
+		return fmt.Errorf("finetune: %d updates asked for", t.Updates)
+	case t.ModelBatch < 0 || t.PretrainBatch < 0:
+		return fmt.Errorf("finetune: batches of %d and %d samples", t.ModelBatch, t.PretrainBatch)
+	case t.Dropout > 0 && t.Unconditional == nil:
+		return errors.New("finetune: Dropout needs Unconditional")
+	case !(t.Dropout >= 0 && t.Dropout <= 1 && t.EMA >= 0 && t.EMA < 1 && t.Clip >= 0 && t.MinSNR >= 0):
+		return errors.New("finetune: Dropout, EMA, Clip or MinSNR is out of range")
+	}
+	return nil
+}
+
+// sizes returns how many samples of each dataset a step has.
+func (t *Tuner) sizes() (model, pretrain int) {
+	size := func(d dataset.Dataset, n int) int {
+		switch {
+		case d == nil:
+			return 0
+		case n == 0:
+			return 32
+		}
+		return n
+	}
+	return size(t.Model, t.ModelBatch), size(t.Pretrain, t.PretrainBatch)
+}
+
+func (r *run) allocate(like dataset.Sample) {
+	model, pretrain := r.sizes()
+	n := model + pretrain
+	zeros := func(shape ...int) *tensor.Dense {
+		return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
+	}
+	latents := append([]int{n}, like.Latent.Shape()...)
+	r.clean, r.noise, r.noisy, r.target = zeros(latents...), zeros(latents...), zeros(latents...), zeros(latents...)
+	r.timesteps, r.weights = zeros(n), zeros(n)
+	r.conditions = zeros(append([]int{n}, like.Condition.Shape()...)...)
+	if model > 0 {
+		r.rewards = zeros(model)
+	}
+}
+
+// compile builds the loss and its gradients as one graph and plans it.
+func (r *run) compile() error {
+	g := gorgonia.NewGraph()
+	model, pretrain := r.sizes()
+	b := &Batch{
+		Graph: g, Model: model, Pretrain: pretrain, Network: diffusion.Func(r.Network.Predict),
+		Noisy: kernels.Input(g, "noisy", r.noisy), Timesteps: kernels.Input(g, "timesteps", r.timesteps),
+		Conditions: kernels.Input(g, "conditions", r.conditions), Target: kernels.Input(g, "target", r.target),
+		Rewards: kernels.Input(g, "rewards", r.rewards), Weights: kernels.Input(g, "weights", r.weights),
+	}
+	var err error
+	if b.Predicted, err = r.Network.Predict(b.Noisy, b.Timesteps, b.Conditions); err != nil {
+		return fmt.Errorf("finetune: %w", err)
+	}
+	if err := r.addTerms(b); err != nil {
+		return err
+	}
+	nodes := make(gorgonia.Nodes, len(r.params))
+	for i, p := range r.params {
+		nodes[i] = kernels.Param(g, p.Value)
+	}
+	grads, err := gorgonia.Grad(r.loss, nodes...)
+	if err != nil {
+		return fmt.Errorf("finetune: gradient: %w", err)
+	}
+	c := kernels.Config{Want: append(gorgonia.Nodes{r.loss}, r.terms...), ActivationBytes: r.ActivationBytes}
+	if r.Clip > 0 {
+		r.grads = grads
+		c.Want = append(c.Want, grads...)
+	} else {
+		for i := range nodes {
+			c.Updates = append(c.Updates, kernels.Update{Param: nodes[i], Grad: grads[i], By: r.adam})
+		}
+	}
+	if r.machine, err = kernels.NewMachine(g, c); err != nil {
+		return fmt.Errorf("finetune: %w", err)
+	}
+	return nil
+}
+
+func (r *run) addTerms(b *Batch) error {
+	terms := r.Terms
+	if terms == nil {
+		if b.Model > 0 {
+			terms = append(terms, RewardWeighted{})
+		}
+		if b.Pretrain > 0 {
+			terms = append(terms, Pretraining{Beta: 1})
+		}
+	}
+	for _, t := range terms {
+		n, err := t.Loss(b)
+		if err != nil {
+			return fmt.Errorf("finetune: term %s: %w", t.Name(), err)
+		}
+		if !n.Shape().IsScalar() {
+			return fmt.Errorf("finetune: term %s is %v, not a scalar", t.Name(), n.Shape())
+		}
+		r.names, r.terms = append(r.names, t.Name()), append(r.terms, n)
+		if r.loss == nil {
+			r.loss = n
+		} else if r.loss, err = kernels.Add(r.loss, n); err != nil {
+			return fmt.Errorf("finetune: term %s: %w", t.Name(), err)
+		}
+	}
+	return nil
+}
+
+// once makes one update.
+func (r *run) once() (Step, error) {
+	began := time.Now()
+	if err := r.fill(); err != nil {
+		return Step{}, fmt.Errorf("finetune: step %d: %w", r.step, err)
+	}
+	step := Step{Index: r.step, Of: r.Updates, Terms: map[string]float64{}, LR: 1e-5, Samples: r.timesteps.Shape()[0]}
+	if r.LR != nil {
+		step.LR = r.LR(r.step)
+	}
+	r.adam.LR = step.LR
+	if err := r.machine.RunAll(); err != nil {
+		return Step{}, fmt.Errorf("finetune: step %d: %w", r.step, err)
+	}
+	step.Loss = r.machine.Scalar(r.loss)
+	for i, name := range r.names {
+		v := r.machine.Scalar(r.terms[i])
+		step.Terms[name] += v
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return Step{}, fmt.Errorf("finetune: step %d: the %s term is %v", r.step, name, v)
+		}
+	}
+	if r.grads != nil {
+		var err error
+		if step.GradNorm, err = r.clipped(); err != nil {
+			return Step{}, fmt.Errorf("finetune: step %d: %w", r.step, err)
+		}
+	}
+	if r.average != nil {
+		if err := r.average.Update(); err != nil {
+			return Step{}, fmt.Errorf("finetune: step %d: %w", r.step, err)
+		}
+	}
+	r.step++
+	step.Time = time.Since(began)
+	return step, nil
+}
+
+// clipped steps the optimizer with gradients of norm Clip at most. It returns their norm before.
+func (r *run) clipped() (float64, error) {
+	grads := make([]*tensor.Dense, len(r.grads))
+	for i, g := range r.grads {
+		grads[i] = r.machine.Value(g)
+	}
+	norm, err := r.clipper.Clip(r.Clip, grads...)
+	if err != nil {
+		return norm, err
+	}
+	if math.IsNaN(norm) || math.IsInf(norm, 0) {
+		return norm, fmt.Errorf("the gradients' norm is %v", norm)
+	}
+	for i, p := range r.params {
+		if err := r.adam.Update(p.Value, grads[i]); err != nil {
+			return norm, err
+		}
+	}
+	return norm, nil
+}
+
+// fill draws the batch of the step.
+func (r *run) fill() error {
+	model, pretrain := r.sizes()
+	var samples []dataset.Sample
+	if model > 0 {
+		samples = r.model.draw(r.Seed, r.step, model)
+		for i, s := range samples {
+			r.rewards.Float32s()[i] = float32(*s.Reward)
+		}
+	}
+	if pretrain > 0 {
+		samples = append(samples, r.pretrain.draw(r.Seed, r.step, pretrain)...)
+	}
+	times := make([]int, len(samples))
+	clean, noise, c := r.clean.Float32s(), r.noise.Float32s(), r.conditions.Float32s()
+	size, width := len(noise)/len(samples), len(c)/len(samples)
+	for i, s := range samples {
+		draw := rng.New(r.Seed, "tuning", uint64(r.step), uint64(i))
+		times[i] = draw.IntN(len(r.Schedule.AlphaBar))
+		condition := s.Condition
+		if draw.Float64() < r.Dropout {
+			condition = r.Unconditional
+		}
+		copy(clean[i*size:], s.Latent.Float32s())
+		copy(c[i*width:(i+1)*width], condition.Float32s())
+		rng.Normal(noise[i*size:(i+1)*size], r.Seed, "tuning noise", uint64(r.step), uint64(i))
+		r.timesteps.Float32s()[i] = float32(times[i])
+		r.weights.Float32s()[i] = 1
+		if r.MinSNR > 0 {
+			r.weights.Float32s()[i] = float32(r.Schedule.MinSNR(r.MinSNR, times[i]))
+		}
+	}
+	if err := r.Schedule.AddNoise(r.noisy, r.clean, r.noise, times); err != nil {
+		return err
+	}
+	return r.Schedule.Target(r.target, r.clean, r.noise, times)
+}

@@ -1,0 +1,52 @@
+package alignment
+
+import (
+	"gorgonia.org/gorgonia"
+
+	"github.com/kudos-ml/kudos/internal/nn"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// A batch is what the two losses read: M images, each with N prompts of which the first is the one it was made for.
+type batch struct {
+	m, n   int
+	rows   *gorgonia.Node // [M·N,Width], what the head reads of each image and prompt
+	labels *gorgonia.Node // y [M,1]: 1 good, 0 bad
+	zeros  *gorgonia.Node // [M], which of its prompts is the true one: the first
+	good   *gorgonia.Node // [M], 1/(number of good images) for good images, 0 for bad ones
+}
+
+// mse is the first loss of Eq. 1 (Lee et al. 2023, §4.2),
+//
+//	L_MSE = E_(x,z,y)[ (y − r(x,z))² ]
+//
+// of logits [M·N,1].
+func (b batch) mse(nb *nn.Builder, logits *gorgonia.Node) *gorgonia.Node {
+	if nb.Err() != nil {
+		return nil
+	}
+	rewards := nb.Do(kernels.Sigmoid(logits))
+	first := nb.Do(kernels.Slice(nb.Reshape(rewards, b.m, b.n), 1, 0, 1))
+	return nb.Do(kernels.MSE(first, b.labels, nil))
+}
+
+// classification is the second loss of Eq. 1, prompt classification on images that are labelled good:
+//
+//	P(i|x) = exp(r(x,z_i)/T) / Σ_j exp(r(x,z_j)/T)
+//	L_pc   = E_(x,z,y=1)[ −log P(i'|x) ],    i' the true prompt
+//
+// With presigmoid, r is the score before the sigmoid: r/T of the paper's spans at most 1/T, a deliberately soft task.
+func (b batch) classification(nb *nn.Builder, logits *gorgonia.Node, temperature float64, presigmoid bool) *gorgonia.Node {
+	if nb.Err() != nil {
+		return nil
+	}
+	r := logits
+	if !presigmoid {
+		r = nb.Do(kernels.Sigmoid(logits))
+	}
+	if nb.Err() != nil {
+		return nil
+	}
+	r = nb.Do(kernels.Scale(nb.Reshape(r, b.m, b.n), 1/temperature))
+	return nb.Do(kernels.SoftmaxCrossEntropy(r, b.zeros, b.good))
+}

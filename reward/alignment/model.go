@@ -1,0 +1,178 @@
+// Package alignment is the paper's reward model (Lee et al. 2023, §4.2): a perceptron on CLIP's embeddings of a picture
+// and its prompt, learned from labels good and bad by
+//
+//	L_reward = L_MSE + λ · L_pc        (Eq. 1)
+//
+// loss.go holds both losses. Training learns a Model; a Model is saved as a folder that names its CLIP by hash, because
+// it means nothing on another.
+package alignment
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image"
+	"math"
+	"os"
+	"path/filepath"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/internal/nn"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/reward"
+	"github.com/kudos-ml/kudos/reward/measure"
+)
+
+// A Model scores pictures in [0,1]. It is a reward.Model.
+type Model struct {
+	clip CLIP
+	head *Head
+}
+
+var _ reward.Model = (*Model)(nil)
+
+// Score returns a reward in [0,1] for each sample, which must have a picture.
+func (m *Model) Score(ctx context.Context, samples []dataset.Sample) ([]float64, error) {
+	pairs, err := m.embed(ctx, samples)
+	if err != nil {
+		return nil, err
+	}
+	scores := make([]float64, len(samples))
+	row := make([]float32, m.head.config.Width())
+	for i, p := range pairs {
+		m.head.config.join(row, p.image, p.text)
+		scores[i] = m.head.score(row)
+	}
+	return scores, nil
+}
+
+// A pair is a sample's two embeddings.
+type pair struct{ image, text []float32 }
+
+func (m *Model) embed(ctx context.Context, samples []dataset.Sample) ([]pair, error) {
+	if len(samples) == 0 {
+		return nil, nil
+	}
+	pictures, texts := make([]image.Image, len(samples)), map[string][]float32{}
+	for i, s := range samples {
+		if s.Image == nil {
+			return nil, fmt.Errorf("alignment: sample %s (%q) has no picture", s.ID, s.Prompt)
+		}
+		pictures[i], texts[s.Prompt] = s.Image, nil
+	}
+	if err := embedTexts(ctx, m.clip, texts); err != nil {
+		return nil, fmt.Errorf("alignment: %w", err)
+	}
+	features, err := m.clip.ImageFeatures(ctx, pictures)
+	if err != nil {
+		return nil, fmt.Errorf("alignment: %w", err)
+	}
+	width := features.Shape()[1]
+	if width != m.head.config.Embedding {
+		return nil, fmt.Errorf("alignment: CLIP's embeddings are %d wide, the reward's %d", width, m.head.config.Embedding)
+	}
+	pairs := make([]pair, len(samples))
+	for i, s := range samples {
+		pairs[i] = pair{features.Float32s()[i*width : (i+1)*width], texts[s.Prompt]}
+	}
+	return pairs, nil
+}
+
+// A Comparison is how well the reward predicts labels, and how well CLIP's similarity does, which is what one would use
+// without labels.
+type Comparison struct {
+	Accuracy
+	CLIPAUC float64 `json:"clip_auc"`
+}
+
+// Evaluate compares the model with labels that it was not trained on.
+func (m *Model) Evaluate(ctx context.Context, d dataset.Dataset) (Comparison, error) {
+	samples, err := dataset.CollectLabelled(ctx, d)
+	if err != nil {
+		return Comparison{}, fmt.Errorf("alignment: %w", err)
+	}
+	pairs, err := m.embed(ctx, samples)
+	if err != nil {
+		return Comparison{}, err
+	}
+	scores, similarity, good := make([]float64, len(pairs)), make([]float64, len(pairs)), make([]bool, len(pairs))
+	row := make([]float32, m.head.config.Width())
+	for i, p := range pairs {
+		m.head.config.join(row, p.image, p.text)
+		scores[i], good[i] = m.head.score(row), samples[i].Label == dataset.Good
+		for j := range p.image {
+			similarity[i] += float64(p.image[j]) * float64(p.text[j])
+		}
+	}
+	c := Comparison{CLIPAUC: math.NaN()}
+	if c.Accuracy, err = accuracy(scores, good); err != nil {
+		return c, fmt.Errorf("alignment: %w", err)
+	}
+	if !math.IsNaN(c.AUC) {
+		c.CLIPAUC, err = measure.AUC(similarity, good)
+	}
+	return c, err
+}
+
+// config is the folder's config.json.
+type config struct {
+	Format string `json:"format"`
+	CLIP   string `json:"clip"` // its hash
+	HeadConfig
+}
+
+const (
+	format     = "kudos reward/alignment 1"
+	headFile   = "head.safetensors"
+	configFile = "config.json"
+)
+
+// Save writes a folder: head.safetensors and config.json.
+func (m *Model) Save(dir string) error {
+	text, err := json.MarshalIndent(config{format, m.clip.Hash(), m.head.config}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("alignment: %w", err)
+	}
+	err = errors.Join(
+		os.MkdirAll(dir, 0o755),
+		weights.Save(filepath.Join(dir, headFile), m.head, weights.Float32, nil),
+		weights.WriteBytes(filepath.Join(dir, configFile), append(text, '\n')),
+	)
+	if err != nil {
+		return fmt.Errorf("alignment: %w", err)
+	}
+	return nil
+}
+
+// Load reads a folder that Save wrote. clip must be the one that the reward was trained on.
+func Load(dir string, clip CLIP) (*Model, error) {
+	name := filepath.Join(dir, configFile)
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("alignment: %w", err)
+	}
+	var c config
+	if err := json.Unmarshal(text, &c); err != nil {
+		return nil, fmt.Errorf("alignment: %s: %w", name, err)
+	}
+	if c.Format != format {
+		return nil, fmt.Errorf("alignment: %s is of format %q, not %q", name, c.Format, format)
+	}
+	if c.Embedding < 1 || c.Hidden < 1 || c.Embedding > 1<<16 || c.Hidden > 1<<16 {
+		return nil, fmt.Errorf("alignment: %s: %d inputs and %d hidden units", name, c.Embedding, c.Hidden)
+	}
+	if hash := clip.Hash(); c.CLIP != hash {
+		return nil, fmt.Errorf("alignment: %s was trained on the CLIP %.12s…, this one is %.12s…", dir, c.CLIP, hash)
+	}
+	h := &Head{nn.NewLinear(c.Width(), c.Hidden, true), nn.NewLinear(c.Hidden, 1, true), c.HeadConfig}
+	f, err := weights.Open(filepath.Join(dir, headFile))
+	if err != nil {
+		return nil, fmt.Errorf("alignment: %w", err)
+	}
+	defer f.Close()
+	if err := weights.Load(h, f, weights.Names{}); err != nil {
+		return nil, fmt.Errorf("alignment: %w", err)
+	}
+	return &Model{clip: clip, head: h}, nil
+}

@@ -1,0 +1,375 @@
+package alignment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"iter"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/internal/nn"
+	"github.com/kudos-ml/kudos/internal/rng"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/optim"
+	"github.com/kudos-ml/kudos/reward/measure"
+)
+
+// A CLIP embeds pictures and prompts: [N,D] each, rows of norm 1. *clip.Encoder is one.
+type CLIP interface {
+	ImageFeatures(ctx context.Context, pictures []image.Image) (*tensor.Dense, error)
+	TextFeatures(ctx context.Context, prompts []string) (*tensor.Dense, error)
+	Hash() string // names the weights
+}
+
+// Training learns a reward from labels by Eq. 1 of the paper, L_MSE + λ·L_pc.
+type Training struct {
+	CLIP    CLIP
+	Samples dataset.Dataset // pictures with labels; those not labelled good or bad are passed over
+	// Perturb returns n prompts that are wrong where prompt is right (dataset.Grammar.Perturb).
+	Perturb func(prompt string, n int, r *rand.Rand) ([]string, error)
+
+	Hidden      int     // hidden units; 0 is the paper's 1024
+	Lambda      float64 // λ of Eq. 1; the paper has 0.5, 0 leaves prompt classification out
+	Temperature float64 // T; 0 is the paper's 2
+	Prompts     int     // N, the true prompt and its perturbations; 0 is 8 (the paper does not say)
+	Presigmoid  bool    // classify prompts by the score before the sigmoid
+	Product     bool    // let the head read the product of the embeddings too (HeadConfig)
+
+	LR      float64 // of AdamW; 0 is 5e-4
+	Batch   int     // images a step; 0 is 64
+	Passes  int     // epochs at most; 0 is 60
+	HeldOut float64 // share of the prompts that is held out to stop early; 0 is 0.15
+	Wait    int     // epochs without a better held-out loss before it stops; 0 is 8
+	Seed    uint64
+
+	head *Head
+}
+
+// An Epoch is one pass over the labels.
+type Epoch struct {
+	Index, Of      int
+	MSE            float64 // L_MSE of the pass
+	Classification float64 // L_pc of the pass
+	HeldOutMSE     float64 // L_MSE on the held-out prompts
+	HeldOut        Accuracy
+	Best           bool // the best held-out loss so far: Model has these weights
+}
+
+// Epochs trains until the held-out loss has stopped falling. Breaking out of the loop is fine: Model has the best weights
+// so far.
+func (t *Training) Epochs(ctx context.Context) iter.Seq2[Epoch, error] {
+	return func(yield func(Epoch, error) bool) {
+		s, err := t.start(ctx)
+		if err != nil {
+			yield(Epoch{}, fmt.Errorf("alignment: %w", err))
+			return
+		}
+		defer s.machine.Close()
+		best, bestAt := math.Inf(1), 0
+		for e := 0; e < s.Passes && e-bestAt <= s.Wait; e++ {
+			epoch, err := s.epoch(ctx, e)
+			if err != nil {
+				yield(Epoch{}, fmt.Errorf("alignment: epoch %d: %w", e, err))
+				return
+			}
+			if epoch.HeldOutMSE < best {
+				best, bestAt, epoch.Best = epoch.HeldOutMSE, e, true
+				s.best = s.head.snapshot()
+				t.head.restore(s.best)
+			}
+			if !yield(epoch, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Model returns the trained model, the best so far; nil before the first epoch.
+func (t *Training) Model() *Model {
+	if t.head == nil {
+		return nil
+	}
+	return &Model{clip: t.CLIP, head: t.head}
+}
+
+// An example is a labelled picture as the losses see it.
+type example struct {
+	image  []float32
+	texts  [][]float32 // the true prompt's embedding first
+	good   bool
+	prompt string
+}
+
+// A session is a Training in action.
+type session struct {
+	Training // defaults filled in
+	head     *Head
+	best     [][]float32
+	train    []example
+	heldOut  []example
+
+	rows, labels, zeros, good *tensor.Dense
+	machine                   *kernels.Machine
+	mse, classification       *gorgonia.Node
+}
+
+func (t *Training) start(ctx context.Context) (*session, error) {
+	s := &session{Training: *t}
+	s.Hidden, s.Prompts, s.Batch = or(s.Hidden, 1024), or(s.Prompts, 8), or(s.Batch, 64)
+	s.Passes, s.Wait = or(s.Passes, 60), or(s.Wait, 8)
+	s.Temperature, s.LR, s.HeldOut = or(s.Temperature, 2), or(s.LR, 5e-4), or(s.HeldOut, 0.15)
+	if s.CLIP == nil || s.Samples == nil || s.Perturb == nil && s.Lambda != 0 {
+		return nil, errors.New("the Training has no CLIP, no Samples or no Perturb")
+	}
+	if s.Lambda == 0 {
+		s.Prompts = 1
+	}
+	examples, err := s.embed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.split(examples); err != nil {
+		return nil, err
+	}
+	c := HeadConfig{Embedding: len(examples[0].image), Hidden: s.Hidden, Product: s.Product}
+	s.head, t.head = newHead(c, s.Seed), newHead(c, s.Seed)
+	s.Batch = min(s.Batch, len(s.train))
+	return s, s.compile()
+}
+
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// embed makes an example of every labelled sample; each picture and each distinct prompt is embedded once.
+func (s *session) embed(ctx context.Context) ([]example, error) {
+	samples, err := dataset.CollectLabelled(ctx, s.Samples)
+	if err != nil {
+		return nil, err
+	}
+	pictures := make([]image.Image, len(samples))
+	prompts, texts := make([][]string, len(samples)), map[string][]float32{}
+	for i, sample := range samples {
+		if sample.Image == nil {
+			return nil, fmt.Errorf("sample %s (%q) has no picture", sample.ID, sample.Prompt)
+		}
+		pictures[i], prompts[i] = sample.Image, []string{sample.Prompt}
+		if s.Prompts > 1 {
+			wrong, err := s.Perturb(sample.Prompt, s.Prompts-1, rng.New(s.Seed, "perturb", 0, uint64(i)))
+			if err != nil {
+				return nil, fmt.Errorf("sample %s: %w", sample.ID, err)
+			}
+			prompts[i] = append(prompts[i], wrong...)
+		}
+		for _, p := range prompts[i] {
+			texts[p] = nil
+		}
+	}
+	if err := embedTexts(ctx, s.CLIP, texts); err != nil {
+		return nil, err
+	}
+	features, err := s.CLIP.ImageFeatures(ctx, pictures)
+	if err != nil {
+		return nil, err
+	}
+	width := features.Shape()[1]
+	examples := make([]example, len(samples))
+	for i, sample := range samples {
+		examples[i] = example{image: features.Float32s()[i*width : (i+1)*width], good: sample.Label == dataset.Good, prompt: sample.Prompt}
+		for _, p := range prompts[i] {
+			examples[i].texts = append(examples[i].texts, texts[p])
+		}
+	}
+	return examples, nil
+}
+
+// embedTexts fills in the embedding of every key.
+func embedTexts(ctx context.Context, c CLIP, texts map[string][]float32) error {
+	keys := make([]string, 0, len(texts))
+	for p := range texts {
+		keys = append(keys, p)
+	}
+	slices.Sort(keys)
+	features, err := c.TextFeatures(ctx, keys)
+	if err != nil {
+		return err
+	}
+	width := features.Shape()[1]
+	for i, p := range keys {
+		texts[p] = features.Float32s()[i*width : (i+1)*width]
+	}
+	return nil
+}
+
+// split holds out all examples of some prompts.
+func (s *session) split(examples []example) error {
+	var prompts []string
+	for _, e := range examples {
+		if !slices.Contains(prompts, e.prompt) {
+			prompts = append(prompts, e.prompt)
+		}
+	}
+	if len(prompts) < 2 {
+		return fmt.Errorf("all labels are of one prompt, %q: none can be held out", prompts[0])
+	}
+	r := rng.New(s.Seed, "held-out prompts", 0, 0)
+	r.Shuffle(len(prompts), func(i, j int) { prompts[i], prompts[j] = prompts[j], prompts[i] })
+	out := map[string]bool{}
+	for _, p := range prompts[:max(1, int(s.HeldOut*float64(len(prompts))))] {
+		out[p] = true
+	}
+	good := 0
+	for _, e := range examples {
+		if e.good {
+			good++
+		}
+		if out[e.prompt] {
+			s.heldOut = append(s.heldOut, e)
+		} else {
+			s.train = append(s.train, e)
+		}
+	}
+	if good == 0 || good == len(examples) {
+		return fmt.Errorf("%d of %d labels are good: both kinds are needed", good, len(examples))
+	}
+	return nil
+}
+
+func (s *session) compile() error {
+	zeros := func(shape ...int) *tensor.Dense {
+		return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
+	}
+	m, n := s.Batch, s.Prompts
+	s.rows, s.labels, s.zeros, s.good = zeros(m*n, s.head.config.Width()), zeros(m, 1), zeros(m), zeros(m)
+	g := gorgonia.NewGraph()
+	b := batch{
+		m: m, n: n, rows: kernels.Input(g, "rows", s.rows), labels: kernels.Input(g, "labels", s.labels),
+		zeros: kernels.Input(g, "true prompts", s.zeros), good: kernels.Input(g, "good", s.good),
+	}
+	nb := nn.On(b.rows)
+	logits := s.head.logits(nb, b.rows)
+	s.mse = b.mse(nb, logits)
+	loss := s.mse
+	want := gorgonia.Nodes{s.mse}
+	if s.Lambda != 0 {
+		s.classification = b.classification(nb, logits, s.Temperature, s.Presigmoid)
+		if nb.Err() == nil {
+			loss = nb.Add(s.mse, nb.Do(kernels.Scale(s.classification, s.Lambda)))
+		}
+		want = append(want, s.classification)
+	}
+	if nb.Err() != nil {
+		return nb.Err()
+	}
+	var params []optim.Parameter
+	var nodes gorgonia.Nodes
+	for _, p := range weights.Parameters(s.head) {
+		params, nodes = append(params, optim.Parameter{Name: p.Name, Value: p.Value}), append(nodes, kernels.Param(g, p.Value))
+	}
+	adam, err := optim.NewAdamW(params...)
+	if err != nil {
+		return err
+	}
+	adam.LR = s.LR
+	grads, err := gorgonia.Grad(loss, nodes...)
+	if err != nil {
+		return err
+	}
+	c := kernels.Config{Want: want}
+	for i := range nodes {
+		c.Updates = append(c.Updates, kernels.Update{Param: nodes[i], Grad: grads[i], By: adam})
+	}
+	s.machine, err = kernels.NewMachine(g, c)
+	return err
+}
+
+// epoch makes one pass. The last images of a pass that fill no batch wait for another order.
+func (s *session) epoch(ctx context.Context, index int) (Epoch, error) {
+	e := Epoch{Index: index, Of: s.Passes}
+	order := rng.New(s.Seed, "alignment order", uint64(index), 0).Perm(len(s.train))
+	batches := len(order) / s.Batch
+	for i := range batches {
+		if err := context.Cause(ctx); err != nil {
+			return e, err
+		}
+		s.fill(order[i*s.Batch : (i+1)*s.Batch])
+		if err := s.machine.RunAll(); err != nil {
+			return e, err
+		}
+		e.MSE += s.machine.Scalar(s.mse) / float64(batches)
+		if s.classification != nil {
+			e.Classification += s.machine.Scalar(s.classification) / float64(batches)
+		}
+	}
+	if !(e.MSE-e.MSE == 0) || !(e.Classification-e.Classification == 0) {
+		return e, fmt.Errorf("the loss is %v + λ·%v", e.MSE, e.Classification)
+	}
+	scores, good := make([]float64, len(s.heldOut)), make([]bool, len(s.heldOut))
+	row := make([]float32, s.head.config.Width())
+	for i, x := range s.heldOut {
+		s.head.config.join(row, x.image, x.texts[0])
+		scores[i], good[i] = s.head.score(row), x.good
+		e.HeldOutMSE += math.Pow(scores[i]-label(x.good), 2) / float64(len(scores))
+	}
+	var err error
+	e.HeldOut, err = accuracy(scores, good)
+	return e, err
+}
+
+func (s *session) fill(indexes []int) {
+	n, width := s.Prompts, s.head.config.Width()
+	count := 0
+	for i, index := range indexes {
+		x := s.train[index]
+		for j, text := range x.texts {
+			at := (i*n + j) * width
+			s.head.config.join(s.rows.Float32s()[at:at+width], x.image, text)
+		}
+		s.labels.Float32s()[i] = float32(label(x.good))
+		count += int(label(x.good))
+	}
+	for i, index := range indexes {
+		s.good.Float32s()[i] = 0
+		if s.train[index].good {
+			s.good.Float32s()[i] = 1 / float32(count)
+		}
+	}
+}
+
+func label(good bool) float64 {
+	if good {
+		return 1
+	}
+	return 0
+}
+
+// Accuracy is how well scores predict labels.
+type Accuracy struct {
+	N        int     `json:"n"`
+	Accuracy float64 `json:"accuracy"` // share of pictures on the right side of 0.5
+	AUC      float64 `json:"auc"`      // probability that a good picture's score is above a bad one's; NaN if one kind is missing
+}
+
+func accuracy(scores []float64, good []bool) (Accuracy, error) {
+	a := Accuracy{N: len(scores), AUC: math.NaN()}
+	var err error
+	if a.Accuracy, err = measure.Accuracy(scores, good, 0.5); err != nil {
+		return a, err
+	}
+	if slices.Contains(good, true) && slices.Contains(good, false) {
+		a.AUC, err = measure.AUC(scores, good)
+	}
+	return a, err
+}
