@@ -399,3 +399,27 @@ func (m *Machine) Close() error {
 	m.arena, m.workspace, m.tasks, m.outputs = nil, nil, nil, nil
 	return a.free()
 }
+
+// ValueGrads pairs parameters, inputs of the graph by which gorgonia.Grad has been asked, with their gradients, which must
+// be in Config.Want: what any gorgonia.Solver steps after a run.
+func (m *Machine) ValueGrads(params ...*gorgonia.Node) ([]gorgonia.ValueGrad, error) {
+	pairs := make([]gorgonia.ValueGrad, len(params))
+	for i, p := range params {
+		g := m.outputs[p.Deriv()]
+		if g == nil {
+			return nil, fmt.Errorf("kernels: the gradient of %s is not wanted", p.Name())
+		}
+		pairs[i] = valueGrad{p, g}
+	}
+	return pairs, nil
+}
+
+// valueGrad is a parameter with its gradient.
+type valueGrad struct {
+	param *gorgonia.Node
+	grad  *tensor.Dense
+}
+
+func (v valueGrad) Name() string                  { return v.param.Name() }
+func (v valueGrad) Value() gorgonia.Value         { return v.param.Value() }
+func (v valueGrad) Grad() (gorgonia.Value, error) { return v.grad, nil }

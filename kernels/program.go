@@ -7,6 +7,8 @@ import (
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels/cpu"
 )
 
 // A kind says where a value comes from.
@@ -221,12 +223,7 @@ func (sum) Workspace([]tensor.Shape) int                  { return 0 }
 func (sum) InPlace() int                                  { return 0 }
 func (sum) Differentiable(n int) []bool                   { return make([]bool, n) }
 
-func (sum) Eval(dst Tensor, in []Tensor, _ []float32) {
-	a, b := in[0].Data, in[1].Data
-	for i := range dst.Data {
-		dst.Data[i] = a[i] + b[i]
-	}
-}
+func (sum) Eval(dst Tensor, in []Tensor, _ []float32) { cpu.Add(dst.Data, in[0].Data, in[1].Data) }
 
 func (sum) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
 	return make(gorgonia.Nodes, len(in)), nil

@@ -1,0 +1,228 @@
+package kernels_test
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/kerneltest"
+	"github.com/kudos-ml/kudos/kernels/optim"
+)
+
+// A network builds a graph of ours with parameters; the first error sticks.
+type network struct {
+	g      *gorgonia.ExprGraph
+	params []optim.Parameter
+	err    error
+}
+
+// param adds a parameter with values of the given scale around mean.
+func (b *network) param(mean, scale float64, shape ...int) *gorgonia.Node {
+	name := fmt.Sprint("w", len(b.params))
+	data := kerneltest.Normal(tensor.Shape(shape).TotalSize(), name)
+	for i := range data {
+		data[i] = float32(mean + scale*float64(data[i]))
+	}
+	p := optim.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data))}
+	b.params = append(b.params, p)
+	return kernels.Param(b.g, p.Value)
+}
+
+func (b *network) input(name string, shape ...int) *gorgonia.Node {
+	return kernels.Input(b.g, name, tensor.New(tensor.WithShape(shape...),
+		tensor.WithBacking(kerneltest.Normal(tensor.Shape(shape).TotalSize(), name))))
+}
+
+func (b *network) check(n *gorgonia.Node, err error) *gorgonia.Node {
+	if b.err == nil {
+		b.err = err
+	}
+	if b.err != nil {
+		panic(b.err)
+	}
+	return n
+}
+
+func (b *network) conv(x *gorgonia.Node, out, kernel, stride int) *gorgonia.Node {
+	in := x.Shape()[3]
+	c := kernels.Same(kernel)
+	c.Stride = stride
+	w := b.param(0, 1/math.Sqrt(float64(in*kernel*kernel)), out, kernel, kernel, in)
+	return b.check(kernels.Conv2D(x, w, b.param(0, 0.1, out), c))
+}
+
+func (b *network) linear(x *gorgonia.Node, out int) *gorgonia.Node {
+	in := x.Shape()[x.Dims()-1]
+	return b.check(kernels.Linear(x, b.param(0, 1/math.Sqrt(float64(in)), out, in), b.param(0, 0.1, out)))
+}
+
+func (b *network) norm(x *gorgonia.Node, act kernels.Activation) *gorgonia.Node {
+	c := x.Shape()[3]
+	return b.check(kernels.GroupNorm(x, b.param(1, 0.1, c), b.param(0, 0.1, c), 4, 1e-5, act))
+}
+
+// residual is a ResNet block with the time embedding.
+func (b *network) residual(x, t *gorgonia.Node, out int) *gorgonia.Node {
+	h := b.conv(b.norm(x, kernels.SiLUActivation), out, 3, 1)
+	h = b.check(kernels.AddTime(h, b.linear(t, out)))
+	h = b.conv(b.norm(h, kernels.SiLUActivation), out, 3, 1)
+	if x.Shape()[3] != out {
+		x = b.conv(x, out, 1, 1)
+	}
+	return b.check(kernels.Add(x, h))
+}
+
+// attend is cross attention to the condition c.
+func (b *network) attend(x, c *gorgonia.Node) *gorgonia.Node {
+	s := x.Shape()
+	h := b.check(kernels.Reshape(b.norm(x, kernels.Identity), s[0], s[1]*s[2], s[3]))
+	h = b.check(kernels.Attention(b.linear(h, s[3]), b.linear(c, s[3]), b.linear(c, s[3]), kernels.AttentionOptions{Heads: 2}))
+	h = b.check(kernels.Reshape(b.linear(h, s[3]), s...))
+	return b.check(kernels.Add(x, h))
+}
+
+// unet builds a small UNet for n pictures of side×side and its loss. levels is how often it halves them.
+func unet(n, side, width, levels int) (b *network, loss *gorgonia.Node) {
+	b = &network{g: gorgonia.NewGraph()}
+	x, noise, c := b.input("x", n, side, side, 4), b.input("noise", n, side, side, 4), b.input("c", n, 7, 16)
+	t := b.check(kernels.TimestepEmbedding(b.input("t", n), 16, true, 0))
+	t = b.check(kernels.SiLU(b.linear(t, 4*width)))
+	h := b.conv(x, width, 3, 1)
+	skips := gorgonia.Nodes{h}
+	for l := range levels {
+		h = b.attend(b.residual(h, t, width<<l), c)
+		skips = append(skips, h)
+		h = b.conv(h, width<<l, 3, 2)
+		skips = append(skips, h)
+	}
+	h = b.residual(b.attend(b.residual(h, t, width<<levels), c), t, width<<levels)
+	for l := levels - 1; l >= 0; l-- {
+		for range 2 {
+			h = b.check(kernels.Concat(h, skips[len(skips)-1]))
+			skips = skips[:len(skips)-1]
+			h = b.attend(b.residual(h, t, width<<l), c)
+			if len(skips)%2 == 0 {
+				h = b.conv(b.check(kernels.UpsampleNearest2x(h)), width<<l, 3, 1)
+			}
+		}
+	}
+	h = b.conv(b.norm(h, kernels.SiLUActivation), 4, 3, 1)
+	return b, b.check(kernels.MSE(h, noise, nil))
+}
+
+// gradients returns the gradient nodes of b's parameters.
+func (b *network) gradients(t testing.TB, loss *gorgonia.Node) gorgonia.Nodes {
+	grads, err := gorgonia.Grad(loss, b.nodes()...)
+	require.NoError(t, err)
+	return grads
+}
+
+// nodes returns the parameters' nodes.
+func (b *network) nodes() (nodes gorgonia.Nodes) {
+	for _, p := range b.params {
+		nodes = append(nodes, kernels.Param(b.g, p.Value))
+	}
+	return nodes
+}
+
+// TestUNetUnderBudgets holds loss and gradients to the same bits whatever the budget.
+func TestUNetUnderBudgets(t *testing.T) {
+	b, loss := unet(2, 16, 8, 2)
+	want := append(gorgonia.Nodes{loss}, b.gradients(t, loss)...)
+	run := func(budget int64) ([][]float32, kernels.Plan) {
+		m, err := kernels.NewMachine(b.g, kernels.Config{Want: want, ActivationBytes: budget})
+		require.NoError(t, err)
+		defer m.Close()
+		var values [][]float32
+		for range 2 {
+			values = nil
+			require.NoError(t, m.RunAll())
+			for _, n := range want {
+				values = append(values, append([]float32(nil), m.Value(n).Float32s()...))
+			}
+		}
+		return values, m.Plan()
+	}
+	whole, plan := run(0)
+	for i, v := range whole {
+		require.True(t, finite(v), want[i].Name())
+	}
+	t.Log(plan)
+	for _, percent := range []int64{50, 25} {
+		values, p := run(plan.Activations * percent / 100)
+		t.Logf("%d %%: %v; activations %d of %d bytes, arena %d, live %d", percent, p, p.Activations, plan.Activations, p.Arena, p.Live)
+		require.LessOrEqual(t, p.Activations, plan.Activations*percent/100)
+		require.Positive(t, p.Recomputed)
+		for i := range whole {
+			require.Equal(t, whole[i], values[i], want[i].Name())
+		}
+	}
+}
+
+// finite reports whether x has values, of which one is not zero, and all are finite.
+func finite(x []float32) bool {
+	sum := 0.0
+	for _, v := range x {
+		sum += math.Abs(float64(v))
+	}
+	return sum > 0 && !math.IsNaN(sum) && !math.IsInf(sum, 0)
+}
+
+// TestTrainingSteps trains with updates during the run and with a Solver after it: the loss falls, and both ways
+// give the same bits without allocating.
+func TestTrainingSteps(t *testing.T) {
+	train := func(during bool) (first, last float64, params [][]float32) {
+		b, loss := unet(2, 8, 4, 1)
+		grads := b.gradients(t, loss)
+		opt, err := optim.NewAdamW(b.params...)
+		require.NoError(t, err)
+		opt.LR = 0.003
+		c := kernels.Config{Want: gorgonia.Nodes{loss}}
+		for i, n := range b.nodes() {
+			if during {
+				c.Updates = append(c.Updates, kernels.Update{Param: n, Grad: grads[i], By: opt})
+			} else {
+				c.Want = append(c.Want, grads[i])
+			}
+		}
+		m, err := kernels.NewMachine(b.g, c)
+		require.NoError(t, err)
+		defer m.Close()
+		model, err := m.ValueGrads(b.nodes()...)
+		if during {
+			require.ErrorContains(t, err, "is not wanted")
+			require.Equal(t, opt.Bytes(), m.Plan().Optimizer)
+			require.Equal(t, 2*m.Plan().Weights, opt.Bytes())
+		} else {
+			require.NoError(t, err)
+		}
+		step := func() {
+			require.NoError(t, m.RunAll())
+			if !during {
+				require.NoError(t, opt.Step(model))
+			}
+		}
+		step()
+		first = m.Scalar(loss)
+		for range 30 {
+			step()
+		}
+		last = m.Scalar(loss)
+		for _, p := range b.params {
+			params = append(params, append([]float32(nil), p.Value.Float32s()...))
+		}
+		require.Zero(t, testing.AllocsPerRun(3, step))
+		return first, last, params
+	}
+	first, last, during := train(true)
+	t.Logf("loss %.4f, after 30 steps %.4f", first, last)
+	require.Less(t, last, 0.7*first)
+	first2, last2, after := train(false)
+	require.Equal(t, []float64{first, last}, []float64{first2, last2})
+	require.Equal(t, during, after)
+}
