@@ -296,15 +296,15 @@ func TestWrongWeights(t *testing.T) {
 	require.ErrorContains(t, err, "visual_projection.weight is [13 24], not [12 24]")
 }
 
-// Contrastive training: the loss starts at log N and falls, and every parameter has a gradient.
+// Contrastive training: every parameter has a gradient, which says how the loss changes, and following it finds who
+// belongs to whom.
 func TestContrastiveTraining(t *testing.T) {
 	e := tiny(t)
 	prompts := []string{"a red circle", "a blue square", "a green star", "a red star"}
-	pictures := noise(4, 16, 16)
 	in, pixels := NewTexts(4, 8), tensor.New(tensor.WithShape(4, 16, 16, 3), tensor.Of(tensor.Float32))
-	for i := range prompts {
+	for i, p := range noise(4, 2, 2) { // four blurs of colours
 		require.NoError(t, e.Model.Text.Set(in, i, e.Tokenizer.Encode(prompts[i])))
-		require.NoError(t, e.Preprocessor.Pixels(pixels.Float32s()[i*768:(i+1)*768], pictures[i]))
+		require.NoError(t, e.Preprocessor.Pixels(pixels.Float32s()[i*768:(i+1)*768], p))
 	}
 	g := gorgonia.NewGraph()
 	text, err := e.Model.TextFeatures(kernels.Input(g, "ids", in.IDs), kernels.Input(g, "pool", in.Pool))
@@ -323,25 +323,46 @@ func TestContrastiveTraining(t *testing.T) {
 	m, err := kernels.NewMachine(g, kernels.Config{Want: append(gorgonia.Nodes{loss}, grads...)})
 	require.NoError(t, err)
 	defer m.Close()
-	var first, last float64
-	for step := range 40 {
+	run := func() float64 {
 		require.NoError(t, m.RunAll())
-		last = float64(m.Value(loss).Float32s()[0])
-		if step == 0 {
-			first = last
-		}
+		return float64(m.Value(loss).Float32s()[0])
+	}
+	step := func(directions [][]float32, size float64) {
 		for i, p := range parameters {
-			grad := m.Value(grads[i]).Float32s()
-			if step == 0 && !slices.ContainsFunc(grad, func(v float32) bool { return v != 0 }) {
-				t.Errorf("%s has no gradient", p.Name)
-			}
-			for j, v := range p.Value.Float32s() {
-				p.Value.Float32s()[j] = v - 0.05*grad[j]
+			for j := range p.Value.Float32s() {
+				p.Value.Float32s()[j] += float32(size) * directions[i][j]
 			}
 		}
 	}
+	gradient := func() (all [][]float32, square float64) {
+		for i, p := range parameters {
+			grad := slices.Clone(m.Value(grads[i]).Float32s())
+			require.True(t, slices.ContainsFunc(grad, func(v float32) bool { return v != 0 }), "%s has no gradient", p.Name)
+			for _, v := range grad {
+				square += float64(v) * float64(v)
+			}
+			all = append(all, grad)
+		}
+		return all, square
+	}
+
+	first := run()
 	require.InDelta(t, math.Log(4), first, 1.5)
-	require.Less(t, last, first/3)
+	direction, square := gradient()
+	const h = 1e-6
+	step(direction, h)
+	up := run()
+	step(direction, -2*h)
+	down := run()
+	step(direction, h)
+	require.InEpsilon(t, square, (up-down)/(2*h), 0.01, "the loss's slope along its gradient")
+
+	for range 60 {
+		run()
+		direction, square := gradient()
+		step(direction, -0.1/math.Sqrt(square))
+	}
+	require.Less(t, run(), first/3)
 }
 
 func ExampleTextModel_PoolPosition() {
