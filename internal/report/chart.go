@@ -78,14 +78,14 @@ func (a axis) ticks(n int) (at []float64, format func(float64) string) {
 		}
 	}
 	for k := math.Ceil(a.lo/step - 1e-9); k*step <= a.hi+1e-9*step; k++ {
-		at = append(at, k*step)
+		at = append(at, k*step+0) // + 0: no negative zero
 	}
 	digits := max(0, int(math.Ceil(-math.Log10(step)-1e-9)))
 	return at, func(v float64) string {
 		if digits > 5 || math.Abs(v) >= 1e6 {
 			return strconv.FormatFloat(v, 'g', 3, 64)
 		}
-		return strconv.FormatFloat(v+0, 'f', digits, 64)
+		return strconv.FormatFloat(v, 'f', digits, 64)
 	}
 }
 
@@ -106,7 +106,7 @@ func (c Chart) html() (template.HTML, error) {
 	var b strings.Builder
 	open(&b, chartHeight, c.Title)
 	grid(&b, x, y)
-	fmt.Fprintf(&b, `<text class="axis" x="%d" y="%d" text-anchor="end">%s</text>`, chartWidth-right, chartHeight-6, html.EscapeString(c.X))
+	label(&b, "axis", "end", chartWidth-right, chartHeight-6, c.X)
 	for i, s := range c.Series {
 		fmt.Fprintf(&b, `<path class="line s%d" d="%s"/>`, i%palette, path(s, x, y))
 	}
@@ -141,13 +141,23 @@ func open(b *strings.Builder, height int, title string) {
 func grid(b *strings.Builder, x, y axis) {
 	at, text := y.ticks(5)
 	for _, v := range at {
-		fmt.Fprintf(b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%[3].1f"/>`, left, chartWidth-right, y.at(v))
-		fmt.Fprintf(b, `<text class="axis" x="%d" y="%.1f" text-anchor="end">%s</text>`, left-7, y.at(v)+4, text(v))
+		segment(b, `class="grid"`, left, y.at(v), chartWidth-right, y.at(v))
+		label(b, "axis", "end", left-7, y.at(v)+4, text(v))
 	}
 	at, text = x.ticks(5)
 	for _, v := range at {
-		fmt.Fprintf(b, `<text class="axis" x="%.1f" y="%d" text-anchor="middle">%s</text>`, x.at(v), chartHeight-bottom+17, text(v))
+		label(b, "axis", "middle", x.at(v), chartHeight-bottom+17, text(v))
 	}
+}
+
+// segment draws a line from (x1, y1) to (x2, y2).
+func segment(b *strings.Builder, attributes string, x1, y1, x2, y2 float64) {
+	fmt.Fprintf(b, `<line %s x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`, attributes, x1, y1, x2, y2)
+}
+
+// label writes text whose start, middle or end is at (x, y).
+func label(b *strings.Builder, class, anchor string, x, y float64, text string) {
+	fmt.Fprintf(b, `<text class="%s" text-anchor="%s" x="%.1f" y="%.1f">%s</text>`, class, anchor, x, y, html.EscapeString(text))
 }
 
 func (c Intervals) html() (template.HTML, error) {
@@ -167,21 +177,17 @@ func (c Intervals) html() (template.HTML, error) {
 	open(&b, height, c.Title)
 	at, _ := x.ticks(5)
 	for _, v := range at {
-		fmt.Fprintf(&b, `<line class="grid" x1="%.1f" x2="%[1].1f" y1="4" y2="%d"/>`, x.at(v), height-foot+4)
-		fmt.Fprintf(&b, `<text class="axis" x="%.1f" y="%d" text-anchor="middle">%s</text>`, x.at(v), height-foot+20, Percent(v))
+		segment(&b, `class="grid"`, x.at(v), 4, x.at(v), float64(height-foot+4))
+		label(&b, "axis", "middle", x.at(v), float64(height-foot+20), Percent(v))
 	}
-	fmt.Fprintf(&b, `<text class="axis" x="%d" y="%d" text-anchor="end">%s</text>`, chartWidth-right, height-6, html.EscapeString(c.X))
+	label(&b, "axis", "end", chartWidth-right, float64(height-6), c.X)
 	for g, name := range c.Groups {
 		y := float64(group*g) + float64(group)/2
-		fmt.Fprintf(&b, `<text class="label" x="%d" y="%.1f" text-anchor="end">%s</text>`, labels-10, y+4, html.EscapeString(name))
+		label(&b, "label", "end", labels-10, y+4, name)
 		for i, a := range c.Arms {
-			if !finite(a.Value[g]) {
-				continue
+			if finite(a.Value[g]) {
+				a.mark(&b, i, g, name, x, y+(float64(i)-float64(len(c.Arms)-1)/2)*row)
 			}
-			yi := y + (float64(i)-float64(len(c.Arms)-1)/2)*row
-			fmt.Fprintf(&b, `<g class="mark s%d"><title>%s, %s: %s</title><line x1="%.1f" x2="%.1f" y1="%.1f" y2="%[7].1f"/><circle cx="%.1f" cy="%[7].1f" r="4.5"/></g>`,
-				i%palette, html.EscapeString(name), html.EscapeString(a.Name), PercentIn(a.Value[g], a.Low[g], a.High[g]),
-				x.at(a.Low[g]), x.at(a.High[g]), yi, x.at(a.Value[g]))
 		}
 	}
 	b.WriteString("</svg>")
@@ -190,6 +196,14 @@ func (c Intervals) html() (template.HTML, error) {
 		names = append(names, a.Name)
 	}
 	return figure(c.Title, c.Note, "", names, b.String())
+}
+
+// mark draws the arm's interval for group g, a line, and its value, a dot on it.
+func (a Arm) mark(b *strings.Builder, index, g int, group string, x axis, y float64) {
+	text := fmt.Sprintf("%s, %s: %s", group, a.Name, PercentIn(a.Value[g], a.Low[g], a.High[g]))
+	fmt.Fprintf(b, `<g class="mark s%d"><title>%s</title>`, index%palette, html.EscapeString(text))
+	segment(b, "", x.at(a.Low[g]), y, x.at(a.High[g]), y)
+	fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="4.5"/></g>`, x.at(a.Value[g]), y)
 }
 
 // palette is how many colours the page has for series; more series share them.

@@ -9,6 +9,7 @@ import (
 	"image"
 	"image/png"
 	"io"
+	"strings"
 )
 
 // A Report is a page that tells what came out of a run. Blocks are shown in order.
@@ -64,7 +65,7 @@ const (
 //go:embed report.html
 var pageText string
 
-var page = template.Must(template.New("page").Funcs(template.FuncMap{"uri": dataURI}).Parse(pageText))
+var page = template.Must(template.New("page").Funcs(template.FuncMap{"uri": dataURI, "unit": unit}).Parse(pageText))
 
 // WriteHTML writes the report as one page that refers to nothing outside itself.
 func (r Report) WriteHTML(w io.Writer) error {
@@ -124,6 +125,9 @@ func (g Grid) Column(i int) string { return g.Columns[i] }
 
 // CardWidth is the least width of a row's card in pixels, as the page counts them: 100 a picture.
 func (g Grid) CardWidth() int { return min(100*len(g.Columns), 320) }
+
+// unit keeps a number and its percent sign on one line.
+func unit(s string) string { return strings.ReplaceAll(s, " %", "\u00a0%") }
 
 // dataURI is the picture itself, as an address.
 func dataURI(img image.Image) (template.URL, error) {

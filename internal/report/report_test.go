@@ -84,7 +84,31 @@ func TestReportIsOnePage(t *testing.T) {
 	require.Equal(t, 18, strings.Count(html, `src="data:image/png;base64,`))
 	require.Equal(t, 2, strings.Count(html, `class="line`))
 	require.Equal(t, 15, strings.Count(html, `<circle`))
-	require.Contains(t, html, "63 % (58–68)")
+	require.Contains(t, html, "63\u00a0% (58–68)")
+	require.NotContains(t, html, "%!")
+}
+
+// The marks lie where the values say: 96 is 0 %, 446 the largest end of an interval.
+func TestIntervalsAreDrawnToScale(t *testing.T) {
+	c := Intervals{Groups: []string{"a", "b"}, Arms: []Arm{{"x", []float64{0.4, 0.6}, []float64{0.2, 0.4}, []float64{0.7, 0.8}}}}
+	h, err := c.html()
+	require.NoError(t, err)
+	// A group is 15 + 14 high.
+	for _, want := range []string{
+		`<line  x1="183.5" y1="14.5" x2="402.2" y2="14.5"/><circle cx="271.0" cy="14.5"`,
+		`<line  x1="271.0" y1="43.5" x2="446.0" y2="43.5"/><circle cx="358.5" cy="43.5"`,
+		`<line class="grid" x1="96.0" y1="4.0" x2="96.0" y2="62.0"/>`, `x="96.0" y="78.0">0 %</text>`,
+	} {
+		require.Contains(t, string(h), want)
+	}
+}
+
+func TestChartIsDrawnToScale(t *testing.T) {
+	h, err := Chart{Series: []Series{{"x", []float64{0, 10, 20, 30}, []float64{1, 3, math.Inf(1), 2}}}}.html()
+	require.NoError(t, err)
+	// x: 52 to 446, y: 220 up to 12; the value that is not finite leaves a gap.
+	require.Contains(t, string(h), `d="M52.0 220.0L183.3 12.0M446.0 116.0"`)
+	require.Contains(t, string(h), `<line class="grid" x1="52.0" y1="116.0" x2="446.0" y2="116.0"/>`)
 }
 
 func TestReportRefusesWhatDoesNotFit(t *testing.T) {
