@@ -45,14 +45,21 @@ type EncodeOptions struct {
 	Seed    uint64
 }
 
+func (o EncodeOptions) check() error {
+	if o.Batch < 1 {
+		return fmt.Errorf("pipeline: a batch of %d samples", o.Batch)
+	}
+	return nil
+}
+
 // Encode returns the samples of data with Latent (scaled, as the UNet reads it) and Condition filled in. Pictures of another
 // size than the model's are resized on their shorter edge and cut out of the centre. A sample that has a
 // latent keeps it; one with neither latent nor picture is an error that names it.
 func (p *Pipeline) Encode(data dataset.Dataset, o EncodeOptions) dataset.Dataset {
 	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
 		return func(yield func(dataset.Sample, error) bool) {
-			if o.Batch < 1 {
-				yield(dataset.Sample{}, fmt.Errorf("pipeline: a batch of %d samples", o.Batch))
+			if err := errors.Join(p.check(), o.check()); err != nil {
+				yield(dataset.Sample{}, err)
 				return
 			}
 			e := p.newEncoder(o)

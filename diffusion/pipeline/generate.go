@@ -40,6 +40,9 @@ type Request struct {
 }
 
 func (r Request) check(p *Pipeline) error {
+	if err := p.check(); err != nil {
+		return err
+	}
 	switch {
 	case len(r.Prompts) == 0:
 		return fmt.Errorf("pipeline: no prompts to generate from")

@@ -69,6 +69,7 @@ func LoadFS(fsys fs.FS) (*Pipeline, error) {
 			return nil, fmt.Errorf("pipeline: %s: %w", part.folder, err)
 		}
 	}
+	p.Tokenizer.Length = min(p.Tokenizer.Length, p.Text.Config.Positions)
 	return p, p.check()
 }
 
@@ -94,8 +95,11 @@ func checkIndex(fsys fs.FS) error {
 
 const className = "StableDiffusionPipeline"
 
-// check reports parts that don't fit together.
+// check reports parts that are missing or don't fit together.
 func (p *Pipeline) check() error {
+	if p.Tokenizer == nil || p.Text == nil || p.UNet == nil || p.VAE == nil || p.Schedule == nil {
+		return errors.New("pipeline: the tokenizer, text encoder, UNet, VAE or schedule is missing")
+	}
 	u, v := p.UNet.Config, p.VAE.Config
 	switch {
 	case slices.ContainsFunc(u.CrossAttentionDim, func(d int) bool { return d != p.Text.Config.Width }):
@@ -106,8 +110,9 @@ func (p *Pipeline) check() error {
 		return errors.New("pipeline: the UNet's config.json has no sample_size")
 	case p.Tokenizer.Size() > p.Text.Config.Vocabulary:
 		return fmt.Errorf("pipeline: the tokenizer knows %d tokens, the text encoder %d", p.Tokenizer.Size(), p.Text.Config.Vocabulary)
+	case p.Tokenizer.Length > p.Text.Config.Positions:
+		return fmt.Errorf("pipeline: the tokenizer makes %d tokens, the text encoder has %d positions", p.Tokenizer.Length, p.Text.Config.Positions)
 	}
-	p.Tokenizer.Length = min(p.Tokenizer.Length, p.Text.Config.Positions)
 	return nil
 }
 
@@ -120,6 +125,9 @@ func (p *Pipeline) With(name string, u *unet.UNet2DCondition) *Pipeline {
 
 // Save writes a folder that Load, and diffusers, read. model_index.json comes last, so a folder that has it is complete.
 func (p *Pipeline) Save(dir string, d weights.DType) error {
+	if err := p.check(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("pipeline: %w", err)
 	}

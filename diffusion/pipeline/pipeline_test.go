@@ -7,8 +7,10 @@ import (
 	"image"
 	"iter"
 	"os"
+	"path"
 	"path/filepath"
 	"testing"
+	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"
@@ -194,6 +196,31 @@ func TestSave(t *testing.T) {
 	})
 }
 
+// A pipeline may be in memory, as one that is embedded in a program.
+func TestLoadFS(t *testing.T) {
+	folders(t, func(t *testing.T, p *Pipeline, c golden.Case) {
+		embedded := fstest.MapFS{}
+		for _, folder := range []string{"", "scheduler", "tokenizer", "text_encoder", "vae", "unet"} {
+			files, err := filepath.Glob(filepath.Join(c.Dir, folder, "*"))
+			require.NoError(t, err)
+			for _, file := range files {
+				if data, err := os.ReadFile(file); err == nil && filepath.Base(file) != "cases.safetensors" {
+					embedded[path.Join(folder, filepath.Base(file))] = &fstest.MapFile{Data: data}
+				}
+			}
+		}
+		again, err := LoadFS(embedded)
+		require.NoError(t, err)
+		require.Equal(t, weights.Hash(p.UNet), weights.Hash(again.UNet))
+		require.Equal(t, weights.Hash(p.VAE), weights.Hash(again.VAE))
+		require.Equal(t, weights.Hash(p.Text), weights.Hash(again.Text))
+		delete(embedded, "unet/config.json")
+		_, err = LoadFS(embedded)
+		require.ErrorContains(t, err, "unet: ")
+		require.ErrorContains(t, err, "config.json")
+	})
+}
+
 func TestErrors(t *testing.T) {
 	tested := false
 	folders(t, func(t *testing.T, p *Pipeline, c golden.Case) {
@@ -215,6 +242,13 @@ func TestErrors(t *testing.T) {
 		require.ErrorContains(t, fails(func(r *Request) { r.Steps = 0 }), "0 sampling steps")
 		require.ErrorContains(t, fails(func(r *Request) { r.Width = 3 }), "3×0 pixels")
 		require.ErrorContains(t, fails(func(r *Request) { r.Batch = 0 }), "batches of 0")
+		for _, err := range p.With("empty", nil).Generate(request()).All(context.Background()) {
+			require.ErrorContains(t, err, "UNet, VAE or schedule is missing")
+		}
+		for _, err := range p.Encode(nil, EncodeOptions{}).All(context.Background()) {
+			require.ErrorContains(t, err, "a batch of 0 samples")
+		}
+		require.ErrorContains(t, p.With("empty", nil).Save(t.TempDir(), weights.Float32), "is missing")
 
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
