@@ -84,7 +84,7 @@ func GEGLU(dst, x []float32, width int) {
 	runGEGLU(gegluTask{out: dst, x: x, width: width})
 }
 
-// GEGLUGrad is GEGLU's gradient: dx has x's length, dy the result's. dx may be x.
+// GEGLUGrad is GEGLU's gradient: dx has x's length, dy the result's.
 func GEGLUGrad(dx, x, dy []float32, width int) {
 	checkGEGLU("GEGLUGrad", x, dy, width)
 	mustMatch("GEGLUGrad", len(x), dx)

@@ -40,7 +40,11 @@ func (s NormShape) together() int {
 // Workspace returns how many values of scratch memory the normalizations want.
 func (s NormShape) Workspace() int {
 	sums := 2 * s.N * s.blocks() * s.C // two float64 a channel
-	return 2*2*sums + 2*s.N*s.C + 8
+	slopes := 0
+	if s.SiLU {
+		slopes = s.N * s.P * s.C
+	}
+	return 2*2*sums + 2*s.N*s.C + slopes + 8
 }
 
 // A normTask is one pass over the values of a normalization.
@@ -48,6 +52,7 @@ type normTask struct {
 	NormShape
 	pass                     func(t *normTask, n, block, lo, hi int)
 	dst, x, dy, scale, shift []float32
+	dz                       []float32 // the gradient before SiLU: dy without it
 	sums, gradSums           []float64 // [N,blocks,2,C] twice; [parts,2,C]
 	mean, rstd               []float32 // [N,C], the group's value for each of its channels
 }
@@ -73,6 +78,9 @@ func (s NormShape) run(ws []float32, t normTask, passes ...func(t *normTask, n, 
 	*task = t
 	task.NormShape, task.sums, task.gradSums = s, all[:sums], all[sums:]
 	task.mean, task.rstd = rest[:s.N*s.C], rest[s.N*s.C:2*s.N*s.C]
+	if task.dz = task.dy; s.SiLU && task.dy != nil {
+		task.dz = rest[2*s.N*s.C:][:s.N*s.P*s.C]
+	}
 	for _, pass := range passes {
 		task.pass = pass
 		Parallel(s.parts(), task)
@@ -141,9 +149,10 @@ func applyPass(t *normTask, n, block, lo, hi int) {
 		for c, v := range x {
 			dst[c] = (v-mean[c])*rstd[c]*t.scale[c] + t.shift[c]
 		}
-		if t.SiLU {
-			vec.silu(dst, dst)
-		}
+	}
+	if t.SiLU {
+		all := t.dst[(n*t.P+lo)*t.C : (n*t.P+hi)*t.C]
+		vec.silu(all, all)
 	}
 }
 
@@ -159,23 +168,35 @@ func gradSumPass(t *normTask, n, block, lo, hi int) {
 	if block == 0 && t.blocks() == 1 {
 		t.statistics(n)
 	}
+	t.undoSiLU(n, lo, hi)
 	sums := t.gradSums[2*(n*t.blocks()+block)*t.C:][:2*t.C]
 	clear(sums)
 	first, second := sums[:t.C], sums[t.C:]
 	mean, rstd := t.mean[n*t.C:][:t.C], t.rstd[n*t.C:][:t.C]
 	for p := lo; p < hi; p++ {
 		at := (n*t.P + p) * t.C
-		x, dy := t.x[at:at+t.C], t.dy[at:at+t.C]
+		x, dz := t.x[at:at+t.C], t.dz[at:at+t.C]
 		for c, v := range x {
-			h := (v - mean[c]) * rstd[c]
-			dz := dy[c]
-			if t.SiLU {
-				dz *= siluSlope(h*t.scale[c] + t.shift[c])
-			}
-			first[c] += float64(dz)
-			second[c] += float64(dz) * float64(h)
+			first[c] += float64(dz[c])
+			second[c] += float64(dz[c]) * float64((v-mean[c])*rstd[c])
 		}
 	}
+}
+
+// undoSiLU writes to dz the gradient before SiLU of a sample's positions [lo,hi).
+func (t *normTask) undoSiLU(n, lo, hi int) {
+	if !t.SiLU {
+		return
+	}
+	mean, rstd := t.mean[n*t.C:][:t.C], t.rstd[n*t.C:][:t.C]
+	from, to := (n*t.P+lo)*t.C, (n*t.P+hi)*t.C
+	for at := from; at < to; at += t.C {
+		x, z := t.x[at:at+t.C], t.dz[at:at+t.C]
+		for c, v := range x {
+			z[c] = (v-mean[c])*rstd[c]*t.scale[c] + t.shift[c]
+		}
+	}
+	vec.siluGrad(t.dz[from:to], t.dz[from:to], t.dy[from:to])
 }
 
 func inputGradPass(t *normTask, n, _, lo, hi int) {
@@ -184,18 +205,13 @@ func inputGradPass(t *normTask, n, _, lo, hi int) {
 	count := float64(t.P * width)
 	for g := range t.Groups {
 		first, second := t.groupSums(n, g)
-		m1, m2 := float32(first/count), float32(second/count)
+		m1, m2, m, r := float32(first/count), float32(second/count), mean[g*width], rstd[g*width]
+		scale := t.scale[g*width : (g+1)*width]
 		for p := lo; p < hi; p++ {
 			at := (n*t.P+p)*t.C + g*width
-			x, dy, dst := t.x[at:at+width], t.dy[at:at+width], t.dst[at:at+width]
+			x, dz, dst := t.x[at:at+width], t.dz[at:at+width], t.dst[at:at+width]
 			for i, v := range x {
-				c := g*width + i
-				h := (v - mean[c]) * rstd[c]
-				dz := dy[i]
-				if t.SiLU {
-					dz *= siluSlope(h*t.scale[c] + t.shift[c])
-				}
-				dst[i] = rstd[c] * (dz*t.scale[c] - m1 - h*m2)
+				dst[i] = r * (dz[i]*scale[i] - m1 - (v-m)*r*m2)
 			}
 		}
 	}

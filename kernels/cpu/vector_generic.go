@@ -33,34 +33,31 @@ func scaleGeneric(dst, x []float32, a float32) {
 	}
 }
 
+const (
+	// ln 2 = ln2High + ln2Low, the former with few bits.
+	ln2High, ln2Low = 0.693359375, -2.12194440e-4
+	// Beyond these e^x is 0 or infinite in float32.
+	lowestExp, highestExp = -104, 89
+)
+
 // exp32 is e^x within 2 units in the last place: x = n·ln 2 + r with |r| ≤ ln 2 / 2, e^r by its Taylor polynomial of
-// degree 7, whose error there is below float32's. Below −87.3 the result is 0, above 88.7 it is infinite.
+// degree 7, whose error there is below float32's.
 func exp32(x float32) float32 {
-	switch {
-	case x > 88.72284:
-		return float32(math.Inf(1))
-	case x < -87.33655:
-		return 0
-	case x != x:
+	if x != x {
 		return x
 	}
-	const high, low = 0.693359375, -2.12194440e-4 // ln 2 = high + low, high with few bits
-	half := float32(0.5)
-	if x < 0 {
-		half = -half
-	}
-	n := float32(int32(x*math.Log2E + half))
-	r := x - n*high - n*low
+	x = min(max(x, lowestExp), highestExp)
+	n := float32(math.RoundToEven(float64(x * math.Log2E)))
+	r := x - n*ln2High - n*ln2Low
 	p := float32(1.0 / 5040)
 	p = p*r + 1.0/720
 	p = p*r + 1.0/120
 	p = p*r + 1.0/24
 	p = p*r + 1.0/6
-	p = p*r + 0.5
-	p = p*r*r + r
-	// Two factors, because 2^128 does not fit.
-	m := int32(n) >> 1
-	return (p + 1) * power2(m) * power2(int32(n)-m)
+	p = (p*r + 0.5) * r
+	p = p*r + r + 1
+	m := int32(n) >> 1 // in two factors, because 2^128 does not fit
+	return p * power2(m) * power2(int32(n)-m)
 }
 
 // power2 is 2^n for n in [−126,127].
@@ -77,15 +74,32 @@ func siluSlope(v float32) float32 {
 	return s * (1 + v*(1-s))
 }
 
-// normalCDF is Φ(v), the standard normal distribution function.
-func normalCDF(v float64) float64 { return 0.5 * math.Erfc(-v*math.Sqrt2/2) }
+// erfc32 approximates erfc(z) = t·e^(P(t)−z²) for z ≥ 0, t = 1/(1+z/2), with a relative error below 1.2e-7: the
+// coefficients of P from the highest power down (Press et al., Numerical Recipes, 2nd edition, §6.2).
+var erfc32 = [10]float32{
+	0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807, -0.18628806, 0.09678418, 0.37409196, 1.00002368, -1.26551223,
+}
+
+// normal32 is Φ(v), the standard normal distribution function.
+func normal32(v float32) float32 {
+	z := float32(math.Abs(float64(v * (math.Sqrt2 / 2))))
+	t := 1 / (1 + z/2)
+	p := erfc32[0]
+	for _, c := range erfc32[1:] {
+		p = p*t + c
+	}
+	tail := t * exp32(p-z*z) / 2
+	if v < 0 {
+		return tail
+	}
+	return 1 - tail
+}
+
+const densityAt0 = 0.3989422804014327 // 1/√(2π)
 
 // geluSlope is d(v·Φ(v))/dv.
-func geluSlope(v float64) float64 {
-	if math.IsInf(v, 0) {
-		return max(0, math.Copysign(1, v))
-	}
-	return normalCDF(v) + v*math.Exp(-v*v/2)/math.Sqrt(2*math.Pi)
+func geluSlope(v float32) float32 {
+	return normal32(v) + v*densityAt0*exp32(-v*(v/2))
 }
 
 const quick = 1.702 // QuickGELU's factor
@@ -110,7 +124,7 @@ func siluGeneric(dst, x []float32) {
 
 func geluGeneric(dst, x []float32) {
 	for i, v := range x {
-		dst[i] = float32(float64(v) * normalCDF(float64(v)))
+		dst[i] = v * normal32(v)
 	}
 }
 
@@ -144,7 +158,7 @@ func siluGradGeneric(dst, x, y []float32) {
 
 func geluGradGeneric(dst, x, y []float32) {
 	for i, v := range x {
-		dst[i] = float32(float64(y[i]) * geluSlope(float64(v)))
+		dst[i] = y[i] * geluSlope(v)
 	}
 }
 
@@ -166,16 +180,14 @@ func reluGradGeneric(dst, x, y []float32) {
 
 func gegluGeneric(dst, value, gate []float32) {
 	for i, g := range gate {
-		dst[i] = float32(float64(value[i]) * float64(g) * normalCDF(float64(g)))
+		dst[i] = value[i] * (g * normal32(g))
 	}
 }
 
 func gegluGradGeneric(dvalue, dgate, value, gate, dy []float32) {
 	for i, g := range gate {
-		d, g64 := float64(dy[i]), float64(g)
-		v := float64(value[i])
-		dvalue[i] = float32(d * g64 * normalCDF(g64))
-		dgate[i] = float32(d * v * geluSlope(g64))
+		d, v := dy[i], value[i]
+		dvalue[i], dgate[i] = d*(g*normal32(g)), d*(v*geluSlope(g))
 	}
 }
 
@@ -243,14 +255,14 @@ func maxGeneric(x []float32) float32 {
 }
 
 func expShiftGeneric(x []float32, shift float32) float32 {
-	var s float32
 	for i, v := range x {
-		e := exp32(v - shift)
-		x[i] = e
-		s += e
+		x[i] = exp32(v - shift)
 	}
-	return s
+	return sum32(x)
 }
+
+// sum32 is Σ x, accumulated in float64.
+func sum32(x []float32) float32 { return float32(sumGeneric(x)) }
 
 func softmaxGradGeneric(p, dp []float32, delta float32) {
 	for i, v := range p {

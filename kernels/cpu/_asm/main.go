@@ -13,9 +13,10 @@ import (
 
 // families are the files NAME_amd64.s and what writes each.
 var families = map[string]func(*build.Context){
-	"adamw": adamw,
-	"gemm":  gemm,
-	"probe": probe,
+	"activation": activation,
+	"adamw":      adamw,
+	"gemm":       gemm,
+	"probe":      probe,
 }
 
 func main() {

@@ -1,0 +1,38 @@
+// Package tiny embeds the miniature Stable Diffusion: 64×64 pictures of coloured shapes.
+//
+// It is a complete text-to-image model in the ecosystem's own formats: a CLIP tokenizer and text encoder, an
+// AutoencoderKL, a UNet2DConditionModel, a scheduler, and the CLIP a reward is learned on, every weight made
+// from scratch by examples/tiny/train and stored in float16. The UNet was trained on captions that are
+// wrong as often as makes it misalign as Stable Diffusion 1.5 does in Lee et al. 2023.
+//
+// README.md beside this file says how it was made and what it can do.
+package tiny
+
+import (
+	"embed"
+	"io/fs"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/dataset/shapes"
+)
+
+//go:embed model
+var model embed.FS
+
+// FS returns the pipeline folder as diffusers lays it out (model_index.json, tokenizer, text_encoder, unet, vae,
+// scheduler), and clip beside them: a CLIPModel with its tokenizer and preprocessor.
+func FS() fs.FS {
+	sub, err := fs.Sub(model, "model")
+	if err != nil {
+		panic(err) // the folder is embedded above
+	}
+	return sub
+}
+
+// Wrong is how often the captions that the UNet was trained on claim another value than their picture shows.
+var Wrong = shapes.Wrong{Count: 0.6, Colour: 0.28, Background: 0.28}
+
+// Pretraining is the distribution that the UNet was trained on: n drawn pictures, captions as wrong as they were then.
+func Pretraining(seed uint64, n int) dataset.Dataset {
+	return shapes.World{Seed: seed, N: n, Wrong: Wrong}
+}

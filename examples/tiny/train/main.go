@@ -1,0 +1,169 @@
+// Command train makes every weight of the miniature from scratch: it learns the tokenizer's merges on the prompt grammar,
+// trains CLIP to match drawn pictures with true captions, the autoencoder to compress the pictures, and the UNet to
+// denoise their latents under captions that are often wrong. It checkpoints every minute and goes on where it was stopped.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"gorgonia.org/gorgonia"
+
+	"github.com/kudos-ml/kudos/clip"
+	"github.com/kudos-ml/kudos/clip/tokenizer"
+	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/diffusion/unet"
+	"github.com/kudos-ml/kudos/diffusion/vae"
+	"github.com/kudos-ml/kudos/internal/nn"
+	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/internal/weights"
+)
+
+type options struct {
+	Out      string        `help:"Folder of the finished model." default:"examples/tiny/model"`
+	Work     string        `help:"Folder of checkpoints and curves." default:"runs/tiny"`
+	Seed     uint64        `help:"Decides every random draw." default:"1"`
+	Drawings int           `help:"Pictures to draw and train on." default:"32768"`
+	CLIP     int           `help:"Steps of CLIP, 128 pairs each." name:"clip" default:"1600"`
+	VAE      int           `help:"Steps of the autoencoder, 32 pictures each." name:"vae" default:"2400"`
+	UNet     int           `help:"Steps of the UNet, 64 latents each." name:"unet" default:"9000"`
+	For      time.Duration `help:"Stop after this long, as Ctrl-C does; 0 does not."`
+}
+
+func main() {
+	var o options
+	kong.Parse(&o, kong.Description("Make the miniature's weights from scratch."))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if o.For > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.For)
+		defer cancel()
+	}
+	if err := o.run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "train:", err)
+		os.Exit(1)
+	}
+}
+
+func (o options) run(ctx context.Context) error {
+	if err := os.MkdirAll(o.Work, 0o755); err != nil {
+		return err
+	}
+	curve, err := report.OpenLog(filepath.Join(o.Work, "curves.jsonl"))
+	if err != nil {
+		return err
+	}
+	defer curve.Close()
+	began := time.Now()
+	drawings, err := corpus(o.Seed, o.Drawings)
+	if err != nil {
+		return err
+	}
+	slog.Info("drawn", "pictures", len(drawings), "seconds", time.Since(began).Seconds(), "cores", runtime.GOMAXPROCS(0))
+
+	encoder, err := o.trainCLIP(ctx, drawings, curve)
+	if err != nil {
+		return err
+	}
+	coder, err := o.trainVAE(ctx, drawings, curve)
+	if err != nil {
+		return err
+	}
+	schedule, err := diffusion.NewSchedule(diffusion.StableDiffusion())
+	if err != nil {
+		return err
+	}
+	p := &pipeline.Pipeline{Name: "tiny", Tokenizer: encoder.Tokenizer, Text: encoder.Model.Text, VAE: coder, Schedule: schedule}
+	if err := o.trainUNet(ctx, p, drawings, curve); err != nil {
+		return err
+	}
+	slog.Info("finished", "out", o.Out, "minutes", time.Since(began).Minutes())
+	return errors.Join(p.Save(o.Out, weights.Float16), encoder.Save(filepath.Join(o.Out, "clip"), weights.Float16))
+}
+
+func (o options) checkpoint(name string) string {
+	return filepath.Join(o.Work, name+".safetensors")
+}
+
+func (o options) trainCLIP(ctx context.Context, drawings []drawing, curve *report.Log) (*clip.Encoder, error) {
+	texts, err := prompts()
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := tokenizer.Train(texts, 300)
+	if err != nil {
+		return nil, err
+	}
+	tokens.Length = textLength
+	m, err := clip.NewModel(clipConfig(tokens))
+	if err != nil {
+		return nil, err
+	}
+	m.Init(o.Seed)
+	t := newMatching(o.Seed, drawings, m, tokens, 128)
+	f := fit{
+		Name: "clip", Model: m, Steps: o.CLIP, LR: 1e-3, Average: 0.995, Checkpoint: o.checkpoint("clip"), Curve: curve,
+		Loss: t.loss, Fill: t.fill,
+	}
+	return &clip.Encoder{Model: m, Tokenizer: tokens, Preprocessor: t.pre}, f.run(ctx)
+}
+
+func (o options) trainVAE(ctx context.Context, drawings []drawing, curve *report.Log) (*vae.AutoencoderKL, error) {
+	m, err := vae.New(vaeConfig())
+	if err != nil {
+		return nil, err
+	}
+	nn.Init(m, o.Seed)
+	t := newCompression(o.Seed, drawings, m, 32)
+	f := fit{
+		Name: "vae", Model: m, Steps: o.VAE, LR: 1e-3, Average: 0.995, Checkpoint: o.checkpoint("vae"), Curve: curve,
+		Loss: t.loss, Fill: t.fill,
+	}
+	return m, f.run(ctx)
+}
+
+func (o options) trainUNet(ctx context.Context, p *pipeline.Pipeline, drawings []drawing, curve *report.Log) error {
+	latents, err := encodeAll(p.VAE, drawings)
+	if err != nil {
+		return err
+	}
+	rows, texts := map[string]int{"": 0}, []string{""}
+	captions := make([]int, len(drawings))
+	for i, d := range drawings {
+		if _, ok := rows[d.caption]; !ok {
+			rows[d.caption] = len(texts)
+			texts = append(texts, d.caption)
+		}
+		captions[i] = rows[d.caption]
+	}
+	hidden, err := p.EncodePrompts(ctx, texts)
+	if err != nil {
+		return err
+	}
+	length, width := hidden.Shape()[1], hidden.Shape()[2]
+	d := &denoising{seed: o.Seed, schedule: p.Schedule, latents: latents, captions: captions}
+	for i := range texts {
+		d.conditions = append(d.conditions, hidden.Float32s()[i*length*width:(i+1)*length*width])
+	}
+	d.setBatch(64, p.VAE.Config.LatentChannels, length, width)
+	if p.UNet, err = unet.New(unetConfig(p.VAE.Config.LatentChannels, width)); err != nil {
+		return err
+	}
+	nn.Init(p.UNet, o.Seed)
+	f := fit{
+		Name: "unet", Model: p.UNet, Steps: o.UNet, LR: 1e-3, Average: 0.999, Checkpoint: o.checkpoint("unet"), Curve: curve,
+		Loss: func(g *gorgonia.ExprGraph) (*gorgonia.Node, error) { return d.loss(p.UNet, g) },
+		Fill: d.fill,
+	}
+	return f.run(ctx)
+}

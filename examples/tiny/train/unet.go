@@ -1,0 +1,82 @@
+package main
+
+import (
+	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/diffusion/unet"
+	"github.com/kudos-ml/kudos/internal/rng"
+	"github.com/kudos-ml/kudos/kernels"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// The denoiser works on 8×8 and 4×4 positions, one layer a level: the larger ones that were tried gained less
+// than more steps of this one.
+func unetConfig(latentChannels, textWidth int) unet.Config {
+	c := unet.DefaultConfig()
+	c.SampleSize = side / 8
+	c.InChannels, c.OutChannels = latentChannels, latentChannels
+	c.BlockOutChannels = []int{64, 128}
+	c.DownBlockTypes = []string{"CrossAttnDownBlock2D", "CrossAttnDownBlock2D"}
+	c.UpBlockTypes = []string{"CrossAttnUpBlock2D", "CrossAttnUpBlock2D"}
+	c.LayersPerBlock = []int{1}
+	c.AttentionHeadDim = []int{4, 4} // the number of heads, as SD 1 spells it
+	c.CrossAttentionDim = []int{textWidth}
+	c.NormNumGroups = 8
+	return c
+}
+
+const (
+	promptDropout = 0.1 // of captions are replaced by the empty one, for guidance
+	minSNR        = 5   // Hang et al. 2023, Efficient Diffusion Training via Min-SNR Weighting Strategy
+)
+
+// A denoising is the UNet's training on a pool of latents: the batch that the graph reads, and where it comes from.
+type denoising struct {
+	seed       uint64
+	schedule   *diffusion.Schedule
+	latents    [][]float32 // a picture's latent [8,8,12], scaled
+	captions   []int       // a picture's row in conditions
+	conditions [][]float32 // a caption's hidden states [L,D]; row 0 is the empty caption
+
+	clean, noise, noisy, t, c, weight *tensor.Dense
+}
+
+// setBatch makes room for n samples of latents [8,8,channels] and conditions [length,width].
+func (d *denoising) setBatch(n, channels, length, width int) {
+	zeros := func(shape ...int) *tensor.Dense {
+		return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
+	}
+	d.clean, d.noise, d.noisy = zeros(n, side/8, side/8, channels), zeros(n, side/8, side/8, channels), zeros(n, side/8, side/8, channels)
+	d.t, d.c, d.weight = zeros(n), zeros(n, length, width), zeros(n)
+}
+
+// loss is E[ w(t) · ‖ε − ε_θ(x_t, t, c)‖² ] over the batch, w the min-SNR weight.
+func (d *denoising) loss(m *unet.UNet2DCondition, g *gorgonia.ExprGraph) (*gorgonia.Node, error) {
+	predicted, err := m.Denoise(kernels.Input(g, "noisy", d.noisy), kernels.Input(g, "t", d.t), kernels.Input(g, "c", d.c))
+	if err != nil {
+		return nil, err
+	}
+	return kernels.MSE(predicted, kernels.Input(g, "noise", d.noise), kernels.Input(g, "weight", d.weight))
+}
+
+// fill draws the batch of a step.
+func (d *denoising) fill(step int) error {
+	n := d.t.Shape()[0]
+	clean, noise, c, weight := d.clean.Float32s(), d.noise.Float32s(), d.c.Float32s(), d.weight.Float32s()
+	size, width := len(noise)/n, len(c)/n
+	times := make([]int, n)
+	for i, row := range order(d.seed, "unet order", step, n, len(d.latents)) {
+		r := rng.New(d.seed, "unet draw", uint64(step), uint64(i))
+		times[i] = r.IntN(len(d.schedule.AlphaBar))
+		caption := d.captions[row]
+		if r.Float64() < promptDropout {
+			caption = 0
+		}
+		copy(c[i*width:], d.conditions[caption])
+		copy(clean[i*size:], d.latents[row])
+		rng.Normal(noise[i*size:(i+1)*size], d.seed, "unet noise", uint64(step), uint64(i))
+		d.t.Float32s()[i] = float32(times[i])
+		weight[i] = float32(d.schedule.MinSNR(minSNR, times[i]) / float64(n))
+	}
+	return d.schedule.AddNoise(d.noisy, d.clean, d.noise, times)
+}

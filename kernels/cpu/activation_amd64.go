@@ -1,0 +1,163 @@
+//go:build !purego
+
+package cpu
+
+import (
+	"math"
+
+	x86 "golang.org/x/sys/cpu"
+)
+
+// vectors are the bodies that this machine runs, the best one last.
+var vectors = availableVectors()
+
+func init() { vec = vectors[len(vectors)-1] }
+
+func availableVectors() []vector {
+	v := []vector{portable}
+	if x86.X86.HasAVX2 && x86.X86.HasFMA {
+		v = append(v, assembled("AVX2", [...]elementwise{
+			addAVX2, mulAVX2, expAVX2, sigmoidAVX2, siluAVX2, siluGradAVX2,
+			quickGELUAVX2, quickGELUGradAVX2, geluAVX2, geluGradAVX2,
+		}))
+	}
+	if x86.X86.HasAVX512F {
+		v = append(v, assembled("AVX-512", [...]elementwise{
+			addAVX512, mulAVX512, expAVX512, sigmoidAVX512, siluAVX512, siluGradAVX512,
+			quickGELUAVX512, quickGELUGradAVX512, geluAVX512, geluGradAVX512,
+		}))
+	}
+	return v
+}
+
+// An elementwise function of assembly: n is a positive multiple of activationLanes.
+type elementwise func(dst, x, y *float32, n int, table *float32)
+
+const activationLanes = 16
+
+func assembled(name string, f [10]elementwise) vector {
+	v := portable
+	v.name = name
+	v.add, v.mul = f[0].binary(portable.add), f[1].binary(portable.mul)
+	v.exp, v.sigmoid = f[2].unary(portable.exp), f[3].unary(portable.sigmoid)
+	v.silu, v.siluGrad = f[4].unary(portable.silu), f[5].binary(portable.siluGrad)
+	v.quickGELU, v.quickGELUGrad = f[6].unary(portable.quickGELU), f[7].binary(portable.quickGELUGrad)
+	v.gelu, v.geluGrad = f[8].unary(portable.gelu), f[9].binary(portable.geluGrad)
+	v.geglu = func(dst, value, gate []float32) {
+		v.gelu(dst, gate)
+		v.mul(dst, dst, value)
+	}
+	v.gegluGrad = func(dvalue, dgate, value, gate, dy []float32) {
+		v.gelu(dvalue, gate)
+		v.mul(dvalue, dvalue, dy)
+		v.geluGrad(dgate, gate, value)
+		v.mul(dgate, dgate, dy)
+	}
+	v.expShift = func(x []float32, shift float32) float32 {
+		for i := range x {
+			x[i] -= shift
+		}
+		v.exp(x, x)
+		return sum32(x)
+	}
+	return v
+}
+
+// unary leaves to the definition what does not fill registers.
+func (f elementwise) unary(definition unary) unary {
+	return func(dst, x []float32) {
+		n := len(dst) &^ (activationLanes - 1)
+		if n > 0 {
+			_ = x[n-1]
+			f(&dst[0], &x[0], &x[0], n, &activationTable[0][0])
+		}
+		definition(dst[n:], x[n:])
+	}
+}
+
+func (f elementwise) binary(definition binary) binary {
+	return func(dst, x, y []float32) {
+		n := len(dst) &^ (activationLanes - 1)
+		if n > 0 {
+			_, _ = x[n-1], y[n-1]
+			f(&dst[0], &x[0], &y[0], n, &activationTable[0][0])
+		}
+		definition(dst[n:], x[n:], y[n:])
+	}
+}
+
+// activationTable holds the constants that the assembly reads, a register each, in the order of the generator's.
+var activationTable = func() (table [27][16]float32) {
+	rows := []float32{
+		math.Log2E, ln2High, ln2Low, lowestExp, highestExp, 1, 0.5, math.Float32frombits(127),
+		1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6,
+		quick, math.Sqrt2 / 2, densityAt0, math.Float32frombits(1<<31 - 1),
+	}
+	rows = append(rows, erfc32[:]...)
+	for i, v := range rows {
+		for lane := range table[i] {
+			table[i][lane] = v
+		}
+	}
+	return table
+}()
+
+//go:noescape
+func addAVX2(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func mulAVX2(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func expAVX2(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func sigmoidAVX2(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func siluAVX2(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func siluGradAVX2(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func quickGELUAVX2(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func quickGELUGradAVX2(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func geluAVX2(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func geluGradAVX2(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func addAVX512(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func mulAVX512(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func expAVX512(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func sigmoidAVX512(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func siluAVX512(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func siluGradAVX512(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func quickGELUAVX512(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func quickGELUGradAVX512(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func geluAVX512(dst, x, y *float32, n int, table *float32)
+
+//go:noescape
+func geluGradAVX512(dst, x, y *float32, n int, table *float32)
