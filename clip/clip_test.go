@@ -9,9 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"testing/fstest"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -294,6 +296,30 @@ func TestWrongWeights(t *testing.T) {
 	require.NoError(t, weights.Save(file, e.Model, weights.Float32, nil))
 	_, err = Load(dir)
 	require.ErrorContains(t, err, "visual_projection.weight is [13 24], not [12 24]")
+}
+
+func TestPickleIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, tiny(t).Save(dir, weights.Float32))
+	require.NoError(t, os.Rename(filepath.Join(dir, "model.safetensors"), filepath.Join(dir, "pytorch_model.bin")))
+	_, err := Load(dir)
+	require.ErrorContains(t, err, "convert it to model.safetensors")
+}
+
+func TestEncoderTakesTurns(t *testing.T) {
+	e := tiny(t)
+	defer e.Close()
+	want, err := e.TextFeatures(context.Background(), []string{"a red circle"})
+	require.NoError(t, err)
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			got, err := e.TextFeatures(context.Background(), []string{"a red circle"})
+			assert.NoError(t, err)
+			assert.Equal(t, want.Float32s(), got.Float32s())
+		})
+	}
+	group.Wait()
 }
 
 // Contrastive training: every parameter has a gradient, which says how the loss changes, and following it finds who

@@ -1,6 +1,7 @@
 package clip
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -84,6 +85,9 @@ func isBuffer(name string) bool { return strings.HasSuffix(name, "embeddings.pos
 
 func loadWeights(fsys fs.FS, model any, names weights.Names) error {
 	f, err := weights.OpenFolder(fsys, "model")
+	if _, pickle := fs.Stat(fsys, "pytorch_model.bin"); err != nil && pickle == nil {
+		return errors.New("clip: pytorch_model.bin is a pickle file, which can run any code; convert it to model.safetensors")
+	}
 	if err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
