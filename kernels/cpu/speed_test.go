@@ -1,3 +1,5 @@
+//go:build linux
+
 package cpu
 
 import (
@@ -5,7 +7,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"slices"
+	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -131,22 +134,32 @@ func smallCases() (cases []speedCase) {
 	return cases
 }
 
-// gflops times run: the median of some repetitions of at least a few milliseconds.
-func gflops(flops float64, run func()) float64 {
-	run()
-	start := time.Now()
-	run()
-	n := int(4*time.Millisecond/max(time.Since(start), 1)) + 1
-	var rates []float64
-	for range 5 {
-		start := time.Now()
-		for range n {
-			run()
-		}
-		rates = append(rates, flops*float64(n)/time.Since(start).Seconds()/1e9)
+// seconds is a clock: for one worker, who does it all on the calling thread, the thread's processor time, which hardly
+// counts what other programs do.
+func seconds(threads int) float64 {
+	if threads > 1 {
+		return time.Since(epoch).Seconds()
 	}
-	slices.Sort(rates)
-	return rates[len(rates)/2]
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_THREAD, &u); err != nil {
+		panic(err)
+	}
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
+}
+
+// gflops is the best rate of some repetitions of at least a few milliseconds.
+func gflops(threads int, flops float64, run func()) float64 {
+	run()
+	best := 0.0
+	for range 9 {
+		start, n := seconds(threads), 0
+		for n == 0 || seconds(threads)-start < 5e-3 {
+			run()
+			n++
+		}
+		best = max(best, flops*float64(n)/(seconds(threads)-start)/1e9)
+	}
+	return best
 }
 
 // TestSpeed measures with -speed. It fails if the geometric mean is below 60 % of the peak, or a shape below 45 %.
@@ -163,6 +176,8 @@ func TestSpeed(t *testing.T) {
 	}
 	for _, n := range threads {
 		workersForTest(t, n)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		measure(t, n, "products", gemmCases())
 		measure(t, n, "convolutions", sdCases())
 		measure(t, n, "small convolutions", smallCases())
@@ -174,7 +189,7 @@ func measure(t *testing.T, threads int, title string, cases []speedCase) {
 	var logs float64
 	for _, c := range cases {
 		peak := peakGFLOPS(threads)
-		rate := gflops(c.flops, c.run)
+		rate := gflops(threads, c.flops, c.run)
 		peak = max(peak, peakGFLOPS(threads))
 		share := rate / peak
 		logs += math.Log(share)
@@ -194,12 +209,5 @@ func (peakTask) Do(_, _ int) { multiplyAdds(1 << 16) }
 
 // peakGFLOPS probes what n workers do at most.
 func peakGFLOPS(n int) float64 {
-	best := 0.0
-	for range 5 {
-		start := time.Now()
-		Parallel(n, peakTask{})
-		flops := float64(n) * (1 << 16) * 12 * 2 * float64(multiplyAddLanes)
-		best = max(best, flops/time.Since(start).Seconds()/1e9)
-	}
-	return best
+	return gflops(n, float64(n)*(1<<16)*12*2*float64(multiplyAddLanes), func() { Parallel(n, peakTask{}) })
 }
