@@ -5,7 +5,7 @@ import "unsafe"
 // blockK is how many steps of K one pass takes: a panel of B of that depth (16 or 32 KiB) stays in L1.
 const blockK = 256
 
-// blockM is how many rows of A a part packs: with blockK they are about 100 KiB, which stay in L2.
+// blockM is about how many rows of A a part packs, in whole tiles: with blockK they are about 100 KiB, which stay in L2.
 const blockM = 96
 
 // aloneM is the most rows of C with which parts pack B for themselves.
@@ -66,7 +66,7 @@ func (u *micro) cut(p *product) cut {
 	c.blocks = ceilDiv(p.k, blockK)
 	c.kc = ceilDiv(p.k, c.blocks)
 	c.layout = p.a.layout(u.mr, c.kc)
-	c.mc, c.nc = min(blockM, roundUp(p.m, u.mr)), roundUp(p.n, u.nr)
+	c.mc, c.nc = roundUp(min(blockM, p.m), u.mr), roundUp(p.n, u.nr)
 	if c.alone = p.m <= aloneM; c.alone {
 		c.mc = roundUp(p.m, u.mr)
 	}
