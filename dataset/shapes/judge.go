@@ -81,9 +81,9 @@ func Judge(img image.Image) Reading {
 func pixels(img image.Image) *[Side * Side]rgb {
 	var p [Side * Side]rgb
 	b := img.Bounds()
-	if rgba, ok := img.(*image.RGBA); ok && b.Dx() == Side && b.Dy() == Side {
+	if pix, stride, ok := rows(img); ok && b.Dx() == Side && b.Dy() == Side {
 		for y := range Side {
-			row := rgba.Pix[rgba.PixOffset(b.Min.X, b.Min.Y+y):]
+			row := pix[y*stride:]
 			for x := range Side {
 				p[y*Side+x] = rgb{float32(row[4*x]), float32(row[4*x+1]), float32(row[4*x+2])}
 			}
@@ -97,6 +97,17 @@ func pixels(img image.Image) *[Side * Side]rgb {
 		}
 	}
 	return &p
+}
+
+// rows returns an opaque picture's bytes, four a pixel, where it has them.
+func rows(img image.Image) (pix []uint8, stride int, ok bool) {
+	switch img := img.(type) {
+	case *image.RGBA:
+		return img.Pix[img.PixOffset(img.Rect.Min.X, img.Rect.Min.Y):], img.Stride, img.Opaque()
+	case *image.NRGBA:
+		return img.Pix[img.PixOffset(img.Rect.Min.X, img.Rect.Min.Y):], img.Stride, img.Opaque()
+	}
+	return nil, 0, false
 }
 
 // background finds the background that most pixels are near to, writes it to r and returns its mean colour in
