@@ -33,9 +33,9 @@ type options struct {
 	Work     string        `help:"Folder of checkpoints and curves." default:"runs/tiny"`
 	Seed     uint64        `help:"Decides every random draw." default:"1"`
 	Drawings int           `help:"Pictures to draw and train on." default:"32768"`
-	CLIP     int           `help:"Steps of CLIP, 128 pairs each." name:"clip" default:"1600"`
-	VAE      int           `help:"Steps of the autoencoder, 32 pictures each." name:"vae" default:"2400"`
-	UNet     int           `help:"Steps of the UNet, 64 latents each." name:"unet" default:"9000"`
+	CLIP     int           `help:"Steps of CLIP, 64 pairs each." name:"clip" default:"1600"`
+	VAE      int           `help:"Steps of the autoencoder, 16 pictures each." name:"vae" default:"2400"`
+	UNet     int           `help:"Steps of the UNet, 64 latents each." name:"unet" default:"5000"`
 	For      time.Duration `help:"Stop after this long, as Ctrl-C does; 0 does not."`
 }
 
@@ -79,7 +79,7 @@ func (o options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	schedule, err := diffusion.NewSchedule(diffusion.StableDiffusion())
+	schedule, err := diffusion.NewSchedule(noiseConfig())
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (o options) trainCLIP(ctx context.Context, drawings []drawing, curve *repor
 		return nil, err
 	}
 	m.Init(o.Seed)
-	t := newMatching(o.Seed, drawings, m, tokens, 128)
+	t := newMatching(o.Seed, drawings, m, tokens, 64)
 	f := fit{
 		Name: "clip", Model: m, Steps: o.CLIP, LR: 1e-3, Average: 0.995, Checkpoint: o.checkpoint("clip"), Curve: curve,
 		Loss: t.loss, Fill: t.fill,
@@ -124,7 +124,7 @@ func (o options) trainVAE(ctx context.Context, drawings []drawing, curve *report
 		return nil, err
 	}
 	nn.Init(m, o.Seed)
-	t := newCompression(o.Seed, drawings, m, 32)
+	t := newCompression(o.Seed, drawings, m, 16)
 	f := fit{
 		Name: "vae", Model: m, Steps: o.VAE, LR: 1e-3, Average: 0.995, Checkpoint: o.checkpoint("vae"), Curve: curve,
 		Loss: t.loss, Fill: t.fill,

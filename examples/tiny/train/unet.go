@@ -25,6 +25,16 @@ func unetConfig(latentChannels, textWidth int) unet.Config {
 	return c
 }
 
+// noiseConfig is DDPM's schedule, sampled from its last timestep on. Stable Diffusion's own leaves 7 % of the signal there:
+// over 8×8 positions enough to read the background from, so that the network would learn to look for it in the
+// noise instead of in the prompt (Lin et al. 2024, Common Diffusion Noise Schedules and Sample Steps Are Flawed).
+func noiseConfig() diffusion.Config {
+	c := diffusion.StableDiffusion()
+	c.BetaSchedule, c.BetaStart, c.BetaEnd = new("linear"), new(1e-4), new(0.02)
+	c.Spacing, c.StepsOffset = new("trailing"), nil
+	return c
+}
+
 const (
 	promptDropout = 0.1 // of captions are replaced by the empty one, for guidance
 	minSNR        = 5   // Hang et al. 2023, Efficient Diffusion Training via Min-SNR Weighting Strategy
