@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"image"
+	"math"
+	"os"
+	"slices"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/dataset/shapes"
+	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/internal/rng"
+	"github.com/kudos-ml/kudos/reward"
+	"github.com/kudos-ml/kudos/reward/alignment"
+	"github.com/kudos-ml/kudos/reward/measure"
+)
+
+// result is report.json.
+type result struct {
+	Seed      uint64                                `json:"seed"`
+	Rewards   string                                `json:"rewards"`
+	Beta      float64                               `json:"beta"`
+	Seconds   map[string]float64                    `json:"seconds"`
+	Alignment map[string]map[string]map[string]rate `json:"alignment"` // seen|unseen, all|category, arm
+	Gain      map[string]gain                       `json:"gain"`      // tuned − base
+	Frechet   map[string]float64                    `json:"frechet"`   // arm; drawn: of another set of drawn scenes
+	Diversity map[string]float64                    `json:"diversity"`
+	Reward    map[string]alignment.Comparison       `json:"reward"`
+}
+
+type rate = measure.Rate
+
+// A gain is a difference in percentage points with its 95 % interval, paired by prompt and noise.
+type gain struct {
+	Points float64 `json:"points"`
+	Low    float64 `json:"low"`
+	High   float64 `json:"high"`
+}
+
+// A split is the evaluation on seen or on unseen prompts: pictures of each arm, sample i of all from one prompt, and from
+// the same noise where there is a choice of one.
+type split struct {
+	name    string
+	prompts []string
+	arms    map[string][]dataset.Sample
+	good    map[string][]bool
+}
+
+var arms = []string{"base", "tuned", "best_of_n"}
+
+var armNames = map[string]string{"base": "base", "tuned": "tuned", "best_of_n": fmt.Sprintf("best of %d", bestOf), "drawn": "drawn"}
+
+// evaluate compares the tuned model with the base and with best-of-n, and writes the reports.
+func (s *session) evaluate(ctx context.Context, model *alignment.Model, tuned *pipeline.Pipeline) error {
+	var splits []*split
+	err := s.stage("evaluate", 2*s.eval*(bestOf+1), func(bar *report.Stage) error {
+		for i, name := range []string{"seen", "unseen"} {
+			sp, err := s.compare(ctx, name, uint64(i+1)<<32, model, tuned, bar)
+			if err != nil {
+				return err
+			}
+			splits = append(splits, sp)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	r, err := s.measure(ctx, splits, model)
+	if err != nil {
+		return err
+	}
+	if err := s.folder.JSON("report.json", r); err != nil {
+		return err
+	}
+	if err := s.page(r, splits).WriteFile(s.folder.Path("report.html")); err != nil {
+		return err
+	}
+	for _, t := range tables(r) {
+		if err := t.Print(os.Stdout); err != nil {
+			return err
+		}
+		fmt.Println()
+	}
+	fmt.Println("Wrote", s.folder.Path("report.html"))
+	return nil
+}
+
+// compare makes the pictures of a split and judges them. first numbers its noise.
+func (s *session) compare(ctx context.Context, name string, first uint64, model reward.Model, tuned *pipeline.Pipeline, bar *report.Stage) (*split, error) {
+	g := &s.seen
+	if name == "unseen" {
+		g = &s.unseen
+	}
+	prompts, err := draw(g, "evaluation "+name, s.seed, s.eval)
+	if err != nil {
+		return nil, err
+	}
+	sp := &split{name: name, prompts: prompts, arms: map[string][]dataset.Sample{}, good: map[string][]bool{}}
+	candidates := make([][]dataset.Sample, bestOf)
+	for k := range candidates {
+		if candidates[k], err = collect(ctx, s.base, s.request(prompts, first+uint64(k*s.eval)), bar); err != nil {
+			return nil, err
+		}
+	}
+	sp.arms["base"] = candidates[0]
+	if sp.arms["tuned"], err = collect(ctx, tuned, s.request(prompts, first), bar); err != nil {
+		return nil, err
+	}
+	if sp.arms["best_of_n"], err = best(ctx, candidates, model); err != nil {
+		return nil, err
+	}
+	for arm, samples := range sp.arms {
+		for _, sample := range samples {
+			label, err := (shapes.Rater{}).Label(sample)
+			if err != nil {
+				return nil, err
+			}
+			sp.good[arm] = append(sp.good[arm], label == dataset.Good)
+		}
+	}
+	return sp, nil
+}
+
+// best chooses for each prompt the candidate with the highest reward.
+func best(ctx context.Context, candidates [][]dataset.Sample, model reward.Model) ([]dataset.Sample, error) {
+	chosen := slices.Clone(candidates[0])
+	top, err := model.Score(ctx, chosen)
+	if err != nil {
+		return nil, err
+	}
+	for _, samples := range candidates[1:] {
+		scores, err := model.Score(ctx, samples)
+		if err != nil {
+			return nil, err
+		}
+		for i, score := range scores {
+			if score > top[i] {
+				chosen[i], top[i] = samples[i], score
+			}
+		}
+	}
+	return chosen, nil
+}
+
+// measure makes the numbers of all that was judged.
+func (s *session) measure(ctx context.Context, splits []*split, model *alignment.Model) (*result, error) {
+	r := &result{
+		Seed: s.seed, Rewards: s.rewards, Beta: s.beta, Seconds: s.seconds,
+		Alignment: map[string]map[string]map[string]rate{}, Gain: map[string]gain{},
+		Frechet: map[string]float64{}, Diversity: map[string]float64{}, Reward: map[string]alignment.Comparison{},
+	}
+	for _, sp := range splits {
+		r.Alignment[sp.name] = sp.rates()
+		d, err := measure.Paired(measure.Bools(sp.good["base"]), measure.Bools(sp.good["tuned"]), sp.prompts, s.seed)
+		if err != nil {
+			return nil, err
+		}
+		r.Gain[sp.name] = gain{100 * d.Mean, 100 * d.Low, 100 * d.High}
+		labelled := slices.Clone(sp.arms["base"])
+		for i := range labelled {
+			labelled[i].Label = dataset.Bad
+			if sp.good["base"][i] {
+				labelled[i].Label = dataset.Good
+			}
+		}
+		if r.Reward[sp.name], err = model.Evaluate(ctx, dataset.FromSlice(labelled)); err != nil {
+			return nil, err
+		}
+	}
+	return r, s.quality(ctx, r, splits)
+}
+
+// rates are a split's good rates, of all prompts and of each category.
+func (sp *split) rates() map[string]map[string]rate {
+	out := map[string]map[string]rate{"all": {}}
+	for arm, good := range sp.good {
+		out["all"][arm] = measure.RateOf(good)
+		for k, category := range dataset.Categories {
+			var part []bool
+			for i := k; i < len(good); i += len(dataset.Categories) {
+				part = append(part, good[i])
+			}
+			if out[string(category)] == nil {
+				out[string(category)] = map[string]rate{}
+			}
+			out[string(category)][arm] = measure.RateOf(part)
+		}
+	}
+	return out
+}
+
+// quality measures each arm's pictures of both splits against drawn scenes of the same prompts, in CLIP's image features.
+func (s *session) quality(ctx context.Context, r *result, splits []*split) error {
+	var prompts []string
+	for _, sp := range splits {
+		prompts = append(prompts, sp.prompts...)
+	}
+	drawn, err := s.drawn(ctx, prompts, "drawn")
+	if err != nil {
+		return err
+	}
+	again, err := s.drawn(ctx, prompts, "drawn again")
+	if err != nil {
+		return err
+	}
+	kinds := make([]string, len(prompts))
+	for i, p := range prompts {
+		claim, err := shapes.Grammar.Parse(p)
+		if err != nil {
+			return err
+		}
+		kinds[i] = claim.Object
+	}
+	features := map[string][][]float64{"drawn": again}
+	for _, arm := range arms {
+		var pictures []image.Image
+		for _, sp := range splits {
+			for _, sample := range sp.arms[arm] {
+				pictures = append(pictures, sample.Image)
+			}
+		}
+		if features[arm], err = s.features(ctx, pictures); err != nil {
+			return err
+		}
+	}
+	for arm, f := range features {
+		if r.Frechet[arm], err = measure.FrechetFeatures(f, drawn); err != nil {
+			return err
+		}
+		if r.Diversity[arm], err = measure.Diversity(f, kinds); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drawn returns the features of a drawn scene for each prompt.
+func (s *session) drawn(ctx context.Context, prompts []string, stream string) ([][]float64, error) {
+	var pictures []image.Image
+	for i, p := range prompts {
+		claim, err := shapes.Grammar.Parse(p)
+		if err != nil {
+			return nil, err
+		}
+		scene, err := shapes.Compose(claim, rng.New(s.seed, stream, 0, uint64(i)))
+		if err != nil {
+			return nil, err
+		}
+		pictures = append(pictures, shapes.Draw(scene))
+	}
+	return s.features(ctx, pictures)
+}
+
+func (s *session) features(ctx context.Context, pictures []image.Image) ([][]float64, error) {
+	f, err := s.clip.ImageFeatures(ctx, pictures)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([][]float64, len(pictures))
+	width := f.Shape()[1]
+	for i, v := range f.Float32s() {
+		if math.IsNaN(float64(v)) {
+			return nil, fmt.Errorf("CLIP's features of picture %d are not numbers", i/width)
+		}
+		rows[i/width] = append(rows[i/width], float64(v))
+	}
+	return rows, nil
+}
