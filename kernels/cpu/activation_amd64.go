@@ -19,13 +19,13 @@ func availableVectors() []vector {
 		v = append(v, assembled("AVX2", [...]elementwise{
 			addAVX2, mulAVX2, expAVX2, sigmoidAVX2, siluAVX2, siluGradAVX2,
 			quickGELUAVX2, quickGELUGradAVX2, geluAVX2, geluGradAVX2,
-		}))
+		}).with(rowsAVX2))
 	}
 	if x86.X86.HasAVX512F {
 		v = append(v, assembled("AVX-512", [...]elementwise{
 			addAVX512, mulAVX512, expAVX512, sigmoidAVX512, siluAVX512, siluGradAVX512,
 			quickGELUAVX512, quickGELUGradAVX512, geluAVX512, geluGradAVX512,
-		}))
+		}).with(rowsAVX512))
 	}
 	return v
 }
@@ -52,13 +52,6 @@ func assembled(name string, f [10]elementwise) vector {
 		v.mul(dvalue, dvalue, dy)
 		v.geluGrad(dgate, gate, value)
 		v.mul(dgate, dgate, dy)
-	}
-	v.expShift = func(x []float32, shift float32) float32 {
-		for i := range x {
-			x[i] -= shift
-		}
-		v.exp(x, x)
-		return sum32(x)
 	}
 	return v
 }

@@ -69,8 +69,8 @@ sum:
 	SUBQ         $0x00000010, CX
 	JNZ          sum
 	VADDPD       Y1, Y0, Y0
-	VADDPD       Y3, Y2, Y2
 	VADDPD       Y2, Y0, Y0
+	VADDPD       Y3, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPD       X1, X0, X1
 	VPERMILPD    $0x01, X1, X0
@@ -165,8 +165,8 @@ sum:
 	SUBQ          $0x00000020, CX
 	JNZ           sum
 	VADDPD        Z1, Z0, Z0
-	VADDPD        Z3, Z2, Z2
 	VADDPD        Z2, Z0, Z0
+	VADDPD        Z3, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y1
 	VADDPD        Y1, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X1

@@ -139,7 +139,7 @@ func (t *attentionTask) probabilities(p *Product, head, lo, hi int, s, ws []floa
 			clear(seen)
 			continue
 		}
-		vec.scale(seen, seen, 1/vec.expShift(seen, top))
+		vec.scale(seen, seen, float32(1/vec.expShift(seen, top)))
 	}
 }
 

@@ -44,7 +44,7 @@ func (s NormShape) Workspace() int {
 	if s.SiLU {
 		slopes = s.N * s.P * s.C
 	}
-	return 2*2*sums + 2*s.N*s.C + slopes + 8
+	return 2*2*sums + 5*s.N*s.C + slopes + 8
 }
 
 // A normTask is one pass over the values of a normalization.
@@ -55,6 +55,7 @@ type normTask struct {
 	dz                       []float32 // the gradient before SiLU: dy without it
 	sums, gradSums           []float64 // [N,blocks,2,C] twice; [parts,2,C]
 	mean, rstd               []float32 // [N,C], the group's value for each of its channels
+	a, b, d                  []float32 // [N,C], of the gradient by x
 }
 
 var normTasks freeList[normTask]
@@ -77,9 +78,11 @@ func (s NormShape) run(ws []float32, t normTask, passes ...func(t *normTask, n, 
 	task := normTasks.get()
 	*task = t
 	task.NormShape, task.sums, task.gradSums = s, all[:sums], all[sums:]
-	task.mean, task.rstd = rest[:s.N*s.C], rest[s.N*s.C:2*s.N*s.C]
+	for _, v := range []*[]float32{&task.mean, &task.rstd, &task.a, &task.b, &task.d} {
+		*v, rest = rest[:s.N*s.C], rest[s.N*s.C:]
+	}
 	if task.dz = task.dy; s.SiLU && task.dy != nil {
-		task.dz = rest[2*s.N*s.C:][:s.N*s.P*s.C]
+		task.dz = rest[:s.N*s.P*s.C]
 	}
 	for _, pass := range passes {
 		task.pass = pass
@@ -90,31 +93,34 @@ func (s NormShape) run(ws []float32, t normTask, passes ...func(t *normTask, n, 
 
 // sumPass adds up x and x² of each channel.
 func sumPass(t *normTask, n, block, lo, hi int) {
-	sums := t.sums[2*(n*t.blocks()+block)*t.C:][:2*t.C]
-	clear(sums)
-	first, second := sums[:t.C], sums[t.C:]
-	for p := lo; p < hi; p++ {
-		row := t.x[(n*t.P+p)*t.C:][:t.C]
-		for c, v := range row {
-			first[c] += float64(v)
-			second[c] += float64(v) * float64(v)
-		}
-	}
+	first, second := t.pair(t.sums, n, block)
+	vec.moments(first, second, t.rows(t.x, n, lo, hi))
 }
+
+// rows are a sample's positions [lo,hi) of x, pair a block's two sums for each channel.
+func (t *normTask) rows(x []float32, n, lo, hi int) []float32 {
+	return x[(n*t.P+lo)*t.C : (n*t.P+hi)*t.C]
+}
+
+func (t *normTask) pair(sums []float64, n, block int) (first, second []float64) {
+	s := sums[2*(n*t.blocks()+block)*t.C:][:2*t.C]
+	return s[:t.C], s[t.C:]
+}
+
+// channels are a sample's values of x [N,C].
+func (t *normTask) channels(x []float32, n int) []float32 { return x[n*t.C:][:t.C] }
 
 // statistics turns the sums of a sample into the mean and 1/√(variance+ε) of each channel's group.
 func (t *normTask) statistics(n int) (mean, rstd []float32) {
-	mean, rstd = t.mean[n*t.C:][:t.C], t.rstd[n*t.C:][:t.C]
+	mean, rstd = t.channels(t.mean, n), t.channels(t.rstd, n)
 	width := t.C / t.Groups
 	count := float64(t.P * width)
 	for g := range t.Groups {
 		var sum, square float64
 		for b := range t.blocks() {
-			sums := t.sums[2*(n*t.blocks()+b)*t.C:][:2*t.C]
-			for c := g * width; c < (g+1)*width; c++ {
-				sum += sums[c]
-				square += sums[t.C+c]
-			}
+			first, second := t.pair(t.sums, n, b)
+			sum += sum64(first[g*width:][:width])
+			square += sum64(second[g*width:][:width])
 		}
 		m := sum / count
 		r := 1 / math.Sqrt(max(square/count-m*m, 0)+t.Eps)
@@ -129,11 +135,10 @@ func (t *normTask) statistics(n int) (mean, rstd []float32) {
 func (t *normTask) groupSums(n, g int) (first, second float64) {
 	width := t.C / t.Groups
 	for b := range t.blocks() {
-		sums := t.gradSums[2*(n*t.blocks()+b)*t.C:][:2*t.C]
-		for c := g * width; c < (g+1)*width; c++ {
-			first += float64(t.scale[c]) * sums[c]
-			second += float64(t.scale[c]) * sums[t.C+c]
-		}
+		dz, dzx := t.pair(t.gradSums, n, b)
+		scale := t.scale[g*width:][:width]
+		first += weighted64(dz[g*width:][:width], scale)
+		second += weighted64(dzx[g*width:][:width], scale)
 	}
 	return first, second
 }
@@ -142,17 +147,10 @@ func applyPass(t *normTask, n, block, lo, hi int) {
 	if block == 0 && t.blocks() == 1 {
 		t.statistics(n)
 	}
-	mean, rstd := t.mean[n*t.C:][:t.C], t.rstd[n*t.C:][:t.C]
-	for p := lo; p < hi; p++ {
-		at := (n*t.P + p) * t.C
-		x, dst := t.x[at:at+t.C], t.dst[at:at+t.C]
-		for c, v := range x {
-			dst[c] = (v-mean[c])*rstd[c]*t.scale[c] + t.shift[c]
-		}
-	}
+	dst := t.rows(t.dst, n, lo, hi)
+	vec.normalize(dst, t.rows(t.x, n, lo, hi), t.channels(t.mean, n), t.channels(t.rstd, n), t.scale, t.shift)
 	if t.SiLU {
-		all := t.dst[(n*t.P+lo)*t.C : (n*t.P+hi)*t.C]
-		vec.silu(all, all)
+		vec.silu(dst, dst)
 	}
 }
 
@@ -169,18 +167,8 @@ func gradSumPass(t *normTask, n, block, lo, hi int) {
 		t.statistics(n)
 	}
 	t.undoSiLU(n, lo, hi)
-	sums := t.gradSums[2*(n*t.blocks()+block)*t.C:][:2*t.C]
-	clear(sums)
-	first, second := sums[:t.C], sums[t.C:]
-	mean, rstd := t.mean[n*t.C:][:t.C], t.rstd[n*t.C:][:t.C]
-	for p := lo; p < hi; p++ {
-		at := (n*t.P + p) * t.C
-		x, dz := t.x[at:at+t.C], t.dz[at:at+t.C]
-		for c, v := range x {
-			first[c] += float64(dz[c])
-			second[c] += float64(dz[c]) * float64((v-mean[c])*rstd[c])
-		}
-	}
+	first, second := t.pair(t.gradSums, n, block)
+	vec.gradSums(first, second, t.rows(t.x, n, lo, hi), t.rows(t.dz, n, lo, hi), t.channels(t.mean, n), t.channels(t.rstd, n))
 }
 
 // undoSiLU writes to dz the gradient before SiLU of a sample's positions [lo,hi).
@@ -188,33 +176,65 @@ func (t *normTask) undoSiLU(n, lo, hi int) {
 	if !t.SiLU {
 		return
 	}
-	mean, rstd := t.mean[n*t.C:][:t.C], t.rstd[n*t.C:][:t.C]
-	from, to := (n*t.P+lo)*t.C, (n*t.P+hi)*t.C
-	for at := from; at < to; at += t.C {
-		x, z := t.x[at:at+t.C], t.dz[at:at+t.C]
-		for c, v := range x {
-			z[c] = (v-mean[c])*rstd[c]*t.scale[c] + t.shift[c]
-		}
-	}
-	vec.siluGrad(t.dz[from:to], t.dz[from:to], t.dy[from:to])
+	dz := t.rows(t.dz, n, lo, hi)
+	vec.normalize(dz, t.rows(t.x, n, lo, hi), t.channels(t.mean, n), t.channels(t.rstd, n), t.scale, t.shift)
+	vec.siluGrad(dz, dz, t.rows(t.dy, n, lo, hi))
 }
 
-func inputGradPass(t *normTask, n, _, lo, hi int) {
-	mean, rstd := t.mean[n*t.C:][:t.C], t.rstd[n*t.C:][:t.C]
+// coefficientsPass makes, for each channel, the a, b and d of vec.inputGrad: with r = 1/σ, and m1 and m2 the means over
+// the group of scale·dz and of scale·dz·x̂,
+//
+//	dx = r·(scale·dz − m1 − (x−μ)·r·m2)
+func coefficientsPass(t *normTask, n, block, _, _ int) {
+	if block > 0 {
+		return
+	}
+	rstd := t.channels(t.rstd, n)
+	a, b, d := t.channels(t.a, n), t.channels(t.b, n), t.channels(t.d, n)
 	width := t.C / t.Groups
 	count := float64(t.P * width)
 	for g := range t.Groups {
 		first, second := t.groupSums(n, g)
-		m1, m2, m, r := float32(first/count), float32(second/count), mean[g*width], rstd[g*width]
-		scale := t.scale[g*width : (g+1)*width]
-		for p := lo; p < hi; p++ {
-			at := (n*t.P+p)*t.C + g*width
-			x, dz, dst := t.x[at:at+width], t.dz[at:at+width], t.dst[at:at+width]
-			for i, v := range x {
-				dst[i] = r * (dz[i]*scale[i] - m1 - (v-m)*r*m2)
-			}
+		r := rstd[g*width]
+		shift, slope := -r*float32(first/count), -r*r*float32(second/count)
+		for c := g * width; c < (g+1)*width; c++ {
+			a[c], b[c], d[c] = r*t.scale[c], slope, shift
 		}
 	}
+}
+
+func inputGradPass(t *normTask, n, _, lo, hi int) {
+	vec.inputGrad(t.rows(t.dst, n, lo, hi), t.rows(t.x, n, lo, hi), t.rows(t.dz, n, lo, hi), t.channels(t.mean, n),
+		t.channels(t.a, n), t.channels(t.b, n), t.channels(t.d, n))
+}
+
+// sum64 is Σ x, and weighted64 Σ w·x, in four sums side by side.
+func sum64(x []float64) float64 {
+	var s [4]float64
+	for ; len(x) >= 4; x = x[4:] {
+		s[0] += x[0]
+		s[1] += x[1]
+		s[2] += x[2]
+		s[3] += x[3]
+	}
+	for _, v := range x {
+		s[0] += v
+	}
+	return s[0] + s[1] + (s[2] + s[3])
+}
+
+func weighted64(x []float64, w []float32) float64 {
+	var s [4]float64
+	for ; len(x) >= 4; x, w = x[4:], w[4:] {
+		s[0] += float64(w[0]) * x[0]
+		s[1] += float64(w[1]) * x[1]
+		s[2] += float64(w[2]) * x[2]
+		s[3] += float64(w[3]) * x[3]
+	}
+	for i, v := range x {
+		s[0] += float64(w[i]) * v
+	}
+	return s[0] + s[1] + (s[2] + s[3])
 }
 
 // Norm is, for each sample n and group g with its mean μ and variance σ² (of the population) over positions and channels,
@@ -233,7 +253,7 @@ func NormInputGrad(s NormShape, dx, x, scale, shift, dy, ws []float32) {
 	s.check("NormInputGrad", dx, scale, shift)
 	s.check("NormInputGrad", x)
 	s.check("NormInputGrad", dy)
-	s.run(ws, normTask{dst: dx, x: x, scale: scale, shift: shift, dy: dy}, sumPass, statisticsPass, gradSumPass, inputGradPass)
+	s.run(ws, normTask{dst: dx, x: x, scale: scale, shift: shift, dy: dy}, sumPass, statisticsPass, gradSumPass, coefficientsPass, inputGradPass)
 }
 
 // NormParamGrad is the gradient of Norm by scale and by shift.

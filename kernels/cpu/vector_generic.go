@@ -13,6 +13,7 @@ var portable = vector{
 	sum: sumGeneric, dot: dotGeneric, sumAbs: sumAbsGeneric, sumSq: sumSqGeneric,
 	subScale: subScaleGeneric, signScale: signScaleGeneric,
 	max: maxGeneric, expShift: expShiftGeneric, softmaxGrad: softmaxGradGeneric,
+	moments: momentsGeneric, normalize: normalizeGeneric, gradSums: gradSumsGeneric, inputGrad: inputGradGeneric,
 }
 
 func addGeneric(dst, x, y []float32) {
@@ -243,7 +244,6 @@ func signScaleGeneric(dst, x, y []float32, a float32) {
 	}
 }
 
-// maxGeneric is −Inf for no values; NaN is passed over.
 func maxGeneric(x []float32) float32 {
 	m := float32(math.Inf(-1))
 	for _, v := range x {
@@ -254,18 +254,53 @@ func maxGeneric(x []float32) float32 {
 	return m
 }
 
-func expShiftGeneric(x []float32, shift float32) float32 {
+func expShiftGeneric(x []float32, shift float32) float64 {
 	for i, v := range x {
 		x[i] = exp32(v - shift)
 	}
-	return sum32(x)
+	return sumGeneric(x)
 }
-
-// sum32 is Σ x, accumulated in float64.
-func sum32(x []float32) float32 { return float32(sumGeneric(x)) }
 
 func softmaxGradGeneric(p, dp []float32, delta float32) {
 	for i, v := range p {
 		p[i] = v * (dp[i] - delta)
+	}
+}
+
+func momentsGeneric(first, second []float64, x []float32) {
+	clear(first)
+	clear(second)
+	for c := len(first); len(x) > 0; x = x[c:] {
+		for i, v := range x[:c] {
+			first[i] += float64(v)
+			second[i] += float64(v) * float64(v)
+		}
+	}
+}
+
+func normalizeGeneric(dst, x, mean, rstd, scale, shift []float32) {
+	for c := len(mean); len(x) > 0; dst, x = dst[c:], x[c:] {
+		for i, v := range x[:c] {
+			dst[i] = (v-mean[i])*rstd[i]*scale[i] + shift[i]
+		}
+	}
+}
+
+func gradSumsGeneric(first, second []float64, x, dz, mean, rstd []float32) {
+	clear(first)
+	clear(second)
+	for c := len(first); len(x) > 0; x, dz = x[c:], dz[c:] {
+		for i, v := range x[:c] {
+			first[i] += float64(dz[i])
+			second[i] += float64(dz[i]) * float64((v-mean[i])*rstd[i])
+		}
+	}
+}
+
+func inputGradGeneric(dst, x, dz, mean, a, b, d []float32) {
+	for c := len(mean); len(x) > 0; dst, x, dz = dst[c:], x[c:], dz[c:] {
+		for i, v := range x[:c] {
+			dst[i] = dz[i]*a[i] + (v-mean[i])*b[i] + d[i]
+		}
 	}
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -85,34 +83,14 @@ func squares(c *build.Context, s isa) {
 			c.VFMADD231PD(x, x, v)
 		}
 	})
-	c.VADDPD(sum[1], sum[0], sum[0])
-	c.VADDPD(sum[3], sum[2], sum[2])
-	c.VADDPD(sum[2], sum[0], sum[0])
-	half := sum[0].AsY()
-	if s.lanes == 16 {
-		high := c.YMM()
-		c.VEXTRACTF64X4(Imm(1), sum[0], high)
-		c.VADDPD(high, half, half)
-	}
-	high := c.XMM()
-	c.VEXTRACTF128(Imm(1), half, high)
-	c.VADDPD(high, sum[0].AsX(), high)
-	odd := c.XMM()
-	c.VPERMILPD(Imm(1), high, odd)
-	c.VADDSD(odd, high, high)
-	c.Store(high, c.ReturnIndex(0))
+	c.Store(addUp(c, s, sum), c.ReturnIndex(0))
 	end(c)
 }
 
 // blend is the body of Blend.
 func blend(c *build.Context, s isa) {
 	n, at := begin(c, "blend", s, "func(dst, x *float32, n int, a float32)", "moves n values of dst towards x by a.", "dst", "x")
-	a := s.vector(c)
-	p, err := c.Param("a").Resolve()
-	if err != nil {
-		panic(fmt.Sprint("blend: ", err))
-	}
-	c.VBROADCASTSS(p.Addr, a)
+	a := broadcast(c, s, "a")
 	loop(c, "blend", n, s.lanes, func(i reg.GPVirtual) {
 		dst := Mem{Base: at[0], Index: i, Scale: 1}
 		old, t := s.vector(c), s.vector(c)

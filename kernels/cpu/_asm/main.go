@@ -16,7 +16,9 @@ var families = map[string]func(*build.Context){
 	"activation": activation,
 	"adamw":      adamw,
 	"gemm":       gemm,
+	"norm":       norms,
 	"probe":      probe,
+	"softmax":    softmax,
 }
 
 func main() {

@@ -1,0 +1,92 @@
+package cpu
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// lengths are below, at and above a register's, so that the assembly, what is left over, and both are tried.
+var lengths = []int{1, 7, 16, 17, 48, 77, 256}
+
+// requireNear fails unless got is want up to the rounding of float32 operations on values of size.
+func requireNear(t *testing.T, want, got, size float64, what ...any) {
+	t.Helper()
+	require.True(t, math.Abs(got-want) <= 4*0x1p-24*size, "%g, not %g: %v", got, want, what)
+}
+
+// TestScores holds the passes over a row of scores to their definitions in float64.
+func TestScores(t *testing.T) {
+	for _, v := range vectors {
+		for _, n := range lengths {
+			r := rand.New(rand.NewPCG(uint64(n), 1))
+			x, y := normal(r, n), normal(r, n)
+			top, dot, size := math.Inf(-1), 0.0, 0.0
+			for i := range x {
+				top = max(top, float64(x[i]))
+				dot += float64(x[i]) * float64(y[i])
+				size += math.Abs(float64(x[i]) * float64(y[i]))
+			}
+			require.Equal(t, float32(top), v.max(x), "%s, %d", v.name, n)
+			require.True(t, math.Abs(v.dot(x, y)-dot) <= 1e-12*size, "%s, %d: sums are float64", v.name, n)
+
+			scaled, slope, e := make([]float32, n), append([]float32(nil), x...), append([]float32(nil), x...)
+			v.scale(scaled, x, 0.3)
+			v.softmaxGrad(slope, y, 0.25)
+			sum := v.expShift(e, float32(top))
+			var all float64
+			for i := range x {
+				require.Equal(t, 0.3*x[i], scaled[i], v.name)
+				requireNear(t, float64(x[i])*(float64(y[i])-0.25), float64(slope[i]), 3, v.name, n)
+				requireNear(t, math.Exp(float64(x[i])-top), float64(e[i]), 4, v.name, n)
+				all += float64(e[i])
+			}
+			require.True(t, math.Abs(sum-all) <= 1e-12*all, "%s, %d: sums are float64", v.name, n)
+		}
+		nan := float32(math.NaN())
+		for at := range 20 {
+			x := make([]float32, 20)
+			x[at], x[(at+3)%20] = nan, 2
+			require.Equal(t, float32(2), v.max(x), "%s passes over NaN", v.name)
+			require.True(t, math.IsNaN(v.expShift(x, 2)), "%s keeps NaN", v.name)
+		}
+		require.Equal(t, float32(math.Inf(-1)), v.max([]float32{}))
+	}
+}
+
+// TestColumns holds the passes of normalizations to their definitions in float64.
+func TestColumns(t *testing.T) {
+	for _, v := range vectors {
+		for _, c := range lengths {
+			for _, rows := range []int{1, 2, 9} {
+				r := rand.New(rand.NewPCG(uint64(c), uint64(rows)))
+				x, dz := normal(r, rows*c), normal(r, rows*c)
+				mean, rstd, scale, shift := normal(r, c), normal(r, c), normal(r, c), normal(r, c)
+				y, dx := scratch(rows*c), scratch(rows*c)
+				sum, square, dzs, dzxs := make([]float64, c), make([]float64, c), make([]float64, c), make([]float64, c)
+				sum[0], dzxs[c-1] = 7, 7 // what is there before does not count
+				v.moments(sum, square, x)
+				v.normalize(y, x, mean, rstd, scale, shift)
+				v.gradSums(dzs, dzxs, x, dz, mean, rstd)
+				v.inputGrad(dx, x, dz, mean, rstd, scale, shift)
+				for k := range c {
+					var s, q, a, b float64
+					m, rs, sc, sh := float64(mean[k]), float64(rstd[k]), float64(scale[k]), float64(shift[k])
+					for i := k; i < len(x); i += c {
+						u, d := float64(x[i]), float64(dz[i])
+						s, q, a, b = s+u, q+u*u, a+d, b+d*(u-m)*rs
+						size := math.Abs(u) + math.Abs(m) + math.Abs(d) + 1
+						size *= (math.Abs(rs) + 1) * (math.Abs(sc) + math.Abs(sh) + 1)
+						requireNear(t, (u-m)*rs*sc+sh, float64(y[i]), size, v.name, c, rows, "normalize")
+						requireNear(t, d*rs+(u-m)*sc+sh, float64(dx[i]), size, v.name, c, rows, "inputGrad")
+					}
+					require.True(t, math.Abs(sum[k]-s) <= 1e-12 && math.Abs(square[k]-q) <= 1e-11, "%s, %d: sums are float64", v.name, c)
+					require.True(t, math.Abs(dzs[k]-a) <= 1e-12, "%s, %d: sums are float64", v.name, c)
+					requireNear(t, b, dzxs[k], 50*(math.Abs(rs)+1)*(math.Abs(m)+1), v.name, c, rows, "gradSums")
+				}
+			}
+		}
+	}
+}
