@@ -1,0 +1,49 @@
+// Package kudos is the map of a software kit for reward-weighted fine-tuning of text-to-image diffusion models; the code is
+// in the packages below.
+//
+// # The method
+//
+// It is that of Kimin Lee, Hao Liu, Moonkyung Ryu, Olivia Watkins, Yuqing Du, Craig Boutilier, Pieter Abbeel, Mohammad
+// Ghavamzadeh and Shixiang Shane Gu, Aligning Text-to-Image Models using Human Feedback, 2023 (arXiv:2302.12192).
+// A model makes pictures of prompts, and people label them good or bad. From the labels a reward is learned: CLIP's
+// embeddings of picture x and prompt z, a perceptron, a score r(x,z) between 0 and 1. Then the model is tuned on its own
+// pictures, each weighted by its reward, and held to what it could do before by a second term on pretraining data:
+//
+//	E_model[ r·‖ε − ε_θ(x_t,t,z)‖² ] + β·E_pretrain[ ‖ε − ε_θ(x_t,t,z)‖² ]        (Eq. 2)
+//
+// The result is compared with the model before, and with the best of n of its pictures by the same reward.
+// finetune/loss.go holds Eq. 2, and reward/alignment/loss.go the reward's loss, Eq. 1.
+//
+// # Packages
+//
+// A package imports only what stands above it:
+//
+//	kernels/cpu            arithmetic over []float32 that knows no graph, in assembly where there is some
+//	kernels                operations for gorgonia's graphs with their gradients, and the machine that runs such graphs
+//	kernels/optim          AdamW, gradient clipping, moving averages, learning rate schedules
+//	dataset                samples one after another; prompts that can be generated; JSONL files
+//	dataset/shapes         a small world of coloured shapes: its prompts, its pictures, its judge
+//	clip/tokenizer         prompts to token ids, by CLIP's byte-pair encoding
+//	clip                   CLIP's text and picture encoders, and their training
+//	diffusion              noise schedules, the denoiser, guidance, samplers
+//	diffusion/unet         the denoising network of Stable Diffusion 1 and 2
+//	diffusion/vae          its autoencoder
+//	diffusion/pipeline     all of it from one folder: prompts to pictures, pictures to latents
+//	reward                 scores of samples, weights of scores, best-of-n
+//	reward/measure         numbers that compare models: rates with intervals, Fréchet distance, diversity, accuracy, AUC
+//	reward/alignment       the paper's reward: learned from labels on CLIP's embeddings
+//	finetune               Eq. 2 as a trainer whose loss is composed of terms
+//	examples/tiny          a complete Stable Diffusion in miniature, embedded, and examples/tiny/train, which made it
+//	examples/quickstart    the whole method in one command
+//
+// # Interfaces
+//
+// What a user may want to bring along are five interfaces. Each but the last has one method and an adapter for
+// functions; a sample (dataset.Sample) is what goes from one to the next.
+//
+//	dataset      dataset.Dataset      samples: generated, read from files, labelled by people
+//	reward model reward.Model         one score a sample, higher is better
+//	denoiser     diffusion.Denoiser   the noise in noisy latents, as a node of their graph
+//	trainer      finetune.Trainer     training, one step after another
+//	loss term    finetune.Term        one summand of the loss of finetune.Tuner, with a name
+package kudos

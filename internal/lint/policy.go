@@ -1,0 +1,92 @@
+package lint
+
+import "strings"
+
+const (
+	// below are the kernels and what lies below them, kerneltest excepted.
+	below = "kernels kernels/optim kernels/cpu kernels/cuda"
+	// inner are the internal packages that are not for tests alone.
+	inner = "internal/nn internal/picture internal/report internal/rng internal/weights"
+	// anything is every package of the module.
+	anything = "*"
+)
+
+// house says of each package what all of the module it may import. Paths are relative to the module's root; a path that
+// ends in /... stands for all the packages under it.
+var house = Policy{
+	Imports: map[string]string{
+		".":                "",
+		"internal/rng":     "",
+		"internal/picture": "",
+		"internal/report":  "",
+		"internal/lint":    "",
+
+		"kernels":            "kernels/cpu kernels/cuda internal/rng",
+		"kernels/cpu":        "",
+		"kernels/optim":      "kernels",
+		"kernels/kerneltest": "kernels internal/rng",
+		"internal/weights":   "kernels",
+		"internal/nn":        "kernels internal/weights",
+		"internal/golden":    "internal/weights",
+
+		"dataset":        "internal/rng internal/picture",
+		"dataset/shapes": "dataset internal/rng internal/picture",
+
+		"clip":           "kernels clip/tokenizer " + inner,
+		"clip/tokenizer": "",
+
+		"diffusion":               "kernels " + inner,
+		"diffusion/unet":          "kernels " + inner,
+		"diffusion/vae":           "kernels " + inner,
+		"diffusion/diffusiontest": "diffusion",
+		"diffusion/pipeline":      "diffusion diffusion/unet diffusion/vae clip clip/tokenizer dataset " + below + " " + inner,
+
+		"reward":           "dataset",
+		"reward/measure":   "",
+		"reward/alignment": "reward dataset clip " + below + " " + inner,
+
+		// The trainer is handed latents and conditions: it knows no encoder and no pipeline.
+		"finetune": "dataset reward reward/measure diffusion " + below + " " + inner,
+
+		// Nothing else imports examples.
+		"examples/...": anything,
+	},
+	// Tests may import these as well.
+	Tests: "internal/golden kernels/kerneltest diffusion/diffusiontest examples/tiny",
+	// Single edges beside the lines above, each with what it is for.
+	Exceptions: []Exception{
+		{From: "internal/nn", To: "internal/rng", For: "Init draws weights"},
+		{From: "reward", To: "internal/rng", For: "Shuffled draws a permutation"},
+		{From: "reward/alignment", To: "reward/measure", For: "training reports accuracy and AUC"},
+		{From: "diffusion/unet", To: "kernels/optim", For: "Trainable names what an optimizer steps"},
+		{From: "kernels", To: "kernels/optim", Test: true, For: "the machine's tests run whole training steps"},
+		{From: "diffusion", To: "diffusion/unet", Test: true, For: "samplers are held to diffusers' paths on a network of its own"},
+	},
+}
+
+// forbidden are imports that only a few packages may have.
+var forbidden = []Ban{
+	{Import: "C", In: "kernels/cuda", Tests: true, Why: "everything else builds without a C compiler"},
+	{Import: "math/rand", Tests: true, Why: "draws are named by seed, stream, step and sample: internal/rng, or math/rand/v2 with a source"},
+	{Import: "gonum.org/v1/gonum/blas/...", Tests: true, Why: "products are kernels/cpu's"},
+	{Import: "unsafe", In: "kernels kernels/cpu kernels/cuda internal/weights", Why: "memory is reinterpreted there and nowhere else"},
+	{Import: "testing/...", In: testSupport, Why: "programs would get the flags of go test"},
+	{Import: "github.com/stretchr/testify/...", In: testSupport, Why: "it is for tests"},
+	{Import: "pgregory.net/rapid", In: testSupport, Why: "it is for tests"},
+	{Import: "flag", In: "examples/...", Why: "a library has no command line"},
+	{Import: "github.com/alecthomas/kong", In: "examples/...", Why: "a library has no command line"},
+}
+
+// testSupport are packages that exist for tests.
+const testSupport = "kernels/kerneltest diffusion/diffusiontest internal/golden"
+
+// covers reports whether a list of paths holds a path. An element that ends in /... holds what is under it, and itself.
+func covers(list, path string) bool {
+	for e := range strings.FieldsSeq(list) {
+		prefix, tree := strings.CutSuffix(e, "/...")
+		if e == anything || prefix == path || tree && strings.HasPrefix(path, prefix+"/") {
+			return true
+		}
+	}
+	return false
+}
