@@ -11,13 +11,17 @@ import (
 // A Clipper limits gradients by the norm of all of them together. The zero value is ready; it keeps scratch memory
 // between calls.
 type Clipper struct {
-	sums []float64
+	sums   []float64
+	scaled map[*float32]bool // the first elements of gradients that are scaled
 }
 
 // Clip scales the gradients, in place, such that the Euclidean norm of all of them together is at most max, and returns
 // the norm they had. As PyTorch's clip_grad_norm_ does, it scales by max/(norm + 1e-6) if that is below 1. The norm is
 // taken in float64 and does not depend on the number of workers. If it is not finite, that is an error and the gradients
 // stay as they are.
+//
+// Parameters whose gradients are equal may share one, as two biases that are added to the same value do: it counts in the
+// norm for each of them and is scaled once.
 func (c *Clipper) Clip(max float64, grads ...*tensor.Dense) (norm float64, err error) {
 	if norm, err = c.Norm(grads...); err != nil {
 		return norm, err
@@ -25,10 +29,21 @@ func (c *Clipper) Clip(max float64, grads ...*tensor.Dense) (norm float64, err e
 	if math.IsNaN(norm) || math.IsInf(norm, 0) {
 		return norm, fmt.Errorf("optim: the gradients' norm is %v", norm)
 	}
-	if scale := max / (norm + 1e-6); scale < 1 {
-		for _, g := range grads {
-			kernels.ScaleBy(g.Float32s(), g.Float32s(), float32(scale))
+	scale := max / (norm + 1e-6)
+	if !(scale < 1) {
+		return norm, nil
+	}
+	if c.scaled == nil {
+		c.scaled = make(map[*float32]bool)
+	}
+	clear(c.scaled)
+	for _, g := range grads {
+		x := g.Float32s()
+		if len(x) == 0 || c.scaled[&x[0]] {
+			continue
 		}
+		c.scaled[&x[0]] = true
+		kernels.ScaleBy(x, x, float32(scale))
 	}
 	return norm, nil
 }

@@ -184,6 +184,22 @@ func TestClipByHand(t *testing.T) {
 	require.InDeltaSlice(t, []float32{1.5, 2}, a.Float32s(), 5e-7)
 }
 
+// A gradient that two parameters share counts twice and is scaled once: the norm of (3, 4) twice and (5) is √75.
+func TestClipOfSharedGradients(t *testing.T) {
+	var c Clipper
+	shared, other := dense([]float32{3, 4}, 2), dense([]float32{5}, 1)
+	again := dense(shared.Float32s(), 1, 2) // the same memory in another shape
+	for range 2 {
+		copy(shared.Float32s(), []float32{3, 4})
+		other.Float32s()[0] = 5
+		norm, err := c.Clip(math.Sqrt(75)/2, shared, other, again)
+		require.NoError(t, err)
+		require.InDelta(t, math.Sqrt(75), norm, 1e-14)
+		require.InDeltaSlice(t, []float32{1.5, 2}, shared.Float32s(), 5e-7)
+		require.InDelta(t, 2.5, other.Float32s()[0], 1e-6)
+	}
+}
+
 // Small gradients beside a large one count: 1e6 + 1e-8 is 1e6 in float32.
 func TestNormIsTakenInFloat64(t *testing.T) {
 	x := make([]float32, 100001)
