@@ -71,6 +71,9 @@ func (t *Tuner) Steps(ctx context.Context) iter.Seq2[Step, error] {
 		if t.run == nil {
 			r, err := t.start(ctx)
 			if err != nil {
+				if cause := context.Cause(ctx); cause != nil {
+					err = cause
+				}
 				yield(Step{}, err)
 				return
 			}
@@ -153,6 +156,9 @@ func (t *Tuner) start(ctx context.Context) (*run, error) {
 		}
 		like = &r.pretrain.samples[0]
 	}
+	if err := t.fitsUnconditional(*like); err != nil {
+		return nil, err
+	}
 	r.allocate(*like)
 	r.params = t.Network.Trainable()
 	if r.adam = t.Optimizer; r.adam == nil {
@@ -182,6 +188,19 @@ func (t *Tuner) check() error {
 		return errors.New("finetune: Dropout needs Unconditional")
 	case !(t.Dropout >= 0 && t.Dropout <= 1 && t.EMA >= 0 && t.EMA < 1 && t.Clip >= 0 && t.MinSNR >= 0):
 		return errors.New("finetune: Dropout, EMA, Clip or MinSNR is out of range")
+	}
+	return nil
+}
+
+// fitsUnconditional checks that Unconditional can stand in for a sample's condition.
+func (t *Tuner) fitsUnconditional(like dataset.Sample) error {
+	if t.Dropout == 0 {
+		return nil
+	}
+	s := like
+	s.Condition = t.Unconditional
+	if err := fits(s, like); err != nil {
+		return fmt.Errorf("finetune: Unconditional does not stand in for a sample's: %w", err)
 	}
 	return nil
 }
@@ -289,6 +308,13 @@ func (r *run) once() (Step, error) {
 	if err := r.fill(); err != nil {
 		return Step{}, fmt.Errorf("finetune: step %d: %w", r.step, err)
 	}
+	step, err := r.update()
+	step.Time = time.Since(began)
+	return step, err
+}
+
+// update steps the parameters by the batch that the graph reads.
+func (r *run) update() (Step, error) {
 	step := Step{Index: r.step, Of: r.Updates, Terms: map[string]float64{}, LR: 1e-5, Samples: r.timesteps.Shape()[0]}
 	if r.LR != nil {
 		step.LR = r.LR(r.step)
@@ -317,7 +343,6 @@ func (r *run) once() (Step, error) {
 		}
 	}
 	r.step++
-	step.Time = time.Since(began)
 	return step, nil
 }
 
@@ -368,10 +393,17 @@ func (r *run) fill() error {
 		copy(clean[i*size:], s.Latent.Float32s())
 		copy(c[i*width:(i+1)*width], condition.Float32s())
 		rng.Normal(noise[i*size:(i+1)*size], r.Seed, "tuning noise", uint64(r.step), uint64(i))
-		r.timesteps.Float32s()[i] = float32(times[i])
+	}
+	return r.disturb(times)
+}
+
+// disturb makes what depends on the timesteps of clean latents and noise: noisy latents, targets and weights.
+func (r *run) disturb(times []int) error {
+	for i, t := range times {
+		r.timesteps.Float32s()[i] = float32(t)
 		r.weights.Float32s()[i] = 1
 		if r.MinSNR > 0 {
-			r.weights.Float32s()[i] = float32(r.Schedule.MinSNR(r.MinSNR, times[i]))
+			r.weights.Float32s()[i] = float32(r.Schedule.MinSNR(r.MinSNR, t))
 		}
 	}
 	if err := r.Schedule.AddNoise(r.noisy, r.clean, r.noise, times); err != nil {

@@ -61,6 +61,7 @@ var house = Policy{
 		{From: "diffusion/unet", To: "kernels/optim", For: "Trainable names what an optimizer steps"},
 		{From: "kernels", To: "kernels/optim", Test: true, For: "the machine's tests run whole training steps"},
 		{From: "diffusion", To: "diffusion/unet", Test: true, For: "samplers are held to diffusers' paths on a network of its own"},
+		{From: "finetune", To: "diffusion/unet", Test: true, For: "training is held to PyTorch's losses on diffusers' network"},
 	},
 }
 

@@ -1,0 +1,131 @@
+package finetune
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/diffusion/unet"
+	"github.com/kudos-ml/kudos/internal/golden"
+	"github.com/kudos-ml/kudos/kernels/optim"
+)
+
+// A trainCase is the metadata "train" of a golden case.
+type trainCase struct {
+	Steps, Model, Pretrain int
+	Beta, LR, Eps, Clip    float64
+	Betas                  [2]float64
+	Decay                  float64 `json:"weight_decay"`
+}
+
+// A whole network trained by Eq. 2 with AdamW and clipping has the losses, gradients' norms and parameters that
+// PyTorch's float64 has. The tuner's graph and updates are the real ones; what it would draw is taken from the case.
+func TestTrainingGolden(t *testing.T) {
+	golden.Each(t, "..", func(t *testing.T, c golden.Case) {
+		if !c.Has("train.loss") {
+			t.Skip("this case does not train")
+		}
+		var k trainCase
+		require.NoError(t, json.Unmarshal([]byte(c.Data.Metadata["train"]), &k))
+		network, err := unet.Load(filepath.Join(c.Dir, "unet"))
+		require.NoError(t, err)
+		before := map[string]*tensor.Dense{}
+		for _, p := range network.Trainable() {
+			before[p.Name] = p.Value.Clone().(*tensor.Dense)
+		}
+		tuner := caseTuner(t, c, k, network)
+		r, err := tuner.start(context.Background())
+		require.NoError(t, err)
+		defer r.machine.Close()
+		losses, norms := make([]float32, k.Steps), make([]float32, k.Steps)
+		for i := range k.Steps {
+			require.NoError(t, r.take(caseBatch(t, c, k, i), c.Tensor(t, fmt.Sprint("train.timesteps.", i)).Float32s()))
+			step, err := r.update()
+			require.NoError(t, err)
+			require.Equal(t, i, step.Index)
+			losses[i], norms[i] = float32(step.Loss), float32(step.GradNorm)
+		}
+		golden.Near(t, "losses", losses, c.Tensor(t, "train.loss").Float32s(), 1e-5)
+		golden.Near(t, "gradients' norms", norms, c.Tensor(t, "train.grad_norm").Float32s(), 1e-5)
+		deltas := 0
+		for _, p := range network.Trainable() {
+			name := "train.delta." + p.Name
+			if !c.Has(name) {
+				continue
+			}
+			deltas++
+			delta := make([]float32, len(p.Value.Float32s()))
+			for j, v := range p.Value.Float32s() {
+				delta[j] = v - before[p.Name].Float32s()[j]
+			}
+			want := c.Tensor(t, name)
+			if want.Dims() == 4 {
+				want = c.ChannelsLast(t, name) // convolutions are [Cout,Cin,KH,KW] there
+			}
+			golden.Near(t, name, delta, want.Float32s(), 5e-4)
+		}
+		require.Greater(t, deltas, 10)
+	})
+}
+
+// caseTuner has the case's constants, and its first step's samples for data.
+func caseTuner(t *testing.T, c golden.Case, k trainCase, network Network) *Tuner {
+	s, err := diffusion.LoadSchedule(filepath.Join(c.Dir, "scheduler"))
+	require.NoError(t, err)
+	adam, err := optim.NewAdamW(network.Trainable()...)
+	require.NoError(t, err)
+	adam.Beta1, adam.Beta2, adam.Eps, adam.WeightDecay = k.Betas[0], k.Betas[1], k.Eps, k.Decay
+	b := caseBatch(t, c, k, 0)
+	return &Tuner{
+		Network: network, Schedule: s, Optimizer: adam, Clip: k.Clip, Updates: k.Steps, LR: func(int) float64 { return k.LR },
+		Model: dataset.FromSlice(b.samples[:k.Model]), Pretrain: dataset.FromSlice(b.samples[k.Model:]),
+		ModelBatch: k.Model, PretrainBatch: k.Pretrain, Terms: []Term{RewardWeighted{}, Pretraining{Beta: k.Beta}},
+	}
+}
+
+// A given batch is what a tuner would draw.
+type given struct {
+	samples []dataset.Sample
+	noise   []float32
+}
+
+func caseBatch(t *testing.T, c golden.Case, k trainCase, step int) given {
+	name := func(what string) string { return fmt.Sprintf("train.%s.%d", what, step) }
+	latents, conditions := c.ChannelsLast(t, name("latents")), c.Tensor(t, name("encoder_hidden_states"))
+	rewards := c.Tensor(t, name("rewards")).Float32s()
+	g := given{make([]dataset.Sample, k.Model+k.Pretrain), c.ChannelsLast(t, name("noise")).Float32s()}
+	part := func(d *tensor.Dense, i int) *tensor.Dense {
+		shape := d.Shape()[1:].Clone()
+		n := shape.TotalSize()
+		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(d.Float32s()[i*n:(i+1)*n]))
+	}
+	for i := range g.samples {
+		g.samples[i] = dataset.Sample{Latent: part(latents, i), Condition: part(conditions, i)}
+		if i < k.Model {
+			g.samples[i].Reward = new(float64(rewards[i]))
+		}
+	}
+	return g
+}
+
+// take fills the batch as fill does, with what is given.
+func (r *run) take(g given, timesteps []float32) error {
+	times := make([]int, len(timesteps))
+	for i, s := range g.samples {
+		times[i] = int(timesteps[i])
+		copy(r.clean.Float32s()[i*s.Latent.Shape().TotalSize():], s.Latent.Float32s())
+		copy(r.conditions.Float32s()[i*s.Condition.Shape().TotalSize():], s.Condition.Float32s())
+		if s.Reward != nil {
+			r.rewards.Float32s()[i] = float32(*s.Reward)
+		}
+	}
+	copy(r.noise.Float32s(), g.noise)
+	return r.disturb(times)
+}

@@ -1,0 +1,210 @@
+package finetune
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"math"
+	"time"
+
+	"github.com/kudos-ml/kudos/internal/report"
+)
+
+// A Record watches a run: it is a Trainer that passes on the steps of another and writes down what they did.
+//
+//	run := &finetune.Record{Trainer: tuner, Folder: "runs/1"}
+//	for step, err := range run.Steps(ctx) {
+//
+// The folder has config.json, metrics.jsonl with a line for every step, and report.html with report.json, which are
+// written anew now and then and at the end, whatever the end is. A process that is killed leaves all of them whole. In a
+// folder that has an earlier run, a Trainer that starts at step 0 starts anew, and one that starts later goes on.
+type Record struct {
+	Trainer Trainer
+	Folder  string // made if it is not there
+
+	Name     string    // of the run, in progress and report; "" is "training"
+	Config   any       // what determines the run, for config.json; nil leaves that file alone
+	Progress io.Writer // nil is standard error, with a bar if that is a terminal; io.Discard shows nothing
+}
+
+// The files of a run folder.
+const (
+	configFile  = "config.json"
+	metricsFile = "metrics.jsonl"
+	pageFile    = "report.html"
+	summaryFile = "report.json"
+)
+
+// reportEvery is the time between two reports. Writing one takes a few hundredths of a second.
+const reportEvery = 15 * time.Second
+
+// Steps trains, and yields what the Trainer yields. A loss that is not finite, or a file that cannot be written, ends it
+// with an error. Where the loop is broken out of, what then cannot be written is said on Progress.
+func (r *Record) Steps(ctx context.Context) iter.Seq2[Step, error] {
+	return func(yield func(Step, error) bool) {
+		w, err := r.watch()
+		if err != nil {
+			yield(Step{}, err)
+			return
+		}
+		for step, err := range r.Trainer.Steps(ctx) {
+			if err == nil {
+				err = w.see(step)
+			}
+			if err != nil {
+				yield(Step{}, errors.Join(err, w.end(err)))
+				return
+			}
+			if !yield(step, nil) {
+				if err := w.end(nil); err != nil {
+					w.progress.Printf("%v", err)
+				}
+				return
+			}
+		}
+		if err := w.end(nil); err != nil {
+			yield(Step{}, err)
+		}
+	}
+}
+
+// A metric is a line of metrics.jsonl.
+type metric struct {
+	Step     int                `json:"step"`
+	Of       int                `json:"of,omitempty"`
+	Loss     float64            `json:"loss"`
+	Terms    map[string]float64 `json:"terms,omitempty"`
+	LR       float64            `json:"lr"`
+	GradNorm float64            `json:"grad_norm,omitempty"`
+	Samples  int                `json:"samples"`
+	Seconds  float64            `json:"seconds"`
+}
+
+// A watch is a Record in action. Before the first step it leaves the folder as it is.
+type watch struct {
+	name     string
+	config   any
+	folder   report.Folder
+	progress *report.Progress
+
+	log      *report.Log
+	stage    *report.Stage
+	metrics  []metric // those of earlier processes too, if the run goes on from there
+	last     time.Time
+	reported time.Time
+}
+
+func (r *Record) watch() (*watch, error) {
+	if r.Trainer == nil || r.Folder == "" {
+		return nil, errors.New("finetune: the Record has no Trainer or no Folder")
+	}
+	folder, err := report.NewFolder(r.Folder)
+	if err != nil {
+		return nil, fmt.Errorf("finetune: %w", err)
+	}
+	w := &watch{name: r.Name, config: r.Config, folder: folder, progress: report.Stderr(), last: time.Now()}
+	if w.name == "" {
+		w.name = "training"
+	}
+	if r.Progress != nil {
+		w.progress = report.Plain(r.Progress)
+	}
+	return w, nil
+}
+
+// open begins to write, when the run's first step is there.
+func (w *watch) open(first Step) error {
+	if w.config != nil {
+		if err := w.folder.JSON(configFile, w.config); err != nil {
+			return err
+		}
+	}
+	if err := w.takeUp(first.Index); err != nil {
+		return err
+	}
+	var err error
+	if w.log, err = report.OpenLog(w.folder.Path(metricsFile)); err != nil {
+		return err
+	}
+	w.stage = w.progress.Stage(w.name, max(0, first.Of-first.Index))
+	return nil
+}
+
+// takeUp keeps the metrics of the steps before the first and drops the rest.
+func (w *watch) takeUp(first int) error {
+	path := w.folder.Path(metricsFile)
+	if first > 0 {
+		for m, err := range report.ReadLog[metric](path) {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if m.Step < first {
+				w.metrics = append(w.metrics, m)
+			}
+		}
+	}
+	return report.WriteLog(path, w.metrics)
+}
+
+// see writes a step down.
+func (w *watch) see(s Step) error {
+	if w.log == nil {
+		if err := w.open(s); err != nil {
+			return fmt.Errorf("finetune: %w", err)
+		}
+	}
+	now := time.Now()
+	if s.Time == 0 {
+		s.Time = now.Sub(w.last)
+	}
+	w.last = now
+	if err := finite(s); err != nil {
+		return err
+	}
+	m := metric{s.Index, s.Of, s.Loss, s.Terms, s.LR, s.GradNorm, s.Samples, s.Time.Seconds()}
+	if err := w.log.Append(m); err != nil {
+		return fmt.Errorf("finetune: %w", err)
+	}
+	w.metrics = append(w.metrics, m)
+	w.stage.Note("loss %.4f", s.Loss)
+	w.stage.Add(1)
+	if now.Sub(w.reported) >= reportEvery {
+		w.reported = now
+		return w.report(nil)
+	}
+	return nil
+}
+
+// finite reports the first number of a step that is not.
+func finite(s Step) error {
+	check := func(name string, v float64) error {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("finetune: step %d: the %s is %v", s.Index, name, v)
+		}
+		return nil
+	}
+	for _, name := range names(s.Terms) {
+		if err := check(name+" term", s.Terms[name]); err != nil {
+			return err
+		}
+	}
+	return errors.Join(check("loss", s.Loss), check("learning rate", s.LR), check("gradients' norm", s.GradNorm))
+}
+
+// end writes the last report and closes what is open. cause is the error that ended the run, or nil.
+func (w *watch) end(cause error) error {
+	if w.log == nil {
+		return nil
+	}
+	w.stage.End()
+	if err := w.log.Close(); err != nil {
+		return fmt.Errorf("finetune: %w", err)
+	}
+	return w.report(cause)
+}

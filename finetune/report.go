@@ -1,0 +1,112 @@
+package finetune
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/kudos-ml/kudos/internal/report"
+)
+
+// A summary is report.json.
+type summary struct {
+	Steps   int                `json:"steps"` // done
+	Of      int                `json:"of,omitempty"`
+	Samples int                `json:"samples"` // seen in all steps
+	Seconds float64            `json:"seconds"`
+	First   map[string]float64 `json:"first"`             // means over the first tenth of the steps: loss and its terms
+	Last    map[string]float64 `json:"last"`              // and over the last
+	Stopped string             `json:"stopped,omitempty"` // the error that ended the run
+}
+
+// report writes what is known of the run so far.
+func (w *watch) report(stopped error) error {
+	if len(w.metrics) == 0 {
+		return nil
+	}
+	latest, tenth := w.metrics[len(w.metrics)-1], max(1, len(w.metrics)/10)
+	s := summary{
+		Steps: latest.Step + 1, Of: latest.Of,
+		First: means(w.metrics[:tenth]), Last: means(w.metrics[len(w.metrics)-tenth:]),
+	}
+	for _, m := range w.metrics {
+		s.Samples += m.Samples
+		s.Seconds += m.Seconds
+	}
+	if stopped != nil {
+		s.Stopped = stopped.Error()
+	}
+	if err := w.folder.JSON(summaryFile, s); err != nil {
+		return fmt.Errorf("finetune: %w", err)
+	}
+	if err := w.page(s, tenth).WriteFile(w.folder.Path(pageFile)); err != nil {
+		return fmt.Errorf("finetune: %w", err)
+	}
+	return nil
+}
+
+// page is report.html.
+func (w *watch) page(s summary, tenth int) report.Report {
+	p := report.Report{Title: w.name, Lead: fmt.Sprintf("%d updates", s.Steps), Footer: "Every step is a line of " + metricsFile + "."}
+	if s.Of > 0 {
+		p.Lead = fmt.Sprintf("%d of %d updates", s.Steps, s.Of)
+	}
+	p.Lead += fmt.Sprintf(" in %s, %d samples.", report.Duration(time.Duration(s.Seconds*float64(time.Second))), s.Samples)
+	if s.Stopped != "" {
+		p.Lead += " It was stopped: " + s.Stopped + "."
+	}
+	loss := report.Chart{Title: "Loss", X: "update", Y: "loss"}
+	table := report.Table{Title: "Loss", Header: []string{"", "at first", "at last"}, Note: fmt.Sprintf("Means over %d updates.", tenth)}
+	for _, name := range append([]string{"loss"}, names(w.metrics[0].Terms)...) {
+		if name != "loss" && len(w.metrics[0].Terms) == 1 {
+			continue // the loss itself
+		}
+		loss.Series = append(loss.Series, w.curve(name, func(m metric) float64 {
+			if name == "loss" {
+				return m.Loss
+			}
+			return m.Terms[name]
+		}))
+		table.Rows = append(table.Rows, []string{name, fmt.Sprintf("%.4g", s.First[name]), fmt.Sprintf("%.4g", s.Last[name])})
+	}
+	rate := report.Chart{Title: "Learning rate", X: "update", Series: []report.Series{w.curve("learning rate", func(m metric) float64 { return m.LR })}}
+	p.Blocks = append(p.Blocks, loss, table, rate)
+	if slices.ContainsFunc(w.metrics, func(m metric) bool { return m.GradNorm != 0 }) {
+		norm := w.curve("gradients' norm", func(m metric) float64 { return m.GradNorm })
+		p.Blocks = append(p.Blocks, report.Chart{Title: "Gradients' norm", Note: "Before clipping.", X: "update", Series: []report.Series{norm}})
+	}
+	return p
+}
+
+// points is the most that a curve has: about two a unit of a chart's width.
+const points = 400
+
+// curve is a number of each step; of a long run, the means over a few steps each.
+func (w *watch) curve(name string, of func(metric) float64) report.Series {
+	s := report.Series{Name: name}
+	for part := range slices.Chunk(w.metrics, (len(w.metrics)+points-1)/points) {
+		var x, y float64
+		for _, m := range part {
+			x += float64(m.Step) / float64(len(part))
+			y += of(m) / float64(len(part))
+		}
+		s.X, s.Y = append(s.X, x), append(s.Y, y)
+	}
+	return s
+}
+
+// means are the means of the loss and of its terms.
+func means(part []metric) map[string]float64 {
+	out := map[string]float64{}
+	for _, m := range part {
+		out["loss"] += m.Loss / float64(len(part))
+		for name, v := range m.Terms {
+			out[name] += v / float64(len(part))
+		}
+	}
+	return out
+}
+
+// names are the terms' names in order.
+func names(terms map[string]float64) []string { return slices.Sorted(maps.Keys(terms)) }

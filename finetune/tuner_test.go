@@ -1,0 +1,288 @@
+package finetune
+
+import (
+	"context"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/optim"
+)
+
+// A variant is a tuner and Eq. 2 as it has it.
+type variant struct {
+	change func(t *Tuner)
+	beta   float64                                                  // of the pretraining term
+	extra  func(p []float64, b handBatch) float64                   // a term beside the two
+	adam   func(params []optim.Parameter) (*handAdam, *optim.AdamW) // nil is PyTorch's
+}
+
+// powers is a term of one's own: a quarter of the mean square of what the network predicts.
+var powers = NewTerm("power", func(b *Batch) (*gorgonia.Node, error) {
+	square, err := kernels.Mul(b.Predicted, b.Predicted)
+	if err != nil {
+		return nil, err
+	}
+	if square, err = kernels.Sum(square); err != nil {
+		return nil, err
+	}
+	return kernels.Scale(square, 0.25/float64(b.Predicted.Shape().TotalSize()))
+})
+
+func variants(t *testing.T) map[string]variant {
+	none := func(*Tuner) {}
+	return map[string]variant{
+		"Eq. 2":       {change: none, beta: 0.7},
+		"its default": {change: func(t *Tuner) { t.Terms = nil }, beta: 1},
+		"velocity":    {change: func(tuner *Tuner) { tuner.Schedule = schedule(t, true) }, beta: 0.7},
+		"min-SNR":     {change: func(t *Tuner) { t.MinSNR = 5 }, beta: 0.7},
+		"min-SNR of velocity": {change: func(tuner *Tuner) {
+			tuner.MinSNR, tuner.Schedule = 5, schedule(t, true)
+		}, beta: 0.7},
+		"no pretraining": {change: func(t *Tuner) { t.Pretrain, t.PretrainBatch, t.Terms = nil, 0, nil }},
+		"no model":       {change: func(t *Tuner) { t.Model, t.ModelBatch, t.Terms = nil, 0, nil }, beta: 1},
+		"one sample":     {change: func(t *Tuner) { t.ModelBatch, t.PretrainBatch = 1, 1 }, beta: 0.7},
+		"clipping":       {change: func(t *Tuner) { t.Clip = 0.3 }, beta: 0.7},
+		"wide clipping":  {change: func(t *Tuner) { t.Clip = 1e6 }, beta: 0.7},
+		"dropout": {change: func(t *Tuner) {
+			t.Dropout, t.Unconditional = 0.5, made(9, false)[8].Condition
+		}, beta: 0.7},
+		"a term of one's own": {change: func(t *Tuner) { t.Terms = append(t.Terms, powers) }, beta: 0.7,
+			extra: func(p []float64, b handBatch) (sum float64) {
+				for i := range b.x {
+					for _, e := range predict(p, b.x[i], b.t[i], b.c[i]) {
+						sum += 0.25 * e * e / float64(len(b.x)*positions*channels)
+					}
+				}
+				return sum
+			}},
+		"an optimizer": {change: none, beta: 0.7, adam: func(params []optim.Parameter) (*handAdam, *optim.AdamW) {
+			a, err := optim.NewAdamW(params...)
+			require.NoError(t, err)
+			// With so large an ε a step is about as long as its gradient, so that the gradient's size shows too.
+			a.Beta1, a.Beta2, a.Eps, a.WeightDecay = 0.5, 0.75, 2, 0.3
+			return &handAdam{beta1: 0.5, beta2: 0.75, eps: 2, decay: 0.3}, a
+		}},
+	}
+}
+
+// Every step's loss, its terms, the gradients' norm and the parameters after it are Eq. 2's and AdamW's by hand.
+func TestStepsByHand(t *testing.T) {
+	for name, v := range variants(t) {
+		t.Run(name, func(t *testing.T) {
+			l := newLine()
+			tuner := tuner(t, l)
+			v.change(tuner)
+			byHand := &handAdam{beta1: 0.9, beta2: 0.999, eps: 1e-8, decay: 0.01}
+			if v.adam != nil {
+				byHand, tuner.Optimizer = v.adam(l.Trainable())
+			}
+			p := l.vector()
+			count := 0
+			for step, err := range tuner.Steps(context.Background()) {
+				require.NoError(t, err)
+				b := batchByHand(tuner, count, made(5, true), made(4, false))
+				loss := func(p []float64) float64 {
+					reward, pretraining := b.terms(p, v.beta)
+					if v.extra != nil {
+						reward += v.extra(p, b)
+					}
+					return reward + pretraining
+				}
+				reward, pretraining := b.terms(p, v.beta)
+				wantTerms := map[string]float64{"reward": reward, "pretraining": pretraining}
+				if tuner.Model == nil {
+					delete(wantTerms, "reward")
+				}
+				if tuner.Pretrain == nil {
+					delete(wantTerms, "pretraining")
+				}
+				if v.extra != nil {
+					wantTerms["power"] = v.extra(p, b)
+				}
+				require.InDeltaMapValues(t, wantTerms, step.Terms, 2e-6)
+				require.InEpsilon(t, loss(p), step.Loss, 1e-6)
+				require.Equal(t, count, step.Index)
+				require.Equal(t, 6, step.Of)
+				require.Equal(t, tuner.ModelBatch+tuner.PretrainBatch, step.Samples)
+				require.Equal(t, 0.05/float64(1+count), step.LR)
+
+				g := slope(p, loss)
+				if tuner.Clip == 0 {
+					require.Zero(t, step.GradNorm)
+				} else {
+					length := norm(g)
+					require.InEpsilon(t, length, step.GradNorm, 1e-6)
+					if name == "clipping" {
+						require.Greater(t, length, tuner.Clip, "nothing is clipped")
+					}
+					for i := range g {
+						g[i] *= min(1, tuner.Clip/(length+1e-6))
+					}
+				}
+				byHand.step(p, g, step.LR)
+				require.InDeltaSlice(t, p, l.vector(), 5e-6, "step %d", count)
+				count++
+			}
+			require.Equal(t, 6, count)
+		})
+	}
+}
+
+// Dropping conditions must drop some and keep some, or the test above says nothing of it.
+func TestDropoutReplacesSome(t *testing.T) {
+	tuner := tuner(t, newLine())
+	tuner.Dropout, tuner.Unconditional = 0.5, made(9, false)[8].Condition
+	dropped := 0
+	for step := range 6 {
+		for _, c := range batchByHand(tuner, step, made(5, true), made(4, false)).c {
+			if c[0] == float64(tuner.Unconditional.Float32s()[0]) {
+				dropped++
+			}
+		}
+	}
+	require.Greater(t, dropped, 6)
+	require.Less(t, dropped, 24)
+}
+
+// The moving average is that of the parameters after each step; it takes their place and gives it back.
+func TestUseAverage(t *testing.T) {
+	l := newLine()
+	tuner := tuner(t, l)
+	tuner.EMA = 0.75
+	require.ErrorContains(t, tuner.UseAverage(), "nothing was trained")
+	average := l.vector()
+	for _, err := range tuner.Steps(context.Background()) {
+		require.NoError(t, err)
+		for i, v := range l.vector() {
+			average[i] = 0.75*average[i] + 0.25*v
+		}
+	}
+	last := l.vector()
+	require.NoError(t, tuner.UseAverage())
+	require.InDeltaSlice(t, average, l.vector(), 1e-6)
+	require.Greater(t, math.Abs(last[0]-l.vector()[0]), 1e-3, "the average is the last value")
+	require.NoError(t, tuner.UseAverage())
+	require.Equal(t, last, l.vector())
+}
+
+// A whole run, or one that is broken off and gone on with, or one whose gradients are all kept, has the same bits.
+func TestRunsAreRepeatable(t *testing.T) {
+	type outcome struct {
+		losses []float64
+		params []float64
+	}
+	run := func(change func(*Tuner), breaks ...int) outcome {
+		l := newLine()
+		tuner := tuner(t, l)
+		tuner.EMA = 0.5
+		change(tuner)
+		var o outcome
+		for _, at := range append(breaks, 100) {
+			for step, err := range tuner.Steps(context.Background()) {
+				require.NoError(t, err)
+				require.Equal(t, len(o.losses), step.Index)
+				o.losses = append(o.losses, step.Loss)
+				if step.Index == at {
+					break
+				}
+			}
+		}
+		o.params = l.vector()
+		require.NoError(t, tuner.UseAverage())
+		o.params = append(o.params, l.vector()...)
+		return o
+	}
+	nothing := func(*Tuner) {}
+	whole := run(nothing)
+	require.Len(t, whole.losses, 6)
+	require.Equal(t, whole, run(nothing))
+	require.Equal(t, whole, run(nothing, 0, 3, 4))
+	require.Equal(t, whole, run(func(t *Tuner) { t.Clip = 1e9 }), "gradients that are kept")
+	other := run(func(t *Tuner) { t.Seed++ })
+	require.NotEqual(t, whole.losses[0], other.losses[0])
+	require.NotEqual(t, whole.params, other.params)
+}
+
+// What a step draws depends on nothing but seed, step and place: not on what was drawn before, nor on how many samples
+// there are beside it.
+func TestDrawsArePure(t *testing.T) {
+	start := func(change func(*Tuner)) *run {
+		tuner := tuner(t, newLine())
+		change(tuner)
+		r, err := tuner.start(context.Background())
+		require.NoError(t, err)
+		t.Cleanup(func() { r.machine.Close() })
+		return r
+	}
+	type batch struct{ noise, times, conditions, clean []float32 }
+	at := func(r *run, step, samples int) batch {
+		r.step = step
+		require.NoError(t, r.fill())
+		part := func(x []float32, n int) []float32 { return append([]float32{}, x[:samples*n]...) }
+		return batch{part(r.noise.Float32s(), 4), part(r.timesteps.Float32s(), 1), part(r.conditions.Float32s(), 6), part(r.clean.Float32s(), 4)}
+	}
+	nothing := func(*Tuner) {}
+	r := start(nothing)
+	five := at(r, 5, 3)
+	require.NotEqual(t, five, at(r, 4, 3))
+	require.Equal(t, five, at(r, 5, 3))
+	require.Equal(t, five, at(start(nothing), 5, 3))
+	// A pretraining stream beside the model's changes nothing of the model's.
+	require.Equal(t, five, at(start(func(t *Tuner) { t.PretrainBatch = 7 }), 5, 3))
+	require.Equal(t, five, at(start(func(t *Tuner) { t.Pretrain, t.PretrainBatch, t.Terms = nil, 0, nil }), 5, 3))
+	// Another batch size changes which samples a step sees, not what is drawn for a place.
+	larger := at(start(func(t *Tuner) { t.ModelBatch = 4 }), 5, 3)
+	require.Equal(t, five.noise, larger.noise)
+	require.Equal(t, five.times, larger.times)
+	// Dropping conditions leaves everything else as it is.
+	dropped := at(start(func(t *Tuner) { t.Dropout, t.Unconditional = 1, dense(2, width) }), 5, 3)
+	require.Equal(t, five.noise, dropped.noise)
+	require.Equal(t, five.times, dropped.times)
+	require.Equal(t, five.clean, dropped.clean)
+	require.Equal(t, make([]float32, 18), dropped.conditions)
+	other := at(start(func(t *Tuner) { t.Seed = 12 }), 5, 3)
+	require.NotEqual(t, five.noise, other.noise)
+	require.NotEqual(t, five.times, other.times)
+}
+
+// A pass sees every sample once, in an order of its own.
+func TestPasses(t *testing.T) {
+	p, err := newPool(context.Background(), "model", dataset.FromSlice(made(5, true)), true, nil)
+	require.NoError(t, err)
+	var ids []string
+	for step := range 5 {
+		for _, s := range p.draw(1, step, 3) {
+			ids = append(ids, s.ID)
+		}
+	}
+	passes := [][]string{ids[:5], ids[5:10], ids[10:]}
+	for _, pass := range passes {
+		require.ElementsMatch(t, []string{"id0", "id1", "id2", "id3", "id4"}, pass)
+	}
+	require.NotEqual(t, passes[0], passes[1])
+	require.NotEqual(t, passes[1], passes[2])
+	// A batch may be larger than the data: then it is whole passes.
+	ids = nil
+	for _, s := range p.draw(1, 0, 15) {
+		ids = append(ids, s.ID)
+	}
+	require.Equal(t, append(append(append([]string{}, passes[0]...), passes[1]...), passes[2]...), ids)
+	other := p.draw(2, 0, 5)
+	require.NotEqual(t, passes[0], []string{other[0].ID, other[1].ID, other[2].ID, other[3].ID, other[4].ID})
+}
+
+// Where batch sizes are not given, a step has 32 samples of each dataset.
+func TestDefaultSizes(t *testing.T) {
+	tuner := tuner(t, newLine())
+	tuner.ModelBatch, tuner.PretrainBatch, tuner.Updates = 0, 0, 1
+	for step, err := range tuner.Steps(context.Background()) {
+		require.NoError(t, err)
+		require.Equal(t, 64, step.Samples)
+		require.Positive(t, tuner.Plan().Total())
+	}
+}
