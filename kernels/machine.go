@@ -70,17 +70,16 @@ var _ gorgonia.VM = (*Machine)(nil)
 
 // A task is a step, ready to run.
 type task struct {
-	step   *step
-	value  *value
-	rule   Rule // nil for a foreign operation or an update
-	dst    Tensor
-	in     []Tensor
-	ws     []float32
-	args   []argument // of a foreign operation
-	result *tensor.Dense
-	grad   *tensor.Dense // of an update
-	by     Optimizer
-	kind   int // in the profile
+	step  *step
+	value *value
+	rule  Rule // nil for a foreign operation or an update
+	dst   Tensor
+	in    []Tensor
+	ws    []float32
+	args  []argument    // of a foreign operation
+	grad  *tensor.Dense // of an update
+	by    Optimizer
+	kind  int // in the profile
 }
 
 // An external is an input or constant and where its memory is read.

@@ -27,14 +27,6 @@ func normal(r *rand.Rand, n int) []float32 {
 	return x
 }
 
-func widened(x []float32) []float64 {
-	y := make([]float64, len(x))
-	for i, v := range x {
-		y[i] = float64(v)
-	}
-	return y
-}
-
 // scratch is memory of n values full of NaN, so that what is read before it is written shows.
 func scratch(n int) []float32 {
 	ws := make([]float32, n)
