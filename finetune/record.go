@@ -42,7 +42,7 @@ const (
 const reportEvery = 15 * time.Second
 
 // Steps trains, and yields what the Trainer yields. A loss that is not finite, or a file that cannot be written, ends it
-// with an error. Where the loop is broken out of, what then cannot be written is said on Progress.
+// with an error. After an error, or where the loop is broken out of, what then cannot be written is said on Progress.
 func (r *Record) Steps(ctx context.Context) iter.Seq2[Step, error] {
 	return func(yield func(Step, error) bool) {
 		w, err := r.watch()
@@ -55,13 +55,12 @@ func (r *Record) Steps(ctx context.Context) iter.Seq2[Step, error] {
 				err = w.see(step)
 			}
 			if err != nil {
-				yield(Step{}, errors.Join(err, w.end(err)))
+				w.say(w.end(err))
+				yield(Step{}, err)
 				return
 			}
 			if !yield(step, nil) {
-				if err := w.end(nil); err != nil {
-					w.progress.Printf("%v", err)
-				}
+				w.say(w.end(nil))
 				return
 			}
 		}
@@ -207,4 +206,11 @@ func (w *watch) end(cause error) error {
 		return fmt.Errorf("finetune: %w", err)
 	}
 	return w.report(cause)
+}
+
+// say shows an error that cannot be returned.
+func (w *watch) say(err error) {
+	if err != nil {
+		w.progress.Printf("%v", err)
+	}
 }

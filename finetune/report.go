@@ -11,13 +11,18 @@ import (
 
 // A summary is report.json.
 type summary struct {
-	Steps   int                `json:"steps"` // done
-	Of      int                `json:"of,omitempty"`
-	Samples int                `json:"samples"` // seen in all steps
-	Seconds float64            `json:"seconds"`
-	First   map[string]float64 `json:"first"`             // means over the first tenth of the steps: loss and its terms
-	Last    map[string]float64 `json:"last"`              // and over the last
-	Stopped string             `json:"stopped,omitempty"` // the error that ended the run
+	Steps   int     `json:"steps"` // done
+	Of      int     `json:"of,omitempty"`
+	Samples int     `json:"samples"` // seen in all steps
+	Seconds float64 `json:"seconds"`
+	First   losses  `json:"first"`             // means over the first tenth of the steps
+	Last    losses  `json:"last"`              // and over the last
+	Stopped string  `json:"stopped,omitempty"` // the error that ended the run
+}
+
+type losses struct {
+	Loss  float64            `json:"loss"`
+	Terms map[string]float64 `json:"terms,omitempty"`
 }
 
 // report writes what is known of the run so far.
@@ -56,19 +61,15 @@ func (w *watch) page(s summary, tenth int) report.Report {
 	if s.Stopped != "" {
 		p.Lead += " It was stopped: " + s.Stopped + "."
 	}
-	loss := report.Chart{Title: "Loss", X: "update", Y: "loss"}
+	loss := report.Chart{Title: "Loss", X: "update", Series: []report.Series{w.curve("loss", func(m metric) float64 { return m.Loss })}}
 	table := report.Table{Title: "Loss", Header: []string{"", "at first", "at last"}, Note: fmt.Sprintf("Means over %d updates.", tenth)}
-	for _, name := range append([]string{"loss"}, names(w.metrics[0].Terms)...) {
-		if name != "loss" && len(w.metrics[0].Terms) == 1 {
-			continue // the loss itself
-		}
-		loss.Series = append(loss.Series, w.curve(name, func(m metric) float64 {
-			if name == "loss" {
-				return m.Loss
-			}
-			return m.Terms[name]
-		}))
-		table.Rows = append(table.Rows, []string{name, fmt.Sprintf("%.4g", s.First[name]), fmt.Sprintf("%.4g", s.Last[name])})
+	row := func(name string, first, last float64) {
+		table.Rows = append(table.Rows, []string{name, fmt.Sprintf("%.4g", first), fmt.Sprintf("%.4g", last)})
+	}
+	row("all", s.First.Loss, s.Last.Loss)
+	for _, name := range names(s.First.Terms) {
+		row(name, s.First.Terms[name], s.Last.Terms[name])
+		loss.Series = append(loss.Series, w.curve(name, func(m metric) float64 { return m.Terms[name] }))
 	}
 	rate := report.Chart{Title: "Learning rate", X: "update", Series: []report.Series{w.curve("learning rate", func(m metric) float64 { return m.LR })}}
 	p.Blocks = append(p.Blocks, loss, table, rate)
@@ -96,13 +97,13 @@ func (w *watch) curve(name string, of func(metric) float64) report.Series {
 	return s
 }
 
-// means are the means of the loss and of its terms.
-func means(part []metric) map[string]float64 {
-	out := map[string]float64{}
+// means are the means of a few steps.
+func means(part []metric) losses {
+	out := losses{Terms: map[string]float64{}}
 	for _, m := range part {
-		out["loss"] += m.Loss / float64(len(part))
+		out.Loss += m.Loss / float64(len(part))
 		for name, v := range m.Terms {
-			out[name] += v / float64(len(part))
+			out.Terms[name] += v / float64(len(part))
 		}
 	}
 	return out

@@ -76,7 +76,10 @@ func (f Folder) JSON(name string, v any) error { return WriteJSON(f.Path(name), 
 
 // A Log is a JSONL file that grows by one line at a time. Whatever happens to the process, at most the line that
 // was being written is lost.
-type Log struct{ f *os.File }
+type Log struct {
+	f   *os.File
+	end int64 // behind the last whole line
+}
 
 // OpenLog opens a log to append to, and makes it if it is not there. A last line without its end, left by a
 // process that was killed, is cut off.
@@ -85,23 +88,24 @@ func OpenLog(path string) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("report: %w", err)
 	}
-	if err := seekEnd(f); err != nil {
+	l := &Log{f: f}
+	if err := l.seekEnd(); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("report: %s: %w", path, err)
 	}
-	return &Log{f}, nil
+	return l, nil
 }
 
-// seekEnd goes behind the last whole line and cuts off what follows.
-func seekEnd(f *os.File) error {
-	end, err := f.Seek(0, io.SeekEnd)
+// seekEnd finds the end of the last whole line and cuts off what follows.
+func (l *Log) seekEnd() error {
+	end, err := l.f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
 	}
 	block := make([]byte, 4096)
 	for end > 0 {
 		n := min(int64(len(block)), end)
-		if _, err := f.ReadAt(block[:n], end-n); err != nil {
+		if _, err := l.f.ReadAt(block[:n], end-n); err != nil {
 			return err
 		}
 		if i := bytes.LastIndexByte(block[:n], '\n'); i >= 0 {
@@ -110,22 +114,21 @@ func seekEnd(f *os.File) error {
 		}
 		end -= n
 	}
-	if err := f.Truncate(end); err != nil {
-		return err
-	}
-	_, err = f.Seek(end, io.SeekStart)
-	return err
+	l.end = end
+	return l.f.Truncate(end)
 }
 
-// Append writes v as one line.
+// Append writes v as one line: all of it or, after an error, none of it.
 func (l *Log) Append(v any) error {
 	line, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("report: %s: %w", l.f.Name(), err)
 	}
-	if _, err := l.f.Write(append(line, '\n')); err != nil {
-		return fmt.Errorf("report: %w", err)
+	n, err := l.f.WriteAt(append(line, '\n'), l.end)
+	if err != nil {
+		return fmt.Errorf("report: %w", errors.Join(err, l.f.Truncate(l.end)))
 	}
+	l.end += int64(n)
 	return nil
 }
 
@@ -135,6 +138,19 @@ func (l *Log) Close() error {
 		return fmt.Errorf("report: %w", err)
 	}
 	return nil
+}
+
+// WriteLog writes a log of the lines given, in place of what the file was before.
+func WriteLog[T any](path string, lines []T) error {
+	return WriteFile(path, func(w io.Writer) error {
+		e := json.NewEncoder(w)
+		for _, line := range lines {
+			if err := e.Encode(line); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // ReadLog yields the lines of a log, decoded. A last line without its end is left out. After an error, which names

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -45,12 +46,12 @@ type Stage struct {
 // each time, so that a night's log stays short.
 const firstLine = 10 * time.Second
 
-// Stage begins a stage of n parts.
+// Stage begins a stage of n parts; n is 0 if that is not known.
 func (p *Progress) Stage(name string, n int) *Stage {
 	s := &Stage{p: p, name: name, n: n, start: p.now(), gap: firstLine}
 	s.next = s.start.Add(s.gap)
 	if p.bars {
-		s.bar = progressbar.NewOptions(n,
+		s.bar = progressbar.NewOptions(cmp.Or(n, -1),
 			progressbar.OptionSetWriter(p.w),
 			progressbar.OptionSetDescription(fmt.Sprintf("%-12s", name)),
 			progressbar.OptionSetWidth(24),
@@ -79,12 +80,16 @@ func (s *Stage) Add(k int) {
 		return
 	}
 	now := s.p.now()
-	if s.done <= 0 || s.done >= s.n || now.Before(s.next) {
+	if s.done <= 0 || s.n > 0 && s.done >= s.n || now.Before(s.next) {
 		return
 	}
 	s.gap *= 2
 	s.next = now.Add(s.gap)
 	elapsed := now.Sub(s.start)
+	if s.n == 0 {
+		s.line(fmt.Sprintf("%d in %s", s.done, Duration(elapsed)))
+		return
+	}
 	left := time.Duration(float64(elapsed) / float64(s.done) * float64(s.n-s.done))
 	s.line(fmt.Sprintf("%d of %d in %s, about %s left", s.done, s.n, Duration(elapsed), Duration(left)))
 }

@@ -270,12 +270,20 @@ func TestProgressWithoutATerminal(t *testing.T) {
 	s.Add(4)
 	s.Note("loss %.2f", 0.5)
 	s.End()
+	s = p.Stage("endless", 0)
+	for range 12 {
+		now = now.Add(time.Second)
+		s.Add(1)
+	}
+	s.End()
 	require.Equal(t, strings.Join([]string{
 		"generate: 10 of 100 in 10s, about 1m30s left",
 		"generate: 30 of 100 in 30s, about 1m10s left",
 		"generate: 70 of 100 in 1m10s, about 30s left",
 		"generate: 100 in 1m40s",
-		"tune: stopped at 4 of 10 in 0.5s, loss 0.50", ""}, "\n"), b.String())
+		"tune: stopped at 4 of 10 in 0.5s, loss 0.50",
+		"endless: 10 in 10s",
+		"endless: 12 in 12s", ""}, "\n"), b.String())
 }
 
 func TestProgressOnATerminal(t *testing.T) {
