@@ -7,6 +7,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+
+	"github.com/kudos-ml/kudos/internal/weights"
 )
 
 // A Config is a scheduler_config.json of diffusers. A key that the file lacks is nil and means the default of
@@ -119,11 +121,7 @@ func (s *Schedule) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("diffusion: %w", err)
 	}
-	name := filepath.Join(dir, configFile)
-	if err := os.WriteFile(name+".new", append(data, '\n'), 0o644); err != nil {
-		return fmt.Errorf("diffusion: %w", err)
-	}
-	if err := os.Rename(name+".new", name); err != nil {
+	if err := weights.WriteBytes(filepath.Join(dir, configFile), append(data, '\n')); err != nil {
 		return fmt.Errorf("diffusion: %w", err)
 	}
 	return nil

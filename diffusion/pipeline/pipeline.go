@@ -123,12 +123,16 @@ func (p *Pipeline) With(name string, u *unet.UNet2DCondition) *Pipeline {
 	return &other
 }
 
-// Save writes a folder that Load, and diffusers, read. model_index.json comes last, so a folder that has it is complete.
+// Save writes a folder that Load, and diffusers, read. model_index.json comes last, and one that is there goes first, so a
+// folder that has it is complete.
 func (p *Pipeline) Save(dir string, d weights.DType) error {
 	if err := p.check(); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("pipeline: %w", err)
+	}
+	if err := os.Remove(filepath.Join(dir, indexFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("pipeline: %w", err)
 	}
 	for _, part := range []struct {

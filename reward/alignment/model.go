@@ -10,7 +10,6 @@ package alignment
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"image"
 	"math"
@@ -128,18 +127,19 @@ const (
 	configFile = "config.json"
 )
 
-// Save writes a folder: head.safetensors and config.json.
+// Save writes a folder: head.safetensors, and then config.json.
 func (m *Model) Save(dir string) error {
 	text, err := json.MarshalIndent(config{format, m.clip.Hash(), m.head.config}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("alignment: %w", err)
 	}
-	err = errors.Join(
-		os.MkdirAll(dir, 0o755),
-		weights.Save(filepath.Join(dir, headFile), m.head, weights.Float32, nil),
-		weights.WriteBytes(filepath.Join(dir, configFile), append(text, '\n')),
-	)
-	if err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("alignment: %w", err)
+	}
+	if err := weights.Save(filepath.Join(dir, headFile), m.head, weights.Float32, nil); err != nil {
+		return fmt.Errorf("alignment: %w", err)
+	}
+	if err := weights.WriteBytes(filepath.Join(dir, configFile), append(text, '\n')); err != nil {
 		return fmt.Errorf("alignment: %w", err)
 	}
 	return nil
