@@ -1,0 +1,92 @@
+package dataset_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"math/rand/v2"
+	"os"
+	"strings"
+
+	"github.com/kudos-ml/kudos/dataset"
+)
+
+var grammar = dataset.Grammar{
+	Objects:     []dataset.Object{{Name: "dog", Plural: "dogs"}, {Name: "wolf", Plural: "wolves"}},
+	Counts:      []string{"one", "two"},
+	Colours:     []string{"green", "red"},
+	Backgrounds: []string{"in the city", "in the forest"},
+	Colored:     "colored",
+}
+
+// Prompts are data: what they claim can be read from them, and they can be made of claims.
+func ExampleGrammar() {
+	claim, err := grammar.Parse("two green dogs in the city")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%d %s %s %q: %s\n", claim.Count, claim.Colour, claim.Object, claim.Background, claim.Category())
+	prompt, err := grammar.Render(dataset.Claim{Object: "wolf", Colour: "red"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(prompt)
+	_, err = grammar.Parse("two green cats")
+	fmt.Println(err)
+	// Output:
+	// 2 green dog "in the city": combination
+	// a red colored wolf
+	// dataset: prompt "two green cats" is not in the grammar: "cats" is no object of it
+}
+
+// Wrong prompts for a picture, as the reward of Lee et al. 2023 learns to tell from the right one.
+func ExampleGrammar_Perturb() {
+	wrong, err := grammar.Perturb("two green dogs in the city", 4, rand.New(rand.NewPCG(1, 0)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(strings.Join(wrong, "\n"))
+	// Output:
+	// two green dogs in the forest
+	// two red dogs in the city
+	// two green wolves in the city
+	// one green dog in the city
+}
+
+// A source of samples is a function that yields them; a dataset stays what it is, however often it is ranged over.
+func ExampleDataset() {
+	labels := dataset.FromSlice([]dataset.Sample{
+		{Prompt: "a dog", Label: dataset.Good}, {Prompt: "two dogs", Label: dataset.Bad}, {Prompt: "a wolf", Label: dataset.Good},
+	})
+	good := dataset.Filter(labels, func(s dataset.Sample) bool { return s.Label == dataset.Good })
+	for sample, err := range good.All(context.Background()) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(sample.Prompt)
+	}
+	// Output:
+	// a dog
+	// a wolf
+}
+
+// The format of label files, both ways. A field that is misspelt is an error, not a label that is missing.
+func ExampleRead() {
+	file := strings.NewReader(`{"id":"7","prompt":"two green dogs","label":"good","source":{"rater":"anna"}}
+{"prompt":"a wolf","lable":"bad"}
+`)
+	for sample, err := range dataset.Read(file, "labels.jsonl") {
+		if err != nil {
+			fmt.Println(err)
+			break
+		}
+		fmt.Println(sample.ID, sample.Label, sample.Source.Rater)
+	}
+	if err := dataset.Encode(os.Stdout, dataset.Sample{Prompt: "a wolf", Label: dataset.Bad}); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// 7 good anna
+	// dataset: labels.jsonl:2: bad JSON: json: unknown field "lable"
+	// {"prompt":"a wolf","label":"bad"}
+}
