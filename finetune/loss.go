@@ -1,6 +1,8 @@
 package finetune
 
 import (
+	"errors"
+
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
@@ -56,6 +58,9 @@ func (RewardWeighted) Name() string { return "reward" }
 
 // Loss adds the term to b's graph.
 func (RewardWeighted) Loss(b *Batch) (*gorgonia.Node, error) {
+	if b.Model == 0 {
+		return nil, errors.New("the batch has no samples of the model")
+	}
 	weights, err := rows(b.Weights, 0, b.Model)
 	if err != nil {
 		return nil, err
@@ -77,6 +82,9 @@ func (Pretraining) Name() string { return "pretraining" }
 
 // Loss adds the term to b's graph.
 func (p Pretraining) Loss(b *Batch) (*gorgonia.Node, error) {
+	if b.Pretrain == 0 {
+		return nil, errors.New("the batch has no pretraining samples")
+	}
 	weights, err := rows(b.Weights, b.Model, b.Model+b.Pretrain)
 	if err != nil {
 		return nil, err

@@ -160,7 +160,9 @@ func (t *Tuner) start(ctx context.Context) (*run, error) {
 		return nil, err
 	}
 	r.allocate(*like)
-	r.params = t.Network.Trainable()
+	if r.params = t.Network.Trainable(); len(r.params) == 0 {
+		return nil, errors.New("finetune: the Network has no parameters to train")
+	}
 	if r.adam = t.Optimizer; r.adam == nil {
 		if r.adam, err = optim.NewAdamW(r.params...); err != nil {
 			return nil, err
@@ -176,8 +178,10 @@ func (t *Tuner) start(ctx context.Context) (*run, error) {
 
 func (t *Tuner) check() error {
 	switch {
-	case t.Network == nil || t.Schedule == nil:
-		return errors.New("finetune: the Tuner has no Network or no Schedule")
+	case t.Network == nil:
+		return errors.New("finetune: the Tuner has no Network")
+	case t.Schedule == nil:
+		return errors.New("finetune: the Tuner has no Schedule")
 	case t.Model == nil && t.Pretrain == nil:
 		return errors.New("finetune: the Tuner has no data")
 	case t.Updates < 1:
@@ -186,8 +190,12 @@ func (t *Tuner) check() error {
 		return fmt.Errorf("finetune: batches of %d and %d samples", t.ModelBatch, t.PretrainBatch)
 	case t.Dropout > 0 && t.Unconditional == nil:
 		return errors.New("finetune: Dropout needs Unconditional")
-	case !(t.Dropout >= 0 && t.Dropout <= 1 && t.EMA >= 0 && t.EMA < 1 && t.Clip >= 0 && t.MinSNR >= 0):
-		return errors.New("finetune: Dropout, EMA, Clip or MinSNR is out of range")
+	case !(t.Dropout >= 0 && t.Dropout <= 1):
+		return fmt.Errorf("finetune: Dropout is %v, not in [0,1]", t.Dropout)
+	case !(t.EMA >= 0 && t.EMA < 1):
+		return fmt.Errorf("finetune: EMA is %v, not in [0,1)", t.EMA)
+	case !(t.Clip >= 0 && t.MinSNR >= 0):
+		return fmt.Errorf("finetune: Clip is %v, MinSNR %v: below zero or not a number", t.Clip, t.MinSNR)
 	}
 	return nil
 }
@@ -200,7 +208,7 @@ func (t *Tuner) fitsUnconditional(like dataset.Sample) error {
 	s := like
 	s.Condition = t.Unconditional
 	if err := fits(s, like); err != nil {
-		return fmt.Errorf("finetune: Unconditional does not stand in for a sample's: %w", err)
+		return fmt.Errorf("finetune: Unconditional: %w", err)
 	}
 	return nil
 }
@@ -251,9 +259,11 @@ func (r *run) compile() error {
 	if err := r.addTerms(b); err != nil {
 		return err
 	}
-	nodes := make(gorgonia.Nodes, len(r.params))
+	nodes, used := make(gorgonia.Nodes, len(r.params)), inputs(r.loss)
 	for i, p := range r.params {
-		nodes[i] = kernels.Param(g, p.Value)
+		if nodes[i] = kernels.Param(g, p.Value); !used[nodes[i].ID()] {
+			return fmt.Errorf("finetune: the loss does not depend on parameter %s", p.Name)
+		}
 	}
 	grads, err := gorgonia.Grad(r.loss, nodes...)
 	if err != nil {
@@ -274,6 +284,21 @@ func (r *run) compile() error {
 	return nil
 }
 
+// inputs are the nodes that n is computed from.
+func inputs(n *gorgonia.Node) map[int64]bool {
+	seen, todo := map[int64]bool{}, []int64{n.ID()}
+	for len(todo) > 0 {
+		id := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for from := n.Graph().From(id); from.Next(); {
+			if next := from.Node().ID(); !seen[next] {
+				seen[next], todo = true, append(todo, next)
+			}
+		}
+	}
+	return seen
+}
+
 func (r *run) addTerms(b *Batch) error {
 	terms := r.Terms
 	if terms == nil {
@@ -284,10 +309,16 @@ func (r *run) addTerms(b *Batch) error {
 			terms = append(terms, Pretraining{Beta: 1})
 		}
 	}
+	if len(terms) == 0 {
+		return errors.New("finetune: the loss has no terms")
+	}
 	for _, t := range terms {
 		n, err := t.Loss(b)
 		if err != nil {
 			return fmt.Errorf("finetune: term %s: %w", t.Name(), err)
+		}
+		if n == nil {
+			return fmt.Errorf("finetune: term %s gave no loss", t.Name())
 		}
 		if !n.Shape().IsScalar() {
 			return fmt.Errorf("finetune: term %s is %v, not a scalar", t.Name(), n.Shape())
@@ -318,6 +349,9 @@ func (r *run) update() (Step, error) {
 	step := Step{Index: r.step, Of: r.Updates, Terms: map[string]float64{}, LR: 1e-5, Samples: r.timesteps.Shape()[0]}
 	if r.LR != nil {
 		step.LR = r.LR(r.step)
+	}
+	if !(step.LR-step.LR == 0) {
+		return Step{}, fmt.Errorf("finetune: step %d: the learning rate is %v", r.step, step.LR)
 	}
 	r.adam.LR = step.LR
 	if err := r.machine.RunAll(); err != nil {

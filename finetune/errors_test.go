@@ -1,0 +1,199 @@
+package finetune
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/optim"
+)
+
+// fails runs a tuner to its error and returns it and how many steps there were before. After it there must be nothing.
+func fails(t *testing.T, ctx context.Context, tuner *Tuner) (steps int, failure error) {
+	for step, err := range tuner.Steps(ctx) {
+		require.NoError(t, failure, "the sequence goes on after an error")
+		if failure = err; err != nil {
+			require.Zero(t, step.Loss)
+			continue
+		}
+		steps++
+	}
+	return steps, failure
+}
+
+// withSample returns the model's samples with the third changed.
+func withSample(change func(s *dataset.Sample)) dataset.Dataset {
+	samples := made(5, true)
+	change(&samples[2])
+	return dataset.FromSlice(samples)
+}
+
+func TestWhatCannotBeTrained(t *testing.T) {
+	broken := errors.New("the disk is gone")
+	wrong := func(n *gorgonia.Node, err error) Term {
+		return NewTerm("mine", func(*Batch) (*gorgonia.Node, error) { return n, err })
+	}
+	for want, change := range map[string]func(t *Tuner){
+		"finetune: the Tuner has no Network":                                 func(t *Tuner) { t.Network = nil },
+		"finetune: the Tuner has no Schedule":                                func(t *Tuner) { t.Schedule = nil },
+		"finetune: the Tuner has no data":                                    func(t *Tuner) { t.Model, t.Pretrain = nil, nil },
+		"finetune: 0 updates asked for":                                      func(t *Tuner) { t.Updates = 0 },
+		"finetune: batches of -1 and 2 samples":                              func(t *Tuner) { t.ModelBatch = -1 },
+		"finetune: Dropout needs Unconditional":                              func(t *Tuner) { t.Dropout = 0.1 },
+		"finetune: Dropout is -0.1, not in [0,1]":                            func(t *Tuner) { t.Dropout = -0.1 },
+		"finetune: Dropout is 1.5, not in [0,1]":                             func(t *Tuner) { t.Dropout, t.Unconditional = 1.5, dense(2, width) },
+		"finetune: EMA is 1, not in [0,1)":                                   func(t *Tuner) { t.EMA = 1 },
+		"finetune: EMA is NaN, not in [0,1)":                                 func(t *Tuner) { t.EMA = math.NaN() },
+		"finetune: Clip is -1, MinSNR 0: below zero":                         func(t *Tuner) { t.Clip = -1 },
+		"finetune: Clip is 0, MinSNR NaN: below zero":                        func(t *Tuner) { t.MinSNR = math.NaN() },
+		"finetune: Unconditional: its condition is (3, 3), another's (2, 3)": func(t *Tuner) { t.Dropout, t.Unconditional = 0.1, dense(3, width) },
+		"finetune: Unconditional: its condition is float64": func(t *Tuner) {
+			t.Dropout, t.Unconditional = 0.1, tensor.New(tensor.Of(tensor.Float64), tensor.WithShape(2, width))
+		},
+		"finetune: there are no model samples":       func(t *Tuner) { t.Model = dataset.FromSlice(nil) },
+		"finetune: there are no pretraining samples": func(t *Tuner) { t.Pretrain = dataset.FromSlice(nil) },
+		"finetune: pretraining data: the disk is gone": func(t *Tuner) {
+			t.Pretrain = dataset.Func(func(context.Context) iter.Seq2[dataset.Sample, error] {
+				return func(yield func(dataset.Sample, error) bool) { yield(dataset.Sample{}, broken) }
+			})
+		},
+		`model sample 2 (id2, "prompt 2"): it has no latent`:    func(t *Tuner) { t.Model = withSample(func(s *dataset.Sample) { s.Latent = nil }) },
+		`model sample 2 (id2, "prompt 2"): it has no condition`: func(t *Tuner) { t.Model = withSample(func(s *dataset.Sample) { s.Condition = nil }) },
+		`model sample 2 (id2, "prompt 2") has no reward`:        func(t *Tuner) { t.Model = withSample(func(s *dataset.Sample) { s.Reward = nil }) },
+		`model sample 2 (id2, "prompt 2") has reward NaN`:       func(t *Tuner) { t.Model = withSample(func(s *dataset.Sample) { s.Reward = new(math.NaN()) }) },
+		`model sample 2 (id2, "prompt 2") has reward +Inf`:      func(t *Tuner) { t.Model = withSample(func(s *dataset.Sample) { s.Reward = new(math.Inf(1)) }) },
+		`model sample 2 (id2, "prompt 2"): its latent is (2, 2, 2), another's (1, 2, 2)`: func(t *Tuner) {
+			t.Model = withSample(func(s *dataset.Sample) { s.Latent = dense(2, 2, 2) })
+		},
+		`model sample 2 (id2, "prompt 2"): its latent is float32 (2, 2), not float32 with 3 dimensions`: func(t *Tuner) {
+			t.Model = withSample(func(s *dataset.Sample) { s.Latent = dense(2, 2) })
+		},
+		`model sample 2 (id2, "prompt 2"): its condition is (4, 3), another's (2, 3)`: func(t *Tuner) {
+			t.Model = withSample(func(s *dataset.Sample) { s.Condition = dense(4, 3) })
+		},
+		`pretraining sample 0 (id0, "prompt 0"): its latent is (1, 4, 2), another's (1, 2, 2)`: func(t *Tuner) {
+			samples := made(4, false)
+			for i := range samples {
+				samples[i].Latent = dense(1, 4, 2)
+			}
+			t.Pretrain = dataset.FromSlice(samples)
+		},
+		"finetune: term mine: the disk is gone": func(t *Tuner) { t.Terms = []Term{wrong(nil, broken)} },
+		"finetune: term mine gave no loss":      func(t *Tuner) { t.Terms = []Term{wrong(nil, nil)} },
+		"finetune: term mine is (5), not a scalar": func(t *Tuner) {
+			t.Terms = []Term{NewTerm("mine", func(b *Batch) (*gorgonia.Node, error) { return b.Weights, nil })}
+		},
+		"finetune: the loss has no terms":                                  func(t *Tuner) { t.Terms = []Term{} },
+		"finetune: term reward: the batch has no samples of the model":     func(t *Tuner) { t.Model = nil },
+		"finetune: term pretraining: the batch has no pretraining samples": func(t *Tuner) { t.Pretrain = nil },
+		"finetune: the loss does not depend on parameter idle":             func(t *Tuner) { t.Network = idle{t.Network} },
+		"finetune: the Network has no parameters to train":                 func(t *Tuner) { t.Network = frozen{t.Network} },
+		"finetune: step 0: the learning rate is NaN":                       func(t *Tuner) { t.LR = func(int) float64 { return math.NaN() } },
+	} {
+		l := newLine()
+		tuner, before := tuner(t, l), l.vector()
+		change(tuner)
+		steps, err := fails(t, context.Background(), tuner)
+		require.Zero(t, steps, want)
+		require.ErrorContains(t, err, want)
+		require.Equal(t, before, l.vector(), "an error changed the parameters: %s", want)
+	}
+}
+
+// idle has a parameter that nothing uses.
+type idle struct{ Network }
+
+func (n idle) Trainable() []optim.Parameter {
+	return append(n.Network.Trainable(), optim.Parameter{Name: "idle", Value: dense(2)})
+}
+
+// frozen has no parameters.
+type frozen struct{ Network }
+
+func (frozen) Trainable() []optim.Parameter { return nil }
+
+// A loss that is not finite ends training with the step and the term that was it; with clipping, so do gradients, and
+// then the parameters are those of the step before.
+func TestLossesThatAreNotFinite(t *testing.T) {
+	poison := func(step int) func(int) float64 {
+		return func(s int) float64 {
+			if s == step {
+				return 1e38
+			}
+			return 0.01
+		}
+	}
+	first := tuner(t, newLine())
+	first.LR = poison(2)
+	steps, err := fails(t, context.Background(), first)
+	require.Equal(t, 3, steps)
+	require.ErrorContains(t, err, "finetune: step 3: the reward term is NaN")
+
+	// A term of its own, by name; the parameters stay.
+	l := newLine()
+	other, before := tuner(t, l), l.vector()
+	other.Clip = 1
+	other.Terms = append(other.Terms, NewTerm("mine", func(b *Batch) (*gorgonia.Node, error) {
+		n, err := kernels.Sum(b.Predicted)
+		if err != nil {
+			return nil, err
+		}
+		return kernels.Scale(n, math.NaN())
+	}))
+	steps, err = fails(t, context.Background(), other)
+	require.Zero(t, steps)
+	require.ErrorContains(t, err, "finetune: step 0: the mine term is NaN")
+	require.Equal(t, before, l.vector())
+}
+
+// Where training is cancelled, its error is the cause; the steps before stay, and it can be gone on with.
+func TestCancelled(t *testing.T) {
+	cause := errors.New("the user pressed a key")
+	tuner := tuner(t, newLine())
+	cancelled, cancel := context.WithCancelCause(context.Background())
+	cancel(cause)
+	steps, err := fails(t, cancelled, tuner)
+	require.Zero(t, steps)
+	require.Equal(t, cause, err)
+
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	count := 0
+	for step, err := range tuner.Steps(ctx) {
+		if count == 2 {
+			require.Equal(t, cause, err)
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, count, step.Index)
+		if count++; count == 2 {
+			cancel(cause)
+		}
+	}
+	require.Equal(t, 2, count)
+	steps, err = fails(t, context.Background(), tuner)
+	require.NoError(t, err)
+	require.Equal(t, 4, steps)
+	// Nothing is left to do.
+	steps, err = fails(t, context.Background(), tuner)
+	require.NoError(t, err)
+	require.Zero(t, steps)
+}
+
+func TestFunc(t *testing.T) {
+	var trainer Trainer = Func(func(context.Context) iter.Seq2[Step, error] {
+		return func(yield func(Step, error) bool) { yield(Step{Index: 3}, nil) }
+	})
+	for step, err := range trainer.Steps(context.Background()) {
+		require.NoError(t, err)
+		require.Equal(t, 3, step.Index)
+	}
+}
