@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"image"
 	"math"
@@ -28,7 +29,20 @@ type result struct {
 	Gain      map[string]gain                       `json:"gain"`      // tuned − base
 	Frechet   map[string]float64                    `json:"frechet"`   // arm; drawn: of another set of drawn scenes
 	Diversity map[string]float64                    `json:"diversity"`
-	Reward    map[string]alignment.Comparison       `json:"reward"`
+	Reward    map[string]comparison                 `json:"reward"`
+}
+
+// A comparison is null where it is not a number: the AUC of pictures that are all good or all bad.
+type comparison struct{ alignment.Comparison }
+
+func (c comparison) MarshalJSON() ([]byte, error) {
+	known := func(v float64) *float64 {
+		if math.IsNaN(v) {
+			return nil
+		}
+		return &v
+	}
+	return json.Marshal(map[string]any{"n": c.N, "accuracy": c.Accuracy.Accuracy, "auc": known(c.AUC), "clip_auc": known(c.CLIPAUC)})
 }
 
 type rate = measure.Rate
@@ -151,7 +165,7 @@ func (s *session) measure(ctx context.Context, splits []*split, model *alignment
 	r := &result{
 		Seed: s.seed, Rewards: s.rewards, Beta: s.beta, Seconds: s.seconds,
 		Alignment: map[string]map[string]map[string]rate{}, Gain: map[string]gain{},
-		Frechet: map[string]float64{}, Diversity: map[string]float64{}, Reward: map[string]alignment.Comparison{},
+		Frechet: map[string]float64{}, Diversity: map[string]float64{}, Reward: map[string]comparison{},
 	}
 	for _, sp := range splits {
 		r.Alignment[sp.name] = sp.rates()
@@ -167,9 +181,11 @@ func (s *session) measure(ctx context.Context, splits []*split, model *alignment
 				labelled[i].Label = dataset.Good
 			}
 		}
-		if r.Reward[sp.name], err = model.Evaluate(ctx, dataset.FromSlice(labelled)); err != nil {
+		c, err := model.Evaluate(ctx, dataset.FromSlice(labelled))
+		if err != nil {
 			return nil, err
 		}
+		r.Reward[sp.name] = comparison{c}
 	}
 	return r, s.quality(ctx, r, splits)
 }

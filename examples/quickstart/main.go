@@ -1,8 +1,9 @@
 // Command quickstart runs the whole method on the embedded miniature: it generates pictures, has them labelled, learns a
 // reward from the labels, tunes the UNet by it, and evaluates the result against the base model and best-of-n.
 //
-// It leaves a run folder: samples.jsonl with samples/ (what was generated and labelled), reward/ (the learned reward),
-// tuned/ (a pipeline folder that diffusers loads), metrics.jsonl, report.json and report.html.
+// It leaves a run folder: config.json, samples.jsonl with samples/ (what was generated and labelled), reward/ (the learned
+// reward), metrics.jsonl, tuned/ (a pipeline folder that diffusers loads), report.json and report.html. Whenever it is
+// stopped, what is there is whole.
 package main
 
 import (
@@ -65,12 +66,12 @@ func main() {
 	if errors.Is(err, flag.ErrHelp) {
 		return
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	if err == nil {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
 		err = run(ctx, o)
 	}
-	if errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
 		fmt.Fprintf(os.Stderr, "quickstart: stopped; what was finished is in %s\n", o.out)
 		os.Exit(130)
 	}

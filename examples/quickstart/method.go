@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -56,13 +55,14 @@ type session struct {
 	base         *pipeline.Pipeline
 	clip         *clip.Encoder
 	seen, unseen dataset.Grammar
+	people       dataset.Dataset // labels that people gave; nil: the judge is asked
 	seconds      map[string]float64
 	losses       []finetune.Step
 }
 
 func run(ctx context.Context, o options) error {
 	s := &session{options: o, progress: report.Stderr(), seconds: map[string]float64{}}
-	if err := s.load(); err != nil {
+	if err := s.load(ctx); err != nil {
 		return err
 	}
 	defer s.clip.Close()
@@ -88,10 +88,12 @@ func run(ctx context.Context, o options) error {
 	return s.evaluate(ctx, model, tuned)
 }
 
-// load opens the run folder and the embedded models.
-func (s *session) load() (err error) {
-	if s.folder, err = report.NewFolder(s.out); err != nil {
-		return err
+// load reads the labels and the embedded models, and opens the run folder.
+func (s *session) load(ctx context.Context) (err error) {
+	if s.labels != "" {
+		if s.people, err = s.peoplesLabels(ctx); err != nil {
+			return err
+		}
 	}
 	if s.base, err = pipeline.LoadFS(tiny.FS()); err != nil {
 		return err
@@ -104,8 +106,10 @@ func (s *session) load() (err error) {
 	if s.clip, err = clip.LoadFS(sub); err != nil {
 		return err
 	}
-	s.seen, s.unseen, err = shapes.Grammar.Split(unseenKinds...)
-	return err
+	if s.seen, s.unseen, err = shapes.Grammar.Split(unseenKinds...); err != nil {
+		return err
+	}
+	return s.open()
 }
 
 // estimate times one batch of generation, in whose unit everything else is known, and says how long all will take.
@@ -169,23 +173,27 @@ func collect(ctx context.Context, p *pipeline.Pipeline, r pipeline.Request, bar 
 	return out, nil
 }
 
-// generate makes the pictures of seen prompts and writes them to samples/.
+// generate makes the pictures of seen prompts. They are in samples/ and samples.jsonl as soon as a batch is there.
 func (s *session) generate(ctx context.Context) (samples []dataset.Sample, err error) {
 	prompts, err := draw(&s.seen, "prompts", s.seed, s.samples)
 	if err != nil {
 		return nil, err
 	}
 	err = s.stage("generate", s.samples, func(bar *report.Stage) error {
-		if samples, err = collect(ctx, s.base, s.request(prompts, 0), bar); err != nil {
-			return err
-		}
-		if err := os.MkdirAll(s.folder.Path("samples"), 0o755); err != nil {
-			return err
-		}
-		for i := range samples {
-			samples[i].File = fmt.Sprintf("samples/%05d.png", i)
-			if err := writePNG(s.folder.Path(filepath.FromSlash(samples[i].File)), samples[i].Image); err != nil {
+		for sample, err := range s.base.Generate(s.request(prompts, 0)).All(ctx) {
+			if err != nil {
 				return err
+			}
+			sample.File = fmt.Sprintf("samples/%05d.png", len(samples))
+			if err := writePNG(s.folder.Path(filepath.FromSlash(sample.File)), sample.Image); err != nil {
+				return err
+			}
+			samples = append(samples, sample)
+			bar.Add(1)
+			if len(samples)%batch == 0 || len(samples) == s.samples {
+				if err := s.writeSamples(ctx, samples); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -197,14 +205,10 @@ func writePNG(name string, img image.Image) error {
 	return report.WriteFile(name, func(w io.Writer) error { return png.Encode(w, img) })
 }
 
-// label asks the judge, who errs now and then, or reads the labels that people gave.
+// label asks the judge, who errs now and then, or takes the labels that people gave.
 func (s *session) label(ctx context.Context, samples []dataset.Sample) (labelled dataset.Dataset, err error) {
-	if s.labels != "" {
-		file := dataset.File{Path: s.labels, Images: true}
-		if _, err := dataset.CollectLabelled(ctx, file); err != nil {
-			return nil, err
-		}
-		return file, s.writeSamples(ctx, samples)
+	if s.people != nil {
+		return s.people, nil
 	}
 	rater := shapes.Rater{ErrorRate: labelErrors, Seed: s.seed}
 	err = s.stage("label", len(samples), func(bar *report.Stage) error {
@@ -220,8 +224,9 @@ func (s *session) label(ctx context.Context, samples []dataset.Sample) (labelled
 	return dataset.FromSlice(samples), err
 }
 
+// writeSamples writes samples.jsonl, and sees that through where the run is stopped.
 func (s *session) writeSamples(ctx context.Context, samples []dataset.Sample) error {
-	_, err := dataset.Write(ctx, s.folder.Path("samples.jsonl"), dataset.FromSlice(samples))
+	_, err := dataset.Write(context.WithoutCancel(ctx), s.folder.Path("samples.jsonl"), dataset.FromSlice(samples))
 	return err
 }
 
@@ -284,27 +289,17 @@ func (s *session) tune(ctx context.Context, samples []dataset.Sample, model rewa
 		t.Terms = append(t.Terms, finetune.Pretraining{Beta: s.beta})
 	}
 	defer t.Close()
-	log, err := report.OpenLog(s.folder.Path("metrics.jsonl"))
-	if err != nil {
+	began := time.Now()
+	watched := &finetune.Record{Trainer: t, Folder: s.out, Name: "tune"}
+	for step, err := range watched.Steps(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("tune: %w", err)
+		}
+		s.losses = append(s.losses, step)
+	}
+	if err := t.UseAverage(); err != nil {
 		return nil, err
 	}
-	defer log.Close()
-	err = s.stage("tune", s.steps, func(bar *report.Stage) error {
-		for step, err := range t.Steps(ctx) {
-			if err != nil {
-				return err
-			}
-			s.losses = append(s.losses, step)
-			if err := log.Append(step); err != nil {
-				return err
-			}
-			bar.Note("loss %.4f", step.Loss)
-			bar.Add(1)
-		}
-		if err := t.UseAverage(); err != nil {
-			return err
-		}
-		return tuned.Save(s.folder.Path("tuned"), weights.Float32)
-	})
-	return tuned, err
+	s.seconds["tune"] = time.Since(began).Seconds()
+	return tuned, tuned.Save(s.folder.Path("tuned"), weights.Float32)
 }

@@ -1,0 +1,276 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/reward/alignment"
+)
+
+// The test binary is quickstart itself when it is asked to, on a disk that is as good as full where that is asked for.
+func TestMain(m *testing.M) {
+	if os.Getenv("BE_QUICKSTART") == "" {
+		os.Exit(m.Run())
+	}
+	if n, err := strconv.ParseUint(os.Getenv("FILE_LIMIT"), 10, 64); err == nil {
+		signal.Ignore(syscall.SIGXFSZ)
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: n, Max: n}); err != nil {
+			panic(err)
+		}
+	}
+	main()
+	os.Exit(0)
+}
+
+// A child is a quickstart in a process of its own.
+type child struct {
+	*exec.Cmd
+	stderr bytes.Buffer
+}
+
+// start runs quickstart with the arguments given; no file of it can grow beyond limit bytes, unless that is 0.
+func start(t *testing.T, limit int, args ...string) *child {
+	t.Helper()
+	c := &child{Cmd: exec.CommandContext(t.Context(), os.Args[0], args...)}
+	c.Env = append(os.Environ(), "BE_QUICKSTART=1")
+	if limit > 0 {
+		c.Env = append(c.Env, fmt.Sprintf("FILE_LIMIT=%d", limit))
+	}
+	c.Stderr = &c.stderr
+	require.NoError(t, c.Start())
+	return c
+}
+
+// await waits for a file that is not empty.
+func await(t *testing.T, name string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		info, err := os.Stat(name)
+		return err == nil && info.Size() > 0
+	}, 2*time.Minute, 5*time.Millisecond, name)
+}
+
+// wait returns the exit code and the last line of stderr.
+func (c *child) wait() (code int, last string) {
+	c.Wait() //nolint:errcheck // the exit code is what it would say
+	lines := strings.Split(strings.TrimSpace(c.stderr.String()), "\n")
+	return c.ProcessState.ExitCode(), lines[len(lines)-1]
+}
+
+// samplesOf reads samples.jsonl and its pictures.
+func samplesOf(t *testing.T, out string) []dataset.Sample {
+	t.Helper()
+	samples, err := dataset.Collect(t.Context(), dataset.File{Path: filepath.Join(out, "samples.jsonl"), Images: true})
+	require.NoError(t, err)
+	for _, s := range samples {
+		require.NotNil(t, s.Image)
+	}
+	return samples
+}
+
+// whole checks that nothing in the folder is half-written.
+func whole(t *testing.T, out string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && strings.HasPrefix(d.Name(), ".") || strings.HasSuffix(d.Name(), ".new") {
+			err = fmt.Errorf("%s was left", path)
+		}
+		return err
+	}))
+	for _, name := range []string{"config.json", "report.json"} {
+		text, err := os.ReadFile(filepath.Join(out, name))
+		if name == "report.json" && os.IsNotExist(err) {
+			continue
+		}
+		require.NoError(t, err)
+		require.True(t, json.Valid(text), "%s: %s", name, text)
+	}
+}
+
+func TestStoppedWhileItGenerates(t *testing.T) {
+	for _, s := range []struct {
+		signal syscall.Signal
+		code   int
+	}{{syscall.SIGINT, 130}, {syscall.SIGKILL, -1}} {
+		t.Run(s.signal.String(), func(t *testing.T) {
+			out := filepath.Join(t.TempDir(), "run")
+			c := start(t, 0, "-out", out, "-samples", "512")
+			await(t, filepath.Join(out, "samples.jsonl"))
+			require.NoError(t, c.Process.Signal(s.signal))
+			code, last := c.wait()
+			require.Equal(t, s.code, code, c.stderr.String())
+			n := len(samplesOf(t, out))
+			require.True(t, n >= batch && n < 512 && n%batch == 0, "%d samples", n)
+			require.NoFileExists(t, filepath.Join(out, "metrics.jsonl"))
+			if s.signal == syscall.SIGINT {
+				whole(t, out)
+				require.Equal(t, "quickstart: stopped; what was finished is in "+out, last)
+			}
+		})
+	}
+}
+
+func TestStoppedWhileItTunes(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "run")
+	c := start(t, 0, "-out", out, "-samples", "64", "-steps", "1000", "-beta", "0")
+	await(t, filepath.Join(out, "metrics.jsonl"))
+	require.NoError(t, c.Process.Signal(syscall.SIGINT))
+	code, last := c.wait()
+	require.Equal(t, 130, code, c.stderr.String())
+	require.Equal(t, "quickstart: stopped; what was finished is in "+out, last)
+	whole(t, out)
+
+	samples := samplesOf(t, out)
+	require.Len(t, samples, 64)
+	for _, s := range samples {
+		require.NotEqual(t, dataset.Unlabelled, s.Label)
+		require.NotNil(t, s.Reward)
+	}
+	text, err := os.ReadFile(filepath.Join(out, "metrics.jsonl"))
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	for i, line := range lines {
+		var m struct {
+			Step *int
+			Loss float64
+		}
+		require.NoError(t, json.Unmarshal([]byte(line), &m))
+		require.Equal(t, i, *m.Step)
+		require.Positive(t, m.Loss)
+	}
+	text, err = os.ReadFile(filepath.Join(out, "report.json"))
+	require.NoError(t, err)
+	var r struct {
+		Steps   int
+		Stopped string
+	}
+	require.NoError(t, json.Unmarshal(text, &r))
+	require.Equal(t, len(lines), r.Steps)
+	require.NotEmpty(t, r.Stopped)
+	require.FileExists(t, filepath.Join(out, "report.html"))
+	require.NoDirExists(t, filepath.Join(out, "tuned"))
+
+	s := &session{options: options{out: filepath.Join(t.TempDir(), "other")}}
+	require.NoError(t, s.load(t.Context()))
+	defer s.clip.Close()
+	model, err := alignment.Load(filepath.Join(out, "reward"), s.clip)
+	require.NoError(t, err)
+
+	limitFiles(t, 20_000)
+	dir := filepath.Join(t.TempDir(), "reward")
+	require.ErrorContains(t, model.Save(dir), filepath.Join(dir, "head.safetensors"))
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, entries, "a reward that is not there says nothing")
+}
+
+// A full disk is one error that names the file, and no file is there in part.
+func TestFullDisk(t *testing.T) {
+	for file, limit := range map[string]int{
+		"samples/00000.png":                    700,     // config.json is smaller
+		"tuned/text_encoder/model.safetensors": 300_000, // all that comes before is
+	} {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			out := filepath.Join(t.TempDir(), "run")
+			c := start(t, limit, "-out", out, "-samples", "64", "-steps", "1", "-beta", "0")
+			code, last := c.wait()
+			require.Equal(t, 1, code, c.stderr.String())
+			require.Contains(t, last, filepath.Join(out, filepath.FromSlash(file)))
+			require.Contains(t, last, syscall.EFBIG.Error())
+			require.Equal(t, 1, strings.Count(c.stderr.String(), "quickstart: "))
+			require.NoFileExists(t, filepath.Join(out, filepath.FromSlash(file)))
+			require.NoFileExists(t, filepath.Join(out, "tuned", "model_index.json"))
+			whole(t, out)
+			if limit > 700 {
+				require.Len(t, samplesOf(t, out), 64)
+			}
+		})
+	}
+}
+
+// limitFiles makes writes behind the first n bytes of a file fail until the test ends.
+func limitFiles(t *testing.T, n uint64) {
+	t.Helper()
+	signal.Ignore(syscall.SIGXFSZ)
+	var before syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before))
+	limited := before
+	limited.Cur = n
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limited))
+	t.Cleanup(func() {
+		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before))
+		signal.Reset(syscall.SIGXFSZ)
+	})
+}
+
+func TestLabelsThatCannotBeUsed(t *testing.T) {
+	dir := t.TempDir()
+	for text, want := range map[string]string{
+		`{"prompt":"a star","label":"good"}` + "\n" + `{"prompt":"a star","lable":"bad"}`: `labels.jsonl:2: bad JSON: json: unknown field "lable"`,
+		`{"prompt":"a star","label":"skip"}`:                                              "labels.jsonl",
+		"":                                                                                "no sample is labelled good or bad",
+		`{"prompt":"a dragon","label":"good"}`:                                            `labels.jsonl: dataset: prompt "a dragon"`,
+		`{"prompt":"a star","label":"good","file":"gone.png"}`:                            "labels.jsonl:1: ",
+	} {
+		file, out := filepath.Join(dir, "labels.jsonl"), filepath.Join(dir, "out")
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+		err := run(t.Context(), options{out: out, labels: file, rewards: "learned"})
+		require.ErrorContains(t, err, want, text)
+		require.ErrorContains(t, err, file, text)
+		require.NoDirExists(t, out, "it fails before anything is written")
+	}
+	err := run(t.Context(), options{out: dir, labels: filepath.Join(dir, "labels.jsonl")})
+	require.ErrorContains(t, err, "give another -out")
+	require.FileExists(t, filepath.Join(dir, "labels.jsonl"))
+}
+
+func TestRunFolder(t *testing.T) {
+	dir := t.TempDir()
+	mine := filepath.Join(dir, "thesis.txt")
+	require.NoError(t, os.WriteFile(mine, []byte("x"), 0o644))
+	s := &session{options: options{out: dir}}
+	require.ErrorContains(t, s.load(t.Context()), "is not empty")
+	s.clip.Close()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+
+	// An earlier run's files go; others stay.
+	for _, name := range append([]string{"config.json", ".samples.jsonl.123"}, runFiles...) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("old"), 0o644))
+	}
+	require.NoError(t, s.load(t.Context()))
+	s.clip.Close()
+	entries, err = os.ReadDir(dir)
+	require.NoError(t, err)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	require.Equal(t, []string{"config.json", "samples", "thesis.txt"}, names)
+	require.DirExists(t, filepath.Join(dir, "samples"))
+	whole(t, dir)
+}
+
+func TestAUCThatIsNoNumber(t *testing.T) {
+	text, err := json.Marshal(map[string]comparison{"seen": {alignment.Comparison{Accuracy: alignment.Accuracy{N: 3, Accuracy: 1, AUC: math.NaN()}, CLIPAUC: math.NaN()}}})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"seen":{"n":3,"accuracy":1,"auc":null,"clip_auc":null}}`, string(text))
+}
