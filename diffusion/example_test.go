@@ -3,9 +3,14 @@ package diffusion_test
 import (
 	"context"
 	"fmt"
+	"log"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/diffusiontest"
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 // Sampling is a loop. Here the network is the exact denoiser of a world in which every latent is about 2.
@@ -46,4 +51,25 @@ func ExampleSchedule_AddNoise() {
 	// t 250: 67.4 % signal, min-SNR weight 1.00
 	// t 500: 27.6 % signal, min-SNR weight 1.00
 	// t 999:  0.5 % signal, min-SNR weight 1.00
+}
+
+// Guidance is a wrapper: what the condition changes counts scale times. Here a function stands in for the network, which
+// predicts its condition, so that without one it is 1, with one 3, and guided 1 + 2·(3−1).
+func ExampleGuide() {
+	network := diffusion.Func(func(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
+		return kernels.Reshape(c, x.Shape()...)
+	})
+	unconditional := tensor.New(tensor.WithShape(1, 1), tensor.WithBacking([]float32{1}))
+	guided, err := diffusion.Compile(diffusion.Guide(network, unconditional, 2), tensor.Shape{1, 1, 1, 1}, tensor.Shape{1, 1, 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer guided.Close()
+	guided.Condition.Float32s()[0] = 3
+	noise, err := guided.Predict(diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), 500)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(noise.Float32s())
+	// Output: [5]
 }
