@@ -1,0 +1,245 @@
+package nn
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// A network has one of everything, under names as checkpoints have them.
+type network struct {
+	Tokens    *Embedding `weight:"token_embedding"`
+	Positions *Embedding `weight:"position_embedding"`
+	Patches   *Conv2D    `weight:"patch_embedding"`
+	Time      *Linear    `weight:"time_embedding.linear_1"`
+	Blocks    []block    `weight:"blocks"`
+	Norm      *GroupNorm `weight:"norm"`
+	Free      *Linear    `weight:"free"`
+
+	Class *tensor.Dense `weight:"class_embedding"`
+}
+
+type block struct {
+	Linear *Linear    `weight:"proj"`
+	Conv   *Conv2D    `weight:"conv"`
+	Norm   *LayerNorm `weight:"norm"`
+}
+
+func newNetwork() *network {
+	n := &network{
+		Tokens: NewEmbedding(100, 64), Positions: NewEmbedding(50, 64), Patches: NewConv2D(3, 64, 4, 4, false), Time: NewLinear(100, 80, true),
+		Norm: NewGroupNorm(16, 4, 1e-5), Free: NewLinear(10, 20, false), Class: zeros(2000),
+	}
+	for range 2 {
+		n.Blocks = append(n.Blocks, block{NewLinear(400, 50, true), NewConv2D(16, 32, 3, 1, true), NewLayerNorm(24, 1e-5)})
+	}
+	return n
+}
+
+func TestNames(t *testing.T) {
+	var names []string
+	for _, p := range weights.Parameters(newNetwork()) {
+		names = append(names, p.Name)
+	}
+	require.Equal(t, []string{
+		"token_embedding.weight", "position_embedding.weight", "patch_embedding.weight", "time_embedding.linear_1.weight", "time_embedding.linear_1.bias",
+		"blocks.0.proj.weight", "blocks.0.proj.bias", "blocks.0.conv.weight", "blocks.0.conv.bias", "blocks.0.norm.weight", "blocks.0.norm.bias",
+		"blocks.1.proj.weight", "blocks.1.proj.bias", "blocks.1.conv.weight", "blocks.1.conv.bias", "blocks.1.norm.weight", "blocks.1.norm.bias",
+		"norm.weight", "norm.bias", "free.weight", "class_embedding",
+	}, names)
+}
+
+// Every tensor of a model is drawn as Init says. n values have the mean's and the variance's standard errors σ/√n and, for
+// an even distribution, σ²·√(0.8/n), for a normal one σ²·√(2/n).
+func TestInit(t *testing.T) {
+	n := newNetwork()
+	for _, p := range weights.Parameters(n) {
+		for i := range p.Value.Float32s() {
+			p.Value.Float32s()[i] = 7 // what was there before must not show
+		}
+	}
+	Init(n, 1)
+	even := func(what string, d *tensor.Dense, fanIn int) {
+		bound := 1 / math.Sqrt(float64(fanIn))
+		x := d.Float32s()
+		largest := 0.0
+		for _, v := range x {
+			largest = max(largest, math.Abs(float64(v)))
+		}
+		require.LessOrEqual(t, largest, bound*(1+1e-6), what)
+		require.Greater(t, largest, 0.98*bound, what)
+		moments(t, what, x, bound*bound/3, 0.8)
+	}
+	even("time", n.Time.Weight, 100) // no table, in spite of its name
+	even("patches", n.Patches.Weight, 3*4*4)
+	even("free", n.Free.Weight, 10)
+	for _, b := range n.Blocks {
+		even("proj", b.Linear.Weight, 400)
+		even("conv", b.Conv.Weight, 16*3*3)
+		require.Equal(t, make([]float32, 50), b.Linear.Bias.Float32s())
+		require.Equal(t, make([]float32, 32), b.Conv.Bias.Float32s())
+		require.Equal(t, make([]float32, 24), b.Norm.Bias.Float32s())
+		require.Equal(t, ones(24), b.Norm.Weight.Float32s())
+	}
+	for what, d := range map[string]*tensor.Dense{"tokens": n.Tokens.Weight, "positions": n.Positions.Weight, "class": n.Class} {
+		moments(t, what, d.Float32s(), 0.02*0.02, 2)
+	}
+	require.Equal(t, ones(16), n.Norm.Weight.Float32s())
+	require.Equal(t, make([]float32, 16), n.Norm.Bias.Float32s())
+	require.Equal(t, make([]float32, 80), n.Time.Bias.Float32s())
+	require.NotEqual(t, n.Blocks[0].Linear.Weight.Float32s(), n.Blocks[1].Linear.Weight.Float32s(), "two layers are alike")
+}
+
+func moments(t *testing.T, what string, x []float32, variance, kurtosis float64) {
+	t.Helper()
+	var mean, square float64
+	for _, v := range x {
+		mean, square = mean+float64(v)/float64(len(x)), square+float64(v)*float64(v)/float64(len(x))
+	}
+	n := float64(len(x))
+	require.InDelta(t, 0, mean, 5*math.Sqrt(variance/n), what)
+	require.InDelta(t, variance, square, 5*variance*math.Sqrt(kurtosis/n), what)
+}
+
+func ones(n int) []float32 {
+	out := make([]float32, n)
+	for i := range out {
+		out[i] = 1
+	}
+	return out
+}
+
+// A tensor's values come from the seed and its name, not from what else is in the model.
+func TestInitIsPure(t *testing.T) {
+	a, b := newNetwork(), newNetwork()
+	Init(a, 1)
+	Init(b, 1)
+	require.Equal(t, weights.Hash(a), weights.Hash(b))
+	alone := &struct {
+		Free *Linear `weight:"free"`
+	}{NewLinear(10, 20, false)}
+	Init(alone, 1)
+	require.Equal(t, a.Free.Weight.Float32s(), alone.Free.Weight.Float32s())
+	Init(b, 2)
+	require.NotEqual(t, a.Free.Weight.Float32s(), b.Free.Weight.Float32s())
+	require.NotEqual(t, a.Tokens.Weight.Float32s(), b.Tokens.Weight.Float32s())
+}
+
+// forward runs what f builds on an input.
+func forward(t *testing.T, x *tensor.Dense, f func(b *Builder, x *gorgonia.Node) *gorgonia.Node) *tensor.Dense {
+	t.Helper()
+	g := gorgonia.NewGraph()
+	in := kernels.Input(g, "x", x)
+	b := On(in)
+	out, err := b.Result(f(b, in))
+	require.NoError(t, err)
+	m, err := kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{out}})
+	require.NoError(t, err)
+	defer m.Close()
+	require.NoError(t, m.RunAll())
+	v := m.Value(out)
+	return of(v.Shape().Clone(), v.Float32s()...)
+}
+
+func of(shape []int, values ...float32) *tensor.Dense {
+	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(append([]float32{}, values...)))
+}
+
+// Layers compute what they say, on numbers that one can check in the head.
+func TestForward(t *testing.T) {
+	l := &Linear{of([]int{2, 3}, 1, 2, 3, 4, 5, 6), of([]int{2}, 10, 20)}
+	require.Equal(t, []float32{10 + 1 - 3, 20 + 4 - 6}, forward(t, of([]int{1, 3}, 1, 0, -1), l.Forward).Float32s())
+	l.Bias = nil
+	require.Equal(t, []float32{-2, -2}, forward(t, of([]int{1, 3}, 1, 0, -1), l.Forward).Float32s())
+
+	e := &Embedding{of([]int{3, 2}, 1, 2, 3, 4, 5, 6)}
+	require.Equal(t, []float32{5, 6, 1, 2}, forward(t, of([]int{1, 2}, 2, 0), e.Forward).Float32s())
+
+	// A kernel that picks the pixel at its left: the picture moves to the right, a zero comes in.
+	c := NewConv2D(1, 1, 3, 1, true)
+	c.Weight.Float32s()[3], c.Bias.Float32s()[0] = 1, 0.5
+	moved := forward(t, of([]int{1, 2, 2, 1}, 1, 2, 3, 4), c.Forward)
+	require.Equal(t, tensor.Shape{1, 2, 2, 1}, moved.Shape())
+	require.Equal(t, []float32{0.5, 1.5, 0.5, 3.5}, moved.Float32s())
+	require.Equal(t, tensor.Shape{1, 2, 3, 5}, forward(t, zeros(1, 4, 6, 2), NewConv2D(2, 5, 3, 2, false).Forward).Shape())
+
+	// Values 1 and 3 have the mean 2 and the variance 1.
+	ln := &LayerNorm{of([]int{2}, 2, 4), of([]int{2}, 1, 1), 1e-12}
+	require.InDeltaSlice(t, []float32{-1, 5}, forward(t, of([]int{1, 2}, 1, 3), ln.Forward).Float32s(), 1e-6)
+	gn := &GroupNorm{of([]int{2}, 2, 4), of([]int{2}, 1, 1), 2, 1e-12}
+	x := of([]int{1, 2, 1, 2}, 1, 10, 3, 30) // a channel is a group, over two positions
+	require.InDeltaSlice(t, []float32{-1, -3, 3, 5}, forward(t, x, gn.Forward).Float32s(), 1e-6)
+	silu := func(v float64) float32 { return float32(v / (1 + math.Exp(-v))) }
+	require.InDeltaSlice(t, []float32{silu(-1), silu(-3), silu(3), silu(5)}, forward(t, x, gn.ForwardSiLU).Float32s(), 1e-6)
+	require.InDeltaSlice(t, []float32{silu(-1), silu(2)}, forward(t, of([]int{2}, -1, 2), (*Builder).SiLU).Float32s(), 1e-6)
+	shifted := forward(t, of([]int{1, 2, 1, 2}, 1, 2, 3, 4), func(b *Builder, x *gorgonia.Node) *gorgonia.Node {
+		return b.Add(b.AddTime(x, kernels.Input(x.Graph(), "t", of([]int{1, 2}, 10, 20))), b.Reshape(x, 1, 2, 1, 2))
+	})
+	require.Equal(t, []float32{12, 24, 16, 28}, shifted.Float32s())
+}
+
+// The first error of a pass is the one that is told, and what follows it is left out.
+func TestBuilderKeepsTheFirstError(t *testing.T) {
+	g := gorgonia.NewGraph()
+	x := kernels.Input(g, "x", zeros(1, 3))
+	b := On(x)
+	require.NoError(t, b.Err())
+	require.Nil(t, b.Param(nil))
+	y := NewLinear(4, 2, true).Forward(b, x) // 3 numbers, not 4
+	require.Nil(t, y)
+	first := b.Err()
+	require.ErrorContains(t, first, "x (1, 3) and w (2, 4)")
+	b.Fail(errors.New("another"))
+	layers := map[string]func(b *Builder, x *gorgonia.Node) *gorgonia.Node{
+		"linear": NewLinear(2, 2, true).Forward, "conv": NewConv2D(2, 2, 3, 1, true).Forward, "group norm": NewGroupNorm(2, 1, 1e-5).Forward,
+		"layer norm": NewLayerNorm(2, 1e-5).Forward, "embedding": NewEmbedding(2, 2).Forward, "silu": (*Builder).SiLU,
+		"add":     func(b *Builder, x *gorgonia.Node) *gorgonia.Node { return b.Add(x, x) },
+		"time":    func(b *Builder, x *gorgonia.Node) *gorgonia.Node { return b.AddTime(x, x) },
+		"reshape": func(b *Builder, x *gorgonia.Node) *gorgonia.Node { return b.Reshape(x, 1) },
+		"param":   func(b *Builder, x *gorgonia.Node) *gorgonia.Node { return b.Param(zeros(1)) },
+		"do":      func(b *Builder, x *gorgonia.Node) *gorgonia.Node { return b.Do(x, errors.New("another")) },
+	}
+	for name, layer := range layers {
+		require.Nil(t, layer(b, y), name)
+	}
+	require.Equal(t, make(tensor.Shape, 4), b.Shape(y, 4))
+	_, err := b.Result(x)
+	require.Equal(t, first, err)
+}
+
+func TestInts(t *testing.T) {
+	var c struct{ One, Many Ints }
+	require.NoError(t, json.Unmarshal([]byte(`{"One": 8, "Many": [5, 10, 20]}`), &c))
+	require.Equal(t, []int{8, 8, 5, 20}, []int{c.One.At(0), c.One.At(2), c.Many.At(0), c.Many.At(2)})
+	require.Error(t, json.Unmarshal([]byte(`{"One": "8"}`), &c))
+	require.Error(t, json.Unmarshal([]byte(`{"Many": [1, "8"]}`), &c))
+}
+
+func TestDecodeConfig(t *testing.T) {
+	type config struct {
+		Width  int    `json:"width"`
+		Act    string `json:"act"`
+		Hidden bool   `json:"hidden,omitempty"`
+	}
+	decode := func(text string) (config, error) {
+		c := config{Width: 3, Act: "silu"}
+		return c, DecodeConfig([]byte(text), &c, map[string]any{"kind": "plain", "drop": 0.0}, "torch_dtype")
+	}
+	c, err := decode(`{"width": 5, "act": null, "hidden": true, "_class_name": "x", "torch_dtype": "float16", "kind": "plain", "drop": 0.0, "flag": false, "other": null}`)
+	require.NoError(t, err)
+	require.Equal(t, config{5, "silu", true}, c)
+	_, err = decode(`{"kind": "fancy", "drop": 0.1, "flag": true}`)
+	require.EqualError(t, err, "drop: 0.1 is not implemented\nflag: true is not implemented\nkind: \"fancy\" is not implemented")
+	for _, text := range []string{`[`, `{"width": "five"}`} {
+		_, err = decode(text)
+		require.Error(t, err, text)
+	}
+}
