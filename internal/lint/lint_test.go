@@ -81,6 +81,7 @@ func TestPolicy(t *testing.T) {
 		{"upward in a test", "low/b_test.go", "package low_test\nimport _ \"" + module + "/high\"", "low/b_test.go:2: low may not import high"},
 		{"an example", "high/b.go", "package high\nimport _ \"" + module + "/examples/tiny\"", "high/b.go:2: high may not import examples/tiny"},
 		{"another example in a test", "high/b_test.go", "package high\nimport _ \"" + module + "/examples/p\"", "high/b_test.go:2: high may not import examples/p"},
+		{"a new package beside a tree", "examplesof/b.go", "package new", "examplesof: the policy has no line for this package"},
 		{"a new package", "low/new/b.go", "package new", "low/new: the policy has no line for this package"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -157,7 +158,7 @@ func TestUndocumented(t *testing.T) {
 
 func TestUnmapped(t *testing.T) {
 	clean := map[string]string{
-		"doc.go":             "// Package kudos is a map:\n//\n//\tlow   what all stands on\n//\thigh  what stands on it\npackage kudos",
+		"doc.go":             "// Package kudos is a map:\n//\n// what is what.\n//\n//\tlow   what all stands on\n//\thigh  what stands on it\npackage kudos",
 		"low/a.go":           "package low",
 		"high/a.go":          `package high; import ("` + module + `/low"; "` + module + `/internal/x")`,
 		"internal/x/a.go":    "package x",
