@@ -126,11 +126,11 @@ func (t *Training) start(ctx context.Context) (*session, error) {
 	s.Hidden, s.Prompts, s.Batch = or(s.Hidden, 1024), or(s.Prompts, 8), or(s.Batch, 64)
 	s.Passes, s.Wait = or(s.Passes, 60), or(s.Wait, 8)
 	s.Temperature, s.LR, s.HeldOut = or(s.Temperature, 2), or(s.LR, 5e-4), or(s.HeldOut, 0.15)
-	if s.CLIP == nil || s.Samples == nil || s.Perturb == nil && s.Lambda != 0 {
-		return nil, errors.New("the Training has no CLIP, no Samples or no Perturb")
-	}
 	if s.Lambda == 0 {
 		s.Prompts = 1
+	}
+	if err := s.check(); err != nil {
+		return nil, err
 	}
 	examples, err := s.embed(ctx)
 	if err != nil {
@@ -143,6 +143,22 @@ func (t *Training) start(ctx context.Context) (*session, error) {
 	s.head, t.head = newHead(c, s.Seed), newHead(c, s.Seed)
 	s.Batch = min(s.Batch, len(s.train))
 	return s, s.compile()
+}
+
+func (s *session) check() error {
+	switch {
+	case s.CLIP == nil || s.Samples == nil || s.Perturb == nil && s.Lambda != 0:
+		return errors.New("the Training has no CLIP, no Samples or no Perturb")
+	case !(s.Lambda >= 0 && s.Temperature > 0 && s.LR > 0):
+		return fmt.Errorf("Lambda is %v, Temperature %v, LR %v: below zero or not a number", s.Lambda, s.Temperature, s.LR)
+	case !(s.HeldOut > 0 && s.HeldOut < 1):
+		return fmt.Errorf("HeldOut is %v, not between 0 and 1", s.HeldOut)
+	case s.Hidden < 0 || s.Prompts < 0 || s.Batch < 0 || s.Passes < 0 || s.Wait < 0:
+		return fmt.Errorf("Hidden is %d, Prompts %d, Batch %d, Passes %d, Wait %d: below zero", s.Hidden, s.Prompts, s.Batch, s.Passes, s.Wait)
+	case s.Lambda > 0 && s.Prompts < 2:
+		return errors.New("Prompts is 1: there is nothing to tell the true one from")
+	}
+	return nil
 }
 
 func or[T comparable](v, otherwise T) T {
@@ -170,6 +186,9 @@ func (s *session) embed(ctx context.Context) ([]example, error) {
 			wrong, err := s.Perturb(sample.Prompt, s.Prompts-1, rng.New(s.Seed, "perturb", 0, uint64(i)))
 			if err != nil {
 				return nil, fmt.Errorf("sample %s: %w", sample.ID, err)
+			}
+			if len(wrong) != s.Prompts-1 {
+				return nil, fmt.Errorf("sample %s: Perturb gave %d wrong prompts, not %d, for %q", sample.ID, len(wrong), s.Prompts-1, sample.Prompt)
 			}
 			prompts[i] = append(prompts[i], wrong...)
 		}
