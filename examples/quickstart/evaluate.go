@@ -22,12 +22,12 @@ import (
 // result is report.json.
 type result struct {
 	Seed      uint64                                `json:"seed"`
-	Rewards   string                                `json:"rewards"`
 	Beta      float64                               `json:"beta"`
 	Seconds   map[string]float64                    `json:"seconds"`
-	Alignment map[string]map[string]map[string]rate `json:"alignment"` // seen|unseen, all|category, arm
-	Gain      map[string]gain                       `json:"gain"`      // tuned − base
-	Frechet   map[string]float64                    `json:"frechet"`   // arm; drawn: of another set of drawn scenes
+	Alignment map[string]map[string]map[string]rate `json:"alignment"`      // seen|unseen, all|category, arm
+	Gain      map[string]gain                       `json:"gain"`           // tuned − base
+	Over      map[string]map[string]gain            `json:"over,omitempty"` // tuned − control
+	Frechet   map[string]float64                    `json:"frechet"`        // arm; drawn: of another set of drawn scenes
 	Diversity map[string]float64                    `json:"diversity"`
 	Reward    map[string]comparison                 `json:"reward"`
 }
@@ -63,16 +63,20 @@ type split struct {
 	good    map[string][]bool
 }
 
-var arms = []string{"base", "tuned", "best_of_n"}
+// arms are what is compared, in the order of tables. base, equal, shuffled and beta_0 are as tunings says.
+var arms = []string{"base", "tuned", "best_of_n", "equal", "shuffled", "beta_0"}
 
-var armNames = map[string]string{"base": "base", "tuned": "tuned", "best_of_n": fmt.Sprintf("best of %d", bestOf), "drawn": "drawn"}
+var armNames = map[string]string{
+	"base": "base", "tuned": "tuned", "best_of_n": fmt.Sprintf("best of %d", bestOf), "drawn": "drawn",
+	"equal": "equal rewards", "shuffled": "shuffled rewards", "beta_0": "β = 0",
+}
 
-// evaluate compares the tuned model with the base and with best-of-n, and writes the reports.
-func (s *session) evaluate(ctx context.Context, model *alignment.Model, tuned *pipeline.Pipeline) error {
+// evaluate compares the models with each other and with best-of-n, and writes the reports.
+func (s *session) evaluate(ctx context.Context, model *alignment.Model, models map[string]*pipeline.Pipeline) error {
 	var splits []*split
-	err := s.stage("evaluate", 2*s.eval*(bestOf+1), func(bar *report.Stage) error {
+	err := s.stage("evaluate", 2*s.eval*(bestOf+len(models)-1), func(bar *report.Stage) error {
 		for i, name := range []string{"seen", "unseen"} {
-			sp, err := s.compare(ctx, name, uint64(i+1)<<32, model, tuned, bar)
+			sp, err := s.compare(ctx, name, uint64(i+1)<<32, model, models, bar)
 			if err != nil {
 				return err
 			}
@@ -104,7 +108,7 @@ func (s *session) evaluate(ctx context.Context, model *alignment.Model, tuned *p
 }
 
 // compare makes the pictures of a split and judges them. first numbers its noise.
-func (s *session) compare(ctx context.Context, name string, first uint64, model reward.Model, tuned *pipeline.Pipeline, bar *report.Stage) (*split, error) {
+func (s *session) compare(ctx context.Context, name string, first uint64, model reward.Model, models map[string]*pipeline.Pipeline, bar *report.Stage) (*split, error) {
 	g := &s.seen
 	if name == "unseen" {
 		g = &s.unseen
@@ -114,17 +118,12 @@ func (s *session) compare(ctx context.Context, name string, first uint64, model 
 		return nil, err
 	}
 	sp := &split{name: name, prompts: prompts, arms: map[string][]dataset.Sample{}, good: map[string][]bool{}}
-	candidates := make([][]dataset.Sample, bestOf)
-	for k := range candidates {
-		if candidates[k], err = collect(ctx, s.base, s.request(prompts, first+uint64(k*s.eval)), bar); err != nil {
+	for arm, m := range models {
+		if sp.arms[arm], err = collect(ctx, m, s.request(prompts, first), bar); err != nil {
 			return nil, err
 		}
 	}
-	sp.arms["base"] = candidates[0]
-	if sp.arms["tuned"], err = collect(ctx, tuned, s.request(prompts, first), bar); err != nil {
-		return nil, err
-	}
-	if sp.arms["best_of_n"], err = best(ctx, candidates, model); err != nil {
+	if sp.arms["best_of_n"], err = s.best(ctx, sp.arms["base"], prompts, first, model, bar); err != nil {
 		return nil, err
 	}
 	for arm, samples := range sp.arms {
@@ -139,41 +138,46 @@ func (s *session) compare(ctx context.Context, name string, first uint64, model 
 	return sp, nil
 }
 
-// best chooses for each prompt the candidate with the highest reward.
-func best(ctx context.Context, candidates [][]dataset.Sample, model reward.Model) ([]dataset.Sample, error) {
-	chosen := slices.Clone(candidates[0])
-	top, err := model.Score(ctx, chosen)
-	if err != nil {
-		return nil, err
-	}
-	for _, samples := range candidates[1:] {
-		scores, err := model.Score(ctx, samples)
-		if err != nil {
-			return nil, err
-		}
-		for i, score := range scores {
-			if score > top[i] {
-				chosen[i], top[i] = samples[i], score
+// best adds more pictures of the base model to those that are there and chooses for each prompt the one with the highest
+// reward.
+func (s *session) best(ctx context.Context, base []dataset.Sample, prompts []string, first uint64, model reward.Model, bar *report.Stage) ([]dataset.Sample, error) {
+	all := make([]dataset.Sample, bestOf*len(base))
+	for k := range bestOf {
+		candidates := base
+		if k > 0 {
+			var err error
+			if candidates, err = collect(ctx, s.base, s.request(prompts, first+uint64(k*len(base))), bar); err != nil {
+				return nil, err
 			}
 		}
+		for i, c := range candidates {
+			all[bestOf*i+k] = c
+		}
 	}
-	return chosen, nil
+	return reward.BestOf(ctx, model, all, bestOf)
 }
 
 // measure makes the numbers of all that was judged.
 func (s *session) measure(ctx context.Context, splits []*split, model *alignment.Model) (*result, error) {
 	r := &result{
-		Seed: s.seed, Rewards: s.rewards, Beta: s.beta, Seconds: s.seconds,
-		Alignment: map[string]map[string]map[string]rate{}, Gain: map[string]gain{},
+		Seed: s.seed, Beta: s.beta, Seconds: s.seconds,
+		Alignment: map[string]map[string]map[string]rate{}, Gain: map[string]gain{}, Over: map[string]map[string]gain{},
 		Frechet: map[string]float64{}, Diversity: map[string]float64{}, Reward: map[string]comparison{},
 	}
 	for _, sp := range splits {
 		r.Alignment[sp.name] = sp.rates()
-		d, err := measure.Paired(measure.Bools(sp.good["base"]), measure.Bools(sp.good["tuned"]), sp.prompts, s.seed)
-		if err != nil {
+		var err error
+		if r.Gain[sp.name], err = sp.gain("base", s.seed); err != nil {
 			return nil, err
 		}
-		r.Gain[sp.name] = gain{100 * d.Mean, 100 * d.Low, 100 * d.High}
+		for _, u := range s.tunings()[1:] {
+			if r.Over[sp.name] == nil {
+				r.Over[sp.name] = map[string]gain{}
+			}
+			if r.Over[sp.name][u.arm], err = sp.gain(u.arm, s.seed); err != nil {
+				return nil, err
+			}
+		}
 		labelled := slices.Clone(sp.arms["base"])
 		for i := range labelled {
 			labelled[i].Label = dataset.Bad
@@ -188,6 +192,12 @@ func (s *session) measure(ctx context.Context, splits []*split, model *alignment
 		r.Reward[sp.name] = comparison{c}
 	}
 	return r, s.quality(ctx, r, splits)
+}
+
+// gain is by how much the tuned model is better than another.
+func (sp *split) gain(than string, seed uint64) (gain, error) {
+	d, err := measure.Paired(measure.Bools(sp.good[than]), measure.Bools(sp.good["tuned"]), sp.prompts, seed)
+	return gain{100 * d.Mean, 100 * d.Low, 100 * d.High}, err
 }
 
 // rates are a split's good rates, of all prompts and of each category.
@@ -232,7 +242,7 @@ func (s *session) quality(ctx context.Context, r *result, splits []*split) error
 		kinds[i] = claim.Object
 	}
 	features := map[string][][]float64{"drawn": again}
-	for _, arm := range arms {
+	for arm := range splits[0].arms {
 		var pictures []image.Image
 		for _, sp := range splits {
 			for _, sample := range sp.arms[arm] {

@@ -15,7 +15,7 @@ import (
 )
 
 // runFiles is what a run leaves beside config.json. Those that tell what is there come first, so that they go first.
-var runFiles = []string{"report.html", "report.json", "metrics.jsonl", "samples.jsonl", "samples", "reward", "tuned"}
+var runFiles = []string{"report.html", "report.json", "metrics.jsonl", "samples.jsonl", "samples", "reward", "tuned", "controls"}
 
 // open makes the run folder and writes config.json. What an earlier run left there goes: its labels would be read with
 // this run's pictures. Nobody else's files are touched.
@@ -51,7 +51,7 @@ func (s *session) open() (err error) {
 func (s *session) config() map[string]any {
 	return map[string]any{
 		"program": "quickstart", "seed": s.seed, "labels": s.labels, "samples": s.samples, "steps": s.steps, "beta": s.beta,
-		"lr": s.lr, "eval": s.eval, "rewards": s.rewards,
+		"lr": s.lr, "eval": s.eval, "controls": s.controls,
 		"sha256": map[string]string{
 			"text_encoder": weights.Hash(s.base.Text), "unet": weights.Hash(s.base.UNet), "vae": weights.Hash(s.base.VAE), "clip": s.clip.Hash(),
 		},

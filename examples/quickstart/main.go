@@ -19,15 +19,15 @@ import (
 
 // options are the flags. Their defaults fit in six minutes of two cores.
 type options struct {
-	out     string
-	seed    uint64
-	labels  string
-	samples int
-	steps   int
-	beta    float64
-	lr      float64
-	eval    int
-	rewards string
+	out      string
+	seed     uint64
+	labels   string
+	samples  int
+	steps    int
+	beta     float64
+	lr       float64
+	eval     int
+	controls bool
 }
 
 func parse(args []string) (o options, err error) {
@@ -40,7 +40,7 @@ func parse(args []string) (o options, err error) {
 	f.Float64Var(&o.beta, "beta", 0.25, "weight β of the pretraining term; 0 leaves it out")
 	f.Float64Var(&o.lr, "lr", 5e-4, "learning rate of the UNet")
 	f.IntVar(&o.eval, "eval", 256, "pictures an arm to evaluate on, of seen and of unseen prompts each")
-	f.StringVar(&o.rewards, "rewards", "learned", "what the pictures are weighted by: learned, or as a control equal or shuffled")
+	f.BoolVar(&o.controls, "controls", false, "also tune with all rewards equal, with rewards shuffled over the pictures, and with β = 0, to compare")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -55,8 +55,6 @@ func parse(args []string) (o options, err error) {
 		return o, fmt.Errorf("-beta %v must not be negative and -lr %v must be positive", o.beta, o.lr)
 	case o.eval < 128 || o.eval%4 != 0:
 		return o, fmt.Errorf("-eval %d: a multiple of 4, at least 128, is needed", o.eval)
-	case transforms[o.rewards] == nil:
-		return o, fmt.Errorf("-rewards %q is none of learned, equal and shuffled", o.rewards)
 	}
 	return o, nil
 }

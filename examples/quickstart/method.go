@@ -9,7 +9,10 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"gonum.org/v1/gonum/stat"
 
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
@@ -40,11 +43,26 @@ const (
 // unseenKinds are in no label and no tuning sample. The base model knows them.
 var unseenKinds = []string{"heart", "crescent"}
 
-// transforms make weights of rewards.
-var transforms = map[string]func(seed uint64) reward.Transform{
-	"learned":  func(uint64) reward.Transform { return reward.Raw },
-	"equal":    func(uint64) reward.Transform { return reward.Constant(0.5) },
-	"shuffled": func(seed uint64) reward.Transform { return reward.Shuffled(reward.Raw, seed) },
+// A tuning is one way to tune a copy of the UNet.
+type tuning struct {
+	arm     string
+	weights reward.Transform // of the learned rewards
+	beta    float64
+}
+
+// tunings are the method and, with -controls, what it is held against: what tuning does whatever the rewards say, what
+// their distribution does without their meaning, and what it does without the pretraining term.
+func (s *session) tunings() []tuning {
+	all := []tuning{{"tuned", reward.Raw, s.beta}}
+	if s.controls {
+		all = append(all, tuning{"equal", equal, s.beta}, tuning{"shuffled", reward.Shuffled(reward.Raw, s.seed), s.beta}, tuning{"beta_0", reward.Raw, 0})
+	}
+	return all
+}
+
+// equal weighs every picture by the mean of the rewards.
+func equal(rewards []float64) ([]float64, error) {
+	return reward.Constant(stat.Mean(rewards, nil))(rewards)
 }
 
 // A session is the run in hand.
@@ -57,7 +75,7 @@ type session struct {
 	seen, unseen dataset.Grammar
 	people       dataset.Dataset // labels that people gave; nil: the judge is asked
 	seconds      map[string]float64
-	losses       []finetune.Step
+	losses       []finetune.Step // of the method
 }
 
 func run(ctx context.Context, o options) error {
@@ -81,11 +99,16 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	tuned, err := s.tune(ctx, samples, model)
-	if err != nil {
+	if err := s.score(ctx, samples, model); err != nil {
 		return err
 	}
-	return s.evaluate(ctx, model, tuned)
+	arms := map[string]*pipeline.Pipeline{"base": s.base}
+	for _, u := range s.tunings() {
+		if arms[u.arm], err = s.tune(ctx, samples, u); err != nil {
+			return err
+		}
+	}
+	return s.evaluate(ctx, model, arms)
 }
 
 // load reads the labels and the embedded models, and opens the run folder.
@@ -124,11 +147,12 @@ func (s *session) estimate(ctx context.Context) error {
 	}
 	picture := time.Since(began).Seconds() / batch
 	// A picture is samplingSteps evaluations and a decoding; a sample of a tuning step is an evaluation and its gradient.
-	pictures := float64(s.samples + 2*s.eval*(bestOf+1))
-	steps := float64(s.steps*(modelBatch+pretrainBatch)) * 3.5 / samplingSteps
+	tunings := len(s.tunings())
+	pictures := float64(s.samples + 2*s.eval*(bestOf+tunings))
+	steps := float64(tunings*s.steps*(modelBatch+pretrainBatch)) * 3.5 / samplingSteps
 	total := time.Duration(1.15 * (pictures + steps) * picture * float64(time.Second))
 	s.progress.Printf("On this machine this will take about %s: %d pictures to label, %d updates, %d pictures to evaluate.",
-		report.Duration(total), s.samples, s.steps, 2*s.eval*(bestOf+1))
+		report.Duration(total), s.samples, tunings*s.steps, 2*s.eval*(bestOf+tunings))
 	return nil
 }
 
@@ -251,20 +275,39 @@ func (s *session) learn(ctx context.Context, labelled dataset.Dataset) (*alignme
 	return t.Model(), err
 }
 
-// tune trains a copy of the UNet by Eq. 2 on the generated pictures, weighted by the learned reward.
-func (s *session) tune(ctx context.Context, samples []dataset.Sample, model reward.Model) (*pipeline.Pipeline, error) {
+// score writes the learned reward of every picture to samples.jsonl.
+func (s *session) score(ctx context.Context, samples []dataset.Sample, model reward.Model) error {
 	scores, err := model.Score(ctx, samples)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	weightsOf, err := transforms[s.rewards](s.seed)(scores)
+	for i := range samples {
+		samples[i].Reward = &scores[i]
+	}
+	return s.writeSamples(ctx, samples)
+}
+
+// weighted returns the samples with weights made of their rewards.
+func weighted(samples []dataset.Sample, t reward.Transform) ([]dataset.Sample, error) {
+	rewards := make([]float64, len(samples))
+	for i, sample := range samples {
+		rewards[i] = *sample.Reward
+	}
+	weights, err := t(rewards)
 	if err != nil {
 		return nil, err
 	}
+	samples = slices.Clone(samples)
 	for i := range samples {
-		samples[i].Reward = &weightsOf[i]
+		samples[i].Reward = &weights[i]
 	}
-	if err := s.writeSamples(ctx, samples); err != nil {
+	return samples, nil
+}
+
+// tune trains a copy of the UNet by Eq. 2 on the generated pictures, weighted by their rewards. The method's is saved.
+func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) (*pipeline.Pipeline, error) {
+	samples, err := weighted(samples, u.weights)
+	if err != nil {
 		return nil, err
 	}
 	sub, err := fs.Sub(tiny.FS(), "unet")
@@ -275,31 +318,39 @@ func (s *session) tune(ctx context.Context, samples []dataset.Sample, model rewa
 	if err != nil {
 		return nil, err
 	}
-	tuned := s.base.With("tuned", network)
+	tuned := s.base.With(u.arm, network)
 	rate := optim.Cosine(s.steps/20+1, s.steps)
 	t := &finetune.Tuner{
 		Network: network, Schedule: s.base.Schedule, Model: s.base.Encode(dataset.FromSlice(samples), pipeline.EncodeOptions{Batch: batch}),
 		ModelBatch: modelBatch, Terms: []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
 		LR: func(step int) float64 { return s.lr * rate(step) }, EMA: 0.98, MinSNR: 5, Seed: s.seed,
 	}
-	if s.beta > 0 {
+	if u.beta > 0 {
 		// The base's own distribution, wrong captions included: right ones would teach alignment without any reward.
 		t.Pretrain = s.base.Encode(tiny.Pretraining(s.seed+1000, pretraining), pipeline.EncodeOptions{Batch: batch})
 		t.PretrainBatch = pretrainBatch
-		t.Terms = append(t.Terms, finetune.Pretraining{Beta: s.beta})
+		t.Terms = append(t.Terms, finetune.Pretraining{Beta: u.beta})
 	}
 	defer t.Close()
 	began := time.Now()
-	watched := &finetune.Record{Trainer: t, Folder: s.out, Name: "tune"}
-	for step, err := range watched.Steps(ctx) {
-		if err != nil {
-			return nil, fmt.Errorf("tune: %w", err)
-		}
-		s.losses = append(s.losses, step)
+	stage, folder := "tune", s.out
+	if u.arm != "tuned" {
+		stage, folder = "tune, "+armNames[u.arm], s.folder.Path(filepath.Join("controls", u.arm))
 	}
+	var losses []finetune.Step
+	for step, err := range (&finetune.Record{Trainer: t, Folder: folder, Name: stage}).Steps(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", stage, err)
+		}
+		losses = append(losses, step)
+	}
+	s.seconds[stage] = time.Since(began).Seconds()
 	if err := t.UseAverage(); err != nil {
 		return nil, err
 	}
-	s.seconds["tune"] = time.Since(began).Seconds()
+	if u.arm != "tuned" {
+		return tuned, nil
+	}
+	s.losses = losses
 	return tuned, tuned.Save(s.folder.Path("tuned"), weights.Float32)
 }

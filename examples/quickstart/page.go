@@ -11,12 +11,18 @@ import (
 func tables(r *result) []report.Table {
 	var out []report.Table
 	for _, split := range []string{"unseen", "seen"} {
-		t := report.Table{Title: "Alignment, " + split + " prompts", Header: []string{"prompts", "base", "tuned", armNames["best_of_n"]}, Strong: 2}
-		g := r.Gain[split]
-		t.Note = fmt.Sprintf("Share of pictures that show what the prompt says, as the judge sees it. Tuned − base: %+.1f points (%+.1f to %+.1f).", g.Points, g.Low, g.High)
+		t := report.Table{Title: "Alignment, " + split + " prompts", Header: []string{"prompts"}, Strong: 2}
+		t.Note = "Share of pictures that show what the prompt says, as the judge sees it. Tuned − base: " + r.Gain[split].String()
+		for _, arm := range r.arms() {
+			t.Header = append(t.Header, armNames[arm])
+			if g, ok := r.Over[split][arm]; ok {
+				t.Note += "; tuned − " + armNames[arm] + ": " + g.String()
+			}
+		}
+		t.Note += "."
 		for _, category := range append([]string{"all"}, names()...) {
 			row := []string{category}
-			for _, arm := range arms {
+			for _, arm := range r.arms() {
 				v := r.Alignment[split][category][arm]
 				row = append(row, report.PercentIn(v.Rate, v.Low, v.High))
 			}
@@ -25,10 +31,13 @@ func tables(r *result) []report.Table {
 		out = append(out, t)
 	}
 	q := report.Table{
-		Title: "Quality and variety", Header: []string{"", "base", "tuned", armNames["best_of_n"], "drawn"}, Strong: 2,
+		Title: "Quality and variety", Header: []string{""}, Strong: 2,
 		Note: "Fréchet distance in CLIP's image features to drawn scenes of the same prompts, smaller is better; drawn: another set of such scenes. Diversity: mean cosine distance of pictures of one kind of thing.",
 	}
-	columns := []string{"base", "tuned", "best_of_n", "drawn"}
+	columns := append(r.arms(), "drawn")
+	for _, arm := range columns {
+		q.Header = append(q.Header, armNames[arm])
+	}
 	for _, row := range []struct {
 		name   string
 		values map[string]float64
@@ -47,6 +56,20 @@ func tables(r *result) []report.Table {
 	return append(out, q, w)
 }
 
+// arms are those that were evaluated, in order.
+func (r *result) arms() (evaluated []string) {
+	for _, arm := range arms {
+		if _, ok := r.Alignment["seen"]["all"][arm]; ok {
+			evaluated = append(evaluated, arm)
+		}
+	}
+	return evaluated
+}
+
+func (g gain) String() string {
+	return fmt.Sprintf("%+.1f points (%+.1f to %+.1f)", g.Points, g.Low, g.High)
+}
+
 func names() (out []string) {
 	for _, c := range dataset.Categories {
 		out = append(out, string(c))
@@ -61,7 +84,7 @@ func (s *session) page(r *result, splits []*split) report.Report {
 		Title: "kudos quickstart",
 		Lead: fmt.Sprintf("A miniature Stable Diffusion was tuned on %d of its own pictures, weighted by a reward that was learned from labels good and bad. On prompts with kinds of things that no label and no tuning sample has, %.0f of 100 pictures follow their prompt before and %.0f after.",
 			s.samples, 100*r.Alignment["unseen"]["all"]["base"].Rate, 100*r.Alignment["unseen"]["all"]["tuned"].Rate),
-		Footer: fmt.Sprintf("go run ./examples/quickstart -seed %d -samples %d -steps %d -beta %v -lr %v -eval %d -rewards %s", s.seed, s.samples, s.steps, s.beta, s.lr, s.eval, s.rewards),
+		Footer: fmt.Sprintf("go run ./examples/quickstart -seed %d -samples %d -steps %d -beta %v -lr %v -eval %d -controls=%t", s.seed, s.samples, s.steps, s.beta, s.lr, s.eval, s.controls),
 	}
 	p.Blocks = append(p.Blocks, report.Figures{
 		{Name: "gain on unseen prompts", Value: fmt.Sprintf("%+.1f points", g.Points), Note: fmt.Sprintf("95 %% interval %+.1f to %+.1f", g.Low, g.High)},
@@ -101,11 +124,14 @@ func (s *session) page(r *result, splits []*split) report.Report {
 func grid(sp *split) report.Grid {
 	g := report.Grid{
 		Title: "From the same noise, " + sp.name + " prompts", Note: "Marked as the judge sees them.",
-		Columns: []string{"base", "tuned", armNames["best_of_n"]},
+	}
+	shown := arms[:3] // without the controls
+	for _, arm := range shown {
+		g.Columns = append(g.Columns, armNames[arm])
 	}
 	for i, prompt := range sp.prompts[:min(24, len(sp.prompts))] {
 		row := report.GridRow{Label: prompt}
-		for _, arm := range arms {
+		for _, arm := range shown {
 			mark := report.Wrong
 			if sp.good[arm][i] {
 				mark = report.Right

@@ -231,7 +231,7 @@ func TestLabelsThatCannotBeUsed(t *testing.T) {
 	} {
 		file, out := filepath.Join(dir, "labels.jsonl"), filepath.Join(dir, "out")
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
-		err := run(t.Context(), options{out: out, labels: file, rewards: "learned"})
+		err := run(t.Context(), options{out: out, labels: file})
 		require.ErrorContains(t, err, want, text)
 		require.ErrorContains(t, err, file, text)
 		require.NoDirExists(t, out, "it fails before anything is written")
