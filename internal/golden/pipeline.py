@@ -1,0 +1,173 @@
+"""Makes testdata/golden: small pipelines as diffusers saves them, each with what diffusers and transformers compute on it.
+
+usage: pipeline.py bpe_simple_vocab_16e6.txt.gz internal/golden/sd1.json testdata/golden/sd1
+       (PyPI: torch 2.15.0, diffusers 0.42.1, transformers 5.23.0, pillow, numpy)
+
+References are computed in float64 from the weights as stored, then rounded to float32. Everything is random and seeded;
+norm scales and biases are perturbed so that no term is trivially one or zero. The merges are the first of openai/CLIP's.
+"""
+import gzip, json, os, shutil, sys
+import numpy as np, torch
+from safetensors.torch import save_file
+import diffusers, transformers
+from diffusers import UNet2DConditionModel, AutoencoderKL, StableDiffusionPipeline, DDPMScheduler, DDIMScheduler, PNDMScheduler
+from transformers import CLIPTextModel, CLIPTextConfig, CLIPTokenizer, CLIPModel, CLIPConfig
+
+SAMPLERS = {'ddpm': DDPMScheduler, 'ddim': DDIMScheduler}
+
+def perturb(model, gen, scale=1.0):
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.dim() <= 1 and 'position' not in name and p.numel() > 1:
+                p.add_(torch.randn(p.shape, generator=gen) * 0.15)
+            elif scale != 1.0:
+                p.mul_(scale)
+            if '.to_q.' in name or '.to_k.' in name or '.q_proj.' in name or '.k_proj.' in name:
+                p.mul_(2.0)  # attention that chooses
+
+def vocab(path, merges_wanted, out):
+    lines = gzip.open(path, 'rt', encoding='utf-8').read().split('\n')[1:49152 - 256 - 2 + 1]
+    merges = lines[:merges_wanted] if merges_wanted else lines
+    bs = list(range(ord('!'), ord('~') + 1)) + list(range(ord('¡'), ord('¬') + 1)) + list(range(ord('®'), ord('ÿ') + 1))
+    cs, n = bs[:], 0
+    for b in range(256):
+        if b not in bs:
+            bs.append(b); cs.append(256 + n); n += 1
+    chars = [chr(c) for c in cs]
+    words = chars + [c + '</w>' for c in chars] + [''.join(m.split()) for m in merges] + ['<|startoftext|>', '<|endoftext|>']
+    os.makedirs(out, exist_ok=True)
+    json.dump({w: i for i, w in enumerate(words)}, open(f'{out}/vocab.json', 'w', encoding='utf-8'), ensure_ascii=False)
+    open(f'{out}/merges.txt', 'w', encoding='utf-8').write('#version: 0.2\n' + '\n'.join(merges) + '\n')
+    return len(words)
+
+def load(path):
+    from safetensors.torch import load_file
+    return load_file(path)
+
+def edit(path, drop=(), **put):
+    c = json.load(open(path)); [c.pop(k, None) for k in drop]; c.update(put); json.dump(c, open(path, 'w'), indent=2)
+
+def legacy(out):
+    """Rewrites the folder the way the SD 1.x repositories on the hub still are: names, configs and tokenizer files of diffusers 0.6 and transformers 4."""
+    f = f'{out}/vae/diffusion_pytorch_model.safetensors'
+    old = {'to_q': 'query', 'to_k': 'key', 'to_v': 'value', 'to_out.0': 'proj_attn'}
+    def rename(k):
+        for n, o in old.items(): k = k.replace(f'.attentions.0.{n}.', f'.attentions.0.{o}.')
+        return k
+    save_file({rename(k): v for k, v in load(f).items()}, f, metadata={'format': 'pt'})
+    f = f'{out}/text_encoder/model.safetensors'; w = {'text_model.' + k.removeprefix('text_model.'): v for k, v in load(f).items()}
+    w['text_model.embeddings.position_ids'] = torch.arange(77).unsqueeze(0); save_file(w, f, metadata={'format': 'pt'})
+    edit(f'{out}/text_encoder/config.json', ['dtype'], architectures=['CLIPTextModel'], bos_token_id=0, eos_token_id=2, pad_token_id=1, torch_dtype='float32', transformers_version='4.22.0.dev0', dropout=0.0)
+    u = json.load(open(f'{out}/unet/config.json')); keep = ('act_fn attention_head_dim block_out_channels center_input_sample cross_attention_dim down_block_types downsample_padding flip_sin_to_cos freq_shift '
+        'in_channels layers_per_block mid_block_scale_factor norm_eps norm_num_groups out_channels sample_size up_block_types').split()
+    json.dump({'_class_name': 'UNet2DConditionModel', '_diffusers_version': '0.6.0', **{k: u[k] for k in keep}}, open(f'{out}/unet/config.json', 'w'), indent=2)
+    v = json.load(open(f'{out}/vae/config.json')); keep = 'act_fn block_out_channels down_block_types in_channels latent_channels layers_per_block norm_num_groups out_channels sample_size up_block_types'.split()
+    json.dump({'_class_name': 'AutoencoderKL', '_diffusers_version': '0.6.0', **{k: v[k] for k in keep}}, open(f'{out}/vae/config.json', 'w'), indent=2)
+    os.remove(f'{out}/tokenizer/tokenizer.json'); tok = lambda c: {'__type': 'AddedToken', 'content': c, 'lstrip': False, 'normalized': True, 'rstrip': False, 'single_word': False}
+    json.dump({'add_prefix_space': False, 'bos_token': tok('<|startoftext|>'), 'do_lower_case': True, 'eos_token': tok('<|endoftext|>'), 'errors': 'replace', 'model_max_length': 77,
+               'pad_token': '<|endoftext|>', 'tokenizer_class': 'CLIPTokenizer', 'unk_token': tok('<|endoftext|>')}, open(f'{out}/tokenizer/tokenizer_config.json', 'w'), indent=2)
+
+def f64(m): return m.double().eval()
+
+def train(unet, sched, tr, gen, keep):
+    """Eq. 2 of the paper for a few AdamW steps, in the dtype of unet: mean over the model's samples of r·‖target − prediction‖² plus β times that mean over the
+    pretraining samples (a sample's ‖·‖² is the mean over its elements), gradients clipped by their global norm. Yields loss, gradient norm."""
+    B, ab = tr['model'] + tr['pretrain'], sched.alphas_cumprod.double(); C, (H, W), L, D = unet.config.in_channels, tr['latent'], tr['tokens'], unet.config.cross_attention_dim
+    params = dict(unet.named_parameters()); dt = next(unet.parameters()).dtype
+    opt = torch.optim.AdamW(params.values(), lr=tr['lr'], betas=tr['betas'], eps=tr['eps'], weight_decay=tr['weight_decay'])
+    for s in range(tr['steps']):
+        x, n, c, r = torch.randn(B, C, H, W, generator=gen), torch.randn(B, C, H, W, generator=gen), torch.randn(B, L, D, generator=gen), torch.rand(tr['model'], generator=gen)
+        t = torch.randint(0, 1000, (B,), generator=gen)
+        for k, v in (('latents', x), ('noise', n), ('encoder_hidden_states', c), ('rewards', r), ('timesteps', t)): keep(f'{k}.{s}', v)
+        a = ab[t].to(dt)[:, None, None, None]; x, n = x.to(dt), n.to(dt); xt = a.sqrt() * x + (1 - a).sqrt() * n
+        target = n if sched.config.prediction_type == 'epsilon' else a.sqrt() * n - (1 - a).sqrt() * x
+        l = (unet(xt, t, c.to(dt)).sample - target).square().mean((1, 2, 3))
+        loss = (r.to(dt) * l[:tr['model']]).mean() + tr['beta'] * l[tr['model']:].mean()
+        opt.zero_grad(); loss.backward(); norm = torch.nn.utils.clip_grad_norm_(params.values(), tr['clip']); opt.step(); yield loss.detach(), norm.detach()
+
+def main(merges, spec_file, out):
+    spec = json.load(open(spec_file)); gen = torch.Generator().manual_seed(spec.get('seed', 0)); torch.manual_seed(spec.get('seed', 0))
+    shutil.rmtree(out, ignore_errors=True); os.makedirs(out)
+    store = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}[spec.get('dtype', 'float32')]
+    t, meta = {}, {'diffusers': diffusers.__version__, 'transformers': transformers.__version__, 'torch': torch.__version__, 'seed': str(spec.get('seed', 0))}
+    rnd = lambda *s: torch.randn(*s, generator=gen)
+    keep = lambda name, x: t.__setitem__(name, (x.detach().to(torch.float32) if x.is_floating_point() else x.to(torch.int64)).contiguous().clone())
+    tok_dir = f'{out}/tokenizer'; n_vocab = vocab(merges, spec.get('merges', 300), tok_dir)
+    special = dict(bos_token_id=n_vocab - 2, eos_token_id=n_vocab - 1, pad_token_id=n_vocab - 1 if spec.get('pad', 'eos') == 'eos' else 0)
+    pad_token = '<|endoftext|>' if spec.get('pad', 'eos') == 'eos' else '!'
+    tokenizer = CLIPTokenizer(f'{tok_dir}/vocab.json', f'{tok_dir}/merges.txt', pad_token=pad_token, model_max_length=77)
+
+    unet = vae = text = None
+    if 'unet' in spec:
+        unet = UNet2DConditionModel(**spec['unet']); perturb(unet, gen, spec.get('unet_scale', 1.0)); unet = unet.to(store)
+        vae = AutoencoderKL(**spec['vae']); perturb(vae, gen); vae = vae.to(store)
+        text = CLIPTextModel(CLIPTextConfig(vocab_size=n_vocab, **special, **spec['text'])); perturb(text, gen, 3.0); text = text.to(store)
+        sched = PNDMScheduler(**spec['scheduler']) if spec.get('scheduler_class', 'PNDM') == 'PNDM' else DDIMScheduler(**spec['scheduler'])
+        pipe = StableDiffusionPipeline(vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=sched, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+        pipe.save_pretrained(out, safe_serialization=True)
+        unet, vae, text = f64(unet), f64(vae), f64(text)
+        B, (H, W), L, D = spec['batch'], spec['latent'], spec.get('tokens', 77), spec['unet']['cross_attention_dim']
+        x = rnd(B, spec['unet']['in_channels'], H, W); ts = torch.tensor(spec['timesteps']); c = rnd(B, L, D)
+        y = unet(x.double(), ts, c.double()).sample; cot = rnd(*y.shape) / y[0].numel() ** 0.5
+        for k, v in (('sample', x), ('timestep', ts), ('encoder_hidden_states', c), ('out', y), ('cotangent', cot)): keep(f'unet.{k}', v)
+        xg, cg = x.double().requires_grad_(), c.double().requires_grad_()
+        (unet(xg, ts, cg).sample * cot.double()).sum().backward()
+        for n, p in unet.named_parameters(): keep(f'unet.grad.{n}', p.grad)
+        keep('unet.grad_sample', xg.grad); keep('unet.grad_encoder_hidden_states', cg.grad)
+        if 'train' in spec:
+            tr = {'latent': spec['latent'], 'tokens': 11, 'betas': [0.9, 0.999], 'eps': 1e-8, **spec['train']}; u3 = UNet2DConditionModel.from_pretrained(f'{out}/unet').double().train()
+            before = {n: p.detach().clone() for n, p in u3.named_parameters()}
+            rows = list(train(u3, DDPMScheduler.from_pretrained(f'{out}/scheduler'), tr, gen, lambda n, x: keep(f'train.{n}', x)))
+            keep('train.loss', torch.stack([r[0] for r in rows])); keep('train.grad_norm', torch.stack([r[1] for r in rows])); meta['train'] = json.dumps({k: v for k, v in tr.items() if k not in ('latent', 'tokens')})
+            for n, p in list(u3.named_parameters())[::17]: keep(f'train.delta.{n}', p - before[n])
+        ids = tokenizer(spec['prompts'], padding='max_length', max_length=77, truncation=True, return_tensors='pt').input_ids
+        keep('text.input_ids', ids)
+        o = text(ids, output_hidden_states=True); keep('text.last_hidden_state', o.last_hidden_state); keep('text.pooler_output', o.pooler_output)
+        down = 2 ** (len(spec['vae']['block_out_channels']) - 1); im = rnd(1, 3, H * down, W * down).clamp(-1, 1)
+        d = vae.encode(im.double()).latent_dist; keep('vae.sample', im); keep('vae.mean', d.mean); keep('vae.logvar', d.logvar)
+        z = rnd(1, spec['vae']['latent_channels'], H, W); keep('vae.latent', z); keep('vae.decoded', vae.decode(z.double()).sample)
+        if spec.get('legacy'):  # before anything reads it: the samplers below are built from the file as it will stand
+            edit(f'{out}/scheduler/scheduler_config.json', ['prediction_type', 'timestep_spacing'], _diffusers_version='0.6.0', clip_sample=False)
+        conf = json.load(open(f'{out}/scheduler/scheduler_config.json')); cfg = {k: v for k, v in conf.items() if not k.startswith('_')}
+        if unet.config.in_channels == vae.config.latent_channels:
+            for name in spec.get('samplers', []):
+                s = SAMPLERS[name].from_config(cfg); s.set_timesteps(spec['steps'])
+                noise = rnd(len(s.timesteps) + 1, B, spec['unet']['in_channels'], H, W); k = [0]
+                import diffusers.schedulers.scheduling_ddim as a, diffusers.schedulers.scheduling_ddpm as b
+                def draw(shape, *_, **__):
+                    k[0] += 1; return noise[k[0]].double()
+                for mod in (a, b): mod.randn_tensor = draw
+                z = (noise[0].double() * float(s.init_noise_sigma)); traj = [z]; eta = float(spec.get('eta', 0.0))
+                for i, tt in enumerate(s.timesteps):
+                    k[0] = i  # the draw of step i is noise[i+1], used or not
+                    with torch.no_grad():
+                        e_ = unet(s.scale_model_input(z, tt), tt, c.double()).sample
+                        z = s.step(e_, tt, z, **({'eta': eta} if name == 'ddim' else {})).prev_sample.double()
+                    traj.append(z)
+                keep(f'sampler.{name}.noise', noise); t[f'sampler.{name}.timesteps'] = s.timesteps.to(torch.float32).clone(); keep(f'sampler.{name}.trajectory', torch.stack(traj))
+            meta.update({'sampler.steps': str(spec['steps']), 'sampler.ddim.eta': str(spec.get('eta', 0.0))})
+    if 'clip' in spec:
+        cc = json.loads(json.dumps(spec['clip'])); cc['text_config'].update(vocab_size=n_vocab, **special)
+        m = CLIPModel(CLIPConfig(**cc)); perturb(m, gen, 2.5); m = m.to(store); m.save_pretrained(f'{out}/clip'); 
+        tokenizer.save_pretrained(f'{out}/clip'); m = f64(m)
+        from transformers import CLIPImageProcessor
+        try: from transformers import CLIPImageProcessorPil as CLIPImageProcessor
+        except ImportError: pass
+        n = cc['vision_config']['image_size']; proc = CLIPImageProcessor(size={'shortest_edge': n}, crop_size={'height': n, 'width': n}); proc.save_pretrained(f'{out}/clip')
+        from PIL import Image
+        g = np.random.default_rng(spec.get('seed', 0)); h, w = spec['image']; yy, xx = np.mgrid[0:h, 0:w]
+        im = np.stack([127 + 100 * np.sin(xx / 7 + i) * np.cos(yy / 5 - i) for i in range(3)], -1) + g.normal(0, 12, (h, w, 3))
+        im = im.clip(0, 255).round().astype(np.uint8); t['image.rgb'] = torch.from_numpy(im)
+        px = torch.tensor(np.asarray(proc(images=[Image.fromarray(im)], return_tensors='np')['pixel_values'])).float(); keep('image.pixel_values', px); meta['image.processor'] = type(proc).__name__
+        ids = tokenizer(spec['prompts'], padding='max_length', max_length=77, truncation=True, return_tensors='pt').input_ids
+        pv = torch.cat([px, rnd(2, *px.shape[1:])]); keep('clip.pixel_values', pv); keep('clip.input_ids', ids)
+        with torch.no_grad(): o = m(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pv.double())
+        keep('clip.image_embeds', o.image_embeds); keep('clip.text_embeds', o.text_embeds); keep('clip.logits_per_image', o.logits_per_image)
+    for i, p in enumerate(spec['prompts'] + spec.get('hard_prompts', [])):
+        meta[f'tokenizer.text.{i}'] = p; t[f'tokenizer.ids.{i}'] = torch.tensor(tokenizer(p, padding='max_length', max_length=77, truncation=True).input_ids)
+    if spec.get('legacy'): legacy(out)
+    save_file(t, f'{out}/cases.safetensors', metadata=meta)
+    size = sum(os.path.getsize(os.path.join(r, f)) for r, _, fs in os.walk(out) for f in fs)
+    print(out, f'{size/2**20:.1f} MiB', len(t), 'tensors'); return t
+
+if __name__ == '__main__': main(*sys.argv[1:])
