@@ -150,13 +150,13 @@ func (s *session) check() error {
 	case s.CLIP == nil || s.Samples == nil || s.Perturb == nil && s.Lambda != 0:
 		return errors.New("the Training has no CLIP, no Samples or no Perturb")
 	case !(s.Lambda >= 0 && s.Temperature > 0 && s.LR > 0):
-		return fmt.Errorf("Lambda is %v, Temperature %v, LR %v: below zero or not a number", s.Lambda, s.Temperature, s.LR)
+		return fmt.Errorf("the Training's Lambda is %v, Temperature %v, LR %v: below zero or not a number", s.Lambda, s.Temperature, s.LR)
 	case !(s.HeldOut > 0 && s.HeldOut < 1):
-		return fmt.Errorf("HeldOut is %v, not between 0 and 1", s.HeldOut)
+		return fmt.Errorf("the Training's HeldOut is %v, not between 0 and 1", s.HeldOut)
 	case s.Hidden < 0 || s.Prompts < 0 || s.Batch < 0 || s.Passes < 0 || s.Wait < 0:
-		return fmt.Errorf("Hidden is %d, Prompts %d, Batch %d, Passes %d, Wait %d: below zero", s.Hidden, s.Prompts, s.Batch, s.Passes, s.Wait)
+		return fmt.Errorf("the Training's Hidden is %d, Prompts %d, Batch %d, Passes %d, Wait %d: below zero", s.Hidden, s.Prompts, s.Batch, s.Passes, s.Wait)
 	case s.Lambda > 0 && s.Prompts < 2:
-		return errors.New("Prompts is 1: there is nothing to tell the true one from")
+		return errors.New("the Training's Prompts is 1: there is nothing to tell the true one from")
 	}
 	return nil
 }

@@ -206,11 +206,11 @@ func TestWhatCannotBeLearned(t *testing.T) {
 		`alignment: sample id0: Perturb gave 1 wrong prompts, not 3, for "red cup"`: func(t *Training) {
 			t.Perturb = func(string, int, *rand.Rand) ([]string, error) { return []string{"blue cup"}, nil }
 		},
-		"alignment: Prompts is 1: there is nothing to tell the true one from": func(t *Training) { t.Prompts = 1 },
-		"alignment: HeldOut is 1, not between 0 and 1":                        func(t *Training) { t.HeldOut = 1 },
-		"alignment: Lambda is NaN, Temperature 2, LR 0.003":                   func(t *Training) { t.Lambda = math.NaN() },
-		"alignment: Lambda is 0.5, Temperature -1, LR 0.003":                  func(t *Training) { t.Temperature = -1 },
-		"alignment: Hidden is 32, Prompts 4, Batch -1, Passes 60, Wait 8":     func(t *Training) { t.Batch = -1 },
+		"alignment: the Training's Prompts is 1: there is nothing to tell the true one from": func(t *Training) { t.Prompts = 1 },
+		"alignment: the Training's HeldOut is 1, not between 0 and 1":                        func(t *Training) { t.HeldOut = 1 },
+		"alignment: the Training's Lambda is NaN, Temperature 2, LR 0.003":                   func(t *Training) { t.Lambda = math.NaN() },
+		"alignment: the Training's Lambda is 0.5, Temperature -1, LR 0.003":                  func(t *Training) { t.Temperature = -1 },
+		"alignment: the Training's Hidden is 32, Prompts 4, Batch -1, Passes 60, Wait 8":     func(t *Training) { t.Batch = -1 },
 		"alignment: the disk is gone":                                         func(t *Training) { t.CLIP = fakeCLIP{broken: broken} },
 		"alignment: epoch 0: the loss is NaN":                                 func(t *Training) { t.LR = 1e30; t.Batch = 6 },
 	} {
