@@ -1,0 +1,123 @@
+package customtrainer
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	// What the programs import, so that whoever can run this test has all that building them needs.
+	_ "github.com/kudos-ml/kudos/diffusion/pipeline"
+	_ "github.com/kudos-ml/kudos/finetune"
+)
+
+// outside builds a program of this folder in a module outside the repository, which has nothing but its public packages.
+func outside(t *testing.T, program string) (binary string) {
+	t.Helper()
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	require.NoError(t, err)
+	dir := t.TempDir()
+	mod := fmt.Sprintf("module example.org/%s\n\ngo 1.26\n\nrequire github.com/kudos-ml/kudos v0.0.0\n\nreplace github.com/kudos-ml/kudos => %q\n", program, root)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o644))
+	for from, to := range map[string]string{filepath.Join(root, "go.sum"): "go.sum", filepath.Join(program, "main.go"): "main.go"} {
+		text, err := os.ReadFile(from)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, to), text, 0o644))
+	}
+	binary = filepath.Join(dir, program+".exe")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".")
+	build.Dir = dir
+	build.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, string(out))
+	return binary
+}
+
+// lines counts the lines of a program that are neither blank nor comments.
+func lines(t *testing.T, program string) (n int) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(program, "main.go"))
+	require.NoError(t, err)
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "//") {
+			n++
+		}
+	}
+	return n
+}
+
+type metric struct {
+	Loss  float64
+	Terms map[string]float64
+}
+
+// train runs a program and returns what it wrote down.
+func train(t *testing.T, binary string) (folder string, progress string, metrics []metric) {
+	t.Helper()
+	folder = filepath.Join(t.TempDir(), "run")
+	out, err := exec.CommandContext(t.Context(), binary, folder).CombinedOutput()
+	require.NoError(t, err, string(out))
+	text, err := os.ReadFile(filepath.Join(folder, "metrics.jsonl"))
+	require.NoError(t, err)
+	for line := range strings.Lines(string(text)) {
+		m := metric{Loss: math.NaN()}
+		require.NoError(t, json.Unmarshal([]byte(line), &m))
+		metrics = append(metrics, m)
+	}
+	text, err = os.ReadFile(filepath.Join(folder, "report.json"))
+	require.NoError(t, err)
+	var r struct{ Steps, Of int }
+	require.NoError(t, json.Unmarshal(text, &r))
+	require.Equal(t, []int{len(metrics), len(metrics)}, []int{r.Steps, r.Of})
+	return folder, string(out), metrics
+}
+
+// falls checks that the mean loss of the last quarter of the steps is at most a part of the first's.
+func falls(t *testing.T, metrics []metric, part float64) {
+	t.Helper()
+	mean := func(ms []metric) (sum float64) {
+		for _, m := range ms {
+			sum += m.Loss / float64(len(ms))
+		}
+		return sum
+	}
+	k := len(metrics) / 4
+	first, last := mean(metrics[:k]), mean(metrics[len(metrics)-k:])
+	require.True(t, last <= part*first, "the loss was %v first and %v last", first, last) // NaN fails
+	require.Positive(t, last)
+}
+
+func TestTerms(t *testing.T) {
+	require.Less(t, lines(t, "terms"), 60)
+	folder, progress, metrics := train(t, outside(t, "terms"))
+	require.Len(t, metrics, 40)
+	falls(t, metrics, 0.9)
+	require.Zero(t, metrics[0].Terms["near"], "nothing is tuned yet")
+	for _, m := range metrics[1:] {
+		require.Positive(t, m.Terms["near"])
+		require.InDelta(t, m.Loss, m.Terms["near"]+m.Terms["reward"], 1e-5)
+	}
+	require.Contains(t, progress, "training: 40 in ")
+	page, err := os.ReadFile(filepath.Join(folder, "report.html"))
+	require.NoError(t, err)
+	require.Contains(t, string(page), "<td>near</td>")
+}
+
+func TestTrainer(t *testing.T) {
+	folder, progress, metrics := train(t, outside(t, "trainer"))
+	require.Len(t, metrics, 1000)
+	falls(t, metrics, 0.5)
+	require.Contains(t, progress, "points: 1000 in ")
+	config, err := os.ReadFile(filepath.Join(folder, "config.json"))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"updates":1000}`, string(config))
+	page, err := os.ReadFile(filepath.Join(folder, "report.html"))
+	require.NoError(t, err)
+	require.Contains(t, string(page), "1000 of 1000 updates")
+}
