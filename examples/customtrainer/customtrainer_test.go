@@ -23,8 +23,13 @@ func outside(t *testing.T, program string) (binary string) {
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	require.NoError(t, err)
 	dir := t.TempDir()
-	mod := fmt.Sprintf("module example.org/%s\n\ngo 1.26\n\nrequire github.com/kudos-ml/kudos v0.0.0\n\nreplace github.com/kudos-ml/kudos => %q\n", program, root)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o644))
+	// The repository's own requirements are there as go mod tidy would write them, so that nothing needs to be looked up.
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	require.NoError(t, err)
+	const kudos = "github.com/kudos-ml/kudos"
+	theirs := strings.Replace(string(mod), "module "+kudos, "module example.org/"+program, 1) +
+		fmt.Sprintf("\nrequire %s v0.0.0\n\nreplace %s => %q\n", kudos, kudos, root)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(theirs), 0o644))
 	for from, to := range map[string]string{filepath.Join(root, "go.sum"): "go.sum", filepath.Join(program, "main.go"): "main.go"} {
 		text, err := os.ReadFile(from)
 		require.NoError(t, err)
@@ -33,7 +38,7 @@ func outside(t *testing.T, program string) (binary string) {
 	binary = filepath.Join(dir, program+".exe")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".")
 	build.Dir = dir
-	build.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off")
+	build.Env = append(os.Environ(), "GOPROXY=off", "GOWORK=off")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
 	return binary
