@@ -14,7 +14,7 @@ import (
 type World struct {
 	Seed   uint64
 	N      int             // samples in All
-	Claims []dataset.Claim // what captions are drawn from, evenly; nil: a category first, evenly, then one of Grammar's claims of it
+	Claims []dataset.Claim // what captions are drawn from, evenly; nil: combinations half of the time, the other categories in the rest
 	Wrong  Wrong           // how often captions are wrong
 }
 
@@ -60,7 +60,7 @@ func (w World) Scene(i uint64) (Scene, dataset.Claim, error) {
 	r := rng.New(w.Seed, "shapes scene", 0, i)
 	claims := w.Claims
 	if claims == nil {
-		claims = byCategory[r.IntN(len(byCategory))]
+		claims = mix[r.IntN(len(mix))]
 	}
 	if len(claims) == 0 {
 		return Scene{}, dataset.Claim{}, fmt.Errorf("shapes: the world has no claims")
@@ -70,11 +70,14 @@ func (w World) Scene(i uint64) (Scene, dataset.Claim, error) {
 	return scene, claim, err
 }
 
-var byCategory = func() (lists [][]dataset.Claim) {
+// mix lists claims by category, as often as a category is drawn: half of the captions claim everything, because they
+// teach the most.
+var mix = func() (lists [][]dataset.Claim) {
 	for _, c := range dataset.Categories {
 		lists = append(lists, Grammar.Claims(c))
 	}
-	return lists
+	all := Grammar.Claims(dataset.Combination)
+	return append(lists, all, all)
 }()
 
 // corrupt replaces what caption i gets wrong.

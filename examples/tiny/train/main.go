@@ -34,8 +34,10 @@ type options struct {
 	Seed     uint64        `help:"Decides every random draw." default:"1"`
 	Drawings int           `help:"Pictures to draw and train on." default:"32768"`
 	CLIP     int           `help:"Steps of CLIP, 64 pairs each." name:"clip" default:"1600"`
-	VAE      int           `help:"Steps of the autoencoder, 16 pictures each." name:"vae" default:"2400"`
+	VAE      int           `help:"Steps of the autoencoder, 12 pictures each." name:"vae" default:"1400"`
 	UNet     int           `help:"Steps of the UNet, 64 latents each." name:"unet" default:"5000"`
+	UNetLR   float64       `help:"The UNet's learning rate at its peak." name:"unet-lr" default:"1e-3"`
+	Start    string        `help:"Folder of a finished model to go on from, for as many steps; empty begins with random weights."`
 	For      time.Duration `help:"Stop after this long, as Ctrl-C does; 0 does not."`
 }
 
@@ -95,6 +97,19 @@ func (o options) checkpoint(name string) string {
 	return filepath.Join(o.Work, name+".safetensors")
 }
 
+// start loads a part of the model that training begins with, if there is one.
+func (o options) start(part any, folder, file string) error {
+	if o.Start == "" {
+		return nil
+	}
+	f, err := weights.Open(filepath.Join(o.Start, folder, file))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return weights.Load(part, f, weights.Names{})
+}
+
 func (o options) trainCLIP(ctx context.Context, drawings []drawing, curve *report.Log) (*clip.Encoder, error) {
 	texts, err := prompts()
 	if err != nil {
@@ -110,6 +125,9 @@ func (o options) trainCLIP(ctx context.Context, drawings []drawing, curve *repor
 		return nil, err
 	}
 	m.Init(o.Seed)
+	if err := o.start(m, "clip", "model.safetensors"); err != nil {
+		return nil, err
+	}
 	t := newMatching(o.Seed, drawings, m, tokens, 64)
 	f := fit{
 		Name: "clip", Model: m, Steps: o.CLIP, LR: 1e-3, Average: 0.995, Checkpoint: o.checkpoint("clip"), Curve: curve,
@@ -124,7 +142,10 @@ func (o options) trainVAE(ctx context.Context, drawings []drawing, curve *report
 		return nil, err
 	}
 	nn.Init(m, o.Seed)
-	t := newCompression(o.Seed, drawings, m, 16)
+	if err := o.start(m, "vae", "diffusion_pytorch_model.safetensors"); err != nil {
+		return nil, err
+	}
+	t := newCompression(o.Seed, drawings, m, 12)
 	f := fit{
 		Name: "vae", Model: m, Steps: o.VAE, LR: 1e-3, Average: 0.995, Checkpoint: o.checkpoint("vae"), Curve: curve,
 		Loss: t.loss, Fill: t.fill,
@@ -160,8 +181,11 @@ func (o options) trainUNet(ctx context.Context, p *pipeline.Pipeline, drawings [
 		return err
 	}
 	nn.Init(p.UNet, o.Seed)
+	if err := o.start(p.UNet, "unet", "diffusion_pytorch_model.safetensors"); err != nil {
+		return err
+	}
 	f := fit{
-		Name: "unet", Model: p.UNet, Steps: o.UNet, LR: 1e-3, Average: 0.999, Checkpoint: o.checkpoint("unet"), Curve: curve,
+		Name: "unet", Model: p.UNet, Steps: o.UNet, LR: o.UNetLR, Average: 0.999, Checkpoint: o.checkpoint("unet"), Curve: curve,
 		Loss: func(g *gorgonia.ExprGraph) (*gorgonia.Node, error) { return d.loss(p.UNet, g) },
 		Fill: d.fill,
 	}

@@ -9,24 +9,27 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// The denoiser works on 8×8 and 4×4 positions, one layer a level: the larger ones that were tried gained less
-// than more steps of this one.
+// scale is how many pixels of a picture, across and down, are one position of its latent.
+const scale = 4
+
+// The denoiser works on 16×16, 8×8 and 4×4 positions, with attention on the latter two, one layer a level: larger ones
+// that were tried gained less than more steps of this one.
 func unetConfig(latentChannels, textWidth int) unet.Config {
 	c := unet.DefaultConfig()
-	c.SampleSize = side / 8
+	c.SampleSize = side / scale
 	c.InChannels, c.OutChannels = latentChannels, latentChannels
-	c.BlockOutChannels = []int{64, 128}
-	c.DownBlockTypes = []string{"CrossAttnDownBlock2D", "CrossAttnDownBlock2D"}
-	c.UpBlockTypes = []string{"CrossAttnUpBlock2D", "CrossAttnUpBlock2D"}
+	c.BlockOutChannels = []int{32, 64, 128}
+	c.DownBlockTypes = []string{"DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"}
+	c.UpBlockTypes = []string{"CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"}
 	c.LayersPerBlock = []int{1}
-	c.AttentionHeadDim = []int{4, 4} // the number of heads, as SD 1 spells it
+	c.AttentionHeadDim = []int{4, 4, 4} // the number of heads, as SD 1 spells it
 	c.CrossAttentionDim = []int{textWidth}
 	c.NormNumGroups = 8
 	return c
 }
 
 // noiseConfig is DDPM's schedule, sampled from its last timestep on. Stable Diffusion's own leaves 7 % of the signal there:
-// over 8×8 positions enough to read the background from, so that the network would learn to look for it in the
+// over 16×16 positions more than enough to read the background from, so that the network would learn to look for it in the
 // noise instead of in the prompt (Lin et al. 2024, Common Diffusion Noise Schedules and Sample Steps Are Flawed).
 func noiseConfig() diffusion.Config {
 	c := diffusion.StableDiffusion()
@@ -37,14 +40,14 @@ func noiseConfig() diffusion.Config {
 
 const (
 	promptDropout = 0.1 // of captions are replaced by the empty one, for guidance
-	minSNR        = 5   // Hang et al. 2023, Efficient Diffusion Training via Min-SNR Weighting Strategy
+	minSNR        = 2   // Hang et al. 2023, Efficient Diffusion Training via Min-SNR Weighting Strategy
 )
 
 // A denoising is the UNet's training on a pool of latents: the batch that the graph reads, and where it comes from.
 type denoising struct {
 	seed       uint64
 	schedule   *diffusion.Schedule
-	latents    [][]float32 // a picture's latent [8,8,12], scaled
+	latents    [][]float32 // a picture's latent [16,16,4], scaled
 	captions   []int       // a picture's row in conditions
 	conditions [][]float32 // a caption's hidden states [L,D]; row 0 is the empty caption
 
@@ -56,7 +59,7 @@ func (d *denoising) setBatch(n, channels, length, width int) {
 	zeros := func(shape ...int) *tensor.Dense {
 		return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
 	}
-	d.clean, d.noise, d.noisy = zeros(n, side/8, side/8, channels), zeros(n, side/8, side/8, channels), zeros(n, side/8, side/8, channels)
+	d.clean, d.noise, d.noisy = zeros(n, side/scale, side/scale, channels), zeros(n, side/scale, side/scale, channels), zeros(n, side/scale, side/scale, channels)
 	d.t, d.c, d.weight = zeros(n), zeros(n, length, width), zeros(n)
 }
 
