@@ -64,7 +64,7 @@ func await(t *testing.T, name string) {
 	require.Eventually(t, func() bool {
 		info, err := os.Stat(name)
 		return err == nil && info.Size() > 0
-	}, 2*time.Minute, 5*time.Millisecond, name)
+	}, 5*time.Minute, 5*time.Millisecond, name)
 }
 
 // wait returns the exit code and the last line of stderr.
