@@ -34,6 +34,8 @@ import (
 type File struct {
 	Path   string
 	Images bool // decode the pictures into Image; a line whose picture cannot be read is then an error
+	// Check, unless nil, says what is wrong with a sample; its error is returned with the file and the line.
+	Check func(Sample) error
 }
 
 // All reads the file from its beginning.
@@ -50,9 +52,8 @@ func (f File) All(ctx context.Context) iter.Seq2[Sample, error] {
 			if err == nil {
 				err = ctx.Err()
 			}
-			if err == nil && f.Images && s.File != "" {
-				s.Image, err = picture.Read(f.Picture(s))
-				if err != nil {
+			if err == nil {
+				if err = f.complete(&s); err != nil {
 					err = fmt.Errorf("dataset: %s:%d: %w", f.Path, line, err)
 				}
 			}
@@ -61,6 +62,19 @@ func (f File) All(ctx context.Context) iter.Seq2[Sample, error] {
 			}
 		}
 	}
+}
+
+// complete reads a sample's picture and checks the sample, where that is asked for.
+func (f File) complete(s *Sample) (err error) {
+	if f.Images && s.File != "" {
+		if s.Image, err = picture.Read(f.Picture(*s)); err != nil {
+			return err
+		}
+	}
+	if f.Check != nil {
+		return f.Check(*s)
+	}
+	return nil
 }
 
 // Picture returns where the picture of one of f's samples lies.

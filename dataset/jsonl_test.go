@@ -66,7 +66,16 @@ func TestBadLinesNameFileAndLine(t *testing.T) {
 		require.ErrorContains(t, err, path+":3:", line)
 		require.Len(t, got, 1, "nothing after an error")
 	}
-	_, err := Collect(t.Context(), File{Path: "no/such.jsonl"})
+	path := filepath.Join(t.TempDir(), "checked.jsonl")
+	require.NoError(t, os.WriteFile(path, []byte("{\"prompt\":\"fine\"}\n\n{\"prompt\":\"odd\"}\n"), 0o644))
+	_, err := Collect(t.Context(), File{Path: path, Check: func(s Sample) error {
+		if s.Prompt == "odd" {
+			return errors.New("an odd prompt")
+		}
+		return nil
+	}})
+	require.ErrorContains(t, err, path+":3: an odd prompt")
+	_, err = Collect(t.Context(), File{Path: "no/such.jsonl"})
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.ErrorContains(t, err, "no/such.jsonl")
 	long := strings.NewReader(`{"prompt":"` + strings.Repeat("x", maxLine) + `"}`)

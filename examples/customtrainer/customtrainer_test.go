@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -17,8 +18,16 @@ import (
 	_ "github.com/kudos-ml/kudos/finetune"
 )
 
-// outside builds a program of this folder in a module outside the repository, which has nothing but its public packages.
-func outside(t *testing.T, program string) (binary string) {
+// program reads a program of this folder.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(name, "main.go"))
+	require.NoError(t, err)
+	return string(text)
+}
+
+// outside builds a program in a module outside the repository, which has nothing but its public packages.
+func outside(t *testing.T, name, source string) (binary string) {
 	t.Helper()
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	require.NoError(t, err)
@@ -27,15 +36,14 @@ func outside(t *testing.T, program string) (binary string) {
 	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	require.NoError(t, err)
 	const kudos = "github.com/kudos-ml/kudos"
-	theirs := strings.Replace(string(mod), "module "+kudos, "module example.org/"+program, 1) +
+	theirs := strings.Replace(string(mod), "module "+kudos, "module example.org/"+name, 1) +
 		fmt.Sprintf("\nrequire %s v0.0.0\n\nreplace %s => %q\n", kudos, kudos, root)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(theirs), 0o644))
-	for from, to := range map[string]string{filepath.Join(root, "go.sum"): "go.sum", filepath.Join(program, "main.go"): "main.go"} {
-		text, err := os.ReadFile(from)
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(dir, to), text, 0o644))
-	}
-	binary = filepath.Join(dir, program+".exe")
+	sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o644))
+	binary = filepath.Join(dir, name+".exe")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".")
 	build.Dir = dir
 	build.Env = append(os.Environ(), "GOPROXY=off", "GOWORK=off")
@@ -45,11 +53,8 @@ func outside(t *testing.T, program string) (binary string) {
 }
 
 // lines counts the lines of a program that are neither blank nor comments.
-func lines(t *testing.T, program string) (n int) {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(program, "main.go"))
-	require.NoError(t, err)
-	for line := range strings.Lines(string(text)) {
+func lines(source string) (n int) {
+	for line := range strings.Lines(source) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "//") {
 			n++
 		}
@@ -99,8 +104,9 @@ func falls(t *testing.T, metrics []metric, part float64) {
 }
 
 func TestTerms(t *testing.T) {
-	require.Less(t, lines(t, "terms"), 60)
-	folder, progress, metrics := train(t, outside(t, "terms"))
+	source := program(t, "terms")
+	require.Less(t, lines(source), 60)
+	folder, progress, metrics := train(t, outside(t, "terms", source))
 	require.Len(t, metrics, 40)
 	falls(t, metrics, 0.9)
 	require.Zero(t, metrics[0].Terms["near"], "nothing is tuned yet")
@@ -115,7 +121,7 @@ func TestTerms(t *testing.T) {
 }
 
 func TestTrainer(t *testing.T) {
-	folder, progress, metrics := train(t, outside(t, "trainer"))
+	folder, progress, metrics := train(t, outside(t, "trainer", program(t, "trainer")))
 	require.Len(t, metrics, 1000)
 	falls(t, metrics, 0.5)
 	require.Contains(t, progress, "points: 1000 in ")
@@ -125,4 +131,23 @@ func TestTrainer(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(folder, "report.html"))
 	require.NoError(t, err)
 	require.Contains(t, string(page), "1000 of 1000 updates")
+}
+
+// TestReadme builds README's program and holds what it prints to what README says that it prints, digits aside: they
+// depend on the processor's rounding.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(text), "```go\n")
+	require.True(t, ok)
+	source, rest, ok := strings.Cut(rest, "```\n")
+	require.True(t, ok)
+	require.Equal(t, 25, lines(source))
+	_, rest, _ = strings.Cut(rest, "```text\n")
+	want, _, ok := strings.Cut(rest, "```\n")
+	require.True(t, ok)
+	out, err := exec.CommandContext(t.Context(), outside(t, "readme", source)).CombinedOutput()
+	require.NoError(t, err, string(out))
+	digits := regexp.MustCompile(`0\.\d+`)
+	require.Equal(t, digits.ReplaceAllString(want, "x"), digits.ReplaceAllString(string(out), "x"))
 }

@@ -67,14 +67,13 @@ func (s *session) peoplesLabels(ctx context.Context) (dataset.Dataset, error) {
 	if in {
 		return nil, fmt.Errorf("-labels %s is in the folder -out, whose files this run replaces: give another -out", s.labels)
 	}
-	samples, err := dataset.CollectLabelled(ctx, dataset.File{Path: s.labels, Images: true})
+	grammatical := func(sample dataset.Sample) error {
+		_, err := shapes.Grammar.Parse(sample.Prompt)
+		return err
+	}
+	samples, err := dataset.CollectLabelled(ctx, dataset.File{Path: s.labels, Images: true, Check: grammatical})
 	if err != nil {
 		return nil, err
-	}
-	for _, sample := range samples {
-		if _, err := shapes.Grammar.Parse(sample.Prompt); err != nil {
-			return nil, fmt.Errorf("%s: %w", s.labels, err)
-		}
 	}
 	return dataset.FromSlice(samples), nil
 }

@@ -226,8 +226,8 @@ func TestLabelsThatCannotBeUsed(t *testing.T) {
 		`{"prompt":"a star","label":"good"}` + "\n" + `{"prompt":"a star","lable":"bad"}`: `labels.jsonl:2: bad JSON: json: unknown field "lable"`,
 		`{"prompt":"a star","label":"skip"}`:                                              "labels.jsonl",
 		"":                                                                                "no sample is labelled good or bad",
-		`{"prompt":"a dragon","label":"good"}`:                                            `labels.jsonl: dataset: prompt "a dragon"`,
-		`{"prompt":"a star","label":"good","file":"gone.png"}`:                            "labels.jsonl:1: ",
+		`{"prompt":"a star"}` + "\n" + `{"prompt":"a dragon","label":"good"}`: `labels.jsonl:2: dataset: prompt "a dragon"`,
+		`{"prompt":"a star","label":"good","file":"gone.png"}`:                "labels.jsonl:1: ",
 	} {
 		file, out := filepath.Join(dir, "labels.jsonl"), filepath.Join(dir, "out")
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
