@@ -108,6 +108,7 @@ func (f *fit) start() (*state, error) {
 	if s.average, err = optim.NewEMA(f.Average, s.params...); err != nil {
 		return nil, err
 	}
+	s.average.WarmUp = true // or it is the random start for as long as it averages over
 	if err := s.load(f.Checkpoint); err != nil {
 		return nil, err
 	}

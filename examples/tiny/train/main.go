@@ -185,7 +185,7 @@ func (o options) trainUNet(ctx context.Context, p *pipeline.Pipeline, drawings [
 		return err
 	}
 	f := fit{
-		Name: "unet", Model: p.UNet, Steps: o.UNet, LR: o.UNetLR, Average: 0.999, Checkpoint: o.checkpoint("unet"), Curve: curve,
+		Name: "unet", Model: p.UNet, Steps: o.UNet, LR: o.UNetLR, Average: 0.995, Checkpoint: o.checkpoint("unet"), Curve: curve,
 		Loss: func(g *gorgonia.ExprGraph) (*gorgonia.Node, error) { return d.loss(p.UNet, g) },
 		Fill: d.fill,
 	}

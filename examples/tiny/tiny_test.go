@@ -1,0 +1,159 @@
+package tiny_test
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/diffusion/unet"
+	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/finetune"
+	"github.com/kudos-ml/kudos/internal/rng"
+	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/kerneltest"
+)
+
+// TestSize holds what is embedded to 16 MB.
+func TestSize(t *testing.T) {
+	var bytes int64
+	require.NoError(t, fs.WalkDir(tiny.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			bytes += info.Size()
+		}
+		return err
+	}))
+	t.Logf("%.1f MB", float64(bytes)/1e6)
+	require.Less(t, bytes, int64(16e6))
+}
+
+func network(t *testing.T) *unet.UNet2DCondition {
+	sub, err := fs.Sub(tiny.FS(), "unet")
+	require.NoError(t, err)
+	u, err := unet.LoadFS(sub)
+	require.NoError(t, err)
+	return u
+}
+
+// samples are n random latents and conditions with a reward.
+func samples(u *unet.UNet2DCondition, n int) dataset.Dataset {
+	normal := func(stream string, i int, shape ...int) *tensor.Dense {
+		x := tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
+		rng.Normal(x.Float32s(), 1, stream, 0, uint64(i))
+		return x
+	}
+	reward := 0.5
+	var all []dataset.Sample
+	for i := range n {
+		all = append(all, dataset.Sample{
+			Latent:    normal("latent", i, u.Config.SampleSize, u.Config.SampleSize, u.Config.InChannels),
+			Condition: normal("condition", i, 16, u.Config.CrossAttentionDim[0]), Reward: &reward,
+		})
+	}
+	return dataset.FromSlice(all)
+}
+
+// TestTrainingStepIsWhatIsPlanned trains the miniature by Eq. 2 in a process of its own and compares the memory that it then
+// holds with the plan.
+func TestTrainingStepIsWhatIsPlanned(t *testing.T) {
+	kerneltest.InChild(t, func() {
+		before := kerneltest.AnonymousBytes(t)
+		u := network(t)
+		trainer := &finetune.Tuner{
+			Network: u, Schedule: schedule(t), Model: samples(u, 8), Pretrain: samples(u, 8),
+			ModelBatch: 64, PretrainBatch: 32, Updates: 3,
+		}
+		defer trainer.Close()
+		for _, err := range trainer.Steps(context.Background()) {
+			require.NoError(t, err)
+		}
+		held, plan := kerneltest.AnonymousBytes(t)-before, trainer.Plan()
+		t.Logf("holds %.1f MB; %v", float64(held)/1e6, plan)
+		require.InEpsilon(t, plan.Total(), held, 0.05)
+	})
+}
+
+func schedule(t *testing.T) *diffusion.Schedule {
+	sub, err := fs.Sub(tiny.FS(), "scheduler")
+	require.NoError(t, err)
+	s, err := diffusion.LoadScheduleFS(sub)
+	require.NoError(t, err)
+	return s
+}
+
+// TestGradientsUnderBudgets holds the miniature's loss and gradients to the same bits under byte budgets of 50 % and 25 % of
+// the activations' peak.
+func TestGradientsUnderBudgets(t *testing.T) {
+	u := network(t)
+	const n = 4
+	input := func(g *gorgonia.ExprGraph, name string, shape ...int) *gorgonia.Node {
+		x := tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
+		rng.Normal(x.Float32s(), 2, name, 0, 0)
+		return kernels.Input(g, name, x)
+	}
+	g := gorgonia.NewGraph()
+	s, c := u.Config.SampleSize, u.Config.InChannels
+	predicted, err := u.Predict(input(g, "x", n, s, s, c), input(g, "t", n), input(g, "c", n, 16, u.Config.CrossAttentionDim[0]))
+	require.NoError(t, err)
+	loss, err := kernels.MSE(predicted, input(g, "noise", n, s, s, c), nil)
+	require.NoError(t, err)
+	var params gorgonia.Nodes
+	for _, p := range u.Trainable() {
+		params = append(params, kernels.Param(g, p.Value))
+	}
+	grads, err := gorgonia.Grad(loss, params...)
+	require.NoError(t, err)
+	want := append(gorgonia.Nodes{loss}, grads...)
+
+	run := func(budget int64) (values [][]float32, plan kernels.Plan) {
+		m, err := kernels.NewMachine(g, kernels.Config{Want: want, ActivationBytes: budget})
+		require.NoError(t, err)
+		defer m.Close()
+		require.NoError(t, m.RunAll())
+		for _, n := range want {
+			values = append(values, append([]float32(nil), m.Value(n).Float32s()...))
+		}
+		return values, m.Plan()
+	}
+	whole, plan := run(0)
+	for _, percent := range []int64{50, 25} {
+		values, p := run(plan.Activations * percent / 100)
+		t.Logf("%d %%: %v", percent, p)
+		require.LessOrEqual(t, p.Activations, plan.Activations*percent/100)
+		require.Positive(t, p.Recomputed)
+		for i := range whole {
+			require.Equal(t, whole[i], values[i], want[i].Name())
+		}
+	}
+}
+
+// TestGenerates makes two pictures of each of two prompts: other noise and other prompts make other pictures.
+func TestGenerates(t *testing.T) {
+	p, err := pipeline.LoadFS(tiny.FS())
+	require.NoError(t, err)
+	request := pipeline.Request{Prompts: []string{"two red circles", "a star on the beach"}, PerPrompt: 2, Steps: 4, Guidance: 1, Batch: 4}
+	all, err := dataset.Collect(context.Background(), p.Generate(request))
+	require.NoError(t, err)
+	require.Len(t, all, 4)
+	seen := map[string]bool{}
+	for _, s := range all {
+		require.Equal(t, 64, s.Image.Bounds().Dx())
+		key := ""
+		for i := range 64 {
+			key += fmt.Sprint(s.Image.At(i, i))
+		}
+		require.False(t, seen[key], s.Prompt)
+		seen[key] = true
+	}
+}
