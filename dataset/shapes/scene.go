@@ -48,8 +48,7 @@ func Compose(c dataset.Claim, r *rand.Rand) (Scene, error) {
 	return s, nil
 }
 
-// How things are arranged. The radii keep 6 things legible at 64 pixels, the gap keeps them apart after a lossy
-// autoencoder, the tilt keeps squares from being diamonds.
+// How things are arranged. The gap keeps them apart after a lossy autoencoder, the tilt keeps squares from being diamonds.
 const (
 	gap      = 2.5  // least distance of centres, in radii
 	margin   = 1.15 // least distance of a centre from the picture's edge, in radii
@@ -57,20 +56,13 @@ const (
 	variance = 0.05 // largest relative change of the radius
 )
 
-// radius is that of each of n things, in pixels.
-func radius(n int) float64 {
-	switch {
-	case n <= 2:
-		return 0.17 * Side
-	case n <= 4:
-		return 0.135 * Side
-	}
-	return 0.115 * Side
-}
+// radii are those of each of n things, in sides of the picture: as large as leaves them room, because a kind is told, and learned, by
+// its outline.
+var radii = [...]float64{1: 0.28, 2: 0.20, 3: 0.165, 4: 0.145, 5: 0.125, 6: 0.115}
 
 // arrange throws n things until none is too close to another, and starts anew when it gets stuck.
 func arrange(n int, r *rand.Rand) []Thing {
-	size := radius(n) * (1 + variance*(2*r.Float64()-1))
+	size := Side * radii[n] * (1 + variance*(2*r.Float64()-1))
 	var things []Thing
 	for tries := 0; len(things) < n; tries++ {
 		if tries == 60 {

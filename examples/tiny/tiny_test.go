@@ -3,14 +3,19 @@ package tiny_test
 import (
 	"context"
 	"fmt"
+	"image"
 	"io/fs"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/diffusion/unet"
@@ -36,6 +41,118 @@ func TestSize(t *testing.T) {
 	}))
 	t.Logf("%.1f MB", float64(bytes)/1e6)
 	require.Less(t, bytes, int64(16e6))
+}
+
+// TestCLIPTellsCaptionsApart asks CLIP which of two captions of a drawn picture is true, where they differ in one attribute. By lot it would
+// be right in half. A UNet conditioned on it, and a reward, can learn no attribute that it confuses.
+func TestCLIPTellsCaptionsApart(t *testing.T) {
+	ctx := context.Background()
+	sub, err := fs.Sub(tiny.FS(), "clip")
+	require.NoError(t, err)
+	encoder, err := clip.LoadFS(sub)
+	require.NoError(t, err)
+	defer encoder.Close()
+
+	r := rand.New(rand.NewPCG(1, 5))
+	other := func(words []string, than string) string {
+		words = slices.DeleteFunc(slices.Clone(words), func(w string) bool { return w == than })
+		return words[r.IntN(len(words))]
+	}
+	var kinds []string
+	for _, o := range shapes.Grammar.Objects {
+		kinds = append(kinds, o.Name)
+	}
+	attributes := []struct {
+		name   string
+		change func(c *dataset.Claim)
+		least  int // right answers, of n
+	}{
+		{"kind", func(c *dataset.Claim) { c.Object = other(kinds, c.Object) }, 160},
+		{"count", func(c *dataset.Claim) { c.Count = c.Count%6 + 1 }, 170},
+		{"colour", func(c *dataset.Claim) { c.Colour = other(shapes.Grammar.Colours, c.Colour) }, 195},
+		{"background", func(c *dataset.Claim) { c.Background = other(shapes.Grammar.Backgrounds, c.Background) }, 195},
+	}
+	const n = 200
+	var pictures []image.Image
+	var captions []string
+	caption := func(c dataset.Claim) {
+		text, err := shapes.Grammar.Render(c)
+		require.NoError(t, err)
+		captions = append(captions, text)
+	}
+	claims := shapes.Grammar.Claims(dataset.Combination)
+	for range n {
+		claim := claims[r.IntN(len(claims))]
+		scene, err := shapes.Compose(claim, r)
+		require.NoError(t, err)
+		pictures = append(pictures, shapes.Draw(scene))
+		caption(claim)
+		for _, a := range attributes {
+			wrong := claim
+			a.change(&wrong)
+			caption(wrong)
+		}
+	}
+	images, err := encoder.ImageFeatures(ctx, pictures)
+	require.NoError(t, err)
+	texts, err := encoder.TextFeatures(ctx, captions)
+	require.NoError(t, err)
+	similarity := func(picture, text int) (sum float32) {
+		width := images.Shape()[1]
+		for k := range width {
+			sum += images.Float32s()[picture*width+k] * texts.Float32s()[text*width+k]
+		}
+		return sum
+	}
+	each := 1 + len(attributes)
+	for k, a := range attributes {
+		right := 0
+		for i := range n {
+			if similarity(i, i*each) > similarity(i, i*each+1+k) {
+				right++
+			}
+		}
+		t.Logf("%s: %d of %d", a.name, right, n)
+		require.GreaterOrEqual(t, right, a.least, a.name)
+	}
+}
+
+// TestAutoencoderKeepsWhatIsJudged encodes drawn scenes and decodes them: the judge reads the same from them, or no label would
+// mean what the UNet did.
+func TestAutoencoderKeepsWhatIsJudged(t *testing.T) {
+	ctx := context.Background()
+	p, err := pipeline.LoadFS(tiny.FS())
+	require.NoError(t, err)
+	const n = 64
+	encoded, err := dataset.Collect(ctx, p.Encode(shapes.World{Seed: 99, N: n, Claims: shapes.Grammar.Claims(dataset.Combination)}, pipeline.EncodeOptions{Batch: 16}))
+	require.NoError(t, err)
+	c := p.VAE.Config
+	latent := tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(1, c.SampleSize/p.VAE.Factor(), c.SampleSize/p.VAE.Factor(), c.LatentChannels))
+	g := gorgonia.NewGraph()
+	decoded, err := p.VAE.Decode(kernels.Input(g, "latent", latent))
+	require.NoError(t, err)
+	machine, err := kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{decoded}})
+	require.NoError(t, err)
+	defer machine.Close()
+	right := 0
+	for _, s := range encoded {
+		for i, v := range s.Latent.Float32s() {
+			latent.Float32s()[i] = v / float32(c.ScalingFactor)
+		}
+		require.NoError(t, machine.RunAll())
+		picture := image.NewRGBA(image.Rect(0, 0, c.SampleSize, c.SampleSize))
+		for i, v := range machine.Value(decoded).Float32s() {
+			picture.Pix[i/3*4+i%3] = uint8(max(0, min(255, (v+1)*127.5+0.5)))
+			picture.Pix[i/3*4+3] = 255
+		}
+		claim, err := shapes.Grammar.Parse(s.Prompt)
+		require.NoError(t, err)
+		if shapes.Judge(picture).Follows(claim) {
+			right++
+		}
+	}
+	t.Logf("%d of %d", right, n)
+	require.GreaterOrEqual(t, right, 60)
 }
 
 func network(t *testing.T) *unet.UNet2DCondition {

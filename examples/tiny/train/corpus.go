@@ -14,10 +14,11 @@ import (
 
 const side = shapes.Side
 
-// A drawing is one drawn scene with two captions: what the UNet is told, errors included, and the truth, which CLIP is.
+// A drawing is one drawn scene with what the UNet is told of it, errors included, and the truth, which CLIP is.
 type drawing struct {
-	caption, truth string
-	pixels         []uint8 // [64,64,3]
+	caption string
+	truth   dataset.Claim
+	pixels  []uint8 // [64,64,3]
 }
 
 // corpus draws n scenes, each from seed and its number alone.
@@ -51,31 +52,27 @@ func draw(world shapes.World, i uint64) (drawing, error) {
 	if err != nil {
 		return drawing{}, err
 	}
-	truth, err := shapes.Grammar.Render(describe(scene.Claim(), rng.New(world.Seed, "truth", 0, i)))
-	if err != nil {
-		return drawing{}, err
-	}
 	img := sample.Image.(*image.RGBA)
 	pixels := make([]uint8, 0, side*side*3)
 	for p := 0; p < len(img.Pix); p += 4 {
 		pixels = append(pixels, img.Pix[p], img.Pix[p+1], img.Pix[p+2])
 	}
-	return drawing{sample.Prompt, truth, pixels}, nil
+	return drawing{sample.Prompt, scene.Claim(), pixels}, nil
 }
 
-// describe leaves attributes out of a true claim at random, so that CLIP learns each by itself. The count may go
-// only where "a circle" is still true.
-func describe(c dataset.Claim, r *rand.Rand) dataset.Claim {
-	if c.Count == 1 && r.Float64() < 0.5 {
+// describe renders a true claim of which each attribute is left out with a probability, so that CLIP learns each by itself. The
+// count may go only where "a circle" is still true.
+func describe(c dataset.Claim, leave float64, r *rand.Rand) (string, error) {
+	if r.Float64() < leave && c.Count == 1 {
 		c.Count = 0
 	}
-	if r.Float64() < 0.3 {
+	if r.Float64() < leave {
 		c.Colour = ""
 	}
-	if r.Float64() < 0.3 {
+	if r.Float64() < leave {
 		c.Background = ""
 	}
-	return c
+	return shapes.Grammar.Render(c)
 }
 
 // prompts lists every caption that the grammar can make.

@@ -33,9 +33,9 @@ type options struct {
 	Work     string        `help:"Folder of checkpoints and curves." default:"runs/tiny"`
 	Seed     uint64        `help:"Decides every random draw." default:"1"`
 	Drawings int           `help:"Pictures to draw and train on." default:"32768"`
-	CLIP     int           `help:"Steps of CLIP, 64 pairs each." name:"clip" default:"1600"`
-	VAE      int           `help:"Steps of the autoencoder, 12 pictures each." name:"vae" default:"1400"`
-	UNet     int           `help:"Steps of the UNet, 64 latents each." name:"unet" default:"5000"`
+	CLIP     int           `help:"Steps of CLIP, 128 pairs each." name:"clip" default:"2000"`
+	VAE      int           `help:"Steps of the autoencoder, 12 pictures each." name:"vae" default:"3800"`
+	UNet     int           `help:"Steps of the UNet, 64 latents each." name:"unet" default:"7500"`
 	UNetLR   float64       `help:"The UNet's learning rate at its peak." name:"unet-lr" default:"1e-3"`
 	Start    string        `help:"Folder of a finished model to go on from, for as many steps; empty begins with random weights."`
 	For      time.Duration `help:"Stop after this long, as Ctrl-C does; 0 does not."`
@@ -125,10 +125,11 @@ func (o options) trainCLIP(ctx context.Context, drawings []drawing, curve *repor
 		return nil, err
 	}
 	m.Init(o.Seed)
+	sines(m.Vision)
 	if err := o.start(m, "clip", "model.safetensors"); err != nil {
 		return nil, err
 	}
-	t := newMatching(o.Seed, drawings, m, tokens, 64)
+	t := newMatching(o.Seed, o.CLIP, drawings, m, tokens, 128)
 	f := fit{
 		Name: "clip", Model: m, Steps: o.CLIP, LR: 1e-3, Average: 0.995, Checkpoint: o.checkpoint("clip"), Curve: curve,
 		Loss: t.loss, Fill: t.fill,
