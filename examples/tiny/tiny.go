@@ -2,8 +2,8 @@
 //
 // It is a complete text-to-image model in the ecosystem's own formats: a CLIP tokenizer and text encoder, an
 // AutoencoderKL, a UNet2DConditionModel, a scheduler, and the CLIP a reward is learned on, every weight made
-// from scratch by examples/tiny/train and stored in float16. The UNet was trained on captions that are
-// wrong as often as makes it misalign as Stable Diffusion 1.5 does in Lee et al. 2023.
+// from scratch by examples/tiny/train and stored in float16. The UNet was trained on captions that are often
+// wrong, so that there is something for a reward to teach.
 //
 // README.md beside this file says how it was made and what it can do.
 package tiny

@@ -21,6 +21,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/finetune"
+	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/kerneltest"
@@ -140,14 +141,11 @@ func TestAutoencoderKeepsWhatIsJudged(t *testing.T) {
 			latent.Float32s()[i] = v / float32(c.ScalingFactor)
 		}
 		require.NoError(t, machine.RunAll())
-		picture := image.NewRGBA(image.Rect(0, 0, c.SampleSize, c.SampleSize))
-		for i, v := range machine.Value(decoded).Float32s() {
-			picture.Pix[i/3*4+i%3] = uint8(max(0, min(255, (v+1)*127.5+0.5)))
-			picture.Pix[i/3*4+3] = 255
-		}
+		p, err := picture.FromValues(machine.Value(decoded).Float32s(), c.SampleSize, c.SampleSize)
+		require.NoError(t, err)
 		claim, err := shapes.Grammar.Parse(s.Prompt)
 		require.NoError(t, err)
-		if shapes.Judge(picture).Follows(claim) {
+		if shapes.Judge(p.Image()).Follows(claim) {
 			right++
 		}
 	}
@@ -273,4 +271,36 @@ func TestGenerates(t *testing.T) {
 		require.False(t, seen[key], s.Prompt)
 		seen[key] = true
 	}
+}
+
+// TestColoursAndBackgroundsAreThePrompts holds the embedded parts to each other: with another schedule or text encoder than the UNet's own, fewer
+// pictures have what their prompts ask for.
+func TestColoursAndBackgroundsAreThePrompts(t *testing.T) {
+	p, err := pipeline.LoadFS(tiny.FS())
+	require.NoError(t, err)
+	r := rand.New(rand.NewPCG(2, 6))
+	claims := shapes.Grammar.Claims(dataset.Combination)
+	var prompts []string
+	for range 32 {
+		prompt, err := shapes.Grammar.Render(claims[r.IntN(len(claims))])
+		require.NoError(t, err)
+		prompts = append(prompts, prompt)
+	}
+	all, err := dataset.Collect(context.Background(), p.Generate(pipeline.Request{Prompts: prompts, PerPrompt: 1, Steps: 15, Guidance: 4, Batch: 32}))
+	require.NoError(t, err)
+	var colour, background int
+	for _, s := range all {
+		claim, err := shapes.Grammar.Parse(s.Prompt)
+		require.NoError(t, err)
+		reading := shapes.Judge(s.Image)
+		if reading.Colour == claim.Colour {
+			colour++
+		}
+		if reading.Background == claim.Background {
+			background++
+		}
+	}
+	t.Logf("of %d: colour %d, background %d", len(all), colour, background)
+	require.GreaterOrEqual(t, colour, 26)
+	require.GreaterOrEqual(t, background, 26)
 }

@@ -30,8 +30,8 @@ func clipConfig(t *tokenizer.Tokenizer) clip.Config {
 	}
 }
 
-// sines makes the positions of a vision transformer's patches waves along x and y. Learned from noise they take most of the
-// training to say where a patch is, and without that no shape is seen.
+// sines makes the positions of a vision transformer's patches waves along y, in the first half of the channels, and x. Beside patches, noise of
+// CLIP's own scale is too small to say where one is, and shapes are learned later.
 func sines(m *clip.VisionModel) {
 	table, width, side := m.Positions.Weight.Float32s(), m.Config.Width, m.Config.Side/m.Config.Patch
 	for i := range side * side {

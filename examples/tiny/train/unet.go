@@ -61,9 +61,8 @@ func (d *denoising) setBatch(n, channels, length, width int) {
 	zeros := func(shape ...int) *tensor.Dense {
 		return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
 	}
-	for _, x := range []**tensor.Dense{&d.clean, &d.noise, &d.noisy, &d.target} {
-		*x = zeros(n, side/scale, side/scale, channels)
-	}
+	latents := func() *tensor.Dense { return zeros(n, side/scale, side/scale, channels) }
+	d.clean, d.noise, d.noisy, d.target = latents(), latents(), latents(), latents()
 	d.t, d.c = zeros(n), zeros(n, length, width)
 }
 
