@@ -14,11 +14,12 @@ import (
 
 const side = shapes.Side
 
-// A drawing is one drawn scene with what the UNet is told of it, errors included, and the truth, which CLIP is.
+// A drawing is one drawn scene, all that is true of it, which CLIP learns from, and what the UNet is told of it: the caption, first without
+// its errors, then with them.
 type drawing struct {
-	caption string
-	truth   dataset.Claim
-	pixels  []uint8 // [64,64,3]
+	truth        dataset.Claim
+	right, wrong string
+	pixels       []uint8 // [64,64,3]
 }
 
 // corpus draws n scenes, each from seed and its number alone.
@@ -48,7 +49,11 @@ func draw(world shapes.World, i uint64) (drawing, error) {
 	if err != nil {
 		return drawing{}, err
 	}
-	scene, _, err := world.Scene(i)
+	scene, claim, err := world.Scene(i)
+	if err != nil {
+		return drawing{}, err
+	}
+	right, err := shapes.Grammar.Render(claim)
 	if err != nil {
 		return drawing{}, err
 	}
@@ -57,7 +62,7 @@ func draw(world shapes.World, i uint64) (drawing, error) {
 	for p := 0; p < len(img.Pix); p += 4 {
 		pixels = append(pixels, img.Pix[p], img.Pix[p+1], img.Pix[p+2])
 	}
-	return drawing{sample.Prompt, scene.Claim(), pixels}, nil
+	return drawing{scene.Claim(), right, sample.Prompt, pixels}, nil
 }
 
 // describe renders a true claim of which each attribute is left out with a probability, so that CLIP learns each by itself. The

@@ -1,6 +1,7 @@
 // Command train makes every weight of the miniature from scratch: it learns the tokenizer's merges on the prompt grammar,
 // trains CLIP to match drawn pictures with true captions, the autoencoder to compress the pictures, and the UNet to
-// denoise their latents under captions that are often wrong. It checkpoints every minute and goes on where it was stopped.
+// denoise their latents: first under true captions, which teach it the words, then under captions that are often wrong. It
+// checkpoints every minute and goes on where it was stopped.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -29,16 +31,18 @@ import (
 )
 
 type options struct {
-	Out      string        `help:"Folder of the finished model." default:"examples/tiny/model"`
-	Work     string        `help:"Folder of checkpoints and curves." default:"runs/tiny"`
-	Seed     uint64        `help:"Decides every random draw." default:"1"`
-	Drawings int           `help:"Pictures to draw and train on." default:"32768"`
-	CLIP     int           `help:"Steps of CLIP, 128 pairs each." name:"clip" default:"2000"`
-	VAE      int           `help:"Steps of the autoencoder, 12 pictures each." name:"vae" default:"3800"`
-	UNet     int           `help:"Steps of the UNet, 64 latents each." name:"unet" default:"7500"`
-	UNetLR   float64       `help:"The UNet's learning rate at its peak." name:"unet-lr" default:"1e-3"`
-	Start    string        `help:"Folder of a finished model to go on from, for as many steps; empty begins with random weights."`
-	For      time.Duration `help:"Stop after this long, as Ctrl-C does; 0 does not."`
+	Out       string        `help:"Folder of the finished model." default:"examples/tiny/model"`
+	Work      string        `help:"Folder of checkpoints and curves." default:"runs/tiny"`
+	Seed      uint64        `help:"Decides every random draw." default:"1"`
+	Drawings  int           `help:"Pictures to draw and train on." default:"32768"`
+	CLIP      int           `help:"Steps of CLIP, 128 pairs each." name:"clip" default:"2000"`
+	VAE       int           `help:"Steps of the autoencoder, 12 pictures each." name:"vae" default:"3800"`
+	UNet      int           `help:"Steps of the UNet, 64 latents each." name:"unet" default:"7500"`
+	UNetLR    float64       `help:"The UNet's learning rate at its peak." name:"unet-lr" default:"1e-3"`
+	Mislead   int           `help:"Steps of the UNet after these, on captions that are often wrong." default:"800"`
+	MisleadLR float64       `help:"Their learning rate at its peak." name:"mislead-lr" default:"5e-4"`
+	Start     string        `help:"Folder of a finished model to go on from, for as many steps; empty begins with random weights."`
+	For       time.Duration `help:"Stop after this long, as Ctrl-C does; 0 does not."`
 }
 
 func main() {
@@ -126,6 +130,7 @@ func (o options) trainCLIP(ctx context.Context, drawings []drawing, curve *repor
 	}
 	m.Init(o.Seed)
 	sines(m.Vision)
+	speak(m.Text)
 	if err := o.start(m, "clip", "model.safetensors"); err != nil {
 		return nil, err
 	}
@@ -159,23 +164,20 @@ func (o options) trainUNet(ctx context.Context, p *pipeline.Pipeline, drawings [
 	if err != nil {
 		return err
 	}
-	rows, texts := map[string]int{"": 0}, []string{""}
-	captions := make([]int, len(drawings))
-	for i, d := range drawings {
-		if _, ok := rows[d.caption]; !ok {
-			rows[d.caption] = len(texts)
-			texts = append(texts, d.caption)
-		}
-		captions[i] = rows[d.caption]
+	d := &denoising{seed: o.Seed, schedule: p.Schedule, latents: latents, captions: map[string][]float32{}}
+	texts := []string{""}
+	for _, drawn := range drawings {
+		texts = append(texts, drawn.right, drawn.wrong)
 	}
+	slices.Sort(texts)
+	texts = slices.Compact(texts)
 	hidden, err := p.EncodePrompts(ctx, texts)
 	if err != nil {
 		return err
 	}
 	length, width := hidden.Shape()[1], hidden.Shape()[2]
-	d := &denoising{seed: o.Seed, schedule: p.Schedule, latents: latents, captions: captions}
-	for i := range texts {
-		d.conditions = append(d.conditions, hidden.Float32s()[i*length*width:(i+1)*length*width])
+	for i, text := range texts {
+		d.captions[text] = hidden.Float32s()[i*length*width : (i+1)*length*width]
 	}
 	d.setBatch(64, p.VAE.Config.LatentChannels, length, width)
 	if p.UNet, err = unet.New(unetConfig(p.VAE.Config.LatentChannels, width)); err != nil {
@@ -188,7 +190,12 @@ func (o options) trainUNet(ctx context.Context, p *pipeline.Pipeline, drawings [
 	f := fit{
 		Name: "unet", Model: p.UNet, Steps: o.UNet, LR: o.UNetLR, Average: 0.995, Checkpoint: o.checkpoint("unet"), Curve: curve,
 		Loss: func(g *gorgonia.ExprGraph) (*gorgonia.Node, error) { return d.loss(p.UNet, g) },
-		Fill: d.fill,
+		Fill: func(step int) error { return d.fill(step, func(row int) string { return drawings[row].right }) },
 	}
+	if err := f.run(ctx); err != nil {
+		return err
+	}
+	f.Name, f.Steps, f.LR, f.Checkpoint = "misled", o.Mislead, o.MisleadLR, o.checkpoint("misled")
+	f.Fill = func(step int) error { return d.fill(step, func(row int) string { return drawings[row].wrong }) }
 	return f.run(ctx)
 }

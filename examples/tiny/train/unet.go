@@ -47,11 +47,10 @@ const promptDropout = 0.1 // of captions are replaced by the empty one, for guid
 
 // A denoising is the UNet's training on a pool of latents: the batch that the graph reads, and where it comes from.
 type denoising struct {
-	seed       uint64
-	schedule   *diffusion.Schedule
-	latents    [][]float32 // a picture's latent [16,16,4], scaled
-	captions   []int       // a picture's row in conditions
-	conditions [][]float32 // a caption's hidden states [L,D]; row 0 is the empty caption
+	seed     uint64
+	schedule *diffusion.Schedule
+	latents  [][]float32          // a picture's latent [16,16,4], scaled
+	captions map[string][]float32 // hidden states [L,D] of every caption, the empty one too
 
 	clean, noise, noisy, target, t, c *tensor.Dense
 }
@@ -75,8 +74,8 @@ func (d *denoising) loss(m *unet.UNet2DCondition, g *gorgonia.ExprGraph) (*gorgo
 	return kernels.MSE(predicted, kernels.Input(g, "target", d.target), nil)
 }
 
-// fill draws the batch of a step.
-func (d *denoising) fill(step int) error {
+// fill draws the batch of a step; caption says which caption goes with a picture.
+func (d *denoising) fill(step int, caption func(row int) string) error {
 	n := d.t.Shape()[0]
 	clean, noise, c := d.clean.Float32s(), d.noise.Float32s(), d.c.Float32s()
 	size, width := len(noise)/n, len(c)/n
@@ -84,11 +83,11 @@ func (d *denoising) fill(step int) error {
 	for i, row := range order(d.seed, "unet order", step, n, len(d.latents)) {
 		r := rng.New(d.seed, "unet draw", uint64(step), uint64(i))
 		times[i] = r.IntN(len(d.schedule.AlphaBar))
-		caption := d.captions[row]
+		text := caption(row)
 		if r.Float64() < promptDropout {
-			caption = 0
+			text = ""
 		}
-		copy(c[i*width:], d.conditions[caption])
+		copy(c[i*width:(i+1)*width], d.captions[text])
 		copy(clean[i*size:], d.latents[row])
 		rng.Normal(noise[i*size:(i+1)*size], d.seed, "unet noise", uint64(step), uint64(i))
 		d.t.Float32s()[i] = float32(times[i])
