@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gonum.org/v1/gonum/stat"
+	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
@@ -38,6 +39,7 @@ const (
 	pretraining   = 512
 	modelBatch    = 64
 	pretrainBatch = 32
+	promptDropout = 0.1 // share of prompts that are replaced by the empty one, which guidance needs
 )
 
 // unseenKinds are in no label and no tuning sample. The base model knows them.
@@ -328,11 +330,16 @@ func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) 
 		return nil, err
 	}
 	tuned := s.base.With(u.arm, network)
+	empty, err := s.base.EncodePrompts(ctx, []string{""})
+	if err != nil {
+		return nil, err
+	}
 	rate := optim.Cosine(s.steps/20+1, s.steps)
 	t := &finetune.Tuner{
 		Network: network, Schedule: s.base.Schedule, Model: s.base.Encode(dataset.FromSlice(samples), pipeline.EncodeOptions{Batch: batch}),
 		ModelBatch: modelBatch, Terms: []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
-		LR: func(step int) float64 { return s.lr * rate(step) }, EMA: 0.98, MinSNR: 5, Seed: s.seed,
+		LR: func(step int) float64 { return s.lr * rate(step) }, EMA: 0.98, Seed: s.seed,
+		Dropout: promptDropout, Unconditional: tensor.New(tensor.WithShape(empty.Shape()[1:]...), tensor.WithBacking(empty.Data())),
 	}
 	if u.beta > 0 {
 		// The base's own distribution, wrong captions included: right ones would teach alignment without any reward.
