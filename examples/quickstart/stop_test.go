@@ -116,7 +116,11 @@ func TestStoppedWhileItGenerates(t *testing.T) {
 			require.NoError(t, c.Process.Signal(s.signal))
 			code, last := c.wait()
 			require.Equal(t, s.code, code, c.stderr.String())
-			n := len(samplesOf(t, out))
+			samples := samplesOf(t, out)
+			for _, s := range samples {
+				require.EqualValues(t, 1, s.Source.Guidance, "guided samples are not the model's own distribution")
+			}
+			n := len(samples)
 			require.True(t, n >= batch && n < 512 && n%batch == 0, "%d samples", n)
 			require.NoFileExists(t, filepath.Join(out, "metrics.jsonl"))
 			if s.signal == syscall.SIGINT {
