@@ -68,8 +68,16 @@ func TestWhatCannotBeTrained(t *testing.T) {
 		`model sample 2 (id2, "prompt 2"): it has no latent`:    func(t *Tuner) { t.Model = withSample(func(s *dataset.Sample) { s.Latent = nil }) },
 		`model sample 2 (id2, "prompt 2"): it has no condition`: func(t *Tuner) { t.Model = withSample(func(s *dataset.Sample) { s.Condition = nil }) },
 		`model sample 2 (id2, "prompt 2") has no reward`:        func(t *Tuner) { t.Model = withSample(func(s *dataset.Sample) { s.Reward = nil }) },
-		`model sample 2 (id2, "prompt 2") has reward NaN`:       func(t *Tuner) { t.Model = withSample(func(s *dataset.Sample) { s.Reward = new(math.NaN()) }) },
-		`model sample 2 (id2, "prompt 2") has reward +Inf`:      func(t *Tuner) { t.Model = withSample(func(s *dataset.Sample) { s.Reward = new(math.Inf(1)) }) },
+		`model sample 2 (id2, "prompt 2") has reward -0.5: ByReward takes none below 0`: func(t *Tuner) {
+			t.ByReward, t.Model = true, withSample(func(s *dataset.Sample) { s.Reward = new(-0.5) })
+		},
+		"finetune: the mean reward of 1 model samples is 0: ByReward cannot draw": func(t *Tuner) {
+			sample := made(1, true)
+			sample[0].Reward = new(0.0)
+			t.ByReward, t.Model = true, dataset.FromSlice(sample)
+		},
+		`model sample 2 (id2, "prompt 2") has reward NaN`:  func(t *Tuner) { t.Model = withSample(func(s *dataset.Sample) { s.Reward = new(math.NaN()) }) },
+		`model sample 2 (id2, "prompt 2") has reward +Inf`: func(t *Tuner) { t.Model = withSample(func(s *dataset.Sample) { s.Reward = new(math.Inf(1)) }) },
 		`model sample 2 (id2, "prompt 2"): its latent is (2, 2, 2), another's (1, 2, 2)`: func(t *Tuner) {
 			t.Model = withSample(func(s *dataset.Sample) { s.Latent = dense(2, 2, 2) })
 		},

@@ -75,8 +75,8 @@ func ExampleTuner() {
 	}
 	// Output:
 	// step   0: reward 0.26 + pretraining 0.45 + power 0.00
-	// step 100: reward 0.22 + pretraining 0.25 + power 0.14
-	// step 200: reward 0.05 + pretraining 0.11 + power 0.07
+	// step 100: reward 0.35 + pretraining 0.27 + power 0.14
+	// step 200: reward 0.05 + pretraining 0.12 + power 0.08
 }
 
 // Whatever yields steps is a Trainer, and Record watches any.

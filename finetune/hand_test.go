@@ -154,6 +154,9 @@ func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handB
 	var samples []dataset.Sample
 	for i := range tuner.ModelBatch {
 		s := inOrder(model, "model order", tuner.Seed, step*tuner.ModelBatch+i)
+		if tuner.ByReward {
+			s = byReward(model, "model order", tuner.Seed, step*tuner.ModelBatch+i)
+		}
 		samples, b.reward = append(samples, s), append(b.reward, *s.Reward)
 	}
 	for i := range tuner.PretrainBatch {
@@ -161,14 +164,18 @@ func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handB
 	}
 	for i, s := range samples {
 		draw := rng.New(tuner.Seed, "tuning", uint64(step), uint64(i))
-		time := draw.IntN(1000)
+		stratum, of := i, tuner.ModelBatch
+		if i >= tuner.ModelBatch {
+			stratum, of = i-tuner.ModelBatch, tuner.PretrainBatch
+		}
+		time := math.Floor(1000 * (float64(stratum) + draw.Float64()) / float64(of))
 		c := s.Condition
 		if draw.Float64() < tuner.Dropout {
 			c = tuner.Unconditional
 		}
 		noise := make([]float32, positions*channels)
 		rng.Normal(noise, tuner.Seed, "tuning noise", uint64(step), uint64(i))
-		bar := tuner.Schedule.AlphaBar[time]
+		bar := tuner.Schedule.AlphaBar[int(time)]
 		x, target := make([]float64, len(noise)), make([]float64, len(noise))
 		for k, e := range noise {
 			clean := float64(s.Latent.Float32s()[k])
@@ -185,7 +192,7 @@ func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handB
 		case tuner.MinSNR > 0:
 			w = math.Min(snr, tuner.MinSNR) / snr
 		}
-		b.x, b.target, b.t, b.weight = append(b.x, x), append(b.target, target), append(b.t, float64(time)), append(b.weight, w)
+		b.x, b.target, b.t, b.weight = append(b.x, x), append(b.target, target), append(b.t, time), append(b.weight, w)
 		b.c = append(b.c, float64s(c))
 	}
 	return b
@@ -202,6 +209,27 @@ func float64s(d *tensor.Dense) (out []float64) {
 func inOrder(samples []dataset.Sample, stream string, seed uint64, at int) dataset.Sample {
 	order := rng.New(seed, stream, uint64(at/len(samples)), 0).Perm(len(samples))
 	return samples[order[at%len(samples)]]
+}
+
+// byReward is inOrder where a pass has sample i for each whole number in (C_i−1, C_i], C the running sum of rewards over their
+// mean, from a first value that is drawn.
+func byReward(samples []dataset.Sample, stream string, seed uint64, at int) dataset.Sample {
+	mean := 0.0
+	for _, s := range samples {
+		mean += *s.Reward / float64(len(samples))
+	}
+	draw := rng.New(seed, stream, uint64(at/len(samples)), 0)
+	order, from := draw.Perm(len(samples)), draw.Float64()
+	var pass []dataset.Sample
+	for _, s := range samples {
+		to := from + *s.Reward/mean
+		for whole := math.Floor(from) + 1; whole <= to; whole++ {
+			s.Reward = &mean
+			pass = append(pass, s)
+		}
+		from = to
+	}
+	return pass[order[at%len(samples)]]
 }
 
 // terms are Eq. 2's two, by hand.

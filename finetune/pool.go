@@ -3,6 +3,7 @@ package finetune
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"gorgonia.org/tensor"
 
@@ -14,6 +15,7 @@ import (
 type pool struct {
 	stream  string // names its draws
 	samples []dataset.Sample
+	copies  []float64 // how often a pass has each, in expectation; nil: once
 }
 
 // newPool collects a dataset and checks that its samples can be trained on together. like is another pool's sample, or nil.
@@ -39,7 +41,7 @@ func newPool(ctx context.Context, stream string, d dataset.Dataset, rewards bool
 			return nil, fmt.Errorf("finetune: %s sample %d (%s, %q) has reward %v", stream, i, s.ID, s.Prompt, *s.Reward)
 		}
 	}
-	return &pool{stream, samples}, nil
+	return &pool{stream: stream, samples: samples}, nil
 }
 
 func fits(s, like dataset.Sample) error {
@@ -61,16 +63,59 @@ func fits(s, like dataset.Sample) error {
 	return nil
 }
 
-// draw returns the n samples of a step: every sample once, in an order that the seed decides, before any comes again.
+// byReward makes passes have samples in proportion to their rewards, and all of them the mean reward.
+func (p *pool) byReward() error {
+	var sum float64
+	for i, s := range p.samples {
+		if *s.Reward < 0 {
+			return fmt.Errorf("finetune: %s sample %d (%s, %q) has reward %v: ByReward takes none below 0", p.stream, i, s.ID, s.Prompt, *s.Reward)
+		}
+		sum += *s.Reward
+	}
+	mean := sum / float64(len(p.samples))
+	if !(mean > 0) || math.IsInf(mean, 0) {
+		return fmt.Errorf("finetune: the mean reward of %d %s samples is %v: ByReward cannot draw", len(p.samples), p.stream, mean)
+	}
+	p.copies = make([]float64, len(p.samples))
+	for i := range p.samples {
+		p.copies[i], p.samples[i].Reward = *p.samples[i].Reward/mean, &mean
+	}
+	return nil
+}
+
+// draw returns the n samples of a step: every sample once, or in proportion to copies, in an order that the seed decides, before the
+// next pass begins.
 func (p *pool) draw(seed uint64, step, n int) []dataset.Sample {
 	out := make([]dataset.Sample, n)
 	epoch, order := -1, []int(nil)
 	for i := range out {
 		at := step*n + i
 		if e := at / len(p.samples); e != epoch {
-			epoch, order = e, rng.New(seed, p.stream+" order", uint64(e), 0).Perm(len(p.samples))
+			epoch, order = e, p.pass(seed, e)
 		}
 		out[i] = p.samples[order[at%len(p.samples)]]
 	}
 	return out
+}
+
+// pass is the order of a pass's samples. By copies it is a systematic resample: a sample that is due c times comes ⌊c⌋ or ⌈c⌉ times.
+func (p *pool) pass(seed uint64, epoch int) []int {
+	draw := rng.New(seed, p.stream+" order", uint64(epoch), 0)
+	order := draw.Perm(len(p.samples))
+	if p.copies == nil {
+		return order
+	}
+	picks, due := make([]int, 0, len(order)), draw.Float64()
+	for i, c := range p.copies {
+		for due += c; due >= 1 && len(picks) < cap(picks); due-- {
+			picks = append(picks, i)
+		}
+	}
+	for len(picks) < cap(picks) { // copies are rounded
+		picks = append(picks, picks[len(picks)-1])
+	}
+	for i, k := range order {
+		order[i] = picks[k]
+	}
+	return order
 }

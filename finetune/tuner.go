@@ -38,6 +38,10 @@ type Tuner struct {
 	// ModelBatch and PretrainBatch are the samples of each in a step. 0 is 32 of a dataset that is there; the paper has
 	// 256 of each.
 	ModelBatch, PretrainBatch int
+	// ByReward draws the model's samples in proportion to their rewards, which must not be negative, and gives every draw the mean
+	// reward, instead of drawing all alike and weighing each by its own. Eq. 2's expectation is the same; the noise of its gradient
+	// is less, as no evaluation goes to samples that hardly count.
+	ByReward bool
 
 	// Terms are the loss's. Nil is Eq. 2: RewardWeighted, and Pretraining with β = 1 where Pretrain is there.
 	Terms []Term
@@ -147,6 +151,11 @@ func (t *Tuner) start(ctx context.Context) (*run, error) {
 	if t.Model != nil {
 		if r.model, err = newPool(ctx, "model", t.Model, true, nil); err != nil {
 			return nil, err
+		}
+		if t.ByReward {
+			if err := r.model.byReward(); err != nil {
+				return nil, err
+			}
 		}
 		like = &r.model.samples[0]
 	}
@@ -401,7 +410,8 @@ func (r *run) clipped() (float64, error) {
 	return norm, nil
 }
 
-// fill draws the batch of the step.
+// fill draws the batch of the step. Timesteps are stratified: of a stream's n samples, whose order is random, the k-th has one of the
+// k-th n-th of all timesteps. The loss depends on them so much that drawing them independently would be most of its noise.
 func (r *run) fill() error {
 	model, pretrain := r.sizes()
 	var samples []dataset.Sample
@@ -419,7 +429,12 @@ func (r *run) fill() error {
 	size, width := len(noise)/len(samples), len(c)/len(samples)
 	for i, s := range samples {
 		draw := rng.New(r.Seed, "tuning", uint64(r.step), uint64(i))
-		times[i] = draw.IntN(len(r.Schedule.AlphaBar))
+		k, n := i, model
+		if i >= model {
+			k, n = i-model, pretrain
+		}
+		levels := len(r.Schedule.AlphaBar)
+		times[i] = min(int((float64(k)+draw.Float64())/float64(n)*float64(levels)), levels-1)
 		condition := s.Condition
 		if draw.Float64() < r.Dropout {
 			condition = r.Unconditional

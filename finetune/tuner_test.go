@@ -38,6 +38,7 @@ func variants(t *testing.T) map[string]variant {
 	return map[string]variant{
 		"Eq. 2":       {change: none, beta: 0.7},
 		"its default": {change: func(t *Tuner) { t.Terms = nil }, beta: 1},
+		"by reward":   {change: func(t *Tuner) { t.ByReward = true }, beta: 0.7},
 		"velocity":    {change: func(tuner *Tuner) { tuner.Schedule = schedule(t, true) }, beta: 0.7},
 		"min-SNR":     {change: func(t *Tuner) { t.MinSNR = 5 }, beta: 0.7},
 		"min-SNR of velocity": {change: func(tuner *Tuner) {
@@ -238,7 +239,6 @@ func TestDrawsArePure(t *testing.T) {
 	// Another batch size changes which samples a step sees, not what is drawn for a place.
 	larger := at(start(func(t *Tuner) { t.ModelBatch = 4 }), 5, 3)
 	require.Equal(t, five.noise, larger.noise)
-	require.Equal(t, five.times, larger.times)
 	// Dropping conditions leaves everything else as it is.
 	dropped := at(start(func(t *Tuner) { t.Dropout, t.Unconditional = 1, dense(2, width) }), 5, 3)
 	require.Equal(t, five.noise, dropped.noise)
@@ -274,6 +274,65 @@ func TestPasses(t *testing.T) {
 	require.Equal(t, append(append(append([]string{}, passes[0]...), passes[1]...), passes[2]...), ids)
 	other := p.draw(2, 0, 5)
 	require.NotEqual(t, passes[0], []string{other[0].ID, other[1].ID, other[2].ID, other[3].ID, other[4].ID})
+}
+
+// Drawn by reward, a sample comes as often as its reward says, to one more or less a pass, and over many passes just as often.
+func TestPassesByReward(t *testing.T) {
+	samples := made(5, true)
+	rewards := []float64{0, 0.25, 1, 3, 0.75} // their mean is 1
+	for i := range samples {
+		samples[i].Reward = &rewards[i]
+	}
+	p, err := newPool(context.Background(), "model", dataset.FromSlice(samples), true, nil)
+	require.NoError(t, err)
+	require.NoError(t, p.byReward())
+	require.Equal(t, []float64{0, 0.25, 1, 3, 0.75}, rewards, "the caller's samples changed")
+	const passes = 4000
+	total, moved := map[string]float64{}, false
+	for pass := range passes {
+		times := map[string]float64{}
+		for i, s := range p.draw(1, pass, 5) {
+			require.Equal(t, 1.0, *s.Reward)
+			times[s.ID]++
+			moved = moved || i == 0 && s.ID == "id4"
+		}
+		for i, due := range rewards {
+			n := times[samples[i].ID]
+			require.True(t, n == math.Floor(due) || n == math.Ceil(due), "%v of sample %d", n, i)
+			total[samples[i].ID] += n / passes
+		}
+	}
+	require.True(t, moved, "a pass keeps the pool's order")
+	for i, due := range rewards {
+		require.InDelta(t, due, total[samples[i].ID], 4*0.5/math.Sqrt(passes), "sample %d", i)
+	}
+}
+
+// Of a batch's timesteps each stratum has one, and anywhere in it.
+func TestTimestepsAreStratified(t *testing.T) {
+	tuner := tuner(t, newLine())
+	tuner.ModelBatch, tuner.PretrainBatch = 4, 2
+	r, err := tuner.start(context.Background())
+	require.NoError(t, err)
+	var sum float64
+	low, high := 1000.0, 0.0
+	const steps = 500
+	for r.step = range steps {
+		require.NoError(t, r.fill())
+		for i, at := range r.timesteps.Float32s() {
+			k, width := i, 250
+			if i >= 4 {
+				k, width = i-4, 500
+			}
+			require.Equal(t, k, int(at)/width, "sample %d of step %d: timestep %v", i, r.step, at)
+			sum += float64(at) / (6 * steps)
+		}
+		first := float64(r.timesteps.Float32s()[0])
+		low, high = min(low, first), max(high, first)
+	}
+	require.InDelta(t, 499.5, sum, 5) // a standard error is 2
+	require.Less(t, low, 5.0)
+	require.Greater(t, high, 244.0)
 }
 
 // Where batch sizes are not given, a step has 32 samples of each dataset.
