@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/stat"
 	"gorgonia.org/tensor"
 
@@ -36,9 +37,9 @@ const (
 	labelErrors   = 0.05 // share of labels that are wrong, as people's are
 	bestOf        = 4
 	batch         = 32 // pictures generated at once
-	pretraining   = 512
-	modelBatch    = 64
-	pretrainBatch = 32
+	pretraining   = 2048
+	modelBatch    = 48
+	pretrainBatch = 16
 	promptDropout = 0.1 // share of prompts that are replaced by the empty one, which guidance needs
 )
 
@@ -298,7 +299,8 @@ func (s *session) score(ctx context.Context, samples []dataset.Sample, model rew
 	return s.writeSamples(ctx, samples)
 }
 
-// weighted returns the samples with weights made of their rewards.
+// weighted returns the samples with weights made of their rewards. Those of each category have the same sum: the reward decides between
+// pictures, not between easy and hard prompts, or tuning would drift to what the base model does well already.
 func weighted(samples []dataset.Sample, t reward.Transform) ([]dataset.Sample, error) {
 	rewards := make([]float64, len(samples))
 	for i, sample := range samples {
@@ -308,8 +310,16 @@ func weighted(samples []dataset.Sample, t reward.Transform) ([]dataset.Sample, e
 	if err != nil {
 		return nil, err
 	}
+	categories := len(dataset.Categories) // of one sample after another, see draw
+	sums := make([]float64, categories)
+	for i, w := range weights {
+		sums[i%categories] += w
+	}
 	samples = slices.Clone(samples)
 	for i := range samples {
+		if sum := sums[i%categories]; sum > 0 {
+			weights[i] *= floats.Sum(sums) / float64(categories) / sum
+		}
 		samples[i].Reward = &weights[i]
 	}
 	return samples, nil
@@ -337,8 +347,8 @@ func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) 
 	rate := optim.Cosine(s.steps/20+1, s.steps)
 	t := &finetune.Tuner{
 		Network: network, Schedule: s.base.Schedule, Model: s.base.Encode(dataset.FromSlice(samples), pipeline.EncodeOptions{Batch: batch}),
-		ModelBatch: modelBatch, Terms: []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
-		LR: func(step int) float64 { return s.lr * rate(step) }, EMA: 0.98, Seed: s.seed,
+		ModelBatch: modelBatch, ByReward: true, Terms: []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
+		LR: func(step int) float64 { return s.lr * rate(step) }, EMA: 0.99, Seed: s.seed,
 		Dropout: promptDropout, Unconditional: tensor.New(tensor.WithShape(empty.Shape()[1:]...), tensor.WithBacking(empty.Data())),
 	}
 	if u.beta > 0 {
