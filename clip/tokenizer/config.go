@@ -1,68 +1,123 @@
 package tokenizer
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 )
 
 // clipLength is the number of positions of every CLIP that OpenAI published.
 const clipLength = 77
 
-// A config is what tokenizer_config.json says of an encoding.
+const configFile = "tokenizer_config.json"
+
+// A config is what the files beside a vocabulary say of an encoding.
 type config struct {
 	length                   int
-	start, end, pad, unknown string
+	start, end, unknown, pad addedToken
+	added                    []addedToken // those four too
 }
 
-// readConfig reads tokenizer_config.json; what it does not say is as in CLIP.
-func readConfig(fsys fs.FS) (*config, error) {
-	const name = "tokenizer_config.json"
-	var file struct {
-		Length  *float64 `json:"model_max_length"` // transformers writes 1e30 for "no limit"
-		Side    string   `json:"padding_side"`
-		Start   text     `json:"bos_token"`
-		End     text     `json:"eos_token"`
-		Pad     text     `json:"pad_token"`
-		Unknown text     `json:"unk_token"`
-	}
-	if err := readJSON(fsys, name, &file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// A configJSON is tokenizer_config.json; in special_tokens_map.json are some of its keys.
+type configJSON struct {
+	Length     *float64           `json:"model_max_length"` // transformers writes 1e30 for "no limit"
+	Side       string             `json:"padding_side"`
+	Start      addedToken         `json:"bos_token"`
+	End        addedToken         `json:"eos_token"`
+	Unknown    addedToken         `json:"unk_token"`
+	Pad        addedToken         `json:"pad_token"`
+	Decoder    map[int]addedToken `json:"added_tokens_decoder"`
+	Extra      tokenList          `json:"extra_special_tokens"`
+	Additional tokenList          `json:"additional_special_tokens"` // as it was called before transformers 5
+}
+
+// readConfig reads tokenizer_config.json; what it does not say is as in CLIP. If it lists added tokens, they are all. If not, those of
+// tokenizer.json count, with what special_tokens_map.json and added_tokens.json say.
+func readConfig(fsys fs.FS, added []addedToken) (*config, error) {
+	special := func(s string) addedToken { return addedToken{Content: s, Special: true, id: -1} }
+	file := configJSON{Start: special(startToken), End: special(endToken), Unknown: special(endToken), Pad: special(endToken)}
+	if err := readOptional(fsys, configFile, &file); err != nil {
 		return nil, err
 	}
-	c := &config{clipLength, file.Start.or(startToken), file.End.or(endToken), file.Pad.or(endToken), file.Unknown.or(endToken)}
+	if file.Decoder != nil {
+		added = nil
+		for id, t := range file.Decoder {
+			t.id = id
+			added = append(added, t)
+		}
+	} else {
+		if err := readOptional(fsys, "special_tokens_map.json", &file); err != nil {
+			return nil, err
+		}
+		more, err := file.legacyAdded(fsys)
+		if err != nil {
+			return nil, err
+		}
+		added = append(more, added...)
+	}
+	slices.SortStableFunc(added, func(a, b addedToken) int { return cmp.Compare(a.id, b.id) })
+	c := &config{length: clipLength, start: file.Start, end: file.End, unknown: file.Unknown, pad: file.Pad, added: added}
 	if file.Side != "" && file.Side != "right" {
-		return nil, fmt.Errorf("tokenizer: %s: padding_side is %q; CLIP pads on the right", name, file.Side)
+		return nil, fmt.Errorf("tokenizer: %s: padding_side is %q; CLIP pads on the right", configFile, file.Side)
 	}
 	if n := file.Length; n != nil && *n < 1<<20 {
 		c.length = int(*n)
 	}
 	if c.length < 2 {
-		return nil, fmt.Errorf("tokenizer: %s: model_max_length is %d, less than start and end", name, c.length)
+		return nil, fmt.Errorf("tokenizer: %s: model_max_length is %d, less than start and end", configFile, c.length)
+	}
+	for _, t := range append([]addedToken{c.start, c.end, c.unknown, c.pad}, file.extra()...) {
+		if !slices.ContainsFunc(added, func(a addedToken) bool { return a.Content == t.Content }) {
+			c.added = append(c.added, t)
+		}
 	}
 	return c, nil
 }
 
-// A text is a JSON string, or an object that holds it as "content", or null.
-type text string
-
-func (t *text) UnmarshalJSON(raw []byte) error {
-	var object struct {
-		Content string `json:"content"`
+// extra are the special tokens beside those that have a name.
+func (c *configJSON) extra() []addedToken {
+	if len(c.Extra) > 0 {
+		return c.Extra
 	}
-	if err := json.Unmarshal(raw, (*string)(t)); err == nil {
+	return c.Additional
+}
+
+// legacyAdded reads added_tokens.json, an object of ids by content.
+func (c *configJSON) legacyAdded(fsys fs.FS) (added []addedToken, err error) {
+	var ids map[string]int
+	if err := readOptional(fsys, "added_tokens.json", &ids); err != nil {
+		return nil, err
+	}
+	named := append([]addedToken{c.Start, c.End, c.Unknown, c.Pad}, c.extra()...)
+	for _, content := range slices.Sorted(maps.Keys(ids)) {
+		special := slices.ContainsFunc(named, func(t addedToken) bool { return t.Content == content })
+		added = append(added, addedToken{Content: content, Normalized: !special, Special: special, id: ids[content]})
+	}
+	return added, nil
+}
+
+// A tokenList is a list of tokens. Files that transformers wrote for a while have an empty object instead.
+type tokenList []addedToken
+
+func (l *tokenList) UnmarshalJSON(raw []byte) error {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(raw, &object) == nil && len(object) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(raw, &object); err != nil {
-		return fmt.Errorf("%s is not a token", raw)
+	if err := json.Unmarshal(raw, (*[]addedToken)(l)); err != nil {
+		return fmt.Errorf("%s is not a list of tokens", raw)
 	}
-	*t = text(object.Content)
 	return nil
 }
 
-func (t text) or(fallback string) string {
-	if t == "" {
-		return fallback
+// readOptional is readJSON of a file that may be absent.
+func readOptional(fsys fs.FS, name string, to any) error {
+	if err := readJSON(fsys, name, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return string(t)
+	return nil
 }

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 )
 
-// Load reads a tokenizer's folder: vocab.json and merges.txt, or tokenizer.json where those are absent, and
-// tokenizer_config.json, which may be absent.
+// Load reads a tokenizer's folder as transformers writes it: tokenizer.json, or vocab.json and merges.txt where that is absent;
+// tokenizer_config.json; and in old folders special_tokens_map.json and added_tokens.json. The last three may be absent.
 func Load(dir string) (*Tokenizer, error) {
 	t, err := LoadFS(os.DirFS(dir))
 	if err != nil {
@@ -21,14 +23,14 @@ func Load(dir string) (*Tokenizer, error) {
 
 // LoadFS is Load of the folder that is fsys.
 func LoadFS(fsys fs.FS) (*Tokenizer, error) {
-	c, err := readConfig(fsys)
+	v, err := readTokenizerJSON(fsys)
+	if errors.Is(err, fs.ErrNotExist) {
+		v, err = readVocabulary(fsys)
+	}
 	if err != nil {
 		return nil, err
 	}
-	v, err := readVocabulary(fsys)
-	if errors.Is(err, fs.ErrNotExist) {
-		v, err = readTokenizerJSON(fsys, err)
-	}
+	c, err := readConfig(fsys, v.added)
 	if err != nil {
 		return nil, err
 	}
@@ -43,14 +45,11 @@ type vocabulary struct {
 	added  []addedToken
 }
 
-type addedToken struct {
-	ID      int    `json:"id"`
-	Content string `json:"content"`
-}
-
 func readVocabulary(fsys fs.FS) (*vocabulary, error) {
 	v := &vocabulary{file: "vocab.json"}
-	if err := readJSON(fsys, v.file, &v.ids); err != nil {
+	if err := readJSON(fsys, v.file, &v.ids); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w, and there is no tokenizer.json", err)
+	} else if err != nil {
 		return nil, err
 	}
 	text, err := fs.ReadFile(fsys, "merges.txt")
@@ -70,8 +69,8 @@ func readVocabulary(fsys fs.FS) (*vocabulary, error) {
 	return v, nil
 }
 
-// readTokenizerJSON reads the one file of the library tokenizers; absent is the error that led here.
-func readTokenizerJSON(fsys fs.FS, absent error) (*vocabulary, error) {
+// readTokenizerJSON reads the one file of the library tokenizers.
+func readTokenizerJSON(fsys fs.FS) (*vocabulary, error) {
 	var file struct {
 		Added []addedToken `json:"added_tokens"`
 		Model struct {
@@ -81,11 +80,7 @@ func readTokenizerJSON(fsys fs.FS, absent error) (*vocabulary, error) {
 			Merges []json.RawMessage `json:"merges"`
 		} `json:"model"`
 	}
-	err := readJSON(fsys, "tokenizer.json", &file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w, and there is no tokenizer.json", absent)
-	}
-	if err != nil {
+	if err := readJSON(fsys, "tokenizer.json", &file); err != nil {
 		return nil, err
 	}
 	if file.Model.Type != "BPE" || file.Model.Suffix != wordEnd {
@@ -116,36 +111,57 @@ func parseMerge(raw json.RawMessage) (string, error) {
 }
 
 func (v *vocabulary) tokenizer(c *config) (*Tokenizer, error) {
-	t := &Tokenizer{Length: c.length, merges: v.merges, pieces: transformersPieces}
-	if err := t.setTokens(v); err != nil {
+	t := &Tokenizer{Length: c.length, merges: v.merges, normalize: normalize, words: transformersWords}
+	for _, s := range []addedToken{c.start, c.end, c.unknown, c.pad} {
+		listed := func(a addedToken) bool { return a.Content == s.Content && a.id >= 0 }
+		if _, ok := v.ids[s.Content]; !ok && !slices.ContainsFunc(c.added, listed) {
+			return nil, fmt.Errorf("tokenizer: %s has no token %q", v.file, s.Content)
+		}
+	}
+	if err := v.number(c.added); err != nil {
 		return nil, err
 	}
-	for _, s := range []struct {
-		id   *int
-		name string
-	}{{&t.start, c.start}, {&t.end, c.end}, {&t.unknown, c.unknown}, {&t.pad, c.pad}} {
-		id, ok := t.ids[s.name]
-		if !ok {
-			return nil, fmt.Errorf("tokenizer: %s has no token %q", v.file, s.name)
-		}
-		*s.id = id
-		t.addSpecial(s.name, id)
+	if err := t.setTokens(v, c.added); err != nil {
+		return nil, err
 	}
-	for _, a := range v.added {
-		t.addSpecial(a.Content, a.ID)
-	}
+	t.start, t.end, t.unknown, t.pad = t.ids[c.start.Content], t.ids[c.end.Content], t.ids[c.unknown.Content], t.ids[c.pad.Content]
+	t.setAdded(c.added)
 	t.index()
 	return t, t.setMerges()
 }
 
-// setTokens checks that every id has one token and sets tokens and ids.
-func (t *Tokenizer) setTokens(v *vocabulary) error {
-	all := make(map[string]int, len(v.ids)+len(v.added))
-	for token, id := range v.ids {
-		all[token] = id
+// number gives added tokens their ids: the vocabulary's, the file's, or the next free one.
+func (v *vocabulary) number(added []addedToken) error {
+	next := 0
+	for _, id := range v.ids {
+		next = max(next, id+1)
 	}
-	for _, a := range v.added {
-		all[a.Content] = a.ID
+	given := make(map[string]int)
+	for i := range added {
+		a := &added[i]
+		id, known := v.ids[a.Content]
+		if !known {
+			id, known = given[a.Content]
+		}
+		switch {
+		case known && a.id >= 0 && a.id != id:
+			return fmt.Errorf("tokenizer: added token %q has id %d, but %d in %s", a.Content, a.id, id, v.file)
+		case known:
+			a.id = id
+		case a.id < 0:
+			a.id = next
+		}
+		given[a.Content] = a.id
+		next = max(next, a.id+1)
+	}
+	return nil
+}
+
+// setTokens checks that every id has one token and sets tokens and ids.
+func (t *Tokenizer) setTokens(v *vocabulary, added []addedToken) error {
+	all := maps.Clone(v.ids)
+	for _, a := range added {
+		all[a.Content] = a.id
 	}
 	const most = 1 << 22 // far beyond any vocabulary: an id of a broken file must not fill the memory
 	byID := make(map[int]string, len(all))

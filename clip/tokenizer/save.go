@@ -15,6 +15,10 @@ func (t *Tokenizer) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("tokenizer: %w", err)
 	}
+	decoder := make(map[int]addedToken, len(t.added))
+	for _, a := range t.added {
+		decoder[a.id] = a
+	}
 	config, err := json.MarshalIndent(map[string]any{
 		"tokenizer_class":  "CLIPTokenizer",
 		"model_max_length": t.Length,
@@ -22,6 +26,8 @@ func (t *Tokenizer) Save(dir string) error {
 		"eos_token":        t.tokens[t.end],
 		"pad_token":        t.tokens[t.pad],
 		"unk_token":        t.tokens[t.unknown],
+
+		"added_tokens_decoder": decoder,
 	}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("tokenizer: %w", err)

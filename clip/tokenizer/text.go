@@ -6,9 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
-	"golang.org/x/text/cases"
-	"golang.org/x/text/language"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -19,8 +18,33 @@ const space = `\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{
 const (
 	specials     = `<\|startoftext\|>|<\|endoftext\|>`
 	contractions = `'s|'t|'re|'ve|'m|'ll|'d`
-	runs         = `\p{L}+|\p{N}|[^` + space + `\p{L}\p{N}`
+	runs         = `[` + letters + `]+|[` + numbers + `]|[^` + space + letters + numbers
 )
+
+// Letters and numbers are Unicode 16's, as the library tokenizers has them: Go's own, which are Unicode 15's, and newer ones.
+const (
+	letters = `\p{L}\x{1c89}\x{1c8a}\x{a7cb}-\x{a7cd}\x{a7da}-\x{a7dc}\x{105c0}-\x{105f3}\x{10d4a}-\x{10d65}\x{10d6f}-\x{10d85}\x{10ec2}-\x{10ec4}` +
+		`\x{11380}-\x{11389}\x{1138b}\x{1138e}\x{11390}-\x{113b5}\x{113b7}\x{113d1}\x{113d3}\x{11bc0}-\x{11be0}\x{13460}-\x{143fa}` +
+		`\x{16100}-\x{1611d}\x{16d40}-\x{16d6c}\x{18cff}\x{1e5d0}-\x{1e5ed}\x{1e5f0}\x{2ebf0}-\x{2ee5d}`
+	numbers = `\p{N}\x{10d40}-\x{10d49}\x{116d0}-\x{116e3}\x{11bf0}-\x{11bf9}\x{16130}-\x{16139}\x{16d70}-\x{16d79}\x{1ccf0}-\x{1ccf9}\x{1e5f1}-\x{1e5fa}`
+)
+
+// lower is a rune's lower case in Unicode 17, as Rust has it; Go's is Unicode 15's.
+func lower(r rune) rune {
+	switch {
+	case r == 0x1c89, r == 0xa7cc, r == 0xa7ce, r == 0xa7d2, r == 0xa7d4, r == 0xa7da:
+		return r + 1
+	case r == 0xa7cb:
+		return 0x264
+	case r == 0xa7dc:
+		return 0x19b
+	case 0x10d50 <= r && r <= 0x10d65:
+		return r + 0x20
+	case 0x16ea0 <= r && r <= 0x16eb8:
+		return r + 0x1b
+	}
+	return unicode.ToLower(r)
+}
 
 var (
 	spaceRun = regexp.MustCompile(`[` + space + `]+`)
@@ -29,29 +53,64 @@ var (
 	entity   = regexp.MustCompile(`&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)`)
 )
 
-// transformersPieces are the words of a text as transformers' CLIPTokenizer sees them: composed (NFC), spaces
-// joined, lower-cased rune by rune. Special tokens were cut out before; what looks like one now is text.
-func transformersPieces(text string) []string {
+// normalize is what transformers' CLIPTokenizer does first: characters are composed (NFC), spaces joined, letters lower-cased one by one.
+func normalize(text string) string {
 	text = spaceRun.ReplaceAllString(norm.NFC.String(text), " ")
-	text = strings.Map(unicode.ToLower, strings.ReplaceAll(text, "İ", "i\u0307"))
-	var pieces []string
-	for _, p := range words.FindAllString(text, -1) {
-		if p == startToken || p == endToken {
-			pieces = append(pieces, "<|", strings.Trim(p, "<|>"), "|>")
-			continue
-		}
-		pieces = append(pieces, p)
-	}
-	return pieces
+	return strings.Map(lower, strings.ReplaceAll(text, "İ", "i\u0307"))
 }
 
-// openAIPieces are the words of a text as openai/CLIP's simple_tokenizer.py sees them. Its expression ignores
-// case, which makes Python pass over U+0345: no letter itself, but a variant of ι.
-func openAIPieces(text string) []string {
+// transformersWords are the words of a normalized text. Special tokens were cut out before; what looks like one now is text.
+func transformersWords(text string) []string {
+	var list []string
+	for _, w := range words.FindAllString(text, -1) {
+		if w == startToken || w == endToken {
+			list = append(list, "<|", strings.Trim(w, "<|>"), "|>")
+			continue
+		}
+		list = append(list, w)
+	}
+	return list
+}
+
+// openAIText is what openai/CLIP's simple_tokenizer.py does first, ftfy excepted.
+func openAIText(text string) string {
 	text = pythonStrip(unescape(unescape(text)))
 	text = pythonStrip(spaceRun.ReplaceAllString(text, " "))
-	return anyCase.FindAllString(cases.Lower(language.Und).String(text), -1)
+	return pythonLower(text)
 }
+
+// pythonLower is Python's str.lower: a Σ that ends a word becomes ς (Unicode, table 3-17, Final_Sigma).
+func pythonLower(s string) string {
+	var b strings.Builder
+	for i, r := range s {
+		switch after := i + len("Σ"); {
+		case r == 'İ':
+			b.WriteString("i\u0307")
+		case r == 'Σ' && isCased(lastRune(strings.TrimRightFunc(s[:i], isCaseIgnorable))) && !isCased(firstRune(strings.TrimLeftFunc(s[after:], isCaseIgnorable))):
+			b.WriteRune('ς')
+		default:
+			b.WriteRune(unicode.ToLower(r))
+		}
+	}
+	return b.String()
+}
+
+func firstRune(s string) rune { r, _ := utf8.DecodeRuneInString(s); return r }
+func lastRune(s string) rune  { r, _ := utf8.DecodeLastRuneInString(s); return r }
+
+func isCased(r rune) bool {
+	return unicode.In(r, unicode.Lu, unicode.Ll, unicode.Lt, unicode.Other_Lowercase, unicode.Other_Uppercase)
+}
+
+// isCaseIgnorable is Unicode's Case_Ignorable (section 3.13): marks, formats, modifiers, and the signs that may stand within a word.
+func isCaseIgnorable(r rune) bool {
+	return unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf, unicode.Lm, unicode.Sk) ||
+		strings.ContainsRune("'.:·\u0387\u055f\u05f4\u2018\u2019\u2024\u2027\ufe13\ufe52\ufe55\uff07\uff0e\uff1a", r)
+}
+
+// openAIWords are the words of such a text. The expression ignores case, which makes Python pass over U+0345: no letter itself, but a
+// variant of ι.
+func openAIWords(text string) []string { return anyCase.FindAllString(text, -1) }
 
 // pythonStrip is Python's str.strip, which also strips the separators U+001C to U+001F.
 func pythonStrip(s string) string {

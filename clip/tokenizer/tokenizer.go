@@ -6,10 +6,7 @@
 // with the cleaning of openai/CLIP.
 package tokenizer
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // The special tokens of CLIP.
 const (
@@ -22,28 +19,26 @@ type Tokenizer struct {
 	// Length is the number of ids of every encoding, at least 2: 77 for CLIP (its number of positions).
 	Length int
 
-	tokens  []string              // by id; empty where an id is unused
-	ids     map[string]int        // by token
-	merges  []string              // "a b", best first
-	joins   map[pair]join         // what two neighbours become
-	start   int                   // <|startoftext|>
-	end     int                   // <|endoftext|>
-	pad     int                   // fills an encoding up to Length
-	unknown int                   // stands for a symbol that the vocabulary lacks
-	special []specialToken        // found in the text before it is cleaned
-	pieces  func(string) []string // cleans and splits a text into words
-	bytes   [256]int              // id of each byte's symbol
-	last    [256]int              // id of each byte's symbol at a word's end
+	tokens  []string       // by id; empty where an id is unused
+	ids     map[string]int // by token
+	merges  []string       // "a b", best first
+	joins   map[pair]join  // what two neighbours become
+	start   int            // <|startoftext|>
+	end     int            // <|endoftext|>
+	pad     int            // fills an encoding up to Length
+	unknown int            // stands for a symbol that the vocabulary lacks
+	bytes   [256]int       // id of each byte's symbol
+	last    [256]int       // id of each byte's symbol at a word's end
+
+	added           []addedToken          // found in the text before it is split into words:
+	raw, normalized finder                // as it is, or after normalize
+	normalize       func(string) string   // cleans a text
+	words           func(string) []string // splits a clean text
 }
 
 type pair struct{ left, right int }
 
 type join struct{ rank, id int }
-
-type specialToken struct {
-	text string
-	id   int
-}
 
 // Encode returns Length ids: start, the text's tokens, end, padding. A text that is too long loses its last tokens.
 func (t *Tokenizer) Encode(text string) []int {
@@ -60,32 +55,23 @@ func (t *Tokenizer) Encode(text string) []int {
 
 // Tokens returns the ids of the text alone, without start, end, padding or a limit.
 func (t *Tokenizer) Tokens(text string) []int {
-	text = strings.ToValidUTF8(text, "\uFFFD")
 	var ids []int
-	for {
-		at, found := t.nextSpecial(text)
-		for _, piece := range t.pieces(text[:at]) {
-			ids = t.appendWord(ids, piece)
+	for part, id := range t.raw.split(strings.ToValidUTF8(text, "\uFFFD")) {
+		if id >= 0 {
+			ids = append(ids, id)
+			continue
 		}
-		if found == nil {
-			return ids
-		}
-		ids = append(ids, found.id)
-		text = text[at+len(found.text):]
-	}
-}
-
-// nextSpecial finds the first special token in text, the longest of several; len(text) and nil if there is none.
-func (t *Tokenizer) nextSpecial(text string) (int, *specialToken) {
-	at, found := len(text), (*specialToken)(nil)
-	for i := range t.special {
-		s := &t.special[i]
-		j := strings.Index(text, s.text)
-		if j >= 0 && (j < at || j == at && found != nil && len(s.text) > len(found.text)) {
-			at, found = j, s
+		for part, id := range t.normalized.split(t.normalize(part)) {
+			if id >= 0 {
+				ids = append(ids, id)
+				continue
+			}
+			for _, word := range t.words(part) {
+				ids = t.appendWord(ids, word)
+			}
 		}
 	}
-	return at, found
+	return ids
 }
 
 // Size is the number of rows that an embedding table for this vocabulary needs.
@@ -114,8 +100,8 @@ func (t *Tokenizer) Token(id int) string {
 func (t *Tokenizer) OpenAI() *Tokenizer {
 	o := *t
 	o.pad = 0
-	o.special = nil
-	o.pieces = openAIPieces
+	o.added, o.raw, o.normalized = nil, finder{}, finder{}
+	o.normalize, o.words = openAIText, openAIWords
 	return &o
 }
 
@@ -158,13 +144,5 @@ func (t *Tokenizer) index() {
 	}
 	for i, s := range symbols {
 		t.bytes[byteOf[i]], t.last[byteOf[i]] = find(s), find(s+wordEnd)
-	}
-}
-
-// addSpecial makes text a token that is looked for before anything else.
-func (t *Tokenizer) addSpecial(text string, id int) {
-	same := func(s specialToken) bool { return s.text == text }
-	if text != "" && !slices.ContainsFunc(t.special, same) {
-		t.special = append(t.special, specialToken{text, id})
 	}
 }

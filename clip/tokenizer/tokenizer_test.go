@@ -3,13 +3,16 @@ package tokenizer
 import (
 	"compress/gzip"
 	"encoding/json"
+	"flag"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -22,8 +25,10 @@ type reference struct {
 	FullOpenAI        []int  `json:"full_openai"`
 }
 
-func references(t *testing.T) []reference {
-	raw, err := os.ReadFile("testdata/references.json")
+func references(t *testing.T) []reference { return readReferences(t, "testdata/references.json") }
+
+func readReferences(t *testing.T, name string) []reference {
+	raw, err := os.ReadFile(name)
 	require.NoError(t, err)
 	var rows []reference
 	require.NoError(t, json.Unmarshal(raw, &rows))
@@ -31,13 +36,15 @@ func references(t *testing.T) []reference {
 	return rows
 }
 
+var more = flag.String("references", "", "a file of internal/golden/tokenizer.py to hold the full vocabulary to as well")
+
 func small(t testing.TB) *Tokenizer {
 	tok, err := Load("testdata/small")
 	require.NoError(t, err)
 	return tok
 }
 
-func TestAsTransformersAndOpenAI(t *testing.T) {
+func TestAsTransformersAndOpenAIGolden(t *testing.T) {
 	tok := small(t)
 	for _, r := range references(t) {
 		require.Equal(t, r.SmallTransformers, orEmpty(tok.Tokens(r.Text)), "transformers: %q", r.Text)
@@ -53,10 +60,19 @@ func TestFullVocabulary(t *testing.T) {
 	require.Equal(t, 49408, tok.Size())
 	require.Equal(t, 49406, tok.Start())
 	require.Equal(t, 49407, tok.End())
-	for _, r := range references(t) {
-		require.Equal(t, r.FullTransformers, orEmpty(tok.Tokens(r.Text)), "transformers: %q", r.Text)
-		require.Equal(t, r.FullOpenAI, orEmpty(tok.OpenAI().Tokens(r.Text)), "openai: %q", r.Text)
+	rows := references(t)
+	if *more != "" {
+		rows = append(rows, readReferences(t, *more)...)
 	}
+	wrong := 0
+	for _, r := range rows {
+		a := assert.Equal(t, r.FullTransformers, orEmpty(tok.Tokens(r.Text)), "transformers: %q", r.Text)
+		b := assert.Equal(t, r.FullOpenAI, orEmpty(tok.OpenAI().Tokens(r.Text)), "openai: %q", r.Text)
+		if !a || !b {
+			wrong++
+		}
+	}
+	t.Logf("%d of %d texts differ", wrong, len(rows))
 }
 
 // fullCLIP makes the folder of OpenAI's CLIP out of its list of merges, which stands beside the repository.
@@ -127,15 +143,18 @@ func TestErrorsNameTheFile(t *testing.T) {
 	for name, c := range map[string]struct{ file, data, says string }{
 		"no merges":         {"merges.txt", "", "merges.txt"},
 		"bad vocabulary":    {"vocab.json", "{", "vocab.json"},
-		"double id":         {"vocab.json", `{"a":1,"b":1}`, `"a" and "b" share id 1`},
-		"huge id":           {"vocab.json", `{"a":1000000000}`, `"a" has id 1000000000`},
-		"negative id":       {"vocab.json", `{"a":-1}`, `"a" has id -1`},
+		"double id":         {"vocab.json", `{"a":1,"b":1,"<|startoftext|>":2,"<|endoftext|>":3}`, `"a" and "b" share id 1`},
+		"huge id":           {"vocab.json", `{"a":1000000000,"<|startoftext|>":2,"<|endoftext|>":3}`, `"a" has id 1000000000`},
+		"negative id":       {"vocab.json", `{"a":-1,"<|startoftext|>":2,"<|endoftext|>":3}`, `"a" has id -1`},
 		"no end":            {"vocab.json", `{"a":0,"<|startoftext|>":1}`, `vocab.json has no token "<|endoftext|>"`},
 		"three in a merge":  {"merges.txt", "#version: 0.2\na b\na b c\n", "merges.txt:3"},
 		"merge of nothing":  {"merges.txt", "zz qq\n", `the vocabulary lacks "zz", "qq" or "zzqq"`},
 		"length":            {"tokenizer_config.json", `{"model_max_length": 1}`, "model_max_length is 1"},
 		"side":              {"tokenizer_config.json", `{"padding_side": "left"}`, "padding_side"},
 		"token of a number": {"tokenizer_config.json", `{"pad_token": 3}`, "3 is not a token"},
+		"other id":          {"added_tokens.json", `{"a": 7}`, `added token "a" has id 7, but 64 in vocab.json`},
+		"taken id":          {"added_tokens.json", `{"<cat>": 7}`, `"(" and "<cat>" share id 7`},
+		"list of a number":  {"tokenizer_config.json", `{"extra_special_tokens": 3}`, "3 is not a list of tokens"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fsys := folder(t)
@@ -152,28 +171,75 @@ func TestErrorsNameTheFile(t *testing.T) {
 	require.ErrorContains(t, err, "testdata/nowhere")
 }
 
+// tokenizerJSON is the small vocabulary in the form of the library tokenizers.
+func tokenizerJSON(t *testing.T, added any, merge func(string) any) *fstest.MapFile {
+	tok := small(t)
+	var merges []any
+	for _, m := range tok.merges {
+		merges = append(merges, merge(m))
+	}
+	raw, err := json.Marshal(map[string]any{
+		"added_tokens": added,
+		"model":        map[string]any{"type": "BPE", "end_of_word_suffix": "</w>", "vocab": tok.ids, "merges": merges},
+	})
+	require.NoError(t, err)
+	return &fstest.MapFile{Data: raw}
+}
+
+func asPair(merge string) any { return strings.Split(merge, " ") }
+
 func TestTokenizerJSON(t *testing.T) {
 	want := small(t)
-	for name, merge := range map[string]func(string) any{
-		"pairs":   func(m string) any { return strings.Split(m, " ") },
-		"strings": func(m string) any { return m },
-	} {
+	added := json.RawMessage(`[{"id": 812, "content": "<|startoftext|>", "special": true}, {"id": 813, "content": "<|endoftext|>", "special": true},
+		{"id": 814, "content": "<cat-toy>"}]`)
+	for name, merge := range map[string]func(string) any{"pairs": asPair, "strings": func(m string) any { return m }} {
 		t.Run(name, func(t *testing.T) {
-			var merges []any
-			for _, m := range want.merges {
-				merges = append(merges, merge(m))
-			}
-			raw, err := json.Marshal(map[string]any{
-				"added_tokens": []addedToken{{812, startToken}, {813, endToken}, {814, "<cat-toy>"}},
-				"model":        map[string]any{"type": "BPE", "end_of_word_suffix": "</w>", "vocab": want.ids, "merges": merges},
-			})
-			require.NoError(t, err)
-			got, err := LoadFS(fstest.MapFS{"tokenizer.json": {Data: raw}})
-			require.NoError(t, err)
+			got, err := LoadFS(fstest.MapFS{"tokenizer.json": tokenizerJSON(t, added, merge), "vocab.json": {Data: []byte("{")}})
+			require.NoError(t, err, "tokenizer.json is read, vocab.json is not")
 			for _, r := range references(t) {
 				require.Equal(t, want.Encode(r.Text), got.Encode(r.Text))
 			}
 			require.Equal(t, []int{320, 814, 320}, got.Tokens("a <cat-toy> a"))
+		})
+	}
+}
+
+// Folders of all ages, with added tokens of all kinds, give the ids that transformers gives, and so does what Save makes of them.
+func TestFoldersGolden(t *testing.T) {
+	raw, err := os.ReadFile("testdata/folders.json")
+	require.NoError(t, err)
+	var file struct {
+		Texts   []string
+		Folders []struct {
+			Files map[string]json.RawMessage
+			IDs   [][]int
+		}
+	}
+	require.NoError(t, json.Unmarshal(raw, &file))
+	require.Len(t, file.Folders, 11)
+	for i, f := range file.Folders {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			fsys := folder(t)
+			for name, data := range f.Files {
+				fsys[name] = &fstest.MapFile{Data: data}
+				if name == "tokenizer.json" { // the reference holds its added tokens only
+					fsys = fstest.MapFS{name: tokenizerJSON(t, data, asPair), configFile: fsys[configFile]}
+				}
+			}
+			if _, ok := f.Files[configFile]; ok {
+				fsys[configFile] = &fstest.MapFile{Data: f.Files[configFile]}
+			}
+			tok, err := LoadFS(fsys)
+			require.NoError(t, err)
+			dir := t.TempDir()
+			require.NoError(t, tok.Save(dir))
+			again, err := Load(dir)
+			require.NoError(t, err)
+			require.Len(t, f.IDs, len(file.Texts))
+			for j, text := range file.Texts {
+				require.Equal(t, f.IDs[j], tok.Encode(text), "%q", text)
+				require.Equal(t, f.IDs[j], again.Encode(text), "saved: %q", text)
+			}
 		})
 	}
 }

@@ -14,7 +14,7 @@ func Train(corpus []string, merges int) (*Tokenizer, error) {
 	if merges < 0 {
 		return nil, fmt.Errorf("tokenizer: %d merges asked for", merges)
 	}
-	t := &Tokenizer{Length: clipLength, pieces: transformersPieces}
+	t := &Tokenizer{Length: clipLength, normalize: normalize, words: transformersWords}
 	for _, end := range []string{"", wordEnd} {
 		for _, s := range symbols {
 			t.tokens = append(t.tokens, s+end)
@@ -32,8 +32,7 @@ func Train(corpus []string, merges int) (*Tokenizer, error) {
 	t.start, t.end = len(t.tokens), len(t.tokens)+1
 	t.pad, t.unknown = t.end, t.end
 	t.tokens = append(t.tokens, startToken, endToken)
-	t.addSpecial(startToken, t.start)
-	t.addSpecial(endToken, t.end)
+	t.setAdded([]addedToken{{Content: startToken, Special: true, id: t.start}, {Content: endToken, Special: true, id: t.end}})
 	t.index()
 	return t, t.setMerges()
 }
@@ -47,7 +46,7 @@ type counted struct {
 func countWords(t *Tokenizer, corpus []string) []counted {
 	counts := make(map[string]int)
 	for _, text := range corpus {
-		for _, piece := range t.pieces(text) {
+		for _, piece := range t.words(t.normalize(text)) {
 			counts[piece]++
 		}
 	}

@@ -7,6 +7,8 @@ PyPI: transformers 5.24.0, tokenizers 0.23.3, regex 2026.11.19, clip-anytorch 2.
 "transformers" is CLIPTokenizer, "openai" openai/CLIP's SimpleTokenizer, whose call of the library ftfy is left out.
 """
 import gzip, json, os, random, sys, tempfile
+import regex
+from tokenizers import Regex, pre_tokenizers
 import importlib.util, ftfy
 from transformers import CLIPTokenizer
 
@@ -47,11 +49,16 @@ def both(folder, merges):
     hf = CLIPTokenizer(f'{folder}/vocab.json', f'{folder}/merges.txt')
     return (lambda text: hf(text, add_special_tokens=False).input_ids), openai.encode
 
+ALL = [chr(c) for c in range(0x110000) if not 0xd800 <= c < 0xe000]
+KNOWN = set(''.join(p for p, _ in pre_tokenizers.Split(Regex(r'[^\p{L}\p{N}]'), 'removed').pre_tokenize_str(''.join(ALL))))
+TOO_NEW = {c for c in ALL if regex.match(r'[\p{L}\p{N}]', c) and c not in KNOWN}
+
 def character(rng):
-    """Any character, the common planes most of the time; never a surrogate, which no text in UTF-8 holds."""
+    """Any character, the common planes most of the time; never a surrogate, which no text in UTF-8 holds, and none that the library
+    regex knows as a letter or number and tokenizers does not yet."""
     while True:
         c = rng.randrange(*rng.choice([(0x20, 0x7f), (0, 0x250), (0x250, 0x3000), (0x3000, 0x10000), (0x10000, 0x20000), (0, 0x110000)]))
-        if not 0xd800 <= c < 0xe000: return chr(c)
+        if not (0xd800 <= c < 0xe000 or chr(c) in TOO_NEW): return chr(c)
 
 def hard(rng):
     kind = rng.random()
@@ -78,11 +85,11 @@ FOLDERS = [
     {'tokenizer_config.json': NEW | {'additional_special_tokens': ['<Cat-Toy>', 'sks']}},
     {'tokenizer_config.json': NEW, 'special_tokens_map.json': {'bos_token': ADDED(START, normalized=True), 'eos_token': ADDED(END, rstrip=True, lstrip=True), 'pad_token': '!', 'unk_token': END}},
     {'tokenizer_config.json': NEW, 'tokenizer.json': [ADDED(START, id=812, special=True), ADDED(END, id=813, special=True), ADDED('<Cat-Toy>', id=814, normalized=True, rstrip=True), ADDED('sks', id=815, lstrip=True)]},
-    {'tokenizer_config.json': OLD, 'tokenizer.json': [ADDED(START, id=812, special=True), ADDED(END, id=813, special=True), ADDED('a', id=320, single_word=True)]},
+    {'tokenizer_config.json': OLD, 'tokenizer.json': [ADDED(START, id=812, special=True), ADDED(END, id=813, special=True), ADDED('a</w>', id=320, single_word=True)]},
 ]
 FOLDER_TEXTS = [
     "", "a!b !!", "a <|endoftext|> b", "A <|ENDOFTEXT|> B<|StartOfText|>c", "x <cat-toy> y", "x  <Cat-Toy>  y<CAT-TOY>z", "<cat-toy>_1  <Cat-Toy>_1 _1", "sks dog, Sks dog SKS", "asks sksa _sks sks_ sks-sks (sks) 中sks sks\u0301 é",
-    "x \u00a0É y  e\u0301 z\u2003\u2003É", "sks sks<cat-toy><cat-toy>", "a a aa 'a'", "the " * 90, "<|endoftext|>  <|endoftext|>\u3000!", "\u3000sks\u3000sks\u3000",
+    "x \u00a0É y  e\u0301 z\u2003\u2003É", "sks sks<cat-toy><cat-toy>", "a a aa 'a'", "a</w> a</w>a xa</w>", "the " * 90, "<|endoftext|>  <|endoftext|>\u3000!", "\u3000sks\u3000sks\u3000",
 ]
 
 def folders(small, merges):

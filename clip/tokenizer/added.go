@@ -1,0 +1,157 @@
+package tokenizer
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// An addedToken is looked for in a text before the rest is split into words; its fields are those of the library tokenizers.
+type addedToken struct {
+	Content    string `json:"content"`
+	SingleWord bool   `json:"single_word"` // only where no letter, digit or underscore touches it
+	LStrip     bool   `json:"lstrip"`      // takes the spaces before it along
+	RStrip     bool   `json:"rstrip"`      // and those after it
+	Normalized bool   `json:"normalized"`  // is looked for in the normalized text, and normalized itself
+	Special    bool   `json:"special"`
+
+	id int // -1 until it has one
+}
+
+// UnmarshalJSON reads a token's object, or its content alone, which is a special token. What is not special is normalized unless
+// the object says otherwise.
+func (t *addedToken) UnmarshalJSON(raw []byte) error {
+	if string(raw) == "null" {
+		return nil
+	}
+	*t = addedToken{Special: true, id: -1}
+	if err := json.Unmarshal(raw, &t.Content); err == nil {
+		return nil
+	}
+	var object struct {
+		addedFields
+		ID         *int  `json:"id"`
+		Normalized *bool `json:"normalized"`
+	}
+	if err := json.Unmarshal(raw, &object); err != nil {
+		return fmt.Errorf("%s is not a token", raw)
+	}
+	*t = addedToken(object.addedFields)
+	t.id = -1
+	if object.ID != nil {
+		t.id = *object.ID
+	}
+	t.Normalized = !t.Special
+	if object.Normalized != nil {
+		t.Normalized = *object.Normalized
+	}
+	return nil
+}
+
+// addedFields is addedToken without its reading of JSON.
+type addedFields addedToken
+
+// A finder finds tokens in a text: the leftmost one, and the longest of those that begin there.
+type finder struct {
+	expression *regexp.Regexp // nil if there is nothing to find
+	tokens     map[string]addedToken
+}
+
+// newFinder finds tokens by what normalize makes of them.
+func newFinder(tokens []addedToken, normalize func(string) string) finder {
+	f := finder{tokens: make(map[string]addedToken)}
+	var alternatives []string
+	for _, t := range tokens {
+		content := normalize(t.Content)
+		if content == "" {
+			continue
+		}
+		f.tokens[content] = t
+		alternatives = append(alternatives, regexp.QuoteMeta(content))
+	}
+	if alternatives != nil {
+		f.expression = regexp.MustCompile(strings.Join(alternatives, "|"))
+		f.expression.Longest()
+	}
+	return f
+}
+
+// split yields the parts of a text in their order: text without tokens (id -1), or a token's id.
+func (f finder) split(text string) iter.Seq2[string, int] {
+	return func(yield func(string, int) bool) {
+		done := 0
+		for start, end := range f.matches(text) {
+			t := f.tokens[text[start:end]]
+			if t.SingleWord && (endsWord(text[:start]) || startsWord(text[end:])) {
+				continue
+			}
+			if t.LStrip {
+				start = max(len(strings.TrimRightFunc(text[:start], unicode.IsSpace)), done)
+			}
+			if t.RStrip {
+				end = len(text) - len(strings.TrimLeftFunc(text[end:], unicode.IsSpace))
+			}
+			if start > done && !yield(text[done:start], -1) || !yield("", t.id) {
+				return
+			}
+			done = end
+		}
+		if done < len(text) {
+			yield(text[done:], -1)
+		}
+	}
+}
+
+func (f finder) matches(text string) iter.Seq2[int, int] {
+	return func(yield func(int, int) bool) {
+		if f.expression == nil {
+			return
+		}
+		for _, at := range f.expression.FindAllStringIndex(text, -1) {
+			if !yield(at[0], at[1]) {
+				return
+			}
+		}
+	}
+}
+
+func startsWord(s string) bool {
+	r, n := utf8.DecodeRuneInString(s)
+	return n > 0 && isWord(r)
+}
+
+func endsWord(s string) bool {
+	r, n := utf8.DecodeLastRuneInString(s)
+	return n > 0 && isWord(r)
+}
+
+// isWord is \w of Unicode's regular expressions (UTS 18, annex C).
+func isWord(r rune) bool {
+	return unicode.In(r, unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M, unicode.Nd, unicode.Pc, unicode.Join_Control)
+}
+
+// setAdded sets the tokens that are looked for in texts; of two with the same content the last counts.
+func (t *Tokenizer) setAdded(tokens []addedToken) {
+	t.added = nil
+	for _, a := range tokens {
+		t.added = slices.DeleteFunc(t.added, func(b addedToken) bool { return a.Content == b.Content })
+		t.added = append(t.added, a)
+	}
+	slices.SortFunc(t.added, func(a, b addedToken) int { return cmp.Compare(a.id, b.id) })
+	var raw, normalized []addedToken
+	for _, a := range t.added {
+		if a.Normalized {
+			normalized = append(normalized, a)
+		} else {
+			raw = append(raw, a)
+		}
+	}
+	t.raw = newFinder(raw, func(s string) string { return s })
+	t.normalized = newFinder(normalized, normalize)
+}
