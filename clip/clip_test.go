@@ -2,6 +2,7 @@ package clip
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"image"
 	"math"
@@ -114,6 +115,39 @@ func TestPreprocessingGolden(t *testing.T) {
 			require.InDelta(t, v, got[i], 1e-6)
 		}
 	})
+}
+
+// Resizing and cutting give the bytes that CLIPImageProcessor gives (internal/golden/preprocess.py).
+func TestPreprocessorBytesGolden(t *testing.T) {
+	raw, err := os.ReadFile("testdata/preprocess.json")
+	require.NoError(t, err)
+	var cases []struct {
+		Width, Height int
+		Alpha         bool
+		Config        json.RawMessage
+		Pixels        []byte
+	}
+	require.NoError(t, json.Unmarshal(raw, &cases))
+	require.Len(t, cases, 28)
+	for _, c := range cases {
+		p, err := loadPreprocessor(fstest.MapFS{preprocessorFile: {Data: c.Config}}, 16)
+		require.NoError(t, err)
+		img := image.NewNRGBA(image.Rect(0, 0, c.Width, c.Height))
+		for i := range img.Pix {
+			x, y, channel := i/4%c.Width, i/4/c.Width, i%4
+			img.Pix[i] = uint8(x*37 + y*91 + channel*53 + x*y*7)
+			if channel == 3 && !c.Alpha {
+				img.Pix[i] = 255
+			}
+		}
+		values := make([]float32, len(c.Pixels))
+		require.NoError(t, p.Pixels(values, img))
+		got := make([]byte, len(values))
+		for i, v := range values {
+			got[i] = byte(v)
+		}
+		require.Equal(t, c.Pixels, got, "%d×%d under %s", c.Width, c.Height, c.Config)
+	}
 }
 
 // tiny is a CLIP that is fast to run.
@@ -265,7 +299,10 @@ func TestPreprocessorFiles(t *testing.T) {
 	require.GreaterOrEqual(t, slices.Min(pixels), float32(0))
 	require.LessOrEqual(t, slices.Max(pixels), float32(1))
 	for text, says := range map[string]string{
-		`{"resample": 1}`:   "resample 1",
+		`{"resample": 0}`:  "resample is 0",
+		`{"do_pad": true}`: "do_pad",
+		`{"size": {"shortest_edge": 16, "longest_edge": 20}}`: `unknown field "longest_edge"`,
+		`{"image_processor_type": "SiglipImageProcessor"}`:    `"SiglipImageProcessor" is not CLIPImageProcessor`,
 		`{"crop_size": 20}`: "20×20 pixels, the model reads 16×16",
 		`{"size": {"height": 20, "width": 16}, "crop_size": 16}`: "resize the shorter edge",
 		`{"image_mean": "grey"}`:                                 "preprocessor_config.json",

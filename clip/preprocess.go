@@ -1,17 +1,21 @@
 package clip
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
 	"io/fs"
+	"slices"
 
 	"github.com/kudos-ml/kudos/internal/picture"
 )
 
 // A Preprocessor makes the pixels that an image encoder reads from any picture, as transformers' CLIPImageProcessor
-// does: the shorter edge is resized, the centre cut out, values scaled and normalized.
+// does: transparency is laid on white, the shorter edge resized, the centre cut out, values scaled and normalized. It knows no EXIF
+// orientation, as that one does not.
 type Preprocessor struct {
 	Edge      int // the shorter edge after resizing; 0 resizes both to Width and Height
 	Width     int // of the cut
@@ -35,9 +39,11 @@ func NewPreprocessor(side int) *Preprocessor {
 
 const (
 	preprocessorFile = "preprocessor_config.json"
-	bilinear         = 2 // in Pillow
-	bicubic          = 3
+	bicubic          = 3 // in Pillow
 )
+
+// filters are Pillow's, by its numbers. (0 is the nearest pixel, which is no filter.)
+var filters = map[int]picture.Filter{1: picture.Lanczos, 2: picture.Bilinear, bicubic: picture.Bicubic, 4: picture.Box, 5: picture.Hamming}
 
 // extent is {"shortest_edge": n}, {"height": h, "width": w} or n.
 type extent struct {
@@ -51,7 +57,9 @@ func (e *extent) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	type object extent
-	return json.Unmarshal(data, (*object)(e))
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	return d.Decode((*object)(e))
 }
 
 // preprocessorConfig is the file; keys that it lacks are as in CLIPImageProcessor.
@@ -67,7 +75,9 @@ type preprocessorConfig struct {
 	Mean       [3]float64 `json:"image_mean"`
 	Std        [3]float64 `json:"image_std"`
 	ConvertRGB bool       `json:"do_convert_rgb"`
+	Pad        bool       `json:"do_pad,omitempty"`
 	Kind       string     `json:"image_processor_type"`
+	OldKind    string     `json:"feature_extractor_type,omitempty"`
 }
 
 // loadPreprocessor reads preprocessor_config.json; without one the pictures are prepared as for OpenAI's CLIP.
@@ -92,13 +102,15 @@ func loadPreprocessor(fsys fs.FS, side int) (*Preprocessor, error) {
 	if c.Normalize {
 		p.Mean, p.Std = c.Mean, c.Std
 	}
-	switch c.Resample {
-	case bicubic:
-		p.Filter = picture.Bicubic
-	case bilinear:
-		p.Filter = picture.Bilinear
-	default:
-		return nil, fmt.Errorf("clip: %s: resample %d is neither %d (bilinear) nor %d (bicubic)", preprocessorFile, c.Resample, bilinear, bicubic)
+	var ok bool
+	if p.Filter, ok = filters[c.Resample]; !ok {
+		return nil, fmt.Errorf("clip: %s: resample is %d, not 1 (Lanczos), 2 (bilinear), 3 (bicubic), 4 (box) or 5 (Hamming)", preprocessorFile, c.Resample)
+	}
+	if c.Pad {
+		return nil, fmt.Errorf("clip: %s: do_pad is true; CLIP cuts out the centre", preprocessorFile)
+	}
+	if !slices.Contains([]string{"", "CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil", "CLIPFeatureExtractor"}, cmp.Or(c.Kind, c.OldKind)) {
+		return nil, fmt.Errorf("clip: %s: %q is not CLIPImageProcessor", preprocessorFile, cmp.Or(c.Kind, c.OldKind))
 	}
 	if err := p.setSizes(c.Size, c.CropSize); err != nil {
 		return nil, err
@@ -120,7 +132,7 @@ func (p *Preprocessor) setSizes(size, crop *extent) error {
 		return nil
 	}
 	w, h := crop.Width, crop.Height
-	if crop.Edge != 0 {
+	if crop.Edge != 0 { // a number, which stands for a square here
 		w, h = crop.Edge, crop.Edge
 	}
 	if p.Edge == 0 && (w != p.Width || h != p.Height) {
@@ -147,7 +159,7 @@ func (p *Preprocessor) Pixels(dst []float32, img image.Image) error {
 	if b := img.Bounds(); b.Empty() {
 		return fmt.Errorf("clip: a picture of %d×%d pixels", b.Dx(), b.Dy())
 	}
-	rgb := picture.FromImage(img)
+	rgb := picture.OnWhite(img)
 	if p.Resize {
 		w, h := p.resized(rgb.W, rgb.H)
 		rgb = rgb.Resize(w, h, p.Filter)

@@ -55,8 +55,26 @@ var (
 
 // normalize is what transformers' CLIPTokenizer does first: characters are composed (NFC), spaces joined, letters lower-cased one by one.
 func normalize(text string) string {
-	text = spaceRun.ReplaceAllString(norm.NFC.String(text), " ")
+	text = spaceRun.ReplaceAllString(composed(text), " ")
 	return strings.Map(lower, strings.ReplaceAll(text, "İ", "i\u0307"))
+}
+
+// newMarks are combining characters younger than the tables by which the library tokenizers composes, Unicode 9's: it neither
+// orders nor composes them.
+var newMarks = regexp.MustCompile(`[\x{7fd}\x{898}-\x{89f}\x{8ca}-\x{8d3}\x{9fe}\x{c3c}\x{d3b}\x{d3c}\x{eba}\x{1715}\x{1abf}-\x{1ace}\x{1df6}-\x{1dfa}\x{a82c}` +
+	`\x{10d24}-\x{10d27}\x{10eab}\x{10eac}\x{10f46}-\x{10f50}\x{10f82}-\x{10f85}\x{11070}\x{1133b}\x{1145e}\x{11839}\x{1183a}\x{11930}\x{1193d}\x{1193e}\x{11943}\x{119e0}` +
+	`\x{11a34}\x{11a47}\x{11a99}\x{11d42}\x{11d44}\x{11d45}\x{11d97}\x{16ff0}\x{16ff1}\x{1e130}-\x{1e136}\x{1e2ae}\x{1e2ec}-\x{1e2ef}]`)
+
+// composed is the normal form C, the newMarks left where they are.
+func composed(text string) string {
+	var b strings.Builder
+	done := 0
+	for _, at := range newMarks.FindAllStringIndex(text, -1) {
+		b.WriteString(norm.NFC.String(text[done:at[0]]))
+		b.WriteString(text[at[0]:at[1]])
+		done = at[1]
+	}
+	return b.String() + norm.NFC.String(text[done:])
 }
 
 // transformersWords are the words of a normalized text. Special tokens were cut out before; what looks like one now is text.

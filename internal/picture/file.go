@@ -20,8 +20,9 @@ import (
 // ErrFormat means that a file is no PNG, JPEG or WebP picture.
 var ErrFormat = errors.New("not a PNG, JPEG or WebP picture")
 
-// mostPixels is what Decode accepts: a small file can claim to be a huge picture.
-const mostPixels = 1 << 28
+// mostPixels is what Decode accepts: a small file can claim to be a huge picture. It is the number at which Pillow warns of
+// decompression bombs.
+const mostPixels = 178_956_970
 
 // Read decodes a file. Its errors name the file; one that holds no picture is ErrFormat.
 func Read(name string) (image.Image, error) {

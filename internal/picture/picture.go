@@ -20,7 +20,8 @@ type RGB struct {
 // NewRGB is a black picture.
 func NewRGB(w, h int) *RGB { return &RGB{w, h, make([]uint8, w*h*3)} }
 
-// FromImage converts any image. Alpha is dropped, as Pillow's convert("RGB") drops it.
+// FromImage converts any image. Alpha is dropped, as Pillow's convert("RGB") drops it. Of 16 bits the high ones are kept; Pillow
+// does so for colours, but cuts greys off at 255, which leaves little of a picture.
 func FromImage(src image.Image) *RGB {
 	b := src.Bounds()
 	dst := NewRGB(b.Dx(), b.Dy())
@@ -35,6 +36,8 @@ func FromImage(src image.Image) *RGB {
 		dst.fromAny(src)
 	case *image.YCbCr:
 		dst.fromYCbCr(src, jfif)
+	case *image.CMYK:
+		dst.fromCMYK(src)
 	default:
 		dst.fromAny(src)
 	}
@@ -51,11 +54,52 @@ func (p *RGB) fromFour(pix []uint8, stride, offset int) {
 	}
 }
 
+// fromCMYK is Pillow's conversion (Convert.c).
+func (p *RGB) fromCMYK(src *image.CMYK) {
+	b := src.Bounds()
+	for y := range p.H {
+		row, out := src.Pix[src.PixOffset(b.Min.X, b.Min.Y+y):], p.Pix[y*p.W*3:]
+		for x := range p.W {
+			black := 255 - int(row[x*4+3])
+			for c := range 3 {
+				t := int(row[x*4+c])*black + 128
+				out[x*3+c] = uint8(black - (t>>8+t)>>8)
+			}
+		}
+	}
+}
+
+// OnWhite converts any image, what is transparent laid on white: what people see, and what transformers' CLIPImageProcessor
+// has made of pictures since version 5.24. The arithmetic is Pillow's alpha_composite.
+func OnWhite(src image.Image) *RGB {
+	dst := FromImage(src)
+	if o, ok := src.(interface{ Opaque() bool }); ok && o.Opaque() {
+		return dst
+	}
+	b := src.Bounds()
+	for y := range dst.H {
+		for x := range dst.W {
+			_, _, _, a := src.At(b.Min.X+x, b.Min.Y+y).RGBA()
+			alpha := int(a >> 8)
+			for c := range 3 {
+				v := &dst.Pix[(y*dst.W+x)*3+c]
+				t := (int(*v)*alpha+255*(255-alpha))*128 + 0x80*128
+				*v = uint8(((t>>8 + t) >> 8) >> 7)
+			}
+		}
+	}
+	return dst
+}
+
 func (p *RGB) fromAny(src image.Image) {
 	b := src.Bounds()
 	for y := range p.H {
 		for x := range p.W {
-			c := color.NRGBAModel.Convert(src.At(b.Min.X+x, b.Min.Y+y)).(color.NRGBA)
+			at := src.At(b.Min.X+x, b.Min.Y+y)
+			if deep, ok := at.(color.NRGBA64); ok { // the high bytes, as Pillow reads such a file
+				at = color.NRGBA{uint8(deep.R >> 8), uint8(deep.G >> 8), uint8(deep.B >> 8), 255}
+			}
+			c := color.NRGBAModel.Convert(at).(color.NRGBA)
 			i := (y*p.W + x) * 3
 			p.Pix[i], p.Pix[i+1], p.Pix[i+2] = c.R, c.G, c.B
 		}

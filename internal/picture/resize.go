@@ -32,6 +32,23 @@ var Lanczos = Filter{3, func(x float64) float64 {
 	return sinc(x) * sinc(x/3)
 }}
 
+// Box is Pillow's BOX: the mean of what a pixel covers.
+var Box = Filter{0.5, func(x float64) float64 {
+	if -0.5 < x && x <= 0.5 {
+		return 1
+	}
+	return 0
+}}
+
+// Hamming is Pillow's HAMMING, whose constants are in single precision.
+var Hamming = Filter{1, func(x float64) float64 {
+	x = math.Abs(x)
+	if x >= 1 {
+		return 0
+	}
+	return sinc(x) * (float64(float32(0.54)) + float64(float32(0.46))*math.Cos(math.Pi*x))
+}}
+
 func sinc(x float64) float64 {
 	if x == 0 {
 		return 1
@@ -39,16 +56,14 @@ func sinc(x float64) float64 {
 	return math.Sin(math.Pi*x) / (math.Pi * x)
 }
 
-// Resize is Pillow's resize to the bit (Resample.c): a horizontal, then a vertical pass, 8 bits between them, weights
-// of 22 fraction bits; a picture that shrinks is averaged over all of its pixels. w and h are at least 1.
+// Resize is the resize of Pillow 13 to the bit (Resample.c): two passes, 8 bits between them, weights of 22 fraction bits; a
+// picture that shrinks is averaged over all of its pixels. The horizontal pass is first unless the height loses more than twice
+// what the width loses; before version 13 it always was. w and h are at least 1.
 func (p *RGB) Resize(w, h int, f Filter) *RGB {
-	if w != p.W {
-		p = p.resizeRows(w, f)
+	if h < p.H && p.H-h > 2*(p.W-w) {
+		return p.resizeColumns(h, f).resizeRows(w, f)
 	}
-	if h != p.H {
-		p = p.resizeColumns(h, f)
-	}
-	return p
+	return p.resizeRows(w, f).resizeColumns(h, f)
 }
 
 // fraction is the number of bits behind the point in a weight.
@@ -93,6 +108,9 @@ func fixed(weights []float64, sum float64) []int32 {
 }
 
 func (p *RGB) resizeRows(w int, f Filter) *RGB {
+	if w == p.W {
+		return p
+	}
 	dst, all := NewRGB(w, p.H), windows(p.W, w, f)
 	for y := range p.H {
 		row := p.Pix[y*p.W*3:]
@@ -106,6 +124,9 @@ func (p *RGB) resizeRows(w int, f Filter) *RGB {
 }
 
 func (p *RGB) resizeColumns(h int, f Filter) *RGB {
+	if h == p.H {
+		return p
+	}
 	dst, stride := NewRGB(p.W, h), p.W*3
 	for y, win := range windows(p.H, h, f) {
 		for i := range stride {
