@@ -4,7 +4,7 @@ usage: picture.py internal/picture/testdata     (PyPI: pillow 13.0.0, numpy)
 """
 import sys
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 def main(out):
     g = np.random.default_rng(7); h, w = 37, 53; yy, xx = np.mgrid[0:h, 0:w]
@@ -20,5 +20,14 @@ def main(out):
     alpha = im.convert('RGBA'); alpha.putalpha(Image.fromarray((g.random((h, w)) * 255).astype(np.uint8))); alpha.save(f'{out}/alpha.png'); alpha.convert('RGB').save(f'{out}/alpha_png.png')
     im.convert('L').save(f'{out}/grey.png'); im.convert('L').convert('RGB').save(f'{out}/grey_png.png')
     im.quantize(40).save(f'{out}/palette.png'); im.quantize(40).convert('RGB').save(f'{out}/palette_png.png')
+    for name, f in (('bicubic', Image.BICUBIC), ('box', Image.BOX), ('hamming', Image.HAMMING)):
+        for size in ((60, 9), (50, 30), (51, 31), (20, 3)): im.resize(size, f).save(f'{out}/{name}_{size[0]}x{size[1]}.png')  # rows lost against columns lost: the order of passes
+    small = soft.resize((24, 17), Image.BICUBIC)
+    for o in range(2, 9):
+        exif = Image.Exif(); exif[0x112] = o; small.save(f'{out}/exif{o}.jpg', quality=95, subsampling=0, exif=exif)
+        ImageOps.exif_transpose(Image.open(f'{out}/exif{o}.jpg')).save(f'{out}/exif{o}_jpg.png')
+    cmyk = Image.merge('CMYK', (*small.split(), small.convert('L').point(lambda v: v // 2))); cmyk.save(f'{out}/cmyk.jpg', quality=95); Image.open(f'{out}/cmyk.jpg').convert('RGB').save(f'{out}/cmyk_jpg.png')
+    im.convert('1').save(f'{out}/bits.png'); im.convert('1').convert('RGB').save(f'{out}/bits_png.png')
+    white = Image.new('RGBA', alpha.size, (255,) * 4); Image.alpha_composite(white, alpha).convert('RGB').save(f'{out}/alpha_white.png')
 
 if __name__ == '__main__': main(*sys.argv[1:])

@@ -24,7 +24,8 @@ var ErrFormat = errors.New("not a PNG, JPEG or WebP picture")
 // decompression bombs.
 const mostPixels = 178_956_970
 
-// Read decodes a file. Its errors name the file; one that holds no picture is ErrFormat.
+// Read decodes a file. A JPEG is turned upright as its EXIF data say, as diffusers' load_image does. Errors name the file; one that
+// holds no picture is ErrFormat.
 func Read(name string) (image.Image, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -66,8 +67,13 @@ func decode(name string, data []byte) (image.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("picture: %s: broken %s: %w", name, format, err)
 	}
-	if format == "webp" {
+	switch format {
+	case "webp":
 		return fromWebP(img), nil
+	case "jpeg":
+		if o := orientation(data); o != 1 {
+			return FromImage(img).upright(o).Image(), nil
+		}
 	}
 	return img, nil
 }

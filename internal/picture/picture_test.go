@@ -2,8 +2,10 @@ package picture
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"image"
 	"image/color"
 	"image/png"
@@ -33,6 +35,12 @@ func TestResizeIsPillows(t *testing.T) {
 			require.Equal(t, want, got, "%s to %v", name, size)
 		}
 	}
+	for name, f := range map[string]Filter{"bicubic": Bicubic, "box": Box, "hamming": Hamming} {
+		for _, size := range [][2]int{{60, 9}, {50, 30}, {51, 31}, {20, 3}} { // which pass is first matters
+			want := read(t, fmt.Sprintf("%s_%dx%d.png", name, size[0], size[1]))
+			require.Equal(t, want, source.Resize(size[0], size[1], f), "%s to %v", name, size)
+		}
+	}
 	require.Equal(t, source, source.Resize(53, 37, Bicubic))
 }
 
@@ -49,11 +57,19 @@ func TestDecodesAsPillow(t *testing.T) {
 	for name, tolerance := range map[string]int{
 		"444.jpg": 3, "422.jpg": 3, "420.jpg": 3, // two inverse cosine transforms
 		"lossy.webp": 3, "lossless.webp": 0, // rounding of chroma
-		"alpha.png": 0, "grey.png": 0, "palette.png": 0,
+		"alpha.png": 0, "grey.png": 0, "palette.png": 0, "bits.png": 0, "cmyk.jpg": 3,
+		"exif2.jpg": 3, "exif3.jpg": 3, "exif4.jpg": 3, "exif5.jpg": 3, "exif6.jpg": 3, "exif7.jpg": 3, "exif8.jpg": 3,
 	} {
 		want := read(t, strings.ReplaceAll(name, ".", "_")+".png")
 		require.LessOrEqual(t, farthest(t, want, read(t, name)), tolerance, name)
 	}
+}
+
+func TestOnWhite(t *testing.T) {
+	img, err := Read("testdata/alpha.png")
+	require.NoError(t, err)
+	require.Equal(t, read(t, "alpha_white.png"), OnWhite(img))
+	require.Equal(t, read(t, "source.png"), OnWhite(read(t, "source.png").Image()))
 }
 
 func TestDecodeErrorsNameTheFile(t *testing.T) {
@@ -79,6 +95,13 @@ func TestDecodeErrorsNameTheFile(t *testing.T) {
 	copy(huge[16:], "\x40\x00\x00\x00\x40\x00\x00\x00")
 	_, err = Decode(bytes.NewReader(huge), "huge.png")
 	require.ErrorContains(t, err, "huge.png")
+
+	bomb := bytes.Clone(whole) // 13,378 × 13,378 is more than Pillow's limit, with a checksum that is right
+	binary.BigEndian.PutUint32(bomb[16:], 13378)
+	binary.BigEndian.PutUint32(bomb[20:], 13378)
+	binary.BigEndian.PutUint32(bomb[29:], crc32.ChecksumIEEE(bomb[12:29]))
+	_, err = Decode(bytes.NewReader(bomb), "bomb.png")
+	require.ErrorContains(t, err, "bomb.png: 13378×13378 pixels are not between 1 and 178956970")
 }
 
 func TestTensorRoundTrip(t *testing.T) {
@@ -158,7 +181,7 @@ type fullDisk struct{}
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }
 
 func FuzzDecode(f *testing.F) {
-	for _, name := range []string{"grey.png", "420.jpg", "lossy.webp"} {
+	for _, name := range []string{"grey.png", "420.jpg", "exif6.jpg", "cmyk.jpg", "lossy.webp"} {
 		data, err := os.ReadFile("testdata/" + name)
 		require.NoError(f, err)
 		f.Add(data)
@@ -166,7 +189,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		img, err := Decode(bytes.NewReader(data), "fuzz")
 		if err == nil && img.Bounds().Dx()*img.Bounds().Dy() < 1<<20 {
-			FromImage(img)
+			OnWhite(img)
 		}
 	})
 }
