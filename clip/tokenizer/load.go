@@ -74,10 +74,10 @@ func readTokenizerJSON(fsys fs.FS) (*vocabulary, error) {
 	var file struct {
 		Added []addedToken `json:"added_tokens"`
 		Model struct {
-			Type   string            `json:"type"`
-			Suffix string            `json:"end_of_word_suffix"`
-			Vocab  map[string]int    `json:"vocab"`
-			Merges []json.RawMessage `json:"merges"`
+			Type   string          `json:"type"`
+			Suffix string          `json:"end_of_word_suffix"`
+			Vocab  map[string]int  `json:"vocab"`
+			Merges json.RawMessage `json:"merges"`
 		} `json:"model"`
 	}
 	if err := readJSON(fsys, "tokenizer.json", &file); err != nil {
@@ -87,27 +87,29 @@ func readTokenizerJSON(fsys fs.FS) (*vocabulary, error) {
 		return nil, fmt.Errorf("tokenizer: tokenizer.json: model is %q with end of word %q, not CLIP's BPE with %q", file.Model.Type, file.Model.Suffix, wordEnd)
 	}
 	v := &vocabulary{file: "tokenizer.json", ids: file.Model.Vocab, added: file.Added}
-	for i, raw := range file.Model.Merges {
-		merge, err := parseMerge(raw)
-		if err != nil {
-			return nil, fmt.Errorf("tokenizer: tokenizer.json: merge %d: %w", i, err)
-		}
-		v.merges = append(v.merges, merge)
+	var err error
+	if v.merges, err = parseMerges(file.Model.Merges); err != nil {
+		return nil, fmt.Errorf("tokenizer: tokenizer.json: merges: %w", err)
 	}
 	return v, nil
 }
 
-// parseMerge reads "a b" or ["a", "b"].
-func parseMerge(raw json.RawMessage) (string, error) {
-	var two []string
-	if json.Unmarshal(raw, &two) == nil && len(two) == 2 {
-		return two[0] + " " + two[1], nil
+// parseMerges reads a list of ["a", "b"], or of "a b" as older files have it.
+func parseMerges(raw json.RawMessage) (merges []string, err error) {
+	var pairs [][]string
+	if json.Unmarshal(raw, &pairs) == nil {
+		for _, p := range pairs {
+			merges = append(merges, strings.Join(p, " "))
+		}
+	} else if err := json.Unmarshal(raw, &merges); err != nil {
+		return nil, err
 	}
-	var one string
-	if err := json.Unmarshal(raw, &one); err != nil || len(strings.Fields(one)) != 2 {
-		return "", fmt.Errorf("%s is not two tokens", raw)
+	for i, m := range merges {
+		if strings.Count(m, " ") != 1 {
+			return nil, fmt.Errorf("%d, %q, is not two tokens", i, m)
+		}
 	}
-	return one, nil
+	return merges, nil
 }
 
 func (v *vocabulary) tokenizer(c *config) (*Tokenizer, error) {
