@@ -98,9 +98,7 @@ func TestConfigErrors(t *testing.T) {
 	for text, says := range map[string]string{
 		`{`:                                 "scheduler_config.json: unexpected end",
 		`{"beta_schedule": "sigmoid"}`:      `beta_schedule "sigmoid"`,
-		`{"prediction_type": "sample"}`:     `prediction_type "sample"`,
-		`{"thresholding": true}`:            "thresholding",
-		`{"rescale_betas_zero_snr": true}`:  "rescale_betas_zero_snr",
+		`{"prediction_type": "flow"}`:       `prediction_type "flow"`,
 		`{"num_train_timesteps": 0}`:        "num_train_timesteps is 0",
 		`{"trained_betas": [0.1, 1.5]}`:     "beta 1.5 at timestep 1",
 		`{"beta_start": -1, "beta_end": 0}`: "at timestep 0",
