@@ -21,10 +21,7 @@ func Euler(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, steps
 	}
 	moves := make([]move, len(l.times))
 	for i := range moves {
-		m := l.stretched(i)
-		m.state = float64(l.sigmas[i+1]) / float64(l.sigmas[i])
-		m.clean = 1 - m.state
-		moves[i] = m
+		moves[i] = l.stretched(i, l.sigmas[i+1])
 	}
 	return s.follow(ctx, net, x, s.eulerStart(l), nil, moves, math.Inf(1))
 }
@@ -42,15 +39,9 @@ func EulerAncestral(ctx context.Context, net Network, s *Schedule, x *tensor.Den
 	l.sigmas = append(l.sigmas, 0)
 	moves := make([]move, len(l.times))
 	for i := range moves {
-		// In float32, as in diffusers: the difference of squares loses digits, and the ones that are lost count.
-		from, to := l.sigmas[i], l.sigmas[i+1]
-		from2, to2 := float32(from*from), float32(to*to)
-		up := sqrt32(float32(to2*float32(from2-to2)) / from2)
-		down := sqrt32(to2 - float32(up*up))
-		m := l.stretched(i)
-		m.state, m.noise = float64(down)/float64(from), float64(up)
-		m.clean = 1 - m.state
-		moves[i] = m
+		from, to := float64(l.sigmas[i]), float64(l.sigmas[i+1])
+		moves[i] = l.stretched(i, float32(to*to/from))
+		moves[i].noise = to * math.Sqrt(1-to*to/(from*from))
 	}
 	return s.follow(ctx, net, x, s.eulerStart(l), n, moves, math.Inf(1))
 }
@@ -112,9 +103,11 @@ func (s *Schedule) eulerStart(l levels) float64 {
 	return high
 }
 
-// stretched is a move at level i that asks about a state x₀ + σ·ε.
-func (l levels) stretched(i int) move {
+// stretched is Euler's step from the state x₀ + σ·ε at level i to another σ: x + (to-σ)·(x - x̂₀)/σ. The difference is rounded to
+// float32, as in diffusers: where σ falls far, what this loses is part of its result.
+func (l levels) stretched(i int, to float32) move {
 	sigma := float64(l.sigmas[i])
 	signal := 1 / math.Sqrt(sigma*sigma+1)
-	return move{timestep: l.times[i], scale: signal, signal: signal, sigma: sigma * signal}
+	stretch := float64(to-l.sigmas[i]) / sigma
+	return move{timestep: l.times[i], scale: signal, signal: signal, sigma: sigma * signal, clean: -stretch, state: 1 + stretch}
 }

@@ -36,6 +36,8 @@ def case(name, sampler, steps, config, eta=0.0):
     karras = {'use_karras_sigmas': True} if sampler == 'dpmpp_2m_karras' else {}
     s = CLASSES[sampler].from_config({**config, **karras})
     s.set_timesteps(steps)
+    if hasattr(s, 'set_begin_index'):  # else a first timestep that occurs twice makes diffusers run past its last level
+        s.set_begin_index(0)
     i = 0
     for module in (ddim, ddpm, ancestral):
         module.randn_tensor = lambda *_, **__: noise[i + 1].double()
@@ -73,7 +75,7 @@ for spacing in ('leading', 'linspace', 'trailing'):
     case(f'dpmpp_2m-{spacing}-lambda', 'dpmpp_2m', 9, {'beta_schedule': 'squaredcos_cap_v2', 'lambda_min_clipped': -5.1, 'timestep_spacing': spacing})
 case('pndm-runge-kutta-one', 'pndm', 8, {**SD, 'set_alpha_to_one': True})
 case('ddpm-large', 'ddpm', 10, {**SD, 'variance_type': 'fixed_large', 'clip_sample_range': 0.5})
-case('ddim-zero-snr-eta', 'ddim', 10, {**SD, 'prediction_type': 'v_prediction', 'rescale_betas_zero_snr': True, 'timestep_spacing': 'trailing'}, 1.0)
+case('ddim-zero-snr-eta', 'ddim', 10, {**SD, 'prediction_type': 'v_prediction', 'rescale_betas_zero_snr': True, 'timestep_spacing': 'trailing'}, 0.6)
 case('euler-range', 'euler', 9, {**SD, 'use_karras_sigmas': True, 'sigma_min': 0.05, 'sigma_max': 10.0})
 case('euler-zero-snr-epsilon', 'euler', 9, {**SD, 'rescale_betas_zero_snr': True})
 for name, more in {'order-1': {'solver_order': 1}, 'final-sigma': {'final_sigmas_type': 'sigma_min'}, 'not-lower': {'lower_order_final': False},
