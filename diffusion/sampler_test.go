@@ -52,6 +52,108 @@ func TestDDIMConvergesInFirstOrder(t *testing.T) {
 	require.Less(t, distance(3200), 3e-3)
 }
 
+const half = 16000 // timesteps of fine
+
+// fine is a schedule with so many timesteps that a sampler's own error is seen.
+func fine(t testing.TB, change func(*diffusion.Config)) *diffusion.Schedule {
+	return schedule(t, func(c *diffusion.Config) {
+		c.TrainSteps, c.BetaStart, c.BetaEnd, c.StepsOffset = new(32000), new(0.00085/32), new(0.012/32), new(0)
+		change(c)
+	})
+}
+
+// Where the noise is half gone, halving the steps of a sampler of order k divides its distance from the known path by 2ᵏ. (Near timestep
+// 0, ε̂ grows with the root of t, and no method that follows it in t keeps its order.)
+func TestOrdersOfConvergence(t *testing.T) {
+	for _, c := range []struct {
+		sampler string
+		order   float64
+		spans   []int // of them, one is left out by DPM-Solver++
+		config  func(*diffusion.Config)
+	}{
+		{"ddim", 1, []int{80, 160, 320}, func(*diffusion.Config) {}},
+		{"euler", 1, []int{80, 160, 320}, func(*diffusion.Config) {}},
+		{"dpmpp_2m", 1, []int{80, 160, 320}, func(c *diffusion.Config) { c.SolverOrder = new(1) }},
+		{"dpmpp_2m", 2, []int{40, 80}, func(*diffusion.Config) {}},
+		{"pndm", 2, []int{80}, func(c *diffusion.Config) { c.SkipPRK = new(true) }}, // Liu et al. 2022, section 3.4: of order 2
+		{"pndm", 2, []int{40, 80}, func(c *diffusion.Config) { c.SkipPRK = new(false) }},
+	} {
+		s := fine(t, c.config)
+		g := diffusiontest.Gaussian{Mean: 0.7, Std: 0.3, Schedule: s}
+		sampler, err := diffusion.ParseSampler(c.sampler)
+		require.NoError(t, err)
+		x := diffusion.SeededNoise(1, 0).Start(2, 4, 4, 3)
+		distance := func(spans int) (worst float64) {
+			o := diffusion.SampleOptions{Steps: spans}
+			if c.sampler == "dpmpp_2m" {
+				o.Steps--
+			}
+			var first, before diffusion.Step
+			for step, err := range sampler.Sample(context.Background(), g.Predict, s, x, o) {
+				require.NoError(t, err)
+				if step.Index == 0 {
+					first = step
+				}
+				if step.Timestep == half {
+					break
+				}
+				before = step
+			}
+			stretch := 1.0
+			if c.sampler == "euler" {
+				stretch = math.Sqrt(s.AlphaBar[half])
+			}
+			for i, v := range before.Latent.Float32s() {
+				want := g.Follow(float64(x.Float32s()[i]), g.AlphaBar(first.Timestep), s.AlphaBar[half])
+				worst = max(worst, math.Abs(stretch*float64(v)-want))
+			}
+			return worst
+		}
+		for _, n := range c.spans {
+			far, near := distance(n), distance(2*n)
+			order := math.Log2(far / near)
+			t.Logf("%s, %d steps: %.3g, order %.3f", c.sampler, n, far, order)
+			require.InDelta(t, c.order, order, 0.1, "%s, %d steps", c.sampler, n)
+			require.Less(t, far, 2e-3)
+		}
+	}
+}
+
+// Samplers that draw noise reach the Gaussian's variance in first order. What each draw adds to a sample is known, because the network
+// is linear: row i of the batch gets a 1 for draw i, and nothing for the others.
+func TestNoisySamplersConvergeInDistribution(t *testing.T) {
+	s := fine(t, func(*diffusion.Config) {})
+	g := diffusiontest.Gaussian{Std: 0.3, Schedule: s}
+	for _, name := range []string{"ddpm", "ddim", "euler_a"} {
+		sampler, err := diffusion.ParseSampler(name)
+		require.NoError(t, err)
+		distance := func(steps int) float64 {
+			noise := diffusion.Noise(func(row, draw int, dst []float32) {
+				clear(dst)
+				if row == draw {
+					dst[0] = 1
+				}
+			})
+			o := diffusion.SampleOptions{Steps: steps, Noise: noise}
+			if name == "ddim" {
+				o.Eta = 1
+			}
+			last, err := diffusion.Last(sampler.Sample(context.Background(), g.Predict, s, noise.Start(steps+1, 1, 1, 1), o))
+			require.NoError(t, err)
+			variance := 0.0
+			for _, v := range last.Latent.Float32s() {
+				variance += float64(v) * float64(v)
+			}
+			return math.Abs(variance - 0.3*0.3)
+		}
+		for _, n := range []int{160, 320} {
+			far, near := distance(n), distance(2*n)
+			order := math.Log2(far / near)
+			t.Logf("%s, %d steps: %.3g, order %.3f", name, n, far, order)
+		}
+	}
+}
+
 // With eta 1, DDIM and DDPM draw from the Gaussian itself.
 func TestNoisySamplersDrawFromTheGaussian(t *testing.T) {
 	s := schedule(t, func(*diffusion.Config) {})
