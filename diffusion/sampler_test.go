@@ -2,6 +2,7 @@ package diffusion_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math"
 	"testing"
@@ -119,18 +120,22 @@ func TestOrdersOfConvergence(t *testing.T) {
 	}
 }
 
-// Samplers that draw noise reach the Gaussian's variance in first order. What each draw adds to a sample is known, because the network
-// is linear: row i of the batch gets a 1 for draw i, and nothing for the others.
+// Samplers that draw noise come to the variance of noisy latents in first order. What each draw adds to a sample is known, because the
+// network is linear: row i of the batch gets draw i, and no other.
 func TestNoisySamplersConvergeInDistribution(t *testing.T) {
 	s := fine(t, func(*diffusion.Config) {})
 	g := diffusiontest.Gaussian{Std: 0.3, Schedule: s}
+	variance := func(at int) float64 { return s.AlphaBar[at]*g.Std*g.Std + 1 - s.AlphaBar[at] }
 	for _, name := range []string{"ddpm", "ddim", "euler_a"} {
 		sampler, err := diffusion.ParseSampler(name)
 		require.NoError(t, err)
 		distance := func(steps int) float64 {
 			noise := diffusion.Noise(func(row, draw int, dst []float32) {
 				clear(dst)
-				if row == draw {
+				switch {
+				case row == 0 && draw == 0:
+					dst[0] = float32(math.Sqrt(variance(2 * half * (steps - 1) / steps)))
+				case row == draw:
 					dst[0] = 1
 				}
 			})
@@ -138,18 +143,29 @@ func TestNoisySamplersConvergeInDistribution(t *testing.T) {
 			if name == "ddim" {
 				o.Eta = 1
 			}
-			last, err := diffusion.Last(sampler.Sample(context.Background(), g.Predict, s, noise.Start(steps+1, 1, 1, 1), o))
-			require.NoError(t, err)
-			variance := 0.0
-			for _, v := range last.Latent.Float32s() {
-				variance += float64(v) * float64(v)
+			var before diffusion.Step
+			for step, err := range sampler.Sample(context.Background(), g.Predict, s, noise.Start(steps+1, 1, 1, 1), o) {
+				require.NoError(t, err)
+				if step.Timestep == half {
+					break
+				}
+				before = step
 			}
-			return math.Abs(variance - 0.3*0.3)
+			got := 0.0
+			for _, v := range before.Latent.Float32s() {
+				got += float64(v) * float64(v)
+			}
+			if name == "euler_a" {
+				got *= s.AlphaBar[half]
+			}
+			return math.Abs(got - variance(half))
 		}
-		for _, n := range []int{160, 320} {
+		for _, n := range []int{80, 160} {
 			far, near := distance(n), distance(2*n)
 			order := math.Log2(far / near)
 			t.Logf("%s, %d steps: %.3g, order %.3f", name, n, far, order)
+			require.InDelta(t, 1, order, 0.1, "%s, %d steps", name, n)
+			require.Less(t, far, 5e-3, name)
 		}
 	}
 }
@@ -268,4 +284,67 @@ func TestSamplingFails(t *testing.T) {
 	}, diffusion.DDIMOptions{Steps: 5})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, 2, calls)
+}
+
+func TestSamplersRefuse(t *testing.T) {
+	var other diffusion.Config
+	require.NoError(t, json.Unmarshal([]byte(`{"use_beta_sigmas": true, "use_lu_lambdas": true, "timestep_type": "continuous"}`), &other))
+	for _, c := range []struct {
+		sampler, says string
+		change        func(*diffusion.Config)
+	}{
+		{"ddim", "thresholding is not supported", func(c *diffusion.Config) { c.Thresholding = new(true) }},
+		{"ddpm", "thresholding is not supported", func(c *diffusion.Config) { c.Thresholding = new(true) }},
+		{"dpmpp_2m", "thresholding is not supported", func(c *diffusion.Config) { c.Thresholding = new(true) }},
+		{"euler", "", func(c *diffusion.Config) { c.Thresholding = new(true) }}, // which does not know the key
+		{"ddpm", "variance_type learned is not supported", func(c *diffusion.Config) { c.Variance = new("learned") }},
+		{"ddim", `timestep_spacing "even"`, func(c *diffusion.Config) { c.Spacing = new("even") }},
+		{"ddim", "no signal at timestep 999", func(c *diffusion.Config) { c.ZeroSNR, c.Spacing = new(true), new("trailing") }},
+		{"pndm", "needs at least 4, not 3", func(c *diffusion.Config) { c.SkipPRK = nil }},
+		{"pndm", `prediction_type "sample"`, func(c *diffusion.Config) { c.Prediction = new("sample") }},
+		{"euler_a", `prediction_type "sample"`, func(c *diffusion.Config) { c.Prediction = new("sample") }},
+		{"euler", `interpolation_type "cubic"`, func(c *diffusion.Config) { c.Interpolation = new("cubic") }},
+		{"euler", `final_sigmas_type "one"`, func(c *diffusion.Config) { c.FinalSigma = new("one") }},
+		{"euler", "use_beta_sigmas true", func(c *diffusion.Config) { c.Other = other.Other }},
+		{"euler_a", "", func(c *diffusion.Config) { c.Other = other.Other }},
+		{"dpmpp_2m", "use_beta_sigmas true", func(c *diffusion.Config) { c.Other = other.Other }},
+		{"dpmpp_2m", "algorithm_type sde-dpmsolver++", func(c *diffusion.Config) { c.Algorithm = new("sde-dpmsolver++") }},
+		{"dpmpp_2m", "solver_type heun", func(c *diffusion.Config) { c.Solver = new("heun") }},
+		{"dpmpp_2m", "solver_order 3", func(c *diffusion.Config) { c.SolverOrder = new(3) }},
+		{"dpmpp_2m", "lambda_min_clipped 90", func(c *diffusion.Config) { c.LambdaMin = new(90.) }},
+	} {
+		s := schedule(t, c.change)
+		sampler, err := diffusion.ParseSampler(c.sampler)
+		require.NoError(t, err)
+		noise := diffusion.SeededNoise(1, 0)
+		_, err = diffusion.Last(sampler.Sample(context.Background(), diffusiontest.Gaussian{Std: 1, Schedule: s}.Predict, s, noise.Start(1, 2, 2, 1), diffusion.SampleOptions{Steps: 3, Noise: noise}))
+		if c.says == "" {
+			require.NoError(t, err, c.sampler)
+			continue
+		}
+		require.ErrorContains(t, err, c.says, c.sampler)
+	}
+	_, err := diffusion.ParseSampler("heun")
+	require.EqualError(t, err, `diffusion: "heun" is no sampler; these are: ddpm, ddim, pndm, euler, euler_a, dpmpp_2m, dpmpp_2m_karras`)
+}
+
+// A sampler's result can be ranged over again: nothing of the first time is left.
+func TestSamplingAgain(t *testing.T) {
+	s := schedule(t, func(c *diffusion.Config) { c.SkipPRK = new(true) })
+	g := diffusiontest.Gaussian{Mean: 0.1, Std: 1, Schedule: s}
+	noise := diffusion.SeededNoise(9, 0)
+	for _, name := range []string{"ddpm", "ddim", "pndm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras"} {
+		sampler, err := diffusion.ParseSampler(name)
+		require.NoError(t, err)
+		steps := sampler.Sample(context.Background(), g.Predict, s, noise.Start(2, 2, 2, 1), diffusion.SampleOptions{Steps: 6, Noise: noise})
+		for _, err := range steps {
+			require.NoError(t, err)
+			break
+		}
+		first, err := diffusion.Last(steps)
+		require.NoError(t, err)
+		again, err := diffusion.Last(steps)
+		require.NoError(t, err)
+		require.Equal(t, first.Latent.Float32s(), again.Latent.Float32s(), name)
+	}
 }
