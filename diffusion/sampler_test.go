@@ -232,6 +232,15 @@ func TestTimesteps(t *testing.T) {
 	}
 }
 
+// Where NumPy's arange is one too long, diffusers would ask at timestep -1; here there are as many steps as were asked for.
+func TestTrailingTimestepsEnd(t *testing.T) {
+	s := schedule(t, func(c *diffusion.Config) { c.Spacing = new("trailing") })
+	last, err := diffusion.Last(diffusion.DDIM(context.Background(), diffusiontest.Gaussian{Std: 1, Schedule: s}.Predict, s, diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), diffusion.DDIMOptions{Steps: 61}))
+	require.NoError(t, err)
+	require.Equal(t, 61, last.Of)
+	require.Equal(t, 15., last.Timestep) // 1000/61 - 1, rounded
+}
+
 func TestOneStepByHand(t *testing.T) {
 	s := schedule(t, func(c *diffusion.Config) {
 		c.TrainedBetas, c.StepsOffset, c.ClipSample, c.ClipRange = []float64{0.36, 0.4375}, new(0), new(true), new(0.5)
