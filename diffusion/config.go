@@ -7,6 +7,10 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/kudos-ml/kudos/internal/weights"
 )
@@ -20,15 +24,28 @@ type Config struct {
 	BetaEnd       *float64  `json:"beta_end,omitempty"`               // 0.02
 	BetaSchedule  *string   `json:"beta_schedule,omitempty"`          // "linear"; "scaled_linear", "squaredcos_cap_v2"
 	TrainedBetas  []float64 `json:"trained_betas,omitempty"`          // instead of a formula
-	Prediction    *string   `json:"prediction_type,omitempty"`        // "epsilon"; "v_prediction"
-	Spacing       *string   `json:"timestep_spacing,omitempty"`       // "leading" for DDIM and DDPM; "linspace", "trailing"
+	Prediction    *string   `json:"prediction_type,omitempty"`        // "epsilon"; "v_prediction", "sample"
+	Spacing       *string   `json:"timestep_spacing,omitempty"`       // "leading" for DDIM, DDPM and PNDM, else "linspace"; "trailing"
 	StepsOffset   *int      `json:"steps_offset,omitempty"`           // 0; added to the timesteps of "leading"
-	SetAlphaToOne *bool     `json:"set_alpha_to_one,omitempty"`       // true for DDIM: the last step ends at ᾱ = 1, not at ᾱ of timestep 0
-	ClipSample    *bool     `json:"clip_sample,omitempty"`            // true for DDIM and DDPM: clamp x̂₀
+	ZeroSNR       *bool     `json:"rescale_betas_zero_snr,omitempty"` // false; true leaves no signal at the last timestep. PNDM does not know it
+	SetAlphaToOne *bool     `json:"set_alpha_to_one,omitempty"`       // true for DDIM, false for PNDM: the last step ends at ᾱ = 1, not at ᾱ of timestep 0
+	ClipSample    *bool     `json:"clip_sample,omitempty"`            // true for DDIM and DDPM: clamp x̂₀. Others don't know it
 	ClipRange     *float64  `json:"clip_sample_range,omitempty"`      // 1
-	Thresholding  *bool     `json:"thresholding,omitempty"`           // false; true is refused
-	ZeroSNR       *bool     `json:"rescale_betas_zero_snr,omitempty"` // false; true is refused
-	Variance      *string   `json:"variance_type,omitempty"`          // "fixed_small" for DDPM; others are refused
+	Thresholding  *bool     `json:"thresholding,omitempty"`           // false; DDIM, DDPM and DPM-Solver++ refuse true
+	Variance      *string   `json:"variance_type,omitempty"`          // "fixed_small" for DDPM; "fixed_large"
+	SkipPRK       *bool     `json:"skip_prk_steps,omitempty"`         // false; true starts PNDM without Runge-Kutta steps
+
+	Karras          *bool    `json:"use_karras_sigmas,omitempty"`  // false; Euler and DPM-Solver++ know it
+	SigmaMin        *float64 `json:"sigma_min,omitempty"`          // where Karras' noise levels of Euler and DPM-Solver++ end,
+	SigmaMax        *float64 `json:"sigma_max,omitempty"`          // and begin; the schedule's own
+	Interpolation   *string  `json:"interpolation_type,omitempty"` // "linear" for Euler; "log_linear"
+	FinalSigma      *string  `json:"final_sigmas_type,omitempty"`  // "zero" for Euler and DPM-Solver++; "sigma_min"
+	Algorithm       *string  `json:"algorithm_type,omitempty"`     // "dpmsolver++"; others are refused
+	Solver          *string  `json:"solver_type,omitempty"`        // "midpoint"; others are refused
+	SolverOrder     *int     `json:"solver_order,omitempty"`       // 2; 1, others are refused
+	LowerOrderFinal *bool    `json:"lower_order_final,omitempty"`  // true: fewer than 15 steps of DPM-Solver++ end with one of order 1
+	EulerAtFinal    *bool    `json:"euler_at_final,omitempty"`     // false; true: any number of them does
+	LambdaMin       *float64 `json:"lambda_min_clipped,omitempty"` // -Inf; DPM-Solver++ begins where ln √(ᾱ/(1-ᾱ)) is at least this
 
 	Other map[string]json.RawMessage `json:"-"` // every other key
 }
@@ -52,14 +69,11 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &c.Other); err != nil {
 		return err
 	}
-	known, err := fields(Config{
-		Class: new(""), TrainSteps: new(0), BetaStart: new(0.), BetaEnd: new(0.), BetaSchedule: new(""), TrainedBetas: []float64{0}, Prediction: new(""), Spacing: new(""),
-		StepsOffset: new(0), SetAlphaToOne: new(false), ClipSample: new(false), ClipRange: new(0.), Thresholding: new(false), ZeroSNR: new(false), Variance: new(""),
-	})
-	for key := range known {
+	for i := range reflect.TypeFor[plain]().NumField() {
+		key, _, _ := strings.Cut(reflect.TypeFor[plain]().Field(i).Tag.Get("json"), ",")
 		delete(c.Other, key)
 	}
-	return err
+	return nil
 }
 
 // MarshalJSON writes a scheduler_config.json.
@@ -86,6 +100,9 @@ func fields(c Config) (map[string]json.RawMessage, error) {
 
 const configFile = "scheduler_config.json"
 
+// minusInfinity is how Python writes the default of lambda_min_clipped, in what is no JSON.
+var minusInfinity = regexp.MustCompile(`("lambda_min_clipped"\s*:\s*)-Infinity`)
+
 // LoadSchedule reads dir/scheduler_config.json.
 func LoadSchedule(dir string) (*Schedule, error) {
 	s, err := LoadScheduleFS(os.DirFS(dir))
@@ -101,6 +118,7 @@ func LoadScheduleFS(fsys fs.FS) (*Schedule, error) {
 	if err != nil {
 		return nil, fmt.Errorf("diffusion: %w", err)
 	}
+	data = minusInfinity.ReplaceAll(data, []byte("${1}null"))
 	var c Config
 	if err := json.Unmarshal(data, &c); err != nil {
 		return nil, fmt.Errorf("diffusion: %s: %w", configFile, err)
@@ -141,4 +159,31 @@ func (c *Config) clip() float64 {
 		return or(c.ClipRange, 1)
 	}
 	return math.Inf(1)
+}
+
+// refuse returns an error for the first of keys that is set, to true or to "continuous": they change what a sampler does
+// in ways that ours do not.
+func (c *Config) refuse(keys ...string) error {
+	for _, key := range keys {
+		if value := string(c.Other[key]); value == "true" || value == `"continuous"` {
+			return fmt.Errorf("diffusion: %s %s is not supported", key, value)
+		}
+	}
+	return nil
+}
+
+// refuseThresholding is for samplers that know this key.
+func (c *Config) refuseThresholding() error {
+	if or(c.Thresholding, false) {
+		return fmt.Errorf("diffusion: thresholding is not supported (it is meant for models of pixels)")
+	}
+	return nil
+}
+
+// only returns an error unless p is nil or points to one of values; the first is the default.
+func only[T comparable](key string, p *T, values ...T) error {
+	if v := or(p, values[0]); !slices.Contains(values, v) {
+		return fmt.Errorf("diffusion: %s %v is not supported; these are: %v", key, v, values)
+	}
+	return nil
 }

@@ -19,7 +19,10 @@ type DDIMOptions struct {
 // DDIMScheduler does with the schedule's config. It starts at x, which it leaves as it is, and yields every
 // step; the last one's Latent is the sample. A cancelled context ends it with an error between two steps.
 func DDIM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o DDIMOptions) iter.Seq2[Step, error] {
-	times, err := s.timesteps(o.Steps, or(s.Config.Spacing, "leading"), or(s.Config.StepsOffset, 0))
+	if err := s.Config.refuseThresholding(); err != nil {
+		return failed(err)
+	}
+	times, err := s.timesteps(o.Steps)
 	if err != nil {
 		return failed(err)
 	}
@@ -27,11 +30,15 @@ func DDIM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o DDIM
 	if !or(s.Config.SetAlphaToOne, true) {
 		last = s.AlphaBar[0]
 	}
-	return walk(ctx, net, s, x, times, o.Noise, func(t int) move {
+	moves := make([]move, len(times))
+	for i, t := range times {
 		bar, next := s.AlphaBar[t], s.before(t-stride, last)
 		sigma := o.Eta * math.Sqrt((1-next)/(1-bar)*(1-bar/next))
-		return move{clean: math.Sqrt(next), eps: math.Sqrt(max(1-next-sigma*sigma, 0)), noise: sigma}
-	})
+		m := s.at(t)
+		m.clean, m.eps, m.noise = math.Sqrt(next), math.Sqrt(max(1-next-sigma*sigma, 0)), sigma
+		moves[i] = m
+	}
+	return s.follow(ctx, net, x, 1, o.Noise, moves, s.Config.clip())
 }
 
 // before is ᾱ at timestep t, or last before timestep 0.
@@ -40,9 +47,4 @@ func (s *Schedule) before(t int, last float64) float64 {
 		return last
 	}
 	return s.AlphaBar[t]
-}
-
-// failed yields one error.
-func failed(err error) iter.Seq2[Step, error] {
-	return func(yield func(Step, error) bool) { yield(Step{}, err) }
 }

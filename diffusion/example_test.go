@@ -36,6 +36,26 @@ func ExampleDDIM() {
 	// step 4 of 4, timestep 1: 2.0
 }
 
+// A sampler by its name, as a flag has it. Eight steps of the second order end where four of DDIM did.
+func ExampleParseSampler() {
+	schedule, err := diffusion.NewSchedule(diffusion.StableDiffusion())
+	if err != nil {
+		log.Fatal(err)
+	}
+	sampler, err := diffusion.ParseSampler("dpmpp_2m_karras")
+	if err != nil {
+		log.Fatal(err)
+	}
+	world := diffusiontest.Gaussian{Mean: 2, Std: 0.01, Schedule: schedule}
+	start := diffusion.SeededNoise(1, 0).Start(1, 8, 8, 4)
+	last, err := diffusion.Last(sampler.Sample(context.Background(), world.Predict, schedule, start, diffusion.SampleOptions{Steps: 8}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s: %.1f after %d steps\n", sampler.Name, last.Latent.Float32s()[0], last.Of)
+	// Output: dpmpp_2m_karras: 2.0 after 8 steps
+}
+
 func ExampleSchedule_AddNoise() {
 	schedule, err := diffusion.NewSchedule(diffusion.StableDiffusion())
 	if err != nil {

@@ -4,13 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"path/filepath"
 	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/unet"
@@ -20,7 +18,7 @@ import (
 // Samplers are held to diffusers' trajectories on a network of its own.
 func TestSamplersGolden(t *testing.T) {
 	golden.Each(t, "..", func(t *testing.T, c golden.Case) {
-		if !c.Has("sampler.ddim.trajectory") && !c.Has("sampler.ddpm.trajectory") {
+		if !c.Has("sampler.ddim.trajectory") {
 			t.Skip("this case has no trajectory")
 		}
 		network, err := unet.Load(filepath.Join(c.Dir, "unet"))
@@ -30,18 +28,21 @@ func TestSamplersGolden(t *testing.T) {
 		require.NoError(t, err)
 		eta, err := strconv.ParseFloat(c.Data.Metadata["sampler.ddim.eta"], 64)
 		require.NoError(t, err)
-		for name, sample := range map[string]func(net diffusion.Network, s *diffusion.Schedule, x *tensor.Dense, n diffusion.Noise) iter.Seq2[diffusion.Step, error]{
-			"ddim": func(net diffusion.Network, s *diffusion.Schedule, x *tensor.Dense, n diffusion.Noise) iter.Seq2[diffusion.Step, error] {
-				return diffusion.DDIM(context.Background(), net, s, x, diffusion.DDIMOptions{Steps: steps, Eta: eta, Noise: n})
-			},
-			"ddpm": func(net diffusion.Network, s *diffusion.Schedule, x *tensor.Dense, n diffusion.Noise) iter.Seq2[diffusion.Step, error] {
-				return diffusion.DDPM(context.Background(), net, s, x, diffusion.DDPMOptions{Steps: steps, Noise: n})
-			},
-		} {
+		for _, name := range []string{"ddpm", "ddim", "pndm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras"} {
 			if !c.Has("sampler." + name + ".trajectory") {
 				continue
 			}
-			s := caseSchedule(t, c, name)
+			sampler, err := diffusion.ParseSampler(name)
+			require.NoError(t, err)
+			s, denoiser, o := caseSchedule(t, c, name), diffusion.Denoiser(diffusion.Func(network.Predict)), diffusion.SampleOptions{Steps: steps}
+			if sampler.Native {
+				s = s.Native()
+			} else {
+				denoiser = s.Denoiser(denoiser)
+			}
+			if name == "ddim" {
+				o.Eta = eta
+			}
 			draws := c.ChannelsLast(t, "sampler."+name+".noise")
 			want, times := c.ChannelsLast(t, "sampler."+name+".trajectory"), c.Tensor(t, "sampler."+name+".timesteps").Float32s()
 			shape := draws.Shape()[1:].Clone()
@@ -49,11 +50,12 @@ func TestSamplersGolden(t *testing.T) {
 			noise := func(row, draw int, dst []float32) {
 				copy(dst, draws.Float32s()[draw*batch+row*one:][:one])
 			}
-			net, err := diffusion.Compile(s.Denoiser(diffusion.Func(network.Predict)), shape, condition.Shape())
+			net, err := diffusion.Compile(denoiser, shape, condition.Shape())
 			require.NoError(t, err)
 			copy(net.Condition.Float32s(), condition.Float32s())
+			o.Noise = noise
 			count := 0
-			for step, err := range sample(net.Predict, s, diffusion.Noise(noise).Start(shape...), noise) {
+			for step, err := range sampler.Sample(context.Background(), net.Predict, s, diffusion.Noise(noise).Start(shape...), o) {
 				require.NoError(t, err)
 				require.Equal(t, float64(times[step.Index]), step.Timestep)
 				golden.Near(t, fmt.Sprintf("%s, step %d", name, step.Index), step.Latent.Float32s(), want.Float32s()[(step.Index+1)*batch:][:batch], 1e-5)

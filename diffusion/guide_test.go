@@ -70,6 +70,13 @@ func TestFromVelocity(t *testing.T) {
 	require.Equal(t, []float32{3}, run(t, s.Denoiser(linear), []float32{1}, []float32{1}, 1))
 }
 
+func TestFromClean(t *testing.T) {
+	s := schedule(t, func(c *diffusion.Config) { c.TrainedBetas, c.Prediction = []float64{0.36, 0.4375}, new("sample") })
+	// (x - √ᾱ·(2x + c))/√(1-ᾱ) with √ᾱ = 0.8 and √(1-ᾱ) = 0.6, then the other way about.
+	require.InDeltaSlice(t, []float32{(1 - 0.8*3) / 0.6, (2 - 0.8*5) / 0.6}, run(t, s.Denoiser(linear), []float32{1, 2}, []float32{1}, 0), 1e-5)
+	require.InDeltaSlice(t, []float32{(1 - 0.6*3) / 0.8, (2 - 0.6*5) / 0.8}, run(t, s.Denoiser(linear), []float32{1, 2}, []float32{1}, 1), 1e-5)
+}
+
 // ε from v and x is the ε that made x.
 func TestVelocityRoundTrip(t *testing.T) {
 	s := schedule(t, func(c *diffusion.Config) { c.Prediction = new("v_prediction") })

@@ -2,6 +2,7 @@ package diffusion_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math"
 	"testing"
@@ -50,6 +51,123 @@ func TestDDIMConvergesInFirstOrder(t *testing.T) {
 		require.InDelta(t, 1, order, 0.1, "%d steps", steps)
 	}
 	require.Less(t, distance(3200), 3e-3)
+}
+
+const half = 16000 // timesteps of fine
+
+// fine is a schedule with so many timesteps that a sampler's own error is seen.
+func fine(t testing.TB, change func(*diffusion.Config)) *diffusion.Schedule {
+	return schedule(t, func(c *diffusion.Config) {
+		c.TrainSteps, c.BetaStart, c.BetaEnd, c.StepsOffset = new(32000), new(0.00085/32), new(0.012/32), new(0)
+		change(c)
+	})
+}
+
+// Where the noise is half gone, halving the steps of a sampler of order k divides its distance from the known path by 2ᵏ. (Near timestep
+// 0, ε̂ grows with the root of t, and no method that follows it in t keeps its order.)
+func TestOrdersOfConvergence(t *testing.T) {
+	for _, c := range []struct {
+		sampler string
+		order   float64
+		spans   []int // of them, one is left out by DPM-Solver++
+		config  func(*diffusion.Config)
+	}{
+		{"ddim", 1, []int{80, 160, 320}, func(*diffusion.Config) {}},
+		{"euler", 1, []int{80, 160, 320}, func(*diffusion.Config) {}},
+		{"dpmpp_2m", 1, []int{80, 160, 320}, func(c *diffusion.Config) { c.SolverOrder = new(1) }},
+		{"dpmpp_2m", 2, []int{40, 80}, func(*diffusion.Config) {}},
+		{"pndm", 2, []int{80}, func(c *diffusion.Config) { c.SkipPRK = new(true) }}, // Liu et al. 2022, section 3.4: of order 2
+		{"pndm", 2, []int{40, 80}, func(c *diffusion.Config) { c.SkipPRK = new(false) }},
+	} {
+		s := fine(t, c.config)
+		g := diffusiontest.Gaussian{Mean: 0.7, Std: 0.3, Schedule: s}
+		sampler, err := diffusion.ParseSampler(c.sampler)
+		require.NoError(t, err)
+		x := diffusion.SeededNoise(1, 0).Start(2, 4, 4, 3)
+		distance := func(spans int) (worst float64) {
+			o := diffusion.SampleOptions{Steps: spans}
+			if c.sampler == "dpmpp_2m" {
+				o.Steps--
+			}
+			var first, before diffusion.Step
+			for step, err := range sampler.Sample(context.Background(), g.Predict, s, x, o) {
+				require.NoError(t, err)
+				if step.Index == 0 {
+					first = step
+				}
+				if step.Timestep == half {
+					break
+				}
+				before = step
+			}
+			stretch := 1.0
+			if c.sampler == "euler" {
+				stretch = math.Sqrt(s.AlphaBar[half])
+			}
+			for i, v := range before.Latent.Float32s() {
+				want := g.Follow(float64(x.Float32s()[i]), g.AlphaBar(first.Timestep), s.AlphaBar[half])
+				worst = max(worst, math.Abs(stretch*float64(v)-want))
+			}
+			return worst
+		}
+		for _, n := range c.spans {
+			far, near := distance(n), distance(2*n)
+			order := math.Log2(far / near)
+			t.Logf("%s, %d steps: %.3g, order %.3f", c.sampler, n, far, order)
+			require.InDelta(t, c.order, order, 0.1, "%s, %d steps", c.sampler, n)
+			require.Less(t, far, 2e-3)
+		}
+	}
+}
+
+// Samplers that draw noise come to the variance of noisy latents in first order. What each draw adds to a sample is known, because the
+// network is linear: row i of the batch gets draw i, and no other.
+func TestNoisySamplersConvergeInDistribution(t *testing.T) {
+	s := fine(t, func(*diffusion.Config) {})
+	g := diffusiontest.Gaussian{Std: 0.3, Schedule: s}
+	variance := func(at int) float64 { return s.AlphaBar[at]*g.Std*g.Std + 1 - s.AlphaBar[at] }
+	for _, name := range []string{"ddpm", "ddim", "euler_a"} {
+		sampler, err := diffusion.ParseSampler(name)
+		require.NoError(t, err)
+		distance := func(steps int) float64 {
+			noise := diffusion.Noise(func(row, draw int, dst []float32) {
+				clear(dst)
+				switch {
+				case row == 0 && draw == 0:
+					dst[0] = float32(math.Sqrt(variance(2 * half * (steps - 1) / steps)))
+				case row == draw:
+					dst[0] = 1
+				}
+			})
+			o := diffusion.SampleOptions{Steps: steps, Noise: noise}
+			if name == "ddim" {
+				o.Eta = 1
+			}
+			var before diffusion.Step
+			for step, err := range sampler.Sample(context.Background(), g.Predict, s, noise.Start(steps+1, 1, 1, 1), o) {
+				require.NoError(t, err)
+				if step.Timestep == half {
+					break
+				}
+				before = step
+			}
+			got := 0.0
+			for _, v := range before.Latent.Float32s() {
+				got += float64(v) * float64(v)
+			}
+			if name == "euler_a" {
+				got *= s.AlphaBar[half]
+			}
+			return math.Abs(got - variance(half))
+		}
+		for _, n := range []int{80, 160} {
+			far, near := distance(n), distance(2*n)
+			order := math.Log2(far / near)
+			t.Logf("%s, %d steps: %.3g, order %.3f", name, n, far, order)
+			require.InDelta(t, 1, order, 0.1, "%s, %d steps", name, n)
+			require.Less(t, far, 5e-3, name)
+		}
+	}
 }
 
 // With eta 1, DDIM and DDPM draw from the Gaussian itself.
@@ -114,6 +232,15 @@ func TestTimesteps(t *testing.T) {
 	}
 }
 
+// Where NumPy's arange is one too long, diffusers would ask at timestep -1; here there are as many steps as were asked for.
+func TestTrailingTimestepsEnd(t *testing.T) {
+	s := schedule(t, func(c *diffusion.Config) { c.Spacing = new("trailing") })
+	last, err := diffusion.Last(diffusion.DDIM(context.Background(), diffusiontest.Gaussian{Std: 1, Schedule: s}.Predict, s, diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), diffusion.DDIMOptions{Steps: 61}))
+	require.NoError(t, err)
+	require.Equal(t, 61, last.Of)
+	require.Equal(t, 15., last.Timestep) // 1000/61 - 1, rounded
+}
+
 func TestOneStepByHand(t *testing.T) {
 	s := schedule(t, func(c *diffusion.Config) {
 		c.TrainedBetas, c.StepsOffset, c.ClipSample, c.ClipRange = []float64{0.36, 0.4375}, new(0), new(true), new(0.5)
@@ -166,4 +293,67 @@ func TestSamplingFails(t *testing.T) {
 	}, diffusion.DDIMOptions{Steps: 5})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, 2, calls)
+}
+
+func TestSamplersRefuse(t *testing.T) {
+	var other diffusion.Config
+	require.NoError(t, json.Unmarshal([]byte(`{"use_beta_sigmas": true, "use_lu_lambdas": true, "timestep_type": "continuous"}`), &other))
+	for _, c := range []struct {
+		sampler, says string
+		change        func(*diffusion.Config)
+	}{
+		{"ddim", "thresholding is not supported", func(c *diffusion.Config) { c.Thresholding = new(true) }},
+		{"ddpm", "thresholding is not supported", func(c *diffusion.Config) { c.Thresholding = new(true) }},
+		{"dpmpp_2m", "thresholding is not supported", func(c *diffusion.Config) { c.Thresholding = new(true) }},
+		{"euler", "", func(c *diffusion.Config) { c.Thresholding = new(true) }}, // which does not know the key
+		{"ddpm", "variance_type learned is not supported", func(c *diffusion.Config) { c.Variance = new("learned") }},
+		{"ddim", `timestep_spacing "even"`, func(c *diffusion.Config) { c.Spacing = new("even") }},
+		{"ddim", "no signal at timestep 999", func(c *diffusion.Config) { c.ZeroSNR, c.Spacing = new(true), new("trailing") }},
+		{"pndm", "needs at least 4, not 3", func(c *diffusion.Config) { c.SkipPRK = nil }},
+		{"pndm", `prediction_type "sample"`, func(c *diffusion.Config) { c.Prediction = new("sample") }},
+		{"euler_a", `prediction_type "sample"`, func(c *diffusion.Config) { c.Prediction = new("sample") }},
+		{"euler", `interpolation_type "cubic"`, func(c *diffusion.Config) { c.Interpolation = new("cubic") }},
+		{"euler", `final_sigmas_type "one"`, func(c *diffusion.Config) { c.FinalSigma = new("one") }},
+		{"euler", "use_beta_sigmas true", func(c *diffusion.Config) { c.Other = other.Other }},
+		{"euler_a", "", func(c *diffusion.Config) { c.Other = other.Other }},
+		{"dpmpp_2m", "use_beta_sigmas true", func(c *diffusion.Config) { c.Other = other.Other }},
+		{"dpmpp_2m", "algorithm_type sde-dpmsolver++", func(c *diffusion.Config) { c.Algorithm = new("sde-dpmsolver++") }},
+		{"dpmpp_2m", "solver_type heun", func(c *diffusion.Config) { c.Solver = new("heun") }},
+		{"dpmpp_2m", "solver_order 3", func(c *diffusion.Config) { c.SolverOrder = new(3) }},
+		{"dpmpp_2m", "lambda_min_clipped 90", func(c *diffusion.Config) { c.LambdaMin = new(90.) }},
+	} {
+		s := schedule(t, c.change)
+		sampler, err := diffusion.ParseSampler(c.sampler)
+		require.NoError(t, err)
+		noise := diffusion.SeededNoise(1, 0)
+		_, err = diffusion.Last(sampler.Sample(context.Background(), diffusiontest.Gaussian{Std: 1, Schedule: s}.Predict, s, noise.Start(1, 2, 2, 1), diffusion.SampleOptions{Steps: 3, Noise: noise}))
+		if c.says == "" {
+			require.NoError(t, err, c.sampler)
+			continue
+		}
+		require.ErrorContains(t, err, c.says, c.sampler)
+	}
+	_, err := diffusion.ParseSampler("heun")
+	require.EqualError(t, err, `diffusion: "heun" is no sampler; these are: ddpm, ddim, pndm, euler, euler_a, dpmpp_2m, dpmpp_2m_karras`)
+}
+
+// A sampler's result can be ranged over again: nothing of the first time is left.
+func TestSamplingAgain(t *testing.T) {
+	s := schedule(t, func(c *diffusion.Config) { c.SkipPRK = new(true) })
+	g := diffusiontest.Gaussian{Mean: 0.1, Std: 1, Schedule: s}
+	noise := diffusion.SeededNoise(9, 0)
+	for _, name := range []string{"ddpm", "ddim", "pndm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras"} {
+		sampler, err := diffusion.ParseSampler(name)
+		require.NoError(t, err)
+		steps := sampler.Sample(context.Background(), g.Predict, s, noise.Start(2, 2, 2, 1), diffusion.SampleOptions{Steps: 6, Noise: noise})
+		for _, err := range steps {
+			require.NoError(t, err)
+			break
+		}
+		first, err := diffusion.Last(steps)
+		require.NoError(t, err)
+		again, err := diffusion.Last(steps)
+		require.NoError(t, err)
+		require.Equal(t, first.Latent.Float32s(), again.Latent.Float32s(), name)
+	}
 }

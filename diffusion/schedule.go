@@ -15,8 +15,12 @@ type Schedule struct {
 	AlphaBar []float64
 	// Velocity says that the schedule's network predicts v = √ᾱ·ε - √(1-ᾱ)·x₀ (Salimans and Ho 2022), not ε.
 	Velocity bool
+	// Clean says that it predicts x₀ itself (prediction_type "sample").
+	Clean bool
 	// Config is what the schedule was made from; samplers read their own keys in it.
 	Config Config
+
+	native bool // see Native
 }
 
 // NewSchedule computes the noise levels of a config.
@@ -26,28 +30,63 @@ func NewSchedule(c Config) (*Schedule, error) {
 	case "epsilon":
 	case "v_prediction":
 		s.Velocity = true
+	case "sample":
+		s.Clean = true
 	default:
-		return nil, fmt.Errorf("diffusion: prediction_type %q is neither epsilon nor v_prediction", p)
-	}
-	if or(c.Thresholding, false) {
-		return nil, fmt.Errorf("diffusion: thresholding is not supported (it is meant for models of pixels)")
-	}
-	if or(c.ZeroSNR, false) {
-		return nil, fmt.Errorf("diffusion: rescale_betas_zero_snr is not supported (at zero signal no ε gives x₀)")
+		return nil, fmt.Errorf("diffusion: prediction_type %q is none of epsilon, v_prediction and sample", p)
 	}
 	betas, err := betas(c)
 	if err != nil {
 		return nil, err
 	}
-	product := 1.0
 	for t, beta := range betas {
 		if !(0 < beta && beta < 1) {
 			return nil, fmt.Errorf("diffusion: beta %g at timestep %d is not between 0 and 1", beta, t)
 		}
-		product *= float64(1 - beta)
-		s.AlphaBar = append(s.AlphaBar, float64(float32(product)))
+	}
+	if or(c.ZeroSNR, false) {
+		rescale(betas)
+	}
+	for _, bar := range products(betas) {
+		s.AlphaBar = append(s.AlphaBar, float64(bar))
 	}
 	return s, nil
+}
+
+// Native is the schedule for samplers that are called with the network's own prediction, ε, v or x₀ as the config says, in place of ε̂.
+// They then compute what diffusers computes, which converts at the noise level of the step: it may lie between two
+// timesteps (Euler, Karras' levels), or carry no signal, where no ε gives x₀.
+func (s *Schedule) Native() *Schedule {
+	n := *s
+	n.native = true
+	return &n
+}
+
+// products are ᾱ_t of betas, with PyTorch's float32 rounding.
+func products(betas []float32) []float32 {
+	out, product := make([]float32, len(betas)), 1.0
+	for t, beta := range betas {
+		product *= float64(1 - beta)
+		out[t] = float32(product)
+	}
+	return out
+}
+
+// rescale changes betas so that no signal is left at the last timestep: √ᾱ is shifted and scaled (Lin et al. 2024, algorithm
+// 1), with PyTorch's float32 rounding.
+func rescale(betas []float32) {
+	roots := products(betas)
+	for t, bar := range roots {
+		roots[t] = float32(math.Sqrt(float64(bar)))
+	}
+	first, last := roots[0], roots[len(roots)-1]
+	before := float32(1)
+	for t, root := range roots {
+		root = (root - last) * float32(first/(first-last))
+		bar := root * root
+		betas[t] = 1 - bar/before
+		before = bar
+	}
 }
 
 // betas are the variances β_t of one noising step, with PyTorch's float32 rounding.
@@ -121,10 +160,13 @@ func (s *Schedule) VelocityOf(dst, x, noise *tensor.Dense, t []int) error {
 	return s.combine(dst, x, noise, t, func(signal, sigma float64) (float64, float64) { return -sigma, signal })
 }
 
-// Target writes what the schedule's network is trained to predict: the noise, or the velocity.
+// Target writes what the schedule's network is trained to predict: the noise, the velocity, or the latents themselves.
 func (s *Schedule) Target(dst, x, noise *tensor.Dense, t []int) error {
 	if s.Velocity {
 		return s.VelocityOf(dst, x, noise, t)
+	}
+	if s.Clean {
+		return s.combine(dst, x, noise, t, func(float64, float64) (float64, float64) { return 1, 0 })
 	}
 	return s.combine(dst, x, noise, t, func(float64, float64) (float64, float64) { return 0, 1 })
 }
@@ -155,11 +197,14 @@ func (s *Schedule) combine(dst, x, noise *tensor.Dense, t []int, weigh func(sign
 func (s *Schedule) SNR(t int) float64 { return s.AlphaBar[t] / (1 - s.AlphaBar[t]) }
 
 // MinSNR is the weight of a sample's squared error at timestep t that makes all timesteps count about equally
-// (Hang et al. 2023, with γ = 5): min(SNR, γ)/SNR for ε, min(SNR, γ)/(SNR+1) for v.
+// (Hang et al. 2023, with γ = 5): min(SNR, γ)/SNR for ε, min(SNR, γ)/(SNR+1) for v, min(SNR, γ) for x₀.
 func (s *Schedule) MinSNR(gamma float64, t int) float64 {
 	snr := s.SNR(t)
-	if s.Velocity {
+	switch {
+	case s.Velocity:
 		return min(snr, gamma) / (snr + 1)
+	case s.Clean:
+		return min(snr, gamma)
 	}
-	return min(snr, gamma) / snr
+	return min(1, gamma/snr) // 1 where there is no signal
 }

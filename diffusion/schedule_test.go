@@ -55,6 +55,9 @@ func TestNoising(t *testing.T) {
 	s.Velocity = true
 	require.NoError(t, s.Target(dst, x, e, []int{0, 1}))
 	require.InDeltaSlice(t, []float32{-1.4, -0.4, -3, -2.6}, dst.Float32s(), 1e-6)
+	s.Velocity, s.Clean = false, true
+	require.NoError(t, s.Target(dst, x, e, []int{0, 1}))
+	require.Equal(t, x.Float32s(), dst.Float32s())
 
 	require.NoError(t, s.AddNoise(x, x, e, []int{0, 1}), "in place")
 	require.InDeltaSlice(t, []float32{0.2, 2.2, 1, 3.2}, x.Float32s(), 1e-6)
@@ -69,6 +72,11 @@ func TestMinSNR(t *testing.T) {
 	require.InDelta(t, 1, s.MinSNR(5, 1), 1e-6)
 	s.Velocity = true
 	require.InDelta(t, 0.5, s.MinSNR(5, 0), 1e-6)
+	s.Velocity, s.Clean = false, true
+	require.InDelta(t, 5, s.MinSNR(5, 0), 1e-6)
+	require.InDelta(t, 0.18/0.82, s.MinSNR(5, 1), 1e-6)
+	s.Clean, s.AlphaBar[1] = false, 0
+	require.Equal(t, 1., s.MinSNR(5, 1), "the limit, where there is no signal")
 }
 
 func TestConfigFile(t *testing.T) {
@@ -93,14 +101,40 @@ func TestConfigFile(t *testing.T) {
 	require.Equal(t, map[string]any{"_class_name": "PNDMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "skip_prk_steps": true, "steps_offset": 1.}, keys)
 }
 
+// √ᾱ of 0.8, 0.6 and 0.36 are shifted to end at 0 and scaled to begin at 0.8: 0.8·(√ᾱ-0.36)/0.44.
+func TestZeroTerminalSNR(t *testing.T) {
+	s := schedule(t, func(c *diffusion.Config) {
+		c.TrainedBetas, c.ZeroSNR = []float64{0.36, 0.4375, 0.64}, new(true)
+	})
+	require.InDelta(t, 0.64, s.AlphaBar[0], 1e-6)
+	require.InDelta(t, math.Pow(0.8*0.24/0.44, 2), s.AlphaBar[1], 1e-6)
+	require.Zero(t, s.AlphaBar[2])
+}
+
+// Python writes -Infinity, which is no JSON, where diffusers' DPM-Solver++ has its default.
+func TestConfigOfDPMSolver(t *testing.T) {
+	dir := t.TempDir()
+	text := `{"_class_name": "DPMSolverMultistepScheduler", "beta_schedule": "scaled_linear", "lambda_min_clipped": -Infinity, "solver_order": 2, "use_lu_lambdas": false}`
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "scheduler_config.json"), []byte(text), 0o644))
+	s, err := diffusion.LoadSchedule(dir)
+	require.NoError(t, err)
+	require.Nil(t, s.Config.LambdaMin)
+	require.Equal(t, new(2), s.Config.SolverOrder)
+	sampler, err := s.Sampler()
+	require.NoError(t, err)
+	require.Equal(t, "dpmpp_2m", sampler.Name)
+	require.NoError(t, s.Save(dir))
+	saved, err := os.ReadFile(filepath.Join(dir, "scheduler_config.json"))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"_class_name": "DPMSolverMultistepScheduler", "beta_schedule": "scaled_linear", "solver_order": 2, "use_lu_lambdas": false}`, string(saved))
+}
+
 func TestConfigErrors(t *testing.T) {
 	dir := t.TempDir()
 	for text, says := range map[string]string{
 		`{`:                                 "scheduler_config.json: unexpected end",
 		`{"beta_schedule": "sigmoid"}`:      `beta_schedule "sigmoid"`,
-		`{"prediction_type": "sample"}`:     `prediction_type "sample"`,
-		`{"thresholding": true}`:            "thresholding",
-		`{"rescale_betas_zero_snr": true}`:  "rescale_betas_zero_snr",
+		`{"prediction_type": "flow"}`:       `prediction_type "flow"`,
 		`{"num_train_timesteps": 0}`:        "num_train_timesteps is 0",
 		`{"trained_betas": [0.1, 1.5]}`:     "beta 1.5 at timestep 1",
 		`{"beta_start": -1, "beta_end": 0}`: "at timestep 0",

@@ -26,10 +26,27 @@ func FromVelocity(v Denoiser, s *Schedule) Denoiser {
 	})
 }
 
+// FromClean makes a Denoiser of a network that predicts x₀: ε̂ = (x - √ᾱ·x̂₀)/√(1-ᾱ). Timesteps must be whole numbers.
+func FromClean(clean Denoiser, s *Schedule) Denoiser {
+	scale := table(s, func(bar float64) float64 { return 1 / math.Sqrt(1-bar) })
+	minus := table(s, func(bar float64) float64 { return -math.Sqrt(bar / (1 - bar)) })
+	return Func(func(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
+		y, err := clean.Denoise(x, t, c)
+		if err != nil {
+			return nil, err
+		}
+		b := nn.On(x)
+		return b.Result(b.Add(scaleRows(b, y, t, minus), scaleRows(b, x, t, scale)))
+	})
+}
+
 // Denoiser is the schedule's network as a Denoiser, whatever it predicts.
 func (s *Schedule) Denoiser(network Denoiser) Denoiser {
 	if s.Velocity {
 		return FromVelocity(network, s)
+	}
+	if s.Clean {
+		return FromClean(network, s)
 	}
 	return network
 }

@@ -21,13 +21,24 @@ func (g Gaussian) spread(bar float64) float64 { return math.Sqrt(bar*g.Std*g.Std
 
 // Predict is the best possible network: E[ε | x_t] = √(1-ᾱ)·(x_t - √ᾱ·Mean) / (ᾱ·Std² + 1 - ᾱ). It is a diffusion.Network.
 func (g Gaussian) Predict(x *tensor.Dense, t float64) (*tensor.Dense, error) {
-	bar := g.Schedule.AlphaBar[int(t)]
+	bar := g.AlphaBar(t)
 	eps := tensor.New(tensor.WithShape(x.Shape().Clone()...), tensor.Of(tensor.Float32))
 	out := eps.Float32s()
 	for i, v := range x.Float32s() {
 		out[i] = float32(math.Sqrt(1-bar) * (float64(v) - math.Sqrt(bar)*g.Mean) / (g.spread(bar) * g.spread(bar)))
 	}
 	return eps, nil
+}
+
+// AlphaBar is ᾱ at a timestep; between two of them, σ = √(1/ᾱ - 1) is on a straight line, as Euler has it.
+func (g Gaussian) AlphaBar(t float64) float64 {
+	sigma := func(t int) float64 { return math.Sqrt(1/g.Schedule.AlphaBar[t] - 1) }
+	low := int(t)
+	if t == float64(low) {
+		return g.Schedule.AlphaBar[low]
+	}
+	between := sigma(low) + (t-float64(low))*(sigma(low+1)-sigma(low))
+	return 1 / (1 + between*between)
 }
 
 // Follow is where the probability-flow equation (Song et al. 2021, eq. 13) carries a value from one ᾱ to another: its

@@ -18,11 +18,14 @@ import (
 type Request struct {
 	Prompts   []string
 	PerPrompt int     // pictures of each prompt, at least 1
-	Steps     int     // sampling steps of DDIM
+	Steps     int     // sampling steps
 	Guidance  float64 // classifier-free guidance scale, at least 1; 1 is no guidance and half the work
 	Negative  string  // what guidance leads away from; usually empty
-	Eta       float64 // DDIM's noise, 0 to 1
+	Eta       float64 // DDIM's noise, 0 to 1; 0 for other samplers
 	Seed      uint64
+
+	// Sampler is diffusion.ParseSampler's, or one's own; without one, it is the one that the folder names.
+	Sampler diffusion.Sampler
 
 	// First is the index of the first sample: a request for samples 100 to 199 of a larger one sets 100 here and asks for
 	// that part's prompts. Sample i of a run has the same noise whatever else the run makes.
@@ -67,6 +70,13 @@ func (p *Pipeline) Generate(r Request) dataset.Dataset {
 				yield(dataset.Sample{}, err)
 				return
 			}
+			if r.Sampler.Sample == nil {
+				var err error
+				if r.Sampler, err = p.Schedule.Sampler(); err != nil {
+					yield(dataset.Sample{}, err)
+					return
+				}
+			}
 			g := p.newGenerator(r)
 			defer g.close()
 			for from := 0; from < g.count(); from += r.Batch {
@@ -88,7 +98,9 @@ func (p *Pipeline) Generate(r Request) dataset.Dataset {
 // A generator carries out a request.
 type generator struct {
 	p        *Pipeline
-	r        Request
+	r        Request // with a Sampler
+	schedule *diffusion.Schedule
+	native   bool // the sampler reads what the UNet predicts, not ε̂
 	texts    *texts
 	decoder  stages
 	networks map[int]*diffusion.Compiled
@@ -103,7 +115,11 @@ func (p *Pipeline) newGenerator(r Request) *generator {
 	if r.Width != 0 {
 		w = r.Width / p.scale()
 	}
-	g := &generator{p: p, r: r, texts: p.newTexts(), networks: map[int]*diffusion.Compiled{}, latent: []int{h, w, p.UNet.Config.InChannels}}
+	g := &generator{p: p, r: r, schedule: p.Schedule, texts: p.newTexts(), networks: map[int]*diffusion.Compiled{}, latent: []int{h, w, p.UNet.Config.InChannels}}
+	// Where a schedule leaves no signal at its last timestep, no ε̂ gives x₀.
+	if bars := p.Schedule.AlphaBar; r.Sampler.Native || bars[len(bars)-1] == 0 {
+		g.schedule, g.native = p.Schedule.Native(), true
+	}
 	g.decoder.build = func(size int) (*stage, error) {
 		return newStage(append([]int{size}, g.latent...), func(z *gorgonia.Node) (gorgonia.Nodes, error) {
 			x, err := p.VAE.Decode(z)
@@ -142,7 +158,7 @@ func (g *generator) batch(ctx context.Context, from, n int) ([]dataset.Sample, e
 	}
 	noise := diffusion.SeededNoise(g.r.Seed, g.r.First+uint64(from))
 	start := noise.Start(append([]int{n}, g.latent...)...)
-	last, err := diffusion.Last(diffusion.DDIM(ctx, net.Predict, g.p.Schedule, start, diffusion.DDIMOptions{Steps: g.r.Steps, Eta: g.r.Eta, Noise: noise}))
+	last, err := diffusion.Last(g.r.Sampler.Sample(ctx, net.Predict, g.schedule, start, diffusion.SampleOptions{Steps: g.r.Steps, Eta: g.r.Eta, Noise: noise}))
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +167,7 @@ func (g *generator) batch(ctx context.Context, from, n int) ([]dataset.Sample, e
 		samples[i] = dataset.Sample{
 			Prompt: prompts[i], Latent: copyRow(last.Latent, i), Condition: conditions[i],
 			Source: dataset.Source{
-				Model: g.p.Name, Sampler: "ddim", Steps: g.r.Steps, Guidance: g.r.Guidance, Negative: g.r.Negative, Seed: g.r.Seed,
+				Model: g.p.Name, Sampler: g.r.Sampler.Name, Steps: g.r.Steps, Guidance: g.r.Guidance, Negative: g.r.Negative, Seed: g.r.Seed,
 				Index: g.r.First + uint64(from+i),
 			},
 		}
@@ -167,7 +183,10 @@ func (g *generator) network(ctx context.Context, n int) (*diffusion.Compiled, er
 	if net, ok := g.networks[n]; ok {
 		return net, nil
 	}
-	d := g.p.Schedule.Denoiser(diffusion.Func(g.p.UNet.Predict))
+	d := diffusion.Denoiser(diffusion.Func(g.p.UNet.Predict))
+	if !g.native {
+		d = g.p.Schedule.Denoiser(d)
+	}
 	if g.r.Guidance != 1 {
 		empty, err := g.texts.encode(ctx, []string{g.r.Negative})
 		if err != nil {

@@ -47,7 +47,8 @@ func Load(dir string) (*Pipeline, error) {
 
 // LoadFS is Load of the folder that is fsys.
 func LoadFS(fsys fs.FS) (*Pipeline, error) {
-	if err := checkIndex(fsys); err != nil {
+	scheduler, err := readIndex(fsys)
+	if err != nil {
 		return nil, err
 	}
 	p := &Pipeline{}
@@ -69,28 +70,34 @@ func LoadFS(fsys fs.FS) (*Pipeline, error) {
 			return nil, fmt.Errorf("pipeline: %s: %w", part.folder, err)
 		}
 	}
+	if scheduler != "" {
+		p.Schedule.Config.Class = &scheduler
+	}
 	p.Tokenizer.Length = min(p.Tokenizer.Length, p.Text.Config.Positions)
 	return p, p.check()
 }
 
-func checkIndex(fsys fs.FS) error {
+// readIndex checks model_index.json and returns the scheduler's class there, which goes before that of scheduler_config.json as in
+// diffusers; empty if there is none.
+func readIndex(fsys fs.FS) (scheduler string, err error) {
 	text, err := fs.ReadFile(fsys, indexFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("pipeline: %w: this is no folder of a diffusers pipeline", err)
+		return "", fmt.Errorf("pipeline: %w: this is no folder of a diffusers pipeline", err)
 	}
 	if err != nil {
-		return fmt.Errorf("pipeline: %w", err)
+		return "", fmt.Errorf("pipeline: %w", err)
 	}
 	var index struct {
-		Class string `json:"_class_name"`
+		Class     string    `json:"_class_name"`
+		Scheduler [2]string `json:"scheduler"` // library and class
 	}
 	if err := json.Unmarshal(text, &index); err != nil {
-		return fmt.Errorf("pipeline: %s: %w", indexFile, err)
+		return "", fmt.Errorf("pipeline: %s: %w", indexFile, err)
 	}
 	if index.Class != className {
-		return fmt.Errorf("pipeline: %s names a %s; only %s is supported", indexFile, index.Class, className)
+		return "", fmt.Errorf("pipeline: %s names a %s; only %s is supported", indexFile, index.Class, className)
 	}
-	return nil
+	return index.Scheduler[1], nil
 }
 
 const className = "StableDiffusionPipeline"

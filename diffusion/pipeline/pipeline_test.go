@@ -51,12 +51,14 @@ func TestGenerate(t *testing.T) {
 		r := request()
 		all := collect(t, p.Generate(r))
 		require.Len(t, all, 4)
+		folders, err := p.Schedule.Sampler()
+		require.NoError(t, err)
 		side := p.side() * p.scale()
 		for i, s := range all {
 			require.Equal(t, r.Prompts[i/2], s.Prompt)
 			require.Equal(t, image.Rect(0, 0, side, side), s.Image.Bounds())
 			require.Equal(t, tensor.Shape{p.side(), p.side(), 4}, s.Latent.Shape())
-			require.Equal(t, dataset.Source{Model: filepath.Base(c.Dir), Sampler: "ddim", Steps: 2, Guidance: 2, Seed: 5, Index: uint64(i)}, s.Source)
+			require.Equal(t, dataset.Source{Model: filepath.Base(c.Dir), Sampler: folders.Name, Steps: 2, Guidance: 2, Seed: 5, Index: uint64(i)}, s.Source)
 		}
 		require.NotEqual(t, all[0].Latent.Float32s(), all[1].Latent.Float32s())
 
@@ -72,11 +74,89 @@ func TestGenerate(t *testing.T) {
 	})
 }
 
+func sampler(t *testing.T, name string) diffusion.Sampler {
+	s, err := diffusion.ParseSampler(name)
+	require.NoError(t, err)
+	return s
+}
+
+// With every sampler, a sample is the same in whatever batch it is made; the pictures are not those of another sampler.
+func TestGenerateWithEverySampler(t *testing.T) {
+	p, err := Load("../../testdata/golden/sd2")
+	require.NoError(t, err)
+	r := request()
+	r.Steps, r.Latents = 4, true
+	seen := map[float32]string{}
+	for _, name := range []string{"ddpm", "ddim", "pndm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras"} {
+		r.Sampler = sampler(t, name)
+		all := collect(t, p.Generate(r))
+		part := r
+		part.Prompts, part.First, part.Batch = r.Prompts[1:], 2, 1
+		for i, s := range collect(t, p.Generate(part)) {
+			require.Equal(t, name, s.Source.Sampler)
+			golden.Near(t, name, s.Latent.Float32s(), all[2+i].Latent.Float32s(), 1e-5)
+		}
+		first := all[0].Latent.Float32s()[0]
+		require.Empty(t, seen[first], name)
+		seen[first] = name
+	}
+}
+
+// Without a choice, model_index.json says which sampler; one that we do not have is named, and any other can be chosen.
+func TestGenerateWithTheFoldersSampler(t *testing.T) {
+	for class, want := range map[string]string{
+		"EulerAncestralDiscreteScheduler": "euler_a", "DPMSolverMultistepScheduler": "dpmpp_2m", "UniPCMultistepScheduler": "",
+	} {
+		dir := t.TempDir()
+		require.NoError(t, os.CopyFS(dir, os.DirFS("../../testdata/golden/sd2")))
+		index := `{"_class_name": "StableDiffusionPipeline", "scheduler": ["diffusers", "` + class + `"]}`
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "model_index.json"), []byte(index), 0o644))
+		p, err := Load(dir)
+		require.NoError(t, err)
+		r := request()
+		r.Latents = true
+		all, err := dataset.Collect(context.Background(), p.Generate(r))
+		if want == "" {
+			require.ErrorContains(t, err, "the scheduler UniPCMultistepScheduler is not supported")
+			require.ErrorContains(t, err, "PNDMScheduler, EulerDiscreteScheduler")
+			r.Sampler = sampler(t, "euler")
+			collect(t, p.Generate(r))
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, want, all[0].Source.Sampler)
+		r.Eta = 0.5
+		_, err = dataset.Collect(context.Background(), p.Generate(r))
+		require.ErrorContains(t, err, "eta 0.5 is for ddim")
+	}
+}
+
+// A schedule that leaves no signal at its last timestep is sampled from there, with and without noise.
+func TestGenerateFromZeroSignal(t *testing.T) {
+	p, err := Load("../../testdata/golden/sd2")
+	require.NoError(t, err)
+	c := p.Schedule.Config
+	c.ZeroSNR, c.Spacing = new(true), new("trailing")
+	p.Schedule, err = diffusion.NewSchedule(c)
+	require.NoError(t, err)
+	r := request()
+	r.Latents = true
+	for _, name := range []string{"ddim", "ddpm", "euler", "dpmpp_2m"} {
+		r.Sampler = sampler(t, name)
+		for _, s := range collect(t, p.Generate(r)) {
+			for _, v := range s.Latent.Float32s() {
+				require.Less(t, float64(v)*float64(v), 1e4, name) // and no NaN
+			}
+		}
+	}
+}
+
 // Guidance and the whole way from prompt to latent, against the same made of parts.
 func TestGenerateIsDDIMOfTheGuidedNetwork(t *testing.T) {
 	folders(t, func(t *testing.T, p *Pipeline, c golden.Case) {
 		r := request()
 		r.Prompts, r.PerPrompt, r.Negative, r.Latents = r.Prompts[:1], 1, "a car", true
+		r.Sampler = sampler(t, "ddim")
 		conditions, err := p.EncodePrompts(context.Background(), []string{r.Prompts[0], r.Negative})
 		require.NoError(t, err)
 		net := func(row int) diffusion.Network {
