@@ -56,20 +56,23 @@ func Unadapted(model any) error {
 	return nil
 }
 
+// Rank is the number of channels between A and B.
+func (p *LowRank) Rank() int { return p.A.weight().Shape()[0] }
+
 // Merge adds Scale·B·A to the layer's weight. That a convolution's weight is [Cout,KH,KW,Cin], and A's [rank,KH,KW,Cin], makes both
 // matrices as they are.
 func (p *LowRank) Merge(into Layer) {
-	a, b, w := p.A.weight(), p.B.weight().Float32s(), into.weight().Float32s()
-	rank, rows := a.Shape()[0], into.weight().Shape()[0]
+	a, b, w := p.A.weight().Float32s(), p.B.weight().Float32s(), into.weight().Float32s()
+	rank, rows := p.Rank(), into.weight().Shape()[0]
 	columns := len(w) / rows
 	delta := make([]float32, len(w))
 	product := cpu.Product{
 		M: rows, N: columns, K: rank,
-		A: cpu.Matrix{Data: b, Stride: rank}, B: cpu.Matrix{Data: a.Float32s(), Stride: columns}, C: cpu.Matrix{Data: delta, Stride: columns},
+		A: cpu.Matrix{Data: b, Stride: rank}, B: cpu.Matrix{Data: a, Stride: columns}, C: cpu.Matrix{Data: delta, Stride: columns},
 	}
 	cpu.Gemm(&product, make([]float32, product.Workspace()))
 	for i, d := range delta {
-		w[i] += float32(p.Scale * float64(d))
+		w[i] = float32(float64(w[i]) + p.Scale*float64(d))
 	}
 }
 
