@@ -221,6 +221,9 @@ func TestInts(t *testing.T) {
 	require.Equal(t, []int{8, 8, 5, 20}, []int{c.One.At(0), c.One.At(2), c.Many.At(0), c.Many.At(2)})
 	require.Error(t, json.Unmarshal([]byte(`{"One": "8"}`), &c))
 	require.Error(t, json.Unmarshal([]byte(`{"Many": [1, "8"]}`), &c))
+	text, err := json.Marshal(map[string]Ints{"one": {5}, "many": {1, 2}, "none": {}})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"one": 5, "many": [1, 2], "none": []}`, string(text))
 }
 
 func TestDecodeConfig(t *testing.T) {
