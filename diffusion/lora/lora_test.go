@@ -62,17 +62,19 @@ var forms = map[string]string{"pytorch_lora_weights": "lora.unet.out", "kohya": 
 // Every form of file makes the UNet and the text encoder compute what diffusers computes with it: attached, merged, and saved and loaded
 // again in either naming.
 func TestFilesGolden(t *testing.T) {
+	compared := 0
 	golden.Each(t, "../..", func(t *testing.T, c golden.Case) {
 		for form, name := range forms {
 			if !c.Has(name) {
 				continue
 			}
 			t.Run(form, func(t *testing.T) {
+				compared++
 				p := load(t, c)
 				check := func(what string) {
 					t.Helper()
 					golden.Near(t, what+" "+name, predict(t, p, c), c.ChannelsLast(t, name).Float32s(), 1e-5)
-					if text := strings.TrimSuffix(strings.Replace(name, "unet.out", "out", 1), "out") + "text.last_hidden_state"; c.Has(text) {
+					if text := strings.TrimSuffix(strings.TrimSuffix(name, "out"), "unet.") + "text.last_hidden_state"; c.Has(text) {
 						golden.Near(t, what+" "+text, hidden(t, p, c), c.Tensor(t, text).Float32s(), 1e-5)
 					}
 				}
@@ -103,14 +105,17 @@ func TestFilesGolden(t *testing.T) {
 			})
 		}
 	})
+	require.GreaterOrEqual(t, compared, 2*len(forms))
 }
 
 // The gradients of A and B are peft's.
 func TestGradientsGolden(t *testing.T) {
+	compared := 0
 	golden.Each(t, "../..", func(t *testing.T, c golden.Case) {
 		if !c.Has("lora.train.loss") {
 			return // a case without references for gradients
 		}
+		compared++
 		p := load(t, c)
 		a, err := Load(filepath.Join(c.Dir, "lora", "pytorch_lora_weights.safetensors"), p.UNet, p.Text)
 		require.NoError(t, err)
@@ -151,6 +156,7 @@ func TestGradientsGolden(t *testing.T) {
 			}
 		}
 	})
+	require.GreaterOrEqual(t, compared, 2)
 }
 
 // norm is ‖x−y‖; nil is 0.
