@@ -17,9 +17,9 @@ import (
 )
 
 // Load reads a file in one of the namings of the package comment and attaches its pairs to the layers that they name: the UNet's and the
-// text encoder's, which may be nil if the file has nothing for it. The rank is each pair's own. Alpha is, in kohya's naming, each pair's own
-// tensor; in diffusers', what the file's lora_adapter_metadata say, rank_pattern, alpha_pattern and use_rslora included; and where neither says
-// anything, the rank.
+// text encoder's, which may be nil if the file has nothing for it. The rank is each pair's own. Alpha is, in kohya's naming, each pair's
+// own tensor; in diffusers', what the file's lora_adapter_metadata say, rank_pattern, alpha_pattern and use_rslora included; and where
+// neither says anything, the rank.
 //
 // One error lists every tensor that no layer has a use for, every one that is missing or misshapen or not finite, and every pair whose rank
 // is not the metadata's. Then nothing is attached.
@@ -212,8 +212,8 @@ func (s *setting) alpha(p pair) (float64, error) {
 	return alpha, err
 }
 
-// lookUp returns the value of the first pattern that the layer's name, or its end behind a dot, matches, as peft's get_pattern_key does. Files have the
-// patterns in alphabetical order.
+// lookUp returns the value of the first pattern that the layer's name, or its end behind a dot, matches, as peft's get_pattern_key does.
+// diffusers writes the patterns in alphabetical order.
 func lookUp[T any](patterns map[string]T, p pair, otherwise T) (T, error) {
 	names := []string{p.name}
 	if p.network == textNetwork {

@@ -12,8 +12,8 @@ import (
 )
 
 // Save writes the pairs to a file in diffusers' naming; d is weights.Float32 or weights.Float16. In a folder of its own, named
-// pytorch_lora_weights.safetensors, diffusers' load_lora_weights finds it by the folder. Metadata say ranks and alphas where those are not equal;
-// diffusers before 0.35 takes no notice of them.
+// pytorch_lora_weights.safetensors, diffusers' load_lora_weights finds it by the folder. Metadata say ranks and alphas where those are not
+// equal; versions of diffusers that don't know lora_adapter_metadata take alpha for the rank.
 func (a *Adapter) Save(file string, d weights.DType) error {
 	var parameters []weights.Parameter
 	for _, p := range a.pairs {
@@ -75,7 +75,8 @@ func (a *Adapter) metadata() (string, error) {
 }
 
 // SaveKohya writes the pairs to a file in the naming of kohya-ss/sd-scripts, with each pair's alpha; d is weights.Float32 or
-// weights.Float16.
+// weights.Float16. Where alphas differ, diffusers 0.42 gives all projections of attention the most frequent one; files of Save have no such
+// trouble.
 func (a *Adapter) SaveKohya(file string, d weights.DType) error {
 	var parameters []weights.Parameter
 	for _, p := range a.pairs {
