@@ -27,6 +27,7 @@
 //	clip                   CLIP's text and picture encoders, and their training
 //	diffusion              noise schedules, the denoiser, guidance, samplers
 //	diffusion/unet         the denoising network of Stable Diffusion 1 and 2
+//	diffusion/lora         low-rank adapters of it and of the text encoder: trained, merged, in diffusers' and kohya's files
 //	diffusion/vae          its autoencoder
 //	diffusion/pipeline     all of it from one folder: prompts to pictures, pictures to latents
 //	reward                 scores of samples, weights of scores, best-of-n

@@ -98,7 +98,7 @@ func loadWeights(fsys fs.FS, model any, names weights.Names) error {
 	return nil
 }
 
-// Save writes a folder that LoadText, and transformers, read.
+// Save writes a folder that LoadText, and transformers, read. A low-rank adapter that is attached is an error: the folder would lack it.
 func (m *TextModel) Save(dir string, d weights.DType) error {
 	config := struct {
 		Architectures []string `json:"architectures"`
@@ -110,6 +110,9 @@ func (m *TextModel) Save(dir string, d weights.DType) error {
 }
 
 func saveModel(dir string, config, model any, d weights.DType) error {
+	if err := nn.Unadapted(model); err != nil {
+		return fmt.Errorf("clip: %w", err)
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}

@@ -5,15 +5,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/diffusion/lora"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/internal/golden"
+	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
@@ -36,43 +40,78 @@ func TestTrainingGolden(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(c.Data.Metadata["train"]), &k))
 		network, err := unet.Load(filepath.Join(c.Dir, "unet"))
 		require.NoError(t, err)
-		before := map[string]*tensor.Dense{}
-		for _, p := range network.Trainable() {
-			before[p.Name] = p.Value.Clone().(*tensor.Dense)
-		}
-		tuner := caseTuner(t, c, k, network)
-		r, err := tuner.start(context.Background())
-		require.NoError(t, err)
-		defer r.machine.Close()
-		losses, norms := make([]float32, k.Steps), make([]float32, k.Steps)
-		for i := range k.Steps {
-			require.NoError(t, r.take(caseBatch(t, c, k, i), c.Tensor(t, fmt.Sprint("train.timesteps.", i)).Float32s()))
-			step, err := r.update()
-			require.NoError(t, err)
-			require.Equal(t, i, step.Index)
-			losses[i], norms[i] = float32(step.Loss), float32(step.GradNorm)
-		}
-		golden.Near(t, "losses", losses, c.Tensor(t, "train.loss").Float32s(), 1e-5)
-		golden.Near(t, "gradients' norms", norms, c.Tensor(t, "train.grad_norm").Float32s(), 1e-5)
-		deltas := 0
-		for _, p := range network.Trainable() {
-			name := "train.delta." + p.Name
-			if !c.Has(name) {
-				continue
-			}
-			deltas++
-			delta := make([]float32, len(p.Value.Float32s()))
-			for j, v := range p.Value.Float32s() {
-				delta[j] = v - before[p.Name].Float32s()[j]
-			}
-			want := c.Tensor(t, name)
-			if want.Dims() == 4 {
-				want = c.ChannelsLast(t, name) // convolutions are [Cout,Cin,KH,KW] there
-			}
-			golden.Near(t, name, delta, want.Float32s(), 5e-4)
-		}
-		require.Greater(t, deltas, 10)
+		trainCompare(t, c, k, network, "train.")
 	})
+}
+
+// The pairs of an adapter, B from 0 on, have after the same training the losses, gradients' norms and values that peft's have; all other
+// weights stay as they were.
+func TestTrainingAdapterGolden(t *testing.T) {
+	compared := 0
+	golden.Each(t, "..", func(t *testing.T, c golden.Case) {
+		if !c.Has("lora.train.loss") {
+			return // a case without such references
+		}
+		compared++
+		var k trainCase
+		require.NoError(t, json.Unmarshal([]byte(c.Data.Metadata["train"]), &k))
+		network, err := unet.Load(filepath.Join(c.Dir, "unet"))
+		require.NoError(t, err)
+		text, err := clip.LoadText(filepath.Join(c.Dir, "text_encoder"))
+		require.NoError(t, err)
+		adapter, err := lora.Load(filepath.Join(c.Dir, "lora", "pytorch_lora_weights.safetensors"), network, text)
+		require.NoError(t, err)
+		for _, p := range adapter.Trainable() {
+			if strings.HasSuffix(p.Name, "lora_B.weight") {
+				clear(p.Value.Float32s())
+			}
+		}
+		before := weights.Hash(network)
+		trainCompare(t, c, k, adapter, "lora.train.")
+		require.Equal(t, before, weights.Hash(network))
+	})
+	require.GreaterOrEqual(t, compared, 2)
+}
+
+// trainCompare trains a network as the case was trained and compares with what it says under names that begin with prefix.
+func trainCompare(t *testing.T, c golden.Case, k trainCase, network Network, prefix string) {
+	t.Helper()
+	before := map[string]*tensor.Dense{}
+	for _, p := range network.Trainable() {
+		before[p.Name] = p.Value.Clone().(*tensor.Dense)
+	}
+	tuner := caseTuner(t, c, k, network)
+	r, err := tuner.start(context.Background())
+	require.NoError(t, err)
+	defer r.machine.Close()
+	losses, norms := make([]float32, k.Steps), make([]float32, k.Steps)
+	for i := range k.Steps {
+		require.NoError(t, r.take(caseBatch(t, c, k, i), c.Tensor(t, fmt.Sprint("train.timesteps.", i)).Float32s()))
+		step, err := r.update()
+		require.NoError(t, err)
+		require.Equal(t, i, step.Index)
+		losses[i], norms[i] = float32(step.Loss), float32(step.GradNorm)
+	}
+	golden.Near(t, "losses", losses, c.Tensor(t, prefix+"loss").Float32s(), 1e-5)
+	golden.Near(t, "gradients' norms", norms, c.Tensor(t, prefix+"grad_norm").Float32s(), 1e-5)
+	deltas := 0
+	for _, p := range network.Trainable() {
+		name := prefix + "delta." + p.Name
+		if !c.Has(name) {
+			continue
+		}
+		deltas++
+		delta := make([]float32, len(p.Value.Float32s()))
+		for j, v := range p.Value.Float32s() {
+			delta[j] = v - before[p.Name].Float32s()[j]
+		}
+		want := c.Tensor(t, name)
+		if want.Dims() == 4 {
+			want = c.ChannelsLast(t, name) // convolutions are [Cout,Cin,KH,KW] there
+		}
+		golden.Near(t, name, delta, want.Float32s(), 5e-4)
+	}
+	require.Greater(t, deltas, 10)
 }
 
 // caseTuner has the case's constants, and its first step's samples for data.

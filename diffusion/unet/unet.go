@@ -233,8 +233,12 @@ func LoadFS(fsys fs.FS) (*UNet2DCondition, error) {
 	return u, nil
 }
 
-// Save writes the folder that Load and diffusers read; d is weights.Float32 or weights.Float16.
+// Save writes the folder that Load and diffusers read; d is weights.Float32 or weights.Float16. A low-rank adapter that is attached is an
+// error: the folder would lack it.
 func (u *UNet2DCondition) Save(dir string, d weights.DType) error {
+	if err := nn.Unadapted(u); err != nil {
+		return fmt.Errorf("unet: %w", err)
+	}
 	text, err := json.MarshalIndent(struct {
 		Class string `json:"_class_name"`
 		Config

@@ -39,6 +39,7 @@ var house = Policy{
 		"diffusion/unet":          "kernels " + inner,
 		"diffusion/vae":           "kernels " + inner,
 		"diffusion/diffusiontest": "diffusion",
+		"diffusion/lora":          "diffusion/unet clip kernels kernels/optim " + inner,
 		"diffusion/pipeline":      "diffusion diffusion/unet diffusion/vae clip clip/tokenizer dataset " + below + " " + inner,
 
 		"reward":           "dataset",
@@ -56,11 +57,15 @@ var house = Policy{
 	// Single edges beside the lines above, each with what it is for.
 	Exceptions: []Exception{
 		{From: "internal/nn", To: "internal/rng", For: "Init draws weights"},
+		{From: "internal/nn", To: "kernels/cpu", For: "merging a low-rank pair is a product"},
 		{From: "reward", To: "internal/rng", For: "Shuffled draws a permutation"},
 		{From: "reward/alignment", To: "reward/measure", For: "training reports accuracy and AUC"},
 		{From: "diffusion/unet", To: "kernels/optim", For: "Trainable names what an optimizer steps"},
 		{From: "kernels", To: "kernels/optim", Test: true, For: "the machine's tests run whole training steps"},
 		{From: "diffusion", To: "diffusion/unet", Test: true, For: "samplers are held to diffusers' paths on a network of its own"},
+		{From: "diffusion/lora", To: "diffusion/pipeline", Test: true, For: "adapters are held to diffusers' on whole pipelines"},
+		{From: "finetune", To: "diffusion/lora", Test: true, For: "training of adapters is held to peft's"},
+		{From: "finetune", To: "clip", Test: true, For: "an adapter's file has parts for the text encoder"},
 		{From: "finetune", To: "diffusion/unet", Test: true, For: "training is held to PyTorch's losses on diffusers' network"},
 	},
 }

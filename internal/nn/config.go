@@ -26,6 +26,14 @@ func (n *Ints) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
+// MarshalJSON writes one number as a number: libraries take a list only if it has one for every level.
+func (n Ints) MarshalJSON() ([]byte, error) {
+	if len(n) == 1 {
+		return json.Marshal(n[0])
+	}
+	return json.Marshal([]int(n))
+}
+
 // At returns the number of level i.
 func (n Ints) At(i int) int {
 	if len(n) == 1 {

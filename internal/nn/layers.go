@@ -11,6 +11,8 @@ import (
 type Linear struct {
 	Weight *tensor.Dense `weight:"weight"` // [out,in]
 	Bias   *tensor.Dense `weight:"bias"`   // [out], or nil
+
+	Additions
 }
 
 // NewLinear returns a layer of zeros.
@@ -27,7 +29,7 @@ func (l *Linear) Forward(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 	if b.err != nil {
 		return nil
 	}
-	return b.Do(kernels.Linear(x, b.Param(l.Weight), b.Param(l.Bias)))
+	return l.addTo(b, x, b.Do(kernels.Linear(x, b.Param(l.Weight), b.Param(l.Bias))))
 }
 
 // Conv2D is a convolution of channels-last pictures.
@@ -36,6 +38,7 @@ type Conv2D struct {
 	Bias   *tensor.Dense `weight:"bias"`        // [Cout], or nil
 
 	Conv kernels.Conv
+	Additions
 }
 
 // NewConv2D returns a layer of zeros with a square kernel, and zeros around the picture that keep its size at stride 1.
@@ -56,7 +59,7 @@ func (l *Conv2D) Forward(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 	if b.err != nil {
 		return nil
 	}
-	return b.Do(kernels.Conv2D(x, b.Param(l.Weight), b.Param(l.Bias), l.Conv))
+	return l.addTo(b, x, b.Do(kernels.Conv2D(x, b.Param(l.Weight), b.Param(l.Bias), l.Conv)))
 }
 
 // GroupNorm normalizes groups of channels over all positions (Wu and He 2018).

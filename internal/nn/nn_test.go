@@ -155,7 +155,7 @@ func of(shape []int, values ...float32) *tensor.Dense {
 
 // Layers compute what they say, on numbers that one can check in the head.
 func TestForward(t *testing.T) {
-	l := &Linear{of([]int{2, 3}, 1, 2, 3, 4, 5, 6), of([]int{2}, 10, 20)}
+	l := &Linear{Weight: of([]int{2, 3}, 1, 2, 3, 4, 5, 6), Bias: of([]int{2}, 10, 20)}
 	require.Equal(t, []float32{10 + 1 - 3, 20 + 4 - 6}, forward(t, of([]int{1, 3}, 1, 0, -1), l.Forward).Float32s())
 	l.Bias = nil
 	require.Equal(t, []float32{-2, -2}, forward(t, of([]int{1, 3}, 1, 0, -1), l.Forward).Float32s())
@@ -221,6 +221,9 @@ func TestInts(t *testing.T) {
 	require.Equal(t, []int{8, 8, 5, 20}, []int{c.One.At(0), c.One.At(2), c.Many.At(0), c.Many.At(2)})
 	require.Error(t, json.Unmarshal([]byte(`{"One": "8"}`), &c))
 	require.Error(t, json.Unmarshal([]byte(`{"Many": [1, "8"]}`), &c))
+	text, err := json.Marshal(map[string]Ints{"one": {5}, "many": {1, 2}, "none": {}})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"one": 5, "many": [1, 2], "none": []}`, string(text))
 }
 
 func TestDecodeConfig(t *testing.T) {

@@ -19,7 +19,10 @@ type Names struct {
 // Load copies a file's tensors into a model. One error lists every tensor of the model that the file lacks, every
 // tensor of the file that the model lacks, and every one that has another shape or a value that is not finite; then
 // the model's contents are undefined.
-func Load(model any, f *File, n Names) error {
+func Load(model any, f *File, n Names) error { return Read(Parameters(model), f, n) }
+
+// Read is Load of parameters, of which no two have one name.
+func Read(parameters []Parameter, f *File, n Names) error {
 	in := map[string]string{} // the model's name to the file's
 	var problems []string
 	for _, name := range f.Names() {
@@ -35,7 +38,7 @@ func Load(model any, f *File, n Names) error {
 		}
 		in[to] = name
 	}
-	for _, p := range Parameters(model) {
+	for _, p := range parameters {
 		name, ok := in[p.Name]
 		delete(in, p.Name)
 		if !ok {

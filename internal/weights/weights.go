@@ -17,6 +17,7 @@ package weights
 
 import (
 	"fmt"
+	"iter"
 	"reflect"
 	"strconv"
 	"strings"
@@ -45,25 +46,42 @@ const (
 // that is a mistake in the model's source.
 func Parameters(model any) []Parameter {
 	var out []Parameter
-	walk(reflect.ValueOf(model), "", "", &out)
+	walk(reflect.ValueOf(model), "", "", func(name, option string, part any) {
+		if t, ok := part.(*tensor.Dense); ok {
+			out = append(out, Parameter{name, t, layoutOf(name, option)})
+		}
+	})
 	return out
 }
 
-func walk(v reflect.Value, name, option string, out *[]Parameter) {
-	if t, ok := v.Interface().(*tensor.Dense); ok {
-		if t != nil {
-			*out = append(*out, Parameter{name, t, layoutOf(name, option)})
-		}
-		return
+// Parts yields, with their names, the parts of a model that are held by pointers: layers and parameters among them.
+func Parts(model any) iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		more := true
+		walk(reflect.ValueOf(model), "", "", func(name, _ string, part any) {
+			more = more && yield(name, part)
+		})
 	}
+}
+
+// walk visits what pointers that are not nil point to, the outer before the inner.
+func walk(v reflect.Value, name, option string, visit func(name, option string, part any)) {
 	switch v.Kind() {
-	case reflect.Pointer, reflect.Interface:
+	case reflect.Interface:
 		if !v.IsNil() {
-			walk(v.Elem(), name, option, out)
+			walk(v.Elem(), name, option, visit)
+		}
+	case reflect.Pointer:
+		if v.IsNil() {
+			return
+		}
+		visit(name, option, v.Interface())
+		if _, leaf := v.Interface().(*tensor.Dense); !leaf {
+			walk(v.Elem(), name, option, visit)
 		}
 	case reflect.Slice, reflect.Array:
 		for i := range v.Len() {
-			walk(v.Index(i), join(name, strconv.Itoa(i)), option, out)
+			walk(v.Index(i), join(name, strconv.Itoa(i)), option, visit)
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
@@ -72,7 +90,7 @@ func walk(v reflect.Value, name, option string, out *[]Parameter) {
 				continue
 			}
 			part, option, _ := strings.Cut(tag, ",")
-			walk(v.Field(i), join(name, part), option, out)
+			walk(v.Field(i), join(name, part), option, visit)
 		}
 	default:
 		panic(fmt.Sprintf("weights: %s is a %s", name, v.Type()))

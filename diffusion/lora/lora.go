@@ -1,0 +1,187 @@
+// Package lora adapts a Stable Diffusion by low-rank pairs (Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2022): a layer
+// with weight W computes with
+//
+//	W' = W + α/r·B·A
+//
+// where A has r rows and B r columns, r being the rank. W stays as it is, so only A and B are trained, and a file of them is small. For a
+// convolution, A is one with r output channels and B is 1×1.
+//
+// An Adapter is attached to the layers that it adapts, and counts in every graph built from then on: New attaches pairs to be trained
+// (an Adapter is a finetune.Network), Load those of a file. Several may be attached at once; what they add is summed. Detach takes an
+// Adapter off again, and Merge makes it part of the weights.
+//
+// # Files
+//
+// Files are safetensors in either of two namings: diffusers', as its save_lora_weights writes and its load_lora_weights reads them, and
+// that of kohya-ss/sd-scripts, which most other programs read. Load takes both, and diffusers' older spellings:
+//
+//	unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight
+//	unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora.down.weight
+//	unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight
+//	lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight
+package lora
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kudos-ml/kudos/clip"
+	"github.com/kudos-ml/kudos/diffusion/unet"
+	"github.com/kudos-ml/kudos/internal/nn"
+	"github.com/kudos-ml/kudos/internal/rng"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels/optim"
+)
+
+// A Config says what New attaches.
+type Config struct {
+	Rank int // channels between A and B, 1 or more; diffusers' training scripts have 4
+	// Alpha is α: a pair adds Alpha/Rank·B·A. It must be more than 0; diffusers' training scripts have it equal to Rank.
+	Alpha float64
+	// Targets reports whether to adapt the layer of a name. Nil is Attention.
+	Targets func(name string) bool
+	Seed    uint64 // what A is drawn from
+}
+
+// Attention reports the projections of attention, to_q, to_k, to_v and to_out.0: the layers that diffusers' training scripts adapt.
+func Attention(name string) bool {
+	for _, layer := range []string{".to_q", ".to_k", ".to_v", ".to_out.0"} {
+		if strings.HasSuffix(name, layer) {
+			return true
+		}
+	}
+	return false
+}
+
+// Everything reports every linear layer and convolution.
+func Everything(string) bool { return true }
+
+// An Adapter is a set of pairs, each attached to a layer of a UNet or of a text encoder.
+type Adapter struct {
+	unet  *unet.UNet2DCondition
+	pairs []pair
+}
+
+// A pair is what adapts one layer.
+type pair struct {
+	network network
+	name    string // of the layer in its network
+	layer   nn.Layer
+	alpha   float64
+	*nn.LowRank
+}
+
+// New attaches a pair to each of the UNet's layers that are targets. A is drawn evenly between ±1/√fan-in, as peft has it, each from the
+// seed and its layer's name alone; B is 0, so the network computes what it did before.
+func New(u *unet.UNet2DCondition, c Config) (*Adapter, error) {
+	if c.Rank < 1 || !(c.Alpha > 0) || math.IsInf(c.Alpha, 0) {
+		return nil, fmt.Errorf("lora: rank %d and alpha %v are not both more than 0", c.Rank, c.Alpha)
+	}
+	targets := c.Targets
+	if targets == nil {
+		targets = Attention
+	}
+	a := &Adapter{unet: u}
+	for name, l := range nn.Layers(u) {
+		if !targets(name) {
+			continue
+		}
+		p := pair{unetNetwork, name, l, c.Alpha, l.NewLowRank(c.Rank)}
+		drawA(p, c.Seed)
+		a.pairs = append(a.pairs, p)
+	}
+	if len(a.pairs) == 0 {
+		return nil, fmt.Errorf("lora: no layer of the UNet is a target")
+	}
+	a.attach()
+	return a, nil
+}
+
+// drawA is PyTorch's kaiming_uniform_ with a = √5, whose bound √(6/((1+a²)·fan-in)) is 1/√fan-in.
+func drawA(p pair, seed uint64) {
+	r := rng.New(seed, "lora "+p.name, 0, 0)
+	values := weights.Parameters(p.A)[0].Value.Float32s()
+	bound := 1 / math.Sqrt(float64(len(values)/p.Rank()))
+	for i := range values {
+		values[i] = float32(bound * (2*r.Float64() - 1))
+	}
+}
+
+// Predict is the adapted UNet's Predict.
+func (a *Adapter) Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
+	return a.unet.Predict(x, t, c)
+}
+
+// Trainable lists A and B of the UNet's pairs under peft's names, the layer's and lora_A.weight or lora_B.weight. Pairs of a text encoder
+// are not among them: Predict is handed its conditions.
+func (a *Adapter) Trainable() []optim.Parameter {
+	var out []optim.Parameter
+	for _, p := range a.pairs {
+		if p.network != unetNetwork {
+			continue
+		}
+		for _, q := range weights.Parameters(p.LowRank) {
+			out = append(out, optim.Parameter{Name: p.name + "." + q.Name, Value: q.Value})
+		}
+	}
+	return out
+}
+
+// Scale makes graphs that are built from now on, and Merge, add scale times what the adapter adds: 0 nothing, 1 all of it, which is
+// what New and Load start with. Files that are saved do not depend on it.
+func (a *Adapter) Scale(scale float64) {
+	for _, p := range a.pairs {
+		p.LowRank.Scale = scale * p.alpha / float64(p.Rank())
+	}
+}
+
+func (a *Adapter) attach() {
+	a.Scale(1)
+	for _, p := range a.pairs {
+		p.layer.Attach(p.LowRank)
+	}
+}
+
+// Detach takes the adapter off its layers, for graphs that are built from now on.
+func (a *Adapter) Detach() {
+	for _, p := range a.pairs {
+		p.layer.Detach(p.LowRank)
+	}
+}
+
+// Merge adds the pairs to the layers' weights and detaches them. The networks then compute what they did, up to rounding, and can be
+// saved.
+func (a *Adapter) Merge() {
+	a.Detach()
+	for _, p := range a.pairs {
+		p.LowRank.Merge(p.layer)
+	}
+}
+
+// A network is one that files have pairs for.
+type network struct {
+	diffusers, kohya string // what names begin with
+}
+
+var (
+	unetNetwork = network{"unet.", "lora_unet_"}
+	textNetwork = network{"text_encoder.text_model.", "lora_te_text_model_"}
+)
+
+// layers yields all that can be adapted of a UNet and, unless it is nil, a text encoder.
+func layers(u *unet.UNet2DCondition, text *clip.TextModel) []pair {
+	var out []pair
+	for name, l := range nn.Layers(u) {
+		out = append(out, pair{network: unetNetwork, name: name, layer: l})
+	}
+	if text == nil {
+		return out
+	}
+	for name, l := range nn.Layers(text) {
+		out = append(out, pair{network: textNetwork, name: name, layer: l})
+	}
+	return out
+}

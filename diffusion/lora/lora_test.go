@@ -1,0 +1,297 @@
+package lora
+
+import (
+	"context"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/internal/golden"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/optim"
+)
+
+// load reads a case's pipeline.
+func load(t *testing.T, c golden.Case) *pipeline.Pipeline {
+	t.Helper()
+	p, err := pipeline.Load(c.Dir)
+	require.NoError(t, err)
+	return p
+}
+
+// predict is the UNet's output on the case's input.
+func predict(t *testing.T, p *pipeline.Pipeline, c golden.Case) []float32 {
+	t.Helper()
+	g := gorgonia.NewGraph()
+	out, err := p.UNet.Predict(
+		kernels.Input(g, "x", c.ChannelsLast(t, "unet.sample")), kernels.Input(g, "t", c.Tensor(t, "unet.timestep")),
+		kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states")),
+	)
+	require.NoError(t, err)
+	m, err := kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{out}})
+	require.NoError(t, err)
+	defer m.Close()
+	require.NoError(t, m.RunAll())
+	return slices.Clone(m.Value(out).Float32s())
+}
+
+// hidden is the text encoder's output on the case's prompts.
+func hidden(t *testing.T, p *pipeline.Pipeline, c golden.Case) []float32 {
+	t.Helper()
+	prompts := make([]string, c.Tensor(t, "text.last_hidden_state").Shape()[0])
+	for i := range prompts {
+		prompts[i] = c.Data.Metadata["tokenizer.text."+string(rune('0'+i))]
+	}
+	out, err := p.EncodePrompts(context.Background(), prompts)
+	require.NoError(t, err)
+	return out.Float32s()
+}
+
+// forms are the files of a case and where what diffusers computes with each begins.
+var forms = map[string]string{"pytorch_lora_weights": "lora.unet.out", "kohya": "lora.kohya.out", "old": "lora.old.out"}
+
+// Every form of file makes the UNet and the text encoder compute what diffusers computes with it: attached, merged, and saved and loaded
+// again in either naming.
+func TestFilesGolden(t *testing.T) {
+	compared := 0
+	golden.Each(t, "../..", func(t *testing.T, c golden.Case) {
+		for form, name := range forms {
+			if !c.Has(name) {
+				continue
+			}
+			t.Run(form, func(t *testing.T) {
+				compared++
+				p := load(t, c)
+				check := func(what string) {
+					t.Helper()
+					golden.Near(t, what+" "+name, predict(t, p, c), c.ChannelsLast(t, name).Float32s(), 1e-5)
+					if text := strings.TrimSuffix(strings.TrimSuffix(name, "out"), "unet.") + "text.last_hidden_state"; c.Has(text) {
+						golden.Near(t, what+" "+text, hidden(t, p, c), c.Tensor(t, text).Float32s(), 1e-5)
+					}
+				}
+				base, basePrompts := predict(t, p, c), hidden(t, p, c)
+				a, err := Load(filepath.Join(c.Dir, "lora", form+".safetensors"), p.UNet, p.Text)
+				require.NoError(t, err)
+				check("attached")
+				a.Scale(0)
+				golden.Near(t, "scale 0", predict(t, p, c), base, 1e-6)
+
+				dir := t.TempDir()
+				for naming, save := range map[string]func(string, weights.DType) error{"diffusers": a.Save, "kohya": a.SaveKohya} {
+					file := filepath.Join(dir, naming)
+					require.NoError(t, save(file, weights.Float32))
+					a.Detach()
+					again, err := Load(file, p.UNet, p.Text)
+					require.NoError(t, err)
+					check("saved in the naming of " + naming)
+					again.Detach()
+				}
+				require.Equal(t, base, predict(t, p, c), "detached")
+				require.Equal(t, basePrompts, hidden(t, p, c), "detached")
+
+				a.Scale(1)
+				a.Merge()
+				check("merged")
+				require.NoError(t, p.Save(filepath.Join(dir, "merged"), weights.Float32))
+			})
+		}
+	})
+	require.GreaterOrEqual(t, compared, 2*len(forms))
+}
+
+// The gradients of A and B are peft's.
+func TestGradientsGolden(t *testing.T) {
+	compared := 0
+	golden.Each(t, "../..", func(t *testing.T, c golden.Case) {
+		if !c.Has("lora.train.loss") {
+			return // a case without references for gradients
+		}
+		compared++
+		p := load(t, c)
+		a, err := Load(filepath.Join(c.Dir, "lora", "pytorch_lora_weights.safetensors"), p.UNet, p.Text)
+		require.NoError(t, err)
+		g := gorgonia.NewGraph()
+		out, err := a.Predict(
+			kernels.Input(g, "x", c.ChannelsLast(t, "unet.sample")), kernels.Input(g, "t", c.Tensor(t, "unet.timestep")),
+			kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states")),
+		)
+		require.NoError(t, err)
+		product, err := kernels.Mul(out, kernels.Input(g, "cotangent", c.ChannelsLast(t, "unet.cotangent")))
+		require.NoError(t, err)
+		loss, err := kernels.Sum(product)
+		require.NoError(t, err)
+		var wrt gorgonia.Nodes
+		for _, q := range a.Trainable() {
+			wrt = append(wrt, kernels.Param(g, q.Value))
+		}
+		grads, err := gorgonia.Grad(loss, wrt...)
+		require.NoError(t, err)
+		m, err := kernels.NewMachine(g, kernels.Config{Want: grads})
+		require.NoError(t, err)
+		defer m.Close()
+		require.NoError(t, m.RunAll())
+		largest, wants := 0.0, map[string][]float32{}
+		for _, q := range a.Trainable() {
+			w := c.Tensor(t, "lora.grad."+q.Name)
+			if w.Dims() == 4 {
+				w = c.ChannelsLast(t, "lora.grad."+q.Name)
+			}
+			wants[q.Name] = w.Float32s()
+			largest = max(largest, norm(w.Float32s(), nil))
+		}
+		for i, q := range a.Trainable() {
+			got, want := m.Value(grads[i]).Float32s(), wants[q.Name]
+			require.Len(t, got, len(want))
+			if d := norm(got, want); !(d <= 1e-4*norm(want, nil)+1e-8*largest) {
+				t.Errorf("gradient of %s: off by %.3g of %.3g", q.Name, d, norm(want, nil))
+			}
+		}
+	})
+	require.GreaterOrEqual(t, compared, 2)
+}
+
+// norm is ‖x−y‖; nil is 0.
+func norm(x, y []float32) float64 {
+	s := 0.0
+	for i, v := range x {
+		d := float64(v)
+		if y != nil {
+			d -= float64(y[i])
+		}
+		s += d * d
+	}
+	return math.Sqrt(s)
+}
+
+// first is the first case of the repository.
+func first(t *testing.T) golden.Case {
+	t.Helper()
+	dir := filepath.Join("..", "..", "testdata", "golden", "sd1")
+	f, err := weights.Open(filepath.Join(dir, "cases.safetensors"))
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	return golden.Case{Dir: dir, Data: f}
+}
+
+func TestNew(t *testing.T) {
+	c := first(t)
+	p := load(t, c)
+	base := predict(t, p, c)
+	a, err := New(p.UNet, Config{Rank: 3, Alpha: 6, Seed: 1})
+	require.NoError(t, err)
+	require.Len(t, a.pairs, 4*2*4, "q, k, v and out of two attentions in four transformers")
+	golden.Near(t, "B is 0", predict(t, p, c), base, 1e-6)
+	for _, q := range a.Trainable() {
+		if strings.HasSuffix(q.Name, "lora_B.weight") {
+			require.Zero(t, norm(q.Value.Float32s(), nil), q.Name)
+			continue
+		}
+		bound := 1 / math.Sqrt(float64(q.Value.Shape()[1]))
+		largest := float64(slices.Max(q.Value.Float32s()))
+		require.LessOrEqual(t, largest, bound*(1+1e-6), q.Name)
+		require.Greater(t, largest, 0.7*bound, q.Name) // of 24 and more draws; none is that near 0 in 2^-13
+	}
+	a.Detach()
+	again, err := New(p.UNet, Config{Rank: 3, Alpha: 6, Seed: 1, Targets: func(name string) bool { return strings.HasSuffix(name, "attn2.to_k") }})
+	require.NoError(t, err)
+	require.Len(t, again.Trainable(), 2*4)
+	for _, q := range again.Trainable() {
+		i := slices.IndexFunc(a.Trainable(), func(o optim.Parameter) bool { return o.Name == q.Name })
+		require.Equal(t, a.Trainable()[i].Value.Float32s(), q.Value.Float32s(), "what is drawn depends on the name alone")
+	}
+	again.Detach()
+	all, err := New(p.UNet, Config{Rank: 1, Alpha: 1, Targets: Everything})
+	require.NoError(t, err)
+	require.Equal(t, "conv_in", all.pairs[0].name)
+	require.Equal(t, tensor.Shape{1, 3, 3, 4}, all.Trainable()[0].Value.Shape())
+	all.Detach()
+
+	for _, bad := range []Config{{Alpha: 1}, {Rank: -1, Alpha: 1}, {Rank: 1}, {Rank: 1, Alpha: math.NaN()}, {Rank: 1, Alpha: math.Inf(1)}} {
+		_, err := New(p.UNet, bad)
+		require.ErrorContains(t, err, "not both more than 0")
+	}
+	_, err = New(p.UNet, Config{Rank: 1, Alpha: 1, Targets: func(string) bool { return false }})
+	require.ErrorContains(t, err, "no layer of the UNet is a target")
+}
+
+// What is attached would not be saved, so saving is refused.
+func TestAttachedIsNotSaved(t *testing.T) {
+	c := first(t)
+	p := load(t, c)
+	a, err := Load(filepath.Join(c.Dir, "lora", "kohya.safetensors"), p.UNet, p.Text)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.ErrorContains(t, p.Save(dir, weights.Float32), "merge or detach")
+	require.NoFileExists(t, filepath.Join(dir, "model_index.json"))
+	a.Detach()
+	require.NoError(t, p.Save(dir, weights.Float32))
+}
+
+// One error says all that is wrong with a file, and nothing is attached.
+func TestErrors(t *testing.T) {
+	c := first(t)
+	p := load(t, c)
+	const q, k = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q", "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_k"
+	const kohya = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+	type tensors map[string][]int
+	for _, bad := range []struct {
+		tensors  tensors
+		metadata string
+		want     []string
+	}{
+		{tensors{q + ".lora_A.weight": {2, 16}, q + ".lora_B.weight": {16, 3}, k + ".lora_A.weight": {2, 17}, k + ".lora_B.weight": {16, 2}}, "",
+			[]string{q + ".lora_B.weight is [16 3], not [16 2]", k + ".lora_A.weight is [2 17], not [2 16]"}},
+		{tensors{q + ".lora_A.weight": {2, 16}, "unet.nowhere.lora_A.weight": {2, 2}, k + ".lora_magnitude_vector": {16}}, "",
+			[]string{q + ".lora_B.weight is missing", "unet.nowhere.lora_A.weight is not a tensor", k + ".lora_magnitude_vector is not a tensor"}},
+		{tensors{q + ".lora_B.weight": {16, 2}}, "", []string{q + ".lora_A.weight is missing"}},
+		{tensors{kohya + ".alpha": {1}}, "", []string{kohya + ".alpha is not a tensor"}},
+		{tensors{kohya + ".alpha": {2}, kohya + ".lora_down.weight": {2, 16}, kohya + ".lora_up.weight": {16, 2}}, "", []string{kohya + ".alpha is [0 0], not one number"}},
+		{tensors{q + ".lora_A.weight": {0, 16}, q + ".lora_B.weight": {16, 0}}, "", []string{q + ".lora_A.weight is [0 16]"}},
+		{tensors{q + ".lora_A.weight": {2, 16}, q + ".lora_B.weight": {16, 2}}, `{"unet.r": 4}`, []string{q + " has rank 2", "it is 4"}},
+		{tensors{q + ".lora_A.weight": {2, 16}, q + ".lora_B.weight": {16, 2}}, `{"unet.rank_pattern": {"(": 4}}`, []string{metadataKey, "missing closing"}},
+		{tensors{q + ".lora_A.weight": {2, 16}, q + ".lora_B.weight": {16, 2}}, `{"unet.r": "four"}`, []string{metadataKey}},
+		{tensors{}, "", []string{"holds no pairs"}},
+	} {
+		var parameters []weights.Parameter
+		for name, shape := range bad.tensors {
+			parameters = append(parameters, weights.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))})
+		}
+		file := filepath.Join(t.TempDir(), "bad.safetensors")
+		require.NoError(t, weights.Write(file, parameters, weights.Float32, map[string]string{metadataKey: bad.metadata}))
+		_, err := Load(file, p.UNet, p.Text)
+		require.Error(t, err, bad.want)
+		for _, want := range append(bad.want, file) {
+			require.ErrorContains(t, err, want)
+		}
+	}
+	_, err := Load(filepath.Join(c.Dir, "lora", "kohya.safetensors"), p.UNet, nil)
+	require.ErrorContains(t, err, "lora_te_text_model_encoder_layers_0_mlp_fc1.alpha is not a tensor of this model")
+	_, err = Load("nowhere", p.UNet, nil)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.NoError(t, p.Save(t.TempDir(), weights.Float32), "nothing is attached")
+}
+
+// Patterns match as peft's get_pattern_key does: the whole name or its end behind a dot, the first in order.
+func TestLookUp(t *testing.T) {
+	at := pair{network: unetNetwork, name: "down_blocks.0.attentions.0.proj_in"}
+	for pattern, matches := range map[string]bool{
+		"proj_in": true, "attentions.0.proj_in": true, "^down_blocks.0.attentions.0.proj_in": true, `.*\.0\.proj_.*`: true,
+		"oj_in": false, "^proj_in": false, "down_blocks": false, "proj_i": false,
+	} {
+		got, err := lookUp(map[string]int{pattern: 2}, at, 1)
+		require.NoError(t, err)
+		require.Equal(t, matches, got == 2, pattern)
+	}
+	got, err := lookUp(map[string]int{"proj_in": 2, "attentions.0.proj_in": 3}, at, 1)
+	require.NoError(t, err)
+	require.Equal(t, 3, got)
+}

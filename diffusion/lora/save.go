@@ -1,0 +1,101 @@
+package lora
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/internal/weights"
+)
+
+// Save writes the pairs to a file in diffusers' naming; d is weights.Float32 or weights.Float16. In a folder of its own, named
+// pytorch_lora_weights.safetensors, diffusers' load_lora_weights finds it by the folder. Metadata say ranks and alphas where those are not
+// equal; versions of diffusers that don't know lora_adapter_metadata take alpha for the rank.
+func (a *Adapter) Save(file string, d weights.DType) error {
+	var parameters []weights.Parameter
+	for _, p := range a.pairs {
+		parameters = append(parameters, p.parameters()...)
+	}
+	metadata := map[string]string{"format": "pt"}
+	if text, err := a.metadata(); err != nil {
+		return fmt.Errorf("lora: %w", err)
+	} else if text != "" {
+		metadata[metadataKey] = text
+	}
+	if err := weights.Write(file, parameters, d, metadata); err != nil {
+		return fmt.Errorf("lora: %w", err)
+	}
+	return nil
+}
+
+// metadata are peft's LoraConfigs in diffusers' form, each layer with its own rank and alpha; empty if these are equal everywhere.
+func (a *Adapter) metadata() (string, error) {
+	all, plain := map[string]any{}, true
+	for prefix, n := range map[string]network{"unet.": unetNetwork, "text_encoder.": textNetwork} {
+		ranks, alphas := map[string]int{}, map[string]float64{}
+		var names []string
+		first := pair{}
+		for _, p := range a.pairs {
+			if p.network != n {
+				continue
+			}
+			if first.LowRank == nil {
+				first = p
+			}
+			plain = plain && p.alpha == float64(p.Rank())
+			names = append(names, p.name)
+			pattern := "^" + strings.TrimPrefix(p.fullName(), prefix)
+			if n == textNetwork {
+				pattern = p.name // with or without text_model before it
+			}
+			if p.Rank() != first.Rank() {
+				ranks[pattern] = p.Rank()
+			}
+			if p.alpha != first.alpha {
+				alphas[pattern] = p.alpha
+			}
+		}
+		if len(names) == 0 {
+			continue
+		}
+		for key, value := range map[string]any{
+			"peft_type": "LORA", "r": first.Rank(), "lora_alpha": first.alpha, "rank_pattern": ranks, "alpha_pattern": alphas, "target_modules": names,
+		} {
+			all[prefix+key] = value
+		}
+	}
+	if plain {
+		return "", nil
+	}
+	text, err := json.MarshalIndent(all, "", "  ")
+	return string(text), err
+}
+
+// SaveKohya writes the pairs to a file in the naming of kohya-ss/sd-scripts, with each pair's alpha; d is weights.Float32 or
+// weights.Float16. Where alphas differ, diffusers 0.42 gives all projections of attention the most frequent one; files of Save have no such
+// trouble.
+func (a *Adapter) SaveKohya(file string, d weights.DType) error {
+	var parameters []weights.Parameter
+	for _, p := range a.pairs {
+		alpha := struct {
+			Alpha *tensor.Dense `weight:"alpha,scalar"`
+		}{tensor.New(tensor.WithShape(1), tensor.WithBacking([]float32{float32(p.alpha)}))}
+		own := append(weights.Parameters(p.LowRank), weights.Parameters(alpha)...)
+		for _, q := range own {
+			q.Name = p.kohyaName() + "." + strings.NewReplacer("lora_A", "lora_down", "lora_B", "lora_up").Replace(q.Name)
+			parameters = append(parameters, q)
+		}
+	}
+	metadata := map[string]string{"ss_network_module": "networks.lora"}
+	if len(a.pairs) > 0 {
+		metadata["ss_network_dim"] = strconv.Itoa(a.pairs[0].Rank())
+		metadata["ss_network_alpha"] = strconv.FormatFloat(a.pairs[0].alpha, 'g', -1, 64)
+	}
+	if err := weights.Write(file, parameters, d, metadata); err != nil {
+		return fmt.Errorf("lora: %w", err)
+	}
+	return nil
+}
