@@ -67,12 +67,18 @@ func TestGolden(t *testing.T) {
 		largest := 0.0
 		for _, p := range params {
 			names = append(names, p.Name)
-			want[p.Name] = c.Tensor(t, "unet.grad."+p.Name).Float32s()
+			if c.Has("unet.grad." + p.Name) {
+				want[p.Name] = c.Tensor(t, "unet.grad."+p.Name).Float32s()
+			}
 		}
+		require.Greater(t, len(want), 2+len(params)/8, "the case has gradients")
 		for _, w := range want {
 			largest = max(largest, norm(w))
 		}
 		for i, name := range names {
+			if want[name] == nil {
+				continue // the case keeps some of the gradients
+			}
 			got := m.Value(grads[i])
 			values := got.Float32s()
 			if i >= 2 {

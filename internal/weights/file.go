@@ -173,10 +173,12 @@ func (f *File) add(name string, open func() (*mapping, error)) error {
 // parts along the first axis. It lives as long as f.
 func (f *File) Part(names map[string][]string) (*File, error) {
 	part := &File{Name: f.Name, Metadata: f.Metadata, tensors: make(map[string]stored, len(names))}
+	var missing []string
 	for from, to := range names {
 		s, ok := f.tensors[from]
 		if !ok {
-			return nil, fmt.Errorf("weights: %s has no tensor %s", f.Name, from)
+			missing = append(missing, from+" is missing")
+			continue
 		}
 		if n := len(to); n > 1 && (len(s.shape) == 0 || s.shape[0]%n != 0) {
 			return nil, fmt.Errorf("weights: %s: tensor %s of shape %v is not %d in one", f.Name, from, s.shape, n)
@@ -193,6 +195,10 @@ func (f *File) Part(names map[string][]string) (*File, error) {
 			p.from, p.to = s.from+i*bytes, s.from+(i+1)*bytes
 			part.tensors[name] = p
 		}
+	}
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		return nil, fmt.Errorf("weights: %s does not fit:\n\t%s", f.Name, strings.Join(missing, "\n\t"))
 	}
 	return part, nil
 }
