@@ -232,10 +232,35 @@ func TestConfigs(t *testing.T) {
 		`{"text_config": {"vocab_size": "many"}, "vision_config": {}}`:         "vocab_size",
 		`{"text_config": {}, "vision_config": {"num_channels": 1}}`:            "num_channels is 1",
 		`{"text_config": {"max_position_embeddings": 0}, "vision_config": {}}`: "max_position_embeddings 0",
+		`{"text_config": {}, "vision_config": {}, "model_type": "siglip"}`:     `model_type: "siglip" is not implemented`,
+		`{"text_config": {"layer_norm_eps": 0}, "vision_config": {}}`:          "layer_norm_eps of the text encoder is 0",
 		`nonsense`: "config.json",
 	} {
 		_, err := read(text)
 		require.ErrorContains(t, err, says)
+	}
+}
+
+// A config that asks for more than the file holds is refused before memory is taken for it.
+func TestConfigsBeyondTheFile(t *testing.T) {
+	c := TextConfig{Vocabulary: 20, Width: 8, Intermediate: 12, Layers: 2, Heads: 2, Positions: 5, Activation: "gelu", Epsilon: 1e-5}
+	m, err := NewTextModel(c)
+	require.NoError(t, err)
+	numbers := 0
+	for _, p := range weights.Parameters(m) {
+		numbers += p.Value.Shape().TotalSize()
+	}
+	_, err = NewTextModelWithin(c, numbers)
+	require.NoError(t, err)
+	for name, change := range map[string]func(c *TextConfig){
+		"vocabulary": func(c *TextConfig) { c.Vocabulary = 1 << 60 }, "width": func(c *TextConfig) { c.Width = 1 << 62 },
+		"middle": func(c *TextConfig) { c.Intermediate = 1 << 40 }, "layers": func(c *TextConfig) { c.Layers = 1 << 62 },
+		"positions": func(c *TextConfig) { c.Positions = 1 << 40 },
+	} {
+		big := c
+		change(&big)
+		_, err := NewTextModelWithin(big, numbers)
+		require.ErrorContains(t, err, "the file holds", name)
 	}
 }
 

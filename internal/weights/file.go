@@ -102,7 +102,7 @@ func readIndex(fsys fs.FS, name string) ([]string, error) {
 	}
 	var shards, missing []string
 	for _, shard := range slices.Compact(slices.Sorted(maps.Values(index.WeightMap))) {
-		if path.Base(shard) != shard || strings.ContainsAny(shard, `\:`) {
+		if !fs.ValidPath(shard) || strings.ContainsAny(shard, `/\:`) {
 			return nil, fmt.Errorf("weights: %s: shard %q is not in the index's folder", name, shard)
 		}
 		if err := checkPickle(shard); err != nil {

@@ -85,6 +85,9 @@ func parseTensor(text []byte, bytes int) (stored, error) {
 		return stored{}, fmt.Errorf("data_offsets %v are not within the %d bytes behind the header", entry.Offsets, bytes)
 	}
 	size := int(d.Size())
+	if slices.Contains(entry.Shape, 0) {
+		size = 0
+	}
 	for _, n := range entry.Shape {
 		if n < 0 || n > 0 && size > bytes/n {
 			return stored{}, fmt.Errorf("shape %v of %s is more than the %d bytes behind the header", entry.Shape, d, bytes)
