@@ -42,22 +42,23 @@ type Config struct {
 	LogitScale float64      `json:"logit_scale_init_value"`
 }
 
-// The defaults are those of transformers' classes, for keys that a file lacks.
-func defaultText() TextConfig {
+// DefaultTextConfig returns the defaults of transformers' class, which stand for the keys that a file lacks.
+func DefaultTextConfig() TextConfig {
 	return TextConfig{
 		Vocabulary: 49408, Width: 512, Intermediate: 2048, Layers: 12, Heads: 8, Positions: 77, Activation: "quick_gelu", Epsilon: 1e-5,
 		Start: 49406, End: 49407, Pad: 1,
 	}
 }
 
+// defaultVision returns the defaults of transformers' class.
 func defaultVision() VisionConfig {
 	return VisionConfig{
 		Width: 768, Intermediate: 3072, Layers: 12, Heads: 12, Channels: 3, Side: 224, Patch: 32, Activation: "quick_gelu", Epsilon: 1e-5,
 	}
 }
 
-// readTextConfig reads the config.json of a CLIPTextModel, or the text part of a CLIPModel's.
-func readTextConfig(fsys fs.FS) (TextConfig, error) {
+// ReadTextConfig reads the config.json of a CLIPTextModel, or the text part of a CLIPModel's.
+func ReadTextConfig(fsys fs.FS) (TextConfig, error) {
 	var file struct {
 		Text  json.RawMessage `json:"text_config"`
 		Over  json.RawMessage `json:"text_config_dict"`
@@ -67,7 +68,10 @@ func readTextConfig(fsys fs.FS) (TextConfig, error) {
 	if err != nil {
 		return TextConfig{}, err
 	}
-	c := defaultText()
+	if err := checkKind(file.Model); err != nil {
+		return TextConfig{}, err
+	}
+	c := DefaultTextConfig()
 	parts := []json.RawMessage{text}
 	if file.Text != nil || file.Over != nil {
 		parts = []json.RawMessage{file.Text, file.Over}
@@ -85,13 +89,17 @@ func readModelConfig(fsys fs.FS) (Config, error) {
 		TextOver   json.RawMessage `json:"text_config_dict"` // old files repeat some keys here, and these count
 		Vision     json.RawMessage `json:"vision_config"`
 		VisionOver json.RawMessage `json:"vision_config_dict"`
+		Kind       string          `json:"model_type"`
 		Projection *int            `json:"projection_dim"`
 		LogitScale *float64        `json:"logit_scale_init_value"`
 	}
 	if _, err := readConfig(fsys, &file); err != nil {
 		return Config{}, err
 	}
-	c := Config{Text: defaultText(), Vision: defaultVision(), Projection: 512, LogitScale: 2.6592}
+	if err := checkKind(file.Kind); err != nil {
+		return Config{}, err
+	}
+	c := Config{Text: DefaultTextConfig(), Vision: defaultVision(), Projection: 512, LogitScale: 2.6592}
 	if file.Text == nil && file.TextOver == nil || file.Vision == nil && file.VisionOver == nil {
 		return c, fmt.Errorf("clip: %s has no text_config or no vision_config: it is no CLIPModel's", configFile)
 	}
@@ -140,7 +148,12 @@ func (c TextConfig) check() error {
 	if c.Vocabulary < 1 || c.Positions < 2 {
 		return fmt.Errorf("clip: %s: vocab_size %d or max_position_embeddings %d is too small", configFile, c.Vocabulary, c.Positions)
 	}
-	return checkEncoder("text", c.Width, c.Intermediate, c.Layers, c.Heads, c.Activation)
+	return checkEncoder("text", c.Width, c.Intermediate, c.Layers, c.Heads, c.Activation, c.Epsilon)
+}
+
+// least is fewer weights than the encoder has, by little. It is a float so that no config overflows it.
+func (c TextConfig) least() float64 {
+	return float64(c.Width) * (float64(c.Vocabulary) + float64(c.Positions) + float64(c.Layers)*(4*float64(c.Width)+2*float64(c.Intermediate)))
 }
 
 func (c VisionConfig) check() error {
@@ -150,7 +163,31 @@ func (c VisionConfig) check() error {
 	if c.Channels != 3 {
 		return fmt.Errorf("clip: %s: num_channels is %d, not 3", configFile, c.Channels)
 	}
-	return checkEncoder("vision", c.Width, c.Intermediate, c.Layers, c.Heads, c.Activation)
+	return checkEncoder("vision", c.Width, c.Intermediate, c.Layers, c.Heads, c.Activation, c.Epsilon)
+}
+
+// least is fewer weights than the encoder has, by little. It is a float so that no config overflows it.
+func (c VisionConfig) least() float64 {
+	side := float64(c.Side / c.Patch)
+	return float64(c.Width) * (side*side + 3*float64(c.Patch)*float64(c.Patch) + float64(c.Layers)*(4*float64(c.Width)+2*float64(c.Intermediate)))
+}
+
+// checkWithin reports a config that asks for more weights than the file's numbers, before memory is taken for them.
+func checkWithin(least float64, numbers int) error {
+	if least > float64(numbers) {
+		return fmt.Errorf("clip: %s describes a model of at least %.0f weights, the file holds %d", configFile, least, numbers)
+	}
+	return nil
+}
+
+// checkKind refuses the configs of other models, which have the same keys. Keys that only other models have are harmless:
+// transformers' CLIP reads none of them.
+func checkKind(kind string) error {
+	switch kind {
+	case "", "clip", "clip_text_model":
+		return nil
+	}
+	return fmt.Errorf("clip: %s: model_type: %q is not implemented", configFile, kind)
 }
 
 func (c Config) check() error {
@@ -163,10 +200,12 @@ func (c Config) check() error {
 	return c.Vision.check()
 }
 
-func checkEncoder(name string, width, intermediate, layers, heads int, activation string) error {
+func checkEncoder(name string, width, intermediate, layers, heads int, activation string, epsilon float64) error {
 	switch {
 	case width < 1 || intermediate < 1 || layers < 0 || heads < 1 || width%heads != 0:
 		return fmt.Errorf("clip: %s: %s encoder of width %d and %d, %d layers, %d heads: the width must be a multiple of the heads", configFile, name, width, intermediate, layers, heads)
+	case !(epsilon > 0):
+		return fmt.Errorf("clip: %s: layer_norm_eps of the %s encoder is %g", configFile, name, epsilon)
 	case activation != quickGELU && activation != exactGELU:
 		return fmt.Errorf("clip: %s: hidden_act %q is neither %s nor %s", configFile, activation, quickGELU, exactGELU)
 	}

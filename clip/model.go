@@ -75,11 +75,22 @@ func LoadModelFS(fsys fs.FS) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	f, err := weights.OpenFolder(fsys, "model")
+	if err != nil {
+		return nil, fmt.Errorf("clip: %w", err)
+	}
+	defer f.Close()
+	if err := checkWithin(c.Text.least()+c.Vision.least()+float64(c.Projection)*float64(c.Text.Width+c.Vision.Width), f.Size()); err != nil {
+		return nil, err
+	}
 	m, err := NewModel(c)
 	if err != nil {
 		return nil, err
 	}
-	return m, loadWeights(fsys, m, weights.Names{Ignore: isBuffer})
+	if err := weights.Load(m, f, weights.Names{Ignore: isBuffer}); err != nil {
+		return nil, fmt.Errorf("clip: %w", err)
+	}
+	return m, nil
 }
 
 // Save writes a folder that LoadModel, and transformers, read.

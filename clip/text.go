@@ -1,7 +1,6 @@
 package clip
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -43,6 +42,15 @@ func NewTextModel(c TextConfig) (*TextModel, error) {
 	return m, nil
 }
 
+// NewTextModelWithin is NewTextModel for a file of so many numbers: a config that asks for more is an error, before memory is
+// taken for it.
+func NewTextModelWithin(c TextConfig, numbers int) (*TextModel, error) {
+	if err := checkWithin(c.least(), numbers); err != nil {
+		return nil, err
+	}
+	return NewTextModel(c)
+}
+
 // LoadText reads a text_encoder folder: config.json and model.safetensors, as CLIPTextModel or CLIPModel write them.
 func LoadText(dir string) (*TextModel, error) {
 	m, err := LoadTextFS(os.DirFS(dir))
@@ -54,20 +62,29 @@ func LoadText(dir string) (*TextModel, error) {
 
 // LoadTextFS is LoadText of the folder that is fsys.
 func LoadTextFS(fsys fs.FS) (*TextModel, error) {
-	c, err := readTextConfig(fsys)
+	c, err := ReadTextConfig(fsys)
 	if err != nil {
 		return nil, err
 	}
-	m, err := NewTextModel(c)
+	f, err := weights.OpenFolder(fsys, "model")
+	if err != nil {
+		return nil, fmt.Errorf("clip: %w", err)
+	}
+	defer f.Close()
+	m, err := NewTextModelWithin(c, f.Size())
 	if err != nil {
 		return nil, err
 	}
-	return m, loadWeights(fsys, m, weights.Names{
+	err = weights.Load(m, f, weights.Names{
 		Rename: func(name string) string { return strings.TrimPrefix(name, "text_model.") },
 		Ignore: func(name string) bool {
 			return isBuffer(name) || !strings.HasPrefix(name, "text_model.") && besideText(name)
 		},
 	})
+	if err != nil {
+		return nil, fmt.Errorf("clip: %w", err)
+	}
+	return m, nil
 }
 
 // besideText reports the parts of a CLIPModel that are not its text encoder.
@@ -82,21 +99,6 @@ func besideText(name string) bool {
 
 // isBuffer reports the row of numbers 0, 1, 2, … that old files carry.
 func isBuffer(name string) bool { return strings.HasSuffix(name, "embeddings.position_ids") }
-
-func loadWeights(fsys fs.FS, model any, names weights.Names) error {
-	f, err := weights.OpenFolder(fsys, "model")
-	if _, pickle := fs.Stat(fsys, "pytorch_model.bin"); err != nil && pickle == nil {
-		return errors.New("clip: pytorch_model.bin is a pickle file, which can run any code; convert it to model.safetensors")
-	}
-	if err != nil {
-		return fmt.Errorf("clip: %w", err)
-	}
-	defer f.Close()
-	if err := weights.Load(model, f, names); err != nil {
-		return fmt.Errorf("clip: %w", err)
-	}
-	return nil
-}
 
 // Save writes a folder that LoadText, and transformers, read. A low-rank adapter that is attached is an error: the folder would lack it.
 func (m *TextModel) Save(dir string, d weights.DType) error {

@@ -13,7 +13,7 @@ import (
 func TestGolden(t *testing.T) {
 	golden.Each(t, "../..", func(t *testing.T, c golden.Case) {
 		for _, folder := range []string{"tokenizer", "clip"} {
-			if !c.HasFolder(folder) {
+			if !c.HasFile(folder) {
 				continue
 			}
 			tok, err := Load(filepath.Join(c.Dir, folder))

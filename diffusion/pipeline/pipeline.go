@@ -30,13 +30,44 @@ type Pipeline struct {
 	UNet      *unet.UNet2DCondition
 	VAE       *vae.AutoencoderKL
 	Schedule  *diffusion.Schedule
+
+	// Extra lists the tensors of a checkpoint file (LoadFile) that no part has; files carry averages of training, buffers and
+	// unused layers.
+	Extra []string
 }
 
 const indexFile = "model_index.json"
 
-// Load reads a folder as diffusers' StableDiffusionPipeline writes it: model_index.json, tokenizer, text_encoder, unet, vae
-// and scheduler.
-func Load(dir string) (*Pipeline, error) {
+// Load reads a model by its name:
+//
+//   - a folder as diffusers' StableDiffusionPipeline writes it: model_index.json, tokenizer, text_encoder, unet, vae and
+//     scheduler;
+//   - a checkpoint file, for which see LoadFile, with the configs that lie in the file's folder;
+//   - a repository of the Hugging Face hub, ORG/NAME, whose main branch is in this machine's cache (HF_HUB_CACHE, HF_HOME or
+//     ~/.cache/huggingface/hub). Nothing is downloaded.
+func Load(name string) (*Pipeline, error) {
+	info, err := os.Stat(name)
+	switch {
+	case err == nil && info.IsDir():
+		return loadFolder(name)
+	case err == nil:
+		return LoadFile(name, filepath.Dir(name))
+	case !errors.Is(err, fs.ErrNotExist) || !repository.MatchString(name):
+		return nil, fmt.Errorf("pipeline: %w", err)
+	}
+	dir, err := cached(name)
+	if err != nil {
+		return nil, fmt.Errorf("pipeline: %w", err)
+	}
+	p, err := loadFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	p.Name = name
+	return p, nil
+}
+
+func loadFolder(dir string) (*Pipeline, error) {
 	p, err := LoadFS(os.DirFS(dir))
 	if err != nil {
 		return nil, fmt.Errorf("%w (in %s)", err, dir)
@@ -45,7 +76,7 @@ func Load(dir string) (*Pipeline, error) {
 	return p, nil
 }
 
-// LoadFS is Load of the folder that is fsys.
+// LoadFS reads the folder that is fsys.
 func LoadFS(fsys fs.FS) (*Pipeline, error) {
 	scheduler, err := readIndex(fsys)
 	if err != nil {
@@ -94,13 +125,30 @@ func readIndex(fsys fs.FS) (scheduler string, err error) {
 	if err := json.Unmarshal(text, &index); err != nil {
 		return "", fmt.Errorf("pipeline: %s: %w", indexFile, err)
 	}
-	if index.Class != className {
-		return "", fmt.Errorf("pipeline: %s names a %s; only %s is supported", indexFile, index.Class, className)
+	if index.Class != className && index.Class != inpaintName {
+		return "", fmt.Errorf("pipeline: %s names a %s; only %s and %s are supported", indexFile, index.Class, className, inpaintName)
 	}
 	return index.Scheduler[1], nil
 }
 
-const className = "StableDiffusionPipeline"
+// The classes of diffusers that model_index.json names.
+const (
+	className   = "StableDiffusionPipeline"
+	inpaintName = "StableDiffusionInpaintPipeline"
+)
+
+// class is the one that runs this pipeline.
+func (p *Pipeline) class() string {
+	if p.inpaints() {
+		return inpaintName
+	}
+	return className
+}
+
+// inpaints reports a UNet that reads noisy latents, a mask and the latents of the picture behind the mask.
+func (p *Pipeline) inpaints() bool {
+	return p.UNet.Config.InChannels == 2*p.VAE.Config.LatentChannels+1
+}
 
 // check reports parts that are missing or don't fit together.
 func (p *Pipeline) check() error {
@@ -111,7 +159,7 @@ func (p *Pipeline) check() error {
 	switch {
 	case slices.ContainsFunc(u.CrossAttentionDim, func(d int) bool { return d != p.Text.Config.Width }):
 		return fmt.Errorf("pipeline: the text encoder makes %d features a token, the UNet reads %v", p.Text.Config.Width, u.CrossAttentionDim)
-	case v.LatentChannels != u.InChannels || u.OutChannels != u.InChannels:
+	case v.LatentChannels != u.OutChannels || u.InChannels != u.OutChannels && !p.inpaints():
 		return fmt.Errorf("pipeline: the VAE has %d latent channels, the UNet reads %d and writes %d", v.LatentChannels, u.InChannels, u.OutChannels)
 	case u.SampleSize < 1:
 		return errors.New("pipeline: the UNet's config.json has no sample_size")
@@ -157,7 +205,7 @@ func (p *Pipeline) Save(dir string, d weights.DType) error {
 		}
 	}
 	index := map[string]any{
-		"_class_name": className, "requires_safety_checker": false, "safety_checker": []any{nil, nil}, "feature_extractor": []any{nil, nil},
+		"_class_name": p.class(), "requires_safety_checker": false, "safety_checker": []any{nil, nil}, "feature_extractor": []any{nil, nil},
 		"scheduler": []string{"diffusers", *or(p.Schedule.Config.Class, "DDIMScheduler")},
 		"tokenizer": []string{"transformers", "CLIPTokenizer"}, "text_encoder": []string{"transformers", "CLIPTextModel"},
 		"unet": []string{"diffusers", "UNet2DConditionModel"}, "vae": []string{"diffusers", "AutoencoderKL"},

@@ -23,9 +23,8 @@ type Config struct {
 	CrossAttentionDim         nn.Ints  `json:"cross_attention_dim"`
 	TransformerLayersPerBlock nn.Ints  `json:"transformer_layers_per_block"`
 	// AttentionHeadDim is the number of heads, one or one a level; the key's name is a mistake that every
-	// checkpoint has. NumAttentionHeads, where it is given, means the same and wins.
+	// checkpoint has.
 	AttentionHeadDim    nn.Ints `json:"attention_head_dim"`
-	NumAttentionHeads   nn.Ints `json:"num_attention_heads,omitempty"`
 	UseLinearProjection bool    `json:"use_linear_projection"`
 }
 
@@ -72,7 +71,7 @@ func (c Config) check() error {
 	}
 	for key, list := range map[string]nn.Ints{
 		"layers_per_block": c.LayersPerBlock, "cross_attention_dim": c.CrossAttentionDim,
-		"transformer_layers_per_block": c.TransformerLayersPerBlock, "attention_head_dim": c.heads(),
+		"transformer_layers_per_block": c.TransformerLayersPerBlock, "attention_head_dim": c.AttentionHeadDim,
 	} {
 		if len(list) != 1 && len(list) != levels {
 			return fail("%s has %d numbers, not 1 or %d", key, len(list), levels)
@@ -87,7 +86,7 @@ func (c Config) check() error {
 		return fail("in_channels, out_channels, norm_num_groups, norm_eps or downsample_padding is out of range")
 	}
 	for i, channels := range c.BlockOutChannels {
-		if channels < 1 || channels%c.NormNumGroups != 0 || channels%2 != 0 {
+		if channels < 1 || channels%c.NormNumGroups != 0 {
 			return fail("block_out_channels has %d, which %d groups do not divide", channels, c.NormNumGroups)
 		}
 		down, up := c.DownBlockTypes[i], c.UpBlockTypes[i]
@@ -97,17 +96,27 @@ func (c Config) check() error {
 		if up != "CrossAttnUpBlock2D" && up != "UpBlock2D" {
 			return fail("up_block_types: %s is not implemented", up)
 		}
-		attends := down == "CrossAttnDownBlock2D" || c.UpBlockTypes[levels-1-i] == "CrossAttnUpBlock2D" || i == levels-1
-		if attends && channels%c.heads().At(i) != 0 {
-			return fail("%d channels are not divided by %d heads (attention_head_dim)", channels, c.heads().At(i))
+		if c.attends(i) && channels%c.AttentionHeadDim.At(i) != 0 {
+			return fail("%d channels are not divided by %d heads (attention_head_dim)", channels, c.AttentionHeadDim.At(i))
 		}
 	}
 	return nil
 }
 
-func (c Config) heads() nn.Ints {
-	if len(c.NumAttentionHeads) > 0 {
-		return c.NumAttentionHeads
+// least is fewer weights than the network has, by a factor of some layers_per_block at most: on the way down, with one attention a level. It is a float so that no config overflows it.
+func (c Config) least() float64 {
+	sum := 9 * float64(c.InChannels+c.OutChannels) * float64(c.BlockOutChannels[0])
+	for i, out := range c.BlockOutChannels {
+		sum += 9 * float64(c.LayersPerBlock.At(i)) * float64(out) * float64(out)
+		if c.attends(i) {
+			sum += float64(c.TransformerLayersPerBlock.At(i)) * float64(out) * (16*float64(out) + 2*float64(c.CrossAttentionDim.At(i)))
+		}
 	}
-	return c.AttentionHeadDim
+	return sum
+}
+
+// attends reports whether a level has transformers, on the way down, up, or in the middle.
+func (c Config) attends(level int) bool {
+	levels := len(c.BlockOutChannels)
+	return c.DownBlockTypes[level] == "CrossAttnDownBlock2D" || c.UpBlockTypes[levels-1-level] == "CrossAttnUpBlock2D" || level == levels-1
 }

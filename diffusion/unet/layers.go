@@ -76,7 +76,7 @@ type attention struct {
 }
 
 func newTransformer(c Config, level int) *transformer {
-	channels, text, heads := c.BlockOutChannels[level], c.CrossAttentionDim.At(level), c.heads().At(level)
+	channels, text, heads := c.BlockOutChannels[level], c.CrossAttentionDim.At(level), c.AttentionHeadDim.At(level)
 	t := &transformer{Norm: nn.NewGroupNorm(channels, c.NormNumGroups, 1e-6)}
 	if c.UseLinearProjection {
 		t.ProjIn, t.ProjOut = nn.NewLinear(channels, channels, true), nn.NewLinear(channels, channels, true)

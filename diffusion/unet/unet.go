@@ -208,17 +208,26 @@ func Load(dir string) (*UNet2DCondition, error) {
 	return u, nil
 }
 
-// LoadFS is Load of the folder that is fsys.
-func LoadFS(fsys fs.FS) (*UNet2DCondition, error) {
+// ReadConfig reads and parses the config.json of a folder.
+func ReadConfig(fsys fs.FS) (Config, error) {
 	text, err := fs.ReadFile(fsys, "config.json")
 	if err != nil {
-		return nil, fmt.Errorf("unet: %w", err)
+		return Config{}, fmt.Errorf("unet: %w", err)
 	}
-	c, err := ParseConfig(text)
-	if err != nil {
-		return nil, err
+	return ParseConfig(text)
+}
+
+// NewWithin is New for a file of so many numbers: a config that asks for more is an error, before memory is taken for it.
+func NewWithin(c Config, numbers int) (*UNet2DCondition, error) {
+	if least := c.least(); least > float64(numbers) {
+		return nil, fmt.Errorf("unet: config.json describes a network of at least %.0f weights, the file holds %d", least, numbers)
 	}
-	u, err := New(c)
+	return New(c)
+}
+
+// LoadFS is Load of the folder that is fsys.
+func LoadFS(fsys fs.FS) (*UNet2DCondition, error) {
+	c, err := ReadConfig(fsys)
 	if err != nil {
 		return nil, err
 	}
@@ -227,6 +236,10 @@ func LoadFS(fsys fs.FS) (*UNet2DCondition, error) {
 		return nil, fmt.Errorf("unet: %w", err)
 	}
 	defer f.Close()
+	u, err := NewWithin(c, f.Size())
+	if err != nil {
+		return nil, err
+	}
 	if err := weights.Load(u, f, weights.Names{}); err != nil {
 		return nil, fmt.Errorf("unet: %w", err)
 	}

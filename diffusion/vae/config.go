@@ -68,3 +68,16 @@ func (c Config) check() error {
 	}
 	return nil
 }
+
+// least is fewer weights than the network has, by a factor that no config makes large: convolutions of the encoder. It is a float so that no config overflows it.
+func (c Config) least() float64 {
+	latents := float64(c.LatentChannels)
+	sum := 9*float64(c.InChannels+c.OutChannels)*float64(c.BlockOutChannels[0]) + 18*latents*float64(c.BlockOutChannels[len(c.BlockOutChannels)-1])
+	if c.UseQuantConv {
+		sum += 4 * latents * latents
+	}
+	for _, out := range c.BlockOutChannels {
+		sum += 9 * float64(c.LayersPerBlock) * float64(out) * float64(out)
+	}
+	return sum
+}

@@ -100,17 +100,26 @@ func Load(dir string) (*AutoencoderKL, error) {
 	return v, nil
 }
 
-// LoadFS is Load of the folder that is fsys.
-func LoadFS(fsys fs.FS) (*AutoencoderKL, error) {
+// ReadConfig reads and parses the config.json of a folder.
+func ReadConfig(fsys fs.FS) (Config, error) {
 	text, err := fs.ReadFile(fsys, "config.json")
 	if err != nil {
-		return nil, fmt.Errorf("vae: %w", err)
+		return Config{}, fmt.Errorf("vae: %w", err)
 	}
-	c, err := ParseConfig(text)
-	if err != nil {
-		return nil, err
+	return ParseConfig(text)
+}
+
+// NewWithin is New for a file of so many numbers: a config that asks for more is an error, before memory is taken for it.
+func NewWithin(c Config, numbers int) (*AutoencoderKL, error) {
+	if least := c.least(); least > float64(numbers) {
+		return nil, fmt.Errorf("vae: config.json describes a network of at least %.0f weights, the file holds %d", least, numbers)
 	}
-	v, err := New(c)
+	return New(c)
+}
+
+// LoadFS is Load of the folder that is fsys.
+func LoadFS(fsys fs.FS) (*AutoencoderKL, error) {
+	c, err := ReadConfig(fsys)
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +128,10 @@ func LoadFS(fsys fs.FS) (*AutoencoderKL, error) {
 		return nil, fmt.Errorf("vae: %w", err)
 	}
 	defer f.Close()
+	v, err := NewWithin(c, f.Size())
+	if err != nil {
+		return nil, err
+	}
 	if err := weights.Load(v, f, weights.Names{Rename: modern}); err != nil {
 		return nil, fmt.Errorf("vae: %w", err)
 	}

@@ -47,6 +47,31 @@ func TestConfigsThatAreRefused(t *testing.T) {
 	}
 }
 
+// A config that asks for more than the file holds is refused before memory is taken for it.
+func TestConfigsBeyondTheFile(t *testing.T) {
+	c := vae.DefaultConfig()
+	c.BlockOutChannels, c.NormNumGroups = []int{8}, 4
+	v, err := vae.New(c)
+	require.NoError(t, err)
+	numbers := 0
+	for _, p := range weights.Parameters(v) {
+		numbers += p.Value.Shape().TotalSize()
+	}
+	_, err = vae.NewWithin(c, numbers)
+	require.NoError(t, err)
+	for name, change := range map[string]func(c *vae.Config){
+		"channels": func(c *vae.Config) { c.BlockOutChannels = []int{1 << 40} },
+		"layers":   func(c *vae.Config) { c.LayersPerBlock = 1 << 50 },
+		"latents":  func(c *vae.Config) { c.LatentChannels = 1 << 61 },
+		"input":    func(c *vae.Config) { c.InChannels = 1 << 62 },
+	} {
+		big := c
+		change(&big)
+		_, err := vae.NewWithin(big, numbers)
+		require.ErrorContains(t, err, "the file holds", name)
+	}
+}
+
 func TestSavedIsTheSame(t *testing.T) {
 	c := vae.DefaultConfig()
 	c.BlockOutChannels, c.NormNumGroups = []int{8}, 4

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,25 +20,31 @@ type Case struct {
 	Data *weights.File // cases.safetensors
 }
 
-// Each runs a test on every case: those in the repository, of which there must be some, and those that lie beside it.
-// root is the repository's root as the test sees it.
-func Each(t *testing.T, root string, test func(t *testing.T, c Case)) {
+// Each runs a test on every case that has what it needs, tensors or files: those in the repository, of which there must be
+// some, and those that lie beside it. root is the repository's root as the test sees it.
+func Each(t *testing.T, root string, test func(t *testing.T, c Case), needs ...string) {
 	t.Helper()
 	own, _ := filepath.Glob(filepath.Join(root, "testdata", "golden", "*", "cases.safetensors"))
-	if len(own) == 0 {
-		t.Fatal("testdata/golden holds no cases")
-	}
 	beside, _ := filepath.Glob(filepath.Join(root, "..", "shared", "golden", "cases", "*", "cases.safetensors"))
-	for _, file := range append(own, beside...) {
+	tested := 0
+	for i, file := range append(own, beside...) {
 		dir := filepath.Dir(file)
-		t.Run(strings.TrimPrefix(filepath.ToSlash(dir), filepath.ToSlash(root)+"/"), func(t *testing.T) {
-			f, err := weights.Open(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			test(t, Case{dir, f})
-		})
+		f, err := weights.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		c := Case{dir, f}
+		if slices.ContainsFunc(needs, func(n string) bool { return !c.Has(n) && !c.HasFile(n) }) {
+			continue
+		}
+		if i < len(own) {
+			tested++
+		}
+		t.Run(strings.TrimPrefix(filepath.ToSlash(dir), filepath.ToSlash(root)+"/"), func(t *testing.T) { test(t, c) })
+	}
+	if tested == 0 {
+		t.Fatalf("testdata/golden holds no case with %v", needs)
 	}
 }
 
@@ -47,8 +54,8 @@ func (c Case) Has(name string) bool {
 	return ok
 }
 
-// HasFolder reports whether the case has a part of a pipeline.
-func (c Case) HasFolder(name string) bool {
+// HasFile reports whether the case has a file, or a folder: a part of a pipeline.
+func (c Case) HasFile(name string) bool {
 	_, err := os.Stat(filepath.Join(c.Dir, name))
 	return err == nil
 }

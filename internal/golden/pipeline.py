@@ -10,7 +10,7 @@ import gzip, json, os, shutil, sys
 import numpy as np, torch
 from safetensors.torch import save_file
 import diffusers, transformers
-from diffusers import UNet2DConditionModel, AutoencoderKL, StableDiffusionPipeline, DDPMScheduler, DDIMScheduler, PNDMScheduler
+from diffusers import UNet2DConditionModel, AutoencoderKL, StableDiffusionPipeline, StableDiffusionInpaintPipeline, DDPMScheduler, DDIMScheduler, PNDMScheduler
 from transformers import CLIPTextModel, CLIPTextConfig, CLIPTokenizer, CLIPModel, CLIPConfig
 
 SAMPLERS = {'ddpm': DDPMScheduler, 'ddim': DDIMScheduler}
@@ -67,6 +67,58 @@ def legacy(out):
     json.dump({'add_prefix_space': False, 'bos_token': tok('<|startoftext|>'), 'do_lower_case': True, 'eos_token': tok('<|endoftext|>'), 'errors': 'replace', 'model_max_length': 77,
                'pad_token': '<|endoftext|>', 'tokenizer_class': 'CLIPTokenizer', 'unk_token': tok('<|endoftext|>')}, open(f'{out}/tokenizer/tokenizer_config.json', 'w'), indent=2)
 
+def ldm(out, spec, gen):
+    """The same weights under the names of the original single-file checkpoints."""
+    import glob
+    part = lambda name: {k: v for f in sorted(glob.glob(f'{out}/{name}/*.safetensors')) for k, v in load(f).items()}
+    w = part('unet')
+    L = spec['unet']['layers_per_block']; n_levels = len(spec['unet']['block_out_channels']); r = {}
+    res = {'norm1': 'in_layers.0', 'conv1': 'in_layers.2', 'time_emb_proj': 'emb_layers.1', 'norm2': 'out_layers.0', 'conv2': 'out_layers.3', 'conv_shortcut': 'skip_connection'}
+    def put(prefix, rest): 
+        p = rest.split('.'); p[0] = res.get(p[0], p[0]); return f'{prefix}.' + '.'.join(p)
+    for k, v in w.items():
+        p = k.split('.')
+        if k.startswith('time_embedding.'): n = f"time_embed.{0 if p[1] == 'linear_1' else 2}.{p[2]}"
+        elif k.startswith('conv_in.'): n = f'input_blocks.0.0.{p[1]}'
+        elif k.startswith('conv_norm_out.'): n = f'out.0.{p[1]}'
+        elif k.startswith('conv_out.'): n = f'out.2.{p[1]}'
+        elif p[0] == 'mid_block': n = put(f"middle_block.{1 if p[1] == 'attentions' else 2 * int(p[2])}", '.'.join(p[3:]))
+        elif p[0] == 'down_blocks':
+            i, j = int(p[1]), int(p[3])
+            n = f'input_blocks.{(i + 1) * (L + 1)}.0.op.{p[5]}' if p[2] == 'downsamplers' else put(f"input_blocks.{1 + i * (L + 1) + j}.{0 if p[2] == 'resnets' else 1}", '.'.join(p[4:]))
+        elif p[0] == 'up_blocks':
+            i, j = int(p[1]), int(p[3]); has = 'CrossAttn' in spec['unet']['up_block_types'][i]
+            n = f'output_blocks.{i * (L + 1) + L}.{2 if has else 1}.conv.{p[5]}' if p[2] == 'upsamplers' else put(f"output_blocks.{i * (L + 1) + j}.{0 if p[2] == 'resnets' else 1}", '.'.join(p[4:]))
+        else: raise KeyError(k)
+        r['model.diffusion_model.' + n] = v
+    n_levels = len(spec['vae']['block_out_channels'])
+    for k, v in part('vae').items():
+        p = k.split('.'); n = k.replace('conv_norm_out', 'norm_out')
+        if len(p) > 2 and p[1] == 'mid_block':
+            if p[2] == 'resnets': n = f'{p[0]}.mid.block_{int(p[3]) + 1}.' + '.'.join(p[4:])
+            else:
+                q = '.'.join(p[4:-1]); q = {'group_norm': 'norm', 'to_q': 'q', 'to_k': 'k', 'to_v': 'v', 'to_out.0': 'proj_out'}[q]; n = f'{p[0]}.mid.attn_1.{q}.{p[-1]}'
+                if v.dim() == 2: v = v[:, :, None, None].contiguous()
+        elif len(p) > 2 and p[1] in ('down_blocks', 'up_blocks'):
+            i = int(p[2]) if p[1] == 'down_blocks' else n_levels - 1 - int(p[2]); d = p[1][:-7]
+            n = f'{p[0]}.{d}.{i}.{d}sample.conv.{p[-1]}' if 'samplers' in p[3] else f'{p[0]}.{d}.{i}.block.{p[4]}.' + '.'.join(p[5:])
+        r['first_stage_model.' + n.replace('conv_shortcut', 'nin_shortcut')] = v
+    t = {k.removeprefix('text_model.'): v for k, v in part('text_encoder').items()}
+    if spec['single'] == 'sd1': r.update({'cond_stage_model.transformer.text_model.' + k: v for k, v in t.items()})
+    else:  # OpenCLIP's packed names, with the last block that SD 2 leaves out
+        P = 'cond_stage_model.model.'; ln = {'layer_norm1': 'ln_1', 'layer_norm2': 'ln_2', 'mlp.fc1': 'mlp.c_fc', 'mlp.fc2': 'mlp.c_proj', 'self_attn.out_proj': 'attn.out_proj'}
+        r[P + 'positional_embedding'], r[P + 'token_embedding.weight'] = t['embeddings.position_embedding.weight'], t['embeddings.token_embedding.weight']
+        N = spec['text']['num_hidden_layers']; D = spec['text']['hidden_size']
+        for x in ('weight', 'bias'):
+            r[P + f'ln_final.{x}'] = t[f'final_layer_norm.{x}']
+            for i in range(N):
+                for a, b in ln.items(): r[P + f'transformer.resblocks.{i}.{b}.{x}'] = t[f'encoder.layers.{i}.{a}.{x}']
+                r[P + f'transformer.resblocks.{i}.attn.in_proj_{x}'] = torch.cat([t[f'encoder.layers.{i}.self_attn.{q}_proj.{x}'] for q in 'qkv'])
+        for k in [k for k in r if f'resblocks.{N-1}.' in k]: r[k.replace(f'resblocks.{N-1}.', f'resblocks.{N}.')] = torch.randn(r[k].shape, generator=gen).to(r[k].dtype)
+        r[P + 'text_projection'] = torch.randn(D, D, generator=gen).to(t['final_layer_norm.bias'].dtype); r[P + 'logit_scale'] = torch.tensor(4.6)
+    r['alphas_cumprod'] = torch.linspace(0.999, 0.005, 1000); r['model_ema.decay'] = torch.tensor(0.9999)
+    return {k: v.contiguous().clone() for k, v in r.items()}
+
 def f64(m): return m.double().eval()
 
 def train(unet, sched, tr, gen, keep):
@@ -103,8 +155,12 @@ def main(merges, spec_file, out):
         vae = AutoencoderKL(**spec['vae']); perturb(vae, gen); vae = vae.to(store)
         text = CLIPTextModel(CLIPTextConfig(vocab_size=n_vocab, **special, **spec['text'])); perturb(text, gen, 3.0); text = text.to(store)
         sched = PNDMScheduler(**spec['scheduler']) if spec.get('scheduler_class', 'PNDM') == 'PNDM' else DDIMScheduler(**spec['scheduler'])
-        pipe = StableDiffusionPipeline(vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=sched, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+        cls = StableDiffusionPipeline if unet.config.in_channels == vae.config.latent_channels else StableDiffusionInpaintPipeline
+        pipe = cls(vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=sched, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
         pipe.save_pretrained(out, safe_serialization=True)
+        if 'shard' in spec:
+            for part, model in (('unet', unet), ('vae', vae), ('text_encoder', text)):
+                shutil.rmtree(f'{out}/{part}'); model.save_pretrained(f'{out}/{part}', max_shard_size=spec['shard'])
         unet, vae, text = f64(unet), f64(vae), f64(text)
         B, (H, W), L, D = spec['batch'], spec['latent'], spec.get('tokens', 77), spec['unet']['cross_attention_dim']
         x = rnd(B, spec['unet']['in_channels'], H, W); ts = torch.tensor(spec['timesteps']); c = rnd(B, L, D)
@@ -112,7 +168,7 @@ def main(merges, spec_file, out):
         for k, v in (('sample', x), ('timestep', ts), ('encoder_hidden_states', c), ('out', y), ('cotangent', cot)): keep(f'unet.{k}', v)
         xg, cg = x.double().requires_grad_(), c.double().requires_grad_()
         (unet(xg, ts, cg).sample * cot.double()).sum().backward()
-        for n, p in unet.named_parameters(): keep(f'unet.grad.{n}', p.grad)
+        for n, p in list(unet.named_parameters())[::spec.get('every_grad', 1)]: keep(f'unet.grad.{n}', p.grad)
         keep('unet.grad_sample', xg.grad); keep('unet.grad_encoder_hidden_states', cg.grad)
         if 'train' in spec:
             tr = {'latent': spec['latent'], 'tokens': 11, 'betas': [0.9, 0.999], 'eps': 1e-8, **spec['train']}; u3 = UNet2DConditionModel.from_pretrained(f'{out}/unet').double().train()
@@ -145,7 +201,7 @@ def main(merges, spec_file, out):
                         z = s.step(e_, tt, z, **({'eta': eta} if name == 'ddim' else {})).prev_sample.double()
                     traj.append(z)
                 keep(f'sampler.{name}.noise', noise); t[f'sampler.{name}.timesteps'] = s.timesteps.to(torch.float32).clone(); keep(f'sampler.{name}.trajectory', torch.stack(traj))
-            meta.update({'sampler.steps': str(spec['steps']), 'sampler.ddim.eta': str(spec.get('eta', 0.0))})
+            if 'steps' in spec: meta.update({'sampler.steps': str(spec['steps']), 'sampler.ddim.eta': str(spec.get('eta', 0.0))})
     if 'clip' in spec:
         cc = json.loads(json.dumps(spec['clip'])); cc['text_config'].update(vocab_size=n_vocab, **special)
         m = CLIPModel(CLIPConfig(**cc)); perturb(m, gen, 2.5); m = m.to(store); m.save_pretrained(f'{out}/clip'); 
@@ -165,7 +221,10 @@ def main(merges, spec_file, out):
         keep('clip.image_embeds', o.image_embeds); keep('clip.text_embeds', o.text_embeds); keep('clip.logits_per_image', o.logits_per_image)
     for i, p in enumerate(spec['prompts'] + spec.get('hard_prompts', [])):
         meta[f'tokenizer.text.{i}'] = p; t[f'tokenizer.ids.{i}'] = torch.tensor(tokenizer(p, padding='max_length', max_length=77, truncation=True).input_ids)
+    if spec.get('single'): save_file(ldm(out, spec, gen), f'{out}/single.safetensors')
     if spec.get('legacy'): legacy(out)
+    if spec.get('variant'):
+        for sub in ('unet/diffusion_pytorch_model', 'vae/diffusion_pytorch_model', 'text_encoder/model'): os.rename(f'{out}/{sub}.safetensors', f'{out}/{sub}.{spec["variant"]}.safetensors')
     save_file(t, f'{out}/cases.safetensors', metadata=meta)
     size = sum(os.path.getsize(os.path.join(r, f)) for r, _, fs in os.walk(out) for f in fs)
     print(out, f'{size/2**20:.1f} MiB', len(t), 'tensors'); return t

@@ -1,43 +1,61 @@
 package weights
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
+	"maps"
 	"os"
 	"path"
 	"slices"
 	"strings"
 
-	"github.com/nlpodyssey/safetensors"
-	"github.com/x448/float16"
 	"gorgonia.org/tensor"
 )
 
-// A File is an open safetensors file, or several that are one: a checkpoint in shards.
+// A File is an open safetensors file, several that are one (a checkpoint in shards), or a Part of one.
 type File struct {
 	Name     string            // for messages
 	Metadata map[string]string // of the first file
 
-	shards []safetensors.SafeTensors
-	where  map[string]int // tensor to shard
-	close  []func() error
+	tensors map[string]stored
+	maps    []*mapping
 }
 
-// Open opens one file. Its tensors are read when they are asked for; on systems that can, the file is mapped, not read.
+// A mapping is a file's bytes.
+type mapping struct {
+	data   []byte
+	mapped bool // from the file, not read
+}
+
+// Open opens one file. Its tensors are read when they are asked for; on Unix the file is mapped, not read, and the pages of a
+// tensor are given back when it has been read.
 func Open(name string) (*File, error) {
-	f := &File{Name: name, where: map[string]int{}}
-	if err := f.add(name, func() ([]byte, func() error, error) { return mapFile(name) }); err != nil {
+	if err := checkPickle(name); err != nil {
+		return nil, err
+	}
+	f := &File{Name: name, tensors: map[string]stored{}}
+	if err := f.add(name, func() (*mapping, error) { return mapFile(name) }); err != nil {
 		return nil, err
 	}
 	return f, nil
 }
 
+// pickles are the endings of files that PyTorch writes.
+var pickles = []string{".bin", ".ckpt", ".pt", ".pth"}
+
+// checkPickle refuses a file whose name says that PyTorch wrote it.
+func checkPickle(name string) error {
+	if slices.Contains(pickles, strings.ToLower(path.Ext(name))) {
+		return fmt.Errorf("weights: %s is a pickle file, which can run any code; convert it to safetensors", name)
+	}
+	return nil
+}
+
 // OpenFolder opens the weights named base in a model's folder: base.safetensors, the shards that
-// base.safetensors.index.json lists, or the half precision variant base.fp16.safetensors, whichever is there first.
+// base.safetensors.index.json lists, or the half precision variant base.fp16.safetensors or its shards, whichever is there
+// first.
 func OpenFolder(fsys fs.FS, base string) (*File, error) {
 	for _, variant := range []string{"", ".fp16"} {
 		name := base + variant + ".safetensors"
@@ -53,9 +71,13 @@ func OpenFolder(fsys fs.FS, base string) (*File, error) {
 			return openAll(fsys, index, shards)
 		}
 	}
-	for _, pickle := range []string{base + ".bin", base + ".ckpt", base + ".pt"} {
-		if exists(fsys, pickle) {
-			return nil, fmt.Errorf("weights: %s is a pickle file, which can run any code; convert it to safetensors", pickle)
+	for _, old := range []string{base, "pytorch_model"} {
+		for _, ending := range pickles {
+			for _, variant := range []string{"", ".fp16"} {
+				if name := old + variant + ending; exists(fsys, name) {
+					return nil, checkPickle(name)
+				}
+			}
 		}
 	}
 	return nil, fmt.Errorf("weights: %s.safetensors: %w", base, fs.ErrNotExist)
@@ -78,156 +100,146 @@ func readIndex(fsys fs.FS, name string) ([]string, error) {
 	if err := json.Unmarshal(text, &index); err != nil {
 		return nil, fmt.Errorf("weights: %s: %w", name, err)
 	}
-	var shards []string
-	for _, shard := range index.WeightMap {
-		if path.Base(shard) != shard || strings.Contains(shard, `\`) {
+	var shards, missing []string
+	for _, shard := range slices.Compact(slices.Sorted(maps.Values(index.WeightMap))) {
+		if !fs.ValidPath(shard) || strings.ContainsAny(shard, `/\:`) {
 			return nil, fmt.Errorf("weights: %s: shard %q is not in the index's folder", name, shard)
 		}
-		if full := path.Join(path.Dir(name), shard); !slices.Contains(shards, full) {
-			shards = append(shards, full)
+		if err := checkPickle(shard); err != nil {
+			return nil, err
 		}
+		full := path.Join(path.Dir(name), shard)
+		if !exists(fsys, full) {
+			missing = append(missing, shard)
+		}
+		shards = append(shards, full)
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("weights: %s lists %s: %w", name, strings.Join(missing, ", "), fs.ErrNotExist)
 	}
 	if len(shards) == 0 {
 		return nil, fmt.Errorf("weights: %s lists no shards", name)
 	}
-	slices.Sort(shards)
 	return shards, nil
 }
 
 func openAll(fsys fs.FS, name string, files []string) (*File, error) {
-	f := &File{Name: name, where: map[string]int{}}
+	f := &File{Name: name, tensors: map[string]stored{}}
 	for _, file := range files {
-		if err := f.add(file, func() ([]byte, func() error, error) { return mapFS(fsys, file) }); err != nil {
-			f.Close()
-			return nil, err
+		if err := f.add(file, func() (*mapping, error) { return mapFS(fsys, file) }); err != nil {
+			return nil, errors.Join(err, f.Close())
 		}
 	}
 	return f, nil
 }
 
 // mapFS maps a file of a folder on disk, and reads one of another file system.
-func mapFS(fsys fs.FS, name string) ([]byte, func() error, error) {
+func mapFS(fsys fs.FS, name string) (*mapping, error) {
 	h, err := fsys.Open(name)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer h.Close()
 	if file, ok := h.(*os.File); ok {
 		return mapFile(file.Name())
 	}
 	data, err := fs.ReadFile(fsys, name)
-	return data, func() error { return nil }, err
+	return &mapping{data: data}, err
 }
 
-func (f *File) add(name string, open func() ([]byte, func() error, error)) error {
-	data, closer, err := open()
+func (f *File) add(name string, open func() (*mapping, error)) error {
+	m, err := open()
 	if err != nil {
 		return fmt.Errorf("weights: %w", err)
 	}
-	shard, err := parse(data)
+	f.maps = append(f.maps, m)
+	tensors, metadata, err := parse(m)
 	if err != nil {
-		closer()
 		return fmt.Errorf("weights: %s is not a whole safetensors file: %w", name, err)
 	}
-	if f.Metadata == nil {
-		if _, m, err := safetensors.ReadMetadata(data); err == nil {
-			f.Metadata = m.Metadata()
-		}
+	if len(f.maps) == 1 {
+		f.Metadata = metadata
 	}
-	f.close = append(f.close, closer)
-	f.shards = append(f.shards, shard)
-	for _, t := range shard.Names() {
-		if _, twice := f.where[t]; twice {
+	for t, s := range tensors {
+		if _, twice := f.tensors[t]; twice {
 			return fmt.Errorf("weights: %s: tensor %s is in two shards", name, t)
 		}
-		f.where[t] = len(f.shards) - 1
+		f.tensors[t] = s
 	}
 	return nil
 }
 
-// parse is safetensors.Deserialize for headers that nobody vouches for.
-func parse(data []byte) (s safetensors.SafeTensors, err error) {
-	if len(data) >= 8 {
-		if n := binary.LittleEndian.Uint64(data); n > uint64(len(data)-8) {
-			return s, fmt.Errorf("its header says %d bytes, the file has %d", n, len(data)-8)
+// Part is the tensors of f that names has, under other names: one name renames a tensor, several are those of its equal
+// parts along the first axis. It lives as long as f.
+func (f *File) Part(names map[string][]string) (*File, error) {
+	part := &File{Name: f.Name, Metadata: f.Metadata, tensors: make(map[string]stored, len(names))}
+	var missing []string
+	for from, to := range names {
+		s, ok := f.tensors[from]
+		if !ok {
+			missing = append(missing, from+" is missing")
+			continue
+		}
+		if n := len(to); n > 1 && (len(s.shape) == 0 || s.shape[0]%n != 0) {
+			return nil, fmt.Errorf("weights: %s: tensor %s of shape %v is not %d in one", f.Name, from, s.shape, n)
+		}
+		bytes := (s.to - s.from) / len(to)
+		for i, name := range to {
+			if other, twice := part.tensors[name]; twice {
+				return nil, fmt.Errorf("weights: %s: %s and %s are the same tensor, %s", f.Name, min(from, other.origin), max(from, other.origin), name)
+			}
+			p := s
+			if len(to) > 1 {
+				p.shape = append([]int{s.shape[0] / len(to)}, s.shape[1:]...)
+			}
+			p.from, p.to = s.from+i*bytes, s.from+(i+1)*bytes
+			part.tensors[name] = p
 		}
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("its header is broken: %v", p)
-		}
-	}()
-	return safetensors.Deserialize(data)
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		return nil, fmt.Errorf("weights: %s does not fit:\n\t%s", f.Name, strings.Join(missing, "\n\t"))
+	}
+	return part, nil
 }
 
 // Close releases the file. Tensors that were read stay.
 func (f *File) Close() error {
 	var errs []error
-	for _, c := range f.close {
-		errs = append(errs, c())
+	for _, m := range f.maps {
+		errs = append(errs, m.close())
 	}
-	f.close = nil
+	f.maps = nil
 	return errors.Join(errs...)
 }
 
 // Names lists the tensors in alphabetical order.
-func (f *File) Names() []string {
-	names := make([]string, 0, len(f.where))
-	for name := range f.where {
-		names = append(names, name)
+func (f *File) Names() []string { return slices.Sorted(maps.Keys(f.tensors)) }
+
+// Size is the number of elements of all tensors.
+func (f *File) Size() int {
+	n := 0
+	for _, s := range f.tensors {
+		n += s.size()
 	}
-	slices.Sort(names)
-	return names
+	return n
 }
 
 // Shape returns a tensor's shape, and false if the file has no such tensor.
 func (f *File) Shape(name string) (shape []int, ok bool) {
-	v, ok := f.view(name)
-	if !ok {
-		return nil, false
-	}
-	shape = make([]int, len(v.Shape()))
-	for i, d := range v.Shape() {
-		shape[i] = int(d)
-	}
-	return shape, true
-}
-
-func (f *File) view(name string) (safetensors.TensorView, bool) {
-	shard, ok := f.where[name]
-	if !ok {
-		return safetensors.TensorView{}, false
-	}
-	return f.shards[shard].Tensor(name)
+	s, ok := f.tensors[name]
+	return slices.Clone(s.shape), ok
 }
 
 // Floats returns a tensor's values: float32, float16, bfloat16, or float64 and whole numbers rounded to float32.
 func (f *File) Floats(name string) ([]float32, error) {
-	v, ok := f.view(name)
+	s, ok := f.tensors[name]
 	if !ok {
 		return nil, fmt.Errorf("weights: %s has no tensor %s", f.Name, name)
 	}
-	out := make([]float32, v.DataLen()/v.DType().Size())
-	b, le := v.Data(), binary.LittleEndian
-	for i := range out {
-		switch v.DType() {
-		case safetensors.F32:
-			out[i] = math.Float32frombits(le.Uint32(b[4*i:]))
-		case safetensors.F16:
-			out[i] = float16.Frombits(le.Uint16(b[2*i:])).Float32()
-		case safetensors.BF16:
-			out[i] = math.Float32frombits(uint32(le.Uint16(b[2*i:])) << 16)
-		case safetensors.F64:
-			out[i] = float32(math.Float64frombits(le.Uint64(b[8*i:])))
-		case safetensors.I64:
-			out[i] = float32(int64(le.Uint64(b[8*i:])))
-		case safetensors.I32:
-			out[i] = float32(int32(le.Uint32(b[4*i:])))
-		case safetensors.U8:
-			out[i] = float32(b[i])
-		default:
-			return nil, fmt.Errorf("weights: %s: tensor %s is %s, which is not read", f.Name, name, v.DType())
-		}
+	out := make([]float32, s.size())
+	if err := s.floats(out); err != nil {
+		return nil, fmt.Errorf("weights: %s: %w", f.Name, err)
 	}
 	return out, nil
 }

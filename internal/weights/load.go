@@ -3,7 +3,6 @@ package weights
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 )
@@ -45,39 +44,21 @@ func Read(parameters []Parameter, f *File, n Names) error {
 			problems = append(problems, p.Name+" is missing")
 			continue
 		}
-		if problem, err := p.load(f, name); err != nil {
-			return err
-		} else if problem != "" {
-			problems = append(problems, problem)
+		s, want := f.tensors[name], p.fileShape()
+		if !slices.Equal(squeeze(s.shape), squeeze(want)) {
+			problems = append(problems, fmt.Sprintf("%s is %v, not %v", s.origin, s.shape, want))
+		} else if err := s.into(p); err != nil {
+			problems = append(problems, err.Error())
 		}
 	}
 	for _, name := range in {
-		problems = append(problems, name+" is not a tensor of this model")
+		problems = append(problems, f.tensors[name].origin+" is not a tensor of this model")
 	}
 	if len(problems) == 0 {
 		return nil
 	}
 	slices.Sort(problems)
 	return fmt.Errorf("weights: %s does not fit:\n\t%w", f.Name, errors.New(strings.Join(problems, "\n\t")))
-}
-
-// load copies one tensor. A problem is the file's, an error a failure to read.
-func (p Parameter) load(f *File, name string) (problem string, err error) {
-	want := p.fileShape()
-	if got, _ := f.Shape(name); !slices.Equal(squeeze(got), squeeze(want)) {
-		return fmt.Sprintf("%s is %v, not %v", name, got, want), nil
-	}
-	data, err := f.Floats(name)
-	if err != nil {
-		return "", err
-	}
-	for i, v := range data {
-		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-			return fmt.Sprintf("%s is %v at element %d", name, v, i), nil
-		}
-	}
-	p.toMemory(p.Value.Float32s(), data)
-	return "", nil
 }
 
 // squeeze drops trailing ones: a linear layer that a checkpoint spells as a 1×1 convolution has the same numbers.

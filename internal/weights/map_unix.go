@@ -10,22 +10,40 @@ import (
 )
 
 // mapFile maps a file into memory, read only.
-func mapFile(name string) (data []byte, closer func() error, err error) {
+func mapFile(name string) (*mapping, error) {
 	h, err := os.Open(name)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer h.Close()
 	info, err := h.Stat()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if info.Size() == 0 || !info.Mode().IsRegular() {
-		return nil, func() error { return nil }, nil
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a file", name)
 	}
-	data, err = unix.Mmap(int(h.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if info.Size() == 0 {
+		return &mapping{}, nil
+	}
+	data, err := unix.Mmap(int(h.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		return nil, nil, fmt.Errorf("map %s: %w", name, err)
+		return nil, fmt.Errorf("map %s: %w", name, err)
 	}
-	return data, func() error { return unix.Munmap(data) }, nil
+	return &mapping{data: data, mapped: true}, nil
+}
+
+func (m *mapping) close() error {
+	if !m.mapped {
+		return nil
+	}
+	return unix.Munmap(m.data)
+}
+
+// forget gives back the memory of some pages of a mapping; they are read from the file again if somebody looks.
+func (m *mapping) forget(from, to int) {
+	if m.mapped && from < to {
+		from -= from % os.Getpagesize()
+		_ = unix.Madvise(m.data[from:to], unix.MADV_DONTNEED) // advice: nothing is lost where it is not taken
+	}
 }

@@ -19,10 +19,11 @@ import (
 // A DType is how a file stores numbers.
 type DType = safetensors.DType
 
-// The types that are written.
+// The types of weights; the first two are written.
 const (
-	Float32 = safetensors.F32
-	Float16 = safetensors.F16
+	Float32  = safetensors.F32
+	Float16  = safetensors.F16
+	BFloat16 = safetensors.BF16
 )
 
 // Save writes a model's parameters to a file.

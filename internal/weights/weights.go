@@ -131,20 +131,11 @@ func (p Parameter) fileShape() []int {
 	return append([]int{}, s...)
 }
 
-// toMemory reorders values from a file's layout into dst, the parameter's memory or a buffer like it.
-func (p Parameter) toMemory(dst, file []float32) {
-	p.reorder(func(memory, f int) { dst[memory] = file[f] }, func() { copy(dst, file) })
-}
-
-// toFile is toMemory's inverse.
+// toFile writes the parameter's values to dst in a file's order: a convolution's as [O,I,H,W].
 func (p Parameter) toFile(dst []float32) {
 	src := p.Value.Float32s()
-	p.reorder(func(memory, f int) { dst[f] = src[memory] }, func() { copy(dst, src) })
-}
-
-func (p Parameter) reorder(each func(memory, file int), straight func()) {
 	if p.layout != conv {
-		straight()
+		copy(dst, src)
 		return
 	}
 	s := p.Value.Shape()
@@ -152,7 +143,7 @@ func (p Parameter) reorder(each func(memory, file int), straight func()) {
 	for o := range out {
 		for a := range area {
 			for i := range in {
-				each((o*area+a)*in+i, (o*in+i)*area+a)
+				dst[(o*in+i)*area+a] = src[(o*area+a)*in+i]
 			}
 		}
 	}

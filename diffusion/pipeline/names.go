@@ -1,0 +1,118 @@
+package pipeline
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/kudos-ml/kudos/diffusion/unet"
+)
+
+// Where a checkpoint file keeps the parts.
+const (
+	unetPrefix = "model.diffusion_model."
+	vaePrefix  = "first_stage_model."
+	clipPrefix = "cond_stage_model.transformer.text_model." // SD 1
+	openPrefix = "cond_stage_model.model."                  // SD 2
+)
+
+// resnetNames are a residual block's layers by diffusers' names.
+var resnetNames = map[string]string{
+	"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0", "conv2": "out_layers.3",
+	"conv_shortcut": "skip_connection",
+}
+
+// unetName is the name in a checkpoint file of a UNet's parameter. The file counts the layers on the way down, and those on
+// the way up, across the levels; a downsampling counts as a layer, an upsampling belongs to the one before it.
+func unetName(c unet.Config, name string) string {
+	p := strings.Split(name, ".")
+	last := p[len(p)-1]
+	switch p[0] {
+	case "time_embedding":
+		return unetPrefix + map[string]string{"linear_1": "time_embed.0.", "linear_2": "time_embed.2."}[p[1]] + last
+	case "conv_in":
+		return unetPrefix + "input_blocks.0.0." + last
+	case "conv_norm_out":
+		return unetPrefix + "out.0." + last
+	case "conv_out":
+		return unetPrefix + "out.2." + last
+	case "mid_block":
+		if at := number(p[2]); p[1] == "resnets" {
+			return fmt.Sprintf("%smiddle_block.%d.%s", unetPrefix, 2*at, resnetName(p[3:]))
+		}
+		return unetPrefix + "middle_block.1." + strings.Join(p[3:], ".")
+	}
+	levels, level, at, way := len(c.BlockOutChannels), number(p[1]), number(p[3]), "input_blocks"
+	for i := range level {
+		if p[0] == "down_blocks" {
+			at += c.LayersPerBlock.At(i) + 1
+		} else {
+			at += c.LayersPerBlock.At(levels-1-i) + 1
+		}
+	}
+	if p[0] == "up_blocks" {
+		way = "output_blocks"
+	} else {
+		at++ // conv_in
+	}
+	switch p[2] {
+	case "downsamplers":
+		return fmt.Sprintf("%s%s.%d.0.op.%s", unetPrefix, way, at+c.LayersPerBlock.At(level), last)
+	case "upsamplers":
+		module := 1
+		if c.UpBlockTypes[level] == "CrossAttnUpBlock2D" {
+			module = 2
+		}
+		return fmt.Sprintf("%s%s.%d.%d.conv.%s", unetPrefix, way, at+c.LayersPerBlock.At(levels-1-level), module, last)
+	case "attentions":
+		return fmt.Sprintf("%s%s.%d.1.%s", unetPrefix, way, at, strings.Join(p[4:], "."))
+	}
+	return fmt.Sprintf("%s%s.%d.0.%s", unetPrefix, way, at, resnetName(p[4:]))
+}
+
+func resnetName(p []string) string { return resnetNames[p[0]] + "." + p[1] }
+
+// attentionNames are the VAE's attention by diffusers' names.
+var attentionNames = map[string]string{"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out": "proj_out"}
+
+// vaeName is the name in a checkpoint file of a parameter of a VAE with so many levels. The file counts the decoder's levels
+// from the last that is computed.
+func vaeName(levels int, name string) string {
+	name = strings.NewReplacer("conv_norm_out", "norm_out", "conv_shortcut", "nin_shortcut").Replace(name)
+	p := strings.Split(name, ".")
+	if len(p) < 4 {
+		return vaePrefix + name
+	}
+	last := p[len(p)-1]
+	switch p[1] + " " + p[2] {
+	case "mid_block resnets":
+		return fmt.Sprintf("%s%s.mid.block_%d.%s", vaePrefix, p[0], number(p[3])+1, strings.Join(p[4:], "."))
+	case "mid_block attentions":
+		return fmt.Sprintf("%s%s.mid.attn_1.%s.%s", vaePrefix, p[0], attentionNames[p[4]], last)
+	}
+	way, level := "down", number(p[2])
+	if p[1] == "up_blocks" {
+		way, level = "up", levels-1-level
+	}
+	if p[3] == "resnets" {
+		return fmt.Sprintf("%s%s.%s.%d.block.%s", vaePrefix, p[0], way, level, strings.Join(p[4:], "."))
+	}
+	return fmt.Sprintf("%s%s.%s.%d.%ssample.conv.%s", vaePrefix, p[0], way, level, way, last)
+}
+
+// openNames are OpenCLIP's names of a layer's parts. Query, key and value are one tensor there, in this order.
+var openNames = strings.NewReplacer(
+	"embeddings.token_embedding.weight", "token_embedding.weight", "embeddings.position_embedding.weight", "positional_embedding",
+	"final_layer_norm", "ln_final", "encoder.layers", "transformer.resblocks", "layer_norm1", "ln_1", "layer_norm2", "ln_2",
+	"mlp.fc1", "mlp.c_fc", "mlp.fc2", "mlp.c_proj", "self_attn.out_proj", "attn.out_proj",
+	"self_attn.q_proj.", "attn.in_proj_", "self_attn.k_proj.", "attn.in_proj_", "self_attn.v_proj.", "attn.in_proj_",
+)
+
+// number is a name's index, which a walk over the model's fields has written.
+func number(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		panic(fmt.Sprintf("pipeline: %q is no index", s))
+	}
+	return n
+}

@@ -1,0 +1,193 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/kudos-ml/kudos/clip"
+	"github.com/kudos-ml/kudos/clip/tokenizer"
+	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/diffusion/unet"
+	"github.com/kudos-ml/kudos/diffusion/vae"
+	"github.com/kudos-ml/kudos/internal/weights"
+)
+
+// LoadFile reads a checkpoint of one safetensors file, as the first Stable Diffusions were published: model.diffusion_model.*,
+// first_stage_model.* and cond_stage_model.*. Tensors that are none of the three are listed in Extra.
+//
+// Such a file holds no configs. They are read from the folder configs, which is laid out as a diffusers pipeline's; what it
+// lacks is recognized from the tensors' shapes, if they are those of Stable Diffusion 1.x or 2.x. Two things cannot be
+// recognized: configs/tokenizer must be there, and so must configs/scheduler for a 2.x, whose files look the same whether
+// they predict ε (2-base) or v (768-v), unless the file says so itself (modelspec.prediction_type in its metadata).
+func LoadFile(file, configs string) (*Pipeline, error) {
+	f, err := weights.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("pipeline: %w", err)
+	}
+	defer f.Close()
+	base := filepath.Base(file)
+	p := &Pipeline{Name: strings.TrimSuffix(base, filepath.Ext(base))}
+	c, err := readConfigs(f, configs)
+	if err != nil {
+		return nil, err
+	}
+	p.Schedule, p.Tokenizer = c.schedule, c.tokenizer
+	if p.UNet, err = unet.NewWithin(c.unet, f.Size()); err != nil {
+		return nil, fmt.Errorf("pipeline: %w", err)
+	}
+	if p.VAE, err = vae.NewWithin(c.vae, f.Size()); err != nil {
+		return nil, fmt.Errorf("pipeline: %w", err)
+	}
+	if p.Text, err = clip.NewTextModelWithin(c.text, f.Size()); err != nil {
+		return nil, fmt.Errorf("pipeline: %w", err)
+	}
+	levels := len(c.vae.BlockOutChannels)
+	used := map[string]bool{}
+	for _, part := range []struct {
+		model any
+		name  func(string) string
+	}{
+		{p.UNet, func(name string) string { return unetName(c.unet, name) }},
+		{p.VAE, func(name string) string { return vaeName(levels, name) }},
+		{p.Text, textName(f)},
+	} {
+		if err := loadPart(f, part.model, part.name, used); err != nil {
+			return nil, fmt.Errorf("pipeline: %w", err)
+		}
+	}
+	for _, name := range f.Names() {
+		if !used[name] {
+			p.Extra = append(p.Extra, name)
+		}
+	}
+	p.Tokenizer.Length = min(p.Tokenizer.Length, p.Text.Config.Positions)
+	return p, p.check()
+}
+
+// loadPart loads a model from those of f's tensors that name gives for its parameters, and notes that they are used.
+func loadPart(f *weights.File, model any, name func(string) string, used map[string]bool) error {
+	names := map[string][]string{}
+	for _, p := range weights.Parameters(model) {
+		from := name(p.Name)
+		names[from], used[from] = append(names[from], p.Name), true
+	}
+	part, err := f.Part(names)
+	if err != nil {
+		return err
+	}
+	return weights.Load(model, part, weights.Names{})
+}
+
+// textName is the name in f of a text encoder's parameter.
+func textName(f *weights.File) func(string) string {
+	if isOpenCLIP(f) {
+		return func(name string) string { return openPrefix + openNames.Replace(name) }
+	}
+	return func(name string) string { return clipPrefix + name }
+}
+
+func isOpenCLIP(f *weights.File) bool {
+	_, ok := f.Shape(openPrefix + "token_embedding.weight")
+	return ok
+}
+
+// configs is what a checkpoint file leaves to others.
+type configs struct {
+	unet      unet.Config
+	vae       vae.Config
+	text      clip.TextConfig
+	tokenizer *tokenizer.Tokenizer
+	schedule  *diffusion.Schedule
+}
+
+// readConfigs reads from a folder what it has, and takes the rest from the family that f's shapes tell.
+func readConfigs(f *weights.File, dir string) (c configs, err error) {
+	var family func() (configs, error) = func() (configs, error) { return recognize(f) }
+	for _, part := range []struct {
+		file   string
+		read   func(sub fs.FS) error
+		absent func() error // nil: it must be there
+	}{
+		{"unet/config.json", func(sub fs.FS) error { c.unet, err = unet.ReadConfig(sub); return err },
+			func() error { k, err := family(); c.unet = k.unet; return err }},
+		{"vae/config.json", func(sub fs.FS) error { c.vae, err = vae.ReadConfig(sub); return err },
+			func() error { k, err := family(); c.vae = k.vae; return err }},
+		{"text_encoder/config.json", func(sub fs.FS) error { c.text, err = clip.ReadTextConfig(sub); return err },
+			func() error { k, err := family(); c.text = k.text; return err }},
+		{"scheduler/scheduler_config.json", func(sub fs.FS) error { c.schedule, err = diffusion.LoadScheduleFS(sub); return err },
+			func() error { c.schedule, err = recognizeSchedule(f, c.unet); return err }},
+		{"tokenizer", func(sub fs.FS) error { c.tokenizer, err = tokenizer.LoadFS(sub); return err }, nil},
+	} {
+		folder, _, _ := strings.Cut(part.file, "/")
+		_, statErr := os.Stat(filepath.Join(dir, filepath.FromSlash(part.file)))
+		there := dir != "" && !errors.Is(statErr, fs.ErrNotExist)
+		switch {
+		case there:
+			if err := part.read(os.DirFS(filepath.Join(dir, folder))); err != nil {
+				return c, fmt.Errorf("pipeline: %s: %w (in %s)", folder, err, dir)
+			}
+		case part.absent == nil:
+			return c, fmt.Errorf("pipeline: %s holds no tokenizer: LoadFile needs a folder of configs that has %s", f.Name, part.file)
+		default:
+			if err := part.absent(); err != nil {
+				return c, err
+			}
+		}
+	}
+	return c, nil
+}
+
+// The UNet's tensors whose shapes tell the families apart.
+const (
+	firstConv = unetPrefix + "input_blocks.0.0.weight"
+	firstKey  = unetPrefix + "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+)
+
+// recognize returns the configs of Stable Diffusion 1.x or 2.x, whichever f's shapes are: a text of 768 or of 1024 features.
+func recognize(f *weights.File) (configs, error) {
+	conv, _ := f.Shape(firstConv)
+	key, _ := f.Shape(firstKey)
+	if len(conv) == 4 && len(key) == 2 && conv[0] == 320 && key[0] == 320 {
+		switch {
+		case key[1] == 768 && !isOpenCLIP(f):
+			return family(conv[1], key[1]), nil
+		case key[1] == 1024 && isOpenCLIP(f):
+			return family(conv[1], key[1]), nil
+		}
+	}
+	return configs{}, fmt.Errorf("pipeline: %s has the shapes of neither Stable Diffusion 1.x nor 2.x (%s is %v, %s is %v): LoadFile needs a folder with its configs", f.Name, firstConv, conv, firstKey, key)
+}
+
+// family is Stable Diffusion 1.x for texts of 768 features, 2.x for 1024, with the channels that its UNet reads.
+func family(in, features int) configs {
+	c := configs{unet: unet.DefaultConfig(), vae: vae.DefaultConfig(), text: clip.DefaultTextConfig()}
+	c.unet.SampleSize, c.unet.InChannels, c.unet.CrossAttentionDim[0] = 64, in, features
+	c.vae.SampleSize, c.vae.BlockOutChannels, c.vae.LayersPerBlock = 512, []int{128, 256, 512, 512}, 2
+	c.vae.DownBlockTypes, c.vae.UpBlockTypes = slices.Repeat(c.vae.DownBlockTypes, 4), slices.Repeat(c.vae.UpBlockTypes, 4)
+	c.text.Width, c.text.Intermediate, c.text.Layers, c.text.Heads = 768, 3072, 12, 12 // CLIP ViT-L/14
+	if features == 1024 {
+		c.unet.AttentionHeadDim, c.unet.UseLinearProjection = []int{5, 10, 20, 20}, true
+		// OpenCLIP ViT-H/14 without its last layer.
+		c.text.Width, c.text.Intermediate, c.text.Layers, c.text.Heads, c.text.Activation = 1024, 4096, 23, 16, "gelu"
+	}
+	return c
+}
+
+// recognizeSchedule returns the schedule of Stable Diffusion with the prediction that f's metadata names; one that names none
+// predicts ε if it is a 1.x.
+func recognizeSchedule(f *weights.File, c unet.Config) (*diffusion.Schedule, error) {
+	s := diffusion.StableDiffusion()
+	switch says, ok := f.Metadata["modelspec.prediction_type"]; {
+	case says == "epsilon" || !ok && c.CrossAttentionDim.At(0) == 768:
+	case says == "v":
+		s.Prediction = new("v_prediction")
+	default:
+		return nil, fmt.Errorf("pipeline: %s does not say whether it predicts ε or v, and its shapes don't tell: LoadFile needs a folder of configs that has scheduler/scheduler_config.json", f.Name)
+	}
+	return diffusion.NewSchedule(s)
+}

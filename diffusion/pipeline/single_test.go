@@ -1,0 +1,199 @@
+package pipeline
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/internal/golden"
+	"github.com/kudos-ml/kudos/internal/weights"
+)
+
+// A checkpoint file holds the same weights as the folder beside it, under the names of the first checkpoints.
+func TestSingleFilesGolden(t *testing.T) {
+	folders(t, func(t *testing.T, p *Pipeline, c golden.Case) {
+		one, err := LoadFile(filepath.Join(c.Dir, "single.safetensors"), c.Dir)
+		require.NoError(t, err)
+		require.Equal(t, "single", one.Name)
+		require.Equal(t, weights.Hash(p.UNet), weights.Hash(one.UNet))
+		require.Equal(t, weights.Hash(p.VAE), weights.Hash(one.VAE))
+		require.Equal(t, weights.Hash(p.Text), weights.Hash(one.Text))
+		require.Subset(t, one.Extra, []string{"alphas_cumprod", "model_ema.decay"})
+		if isOpen := p.UNet.Config.UseLinearProjection; isOpen {
+			require.Contains(t, one.Extra, openPrefix+"text_projection")
+			require.Len(t, one.Extra, 4+12, "the last layer is not used")
+		} else {
+			require.Len(t, one.Extra, 2)
+		}
+
+		beside, err := Load(filepath.Join(c.Dir, "single.safetensors"))
+		require.NoError(t, err)
+		require.Equal(t, weights.Hash(p.UNet), weights.Hash(beside.UNet))
+	}, "single.safetensors")
+}
+
+// write makes a file of tensors of zeros.
+func write(t *testing.T, metadata map[string]string, shapes map[string][]int) *weights.File {
+	var all []weights.Parameter
+	for name, shape := range shapes {
+		all = append(all, weights.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))})
+	}
+	name := filepath.Join(t.TempDir(), "m.safetensors")
+	require.NoError(t, weights.Write(name, all, weights.Float16, metadata))
+	f, err := weights.Open(name)
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func TestFamiliesAreRecognized(t *testing.T) {
+	one, two := clipPrefix+"embeddings.token_embedding.weight", openPrefix+"token_embedding.weight"
+	for _, k := range []struct {
+		conv, key []int
+		text      string
+		known     bool
+	}{
+		{[]int{320, 4, 3, 3}, []int{320, 768}, one, true}, {[]int{320, 9, 3, 3}, []int{320, 1024}, two, true},
+		{[]int{320, 4, 3, 3}, []int{320, 1024}, one, false}, {[]int{320, 4, 3, 3}, []int{320, 768}, two, false},
+		{[]int{320, 4, 3, 3}, []int{320, 2048}, two, false}, {[]int{128, 4, 3, 3}, []int{128, 768}, one, false},
+		{[]int{320}, []int{320, 768}, one, false},
+	} {
+		c, err := recognize(write(t, nil, map[string][]int{firstConv: k.conv, firstKey: k.key, k.text: {1}}))
+		if !k.known {
+			require.ErrorContains(t, err, "neither Stable Diffusion 1.x nor 2.x")
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, k.conv[1], c.unet.InChannels)
+		require.Equal(t, k.key[1], c.unet.CrossAttentionDim.At(0))
+		require.Equal(t, k.key[1], c.text.Width)
+	}
+}
+
+// What the published configs of SD 1.5 and SD 2.1 say.
+func TestFamilies(t *testing.T) {
+	one, two := family(4, 768), family(9, 1024)
+	require.Equal(t, []int{320, 640, 1280, 1280}, one.unet.BlockOutChannels)
+	require.Equal(t, 8, one.unet.AttentionHeadDim.At(3))
+	require.Equal(t, 768, one.unet.CrossAttentionDim.At(2))
+	require.False(t, one.unet.UseLinearProjection)
+	require.Equal(t, 1024, two.unet.CrossAttentionDim.At(2))
+	require.Equal(t, 20, two.unet.AttentionHeadDim.At(3))
+	require.Equal(t, 9, two.unet.InChannels)
+	require.True(t, two.unet.UseLinearProjection)
+	require.Equal(t, 23, two.text.Layers)
+	require.Equal(t, 12, one.text.Layers)
+	for _, c := range []configs{one, two} {
+		require.Len(t, c.vae.DownBlockTypes, 4)
+		require.Equal(t, []int{128, 256, 512, 512}, c.vae.BlockOutChannels)
+	}
+}
+
+// cacheOf makes a cache that holds a case's folder as ORG/NAME, as the hub's client links it.
+func cacheOf(t *testing.T, dir string) (cache, snapshot string) {
+	cache = t.TempDir()
+	repo := filepath.Join(cache, "models--some--model")
+	require.NoError(t, os.MkdirAll(filepath.Join(repo, "refs"), 0o755))
+	require.NoError(t, os.MkdirAll(filepath.Join(repo, "snapshots"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(repo, "refs", "main"), []byte("0123abcd"), 0o644))
+	absolute, err := filepath.Abs(dir)
+	require.NoError(t, err)
+	snapshot = filepath.Join(repo, "snapshots", "0123abcd")
+	require.NoError(t, os.Symlink(absolute, snapshot))
+	return cache, snapshot
+}
+
+func TestCache(t *testing.T) {
+	cache, snapshot := cacheOf(t, "../../testdata/golden/shards")
+	t.Setenv("HF_HUB_CACHE", cache)
+	p, err := Load("some/model")
+	require.NoError(t, err)
+	require.Equal(t, "some/model", p.Name)
+
+	_, err = Load("some/other")
+	require.ErrorContains(t, err, "some/other is no folder, no file and not in the cache, "+cache)
+	_, err = Load("../some/other")
+	require.ErrorContains(t, err, "no such file")
+	require.NoError(t, os.Remove(snapshot))
+	_, err = Load("some/model")
+	require.ErrorContains(t, err, snapshot)
+	ref := filepath.Join(cache, "models--some--model", "refs", "main")
+	require.NoError(t, os.WriteFile(ref, []byte("../../x"), 0o644))
+	_, err = Load("some/model")
+	require.ErrorContains(t, err, "no commit")
+	require.NoError(t, os.Remove(ref))
+	_, err = Load("some/model")
+	require.ErrorContains(t, err, filepath.Join("refs", "main"))
+
+	home := t.TempDir()
+	for _, k := range []struct{ hub, hf, xdg, want string }{
+		{"a", "b", "c", "a"}, {"", "b", "c", filepath.Join("b", "hub")}, {"", "", "c", filepath.Join("c", "huggingface", "hub")},
+		{"", "", "", filepath.Join(home, ".cache", "huggingface", "hub")},
+	} {
+		t.Setenv("HF_HUB_CACHE", k.hub)
+		t.Setenv("HF_HOME", k.hf)
+		t.Setenv("XDG_CACHE_HOME", k.xdg)
+		t.Setenv("HOME", home)
+		t.Setenv("USERPROFILE", home)
+		got, err := cacheFolder()
+		require.NoError(t, err)
+		require.Equal(t, k.want, got)
+	}
+}
+
+func TestSingleFileErrors(t *testing.T) {
+	file := "../../testdata/golden/shards/single.safetensors"
+	_, err := LoadFile(file, "")
+	require.ErrorContains(t, err, "neither Stable Diffusion 1.x nor 2.x")
+	require.ErrorContains(t, err, "single.safetensors")
+	_, err = LoadFile("../../testdata/golden/shards/cases.safetensors", "../../testdata/golden/shards")
+	require.ErrorContains(t, err, "the file holds")
+	_, err = LoadFile("../../testdata/golden/shards/model.ckpt", "")
+	require.ErrorContains(t, err, "pickle")
+	_, err = Load(filepath.Join(t.TempDir(), "absent.safetensors"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// Shapes do not tell ε from v: a file of SD 2 says it in its metadata, or its scheduler's config does.
+func TestPredictionIsNotGuessed(t *testing.T) {
+	for _, k := range []struct {
+		features         int
+		says, want, fail string
+	}{
+		{768, "", "epsilon", ""}, {768, "v", "v_prediction", ""}, {1024, "epsilon", "epsilon", ""}, {1024, "v", "v_prediction", ""},
+		{1024, "", "", "does not say whether it predicts ε or v"}, {768, "sample", "", "does not say"},
+	} {
+		metadata := map[string]string{}
+		if k.says != "" {
+			metadata["modelspec.prediction_type"] = k.says
+		}
+		s, err := recognizeSchedule(write(t, metadata, map[string][]int{"a": {1}}), family(4, k.features).unet)
+		if k.fail != "" {
+			require.ErrorContains(t, err, k.fail)
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, k.want, *s.Config.Prediction)
+	}
+}
+
+// An inpainting model is loaded, saved under its own class and refused as a generator.
+func TestInpainting(t *testing.T) {
+	p, err := Load("../../testdata/golden/inpaint")
+	require.NoError(t, err)
+	for _, err := range p.Generate(request()).All(context.Background()) {
+		require.ErrorContains(t, err, "the UNet reads 9 channels")
+	}
+	dir := t.TempDir()
+	require.NoError(t, p.Save(dir, weights.Float16))
+	index, err := os.ReadFile(filepath.Join(dir, indexFile))
+	require.NoError(t, err)
+	require.Contains(t, string(index), inpaintName)
+	again, err := Load(dir)
+	require.NoError(t, err)
+	require.Equal(t, weights.Hash(p.UNet), weights.Hash(again.UNet))
+}

@@ -1,0 +1,103 @@
+package weights
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"github.com/nlpodyssey/safetensors"
+	"github.com/x448/float16"
+)
+
+// decode converts len(dst) values of type d to float32; b holds them. It reports false for a type that is not read.
+func decode(dst []float32, b []byte, d DType) bool {
+	le := binary.LittleEndian
+	switch d {
+	case Float32:
+		for i := range dst {
+			dst[i] = math.Float32frombits(le.Uint32(b[4*i:]))
+		}
+	case Float16:
+		for i := range dst {
+			dst[i] = float16.Frombits(le.Uint16(b[2*i:])).Float32()
+		}
+	case BFloat16:
+		for i := range dst {
+			dst[i] = math.Float32frombits(uint32(le.Uint16(b[2*i:])) << 16)
+		}
+	case safetensors.F64:
+		for i := range dst {
+			dst[i] = float32(math.Float64frombits(le.Uint64(b[8*i:])))
+		}
+	case safetensors.I64:
+		for i := range dst {
+			dst[i] = float32(int64(le.Uint64(b[8*i:])))
+		}
+	case safetensors.I32:
+		for i := range dst {
+			dst[i] = float32(int32(le.Uint32(b[4*i:])))
+		}
+	case safetensors.U8:
+		for i := range dst {
+			dst[i] = float32(b[i])
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// decodeBlock is how many values are decoded before they are looked at, so that they still lie in the cache.
+const decodeBlock = 1 << 14
+
+// floats decodes a stored tensor into dst, in the file's order, and forgets its pages.
+func (s stored) floats(dst []float32) error {
+	defer s.of.forget(s.from, s.to)
+	if !decode(dst, s.bytes(), s.dtype) {
+		return fmt.Errorf("tensor %s is %s, which is not read", s.origin, s.dtype)
+	}
+	return nil
+}
+
+// into decodes a stored tensor of finite numbers into a parameter's memory and forgets its pages. It needs no more memory than
+// one filter of a convolution.
+func (s stored) into(p Parameter) error {
+	defer s.of.forget(s.from, s.to)
+	dst, one := p.Value.Float32s(), int(s.dtype.Size())
+	rows, row := (s.size()+decodeBlock-1)/decodeBlock, decodeBlock
+	var filter []float32
+	if p.layout == conv {
+		rows = p.Value.Shape()[0]
+		row = len(dst) / rows
+		filter = make([]float32, row)
+	}
+	for i := range rows {
+		from, to := i*row, min((i+1)*row, len(dst))
+		values := dst[from:to]
+		if filter != nil {
+			values = filter
+		}
+		if !decode(values, s.bytes()[from*one:to*one], s.dtype) {
+			return fmt.Errorf("%s is %s, which is not read", s.origin, s.dtype)
+		}
+		for k, v := range values {
+			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+				return fmt.Errorf("%s is %v at element %d", s.origin, v, from+k)
+			}
+		}
+		if filter != nil {
+			channelsLast(dst[from:to], filter, p.Value.Shape()[3])
+		}
+	}
+	return nil
+}
+
+// channelsLast reorders one filter [Cin,KH,KW] to [KH,KW,Cin].
+func channelsLast(dst, src []float32, in int) {
+	area := len(src) / in
+	for c := range in {
+		for a, v := range src[c*area : (c+1)*area] {
+			dst[a*in+c] = v
+		}
+	}
+}

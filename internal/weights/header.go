@@ -1,0 +1,122 @@
+package weights
+
+import (
+	"cmp"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/nlpodyssey/safetensors"
+)
+
+// A stored tensor is where a file holds it.
+type stored struct {
+	origin string // its name in the file, for messages
+	dtype  DType
+	shape  []int
+	of     *mapping
+	from   int // its bytes in the mapping
+	to     int
+}
+
+func (s stored) bytes() []byte { return s.of.data[s.from:s.to] }
+
+// size is the number of its elements.
+func (s stored) size() int { return (s.to - s.from) / int(s.dtype.Size()) }
+
+// maxHeader is the longest header that the format allows.
+const maxHeader = 100_000_000
+
+// parse reads the header of a safetensors file that nobody vouches for: 8 bytes of length, JSON, the tensors' bytes. Every
+// tensor's type, shape and place must agree, and together they must cover the rest of the file, once.
+func parse(m *mapping) (tensors map[string]stored, metadata map[string]string, err error) {
+	if len(m.data) < 8 {
+		return nil, nil, fmt.Errorf("it has %d bytes, less than the length of a header", len(m.data))
+	}
+	length := binary.LittleEndian.Uint64(m.data)
+	if rest := len(m.data) - 8; length > uint64(rest) || length > maxHeader {
+		return nil, nil, fmt.Errorf("its header says %d bytes, the file has %d and the format allows %d", length, rest, maxHeader)
+	}
+	start := 8 + int(length)
+	var header map[string]json.RawMessage
+	if err := json.Unmarshal(m.data[8:start], &header); err != nil {
+		return nil, nil, fmt.Errorf("its header is broken: %w", err)
+	}
+	tensors = make(map[string]stored, len(header))
+	for name, text := range header {
+		if name == "__metadata__" {
+			if err := json.Unmarshal(text, &metadata); err != nil {
+				return nil, nil, fmt.Errorf("its __metadata__ is broken: %w", err)
+			}
+			continue
+		}
+		s, err := parseTensor(text, len(m.data)-start)
+		if err != nil {
+			return nil, nil, fmt.Errorf("tensor %s: %w", name, err)
+		}
+		s.origin, s.of, s.from, s.to = name, m, s.from+start, s.to+start
+		tensors[name] = s
+	}
+	return tensors, metadata, checkCover(tensors, start, len(m.data))
+}
+
+// parseTensor reads one tensor's entry; its offsets are relative to the tensors' bytes, of which there are so many.
+func parseTensor(text []byte, bytes int) (stored, error) {
+	var entry struct {
+		DType   string `json:"dtype"`
+		Shape   []int  `json:"shape"`
+		Offsets []int  `json:"data_offsets"`
+	}
+	if err := json.Unmarshal(text, &entry); err != nil {
+		return stored{}, err
+	}
+	d, err := safetensors.ParseDType(entry.DType)
+	if err != nil {
+		return stored{}, fmt.Errorf("dtype %q is not known", entry.DType)
+	}
+	if entry.Shape == nil || len(entry.Offsets) != 2 {
+		return stored{}, errors.New("it has no shape or not two data_offsets")
+	}
+	from, to := entry.Offsets[0], entry.Offsets[1]
+	if from < 0 || to < from || to > bytes {
+		return stored{}, fmt.Errorf("data_offsets %v are not within the %d bytes behind the header", entry.Offsets, bytes)
+	}
+	size := int(d.Size())
+	if slices.Contains(entry.Shape, 0) {
+		size = 0
+	}
+	for _, n := range entry.Shape {
+		if n < 0 || n > 0 && size > bytes/n {
+			return stored{}, fmt.Errorf("shape %v of %s is more than the %d bytes behind the header", entry.Shape, d, bytes)
+		}
+		size *= n
+	}
+	if size != to-from {
+		return stored{}, fmt.Errorf("shape %v of %s takes %d bytes, data_offsets %v hold %d", entry.Shape, d, size, entry.Offsets, to-from)
+	}
+	return stored{dtype: d, shape: entry.Shape, from: from, to: to}, nil
+}
+
+// checkCover reports bytes between start and end that two tensors share or none has.
+func checkCover(tensors map[string]stored, start, end int) error {
+	inOrder := slices.SortedFunc(maps.Values(tensors), func(a, b stored) int {
+		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to), cmp.Compare(a.origin, b.origin))
+	})
+	at, last := start, "the header"
+	for _, s := range inOrder {
+		switch {
+		case s.from < at:
+			return fmt.Errorf("tensors %s and %s overlap by %d bytes", last, s.origin, at-s.from)
+		case s.from > at:
+			return fmt.Errorf("%d bytes between %s and %s belong to no tensor", s.from-at, last, s.origin)
+		}
+		at, last = s.to, s.origin
+	}
+	if at != end {
+		return fmt.Errorf("%d bytes behind %s belong to no tensor", end-at, last)
+	}
+	return nil
+}

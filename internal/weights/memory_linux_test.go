@@ -1,0 +1,60 @@
+package weights_test
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/internal/weights"
+)
+
+// resident reads how many bytes of the process are in memory, from a line of /proc/self/status: VmRSS now, VmHWM at most.
+func resident(t *testing.T, line string) int {
+	status, err := os.ReadFile("/proc/self/status")
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(status), line+":")
+	require.True(t, ok)
+	kilobytes, err := strconv.Atoi(strings.Fields(rest)[0])
+	require.NoError(t, err)
+	return kilobytes << 10
+}
+
+// Loading takes the memory of the weights and of one tensor of the file, however large the file is.
+func TestLoadingTakesTheWeightsAndOneTensor(t *testing.T) {
+	const count, size = 8, 1 << 20 // 32 MB of float32
+	make := func() (m struct {
+		Layers []*tensor.Dense `weight:"layers"`
+	}) {
+		for range count {
+			m.Layers = append(m.Layers, tensor.New(tensor.WithShape(size), tensor.Of(tensor.Float32)))
+		}
+		return m
+	}
+	name := filepath.Join(t.TempDir(), "m.safetensors")
+	full := make()
+	for _, l := range full.Layers {
+		l.Float32s()[1] = 7
+	}
+	require.NoError(t, weights.Save(name, &full, weights.Float32, nil))
+	f, err := weights.Open(name)
+	require.NoError(t, err)
+	defer f.Close()
+	empty := make()
+	for _, l := range empty.Layers {
+		for i := range l.Float32s() {
+			l.Float32s()[i] = 1 // it is in memory from here on
+		}
+	}
+	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+		t.Skipf("the peak of resident memory cannot be reset: %v", err)
+	}
+	before := resident(t, "VmRSS")
+	require.NoError(t, weights.Load(&empty, f, weights.Names{}))
+	require.Equal(t, float32(7), empty.Layers[count-1].Float32s()[1])
+	require.Less(t, resident(t, "VmHWM")-before, 2*4*size, "the file's pages are given back tensor by tensor")
+}
