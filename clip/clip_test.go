@@ -302,29 +302,73 @@ func TestPreprocessorFiles(t *testing.T) {
 	read := func(text string) (*Preprocessor, error) {
 		return loadPreprocessor(fstest.MapFS{"preprocessor_config.json": {Data: []byte(text)}}, 16)
 	}
-	old, err := read(`{"size": 16, "crop_size": 16}`)
+	old, err := read(`{"size": 16, "crop_size": 16, "feature_extractor_type": "CLIPFeatureExtractor"}`)
 	require.NoError(t, err)
-	require.Equal(t, NewPreprocessor(16).config(), old.config())
+	require.Equal(t, NewPreprocessor(16), old)
 	none, err := loadPreprocessor(fstest.MapFS{}, 16)
 	require.NoError(t, err)
-	require.Equal(t, NewPreprocessor(16).config(), none.config())
-	square, err := read(`{"size": {"height": 16, "width": 16}, "do_center_crop": false, "do_normalize": false, "resample": 2}`)
-	require.NoError(t, err)
-	pixels := make([]float32, 16*16*3)
-	require.NoError(t, square.Pixels(pixels, noise(1, 40, 9)[0]))
-	require.GreaterOrEqual(t, slices.Min(pixels), float32(0))
-	require.LessOrEqual(t, slices.Max(pixels), float32(1))
+	require.Equal(t, NewPreprocessor(16), none)
 	for text, says := range map[string]string{
-		`{"resample": 0}`:  "resample is 0",
-		`{"do_pad": true}`: "do_pad",
-		`{"size": {"shortest_edge": 16, "longest_edge": 20}}`: `unknown field "longest_edge"`,
-		`{"image_processor_type": "SiglipImageProcessor"}`:    `"SiglipImageProcessor" is not CLIPImageProcessor`,
-		`{"crop_size": 20}`: "20×20 pixels, the model reads 16×16",
-		`{"size": {"height": 20, "width": 16}, "crop_size": 16}`: "resize the shorter edge",
-		`{"image_mean": "grey"}`:                                 "preprocessor_config.json",
+		`{"size": 16, "crop_size": 20}`: "come out 20×20, the model reads 16×16",
+		`{"size": 16}`:                  "come out 224×224, the model reads 16×16",
+		`{"size": {"height": 20, "width": 16}, "do_center_crop": false}`: "come out 16×20, the model reads 16×16",
+		`{"size": {"shortest_edge": 16, "longest_edge": 32}}`:            `size is {"shortest_edge": 16, "longest_edge": 32}, not`,
+		`{"size": {"height": 16}}`:                                       `size is {"height": 16}, not`,
+		`{"size": 0}`:                                                    "size is 0, not",
+		`{"size": "big"}`:                                                `size is "big", not`,
+		`{"size": -3}`:                                                   "size is -3, not",
+		`{"crop_size": {"shortest_edge": 16}}`:                           "crop_size has a shortest_edge",
+		`{"resample": 6}`:                                                "resample 6",
+		`{"resample": -1}`:                                               "resample -1",
+		`{"image_mean": "grey"}`:                                         "image_mean",
+		`{"image_mean": [1, 2]}`:                                         "image_mean [1 2]",
+		`{"image_std": [1, 0, 1]}`:                                       "image_std [1 0 1]",
+		`{"do_pad": true}`:                                               "do_pad",
+		`{"image_processor_type": "ViTImageProcessor"}`:                  `image_processor_type "ViTImageProcessor"`,
+		`[`: "preprocessor_config.json: ",
 	} {
 		_, err := read(text)
 		require.ErrorContains(t, err, says)
+		require.ErrorContains(t, err, "clip: preprocessor_config.json: ")
+	}
+	whole, err := read(`{"do_resize": false, "do_center_crop": false}`)
+	require.NoError(t, err)
+	pixels := make([]float32, 16*16*3)
+	require.NoError(t, whole.Pixels(pixels, noise(1, 16, 16)[0]))
+	require.ErrorContains(t, whole.Pixels(pixels, noise(1, 32, 8)[0]), "32×8 pixels do not fit the model's 16×16")
+	require.ErrorContains(t, NewPreprocessor(16).Pixels(pixels[1:], noise(1, 32, 8)[0]), "(767 values)")
+	whole.Resample = 7
+	require.ErrorContains(t, whole.Pixels(pixels, noise(1, 16, 16)[0]), "resample 7")
+}
+
+// What transformers makes of a picture under every kind of configuration, to the bit (internal/golden/picture.py). What we write, we read.
+func TestPreprocessingIsTransformersGolden(t *testing.T) {
+	text, err := os.ReadFile("testdata/preprocessor.json")
+	require.NoError(t, err)
+	var rows []struct {
+		Picture string          `json:"picture"`
+		Config  json.RawMessage `json:"config"`
+		Bits    []uint32        `json:"bits"` // of float32 values [16,16,3]
+	}
+	require.NoError(t, json.Unmarshal(text, &rows))
+	require.Len(t, rows, 11)
+	for _, r := range rows {
+		p, err := loadPreprocessor(fstest.MapFS{"preprocessor_config.json": {Data: r.Config}}, 16)
+		require.NoError(t, err)
+		saved, err := json.Marshal(p.config())
+		require.NoError(t, err)
+		again, err := loadPreprocessor(fstest.MapFS{"preprocessor_config.json": {Data: saved}}, 16)
+		require.NoError(t, err)
+		require.Equal(t, p, again)
+
+		img, err := picture.Read("testdata/" + r.Picture)
+		require.NoError(t, err)
+		pixels := make([]float32, 16*16*3)
+		require.Len(t, r.Bits, len(pixels))
+		require.NoError(t, p.Pixels(pixels, img))
+		for i, v := range pixels {
+			require.Equal(t, r.Bits[i], math.Float32bits(v), "value %d of %s under %s", i, r.Picture, r.Config)
+		}
 	}
 }
 

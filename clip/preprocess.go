@@ -1,8 +1,6 @@
 package clip
 
 import (
-	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,26 +11,29 @@ import (
 	"github.com/kudos-ml/kudos/internal/picture"
 )
 
-// A Preprocessor makes the pixels that an image encoder reads from any picture, as transformers' CLIPImageProcessor
-// does: transparency is laid on white, the shorter edge resized, the centre cut out, values scaled and normalized. It knows no EXIF
-// orientation, as that one does not.
+// A Preprocessor makes the pixels that an image encoder reads from any picture, as transformers' CLIPImageProcessor does with Pillow:
+// what is transparent becomes white, the picture is resized, its centre cut out, values scaled and normalized. It does not turn a picture
+// by its EXIF orientation.
 type Preprocessor struct {
-	Edge      int // the shorter edge after resizing; 0 resizes both to Width and Height
-	Width     int // of the cut
-	Height    int
-	Resize    bool
-	Crop      bool
-	Filter    picture.Filter
-	Scale     float64 // of the 8-bit values
-	Mean, Std [3]float64
+	Side      int        // pictures come out Side × Side
+	Resize    Size       // the zero Size leaves pictures as they are
+	Resample  int        // Pillow's number of the filter: 0 nearest, 1 Lanczos, 2 bilinear, 3 bicubic, 4 box, 5 Hamming
+	Crop      bool       // Side × Side around the centre, black where the picture ends; else resizing must yield that
+	Scale     float64    // of the 8-bit values
+	Mean, Std [3]float64 // of red, green and blue, after scaling
+}
 
-	resample int // Pillow's number of Filter
+// A Size is what pictures are resized to: the shorter edge to Edge and the longer in proportion, rounded down, or both to Width and Height.
+type Size struct {
+	Edge   int `json:"shortest_edge,omitempty"`
+	Height int `json:"height,omitempty"`
+	Width  int `json:"width,omitempty"`
 }
 
 // NewPreprocessor is CLIP's own, for pictures of side pixels.
 func NewPreprocessor(side int) *Preprocessor {
 	return &Preprocessor{
-		Edge: side, Width: side, Height: side, Resize: true, Crop: true, Filter: picture.Bicubic, resample: bicubic, Scale: 1. / 255,
+		Side: side, Resize: Size{Edge: side}, Resample: bicubic, Crop: true, Scale: 1. / 255,
 		Mean: [3]float64{0.48145466, 0.4578275, 0.40821073}, Std: [3]float64{0.26862954, 0.26130258, 0.27577711},
 	}
 }
@@ -42,149 +43,192 @@ const (
 	bicubic          = 3 // in Pillow
 )
 
-// filters are Pillow's, by its numbers. (0 is the nearest pixel, which is no filter.)
-var filters = map[int]picture.Filter{1: picture.Lanczos, 2: picture.Bilinear, bicubic: picture.Bicubic, 4: picture.Box, 5: picture.Hamming}
-
-// extent is {"shortest_edge": n}, {"height": h, "width": w} or n.
-type extent struct {
-	Edge   int `json:"shortest_edge,omitempty"`
-	Height int `json:"height,omitempty"`
-	Width  int `json:"width,omitempty"`
-}
-
-func (e *extent) UnmarshalJSON(data []byte) error {
-	if json.Unmarshal(data, &e.Edge) == nil {
-		return nil
-	}
-	type object extent
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	return d.Decode((*object)(e))
-}
-
 // preprocessorConfig is the file; keys that it lacks are as in CLIPImageProcessor.
 type preprocessorConfig struct {
-	Resize     bool       `json:"do_resize"`
-	Size       *extent    `json:"size"`
-	Resample   int        `json:"resample"`
-	Crop       bool       `json:"do_center_crop"`
-	CropSize   *extent    `json:"crop_size"`
-	Rescale    bool       `json:"do_rescale"`
-	Factor     float64    `json:"rescale_factor"`
-	Normalize  bool       `json:"do_normalize"`
-	Mean       [3]float64 `json:"image_mean"`
-	Std        [3]float64 `json:"image_std"`
-	ConvertRGB bool       `json:"do_convert_rgb"`
-	Pad        bool       `json:"do_pad,omitempty"`
-	Kind       string     `json:"image_processor_type"`
-	OldKind    string     `json:"feature_extractor_type,omitempty"`
+	Resize     bool            `json:"do_resize"`
+	Size       json.RawMessage `json:"size,omitempty"`
+	Resample   int             `json:"resample"`
+	Crop       bool            `json:"do_center_crop"`
+	CropSize   json.RawMessage `json:"crop_size,omitempty"`
+	Rescale    bool            `json:"do_rescale"`
+	Factor     float64         `json:"rescale_factor"`
+	Normalize  bool            `json:"do_normalize"`
+	Mean       []float64       `json:"image_mean"`
+	Std        []float64       `json:"image_std"`
+	ConvertRGB bool            `json:"do_convert_rgb"` // false makes transformers fail at what is not RGB, and changes nothing else
+	Pad        bool            `json:"do_pad,omitempty"`
+	Kind       string          `json:"image_processor_type"`
 }
+
+// kinds are the names under which transformers has had this processor.
+var kinds = []string{"CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPFeatureExtractor"}
 
 // loadPreprocessor reads preprocessor_config.json; without one the pictures are prepared as for OpenAI's CLIP.
 func loadPreprocessor(fsys fs.FS, side int) (*Preprocessor, error) {
-	p := NewPreprocessor(side)
-	c := preprocessorConfig{Resize: true, Resample: bicubic, Crop: true, Rescale: true, Factor: p.Scale, Normalize: true, Mean: p.Mean, Std: p.Std}
 	text, err := fs.ReadFile(fsys, preprocessorFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return p, nil
+		return NewPreprocessor(side), nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
 	}
-	if err := json.Unmarshal(text, &c); err != nil {
+	p, err := parsePreprocessor(text, side)
+	if err != nil {
 		return nil, fmt.Errorf("clip: %s: %w", preprocessorFile, err)
-	}
-	p.Resize, p.Crop, p.Scale, p.resample = c.Resize, c.Crop, 1, c.Resample
-	if c.Rescale {
-		p.Scale = c.Factor
-	}
-	p.Mean, p.Std = [3]float64{}, [3]float64{1, 1, 1}
-	if c.Normalize {
-		p.Mean, p.Std = c.Mean, c.Std
-	}
-	var ok bool
-	if p.Filter, ok = filters[c.Resample]; !ok {
-		return nil, fmt.Errorf("clip: %s: resample is %d, not 1 (Lanczos), 2 (bilinear), 3 (bicubic), 4 (box) or 5 (Hamming)", preprocessorFile, c.Resample)
-	}
-	if c.Pad {
-		return nil, fmt.Errorf("clip: %s: do_pad is true; CLIP cuts out the centre", preprocessorFile)
-	}
-	if !slices.Contains([]string{"", "CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil", "CLIPFeatureExtractor"}, cmp.Or(c.Kind, c.OldKind)) {
-		return nil, fmt.Errorf("clip: %s: %q is not CLIPImageProcessor", preprocessorFile, cmp.Or(c.Kind, c.OldKind))
-	}
-	if err := p.setSizes(c.Size, c.CropSize); err != nil {
-		return nil, err
-	}
-	if p.Width != side || p.Height != side {
-		return nil, fmt.Errorf("clip: %s makes %d×%d pixels, the model reads %d×%d", preprocessorFile, p.Width, p.Height, side, side)
 	}
 	return p, nil
 }
 
-func (p *Preprocessor) setSizes(size, crop *extent) error {
-	if size != nil {
-		p.Edge = size.Edge
-		if size.Edge == 0 {
-			p.Width, p.Height = size.Width, size.Height
+func parsePreprocessor(text []byte, side int) (*Preprocessor, error) {
+	p := NewPreprocessor(side)
+	c := preprocessorConfig{
+		Resize: true, Resample: bicubic, Crop: true, Rescale: true, Factor: p.Scale,
+		Normalize: true, Mean: p.Mean[:], Std: p.Std[:], ConvertRGB: true, Kind: kinds[0],
+	}
+	if err := json.Unmarshal(text, &c); err != nil {
+		return nil, err
+	}
+	switch {
+	case !slices.Contains(kinds, c.Kind):
+		return nil, fmt.Errorf("image_processor_type %q is not %s", c.Kind, kinds[0])
+	case c.Pad:
+		return nil, errors.New("do_pad is true, which CLIP does not do")
+	case c.Resample < 0 || c.Resample >= len(picture.Filters):
+		return nil, fmt.Errorf("resample %d is none of Pillow's 0 (nearest) to %d (Hamming)", c.Resample, len(picture.Filters)-1)
+	case c.Normalize && (len(c.Mean) != 3 || len(c.Std) != 3 || slices.Contains(c.Std, 0)):
+		return nil, fmt.Errorf("image_mean %v and image_std %v are not three numbers each, the latter not 0", c.Mean, c.Std)
+	}
+	p.Resample, p.Crop, p.Scale = c.Resample, c.Crop, 1
+	if c.Rescale {
+		p.Scale = c.Factor
+	}
+	if !c.Normalize {
+		c.Mean, c.Std = []float64{0, 0, 0}, []float64{1, 1, 1}
+	}
+	p.Mean, p.Std = [3]float64(c.Mean), [3]float64(c.Std)
+	return p, p.setSizes(c)
+}
+
+// setSizes sets Resize and checks that pictures come out as the model reads them.
+func (p *Preprocessor) setSizes(c preprocessorConfig) (err error) {
+	const usual = 224 // CLIPImageProcessor's, where the file has none
+	crop := Size{Height: usual, Width: usual}
+	p.Resize = Size{Edge: usual}
+	if err := parseSize(c.Size, &p.Resize, func(n int) Size { return Size{Edge: n} }); err != nil {
+		return fmt.Errorf("size %w", err)
+	}
+	if err := parseSize(c.CropSize, &crop, func(n int) Size { return Size{Height: n, Width: n} }); err != nil {
+		return fmt.Errorf("crop_size %w", err)
+	}
+	if !c.Resize {
+		p.Resize = Size{}
+	}
+	out := p.Resize
+	if p.Crop {
+		out = crop
+		if crop.Edge != 0 {
+			return errors.New("crop_size has a shortest_edge; it needs height and width")
 		}
 	}
-	if crop == nil || !p.Crop {
+	if out.Edge == 0 && out != (Size{}) && (out.Width != p.Side || out.Height != p.Side) {
+		return fmt.Errorf("pictures come out %d×%d, the model reads %d×%d", out.Width, out.Height, p.Side, p.Side)
+	}
+	return nil
+}
+
+// parseSize reads n, {"shortest_edge": n} or {"height": h, "width": w} to size, which null or nothing leaves as it is.
+func parseSize(raw json.RawMessage, size *Size, number func(int) Size) error {
+	if len(raw) == 0 || string(raw) == "null" {
 		return nil
 	}
-	w, h := crop.Width, crop.Height
-	if crop.Edge != 0 { // a number, which stands for a square here
-		w, h = crop.Edge, crop.Edge
+	var n int
+	var keys map[string]int
+	*size = Size{}
+	switch {
+	case json.Unmarshal(raw, &n) == nil:
+		*size = number(n)
+	case json.Unmarshal(raw, &keys) == nil:
+		*size = Size{Edge: keys["shortest_edge"], Height: keys["height"], Width: keys["width"]}
+		delete(keys, "shortest_edge")
+		delete(keys, "height")
+		delete(keys, "width")
 	}
-	if p.Edge == 0 && (w != p.Width || h != p.Height) {
-		return fmt.Errorf("clip: %s resizes to %d×%d and cuts out %d×%d; resize the shorter edge instead", preprocessorFile, p.Width, p.Height, w, h)
+	edge, both := size.Edge > 0 && size.Height == 0 && size.Width == 0, size.Edge == 0 && size.Height > 0 && size.Width > 0
+	if len(keys) > 0 || !edge && !both {
+		return fmt.Errorf(`is %s, not a number of pixels, {"shortest_edge"} or {"height", "width"}`, raw)
 	}
-	p.Width, p.Height = w, h
 	return nil
 }
 
 // config is p as the file has it.
 func (p *Preprocessor) config() preprocessorConfig {
-	size := extent{Edge: p.Edge}
-	if p.Edge == 0 {
-		size = extent{Width: p.Width, Height: p.Height}
+	c := preprocessorConfig{
+		Resize: p.Resize != Size{}, Resample: p.Resample, Crop: p.Crop, Rescale: true, Factor: p.Scale,
+		Normalize: true, Mean: p.Mean[:], Std: p.Std[:], ConvertRGB: true, Kind: kinds[0],
 	}
-	return preprocessorConfig{
-		Resize: p.Resize, Size: &size, Resample: p.resample, Crop: p.Crop, CropSize: &extent{Width: p.Width, Height: p.Height},
-		Rescale: true, Factor: p.Scale, Normalize: true, Mean: p.Mean, Std: p.Std, ConvertRGB: true, Kind: "CLIPImageProcessor",
+	marshal := func(s Size) json.RawMessage {
+		text, err := json.Marshal(s)
+		if err != nil {
+			panic(err) // three numbers always encode
+		}
+		return text
 	}
+	if c.Resize {
+		c.Size = marshal(p.Resize)
+	}
+	if p.Crop {
+		c.CropSize = marshal(Size{Height: p.Side, Width: p.Side})
+	}
+	return c
 }
 
-// Pixels writes a picture's [Height,Width,3] values to dst.
+// Pixels writes a picture's [Side,Side,3] values to dst. An empty picture is an error, and one that does not come out Side × Side.
 func (p *Preprocessor) Pixels(dst []float32, img image.Image) error {
 	if b := img.Bounds(); b.Empty() {
 		return fmt.Errorf("clip: a picture of %d×%d pixels", b.Dx(), b.Dy())
 	}
+	if p.Resample < 0 || p.Resample >= len(picture.Filters) {
+		return fmt.Errorf("clip: resample %d is none of Pillow's filters", p.Resample)
+	}
 	rgb := picture.OnWhite(img)
-	if p.Resize {
-		w, h := p.resized(rgb.W, rgb.H)
-		rgb = rgb.Resize(w, h, p.Filter)
+	if p.Resize != (Size{}) {
+		w, h := p.Resize.of(rgb.W, rgb.H)
+		if w < 1 || h < 1 {
+			return fmt.Errorf("clip: a picture of %d×%d pixels cannot be resized to %d×%d", rgb.W, rgb.H, w, h)
+		}
+		rgb = rgb.Resize(w, h, picture.Filters[p.Resample])
 	}
 	if p.Crop {
-		rgb = rgb.Crop(p.Width, p.Height)
+		rgb = rgb.Crop(p.Side, p.Side)
 	}
-	if rgb.W != p.Width || rgb.H != p.Height || len(dst) != len(rgb.Pix) {
-		return fmt.Errorf("clip: %d×%d pixels do not fit the model's %d×%d (%d values)", rgb.W, rgb.H, p.Width, p.Height, len(dst))
+	if rgb.W != p.Side || rgb.H != p.Side || len(dst) != len(rgb.Pix) {
+		return fmt.Errorf("clip: %d×%d pixels do not fit the model's %d×%d (%d values)", rgb.W, rgb.H, p.Side, p.Side, len(dst))
 	}
+	values := p.values()
 	for i, v := range rgb.Pix {
-		c := i % 3
-		dst[i] = float32((float64(v)*p.Scale - p.Mean[c]) / p.Std[c])
+		dst[i] = values[i%3][v]
 	}
 	return nil
 }
 
-// resized is the size after resizing: the shorter edge is Edge, the longer follows, rounded down.
-func (p *Preprocessor) resized(w, h int) (int, int) {
+// values are the results of every 8-bit value in each channel, rounded where transformers rounds: after scaling and normalizing.
+func (p *Preprocessor) values() (table [3][256]float32) {
+	for c := range table {
+		for v := range table[c] {
+			table[c][v] = (float32(float64(v)*p.Scale) - float32(p.Mean[c])) / float32(p.Std[c])
+		}
+	}
+	return table
+}
+
+// of is the size of a w × h picture after resizing.
+func (s Size) of(w, h int) (int, int) {
 	switch {
-	case p.Edge == 0:
-		return p.Width, p.Height
+	case s.Edge == 0:
+		return s.Width, s.Height
 	case w <= h:
-		return p.Edge, max(p.Edge*h/w, 1)
+		return s.Edge, s.Edge * h / w
 	default:
-		return max(p.Edge*w/h, 1), p.Edge
+		return s.Edge * w / h, s.Edge
 	}
 }

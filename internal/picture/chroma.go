@@ -30,16 +30,20 @@ func clamp8(v int32) uint8 { return uint8(min(max(v, 0), 255)) }
 
 // fromYCbCr fills p from planes.
 func (p *RGB) fromYCbCr(src *image.YCbCr, c colours) {
-	halfW, halfH := halves(src.SubsampleRatio)
-	if src.Rect.Min != (image.Point{}) || !halfW {
+	columns, rows := halves(src.SubsampleRatio)
+	cw, ch := p.W, p.H
+	if columns {
+		cw = (p.W + 1) / 2
+	}
+	if rows {
+		ch = (p.H + 1) / 2
+	}
+	repeats := c == jfif && columns && cw <= 2 // libjpeg interpolates no less than three columns
+	if src.Rect.Min != (image.Point{}) || !columns && !rows || repeats {
 		p.fromPlanes(src, c)
 		return
 	}
-	cw, ch := (p.W+1)/2, p.H
-	if halfH {
-		ch = (p.H + 1) / 2
-	}
-	up := chroma{cw, ch, src.CStride, halfH, make([]int32, cw), make([]uint8, 2*cw), make([]uint8, 2*cw)}
+	up := chroma{cw, ch, src.CStride, columns, rows, make([]int32, cw), make([]uint8, 2*cw), make([]uint8, 2*cw)}
 	for y := range p.H {
 		up.row(up.blue, src.Cb, y)
 		up.row(up.red, src.Cr, y)
@@ -62,16 +66,24 @@ func (p *RGB) fromPlanes(src *image.YCbCr, c colours) {
 
 // halves reports whether chroma has half the columns and half the rows.
 func halves(r image.YCbCrSubsampleRatio) (columns, rows bool) {
-	return r == image.YCbCrSubsampleRatio420 || r == image.YCbCrSubsampleRatio422, r == image.YCbCrSubsampleRatio420
+	switch r {
+	case image.YCbCrSubsampleRatio420:
+		return true, true
+	case image.YCbCrSubsampleRatio422:
+		return true, false
+	case image.YCbCrSubsampleRatio440:
+		return false, true
+	}
+	return false, false
 }
 
 // chroma doubles planes of w × h values: three parts the nearest value, one part the next ("fancy
 // upsampling", jdsample.c).
 type chroma struct {
-	w, h, stride int
-	rows         bool // rows are doubled too
-	sum          []int32
-	blue, red    []uint8
+	w, h, stride  int
+	columns, rows bool // which are doubled
+	sum           []int32
+	blue, red     []uint8
 }
 
 // row writes row y of the doubled plane.
@@ -86,6 +98,12 @@ func (c *chroma) row(dst, plane []uint8, y int) {
 		if c.rows {
 			c.sum[x] = 3*c.sum[x] + int32(plane[far*c.stride+x])
 		}
+	}
+	if !c.columns {
+		for x, v := range c.sum {
+			dst[x] = uint8((v + 1 + int32(y%2)) >> 2)
+		}
+		return
 	}
 	roundLeft, roundRight, shift := int32(8), int32(7), 4
 	if !c.rows {

@@ -20,12 +20,11 @@ import (
 // ErrFormat means that a file is no PNG, JPEG or WebP picture.
 var ErrFormat = errors.New("not a PNG, JPEG or WebP picture")
 
-// mostPixels is what Decode accepts: a small file can claim to be a huge picture. It is the number at which Pillow warns of
-// decompression bombs.
+// mostPixels is what Decode accepts, and Pillow: a small file can claim to be a huge picture.
 const mostPixels = 178_956_970
 
-// Read decodes a file. A JPEG is turned upright as its EXIF data say, as diffusers' load_image does. Errors name the file; one that
-// holds no picture is ErrFormat.
+// Read decodes a file and turns the picture upright by its EXIF orientation, as diffusers' load_image does. Errors name the file; one
+// that holds no picture is ErrFormat. A picture of more than 178,956,970 pixels is refused before memory is taken for it.
 func Read(name string) (image.Image, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -67,15 +66,10 @@ func decode(name string, data []byte) (image.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("picture: %s: broken %s: %w", name, format, err)
 	}
-	switch format {
-	case "webp":
-		return fromWebP(img), nil
-	case "jpeg":
-		if o := orientation(data); o != 1 {
-			return FromImage(img).upright(o).Image(), nil
-		}
+	if format == "webp" {
+		img = fromWebP(img)
 	}
-	return img, nil
+	return upright(img, orientation(data)), nil
 }
 
 // fromWebP converts the planes of a lossy WebP, which are in video range; the standard library would take
@@ -92,7 +86,7 @@ func fromWebP(img image.Image) image.Image {
 	}
 	p := NewRGB(planes.Rect.Dx(), planes.Rect.Dy())
 	p.fromYCbCr(planes, video)
-	return p.Image()
+	return p.withAlpha(alphas(img))
 }
 
 // A Text is a note in a PNG file, such as the prompt it was made from.

@@ -20,8 +20,8 @@ type RGB struct {
 // NewRGB is a black picture.
 func NewRGB(w, h int) *RGB { return &RGB{w, h, make([]uint8, w*h*3)} }
 
-// FromImage converts any image. Alpha is dropped, as Pillow's convert("RGB") drops it. Of 16 bits the high ones are kept; Pillow
-// does so for colours, but cuts greys off at 255, which leaves little of a picture.
+// FromImage converts any image as Pillow's convert("RGB") does: alpha is dropped, of 16 bits a channel the upper 8 are kept. A
+// grey picture of 16 bits is cut off at 255, which makes most of them white; that is Pillow's doing.
 func FromImage(src image.Image) *RGB {
 	b := src.Bounds()
 	dst := NewRGB(b.Dx(), b.Dy())
@@ -36,12 +36,44 @@ func FromImage(src image.Image) *RGB {
 		dst.fromAny(src)
 	case *image.YCbCr:
 		dst.fromYCbCr(src, jfif)
-	case *image.CMYK:
-		dst.fromCMYK(src)
 	default:
 		dst.fromAny(src)
 	}
 	return dst
+}
+
+// OnWhite converts any image as transformers' convert_to_rgb does: alpha is what shows of the picture in front of white.
+func OnWhite(src image.Image) *RGB {
+	p, alpha := FromImage(src), alphas(src)
+	for i, v := range p.Pix {
+		if alpha != nil {
+			p.Pix[i] = overWhite(v, alpha[i/3])
+		}
+	}
+	return p
+}
+
+// overWhite is Pillow's alpha_composite on a white background (AlphaComposite.c).
+func overWhite(v, alpha uint8) uint8 {
+	const precision = 7 // bits
+	sum := (uint32(v)*uint32(alpha) + 255*(255-uint32(alpha)) + 0x80) << precision
+	return uint8((sum>>8 + sum) >> (8 + precision))
+}
+
+// alphas are the alpha of every pixel, row by row; nil if all are opaque.
+func alphas(src image.Image) []uint8 {
+	if o, ok := src.(interface{ Opaque() bool }); ok && o.Opaque() {
+		return nil
+	}
+	b := src.Bounds()
+	all := make([]uint8, 0, b.Dx()*b.Dy())
+	for y := b.Min.Y; y < b.Max.Y; y++ {
+		for x := b.Min.X; x < b.Max.X; x++ {
+			_, _, _, a := src.At(x, y).RGBA()
+			all = append(all, uint8(a>>8))
+		}
+	}
+	return all
 }
 
 // fromFour copies pixels of four bytes, the fourth dropped.
@@ -54,64 +86,50 @@ func (p *RGB) fromFour(pix []uint8, stride, offset int) {
 	}
 }
 
-// fromCMYK is Pillow's conversion (Convert.c).
-func (p *RGB) fromCMYK(src *image.CMYK) {
-	b := src.Bounds()
-	for y := range p.H {
-		row, out := src.Pix[src.PixOffset(b.Min.X, b.Min.Y+y):], p.Pix[y*p.W*3:]
-		for x := range p.W {
-			black := 255 - int(row[x*4+3])
-			for c := range 3 {
-				t := int(row[x*4+c])*black + 128
-				out[x*3+c] = uint8(black - (t>>8+t)>>8)
-			}
-		}
-	}
-}
-
-// OnWhite converts any image, what is transparent laid on white: what people see, and what transformers' CLIPImageProcessor
-// has made of pictures since version 5.24. The arithmetic is Pillow's alpha_composite.
-func OnWhite(src image.Image) *RGB {
-	dst := FromImage(src)
-	if o, ok := src.(interface{ Opaque() bool }); ok && o.Opaque() {
-		return dst
-	}
-	b := src.Bounds()
-	for y := range dst.H {
-		for x := range dst.W {
-			_, _, _, a := src.At(b.Min.X+x, b.Min.Y+y).RGBA()
-			alpha := int(a >> 8)
-			for c := range 3 {
-				v := &dst.Pix[(y*dst.W+x)*3+c]
-				t := (int(*v)*alpha+255*(255-alpha))*128 + 0x80*128
-				*v = uint8(((t>>8 + t) >> 8) >> 7)
-			}
-		}
-	}
-	return dst
-}
-
 func (p *RGB) fromAny(src image.Image) {
 	b := src.Bounds()
 	for y := range p.H {
 		for x := range p.W {
-			at := src.At(b.Min.X+x, b.Min.Y+y)
-			if deep, ok := at.(color.NRGBA64); ok { // the high bytes, as Pillow reads such a file
-				at = color.NRGBA{uint8(deep.R >> 8), uint8(deep.G >> 8), uint8(deep.B >> 8), 255}
-			}
-			c := color.NRGBAModel.Convert(at).(color.NRGBA)
 			i := (y*p.W + x) * 3
-			p.Pix[i], p.Pix[i+1], p.Pix[i+2] = c.R, c.G, c.B
+			p.Pix[i], p.Pix[i+1], p.Pix[i+2] = eightBits(src.At(b.Min.X+x, b.Min.Y+y))
 		}
 	}
 }
 
+// eightBits is a colour as Pillow makes it RGB.
+func eightBits(c color.Color) (r, g, b uint8) {
+	switch c := c.(type) {
+	case color.NRGBA64: // colours survive where alpha is 0
+		return uint8(c.R >> 8), uint8(c.G >> 8), uint8(c.B >> 8)
+	case color.Gray16:
+		v := uint8(min(c.Y, 255))
+		return v, v, v
+	case color.CMYK:
+		return inked(c.C, c.K), inked(c.M, c.K), inked(c.Y, c.K)
+	}
+	n := color.NRGBAModel.Convert(c).(color.NRGBA)
+	return n.R, n.G, n.B
+}
+
+// inked is what an ink leaves of the light that black leaves (cmyk2rgb of Convert.c).
+func inked(ink, black uint8) uint8 {
+	light := 255 - uint32(black)
+	product := uint32(ink)*light + 128
+	return uint8(light - (product>>8+product)>>8)
+}
+
 // Image is p as an image of the standard library.
-func (p *RGB) Image() *image.NRGBA {
+func (p *RGB) Image() *image.NRGBA { return p.withAlpha(nil) }
+
+// withAlpha is p with the alpha of every pixel; nil is opaque.
+func (p *RGB) withAlpha(alpha []uint8) *image.NRGBA {
 	dst := image.NewNRGBA(image.Rect(0, 0, p.W, p.H))
 	for i := range p.W * p.H {
 		copy(dst.Pix[i*4:], p.Pix[i*3:i*3+3])
 		dst.Pix[i*4+3] = 0xff
+		if alpha != nil {
+			dst.Pix[i*4+3] = alpha[i]
+		}
 	}
 	return dst
 }
@@ -120,10 +138,7 @@ func (p *RGB) Image() *image.NRGBA {
 // pixel is on the right and at the bottom, as in transformers' center_crop.
 func (p *RGB) Crop(w, h int) *RGB {
 	dst := NewRGB(w, h)
-	left, top := floorHalf(p.W-w), floorHalf(p.H-h)
-	if w > p.W || h > p.H { // transformers pads first, and rounds the pad up
-		left, top = -ceilHalf(max(w, p.W)-p.W)+(max(w, p.W)-w)/2, -ceilHalf(max(h, p.H)-p.H)+(max(h, p.H)-h)/2
-	}
+	left, top := (p.W-w)>>1, (p.H-h)>>1 // rounded down, also below zero: a pad's extra pixel is on the left and at the top
 	for y := range h {
 		for x := range w {
 			sx, sy := x+left, y+top
@@ -134,9 +149,6 @@ func (p *RGB) Crop(w, h int) *RGB {
 	}
 	return dst
 }
-
-func floorHalf(n int) int { return n >> 1 }
-func ceilHalf(n int) int  { return (n + 1) >> 1 }
 
 // Tensor is p as [H,W,3] in -1 (black) to 1 (white), what a VAE reads.
 func (p *RGB) Tensor() *tensor.Dense {

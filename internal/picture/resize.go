@@ -2,11 +2,17 @@ package picture
 
 import "math"
 
-// A Filter is a resampling kernel: zero beyond Support.
+// A Filter is a resampling kernel: zero beyond Support. Without At a pixel is the nearest of the source.
 type Filter struct {
 	Support float64
 	At      func(x float64) float64
 }
+
+// Filters are Pillow's, by its numbers (PIL.Image.Resampling), which files of preprocessing hold.
+var Filters = []Filter{Nearest, Lanczos, Bilinear, Bicubic, Box, Hamming}
+
+// Nearest is Pillow's NEAREST.
+var Nearest = Filter{}
 
 // Bicubic is Pillow's BICUBIC (Keys' kernel with a = -0.5), what CLIP's preprocessing uses.
 var Bicubic = Filter{2, func(x float64) float64 {
@@ -24,15 +30,7 @@ var Bicubic = Filter{2, func(x float64) float64 {
 // Bilinear is Pillow's BILINEAR.
 var Bilinear = Filter{1, func(x float64) float64 { return max(1-math.Abs(x), 0) }}
 
-// Lanczos is Pillow's LANCZOS.
-var Lanczos = Filter{3, func(x float64) float64 {
-	if x < -3 || x >= 3 {
-		return 0
-	}
-	return sinc(x) * sinc(x/3)
-}}
-
-// Box is Pillow's BOX: the mean of what a pixel covers.
+// Box is Pillow's BOX: the mean of the pixels under the new one.
 var Box = Filter{0.5, func(x float64) float64 {
 	if -0.5 < x && x <= 0.5 {
 		return 1
@@ -40,13 +38,21 @@ var Box = Filter{0.5, func(x float64) float64 {
 	return 0
 }}
 
-// Hamming is Pillow's HAMMING, whose constants are in single precision.
+// Hamming is Pillow's HAMMING, whose two constants are rounded to float32.
 var Hamming = Filter{1, func(x float64) float64 {
-	x = math.Abs(x)
-	if x >= 1 {
+	const constant, cosine = float32(0.54), float32(0.46)
+	if math.Abs(x) >= 1 {
 		return 0
 	}
-	return sinc(x) * (float64(float32(0.54)) + float64(float32(0.46))*math.Cos(math.Pi*x))
+	return sinc(x) * (float64(constant) + float64(cosine)*math.Cos(math.Pi*x))
+}}
+
+// Lanczos is Pillow's LANCZOS.
+var Lanczos = Filter{3, func(x float64) float64 {
+	if x < -3 || x >= 3 {
+		return 0
+	}
+	return sinc(x) * sinc(x/3)
 }}
 
 func sinc(x float64) float64 {
@@ -56,14 +62,47 @@ func sinc(x float64) float64 {
 	return math.Sin(math.Pi*x) / (math.Pi * x)
 }
 
-// Resize is the resize of Pillow 13 to the bit (Resample.c): two passes, 8 bits between them, weights of 22 fraction bits; a
-// picture that shrinks is averaged over all of its pixels. The horizontal pass is first unless the height loses more than twice
-// what the width loses; before version 13 it always was. w and h are at least 1.
+// Resize is Pillow 13's resize to the bit (Resample.c): a pass over rows and one over columns, 8 bits between them, weights
+// of 22 fraction bits; a picture that shrinks is averaged over all of its pixels. Columns are first where the height shrinks by more
+// than twice what the width does. (Pillow before 13 always began with rows, which changes some values by 1.) w and h are at least 1.
 func (p *RGB) Resize(w, h int, f Filter) *RGB {
-	if h < p.H && p.H-h > 2*(p.W-w) {
-		return p.resizeColumns(h, f).resizeRows(w, f)
+	if f.At == nil {
+		return p.nearest(w, h)
 	}
-	return p.resizeRows(w, f).resizeColumns(h, f)
+	columnsFirst := h < p.H && 2*(p.W-w) < p.H-h
+	if columnsFirst {
+		p = p.resizeColumns(h, f)
+	}
+	if w != p.W {
+		p = p.resizeRows(w, f)
+	}
+	if h != p.H {
+		p = p.resizeColumns(h, f)
+	}
+	return p
+}
+
+// nearest takes the pixel under each new pixel's centre.
+func (p *RGB) nearest(w, h int) *RGB {
+	dst, columns := NewRGB(w, h), centres(p.W, w)
+	for y, from := range centres(p.H, h) {
+		for x, column := range columns {
+			copy(dst.Pix[(y*w+x)*3:][:3], p.Pix[(from*p.W+column)*3:])
+		}
+	}
+	return dst
+}
+
+// centres are the source's pixels under the new ones' centres; the sum is Pillow's, rounding and all (Geometry.c).
+func centres(in, out int) []int {
+	scale := float64(in) / float64(out)
+	at := make([]int, out)
+	sum := scale * 0.5
+	for i := range at {
+		at[i] = min(int(sum), in-1)
+		sum += scale
+	}
+	return at
 }
 
 // fraction is the number of bits behind the point in a weight.
@@ -108,9 +147,6 @@ func fixed(weights []float64, sum float64) []int32 {
 }
 
 func (p *RGB) resizeRows(w int, f Filter) *RGB {
-	if w == p.W {
-		return p
-	}
 	dst, all := NewRGB(w, p.H), windows(p.W, w, f)
 	for y := range p.H {
 		row := p.Pix[y*p.W*3:]
@@ -124,9 +160,6 @@ func (p *RGB) resizeRows(w int, f Filter) *RGB {
 }
 
 func (p *RGB) resizeColumns(h int, f Filter) *RGB {
-	if h == p.H {
-		return p
-	}
 	dst, stride := NewRGB(p.W, h), p.W*3
 	for y, win := range windows(p.H, h, f) {
 		for i := range stride {
