@@ -1,0 +1,132 @@
+package clip
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"io/fs"
+	"maps"
+	"math"
+	"slices"
+
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/internal/weights"
+)
+
+// A Cache is an Encoder that keeps the features of pictures in a file, so that each picture is encoded once. Pictures are told apart by
+// their pixels, not by where they lie. It is for one goroutine.
+type Cache struct {
+	*Encoder
+	file     string
+	features map[string][]float32 // by what key says of a picture
+	changed  bool
+}
+
+const cacheKey = "made by" // of the file's metadata
+
+// maker is what features depend on beside the picture: the weights and how pictures are prepared for them.
+func (e *Encoder) maker() string { return fmt.Sprint(e.Hash(), *e.Preprocessor) }
+
+// OpenCache reads the features that are in a safetensors file: [Projection] each. There need be no such file, and one that another
+// CLIP made, or another Preprocessor, is passed over; Save then replaces it.
+func OpenCache(e *Encoder, file string) (*Cache, error) {
+	c := &Cache{Encoder: e, file: file, features: map[string][]float32{}}
+	f, err := weights.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("clip: %w", err)
+	}
+	defer f.Close()
+	if f.Metadata[cacheKey] != e.maker() {
+		return c, nil
+	}
+	for _, name := range f.Names() {
+		if c.features[name], err = f.Floats(name); err != nil {
+			return nil, fmt.Errorf("clip: %w", err)
+		}
+		if n := len(c.features[name]); n != e.Model.Config.Projection {
+			return nil, fmt.Errorf("clip: %s: tensor %s holds %d features, not %d", file, name, n, e.Model.Config.Projection)
+		}
+	}
+	return c, nil
+}
+
+// ImageFeatures is Encoder.ImageFeatures, computed for pictures that are not in the cache. After an error it has those that came before.
+func (c *Cache) ImageFeatures(ctx context.Context, pictures []image.Image) (*tensor.Dense, error) {
+	if len(pictures) == 0 {
+		return nil, errors.New("clip: nothing to encode")
+	}
+	keys, seen := make([]string, len(pictures)), map[string]bool{}
+	var missing []int
+	for i, p := range pictures {
+		keys[i] = key(p)
+		if _, ok := c.features[keys[i]]; !ok && !seen[keys[i]] {
+			missing, seen[keys[i]] = append(missing, i), true
+		}
+	}
+	const part = 64 // as many are lost if it is interrupted
+	for from := 0; from < len(missing); from += part {
+		which := missing[from:min(from+part, len(missing))]
+		some := make([]image.Image, len(which))
+		for row, i := range which {
+			some[row] = pictures[i]
+		}
+		rows, err := c.Encoder.ImageFeatures(ctx, some)
+		if err != nil {
+			return nil, err
+		}
+		width := rows.Shape()[1]
+		for row, i := range which {
+			c.features[keys[i]], c.changed = slices.Clone(rows.Float32s()[row*width:][:width]), true
+		}
+	}
+	width := c.Model.Config.Projection
+	out := tensor.New(tensor.WithShape(len(pictures), width), tensor.Of(tensor.Float32))
+	for i, k := range keys {
+		copy(out.Float32s()[i*width:], c.features[k])
+	}
+	return out, nil
+}
+
+// Save writes the file if there is anything new to write: whole, or after an error as it was.
+func (c *Cache) Save() error {
+	if !c.changed {
+		return nil
+	}
+	var parameters []weights.Parameter
+	for _, k := range slices.Sorted(maps.Keys(c.features)) {
+		f := c.features[k]
+		parameters = append(parameters, weights.Parameter{Name: k, Value: tensor.New(tensor.WithShape(len(f)), tensor.WithBacking(f))})
+	}
+	if err := weights.Write(c.file, parameters, weights.Float32, map[string]string{cacheKey: c.maker()}); err != nil {
+		return fmt.Errorf("clip: %w", err)
+	}
+	c.changed = false
+	return nil
+}
+
+// key is a hash of a picture's size and pixels.
+func key(p image.Image) string {
+	b := p.Bounds()
+	var pixels bytes.Buffer
+	pixels.Write(binary.LittleEndian.AppendUint64(nil, uint64(b.Dx())&math.MaxUint32<<32|uint64(b.Dy())&math.MaxUint32))
+	for y := b.Min.Y; y < b.Max.Y; y++ {
+		for x := b.Min.X; x < b.Max.X; x++ {
+			c := color.NRGBA64Model.Convert(p.At(x, y)).(color.NRGBA64)
+			for _, v := range []uint16{c.R, c.G, c.B, c.A} {
+				pixels.Write([]byte{byte(v), byte(v >> 8)})
+			}
+		}
+	}
+	sum := sha256.Sum256(pixels.Bytes())
+	return hex.EncodeToString(sum[:])
+}
