@@ -53,27 +53,39 @@ func (m *Model) embed(ctx context.Context, samples []dataset.Sample) ([]pair, er
 	if len(samples) == 0 {
 		return nil, nil
 	}
-	pictures, texts := make([]image.Image, len(samples)), map[string][]float32{}
+	pictures := make([]image.Image, len(samples))
 	for i, s := range samples {
 		if s.Image == nil {
 			return nil, fmt.Errorf("alignment: sample %s (%q) has no picture", s.ID, s.Prompt)
 		}
-		pictures[i], texts[s.Prompt] = s.Image, nil
+		pictures[i] = s.Image
+	}
+	rows, err := m.clip.ImageFeatures(ctx, pictures)
+	if err != nil {
+		return nil, fmt.Errorf("alignment: %w", err)
+	}
+	features, width := make([][]float32, len(samples)), rows.Shape()[1]
+	for i := range features {
+		features[i] = rows.Float32s()[i*width : (i+1)*width]
+	}
+	return m.pairs(ctx, samples, features)
+}
+
+// pairs joins pictures' embeddings and those of their prompts.
+func (m *Model) pairs(ctx context.Context, samples []dataset.Sample, features [][]float32) ([]pair, error) {
+	if width := len(features[0]); width != m.head.config.Embedding {
+		return nil, fmt.Errorf("alignment: CLIP's embeddings are %d wide, the reward's %d", width, m.head.config.Embedding)
+	}
+	texts := map[string][]float32{}
+	for _, s := range samples {
+		texts[s.Prompt] = nil
 	}
 	if err := embedTexts(ctx, m.clip, texts); err != nil {
 		return nil, fmt.Errorf("alignment: %w", err)
 	}
-	features, err := m.clip.ImageFeatures(ctx, pictures)
-	if err != nil {
-		return nil, fmt.Errorf("alignment: %w", err)
-	}
-	width := features.Shape()[1]
-	if width != m.head.config.Embedding {
-		return nil, fmt.Errorf("alignment: CLIP's embeddings are %d wide, the reward's %d", width, m.head.config.Embedding)
-	}
 	pairs := make([]pair, len(samples))
 	for i, s := range samples {
-		pairs[i] = pair{features.Float32s()[i*width : (i+1)*width], texts[s.Prompt]}
+		pairs[i] = pair{features[i], texts[s.Prompt]}
 	}
 	return pairs, nil
 }
@@ -87,11 +99,11 @@ type Comparison struct {
 
 // Evaluate compares the model with labels that it was not trained on.
 func (m *Model) Evaluate(ctx context.Context, d dataset.Dataset) (Comparison, error) {
-	samples, err := dataset.CollectLabelled(ctx, d)
+	samples, features, err := embedLabelled(ctx, m.clip, d)
 	if err != nil {
 		return Comparison{}, fmt.Errorf("alignment: %w", err)
 	}
-	pairs, err := m.embed(ctx, samples)
+	pairs, err := m.pairs(ctx, samples, features)
 	if err != nil {
 		return Comparison{}, err
 	}

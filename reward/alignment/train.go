@@ -171,17 +171,13 @@ func or[T comparable](v, otherwise T) T {
 
 // embed makes an example of every labelled sample; each picture and each distinct prompt is embedded once.
 func (s *session) embed(ctx context.Context) ([]example, error) {
-	samples, err := dataset.CollectLabelled(ctx, s.Samples)
+	samples, features, err := embedLabelled(ctx, s.CLIP, s.Samples)
 	if err != nil {
 		return nil, err
 	}
-	pictures := make([]image.Image, len(samples))
 	prompts, texts := make([][]string, len(samples)), map[string][]float32{}
 	for i, sample := range samples {
-		if sample.Image == nil {
-			return nil, fmt.Errorf("sample %s (%q) has no picture", sample.ID, sample.Prompt)
-		}
-		pictures[i], prompts[i] = sample.Image, []string{sample.Prompt}
+		prompts[i] = []string{sample.Prompt}
 		if s.Prompts > 1 {
 			wrong, err := s.Perturb(sample.Prompt, s.Prompts-1, rng.New(s.Seed, "perturb", 0, uint64(i)))
 			if err != nil {
@@ -199,19 +195,58 @@ func (s *session) embed(ctx context.Context) ([]example, error) {
 	if err := embedTexts(ctx, s.CLIP, texts); err != nil {
 		return nil, err
 	}
-	features, err := s.CLIP.ImageFeatures(ctx, pictures)
-	if err != nil {
-		return nil, err
-	}
-	width := features.Shape()[1]
 	examples := make([]example, len(samples))
 	for i, sample := range samples {
-		examples[i] = example{image: features.Float32s()[i*width : (i+1)*width], good: sample.Label == dataset.Good, prompt: sample.Prompt}
+		examples[i] = example{image: features[i], good: sample.Label == dataset.Good, prompt: sample.Prompt}
 		for _, p := range prompts[i] {
 			examples[i].texts = append(examples[i].texts, texts[p])
 		}
 	}
 	return examples, nil
+}
+
+// embedLabelled returns the samples of d that are labelled good or bad, and their pictures' embeddings instead of the pictures, of which it
+// holds a few at a time.
+func embedLabelled(ctx context.Context, c CLIP, d dataset.Dataset) (samples []dataset.Sample, features [][]float32, err error) {
+	var pictures []image.Image
+	embed := func() error {
+		if len(pictures) == 0 {
+			return nil
+		}
+		rows, err := c.ImageFeatures(ctx, pictures)
+		if err != nil {
+			return err
+		}
+		for i := range pictures {
+			width := rows.Shape()[1]
+			features = append(features, rows.Float32s()[i*width:(i+1)*width])
+		}
+		pictures = nil
+		return nil
+	}
+	total := 0
+	for s, err := range d.All(ctx) {
+		if err != nil {
+			return nil, nil, err
+		}
+		if total++; s.Label != dataset.Good && s.Label != dataset.Bad {
+			continue
+		}
+		if s.Image == nil {
+			return nil, nil, fmt.Errorf("sample %s (%q) has no picture", s.ID, s.Prompt)
+		}
+		pictures, s.Image = append(pictures, s.Image), nil
+		samples = append(samples, s)
+		if len(pictures) == 64 {
+			if err := embed(); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	if len(samples) == 0 {
+		return nil, nil, fmt.Errorf("%w (of %d samples)", dataset.ErrNoLabels, total)
+	}
+	return samples, features, embed()
 }
 
 // embedTexts fills in the embedding of every key.
