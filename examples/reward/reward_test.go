@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"image/png"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/dataset/shapes"
+	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/reward/alignment"
+)
+
+// labelled writes pictures of shapes with captions that are often wrong, labelled by the judge, and returns the file.
+func labelled(t *testing.T, n int) string {
+	dir := t.TempDir()
+	samples, err := dataset.Collect(t.Context(), tiny.Pretraining(5, n))
+	require.NoError(t, err)
+	for i := range samples {
+		samples[i].Label, err = shapes.Rater{}.Label(samples[i])
+		require.NoError(t, err)
+		samples[i].File = fmt.Sprintf("%d.png", i)
+		f, err := os.Create(filepath.Join(dir, samples[i].File))
+		require.NoError(t, err)
+		require.NoError(t, png.Encode(f, samples[i].Image))
+		require.NoError(t, f.Close())
+	}
+	file := filepath.Join(dir, "samples.jsonl")
+	_, err = dataset.Write(t.Context(), file, dataset.FromSlice(samples))
+	require.NoError(t, err)
+	return file
+}
+
+// What labels teach is true of prompts that were not among them; the reward is there for others to load; features are computed once.
+func TestReward(t *testing.T) {
+	o, err := parse([]string{"-samples", labelled(t, 600), "-out", filepath.Join(t.TempDir(), "reward"), "-hidden", "64"})
+	require.NoError(t, err)
+	read := func() (r result) {
+		text, err := os.ReadFile(filepath.Join(o.out, "report.json"))
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(text, &r))
+		return r
+	}
+	require.NoError(t, run(t.Context(), o))
+	first := read()
+	require.Equal(t, 600, first.Train.Good+first.Train.Bad+first.Test.Good+first.Test.Bad)
+	require.Equal(t, first.HeldOut.N, first.Test.Good+first.Test.Bad)
+	require.Greater(t, first.Test.Prompts, 20)
+	require.Greater(t, *first.HeldOut.AUC, 0.7)
+	require.Greater(t, *first.HeldOut.CLIPAUC, 0.6)
+
+	encoder, err := loadCLIP("")
+	require.NoError(t, err)
+	defer encoder.Close()
+	_, err = alignment.Load(o.out, encoder)
+	require.NoError(t, err)
+
+	before, err := os.Stat(o.cache)
+	require.NoError(t, err)
+	require.NoError(t, run(t.Context(), o))
+	require.Equal(t, first, read())
+	after, err := os.Stat(o.cache)
+	require.NoError(t, err)
+	require.Equal(t, before.ModTime(), after.ModTime(), "the features were computed again")
+}
+
+// Stopped, it says so and leaves the features that it has.
+func TestStopped(t *testing.T) {
+	o, err := parse([]string{"-samples", labelled(t, 20), "-out", filepath.Join(t.TempDir(), "reward")})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, run(ctx, o), context.Canceled)
+	require.NoFileExists(t, filepath.Join(o.out, "config.json"))
+	require.NoFileExists(t, filepath.Join(o.out, "report.json"))
+}
+
+func TestWhatCannotBeLearnedFrom(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"prompt":"a star","label":"good","file":"x.png"}` + "\n" + `{"prompt":"a star","lable":"bad"}`: `samples.jsonl:2: bad JSON: json: unknown field "lable"`,
+		`{"prompt":"a star","label":"skip"}`: "no sample is labelled good or bad",
+		`{"prompt":"a star","label":"good"}`: "there are labels of 1 prompts; at least 3",
+		`{"prompt":"a","label":"good","file":"gone.png"}` + "\n" + `{"prompt":"b","label":"bad","file":"gone.png"}` + "\n" + `{"prompt":"c","label":"bad","file":"gone.png"}`: "samples.jsonl:1: ",
+	} {
+		file := filepath.Join(t.TempDir(), "samples.jsonl")
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+		err := run(t.Context(), options{samples: file, out: filepath.Join(t.TempDir(), "out"), cache: filepath.Join(t.TempDir(), "f"), heldOut: 0.2, hidden: 8})
+		require.ErrorContains(t, err, want, text)
+		require.ErrorContains(t, err, file, text)
+	}
+	for want, args := range map[string][]string{
+		"-samples and -out are required": {"-out", "x"},
+		`unexpected argument "more"`:     {"-samples", "x", "-out", "y", "more"},
+		"-held-out 1":                    {"-samples", "x", "-out", "y", "-held-out", "1"},
+		"-lambda -1":                     {"-samples", "x", "-out", "y", "-lambda", "-1"},
+		"-hidden 0":                      {"-samples", "x", "-out", "y", "-hidden", "0"},
+	} {
+		_, err := parse(args)
+		require.ErrorContains(t, err, want)
+	}
+}
