@@ -189,11 +189,11 @@ func TestWhatCannotBeLearned(t *testing.T) {
 		return dataset.FromSlice(samples)
 	}
 	for want, change := range map[string]func(t *Training){
-		"alignment: the Training has no CLIP, no Samples or no Perturb":         func(t *Training) { t.CLIP = nil },
-		"alignment: no sample is labelled good or bad (of 0 samples)":  func(t *Training) { t.Samples = dataset.FromSlice(nil) },
-		"alignment: no sample is labelled good or bad (of 24 samples)": func(t *Training) { t.Samples = all(dataset.Skip) },
-		"alignment: 24 of 24 labels are good: both kinds are needed":            func(t *Training) { t.Samples = all(dataset.Good) },
-		"alignment: 0 of 24 labels are good: both kinds are needed":             func(t *Training) { t.Samples = all(dataset.Bad) },
+		"alignment: the Training has no CLIP, no Samples or no Perturb": func(t *Training) { t.CLIP = nil },
+		"alignment: no sample is labelled good or bad (of 0 samples)":   func(t *Training) { t.Samples = dataset.FromSlice(nil) },
+		"alignment: no sample is labelled good or bad (of 24 samples)":  func(t *Training) { t.Samples = all(dataset.Skip) },
+		"alignment: 24 of 24 labels are good: both kinds are needed":    func(t *Training) { t.Samples = all(dataset.Good) },
+		"alignment: 0 of 24 labels are good: both kinds are needed":     func(t *Training) { t.Samples = all(dataset.Bad) },
 		`alignment: all labels are of one prompt, "red cup": none can be held out`: func(t *Training) {
 			t.Samples = dataset.FromSlice(labelled(9, 1, "cup")[:9])
 		},
