@@ -43,15 +43,15 @@ func (c *check) ids(rowName string, t *tokenizer.Tokenizer) error {
 		if len(got) != len(want) {
 			return fmt.Errorf("%q has %d token ids here and %d there", text, len(got), len(want))
 		}
-		differ, first := 0, ""
+		differ, first := 0, fmt.Sprintf("%.20q", text)
 		for i, id := range got {
 			if float32(id) != want[i] {
 				if differ++; differ == 1 {
-					first = fmt.Sprintf(" [%d]: %d, not %g", i, id, want[i])
+					first = fmt.Sprintf("%.20q [%d]: %d, not %g", text, i, id, want[i])
 				}
 			}
 		}
-		g.add(name, []int{len(want)}, float64(differ), fmt.Sprintf("%.20q%s", text, first), exact)
+		g.add(name, []int{len(want)}, float64(differ), first, exact)
 	}
 	c.group(rowName, g)
 	return nil

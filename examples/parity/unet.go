@@ -120,10 +120,11 @@ func (c *check) gradients(prefix string, n network, parameters []weights.Paramet
 		return err
 	}
 	wrt, names := gorgonia.Nodes{}, []string{}
-	for name, input := range map[string]*gorgonia.Node{prefix + "grad_sample": x, prefix + "grad_encoder_hidden_states": condition} {
-		if c.has(name) {
-			wrt, names = append(wrt, input), append(names, name)
-		}
+	if name := prefix + "grad_sample"; c.has(name) {
+		wrt, names = append(wrt, x), append(names, name)
+	}
+	if name := prefix + "grad_encoder_hidden_states"; c.has(name) {
+		wrt, names = append(wrt, condition), append(names, name)
 	}
 	for _, p := range parameters {
 		if name := prefix + "grad." + p.Name; c.has(name) {
