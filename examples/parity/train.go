@@ -46,6 +46,9 @@ func (c *check) train(prefix string, n finetune.Network) error {
 	if t.Steps < 1 || t.Model < 0 || t.Pretrain < 0 || t.Model+t.Pretrain < 1 {
 		return fmt.Errorf("%s: metadata train: %d steps of %d and %d samples", c.path(casesFile), t.Steps, t.Model, t.Pretrain)
 	}
+	if shape, _ := c.data.Shape(prefix + "loss"); len(shape) != 1 || shape[0] != t.Steps {
+		return fmt.Errorf("%s: tensor %sloss is %v, the metadata's train has %d steps", c.path(casesFile), prefix, shape, t.Steps)
+	}
 	if err := t.compile(n); err != nil {
 		return err
 	}
