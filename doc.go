@@ -36,6 +36,7 @@
 //	finetune               Eq. 2 as a trainer whose loss is composed of terms
 //	examples/tiny          a complete Stable Diffusion in miniature, embedded, and examples/tiny/train, which made it
 //	examples/quickstart    the whole method in one command
+//	examples/parity        a checkpoint compared with what diffusers computed on it
 //
 // # Interfaces
 //
