@@ -207,7 +207,7 @@ func (c *check) pixels(pre *clip.Preprocessor) error {
 		}
 		p.Pix[i] = uint8(v)
 	}
-	got := tensor.New(tensor.WithShape(1, pre.Height, pre.Width, 3), tensor.Of(tensor.Float32))
+	got := tensor.New(tensor.WithShape(1, pre.Side, pre.Side, 3), tensor.Of(tensor.Float32))
 	if err := pre.Pixels(got.Float32s(), p.Image()); err != nil {
 		return err
 	}
