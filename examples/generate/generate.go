@@ -105,12 +105,16 @@ func (s *session) settle() error {
 			return fmt.Errorf("-%s %d is not a multiple of %d, as this model needs", size.flag, size.in, scale)
 		}
 	}
-	s.width, s.height = cmp.Or(s.width, side*scale), cmp.Or(s.height, side*scale)
+	var n noise
 	if s.latents != "" {
-		n, err := readNoise(s.latents, s.sampler.Name)
-		if err != nil {
+		var err error
+		if n, err = readNoise(s.latents, s.sampler.Name); err != nil {
 			return fmt.Errorf("-latents: %w", err)
 		}
+		s.width, s.height = cmp.Or(s.width, n.shape[4]*scale), cmp.Or(s.height, n.shape[3]*scale)
+	}
+	s.width, s.height = cmp.Or(s.width, side*scale), cmp.Or(s.height, side*scale)
+	if s.latents != "" {
 		draws := 1
 		if s.sampler.Name == "ddpm" || s.sampler.Name == "euler_a" || s.eta != 0 {
 			draws += s.steps
@@ -118,7 +122,7 @@ func (s *session) settle() error {
 		if err := n.check(draws, s.count(), s.height/scale, s.width/scale, s.model.UNet.Config.InChannels); err != nil {
 			return fmt.Errorf("-latents %s: %w", s.latents, err)
 		}
-		s.noise = n.draw
+		s.noise, s.seed = n.draw, 0
 	}
 	s.batch = cmp.Or(s.batch, max(1, min(16, 512*512/(s.width*s.height))))
 	return nil
