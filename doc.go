@@ -35,6 +35,7 @@
 //	reward/alignment       the paper's reward: learned from labels on CLIP's embeddings
 //	finetune               Eq. 2 as a trainer whose loss is composed of terms
 //	examples/tiny          a complete Stable Diffusion in miniature, embedded, and examples/tiny/train, which made it
+//	examples/generate      pictures of prompts, from the miniature or a model of yours
 //	examples/quickstart    the whole method in one command
 //	examples/parity        a checkpoint compared with what diffusers computed on it
 //

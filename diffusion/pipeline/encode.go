@@ -34,6 +34,19 @@ func (p *Pipeline) EncodePrompts(ctx context.Context, prompts []string) (*tensor
 	return all, nil
 }
 
+// Conditions are the conditions [L,D] of prompts, each once, for Request.Conditions.
+func (p *Pipeline) Conditions(ctx context.Context, prompts ...string) (map[string]*tensor.Dense, error) {
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	t := p.newTexts()
+	defer t.graphs.close()
+	if _, err := t.encode(ctx, prompts); err != nil {
+		return nil, err
+	}
+	return t.known, nil
+}
+
 // EncodeOptions say how pictures become latents.
 type EncodeOptions struct {
 	// Batch is the number of samples that are encoded at once, at least 1.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"image"
 	"iter"
+	"maps"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -27,6 +29,13 @@ type Request struct {
 	// Sampler is diffusion.ParseSampler's, or one's own; without one, it is the one that the folder names.
 	Sampler diffusion.Sampler
 
+	// Conditions are those [L,D] of prompts that are encoded already, Negative among them; see Pipeline.Conditions. With all of
+	// them, the text encoder is not used and may be nil, whose memory is free then.
+	Conditions map[string]*tensor.Dense
+
+	// Noise, unless nil, is drawn from instead of by Seed: its row r is of sample First+r.
+	Noise diffusion.Noise
+
 	// First is the index of the first sample: a request for samples 100 to 199 of a larger one sets 100 here and asks for
 	// that part's prompts. Sample i of a run has the same noise whatever else the run makes.
 	First uint64
@@ -43,7 +52,7 @@ type Request struct {
 }
 
 func (r Request) check(p *Pipeline) error {
-	if err := p.check(); err != nil {
+	if err := r.checkText(p); err != nil {
 		return err
 	}
 	switch {
@@ -59,6 +68,25 @@ func (r Request) check(p *Pipeline) error {
 		return fmt.Errorf("pipeline: %d×%d pixels are not multiples of %d", r.Width, r.Height, p.scale())
 	}
 	return nil
+}
+
+// checkText checks the pipeline and the conditions that stand in for its text encoder.
+func (r Request) checkText(p *Pipeline) error {
+	for prompt, c := range r.Conditions {
+		if c.Dtype() != tensor.Float32 || c.Dims() != 2 || p.UNet != nil && slices.ContainsFunc(p.UNet.Config.CrossAttentionDim, func(d int) bool { return d != c.Shape()[1] }) {
+			return fmt.Errorf("pipeline: the condition of %q is %v %v, not what the UNet reads", prompt, c.Dtype(), c.Shape())
+		}
+	}
+	asked := r.Prompts
+	if r.Guidance != 1 {
+		asked = append(slices.Clone(asked), r.Negative)
+	}
+	for _, prompt := range asked {
+		if _, ok := r.Conditions[prompt]; !ok {
+			return p.check()
+		}
+	}
+	return p.checkImages()
 }
 
 // Generate returns the samples of a request as a dataset: PerPrompt pictures of the first prompt, then the second's. Each
@@ -118,6 +146,7 @@ func (p *Pipeline) newGenerator(r Request) *generator {
 		w = r.Width / p.scale()
 	}
 	g := &generator{p: p, r: r, schedule: p.Schedule, texts: p.newTexts(), networks: map[int]*diffusion.Compiled{}, latent: []int{h, w, p.UNet.Config.InChannels}}
+	maps.Copy(g.texts.known, r.Conditions)
 	// Where a schedule leaves no signal at its last timestep, no ε̂ gives x₀.
 	if bars := p.Schedule.AlphaBar; r.Sampler.Native || bars[len(bars)-1] == 0 {
 		g.schedule, g.native = p.Schedule.Native(), true
@@ -147,11 +176,11 @@ func (g *generator) batch(ctx context.Context, from, n int) ([]dataset.Sample, e
 	for i := range prompts {
 		prompts[i] = g.r.Prompts[(from+i)/g.r.PerPrompt]
 	}
-	net, err := g.network(ctx, n)
+	conditions, err := g.texts.encode(ctx, prompts)
 	if err != nil {
 		return nil, err
 	}
-	conditions, err := g.texts.encode(ctx, prompts)
+	net, err := g.network(ctx, n, conditions[0].Shape())
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +188,9 @@ func (g *generator) batch(ctx context.Context, from, n int) ([]dataset.Sample, e
 		copy(net.Condition.Float32s()[i*c.Shape().TotalSize():], c.Float32s())
 	}
 	noise := diffusion.SeededNoise(g.r.Seed, g.r.First+uint64(from))
+	if g.r.Noise != nil {
+		noise = func(row, draw int, dst []float32) { g.r.Noise(from+row, draw, dst) }
+	}
 	start := noise.Start(append([]int{n}, g.latent...)...)
 	last, err := diffusion.Last(g.r.Sampler.Sample(ctx, net.Predict, g.schedule, start, diffusion.SampleOptions{Steps: g.r.Steps, Eta: g.r.Eta, Noise: noise}))
 	if err != nil {
@@ -180,8 +212,8 @@ func (g *generator) batch(ctx context.Context, from, n int) ([]dataset.Sample, e
 	return samples, g.decode(ctx, samples)
 }
 
-// network is the guided denoiser for n samples.
-func (g *generator) network(ctx context.Context, n int) (*diffusion.Compiled, error) {
+// network is the guided denoiser for n samples under conditions of a shape [L,D].
+func (g *generator) network(ctx context.Context, n int, condition tensor.Shape) (*diffusion.Compiled, error) {
 	if net, ok := g.networks[n]; ok {
 		return net, nil
 	}
@@ -197,7 +229,7 @@ func (g *generator) network(ctx context.Context, n int) (*diffusion.Compiled, er
 		d = diffusion.Guide(d, empty[0], g.r.Guidance)
 	}
 	latent := append(tensor.Shape{n}, g.latent...)
-	net, err := diffusion.Compile(d, latent, tensor.Shape{n, g.p.Tokenizer.Length, g.p.Text.Config.Width})
+	net, err := diffusion.Compile(d, latent, append(tensor.Shape{n}, condition...))
 	if err != nil {
 		return nil, err
 	}

@@ -152,21 +152,34 @@ func (p *Pipeline) inpaints() bool {
 
 // check reports parts that are missing or don't fit together.
 func (p *Pipeline) check() error {
-	if p.Tokenizer == nil || p.Text == nil || p.UNet == nil || p.VAE == nil || p.Schedule == nil {
-		return errors.New("pipeline: the tokenizer, text encoder, UNet, VAE or schedule is missing")
+	if p.Tokenizer == nil || p.Text == nil {
+		return errors.New("pipeline: the tokenizer or text encoder is missing")
 	}
-	u, v := p.UNet.Config, p.VAE.Config
-	switch {
+	if err := p.checkImages(); err != nil {
+		return err
+	}
+	switch u := p.UNet.Config; {
 	case slices.ContainsFunc(u.CrossAttentionDim, func(d int) bool { return d != p.Text.Config.Width }):
 		return fmt.Errorf("pipeline: the text encoder makes %d features a token, the UNet reads %v", p.Text.Config.Width, u.CrossAttentionDim)
-	case v.LatentChannels != u.OutChannels || u.InChannels != u.OutChannels && !p.inpaints():
-		return fmt.Errorf("pipeline: the VAE has %d latent channels, the UNet reads %d and writes %d", v.LatentChannels, u.InChannels, u.OutChannels)
-	case u.SampleSize < 1:
-		return errors.New("pipeline: the UNet's config.json has no sample_size")
 	case p.Tokenizer.Size() > p.Text.Config.Vocabulary:
 		return fmt.Errorf("pipeline: the tokenizer knows %d tokens, the text encoder %d", p.Tokenizer.Size(), p.Text.Config.Vocabulary)
 	case p.Tokenizer.Length > p.Text.Config.Positions:
 		return fmt.Errorf("pipeline: the tokenizer makes %d tokens, the text encoder has %d positions", p.Tokenizer.Length, p.Text.Config.Positions)
+	}
+	return nil
+}
+
+// checkImages is check without the tokenizer and the text encoder.
+func (p *Pipeline) checkImages() error {
+	if p.UNet == nil || p.VAE == nil || p.Schedule == nil {
+		return errors.New("pipeline: the UNet, VAE or schedule is missing")
+	}
+	u, v := p.UNet.Config, p.VAE.Config
+	switch {
+	case v.LatentChannels != u.OutChannels || u.InChannels != u.OutChannels && !p.inpaints():
+		return fmt.Errorf("pipeline: the VAE has %d latent channels, the UNet reads %d and writes %d", v.LatentChannels, u.InChannels, u.OutChannels)
+	case u.SampleSize < 1:
+		return errors.New("pipeline: the UNet's config.json has no sample_size")
 	}
 	return nil
 }

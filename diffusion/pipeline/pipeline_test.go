@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"testing/fstest"
 
@@ -363,5 +364,60 @@ func TestErrors(t *testing.T) {
 		require.ErrorContains(t, err, "StableDiffusionXLPipeline")
 		_, err = Load(filepath.Join(dir, "unet"))
 		require.ErrorContains(t, err, "this is no folder of a diffusers pipeline")
+	})
+}
+
+// From the reference's noise and conditions, with no text encoder, come the reference's last states.
+func TestGenerateGolden(t *testing.T) {
+	generators(t, func(t *testing.T, p *Pipeline, c golden.Case) {
+		steps, err := strconv.Atoi(c.Data.Metadata["sampler.steps"])
+		require.NoError(t, err)
+		eta, err := strconv.ParseFloat(c.Data.Metadata["sampler.ddim.eta"], 64)
+		require.NoError(t, err)
+		draws, want := c.ChannelsLast(t, "sampler.ddim.noise"), c.ChannelsLast(t, "sampler.ddim.trajectory")
+		shape := want.Shape() // [K+1,B,H,W,C]
+		size := shape[2:].TotalSize()
+		r := Request{
+			PerPrompt: 1, Steps: steps, Eta: eta, Guidance: 1, Batch: 2, Sampler: sampler(t, "ddim"), Conditions: map[string]*tensor.Dense{},
+			Height: shape[2] * p.scale(), Width: shape[3] * p.scale(), Latents: true,
+			Noise: func(row, draw int, dst []float32) { copy(dst, draws.Float32s()[(draw*shape[1]+row)*size:][:size]) },
+		}
+		conditions := c.Tensor(t, "unet.encoder_hidden_states")
+		for i := range shape[1] {
+			r.Prompts = append(r.Prompts, fmt.Sprint(i))
+			r.Conditions[fmt.Sprint(i)] = copyRow(conditions, i)
+		}
+		p.Text = nil
+		for i, s := range collect(t, p.Generate(r)) {
+			golden.Near(t, "latent", s.Latent.Float32s(), want.Float32s()[(steps*shape[1]+i)*size:][:size], 1e-5)
+		}
+
+		r.Guidance = 2 // the negative prompt's condition is not there
+		for _, err := range p.Generate(r).All(t.Context()) {
+			require.ErrorContains(t, err, "text encoder is missing")
+		}
+		r.Conditions["0"] = tensor.New(tensor.WithShape(3, 5), tensor.Of(tensor.Float32))
+		for _, err := range p.Generate(r).All(t.Context()) {
+			require.ErrorContains(t, err, `the condition of "0" is float32 (3, 5)`)
+		}
+	})
+}
+
+// Conditions that are there are used, and give what the text encoder would.
+func TestGenerateFromConditions(t *testing.T) {
+	generators(t, func(t *testing.T, p *Pipeline, _ golden.Case) {
+		r := request()
+		r.Negative, r.Latents = "a blue cat", true
+		want := collect(t, p.Generate(r))
+		var err error
+		r.Conditions, err = p.Conditions(t.Context(), append(r.Prompts, r.Negative)...)
+		require.NoError(t, err)
+		require.Len(t, r.Conditions, 3)
+		p.Text = nil
+		got := collect(t, p.Generate(r))
+		require.Len(t, got, len(want))
+		for i := range got {
+			golden.Near(t, "latent", got[i].Latent.Float32s(), want[i].Latent.Float32s(), 1e-5)
+		}
 	})
 }
