@@ -113,12 +113,17 @@ func (p pair) parameters() []weights.Parameter {
 type spelling struct{ down, up, alpha string }
 
 func (p pair) spellings() []spelling {
-	kohya := p.kohyaName()
-	out := []spelling{{kohya + ".lora_down.weight", kohya + ".lora_up.weight", kohya + ".alpha"}}
+	var out []spelling
+	for _, kohya := range []string{p.kohyaName(), strings.Replace(p.kohyaName(), "lora_te_", "lora_te1_", 1)} { // te1 where there may be a second
+		out = append(out, spelling{kohya + ".lora_down.weight", kohya + ".lora_up.weight", kohya + ".alpha"})
+	}
 	add := func(stem, down, up string) { out = append(out, spelling{stem + down, stem + up, ""}) }
 	stems := []string{p.fullName()}
-	if p.network == textNetwork {
+	switch p.network {
+	case textNetwork:
 		stems = append(stems, "text_encoder."+p.name) // as transformers 5 has it
+	case unetNetwork:
+		stems = append(stems, p.name) // as diffusers' save_attn_procs wrote it
 	}
 	for _, stem := range stems {
 		add(stem, ".lora_A.weight", ".lora_B.weight")

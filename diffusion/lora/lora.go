@@ -61,8 +61,9 @@ func Everything(string) bool { return true }
 
 // An Adapter is a set of pairs, each attached to a layer of a UNet or of a text encoder.
 type Adapter struct {
-	unet  *unet.UNet2DCondition
-	pairs []pair
+	unet   *unet.UNet2DCondition
+	pairs  []pair
+	merged bool
 }
 
 // A pair is what adapts one layer.
@@ -153,9 +154,13 @@ func (a *Adapter) Detach() {
 }
 
 // Merge adds the pairs to the layers' weights and detaches them. The networks then compute what they did, up to rounding, and can be
-// saved.
+// saved. What is merged once is not merged again.
 func (a *Adapter) Merge() {
 	a.Detach()
+	if a.merged {
+		return
+	}
+	a.merged = true
 	for _, p := range a.pairs {
 		p.LowRank.Merge(p.layer)
 	}

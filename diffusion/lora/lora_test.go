@@ -101,6 +101,8 @@ func TestFilesGolden(t *testing.T) {
 				a.Scale(1)
 				a.Merge()
 				check("merged")
+				a.Merge()
+				check("merged once only")
 				require.NoError(t, p.Save(filepath.Join(dir, "merged"), weights.Float32))
 			})
 		}
@@ -278,6 +280,55 @@ func TestErrors(t *testing.T) {
 	_, err = Load("nowhere", p.UNet, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.NoError(t, p.Save(t.TempDir(), weights.Float32), "nothing is attached")
+}
+
+// Every spelling of a layer's pair is read as the same pair.
+func TestSpellings(t *testing.T) {
+	c := first(t)
+	for layer, names := range map[string][][2]string{
+		"up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0": {
+			{"unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0.lora_A", "unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0.lora_B"},
+			{"unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0.lora.down", "unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0.lora.up"},
+			{"unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.processor.to_out_lora.down", "unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.processor.to_out_lora.up"},
+			{"up_blocks.1.attentions.0.transformer_blocks.0.attn2.processor.to_out_lora.down", "up_blocks.1.attentions.0.transformer_blocks.0.attn2.processor.to_out_lora.up"},
+			{"lora_unet_up_blocks_1_attentions_0_transformer_blocks_0_attn2_to_out_0.lora_down", "lora_unet_up_blocks_1_attentions_0_transformer_blocks_0_attn2_to_out_0.lora_up"},
+		},
+		"encoder.layers.1.self_attn.out_proj": {
+			{"text_encoder.text_model.encoder.layers.1.self_attn.out_proj.lora_A", "text_encoder.text_model.encoder.layers.1.self_attn.out_proj.lora_B"},
+			{"text_encoder.encoder.layers.1.self_attn.out_proj.lora_A", "text_encoder.encoder.layers.1.self_attn.out_proj.lora_B"},
+			{"text_encoder.text_model.encoder.layers.1.self_attn.out_proj.lora_linear_layer.down", "text_encoder.text_model.encoder.layers.1.self_attn.out_proj.lora_linear_layer.up"},
+			{"text_encoder.text_model.encoder.layers.1.self_attn.to_out_lora.down", "text_encoder.text_model.encoder.layers.1.self_attn.to_out_lora.up"},
+			{"lora_te_text_model_encoder_layers_1_self_attn_out_proj.lora_down", "lora_te_text_model_encoder_layers_1_self_attn_out_proj.lora_up"},
+			{"lora_te1_text_model_encoder_layers_1_self_attn_out_proj.lora_down", "lora_te1_text_model_encoder_layers_1_self_attn_out_proj.lora_up"},
+		},
+	} {
+		for _, name := range names {
+			p := load(t, c)
+			var parameters []weights.Parameter
+			for _, l := range layers(p.UNet, p.Text) {
+				if l.name != layer {
+					continue
+				}
+				l.LowRank = l.layer.NewLowRank(2)
+				for i, q := range weights.Parameters(l.LowRank) {
+					q.Name = name[i] + ".weight"
+					for k := range q.Value.Float32s() {
+						q.Value.Float32s()[k] = float32(i + k)
+					}
+					parameters = append(parameters, q)
+				}
+			}
+			file := filepath.Join(t.TempDir(), "pair.safetensors")
+			require.NoError(t, weights.Write(file, parameters, weights.Float32, nil))
+			a, err := Load(file, p.UNet, p.Text)
+			require.NoError(t, err, name)
+			require.Len(t, a.pairs, 1)
+			require.Equal(t, layer, a.pairs[0].name)
+			for i, q := range weights.Parameters(a.pairs[0].LowRank) {
+				require.Equal(t, parameters[i].Value.Float32s(), q.Value.Float32s(), name)
+			}
+		}
+	}
 }
 
 // Patterns match as peft's get_pattern_key does: the whole name or its end behind a dot, the first in order.
