@@ -56,6 +56,7 @@ for sampler in CLASSES:
     for spacing in ('leading', 'linspace', 'trailing'):
         for steps in (3, 13, 20):
             case(f'{sampler}-{spacing}-{steps}', sampler, steps, {**SD, 'timestep_spacing': spacing, 'steps_offset': 1, 'clip_sample': False, 'skip_prk_steps': True})
+    case(f'{sampler}-halves', sampler, 16, {**SD, 'timestep_spacing': 'trailing', 'skip_prk_steps': True})  # timesteps halfway between two
     case(f'{sampler}-defaults', sampler, 10, {})  # every key is the class's own
     case(f'{sampler}-legacy', sampler, 7, {**SD, 'set_alpha_to_one': False, 'skip_prk_steps': True, 'steps_offset': 1, 'trained_betas': None, 'clip_sample': False})
     case(f'{sampler}-v', sampler, 9, {**SD, 'prediction_type': 'v_prediction', 'steps_offset': 1})
@@ -81,7 +82,7 @@ case('euler-zero-snr-epsilon', 'euler', 9, {**SD, 'rescale_betas_zero_snr': True
 for name, more in {'order-1': {'solver_order': 1}, 'final-sigma': {'final_sigmas_type': 'sigma_min'}, 'not-lower': {'lower_order_final': False},
                    'final-sigma-not-lower': {'final_sigmas_type': 'sigma_min', 'lower_order_final': False},
                    'final-euler': {'final_sigmas_type': 'sigma_min', 'lower_order_final': False, 'euler_at_final': True}}.items():
-    for steps in (8, 16):
+    for steps in (8, 12, 16):
         case(f'dpmpp_2m-{name}-{steps}', 'dpmpp_2m', steps, {**SD, **more})
 case('dpmpp_2m_karras-v-final', 'dpmpp_2m_karras', 12, {**SD, 'prediction_type': 'v_prediction', 'final_sigmas_type': 'sigma_min'})
 save_file(tensors, sys.argv[1], metadata=meta)
