@@ -248,14 +248,14 @@ func TestConfigs(t *testing.T) {
 	read := func(text string) (Config, error) {
 		return readModelConfig(fstest.MapFS{"config.json": {Data: []byte(text)}})
 	}
-	c, err := read(`{"text_config": {"hidden_size": 64}, "text_config_dict": {"hidden_size": 128, "eos_token_id": 2}, "vision_config": {"patch_size": 14}, "projection_dim": 7}`)
+	c, err := read(`{"text_config": {"hidden_size": 64, "num_hidden_layers": 3}, "text_config_dict": {"hidden_size": 128, "eos_token_id": 2}, "vision_config": {"patch_size": 14}, "projection_dim": 7}`)
 	require.NoError(t, err)
 	want := Config{Text: DefaultTextConfig(), Vision: defaultVision(), Projection: 7, LogitScale: 2.6592}
 	want.Text.Width, want.Text.End, want.Vision.Patch = 128, 2, 14
 	require.Equal(t, want, c)
-	text, err := ReadTextConfig(fstest.MapFS{"config.json": {Data: []byte(`{"text_config": {"hidden_size": 64}, "vision_config": {"hidden_size": 32}}`)}})
+	text, err := ReadTextConfig(fstest.MapFS{"config.json": {Data: []byte(`{"text_config": {"hidden_size": 64}, "text_config_dict": {"hidden_size": 128}, "vision_config": {"hidden_size": 32}}`)}})
 	require.NoError(t, err)
-	require.Equal(t, 64, text.Width)
+	require.Equal(t, 64, text.Width, "CLIPTextModel reads text_config alone")
 
 	for text, says := range map[string]string{
 		`{"text_config": {}}`: "no vision_config",

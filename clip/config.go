@@ -61,7 +61,6 @@ func defaultVision() VisionConfig {
 func ReadTextConfig(fsys fs.FS) (TextConfig, error) {
 	var file struct {
 		Text  json.RawMessage `json:"text_config"`
-		Over  json.RawMessage `json:"text_config_dict"`
 		Model string          `json:"model_type"`
 	}
 	text, err := readConfig(fsys, &file)
@@ -72,11 +71,7 @@ func ReadTextConfig(fsys fs.FS) (TextConfig, error) {
 		return TextConfig{}, err
 	}
 	c := DefaultTextConfig()
-	parts := []json.RawMessage{text}
-	if file.Text != nil || file.Over != nil {
-		parts = []json.RawMessage{file.Text, file.Over}
-	}
-	if err := overlay(&c, parts...); err != nil {
+	if err := parse(first(file.Text, text), &c); err != nil {
 		return TextConfig{}, err
 	}
 	return c, c.check()
@@ -86,7 +81,7 @@ func ReadTextConfig(fsys fs.FS) (TextConfig, error) {
 func readModelConfig(fsys fs.FS) (Config, error) {
 	var file struct {
 		Text       json.RawMessage `json:"text_config"`
-		TextOver   json.RawMessage `json:"text_config_dict"` // old files repeat some keys here, and these count
+		TextOver   json.RawMessage `json:"text_config_dict"` // where a file has it, it alone counts; so transformers has it
 		Vision     json.RawMessage `json:"vision_config"`
 		VisionOver json.RawMessage `json:"vision_config_dict"`
 		Kind       string          `json:"model_type"`
@@ -100,13 +95,14 @@ func readModelConfig(fsys fs.FS) (Config, error) {
 		return Config{}, err
 	}
 	c := Config{Text: DefaultTextConfig(), Vision: defaultVision(), Projection: 512, LogitScale: 2.6592}
-	if file.Text == nil && file.TextOver == nil || file.Vision == nil && file.VisionOver == nil {
+	text, vision := first(file.TextOver, file.Text), first(file.VisionOver, file.Vision)
+	if text == nil || vision == nil {
 		return c, fmt.Errorf("clip: %s has no text_config or no vision_config: it is no CLIPModel's", configFile)
 	}
-	if err := overlay(&c.Text, file.Text, file.TextOver); err != nil {
+	if err := parse(text, &c.Text); err != nil {
 		return c, err
 	}
-	if err := overlay(&c.Vision, file.Vision, file.VisionOver); err != nil {
+	if err := parse(vision, &c.Vision); err != nil {
 		return c, err
 	}
 	if file.Projection != nil {
@@ -131,15 +127,19 @@ func readConfig(fsys fs.FS, to any) ([]byte, error) {
 	return text, nil
 }
 
-// overlay reads JSON objects one over the other.
-func overlay(to any, parts ...json.RawMessage) error {
+// first is the first part that a file has.
+func first(parts ...json.RawMessage) json.RawMessage {
 	for _, part := range parts {
-		if part == nil {
-			continue
+		if part != nil && string(part) != "null" {
+			return part
 		}
-		if err := json.Unmarshal(part, to); err != nil {
-			return fmt.Errorf("clip: %s: %w", configFile, err)
-		}
+	}
+	return nil
+}
+
+func parse(text []byte, to any) error {
+	if err := json.Unmarshal(text, to); err != nil {
+		return fmt.Errorf("clip: %s: %w", configFile, err)
 	}
 	return nil
 }

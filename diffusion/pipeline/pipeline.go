@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/clip/tokenizer"
@@ -76,10 +77,13 @@ func loadFolder(dir string) (*Pipeline, error) {
 	return p, nil
 }
 
-// LoadFS reads the folder that is fsys.
+// LoadFS reads the folder that is fsys. What of it is missing is named all at once.
 func LoadFS(fsys fs.FS) (*Pipeline, error) {
 	scheduler, err := readIndex(fsys)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkComplete(fsys); err != nil {
 		return nil, err
 	}
 	p := &Pipeline{}
@@ -106,6 +110,47 @@ func LoadFS(fsys fs.FS) (*Pipeline, error) {
 	}
 	p.Tokenizer.Length = min(p.Tokenizer.Length, p.Text.Config.Positions)
 	return p, p.check()
+}
+
+// checkComplete names what a folder lacks, before any of the large files is read.
+func checkComplete(fsys fs.FS) error {
+	var missing []error
+	for _, part := range []struct {
+		folder, weights string
+		files           []string // one of which there must be
+	}{
+		{"scheduler", "", []string{"scheduler_config.json"}},
+		{"tokenizer", "", []string{"vocab.json", "tokenizer.json"}},
+		{"text_encoder", "model", []string{"config.json"}},
+		{"vae", "diffusion_pytorch_model", []string{"config.json"}},
+		{"unet", "diffusion_pytorch_model", []string{"config.json"}},
+	} {
+		sub, err := fs.Sub(fsys, part.folder)
+		if err != nil {
+			return fmt.Errorf("pipeline: %w", err)
+		}
+		there := func(name string) bool {
+			_, err := fs.Stat(sub, name)
+			return err == nil
+		}
+		if !slices.ContainsFunc(part.files, there) {
+			missing = append(missing, fmt.Errorf("%s: %s: %w", part.folder, strings.Join(part.files, " or "), fs.ErrNotExist))
+		}
+		if part.weights == "" {
+			continue
+		}
+		f, err := weights.OpenFolder(sub, part.weights)
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil {
+			missing = append(missing, fmt.Errorf("%s: %w", part.folder, err))
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("pipeline: %w", errors.Join(missing...))
 }
 
 // readIndex checks model_index.json and returns the scheduler's class there, which goes before that of scheduler_config.json as in

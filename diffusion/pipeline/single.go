@@ -18,7 +18,8 @@ import (
 )
 
 // LoadFile reads a checkpoint of one safetensors file, as the first Stable Diffusions were published: model.diffusion_model.*,
-// first_stage_model.* and cond_stage_model.*. Tensors that are none of the three are listed in Extra.
+// first_stage_model.* and cond_stage_model.*. Tensors that are none of the three are listed in Extra; a tensor of the three that
+// the configs have no place for is an error, which names it.
 //
 // Such a file holds no configs. They are read from the folder configs, which is laid out as a diffusers pipeline's; what it
 // lacks is recognized from the tensors' shapes, if they are those of Stable Diffusion 1.x or 2.x. Two things cannot be
@@ -60,13 +61,32 @@ func LoadFile(file, configs string) (*Pipeline, error) {
 			return nil, fmt.Errorf("pipeline: %w", err)
 		}
 	}
+	var strays []string
 	for _, name := range f.Names() {
-		if !used[name] {
+		switch {
+		case used[name]:
+		case isCore(name):
+			strays = append(strays, name+" is not a tensor of this model")
+		default:
 			p.Extra = append(p.Extra, name)
 		}
 	}
+	if len(strays) > 0 {
+		return nil, fmt.Errorf("pipeline: %s does not fit its configs:\n\t%s", f.Name, strings.Join(strays, "\n\t"))
+	}
 	p.Tokenizer.Length = min(p.Tokenizer.Length, p.Text.Config.Positions)
 	return p, p.check()
+}
+
+// isCore reports a tensor without which a checkpoint's model is another one. Beside these there are buffers, what only training
+// needs, and, in OpenCLIP's text encoder, a last layer that Stable Diffusion 2 leaves out.
+func isCore(name string) bool {
+	for _, prefix := range []string{unetPrefix, vaePrefix + "encoder.", vaePrefix + "decoder.", clipPrefix + "encoder."} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // loadPart loads a model from those of f's tensors that name gives for its parameters, and notes that they are used.
@@ -107,14 +127,15 @@ type configs struct {
 
 // readConfigs reads from a folder what it has, and takes the rest from the family that f's shapes tell.
 func readConfigs(f *weights.File, dir string) (c configs, err error) {
-	var family func() (configs, error) = func() (configs, error) { return recognize(f) }
+	family := func() (configs, error) { return recognize(f) }
+	published := false // the UNet's config is its family's
 	for _, part := range []struct {
 		file   string
 		read   func(sub fs.FS) error
 		absent func() error // nil: it must be there
 	}{
 		{"unet/config.json", func(sub fs.FS) error { c.unet, err = unet.ReadConfig(sub); return err },
-			func() error { k, err := family(); c.unet = k.unet; return err }},
+			func() error { k, err := family(); c.unet, published = k.unet, true; return err }},
 		{"vae/config.json", func(sub fs.FS) error { c.vae, err = vae.ReadConfig(sub); return err },
 			func() error { k, err := family(); c.vae = k.vae; return err }},
 		{"text_encoder/config.json", func(sub fs.FS) error { c.text, err = clip.ReadTextConfig(sub); return err },
@@ -138,6 +159,9 @@ func readConfigs(f *weights.File, dir string) (c configs, err error) {
 				return c, err
 			}
 		}
+	}
+	if published && c.unet.CrossAttentionDim.At(0) == 1024 && c.schedule.Velocity {
+		c.unet.SampleSize = 96 // 2-768 is the one that predicts v
 	}
 	return c, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -156,6 +157,65 @@ func TestSingleFileErrors(t *testing.T) {
 	require.ErrorContains(t, err, "pickle")
 	_, err = Load(filepath.Join(t.TempDir(), "absent.safetensors"))
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// copyFolder copies a folder but for its large files.
+func copyFolder(t *testing.T, from string) (to string) {
+	to = t.TempDir()
+	require.NoError(t, os.CopyFS(to, os.DirFS(from)))
+	require.NoError(t, os.Remove(filepath.Join(to, "cases.safetensors")))
+	return to
+}
+
+// change replaces a text in a file, where it must be.
+func change(t *testing.T, file, from, to string) {
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Contains(t, string(text), from, file)
+	require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), from, to, 1)), 0o644))
+}
+
+// What configs have no place for is not passed over: it would be another model.
+func TestTensorsThatConfigsLack(t *testing.T) {
+	dir := copyFolder(t, "../../testdata/golden/inpaint")
+	change(t, filepath.Join(dir, "text_encoder", "config.json"), `"num_hidden_layers": 2`, `"num_hidden_layers": 1`)
+	_, err := LoadFile(filepath.Join(dir, "single.safetensors"), dir)
+	require.ErrorContains(t, err, "does not fit its configs")
+	require.ErrorContains(t, err, clipPrefix+"encoder.layers.1.mlp.fc1.weight is not a tensor of this model")
+}
+
+// The configs that are taken for a file of 2-768 have its size.
+func TestVelocityOf2IsLarger(t *testing.T) {
+	for _, k := range []struct {
+		features, side int
+		says           string
+	}{{768, 64, "epsilon"}, {768, 64, "v"}, {1024, 64, "epsilon"}, {1024, 96, "v"}} {
+		shapes := map[string][]int{firstConv: {320, 4, 3, 3}, firstKey: {320, k.features}}
+		if k.features == 1024 {
+			shapes[openPrefix+"token_embedding.weight"] = []int{1}
+		}
+		dir := t.TempDir()
+		require.NoError(t, os.CopyFS(filepath.Join(dir, "tokenizer"), os.DirFS("../../testdata/golden/sd1/tokenizer")))
+		c, err := readConfigs(write(t, map[string]string{"modelspec.prediction_type": k.says}, shapes), dir)
+		require.NoError(t, err)
+		require.Equal(t, k.side, c.unet.SampleSize, "%d %s", k.features, k.says)
+	}
+}
+
+// Whatever was not downloaded is named, all of it.
+func TestMissingFilesAreNamed(t *testing.T) {
+	dir := copyFolder(t, "../../testdata/golden/levels")
+	for _, name := range []string{"tokenizer", "text_encoder/model.safetensors", "vae/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"} {
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, filepath.FromSlash(name))), name)
+	}
+	_, err := Load(dir)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	for _, says := range []string{
+		"scheduler: scheduler_config.json", "tokenizer: vocab.json or tokenizer.json", "text_encoder: weights: model.safetensors", "vae: config.json",
+		"unet: weights: diffusion_pytorch_model.safetensors", dir,
+	} {
+		require.ErrorContains(t, err, says)
+	}
 }
 
 // Shapes do not tell ε from v: a file of SD 2 says it in its metadata, or its scheduler's config does.

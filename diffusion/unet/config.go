@@ -45,7 +45,7 @@ func DefaultConfig() Config {
 
 // implemented holds the values of further keys that are what this package computes.
 var implemented = map[string]any{
-	"act_fn": "silu", "mid_block_type": "UNetMidBlock2DCrossAttn", "mid_block_scale_factor": 1.0,
+	"_class_name": "UNet2DConditionModel", "act_fn": "silu", "mid_block_type": "UNetMidBlock2DCrossAttn", "mid_block_scale_factor": 1.0,
 	"resnet_time_scale_shift": "default", "resnet_out_scale_factor": 1.0, "time_embedding_type": "positional",
 	"conv_in_kernel": 3.0, "conv_out_kernel": 3.0, "attention_type": "default",
 }

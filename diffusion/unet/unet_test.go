@@ -107,6 +107,9 @@ func norm(x []float32) float64 {
 func TestConfigsThatAreRefused(t *testing.T) {
 	for config, want := range map[string]string{
 		`{"class_embed_type": "timestep"}`:               `class_embed_type: "timestep" is not implemented`,
+		`{"_class_name": "UNet2DModel"}`:                 `_class_name: "UNet2DModel" is not implemented`,
+		`{"mid_block_type": null}`:                       "mid_block_type: null is not implemented",
+		`{"only_cross_attention": [true, false]}`:        "only_cross_attention: [true, false] is not implemented",
 		`{"act_fn": "gelu"}`:                             `act_fn: "gelu" is not implemented`,
 		`{"resnet_time_scale_shift": "scale_shift"}`:     "resnet_time_scale_shift",
 		`{"dual_cross_attention": true}`:                 "dual_cross_attention",
@@ -126,7 +129,7 @@ func TestConfigsThatAreRefused(t *testing.T) {
 		_, err := unet.ParseConfig([]byte(config))
 		require.ErrorContains(t, err, want, config)
 	}
-	for _, config := range []string{`{}`, `{"upcast_attention": true, "_class_name": "x", "dual_cross_attention": false, "class_embed_type": null}`} {
+	for _, config := range []string{`{}`, `{"upcast_attention": true, "_class_name": "UNet2DConditionModel", "_diffusers_version": "0.2", "only_cross_attention": [false, false], "dual_cross_attention": false, "class_embed_type": null}`} {
 		_, err := unet.ParseConfig([]byte(config))
 		require.NoError(t, err, config)
 	}

@@ -38,7 +38,7 @@ func DefaultConfig() Config {
 func ParseConfig(text []byte) (Config, error) {
 	c := DefaultConfig()
 	// Everything is computed in float32 here, which is what force_upcast asks for.
-	if err := nn.DecodeConfig(text, &c, map[string]any{"act_fn": "silu"}, "force_upcast"); err != nil {
+	if err := nn.DecodeConfig(text, &c, map[string]any{"_class_name": "AutoencoderKL", "act_fn": "silu"}, "force_upcast"); err != nil {
 		return Config{}, fmt.Errorf("vae: config.json: %w", err)
 	}
 	return c, c.check()

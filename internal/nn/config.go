@@ -43,16 +43,23 @@ func (n Ints) At(i int) int {
 }
 
 // DecodeConfig reads a model's config.json into a struct that holds the defaults. Keys without a field are refused by
-// name, unless their value is null or false, or what only says is the one that is implemented, or they begin with "_",
-// or are listed as harmless: they don't change what the model computes.
+// name, unless their value is null or false (or a list of that), or what only says is the one that is implemented, or they
+// begin with "_", or are listed as harmless: they don't change what the model computes. Null is refused where it is not the
+// default: for a key in only, and for one whose field has a default.
 func DecodeConfig(text []byte, into any, only map[string]any, harmless ...string) error {
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(text, &all); err != nil {
 		return err
 	}
+	var errs []error
+	given := keys(reflect.ValueOf(into).Elem())
 	for key, value := range all {
-		if string(value) == "null" {
-			delete(all, key) // null means the default
+		if string(value) != "null" {
+			continue
+		}
+		delete(all, key)
+		if field, ok := given[key]; only[key] != nil || ok && !field.IsZero() {
+			errs = append(errs, fmt.Errorf("%s: null is not implemented", key))
 		}
 	}
 	known, err := json.Marshal(all)
@@ -62,17 +69,16 @@ func DecodeConfig(text []byte, into any, only map[string]any, harmless ...string
 	if err := json.Unmarshal(known, into); err != nil {
 		return err
 	}
-	fields := keys(reflect.TypeOf(into).Elem())
-	var errs []error
 	for key, value := range all {
-		if slices.Contains(fields, key) || strings.HasPrefix(key, "_") || slices.Contains(harmless, key) {
+		_, field := given[key]
+		if field || strings.HasPrefix(key, "_") && only[key] == nil || slices.Contains(harmless, key) {
 			continue
 		}
 		var got any
 		if err := json.Unmarshal(value, &got); err != nil {
 			return err
 		}
-		if want, ok := only[key]; got == false || ok && fmt.Sprint(got) == fmt.Sprint(want) {
+		if want, ok := only[key]; isFalse(got) || ok && fmt.Sprint(got) == fmt.Sprint(want) {
 			continue
 		}
 		errs = append(errs, fmt.Errorf("%s: %s is not implemented", key, value))
@@ -81,12 +87,18 @@ func DecodeConfig(text []byte, into any, only map[string]any, harmless ...string
 	return errors.Join(errs...)
 }
 
-// keys lists the JSON names of a struct's fields.
-func keys(t reflect.Type) []string {
-	var out []string
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		out = append(out, name)
+// isFalse reports false, and a list of it: one a level.
+func isFalse(value any) bool {
+	list, ok := value.([]any)
+	return value == false || ok && !slices.ContainsFunc(list, func(v any) bool { return v != false })
+}
+
+// keys maps JSON names to a struct's fields.
+func keys(v reflect.Value) map[string]reflect.Value {
+	out := map[string]reflect.Value{}
+	for i := range v.NumField() {
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		out[name] = v.Field(i)
 	}
 	return out
 }

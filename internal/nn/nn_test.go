@@ -236,9 +236,13 @@ func TestDecodeConfig(t *testing.T) {
 		c := config{Width: 3, Act: "silu"}
 		return c, DecodeConfig([]byte(text), &c, map[string]any{"kind": "plain", "drop": 0.0}, "torch_dtype")
 	}
-	c, err := decode(`{"width": 5, "act": null, "hidden": true, "_class_name": "x", "torch_dtype": "float16", "kind": "plain", "drop": 0.0, "flag": false, "other": null}`)
+	c, err := decode(`{"width": 5, "hidden": true, "flags": [false, false], "_class_name": "x", "torch_dtype": "float16", "kind": "plain", "drop": 0.0, "flag": false, "other": null}`)
 	require.NoError(t, err)
 	require.Equal(t, config{5, "silu", true}, c)
+	_, err = decode(`{"hidden": null}`)
+	require.NoError(t, err, "null is the default")
+	_, err = decode(`{"act": null, "kind": null, "flags": [false, true]}`)
+	require.EqualError(t, err, "act: null is not implemented\nflags: [false, true] is not implemented\nkind: null is not implemented")
 	_, err = decode(`{"kind": "fancy", "drop": 0.1, "flag": true}`)
 	require.EqualError(t, err, "drop: 0.1 is not implemented\nflag: true is not implemented\nkind: \"fancy\" is not implemented")
 	for _, text := range []string{`[`, `{"width": "five"}`} {
