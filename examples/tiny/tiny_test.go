@@ -1,12 +1,15 @@
 package tiny_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"image"
 	"io/fs"
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -24,25 +27,44 @@ import (
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/rng"
+	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/kerneltest"
 )
 
 // TestSize holds what is embedded to 16 MB.
 func TestSize(t *testing.T) {
-	var bytes int64
+	var size int64
 	require.NoError(t, fs.WalkDir(tiny.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		info, err := d.Info()
 		if err == nil {
-			bytes += info.Size()
+			size += info.Size()
 		}
 		return err
 	}))
-	t.Logf("%.1f MB", float64(bytes)/1e6)
-	require.Less(t, bytes, int64(16e6))
+	t.Logf("%.1f MB", float64(size)/1e6)
+	require.Less(t, size, int64(16e6))
+}
+
+// TestIsWhatIsSaved holds the embedded networks to what they are saved as today, which diffusers loads.
+func TestIsWhatIsSaved(t *testing.T) {
+	p, err := pipeline.LoadFS(tiny.FS())
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, p.Save(dir, weights.Float16))
+	for _, name := range []string{
+		"unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json", "vae/diffusion_pytorch_model.safetensors",
+		"text_encoder/config.json", "text_encoder/model.safetensors",
+	} {
+		saved, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		embedded, err := fs.ReadFile(tiny.FS(), name)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(saved, embedded), "%s is not as it is saved", name)
+	}
 }
 
 // TestCLIPTellsCaptionsApart asks CLIP which of two captions of a drawn picture is true, where they differ in one attribute. By lot it would
