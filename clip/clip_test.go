@@ -266,7 +266,7 @@ func TestConfigs(t *testing.T) {
 		`{"text_config": {"vocab_size": "many"}, "vision_config": {}}`:         "vocab_size",
 		`{"text_config": {}, "vision_config": {"num_channels": 1}}`:            "num_channels is 1",
 		`{"text_config": {"max_position_embeddings": 0}, "vision_config": {}}`: "max_position_embeddings 0",
-		`{"text_config": {}, "vision_config": {}, "model_type": "siglip"}`:     `model_type: "siglip" is not implemented`,
+		`{"text_config": {}, "vision_config": {}, "model_type": "siglip"}`:     `model_type: "siglip" is not supported`,
 		`{"text_config": {"layer_norm_eps": 0}, "vision_config": {}}`:          "layer_norm_eps of the text encoder is 0",
 		`nonsense`: "config.json",
 	} {

@@ -187,7 +187,7 @@ func checkKind(kind string) error {
 	case "", "clip", "clip_text_model":
 		return nil
 	}
-	return fmt.Errorf("clip: %s: model_type: %q is not implemented", configFile, kind)
+	return fmt.Errorf("clip: %s: model_type: %q is not supported", configFile, kind)
 }
 
 func (c Config) check() error {

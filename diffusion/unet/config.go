@@ -91,10 +91,10 @@ func (c Config) check() error {
 		}
 		down, up := c.DownBlockTypes[i], c.UpBlockTypes[i]
 		if down != "CrossAttnDownBlock2D" && down != "DownBlock2D" {
-			return fail("down_block_types: %s is not implemented", down)
+			return fail("down_block_types: %s is not supported", down)
 		}
 		if up != "CrossAttnUpBlock2D" && up != "UpBlock2D" {
-			return fail("up_block_types: %s is not implemented", up)
+			return fail("up_block_types: %s is not supported", up)
 		}
 		if c.attends(i) && channels%c.AttentionHeadDim.At(i) != 0 {
 			return fail("%d channels are not divided by %d heads (attention_head_dim)", channels, c.AttentionHeadDim.At(i))

@@ -52,10 +52,10 @@ func (c Config) check() error {
 	}
 	for i := range levels {
 		if t := c.DownBlockTypes[i]; t != "DownEncoderBlock2D" {
-			return fail("down_block_types: %s is not implemented", t)
+			return fail("down_block_types: %s is not supported", t)
 		}
 		if t := c.UpBlockTypes[i]; t != "UpDecoderBlock2D" {
-			return fail("up_block_types: %s is not implemented", t)
+			return fail("up_block_types: %s is not supported", t)
 		}
 	}
 	if c.InChannels < 1 || c.OutChannels < 1 || c.LatentChannels < 1 || c.LayersPerBlock < 1 || c.NormNumGroups < 1 || !(c.ScalingFactor > 0) {

@@ -35,12 +35,12 @@ func TestGolden(t *testing.T) {
 
 func TestConfigsThatAreRefused(t *testing.T) {
 	for config, want := range map[string]string{
-		`{"act_fn": "gelu"}`:             `act_fn: "gelu" is not implemented`,
+		`{"act_fn": "gelu"}`:             `act_fn: "gelu" is not supported`,
 		`{"latents_mean": [0, 1]}`:       "latents_mean",
 		`{"block_out_channels": [48]}`:   "32 groups do not divide",
 		`{"block_out_channels": []}`:     "not one a level",
 		`{"scaling_factor": 0}`:          "scaling_factor",
-		`{"down_block_types": ["Down"]}`: "Down is not implemented",
+		`{"down_block_types": ["Down"]}`: "Down is not supported",
 	} {
 		_, err := vae.ParseConfig([]byte(config))
 		require.ErrorContains(t, err, want, config)

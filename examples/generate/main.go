@@ -12,15 +12,14 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/examples/internal/command"
 )
 
 // options are the flags.
@@ -151,22 +150,12 @@ func readPrompts(ctx context.Context, name string) (prompts []string, err error)
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends it at once
-	o, err := parse(ctx, os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
-	if err == nil {
+	var o options
+	command.Main("generate", func(ctx context.Context) (err error) {
+		if o, err = parse(ctx, os.Args[1:]); err != nil {
+			return err
+		}
 		debug.SetGCPercent(20) // most of the memory is weights, which stay: by default as much garbage would lie beside them
-		err = run(ctx, o)
-	}
-	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
-		fmt.Fprintf(os.Stderr, "generate: stopped; what was finished is in %s\n", o.out)
-		os.Exit(130)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "generate:", err)
-		os.Exit(1)
-	}
+		return run(ctx, o)
+	}, func() string { return "what was finished is in " + o.out })
 }

@@ -54,8 +54,8 @@ type network interface {
 	Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error)
 }
 
-// inputs are the network's in the case.
-func (c *check) inputs(g *gorgonia.ExprGraph) (x, t, condition *gorgonia.Node, err error) {
+// predict adds the case's inputs to a graph, and what the network says of them.
+func (c *check) predict(g *gorgonia.ExprGraph, n network) (x, condition, y *gorgonia.Node, err error) {
 	sample, err := c.pictures("unet.sample", 4)
 	if err != nil {
 		return nil, nil, nil, err
@@ -68,17 +68,15 @@ func (c *check) inputs(g *gorgonia.ExprGraph) (x, t, condition *gorgonia.Node, e
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return kernels.Input(g, "x", sample), kernels.Input(g, "t", times), kernels.Input(g, "c", states), nil
+	x, condition = kernels.Input(g, "x", sample), kernels.Input(g, "c", states)
+	y, err = n.Predict(x, kernels.Input(g, "t", times), condition)
+	return x, condition, y, err
 }
 
 // out compares a network's output with a tensor of the file, under a row's name.
 func (c *check) out(rowName, name string, n network) error {
 	g := gorgonia.NewGraph()
-	x, t, condition, err := c.inputs(g)
-	if err != nil {
-		return err
-	}
-	y, err := n.Predict(x, t, condition)
+	_, _, y, err := c.predict(g, n)
 	if err != nil {
 		return err
 	}
@@ -94,11 +92,7 @@ func (c *check) gradients(prefix string, n network, parameters []weights.Paramet
 		return c.out(prefix+"out", prefix+"out", n)
 	}
 	g := gorgonia.NewGraph()
-	x, t, condition, err := c.inputs(g)
-	if err != nil {
-		return err
-	}
-	y, err := n.Predict(x, t, condition)
+	x, condition, y, err := c.predict(g, n)
 	if err != nil {
 		return err
 	}

@@ -8,13 +8,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
+
+	"github.com/kudos-ml/kudos/examples/internal/command"
 )
 
 // options are the flags. Their defaults took 10 minutes on two cores that multiply at 115 GFLOP/s each.
@@ -60,21 +59,11 @@ func parse(args []string) (o options, err error) {
 }
 
 func main() {
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends it at once
-	if err == nil {
-		err = run(ctx, o)
-	}
-	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
-		fmt.Fprintf(os.Stderr, "quickstart: stopped; what was finished is in %s\n", o.out)
-		os.Exit(130)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "quickstart:", err)
-		os.Exit(1)
-	}
+	var o options
+	command.Main("quickstart", func(ctx context.Context) (err error) {
+		if o, err = parse(os.Args[1:]); err != nil {
+			return err
+		}
+		return run(ctx, o)
+	}, func() string { return "what was finished is in " + o.out })
 }

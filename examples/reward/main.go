@@ -16,13 +16,12 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/rng"
@@ -70,23 +69,13 @@ func parse(args []string) (o options, err error) {
 }
 
 func main() {
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends it at once
-	if err == nil {
-		err = run(ctx, o)
-	}
-	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
-		fmt.Fprintf(os.Stderr, "reward: stopped; the features so far are in %s\n", o.cache)
-		os.Exit(130)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "reward:", err)
-		os.Exit(1)
-	}
+	var o options
+	command.Main("reward", func(ctx context.Context) (err error) {
+		if o, err = parse(os.Args[1:]); err != nil {
+			return err
+		}
+		return run(ctx, o)
+	}, func() string { return "the features so far are in " + o.cache })
 }
 
 // result is report.json.

@@ -59,7 +59,7 @@ func DecodeConfig(text []byte, into any, only map[string]any, harmless ...string
 		}
 		delete(all, key)
 		if field, ok := given[key]; only[key] != nil || ok && !field.IsZero() {
-			errs = append(errs, fmt.Errorf("%s: null is not implemented", key))
+			errs = append(errs, fmt.Errorf("%s: null is not supported", key))
 		}
 	}
 	known, err := json.Marshal(all)
@@ -81,7 +81,7 @@ func DecodeConfig(text []byte, into any, only map[string]any, harmless ...string
 		if want, ok := only[key]; isFalse(got) || ok && fmt.Sprint(got) == fmt.Sprint(want) {
 			continue
 		}
-		errs = append(errs, fmt.Errorf("%s: %s is not implemented", key, value))
+		errs = append(errs, fmt.Errorf("%s: %s is not supported", key, value))
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)

@@ -242,9 +242,9 @@ func TestDecodeConfig(t *testing.T) {
 	_, err = decode(`{"hidden": null}`)
 	require.NoError(t, err, "null is the default")
 	_, err = decode(`{"act": null, "kind": null, "flags": [false, true]}`)
-	require.EqualError(t, err, "act: null is not implemented\nflags: [false, true] is not implemented\nkind: null is not implemented")
+	require.EqualError(t, err, "act: null is not supported\nflags: [false, true] is not supported\nkind: null is not supported")
 	_, err = decode(`{"kind": "fancy", "drop": 0.1, "flag": true}`)
-	require.EqualError(t, err, "drop: 0.1 is not implemented\nflag: true is not implemented\nkind: \"fancy\" is not implemented")
+	require.EqualError(t, err, "drop: 0.1 is not supported\nflag: true is not supported\nkind: \"fancy\" is not supported")
 	for _, text := range []string{`[`, `{"width": "five"}`} {
 		_, err = decode(text)
 		require.Error(t, err, text)
