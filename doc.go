@@ -37,6 +37,7 @@
 //	examples/tiny          a complete Stable Diffusion in miniature, embedded, and examples/tiny/train, which made it
 //	examples/generate      pictures of prompts, from the miniature or a model of yours
 //	examples/quickstart    the whole method in one command
+//	examples/reward        a reward learned from labels of yours
 //	examples/parity        a checkpoint compared with what diffusers computed on it
 //
 // # Interfaces

@@ -144,10 +144,7 @@ func (s *session) loadReward() (encoder *clip.Encoder, err error) {
 	if s.clip != "" {
 		encoder, err = clip.Load(s.clip)
 	} else {
-		var sub fs.FS
-		if sub, err = fs.Sub(tiny.FS(), "clip"); err == nil {
-			encoder, err = clip.LoadFS(sub)
-		}
+		encoder, err = tiny.CLIP()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("-clip: %w", err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"image"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,7 +14,6 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
-	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
@@ -298,9 +296,7 @@ func TestWhatDoesNotFit(t *testing.T) {
 
 // A reward that was learned and saved gives pictures what it gives them in hand.
 func TestLearnedReward(t *testing.T) {
-	sub, err := fs.Sub(tiny.FS(), "clip")
-	require.NoError(t, err)
-	encoder, err := clip.LoadFS(sub)
+	encoder, err := tiny.CLIP()
 	require.NoError(t, err)
 	defer encoder.Close()
 	labels, err := dataset.Collect(t.Context(), tiny.Pretraining(3, 48))

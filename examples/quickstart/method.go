@@ -125,11 +125,7 @@ func (s *session) load(ctx context.Context) (err error) {
 		return err
 	}
 	s.base.Name = "tiny"
-	sub, err := fs.Sub(tiny.FS(), "clip")
-	if err != nil {
-		return err
-	}
-	if s.clip, err = clip.LoadFS(sub); err != nil {
+	if s.clip, err = tiny.CLIP(); err != nil {
 		return err
 	}
 	if s.seen, s.unseen, err = shapes.Grammar.Split(unseenKinds...); err != nil {

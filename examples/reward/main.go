@@ -12,7 +12,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -152,11 +151,7 @@ func loadCLIP(dir string) (*clip.Encoder, error) {
 	if dir != "" {
 		return clip.Load(dir)
 	}
-	sub, err := fs.Sub(tiny.FS(), "clip")
-	if err != nil {
-		return nil, err
-	}
-	return clip.LoadFS(sub)
+	return tiny.CLIP()
 }
 
 // heldOut chooses the prompts whose labels are for testing only.

@@ -12,6 +12,7 @@ import (
 	"embed"
 	"io/fs"
 
+	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
 )
@@ -27,6 +28,15 @@ func FS() fs.FS {
 		panic(err) // the folder is embedded above
 	}
 	return sub
+}
+
+// CLIP loads the one that rewards are learned on.
+func CLIP() (*clip.Encoder, error) {
+	sub, err := fs.Sub(FS(), "clip")
+	if err != nil {
+		return nil, err
+	}
+	return clip.LoadFS(sub)
 }
 
 // Wrong is how often the captions that the UNet was trained on claim another value than their picture shows.

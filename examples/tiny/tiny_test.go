@@ -17,7 +17,6 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
-	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/diffusion"
@@ -71,9 +70,7 @@ func TestIsWhatIsSaved(t *testing.T) {
 // be right in half. A UNet conditioned on it, and a reward, can learn no attribute that it confuses.
 func TestCLIPTellsCaptionsApart(t *testing.T) {
 	ctx := context.Background()
-	sub, err := fs.Sub(tiny.FS(), "clip")
-	require.NoError(t, err)
-	encoder, err := clip.LoadFS(sub)
+	encoder, err := tiny.CLIP()
 	require.NoError(t, err)
 	defer encoder.Close()
 
