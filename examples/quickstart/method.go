@@ -146,11 +146,11 @@ func (s *session) estimate(ctx context.Context) error {
 	}
 	picture := time.Since(began).Seconds() / batch
 	// A guided picture is two evaluations a sampling step and a decoding, one without is half of that; a sample of a tuning step is an
-	// evaluation and its gradient.
+	// evaluation and its gradient, 3.2 evaluations' time. All else is a twentieth.
 	tunings := len(s.tunings())
 	pictures := float64(s.samples)/2 + float64(2*s.eval*(bestOf+tunings))
-	steps := float64(tunings*s.steps*(modelBatch+pretrainBatch)) * 3.5 / (2 * samplingSteps)
-	total := time.Duration(1.15 * (pictures + steps) * picture * float64(time.Second))
+	steps := float64(tunings*s.steps*(modelBatch+pretrainBatch)) * 3.2 / (2 * samplingSteps)
+	total := time.Duration(1.05 * (pictures + steps) * picture * float64(time.Second))
 	s.progress.Printf("On this machine this will take about %s: %d pictures to label, %d updates, %d pictures to evaluate.",
 		report.Duration(total), s.samples, tunings*s.steps, 2*s.eval*(bestOf+tunings))
 	return nil
