@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
@@ -15,16 +14,15 @@ import (
 
 	"gorgonia.org/tensor"
 
-	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/lora"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/reward"
-	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
 // A session is the run in hand.
@@ -49,11 +47,11 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	if s.reward != "" {
-		encoder, err := s.loadReward()
-		if err != nil {
+		var free func() error
+		if s.judge, free, err = command.LoadReward(s.reward, s.clip); err != nil {
 			return err
 		}
-		defer encoder.Close()
+		defer func() { err = errors.Join(err, free()) }()
 	}
 	if err := s.open(); err != nil {
 		return err
@@ -139,33 +137,10 @@ func (s *session) encode(ctx context.Context) (err error) {
 	return err
 }
 
-// loadReward reads the reward and its CLIP, which is to be closed.
-func (s *session) loadReward() (encoder *clip.Encoder, err error) {
-	if s.clip != "" {
-		encoder, err = clip.Load(s.clip)
-	} else {
-		encoder, err = tiny.CLIP()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("-clip: %w", err)
-	}
-	if s.judge, err = alignment.Load(s.reward, encoder); err != nil {
-		return nil, errors.Join(fmt.Errorf("-reward: %w", err), encoder.Close())
-	}
-	return encoder, nil
-}
-
-// open makes the folder, which must be empty: lines of another run would be taken for this one's.
-func (s *session) open() error {
-	entries, err := os.ReadDir(s.out)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("-out: %w", err)
-	}
-	if len(entries) > 0 {
-		return fmt.Errorf("-out %s: the folder is not empty", s.out)
-	}
-	if s.folder, err = report.NewFolder(s.out); err != nil {
-		return fmt.Errorf("-out: %w", err)
+// open makes the folder.
+func (s *session) open() (err error) {
+	if s.folder, err = command.NewFolder(s.out); err != nil {
+		return err
 	}
 	if err := os.Mkdir(s.folder.Path("samples"), 0o755); err != nil {
 		return fmt.Errorf("-out: %w", err)
