@@ -9,18 +9,23 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/diffusion/lora"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/finetune"
+	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
 // A place has what a user brings along: a model's folder, pictures with rewards in samples.jsonl, captioned pictures.
@@ -193,4 +198,166 @@ func TestAdapter(t *testing.T) {
 	_, _, err = try(t, p.args("again", "-lora-rank", "3", "-kohya", "-ema", "0.5", "-max-grad-norm", "1")...)
 	require.NoError(t, err)
 	require.Equal(t, result, files(t, p.out("again/tuned")))
+}
+
+// Rewards of a learned reward replace those of the file, which needs none then.
+func TestReward(t *testing.T) {
+	p := at(t)
+	encoder, err := tiny.CLIP()
+	require.NoError(t, err)
+	defer encoder.Close()
+	training := &alignment.Training{CLIP: encoder, Samples: labelled(t), Hidden: 8, Passes: 2, Seed: 1}
+	for _, err := range training.Epochs(t.Context()) {
+		require.NoError(t, err)
+	}
+	require.NoError(t, training.Model().Save(p.out("reward")))
+	text, err := os.ReadFile(p.samples)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(p.samples, regexp.MustCompile(`"reward":[0-9.]+`).ReplaceAll(text, []byte(`"label":"good"`)), 0o644))
+
+	_, _, err = try(t, p.args("run")...)
+	require.ErrorContains(t, err, p.samples+":1: there is no reward; -reward gives one")
+	require.NoDirExists(t, p.out("run"))
+
+	s := p.ready(t, "-reward", p.out("reward"), "-beta", "0", "-pretrain", "")
+	require.NoError(t, s.score(t.Context()))
+	pictures, err := dataset.Collect(t.Context(), dataset.File{Path: p.samples, Images: true})
+	require.NoError(t, err)
+	want, err := training.Model().Score(t.Context(), pictures)
+	require.NoError(t, err)
+	for i, sample := range s.samples {
+		require.InDelta(t, want[i], *sample.Reward, 1e-6)
+		require.Nil(t, sample.Image)
+	}
+	require.NotEqual(t, want[0], want[1])
+
+	_, _, err = try(t, p.args("run", "-reward", p.out("reward"), "-beta", "0", "-pretrain", "")...)
+	require.NoError(t, err)
+	text, err = os.ReadFile(p.out("run/metrics.jsonl"))
+	require.NoError(t, err)
+	require.NotContains(t, string(text), "pretraining")
+}
+
+// labelled are pictures of the world of shapes with the judge's labels.
+func labelled(t *testing.T) dataset.Dataset {
+	samples, err := dataset.Collect(t.Context(), tiny.Pretraining(3, 40))
+	require.NoError(t, err)
+	for i := range samples {
+		samples[i].Label, err = shapes.Rater{}.Label(samples[i])
+		require.NoError(t, err)
+	}
+	return dataset.FromSlice(samples)
+}
+
+// A Stable Diffusion in the layout of the 1.x repositories, whose prompts are 77 tokens long, and a checkpoint file.
+func TestOtherModelsGolden(t *testing.T) {
+	golden.Each(t, "../..", func(t *testing.T, c golden.Case) {
+		p := at(t)
+		base := load(t, c.Dir)
+		args := p.args("run", "-model", c.Dir, "-steps", "2", "-batch", "1")
+		if base.UNet.Config.InChannels != base.VAE.Config.LatentChannels {
+			_, _, err := try(t, args...)
+			require.ErrorContains(t, err, "its UNet reads 9 channels")
+			return
+		}
+		_, _, err := try(t, args...)
+		require.NoError(t, err)
+		tuned := load(t, p.out("run/tuned"))
+		require.NotEqual(t, weights.Hash(base.UNet), weights.Hash(tuned.UNet))
+		require.Equal(t, weights.Hash(base.VAE), weights.Hash(tuned.VAE))
+		require.Equal(t, base.Schedule.Velocity, tuned.Schedule.Velocity)
+		if !c.HasFile("single.safetensors") {
+			return
+		}
+		_, _, err = try(t, p.args("file", "-model", filepath.Join(c.Dir, "single.safetensors"), "-steps", "2", "-batch", "1")...)
+		require.NoError(t, err)
+		require.Equal(t, weights.Hash(tuned.UNet), weights.Hash(load(t, p.out("file/tuned")).UNet))
+	}, "model_index.json")
+}
+
+func TestWhatCannotBeTuned(t *testing.T) {
+	p := at(t)
+	line := func(text string) string {
+		file := filepath.Join(p.dir, "bad.jsonl")
+		require.NoError(t, os.WriteFile(file, []byte(`{"prompt":"a star","file":"0.png","reward":1}`+"\n"+text), 0o644))
+		return file
+	}
+	folder := func(name, text string) string {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+		return dir
+	}
+	for _, c := range []struct {
+		want string
+		args []string
+	}{
+		{"-model: pipeline: ", []string{"-model", p.out("gone")}},
+		{"-model: pipeline: open model_index.json", []string{"-model", p.dir}},
+		{"-samples: dataset: open " + p.out("gone"), []string{"-samples", p.out("gone")}},
+		{"-reward: alignment: open " + p.out("gone"), []string{"-reward", p.out("gone")}},
+		{"-clip: clip: ", []string{"-reward", p.out("gone"), "-clip", p.out("gone")}},
+		{"-pretrain: dataset: ", []string{"-pretrain", p.out("gone")}},
+		{"-pretrain: stat ", []string{"-pretrain", folder("metadata.jsonl", `{"file_name":"gone.png","text":"a"}`)}},
+		{"gone.png: no such file", []string{"-pretrain", folder("metadata.jsonl", `{"file_name":"gone.png","text":"a"}`)}},
+		{"a.png has no caption", []string{"-pretrain", folder("a.png", "")}},
+		{"-out " + p.dir + ": the folder is not empty", []string{"-out", p.dir}},
+		{"-out: open " + p.samples, []string{"-out", p.samples}},
+	} {
+		_, _, err := try(t, p.args("run", c.args...)...)
+		require.ErrorContains(t, err, c.want, c.args)
+		require.NoDirExists(t, p.out("run"))
+	}
+	for text, want := range map[string]string{
+		`{"prompt":"b","file":"1.png"}`:                "bad.jsonl:2: there is no reward",
+		`{"prompt":"b","reward":1}`:                    "bad.jsonl:2: the line names no file",
+		`{"prompt":"b","file":"gone.png","reward":1}`:  "bad.jsonl:2: stat ",
+		`{"prompt":"b","file":"1.png","reward":-1}`:    "bad.jsonl:2: the reward is -1: -by-reward takes none below 0",
+		`{"prompt":"b","file":"1.png","rewrad":1}`:     "bad.jsonl:2: bad JSON",
+		`{"prompt":"b","file":"bad.jsonl","reward":1}`: "bad.jsonl:2: picture: ",
+	} {
+		_, _, err := try(t, p.args("run", "-by-reward", "-samples", line(text))...)
+		require.ErrorContains(t, err, want, text)
+		require.NoDirExists(t, p.out("run"))
+	}
+	require.NoError(t, os.WriteFile(p.out("bad.jsonl"), nil, 0o644))
+	_, _, err := try(t, p.args("run", "-samples", p.out("bad.jsonl"))...)
+	require.ErrorContains(t, err, "bad.jsonl holds no pictures")
+}
+
+func TestWrongFlags(t *testing.T) {
+	required := []string{"-model", "m", "-samples", "s", "-out", "o"}
+	for want, args := range map[string][]string{
+		"-beta 1 weighs a term of pretraining pictures: it needs -pretrain": {},
+		"-beta 0 leaves out the pretraining term, so -pretrain":             {"-beta", "0", "-pretrain", "p"},
+		"-beta 0 leaves out":             {"-beta", "0", "-pretrain-batch", "2"},
+		"-beta -1":                       {"-beta", "-1"},
+		"-beta NaN":                      {"-beta", "NaN"},
+		"-beta +Inf":                     {"-beta", "inf"},
+		"-model, -samples and -out are":  {"-out", ""},
+		`unexpected argument "more"`:     {"more"},
+		"-clip is what a -reward":        {"-clip", "c"},
+		"-steps 0":                       {"-beta", "0", "-steps", "0"},
+		"-batch 0":                       {"-beta", "0", "-batch", "0"},
+		"-pretrain-batch -1":             {"-pretrain", "p", "-pretrain-batch", "-1"},
+		"-lr 0 must be":                  {"-beta", "0", "-lr", "0"},
+		"-lr NaN":                        {"-beta", "0", "-lr", "NaN"},
+		"-warm-up -1":                    {"-beta", "0", "-warm-up", "-1"},
+		"-dropout 1.5":                   {"-beta", "0", "-dropout", "1.5"},
+		"-min-snr -1":                    {"-beta", "0", "-min-snr", "-1"},
+		"-max-grad-norm NaN":             {"-beta", "0", "-max-grad-norm", "NaN"},
+		"-ema 1 is not":                  {"-beta", "0", "-ema", "1"},
+		"-lora-rank -1":                  {"-beta", "0", "-lora-rank", "-1"},
+		"-kohya is a form of LoRA files": {"-beta", "0", "-kohya"},
+		`"lots" is no size: 16GiB`:       {"-memory", "lots"},
+	} {
+		_, err := parse(append(slices.Clone(required), args...))
+		require.ErrorContains(t, err, want, args)
+	}
+	o, err := parse(append(required, "-pretrain", "p", "-batch", "3"))
+	require.NoError(t, err)
+	require.Equal(t, 3, o.pretrainBatch)
+	require.Equal(t, 1e-5, o.lr)
+	o, err = parse(append(required, "-pretrain", "p", "-lora-rank", "4"))
+	require.NoError(t, err)
+	require.Equal(t, 1e-4, o.lr)
 }
