@@ -92,6 +92,10 @@ func TestMemory(t *testing.T) {
 	least, err := s.least(t.Context(), s.options)
 	require.NoError(t, err)
 	require.Less(t, least.Total(), free.Total())
+	small := s.options
+	small.ema, small.maxNorm, small.batch, small.pretrainBatch, small.rank = 0, 0, 1, 1, 4
+	smallest, err := s.least(t.Context(), small)
+	require.NoError(t, err)
 	fit := func(memory int64) fitting {
 		s.memory = size(memory)
 		f, err := s.fit(t.Context(), s.options)
@@ -116,9 +120,10 @@ func TestMemory(t *testing.T) {
 		return regexp.MustCompile(`,? (or )?with `).Split(ways, -1)
 	}
 	for memory, want := range map[int64][]string{
-		least.Total() * 9 / 10: {"-ema 0", "-max-grad-norm 0", "-batch 2 -pretrain-batch 2", "-lora-rank 4", "-memory "},
-		least.Total() / 3:      {"-lora-rank 4", "-memory "},
-		1 << 20:                {"-memory ", "-memory "},
+		least.Total() * 9 / 10: {"-ema 0", "-batch 2 -pretrain-batch 2", "-lora-rank 4", "-memory "},
+		least.Total() / 3:      {"-batch 1 -pretrain-batch 1", "-lora-rank 4", "-memory "},
+		smallest.Total():       {"-ema 0 -max-grad-norm 0 -batch 1 -pretrain-batch 1 -lora-rank 4", "-memory "},
+		1 << 10:                {"-memory ", "-memory "},
 	} {
 		ways := refused(memory)
 		require.Len(t, ways, len(want), ways)
