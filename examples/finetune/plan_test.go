@@ -121,7 +121,7 @@ func TestMemory(t *testing.T) {
 	}
 	for memory, want := range map[int64][]string{
 		least.Total() * 9 / 10: {"-ema 0", "-batch 2 -pretrain-batch 2", "-lora-rank 4", "-memory "},
-		least.Total() / 3:      {"-batch 1 -pretrain-batch 1", "-lora-rank 4", "-memory "},
+		1 << 20:                {"-batch 1 -pretrain-batch 1", "-lora-rank 4", "-memory "},
 		smallest.Total():       {"-ema 0 -max-grad-norm 0 -batch 1 -pretrain-batch 1 -lora-rank 4", "-memory "},
 		1 << 10:                {"-memory ", "-memory "},
 	} {
