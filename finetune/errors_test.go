@@ -48,6 +48,8 @@ func TestWhatCannotBeTrained(t *testing.T) {
 		"finetune: 0 updates asked for":                                      func(t *Tuner) { t.Updates = 0 },
 		"finetune: batches of -1 and 2 samples":                              func(t *Tuner) { t.ModelBatch = -1 },
 		"finetune: Dropout needs Unconditional":                              func(t *Tuner) { t.Dropout = 0.1 },
+		"finetune: MinTimestep is -1, not in [0,1000)":                       func(t *Tuner) { t.MinTimestep = -1 },
+		"finetune: MinTimestep is 1000, not in [0,1000)":                     func(t *Tuner) { t.MinTimestep = 1000 },
 		"finetune: Dropout is -0.1, not in [0,1]":                            func(t *Tuner) { t.Dropout = -0.1 },
 		"finetune: Dropout is 1.5, not in [0,1]":                             func(t *Tuner) { t.Dropout, t.Unconditional = 1.5, dense(2, width) },
 		"finetune: EMA is 1, not in [0,1)":                                   func(t *Tuner) { t.EMA = 1 },

@@ -58,6 +58,10 @@ type Tuner struct {
 	EMA float64
 	// MinSNR weighs timesteps by min(SNR, MinSNR)/SNR (Hang et al. 2023, which has 5); 0 does not.
 	MinSNR float64
+	// MinTimestep is the least timestep that the model's samples are disturbed at; 0 has all. Whether a picture is what its prompt asks for
+	// is decided where there is much noise. Where there is little, the model's own pictures would teach it no more than their flaws, and what
+	// is there is left to the pretraining term.
+	MinTimestep int
 	// Dropout is the share of samples whose condition is replaced by Unconditional [L,D], so that guidance keeps working.
 	Dropout       float64
 	Unconditional *tensor.Dense
@@ -225,6 +229,8 @@ func (t *Tuner) check() error {
 		return fmt.Errorf("finetune: %d updates asked for", t.Updates)
 	case t.ModelBatch < 0 || t.PretrainBatch < 0:
 		return fmt.Errorf("finetune: batches of %d and %d samples", t.ModelBatch, t.PretrainBatch)
+	case t.MinTimestep < 0 || t.MinTimestep >= len(t.Schedule.AlphaBar):
+		return fmt.Errorf("finetune: MinTimestep is %d, not in [0,%d)", t.MinTimestep, len(t.Schedule.AlphaBar))
 	case t.Dropout > 0 && t.Unconditional == nil:
 		return errors.New("finetune: Dropout needs Unconditional")
 	case !(t.Dropout >= 0 && t.Dropout <= 1):
@@ -445,7 +451,7 @@ func (r *run) clipped() (float64, error) {
 }
 
 // fill draws the batch of the step. Timesteps are stratified: of a stream's n samples, whose order is random, the k-th has one of the
-// k-th n-th of all timesteps. The loss depends on them so much that drawing them independently would be most of its noise.
+// k-th n-th of the stream's timesteps. The loss depends on them so much that drawing them independently would be most of its noise.
 func (r *run) fill() error {
 	model, pretrain := r.sizes()
 	var samples []dataset.Sample
@@ -463,12 +469,12 @@ func (r *run) fill() error {
 	size, width := len(noise)/len(samples), len(c)/len(samples)
 	for i, s := range samples {
 		draw := rng.New(r.Seed, "tuning", uint64(r.step), uint64(i))
-		k, n := i, model
+		k, n, least := i, model, r.MinTimestep
 		if i >= model {
-			k, n = i-model, pretrain
+			k, n, least = i-model, pretrain, 0
 		}
 		levels := len(r.Schedule.AlphaBar)
-		times[i] = min(int((float64(k)+draw.Float64())/float64(n)*float64(levels)), levels-1)
+		times[i] = min(least+int((float64(k)+draw.Float64())/float64(n)*float64(levels-least)), levels-1)
 		condition := s.Condition
 		if draw.Float64() < r.Dropout {
 			condition = r.Unconditional

@@ -371,7 +371,7 @@ func TestPassesByReward(t *testing.T) {
 // Of a batch's timesteps each stratum has one, and anywhere in it.
 func TestTimestepsAreStratified(t *testing.T) {
 	tuner := tuner(t, newLine())
-	tuner.ModelBatch, tuner.PretrainBatch = 4, 2
+	tuner.ModelBatch, tuner.PretrainBatch, tuner.MinTimestep = 4, 2, 200
 	r, err := tuner.start(context.Background())
 	require.NoError(t, err)
 	var sum float64
@@ -380,19 +380,20 @@ func TestTimestepsAreStratified(t *testing.T) {
 	for r.step = range steps {
 		require.NoError(t, r.fill())
 		for i, at := range r.timesteps.Float32s() {
-			k, width := i, 250
+			k, least, width := i, 200, 200
 			if i >= 4 {
-				k, width = i-4, 500
+				k, least, width = i-4, 0, 500
 			}
-			require.Equal(t, k, int(at)/width, "sample %d of step %d: timestep %v", i, r.step, at)
+			require.GreaterOrEqual(t, int(at), least)
+			require.Equal(t, k, (int(at)-least)/width, "sample %d of step %d: timestep %v", i, r.step, at)
 			sum += float64(at) / (6 * steps)
 		}
 		first := float64(r.timesteps.Float32s()[0])
 		low, high = min(low, first), max(high, first)
 	}
-	require.InDelta(t, 499.5, sum, 5) // a standard error is 2
-	require.Less(t, low, 5.0)
-	require.Greater(t, high, 244.0)
+	require.InDelta(t, (4*599.5+2*499.5)/6, sum, 5) // a standard error is 2
+	require.Less(t, low, 205.0)
+	require.Greater(t, high, 394.0)
 }
 
 // Where batch sizes are not given, a step has 32 samples of each dataset.
