@@ -151,7 +151,7 @@ func TestEveryFlagCounts(t *testing.T) {
 	plain := tuned("plain")
 	seen := map[string]string{plain: "plain"}
 	for i, args := range [][]string{
-		{"-by-reward"}, {"-beta", "0.25"}, {"-pretrain-batch", "1"}, {"-lr", "1e-4"}, {"-warm-up", "3"}, {"-dropout", "0.9"}, {"-min-snr", "1"}, {"-max-grad-norm", "1e-3"},
+		{"-by-reward"}, {"-beta", "0.25"}, {"-pretrain-batch", "1"}, {"-lr", "1e-4"}, {"-warm-up", "3"}, {"-dropout", "0.9"}, {"-min-snr", "1"}, {"-min-timestep", "900"}, {"-max-grad-norm", "1e-3"},
 		{"-ema", "0.5"}, {"-steps", "2"}, {"-batch", "3"}, {"-seed", "9"},
 	} {
 		hash := tuned(fmt.Sprint(i), args...)
@@ -343,6 +343,7 @@ func TestWrongFlags(t *testing.T) {
 		"-lr NaN":                        {"-beta", "0", "-lr", "NaN"},
 		"-warm-up -1":                    {"-beta", "0", "-warm-up", "-1"},
 		"-dropout 1.5":                   {"-beta", "0", "-dropout", "1.5"},
+		"-min-timestep -1":               {"-beta", "0", "-min-timestep", "-1"},
 		"-min-snr -1":                    {"-beta", "0", "-min-snr", "-1"},
 		"-max-grad-norm NaN":             {"-beta", "0", "-max-grad-norm", "NaN"},
 		"-ema 1 is not":                  {"-beta", "0", "-ema", "1"},

@@ -33,6 +33,7 @@ type options struct {
 	warmUp        int
 	dropout       float64
 	minSNR        float64
+	minTimestep   int
 	maxNorm       float64 // 0: none
 	ema           float64 // 0: none
 	rank          int     // 0: all of the UNet is tuned
@@ -66,6 +67,7 @@ func flags(o *options) *flag.FlagSet {
 	f.IntVar(&o.warmUp, "warm-up", 0, "updates over which the learning rate rises; then it is constant. diffusers' script has none unless asked")
 	f.Float64Var(&o.dropout, "dropout", 0.1, "share of prompts that are replaced by the empty one, so that guidance keeps working; Stable Diffusion was trained with 0.1")
 	f.Float64Var(&o.minSNR, "min-snr", 0, "weigh timesteps by min(SNR, γ)/SNR with this γ; 5 is the usual one (Hang et al. 2023), 0 does not weigh, as in the paper")
+	f.IntVar(&o.minTimestep, "min-timestep", 0, "least of the 1,000 timesteps that rewarded pictures are disturbed at: with 300, what is decided where there is little noise is left to the pretraining pictures. 0 has all, as in the paper")
 	f.Float64Var(&o.maxNorm, "max-grad-norm", 0, "scale gradients down to this norm; diffusers' script has 1. 0 does not: gradients then need not all be in memory at once, which saves as much as the tuned weights take")
 	f.Float64Var(&o.ema, "ema", 0, "decay of a moving average of the weights, which is saved instead of the last ones, such as 0.999 for thousands of updates; 0 keeps none and saves as much memory as the tuned weights take")
 	f.IntVar(&o.rank, "lora-rank", 0, "tune low-rank pairs in the UNet's attention instead of all its weights, of this rank, and save them as a LoRA file; 4 is diffusers' default")
@@ -108,6 +110,8 @@ func parse(args []string) (o options, err error) {
 		return o, fmt.Errorf("-warm-up %d must not be negative", o.warmUp)
 	case !(o.dropout >= 0 && o.dropout <= 1):
 		return o, fmt.Errorf("-dropout %v is not in 0 to 1", o.dropout)
+	case o.minTimestep < 0:
+		return o, fmt.Errorf("-min-timestep %d must not be negative", o.minTimestep)
 	case !(o.minSNR >= 0 && o.maxNorm >= 0):
 		return o, fmt.Errorf("-min-snr %v and -max-grad-norm %v must not be negative", o.minSNR, o.maxNorm)
 	case !(o.ema >= 0 && o.ema < 1):
