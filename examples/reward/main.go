@@ -21,7 +21,7 @@ import (
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/examples/internal/command"
-	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/examples/internal/sampling"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/reward/alignment"
@@ -112,7 +112,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	encoder, err := loadCLIP(o.clip)
+	encoder, err := sampling.LoadCLIP(o.clip)
 	if err != nil {
 		return err
 	}
@@ -145,13 +145,6 @@ func run(ctx context.Context, o options) error {
 	}
 	fmt.Printf("\nThe reward is in %s.\n", o.out)
 	return nil
-}
-
-func loadCLIP(dir string) (*clip.Encoder, error) {
-	if dir != "" {
-		return clip.Load(dir)
-	}
-	return tiny.CLIP()
 }
 
 // heldOut chooses the prompts whose labels are for testing only.

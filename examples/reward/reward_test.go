@@ -55,7 +55,7 @@ func TestReward(t *testing.T) {
 	require.Greater(t, *first.HeldOut.AUC, 0.7)
 	require.Greater(t, *first.HeldOut.CLIPAUC, 0.6)
 
-	encoder, err := loadCLIP("")
+	encoder, err := tiny.CLIP()
 	require.NoError(t, err)
 	defer encoder.Close()
 	_, err = alignment.Load(o.out, encoder)
