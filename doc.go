@@ -38,6 +38,7 @@
 //	examples/generate      pictures of prompts, from the miniature or a model of yours
 //	examples/quickstart    the whole method in one command
 //	examples/reward        a reward learned from labels of yours
+//	examples/evaluate      models compared on prompts of yours: base, tuned and best-of-n
 //	examples/parity        a checkpoint compared with what diffusers computed on it
 //
 // # Interfaces
