@@ -13,7 +13,8 @@
 //
 // # Files
 //
-// File reads samples from JSONL, one object a line, and Write writes them; the format is in File's comment.
+// File reads samples from JSONL, one object a line, and Write writes them; the format is in File's comment. Folder reads captioned
+// pictures: of a folder with captions in .txt files, with a metadata.jsonl, or with a samples.jsonl.
 //
 // # Prompts
 //

@@ -44,6 +44,22 @@ func newPool(ctx context.Context, stream string, d dataset.Dataset, rewards bool
 	return &pool{stream: stream, samples: samples}, nil
 }
 
+// bytes is the memory of the latents and conditions, which samples may share, that are not among those seen.
+func (p *pool) bytes(seen map[*tensor.Dense]bool) (n int64) {
+	if p == nil {
+		return 0
+	}
+	for _, s := range p.samples {
+		for _, d := range []*tensor.Dense{s.Latent, s.Condition} {
+			if !seen[d] {
+				seen[d] = true
+				n += 4 * int64(d.Size())
+			}
+		}
+	}
+	return n
+}
+
 func fits(s, like dataset.Sample) error {
 	for _, part := range []struct {
 		name      string

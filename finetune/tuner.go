@@ -69,19 +69,30 @@ type Tuner struct {
 	run *run // of the first call of Steps on
 }
 
+// Prepare reads the data, compiles the loss with its gradients and returns the memory that training will take, without training. Steps
+// does it where it was not done. Optimizer and moving average take their memory at the first step only, and so does the graph's where the
+// system gives memory out when it is first written to, as Linux does: a plan that is too large costs next to nothing to look at. Where
+// ActivationBytes cannot be met, the error wraps a *kernels.ActivationError.
+func (t *Tuner) Prepare(ctx context.Context) (kernels.Plan, error) {
+	if t.run == nil {
+		r, err := t.start(ctx)
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
+			return kernels.Plan{}, err
+		}
+		t.run = r
+	}
+	return t.Plan(), nil
+}
+
 // Steps trains from the step that the last call ended at to the last one.
 func (t *Tuner) Steps(ctx context.Context) iter.Seq2[Step, error] {
 	return func(yield func(Step, error) bool) {
-		if t.run == nil {
-			r, err := t.start(ctx)
-			if err != nil {
-				if cause := context.Cause(ctx); cause != nil {
-					err = cause
-				}
-				yield(Step{}, err)
-				return
-			}
-			t.run = r
+		if _, err := t.Prepare(ctx); err != nil {
+			yield(Step{}, err)
+			return
 		}
 		for t.run.step < t.Updates {
 			if err := context.Cause(ctx); err != nil {
@@ -96,17 +107,18 @@ func (t *Tuner) Steps(ctx context.Context) iter.Seq2[Step, error] {
 	}
 }
 
-// Plan is the memory that training takes. It is known after Steps has yielded once.
+// Plan is the memory that training takes, known after Prepare. Its Other is the data and the moving average; with Clip, the gradients
+// are in its Outputs.
 func (t *Tuner) Plan() kernels.Plan {
 	if t.run == nil {
 		return kernels.Plan{}
 	}
-	return t.run.machine.Plan()
+	return t.run.plan()
 }
 
 // UseAverage puts the moving average of the parameters in their place; calling it again puts them back.
 func (t *Tuner) UseAverage() error {
-	if t.run == nil || t.EMA == 0 {
+	if t.run == nil || t.run.average == nil {
 		return errors.New("finetune: there is no average: EMA is 0 or nothing was trained")
 	}
 	t.run.average.Swap()
@@ -177,12 +189,28 @@ func (t *Tuner) start(ctx context.Context) (*run, error) {
 			return nil, err
 		}
 	}
-	if t.EMA > 0 {
-		if r.average, err = optim.NewEMA(t.EMA, r.params...); err != nil {
-			return nil, err
+	return r, r.compile()
+}
+
+// plan is the machine's, and what it does not know of.
+func (r *run) plan() kernels.Plan {
+	plan := r.machine.Plan()
+	plan.Optimizer = r.adam.Bytes()
+	plan.Other = 4 * int64(r.clean.Size()+r.noise.Size())
+	if r.EMA > 0 {
+		for _, p := range r.params {
+			plan.Other += 4 * int64(p.Value.Size())
 		}
 	}
-	return r, r.compile()
+	seen := map[*tensor.Dense]bool{}
+	if r.Unconditional != nil {
+		seen[r.Unconditional] = true
+		plan.Other += 4 * int64(r.Unconditional.Size())
+	}
+	for _, p := range []*pool{r.model, r.pretrain} {
+		plan.Other += p.bytes(seen)
+	}
+	return plan
 }
 
 func (t *Tuner) check() error {
@@ -363,6 +391,12 @@ func (r *run) update() (Step, error) {
 		return Step{}, fmt.Errorf("finetune: step %d: the learning rate is %v", r.step, step.LR)
 	}
 	r.adam.LR = step.LR
+	if r.EMA > 0 && r.average == nil {
+		var err error
+		if r.average, err = optim.NewEMA(r.EMA, r.params...); err != nil {
+			return Step{}, err
+		}
+	}
 	if err := r.machine.RunAll(); err != nil {
 		return Step{}, fmt.Errorf("finetune: step %d: %w", r.step, err)
 	}

@@ -23,7 +23,7 @@ type Config struct {
 
 	// ActivationBytes bounds the memory of intermediate values that live at once, results in Want and gradients in
 	// Updates aside: values that don't fit are dropped and computed again when they are read. 0 sets no bound. A run gives
-	// the same bits with any bound.
+	// the same bits with any bound. One that cannot be met is an ActivationError.
 	ActivationBytes int64
 
 	// WatchNaN makes a run fail at the first operation whose result has a value that is not finite, and name it.

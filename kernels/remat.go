@@ -21,7 +21,7 @@ const (
 )
 
 // withBudget returns the order with values computed again such that intermediate values that live at once take
-// no more than budget float32 values. It is an error, which says the least that can be met, if that is impossible.
+// no more than budget float32 values. It is an ActivationError if that is impossible.
 func (p *program) withBudget(order []int, kept []bool, budget int) ([]int, error) {
 	var best *rematerializer
 	for _, farsighted := range []bool{true, false} {
@@ -40,7 +40,17 @@ func (p *program) withBudget(order []int, kept []bool, budget int) ([]int, error
 			lo = mid
 		}
 	}
-	return nil, fmt.Errorf("kernels: activations don't fit %d bytes; the least that can be met is %d", 4*int64(budget), 4*int64(hi))
+	return nil, &ActivationError{Bytes: 4 * int64(budget), Least: 4 * int64(hi)}
+}
+
+// An ActivationError means that computing values again does not make a graph fit Config.ActivationBytes.
+type ActivationError struct {
+	Bytes int64 // what was asked for
+	Least int64 // what can be met
+}
+
+func (e *ActivationError) Error() string {
+	return fmt.Sprintf("kernels: activations don't fit %d bytes; the least that can be met is %d", e.Bytes, e.Least)
 }
 
 // peak returns the most float32 values that intermediate values take at once without any recomputation.

@@ -56,6 +56,8 @@ func (r Request) check(p *Pipeline) error {
 		return err
 	}
 	switch {
+	case p.unread != nil:
+		return errUnread
 	case p.inpaints():
 		return fmt.Errorf("pipeline: the UNet reads %d channels: latents, a mask and a masked picture; an inpainting model does not generate from prompts alone", p.UNet.Config.InChannels)
 	case len(r.Prompts) == 0:

@@ -32,6 +32,8 @@ type Pipeline struct {
 	VAE       *vae.AutoencoderKL
 	Schedule  *diffusion.Schedule
 
+	unread func() (*unet.UNet2DCondition, error) // reads the UNet that LoadFrozen left out
+
 	// Extra lists the tensors of a checkpoint file (LoadFile) that no part has; files carry averages of training, buffers and
 	// unused layers.
 	Extra []string
@@ -46,13 +48,34 @@ const indexFile = "model_index.json"
 //   - a checkpoint file, for which see LoadFile, with the configs that lie in the file's folder;
 //   - a repository of the Hugging Face hub, ORG/NAME, whose main branch is in this machine's cache (HF_HUB_CACHE, HF_HOME or
 //     ~/.cache/huggingface/hub). Nothing is downloaded.
-func Load(name string) (*Pipeline, error) {
+func Load(name string) (*Pipeline, error) { return load(name, true) }
+
+// LoadFrozen is Load without the numbers of the UNet, which are most of a model's. They are zeros that take no memory until LoadUNet reads
+// them, so that what is done before, such as encoding pictures and prompts, has that memory.
+func LoadFrozen(name string) (*Pipeline, error) { return load(name, false) }
+
+// LoadUNet reads the UNet that LoadFrozen left out; it replaces p.UNet.
+func (p *Pipeline) LoadUNet() error {
+	if p.unread == nil {
+		return errors.New("pipeline: there is no UNet to read: the pipeline is not LoadFrozen's, or it was read")
+	}
+	u, err := p.unread()
+	if err != nil {
+		return fmt.Errorf("pipeline: unet: %w", err)
+	}
+	p.UNet, p.unread = u, nil
+	return nil
+}
+
+var errUnread = errors.New("pipeline: the UNet that LoadFrozen left out has not been read")
+
+func load(name string, whole bool) (*Pipeline, error) {
 	info, err := os.Stat(name)
 	switch {
 	case err == nil && info.IsDir():
-		return loadFolder(name)
+		return loadFolder(name, whole)
 	case err == nil:
-		return LoadFile(name, filepath.Dir(name))
+		return loadFile(name, filepath.Dir(name), whole)
 	case !errors.Is(err, fs.ErrNotExist) || !repository.MatchString(name):
 		return nil, fmt.Errorf("pipeline: %w", err)
 	}
@@ -60,7 +83,7 @@ func Load(name string) (*Pipeline, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pipeline: %w", err)
 	}
-	p, err := loadFolder(dir)
+	p, err := loadFolder(dir, whole)
 	if err != nil {
 		return nil, err
 	}
@@ -68,8 +91,8 @@ func Load(name string) (*Pipeline, error) {
 	return p, nil
 }
 
-func loadFolder(dir string) (*Pipeline, error) {
-	p, err := LoadFS(os.DirFS(dir))
+func loadFolder(dir string, whole bool) (*Pipeline, error) {
+	p, err := loadFS(os.DirFS(dir), whole)
 	if err != nil {
 		return nil, fmt.Errorf("%w (in %s)", err, dir)
 	}
@@ -78,7 +101,9 @@ func loadFolder(dir string) (*Pipeline, error) {
 }
 
 // LoadFS reads the folder that is fsys. What of it is missing is named all at once.
-func LoadFS(fsys fs.FS) (*Pipeline, error) {
+func LoadFS(fsys fs.FS) (*Pipeline, error) { return loadFS(fsys, true) }
+
+func loadFS(fsys fs.FS, whole bool) (*Pipeline, error) {
 	scheduler, err := readIndex(fsys)
 	if err != nil {
 		return nil, err
@@ -95,7 +120,15 @@ func LoadFS(fsys fs.FS) (*Pipeline, error) {
 		{"tokenizer", func(f fs.FS) (err error) { p.Tokenizer, err = tokenizer.LoadFS(f); return err }},
 		{"text_encoder", func(f fs.FS) (err error) { p.Text, err = clip.LoadTextFS(f); return err }},
 		{"vae", func(f fs.FS) (err error) { p.VAE, err = vae.LoadFS(f); return err }},
-		{"unet", func(f fs.FS) (err error) { p.UNet, err = unet.LoadFS(f); return err }},
+		{"unet", func(f fs.FS) (err error) {
+			if whole {
+				p.UNet, err = unet.LoadFS(f)
+				return err
+			}
+			p.unread = func() (*unet.UNet2DCondition, error) { return unet.LoadFS(f) }
+			p.UNet, err = unet.NewFS(f)
+			return err
+		}},
 	} {
 		sub, err := fs.Sub(fsys, part.folder)
 		if err != nil {
@@ -192,7 +225,7 @@ func (p *Pipeline) class() string {
 
 // inpaints reports a UNet that reads noisy latents, a mask and the latents of the picture behind the mask.
 func (p *Pipeline) inpaints() bool {
-	return p.UNet.Config.InChannels == 2*p.VAE.Config.LatentChannels+1
+	return p.UNet.Config.InChannels == 2*p.UNet.Config.OutChannels+1
 }
 
 // check reports parts that are missing or don't fit together.
@@ -242,6 +275,20 @@ func (p *Pipeline) Save(dir string, d weights.DType) error {
 	if err := p.check(); err != nil {
 		return err
 	}
+	if p.unread != nil {
+		return errUnread
+	}
+	if err := p.SaveFrozen(dir, d); err != nil {
+		return err
+	}
+	return p.SaveUNet(dir, d)
+}
+
+// SaveFrozen is Save without the UNet. The folder is complete when SaveUNet has followed.
+func (p *Pipeline) SaveFrozen(dir string, d weights.DType) error {
+	if err := p.check(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("pipeline: %w", err)
 	}
@@ -256,17 +303,30 @@ func (p *Pipeline) Save(dir string, d weights.DType) error {
 		{"tokenizer", p.Tokenizer.Save},
 		{"text_encoder", func(dir string) error { return p.Text.Save(dir, d) }},
 		{"vae", func(dir string) error { return p.VAE.Save(dir, d) }},
-		{"unet", func(dir string) error { return p.UNet.Save(dir, d) }},
 	} {
 		if err := part.save(filepath.Join(dir, part.folder)); err != nil {
 			return fmt.Errorf("pipeline: %s: %w", part.folder, err)
 		}
+	}
+	return nil
+}
+
+// SaveUNet completes a folder that SaveFrozen began, for which p needs a UNet and a schedule alone.
+func (p *Pipeline) SaveUNet(dir string, d weights.DType) error {
+	if p.unread != nil {
+		return errUnread
+	}
+	if err := p.UNet.Save(filepath.Join(dir, "unet"), d); err != nil {
+		return fmt.Errorf("pipeline: unet: %w", err)
 	}
 	index := map[string]any{
 		"_class_name": p.class(), "requires_safety_checker": false, "safety_checker": []any{nil, nil}, "feature_extractor": []any{nil, nil},
 		"scheduler": []string{"diffusers", *or(p.Schedule.Config.Class, "DDIMScheduler")},
 		"tokenizer": []string{"transformers", "CLIPTokenizer"}, "text_encoder": []string{"transformers", "CLIPTextModel"},
 		"unet": []string{"diffusers", "UNet2DConditionModel"}, "vae": []string{"diffusers", "AutoencoderKL"},
+	}
+	if err := checkComplete(os.DirFS(dir)); err != nil {
+		return fmt.Errorf("%w (in %s)", err, dir)
 	}
 	data, err := json.MarshalIndent(index, "", "  ")
 	if err != nil {

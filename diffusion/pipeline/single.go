@@ -25,7 +25,9 @@ import (
 // lacks is recognized from the tensors' shapes, if they are those of Stable Diffusion 1.x or 2.x. Two things cannot be
 // recognized: configs/tokenizer must be there, and so must configs/scheduler for a 2.x, whose files look the same whether
 // they predict ε (2-base) or v (768-v), unless the file says so itself (modelspec.prediction_type in its metadata).
-func LoadFile(file, configs string) (*Pipeline, error) {
+func LoadFile(file, configs string) (*Pipeline, error) { return loadFile(file, configs, true) }
+
+func loadFile(file, configs string, whole bool) (*Pipeline, error) {
 	f, err := weights.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("pipeline: %w", err)
@@ -57,9 +59,13 @@ func LoadFile(file, configs string) (*Pipeline, error) {
 		{p.VAE, func(name string) string { return vaeName(levels, name) }},
 		{p.Text, textName(f)},
 	} {
-		if err := loadPart(f, part.model, part.name, used); err != nil {
+		read := whole || part.model != any(p.UNet)
+		if err := loadPart(f, part.model, part.name, used, read); err != nil {
 			return nil, fmt.Errorf("pipeline: %w", err)
 		}
+	}
+	if !whole {
+		p.unread = func() (*unet.UNet2DCondition, error) { return readUNet(file, c.unet) }
 	}
 	var strays []string
 	for _, name := range f.Names() {
@@ -89,8 +95,23 @@ func isCore(name string) bool {
 	return false
 }
 
-// loadPart loads a model from those of f's tensors that name gives for its parameters, and notes that they are used.
-func loadPart(f *weights.File, model any, name func(string) string, used map[string]bool) error {
+// readUNet reads a checkpoint file's UNet.
+func readUNet(file string, c unet.Config) (*unet.UNet2DCondition, error) {
+	f, err := weights.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	u, err := unet.NewWithin(c, f.Size())
+	if err != nil {
+		return nil, err
+	}
+	return u, loadPart(f, u, func(name string) string { return unetName(c, name) }, map[string]bool{}, true)
+}
+
+// loadPart loads a model from those of f's tensors that name gives for its parameters, and notes that they are used. Where they are not to
+// be read, they must be there.
+func loadPart(f *weights.File, model any, name func(string) string, used map[string]bool, read bool) error {
 	names := map[string][]string{}
 	for _, p := range weights.Parameters(model) {
 		from := name(p.Name)
@@ -99,6 +120,9 @@ func loadPart(f *weights.File, model any, name func(string) string, used map[str
 	part, err := f.Part(names)
 	if err != nil {
 		return err
+	}
+	if !read {
+		return nil
 	}
 	return weights.Load(model, part, weights.Names{})
 }

@@ -227,23 +227,41 @@ func NewWithin(c Config, numbers int) (*UNet2DCondition, error) {
 
 // LoadFS is Load of the folder that is fsys.
 func LoadFS(fsys fs.FS) (*UNet2DCondition, error) {
-	c, err := ReadConfig(fsys)
+	u, f, err := open(fsys)
 	if err != nil {
 		return nil, err
-	}
-	f, err := weights.OpenFolder(fsys, base)
-	if err != nil {
-		return nil, fmt.Errorf("unet: %w", err)
 	}
 	defer f.Close()
-	u, err := NewWithin(c, f.Size())
-	if err != nil {
-		return nil, err
-	}
 	if err := weights.Load(u, f, weights.Names{}); err != nil {
 		return nil, fmt.Errorf("unet: %w", err)
 	}
 	return u, nil
+}
+
+// NewFS is New of the config.json of a folder that has the network's file, whose numbers are left where they are.
+func NewFS(fsys fs.FS) (*UNet2DCondition, error) {
+	u, f, err := open(fsys)
+	if err != nil {
+		return nil, err
+	}
+	return u, f.Close()
+}
+
+// open returns a folder's network, of zeros, and its open file.
+func open(fsys fs.FS) (*UNet2DCondition, *weights.File, error) {
+	c, err := ReadConfig(fsys)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := weights.OpenFolder(fsys, base)
+	if err != nil {
+		return nil, nil, fmt.Errorf("unet: %w", err)
+	}
+	u, err := NewWithin(c, f.Size())
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return u, f, nil
 }
 
 // Save writes the folder that Load and diffusers read; d is weights.Float32 or weights.Float16. A low-rank adapter that is attached is an

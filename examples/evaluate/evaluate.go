@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/examples/internal/sampling"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/weights"
@@ -28,7 +29,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	var err error
-	if s.folder, err = sampling.NewFolder(s.out); err != nil {
+	if s.folder, err = command.NewFolder(s.out); err != nil {
 		return err
 	}
 	for i, a := range s.arms {

@@ -9,10 +9,12 @@ import (
 
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/examples/internal/sampling"
 	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/reward"
+	"github.com/kudos-ml/kudos/reward/alignment"
 	"github.com/kudos-ml/kudos/reward/measure"
 )
 
@@ -24,7 +26,7 @@ type judge struct {
 
 // loadJudge reads CLIP and the reward that was learned on it.
 func (s *session) loadJudge() (*judge, error) {
-	encoder, err := sampling.LoadCLIP(s.clip)
+	encoder, err := command.LoadCLIP(s.clip)
 	if err != nil {
 		return nil, err
 	}
@@ -34,8 +36,8 @@ func (s *session) loadJudge() (*judge, error) {
 	}
 	j := &judge{Cache: cache}
 	if s.reward != "" {
-		if j.reward, err = sampling.LoadReward(s.reward, cache); err != nil {
-			return nil, errors.Join(err, j.Close())
+		if j.reward, err = alignment.Load(s.reward, cache); err != nil {
+			return nil, errors.Join(fmt.Errorf("-reward: %w", err), j.Close())
 		}
 	}
 	return j, nil

@@ -11,6 +11,7 @@ import (
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/examples/internal/sampling"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/reward"
@@ -36,14 +37,11 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	if s.reward != "" {
-		encoder, err := sampling.LoadCLIP(s.clip)
-		if err != nil {
+		var free func() error
+		if s.judge, free, err = command.LoadReward(s.reward, s.clip); err != nil {
 			return err
 		}
-		defer encoder.Close()
-		if s.judge, err = sampling.LoadReward(s.reward, encoder); err != nil {
-			return err
-		}
+		defer func() { err = errors.Join(err, free()) }()
 	}
 	if err := s.open(); err != nil {
 		return err
@@ -98,7 +96,7 @@ func (s *session) count() int { return len(s.prompts) * s.n * s.bestOf }
 
 // open makes the folder.
 func (s *session) open() error {
-	folder, err := sampling.NewFolder(s.out)
+	folder, err := command.NewFolder(s.out)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,6 @@ import (
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/examples/internal/command"
-	"github.com/kudos-ml/kudos/examples/internal/sampling"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/reward/alignment"
@@ -112,7 +111,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	encoder, err := sampling.LoadCLIP(o.clip)
+	encoder, err := command.LoadCLIP(o.clip)
 	if err != nil {
 		return err
 	}

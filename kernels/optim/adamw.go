@@ -53,11 +53,18 @@ var (
 	_ kernels.Optimizer = (*AdamW)(nil)
 )
 
-// A state is what AdamW remembers of a parameter.
+// A state is what AdamW remembers of a parameter. Its memory is taken at the first step.
 type state struct {
 	Parameter
 	mean, square []float32 // m and v
 	steps        int
+}
+
+func (s *state) begin() {
+	if s.mean == nil {
+		n := len(s.Value.Float32s())
+		s.mean, s.square = make([]float32, n), make([]float32, n)
+	}
 }
 
 // NewAdamW returns an optimizer of the parameters with PyTorch's defaults: LR 1e-3, Beta1 0.9, Beta2 0.999, Eps 1e-8,
@@ -84,8 +91,7 @@ func (a *AdamW) add(p Parameter) (*state, error) {
 	if s, ok := a.byValue[p.Value]; ok {
 		return nil, fmt.Errorf("optim: parameters %s and %s are the same tensor", s.Name, p.Name)
 	}
-	n := len(p.Value.Float32s())
-	s := &state{Parameter: p, mean: make([]float32, n), square: make([]float32, n)}
+	s := &state{Parameter: p}
 	a.states = append(a.states, s)
 	a.byValue[p.Value] = s
 	return s, nil
@@ -104,6 +110,7 @@ func (a *AdamW) step(s *state, grad *tensor.Dense) error {
 	if grad == nil || grad.Dtype() != tensor.Float32 || grad.RequiresIterator() {
 		return fmt.Errorf("optim: the gradient of %s is not a contiguous float32 tensor", s.Name)
 	}
+	s.begin()
 	p, g := s.Value.Float32s(), grad.Float32s()
 	if len(g) != len(p) || len(p) != len(s.mean) {
 		return fmt.Errorf("optim: parameter %s has %d values, its gradient %d, its state %d", s.Name, len(p), len(g), len(s.mean))
@@ -142,11 +149,11 @@ func (a *AdamW) Step(model []gorgonia.ValueGrad) error {
 	return nil
 }
 
-// Bytes is how much memory the optimizer's state takes.
+// Bytes is how much memory the optimizer's state takes from the first step on.
 func (a *AdamW) Bytes() int64 {
 	var n int64
 	for _, s := range a.states {
-		n += 4 * int64(len(s.mean)+len(s.square))
+		n += 2 * 4 * int64(len(s.Value.Float32s()))
 	}
 	return n
 }
@@ -156,6 +163,7 @@ func (a *AdamW) Bytes() int64 {
 func (a *AdamW) State() []Parameter {
 	var out []Parameter
 	for _, s := range a.states {
+		s.begin()
 		shape := s.Value.Shape()
 		out = append(out,
 			Parameter{s.Name + ".step", dense([]float32{float32(s.steps)}, 1)},

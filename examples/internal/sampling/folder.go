@@ -3,9 +3,7 @@ package sampling
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -13,22 +11,6 @@ import (
 	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/report"
 )
-
-// NewFolder makes the folder of a run, which must be empty: another run's files would be taken for this one's.
-func NewFolder(out string) (report.Folder, error) {
-	entries, err := os.ReadDir(out)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("-out: %w", err)
-	}
-	if len(entries) > 0 {
-		return "", fmt.Errorf("-out %s: the folder is not empty", out)
-	}
-	folder, err := report.NewFolder(out)
-	if err != nil {
-		return "", fmt.Errorf("-out: %w", err)
-	}
-	return folder, nil
-}
 
 // Pictures is a folder of pictures: samples/ID.png, and samples.jsonl in the format of dataset.File, whose lines come after their pictures.
 // So whatever happens, every line has its picture.

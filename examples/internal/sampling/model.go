@@ -4,11 +4,9 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/diffusion/lora"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/tiny"
-	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
 // Load reads a model as pipeline.Load does, or the embedded miniature if name is empty.
@@ -34,26 +32,4 @@ func Adapt(p *pipeline.Pipeline, file string, scale float64) error {
 	adapter.Merge()
 	p.Name += fmt.Sprintf("+%s*%g", filepath.Base(file), scale)
 	return nil
-}
-
-// LoadCLIP reads a CLIP's folder, or the embedded miniature's if dir is empty.
-func LoadCLIP(dir string) (encoder *clip.Encoder, err error) {
-	if dir != "" {
-		encoder, err = clip.Load(dir)
-	} else {
-		encoder, err = tiny.CLIP()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("-clip: %w", err)
-	}
-	return encoder, nil
-}
-
-// LoadReward reads a reward that was learned on a CLIP.
-func LoadReward(dir string, on alignment.CLIP) (*alignment.Model, error) {
-	m, err := alignment.Load(dir, on)
-	if err != nil {
-		return nil, fmt.Errorf("-reward: %w", err)
-	}
-	return m, nil
 }

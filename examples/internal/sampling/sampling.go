@@ -1,5 +1,5 @@
 // Package sampling is what programs share that make pictures with a model of the user's: flags that say how, prompts, the model with its
-// adapter, the reward with its CLIP, and folders of pictures.
+// adapter, and folders of pictures.
 package sampling
 
 import (

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// A fitting is how training fits the memory that it may take.
+type fitting struct {
+	kernels.Plan
+	activations int64 // the bound on them; 0: none
+	data        int64 // of Plan.Other: latents and conditions
+	average     int64 // of Plan.Other: the moving average
+}
+
+// fits reports whether the flags allow as much memory as is planned.
+func (f fitting) fits(o options) bool { return o.memory == 0 || f.Total() <= int64(o.memory) }
+
+// plan says what memory training will take, and refuses to begin what does not fit. No number of the UNet is read for it.
+func (s *session) plan(ctx context.Context) error {
+	f, err := s.fit(ctx, s.options)
+	if err != nil {
+		return err
+	}
+	if !f.fits(s.options) {
+		return s.refuse(ctx, f)
+	}
+	s.fitting = f
+	return f.table(s.options).Print(s.print)
+}
+
+// fit plans without computing anything again, and where that takes too much memory, with what is left of it for activations. The result may
+// not fit: then it is the least that there is.
+func (s *session) fit(ctx context.Context, o options) (fitting, error) {
+	f, err := s.planned(ctx, o, 0)
+	if err != nil || f.fits(o) {
+		return f, err
+	}
+	budget := f.Activations
+	for range 6 { // what the arena takes beside activations depends on the plan
+		if budget -= f.Total() - int64(o.memory); budget <= 0 {
+			break
+		}
+		next, err := s.planned(ctx, o, budget)
+		if short := (*kernels.ActivationError)(nil); errors.As(err, &short) {
+			break
+		}
+		if err != nil || next.fits(o) {
+			return next, err
+		}
+		f = next
+	}
+	return s.least(ctx, o)
+}
+
+// least plans with the least activations that computing again reaches.
+func (s *session) least(ctx context.Context, o options) (fitting, error) {
+	short := &kernels.ActivationError{}
+	f, err := s.planned(ctx, o, 64) // bytes: too few
+	if !errors.As(err, &short) {
+		return f, err
+	}
+	return s.planned(ctx, o, short.Least)
+}
+
+// planned is training as the flags have it, compiled on one sample that stands for all of its kind.
+func (s *session) planned(ctx context.Context, o options, activations int64) (f fitting, err error) {
+	if err := context.Cause(ctx); err != nil {
+		return f, err
+	}
+	network, adapter, err := o.network(s.model.UNet)
+	if err != nil {
+		return f, err
+	}
+	if adapter != nil {
+		defer adapter.Detach()
+	}
+	c := s.model.UNet.Config
+	zeros := func(shape ...int) *tensor.Dense {
+		return tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
+	}
+	one := dataset.Sample{Reward: new(1.0), Latent: zeros(c.SampleSize, c.SampleSize, c.InChannels), Condition: zeros(s.model.Tokenizer.Length, s.model.Text.Config.Width)}
+	all := dataset.FromSlice([]dataset.Sample{one})
+	t := o.tuner(network, s.model.Schedule, all, all, zeros(one.Condition.Shape()...))
+	t.ActivationBytes = activations
+	defer t.Close()
+	if f.Plan, err = t.Prepare(ctx); err != nil {
+		return f, err
+	}
+	latent, condition := 4*int64(one.Latent.Size()), 4*int64(one.Condition.Size())
+	f.activations, f.data = activations, int64(len(s.samples)+len(s.captioned))*latent+int64(s.prompts())*condition
+	f.Other += f.data - latent - condition
+	if o.ema > 0 {
+		f.average = f.Optimizer / 2 // AdamW keeps two numbers for each of the weights
+	}
+	return f, nil
+}
+
+// prompts counts the different ones: each has its condition once.
+func (s *session) prompts() int {
+	seen := map[string]bool{}
+	for _, list := range [][]dataset.Sample{s.samples, s.captioned} {
+		for _, sample := range list {
+			seen[sample.Prompt] = true
+		}
+	}
+	return len(seen)
+}
+
+// table shows a plan to people.
+func (f fitting) table(o options) report.Table {
+	t := report.Table{Title: "Planned peak memory", Header: []string{"", ""}}
+	row := func(name string, bytes int64) {
+		if bytes > 0 {
+			t.Rows = append(t.Rows, []string{name, size(bytes).String()})
+		}
+	}
+	gradients := int64(0)
+	if o.maxNorm > 0 {
+		gradients = f.Outputs
+	}
+	row("weights", f.Weights)
+	row("AdamW's means", f.Optimizer)
+	row("moving average, for -ema", f.average)
+	row("gradients, kept for -max-grad-norm", gradients)
+	row("activations", f.Arena-gradients)
+	row("workspace", f.Workspace)
+	row("batch", f.Inputs+f.Other-f.data-f.average)
+	row("latents and conditions of all pictures", f.data)
+	row("all", f.Total())
+	t.Note = "Nothing is computed again."
+	if f.Recomputed > 0 {
+		t.Note = fmt.Sprintf("To fit -memory %v, %d of %d operations are computed again, %.0f %% of the arithmetic.", o.memory, f.Recomputed, f.Steps, 100*f.RecomputedCost)
+	}
+	return t
+}
+
+// refuse is the error that names what would make training fit: each change of the flags that is enough alone, or else all of them together.
+func (s *session) refuse(ctx context.Context, f fitting) error {
+	var enough []string
+	all := s.options
+	try := func(flag string, change func(o *options)) (bool, error) {
+		o := s.options
+		change(&o)
+		change(&all)
+		g, err := s.fit(ctx, o)
+		if err == nil && g.fits(o) {
+			enough = append(enough, flag)
+		}
+		return err == nil && g.fits(o), err
+	}
+	if s.ema > 0 {
+		if _, err := try("-ema 0", func(o *options) { o.ema = 0 }); err != nil {
+			return err
+		}
+	}
+	if s.maxNorm > 0 {
+		if _, err := try("-max-grad-norm 0", func(o *options) { o.maxNorm = 0 }); err != nil {
+			return err
+		}
+	}
+	for b := s.batch / 2; b >= 1; b /= 2 {
+		pretrain := (s.pretrainBatch*b + s.batch - 1) / s.batch
+		flag := fmt.Sprintf("-batch %d", b)
+		if s.beta > 0 {
+			flag += fmt.Sprintf(" -pretrain-batch %d", pretrain)
+		}
+		if ok, err := try(flag, func(o *options) { o.batch, o.pretrainBatch = b, pretrain }); err != nil || ok {
+			if err != nil {
+				return err
+			}
+			break
+		}
+	}
+	if s.rank == 0 {
+		if _, err := try("-lora-rank 4", func(o *options) { o.rank = 4 }); err != nil {
+			return err
+		}
+	}
+	refusal := fmt.Sprintf("training takes %v at least, with activations computed again down to %v; -memory is %v", size(f.Total()), size(f.Activations), s.memory)
+	if len(enough) > 0 {
+		return fmt.Errorf("%s. It would fit with %s, or with -memory %v", refusal, strings.Join(enough, ", with "), size(f.Total()))
+	}
+	together, err := s.fit(ctx, all)
+	if err != nil {
+		return err
+	}
+	if together.fits(all) {
+		return fmt.Errorf("%s. It would fit with %s, or with -memory %v", refusal, all.difference(s.options), size(f.Total()))
+	}
+	return fmt.Errorf("%s. It would fit with -memory %v, or with -memory %v and %s", refusal, size(f.Total()), size(together.Total()), all.difference(s.options))
+}
+
+// difference names the flags of o that save memory and are not other's.
+func (o options) difference(other options) string {
+	var changed []string
+	add := func(differ bool, format string, v any) {
+		if differ {
+			changed = append(changed, fmt.Sprintf(format, v))
+		}
+	}
+	add(!same(o.ema, other.ema), "-ema %v", o.ema)
+	add(!same(o.maxNorm, other.maxNorm), "-max-grad-norm %v", o.maxNorm)
+	add(o.batch != other.batch, "-batch %v", o.batch)
+	add(o.pretrainBatch != other.pretrainBatch, "-pretrain-batch %v", o.pretrainBatch)
+	add(o.rank != other.rank, "-lora-rank %v", o.rank)
+	return strings.Join(changed, " ")
+}
+
+func same(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) }

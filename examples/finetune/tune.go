@@ -1,0 +1,306 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/diffusion/lora"
+	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/diffusion/unet"
+	"github.com/kudos-ml/kudos/examples/internal/command"
+	"github.com/kudos-ml/kudos/finetune"
+	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels/optim"
+	"github.com/kudos-ml/kudos/reward"
+)
+
+// A session is the run in hand.
+type session struct {
+	options
+	progress *report.Progress
+	print    io.Writer // results
+	left     string    // what there is when it is stopped
+
+	model              *pipeline.Pipeline
+	samples, captioned []dataset.Sample // with rewards; for pretraining. Pictures are read where they are encoded
+	empty              *tensor.Dense    // the condition of the empty prompt
+	fitting            fitting
+	folder             report.Folder
+	hashes             map[string]string // of inputs, for config.json
+	trained            int               // updates
+}
+
+func newSession() *session {
+	return &session{progress: report.Stderr(), print: os.Stdout, left: "nothing was trained", hashes: map[string]string{}}
+}
+
+// unfinished is where in the run folder the result grows. It gets its name when it is whole.
+const unfinished = "unfinished"
+
+func (s *session) run(ctx context.Context) (err error) {
+	if s.model, err = pipeline.LoadFrozen(s.options.model); err != nil {
+		return fmt.Errorf("-model: %w", err)
+	}
+	if s.model.UNet.Config.InChannels != s.model.VAE.Config.LatentChannels {
+		return fmt.Errorf("-model %s: its UNet reads %d channels, a picture's latents are %d: only models that make pictures of prompts alone are tuned", s.options.model, s.model.UNet.Config.InChannels, s.model.VAE.Config.LatentChannels)
+	}
+	if err := s.read(ctx); err != nil {
+		return err
+	}
+	if err := s.plan(ctx); err != nil {
+		return err
+	}
+	if s.folder, err = command.NewFolder(s.out); err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, os.RemoveAll(s.folder.Path(unfinished)))
+		if s.trained == 0 {
+			os.Remove(s.out) //nolint:errcheck // it stays if there is anything in it
+		}
+	}()
+	if s.options.reward != "" {
+		if err := s.score(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.encode(ctx); err != nil {
+		return err
+	}
+	if err := s.model.LoadUNet(); err != nil {
+		return fmt.Errorf("-model: %w", err)
+	}
+	s.hashes["unet"] = weights.Hash(s.model.UNet)
+	return s.tune(ctx)
+}
+
+// rewarded and pretraining are the two datasets.
+func (s *session) rewarded(images bool) dataset.File {
+	f := dataset.File{Path: s.options.samples, Images: images}
+	f.Check = func(sample dataset.Sample) error {
+		if sample.File == "" {
+			return errors.New("the line names no file")
+		}
+		if _, err := os.Stat(f.Picture(sample)); err != nil {
+			return err
+		}
+		if s.options.reward != "" {
+			return nil
+		}
+		if sample.Reward == nil {
+			return errors.New("there is no reward; -reward gives one to every picture")
+		}
+		return s.checkReward(*sample.Reward)
+	}
+	return f
+}
+
+func (s *session) checkReward(r float64) error {
+	if s.byReward && r < 0 {
+		return fmt.Errorf("the reward is %v: -by-reward takes none below 0", r)
+	}
+	return nil
+}
+
+func (s *session) pretraining(images bool) dataset.Dataset {
+	if s.beta == 0 {
+		return dataset.FromSlice(nil)
+	}
+	return dataset.Folder{Path: s.pretrain, Images: images}
+}
+
+// read reads prompts, captions and rewards, so that what is wrong with them is known before anything takes time.
+func (s *session) read(ctx context.Context) (err error) {
+	if s.samples, err = dataset.Collect(ctx, s.rewarded(false)); err != nil {
+		return fmt.Errorf("-samples: %w", err)
+	}
+	if len(s.samples) == 0 {
+		return fmt.Errorf("-samples: %s holds no pictures", s.options.samples)
+	}
+	if s.captioned, err = dataset.Collect(ctx, s.pretraining(false)); err != nil {
+		return fmt.Errorf("-pretrain: %w", err)
+	}
+	for _, c := range s.captioned {
+		if _, err := os.Stat(filepath.Join(s.pretrain, filepath.FromSlash(c.File))); err != nil {
+			return fmt.Errorf("-pretrain: %w", err)
+		}
+	}
+	s.hashes["samples"], err = hash(s.options.samples)
+	return err
+}
+
+func hash(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+// score gives the samples their rewards, and lets the reward and its CLIP go.
+func (s *session) score(ctx context.Context) (err error) {
+	model, free, err := command.LoadReward(s.options.reward, s.clip)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, free())
+		debug.FreeOSMemory()
+	}()
+	bar := s.progress.Stage("score", len(s.samples))
+	defer bar.End()
+	i := 0
+	for sample, err := range reward.Scored(s.rewarded(true), model, 8).All(ctx) {
+		if err != nil {
+			return fmt.Errorf("-samples: %w", err)
+		}
+		if err := s.checkReward(*sample.Reward); err != nil {
+			return fmt.Errorf("-samples: %s: %w", sample.File, err)
+		}
+		s.samples[i].Reward = sample.Reward
+		i++
+		bar.Add(1)
+	}
+	return nil
+}
+
+// encode makes latents and conditions of all pictures and prompts, once. Then it saves what is not tuned, and lets the text encoder and the
+// VAE go: their memory is the UNet's from here on.
+func (s *session) encode(ctx context.Context) error {
+	bar := s.progress.Stage("encode", len(s.samples)+len(s.captioned))
+	defer bar.End()
+	pictures := dataset.Join(s.rewarded(true), s.pretraining(true))
+	encoded, err := dataset.Collect(ctx, dataset.Map(s.model.Encode(pictures, pipeline.EncodeOptions{Batch: 8}), func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
+		sample.Image = nil
+		bar.Add(1)
+		return sample, nil
+	}))
+	if err != nil {
+		return err
+	}
+	n := len(s.samples)
+	for i := range s.samples {
+		encoded[i].Reward = s.samples[i].Reward
+	}
+	s.samples, s.captioned = encoded[:n], encoded[n:]
+	conditions, err := s.model.Conditions(ctx, "")
+	if err != nil {
+		return err
+	}
+	s.empty = conditions[""]
+	s.hashes["text_encoder"], s.hashes["vae"] = weights.Hash(s.model.Text), weights.Hash(s.model.VAE)
+	if s.rank == 0 {
+		err = s.model.SaveFrozen(s.folder.Path(unfinished), weights.Float32)
+	} else {
+		_, err = report.NewFolder(s.folder.Path(unfinished))
+	}
+	s.model.Text, s.model.VAE = nil, nil
+	debug.FreeOSMemory()
+	return err
+}
+
+// network is what is tuned: the UNet, or pairs that are attached to it.
+func (o options) network(u *unet.UNet2DCondition) (finetune.Network, *lora.Adapter, error) {
+	if o.rank == 0 {
+		return u, nil, nil
+	}
+	adapter, err := lora.New(u, lora.Config{Rank: o.rank, Alpha: float64(o.rank), Seed: o.seed})
+	return adapter, adapter, err
+}
+
+// tuner is Eq. 2 as the flags have it.
+func (o options) tuner(n finetune.Network, schedule *diffusion.Schedule, model, pretrain dataset.Dataset, empty *tensor.Dense) *finetune.Tuner {
+	rate := optim.Constant(o.warmUp)
+	t := &finetune.Tuner{
+		Network: n, Schedule: schedule, Model: model, ModelBatch: o.batch, ByReward: o.byReward, Terms: []finetune.Term{finetune.RewardWeighted{}},
+		Updates: o.steps, LR: func(step int) float64 { return o.lr * rate(step) }, Clip: o.maxNorm, EMA: o.ema, MinSNR: o.minSNR, Seed: o.seed,
+	}
+	if o.beta > 0 {
+		t.Pretrain, t.PretrainBatch = pretrain, o.pretrainBatch
+		t.Terms = append(t.Terms, finetune.Pretraining{Beta: o.beta})
+	}
+	if o.dropout > 0 {
+		t.Dropout, t.Unconditional = o.dropout, empty
+	}
+	return t
+}
+
+// tune trains and saves. What was trained is saved too where it ends early, whatever the reason.
+func (s *session) tune(ctx context.Context) error {
+	network, adapter, err := s.network(s.model.UNet)
+	if err != nil {
+		return err
+	}
+	if s.memory > 0 { // the collector's part of it
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(max(0, int64(s.memory)-s.fitting.Arena-s.fitting.Workspace)))
+	}
+	t := s.tuner(network, s.model.Schedule, dataset.FromSlice(s.samples), dataset.FromSlice(s.captioned), s.empty)
+	t.ActivationBytes = s.fitting.activations
+	stopped := context.AfterFunc(ctx, func() {
+		s.progress.Printf("Stopping after this update; what was trained will be saved. Once more ends the program at once.")
+	})
+	defer stopped()
+	s.config["sha256"] = s.hashes
+	var failure error
+	for step, err := range (&finetune.Record{Trainer: t, Folder: s.out, Name: "tune", Config: s.config}).Steps(ctx) {
+		if failure = err; err == nil {
+			s.trained = step.Index + 1
+		}
+	}
+	if s.trained > 0 && s.ema > 0 {
+		failure = errors.Join(failure, t.UseAverage())
+	}
+	if err := t.Close(); err != nil || s.trained == 0 {
+		return errors.Join(failure, err)
+	}
+	t = nil // and with it AdamW's memory
+	s.samples, s.captioned = nil, nil
+	debug.FreeOSMemory()
+	name := "tuned"
+	if failure != nil {
+		name = fmt.Sprintf("stopped-after-%d", s.trained)
+	}
+	if err := s.save(name, adapter); err != nil {
+		return errors.Join(failure, err)
+	}
+	s.left = fmt.Sprintf("what %d updates have made is in %s", s.trained, s.folder.Path(name))
+	if failure == nil {
+		fmt.Fprintf(s.print, "\nThe tuned model is in %s.\n", s.folder.Path(name))
+	}
+	return failure
+}
+
+// save writes what was tuned and gives the result its name.
+func (s *session) save(name string, adapter *lora.Adapter) error {
+	dir := s.folder.Path(unfinished)
+	if adapter == nil {
+		if err := s.model.SaveUNet(dir, weights.Float32); err != nil {
+			return err
+		}
+		return os.Rename(dir, s.folder.Path(name))
+	}
+	if err := adapter.Save(filepath.Join(dir, "pytorch_lora_weights.safetensors"), weights.Float32); err != nil {
+		return err
+	}
+	if s.kohya {
+		if err := adapter.SaveKohya(filepath.Join(dir, "kohya.safetensors"), weights.Float32); err != nil {
+			return err
+		}
+	}
+	return os.Rename(dir, s.folder.Path(name))
+}

@@ -1,0 +1,55 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/kudos-ml/kudos/clip"
+	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/reward"
+	"github.com/kudos-ml/kudos/reward/alignment"
+)
+
+// NewFolder makes the folder that the flag -out names. It must be empty: what another run left there would be taken for this one's, or be lost.
+func NewFolder(out string) (report.Folder, error) {
+	entries, err := os.ReadDir(out)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("-out: %w", err)
+	}
+	if len(entries) > 0 {
+		return "", fmt.Errorf("-out %s: the folder is not empty", out)
+	}
+	folder, err := report.NewFolder(out)
+	if err != nil {
+		return "", fmt.Errorf("-out: %w", err)
+	}
+	return folder, nil
+}
+
+// LoadCLIP loads the one that the flag -clip names, or the miniature's without it. It is to be closed.
+func LoadCLIP(dir string) (encoder *clip.Encoder, err error) {
+	if dir != "" {
+		encoder, err = clip.Load(dir)
+	} else {
+		encoder, err = tiny.CLIP()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("-clip: %w", err)
+	}
+	return encoder, nil
+}
+
+// LoadReward loads the reward that the flag -reward names, on the CLIP that -clip names; free lets that go.
+func LoadReward(dir, clipDir string) (model reward.Model, free func() error, err error) {
+	encoder, err := LoadCLIP(clipDir)
+	if err != nil {
+		return nil, nil, err
+	}
+	if model, err = alignment.Load(dir, encoder); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("-reward: %w", err), encoder.Close())
+	}
+	return model, encoder.Close, nil
+}
