@@ -52,7 +52,7 @@ func number(v *float64, digits int) string {
 	if v == nil {
 		return "–"
 	}
-	return fmt.Sprintf("%.*f", digits, *v)
+	return strings.Replace(fmt.Sprintf("%.*f", digits, *v), "-", "−", 1)
 }
 
 // signed is a difference with its interval.
@@ -60,11 +60,15 @@ func signed(d *measure.Difference, digits int) string {
 	if d == nil {
 		return "–"
 	}
-	return fmt.Sprintf("%+.*f (%s)", digits, d.Mean, interval(d, digits))
+	return withSign(d.Mean, digits) + " (" + interval(d, digits) + ")"
 }
 
 func interval(d *measure.Difference, digits int) string {
-	return fmt.Sprintf("%+.*f to %+.*f", digits, d.Low, digits, d.High)
+	return withSign(d.Low, digits) + " to " + withSign(d.High, digits)
+}
+
+func withSign(v float64, digits int) string {
+	return strings.Replace(fmt.Sprintf("%+.*f", digits, v), "-", "−", 1)
 }
 
 // page is report.html.
@@ -103,14 +107,19 @@ func (r *result) lead() string {
 	if d.Reward != nil {
 		what, gain = "the reward", d.Reward
 	}
-	verdict := fmt.Sprintf("By %s, %s and %s cannot be told apart.", what, titles[d.Arm], titles[d.From])
+	verdict := "cannot be told apart from"
 	switch {
 	case gain.Above(0):
-		verdict = fmt.Sprintf("By %s, %s is better than %s.", what, titles[d.Arm], titles[d.From])
+		verdict = "is better than"
 	case gain.High < 0:
-		verdict = fmt.Sprintf("By %s, %s is worse than %s.", what, titles[d.Arm], titles[d.From])
+		verdict = "is worse than"
 	}
-	return fmt.Sprintf("%d prompts, %s of each from every model, from the same noise for all. ", r.Prompts, pictures(r.PerPrompt)) + verdict
+	lead := fmt.Sprintf("%d prompts, %s of each from every model, from the same noise for all. By %s, %s %s %s.",
+		r.Prompts, pictures(r.PerPrompt), what, titles[d.Arm], verdict, titles[d.From])
+	if d.Diversity != nil && d.Diversity.High < 0 {
+		lead += fmt.Sprintf(" Its pictures of one prompt are more alike than those of %s.", titles[d.From])
+	}
+	return lead
 }
 
 func pictures(n int) string {
@@ -131,7 +140,7 @@ func (r *result) figures() (figures report.Figures) {
 		if m.gain != nil {
 			figures = append(figures, report.Figure{
 				Name:  fmt.Sprintf("%s, %s − %s", m.name, titles[d.Arm], titles[d.From]),
-				Value: fmt.Sprintf("%+.*f", m.digits, m.gain.Mean), Note: "95 % interval " + interval(m.gain, m.digits),
+				Value: withSign(m.gain.Mean, m.digits), Note: "95 % interval " + interval(m.gain, m.digits),
 			})
 		}
 	}
@@ -150,7 +159,7 @@ func (r *result) charts() (charts []report.Block) {
 		{"CLIP score", 1, func(d difference) *measure.Difference { return &d.CLIPScore }},
 	} {
 		chart := report.Intervals{
-			Title: "Difference in " + m.name, X: "95 % intervals", Format: func(v float64) string { return fmt.Sprintf("%+.*f", m.digits, v) },
+			Title: "Difference in " + m.name, X: "95 % intervals", Format: func(v float64) string { return withSign(v, m.digits) },
 		}
 		gain := report.Arm{Name: "from " + titles["base"]}
 		for _, d := range r.Differences {
