@@ -87,7 +87,9 @@ func chain(t *testing.T, programs, dir string, prompts []string, label func(*tes
 	require.Equal(t, count[dataset.Good], learned.Train.Good+learned.Test.Good)
 	require.Equal(t, count[dataset.Bad], learned.Train.Bad+learned.Test.Bad)
 
-	var tuning struct{ SHA256 struct{ Samples, UNet string } }
+	var tuning struct {
+		SHA256 struct{ Samples, UNet string }
+	}
 	decode(t, filepath.Join(dir, "runs", "tuning", "config.json"), &tuning)
 	require.Equal(t, fmt.Sprintf("%x", sha256.Sum256(read(t, file))), tuning.SHA256.Samples)
 	require.Equal(t, before, tuning.SHA256.UNet)

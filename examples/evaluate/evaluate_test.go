@@ -137,6 +137,7 @@ func TestAgainstItselfAndAnother(t *testing.T) {
 		require.Equal(t, 3*4, strings.Count(string(page), "<img src="))
 		require.Contains(t, string(page), fmt.Sprintf("best of 3 <b>%.2f</b>", *samplesOf(t, out, "best_of_3")[0].Reward))
 		require.Contains(t, string(page), "cannot be told apart")
+		require.Contains(t, string(page), "-sampler euler_a -guidance 2 -per-prompt 2 -n 3 -batch 4 -seed 9")
 	})
 }
 
@@ -292,6 +293,19 @@ func TestWhatCannotBe(t *testing.T) {
 		require.ErrorContains(t, run(t.Context(), o), c.want, c.args)
 		require.NoDirExists(t, out, "it fails before anything is made")
 	}
+}
+
+func TestQuoted(t *testing.T) {
+	require.Equal(t, `-model m -negative 'it'\''s a dog' -prompts ''`, quoted([]string{"-model", "m", "-negative", "it's a dog", "-prompts", ""}))
+}
+
+// What report.json calls things is what other programs read.
+func TestNames(t *testing.T) {
+	text, err := json.Marshal(result{Arms: []armResult{{Reward: new(0.5)}}, Differences: []difference{{Reward: &measure.Difference{Low: -1}}}})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"prompts":0,"per_prompt":0,"best_of":0,"sampler":"","steps":0,"eta":0,"guidance":0,"negative":"","width":0,"height":0,"seed":0,"clip":"",
+		"arms":[{"name":"","model":"","unet":"","samples":"","reward":0.5,"clip_score":0}],
+		"differences":[{"arm":"","from":"","reward":{"mean":0,"low":-1,"high":0,"n":0},"clip_score":{"mean":0,"low":0,"high":0,"n":0}}]}`, string(text))
 }
 
 func each[T, U any](in []T, f func(T) U) (out []U) {

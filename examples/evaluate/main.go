@@ -26,7 +26,8 @@ import (
 
 // options are the flags.
 type options struct {
-	arms      []arm // that are models: the base, then the tuned ones
+	args      []string // all of them, for the page
+	arms      []arm    // that are models: the base, then the tuned ones
 	loraScale float64
 	prompts   []string
 	sampling.Options
@@ -47,6 +48,7 @@ type arm struct {
 func (a arm) unet() string { return a.model + "\x00" + a.lora }
 
 func parse(ctx context.Context, args []string) (o options, err error) {
+	o.args = args
 	f := flag.NewFlagSet("evaluate", flag.ContinueOnError)
 	f.Func("model", "`folder` that diffusers wrote, checkpoint file, or ORG/NAME in the Hugging Face cache: first the base, then, each with a -model of its own, the tuned ones", func(s string) error {
 		o.arms = append(o.arms, arm{model: s})

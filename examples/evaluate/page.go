@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/kudos-ml/kudos/internal/picture"
@@ -36,15 +37,29 @@ func tables(r *result) []report.Table {
 	titles := r.titles()
 	gains := report.Table{
 		Title: "Differences", Header: []string{"", "reward", "CLIP score", "diversity"}, Strong: 1,
-		Note: fmt.Sprintf("With 95 %% intervals of %d pairs of pictures from the same noise, clustered by prompt.", r.Prompts*r.PerPrompt),
+		Note: fmt.Sprintf("With 95 %% intervals of %d pairs of pictures from the same noise", r.Prompts*r.PerPrompt),
 	}
+	if r.Prompts > 1 {
+		gains.Note += ", clustered by prompt"
+	}
+	gains.Note += "."
 	for _, d := range r.Differences {
 		gains.Rows = append(gains.Rows, []string{titles[d.Arm] + " − " + titles[d.From], signed(d.Reward, 3), signed(&d.CLIPScore, 2), signed(d.Diversity, 3)})
 	}
 	if r.Reward != "" {
 		gains.Note += " The reward is what best-of-n chooses by, and may be what tuned: it says how well it was followed. What people would say, it does not know."
+		return []report.Table{gains, means}
 	}
-	return []report.Table{gains, means}
+	return []report.Table{withoutReward(gains), withoutReward(means)}
+}
+
+// withoutReward leaves out the column of a reward that there is not.
+func withoutReward(t report.Table) report.Table {
+	t.Header = slices.Delete(t.Header, 1, 2)
+	for i, row := range t.Rows {
+		t.Rows[i] = slices.Delete(row, 1, 2)
+	}
+	return t
 }
 
 // number is a value of some digits, or a dash where there is none.
@@ -73,7 +88,7 @@ func withSign(v float64, digits int) string {
 
 // page is report.html.
 func (s *session) page(r *result, all []*scored) (page report.Report, err error) {
-	page = report.Report{Title: s.title(), Lead: r.lead(), Footer: s.command(r)}
+	page = report.Report{Title: s.title(), Lead: r.lead(), Footer: "go run ./examples/evaluate " + quoted(s.args)}
 	page.Blocks = append(page.Blocks, r.figures())
 	grid, err := s.grid(all)
 	if err != nil {
@@ -85,6 +100,17 @@ func (s *session) page(r *result, all []*scored) (page report.Report, err error)
 		page.Blocks = append(page.Blocks, t)
 	}
 	return page, nil
+}
+
+// quoted are arguments as a shell takes them, those that need it in quotes.
+func quoted(args []string) string {
+	words := slices.Clone(args)
+	for i, w := range words {
+		if strings.ContainsAny(w, " \t\n'\"$`\\*?[]{}()<>|&;#~!") || w == "" {
+			words[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // title says what is compared, by the names of files.
@@ -214,19 +240,4 @@ func (s *session) grid(all []*scored) (report.Grid, error) {
 		g.Rows = append(g.Rows, row)
 	}
 	return g, nil
-}
-
-// command is how to make the page again.
-func (s *session) command(r *result) string {
-	words := []string{"go run ./examples/evaluate"}
-	for i, a := range s.arms {
-		if i == 0 || a.lora == "" {
-			words = append(words, "-model", a.model)
-		} else {
-			words = append(words, "-lora", a.lora)
-		}
-	}
-	words = append(words, "…", fmt.Sprintf("-sampler %s -steps %d -guidance %g -width %d -height %d -seed %d -per-prompt %d -n %d",
-		r.Sampler, r.Steps, r.Guidance, r.Width, r.Height, r.Seed, r.PerPrompt, s.n))
-	return strings.Join(words, " ")
 }
