@@ -21,7 +21,7 @@
 //	kernels/cpu            arithmetic over []float32 that knows no graph, in assembly where there is some
 //	kernels                operations for gorgonia's graphs with their gradients, and the machine that runs such graphs
 //	kernels/optim          AdamW, gradient clipping, moving averages, learning rate schedules
-//	dataset                samples one after another; prompts that can be generated; JSONL files
+//	dataset                samples one after another; prompts that can be generated; JSONL files and folders
 //	dataset/shapes         a small world of coloured shapes: its prompts, its pictures, its judge
 //	clip/tokenizer         prompts to token ids, by CLIP's byte-pair encoding
 //	clip                   CLIP's text and picture encoders, and their training
@@ -38,6 +38,7 @@
 //	examples/generate      pictures of prompts, from the miniature or a model of yours
 //	examples/quickstart    the whole method in one command
 //	examples/reward        a reward learned from labels of yours
+//	examples/finetune      a Stable Diffusion of yours, tuned
 //	examples/evaluate      models compared on prompts of yours: base, tuned and best-of-n
 //	examples/parity        a checkpoint compared with what diffusers computed on it
 //

@@ -34,12 +34,12 @@ func TestREADMEsCommands(t *testing.T) {
 	t.Run("miniature", func(t *testing.T) {
 		dir := t.TempDir()
 		require.NoError(t, os.CopyFS(filepath.Join(dir, "MODEL"), tiny.FS()))
-		chain(t, programs, dir, []string{"two green circles", "one red star", "three hearts on the beach", "a blue square"}, judged)
+		chain(t, programs, dir, []string{"two green circles", "one red star", "three hearts on the beach"}, []string{"a blue square", "two stars"}, judged)
 	})
 	t.Run("sd1", func(t *testing.T) {
 		dir := t.TempDir()
 		require.NoError(t, os.CopyFS(filepath.Join(dir, "MODEL"), os.DirFS("../testdata/golden/sd1")))
-		chain(t, programs, dir, []string{"a dog", "two green dogs", "a cat in the city", "a red car"}, byBrightness)
+		chain(t, programs, dir, []string{"a dog", "two green dogs", "a cat in the city"}, []string{"a red car", "three cats"}, byBrightness)
 	})
 }
 
@@ -52,9 +52,10 @@ var small = map[string]string{
 }
 
 // chain runs README's commands in a folder that holds MODEL.
-func chain(t *testing.T, programs, dir string, prompts []string, label func(*testing.T, []dataset.Sample)) {
+func chain(t *testing.T, programs, dir string, prompts, unseen []string, label func(*testing.T, []dataset.Sample)) {
 	require.NoError(t, os.Rename(filepath.Join(dir, "MODEL", "clip"), filepath.Join(dir, "CLIP")))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "PROMPTS"), []byte(strings.Join(prompts, "\n")), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "UNSEEN"), []byte(strings.Join(unseen, "\n")), 0o644))
 	captioned(t, filepath.Join(dir, "PAIRS"))
 	before := unet(t, filepath.Join(dir, "MODEL"))
 
@@ -107,7 +108,7 @@ func chain(t *testing.T, programs, dir string, prompts []string, label func(*tes
 	}
 	evaluation := filepath.Join(dir, "runs", "evaluation")
 	decode(t, filepath.Join(evaluation, "report.json"), &evaluated)
-	require.Equal(t, len(prompts), evaluated.Prompts)
+	require.Equal(t, len(unseen), evaluated.Prompts)
 	require.Len(t, evaluated.Arms, 3)
 	require.Equal(t, before, evaluated.Arms[0].UNet)
 	require.Equal(t, after, evaluated.Arms[1].UNet)
@@ -115,7 +116,7 @@ func chain(t *testing.T, programs, dir string, prompts []string, label func(*tes
 	require.Equal(t, "tuned", evaluated.Differences[0].Arm)
 	require.NotZero(t, evaluated.Differences[0].Reward.Mean)
 	for _, arm := range evaluated.Arms {
-		require.Len(t, samplesOf(t, filepath.Join(evaluation, arm.Name, "samples.jsonl")), 2*len(prompts))
+		require.Len(t, samplesOf(t, filepath.Join(evaluation, arm.Name, "samples.jsonl")), 2*len(unseen))
 	}
 	require.FileExists(t, filepath.Join(evaluation, "report.html"))
 }

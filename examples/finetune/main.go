@@ -59,7 +59,7 @@ func flags(o *options) *flag.FlagSet {
 	f.StringVar(&o.out, "out", "", "`folder` for what comes out, which must be empty or not there (required)")
 	f.Float64Var(&o.beta, "beta", 1, "weight β of the pretraining term; 0 leaves it out. The paper does not give its own; a re-run of it had 0.5 (ImageReward)")
 	f.IntVar(&o.steps, "steps", 1000, "updates; the paper has 10,000")
-	f.IntVar(&o.batch, "batch", 4, "rewarded pictures in an update; the paper has 256, of which each takes about 2 GiB of activations at 512×512")
+	f.IntVar(&o.batch, "batch", 4, "rewarded pictures in an update; the paper has 256, and each takes 1.5 GiB of activations at 512×512")
 	f.IntVar(&o.pretrainBatch, "pretrain-batch", 0, "pretraining pictures in an update; as many as -batch without it, as in the paper")
 	f.BoolVar(&o.byReward, "by-reward", false, "draw pictures in proportion to their rewards instead of weighing all alike drawn ones by them: the same in expectation, with less noise where many rewards are near 0")
 	f.Float64Var(&o.lr, "lr", 0, fmt.Sprintf("learning rate of AdamW (default %g, of others' runs of this objective; with -lora-rank %g, as usual for pairs that start from 0)", fullLR, loraLR))

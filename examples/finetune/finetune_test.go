@@ -1,0 +1,363 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/dataset/shapes"
+	"github.com/kudos-ml/kudos/diffusion/lora"
+	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/finetune"
+	"github.com/kudos-ml/kudos/internal/golden"
+	"github.com/kudos-ml/kudos/internal/picture"
+	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/reward/alignment"
+)
+
+// A place has what a user brings along: a model's folder, pictures with rewards in samples.jsonl, captioned pictures.
+type place struct{ dir, model, samples, pretrain string }
+
+// at makes the place, of the miniature.
+func at(t *testing.T) place {
+	t.Helper()
+	dir := t.TempDir()
+	p := place{dir, filepath.Join(dir, "model"), filepath.Join(dir, "samples.jsonl"), filepath.Join(dir, "pretrain")}
+	require.NoError(t, os.CopyFS(p.model, tiny.FS()))
+	require.NoError(t, os.Mkdir(p.pretrain, 0o755))
+	samples, err := dataset.Collect(t.Context(), tiny.Pretraining(7, 9))
+	require.NoError(t, err)
+	for i, s := range samples {
+		if i >= 6 {
+			name := filepath.Join(p.pretrain, fmt.Sprint(i))
+			require.NoError(t, picture.WritePNG(name+".png", s.Image))
+			require.NoError(t, os.WriteFile(name+".txt", []byte(s.Prompt), 0o644))
+			continue
+		}
+		samples[i].File, samples[i].Reward = fmt.Sprintf("%d.png", i), new(float64(i)/5)
+		require.NoError(t, picture.WritePNG(filepath.Join(dir, samples[i].File), s.Image))
+	}
+	_, err = dataset.Write(t.Context(), p.samples, dataset.FromSlice(samples[:6]))
+	require.NoError(t, err)
+	return p
+}
+
+// args are those of a short run into the folder named.
+func (p place) args(out string, more ...string) []string {
+	return append([]string{"-model", p.model, "-samples", p.samples, "-pretrain", p.pretrain, "-out", p.out(out), "-steps", "3", "-batch", "2", "-lr", "1e-3"}, more...)
+}
+
+func (p place) out(name string) string { return filepath.Join(p.dir, name) }
+
+// try runs the program; printed is its standard output.
+func try(t *testing.T, args ...string) (s *session, printed string, err error) {
+	t.Helper()
+	s = newSession()
+	var b bytes.Buffer
+	s.print, s.progress = &b, report.Plain(io.Discard)
+	s.options, err = parse(args)
+	if err == nil {
+		err = s.run(t.Context())
+	}
+	return s, b.String(), err
+}
+
+// files are a folder's, by name.
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		name, _ := filepath.Rel(dir, path)
+		all[filepath.ToSlash(name)] = string(data)
+		return err
+	}))
+	return all
+}
+
+func load(t *testing.T, dir string) *pipeline.Pipeline {
+	t.Helper()
+	p, err := pipeline.Load(dir)
+	require.NoError(t, err)
+	return p
+}
+
+// The whole UNet: the result is a folder that loads, with a UNet that changed and all else as it was; the model's folder is as it was; the
+// same seed leaves the same bytes.
+func TestFull(t *testing.T) {
+	p := at(t)
+	before := files(t, p.model)
+	s, printed, err := try(t, p.args("a", "-min-snr", "5", "-warm-up", "2")...)
+	require.NoError(t, err)
+	require.Contains(t, printed, "Planned peak memory")
+	require.Contains(t, printed, "The tuned model is in "+p.out("a/tuned"))
+	base, tuned := load(t, p.model), load(t, p.out("a/tuned"))
+	require.NotEqual(t, weights.Hash(base.UNet), weights.Hash(tuned.UNet))
+	require.Equal(t, weights.Hash(base.Text), weights.Hash(tuned.Text))
+	require.Equal(t, weights.Hash(base.VAE), weights.Hash(tuned.VAE))
+	require.Equal(t, base.Schedule.AlphaBar, tuned.Schedule.AlphaBar)
+	require.Equal(t, base.Tokenizer.Encode("two green circles"), tuned.Tokenizer.Encode("two green circles"))
+	require.Equal(t, before, files(t, p.model))
+
+	entries, err := os.ReadDir(p.out("a"))
+	require.NoError(t, err)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	require.Equal(t, []string{"config.json", "metrics.jsonl", "report.html", "report.json", "tuned"}, names)
+	var config map[string]any
+	require.NoError(t, json.Unmarshal([]byte(files(t, p.out("a"))["config.json"]), &config))
+	flags(&options{}).VisitAll(func(f *flag.Flag) { require.Contains(t, config, f.Name) })
+	require.EqualValues(t, 2, config["pretrain-batch"])
+	require.EqualValues(t, 1e-3, config["lr"])
+	require.Equal(t, map[string]any{"unet": weights.Hash(base.UNet), "vae": weights.Hash(base.VAE), "text_encoder": weights.Hash(base.Text), "samples": s.hashes["samples"]}, config["sha256"])
+
+	_, _, err = try(t, p.args("b", "-min-snr", "5", "-warm-up", "2")...)
+	require.NoError(t, err)
+	require.Equal(t, files(t, p.out("a/tuned")), files(t, p.out("b/tuned")))
+	_, _, err = try(t, p.args("c", "-min-snr", "5", "-warm-up", "2", "-seed", "2")...)
+	require.NoError(t, err)
+	require.NotEqual(t, files(t, p.out("a/tuned"))["unet/diffusion_pytorch_model.safetensors"], files(t, p.out("c/tuned"))["unet/diffusion_pytorch_model.safetensors"])
+
+	_, _, err = try(t, p.args("a")...)
+	require.EqualError(t, err, "-out "+p.out("a")+": the folder is not empty")
+}
+
+// The result is that of the library on the same samples, so no flag is lost on the way. It is what a moving average says that it is, too.
+func TestEveryFlagCounts(t *testing.T) {
+	p := at(t)
+	tuned := func(name string, args ...string) string {
+		_, _, err := try(t, p.args(name, args...)...)
+		require.NoError(t, err, args)
+		return weights.Hash(load(t, p.out(name+"/tuned")).UNet)
+	}
+	plain := tuned("plain")
+	seen := map[string]string{plain: "plain"}
+	for i, args := range [][]string{
+		{"-by-reward"}, {"-beta", "0.25"}, {"-pretrain-batch", "1"}, {"-lr", "1e-4"}, {"-warm-up", "3"}, {"-dropout", "0.9"}, {"-min-snr", "1"}, {"-max-grad-norm", "1e-3"},
+		{"-ema", "0.5"}, {"-steps", "2"}, {"-batch", "3"}, {"-seed", "9"},
+	} {
+		hash := tuned(fmt.Sprint(i), args...)
+		require.Empty(t, seen[hash], "%v has no effect", args)
+		seen[hash] = fmt.Sprint(args)
+	}
+
+	base := load(t, p.model)
+	all, err := dataset.Collect(t.Context(), base.Encode(dataset.Join(dataset.File{Path: p.samples, Images: true}, dataset.Folder{Path: p.pretrain, Images: true}), pipeline.EncodeOptions{Batch: 9}))
+	require.NoError(t, err)
+	empty, err := base.Conditions(t.Context(), "")
+	require.NoError(t, err)
+	tuner := &finetune.Tuner{
+		Network: base.UNet, Schedule: base.Schedule, Model: dataset.FromSlice(all[:6]), ModelBatch: 2, Pretrain: dataset.FromSlice(all[6:]), PretrainBatch: 2, Updates: 3,
+		LR: func(int) float64 { return 1e-3 }, Dropout: 0.1, Unconditional: empty[""], Seed: 1,
+	}
+	for _, err := range tuner.Steps(t.Context()) {
+		require.NoError(t, err)
+	}
+	require.InDeltaSlice(t, base.UNet.ConvOut.Weight.Float32s(), load(t, p.out("plain/tuned")).UNet.ConvOut.Weight.Float32s(), 1e-4)
+}
+
+// Low-rank pairs: a file in diffusers' form and one in kohya's, which are the same adapter, and nothing else.
+func TestAdapter(t *testing.T) {
+	p := at(t)
+	_, printed, err := try(t, p.args("run", "-lora-rank", "3", "-kohya", "-ema", "0.5", "-max-grad-norm", "1")...)
+	require.NoError(t, err)
+	require.Contains(t, printed, "moving average")
+	require.Contains(t, printed, "gradients, kept")
+	result := files(t, p.out("run/tuned"))
+	require.Len(t, result, 2)
+	merged := func(file string) string {
+		m := load(t, p.model)
+		a, err := lora.Load(filepath.Join(p.out("run/tuned"), file), m.UNet, nil)
+		require.NoError(t, err)
+		for _, q := range a.Trainable() {
+			require.Equal(t, 3, min(q.Value.Shape()[0], q.Value.Shape()[1]))
+		}
+		a.Merge()
+		return weights.Hash(m.UNet)
+	}
+	require.NotEqual(t, weights.Hash(load(t, p.model).UNet), merged("pytorch_lora_weights.safetensors"))
+	require.Equal(t, merged("pytorch_lora_weights.safetensors"), merged("kohya.safetensors"))
+	_, _, err = try(t, p.args("again", "-lora-rank", "3", "-kohya", "-ema", "0.5", "-max-grad-norm", "1")...)
+	require.NoError(t, err)
+	require.Equal(t, result, files(t, p.out("again/tuned")))
+}
+
+// Rewards of a learned reward replace those of the file, which needs none then.
+func TestReward(t *testing.T) {
+	p := at(t)
+	encoder, err := tiny.CLIP()
+	require.NoError(t, err)
+	defer encoder.Close()
+	training := &alignment.Training{CLIP: encoder, Samples: labelled(t), Hidden: 8, Passes: 2, Seed: 1}
+	for _, err := range training.Epochs(t.Context()) {
+		require.NoError(t, err)
+	}
+	require.NoError(t, training.Model().Save(p.out("reward")))
+	text, err := os.ReadFile(p.samples)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(p.samples, regexp.MustCompile(`"reward":[0-9.]+`).ReplaceAll(text, []byte(`"label":"good"`)), 0o644))
+
+	_, _, err = try(t, p.args("run")...)
+	require.ErrorContains(t, err, p.samples+":1: there is no reward; -reward gives one")
+	require.NoDirExists(t, p.out("run"))
+
+	s := p.ready(t, "-reward", p.out("reward"), "-beta", "0", "-pretrain", "")
+	require.NoError(t, s.score(t.Context()))
+	pictures, err := dataset.Collect(t.Context(), dataset.File{Path: p.samples, Images: true})
+	require.NoError(t, err)
+	want, err := training.Model().Score(t.Context(), pictures)
+	require.NoError(t, err)
+	for i, sample := range s.samples {
+		require.InDelta(t, want[i], *sample.Reward, 1e-6)
+		require.Nil(t, sample.Image)
+	}
+	require.NotEqual(t, want[0], want[1])
+
+	_, _, err = try(t, p.args("run", "-reward", p.out("reward"), "-beta", "0", "-pretrain", "")...)
+	require.NoError(t, err)
+	text, err = os.ReadFile(p.out("run/metrics.jsonl"))
+	require.NoError(t, err)
+	require.NotContains(t, string(text), "pretraining")
+}
+
+// labelled are pictures of the world of shapes with the judge's labels.
+func labelled(t *testing.T) dataset.Dataset {
+	samples, err := dataset.Collect(t.Context(), tiny.Pretraining(3, 40))
+	require.NoError(t, err)
+	for i := range samples {
+		samples[i].Label, err = shapes.Rater{}.Label(samples[i])
+		require.NoError(t, err)
+	}
+	return dataset.FromSlice(samples)
+}
+
+// A Stable Diffusion in the layout of the 1.x repositories, whose prompts are 77 tokens long, and a checkpoint file.
+func TestOtherModelsGolden(t *testing.T) {
+	golden.Each(t, "../..", func(t *testing.T, c golden.Case) {
+		p := at(t)
+		base := load(t, c.Dir)
+		args := p.args("run", "-model", c.Dir, "-steps", "2", "-batch", "1")
+		if base.UNet.Config.InChannels != base.VAE.Config.LatentChannels {
+			_, _, err := try(t, args...)
+			require.ErrorContains(t, err, "its UNet reads 9 channels")
+			return
+		}
+		_, _, err := try(t, args...)
+		require.NoError(t, err)
+		tuned := load(t, p.out("run/tuned"))
+		require.NotEqual(t, weights.Hash(base.UNet), weights.Hash(tuned.UNet))
+		require.Equal(t, weights.Hash(base.VAE), weights.Hash(tuned.VAE))
+		require.Equal(t, base.Schedule.Velocity, tuned.Schedule.Velocity)
+		if !c.HasFile("single.safetensors") {
+			return
+		}
+		_, _, err = try(t, p.args("file", "-model", filepath.Join(c.Dir, "single.safetensors"), "-steps", "2", "-batch", "1")...)
+		require.NoError(t, err)
+		require.Equal(t, weights.Hash(tuned.UNet), weights.Hash(load(t, p.out("file/tuned")).UNet))
+	}, "model_index.json")
+}
+
+func TestWhatCannotBeTuned(t *testing.T) {
+	p := at(t)
+	line := func(text string) string {
+		file := filepath.Join(p.dir, "bad.jsonl")
+		require.NoError(t, os.WriteFile(file, []byte(`{"prompt":"a star","file":"0.png","reward":1}`+"\n"+text), 0o644))
+		return file
+	}
+	folder := func(name, text string) string {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+		return dir
+	}
+	for _, c := range []struct {
+		want string
+		args []string
+	}{
+		{"-model: pipeline: ", []string{"-model", p.out("gone")}},
+		{"-model: pipeline: open model_index.json", []string{"-model", p.dir}},
+		{"-samples: dataset: open " + p.out("gone"), []string{"-samples", p.out("gone")}},
+		{"-reward: alignment: open " + p.out("gone"), []string{"-reward", p.out("gone")}},
+		{"-clip: clip: ", []string{"-reward", p.out("gone"), "-clip", p.out("gone")}},
+		{"-pretrain: dataset: ", []string{"-pretrain", p.out("gone")}},
+		{"-pretrain: stat ", []string{"-pretrain", folder("metadata.jsonl", `{"file_name":"gone.png","text":"a"}`)}},
+		{"gone.png: no such file", []string{"-pretrain", folder("metadata.jsonl", `{"file_name":"gone.png","text":"a"}`)}},
+		{"a.png has no caption", []string{"-pretrain", folder("a.png", "")}},
+		{"-out " + p.dir + ": the folder is not empty", []string{"-out", p.dir}},
+		{"-out: open " + p.samples, []string{"-out", p.samples}},
+	} {
+		_, _, err := try(t, p.args("run", c.args...)...)
+		require.ErrorContains(t, err, c.want, c.args)
+		require.NoDirExists(t, p.out("run"))
+	}
+	for text, want := range map[string]string{
+		`{"prompt":"b","file":"1.png"}`:                "bad.jsonl:2: there is no reward",
+		`{"prompt":"b","reward":1}`:                    "bad.jsonl:2: the line names no file",
+		`{"prompt":"b","file":"gone.png","reward":1}`:  "bad.jsonl:2: stat ",
+		`{"prompt":"b","file":"1.png","reward":-1}`:    "bad.jsonl:2: the reward is -1: -by-reward takes none below 0",
+		`{"prompt":"b","file":"1.png","rewrad":1}`:     "bad.jsonl:2: bad JSON",
+		`{"prompt":"b","file":"bad.jsonl","reward":1}`: "bad.jsonl:2: picture: ",
+	} {
+		_, _, err := try(t, p.args("run", "-by-reward", "-samples", line(text))...)
+		require.ErrorContains(t, err, want, text)
+		require.NoDirExists(t, p.out("run"))
+	}
+	require.NoError(t, os.WriteFile(p.out("bad.jsonl"), nil, 0o644))
+	_, _, err := try(t, p.args("run", "-samples", p.out("bad.jsonl"))...)
+	require.ErrorContains(t, err, "bad.jsonl holds no pictures")
+}
+
+func TestWrongFlags(t *testing.T) {
+	required := []string{"-model", "m", "-samples", "s", "-out", "o"}
+	for want, args := range map[string][]string{
+		"-beta 1 weighs a term of pretraining pictures: it needs -pretrain": {},
+		"-beta 0 leaves out the pretraining term, so -pretrain":             {"-beta", "0", "-pretrain", "p"},
+		"-beta 0 leaves out":             {"-beta", "0", "-pretrain-batch", "2"},
+		"-beta -1":                       {"-beta", "-1"},
+		"-beta NaN":                      {"-beta", "NaN"},
+		"-beta +Inf":                     {"-beta", "inf"},
+		"-model, -samples and -out are":  {"-out", ""},
+		`unexpected argument "more"`:     {"more"},
+		"-clip is what a -reward":        {"-clip", "c"},
+		"-steps 0":                       {"-beta", "0", "-steps", "0"},
+		"-batch 0":                       {"-beta", "0", "-batch", "0"},
+		"-pretrain-batch -1":             {"-pretrain", "p", "-pretrain-batch", "-1"},
+		"-lr 0 must be":                  {"-beta", "0", "-lr", "0"},
+		"-lr NaN":                        {"-beta", "0", "-lr", "NaN"},
+		"-warm-up -1":                    {"-beta", "0", "-warm-up", "-1"},
+		"-dropout 1.5":                   {"-beta", "0", "-dropout", "1.5"},
+		"-min-snr -1":                    {"-beta", "0", "-min-snr", "-1"},
+		"-max-grad-norm NaN":             {"-beta", "0", "-max-grad-norm", "NaN"},
+		"-ema 1 is not":                  {"-beta", "0", "-ema", "1"},
+		"-lora-rank -1":                  {"-beta", "0", "-lora-rank", "-1"},
+		"-kohya is a form of LoRA files": {"-beta", "0", "-kohya"},
+		`"lots" is no size: 16GiB`:       {"-memory", "lots"},
+	} {
+		_, err := parse(append(slices.Clone(required), args...))
+		require.ErrorContains(t, err, want, args)
+	}
+	o, err := parse(append(required, "-pretrain", "p", "-batch", "3"))
+	require.NoError(t, err)
+	require.Equal(t, 3, o.pretrainBatch)
+	require.Equal(t, 1e-5, o.lr)
+	o, err = parse(append(required, "-pretrain", "p", "-lora-rank", "4"))
+	require.NoError(t, err)
+	require.Equal(t, 1e-4, o.lr)
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/examples/internal/command"
+)
+
+// ready is a session that has read what it is given, and has yet to plan.
+func (p place) ready(t *testing.T, args ...string) *session {
+	t.Helper()
+	s := newSession()
+	s.print = new(strings.Builder)
+	var err error
+	s.options, err = parse(p.args("run", args...))
+	require.NoError(t, err)
+	s.model, err = pipeline.LoadFrozen(p.model)
+	require.NoError(t, err)
+	require.NoError(t, s.read(t.Context()))
+	return s
+}
+
+// The plan says what each flag costs to the byte, and is made before any number of the UNet is read or anything is in the folder.
+func TestPlan(t *testing.T) {
+	p := at(t)
+	s := p.ready(t)
+	plan := func(change func(o *options)) fitting {
+		o := s.options
+		change(&o)
+		f, err := s.fit(t.Context(), o)
+		require.NoError(t, err)
+		return f
+	}
+	plain := plan(func(*options) {})
+	weights := int64(0)
+	for _, q := range s.model.UNet.Trainable() {
+		weights += 4 * int64(q.Value.Size())
+	}
+	require.Equal(t, weights, plain.Weights)
+	require.Equal(t, 2*weights, plain.Optimizer)
+	require.Equal(t, int64(4*9*16*16*4+4*s.prompts()*16*64), plain.data)
+	require.Less(t, s.prompts(), 10)
+	average := plan(func(o *options) { o.ema = 0.5 })
+	require.Equal(t, weights, average.Total()-plain.Total())
+	kept := plan(func(o *options) { o.maxNorm = 1 })
+	require.Equal(t, 2*weights, kept.Optimizer)
+	require.InEpsilon(t, weights, kept.Outputs, 0.02)
+	require.Greater(t, kept.Total(), plain.Total(), "gradients are kept at no cost")
+	larger := plan(func(o *options) { o.batch, o.pretrainBatch = 4, 4 })
+	require.InEpsilon(t, 2*plain.Activations, larger.Activations, 0.05)
+	pairs := plan(func(o *options) { o.rank = 4 })
+	require.Less(t, pairs.Optimizer, weights/20)
+	require.Zero(t, plain.Recomputed)
+
+	// The table has it all.
+	require.NoError(t, s.plan(t.Context()))
+	require.Contains(t, s.print.(*strings.Builder).String(), size(plain.Total()).String())
+	require.NotContains(t, s.print.(*strings.Builder).String(), "moving average")
+	require.NoDirExists(t, s.out)
+	for _, q := range s.model.UNet.Trainable() {
+		require.Zero(t, q.Value.Float32s()[0], "the UNet was read")
+	}
+
+	// And it is what training then has.
+	o := s.options
+	require.NoError(t, s.encodeFor(t))
+	require.NoError(t, s.model.LoadUNet())
+	network, _, err := o.network(s.model.UNet)
+	require.NoError(t, err)
+	tuner := o.tuner(network, s.model.Schedule, dataset.FromSlice(s.samples), dataset.FromSlice(s.captioned), s.empty)
+	defer tuner.Close()
+	got, err := tuner.Prepare(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, plain.Plan, got)
+}
+
+// What does not fit is computed again, as far as it must; what cannot be made to fit is refused, and each way out that the refusal names is
+// one.
+func TestMemory(t *testing.T) {
+	p := at(t)
+	s := p.ready(t, "-batch", "4", "-ema", "0.5", "-max-grad-norm", "1")
+	free, err := s.fit(t.Context(), s.options)
+	require.NoError(t, err)
+	least, err := s.least(t.Context(), s.options)
+	require.NoError(t, err)
+	require.Less(t, least.Total(), free.Total())
+	fit := func(memory int64) fitting {
+		s.memory = size(memory)
+		f, err := s.fit(t.Context(), s.options)
+		require.NoError(t, err)
+		return f
+	}
+	require.Equal(t, free, fit(free.Total()), "it fits as it is")
+	middle := (free.Total() + least.Total()) / 2
+	some := fit(middle)
+	require.LessOrEqual(t, some.Total(), middle)
+	require.Greater(t, some.Total(), middle-middle/20, "memory is left over")
+	require.Positive(t, some.Recomputed)
+	require.Less(t, some.RecomputedCost, least.RecomputedCost)
+	require.LessOrEqual(t, fit(least.Total()).Total(), least.Total())
+
+	refused := func(memory int64) []string {
+		s.memory = size(memory)
+		err := s.plan(t.Context())
+		require.ErrorContains(t, err, "training takes "+size(least.Total()).String()+" at least")
+		_, ways, ok := strings.Cut(err.Error(), "It would fit with ")
+		require.True(t, ok, err)
+		return regexp.MustCompile(`,? (or )?with `).Split(ways, -1)
+	}
+	for memory, want := range map[int64][]string{
+		least.Total() - 1: {"-ema 0", "-max-grad-norm 0", "-batch 2 -pretrain-batch 2", "-lora-rank 4", "-memory "},
+		least.Total() / 3: {"-lora-rank 4", "-memory "},
+		1 << 20:           {"-memory ", "-memory "},
+	} {
+		ways := refused(memory)
+		require.Len(t, ways, len(want), ways)
+		for i, way := range ways {
+			require.True(t, strings.HasPrefix(way, want[i]), way)
+			again := p.ready(t, append([]string{"-batch", "4", "-ema", "0.5", "-max-grad-norm", "1", "-memory", size(memory).String()}, strings.Fields(strings.ReplaceAll(way, "and ", ""))...)...)
+			if !strings.Contains(way, "-memory") {
+				again.memory = size(memory)
+			}
+			require.NoError(t, again.plan(t.Context()), way)
+		}
+	}
+
+	_, printed, err := try(t, p.args("run", "-memory", "1MiB")...)
+	require.ErrorContains(t, err, "-memory is 1.00MiB")
+	require.Empty(t, printed)
+	require.NoDirExists(t, p.out("run"))
+}
+
+func TestSizes(t *testing.T) {
+	for text, want := range map[string]size{"16GiB": 16 << 30, "1.5GB": 15e8, "700 MiB": 700 << 20, "12": 12, "12B": 12, "3KB": 3000, "0.5TiB": 1 << 39} {
+		var s size
+		require.NoError(t, s.Set(text), text)
+		require.Equal(t, want, s, text)
+	}
+	for _, text := range []string{"", "GiB", "-1GiB", "0", "NaN", "InfGiB", "16Gib", "1e30TiB", "16 giga"} {
+		require.Error(t, new(size).Set(text), text)
+	}
+	for s, want := range map[size]string{1: "1B", 1023: "1023B", 1024: "1.00KiB", 1025: "1.01KiB", 16 << 30: "16.00GiB", 16<<30 + 1: "16.01GiB", 5 << 40: "5120.00GiB"} {
+		require.Equal(t, want, s.String())
+		var back size
+		require.NoError(t, back.Set(s.String()))
+		require.GreaterOrEqual(t, back, s)
+	}
+}
+
+// encodeFor is encode, without what it saves.
+func (s *session) encodeFor(t *testing.T) (err error) {
+	s.folder, err = command.NewFolder(t.TempDir())
+	require.NoError(t, err)
+	return s.encode(t.Context())
+}
