@@ -24,15 +24,11 @@ func (r *result) titles() map[string]string {
 // tables are what the terminal and the page both show.
 func tables(r *result) []report.Table {
 	means := report.Table{
-		Title: "Means", Header: []string{"", "reward", "CLIP score", "diversity", "model"},
+		Title: "Means", Header: []string{"", "reward", "CLIP score", "diversity"},
 		Note: "CLIP score: 100 times the cosine of CLIP's features of picture and prompt. Diversity: 1 − cosine of its features of two pictures of one prompt.",
 	}
 	for _, a := range r.Arms {
-		model := a.Model
-		if a.LoRA != "" {
-			model += fmt.Sprintf(" + %g × %s", a.LoRAScale, a.LoRA)
-		}
-		means.Rows = append(means.Rows, []string{a.Title, number(a.Reward, 3), number(&a.CLIPScore, 2), number(a.Diversity, 3), model})
+		means.Rows = append(means.Rows, []string{a.Title, number(a.Reward, 3), number(&a.CLIPScore, 2), number(a.Diversity, 3)})
 	}
 	titles := r.titles()
 	gains := report.Table{
@@ -99,7 +95,25 @@ func (s *session) page(r *result, all []*scored) (page report.Report, err error)
 	for _, t := range tables(r) {
 		page.Blocks = append(page.Blocks, t)
 	}
+	page.Blocks = append(page.Blocks, report.Text{Title: "How the pictures were made", Body: r.how()})
 	return page, nil
+}
+
+// how says which models made the pictures, and how.
+func (r *result) how() string {
+	var models []string
+	for _, a := range r.Arms {
+		model := a.Title + ": " + a.Model
+		if a.LoRA != "" {
+			model += fmt.Sprintf(" with %g × %s", a.LoRAScale, a.LoRA)
+		}
+		models = append(models, model)
+	}
+	how := strings.Join(models, "; ") + fmt.Sprintf(". Sampler %s, %d steps, guidance %g, %d×%d pixels, seed %d", r.Sampler, r.Steps, r.Guidance, r.Width, r.Height, r.Seed)
+	if r.Negative != "" {
+		how += fmt.Sprintf(", away from %q", r.Negative)
+	}
+	return how + "."
 }
 
 // quoted are arguments as a shell takes them, those that need it in quotes.

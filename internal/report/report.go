@@ -127,14 +127,22 @@ func (g Grid) Column(i int) string { return g.Columns[i] }
 
 // CardWidth is the least width of a row's card in pixels, as the page counts them: 100 a small picture, or 220 in grids that have large ones.
 func (g Grid) CardWidth() int {
+	if g.Large() {
+		return min(220*len(g.Columns), 900)
+	}
+	return min(100*len(g.Columns), 320)
+}
+
+// Large reports a grid that has large pictures. A phone shows two of them side by side.
+func (g Grid) Large() bool {
 	for _, row := range g.Rows {
 		for _, cell := range row.Cells {
 			if cell.Image != nil && large(cell.Image) {
-				return min(220*len(g.Columns), 900)
+				return true
 			}
 		}
 	}
-	return min(100*len(g.Columns), 320)
+	return false
 }
 
 // large pictures are shown for what is in them, small ones for their pixels.

@@ -104,6 +104,8 @@ func TestGridOfLargePictures(t *testing.T) {
 	require.Contains(t, small, "--card-width: 200px")
 	require.Contains(t, big, `src="data:image/jpeg;base64,`)
 	require.Contains(t, big, "--card-width: 440px")
+	require.Contains(t, big, `class="cards large"`)
+	require.Contains(t, small, `class="cards"`)
 }
 
 func TestIntervalsInTheirOwnUnit(t *testing.T) {
