@@ -134,6 +134,66 @@ func TestStepsByHand(t *testing.T) {
 	}
 }
 
+// What training takes is known before it begins: the data and the batch to the byte, AdamW's state with clipping and without.
+func TestPrepare(t *testing.T) {
+	l := newLine()
+	before := l.vector()
+	first := tuner(t, l)
+	require.Zero(t, first.Plan())
+	plan, err := first.Prepare(context.Background())
+	require.NoError(t, err)
+	require.Equal(t, before, l.vector())
+	require.Equal(t, int64(4*len(before)), plan.Weights)
+	require.Equal(t, 2*plan.Weights, plan.Optimizer)
+	const latent, condition = 4 * positions * channels, 4 * 2 * width
+	batch := int64(first.ModelBatch + first.PretrainBatch)
+	require.Equal(t, 9*int64(latent+condition)+2*batch*latent, plan.Other, "the samples, and a batch's latents and noise")
+	count := 0
+	for _, err := range first.Steps(context.Background()) {
+		require.NoError(t, err)
+		count++
+	}
+	require.Equal(t, 6, count)
+	again, err := first.Prepare(context.Background())
+	require.NoError(t, err)
+	require.Equal(t, plan, again)
+	require.Equal(t, plan, first.Plan())
+
+	prepared := func(change func(*Tuner)) kernels.Plan {
+		other := tuner(t, newLine())
+		change(other)
+		plan, err := other.Prepare(context.Background())
+		require.NoError(t, err)
+		require.ErrorContains(t, other.UseAverage(), "nothing was trained")
+		return plan
+	}
+	require.Equal(t, plan.Optimizer, prepared(func(t *Tuner) { t.Clip = 1 }).Optimizer)
+	require.Equal(t, plan.Other+plan.Weights, prepared(func(t *Tuner) { t.EMA = 0.5 }).Other)
+	require.Equal(t, plan.Other+condition, prepared(func(t *Tuner) { t.Unconditional = dense(2, width) }).Other)
+	require.Equal(t, plan.Other-4*condition, prepared(func(t *Tuner) {
+		samples := made(5, true)
+		for i := range samples {
+			samples[i].Condition = samples[0].Condition
+		}
+		t.Model = dataset.FromSlice(samples)
+	}).Other, "what samples share is there once")
+
+	short := tuner(t, newLine())
+	short.ActivationBytes = 4
+	_, err = short.Prepare(context.Background())
+	tooFew := &kernels.ActivationError{}
+	require.ErrorAs(t, err, &tooFew)
+	require.Equal(t, int64(4), tooFew.Bytes)
+	short.ActivationBytes = tooFew.Least
+	_, err = short.Prepare(context.Background())
+	require.NoError(t, err)
+
+	stopped, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err = tuner(t, newLine()).Prepare(stopped)
+	require.Equal(t, context.Canceled, err)
+}
+
 // Dropping conditions must drop some and keep some, or the test above says nothing of it.
 func TestDropoutReplacesSome(t *testing.T) {
 	tuner := tuner(t, newLine())

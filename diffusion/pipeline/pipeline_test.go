@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"testing/fstest"
@@ -271,6 +272,53 @@ func TestSave(t *testing.T) {
 		require.Equal(t, a[1].Latent.Float32s(), b[1].Latent.Float32s())
 		require.Equal(t, "tuned", p.With("tuned", again.UNet).Name)
 	})
+}
+
+// Without its UNet's numbers a pipeline encodes, and says so where it is asked for more; read later, and saved in two parts, it is whole.
+func TestFrozen(t *testing.T) {
+	shards := filepath.Join("..", "..", "testdata", "golden", "shards")
+	for _, name := range []string{shards, filepath.Join(shards, "single.safetensors")} {
+		whole, err := Load(name)
+		require.NoError(t, err)
+		p, err := LoadFrozen(name)
+		require.NoError(t, err)
+		require.Equal(t, whole.Name, p.Name)
+		require.Equal(t, whole.UNet.Config, p.UNet.Config)
+		for _, q := range p.UNet.Trainable() {
+			require.Zero(t, slices.Max(q.Value.Float32s()))
+		}
+		want, err := whole.EncodePrompts(t.Context(), []string{"a dog"})
+		require.NoError(t, err)
+		got, err := p.EncodePrompts(t.Context(), []string{"a dog"})
+		require.NoError(t, err)
+		require.Equal(t, want.Float32s(), got.Float32s())
+
+		dir := t.TempDir()
+		_, err = dataset.Collect(t.Context(), p.Generate(request()))
+		require.ErrorIs(t, err, errUnread)
+		require.ErrorIs(t, p.Save(dir, weights.Float32), errUnread)
+		require.ErrorIs(t, p.SaveUNet(dir, weights.Float32), errUnread)
+		require.NoError(t, p.SaveFrozen(dir, weights.Float32))
+		_, err = Load(dir)
+		require.ErrorContains(t, err, "model_index.json", "it is not complete")
+
+		require.NoError(t, p.LoadUNet())
+		require.Equal(t, weights.Hash(whole.UNet), weights.Hash(p.UNet))
+		require.ErrorContains(t, p.LoadUNet(), "there is no UNet to read")
+		p.Text, p.VAE = nil, nil
+		empty := t.TempDir()
+		require.ErrorContains(t, p.SaveUNet(empty, weights.Float32), "text_encoder: ")
+		require.NoFileExists(t, filepath.Join(empty, "model_index.json"))
+		require.NoError(t, p.SaveUNet(dir, weights.Float32))
+		again, err := Load(dir)
+		require.NoError(t, err)
+		require.Equal(t, weights.Hash(whole.UNet), weights.Hash(again.UNet))
+		require.Equal(t, weights.Hash(whole.Text), weights.Hash(again.Text))
+		require.Equal(t, weights.Hash(whole.VAE), weights.Hash(again.VAE))
+	}
+	_, err := LoadFrozen(filepath.Join(shards, "unet"))
+	require.ErrorContains(t, err, "model_index.json")
+	require.ErrorContains(t, (&Pipeline{}).LoadUNet(), "there is no UNet to read")
 }
 
 // A pipeline may be in memory, as one that is embedded in a program.

@@ -32,34 +32,43 @@ func (s *session) plan(ctx context.Context) error {
 		return err
 	}
 	if !f.fits(s.options) {
-		return s.refuse(ctx, f)
+		return s.refuse(ctx)
 	}
 	s.fitting = f
 	return f.table(s.options).Print(s.print)
 }
 
-// fit plans without computing anything again, and where that takes too much memory, with what is left of it for activations. The result may
-// not fit: then it is the least that there is.
+// fit plans without computing anything again, and where that takes too much memory, with a bound on activations that leaves little unused. The
+// result may not fit: then nothing does that computing again reaches.
 func (s *session) fit(ctx context.Context, o options) (fitting, error) {
 	f, err := s.planned(ctx, o, 0)
 	if err != nil || f.fits(o) {
 		return f, err
 	}
-	budget := f.Activations
-	for range 6 { // what the arena takes beside activations depends on the plan
-		if budget -= f.Total() - int64(o.memory); budget <= 0 {
+	// What the arena takes beside activations depends on the plan: of the bounds, the largest known to fit and the least known not to.
+	fit, fits, budget, tooMuch := f, int64(0), f.Activations, f.Activations
+	for range 6 {
+		over := f.Total() - int64(o.memory)
+		if over > 0 {
+			tooMuch = budget
+		} else if fit, fits = f, budget; -over < int64(o.memory)/50 {
 			break
 		}
-		next, err := s.planned(ctx, o, budget)
+		if budget -= over; budget <= fits || budget >= tooMuch {
+			budget = (fits + tooMuch) / 2
+		}
+		f, err = s.planned(ctx, o, budget)
 		if short := (*kernels.ActivationError)(nil); errors.As(err, &short) {
 			break
 		}
-		if err != nil || next.fits(o) {
-			return next, err
+		if err != nil {
+			return f, err
 		}
-		f = next
 	}
-	return s.least(ctx, o)
+	if fits == 0 {
+		return s.least(ctx, o)
+	}
+	return fit, nil
 }
 
 // least plans with the least activations that computing again reaches.
@@ -145,7 +154,11 @@ func (f fitting) table(o options) report.Table {
 }
 
 // refuse is the error that names what would make training fit: each change of the flags that is enough alone, or else all of them together.
-func (s *session) refuse(ctx context.Context, f fitting) error {
+func (s *session) refuse(ctx context.Context) error {
+	f, err := s.least(ctx, s.options)
+	if err != nil {
+		return err
+	}
 	var enough []string
 	all := s.options
 	try := func(flag string, change func(o *options)) (bool, error) {
@@ -186,11 +199,11 @@ func (s *session) refuse(ctx context.Context, f fitting) error {
 			return err
 		}
 	}
-	refusal := fmt.Sprintf("training takes %v at least, with activations computed again down to %v; -memory is %v", size(f.Total()), size(f.Activations), s.memory)
+	refusal := fmt.Sprintf("training takes %v where as much as possible of the activations is computed again, which leaves %v of them; -memory is %v", size(f.Total()), size(f.Activations), s.memory)
 	if len(enough) > 0 {
 		return fmt.Errorf("%s. It would fit with %s, or with -memory %v", refusal, strings.Join(enough, ", with "), size(f.Total()))
 	}
-	together, err := s.fit(ctx, all)
+	together, err := s.least(ctx, all)
 	if err != nil {
 		return err
 	}

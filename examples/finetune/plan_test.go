@@ -2,6 +2,7 @@ package main
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,7 +21,7 @@ func (p place) ready(t *testing.T, args ...string) *session {
 	var err error
 	s.options, err = parse(p.args("run", args...))
 	require.NoError(t, err)
-	s.model, err = pipeline.LoadFrozen(p.model)
+	s.model, err = pipeline.LoadFrozen(s.options.model)
 	require.NoError(t, err)
 	require.NoError(t, s.read(t.Context()))
 	return s
@@ -84,12 +85,17 @@ func TestPlan(t *testing.T) {
 // one.
 func TestMemory(t *testing.T) {
 	p := at(t)
-	s := p.ready(t, "-batch", "4", "-ema", "0.5", "-max-grad-norm", "1")
+	args := []string{"-model", "../../testdata/golden/shards", "-batch", "4", "-ema", "0.5", "-max-grad-norm", "1"}
+	s := p.ready(t, args...)
 	free, err := s.fit(t.Context(), s.options)
 	require.NoError(t, err)
 	least, err := s.least(t.Context(), s.options)
 	require.NoError(t, err)
 	require.Less(t, least.Total(), free.Total())
+	small := s.options
+	small.ema, small.maxNorm, small.batch, small.pretrainBatch, small.rank = 0, 0, 1, 1, 4
+	smallest, err := s.least(t.Context(), small)
+	require.NoError(t, err)
 	fit := func(memory int64) fitting {
 		s.memory = size(memory)
 		f, err := s.fit(t.Context(), s.options)
@@ -108,21 +114,22 @@ func TestMemory(t *testing.T) {
 	refused := func(memory int64) []string {
 		s.memory = size(memory)
 		err := s.plan(t.Context())
-		require.ErrorContains(t, err, "training takes "+size(least.Total()).String()+" at least")
+		require.ErrorContains(t, err, "training takes "+size(least.Total()).String()+" where")
 		_, ways, ok := strings.Cut(err.Error(), "It would fit with ")
 		require.True(t, ok, err)
 		return regexp.MustCompile(`,? (or )?with `).Split(ways, -1)
 	}
 	for memory, want := range map[int64][]string{
-		least.Total() - 1: {"-ema 0", "-max-grad-norm 0", "-batch 2 -pretrain-batch 2", "-lora-rank 4", "-memory "},
-		least.Total() / 3: {"-lora-rank 4", "-memory "},
-		1 << 20:           {"-memory ", "-memory "},
+		least.Total() * 9 / 10: {"-ema 0", "-batch 2 -pretrain-batch 2", "-lora-rank 4", "-memory "},
+		1 << 20:                {"-batch 1 -pretrain-batch 1", "-lora-rank 4", "-memory "},
+		smallest.Total():       {"-ema 0 -max-grad-norm 0 -batch 1 -pretrain-batch 1 -lora-rank 4", "-memory "},
+		1 << 10:                {"-memory ", "-memory "},
 	} {
 		ways := refused(memory)
 		require.Len(t, ways, len(want), ways)
 		for i, way := range ways {
 			require.True(t, strings.HasPrefix(way, want[i]), way)
-			again := p.ready(t, append([]string{"-batch", "4", "-ema", "0.5", "-max-grad-norm", "1", "-memory", size(memory).String()}, strings.Fields(strings.ReplaceAll(way, "and ", ""))...)...)
+			again := p.ready(t, slices.Concat(args, []string{"-memory", size(memory).String()}, strings.Fields(strings.ReplaceAll(way, "and ", "")))...)
 			if !strings.Contains(way, "-memory") {
 				again.memory = size(memory)
 			}

@@ -56,7 +56,7 @@ func TestStopped(t *testing.T) {
 		Stopped string
 	}
 	require.NoError(t, json.Unmarshal([]byte(files(t, p.out("full"))["report.json"]), &summary))
-	require.Equal(t, "context canceled", summary.Stopped)
+	require.NotEmpty(t, summary.Stopped)
 	dir := p.out("full/stopped-after-" + strconv.Itoa(summary.Steps))
 	require.Equal(t, "finetune: stopped; what "+strconv.Itoa(summary.Steps)+" updates have made is in "+dir, last)
 	require.NotEqual(t, weights.Hash(load(t, p.model).UNet), weights.Hash(load(t, dir).UNet))
