@@ -182,7 +182,8 @@ func (j *judge) score(ctx context.Context, batch []dataset.Sample, texts map[str
 		if err != nil {
 			return fmt.Errorf("CLIP's features of %s: %w", sample.File, err)
 		}
-		if sample.Image = nil; rewards != nil {
+		sample.Image = nil
+		if rewards != nil {
 			sample.Reward = &rewards[i]
 		}
 		out.samples, out.clip, out.features = append(out.samples, sample), append(out.clip, 100*cosine), append(out.features, rows[i])
