@@ -49,6 +49,7 @@ type ActivationError struct {
 	Least int64 // what can be met
 }
 
+// Error names both.
 func (e *ActivationError) Error() string {
 	return fmt.Sprintf("kernels: activations don't fit %d bytes; the least that can be met is %d", e.Bytes, e.Least)
 }

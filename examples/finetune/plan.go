@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 
 	"gorgonia.org/tensor"
@@ -155,62 +154,63 @@ func (f fitting) table(o options) report.Table {
 
 // refuse is the error that names what would make training fit: each change of the flags that is enough alone, or else all of them together.
 func (s *session) refuse(ctx context.Context) error {
-	f, err := s.least(ctx, s.options)
+	least, err := s.least(ctx, s.options)
 	if err != nil {
 		return err
 	}
 	var enough []string
 	all := s.options
-	try := func(flag string, change func(o *options)) (bool, error) {
-		o := s.options
-		change(&o)
-		change(&all)
-		g, err := s.fit(ctx, o)
-		if err == nil && g.fits(o) {
-			enough = append(enough, flag)
-		}
-		return err == nil && g.fits(o), err
-	}
-	if s.ema > 0 {
-		if _, err := try("-ema 0", func(o *options) { o.ema = 0 }); err != nil {
-			return err
-		}
-	}
-	if s.maxNorm > 0 {
-		if _, err := try("-max-grad-norm 0", func(o *options) { o.maxNorm = 0 }); err != nil {
-			return err
-		}
-	}
-	for b := s.batch / 2; b >= 1; b /= 2 {
-		pretrain := (s.pretrainBatch*b + s.batch - 1) / s.batch
-		flag := fmt.Sprintf("-batch %d", b)
-		if s.beta > 0 {
-			flag += fmt.Sprintf(" -pretrain-batch %d", pretrain)
-		}
-		if ok, err := try(flag, func(o *options) { o.batch, o.pretrainBatch = b, pretrain }); err != nil || ok {
+	for _, ways := range s.savings() {
+		for _, change := range ways {
+			o := s.options
+			change(&o)
+			change(&all)
+			f, err := s.fit(ctx, o)
 			if err != nil {
 				return err
 			}
-			break
+			if f.fits(o) {
+				enough = append(enough, o.difference(s.options))
+				break
+			}
 		}
 	}
-	if s.rank == 0 {
-		if _, err := try("-lora-rank 4", func(o *options) { o.rank = 4 }); err != nil {
-			return err
-		}
-	}
-	refusal := fmt.Sprintf("training takes %v where as much as possible of the activations is computed again, which leaves %v of them; -memory is %v", size(f.Total()), size(f.Activations), s.memory)
+	refusal := fmt.Sprintf("training takes %v where as much as possible of the activations is computed again, which leaves %v of them; -memory is %v", size(least.Total()), size(least.Activations), s.memory)
+	memory, changes := size(least.Total()), all.difference(s.options)
 	if len(enough) > 0 {
-		return fmt.Errorf("%s. It would fit with %s, or with -memory %v", refusal, strings.Join(enough, ", with "), size(f.Total()))
+		return fmt.Errorf("%s. It would fit with %s, or with -memory %v", refusal, strings.Join(enough, ", with "), memory)
+	}
+	if changes == "" {
+		return fmt.Errorf("%s. It would fit with -memory %v", refusal, memory)
 	}
 	together, err := s.least(ctx, all)
 	if err != nil {
 		return err
 	}
 	if together.fits(all) {
-		return fmt.Errorf("%s. It would fit with %s, or with -memory %v", refusal, all.difference(s.options), size(f.Total()))
+		return fmt.Errorf("%s. It would fit with %s, or with -memory %v", refusal, changes, memory)
 	}
-	return fmt.Errorf("%s. It would fit with -memory %v, or with -memory %v and %s", refusal, size(f.Total()), size(together.Total()), all.difference(s.options))
+	return fmt.Errorf("%s. It would fit with -memory %v, or with -memory %v and %s", refusal, memory, size(together.Total()), changes)
+}
+
+// savings are changes of the flags that save memory: of each list, one is to be tried after another.
+func (s *session) savings() (all [][]func(*options)) {
+	if s.ema > 0 {
+		all = append(all, []func(*options){func(o *options) { o.ema = 0 }})
+	}
+	if s.maxNorm > 0 {
+		all = append(all, []func(*options){func(o *options) { o.maxNorm = 0 }})
+	}
+	var smaller []func(*options)
+	for b, p := s.batch, s.pretrainBatch; b > 1 || p > 1; {
+		b, p = (b+1)/2, (p+1)/2
+		smaller = append(smaller, func(o *options) { o.batch, o.pretrainBatch = b, p })
+	}
+	all = append(all, smaller)
+	if s.rank == 0 {
+		all = append(all, []func(*options){func(o *options) { o.rank = 4 }})
+	}
+	return all
 }
 
 // difference names the flags of o that save memory and are not other's.
@@ -221,12 +221,10 @@ func (o options) difference(other options) string {
 			changed = append(changed, fmt.Sprintf(format, v))
 		}
 	}
-	add(!same(o.ema, other.ema), "-ema %v", o.ema)
-	add(!same(o.maxNorm, other.maxNorm), "-max-grad-norm %v", o.maxNorm)
+	add(o.ema != other.ema, "-ema %v", o.ema)
+	add(o.maxNorm != other.maxNorm, "-max-grad-norm %v", o.maxNorm)
 	add(o.batch != other.batch, "-batch %v", o.batch)
 	add(o.pretrainBatch != other.pretrainBatch, "-pretrain-batch %v", o.pretrainBatch)
 	add(o.rank != other.rank, "-lora-rank %v", o.rank)
 	return strings.Join(changed, " ")
 }
-
-func same(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) }
