@@ -39,6 +39,7 @@
 //	examples/quickstart    the whole method in one command
 //	examples/reward        a reward learned from labels of yours
 //	examples/finetune      a Stable Diffusion of yours, tuned
+//	examples/evaluate      models compared on prompts of yours: base, tuned and best-of-n
 //	examples/parity        a checkpoint compared with what diffusers computed on it
 //
 // # Interfaces

@@ -17,6 +17,7 @@ import (
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/examples/internal/sampling"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/picture"
@@ -39,12 +40,20 @@ func prepared(t *testing.T, args ...string) *session {
 	return s
 }
 
+// encode fills in the conditions.
+func (s *session) encode(t *testing.T) {
+	t.Helper()
+	var err error
+	s.conditions, err = s.Encode(t.Context(), s.model, s.prompts)
+	require.NoError(t, err)
+}
+
 // finish generates and returns the samples that are then in the folder, with their pictures.
 func (s *session) finish(t *testing.T) []dataset.Sample {
 	t.Helper()
 	require.NoError(t, s.open())
 	require.NoError(t, s.generate(t.Context()))
-	require.NoError(t, s.log.Close())
+	require.NoError(t, s.pictures.Close())
 	return samplesOf(t, s.out)
 }
 
@@ -72,7 +81,7 @@ func TestPicturesOfTheMiniature(t *testing.T) {
 	p, err := pipeline.LoadFS(tiny.FS())
 	require.NoError(t, err)
 	want, err := dataset.Collect(t.Context(), p.Generate(pipeline.Request{
-		Prompts: []string{"two green circles", "one red star"}, PerPrompt: 2, Steps: 3, Guidance: 2, Negative: "six: blue, squares", Seed: 7, Sampler: o.sampler, Batch: 3,
+		Prompts: []string{"two green circles", "one red star"}, PerPrompt: 2, Steps: 3, Guidance: 2, Negative: "six: blue, squares", Seed: 7, Sampler: o.Sampler, Batch: 3,
 	}))
 	require.NoError(t, err)
 	got := samplesOf(t, out)
@@ -95,13 +104,6 @@ func TestPicturesOfTheMiniature(t *testing.T) {
 	require.Len(t, samplesOf(t, out), 4)
 }
 
-func TestParameters(t *testing.T) {
-	reward := 0.25
-	s := dataset.Sample{Prompt: "a dog", Reward: &reward, Source: dataset.Source{Model: `a, "b": c`, Sampler: "mine", Steps: 20, Guidance: 7.5, Seed: 1 << 63, Index: 5}}
-	require.Equal(t, "a dog\nSteps: 20, Sampler: mine, CFG scale: 7.5, Seed: 9223372036854775808, Size: 512x768, Model: \"a, \\\"b\\\": c\", Index: 5, Reward: 0.2500, Version: kudos",
-		parameters(s, 512, 768))
-}
-
 // From the reference's noise and conditions, the pictures are those of its last states.
 func TestLatentsGolden(t *testing.T) {
 	golden.Each(t, "../..", func(t *testing.T, c golden.Case) {
@@ -122,7 +124,7 @@ func TestLatentsGolden(t *testing.T) {
 				}
 				// The size is the noise's: the case's is not always the model's own.
 				s := prepared(t, args...)
-				require.NoError(t, s.encode(t.Context()))
+				s.encode(t)
 				require.Nil(t, s.model.Text)
 				s.prompts, s.n, s.conditions = nil, 1, map[string]*tensor.Dense{}
 				conditions := c.Tensor(t, "unet.encoder_hidden_states")
@@ -179,7 +181,7 @@ func decoded(t *testing.T, p *pipeline.Pipeline, latents []float32, shape []int)
 func TestBestOf(t *testing.T) {
 	args := []string{"-prompt", "two green circles", "-n", "2", "-steps", "2"}
 	all := prepared(t, append(args, "-n", "6")...)
-	require.NoError(t, all.encode(t.Context()))
+	all.encode(t)
 	six := all.finish(t)
 
 	// The reward is the picture's brightness.
@@ -196,7 +198,7 @@ func TestBestOf(t *testing.T) {
 	require.NoError(t, err)
 	s := prepared(t, append(args, "-best-of", "3", "-reward", "given below")...)
 	s.judge = brightness
-	require.NoError(t, s.encode(t.Context()))
+	s.encode(t)
 	got := s.finish(t)
 	require.Len(t, got, 2)
 	for i := range got {
@@ -211,7 +213,7 @@ func TestAdapter(t *testing.T) {
 	args := []string{"-model", sd1, "-prompt", "a dog", "-steps", "2"}
 	picture := func(args ...string) dataset.Sample {
 		s := prepared(t, args...)
-		require.NoError(t, s.encode(t.Context()))
+		s.encode(t)
 		return s.finish(t)[0]
 	}
 	plain, none, adapted := picture(args...), picture(append(args, "-lora", file, "-lora-scale", "0")...), picture(append(args, "-lora", file)...)
@@ -257,10 +259,10 @@ func TestWrongFlags(t *testing.T) {
 	o, err := parse(t.Context(), []string{"-prompts", write("right.jsonl", `{"prompt":"a, b"}`+"\n"+`{"id":"2","prompt":"c"}`)})
 	require.NoError(t, err)
 	require.Equal(t, []string{"a, b", "c"}, o.prompts)
-	require.EqualValues(t, tinyGuidance, o.guidance)
+	require.EqualValues(t, sampling.TinyGuidance, o.Guidance)
 	o, err = parse(t.Context(), []string{"-model", "m", "-prompt", "a"})
 	require.NoError(t, err)
-	require.EqualValues(t, usualGuidance, o.guidance)
+	require.EqualValues(t, sampling.UsualGuidance, o.Guidance)
 }
 
 func TestWhatDoesNotFit(t *testing.T) {

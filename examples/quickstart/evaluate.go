@@ -286,13 +286,5 @@ func (s *session) features(ctx context.Context, pictures []image.Image) ([][]flo
 	if err != nil {
 		return nil, err
 	}
-	rows := make([][]float64, len(pictures))
-	width := f.Shape()[1]
-	for i, v := range f.Float32s() {
-		if math.IsNaN(float64(v)) {
-			return nil, fmt.Errorf("CLIP's features of picture %d are not numbers", i/width)
-		}
-		rows[i/width] = append(rows[i/width], float64(v))
-	}
-	return rows, nil
+	return measure.Rows(f.Float32s(), f.Shape()[1])
 }

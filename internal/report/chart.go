@@ -28,9 +28,10 @@ type Intervals struct {
 	X           string // what the axis shows
 	Groups      []string
 	Arms        []Arm
+	Format      func(v float64) string // prints a value; nil takes values for shares of 1 and prints percent
 }
 
-// An Arm is one value for every group. Values are shares of 1, shown in percent.
+// An Arm is one value for every group.
 type Arm struct {
 	Name             string
 	Value, Low, High []float64
@@ -161,6 +162,10 @@ func label(b *strings.Builder, class, anchor string, x, y float64, text string) 
 }
 
 func (c Intervals) html() (template.HTML, error) {
+	format := c.Format
+	if format == nil {
+		format = Percent
+	}
 	var values []float64
 	for _, a := range c.Arms {
 		if len(a.Value) != len(c.Groups) || len(a.Low) != len(c.Groups) || len(a.High) != len(c.Groups) {
@@ -178,7 +183,7 @@ func (c Intervals) html() (template.HTML, error) {
 	at, _ := x.ticks(5)
 	for _, v := range at {
 		segment(&b, `class="grid"`, x.at(v), 4, x.at(v), float64(height-foot+4))
-		label(&b, "axis", "middle", x.at(v), float64(height-foot+20), Percent(v))
+		label(&b, "axis", "middle", x.at(v), float64(height-foot+20), format(v))
 	}
 	label(&b, "axis", "end", chartWidth-right, float64(height-6), c.X)
 	for g, name := range c.Groups {
@@ -186,7 +191,7 @@ func (c Intervals) html() (template.HTML, error) {
 		label(&b, "label", "end", labels-10, y+4, name)
 		for i, a := range c.Arms {
 			if finite(a.Value[g]) {
-				a.mark(&b, i, g, name, x, y+(float64(i)-float64(len(c.Arms)-1)/2)*row)
+				a.mark(&b, format, i, g, name, x, y+(float64(i)-float64(len(c.Arms)-1)/2)*row)
 			}
 		}
 	}
@@ -199,8 +204,8 @@ func (c Intervals) html() (template.HTML, error) {
 }
 
 // mark draws the arm's interval for group g, a line, and its value, a dot on it.
-func (a Arm) mark(b *strings.Builder, index, g int, group string, x axis, y float64) {
-	text := fmt.Sprintf("%s, %s: %s", group, a.Name, PercentIn(a.Value[g], a.Low[g], a.High[g]))
+func (a Arm) mark(b *strings.Builder, format func(float64) string, index, g int, group string, x axis, y float64) {
+	text := fmt.Sprintf("%s, %s: %s (%s to %s)", group, a.Name, format(a.Value[g]), format(a.Low[g]), format(a.High[g]))
 	fmt.Fprintf(b, `<g class="mark s%d"><title>%s</title>`, index%palette, html.EscapeString(text))
 	segment(b, "", x.at(a.Low[g]), y, x.at(a.High[g]), y)
 	fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="4.5"/></g>`, x.at(a.Value[g]), y)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"image"
+	"image/jpeg"
 	"image/png"
 	"io"
 	"strings"
@@ -46,10 +47,11 @@ type GridRow struct {
 	Cells []Picture // one for each column; a nil Image leaves it empty
 }
 
-// A Picture is a picture and what to mark it with.
+// A Picture is a picture and what to mark it with. The page has small ones as they are, those above 128×128 as JPEG.
 type Picture struct {
 	Image image.Image
 	Mark  Mark
+	Note  string // a word behind the column's name, such as its score
 }
 
 // A Mark says what a judge thinks of a picture.
@@ -123,8 +125,28 @@ func (g Grid) html() (template.HTML, error) {
 // Column returns the name of the column that cell i is in.
 func (g Grid) Column(i int) string { return g.Columns[i] }
 
-// CardWidth is the least width of a row's card in pixels, as the page counts them: 100 a picture.
-func (g Grid) CardWidth() int { return min(100*len(g.Columns), 320) }
+// CardWidth is the least width of a row's card in pixels, as the page counts them: 100 a small picture, or 220 in grids that have large ones.
+func (g Grid) CardWidth() int {
+	if g.Large() {
+		return min(220*len(g.Columns), 900)
+	}
+	return min(100*len(g.Columns), 320)
+}
+
+// Large reports a grid that has large pictures. A phone shows two of them side by side.
+func (g Grid) Large() bool {
+	for _, row := range g.Rows {
+		for _, cell := range row.Cells {
+			if cell.Image != nil && large(cell.Image) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// large pictures are shown for what is in them, small ones for their pixels.
+func large(img image.Image) bool { return img.Bounds().Dx()*img.Bounds().Dy() > 128*128 }
 
 // unit keeps a number and its percent sign on one line.
 func unit(s string) string { return strings.ReplaceAll(s, " %", "\u00a0%") }
@@ -132,8 +154,14 @@ func unit(s string) string { return strings.ReplaceAll(s, " %", "\u00a0%") }
 // dataURI is the picture itself, as an address.
 func dataURI(img image.Image) (template.URL, error) {
 	var b bytes.Buffer
-	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&b, img); err != nil {
+	kind, err := "png", error(nil)
+	if large(img) {
+		kind, err = "jpeg", jpeg.Encode(&b, img, &jpeg.Options{Quality: 90})
+	} else {
+		err = (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&b, img)
+	}
+	if err != nil {
 		return "", err
 	}
-	return template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(b.Bytes())), nil
+	return template.URL("data:image/" + kind + ";base64," + base64.StdEncoding.EncodeToString(b.Bytes())), nil
 }

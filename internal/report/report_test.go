@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"image"
 	"image/color"
 	"io"
@@ -41,7 +42,7 @@ func sample() Report {
 	term[50] = math.NaN()
 	grid := Grid{Title: "Pictures of unseen prompts", Note: "Base and tuned start from the same noise. ✓ and ✗ are the judge's.", Columns: []string{"base", "tuned", "best of 4"}}
 	for i, label := range []string{"two green circles on the beach", "a heart in the lavender", "six yellow stars", "<b>three</b> & more", "a red colored cross", "one diamond"} {
-		grid.Rows = append(grid.Rows, GridRow{label, []Picture{{picture(i), Wrong}, {picture(3 * i), Right}, {picture(5 * i), Mark(i % 3)}}})
+		grid.Rows = append(grid.Rows, GridRow{label, []Picture{{Image: picture(i), Mark: Wrong}, {Image: picture(3 * i), Mark: Right}, {Image: picture(5 * i), Mark: Mark(i % 3)}}})
 	}
 	return Report{
 		Title:  "Tuning on learned rewards <quickstart>",
@@ -86,6 +87,33 @@ func TestReportIsOnePage(t *testing.T) {
 	require.Equal(t, 15, strings.Count(html, `<circle`))
 	require.Contains(t, html, "63\u00a0% (58–68)")
 	require.NotContains(t, html, "%!")
+}
+
+// Large pictures are JPEG and take more room; a note stands behind the column's name.
+func TestGridOfLargePictures(t *testing.T) {
+	grid := func(side int) string {
+		g := Grid{Columns: []string{"base", "tuned"}, Rows: []GridRow{{"a <dog>", []Picture{{Note: "0.50"}, {Image: image.NewRGBA(image.Rect(0, 0, side, side)), Note: "0.75"}}}}}
+		h, err := g.html()
+		require.NoError(t, err)
+		require.Contains(t, string(h), "tuned <b>0.75</b>")
+		require.Contains(t, string(h), "base <b>0.50</b>")
+		return string(h)
+	}
+	small, big := grid(128), grid(129)
+	require.Contains(t, small, `src="data:image/png;base64,`)
+	require.Contains(t, small, "--card-width: 200px")
+	require.Contains(t, big, `src="data:image/jpeg;base64,`)
+	require.Contains(t, big, "--card-width: 440px")
+	require.Contains(t, big, `class="cards large"`)
+	require.Contains(t, small, `class="cards"`)
+}
+
+func TestIntervalsInTheirOwnUnit(t *testing.T) {
+	h, err := Intervals{Groups: []string{"tuned"}, Arms: []Arm{{"x", []float64{1}, []float64{-1}, []float64{3}}}, Format: func(v float64) string { return fmt.Sprintf("%+.1f px", v) }}.html()
+	require.NoError(t, err)
+	require.Contains(t, string(h), "<title>tuned, x: +1.0 px (-1.0 px to +3.0 px)</title>")
+	require.Contains(t, string(h), ">-1.0 px</text>")
+	require.NotContains(t, string(h), "100 %")
 }
 
 // The marks lie where the values say: 96 is 0 %, 446 the largest end of an interval.

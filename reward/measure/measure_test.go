@@ -163,6 +163,20 @@ func TestFit(t *testing.T) {
 	}
 }
 
+func TestRows(t *testing.T) {
+	rows, err := Rows([]float32{1, 2, 3, 4, 5, 6}, 2)
+	require.NoError(t, err)
+	require.Equal(t, [][]float64{{1, 2}, {3, 4}, {5, 6}}, rows)
+	_, err = Rows([]float32{1, 2, 3, float32(math.NaN())}, 2)
+	require.ErrorContains(t, err, "value 1 of features 1 is NaN")
+	_, err = Rows([]float32{1, float32(math.Inf(-1))}, 1)
+	require.ErrorContains(t, err, "value 0 of features 1 is -Inf")
+	for _, width := range []int{0, -1, 4} {
+		_, err = Rows(make([]float32, 6), width)
+		require.Error(t, err)
+	}
+}
+
 func TestDiversity(t *testing.T) {
 	features := [][]float64{{1, 0}, {0, 2}, {3, 0}, {1, 1}, {7, 7}, {1, 0}}
 	group := []string{"a", "a", "a", "b", "b", "alone"}

@@ -6,6 +6,21 @@ import (
 	"slices"
 )
 
+// Rows cuts features [N,width], one after another, into one of each sample. It is an error if a value is not finite.
+func Rows(features []float32, width int) ([][]float64, error) {
+	if width < 1 || len(features)%width != 0 {
+		return nil, fmt.Errorf("measure: %d values are no rows of %d", len(features), width)
+	}
+	rows := make([][]float64, len(features)/width)
+	for i, v := range features {
+		if v-v != 0 {
+			return nil, fmt.Errorf("measure: value %d of features %d is %v", i%width, i/width, v)
+		}
+		rows[i/width] = append(rows[i/width], float64(v))
+	}
+	return rows, nil
+}
+
 // Diversity returns how far apart the features of one group are: 1 − cos of the angle between two of them, meant
 // over the pairs of a group and then over the groups with two or more. Groups are usually prompts, group[i] being
 // the one of features[i]. 0 means all alike, 1 at right angles. It is an error if no group has two features, or if

@@ -1,4 +1,4 @@
-package main
+package sampling
 
 import (
 	"cmp"
@@ -17,14 +17,15 @@ var samplerNames = map[string]string{
 // parameters says how a sample was made in the form that AUTOMATIC1111's web UI writes into PNG files (create_infotext in its
 // modules/processing.py) and that other programs read: the prompt, the negative prompt, and a line of settings. A picture's noise is
 // decided by Seed and Index together, so its Seed alone means nothing to other programs.
-func parameters(s dataset.Sample, width, height int) string {
+func parameters(s dataset.Sample) string {
+	size := s.Image.Bounds().Size()
 	var b strings.Builder
 	b.WriteString(s.Prompt + "\n")
 	if s.Source.Negative != "" {
 		b.WriteString("Negative prompt: " + s.Source.Negative + "\n")
 	}
 	fmt.Fprintf(&b, "Steps: %d, Sampler: %s, CFG scale: %g, Seed: %d, Size: %dx%d, Model: %s, Index: %d",
-		s.Source.Steps, cmp.Or(samplerNames[s.Source.Sampler], s.Source.Sampler), s.Source.Guidance, s.Source.Seed, width, height, quoted(s.Source.Model), s.Source.Index)
+		s.Source.Steps, cmp.Or(samplerNames[s.Source.Sampler], s.Source.Sampler), s.Source.Guidance, s.Source.Seed, size.X, size.Y, quoted(s.Source.Model), s.Source.Index)
 	if s.Reward != nil {
 		fmt.Fprintf(&b, ", Reward: %.4f", *s.Reward)
 	}

@@ -1,0 +1,144 @@
+// Package sampling is what programs share that make pictures with a model of the user's: flags that say how, prompts, the model with its
+// adapter, and folders of pictures.
+package sampling
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"iter"
+	"runtime/debug"
+
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/internal/report"
+)
+
+// Options say how pictures are made.
+type Options struct {
+	Sampler       diffusion.Sampler // without Sample until Settle: the model's own
+	Steps         int
+	Eta           float64
+	Guidance      float64
+	Negative      string
+	Width, Height int // in pixels; 0 until Settle: the model's own
+	Seed          uint64
+	Batch         int // 0 until Settle: as many as have the pixels of one of 512×512
+
+	sampler string
+}
+
+// The guidance that is usual for Stable Diffusion, the default, and that of the miniature, whose pictures it would make garish.
+const (
+	UsualGuidance = 7.5
+	TinyGuidance  = 2
+)
+
+// Flags adds a flag for each option.
+func (o *Options) Flags(f *flag.FlagSet) {
+	f.StringVar(&o.sampler, "sampler", "", "ddpm, ddim, pndm, euler, euler_a, dpmpp_2m or dpmpp_2m_karras; the model's own without it")
+	f.IntVar(&o.Steps, "steps", 25, "sampling steps")
+	f.Float64Var(&o.Eta, "eta", 0, "noise of ddim, 0 to 1")
+	f.Float64Var(&o.Guidance, "guidance", UsualGuidance, fmt.Sprintf("scale of classifier-free guidance; 1 is none; %d suits the miniature", TinyGuidance))
+	f.StringVar(&o.Negative, "negative", "", "what guidance leads away from")
+	f.IntVar(&o.Width, "width", 0, "in pixels; the model's own without it")
+	f.IntVar(&o.Height, "height", 0, "in pixels; the model's own without it")
+	f.Uint64Var(&o.Seed, "seed", 1, "decides every random draw")
+	f.IntVar(&o.Batch, "batch", 0, "pictures made at once; without it, as many as have the pixels of one of 512×512")
+}
+
+// Check reports flags that cannot be, and looks the sampler up.
+func (o *Options) Check() (err error) {
+	switch {
+	case o.Steps < 1:
+		return fmt.Errorf("-steps %d: at least 1 is needed", o.Steps)
+	case !(o.Eta >= 0 && o.Eta <= 1):
+		return fmt.Errorf("-eta %v is not in 0 to 1", o.Eta)
+	case !(o.Guidance >= 1 && o.Guidance <= 1e6):
+		return fmt.Errorf("-guidance %v: at least 1 is needed, which is none", o.Guidance)
+	case o.Negative != "" && o.Guidance == 1:
+		return errors.New("-negative works by guidance: it needs -guidance above 1")
+	case o.Width < 0 || o.Height < 0:
+		return fmt.Errorf("-width %d and -height %d must not be negative", o.Width, o.Height)
+	case o.Batch < 0:
+		return fmt.Errorf("-batch %d must not be negative", o.Batch)
+	}
+	if o.sampler != "" {
+		if o.Sampler, err = diffusion.ParseSampler(o.sampler); err != nil {
+			return fmt.Errorf("-sampler: %w", err)
+		}
+	}
+	return nil
+}
+
+// SettleSampler takes the model's own sampler if none was named.
+func (o *Options) SettleSampler(p *pipeline.Pipeline) (err error) {
+	if o.Sampler.Sample == nil {
+		if o.Sampler, err = p.Schedule.Sampler(); err != nil {
+			return fmt.Errorf("-sampler: %w", err)
+		}
+	}
+	if o.Eta != 0 && o.Sampler.Name != "ddim" {
+		return fmt.Errorf("-eta %v is for the sampler ddim; %s has none", o.Eta, o.Sampler.Name)
+	}
+	return nil
+}
+
+// SettleSize takes the model's own size, and a batch that suits the size, if none were given.
+func (o *Options) SettleSize(p *pipeline.Pipeline) error {
+	scale, side := p.VAE.Factor(), p.UNet.Config.SampleSize
+	for _, size := range []struct {
+		flag string
+		in   int
+	}{{"width", o.Width}, {"height", o.Height}} {
+		if size.in%scale != 0 {
+			return fmt.Errorf("-%s %d is not a multiple of %d, as this model needs", size.flag, size.in, scale)
+		}
+	}
+	o.Width, o.Height = cmp.Or(o.Width, side*scale), cmp.Or(o.Height, side*scale)
+	o.Batch = cmp.Or(o.Batch, max(1, min(16, 512*512/(o.Width*o.Height))))
+	return nil
+}
+
+// Encode encodes prompts, and the negative one, and lets the model's text encoder go, so that its memory is free for the UNet's work.
+func (o *Options) Encode(ctx context.Context, p *pipeline.Pipeline, prompts []string) (map[string]*tensor.Dense, error) {
+	conditions, err := p.Conditions(ctx, append([]string{o.Negative}, prompts...)...)
+	p.Text = nil
+	debug.FreeOSMemory()
+	return conditions, err
+}
+
+// Request is the options as a request for perPrompt pictures of each prompt.
+func (o *Options) Request(prompts []string, perPrompt int, conditions map[string]*tensor.Dense) pipeline.Request {
+	return pipeline.Request{
+		Prompts: prompts, PerPrompt: perPrompt, Conditions: conditions, Sampler: o.Sampler, Steps: o.Steps, Eta: o.Eta,
+		Guidance: o.Guidance, Negative: o.Negative, Seed: o.Seed, Batch: o.Batch, Width: o.Width, Height: o.Height,
+	}
+}
+
+// Parts is how many parts the stage of a request has that Watch moves on.
+func Parts(r pipeline.Request) int {
+	return (len(r.Prompts)*r.PerPrompt + r.Batch - 1) / r.Batch * r.Steps
+}
+
+// Watch has a request's sampler move a stage on: by its steps for each batch, however often it calls the network.
+func Watch(r pipeline.Request, bar *report.Stage) pipeline.Request {
+	sample := r.Sampler.Sample
+	r.Sampler.Sample = func(ctx context.Context, net diffusion.Network, s *diffusion.Schedule, x *tensor.Dense, o diffusion.SampleOptions) iter.Seq2[diffusion.Step, error] {
+		return func(yield func(diffusion.Step, error) bool) {
+			for step, err := range sample(ctx, net, s, x, o) {
+				if err == nil {
+					bar.Add((step.Index+1)*r.Steps/step.Of - step.Index*r.Steps/step.Of)
+				}
+				if !yield(step, err) {
+					return
+				}
+			}
+		}
+	}
+	return r
+}
