@@ -3,76 +3,40 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io/fs"
 	"math"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/examples/internal/command/commandtest"
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
-// The test binary is quickstart itself when it is asked to, on a disk that is as good as full where that is asked for.
+// Where it is asked for, quickstart runs on a disk that is as good as full.
 func TestMain(m *testing.M) {
-	if os.Getenv("BE_QUICKSTART") == "" {
-		os.Exit(m.Run())
-	}
-	if n, err := strconv.ParseUint(os.Getenv("FILE_LIMIT"), 10, 64); err == nil {
-		signal.Ignore(syscall.SIGXFSZ)
-		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: n, Max: n}); err != nil {
-			panic(err)
+	commandtest.Main(m, func() {
+		if n, err := strconv.ParseUint(os.Getenv(fileLimit), 10, 64); err == nil {
+			signal.Ignore(syscall.SIGXFSZ)
+			if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: n, Max: n}); err != nil {
+				panic(err)
+			}
 		}
-	}
-	main()
-	os.Exit(0)
+		main()
+	})
 }
 
-// A child is a quickstart in a process of its own.
-type child struct {
-	*exec.Cmd
-	stderr bytes.Buffer
-}
-
-// start runs quickstart with the arguments given; no file of it can grow beyond limit bytes, unless that is 0.
-func start(t *testing.T, limit int, args ...string) *child {
-	t.Helper()
-	c := &child{Cmd: exec.CommandContext(t.Context(), os.Args[0], args...)}
-	c.Env = append(os.Environ(), "BE_QUICKSTART=1")
-	if limit > 0 {
-		c.Env = append(c.Env, fmt.Sprintf("FILE_LIMIT=%d", limit))
-	}
-	c.Stderr = &c.stderr
-	require.NoError(t, c.Start())
-	return c
-}
-
-// await waits for a file that is not empty.
-func await(t *testing.T, name string) {
-	t.Helper()
-	require.Eventually(t, func() bool {
-		info, err := os.Stat(name)
-		return err == nil && info.Size() > 0
-	}, 5*time.Minute, 5*time.Millisecond, name)
-}
-
-// wait returns the exit code and the last line of stderr.
-func (c *child) wait() (code int, last string) {
-	c.Wait() //nolint:errcheck // the exit code is what it would say
-	lines := strings.Split(strings.TrimSpace(c.stderr.String()), "\n")
-	return c.ProcessState.ExitCode(), lines[len(lines)-1]
-}
+// fileLimit is the environment variable with the bytes that no file of quickstart's can grow beyond.
+const fileLimit = "FILE_LIMIT"
 
 // samplesOf reads samples.jsonl and its pictures.
 func samplesOf(t *testing.T, out string) []dataset.Sample {
@@ -111,11 +75,10 @@ func TestStoppedWhileItGenerates(t *testing.T) {
 	}{{syscall.SIGINT, 130}, {syscall.SIGKILL, -1}} {
 		t.Run(s.signal.String(), func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "run")
-			c := start(t, 0, "-out", out, "-samples", "512")
-			await(t, filepath.Join(out, "samples.jsonl"))
-			require.NoError(t, c.Process.Signal(s.signal))
-			code, last := c.wait()
-			require.Equal(t, s.code, code, c.stderr.String())
+			c := commandtest.Start(t, "-out", out, "-samples", "512")
+			commandtest.Await(t, filepath.Join(out, "samples.jsonl"))
+			code, last := c.End(t, s.signal)
+			require.Equal(t, s.code, code, c.Stderr.String())
 			samples := samplesOf(t, out)
 			for _, s := range samples {
 				require.EqualValues(t, 1, s.Source.Guidance, "guided samples are not the model's own distribution")
@@ -133,11 +96,10 @@ func TestStoppedWhileItGenerates(t *testing.T) {
 
 func TestStoppedWhileItTunes(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "run")
-	c := start(t, 0, "-out", out, "-samples", "64", "-steps", "1000", "-beta", "0")
-	await(t, filepath.Join(out, "metrics.jsonl"))
-	require.NoError(t, c.Process.Signal(syscall.SIGINT))
-	code, last := c.wait()
-	require.Equal(t, 130, code, c.stderr.String())
+	c := commandtest.Start(t, "-out", out, "-samples", "64", "-steps", "1000", "-beta", "0")
+	commandtest.Await(t, filepath.Join(out, "metrics.jsonl"))
+	code, last := c.End(t, syscall.SIGINT)
+	require.Equal(t, 130, code, c.Stderr.String())
 	require.Equal(t, "quickstart: stopped; what was finished is in "+out, last)
 	whole(t, out)
 
@@ -193,12 +155,13 @@ func TestFullDisk(t *testing.T) {
 	} {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "run")
-			c := start(t, limit, "-out", out, "-samples", "64", "-steps", "1", "-beta", "0")
-			code, last := c.wait()
-			require.Equal(t, 1, code, c.stderr.String())
+			t.Setenv(fileLimit, strconv.Itoa(limit))
+			c := commandtest.Start(t, "-out", out, "-samples", "64", "-steps", "1", "-beta", "0")
+			code, last := c.Wait()
+			require.Equal(t, 1, code, c.Stderr.String())
 			require.Contains(t, last, filepath.Join(out, filepath.FromSlash(file)))
 			require.Contains(t, last, syscall.EFBIG.Error())
-			require.Equal(t, 1, strings.Count(c.stderr.String(), "quickstart: "))
+			require.Equal(t, 1, strings.Count(c.Stderr.String(), "quickstart: "))
 			require.NoFileExists(t, filepath.Join(out, filepath.FromSlash(file)))
 			require.NoFileExists(t, filepath.Join(out, "tuned", "model_index.json"))
 			whole(t, out)

@@ -84,7 +84,7 @@ var forbidden = []Ban{
 }
 
 // testSupport are packages that exist for tests.
-const testSupport = "kernels/kerneltest diffusion/diffusiontest internal/golden"
+const testSupport = "kernels/kerneltest diffusion/diffusiontest internal/golden examples/internal/command/commandtest"
 
 // covers reports whether a list of paths holds a path. An element that ends in /... holds what is under it, and itself.
 func covers(list, path string) bool {
