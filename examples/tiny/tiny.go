@@ -40,7 +40,7 @@ func CLIP() (*clip.Encoder, error) {
 }
 
 // Wrong is how often the captions that the UNet was trained on claim another value than their picture shows.
-var Wrong = shapes.Wrong{Count: 0.55, Colour: 0.45, Background: 0.45}
+var Wrong = shapes.Wrong{Count: 0.55, Colour: 0.53, Background: 0.5}
 
 // Pretraining is the distribution that the UNet was trained on: n drawn pictures, captions as wrong as they were then.
 func Pretraining(seed uint64, n int) dataset.Dataset {
