@@ -69,7 +69,9 @@ func trainCompare(t *testing.T, c golden.Case, k trainCase, network Network, pre
 	t.Helper()
 	before := map[string]*tensor.Dense{}
 	for _, p := range network.Trainable() {
-		before[p.Name] = p.Value.Clone().(*tensor.Dense)
+		if c.Has(prefix + "delta." + p.Name) {
+			before[p.Name] = p.Value.Clone().(*tensor.Dense)
+		}
 	}
 	tuner := caseTuner(t, c, k, network)
 	r, err := tuner.start(context.Background())
@@ -84,6 +86,9 @@ func trainCompare(t *testing.T, c golden.Case, k trainCase, network Network, pre
 		losses[i], norms[i] = float32(step.Loss), float32(step.GradNorm)
 	}
 	golden.Near(t, "losses", losses, c.Tensor(t, prefix+"loss").Float32s(), 1e-5)
+	if k.Clip == 0 { // a network so large that its gradients are used up as they appear: no more is known of it than the losses
+		return
+	}
 	golden.Near(t, "gradients' norms", norms, c.Tensor(t, prefix+"grad_norm").Float32s(), 1e-5)
 	deltas := 0
 	for _, p := range network.Trainable() {
@@ -117,6 +122,7 @@ func caseTuner(t *testing.T, c golden.Case, k trainCase, network Network) *Tuner
 		Network: network, Schedule: s, Optimizer: adam, Clip: k.Clip, Updates: k.Steps, LR: func(int) float64 { return k.LR },
 		Model: dataset.FromSlice(b.samples[:k.Model]), Pretrain: dataset.FromSlice(b.samples[k.Model:]),
 		ModelBatch: k.Model, PretrainBatch: k.Pretrain, Terms: []Term{RewardWeighted{}, Pretraining{Beta: k.Beta}},
+		ActivationBytes: 4 << 30, // which only networks of full size reach
 	}
 }
 
