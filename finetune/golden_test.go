@@ -122,7 +122,6 @@ func caseTuner(t *testing.T, c golden.Case, k trainCase, network Network) *Tuner
 		Network: network, Schedule: s, Optimizer: adam, Clip: k.Clip, Updates: k.Steps, LR: func(int) float64 { return k.LR },
 		Model: dataset.FromSlice(b.samples[:k.Model]), Pretrain: dataset.FromSlice(b.samples[k.Model:]),
 		ModelBatch: k.Model, PretrainBatch: k.Pretrain, Terms: []Term{RewardWeighted{}, Pretraining{Beta: k.Beta}},
-		ActivationBytes: 4 << 30, // which only networks of full size reach
 	}
 }
 

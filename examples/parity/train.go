@@ -93,9 +93,6 @@ func (c *check) train(prefix string, n finetune.Network) error {
 	return nil
 }
 
-// activationBytes bounds what the forward pass leaves for the backward pass; only networks of full size reach it.
-const activationBytes = 4 << 30
-
 // compile builds the graph for batches of the first one's shape, with the gradients' norm or without it.
 func (t *training) compile(n finetune.Network, norm bool) (err error) {
 	if t.schedule, err = diffusion.LoadSchedule(t.path("scheduler")); err != nil {
@@ -153,7 +150,7 @@ func (t *training) compile(n finetune.Network, norm bool) (err error) {
 	if err != nil {
 		return err
 	}
-	config := kernels.Config{Want: gorgonia.Nodes{t.loss}, ActivationBytes: activationBytes}
+	config := kernels.Config{Want: gorgonia.Nodes{t.loss}}
 	if norm {
 		t.grads = grads
 		config.Want = append(config.Want, grads...)
