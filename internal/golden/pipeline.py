@@ -172,7 +172,7 @@ def main(merges, spec_file, out):
         n_vocab = vocab(merges, spec.get('merges', 300), f'{out}/tokenizer')
         special = dict(bos_token_id=n_vocab - 2, eos_token_id=n_vocab - 1, pad_token_id=n_vocab - 1 if pad == 'eos' else 0)
         tokenizer = CLIPTokenizer(f'{out}/tokenizer/vocab.json', f'{out}/tokenizer/merges.txt', pad_token='<|endoftext|>' if pad == 'eos' else '!', model_max_length=77)
-        tokenizer.save_pretrained(f'{out}/tokenizer'); ids = tokenizer(prompts, padding='max_length', max_length=77, truncation=True, return_tensors='pt').input_ids
+        tokenizer.save_pretrained(f'{out}/tokenizer')
 
     def part(name, build, scale=1.0):
         if name not in spec: return None
@@ -190,6 +190,7 @@ def main(merges, spec_file, out):
         for name, model in parts:
             shutil.rmtree(f'{out}/{name}', ignore_errors=True); model.save_pretrained(f'{out}/{name}', max_shard_size=spec.get('shard', '50GB'))
     for _, m in parts: f64(m)
+    if prompts: ids = tokenizer(prompts, padding='max_length', max_length=77, truncation=True, return_tensors='pt').input_ids
     if unet:
         B, (H, W), L, D = spec['batch'], spec['latent'], spec.get('tokens', 77), spec['unet']['cross_attention_dim']
         x = rnd(B, spec['unet']['in_channels'], H, W); ts = torch.tensor(spec['timesteps']); c = rnd(B, L, D)
@@ -209,7 +210,8 @@ def main(merges, spec_file, out):
             tr = {'latent': spec['latent'], 'tokens': 11, 'betas': [0.9, 0.999], 'eps': 1e-8, **spec['train']}; u3 = UNet2DConditionModel.from_pretrained(f'{out}/unet').double().train()
             before = {n: p.detach().clone() for n, p in u3.named_parameters()}
             rows = list(train(u3, DDPMScheduler.from_pretrained(f'{out}/scheduler'), tr, gen, lambda n, x: keep(f'train.{n}', x)))
-            keep('train.loss', torch.stack([r[0] for r in rows])); keep('train.grad_norm', torch.stack([r[1] for r in rows])); meta['train'] = json.dumps({k: v for k, v in tr.items() if k not in ('latent', 'tokens')})
+            keep('train.loss', torch.stack([r[0] for r in rows])); meta['train'] = json.dumps({k: v for k, v in tr.items() if k not in ('latent', 'tokens')})
+            if tr['clip']: keep('train.grad_norm', torch.stack([r[1] for r in rows]))
             for n, p in list(u3.named_parameters())[::17]: keep(f'train.delta.{n}', p - before[n])
     if text:
         keep('text.input_ids', ids)
