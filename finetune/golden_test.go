@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,7 +70,9 @@ func trainCompare(t *testing.T, c golden.Case, k trainCase, network Network, pre
 	t.Helper()
 	before := map[string]*tensor.Dense{}
 	for _, p := range network.Trainable() {
-		before[p.Name] = p.Value.Clone().(*tensor.Dense)
+		if c.Has(prefix + "delta." + p.Name) {
+			before[p.Name] = p.Value.Clone().(*tensor.Dense)
+		}
 	}
 	tuner := caseTuner(t, c, k, network)
 	r, err := tuner.start(context.Background())
@@ -84,7 +87,9 @@ func trainCompare(t *testing.T, c golden.Case, k trainCase, network Network, pre
 		losses[i], norms[i] = float32(step.Loss), float32(step.GradNorm)
 	}
 	golden.Near(t, "losses", losses, c.Tensor(t, prefix+"loss").Float32s(), 1e-5)
-	golden.Near(t, "gradients' norms", norms, c.Tensor(t, prefix+"grad_norm").Float32s(), 1e-5)
+	if k.Clip > 0 { // without clipping, gradients are used up as they appear
+		golden.Near(t, "gradients' norms", norms, c.Tensor(t, prefix+"grad_norm").Float32s(), 1e-5)
+	}
 	deltas := 0
 	for _, p := range network.Trainable() {
 		name := prefix + "delta." + p.Name
@@ -102,7 +107,8 @@ func trainCompare(t *testing.T, c golden.Case, k trainCase, network Network, pre
 		}
 		golden.Near(t, name, delta, want.Float32s(), 5e-4)
 	}
-	require.Greater(t, deltas, 10)
+	kept := slices.DeleteFunc(c.Data.Names(), func(name string) bool { return !strings.HasPrefix(name, prefix+"delta.") })
+	require.Len(t, kept, deltas) // networks of full size have none
 }
 
 // caseTuner has the case's constants, and its first step's samples for data.

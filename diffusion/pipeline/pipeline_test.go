@@ -2,10 +2,12 @@ package pipeline
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
 	"iter"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -449,6 +451,46 @@ func TestGenerateGolden(t *testing.T) {
 			require.ErrorContains(t, err, `the condition of "0" is float32 (3, 5)`)
 		}
 	})
+}
+
+// Prompts become, from the reference's noise, the latents and pictures that StableDiffusionPipeline makes of them with the folder's own
+// sampler and guidance.
+func TestPicturesGolden(t *testing.T) {
+	folders(t, func(t *testing.T, p *Pipeline, c golden.Case) {
+		var k struct {
+			Prompts  []string
+			Steps    int
+			Guidance float64
+			Dtype    string
+		}
+		require.NoError(t, json.Unmarshal([]byte(c.Data.Metadata["generate"]), &k))
+		latent, level := 1e-5, 1
+		if k.Dtype == "float32" { // a model of full size, whose reference errs as we do
+			latent, level = 1e-3, 2
+		}
+		noise, want, images := c.ChannelsLast(t, "generate.noise"), c.ChannelsLast(t, "generate.latents"), c.Tensor(t, "generate.images").Float32s()
+		size, shape := want.Shape()[1:].TotalSize(), want.Shape()
+		got := collect(t, p.Generate(Request{
+			Prompts: k.Prompts, PerPrompt: 1, Steps: k.Steps, Guidance: k.Guidance, Batch: 2, Height: shape[1] * p.scale(), Width: shape[2] * p.scale(),
+			Noise: func(row, draw int, dst []float32) { copy(dst, noise.Float32s()[(draw*shape[0]+row)*size:][:size]) },
+		}))
+		require.Len(t, got, shape[0])
+		for i, s := range got {
+			golden.Near(t, "latent", s.Latent.Float32s(), want.Float32s()[i*size:][:size], latent)
+			pix := picture.FromImage(s.Image).Pix
+			off, differ, moved := 0, 0, 0.0
+			for j, v := range pix {
+				d := max(int(v), int(images[i*len(pix)+j])) - min(int(v), int(images[i*len(pix)+j]))
+				off = max(off, d)
+				differ += min(d, 1)
+				moved += math.Abs(float64(images[i*len(pix)+j]) - float64(images[j]))
+			}
+			require.Len(t, images, len(pix)*len(got))
+			t.Logf("%q: %d of %d values differ, by %d of 255 at most; %.2f from the first picture in the mean", s.Prompt, differ, len(pix), off, moved/float64(len(pix)))
+			require.LessOrEqual(t, off, level)
+		}
+		require.NotEqual(t, picture.FromImage(got[0].Image).Pix, picture.FromImage(got[1].Image).Pix)
+	}, "generate.latents")
 }
 
 // Conditions that are there are used, and give what the text encoder would.

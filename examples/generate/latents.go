@@ -13,7 +13,7 @@ type noise struct {
 	values []float32
 }
 
-// readNoise reads a file's only tensor, or that named sampler.NAME.noise for the sampler in use.
+// readNoise reads a file's only tensor, or that named sampler.NAME.noise for the sampler in use or, for a model's own, generate.noise.
 func readNoise(file, sampler string) (n noise, err error) {
 	f, err := weights.Open(file)
 	if err != nil {
@@ -26,7 +26,11 @@ func readNoise(file, sampler string) (n noise, err error) {
 	}
 	shape, ok := f.Shape(name)
 	if !ok {
-		return n, fmt.Errorf("%s has more tensors than one, and none is named %s", file, name)
+		name = "generate.noise"
+		shape, ok = f.Shape(name)
+	}
+	if !ok {
+		return n, fmt.Errorf("%s has more tensors than one, and none is named sampler.%s.noise or generate.noise", file, sampler)
 	}
 	if len(shape) != 5 || shape[0] < 1 {
 		return n, fmt.Errorf("%s: %s is %v, not [K+1,B,C,H,W]", file, name, shape)

@@ -21,6 +21,8 @@ const (
 	forward  = 1e-5 // results, losses, gradients' norms and states of a trajectory
 	gradient = 1e-4 // ‖a−b‖ ≤ 1e-4·‖b‖ + 1e-8·G, where G is the largest norm of all gradients of the case: small ones are sums of large numbers
 	delta    = 5e-4 // the change of a parameter: AdamW divides a gradient by its size, small ones too
+	guided   = 1e-3 // latents of a whole guided generation, against another's float32; against float64 it is forward's
+	levels   = 2.0  // the largest difference of a pixel of 0 to 255 after that; against float64 it is 1
 	pixel    = 1e-6 // the largest difference of a preprocessed value
 	exact    = 0    // how many numbers differ
 )

@@ -129,6 +129,7 @@ func compare(dir string, progress io.Writer) report {
 		{"vae", "vae.", "vae", c.vae},
 		{"clip", "", "clip", c.clip},
 		{"unet", "", "unet", c.unet},
+		{"generate", "generate.", "model_index.json", c.generate},
 		{"single", "", "single.safetensors", c.single},
 	} {
 		if _, err := os.Stat(filepath.Join(dir, part.path)); err != nil || !c.any(part.needs) {

@@ -110,6 +110,7 @@ func TestEveryRowCanFail(t *testing.T) {
 		"lora.grad":       "lora.grad.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight",
 		"lora.train.loss": "", "lora.train.grad_norm": "", "train.loss": "", "train.grad_norm": "",
 		"lora.train.delta": "lora.train.delta.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight",
+		"generate.latents": "",
 		"sampler.ddim":     "sampler.ddim.trajectory", // its start
 		"sampler.ddpm":     "sampler.ddpm.trajectory", "sampler.ddpm.timesteps": "",
 	}
@@ -120,6 +121,7 @@ func TestEveryRowCanFail(t *testing.T) {
 		change(t, file, tensor, set(func(v float32) float32 { return v*1.01 + 0.01 }))
 	}
 	change(t, file, "tokenizer.ids.3", func(data []byte) { data[8]++ })
+	change(t, file, "generate.images", func(data []byte) { data[0] ^= 2 })
 	got := failing(t, dir)
 	for name := range want {
 		require.Contains(t, got, name)
@@ -129,7 +131,8 @@ func TestEveryRowCanFail(t *testing.T) {
 	require.Contains(t, got["tokenizer.ids"].Worst, "tokenizer.ids.3")
 	require.Contains(t, got["sampler.ddim"].Worst, "start [0 0 0 0]")
 	require.Contains(t, got["unet.grad"].Worst, "conv_in.weight [0 0 0 0]")
-	require.Len(t, got, len(want)+2, "and the ids of clip's tokenizer")
+	require.Contains(t, got["generate.images"].Worst, "[0 0 0 0]")
+	require.Len(t, got, len(want)+3, "and the ids of clip's tokenizer")
 }
 
 func TestNaNFails(t *testing.T) {

@@ -2,6 +2,7 @@
 package golden
 
 import (
+	"flag"
 	"math"
 	"os"
 	"path/filepath"
@@ -20,12 +21,18 @@ type Case struct {
 	Data *weights.File // cases.safetensors
 }
 
+// only is for cases that are too large to keep.
+var only = flag.String("golden", "", "hold the tests to the case in this `folder` (an absolute path) alone")
+
 // Each runs a test on every case that has what it needs, tensors or files: those in the repository, of which there must be
-// some, and those that lie beside it. root is the repository's root as the test sees it.
+// some, and those that lie beside it; or on the case that the flag names. root is the repository's root as the test sees it.
 func Each(t *testing.T, root string, test func(t *testing.T, c Case), needs ...string) {
 	t.Helper()
 	own, _ := filepath.Glob(filepath.Join(root, "testdata", "golden", "*", "cases.safetensors"))
 	beside, _ := filepath.Glob(filepath.Join(root, "..", "shared", "golden", "cases", "*", "cases.safetensors"))
+	if *only != "" {
+		own, beside = []string{filepath.Join(*only, "cases.safetensors")}, nil
+	}
 	tested := 0
 	for i, file := range append(own, beside...) {
 		dir := filepath.Dir(file)
@@ -43,7 +50,11 @@ func Each(t *testing.T, root string, test func(t *testing.T, c Case), needs ...s
 		}
 		t.Run(strings.TrimPrefix(filepath.ToSlash(dir), filepath.ToSlash(root)+"/"), func(t *testing.T) { test(t, c) })
 	}
-	if tested == 0 {
+	switch {
+	case tested > 0:
+	case *only != "":
+		t.Skipf("%s lacks some of %v", *only, needs)
+	default:
 		t.Fatalf("testdata/golden holds no case with %v", needs)
 	}
 }

@@ -1,12 +1,15 @@
 """Makes testdata/golden: small pipelines as diffusers saves them, each with what diffusers and transformers compute on it.
 
 usage: pipeline.py bpe_simple_vocab_16e6.txt.gz internal/golden/sd1.json testdata/golden/sd1
+       pipeline.py bpe_simple_vocab_16e6.txt.gz internal/golden/wide/unet-sd1.json FOLDER
        (PyPI: torch 2.15.0, diffusers 0.42.1, transformers 5.23.0, pillow, numpy)
+
+A spec names any of unet, vae, text and clip; the first three together are a pipeline. With "own" it also prints how far PyTorch's float32 is off.
 
 References are computed in float64 from the weights as stored, then rounded to float32. Everything is random and seeded;
 norm scales and biases are perturbed so that no term is trivially one or zero. The merges are the first of openai/CLIP's.
 """
-import gzip, json, os, shutil, sys
+import gzip, json, math, os, shutil, sys
 import numpy as np, torch
 from safetensors.torch import save_file
 import diffusers, transformers
@@ -121,21 +124,41 @@ def ldm(out, spec, gen):
 
 def f64(m): return m.double().eval()
 
+def off(t, found, floor=0.0):
+    """The relative errors of what was found of the tensors t."""
+    return sorted((((x.detach().double() - t[n].double()).norm() / (t[n].double().norm() + floor)).item(), n) for n, x in found.items())
+
+def own(t, model, run):
+    """Prints how far PyTorch's float32 is off from the references t. run returns what a model computes by name."""
+    if model is None: return
+    model.float(); found = run(torch.float32); model.double()
+    grads = {n: x for n, x in found.items() if '.grad' in n}
+    for e, n in off(t, {n: x for n, x in found.items() if n not in grads}): print(f'PyTorch float32: {n} is off by {e:.2g}')
+    if grads:
+        e = off(t, grads, 1e-4 * max(t[n].double().norm().item() for n in grads)); print(f'PyTorch float32: of {len(e)} gradients the median is off by {e[len(e) // 2][0]:.2g}, the worst, {e[-1][1]}, by {e[-1][0]:.2g}')
+
+def batch(unet, tr, gen, step, keep):
+    """The random latents, noise, conditions, rewards and timesteps of a training step."""
+    B, C, (H, W), L, D = tr['model'] + tr['pretrain'], unet.config.in_channels, tr['latent'], tr['tokens'], unet.config.cross_attention_dim
+    x, n, c, r = torch.randn(B, C, H, W, generator=gen), torch.randn(B, C, H, W, generator=gen), torch.randn(B, L, D, generator=gen), torch.rand(tr['model'], generator=gen)
+    t = torch.randint(0, 1000, (B,), generator=gen)
+    for k, v in (('latents', x), ('noise', n), ('encoder_hidden_states', c), ('rewards', r), ('timesteps', t)): keep(f'{k}.{step}', v)
+    return x, n, c, r, t
+
+def eq2(unet, sched, tr, x, n, c, r, t):
+    """Eq. 2 of the paper in the dtype of unet: mean over the model's samples of r·‖target − prediction‖² plus β times that mean over the pretraining
+    samples (a sample's ‖·‖² is the mean over its elements)."""
+    dt = next(unet.parameters()).dtype; a = sched.alphas_cumprod.double()[t].to(dt)[:, None, None, None]; x, n = x.to(dt), n.to(dt)
+    target = n if sched.config.prediction_type == 'epsilon' else a.sqrt() * n - (1 - a).sqrt() * x
+    l = (unet(a.sqrt() * x + (1 - a).sqrt() * n, t, c.to(dt)).sample - target).square().mean((1, 2, 3))
+    return (r.to(dt) * l[:tr['model']]).mean() + tr['beta'] * l[tr['model']:].mean()
+
 def train(unet, sched, tr, gen, keep):
-    """Eq. 2 of the paper for a few AdamW steps, in the dtype of unet: mean over the model's samples of r·‖target − prediction‖² plus β times that mean over the
-    pretraining samples (a sample's ‖·‖² is the mean over its elements), gradients clipped by their global norm. Yields loss, gradient norm."""
-    B, ab = tr['model'] + tr['pretrain'], sched.alphas_cumprod.double(); C, (H, W), L, D = unet.config.in_channels, tr['latent'], tr['tokens'], unet.config.cross_attention_dim
-    params = dict(unet.named_parameters()); dt = next(unet.parameters()).dtype
-    opt = torch.optim.AdamW(params.values(), lr=tr['lr'], betas=tr['betas'], eps=tr['eps'], weight_decay=tr['weight_decay'])
+    """A few AdamW steps, gradients clipped by their global norm, if at all. Yields loss, gradient norm."""
+    params = list(unet.parameters()); opt = torch.optim.AdamW(params, lr=tr['lr'], betas=tr['betas'], eps=tr['eps'], weight_decay=tr['weight_decay'])
     for s in range(tr['steps']):
-        x, n, c, r = torch.randn(B, C, H, W, generator=gen), torch.randn(B, C, H, W, generator=gen), torch.randn(B, L, D, generator=gen), torch.rand(tr['model'], generator=gen)
-        t = torch.randint(0, 1000, (B,), generator=gen)
-        for k, v in (('latents', x), ('noise', n), ('encoder_hidden_states', c), ('rewards', r), ('timesteps', t)): keep(f'{k}.{s}', v)
-        a = ab[t].to(dt)[:, None, None, None]; x, n = x.to(dt), n.to(dt); xt = a.sqrt() * x + (1 - a).sqrt() * n
-        target = n if sched.config.prediction_type == 'epsilon' else a.sqrt() * n - (1 - a).sqrt() * x
-        l = (unet(xt, t, c.to(dt)).sample - target).square().mean((1, 2, 3))
-        loss = (r.to(dt) * l[:tr['model']]).mean() + tr['beta'] * l[tr['model']:].mean()
-        opt.zero_grad(); loss.backward(); norm = torch.nn.utils.clip_grad_norm_(params.values(), tr['clip']); opt.step(); yield loss.detach(), norm.detach()
+        loss = eq2(unet, sched, tr, *batch(unet, tr, gen, s, keep)); opt.zero_grad(); loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(params, tr['clip'] or math.inf); opt.step(); yield loss.detach(), norm.detach()
 
 def main(merges, spec_file, out):
     spec = json.load(open(spec_file)); gen = torch.Generator().manual_seed(spec.get('seed', 0)); torch.manual_seed(spec.get('seed', 0))
@@ -144,44 +167,66 @@ def main(merges, spec_file, out):
     t, meta = {}, {'diffusers': diffusers.__version__, 'transformers': transformers.__version__, 'torch': torch.__version__, 'seed': str(spec.get('seed', 0))}
     rnd = lambda *s: torch.randn(*s, generator=gen)
     keep = lambda name, x: t.__setitem__(name, (x.detach().to(torch.float32) if x.is_floating_point() else x.to(torch.int64)).contiguous().clone())
-    tok_dir = f'{out}/tokenizer'; n_vocab = vocab(merges, spec.get('merges', 300), tok_dir)
-    special = dict(bos_token_id=n_vocab - 2, eos_token_id=n_vocab - 1, pad_token_id=n_vocab - 1 if spec.get('pad', 'eos') == 'eos' else 0)
-    pad_token = '<|endoftext|>' if spec.get('pad', 'eos') == 'eos' else '!'
-    tokenizer = CLIPTokenizer(f'{tok_dir}/vocab.json', f'{tok_dir}/merges.txt', pad_token=pad_token, model_max_length=77)
+    prompts, pad = spec.get('prompts', []), spec.get('pad', 'eos')
+    if prompts:
+        n_vocab = vocab(merges, spec.get('merges', 300), f'{out}/tokenizer')
+        special = dict(bos_token_id=n_vocab - 2, eos_token_id=n_vocab - 1, pad_token_id=n_vocab - 1 if pad == 'eos' else 0)
+        tokenizer = CLIPTokenizer(f'{out}/tokenizer/vocab.json', f'{out}/tokenizer/merges.txt', pad_token='<|endoftext|>' if pad == 'eos' else '!', model_max_length=77)
+        tokenizer.save_pretrained(f'{out}/tokenizer')
 
-    unet = vae = text = None
-    if 'unet' in spec:
-        unet = UNet2DConditionModel(**spec['unet']); perturb(unet, gen, spec.get('unet_scale', 1.0)); unet = unet.to(store)
-        vae = AutoencoderKL(**spec['vae']); perturb(vae, gen); vae = vae.to(store)
-        text = CLIPTextModel(CLIPTextConfig(vocab_size=n_vocab, **special, **spec['text'])); perturb(text, gen, 3.0); text = text.to(store)
+    def part(name, build, scale=1.0):
+        if name not in spec: return None
+        m = build(); perturb(m, gen, scale); return m.to(store)
+    unet = part('unet', lambda: UNet2DConditionModel(**spec['unet']), spec.get('unet_scale', 1.0))
+    vae = part('vae', lambda: AutoencoderKL(**spec['vae']))
+    text = part('text', lambda: CLIPTextModel(CLIPTextConfig(vocab_size=n_vocab, **special, **spec['text'])), 3.0)
+    whole = unet and vae and text; parts = [(p, m) for p, m in (('unet', unet), ('vae', vae), ('text_encoder', text)) if m is not None]
+    if whole:
         sched = PNDMScheduler(**spec['scheduler']) if spec.get('scheduler_class', 'PNDM') == 'PNDM' else DDIMScheduler(**spec['scheduler'])
         cls = StableDiffusionPipeline if unet.config.in_channels == vae.config.latent_channels else StableDiffusionInpaintPipeline
         pipe = cls(vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=sched, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
         pipe.save_pretrained(out, safe_serialization=True)
-        if 'shard' in spec:
-            for part, model in (('unet', unet), ('vae', vae), ('text_encoder', text)):
-                shutil.rmtree(f'{out}/{part}'); model.save_pretrained(f'{out}/{part}', max_shard_size=spec['shard'])
-        unet, vae, text = f64(unet), f64(vae), f64(text)
+    if not whole or 'shard' in spec:
+        for name, model in parts:
+            shutil.rmtree(f'{out}/{name}', ignore_errors=True); model.save_pretrained(f'{out}/{name}', max_shard_size=spec.get('shard', '50GB'))
+    for _, m in parts: f64(m)
+    if prompts: ids = tokenizer(prompts, padding='max_length', max_length=77, truncation=True, return_tensors='pt').input_ids
+    if unet:
         B, (H, W), L, D = spec['batch'], spec['latent'], spec.get('tokens', 77), spec['unet']['cross_attention_dim']
         x = rnd(B, spec['unet']['in_channels'], H, W); ts = torch.tensor(spec['timesteps']); c = rnd(B, L, D)
-        y = unet(x.double(), ts, c.double()).sample; cot = rnd(*y.shape) / y[0].numel() ** 0.5
+        with torch.no_grad(): y = unet(x.double(), ts, c.double()).sample
+        cot = rnd(*y.shape) / y[0].numel() ** 0.5
         for k, v in (('sample', x), ('timestep', ts), ('encoder_hidden_states', c), ('out', y), ('cotangent', cot)): keep(f'unet.{k}', v)
-        xg, cg = x.double().requires_grad_(), c.double().requires_grad_()
-        (unet(xg, ts, cg).sample * cot.double()).sum().backward()
-        for n, p in list(unet.named_parameters())[::spec.get('every_grad', 1)]: keep(f'unet.grad.{n}', p.grad)
-        keep('unet.grad_sample', xg.grad); keep('unet.grad_encoder_hidden_states', cg.grad)
+        some = dict(list(unet.named_parameters())[::spec.get('every_grad', 1)]); unet.requires_grad_(False)
+        for p in some.values(): p.requires_grad_()
+        def passes(dt):
+            xg, cg = x.to(dt).requires_grad_(), c.to(dt).requires_grad_(); o = unet(xg, ts, cg).sample
+            grads = torch.autograd.grad((o * cot.to(dt)).sum(), [*some.values(), xg, cg])
+            return {'unet.out': o, **dict(zip([*(f'unet.grad.{n}' for n in some), 'unet.grad_sample', 'unet.grad_encoder_hidden_states'], grads))}
+        for n, v in passes(torch.float64).items():
+            if n != 'unet.out': keep(n, v)
+        if spec.get('own'): own(t, unet, passes)
         if 'train' in spec:
             tr = {'latent': spec['latent'], 'tokens': 11, 'betas': [0.9, 0.999], 'eps': 1e-8, **spec['train']}; u3 = UNet2DConditionModel.from_pretrained(f'{out}/unet').double().train()
             before = {n: p.detach().clone() for n, p in u3.named_parameters()}
             rows = list(train(u3, DDPMScheduler.from_pretrained(f'{out}/scheduler'), tr, gen, lambda n, x: keep(f'train.{n}', x)))
-            keep('train.loss', torch.stack([r[0] for r in rows])); keep('train.grad_norm', torch.stack([r[1] for r in rows])); meta['train'] = json.dumps({k: v for k, v in tr.items() if k not in ('latent', 'tokens')})
+            keep('train.loss', torch.stack([r[0] for r in rows])); meta['train'] = json.dumps({k: v for k, v in tr.items() if k not in ('latent', 'tokens')})
+            if tr['clip']: keep('train.grad_norm', torch.stack([r[1] for r in rows]))
             for n, p in list(u3.named_parameters())[::17]: keep(f'train.delta.{n}', p - before[n])
-        ids = tokenizer(spec['prompts'], padding='max_length', max_length=77, truncation=True, return_tensors='pt').input_ids
+    if text:
         keep('text.input_ids', ids)
-        o = text(ids, output_hidden_states=True); keep('text.last_hidden_state', o.last_hidden_state); keep('text.pooler_output', o.pooler_output)
-        down = 2 ** (len(spec['vae']['block_out_channels']) - 1); im = rnd(1, 3, H * down, W * down).clamp(-1, 1)
-        d = vae.encode(im.double()).latent_dist; keep('vae.sample', im); keep('vae.mean', d.mean); keep('vae.logvar', d.logvar)
-        z = rnd(1, spec['vae']['latent_channels'], H, W); keep('vae.latent', z); keep('vae.decoded', vae.decode(z.double()).sample)
+        @torch.no_grad()
+        def encode(_): o = text(ids); return {'text.last_hidden_state': o.last_hidden_state, 'text.pooler_output': o.pooler_output}
+        for n, v in encode(torch.float64).items(): keep(n, v)
+        if spec.get('own'): own(t, text, encode)
+    if vae:
+        H, W = spec['latent']; down = 2 ** (len(spec['vae']['block_out_channels']) - 1)
+        im = rnd(1, 3, H * down, W * down).clamp(-1, 1); z = rnd(1, spec['vae']['latent_channels'], H, W); keep('vae.sample', im); keep('vae.latent', z)
+        @torch.no_grad()
+        def both(dt): d = vae.encode(im.to(dt)).latent_dist; return {'vae.mean': d.mean, 'vae.logvar': d.logvar, 'vae.decoded': vae.decode(z.to(dt)).sample}
+        for n, v in both(torch.float64).items(): keep(n, v)
+        if spec.get('own'): own(t, vae, both)
+    if whole:
         if spec.get('legacy'):  # before anything reads it: the samplers below are built from the file as it will stand
             edit(f'{out}/scheduler/scheduler_config.json', ['prediction_type', 'timestep_spacing'], _diffusers_version='0.6.0', clip_sample=False)
         conf = json.load(open(f'{out}/scheduler/scheduler_config.json')); cfg = {k: v for k, v in conf.items() if not k.startswith('_')}
@@ -215,11 +260,12 @@ def main(merges, spec_file, out):
         im = np.stack([127 + 100 * np.sin(xx / 7 + i) * np.cos(yy / 5 - i) for i in range(3)], -1) + g.normal(0, 12, (h, w, 3))
         im = im.clip(0, 255).round().astype(np.uint8); t['image.rgb'] = torch.from_numpy(im)
         px = torch.tensor(np.asarray(proc(images=[Image.fromarray(im)], return_tensors='np')['pixel_values'])).float(); keep('image.pixel_values', px); meta['image.processor'] = type(proc).__name__
-        ids = tokenizer(spec['prompts'], padding='max_length', max_length=77, truncation=True, return_tensors='pt').input_ids
         pv = torch.cat([px, rnd(2, *px.shape[1:])]); keep('clip.pixel_values', pv); keep('clip.input_ids', ids)
-        with torch.no_grad(): o = m(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pv.double())
-        keep('clip.image_embeds', o.image_embeds); keep('clip.text_embeds', o.text_embeds); keep('clip.logits_per_image', o.logits_per_image)
-    for i, p in enumerate(spec['prompts'] + spec.get('hard_prompts', [])):
+        @torch.no_grad()
+        def embed(dt): o = m(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pv.to(dt)); return {f'clip.{n}': getattr(o, n) for n in ('image_embeds', 'text_embeds', 'logits_per_image')}
+        for n, v in embed(torch.float64).items(): keep(n, v)
+        if spec.get('own'): own(t, m, embed)
+    for i, p in enumerate(prompts + spec.get('hard_prompts', [])):
         meta[f'tokenizer.text.{i}'] = p; t[f'tokenizer.ids.{i}'] = torch.tensor(tokenizer(p, padding='max_length', max_length=77, truncation=True).input_ids)
     if spec.get('single'): save_file(ldm(out, spec, gen), f'{out}/single.safetensors')
     if spec.get('legacy'): legacy(out)
