@@ -16,7 +16,7 @@ import (
 	"github.com/kudos-ml/kudos/examples/internal/command"
 )
 
-// options are the flags. Their defaults took 11 minutes on two cores that multiply at 115 GFLOP/s each.
+// options are the flags. Their defaults took 9 minutes on two cores that multiply at 115 GFLOP/s each.
 type options struct {
 	out      string
 	seed     uint64
