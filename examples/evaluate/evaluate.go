@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime/debug"
 
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
@@ -50,24 +49,11 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	if err := s.folder.JSON("report.json", r); err != nil {
-		return err
-	}
 	page, err := s.page(r, scored)
 	if err != nil {
 		return err
 	}
-	if err := page.WriteFile(s.folder.Path("report.html")); err != nil {
-		return err
-	}
-	for _, t := range tables(r) {
-		if err := t.Print(os.Stdout); err != nil {
-			return err
-		}
-		fmt.Println()
-	}
-	fmt.Println("Wrote", s.folder.Path("report.html"))
-	return nil
+	return command.Conclude(s.folder, r, page, tables(r))
 }
 
 // check reads everything once, so that what is wrong with it is known before anything takes time, and settles by the base what the flags

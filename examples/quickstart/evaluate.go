@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"image"
 	"math"
-	"os"
 	"slices"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/reward"
@@ -91,20 +91,7 @@ func (s *session) evaluate(ctx context.Context, model *alignment.Model, models m
 	if err != nil {
 		return err
 	}
-	if err := s.folder.JSON("report.json", r); err != nil {
-		return err
-	}
-	if err := s.page(r, splits).WriteFile(s.folder.Path("report.html")); err != nil {
-		return err
-	}
-	for _, t := range tables(r) {
-		if err := t.Print(os.Stdout); err != nil {
-			return err
-		}
-		fmt.Println()
-	}
-	fmt.Println("Wrote", s.folder.Path("report.html"))
-	return nil
+	return command.Conclude(s.folder, r, s.page(r, splits), tables(r))
 }
 
 // compare makes the pictures of a split and judges them. first numbers its noise.

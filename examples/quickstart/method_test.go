@@ -1,11 +1,15 @@
 package main
 
 import (
+	"io"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/reward"
 )
 
@@ -35,4 +39,19 @@ func TestWeighted(t *testing.T) {
 	for i, s := range alike {
 		require.InDelta(t, 0.3, *s.Reward, 1e-15, "sample %d", i)
 	}
+}
+
+// Tuning draws by reward: a reward below zero, which only that cannot have, is refused.
+func TestTunesByReward(t *testing.T) {
+	s := &session{options: options{out: filepath.Join(t.TempDir(), "out"), samples: 8, steps: 1, lr: 1e-4}, progress: report.Plain(io.Discard), seconds: map[string]float64{}}
+	require.NoError(t, s.load(t.Context()))
+	defer s.clip.Close()
+	samples, err := dataset.Collect(t.Context(), tiny.Pretraining(1, 8))
+	require.NoError(t, err)
+	for i := range samples {
+		samples[i].Reward = new(float64(i + 1))
+	}
+	below := func(rewards []float64) ([]float64, error) { return append([]float64{-1}, rewards[1:]...), nil }
+	_, err = s.tune(t.Context(), samples, tuning{"tuned", below, 0})
+	require.ErrorContains(t, err, "ByReward takes none below 0")
 }

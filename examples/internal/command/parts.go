@@ -53,3 +53,22 @@ func LoadReward(dir, clipDir string) (model reward.Model, free func() error, err
 	}
 	return model, encoder.Close, nil
 }
+
+// Conclude leaves what a run found in its folder, as report.json and as a page, report.html, and prints its tables.
+func Conclude(folder report.Folder, result any, page report.Report, tables []report.Table) error {
+	if err := folder.JSON("report.json", result); err != nil {
+		return err
+	}
+	file := folder.Path("report.html")
+	if err := page.WriteFile(file); err != nil {
+		return err
+	}
+	for _, t := range tables {
+		if err := t.Print(os.Stdout); err != nil {
+			return err
+		}
+		fmt.Println()
+	}
+	fmt.Println("Wrote", file)
+	return nil
+}
