@@ -88,9 +88,9 @@ type watch struct {
 	config   any
 	folder   report.Folder
 	progress *report.Progress
+	stage    *report.Stage // from the beginning on: the first step can take a minute
 
 	log      *report.Log
-	stage    *report.Stage
 	metrics  []metric // those of earlier processes too, if the run goes on from there
 	last     time.Time
 	reported time.Time
@@ -111,6 +111,7 @@ func (r *Record) watch() (*watch, error) {
 	if r.Progress != nil {
 		w.progress = report.Plain(r.Progress)
 	}
+	w.stage = w.progress.Stage(w.name, 0)
 	return w, nil
 }
 
@@ -124,12 +125,10 @@ func (w *watch) open(first Step) error {
 	if err := w.takeUp(first.Index); err != nil {
 		return err
 	}
+	w.stage.Of(max(0, first.Of-first.Index))
 	var err error
-	if w.log, err = report.OpenLog(w.folder.Path(metricsFile)); err != nil {
-		return err
-	}
-	w.stage = w.progress.Stage(w.name, max(0, first.Of-first.Index))
-	return nil
+	w.log, err = report.OpenLog(w.folder.Path(metricsFile))
+	return err
 }
 
 // takeUp keeps the metrics of the steps before the first and drops the rest.
@@ -198,10 +197,10 @@ func finite(s Step) error {
 
 // end writes the last report and closes what is open. cause is the error that ended the run, or nil.
 func (w *watch) end(cause error) error {
+	w.stage.End()
 	if w.log == nil {
 		return nil
 	}
-	w.stage.End()
 	if err := w.log.Close(); err != nil {
 		return fmt.Errorf("finetune: %w", err)
 	}

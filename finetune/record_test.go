@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -158,6 +160,22 @@ func TestRecordOfARunThatStops(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Equal(t, []int{0, 1}, metrics(t, dir))
+}
+
+// The first step, which compiles and warms up, can take the longest: progress counts it too.
+func TestRecordCountsTheFirstStepsTime(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		slow := finetune.Func(func(ctx context.Context) iter.Seq2[finetune.Step, error] {
+			time.Sleep(time.Minute)
+			return (&counter{of: 3}).Steps(ctx)
+		})
+		var shown bytes.Buffer
+		for _, err := range (&finetune.Record{Trainer: slow, Folder: dir, Progress: &shown}).Steps(t.Context()) {
+			require.NoError(t, err)
+		}
+		require.Contains(t, shown.String(), "training: 1 of 3 in 1m00s, about 2m00s left")
+	})
 }
 
 func TestRecordStopsAtALossThatIsNotFinite(t *testing.T) {

@@ -46,7 +46,7 @@ type Stage struct {
 // each time, so that a night's log stays short.
 const firstLine = 10 * time.Second
 
-// Stage begins a stage of n parts; n is 0 if that is not known.
+// Stage begins a stage of n parts; n is 0 if that is not known, or not yet.
 func (p *Progress) Stage(name string, n int) *Stage {
 	s := &Stage{p: p, name: name, n: n, start: p.now(), gap: firstLine}
 	s.next = s.start.Add(s.gap)
@@ -62,6 +62,14 @@ func (p *Progress) Stage(name string, n int) *Stage {
 			progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: "░", BarStart: "", BarEnd: ""}))
 	}
 	return s
+}
+
+// Of says how many parts there are, where that was not known at the beginning.
+func (s *Stage) Of(n int) {
+	s.n = n
+	if s.bar != nil {
+		s.bar.ChangeMax(n)
+	}
 }
 
 // Note sets a few words that are shown beside the progress, such as the loss.
@@ -94,7 +102,7 @@ func (s *Stage) Add(k int) {
 	s.line(fmt.Sprintf("%d of %d in %s, about %s left", s.done, s.n, Duration(elapsed), Duration(left)))
 }
 
-// End reports the stage as over and returns how long it took. Ending it again does nothing more.
+// End reports the stage as over, unless nothing is known of it, and returns how long it took. Ending it again does nothing more.
 func (s *Stage) End() time.Duration {
 	elapsed := s.p.now().Sub(s.start)
 	if s.ended {
@@ -104,6 +112,9 @@ func (s *Stage) End() time.Duration {
 	if s.bar != nil {
 		s.bar.Exit() //nolint:errcheck // as above
 		fmt.Fprintln(s.p.w)
+		return elapsed
+	}
+	if s.n == 0 && s.done == 0 {
 		return elapsed
 	}
 	count := fmt.Sprint(s.done)

@@ -304,6 +304,12 @@ func TestProgressWithoutATerminal(t *testing.T) {
 		s.Add(1)
 	}
 	s.End()
+	s = p.Stage("late", 0)
+	now = now.Add(15 * time.Second)
+	s.Of(3)
+	s.Add(1)
+	s.End()
+	p.Stage("never", 0).End()
 	require.Equal(t, strings.Join([]string{
 		"generate: 10 of 100 in 10s, about 1m30s left",
 		"generate: 30 of 100 in 30s, about 1m10s left",
@@ -311,13 +317,16 @@ func TestProgressWithoutATerminal(t *testing.T) {
 		"generate: 100 in 1m40s",
 		"tune: stopped at 4 of 10 in 0.5s, loss 0.50",
 		"endless: 10 in 10s",
-		"endless: 12 in 12s", ""}, "\n"), b.String())
+		"endless: 12 in 12s",
+		"late: 1 of 3 in 15s, about 30s left",
+		"late: stopped at 1 of 3 in 15s", ""}, "\n"), b.String())
 }
 
 func TestProgressOnATerminal(t *testing.T) {
 	var b strings.Builder
 	p := &Progress{w: &b, bars: true, now: time.Now}
-	s := p.Stage("generate", 2)
+	s := p.Stage("generate", 0)
+	s.Of(2)
 	s.Add(1)
 	s.Note("loss %d", 3)
 	s.Add(1)
