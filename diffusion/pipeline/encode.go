@@ -49,7 +49,8 @@ func (p *Pipeline) Conditions(ctx context.Context, prompts ...string) (map[strin
 
 // EncodeOptions say how pictures become latents.
 type EncodeOptions struct {
-	// Batch is the number of samples that are encoded at once, at least 1.
+	// Batch is the number of samples that are read and encoded together; 0 is one whose picture has 512×512 pixels or more, and of smaller ones
+	// as many as have that many together.
 	Batch int
 
 	// Sampled draws a latent from the distribution that the VAE's encoder gives, from Seed and the sample's position, as
@@ -59,7 +60,7 @@ type EncodeOptions struct {
 }
 
 func (o EncodeOptions) check() error {
-	if o.Batch < 1 {
+	if o.Batch < 0 {
 		return fmt.Errorf("pipeline: a batch of %d samples", o.Batch)
 	}
 	return nil
@@ -96,7 +97,7 @@ func (p *Pipeline) Encode(data dataset.Dataset, o EncodeOptions) dataset.Dataset
 					yield(dataset.Sample{}, err)
 					return
 				}
-				if batch = append(batch, s); len(batch) == o.Batch && !flush() {
+				if batch = append(batch, s); len(batch) == e.o.Batch && !flush() {
 					return
 				}
 			}
@@ -113,12 +114,17 @@ type encoder struct {
 	o      EncodeOptions
 	texts  *texts
 	graphs stages
+	most   int    // pictures at once
 	done   uint64 // samples before the batch
 }
 
 func (p *Pipeline) newEncoder(o EncodeOptions) *encoder {
 	e := &encoder{p: p, o: o, texts: p.newTexts()}
 	side := p.side() * p.scale()
+	e.most = max(1, decodePixels/(side*side))
+	if o.Batch == 0 {
+		e.o.Batch = e.most
+	}
 	e.graphs.build = func(size int) (*stage, error) {
 		return newStage([]int{size, side, side, 3}, p.encodeNodes(o.Sampled))
 	}
@@ -165,9 +171,8 @@ func (e *encoder) encode(ctx context.Context, batch []dataset.Sample) error {
 	for i := range batch {
 		batch[i].Condition = conditions[i]
 	}
-	most := max(1, decodePixels/(e.p.side()*e.p.side()*e.p.scale()*e.p.scale()))
-	for from := 0; from < len(pictures); from += most {
-		if err := e.latents(batch, pictures[from:min(from+most, len(pictures))]); err != nil {
+	for from := 0; from < len(pictures); from += e.most {
+		if err := e.latents(batch, pictures[from:min(from+e.most, len(pictures))]); err != nil {
 			return err
 		}
 	}

@@ -239,7 +239,7 @@ func (g *generator) network(ctx context.Context, n int, condition tensor.Shape) 
 	return net, nil
 }
 
-// decodePixels bounds what is decoded at once: one picture of 512×512, or 64 of 64×64. A VAE's memory is a few
+// decodePixels bounds what is decoded or encoded at once: one picture of 512×512, or 64 of 64×64. A VAE's memory is a few
 // thousand bytes a pixel.
 const decodePixels = 512 * 512
 

@@ -185,7 +185,7 @@ func (s *session) encode(ctx context.Context) error {
 	bar := s.progress.Stage("encode", len(s.samples)+len(s.captioned))
 	defer bar.End()
 	pictures := dataset.Join(s.rewarded(true), s.pretraining(true))
-	encoded, err := dataset.Collect(ctx, dataset.Map(s.model.Encode(pictures, pipeline.EncodeOptions{Batch: 8}), func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
+	encoded, err := dataset.Collect(ctx, dataset.Map(s.model.Encode(pictures, pipeline.EncodeOptions{}), func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
 		sample.Image = nil
 		bar.Add(1)
 		return sample, nil
