@@ -130,9 +130,9 @@ type frozen struct{ Network }
 
 func (frozen) Trainable() []optim.Parameter { return nil }
 
-// A loss that is not finite ends training with the step and the term that was it; with clipping, so do gradients, and
-// then the parameters are those of the step before.
-func TestLossesThatAreNotFinite(t *testing.T) {
+// A loss that is not finite ends training with the step and the term that was it, and so do gradients. The parameters are then those of
+// the step before: what is saved can be used.
+func TestNumbersThatAreNotFinite(t *testing.T) {
 	poison := func(step int) func(int) float64 {
 		return func(s int) float64 {
 			if s == step {
@@ -141,27 +141,44 @@ func TestLossesThatAreNotFinite(t *testing.T) {
 			return 0.01
 		}
 	}
-	first := tuner(t, newLine())
+	l := newLine()
+	first := tuner(t, l)
 	first.LR = poison(2)
 	steps, err := fails(t, context.Background(), first)
 	require.Equal(t, 3, steps)
 	require.ErrorContains(t, err, "finetune: step 3: the reward term is NaN")
+	for _, v := range l.vector() {
+		require.False(t, math.IsNaN(v))
+	}
 
-	// A term of its own, by name; the parameters stay.
-	l := newLine()
-	other, before := tuner(t, l), l.vector()
-	other.Clip = 1
-	other.Terms = append(other.Terms, NewTerm("mine", func(b *Batch) (*gorgonia.Node, error) {
-		n, err := kernels.Sum(b.Predicted)
-		if err != nil {
-			return nil, err
+	for _, clip := range []float64{0, 1} {
+		for want, term := range map[string]func(n *gorgonia.Node) (*gorgonia.Node, error){
+			"finetune: step 0: the mine term is NaN": func(n *gorgonia.Node) (*gorgonia.Node, error) { return kernels.Scale(n, math.NaN()) },
+			"norm is NaN": func(n *gorgonia.Node) (*gorgonia.Node, error) { // the root's slope at 0 is infinite
+				zero, err := kernels.Scale(n, 0)
+				if err != nil {
+					return nil, err
+				}
+				return gorgonia.Sqrt(zero)
+			},
+		} {
+			l := newLine()
+			other, before := tuner(t, l), l.vector()
+			other.Clip = clip
+			other.Terms = append(other.Terms, NewTerm("mine", func(b *Batch) (*gorgonia.Node, error) {
+				n, err := kernels.Sum(b.Predicted)
+				if err != nil {
+					return nil, err
+				}
+				return term(n)
+			}))
+			steps, err = fails(t, context.Background(), other)
+			require.Zero(t, steps)
+			require.ErrorContains(t, err, want)
+			require.ErrorContains(t, err, "finetune: step 0: ")
+			require.Equal(t, before, l.vector())
 		}
-		return kernels.Scale(n, math.NaN())
-	}))
-	steps, err = fails(t, context.Background(), other)
-	require.Zero(t, steps)
-	require.ErrorContains(t, err, "finetune: step 0: the mine term is NaN")
-	require.Equal(t, before, l.vector())
+	}
 }
 
 // Where training is cancelled, its error is the cause; the steps before stay, and it can be gone on with.

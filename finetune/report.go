@@ -75,7 +75,7 @@ func (w *watch) page(s summary, tenth int) report.Report {
 	p.Blocks = append(p.Blocks, loss, table, rate)
 	if slices.ContainsFunc(w.metrics, func(m metric) bool { return m.GradNorm != 0 }) {
 		norm := w.curve("gradients' norm", func(m metric) float64 { return m.GradNorm })
-		p.Blocks = append(p.Blocks, report.Chart{Title: "Gradients' norm", Note: "Before clipping.", X: "update", Series: []report.Series{norm}})
+		p.Blocks = append(p.Blocks, report.Chart{Title: "Gradients' norm", Note: "Of all gradients together, before clipping.", X: "update", Series: []report.Series{norm}})
 	}
 	return p
 }

@@ -31,7 +31,7 @@ type Step struct {
 	Loss     float64
 	Terms    map[string]float64 // the loss's terms by name; they add up to Loss
 	LR       float64            // learning rate
-	GradNorm float64            // L2 norm of all gradients before clipping; 0 without clipping
+	GradNorm float64            // L2 norm of all gradients, before clipping; 0 if that is not known
 	Samples  int                // in the batch
 	Time     time.Duration
 }

@@ -146,6 +146,7 @@ type run struct {
 	adam            *optim.AdamW
 	average         *optim.EMA
 	clipper         optim.Clipper
+	guard           guard // without clipping
 
 	// What the graph reads, written anew for each step.
 	clean, noise, noisy, target, timesteps, conditions, weights, rewards *tensor.Dense
@@ -155,6 +156,26 @@ type run struct {
 	names   []string
 	terms   gorgonia.Nodes
 	grads   gorgonia.Nodes // with clipping
+}
+
+// A guard passes gradients on to AdamW as they appear. Where one is not finite the step ends, before it spoils its parameter.
+type guard struct {
+	adam    *optim.AdamW
+	norms   optim.Clipper
+	squares float64 // the norm of the step's gradients so far, squared
+}
+
+// Update satisfies kernels.Optimizer.
+func (g *guard) Update(param, grad *tensor.Dense) error {
+	norm, err := g.norms.Norm(grad)
+	if err != nil {
+		return err
+	}
+	if math.IsNaN(norm) || math.IsInf(norm, 0) {
+		return fmt.Errorf("the gradient's norm is %v", norm)
+	}
+	g.squares += norm * norm
+	return g.adam.Update(param, grad)
 }
 
 func (t *Tuner) start(ctx context.Context) (*run, error) {
@@ -193,6 +214,7 @@ func (t *Tuner) start(ctx context.Context) (*run, error) {
 			return nil, err
 		}
 	}
+	r.guard.adam = r.adam
 	return r, r.compile()
 }
 
@@ -318,7 +340,7 @@ func (r *run) compile() error {
 		c.Want = append(c.Want, grads...)
 	} else {
 		for i := range nodes {
-			c.Updates = append(c.Updates, kernels.Update{Param: nodes[i], Grad: grads[i], By: r.adam})
+			c.Updates = append(c.Updates, kernels.Update{Param: nodes[i], Grad: grads[i], By: &r.guard})
 		}
 	}
 	if r.machine, err = kernels.NewMachine(g, c); err != nil {
@@ -403,16 +425,18 @@ func (r *run) update() (Step, error) {
 			return Step{}, err
 		}
 	}
-	if err := r.machine.RunAll(); err != nil {
-		return Step{}, fmt.Errorf("finetune: step %d: %w", r.step, err)
-	}
-	step.Loss = r.machine.Scalar(r.loss)
-	for i, name := range r.names {
+	r.guard.squares = 0
+	failure := r.machine.RunAll()
+	step.Loss, step.GradNorm = r.machine.Scalar(r.loss), math.Sqrt(r.guard.squares)
+	for i, name := range r.names { // they are computed before any gradient, and tell more about what is wrong
 		v := r.machine.Scalar(r.terms[i])
 		step.Terms[name] += v
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			return Step{}, fmt.Errorf("finetune: step %d: the %s term is %v", r.step, name, v)
 		}
+	}
+	if failure != nil {
+		return Step{}, fmt.Errorf("finetune: step %d: %w", r.step, failure)
 	}
 	if r.grads != nil {
 		var err error
