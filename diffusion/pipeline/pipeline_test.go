@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -320,6 +321,18 @@ func TestFrozen(t *testing.T) {
 	}
 	_, err := LoadFrozen(filepath.Join(shards, "unet"))
 	require.ErrorContains(t, err, "model_index.json")
+
+	// Weights that don't fit are known before they are read.
+	other := filepath.Join(t.TempDir(), "other")
+	require.NoError(t, os.CopyFS(other, os.DirFS(shards)))
+	config := filepath.Join(other, "unet", "config.json")
+	text, err := os.ReadFile(config)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(config, bytes.Replace(text, []byte(`"in_channels": 4`), []byte(`"in_channels": 9`), 1), 0o644))
+	for _, name := range []string{other, filepath.Join(other, "single.safetensors")} {
+		_, err := LoadFrozen(name)
+		require.ErrorContains(t, err, "4 3 3], not [")
+	}
 	require.ErrorContains(t, (&Pipeline{}).LoadUNet(), "there is no UNet to read")
 }
 

@@ -110,7 +110,7 @@ func readUNet(file string, c unet.Config) (*unet.UNet2DCondition, error) {
 }
 
 // loadPart loads a model from those of f's tensors that name gives for its parameters, and notes that they are used. Where they are not to
-// be read, they must be there.
+// be read, they must be there and fit.
 func loadPart(f *weights.File, model any, name func(string) string, used map[string]bool, read bool) error {
 	names := map[string][]string{}
 	for _, p := range weights.Parameters(model) {
@@ -122,7 +122,7 @@ func loadPart(f *weights.File, model any, name func(string) string, used map[str
 		return err
 	}
 	if !read {
-		return nil
+		return weights.Check(model, part, weights.Names{})
 	}
 	return weights.Load(model, part, weights.Names{})
 }

@@ -238,13 +238,16 @@ func LoadFS(fsys fs.FS) (*UNet2DCondition, error) {
 	return u, nil
 }
 
-// NewFS is New of the config.json of a folder that has the network's file, whose numbers are left where they are.
+// NewFS is New of the config.json of a folder that has the network's file. Its tensors must fit, but no number is read.
 func NewFS(fsys fs.FS) (*UNet2DCondition, error) {
 	u, f, err := open(fsys)
 	if err != nil {
 		return nil, err
 	}
-	return u, f.Close()
+	if err := errors.Join(weights.Check(u, f, weights.Names{}), f.Close()); err != nil {
+		return nil, fmt.Errorf("unet: %w", err)
+	}
+	return u, nil
 }
 
 // open returns a folder's network, of zeros, and its open file.

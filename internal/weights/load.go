@@ -21,7 +21,15 @@ type Names struct {
 func Load(model any, f *File, n Names) error { return Read(Parameters(model), f, n) }
 
 // Read is Load of parameters, of which no two have one name.
-func Read(parameters []Parameter, f *File, n Names) error {
+func Read(parameters []Parameter, f *File, n Names) error { return read(parameters, f, n, stored.into) }
+
+// Check is Load without the numbers: it looks at names and shapes, and leaves the model as it is.
+func Check(model any, f *File, n Names) error {
+	return read(Parameters(model), f, n, func(stored, Parameter) error { return nil })
+}
+
+// read finds the tensor of each parameter and puts it into it.
+func read(parameters []Parameter, f *File, n Names, into func(stored, Parameter) error) error {
 	in := map[string]string{} // the model's name to the file's
 	var problems []string
 	for _, name := range f.Names() {
@@ -47,7 +55,7 @@ func Read(parameters []Parameter, f *File, n Names) error {
 		s, want := f.tensors[name], p.fileShape()
 		if !slices.Equal(squeeze(s.shape), squeeze(want)) {
 			problems = append(problems, fmt.Sprintf("%s is %v, not %v", s.origin, s.shape, want))
-		} else if err := s.into(p); err != nil {
+		} else if err := into(s, p); err != nil {
 			problems = append(problems, err.Error())
 		}
 	}
