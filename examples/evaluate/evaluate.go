@@ -115,6 +115,9 @@ func (s *session) generate(ctx context.Context, a arm, draws int) error {
 	if err != nil {
 		return err
 	}
+	if a == s.arms[0] {
+		command.WarnLong(s.progress, m.Tokenizer, append([]string{s.Negative}, s.prompts...))
+	}
 	conditions, err := s.Encode(ctx, m, s.prompts)
 	if err != nil {
 		return err

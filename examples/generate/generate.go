@@ -33,6 +33,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err := s.load(); err != nil {
 		return err
 	}
+	command.WarnLong(s.progress, s.model.Tokenizer, append([]string{s.Negative}, s.prompts...))
 	if s.conditions, err = s.Encode(ctx, s.model, s.prompts); err != nil {
 		return err
 	}

@@ -1,12 +1,14 @@
 package command
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 
 	"github.com/kudos-ml/kudos/clip"
+	"github.com/kudos-ml/kudos/clip/tokenizer"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/reward"
@@ -52,6 +54,20 @@ func LoadReward(dir, clipDir string) (model reward.Model, free func() error, err
 		return nil, nil, errors.Join(fmt.Errorf("-reward: %w", err), encoder.Close())
 	}
 	return model, encoder.Close, nil
+}
+
+// WarnLong says which prompts are longer than a model's text encoder reads.
+func WarnLong(progress *report.Progress, t *tokenizer.Tokenizer, prompts []string) {
+	long := map[string]bool{}
+	first := ""
+	for _, prompt := range prompts {
+		if len(t.Tokens(prompt))+2 > t.Length && !long[prompt] {
+			long[prompt], first = true, cmp.Or(first, prompt)
+		}
+	}
+	if len(long) > 0 {
+		progress.Printf("The text encoder reads %d tokens of a prompt and leaves out what follows; %d prompts are longer, the first is %q.", t.Length-2, len(long), first)
+	}
 }
 
 // Conclude leaves what a run found in its folder, as report.json and as a page, report.html, and prints its tables.
