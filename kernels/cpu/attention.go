@@ -12,8 +12,9 @@ type AttentionShape struct {
 	Causal              bool // query i sees keys 0 to i
 }
 
-// attentionRows is how many queries are looked at together: the scores of so many rows are all that is ever stored.
-const attentionRows = 64
+// attentionRows is how many queries are looked at together: the scores of so many rows are all that is ever stored. They are
+// whole tiles of AVX-512's micro-kernel.
+const attentionRows = 56
 
 func (s AttentionShape) queries() int { return s.N * s.Lq * s.Heads * s.D }
 func (s AttentionShape) keys() int    { return s.N * s.Lk * s.Heads * s.D }
@@ -45,10 +46,31 @@ func (s AttentionShape) spread() Product {
 
 func (s AttentionShape) strip() int { return min(attentionRows, s.Lq) * s.Lk }
 
-// perWorker is the scratch memory of one worker: two strips of scores and what products want.
+// rows is how many values a block of queries has.
+func (s AttentionShape) rows() int { return min(attentionRows, s.Lq) * s.D }
+
+// perWorker is the scratch memory of one worker: two strips of scores, two blocks of queries, a number for each query and
+// what products want.
 func (s AttentionShape) perWorker() int {
 	a, b, c := s.scores(), s.mixed(), s.spread()
-	return 2*s.strip() + max(a.Workspace(), b.Workspace(), c.Workspace())
+	return 2*s.strip() + 2*s.rows() + attentionRows + max(a.Workspace(), b.Workspace(), c.Workspace())
+}
+
+// An attentionScratch is one worker's memory: of a block of queries, weights before they are normalized, what each query's are
+// to be multiplied by, the gradient of its scores, its queries over √D and dout.
+type attentionScratch struct {
+	weights, norm, slopes, q, dout, ws []float32
+}
+
+func (s AttentionShape) scratch(ws []float32) attentionScratch {
+	take := func(n int) []float32 {
+		part := ws[:n]
+		ws = ws[n:]
+		return part
+	}
+	return attentionScratch{
+		weights: take(s.strip()), slopes: take(s.strip()), q: take(s.rows()), dout: take(s.rows()), norm: take(attentionRows), ws: ws,
+	}
 }
 
 // Workspace returns how many values of scratch memory attention and its gradient want.
@@ -91,13 +113,13 @@ func AttentionGrad(s AttentionShape, dq, dk, dv, q, k, v, mask, dout, ws []float
 }
 
 func (t *attentionTask) Do(worker, part int) {
-	ws := t.ws[worker*t.perWorker():][:t.perWorker()]
+	m := t.scratch(t.ws[worker*t.perWorker():][:t.perWorker()])
 	if t.dout == nil {
-		t.forward(&t.p[worker], part/t.blocks(), part%t.blocks(), ws)
+		t.forward(&t.p[worker], part/t.blocks(), part%t.blocks(), m)
 		return
 	}
 	for block := range t.blocks() {
-		t.backward(&t.p[worker], part, block, ws)
+		t.backward(&t.p[worker], part, block, m)
 	}
 }
 
@@ -113,15 +135,18 @@ func (t *attentionTask) multiply(p *Product, m, n, k int, a, b, c Matrix, accumu
 	Gemm(p, ws)
 }
 
-// probabilities writes the softmax of a block's scores to s.
-func (t *attentionTask) probabilities(p *Product, head, lo, hi int, s, ws []float32) {
+// weights computes, for a block of queries, m.q and m.weights, which are softmax's times the inverse of m.norm: rows of the size of
+// the result are normalized rather than those of scores, which are long.
+func (t *attentionTask) weights(p *Product, head, lo, hi int, m attentionScratch) {
+	q, scale := t.part(t.q, head, t.Lq, lo), float32(1/math.Sqrt(float64(t.D)))
+	for i := range hi - lo {
+		vec.scale(m.q[i*t.D:][:t.D], q.Data[i*q.Stride:][:t.D], scale)
+	}
 	k := t.part(t.k, head, t.Lk, 0)
 	k.Transposed = true
-	t.multiply(p, hi-lo, t.Lk, t.D, t.part(t.q, head, t.Lq, lo), k, Matrix{Data: s, Stride: t.Lk}, false, ws)
-	scale := float32(1 / math.Sqrt(float64(t.D)))
+	t.multiply(p, hi-lo, t.Lk, t.D, Matrix{Data: m.q, Stride: t.D}, k, Matrix{Data: m.weights, Stride: t.Lk}, false, m.ws)
 	for i := range hi - lo {
-		row := s[i*t.Lk:][:t.Lk]
-		vec.scale(row, row, scale)
+		row := m.weights[i*t.Lk:][:t.Lk]
 		if t.mask != nil {
 			for j, m := range t.mask[head/t.Heads*t.Lk:][:t.Lk] {
 				if m == 0 {
@@ -137,40 +162,48 @@ func (t *attentionTask) probabilities(p *Product, head, lo, hi int, s, ws []floa
 		top := vec.max(seen)
 		if math.IsInf(float64(top), -1) {
 			clear(seen)
+			m.norm[i] = 0
 			continue
 		}
-		vec.scale(seen, seen, float32(1/vec.expShift(seen, top)))
+		m.norm[i] = float32(1 / vec.expShift(seen, top))
 	}
 }
 
-func (t *attentionTask) forward(p *Product, head, block int, ws []float32) {
+func (t *attentionTask) forward(p *Product, head, block int, m attentionScratch) {
 	lo, hi := span(block, attentionRows, t.Lq)
-	s, ws := ws[:t.strip()], ws[2*t.strip():]
-	t.probabilities(p, head, lo, hi, s, ws)
-	t.multiply(p, hi-lo, t.D, t.Lk, Matrix{Data: s, Stride: t.Lk}, t.part(t.v, head, t.Lk, 0), t.part(t.out, head, t.Lq, lo), false, ws)
+	t.weights(p, head, lo, hi, m)
+	out := t.part(t.out, head, t.Lq, lo)
+	t.multiply(p, hi-lo, t.D, t.Lk, Matrix{Data: m.weights, Stride: t.Lk}, t.part(t.v, head, t.Lk, 0), out, false, m.ws)
+	for i := range hi - lo {
+		row := out.Data[i*out.Stride:][:t.D]
+		vec.scale(row, row, m.norm[i])
+	}
 }
 
-func (t *attentionTask) backward(p *Product, head, block int, ws []float32) {
+func (t *attentionTask) backward(p *Product, head, block int, m attentionScratch) {
 	lo, hi := span(block, attentionRows, t.Lq)
-	s, ds, ws := ws[:t.strip()], ws[t.strip():2*t.strip()], ws[2*t.strip():]
-	t.probabilities(p, head, lo, hi, s, ws)
-	dout := t.part(t.dout, head, t.Lq, lo)
-	probabilities, scores := Matrix{Data: s, Stride: t.Lk}, Matrix{Data: ds, Stride: t.Lk}
-	v := t.part(t.v, head, t.Lk, 0)
+	t.weights(p, head, lo, hi, m)
+	dout, v := t.part(t.dout, head, t.Lq, lo), t.part(t.v, head, t.Lk, 0)
 	v.Transposed = true
-	t.multiply(p, hi-lo, t.Lk, t.D, dout, v, scores, false, ws)
-	probabilities.Transposed = true
-	t.multiply(p, t.Lk, t.D, hi-lo, probabilities, dout, t.part(t.dv, head, t.Lk, 0), block > 0, ws)
-	// dS = P ∘ (dP − Σ P∘dP) / √D
+	t.multiply(p, hi-lo, t.Lk, t.D, dout, v, Matrix{Data: m.slopes, Stride: t.Lk}, false, m.ws)
+	weights := Matrix{Data: m.weights, Stride: t.Lk, Transposed: true}
+	for i, norm := range m.norm[:hi-lo] {
+		vec.scale(m.dout[i*t.D:][:t.D], dout.Data[i*dout.Stride:][:t.D], norm)
+	}
+	t.multiply(p, t.Lk, t.D, hi-lo, weights, Matrix{Data: m.dout, Stride: t.D}, t.part(t.dv, head, t.Lk, 0), block > 0, m.ws)
+	// With P the probabilities, dS = P ∘ (dP − Σ P∘dP).
+	for i := range hi - lo {
+		w, dp, q := m.weights[i*t.Lk:][:t.Lk], m.slopes[i*t.Lk:][:t.Lk], m.q[i*t.D:][:t.D]
+		vec.softmaxGrad(w, dp, float32(vec.dot(w, dp)*float64(m.norm[i])))
+		vec.scale(q, q, m.norm[i])
+	}
+	t.multiply(p, t.Lk, t.D, hi-lo, weights, Matrix{Data: m.q, Stride: t.D}, t.part(t.dk, head, t.Lk, 0), block > 0, m.ws)
+	weights.Transposed = false
+	dq := t.part(t.dq, head, t.Lq, lo)
+	t.multiply(p, hi-lo, t.D, t.Lk, weights, t.part(t.k, head, t.Lk, 0), dq, false, m.ws)
 	scale := float32(1 / math.Sqrt(float64(t.D)))
 	for i := range hi - lo {
-		p, dp := s[i*t.Lk:][:t.Lk], ds[i*t.Lk:][:t.Lk]
-		delta := float32(vec.dot(p, dp))
-		vec.softmaxGrad(p, dp, delta)
-		vec.scale(p, p, scale)
+		row := dq.Data[i*dq.Stride:][:t.D]
+		vec.scale(row, row, m.norm[i]*scale)
 	}
-	probabilities.Transposed = false
-	t.multiply(p, hi-lo, t.D, t.Lk, probabilities, t.part(t.k, head, t.Lk, 0), t.part(t.dq, head, t.Lq, lo), false, ws)
-	probabilities.Transposed = true
-	t.multiply(p, t.Lk, t.D, hi-lo, probabilities, t.part(t.q, head, t.Lq, lo), t.part(t.dk, head, t.Lk, 0), block > 0, ws)
 }

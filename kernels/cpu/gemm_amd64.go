@@ -16,11 +16,11 @@ var kernel = kernels[len(kernels)-1]
 
 var (
 	microAVX2 = micro{
-		name: "AVX2", mr: 6, nr: 16, tile: tileAVX2,
+		name: "AVX2", mr: 6, nr: 16, tile: tileAVX2, half: halfAVX2,
 		copyMR: copy6AVX2, copyNR: copy16AVX2, packTransposed: packTransposedAVX2,
 	}
 	microAVX512 = micro{
-		name: "AVX-512", mr: 14, nr: 32, tile: tileAVX512,
+		name: "AVX-512", mr: 14, nr: 32, tile: tileAVX512, half: halfAVX512,
 		copyMR: copy14AVX2, copyNR: copy32AVX2, packTransposed: packTransposedAVX2,
 	}
 )
@@ -66,6 +66,12 @@ func tileAVX2(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
 
 //go:noescape
 func tileAVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func halfAVX2(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func halfAVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
 
 //go:noescape
 func transpose8AVX2(dst, src *float32, stride, width, k int)

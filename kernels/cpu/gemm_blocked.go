@@ -25,6 +25,8 @@ type micro struct {
 	//	if bias != nil { s += bias[j] }
 	//	c[i*ldc+j] = s
 	tile func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+	// half is tile for the first nr/2 columns alone. It may be nil.
+	half func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
 	// copyMR is dst[p*mr+i] = src[p*stride+i] for p < k and i < mr. copyNR is the same for nr.
 	copyMR, copyNR func(dst, src *float32, stride, k int)
 	// packTransposed is dst[p*width+j] = src[j*stride+p] for p < k and j < n; what is between n and width is zero.
@@ -255,14 +257,18 @@ func (t *gemmTask) column(a, b, tmp []float32, i0, i1, j, k, block int) {
 	if t.bias != nil && block == 0 {
 		bias = &t.bias[j]
 	}
+	tile, width := u.tile, u.nr
+	if u.half != nil && t.n-j <= u.nr/2 {
+		tile, width = u.half, u.nr/2
+	}
 	for i := i0; i < i1; i += u.mr {
 		a := &a[(i-i0)/u.mr*t.size]
-		if i+u.mr > t.m || j+u.nr > t.n || t.rows.on {
-			u.tile(a, &b[0], &tmp[0], nil, k, t.rs, t.ks, u.nr, false)
-			t.merge(tmp, i, min(i+u.mr, t.m), j, min(j+u.nr, t.n), bias != nil, add)
+		if i+u.mr > t.m || j+width > t.n || t.rows.on {
+			tile(a, &b[0], &tmp[0], nil, k, t.rs, t.ks, u.nr, false)
+			t.merge(tmp, i, min(i+u.mr, t.m), j, min(j+width, t.n), bias != nil, add)
 			continue
 		}
-		u.tile(a, &b[0], &t.c[i*t.ldc+j], bias, k, t.rs, t.ks, t.ldc, add)
+		tile(a, &b[0], &t.c[i*t.ldc+j], bias, k, t.rs, t.ks, t.ldc, add)
 	}
 }
 

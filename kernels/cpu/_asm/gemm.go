@@ -10,8 +10,10 @@ import (
 )
 
 func gemm(c *build.Context) {
-	tile(c, avx2, 6)
-	tile(c, avx512, 14)
+	for width := 2; width > 0; width-- {
+		tile(c, avx2, 6, width)
+		tile(c, avx512, 14, width)
+	}
 	transpose8(c)
 	for _, n := range []int{6, 14, 16, 32} {
 		copyRuns(c, n)
@@ -47,17 +49,18 @@ func (r rows) at(i, disp int) Mem {
 	return m
 }
 
-// tile is micro.tile for mr rows of two registers.
-func tile(c *build.Context, s isa, mr int) {
-	c.Function("tile" + s.name)
+// tile is micro.tile for mr rows of width registers: two, or one, which is micro.half.
+func tile(c *build.Context, s isa, mr, width int) {
+	name := [3]string{1: "half", 2: "tile"}[width] + s.name
+	c.Function(name)
 	c.Attributes(build.NOSPLIT)
 	c.SignatureExpr("func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)")
-	c.Doc(fmt.Sprintf("tile%s computes a tile of %d×%d.", s.name, mr, 2*s.lanes))
+	c.Doc(fmt.Sprintf("%s computes a tile of %d×%d.", name, mr, width*s.lanes))
 
 	cRows := newRows(c, c.Load(c.Param("c"), c.GP64()).(reg.GPVirtual), c.Load(c.Param("ldc"), c.GP64()).(reg.GPVirtual), mr)
 	for i := range mr {
 		c.PREFETCHT0(cRows.at(i, 0))
-		c.PREFETCHT0(cRows.at(i, 2*s.bytes()-1))
+		c.PREFETCHT0(cRows.at(i, width*s.bytes()-1))
 	}
 	aRows := newRows(c, c.Load(c.Param("a"), c.GP64()).(reg.GPVirtual), c.Load(c.Param("rs"), c.GP64()).(reg.GPVirtual), mr)
 	b := c.Load(c.Param("b"), c.GP64()).(reg.GPVirtual)
@@ -65,19 +68,21 @@ func tile(c *build.Context, s isa, mr int) {
 	c.SHLQ(Imm(2), ks)
 	k := c.Load(c.Param("k"), c.GP64()).(reg.GPVirtual)
 
-	acc := s.vectors(c, 2*mr)
+	acc := s.vectors(c, width*mr)
 	for _, v := range acc {
 		s.zero(c, v)
 	}
 	step := func(n int) { // the n-th of some steps of K
-		left, right := s.vector(c), s.vector(c)
-		c.VMOVUPS(Mem{Base: b, Disp: 2 * n * s.bytes()}, left)
-		c.VMOVUPS(Mem{Base: b, Disp: (2*n + 1) * s.bytes()}, right)
+		row := s.vectors(c, width) // of B's panel, which is two registers wide in any case
+		for j, v := range row {
+			c.VMOVUPS(Mem{Base: b, Disp: (2*n + j) * s.bytes()}, v)
+		}
 		for i := range mr {
 			v := s.vector(c)
 			c.VBROADCASTSS(aRows.at(i, 0), v)
-			c.VFMADD231PS(left, v, acc[2*i])
-			c.VFMADD231PS(right, v, acc[2*i+1])
+			for j := range row {
+				c.VFMADD231PS(row[j], v, acc[width*i+j])
+			}
 		}
 		for _, base := range aRows.bases {
 			c.ADDQ(ks, base)
@@ -108,22 +113,22 @@ func tile(c *build.Context, s isa, mr int) {
 	c.TESTB(add, add)
 	c.JZ(LabelRef("bias"))
 	for i, v := range acc {
-		c.VADDPS(cRows.at(i/2, i%2*s.bytes()), v, v)
+		c.VADDPS(cRows.at(i/width, i%width*s.bytes()), v, v)
 	}
 	c.Label("bias")
 	bias := c.Load(c.Param("bias"), c.GP64()).(reg.GPVirtual)
 	c.TESTQ(bias, bias)
 	c.JZ(LabelRef("store"))
-	for i := range 2 {
+	for i := range width {
 		v := s.vector(c)
 		c.VMOVUPS(Mem{Base: bias, Disp: i * s.bytes()}, v)
 		for r := range mr {
-			c.VADDPS(v, acc[2*r+i], acc[2*r+i])
+			c.VADDPS(v, acc[width*r+i], acc[width*r+i])
 		}
 	}
 	c.Label("store")
 	for i, v := range acc {
-		c.VMOVUPS(v, cRows.at(i/2, i%2*s.bytes()))
+		c.VMOVUPS(v, cRows.at(i/width, i%width*s.bytes()))
 	}
 	c.VZEROUPPER()
 	c.RET()
