@@ -198,6 +198,17 @@ func TestAdapter(t *testing.T) {
 	_, _, err = try(t, p.args("again", "-lora-rank", "3", "-kohya", "-ema", "0.5", "-max-grad-norm", "1")...)
 	require.NoError(t, err)
 	require.Equal(t, result, files(t, p.out("again/tuned")))
+
+	// On every layer that there is.
+	_, _, err = try(t, p.args("everything", "-lora-rank", "2", "-lora-everything")...)
+	require.NoError(t, err)
+	m := load(t, p.model)
+	every, err := lora.New(m.UNet, lora.Config{Rank: 2, Alpha: 2, Targets: lora.Everything})
+	require.NoError(t, err)
+	every.Detach()
+	a, err := lora.Load(p.out("everything/tuned/pytorch_lora_weights.safetensors"), m.UNet, nil)
+	require.NoError(t, err)
+	require.Len(t, a.Trainable(), len(every.Trainable()))
 }
 
 // Rewards of a learned reward replace those of the file, which needs none then.
@@ -349,6 +360,7 @@ func TestWrongFlags(t *testing.T) {
 		"-ema 1 is not":                  {"-beta", "0", "-ema", "1"},
 		"-lora-rank -1":                  {"-beta", "0", "-lora-rank", "-1"},
 		"-kohya is a form of LoRA files": {"-beta", "0", "-kohya"},
+		"-lora-everything says which":    {"-beta", "0", "-lora-everything"},
 		`"lots" is no size: 16GiB`:       {"-memory", "lots"},
 	} {
 		_, err := parse(append(slices.Clone(required), args...))

@@ -37,6 +37,7 @@ type options struct {
 	maxNorm       float64 // 0: none
 	ema           float64 // 0: none
 	rank          int     // 0: all of the UNet is tuned
+	everything    bool    // pairs on all layers, not on attention's alone
 	kohya         bool
 	memory        size // 0: as much as it takes
 	seed          uint64
@@ -71,6 +72,7 @@ func flags(o *options) *flag.FlagSet {
 	f.Float64Var(&o.maxNorm, "max-grad-norm", 0, "scale gradients down to this norm; diffusers' script has 1. 0 does not: gradients then need not all be in memory at once, which saves as much as the tuned weights take")
 	f.Float64Var(&o.ema, "ema", 0, "decay of a moving average of the weights, which is saved instead of the last ones, such as 0.999 for thousands of updates; 0 keeps none and saves as much memory as the tuned weights take")
 	f.IntVar(&o.rank, "lora-rank", 0, "tune low-rank pairs in the UNet's attention instead of all its weights, of this rank, and save them as a LoRA file; 4 is diffusers' default")
+	f.BoolVar(&o.everything, "lora-everything", false, "give low-rank pairs to every linear layer and convolution of the UNet, not to the projections of its attention alone")
 	f.BoolVar(&o.kohya, "kohya", false, "save the LoRA file in the form of kohya's programs too")
 	f.Var(&o.memory, "memory", "most memory to take, such as 16GiB or 12GB: activations that do not fit are computed again. Without it, as much as is fastest")
 	f.Uint64Var(&o.seed, "seed", 1, "decides every random draw")
@@ -118,6 +120,8 @@ func parse(args []string) (o options, err error) {
 		return o, fmt.Errorf("-ema %v is not at least 0 and below 1", o.ema)
 	case o.rank < 0:
 		return o, fmt.Errorf("-lora-rank %d must not be negative", o.rank)
+	case o.everything && o.rank == 0:
+		return o, errors.New("-lora-everything says which layers get low-rank pairs: it needs -lora-rank")
 	case o.kohya && o.rank == 0:
 		return o, errors.New("-kohya is a form of LoRA files: it needs -lora-rank")
 	}

@@ -225,7 +225,11 @@ func (o options) network(u *unet.UNet2DCondition) (finetune.Network, *lora.Adapt
 	if o.rank == 0 {
 		return u, nil, nil
 	}
-	adapter, err := lora.New(u, lora.Config{Rank: o.rank, Alpha: float64(o.rank), Seed: o.seed})
+	c := lora.Config{Rank: o.rank, Alpha: float64(o.rank), Seed: o.seed}
+	if o.everything {
+		c.Targets = lora.Everything
+	}
+	adapter, err := lora.New(u, c)
 	return adapter, adapter, err
 }
 
