@@ -12,13 +12,18 @@ type AttentionShape struct {
 	Causal              bool // query i sees keys 0 to i
 }
 
-// attentionRows is how many queries are looked at together: the scores of so many rows are all that is ever stored. They are
-// whole tiles of AVX-512's micro-kernel.
-const attentionRows = 56
+const (
+	// attentionRows is how many queries are looked at together: the scores of so many rows are all that is ever stored. They are
+	// whole tiles of each micro-kernel of assembly.
+	attentionRows = 42
+	// attentionBlocks is how many blocks of queries in a row share the head's keys and values, packed for the products.
+	attentionBlocks = 8
+)
 
 func (s AttentionShape) queries() int { return s.N * s.Lq * s.Heads * s.D }
 func (s AttentionShape) keys() int    { return s.N * s.Lk * s.Heads * s.D }
 func (s AttentionShape) blocks() int  { return ceilDiv(s.Lq, attentionRows) }
+func (s AttentionShape) parts() int   { return ceilDiv(s.blocks(), attentionBlocks) }
 
 func (s AttentionShape) check(kernel string, mask []float32, queries, keys [][]float32) {
 	if s.N < 0 || s.Heads < 1 || s.Lq < 1 || s.Lk < 1 || s.D < 1 {
@@ -31,56 +36,62 @@ func (s AttentionShape) check(kernel string, mask []float32, queries, keys [][]f
 	}
 }
 
-// scores is the product Q·Kᵀ of one block, and the others that are made of it.
-func (s AttentionShape) scores() Product {
-	return Product{M: min(attentionRows, s.Lq), N: s.Lk, K: s.D, B: Matrix{Transposed: true}}
+// byKeys is a product of a block whose columns are the keys, such as Q·Kᵀ, byValues one that sums over them, such as P·V, and
+// overRows one that sums over the block's queries, such as Pᵀ·dout.
+func (s AttentionShape) byKeys() product {
+	return product{m: s.block(), n: s.Lk, k: s.D, b: rhs{matrix: Matrix{Transposed: true}}}
 }
 
-func (s AttentionShape) mixed() Product {
-	return Product{M: min(attentionRows, s.Lq), N: s.D, K: s.Lk}
+func (s AttentionShape) byValues() product { return product{m: s.block(), n: s.D, k: s.Lk} }
+
+func (s AttentionShape) overRows() product {
+	return product{m: s.Lk, n: s.D, k: s.block(), a: lhs{matrix: Matrix{Transposed: true}}}
 }
 
-func (s AttentionShape) spread() Product {
-	return Product{M: s.Lk, N: s.D, K: min(attentionRows, s.Lq), A: Matrix{Transposed: true}}
-}
+func (s AttentionShape) block() int { return min(attentionRows, s.Lq) }
 
-func (s AttentionShape) strip() int { return min(attentionRows, s.Lq) * s.Lk }
-
-// rows is how many values a block of queries has.
-func (s AttentionShape) rows() int { return min(attentionRows, s.Lq) * s.D }
-
-// perWorker is the scratch memory of one worker: two strips of scores, two blocks of queries, a number for each query and
-// what products want.
-func (s AttentionShape) perWorker() int {
-	a, b, c := s.scores(), s.mixed(), s.spread()
-	return 2*s.strip() + 2*s.rows() + attentionRows + max(a.Workspace(), b.Workspace(), c.Workspace())
-}
-
-// An attentionScratch is one worker's memory: of a block of queries, weights before they are normalized, what each query's are
-// to be multiplied by, the gradient of its scores, its queries over √D and dout.
+// An attentionScratch is one worker's memory.
 type attentionScratch struct {
-	weights, norm, slopes, q, dout, ws []float32
+	keys, values, more []float32 // packed
+	// Of a block of queries: softmax's numerators and what they are to be multiplied by, the gradient of the scores, the queries
+	// over √D and dout.
+	weights, norm, slopes, q, dout []float32
+	ws                             []float32 // of products
 }
 
-func (s AttentionShape) scratch(ws []float32) attentionScratch {
-	take := func(n int) []float32 {
-		part := ws[:n]
-		ws = ws[n:]
-		return part
+// scratch divides a worker's memory, and returns how much that is.
+func (s AttentionShape) scratch(ws []float32) (m attentionScratch, size int) {
+	a, b, c := s.byKeys(), s.byValues(), s.overRows()
+	byKeys, byValues := kernel.packedSize(&a), kernel.packedSize(&b)
+	for _, part := range []struct {
+		of *[]float32
+		n  int
+	}{
+		{&m.keys, byKeys}, {&m.values, max(byKeys, byValues)}, {&m.more, byValues},
+		{&m.weights, s.block() * s.Lk}, {&m.slopes, s.block() * s.Lk}, {&m.q, s.block() * s.D}, {&m.dout, s.block() * s.D}, {&m.norm, s.block()},
+		{&m.ws, max(kernel.workspace(&a), kernel.workspace(&b), kernel.workspace(&c))},
+	} {
+		n := roundUp(part.n, 16)
+		if ws != nil {
+			*part.of = ws[size:][:n]
+		}
+		size += n
 	}
-	return attentionScratch{
-		weights: take(s.strip()), slopes: take(s.strip()), q: take(s.rows()), dout: take(s.rows()), norm: take(attentionRows), ws: ws,
-	}
+	return m, size
+}
+
+func (s AttentionShape) perWorker() int {
+	_, size := s.scratch(nil)
+	return size
 }
 
 // Workspace returns how many values of scratch memory attention and its gradient want.
-func (s AttentionShape) Workspace() int { return Workers() * s.perWorker() }
+func (s AttentionShape) Workspace() int { return Workers()*s.perWorker() + 16 }
 
-// An attentionTask makes the result of one block of queries of one head, or the gradients of one head.
+// An attentionTask makes the result of some blocks of queries of one head, or the gradients of one head.
 type attentionTask struct {
 	AttentionShape
 	q, k, v, mask, out, dout, dq, dk, dv, ws []float32
-	p                                        []Product // one a worker
 }
 
 var attentionTasks freeList[attentionTask]
@@ -88,22 +99,17 @@ var attentionTasks freeList[attentionTask]
 func runAttention(t attentionTask, parts int, ws []float32) {
 	mustHold("Attention", ws, t.Workspace())
 	task := attentionTasks.get()
-	products := task.p
 	*task = t
-	for len(products) < Workers() {
-		products = append(products, Product{})
-	}
-	task.p, task.ws = products, ws
+	task.ws = ws
 	Parallel(parts, task)
-	*task = attentionTask{p: products}
-	attentionTasks.keep(task)
+	attentionTasks.put(task)
 }
 
 // Attention is, for each head, softmax(Q·Kᵀ/√D)·V (Vaswani et al. 2017, eq. 1). Keys whose mask [N,Lk] is 0 are not seen; a
 // query that sees no key gets zeros. Only the scores of a few queries are stored at a time. It panics on wrong lengths.
 func Attention(s AttentionShape, out, q, k, v, mask, ws []float32) {
 	s.check("Attention", mask, [][]float32{out, q}, [][]float32{k, v})
-	runAttention(attentionTask{AttentionShape: s, q: q, k: k, v: v, mask: mask, out: out}, s.N*s.Heads*s.blocks(), ws)
+	runAttention(attentionTask{AttentionShape: s, q: q, k: k, v: v, mask: mask, out: out}, s.N*s.Heads*s.parts(), ws)
 }
 
 // AttentionGrad is the gradient of Attention by q, k and v.
@@ -113,14 +119,31 @@ func AttentionGrad(s AttentionShape, dq, dk, dv, q, k, v, mask, dout, ws []float
 }
 
 func (t *attentionTask) Do(worker, part int) {
-	m := t.scratch(t.ws[worker*t.perWorker():][:t.perWorker()])
+	size := t.perWorker()
+	m, _ := t.scratch(aligned(t.ws)[worker*size:][:size])
 	if t.dout == nil {
-		t.forward(&t.p[worker], part/t.blocks(), part%t.blocks(), m)
+		head, part := part/t.parts(), part%t.parts()
+		keys := pack(t.byKeys(), t.part(t.k, head, t.Lk, 0), m.keys)
+		values := pack(t.byValues(), t.part(t.v, head, t.Lk, 0), m.values)
+		first, last := span(part, attentionBlocks, t.blocks())
+		for block := first; block < last; block++ {
+			t.forward(head, block, keys, values, &m)
+		}
 		return
 	}
+	keys := pack(t.byKeys(), t.part(t.k, part, t.Lk, 0), m.keys)
+	values := pack(t.byKeys(), t.part(t.v, part, t.Lk, 0), m.values)
+	keysAsValues := pack(t.byValues(), t.part(t.k, part, t.Lk, 0), m.more)
 	for block := range t.blocks() {
-		t.backward(&t.p[worker], part, block, m)
+		t.backward(part, block, keys, values, keysAsValues, &m)
 	}
+}
+
+// pack packs the right factor x of p, which may be there transposed.
+func pack(p product, x Matrix, dst []float32) rhs {
+	x.Transposed = p.b.matrix.Transposed
+	p.b.matrix = x
+	return kernel.packWhole(&p, dst)
 }
 
 // part is a head's rows of x [N,L,Heads·D], from row on.
@@ -130,21 +153,28 @@ func (t *attentionTask) part(x []float32, head, length, row int) Matrix {
 	return Matrix{Data: x[(n*length+row)*stride+h*t.D:], Stride: stride}
 }
 
-func (t *attentionTask) multiply(p *Product, m, n, k int, a, b, c Matrix, accumulate bool, ws []float32) {
-	*p = Product{M: m, N: n, K: k, A: a, B: b, C: c, Accumulate: accumulate}
-	Gemm(p, ws)
+// multiply is c = a·b, or c += a·b, of m rows.
+func (m *attentionScratch) multiply(p product, rows int, a Matrix, b rhs, c Matrix) {
+	p.m, p.a.matrix, p.b, p.c, p.ldc = rows, a, b, c.Data, c.Stride
+	kernel.multiply(&p, m.ws)
 }
 
-// weights computes, for a block of queries, m.q and m.weights, which are softmax's times the inverse of m.norm: rows of the size of
-// the result are normalized rather than those of scores, which are long.
-func (t *attentionTask) weights(p *Product, head, lo, hi int, m attentionScratch) {
-	q, scale := t.part(t.q, head, t.Lq, lo), float32(1/math.Sqrt(float64(t.D)))
-	for i := range hi - lo {
-		vec.scale(m.q[i*t.D:][:t.D], q.Data[i*q.Stride:][:t.D], scale)
+// scaled is dst = a[i]·x for rows i of x; dst may be x.
+func scaled(dst, x Matrix, width int, a []float32) {
+	for i, v := range a {
+		vec.scale(dst.Data[i*dst.Stride:][:width], x.Data[i*x.Stride:][:width], v)
 	}
-	k := t.part(t.k, head, t.Lk, 0)
-	k.Transposed = true
-	t.multiply(p, hi-lo, t.Lk, t.D, Matrix{Data: m.q, Stride: t.D}, k, Matrix{Data: m.weights, Stride: t.Lk}, false, m.ws)
+}
+
+// weigh computes m.q, m.weights and m.norm of queries [lo,hi). Rows as long as the result's are normalized later, rather than those of
+// weights, which are longer.
+func (t *attentionTask) weigh(head, lo, hi int, keys rhs, m *attentionScratch) {
+	q, scale := Matrix{Data: m.q, Stride: t.D}, float32(1/math.Sqrt(float64(t.D)))
+	for i := range m.norm[:hi-lo] {
+		m.norm[i] = scale
+	}
+	scaled(q, t.part(t.q, head, t.Lq, lo), t.D, m.norm[:hi-lo])
+	m.multiply(t.byKeys(), hi-lo, q, keys, Matrix{Data: m.weights, Stride: t.Lk})
 	for i := range hi - lo {
 		row := m.weights[i*t.Lk:][:t.Lk]
 		if t.mask != nil {
@@ -169,41 +199,37 @@ func (t *attentionTask) weights(p *Product, head, lo, hi int, m attentionScratch
 	}
 }
 
-func (t *attentionTask) forward(p *Product, head, block int, m attentionScratch) {
+func (t *attentionTask) forward(head, block int, keys, values rhs, m *attentionScratch) {
 	lo, hi := span(block, attentionRows, t.Lq)
-	t.weights(p, head, lo, hi, m)
+	t.weigh(head, lo, hi, keys, m)
 	out := t.part(t.out, head, t.Lq, lo)
-	t.multiply(p, hi-lo, t.D, t.Lk, Matrix{Data: m.weights, Stride: t.Lk}, t.part(t.v, head, t.Lk, 0), out, false, m.ws)
-	for i := range hi - lo {
-		row := out.Data[i*out.Stride:][:t.D]
-		vec.scale(row, row, m.norm[i])
-	}
+	m.multiply(t.byValues(), hi-lo, Matrix{Data: m.weights, Stride: t.Lk}, values, out)
+	scaled(out, out, t.D, m.norm[:hi-lo])
 }
 
-func (t *attentionTask) backward(p *Product, head, block int, m attentionScratch) {
+func (t *attentionTask) backward(head, block int, keys, values, keysAsValues rhs, m *attentionScratch) {
 	lo, hi := span(block, attentionRows, t.Lq)
-	t.weights(p, head, lo, hi, m)
-	dout, v := t.part(t.dout, head, t.Lq, lo), t.part(t.v, head, t.Lk, 0)
-	v.Transposed = true
-	t.multiply(p, hi-lo, t.Lk, t.D, dout, v, Matrix{Data: m.slopes, Stride: t.Lk}, false, m.ws)
+	t.weigh(head, lo, hi, keys, m)
+	norm := m.norm[:hi-lo]
+	dout := t.part(t.dout, head, t.Lq, lo)
+	m.multiply(t.byKeys(), hi-lo, dout, values, Matrix{Data: m.slopes, Stride: t.Lk})
+	over := t.overRows()
+	over.k, over.accumulate = hi-lo, block > 0
 	weights := Matrix{Data: m.weights, Stride: t.Lk, Transposed: true}
-	for i, norm := range m.norm[:hi-lo] {
-		vec.scale(m.dout[i*t.D:][:t.D], dout.Data[i*dout.Stride:][:t.D], norm)
-	}
-	t.multiply(p, t.Lk, t.D, hi-lo, weights, Matrix{Data: m.dout, Stride: t.D}, t.part(t.dv, head, t.Lk, 0), block > 0, m.ws)
+	normal := Matrix{Data: m.dout, Stride: t.D}
+	scaled(normal, dout, t.D, norm)
+	m.multiply(over, t.Lk, weights, rhs{matrix: normal}, t.part(t.dv, head, t.Lk, 0))
 	// With P the probabilities, dS = P ∘ (dP − Σ P∘dP).
-	for i := range hi - lo {
-		w, dp, q := m.weights[i*t.Lk:][:t.Lk], m.slopes[i*t.Lk:][:t.Lk], m.q[i*t.D:][:t.D]
-		vec.softmaxGrad(w, dp, float32(vec.dot(w, dp)*float64(m.norm[i])))
-		vec.scale(q, q, m.norm[i])
+	for i, a := range norm {
+		w, dp := m.weights[i*t.Lk:][:t.Lk], m.slopes[i*t.Lk:][:t.Lk]
+		vec.softmaxGrad(w, dp, float32(vec.dot(w, dp)*float64(a)))
 	}
-	t.multiply(p, t.Lk, t.D, hi-lo, weights, Matrix{Data: m.q, Stride: t.D}, t.part(t.dk, head, t.Lk, 0), block > 0, m.ws)
+	q := Matrix{Data: m.q, Stride: t.D}
+	scaled(q, q, t.D, norm)
+	m.multiply(over, t.Lk, weights, rhs{matrix: q}, t.part(t.dk, head, t.Lk, 0))
 	weights.Transposed = false
 	dq := t.part(t.dq, head, t.Lq, lo)
-	t.multiply(p, hi-lo, t.D, t.Lk, weights, t.part(t.k, head, t.Lk, 0), dq, false, m.ws)
-	scale := float32(1 / math.Sqrt(float64(t.D)))
-	for i := range hi - lo {
-		row := dq.Data[i*dq.Stride:][:t.D]
-		vec.scale(row, row, m.norm[i]*scale)
-	}
+	m.multiply(t.byValues(), hi-lo, weights, keysAsValues, dq)
+	vec.scale(norm, norm, float32(1/math.Sqrt(float64(t.D))))
+	scaled(dq, dq, t.D, norm)
 }

@@ -223,6 +223,25 @@ func (t *gemmTask) Do(worker, part int) {
 	t.tiles(worker, t.now, part/t.nParts, part%t.nParts)
 }
 
+// packedSize is how many values packWhole writes.
+func (u *micro) packedSize(p *product) int {
+	c := u.cut(p)
+	return c.blocks * c.panels * u.nr * c.kc
+}
+
+// packWhole packs all of B to dst and returns what stands for it in several products of few rows, whatever those are.
+func (u *micro) packWhole(p *product, dst []float32) rhs {
+	t := gemmTasks.get()
+	t.product, t.cut, t.u = *p, u.cut(p), u
+	for block := range t.blocks {
+		for panel := range t.panels {
+			t.packB(dst[(block*t.panels+panel)*u.nr*t.kc:], block, panel*u.nr)
+		}
+	}
+	gemmTasks.put(t)
+	return rhs{packed: dst}
+}
+
 // packB packs the panel of a block that begins at column j.
 func (t *gemmTask) packB(dst []float32, block, j int) {
 	k0, k1 := span(block, t.kc, t.k)
@@ -240,9 +259,12 @@ func (t *gemmTask) tiles(worker, block, mPart, nPart int) {
 	t.a.pack(a, t.layout, t.u, i0, i1, k0, k1)
 	for j := j0; j < j1; j += t.u.nr {
 		b := panel
-		if t.alone {
+		switch {
+		case t.b.packed != nil:
+			b = t.b.packed[(block*t.panels*t.u.nr+j)*t.kc:]
+		case t.alone:
 			t.packB(panel, block, j)
-		} else {
+		default:
 			b = t.packed[block&1][j*t.kc:]
 		}
 		t.column(a, b, tmp, i0, i1, j, k1-k0, block)

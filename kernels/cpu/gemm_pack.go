@@ -106,11 +106,12 @@ func packColumns(dst, src []float32, stride, width, n, k int, full func(dst, src
 }
 
 // An rhs is where the right factor B[k,n] comes from: a matrix; or row k is position k's window; or, with flip, the
-// weights of a convolution seen from its result.
+// weights of a convolution seen from its result; or it is what packWhole has packed, for a product of aloneM rows at most.
 type rhs struct {
 	matrix Matrix
 	window grid
 	flip   flip
+	packed []float32
 }
 
 // A flip says that row k = (r,s,o) of B begins at element ((o*KH + a−step·r)*KW + b−step·s)*C of weights [O,KH,KW,C].
