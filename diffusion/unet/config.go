@@ -1,7 +1,10 @@
 package unet
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/kudos-ml/kudos/internal/nn"
 )
@@ -22,10 +25,15 @@ type Config struct {
 	NormEps                   float64  `json:"norm_eps"`
 	CrossAttentionDim         nn.Ints  `json:"cross_attention_dim"`
 	TransformerLayersPerBlock nn.Ints  `json:"transformer_layers_per_block"`
+	// ReverseTransformerLayersPerBlock is that of the way up, from its first level on; nil: the same as on the way down.
+	ReverseTransformerLayersPerBlock []int `json:"reverse_transformer_layers_per_block,omitempty"`
 	// AttentionHeadDim is the number of heads, one or one a level; the key's name is a mistake that every
 	// checkpoint has.
 	AttentionHeadDim    nn.Ints `json:"attention_head_dim"`
 	UseLinearProjection bool    `json:"use_linear_projection"`
+	TimeEmbeddingDim    int     `json:"time_embedding_dim,omitempty"` // 0: four times the first of BlockOutChannels
+	// UpcastAttention asks for float32 in attention when the rest is float16. Here all is float32: it is kept for those who read what Save writes.
+	UpcastAttention bool `json:"upcast_attention,omitempty"`
 }
 
 // DefaultConfig returns the defaults of diffusers' class, which stand for the keys that older files lack.
@@ -43,22 +51,42 @@ func DefaultConfig() Config {
 	}
 }
 
-// implemented holds the values of further keys that are what this package computes.
-var implemented = map[string]any{
-	"_class_name": "UNet2DConditionModel", "act_fn": "silu", "mid_block_type": "UNetMidBlock2DCrossAttn", "mid_block_scale_factor": 1.0,
-	"resnet_time_scale_shift": "default", "resnet_out_scale_factor": 1.0, "time_embedding_type": "positional",
-	"conv_in_kernel": 3.0, "conv_out_kernel": 3.0, "attention_type": "default",
+// implemented holds the further keys that change what is computed, and the values of them that are what this package computes. Keys of diffusers that
+// are not here change nothing: resnet_skip_time_act, resnet_out_scale_factor, cross_attention_norm and mid_block_only_cross_attention are of blocks,
+// addition_time_embed_dim, addition_embed_type_num_heads and projection_class_embeddings_input_dim of embeddings, that are refused; dropout is for
+// training only and off in every released model.
+var implemented = map[string][]any{
+	"_class_name": {"UNet2DConditionModel"}, "act_fn": {"silu", "swish"}, "mid_block_type": {"UNetMidBlock2DCrossAttn"}, "mid_block_scale_factor": {1.0},
+	"resnet_time_scale_shift": {"default"}, "time_embedding_type": {"positional"}, "attention_type": {"default"},
+	"conv_in_kernel": {3.0}, "conv_out_kernel": {3.0},
+	"center_input_sample": off, "only_cross_attention": off, "dual_cross_attention": off, "num_attention_heads": off,
+	"time_embedding_act_fn": off, "timestep_post_act": off, "time_cond_proj_dim": off, "encoder_hid_dim": off, "encoder_hid_dim_type": off,
+	"class_embed_type": off, "num_class_embeds": off, "class_embeddings_concat": off, "addition_embed_type": off,
 }
+
+var off = []any{nil, false}
 
 // ParseConfig reads a config.json. A key whose value asks for something else than is implemented is an error that
 // names it.
 func ParseConfig(text []byte) (Config, error) {
-	c := DefaultConfig()
-	// Dropout is for training only and off in every released model; upcasting changes nothing in float32; the number of
-	// embedding heads matters only with an embedding type, which is refused.
-	err := nn.DecodeConfig(text, &c, implemented, "dropout", "upcast_attention", "addition_embed_type_num_heads")
-	if err != nil {
+	file := struct {
+		Config
+		Size nn.Ints `json:"sample_size"` // a side, or height and width
+	}{Config: DefaultConfig()}
+	if err := nn.DecodeConfig(text, &file, implemented); err != nil {
 		return Config{}, fmt.Errorf("unet: config.json: %w", err)
+	}
+	c := file.Config
+	for _, side := range file.Size {
+		if side != file.Size[0] || len(file.Size) > 2 {
+			return Config{}, fmt.Errorf("unet: config.json: sample_size: %v is not supported: it is no square", file.Size)
+		}
+		c.SampleSize = side
+	}
+	for _, types := range [][]string{c.DownBlockTypes, c.UpBlockTypes} {
+		for i, t := range types {
+			types[i] = strings.TrimPrefix(t, "UNetRes") // what the first versions of diffusers put before these names
+		}
 	}
 	return c, c.check()
 }
@@ -85,6 +113,12 @@ func (c Config) check() error {
 	if c.InChannels < 1 || c.OutChannels < 1 || c.NormNumGroups < 1 || !(c.NormEps > 0) || c.DownsamplePadding < 0 || c.DownsamplePadding > 1 {
 		return fail("in_channels, out_channels, norm_num_groups, norm_eps or downsample_padding is out of range")
 	}
+	if up := c.ReverseTransformerLayersPerBlock; up != nil && (len(up) != levels || slices.Min(up) < 1) {
+		return fail("reverse_transformer_layers_per_block is %v, not %d numbers above 0", up, levels)
+	}
+	if c.TimeEmbeddingDim < 0 {
+		return fail("time_embedding_dim is %d", c.TimeEmbeddingDim)
+	}
 	for i, channels := range c.BlockOutChannels {
 		if channels < 1 || channels%c.NormNumGroups != 0 {
 			return fail("block_out_channels has %d, which %d groups do not divide", channels, c.NormNumGroups)
@@ -103,16 +137,33 @@ func (c Config) check() error {
 	return nil
 }
 
-// least is fewer weights than the network has, by a factor of some layers_per_block at most: on the way down, with one attention a level. It is a float so that no config overflows it.
+// least is fewer weights than the network has, by a factor of some layers_per_block at most: on the way down, with one attention a level, and the
+// attentions of the way up. It is a float so that no config overflows it.
 func (c Config) least() float64 {
-	sum := 9 * float64(c.InChannels+c.OutChannels) * float64(c.BlockOutChannels[0])
+	time := float64(c.timeChannels())
+	sum := 9*float64(c.InChannels+c.OutChannels)*float64(c.BlockOutChannels[0]) + time*time
 	for i, out := range c.BlockOutChannels {
 		sum += 9 * float64(c.LayersPerBlock.At(i)) * float64(out) * float64(out)
-		if c.attends(i) {
-			sum += float64(c.TransformerLayersPerBlock.At(i)) * float64(out) * (16*float64(out) + 2*float64(c.CrossAttentionDim.At(i)))
+		layer := float64(out) * (16*float64(out) + 2*float64(c.CrossAttentionDim.At(i)))
+		if c.DownBlockTypes[i] == "CrossAttnDownBlock2D" || i == len(c.BlockOutChannels)-1 {
+			sum += float64(c.TransformerLayersPerBlock.At(i)) * layer
+		}
+		if c.UpBlockTypes[len(c.UpBlockTypes)-1-i] == "CrossAttnUpBlock2D" {
+			sum += float64(c.upLayers(i)) * layer
 		}
 	}
 	return sum
+}
+
+// timeChannels is the length of the vectors that timesteps become.
+func (c Config) timeChannels() int { return cmp.Or(c.TimeEmbeddingDim, 4*c.BlockOutChannels[0]) }
+
+// upLayers is the number of blocks of a transformer on the way up, at a level counted as on the way down.
+func (c Config) upLayers(level int) int {
+	if up := c.ReverseTransformerLayersPerBlock; up != nil {
+		return up[len(up)-1-level]
+	}
+	return c.TransformerLayersPerBlock.At(level)
 }
 
 // attends reports whether a level has transformers, on the way down, up, or in the middle.

@@ -75,7 +75,7 @@ type attention struct {
 	heads int
 }
 
-func newTransformer(c Config, level int) *transformer {
+func newTransformer(c Config, level, layers int) *transformer {
 	channels, text, heads := c.BlockOutChannels[level], c.CrossAttentionDim.At(level), c.AttentionHeadDim.At(level)
 	t := &transformer{Norm: nn.NewGroupNorm(channels, c.NormNumGroups, 1e-6)}
 	if c.UseLinearProjection {
@@ -83,7 +83,7 @@ func newTransformer(c Config, level int) *transformer {
 	} else {
 		t.ProjIn, t.ProjOut = nn.NewConv2D(channels, channels, 1, 1, true), nn.NewConv2D(channels, channels, 1, 1, true)
 	}
-	for range c.TransformerLayersPerBlock.At(level) {
+	for range layers {
 		t.Blocks = append(t.Blocks, &transformerBlock{
 			Norm1: nn.NewLayerNorm(channels, 1e-5), Attn1: newAttention(channels, channels, heads),
 			Norm2: nn.NewLayerNorm(channels, 1e-5), Attn2: newAttention(channels, text, heads),

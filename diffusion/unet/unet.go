@@ -55,10 +55,10 @@ func New(c Config) (*UNet2DCondition, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	first, levels := c.BlockOutChannels[0], len(c.BlockOutChannels)
+	first, levels, time := c.BlockOutChannels[0], len(c.BlockOutChannels), c.timeChannels()
 	u := &UNet2DCondition{
 		ConvIn:        nn.NewConv2D(c.InChannels, first, 3, 1, true),
-		TimeEmbedding: timeEmbedding{nn.NewLinear(first, 4*first, true), nn.NewLinear(4*first, 4*first, true)},
+		TimeEmbedding: timeEmbedding{nn.NewLinear(first, time, true), nn.NewLinear(time, time, true)},
 		ConvNormOut:   nn.NewGroupNorm(first, c.NormNumGroups, c.NormEps),
 		ConvOut:       nn.NewConv2D(first, c.OutChannels, 3, 1, true),
 		Config:        c,
@@ -67,9 +67,9 @@ func New(c Config) (*UNet2DCondition, error) {
 	for i, out := range c.BlockOutChannels {
 		b := &block{}
 		for j := range c.LayersPerBlock.At(i) {
-			b.addResnet(c, in, out, 4*first)
+			b.addResnet(c, in, out, time)
 			if c.DownBlockTypes[i] == "CrossAttnDownBlock2D" {
-				b.addAttention(c, i)
+				b.addAttention(c, i, c.TransformerLayersPerBlock.At(i))
 			}
 			if in = out; j == c.LayersPerBlock.At(i)-1 && i < levels-1 {
 				down := nn.NewConv2D(out, out, 3, 2, true)
@@ -82,9 +82,9 @@ func New(c Config) (*UNet2DCondition, error) {
 		u.DownBlocks = append(u.DownBlocks, b)
 	}
 	u.MidBlock = &block{}
-	u.MidBlock.addResnet(c, in, in, 4*first)
-	u.MidBlock.addAttention(c, levels-1)
-	u.MidBlock.addResnet(c, in, in, 4*first)
+	u.MidBlock.addResnet(c, in, in, time)
+	u.MidBlock.addAttention(c, levels-1, c.TransformerLayersPerBlock.At(levels-1))
+	u.MidBlock.addResnet(c, in, in, time)
 	for i := range levels {
 		level := levels - 1 - i
 		out, next := c.BlockOutChannels[level], c.BlockOutChannels[max(level-1, 0)]
@@ -94,9 +94,9 @@ func New(c Config) (*UNet2DCondition, error) {
 			if j == c.LayersPerBlock.At(level) {
 				skip = next
 			}
-			b.addResnet(c, in+skip, out, 4*first)
+			b.addResnet(c, in+skip, out, time)
 			if c.UpBlockTypes[i] == "CrossAttnUpBlock2D" {
-				b.addAttention(c, level)
+				b.addAttention(c, level, c.upLayers(level))
 			}
 			in = out
 		}
@@ -112,8 +112,8 @@ func (b *block) addResnet(c Config, in, out, time int) {
 	b.Resnets = append(b.Resnets, newResnet(c, in, out, time))
 }
 
-func (b *block) addAttention(c Config, level int) {
-	b.Attentions = append(b.Attentions, newTransformer(c, level))
+func (b *block) addAttention(c Config, level, layers int) {
+	b.Attentions = append(b.Attentions, newTransformer(c, level, layers))
 }
 
 // Predict adds to x's graph what the network says of noisy latents x [N,H,W,C] at timesteps t [N] under conditions
@@ -178,7 +178,7 @@ func (l *block) layer(b *nn.Builder, i int, h, time, c *gorgonia.Node) *gorgonia
 	return h
 }
 
-// embedTime maps timesteps [N] to the vectors [N,4·C] that every residual block adds, with the SiLU that comes before
+// embedTime maps timesteps [N] to the vectors [N,T] that every residual block adds, with the SiLU that comes before
 // each block's own projection.
 func (u *UNet2DCondition) embedTime(b *nn.Builder, t *gorgonia.Node) *gorgonia.Node {
 	e := b.Do(kernels.TimestepEmbedding(t, u.Config.BlockOutChannels[0], u.Config.FlipSinToCos, u.Config.FreqShift))

@@ -1,8 +1,10 @@
 package unet_test
 
 import (
+	"fmt"
 	"math"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -118,6 +120,14 @@ func TestConfigsThatAreRefused(t *testing.T) {
 		`{"attention_head_dim": [5, 10]}`:                "attention_head_dim has 2 numbers",
 		`{"num_attention_heads": 8}`:                     "num_attention_heads: 8 is not supported",
 		`{"center_input_sample": true}`:                  "center_input_sample",
+		`{"num_class_embeds": 1000}`:                     "num_class_embeds: 1000 is not supported",
+		`{"time_cond_proj_dim": 256}`:                    "time_cond_proj_dim",
+		`{"encoder_hid_dim_type": "text_proj"}`:          "encoder_hid_dim_type",
+		`{"mid_block_scale_factor": 2}`:                  "mid_block_scale_factor: 2 is not supported",
+		`{"sample_size": [64, 96]}`:                      "sample_size: [64 96] is not supported",
+		`{"time_embedding_dim": -1}`:                     "time_embedding_dim is -1",
+		`{"transformer_layers_per_block": [[1, 2], 1]}`:  "transformer_layers_per_block: ",
+		`{"reverse_transformer_layers_per_block": [1]}`:  "reverse_transformer_layers_per_block is [1]",
 		`{"attention_head_dim": 0}`:                      "attention_head_dim has 0",
 		`{"layers_per_block": -1}`:                       "layers_per_block has -1",
 		`{"norm_num_groups": 0}`:                         "norm_num_groups",
@@ -129,10 +139,51 @@ func TestConfigsThatAreRefused(t *testing.T) {
 		_, err := unet.ParseConfig([]byte(config))
 		require.ErrorContains(t, err, want, config)
 	}
-	for _, config := range []string{`{}`, `{"upcast_attention": true, "_class_name": "UNet2DConditionModel", "_diffusers_version": "0.2", "only_cross_attention": [false, false], "dual_cross_attention": false, "class_embed_type": null}`} {
-		_, err := unet.ParseConfig([]byte(config))
+}
+
+// What a config may say without asking for another network.
+func TestConfigsOfTheSameNetwork(t *testing.T) {
+	for _, config := range []string{
+		`{"_class_name": "UNet2DConditionModel", "_diffusers_version": "0.2", "_name_or_path": "x"}`,
+		`{"act_fn": "swish"}`, // SiLU's other name
+		`{"only_cross_attention": [false, false], "dual_cross_attention": false, "class_embed_type": null, "conv_in_kernel": 3, "mid_block_scale_factor": 1}`,
+		`{"down_block_types": ["UNetResCrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "UNetResDownBlock2D"]}`,
+		// Of blocks and embeddings that are refused.
+		`{"resnet_skip_time_act": true, "resnet_out_scale_factor": 1.5, "cross_attention_norm": "layer_norm", "mid_block_only_cross_attention": true}`,
+		`{"addition_time_embed_dim": 256, "addition_embed_type_num_heads": 8, "projection_class_embeddings_input_dim": 2816}`,
+		`{"decay": 0.9999, "model": {"name": "x"}}`, // no keys of the class: diffusers ignores them
+		`{"sample_size": null, "time_embedding_dim": null, "reverse_transformer_layers_per_block": null, "upcast_attention": null, "dropout": 0.1}`,
+	} {
+		c, err := unet.ParseConfig([]byte(config))
 		require.NoError(t, err, config)
+		require.Equal(t, unet.DefaultConfig(), c, config)
 	}
+	c, err := unet.ParseConfig([]byte(`{"sample_size": [64, 64]}`))
+	require.NoError(t, err)
+	require.Equal(t, 64, c.SampleSize)
+}
+
+// Transformers of other depths on the way up than on the way down, and a time of another length.
+func TestAsymmetricConfig(t *testing.T) {
+	c, err := unet.ParseConfig([]byte(`{
+		"block_out_channels": [8, 16], "norm_num_groups": 4, "layers_per_block": 1, "cross_attention_dim": 12, "attention_head_dim": 2,
+		"down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+		"transformer_layers_per_block": [1, 2], "reverse_transformer_layers_per_block": [3, 4], "time_embedding_dim": 20
+	}`))
+	require.NoError(t, err)
+	u, err := unet.New(c)
+	require.NoError(t, err)
+	depths, shapes := map[string]int{}, map[string]string{}
+	for _, p := range weights.Parameters(u) {
+		shapes[p.Name] = fmt.Sprint(p.Value.Shape())
+		if part, _, ok := strings.Cut(p.Name, ".attentions.0.transformer_blocks."); ok && strings.HasSuffix(p.Name, ".norm1.weight") {
+			depths[part]++
+		}
+	}
+	require.Equal(t, map[string]int{"down_blocks.0": 1, "down_blocks.1": 2, "mid_block": 2, "up_blocks.0": 3, "up_blocks.1": 4}, depths)
+	require.Equal(t, "(20, 8)", shapes["time_embedding.linear_1.weight"])
+	require.Equal(t, "(20, 20)", shapes["time_embedding.linear_2.weight"])
+	require.Equal(t, "(16, 20)", shapes["mid_block.resnets.0.time_emb_proj.weight"])
 }
 
 // A config that asks for more than the file holds is refused before memory is taken for it.
@@ -153,6 +204,8 @@ func TestConfigsBeyondTheFile(t *testing.T) {
 		"text":     func(c *unet.Config) { c.CrossAttentionDim = []int{1 << 60} },
 		"blocks":   func(c *unet.Config) { c.TransformerLayersPerBlock = []int{1, 1, 1 << 30, 1} },
 		"input":    func(c *unet.Config) { c.InChannels = 1 << 62 },
+		"up":       func(c *unet.Config) { c.ReverseTransformerLayersPerBlock = []int{1, 1, 1, 1 << 30} },
+		"time":     func(c *unet.Config) { c.TimeEmbeddingDim = 1 << 40 },
 		"output":   func(c *unet.Config) { c.OutChannels = 1 << 40 },
 	} {
 		big := c
@@ -165,6 +218,7 @@ func TestConfigsBeyondTheFile(t *testing.T) {
 func TestSavedIsTheSame(t *testing.T) {
 	c := unet.DefaultConfig()
 	c.BlockOutChannels, c.NormNumGroups, c.CrossAttentionDim = []int{8, 16, 16, 16}, 4, []int{12}
+	c.UpcastAttention, c.TimeEmbeddingDim, c.ReverseTransformerLayersPerBlock = true, 24, []int{1, 1, 2, 1}
 	u, err := unet.New(c)
 	require.NoError(t, err)
 	for i, p := range weights.Parameters(u) {

@@ -21,6 +21,8 @@ type Config struct {
 	UseQuantConv         bool     `json:"use_quant_conv"`
 	UsePostQuantConv     bool     `json:"use_post_quant_conv"`
 	MidBlockAddAttention bool     `json:"mid_block_add_attention"`
+	// ForceUpcast asks for float32 when the rest is float16. Here all is float32: it is kept for those who read what Save writes.
+	ForceUpcast bool `json:"force_upcast"`
 }
 
 // DefaultConfig returns the defaults of diffusers' class, which stand for the keys that older files lack.
@@ -30,16 +32,28 @@ func DefaultConfig() Config {
 		DownBlockTypes: []string{"DownEncoderBlock2D"}, UpBlockTypes: []string{"UpDecoderBlock2D"},
 		BlockOutChannels: []int{64}, LayersPerBlock: 1, LatentChannels: 4, NormNumGroups: 32,
 		ScalingFactor: 0.18215, UseQuantConv: true, UsePostQuantConv: true, MidBlockAddAttention: true,
+		ForceUpcast: true,
 	}
+}
+
+// implemented holds the further keys that change what is computed, and the values of them that are what this package computes.
+var implemented = map[string][]any{
+	"_class_name": {"AutoencoderKL"}, "act_fn": {"silu", "swish"}, "shift_factor": {nil, 0.0}, "latents_mean": {nil}, "latents_std": {nil},
 }
 
 // ParseConfig reads a config.json. A key whose value asks for something else than is implemented is an error that
 // names it.
 func ParseConfig(text []byte) (Config, error) {
-	c := DefaultConfig()
-	// Everything is computed in float32 here, which is what force_upcast asks for.
-	if err := nn.DecodeConfig(text, &c, map[string]any{"_class_name": "AutoencoderKL", "act_fn": "silu"}, "force_upcast"); err != nil {
+	file := struct {
+		Config
+		Size nn.Ints `json:"sample_size"` // a side, or height and width
+	}{Config: DefaultConfig()}
+	if err := nn.DecodeConfig(text, &file, implemented); err != nil {
 		return Config{}, fmt.Errorf("vae: config.json: %w", err)
+	}
+	c := file.Config
+	if len(file.Size) > 0 {
+		c.SampleSize = file.Size[0]
 	}
 	return c, c.check()
 }

@@ -37,6 +37,7 @@ func TestConfigsThatAreRefused(t *testing.T) {
 	for config, want := range map[string]string{
 		`{"act_fn": "gelu"}`:             `act_fn: "gelu" is not supported`,
 		`{"latents_mean": [0, 1]}`:       "latents_mean",
+		`{"shift_factor": 0.1}`:          "shift_factor: 0.1 is not supported",
 		`{"block_out_channels": [48]}`:   "32 groups do not divide",
 		`{"block_out_channels": []}`:     "not one a level",
 		`{"scaling_factor": 0}`:          "scaling_factor",
@@ -45,6 +46,21 @@ func TestConfigsThatAreRefused(t *testing.T) {
 		_, err := vae.ParseConfig([]byte(config))
 		require.ErrorContains(t, err, want, config)
 	}
+}
+
+// What a config may say without asking for another network.
+func TestConfigsOfTheSameNetwork(t *testing.T) {
+	for _, config := range []string{
+		`{"act_fn": "swish", "shift_factor": 0, "latents_mean": null}`,
+		`{"_diffusers_version": "0.2", "double_z": true}`, // no key of the class: diffusers ignores it
+	} {
+		c, err := vae.ParseConfig([]byte(config))
+		require.NoError(t, err, config)
+		require.Equal(t, vae.DefaultConfig(), c, config)
+	}
+	c, err := vae.ParseConfig([]byte(`{"sample_size": [512, 768]}`))
+	require.NoError(t, err)
+	require.Equal(t, 512, c.SampleSize)
 }
 
 // A config that asks for more than the file holds is refused before memory is taken for it.
@@ -74,7 +90,7 @@ func TestConfigsBeyondTheFile(t *testing.T) {
 
 func TestSavedIsTheSame(t *testing.T) {
 	c := vae.DefaultConfig()
-	c.BlockOutChannels, c.NormNumGroups = []int{8}, 4
+	c.BlockOutChannels, c.NormNumGroups, c.ForceUpcast = []int{8}, 4, false
 	v, err := vae.New(c)
 	require.NoError(t, err)
 	for i, p := range weights.Parameters(v) {
@@ -84,5 +100,6 @@ func TestSavedIsTheSame(t *testing.T) {
 	require.NoError(t, v.Save(dir, weights.Float16))
 	again, err := vae.Load(dir)
 	require.NoError(t, err)
+	require.Equal(t, v.Config, again.Config)
 	require.Equal(t, weights.Hash(v), weights.Hash(again))
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -42,11 +43,10 @@ func (n Ints) At(i int) int {
 	return n[i]
 }
 
-// DecodeConfig reads a model's config.json into a struct that holds the defaults. Keys without a field are refused by
-// name, unless their value is null or false (or a list of that), or what only says is the one that is implemented, or they
-// begin with "_", or are listed as harmless: they don't change what the model computes. Null is refused where it is not the
-// default: for a key in only, and for one whose field has a default.
-func DecodeConfig(text []byte, into any, only map[string]any, harmless ...string) error {
+// DecodeConfig reads a model's config.json into a struct that holds the defaults. Keys without a field are ignored, as the libraries
+// ignore keys that they don't know, but for those of only: they would change what the model computes, unless they have one of the
+// values that only lists (or a list of those, one a level), and are refused by name. So is null for a field that has a default.
+func DecodeConfig(text []byte, into any, only map[string][]any) error {
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(text, &all); err != nil {
 		return err
@@ -54,51 +54,47 @@ func DecodeConfig(text []byte, into any, only map[string]any, harmless ...string
 	var errs []error
 	given := keys(reflect.ValueOf(into).Elem())
 	for key, value := range all {
-		if string(value) != "null" {
-			continue
+		field, ok := given[key]
+		switch {
+		case ok && string(value) != "null":
+			if err := json.Unmarshal(value, field.Addr().Interface()); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", key, err))
+			}
+		case ok && !field.IsZero(), !ok && only[key] != nil && !listed(value, only[key]):
+			errs = append(errs, fmt.Errorf("%s: %s is not supported", key, value))
 		}
-		delete(all, key)
-		if field, ok := given[key]; only[key] != nil || ok && !field.IsZero() {
-			errs = append(errs, fmt.Errorf("%s: null is not supported", key))
-		}
-	}
-	known, err := json.Marshal(all)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(known, into); err != nil {
-		return err
-	}
-	for key, value := range all {
-		_, field := given[key]
-		if field || strings.HasPrefix(key, "_") && only[key] == nil || slices.Contains(harmless, key) {
-			continue
-		}
-		var got any
-		if err := json.Unmarshal(value, &got); err != nil {
-			return err
-		}
-		if want, ok := only[key]; isFalse(got) || ok && fmt.Sprint(got) == fmt.Sprint(want) {
-			continue
-		}
-		errs = append(errs, fmt.Errorf("%s: %s is not supported", key, value))
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
 }
 
-// isFalse reports false, and a list of it: one a level.
-func isFalse(value any) bool {
+// listed reports whether a JSON value, or each in it if it is a list, is one of some values.
+func listed(text json.RawMessage, values []any) bool {
+	var value any
+	if json.Unmarshal(text, &value) != nil {
+		return false
+	}
 	list, ok := value.([]any)
-	return value == false || ok && !slices.ContainsFunc(list, func(v any) bool { return v != false })
+	if !ok {
+		list = []any{value}
+	}
+	return !slices.ContainsFunc(list, func(v any) bool {
+		return !slices.ContainsFunc(values, func(w any) bool { return reflect.DeepEqual(v, w) })
+	})
 }
 
-// keys maps JSON names to a struct's fields.
+// keys maps JSON names to a struct's fields, and to those of the structs embedded in it that it has none for itself.
 func keys(v reflect.Value) map[string]reflect.Value {
 	out := map[string]reflect.Value{}
 	for i := range v.NumField() {
-		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-		out[name] = v.Field(i)
+		if v.Type().Field(i).Anonymous {
+			maps.Copy(out, keys(v.Field(i)))
+		}
+	}
+	for i := range v.NumField() {
+		if name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ","); name != "" {
+			out[name] = v.Field(i)
+		}
 	}
 	return out
 }

@@ -231,22 +231,28 @@ func TestDecodeConfig(t *testing.T) {
 		Width  int    `json:"width"`
 		Act    string `json:"act"`
 		Hidden bool   `json:"hidden,omitempty"`
+		List   Ints   `json:"list"`
 	}
-	decode := func(text string) (config, error) {
-		c := config{Width: 3, Act: "silu"}
-		return c, DecodeConfig([]byte(text), &c, map[string]any{"kind": "plain", "drop": 0.0}, "torch_dtype")
+	type file struct {
+		config
+		Size Ints `json:"size"`
 	}
-	c, err := decode(`{"width": 5, "hidden": true, "flags": [false, false], "_class_name": "x", "torch_dtype": "float16", "kind": "plain", "drop": 0.0, "flag": false, "other": null}`)
+	only := map[string][]any{"kind": {"plain", "simple"}, "drop": {0.0}, "flags": {nil, false}}
+	decode := func(text string) (file, error) {
+		c := file{config: config{Width: 3, Act: "silu", List: Ints{1, 2, 3}}}
+		return c, DecodeConfig([]byte(text), &c, only)
+	}
+	c, err := decode(`{"width": 5, "hidden": true, "list": [4], "size": 7, "flags": [false, false], "_class_name": "x", "torch_dtype": "float16", "kind": "simple", "drop": 0.0, "other": [1]}`)
 	require.NoError(t, err)
-	require.Equal(t, config{5, "silu", true}, c)
-	_, err = decode(`{"hidden": null}`)
+	require.Equal(t, file{config{5, "silu", true, Ints{4}}, Ints{7}}, c)
+	_, err = decode(`{"hidden": null, "flags": null, "size": null}`)
 	require.NoError(t, err, "null is the default")
 	_, err = decode(`{"act": null, "kind": null, "flags": [false, true]}`)
 	require.EqualError(t, err, "act: null is not supported\nflags: [false, true] is not supported\nkind: null is not supported")
-	_, err = decode(`{"kind": "fancy", "drop": 0.1, "flag": true}`)
-	require.EqualError(t, err, "drop: 0.1 is not supported\nflag: true is not supported\nkind: \"fancy\" is not supported")
-	for _, text := range []string{`[`, `{"width": "five"}`} {
+	_, err = decode(`{"kind": "fancy", "drop": 0.1, "flags": 1}`)
+	require.EqualError(t, err, "drop: 0.1 is not supported\nflags: 1 is not supported\nkind: \"fancy\" is not supported")
+	for text, names := range map[string]string{`[`: "", `{"width": "five"}`: "width: ", `{"list": [[1], 2]}`: "list: "} {
 		_, err = decode(text)
-		require.Error(t, err, text)
+		require.ErrorContains(t, err, names, text)
 	}
 }
