@@ -56,8 +56,8 @@ func DefaultConfig() Config {
 // addition_time_embed_dim, addition_embed_type_num_heads and projection_class_embeddings_input_dim of embeddings, that are refused; dropout is for
 // training only and off in every released model.
 var implemented = map[string][]any{
-	"_class_name": {"UNet2DConditionModel"}, "act_fn": {"silu", "swish"}, "mid_block_type": {"UNetMidBlock2DCrossAttn"}, "mid_block_scale_factor": {1.0},
-	"resnet_time_scale_shift": {"default"}, "time_embedding_type": {"positional"}, "attention_type": {"default"},
+	"_class_name": {"UNet2DConditionModel"}, "act_fn": {"silu", "SiLU", "swish"}, "mid_block_type": {"UNetMidBlock2DCrossAttn"}, "mid_block_scale_factor": {1.0},
+	"resnet_time_scale_shift": {"default"}, "time_embedding_type": {"positional"}, "attention_type": {"default", nil},
 	"conv_in_kernel": {3.0}, "conv_out_kernel": {3.0},
 	"center_input_sample": off, "only_cross_attention": off, "dual_cross_attention": off, "num_attention_heads": off,
 	"time_embedding_act_fn": off, "timestep_post_act": off, "time_cond_proj_dim": off, "encoder_hid_dim": off, "encoder_hid_dim_type": off,

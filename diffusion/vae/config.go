@@ -38,7 +38,7 @@ func DefaultConfig() Config {
 
 // implemented holds the further keys that change what is computed, and the values of them that are what this package computes.
 var implemented = map[string][]any{
-	"_class_name": {"AutoencoderKL"}, "act_fn": {"silu", "swish"}, "shift_factor": {nil, 0.0}, "latents_mean": {nil}, "latents_std": {nil},
+	"_class_name": {"AutoencoderKL"}, "act_fn": {"silu", "SiLU", "swish"}, "shift_factor": {nil, 0.0}, "latents_mean": {nil}, "latents_std": {nil},
 }
 
 // ParseConfig reads a config.json. A key whose value asks for something else than is implemented is an error that

@@ -45,7 +45,8 @@ func (n Ints) At(i int) int {
 
 // DecodeConfig reads a model's config.json into a struct that holds the defaults. Keys without a field are ignored, as the libraries
 // ignore keys that they don't know, but for those of only: they would change what the model computes, unless they have one of the
-// values that only lists (or a list of those, one a level), and are refused by name. So is null for a field that has a default.
+// values that only lists (or a list of those, one a level), and are refused by name. So is null for a field that has a default,
+// unless it is a bool: null is as good as false there.
 func DecodeConfig(text []byte, into any, only map[string][]any) error {
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(text, &all); err != nil {
@@ -60,6 +61,8 @@ func DecodeConfig(text []byte, into any, only map[string][]any) error {
 			if err := json.Unmarshal(value, field.Addr().Interface()); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", key, err))
 			}
+		case ok && field.Kind() == reflect.Bool:
+			field.SetBool(false)
 		case ok && !field.IsZero(), !ok && only[key] != nil && !listed(value, only[key]):
 			errs = append(errs, fmt.Errorf("%s: %s is not supported", key, value))
 		}

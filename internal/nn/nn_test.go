@@ -231,6 +231,7 @@ func TestDecodeConfig(t *testing.T) {
 		Width  int    `json:"width"`
 		Act    string `json:"act"`
 		Hidden bool   `json:"hidden,omitempty"`
+		Bias   bool   `json:"bias"`
 		List   Ints   `json:"list"`
 	}
 	type file struct {
@@ -239,14 +240,15 @@ func TestDecodeConfig(t *testing.T) {
 	}
 	only := map[string][]any{"kind": {"plain", "simple"}, "drop": {0.0}, "flags": {nil, false}}
 	decode := func(text string) (file, error) {
-		c := file{config: config{Width: 3, Act: "silu", List: Ints{1, 2, 3}}}
+		c := file{config: config{Width: 3, Act: "silu", Bias: true, List: Ints{1, 2, 3}}}
 		return c, DecodeConfig([]byte(text), &c, only)
 	}
 	c, err := decode(`{"width": 5, "hidden": true, "list": [4], "size": 7, "flags": [false, false], "_class_name": "x", "torch_dtype": "float16", "kind": "simple", "drop": 0.0, "other": [1]}`)
 	require.NoError(t, err)
-	require.Equal(t, file{config{5, "silu", true, Ints{4}}, Ints{7}}, c)
-	_, err = decode(`{"hidden": null, "flags": null, "size": null}`)
-	require.NoError(t, err, "null is the default")
+	require.Equal(t, file{config{5, "silu", true, true, Ints{4}}, Ints{7}}, c)
+	c, err = decode(`{"hidden": null, "bias": null, "flags": null, "size": null}`)
+	require.NoError(t, err, "null is false, and the default of what has none")
+	require.Equal(t, file{config: config{3, "silu", false, false, Ints{1, 2, 3}}}, c)
 	_, err = decode(`{"act": null, "kind": null, "flags": [false, true]}`)
 	require.EqualError(t, err, "act: null is not supported\nflags: [false, true] is not supported\nkind: null is not supported")
 	_, err = decode(`{"kind": "fancy", "drop": 0.1, "flags": 1}`)
