@@ -84,6 +84,7 @@ func (s *session) run(ctx context.Context) (err error) {
 		return fmt.Errorf("-model: %w", err)
 	}
 	s.hashes["unet"] = weights.Hash(s.model.UNet)
+	debug.FreeOSMemory() // what reading has left over
 	return s.tune(ctx)
 }
 
