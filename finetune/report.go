@@ -62,7 +62,10 @@ func (w *watch) page(s summary, tenth int) report.Report {
 		p.Lead += " It was stopped: " + s.Stopped + "."
 	}
 	loss := report.Chart{Title: "Loss", X: "update", Series: []report.Series{w.curve("loss", func(m metric) float64 { return m.Loss })}}
-	table := report.Table{Title: "Loss", Header: []string{"", "at first", "at last"}, Note: fmt.Sprintf("Means over %d updates.", tenth)}
+	table := report.Table{Title: "Loss", Header: []string{"", "at first", "at last"}}
+	if tenth > 1 {
+		table.Note = fmt.Sprintf("Means over %d updates.", tenth)
+	}
 	row := func(name string, first, last float64) {
 		table.Rows = append(table.Rows, []string{name, fmt.Sprintf("%.4g", first), fmt.Sprintf("%.4g", last)})
 	}

@@ -41,7 +41,7 @@ type Arm struct {
 const (
 	chartWidth  = 460
 	chartHeight = 260
-	left, right = 52, 14
+	left, right = 60, 14
 	top, bottom = 12, 40
 )
 

@@ -134,9 +134,9 @@ func TestIntervalsAreDrawnToScale(t *testing.T) {
 func TestChartIsDrawnToScale(t *testing.T) {
 	h, err := Chart{Series: []Series{{"x", []float64{0, 10, 20, 30}, []float64{1, 3, math.Inf(1), 2}}}}.html()
 	require.NoError(t, err)
-	// x: 52 to 446, y: 220 up to 12; the value that is not finite leaves a gap.
-	require.Contains(t, string(h), `d="M52.0 220.0L183.3 12.0M446.0 116.0"`)
-	require.Contains(t, string(h), `<line class="grid" x1="52.0" y1="116.0" x2="446.0" y2="116.0"/>`)
+	// x: 60 to 446, y: 220 up to 12; the value that is not finite leaves a gap.
+	require.Contains(t, string(h), `d="M60.0 220.0L188.7 12.0M446.0 116.0"`)
+	require.Contains(t, string(h), `<line class="grid" x1="60.0" y1="116.0" x2="446.0" y2="116.0"/>`)
 }
 
 func TestReportRefusesWhatDoesNotFit(t *testing.T) {
