@@ -14,8 +14,9 @@ import (
 type Sampler struct {
 	Name string // "ddim", …: what samples say that they were made with
 
-	// Native says that Sample is to be called with Schedule.Native and a network that predicts what the schedule says; without it,
-	// with the schedule and a network that predicts ε.
+	// Native says that Sample is to be called with Schedule.Native and a network that predicts what the schedule says, as ParseSampler's
+	// are: nothing is lost to rounding on the way to ε and back, where there is little signal. Without it, Sample is to be called with the
+	// schedule and a network that predicts ε.
 	Native bool
 
 	Sample func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error]
@@ -27,26 +28,25 @@ type SampleOptions = DDIMOptions
 // kinds are the samplers, with the class of diffusers that each follows.
 var kinds = []struct {
 	name, class string
-	native      bool
 	sample      func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error]
 }{
-	{"ddpm", "DDPMScheduler", false, func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
+	{"ddpm", "DDPMScheduler", func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
 		return DDPM(ctx, net, s, x, DDPMOptions{Steps: o.Steps, Noise: o.Noise})
 	}},
-	{"ddim", "DDIMScheduler", false, DDIM},
-	{"pndm", "PNDMScheduler", true, func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
+	{"ddim", "DDIMScheduler", DDIM},
+	{"pndm", "PNDMScheduler", func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
 		return PNDM(ctx, net, s, x, o.Steps)
 	}},
-	{"euler", "EulerDiscreteScheduler", true, func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
+	{"euler", "EulerDiscreteScheduler", func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
 		return Euler(ctx, net, s, x, o.Steps)
 	}},
-	{"euler_a", "EulerAncestralDiscreteScheduler", true, func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
+	{"euler_a", "EulerAncestralDiscreteScheduler", func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
 		return EulerAncestral(ctx, net, s, x, o.Steps, o.Noise)
 	}},
-	{"dpmpp_2m", "DPMSolverMultistepScheduler", true, func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
+	{"dpmpp_2m", "DPMSolverMultistepScheduler", func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
 		return DPMSolver(ctx, net, s, x, o.Steps)
 	}},
-	{"dpmpp_2m_karras", "DPMSolverMultistepScheduler with use_karras_sigmas", true, func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
+	{"dpmpp_2m_karras", "DPMSolverMultistepScheduler with use_karras_sigmas", func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
 		k := *s
 		k.Config.Karras = new(true)
 		return DPMSolver(ctx, net, &k, x, o.Steps)
@@ -81,7 +81,7 @@ func (s *Schedule) Sampler() (Sampler, error) {
 // sampler is kinds[i] as a value.
 func sampler(i int) Sampler {
 	k := kinds[i]
-	return Sampler{Name: k.name, Native: k.native, Sample: func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
+	return Sampler{Name: k.name, Native: true, Sample: func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
 		if o.Eta != 0 && k.name != "ddim" {
 			return failed(fmt.Errorf("diffusion: eta %g is for ddim; %s has none", o.Eta, k.name))
 		}

@@ -23,7 +23,7 @@ type Config struct {
 	BetaStart     *float64  `json:"beta_start,omitempty"`             // 0.0001
 	BetaEnd       *float64  `json:"beta_end,omitempty"`               // 0.02
 	BetaSchedule  *string   `json:"beta_schedule,omitempty"`          // "linear"; "scaled_linear", "squaredcos_cap_v2"
-	TrainedBetas  []float64 `json:"trained_betas,omitempty"`          // instead of a formula
+	TrainedBetas  []float64 `json:"trained_betas,omitempty"`          // instead of a formula; num_train_timesteps of them
 	Prediction    *string   `json:"prediction_type,omitempty"`        // "epsilon"; "v_prediction", "sample"
 	Spacing       *string   `json:"timestep_spacing,omitempty"`       // "leading" for DDIM, DDPM and PNDM, else "linspace"; "trailing"
 	StepsOffset   *int      `json:"steps_offset,omitempty"`           // 0; added to the timesteps of "leading"
@@ -32,7 +32,7 @@ type Config struct {
 	ClipSample    *bool     `json:"clip_sample,omitempty"`            // true for DDIM and DDPM: clamp x̂₀. Others don't know it
 	ClipRange     *float64  `json:"clip_sample_range,omitempty"`      // 1
 	Thresholding  *bool     `json:"thresholding,omitempty"`           // false; DDIM, DDPM and DPM-Solver++ refuse true
-	Variance      *string   `json:"variance_type,omitempty"`          // "fixed_small" for DDPM; "fixed_large"
+	Variance      *string   `json:"variance_type,omitempty"`          // "fixed_small" for DDPM; "fixed_small_log", "fixed_large"
 	SkipPRK       *bool     `json:"skip_prk_steps,omitempty"`         // false; true starts PNDM without Runge-Kutta steps
 
 	Karras          *bool    `json:"use_karras_sigmas,omitempty"`  // false; Euler and DPM-Solver++ know it
@@ -41,7 +41,7 @@ type Config struct {
 	Interpolation   *string  `json:"interpolation_type,omitempty"` // "linear" for Euler; "log_linear"
 	FinalSigma      *string  `json:"final_sigmas_type,omitempty"`  // "zero" for Euler and DPM-Solver++; "sigma_min"
 	Algorithm       *string  `json:"algorithm_type,omitempty"`     // "dpmsolver++"; others are refused
-	Solver          *string  `json:"solver_type,omitempty"`        // "midpoint"; others are refused
+	Solver          *string  `json:"solver_type,omitempty"`        // "midpoint"; "heun"
 	SolverOrder     *int     `json:"solver_order,omitempty"`       // 2; 1, others are refused
 	LowerOrderFinal *bool    `json:"lower_order_final,omitempty"`  // true: fewer than 15 steps of DPM-Solver++ end with one of order 1
 	EulerAtFinal    *bool    `json:"euler_at_final,omitempty"`     // false; true: any number of them does
@@ -61,7 +61,8 @@ func StableDiffusion() Config {
 // plain has Config's fields and none of its methods.
 type plain Config
 
-// UnmarshalJSON reads a scheduler_config.json.
+// UnmarshalJSON reads a scheduler_config.json. null is what it is in diffusers: false where a bool is asked for, whatever the default
+// is; nothing for the keys of which that is the default; an error for others.
 func (c *Config) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, (*plain)(c)); err != nil {
 		return err
@@ -69,12 +70,23 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &c.Other); err != nil {
 		return err
 	}
-	for i := range reflect.TypeFor[plain]().NumField() {
-		key, _, _ := strings.Cut(reflect.TypeFor[plain]().Field(i).Tag.Get("json"), ",")
+	values := reflect.ValueOf(c).Elem()
+	for i := range values.NumField() {
+		key, _, _ := strings.Cut(values.Type().Field(i).Tag.Get("json"), ",")
+		if string(c.Other[key]) == "null" {
+			if flag, ok := values.Field(i).Addr().Interface().(**bool); ok {
+				*flag = new(false)
+			} else if !slices.Contains(nullable, key) {
+				return fmt.Errorf("%s is null", key)
+			}
+		}
 		delete(c.Other, key)
 	}
 	return nil
 }
+
+// nullable are the keys, but for bools, that may be null.
+var nullable = []string{"trained_betas", "variance_type", "sigma_min", "sigma_max", "lambda_min_clipped"}
 
 // MarshalJSON writes a scheduler_config.json.
 func (c Config) MarshalJSON() ([]byte, error) {
@@ -161,11 +173,11 @@ func (c *Config) clip() float64 {
 	return math.Inf(1)
 }
 
-// refuse returns an error for the first of keys that is set, to true or to "continuous": they change what a sampler does
-// in ways that ours do not.
+// refuse returns an error for the first of keys that has another value than its default: they change what a sampler does in ways
+// that ours do not.
 func (c *Config) refuse(keys ...string) error {
 	for _, key := range keys {
-		if value := string(c.Other[key]); value == "true" || value == `"continuous"` {
+		if value := string(c.Other[key]); !slices.Contains([]string{"", "null", "false", `"discrete"`}, value) {
 			return fmt.Errorf("diffusion: %s %s is not supported", key, value)
 		}
 	}

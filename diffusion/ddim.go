@@ -3,7 +3,6 @@ package diffusion
 import (
 	"context"
 	"iter"
-	"math"
 
 	"gorgonia.org/tensor"
 )
@@ -32,10 +31,11 @@ func DDIM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o DDIM
 	}
 	moves := make([]move, len(times))
 	for i, t := range times {
-		bar, next := s.AlphaBar[t], s.before(t-stride, last)
-		sigma := o.Eta * math.Sqrt((1-next)/(1-bar)*(1-bar/next))
+		// In float32, as diffusers does it: where ᾱ hardly changes, what this loses is part of its result.
+		bar, next := float32(s.AlphaBar[t]), float32(s.before(t-stride, last))
+		sigma := float32(o.Eta) * sqrt32((1-next)/(1-bar)*(1-bar/next))
 		m := s.at(t)
-		m.clean, m.eps, m.noise = math.Sqrt(next), math.Sqrt(max(1-next-sigma*sigma, 0)), sigma
+		m.clean, m.eps, m.noise = float64(sqrt32(next)), float64(sqrt32(max(1-next-float32(sigma*sigma), 0))), float64(sigma)
 		moves[i] = m
 	}
 	return s.follow(ctx, net, x, 1, o.Noise, moves, s.Config.clip())

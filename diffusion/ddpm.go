@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"iter"
-	"math"
 
 	"gorgonia.org/tensor"
 )
@@ -16,9 +15,10 @@ type DDPMOptions struct {
 }
 
 // DDPM samples by the ancestral process itself (Ho, Jain and Abbeel 2020, eq. 6 and 7), as diffusers' DDPMScheduler does with the
-// schedule's config: with the posterior's variance, or with variance_type "fixed_large" with β. It is like DDIM in all else.
+// schedule's config: with the posterior's variance (which "fixed_small_log" is too), or with variance_type "fixed_large" with β. It is
+// like DDIM in all else.
 func DDPM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o DDPMOptions) iter.Seq2[Step, error] {
-	if err := cmp.Or(only("variance_type", s.Config.Variance, "fixed_small", "fixed_large"), s.Config.refuseThresholding()); err != nil {
+	if err := cmp.Or(only("variance_type", s.Config.Variance, "fixed_small", "fixed_large", "fixed_small_log"), s.Config.refuseThresholding()); err != nil {
 		return failed(err)
 	}
 	times, err := s.timesteps(o.Steps)
@@ -27,19 +27,20 @@ func DDPM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o DDPM
 	}
 	moves := make([]move, len(times))
 	for i, t := range times {
-		bar, next := s.AlphaBar[t], 1.0
+		// In float32, as diffusers does it: where ᾱ hardly changes, what this loses is part of its result.
+		bar, next := float32(s.AlphaBar[t]), float32(1)
 		if i+1 < len(times) {
-			next = s.AlphaBar[times[i+1]]
+			next = float32(s.AlphaBar[times[i+1]])
 		}
 		alpha := bar / next
 		m := s.at(t)
-		m.clean, m.state = math.Sqrt(next)*(1-alpha)/(1-bar), math.Sqrt(alpha)*(1-next)/(1-bar)
+		m.clean, m.state = float64(sqrt32(next)*(1-alpha)/(1-bar)), float64(sqrt32(alpha)*(1-next)/(1-bar))
 		switch {
 		case t == 0: // the last of training's steps draws nothing
 		case or(s.Config.Variance, "fixed_small") == "fixed_large":
-			m.noise = math.Sqrt(1 - alpha)
+			m.noise = float64(sqrt32(1 - alpha))
 		default:
-			m.noise = math.Sqrt(max((1-next)/(1-bar)*(1-alpha), 1e-20))
+			m.noise = float64(sqrt32(max((1-next)/(1-bar)*(1-alpha), 1e-20)))
 		}
 		moves[i] = m
 	}

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"sort"
+	"strings"
 
 	"gorgonia.org/tensor"
 )
@@ -29,8 +30,12 @@ func DPMSolver(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, s
 		m.state = to.sigma / m.sigma
 		m.clean = -to.signal * math.Expm1(-h)
 		if or(c.SolverOrder, 2) == 2 && i > 0 && !(euler && i == n-1) {
-			// The slope of x̂₀ from the step before: ½·h/h₀ times the difference.
-			slope := m.clean / 2 * h / (m.logSNR() - l.level(i-1).logSNR())
+			// The slope of x̂₀ from the step before: h/h₀ times the difference, of which ½ counts, or what the slope's integral has.
+			share := m.clean / 2
+			if or(c.Solver, "midpoint") == "heun" {
+				share = to.signal * (math.Expm1(-h)/h + 1)
+			}
+			slope := share * h / (m.logSNR() - l.level(i-1).logSNR())
 			m.clean, m.past = m.clean+slope, -slope
 		}
 		moves[i] = m
@@ -57,9 +62,15 @@ func (s *Schedule) dpmLevels(steps int) (levels, error) {
 	c := &s.Config
 	err := cmp.Or(
 		s.checkSteps(steps), c.refuseThresholding(), only("algorithm_type", c.Algorithm, "dpmsolver++", "deis"), // which diffusers takes for the former
-		only("solver_type", c.Solver, "midpoint", "logrho", "bh1", "bh2"), only("solver_order", c.SolverOrder, 2, 1), // the last three are midpoint too
-		c.refuse("use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas"),
+		only("solver_type", c.Solver, "midpoint", "heun", "logrho", "bh1", "bh2"), only("solver_order", c.SolverOrder, 2, 1), // the last three are midpoint too
+		c.refuse("use_exponential_sigmas", "use_beta_sigmas", "use_flow_sigmas"),
 	)
+	if v := or(c.Variance, ""); strings.HasPrefix(v, "learned") && !s.Velocity && !s.Clean { // the network predicts more than ε
+		err = cmp.Or(err, fmt.Errorf("diffusion: variance_type %s is not supported", v))
+	}
+	if !or(c.Karras, false) { // which goes before
+		err = cmp.Or(err, c.refuse("use_lu_lambdas"))
+	}
 	if err != nil {
 		return levels{}, err
 	}
@@ -84,7 +95,7 @@ func (s *Schedule) dpmLevels(steps int) (levels, error) {
 		count++ // and the least noisy one is not used
 	}
 	if last < count {
-		return levels{}, fmt.Errorf("diffusion: %d sampling steps do not fit the %d timesteps that lambda_min_clipped %g leaves", steps, last, least)
+		return levels{}, fmt.Errorf("diffusion: %d sampling steps of DPM-Solver++ take %d timesteps, and lambda_min_clipped %g leaves %d", steps, count, least, last)
 	}
 	times, err := s.spread(last, count, spacing)
 	if err != nil {

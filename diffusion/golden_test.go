@@ -31,12 +31,7 @@ func TestSamplersGolden(t *testing.T) {
 			}
 			sampler, err := diffusion.ParseSampler(name)
 			require.NoError(t, err)
-			s, denoiser, o := caseSchedule(t, c, name), diffusion.Denoiser(diffusion.Func(network.Predict)), diffusion.SampleOptions{Steps: steps}
-			if sampler.Native {
-				s = s.Native()
-			} else {
-				denoiser = s.Denoiser(denoiser)
-			}
+			s, o := caseSchedule(t, c, name).Native(), diffusion.SampleOptions{Steps: steps}
 			if name == "ddim" {
 				o.Eta = eta
 			}
@@ -47,7 +42,7 @@ func TestSamplersGolden(t *testing.T) {
 			noise := func(row, draw int, dst []float32) {
 				copy(dst, draws.Float32s()[draw*batch+row*one:][:one])
 			}
-			net, err := diffusion.Compile(denoiser, shape, condition.Shape())
+			net, err := diffusion.Compile(diffusion.Func(network.Predict), shape, condition.Shape())
 			require.NoError(t, err)
 			copy(net.Condition.Float32s(), condition.Float32s())
 			o.Noise = noise

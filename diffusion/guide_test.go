@@ -62,7 +62,9 @@ func TestGuide(t *testing.T) {
 }
 
 func TestFromVelocity(t *testing.T) {
-	s := schedule(t, func(c *diffusion.Config) { c.TrainedBetas, c.Prediction = []float64{0.36, 0.4375}, new("v_prediction") })
+	s := schedule(t, func(c *diffusion.Config) {
+		c.TrainSteps, c.TrainedBetas, c.Prediction = new(2), []float64{0.36, 0.4375}, new("v_prediction")
+	})
 	// √ᾱ·(2x + c) + √(1-ᾱ)·x with √ᾱ = 0.8 and 0.6.
 	require.InDeltaSlice(t, []float32{0.8*3 + 0.6, 0.8*5 + 1.2, 0.8*16 + 1.8, 0.8*18 + 2.4}, run(t, s.Denoiser(linear), []float32{1, 2, 3, 4}, []float32{1, 10}, 0), 1e-5)
 	require.InDeltaSlice(t, []float32{0.6*3 + 0.8, 0.6*5 + 1.6, 0.6*16 + 2.4, 0.6*18 + 3.2}, run(t, s.Denoiser(linear), []float32{1, 2, 3, 4}, []float32{1, 10}, 1), 1e-5)
@@ -71,7 +73,9 @@ func TestFromVelocity(t *testing.T) {
 }
 
 func TestFromClean(t *testing.T) {
-	s := schedule(t, func(c *diffusion.Config) { c.TrainedBetas, c.Prediction = []float64{0.36, 0.4375}, new("sample") })
+	s := schedule(t, func(c *diffusion.Config) {
+		c.TrainSteps, c.TrainedBetas, c.Prediction = new(2), []float64{0.36, 0.4375}, new("sample")
+	})
 	// (x - √ᾱ·(2x + c))/√(1-ᾱ) with √ᾱ = 0.8 and √(1-ᾱ) = 0.6, then the other way about.
 	require.InDeltaSlice(t, []float32{(1 - 0.8*3) / 0.6, (2 - 0.8*5) / 0.6}, run(t, s.Denoiser(linear), []float32{1, 2}, []float32{1}, 0), 1e-5)
 	require.InDeltaSlice(t, []float32{(1 - 0.6*3) / 0.8, (2 - 0.6*5) / 0.8}, run(t, s.Denoiser(linear), []float32{1, 2}, []float32{1}, 1), 1e-5)

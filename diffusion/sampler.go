@@ -119,16 +119,17 @@ type move struct {
 	clean, eps, state, past, noise float64
 }
 
-// at is a move that asks about a state at timestep t.
+// at is a move that asks about a state at timestep t, with √ᾱ and √(1-ᾱ) as float32 has them.
 func (s *Schedule) at(t int) move {
-	return move{timestep: float64(t), scale: 1, signal: math.Sqrt(s.AlphaBar[t]), sigma: math.Sqrt(1 - s.AlphaBar[t])}
+	bar := float32(s.AlphaBar[t])
+	return move{timestep: float64(t), scale: 1, signal: float64(sqrt32(bar)), sigma: float64(sqrt32(1 - bar))}
 }
 
 // follow makes moves, beginning at start·x, with x̂₀ clamped to [-clip, clip].
 func (s *Schedule) follow(ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, moves []move, clip float64) iter.Seq2[Step, error] {
 	visits, read := make([]visit, len(moves)), s.reading()
 	for i, m := range moves {
-		if m.signal == 0 && s.asksNoise() {
+		if m.signal == 0 && s.asksNoise() && math.IsInf(clip, 1) {
 			return failed(fmt.Errorf("diffusion: there is no signal at timestep %g (rescale_betas_zero_snr), and no ε gives x₀ there", m.timestep))
 		}
 		visits[i] = visit{timestep: m.timestep, scale: m.scale, noise: m.noise != 0}

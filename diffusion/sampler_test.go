@@ -76,8 +76,8 @@ func TestOrdersOfConvergence(t *testing.T) {
 		{"euler", 1, []int{80, 160, 320}, func(*diffusion.Config) {}},
 		{"dpmpp_2m", 1, []int{80, 160, 320}, func(c *diffusion.Config) { c.SolverOrder = new(1) }},
 		{"dpmpp_2m", 2, []int{40, 80}, func(*diffusion.Config) {}},
-		{"pndm", 2, []int{80}, func(c *diffusion.Config) { c.SkipPRK = new(true) }}, // Liu et al. 2022, section 3.4: of order 2
-		{"pndm", 2, []int{40, 80}, func(c *diffusion.Config) { c.SkipPRK = new(false) }},
+		{"pndm", 2, []int{100}, func(c *diffusion.Config) { c.SkipPRK = new(true) }}, // Liu et al. 2022, section 3.4: of order 2
+		{"pndm", 2, []int{40, 64}, func(c *diffusion.Config) { c.SkipPRK = new(false) }},
 	} {
 		s := fine(t, c.config)
 		g := diffusiontest.Gaussian{Mean: 0.7, Std: 0.3, Schedule: s}
@@ -243,7 +243,8 @@ func TestTrailingTimestepsEnd(t *testing.T) {
 
 func TestOneStepByHand(t *testing.T) {
 	s := schedule(t, func(c *diffusion.Config) {
-		c.TrainedBetas, c.StepsOffset, c.ClipSample, c.ClipRange = []float64{0.36, 0.4375}, new(0), new(true), new(0.5)
+		c.TrainSteps, c.TrainedBetas = new(2), []float64{0.36, 0.4375}
+		c.StepsOffset, c.ClipSample, c.ClipRange = new(0), new(true), new(0.5)
 	})
 	require.InDeltaSlice(t, []float64{0.64, 0.36}, s.AlphaBar, 1e-7)
 	x := tensor.New(tensor.WithShape(1, 1, 1, 2), tensor.WithBacking([]float32{1, 0.5}))
@@ -296,7 +297,9 @@ func TestSamplingFails(t *testing.T) {
 }
 
 func TestSamplersRefuse(t *testing.T) {
-	var other diffusion.Config
+	var other, lu, one diffusion.Config
+	require.NoError(t, json.Unmarshal([]byte(`{"use_lu_lambdas": true, "timestep_type": "discrete"}`), &lu))
+	require.NoError(t, json.Unmarshal([]byte(`{"use_exponential_sigmas": 1}`), &one))
 	require.NoError(t, json.Unmarshal([]byte(`{"use_beta_sigmas": true, "use_lu_lambdas": true, "timestep_type": "continuous"}`), &other))
 	for _, c := range []struct {
 		sampler, says string
@@ -318,7 +321,11 @@ func TestSamplersRefuse(t *testing.T) {
 		{"euler_a", "", func(c *diffusion.Config) { c.Other = other.Other }},
 		{"dpmpp_2m", "use_beta_sigmas true", func(c *diffusion.Config) { c.Other = other.Other }},
 		{"dpmpp_2m", "algorithm_type sde-dpmsolver++", func(c *diffusion.Config) { c.Algorithm = new("sde-dpmsolver++") }},
-		{"dpmpp_2m", "solver_type heun", func(c *diffusion.Config) { c.Solver = new("heun") }},
+		{"dpmpp_2m", "solver_type bh3", func(c *diffusion.Config) { c.Solver = new("bh3") }},
+		{"dpmpp_2m", "variance_type learned_range", func(c *diffusion.Config) { c.Variance = new("learned_range") }},
+		{"dpmpp_2m", "use_lu_lambdas true", func(c *diffusion.Config) { c.Other = lu.Other }},
+		{"dpmpp_2m_karras", "", func(c *diffusion.Config) { c.Other = lu.Other }}, // which goes before
+		{"euler", "use_exponential_sigmas 1", func(c *diffusion.Config) { c.Other = one.Other }},
 		{"dpmpp_2m", "solver_order 3", func(c *diffusion.Config) { c.SolverOrder = new(3) }},
 		{"dpmpp_2m", "lambda_min_clipped 90", func(c *diffusion.Config) { c.LambdaMin = new(90.) }},
 	} {

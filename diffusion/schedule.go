@@ -45,6 +45,9 @@ func NewSchedule(c Config) (*Schedule, error) {
 		}
 	}
 	if or(c.ZeroSNR, false) {
+		if len(betas) == 1 {
+			return nil, fmt.Errorf("diffusion: rescale_betas_zero_snr needs more timesteps than num_train_timesteps 1")
+		}
 		rescale(betas)
 	}
 	for _, bar := range products(betas) {
@@ -91,16 +94,19 @@ func rescale(betas []float32) {
 
 // betas are the variances β_t of one noising step, with PyTorch's float32 rounding.
 func betas(c Config) ([]float32, error) {
-	if len(c.TrainedBetas) > 0 {
-		out := make([]float32, len(c.TrainedBetas))
+	n, start, end := or(c.TrainSteps, 1000), or(c.BetaStart, 0.0001), or(c.BetaEnd, 0.02)
+	if n < 1 || n > 1<<24 {
+		return nil, fmt.Errorf("diffusion: num_train_timesteps is %d, not between 1 and %d", n, 1<<24)
+	}
+	if c.TrainedBetas != nil {
+		if len(c.TrainedBetas) != n {
+			return nil, fmt.Errorf("diffusion: trained_betas are %d, num_train_timesteps is %d", len(c.TrainedBetas), n)
+		}
+		out := make([]float32, n)
 		for i, b := range c.TrainedBetas {
 			out[i] = float32(b)
 		}
 		return out, nil
-	}
-	n, start, end := or(c.TrainSteps, 1000), or(c.BetaStart, 0.0001), or(c.BetaEnd, 0.02)
-	if n < 1 || n > 1<<24 {
-		return nil, fmt.Errorf("diffusion: num_train_timesteps is %d, not between 1 and %d", n, 1<<24)
 	}
 	switch kind := or(c.BetaSchedule, "linear"); kind {
 	case "linear":
@@ -118,16 +124,16 @@ func betas(c Config) ([]float32, error) {
 	}
 }
 
-// linspace is torch.linspace in float32: from both ends towards the middle.
+// linspace is torch.linspace in float32: from both ends towards the middle, each value rounded once.
 func linspace(start, end float64, n int) []float32 {
 	out := make([]float32, n)
 	a, b := float32(start), float32(end)
-	step := (b - a) / float32(max(n-1, 1))
+	step := float64((b - a) / float32(max(n-1, 1)))
 	for i := range out {
 		if i < n/2 {
-			out[i] = a + step*float32(i)
+			out[i] = float32(float64(a) + step*float64(i))
 		} else {
-			out[i] = b - step*float32(n-1-i)
+			out[i] = float32(float64(b) - step*float64(n-1-i))
 		}
 	}
 	if n == 1 {

@@ -41,8 +41,28 @@ func TestStableDiffusionsLevels(t *testing.T) {
 	require.InDelta(t, 0.00466009508818388, s.AlphaBar[999], 2e-9)
 }
 
+// alphas_cumprod of diffusers' DDPMScheduler, by PyTorch 2.15, to the last bit.
+func TestLevelsAreFloat32s(t *testing.T) {
+	for schedule, want := range map[string]map[int]float64{
+		`{"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}`: {
+			0: 0.9991499781608582, 75: 0.9240922331809998, 300: 0.5905007719993591, 500: 0.27633246779441833, 700: 0.08252081274986267, 999: 0.00466009508818388,
+		},
+		`{}`: {
+			0: 0.9998999834060669, 75: 0.9376237392425537, 300: 0.3940110206604004, 500: 0.07779665291309357, 700: 0.006868278607726097, 999: 4.035830352222547e-05,
+		},
+	} {
+		var c diffusion.Config
+		require.NoError(t, json.Unmarshal([]byte(schedule), &c))
+		s, err := diffusion.NewSchedule(c)
+		require.NoError(t, err)
+		for i, bar := range want {
+			require.Equal(t, bar, s.AlphaBar[i], "%s at %d", schedule, i)
+		}
+	}
+}
+
 func TestNoising(t *testing.T) {
-	s := schedule(t, func(c *diffusion.Config) { c.TrainedBetas = []float64{0.36, 0.4375} }) // √ᾱ: 0.8, 0.6
+	s := schedule(t, func(c *diffusion.Config) { c.TrainSteps, c.TrainedBetas = new(2), []float64{0.36, 0.4375} }) // √ᾱ: 0.8, 0.6
 	x := tensor.New(tensor.WithShape(2, 1, 1, 2), tensor.WithBacking([]float32{1, 2, 3, 4}))
 	e := tensor.New(tensor.WithShape(2, 1, 1, 2), tensor.WithBacking([]float32{-1, 1, -1, 1}))
 	dst := tensor.New(tensor.WithShape(2, 1, 1, 2), tensor.Of(tensor.Float32))
@@ -66,7 +86,7 @@ func TestNoising(t *testing.T) {
 }
 
 func TestMinSNR(t *testing.T) {
-	s := schedule(t, func(c *diffusion.Config) { c.TrainedBetas = []float64{0.1, 0.8} }) // ᾱ 0.9, 0.18
+	s := schedule(t, func(c *diffusion.Config) { c.TrainSteps, c.TrainedBetas = new(2), []float64{0.1, 0.8} }) // ᾱ 0.9, 0.18
 	require.InDelta(t, 9, s.SNR(0), 1e-5)
 	require.InDelta(t, 5./9, s.MinSNR(5, 0), 1e-6)
 	require.InDelta(t, 1, s.MinSNR(5, 1), 1e-6)
@@ -104,7 +124,7 @@ func TestConfigFile(t *testing.T) {
 // √ᾱ of 0.8, 0.6 and 0.36 are shifted to end at 0 and scaled to begin at 0.8: 0.8·(√ᾱ-0.36)/0.44.
 func TestZeroTerminalSNR(t *testing.T) {
 	s := schedule(t, func(c *diffusion.Config) {
-		c.TrainedBetas, c.ZeroSNR = []float64{0.36, 0.4375, 0.64}, new(true)
+		c.TrainSteps, c.TrainedBetas, c.ZeroSNR = new(3), []float64{0.36, 0.4375, 0.64}, new(true)
 	})
 	require.InDelta(t, 0.64, s.AlphaBar[0], 1e-6)
 	require.InDelta(t, math.Pow(0.8*0.24/0.44, 2), s.AlphaBar[1], 1e-6)
@@ -129,15 +149,25 @@ func TestConfigOfDPMSolver(t *testing.T) {
 	require.JSONEq(t, `{"_class_name": "DPMSolverMultistepScheduler", "beta_schedule": "scaled_linear", "solver_order": 2, "use_lu_lambdas": false}`, string(saved))
 }
 
+// In diffusers, null is false where a bool is asked for, also where the default is true.
+func TestConfigOfNulls(t *testing.T) {
+	var c diffusion.Config
+	require.NoError(t, json.Unmarshal([]byte(`{"clip_sample": null, "lower_order_final": null, "set_alpha_to_one": null, "sigma_min": null, "trained_betas": null, "variance_type": null, "solver_p": null}`), &c))
+	require.Equal(t, diffusion.Config{ClipSample: new(false), LowerOrderFinal: new(false), SetAlphaToOne: new(false), Other: map[string]json.RawMessage{"solver_p": json.RawMessage("null")}}, c)
+}
+
 func TestConfigErrors(t *testing.T) {
 	dir := t.TempDir()
 	for text, says := range map[string]string{
-		`{`:                                 "scheduler_config.json: unexpected end",
-		`{"beta_schedule": "sigmoid"}`:      `beta_schedule "sigmoid"`,
-		`{"prediction_type": "flow"}`:       `prediction_type "flow"`,
-		`{"num_train_timesteps": 0}`:        "num_train_timesteps is 0",
-		`{"trained_betas": [0.1, 1.5]}`:     "beta 1.5 at timestep 1",
-		`{"beta_start": -1, "beta_end": 0}`: "at timestep 0",
+		`{`:                            "scheduler_config.json: unexpected end",
+		`{"beta_schedule": "sigmoid"}`: `beta_schedule "sigmoid"`,
+		`{"prediction_type": "flow"}`:  `prediction_type "flow"`,
+		`{"num_train_timesteps": 0}`:   "num_train_timesteps is 0",
+		`{"num_train_timesteps": 2, "trained_betas": [0.1, 1.5]}`: "beta 1.5 at timestep 1",
+		`{"trained_betas": [0.1, 0.2]}`:                           "trained_betas are 2, num_train_timesteps is 1000",
+		`{"trained_betas": []}`:                                   "trained_betas are 0, num_train_timesteps is 1000",
+		`{"steps_offset": null}`:                                  "scheduler_config.json: steps_offset is null",
+		`{"beta_start": -1, "beta_end": 0}`:                       "at timestep 0",
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "scheduler_config.json"), []byte(text), 0o644))
 		_, err := diffusion.LoadSchedule(dir)

@@ -58,6 +58,9 @@ func karras(table []float32, high, low float64, steps int) levels {
 
 // timeOf is where ln σ of a table comes to a level, on a straight line between two timesteps.
 func timeOf(table []float32, sigma float64) float64 {
+	if len(table) == 1 {
+		return 0
+	}
 	log := func(t int) float64 { return float64(float32(math.Log(float64(table[t])))) }
 	at, low := math.Log(max(sigma, 1e-10)), 0
 	for t := range len(table) - 1 {

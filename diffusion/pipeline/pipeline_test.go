@@ -158,6 +158,72 @@ func TestGenerateFromZeroSignal(t *testing.T) {
 	}
 }
 
+// What a UNet predicts reaches the sampler as it is: by way of ε, what there is little signal for would be lost to rounding.
+func TestGenerateFromLittleSignal(t *testing.T) {
+	p, err := Load("../../testdata/golden/sd2")
+	require.NoError(t, err)
+	c := p.Schedule.Config
+	c.BetaSchedule, c.Spacing, c.SetAlphaToOne = new("squaredcos_cap_v2"), new("trailing"), new(true)
+	p.Schedule, err = diffusion.NewSchedule(c)
+	require.NoError(t, err)
+	r := request()
+	r.Prompts, r.PerPrompt, r.Steps, r.Guidance, r.Latents = r.Prompts[:1], 1, 1, 1, true
+	conditions, err := p.EncodePrompts(t.Context(), r.Prompts)
+	require.NoError(t, err)
+	net, err := diffusion.Compile(diffusion.Func(p.UNet.Predict), tensor.Shape{1, p.side(), p.side(), 4}, conditions.Shape())
+	require.NoError(t, err)
+	defer net.Close()
+	copy(net.Condition.Float32s(), conditions.Float32s())
+	x := diffusion.SeededNoise(r.Seed, 0).Start(1, p.side(), p.side(), 4)
+	said, err := net.Predict(x, 999)
+	require.NoError(t, err)
+	bar := p.Schedule.AlphaBar[999]
+	require.Less(t, bar, 1e-8)
+	want := make([]float32, len(x.Float32s()))
+	for i, v := range said.Float32s() {
+		want[i] = float32(math.Sqrt(bar)*float64(x.Float32s()[i]) - math.Sqrt(1-bar)*float64(v))
+	}
+	for _, name := range []string{"ddim", "ddpm"} {
+		r.Sampler = sampler(t, name)
+		golden.Near(t, name, collect(t, p.Generate(r))[0].Latent.Float32s(), want, 1e-5)
+	}
+}
+
+// The folder's own sampler has steps_offset 1 and clips nothing, whatever the folder says. Other samplers have that where it
+// says anything, and their own defaults where it does not.
+func TestGenerateAsStableDiffusionPipeline(t *testing.T) {
+	p, err := Load("../../testdata/golden/sd2")
+	require.NoError(t, err)
+	r := request()
+	r.Latents = true
+	latents := func(name string, offset *int, clips *bool) []float32 {
+		p.Schedule.Config.StepsOffset, p.Schedule.Config.ClipSample = offset, clips
+		if r.Sampler = (diffusion.Sampler{}); name != "" {
+			r.Sampler = sampler(t, name)
+		}
+		return collect(t, p.Generate(r))[0].Latent.Float32s()
+	}
+	want := latents("", new(1), new(false))
+	require.Equal(t, want, latents("", new(0), new(true)))
+	require.Equal(t, want, latents("", nil, nil))
+	require.Equal(t, want, latents("ddim", new(0), new(true)))
+	other := latents("ddim", nil, nil)
+	require.NotEqual(t, want, other)
+
+	s := p.Schedule.Native()
+	s.Config.StepsOffset, s.Config.ClipSample = new(0), new(true)
+	conditions, err := p.EncodePrompts(t.Context(), []string{r.Prompts[0], ""})
+	require.NoError(t, err)
+	net, err := diffusion.Compile(diffusion.Guide(diffusion.Func(p.UNet.Predict), copyRow(conditions, 1), r.Guidance), tensor.Shape{1, p.side(), p.side(), 4}, append(tensor.Shape{1}, conditions.Shape()[1:]...))
+	require.NoError(t, err)
+	defer net.Close()
+	copy(net.Condition.Float32s(), copyRow(conditions, 0).Float32s())
+	noise := diffusion.SeededNoise(r.Seed, 0)
+	last, err := diffusion.Last(diffusion.DDIM(t.Context(), net.Predict, s, noise.Start(1, p.side(), p.side(), 4), diffusion.DDIMOptions{Steps: r.Steps}))
+	require.NoError(t, err)
+	golden.Near(t, "DDIM's defaults", other, last.Latent.Float32s(), 1e-5)
+}
+
 // Guidance and the whole way from prompt to latent, against the same made of parts.
 func TestGenerateIsDDIMOfTheGuidedNetwork(t *testing.T) {
 	generators(t, func(t *testing.T, p *Pipeline, c golden.Case) {

@@ -205,12 +205,6 @@ func (c *check) sampler(name string, u *unet.UNet2DCondition) error {
 	if err != nil {
 		return err
 	}
-	denoiser := diffusion.Denoiser(diffusion.Func(u.Predict))
-	if sampler.Native {
-		s = s.Native()
-	} else {
-		denoiser = s.Denoiser(denoiser)
-	}
 	var o diffusion.SampleOptions
 	if o.Steps, err = strconv.Atoi(c.data.Metadata["sampler.steps"]); err != nil {
 		return fmt.Errorf("%s: metadata sampler.steps: %w", c.path(casesFile), err)
@@ -247,7 +241,7 @@ func (c *check) sampler(name string, u *unet.UNet2DCondition) error {
 			copy(dst, draws.Float32s()[draw*batch+row*one:][:one])
 		}
 	}
-	net, err := diffusion.Compile(denoiser, shape, condition.Shape())
+	net, err := diffusion.Compile(diffusion.Func(u.Predict), shape, condition.Shape())
 	if err != nil {
 		return err
 	}

@@ -75,6 +75,15 @@ for spacing in ('leading', 'linspace', 'trailing'):
     case(f'euler-{spacing}-karras', 'euler', 11, {**SD, 'timestep_spacing': spacing, 'use_karras_sigmas': True, 'final_sigmas_type': 'sigma_min'})
     case(f'dpmpp_2m-{spacing}-lambda', 'dpmpp_2m', 9, {'beta_schedule': 'squaredcos_cap_v2', 'lambda_min_clipped': -5.1, 'timestep_spacing': spacing})
 case('pndm-runge-kutta-one', 'pndm', 8, {**SD, 'set_alpha_to_one': True})
+for sampler, eta in (('ddpm', 0.0), ('ddim', 1.0)):  # hardly any noise from step to step: what float32 loses of it is seen
+    case(f'{sampler}-fine', sampler, 40, {'beta_start': 1e-5, 'beta_end': 2e-5, 'num_train_timesteps': 40, 'prediction_type': 'sample'}, eta)
+    case(f'{sampler}-zero-snr-clipped', sampler, 8, {**SD, 'rescale_betas_zero_snr': True, 'timestep_spacing': 'trailing', 'clip_sample': True}, eta)
+case('ddpm-small-log', 'ddpm', 10, {**SD, 'variance_type': 'fixed_small_log'})
+for sampler in ('ddim', 'ddpm', 'dpmpp_2m'):  # None is false, whatever the default is
+    case(f'{sampler}-null', sampler, 7, {**SD, 'clip_sample': None, 'set_alpha_to_one': None, 'lower_order_final': None, 'final_sigmas_type': 'sigma_min', 'variance_type': None})
+for order in (1, 2):
+    for more in ({}, {'final_sigmas_type': 'sigma_min', 'lower_order_final': False}):
+        case(f'dpmpp_2m-heun-{order}{"-final" if more else ""}', 'dpmpp_2m', 9, {**SD, **more, 'solver_type': 'heun', 'solver_order': order})
 case('ddpm-large', 'ddpm', 10, {**SD, 'variance_type': 'fixed_large', 'clip_sample_range': 0.5})
 case('ddim-zero-snr-eta', 'ddim', 10, {**SD, 'prediction_type': 'v_prediction', 'rescale_betas_zero_snr': True, 'timestep_spacing': 'trailing'}, 0.6)
 case('euler-range', 'euler', 9, {**SD, 'use_karras_sigmas': True, 'sigma_min': 0.05, 'sigma_max': 10.0})
