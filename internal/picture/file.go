@@ -20,10 +20,10 @@ import (
 // ErrFormat means that a file is no PNG, JPEG or WebP picture.
 var ErrFormat = errors.New("not a PNG, JPEG or WebP picture")
 
-// mostPixels is what Decode accepts, and Pillow: a small file can claim to be a huge picture.
-const mostPixels = 178_956_970
+// MostPixels is what Decode accepts, and Pillow: a small file can claim to be a huge picture.
+const MostPixels = 178_956_970
 
-// Read decodes a file and turns the picture upright by its EXIF orientation, as diffusers' load_image does. Errors name the file; one
+// Read decodes a file and turns the picture upright by its orientation in EXIF or XMP, as diffusers' load_image does. Errors name the file; one
 // that holds no picture is ErrFormat. A picture of more than 178,956,970 pixels is refused before memory is taken for it.
 func Read(name string) (image.Image, error) {
 	data, err := os.ReadFile(name)
@@ -59,8 +59,8 @@ func decode(name string, data []byte) (image.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("picture: %s: broken picture: %w", name, err)
 	}
-	if size.Width <= 0 || size.Height <= 0 || size.Width > mostPixels/size.Height {
-		return nil, fmt.Errorf("picture: %s: %d×%d pixels are not between 1 and %d", name, size.Width, size.Height, mostPixels)
+	if size.Width <= 0 || size.Height <= 0 || size.Width > MostPixels/size.Height {
+		return nil, fmt.Errorf("picture: %s: %d×%d pixels are not between 1 and %d", name, size.Width, size.Height, MostPixels)
 	}
 	img, _, err := image.Decode(bytes.NewReader(data))
 	if err != nil {

@@ -4,20 +4,47 @@ import (
 	"bytes"
 	"encoding/binary"
 	"image"
+	"iter"
+	"regexp"
 )
 
-// orientation is how a file's picture is to be turned: 1 to 8 as EXIF 2.3 has it (tag 0x0112), 1 if the file does not say.
+// orientation is how a file's picture is to be turned: 1 to 8 as EXIF 2.3 has it (tag 0x0112), or, where no EXIF has the tag, as XMP has it
+// (tiff:Orientation); 1 if neither says.
 func orientation(data []byte) int {
-	tiff := exif(data)
+	var tiff, xmp []byte
+	for kind, body := range sections(data) {
+		rest, marked := bytes.CutPrefix(body, []byte("Exif\x00\x00"))
+		switch {
+		case tiff == nil && (kind == "eXIf" || kind == "EXIF" || kind == jpegApp1 && marked):
+			tiff = rest
+		case kind == "XMP ", kind == "iTXt" && bytes.HasPrefix(body, []byte("XML:com.adobe.xmp\x00")),
+			kind == jpegApp1 && bytes.HasPrefix(body, []byte("http://ns.adobe.com/xap/1.0/\x00")):
+			xmp = body
+		}
+	}
+	o, ok := exifOrientation(tiff)
+	if m := xmpOrientation.FindSubmatch(xmp); !ok && m != nil {
+		o = int(m[1][0] - '0')
+	}
+	if 1 <= o && o <= 8 {
+		return o
+	}
+	return 1
+}
+
+var xmpOrientation = regexp.MustCompile(`tiff:Orientation(?:="|>)([0-9])`)
+
+// exifOrientation is the tag's value, if the TIFF within EXIF has one.
+func exifOrientation(tiff []byte) (int, bool) {
 	var order binary.ByteOrder = binary.LittleEndian
 	if bytes.HasPrefix(tiff, []byte("MM")) {
 		order = binary.BigEndian
 	} else if !bytes.HasPrefix(tiff, []byte("II")) {
-		return 1
+		return 0, false
 	}
 	const entry, short = 12, 3
 	if len(tiff) < 8 || uint64(order.Uint32(tiff[4:]))+2 > uint64(len(tiff)) {
-		return 1
+		return 0, false
 	}
 	directory := tiff[order.Uint32(tiff[4:]):]
 	entries := directory[2:]
@@ -26,58 +53,51 @@ func orientation(data []byte) int {
 			break
 		}
 		if order.Uint16(entries) == 0x0112 && order.Uint16(entries[2:]) == short {
-			if o := int(order.Uint16(entries[8:])); 1 <= o && o <= 8 {
-				return o
-			}
+			return int(order.Uint16(entries[8:])), true
 		}
 		entries = entries[entry:]
 	}
-	return 1
+	return 0, false
 }
 
-// exif is the TIFF in a JPEG's segment, a PNG's or a WebP's chunk; nil if there is none.
-func exif(data []byte) []byte {
-	mark := []byte("Exif\x00\x00")
-	switch {
-	case bytes.HasPrefix(data, []byte("\xff\xd8")):
-		for data = data[2:]; len(data) >= 4 && data[0] == 0xff && data[1] != 0xda; {
-			if data[1] == 0xff { // a fill byte
-				data = data[1:]
-				continue
+// jpegApp1 is the marker of a JPEG's segments of EXIF and of XMP.
+const jpegApp1 = "\xe1"
+
+// sections yields the parts of a file before its pixels, and maybe after them: a JPEG's segments by their markers, the chunks of a PNG or a
+// WebP by their names.
+func sections(data []byte) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		switch {
+		case bytes.HasPrefix(data, []byte("\xff\xd8")):
+			for data = data[2:]; len(data) >= 4 && data[0] == 0xff && data[1] != 0xda; {
+				if data[1] == 0xff { // a fill byte
+					data = data[1:]
+					continue
+				}
+				size := 2 + int(binary.BigEndian.Uint16(data[2:]))
+				if size < 4 || size > len(data) || !yield(string(data[1:2]), data[4:size]) {
+					return
+				}
+				data = data[size:]
 			}
-			size := 2 + int(binary.BigEndian.Uint16(data[2:]))
-			if size < 4 || size > len(data) {
-				return nil
+		case bytes.HasPrefix(data, []byte("\x89PNG")) && len(data) > 8:
+			for data = data[8:]; len(data) >= 12; {
+				size := uint64(binary.BigEndian.Uint32(data))
+				if size+12 > uint64(len(data)) || !yield(string(data[4:8]), data[8:8+size]) {
+					return
+				}
+				data = data[12+size:]
 			}
-			if tiff, ok := bytes.CutPrefix(data[4:size], mark); ok && data[1] == 0xe1 {
-				return tiff
+		case bytes.HasPrefix(data, []byte("RIFF")) && len(data) > 12:
+			for data = data[12:]; len(data) >= 8; {
+				size := uint64(binary.LittleEndian.Uint32(data[4:]))
+				if size+8 > uint64(len(data)) || !yield(string(data[:4]), data[8:8+size]) {
+					return
+				}
+				data = data[min(8+size+size%2, uint64(len(data))):]
 			}
-			data = data[size:]
-		}
-	case bytes.HasPrefix(data, []byte("\x89PNG")) && len(data) > 8:
-		for data = data[8:]; len(data) >= 12; {
-			size := uint64(binary.BigEndian.Uint32(data))
-			if size+12 > uint64(len(data)) {
-				return nil
-			}
-			if string(data[4:8]) == "eXIf" {
-				return data[8 : 8+size]
-			}
-			data = data[12+size:]
-		}
-	case bytes.HasPrefix(data, []byte("RIFF")) && len(data) > 12:
-		for data = data[12:]; len(data) >= 8; {
-			size := uint64(binary.LittleEndian.Uint32(data[4:]))
-			if size+8 > uint64(len(data)) {
-				return nil
-			}
-			if string(data[:4]) == "EXIF" {
-				return bytes.TrimPrefix(data[8:8+size], mark)
-			}
-			data = data[min(8+size+size%2, uint64(len(data))):]
 		}
 	}
-	return nil
 }
 
 // upright turns a picture by its orientation, as Pillow's exif_transpose does.

@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,6 +79,39 @@ func TestUprightAsPillowGolden(t *testing.T) {
 	clear.SetNRGBA(0, 0, color.NRGBA{9, 8, 7, 6})
 	require.Equal(t, color.NRGBA{9, 8, 7, 6}, upright(clear, 6).At(0, 0), "a quarter to the right, with alpha")
 	require.Equal(t, color.NRGBA{9, 8, 7, 6}, upright(clear, 8).At(0, 1))
+}
+
+// XMP counts where EXIF does not say how to turn, as in Pillow's getexif.
+func TestOrientationInXMP(t *testing.T) {
+	file := func(name string) []byte {
+		data, err := os.ReadFile(filepath.Join("testdata", name))
+		require.NoError(t, err)
+		return data
+	}
+	chunk := func(note string) []byte {
+		var b bytes.Buffer
+		writeChunk(&b, "iTXt", "XML:com.adobe.xmp\x00\x00\x00\x00\x00"+note)
+		return b.Bytes()
+	}
+	const attribute, element, signature = `<Description tiff:Orientation="6"/>`, `<tiff:Orientation>6</tiff:Orientation>`, 8
+	packet := "http://ns.adobe.com/xap/1.0/\x00" + attribute
+	segment := append(binary.BigEndian.AppendUint16([]byte("\xff\xe1"), uint16(2+len(packet))), packet...)
+	webp := append(binary.LittleEndian.AppendUint32([]byte("XMP "), uint32(len(element))), element...)
+	for _, c := range []struct {
+		data []byte
+		want int
+	}{
+		{slices.Insert(file("grey.png"), signature, chunk(attribute)...), 6},
+		{slices.Insert(file("grey.png"), signature, chunk(element)...), 6},
+		{slices.Insert(file("grey.png"), signature, chunk("tiff:Orientation")...), 1},
+		{slices.Insert(file("grey.png"), signature, chunk(`tiff:Orientation="9"`)...), 1},
+		{slices.Insert(file("turned3.png"), signature, chunk(attribute)...), 3},
+		{slices.Insert(file("444.jpg"), 2, segment...), 6},
+		{slices.Insert(file("turned8.jpg"), 2, segment...), 8},
+		{append(file("lossless.webp"), webp...), 6},
+	} {
+		require.Equal(t, c.want, orientation(c.data))
+	}
 }
 
 func TestOnWhite(t *testing.T) {
