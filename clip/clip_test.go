@@ -323,6 +323,7 @@ func TestPreprocessorFiles(t *testing.T) {
 		`{"image_mean": "grey"}`:                                         "image_mean",
 		`{"image_mean": [1, 2]}`:                                         "image_mean [1 2]",
 		`{"image_std": [1, 0, 1]}`:                                       "image_std [1 0 1]",
+		`{"use_square_size": true}`:                                      "use_square_size",
 		`{"do_pad": true}`:                                               "do_pad",
 		`{"image_processor_type": "ViTImageProcessor"}`:                  `image_processor_type "ViTImageProcessor"`,
 		`[`: "preprocessor_config.json: ",
@@ -337,8 +338,39 @@ func TestPreprocessorFiles(t *testing.T) {
 	require.NoError(t, whole.Pixels(pixels, noise(1, 16, 16)[0]))
 	require.ErrorContains(t, whole.Pixels(pixels, noise(1, 32, 8)[0]), "32×8 pixels do not fit the model's 16×16")
 	require.ErrorContains(t, NewPreprocessor(16).Pixels(pixels[1:], noise(1, 32, 8)[0]), "(767 values)")
+	thread := image.NewGray(image.Rect(0, 0, 1, 1<<20))
+	require.ErrorContains(t, NewPreprocessor(16).Pixels(pixels, thread), "1×1048576 pixels cannot be resized to 16×16777216")
+	huge, err := read(`{"size": 1000000000000000000, "crop_size": 16}`)
+	require.NoError(t, err)
+	require.ErrorContains(t, huge.Pixels(pixels, noise(1, 16, 16)[0]), "cannot be resized to 1000000000000000000×")
 	whole.Resample = 7
 	require.ErrorContains(t, whole.Pixels(pixels, noise(1, 16, 16)[0]), "resample 7")
+}
+
+// A CLIPProcessor of transformers 5 is saved with its image processor within processor_config.json, which goes before
+// preprocessor_config.json; that of transformers 4 says nothing of pictures.
+func TestProcessorFiles(t *testing.T) {
+	read := func(processor, preprocessor string) (*Preprocessor, error) {
+		return loadPreprocessor(fstest.MapFS{processorFile: {Data: []byte(processor)}, preprocessorFile: {Data: []byte(preprocessor)}}, 16)
+	}
+	p, err := read(`{"image_processor": {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}, "resample": 2}, "processor_class": "CLIPProcessor"}`, `{}`)
+	require.NoError(t, err)
+	require.Equal(t, 2, p.Resample)
+	p, err = read(`{"processor_class": "CLIPProcessor"}`, `{"size": 16, "crop_size": 16, "resample": 4}`)
+	require.NoError(t, err)
+	require.Equal(t, 4, p.Resample)
+	_, err = read(`{"image_processor": {"do_pad": true}}`, `{}`)
+	require.ErrorContains(t, err, "clip: processor_config.json: do_pad")
+	_, err = read(`[`, `{}`)
+	require.ErrorContains(t, err, "clip: processor_config.json: ")
+
+	e, dir := tiny(t), t.TempDir()
+	defer e.Close()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, processorFile), []byte(`{"image_processor": {"do_pad": true}}`), 0o644))
+	require.NoError(t, e.Save(dir, weights.Float32))
+	again, err := Load(dir)
+	require.NoError(t, err)
+	require.Equal(t, e.Preprocessor, again.Preprocessor)
 }
 
 // What transformers makes of a picture under every kind of configuration, to the bit (internal/golden/picture.py). What we write, we read.

@@ -61,10 +61,13 @@ func LoadFS(fsys fs.FS) (*Encoder, error) {
 	return &Encoder{Model: m, Tokenizer: t, Preprocessor: p}, nil
 }
 
-// Save writes a folder that Load, and transformers, read.
+// Save writes a folder that Load, and transformers, read. Another CLIP's processor_config.json, which would be read instead, is removed.
 func (e *Encoder) Save(dir string, d weights.DType) error {
 	if err := e.Model.Save(dir, d); err != nil {
 		return err
+	}
+	if err := os.Remove(filepath.Join(dir, processorFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("clip: %w", err)
 	}
 	if err := writeJSON(filepath.Join(dir, preprocessorFile), e.Preprocessor.config()); err != nil {
 		return err

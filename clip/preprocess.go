@@ -40,7 +40,8 @@ func NewPreprocessor(side int) *Preprocessor {
 
 const (
 	preprocessorFile = "preprocessor_config.json"
-	bicubic          = 3 // in Pillow
+	processorFile    = "processor_config.json" // of transformers 5, whose key image_processor holds what is otherwise in preprocessorFile
+	bicubic          = 3                       // in Pillow
 )
 
 // preprocessorConfig is the file; keys that it lacks are as in CLIPImageProcessor.
@@ -57,26 +58,48 @@ type preprocessorConfig struct {
 	Std        []float64       `json:"image_std"`
 	ConvertRGB bool            `json:"do_convert_rgb"` // false makes transformers fail at what is not RGB, and changes nothing else
 	Pad        bool            `json:"do_pad,omitempty"`
+	Square     bool            `json:"use_square_size,omitempty"`
 	Kind       string          `json:"image_processor_type"`
 }
 
 // kinds are the names under which transformers has had this processor.
 var kinds = []string{"CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPFeatureExtractor"}
 
-// loadPreprocessor reads preprocessor_config.json; without one the pictures are prepared as for OpenAI's CLIP.
+// loadPreprocessor reads preprocessor_config.json, or what a CLIPProcessor of transformers 5 wrote, which goes first; without either the
+// pictures are prepared as for OpenAI's CLIP.
 func loadPreprocessor(fsys fs.FS, side int) (*Preprocessor, error) {
-	text, err := fs.ReadFile(fsys, preprocessorFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return NewPreprocessor(side), nil
-	}
+	name, text, err := readPreprocessor(fsys)
 	if err != nil {
-		return nil, fmt.Errorf("clip: %w", err)
+		return nil, fmt.Errorf("clip: %s: %w", name, err)
+	}
+	if text == nil {
+		return NewPreprocessor(side), nil
 	}
 	p, err := parsePreprocessor(text, side)
 	if err != nil {
-		return nil, fmt.Errorf("clip: %s: %w", preprocessorFile, err)
+		return nil, fmt.Errorf("clip: %s: %w", name, err)
 	}
 	return p, nil
+}
+
+// readPreprocessor returns the configuration, nil if there is none, and the file that has it.
+func readPreprocessor(fsys fs.FS) (name string, config []byte, err error) {
+	text, err := fs.ReadFile(fsys, processorFile)
+	if err == nil {
+		var processor struct {
+			Image json.RawMessage `json:"image_processor"`
+		}
+		if err := json.Unmarshal(text, &processor); err != nil || processor.Image != nil {
+			return processorFile, processor.Image, err
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return processorFile, nil, err
+	}
+	text, err = fs.ReadFile(fsys, preprocessorFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return preprocessorFile, nil, nil
+	}
+	return preprocessorFile, text, err
 }
 
 func parsePreprocessor(text []byte, side int) (*Preprocessor, error) {
@@ -93,6 +116,8 @@ func parsePreprocessor(text []byte, side int) (*Preprocessor, error) {
 		return nil, fmt.Errorf("image_processor_type %q is not %s", c.Kind, kinds[0])
 	case c.Pad:
 		return nil, errors.New("do_pad is true, which CLIP does not do")
+	case c.Square:
+		return nil, errors.New("use_square_size is true, which is not supported")
 	case c.Resample < 0 || c.Resample >= len(picture.Filters):
 		return nil, fmt.Errorf("resample %d is none of Pillow's 0 (nearest) to %d (Hamming)", c.Resample, len(picture.Filters)-1)
 	case c.Normalize && (len(c.Mean) != 3 || len(c.Std) != 3 || slices.Contains(c.Std, 0)):
@@ -182,7 +207,8 @@ func (p *Preprocessor) config() preprocessorConfig {
 	return c
 }
 
-// Pixels writes a picture's [Side,Side,3] values to dst. An empty picture is an error, and one that does not come out Side × Side.
+// Pixels writes a picture's [Side,Side,3] values to dst. An empty picture is an error, and one that does not come out Side × Side, or
+// is so narrow that resizing would make it huge.
 func (p *Preprocessor) Pixels(dst []float32, img image.Image) error {
 	if b := img.Bounds(); b.Empty() {
 		return fmt.Errorf("clip: a picture of %d×%d pixels", b.Dx(), b.Dy())
@@ -193,7 +219,7 @@ func (p *Preprocessor) Pixels(dst []float32, img image.Image) error {
 	rgb := picture.OnWhite(img)
 	if p.Resize != (Size{}) {
 		w, h := p.Resize.of(rgb.W, rgb.H)
-		if w < 1 || h < 1 {
+		if w < 1 || h < 1 || w > picture.MostPixels/h {
 			return fmt.Errorf("clip: a picture of %d×%d pixels cannot be resized to %d×%d", rgb.W, rgb.H, w, h)
 		}
 		rgb = rgb.Resize(w, h, picture.Filters[p.Resample])
