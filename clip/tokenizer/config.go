@@ -26,6 +26,8 @@ type config struct {
 type configJSON struct {
 	Length     *float64           `json:"model_max_length"` // transformers writes 1e30 for "no limit"
 	Side       string             `json:"padding_side"`
+	Cut        string             `json:"truncation_side"`
+	Split      bool               `json:"split_special_tokens"`
 	Start      addedToken         `json:"bos_token"`
 	End        addedToken         `json:"eos_token"`
 	Unknown    addedToken         `json:"unk_token"`
@@ -61,8 +63,13 @@ func readConfig(fsys fs.FS, added []addedToken) (*config, error) {
 	}
 	slices.SortStableFunc(added, func(a, b addedToken) int { return cmp.Compare(a.id, b.id) })
 	c := &config{length: clipLength, start: file.Start, end: file.End, unknown: file.Unknown, pad: file.Pad, added: added}
-	if file.Side != "" && file.Side != "right" {
+	switch {
+	case file.Side != "" && file.Side != "right":
 		return nil, fmt.Errorf("tokenizer: %s: padding_side is %q; CLIP pads on the right", configFile, file.Side)
+	case file.Cut != "" && file.Cut != "right":
+		return nil, fmt.Errorf("tokenizer: %s: truncation_side is %q; CLIP cuts on the right", configFile, file.Cut)
+	case file.Split:
+		return nil, fmt.Errorf("tokenizer: %s: split_special_tokens is true, which is not supported", configFile)
 	}
 	if n := file.Length; n != nil && *n < 1<<20 {
 		c.length = int(*n)

@@ -69,6 +69,8 @@ func readVocabulary(fsys fs.FS) (*vocabulary, error) {
 	return v, nil
 }
 
+const tokenizerFile = "tokenizer.json"
+
 // readTokenizerJSON reads the one file of the library tokenizers.
 func readTokenizerJSON(fsys fs.FS) (*vocabulary, error) {
 	var file struct {
@@ -80,13 +82,13 @@ func readTokenizerJSON(fsys fs.FS) (*vocabulary, error) {
 			Merges json.RawMessage `json:"merges"`
 		} `json:"model"`
 	}
-	if err := readJSON(fsys, "tokenizer.json", &file); err != nil {
+	if err := readJSON(fsys, tokenizerFile, &file); err != nil {
 		return nil, err
 	}
 	if file.Model.Type != "BPE" || file.Model.Suffix != wordEnd {
 		return nil, fmt.Errorf("tokenizer: tokenizer.json: model is %q with end of word %q, not CLIP's BPE with %q", file.Model.Type, file.Model.Suffix, wordEnd)
 	}
-	v := &vocabulary{file: "tokenizer.json", ids: file.Model.Vocab, added: file.Added}
+	v := &vocabulary{file: tokenizerFile, ids: file.Model.Vocab, added: file.Added}
 	var err error
 	if v.merges, err = parseMerges(file.Model.Merges); err != nil {
 		return nil, fmt.Errorf("tokenizer: tokenizer.json: merges: %w", err)

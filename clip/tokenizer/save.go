@@ -3,14 +3,16 @@ package tokenizer
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 )
 
-// Save writes vocab.json, merges.txt and tokenizer_config.json to dir, as transformers' CLIPTokenizer reads them.
-// Each file is whole or absent, whatever happens.
+// Save writes vocab.json, merges.txt and tokenizer_config.json to dir, as transformers' CLIPTokenizer reads them, and removes the
+// tokenizer.json of another tokenizer, which would be read instead. Each file is whole or absent, whatever happens.
 func (t *Tokenizer) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("tokenizer: %w", err)
@@ -43,6 +45,9 @@ func (t *Tokenizer) Save(dir string) error {
 		if err := writeFile(filepath.Join(dir, f.name), f.data); err != nil {
 			return fmt.Errorf("tokenizer: %w", err)
 		}
+	}
+	if err := os.Remove(filepath.Join(dir, tokenizerFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("tokenizer: %w", err)
 	}
 	return nil
 }

@@ -151,6 +151,8 @@ func TestErrorsNameTheFile(t *testing.T) {
 		"merge of nothing":  {"merges.txt", "zz qq\n", `the vocabulary lacks "zz", "qq" or "zzqq"`},
 		"length":            {"tokenizer_config.json", `{"model_max_length": 1}`, "model_max_length is 1"},
 		"side":              {"tokenizer_config.json", `{"padding_side": "left"}`, "padding_side"},
+		"cut":               {"tokenizer_config.json", `{"truncation_side": "left"}`, `truncation_side is "left"`},
+		"split":             {"tokenizer_config.json", `{"split_special_tokens": true}`, "split_special_tokens"},
 		"token of a number": {"tokenizer_config.json", `{"pad_token": 3}`, "3 is not a token"},
 		"other id":          {"added_tokens.json", `{"a": 7}`, `added token "a" has id 7, but 64 in vocab.json`},
 		"taken id":          {"added_tokens.json", `{"<cat>": 7}`, `"(" and "<cat>" share id 7`},
@@ -277,6 +279,18 @@ func TestTrainedSurvivesSaving(t *testing.T) {
 	files, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, files, 3)
+}
+
+// A folder that has the tokenizer.json of another tokenizer is the saved one's afterwards.
+func TestSaveReplacesAnother(t *testing.T) {
+	tok, err := Train([]string{"two dogs", "two dogs"}, 20)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, tokenizerFile), tokenizerJSON(t, []any{}, asPair).Data, 0o644))
+	require.NoError(t, tok.Save(dir))
+	again, err := Load(dir)
+	require.NoError(t, err)
+	require.Equal(t, tok.Encode("two dogs"), again.Encode("two dogs"))
 }
 
 // Whatever the text, an encoding has its length, known ids, and its parts in order.
