@@ -53,7 +53,9 @@ func Load(file string, u *unet.UNet2DCondition, text *clip.TextModel) (*Adapter,
 		if rank == 0 {
 			continue
 		}
-		p.LowRank = p.layer.NewLowRank(rank)
+		if p.LowRank = p.layer.NewLowRank(1); rank <= f.Size()/p.columns() { // else A is misshapen, and no memory is taken for it
+			p.LowRank = p.layer.NewLowRank(rank)
+		}
 		parameters = append(parameters, p.parameters()...)
 		a.pairs = append(a.pairs, p)
 	}
@@ -99,6 +101,9 @@ func readAlpha(f *weights.File, name string) (float64, error) {
 
 // fullName is what diffusers' files call the layer.
 func (p pair) fullName() string { return p.network.diffusers + p.name }
+
+// columns is the number of values in a row of A.
+func (p pair) columns() int { return weights.Parameters(p.A)[0].Value.Shape().TotalSize() / p.Rank() }
 
 // parameters are A and B under diffusers' names.
 func (p pair) parameters() []weights.Parameter {
@@ -162,6 +167,7 @@ type setting struct {
 	RankPattern  map[string]int     `json:"rank_pattern"`
 	AlphaPattern map[string]float64 `json:"alpha_pattern"`
 	RSLoRA       bool               `json:"use_rslora"` // a pair adds α/√r·B·A (Kalajdzievski 2023)
+	DoRA         bool               `json:"use_dora"`   // weights are scaled, too (Liu et al. 2024); not supported
 }
 
 // parseMetadata splits the file's metadata, whose keys are those of LoraConfig behind "unet." and "text_encoder.".
@@ -191,6 +197,9 @@ func parseMetadata(text string) (map[network]*setting, error) {
 		s := &setting{Rank: 8, Alpha: 8} // LoraConfig's defaults
 		if err := json.Unmarshal(joined, s); err != nil {
 			return nil, fmt.Errorf("%s: %s%w", metadataKey, prefix, err)
+		}
+		if s.DoRA {
+			return nil, fmt.Errorf("%s: %suse_dora is not supported", metadataKey, prefix)
 		}
 		out[n] = s
 	}

@@ -261,6 +261,8 @@ func TestErrors(t *testing.T) {
 		{tensors{q + ".lora_A.weight": {2, 16}, q + ".lora_B.weight": {16, 2}}, `{"unet.r": 4}`, []string{q + " has rank 2", "it is 4"}},
 		{tensors{q + ".lora_A.weight": {2, 16}, q + ".lora_B.weight": {16, 2}}, `{"unet.rank_pattern": {"(": 4}}`, []string{metadataKey, "missing closing"}},
 		{tensors{q + ".lora_A.weight": {2, 16}, q + ".lora_B.weight": {16, 2}}, `{"unet.r": "four"}`, []string{metadataKey}},
+		{tensors{q + ".lora_A.weight": {2, 16}, q + ".lora_B.weight": {16, 2}}, `{"unet.r": 2, "unet.use_dora": true}`, []string{"unet.use_dora is not supported"}},
+		{tensors{q + ".lora_A.weight": {1 << 20, 1}, q + ".lora_B.weight": {16, 2}}, "", []string{q + ".lora_A.weight is [1048576 1], not [1 16]"}},
 		{tensors{}, "", []string{"holds no pairs"}},
 	} {
 		var parameters []weights.Parameter
