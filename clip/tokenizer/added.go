@@ -97,7 +97,10 @@ func (f finder) split(text string) iter.Seq2[string, int] {
 			if t.RStrip {
 				end = len(text) - len(strings.TrimLeftFunc(text[end:], unicode.IsSpace))
 			}
-			if start > done && !yield(text[done:start], -1) || !yield("", t.id) {
+			if start > done && !yield(text[done:start], -1) {
+				return
+			}
+			if start < end && !yield("", t.id) { // nothing is left of spaces that the token before has taken along
 				return
 			}
 			done = end
@@ -131,10 +134,15 @@ func endsWord(s string) bool {
 	return n > 0 && isWord(r)
 }
 
-// isWord is \w of Unicode's regular expressions (UTS 18, annex C).
+// isWord is \w of Unicode's regular expressions (UTS 18, annex C), for Unicode 16 as letters and numbers are.
 func isWord(r rune) bool {
-	return unicode.In(r, unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M, unicode.Nd, unicode.Pc, unicode.Join_Control)
+	return unicode.In(r, unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M, unicode.Nd, unicode.Pc, unicode.Join_Control) ||
+		newWordRune.MatchString(string(r))
 }
+
+// newWordRune is what Unicode 16 has more than Go: letters, digits, and marks.
+var newWordRune = regexp.MustCompile(`[` + newLetters + newNumbers + `\x{897}\x{10d69}-\x{10d6d}\x{10efc}\x{113b8}-\x{113c0}\x{113c2}\x{113c5}\x{113c7}-\x{113ca}` +
+	`\x{113cc}-\x{113d0}\x{113d2}\x{113e1}\x{113e2}\x{11f5a}\x{1611e}-\x{1612f}\x{1e5ee}\x{1e5ef}]`)
 
 // setAdded sets the tokens that are looked for in texts; of two with the same content the last counts.
 func (t *Tokenizer) setAdded(tokens []addedToken) {

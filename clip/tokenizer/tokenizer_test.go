@@ -281,6 +281,28 @@ func TestTrainedSurvivesSaving(t *testing.T) {
 	require.Len(t, files, 3)
 }
 
+// Tokens of spaces, of which those before them may have taken something along, and letters that Go does not know yet: as transformers
+// 5.24.0 has it.
+func TestAddedTokens(t *testing.T) {
+	fsys := folder(t)
+	fsys[configFile] = &fstest.MapFile{Data: []byte(`{"added_tokens_decoder": {"812": {"content": "<|startoftext|>", "special": true}, "813": {"content": "<|endoftext|>", "special": true},
+		"814": {"content": "<cat>", "rstrip": true, "normalized": false}, "815": {"content": "\u2003", "lstrip": true, "normalized": false},
+		"816": {"content": "sks", "single_word": true}}}`)}
+	tok, err := LoadFS(fsys)
+	require.NoError(t, err)
+	for text, want := range map[string][]int{
+		"<cat>\u2003a": {814, 320}, "a\u2003\u2003a": {320, 815, 815, 320},
+		"sks\U00013971": nil, "\u0897sks": nil, "(sks)": {263, 816, 264},
+	} {
+		got := tok.Tokens(text)
+		if want == nil {
+			require.NotContains(t, got, 816, "%q", text)
+			continue
+		}
+		require.Equal(t, want, got, "%q", text)
+	}
+}
+
 // A folder that has the tokenizer.json of another tokenizer is the saved one's afterwards.
 func TestSaveReplacesAnother(t *testing.T) {
 	tok, err := Train([]string{"two dogs", "two dogs"}, 20)
