@@ -232,6 +232,12 @@ func TestSavedIsTheSame(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, weights.Hash(e.Model.Text), weights.Hash(text))
 
+	e.Model.Config.LogitScale = 3
+	require.NoError(t, e.Model.Save(dir, weights.Float32))
+	config, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	require.NoError(t, err)
+	require.Contains(t, string(config), `"logit_scale_init_value": 3.0,`, "Python's float")
+
 	e.Model.LogitScale.Float32s()[0]++
 	require.NotEqual(t, e.Hash(), again.Hash())
 }

@@ -7,6 +7,7 @@
 package clip
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -108,14 +109,26 @@ func (m *Model) Save(dir string, d weights.DType) error {
 		Kind          string   `json:"model_type"`
 		DType         string   `json:"dtype"`
 		Projection    int      `json:"projection_dim"`
-		LogitScale    float64  `json:"logit_scale_init_value"`
+		LogitScale    float    `json:"logit_scale_init_value"`
 		Text          text     `json:"text_config"`
 		Vision        vision   `json:"vision_config"`
 	}{
-		[]string{"CLIPModel"}, "clip", dtypeName(d), m.Config.Projection, m.Config.LogitScale,
+		[]string{"CLIPModel"}, "clip", dtypeName(d), m.Config.Projection, float(m.Config.LogitScale),
 		text{"clip_text_model", m.Config.Text}, vision{"clip_vision_model", m.Config.Vision},
 	}
 	return saveModel(dir, config, m, d)
+}
+
+// A float is a number that Python takes for one: transformers makes a parameter of the logit scale, which a whole number can't be.
+type float float64
+
+// MarshalJSON writes a point where there is neither that nor an exponent.
+func (f float) MarshalJSON() ([]byte, error) {
+	text, err := json.Marshal(float64(f))
+	if err == nil && !bytes.ContainsAny(text, ".e") {
+		text = append(text, ".0"...)
+	}
+	return text, err
 }
 
 func dtypeName(d weights.DType) string {
