@@ -23,8 +23,11 @@ var ErrFormat = errors.New("not a PNG, JPEG or WebP picture")
 // MostPixels is what Decode accepts, and Pillow: a small file can claim to be a huge picture.
 const MostPixels = 178_956_970
 
-// Read decodes a file and turns the picture upright by its orientation in EXIF or XMP, as diffusers' load_image does. Errors name the file; one
-// that holds no picture is ErrFormat. A picture of more than 178,956,970 pixels is refused before memory is taken for it.
+// Read decodes a file and turns the picture upright by its orientation in EXIF or XMP, as diffusers' load_image does. Errors name the
+// file; one that holds no picture is ErrFormat. A picture of more than 178,956,970 pixels is refused before memory is taken for it.
+//
+// In two cases Pillow reads something else: what a PNG of 2, 4 or 16 bits names as its transparent colour (tRNS) is transparent here, Pillow
+// 13 compares it with values of 8 bits; and a progressive JPEG with restart markers and subsampled chroma is an error of the standard library.
 func Read(name string) (image.Image, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
