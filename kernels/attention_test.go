@@ -56,6 +56,10 @@ func TestAttention(t *testing.T) {
 		{n: 1, heads: 1, lq: 70, lk: 3, d: 5},
 		{n: 1, heads: 3, lq: 4, lk: 4, d: 7, causal: true},
 		{n: 2, heads: 2, lq: 3, lk: 6, d: 3, masked: true},
+		{n: 1, heads: 1, lq: 400, lk: 5, d: 2}, // more queries than share packed keys
+		{n: 1, heads: 1, lq: 2, lk: 300, d: 3}, // more keys, and then a longer head, than a product sums at once
+		{n: 1, heads: 1, lq: 2, lk: 3, d: 300},
+		{n: 1, heads: 2, lq: 45, lk: 45, d: 5, causal: true},
 	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			q, k := []int{c.n, c.lq, c.heads * c.d}, []int{c.n, c.lk, c.heads * c.d}
