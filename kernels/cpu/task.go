@@ -62,10 +62,3 @@ func mustHold(kernel string, ws []float32, n int) {
 		panic(fmt.Sprintf("cpu: %s: scratch memory has %d values, not %d", kernel, len(ws), n))
 	}
 }
-
-// keep is put for a task that the caller has cleared itself, but for memory that is worth keeping.
-func (l *freeList[T]) keep(t *T) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.free = append(l.free, t)
-}
