@@ -36,6 +36,8 @@ type Stage struct {
 	name        string
 	n, done     int
 	start, next time.Time
+	paced       time.Time // when the first parts were done: what they took beyond their work, such as compiling, does not come again
+	warm        int       // how many those were
 	gap         time.Duration
 	bar         *progressbar.ProgressBar
 	note        string
@@ -88,18 +90,24 @@ func (s *Stage) Add(k int) {
 		return
 	}
 	now := s.p.now()
+	if s.warm == 0 {
+		s.paced, s.warm = now, s.done
+	}
 	if s.done <= 0 || s.n > 0 && s.done >= s.n || now.Before(s.next) {
 		return
 	}
 	s.gap *= 2
 	s.next = now.Add(s.gap)
 	elapsed := now.Sub(s.start)
-	if s.n == 0 {
+	switch {
+	case s.n == 0:
 		s.line(fmt.Sprintf("%d in %s", s.done, Duration(elapsed)))
-		return
+	case s.done == s.warm:
+		s.line(fmt.Sprintf("%d of %d in %s", s.done, s.n, Duration(elapsed)))
+	default:
+		left := time.Duration(float64(now.Sub(s.paced)) / float64(s.done-s.warm) * float64(s.n-s.done))
+		s.line(fmt.Sprintf("%d of %d in %s, about %s left", s.done, s.n, Duration(elapsed), Duration(left)))
 	}
-	left := time.Duration(float64(elapsed) / float64(s.done) * float64(s.n-s.done))
-	s.line(fmt.Sprintf("%d of %d in %s, about %s left", s.done, s.n, Duration(elapsed), Duration(left)))
 }
 
 // End reports the stage as over, unless nothing is known of it, and returns how long it took. Ending it again does nothing more.

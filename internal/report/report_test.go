@@ -306,8 +306,10 @@ func TestProgressWithoutATerminal(t *testing.T) {
 	s.End()
 	s = p.Stage("late", 0)
 	now = now.Add(15 * time.Second)
-	s.Of(3)
+	s.Of(30)
 	s.Add(1)
+	now = now.Add(28 * time.Second)
+	s.Add(14)
 	s.End()
 	p.Stage("never", 0).End()
 	require.Equal(t, strings.Join([]string{
@@ -318,8 +320,9 @@ func TestProgressWithoutATerminal(t *testing.T) {
 		"tune: stopped at 4 of 10 in 0.5s, loss 0.50",
 		"endless: 10 in 10s",
 		"endless: 12 in 12s",
-		"late: 1 of 3 in 15s, about 30s left",
-		"late: stopped at 1 of 3 in 15s", ""}, "\n"), b.String())
+		"late: 1 of 30 in 15s",
+		"late: 15 of 30 in 43s, about 30s left",
+		"late: stopped at 15 of 30 in 43s", ""}, "\n"), b.String())
 }
 
 func TestProgressOnATerminal(t *testing.T) {
