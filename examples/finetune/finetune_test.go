@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -373,4 +374,22 @@ func TestWrongFlags(t *testing.T) {
 	o, err = parse(append(required, "-pretrain", "p", "-lora-rank", "4"))
 	require.NoError(t, err)
 	require.Equal(t, 1e-4, o.lr)
+}
+
+// A caption that is longer than the text encoder reads is named before anything takes time.
+func TestLongCaption(t *testing.T) {
+	p := at(t)
+	long := strings.Repeat("red ", 100)
+	require.NoError(t, os.WriteFile(filepath.Join(p.pretrain, "7.txt"), []byte(long), 0o644))
+	s := newSession()
+	var said bytes.Buffer
+	s.progress = report.Plain(&said)
+	var err error
+	s.options, err = parse(p.args("run"))
+	require.NoError(t, err)
+	s.model, err = pipeline.LoadFrozen(p.model)
+	require.NoError(t, err)
+	require.NoError(t, s.read(t.Context()))
+	require.Contains(t, said.String(), "Longer prompts: 1,")
+	require.Contains(t, said.String(), strings.TrimSpace(long))
 }

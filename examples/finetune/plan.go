@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"gorgonia.org/tensor"
@@ -105,7 +106,7 @@ func (s *session) planned(ctx context.Context, o options, activations int64) (f 
 		return f, err
 	}
 	latent, condition := 4*int64(one.Latent.Size()), 4*int64(one.Condition.Size())
-	f.activations, f.data = activations, int64(len(s.samples)+len(s.captioned))*latent+int64(s.prompts())*condition
+	f.activations, f.data = activations, int64(len(s.samples)+len(s.captioned))*latent+int64(len(s.prompts()))*condition
 	f.Other += f.data - latent - condition
 	if o.ema > 0 {
 		f.average = f.Optimizer / 2 // AdamW keeps two numbers for each of the weights
@@ -113,15 +114,15 @@ func (s *session) planned(ctx context.Context, o options, activations int64) (f 
 	return f, nil
 }
 
-// prompts counts the different ones: each has its condition once.
-func (s *session) prompts() int {
+// prompts are the different ones: each has its condition once.
+func (s *session) prompts() (all []string) {
 	seen := map[string]bool{}
-	for _, list := range [][]dataset.Sample{s.samples, s.captioned} {
-		for _, sample := range list {
-			seen[sample.Prompt] = true
+	for _, sample := range slices.Concat(s.samples, s.captioned) {
+		if !seen[sample.Prompt] {
+			seen[sample.Prompt], all = true, append(all, sample.Prompt)
 		}
 	}
-	return len(seen)
+	return all
 }
 
 // table shows a plan to people.

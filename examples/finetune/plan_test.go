@@ -45,8 +45,8 @@ func TestPlan(t *testing.T) {
 	}
 	require.Equal(t, weights, plain.Weights)
 	require.Equal(t, 2*weights, plain.Optimizer)
-	require.Equal(t, int64(4*9*16*16*4+4*s.prompts()*16*64), plain.data)
-	require.Less(t, s.prompts(), 10)
+	require.Equal(t, int64(4*9*16*16*4+4*len(s.prompts())*16*64), plain.data)
+	require.Less(t, len(s.prompts()), 10)
 	average := plan(func(o *options) { o.ema = 0.5 })
 	require.Equal(t, weights, average.Total()-plain.Total())
 	kept := plan(func(o *options) { o.maxNorm = 1 })

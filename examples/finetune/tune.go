@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 
 	"gorgonia.org/tensor"
 
@@ -139,11 +138,7 @@ func (s *session) read(ctx context.Context) (err error) {
 			return fmt.Errorf("-pretrain: %w", err)
 		}
 	}
-	var prompts []string
-	for _, sample := range slices.Concat(s.samples, s.captioned) {
-		prompts = append(prompts, sample.Prompt)
-	}
-	command.WarnLong(s.progress, s.model.Tokenizer, prompts)
+	command.WarnLong(s.progress, s.model.Tokenizer, s.prompts())
 	s.hashes["samples"], err = hash(s.options.samples)
 	return err
 }

@@ -66,7 +66,7 @@ func WarnLong(progress *report.Progress, t *tokenizer.Tokenizer, prompts []strin
 		}
 	}
 	if len(long) > 0 {
-		progress.Printf("The text encoder reads %d tokens of a prompt and leaves out what follows; %d prompts are longer, the first is %q.", t.Length-2, len(long), first)
+		progress.Printf("The text encoder reads %d tokens of a prompt and leaves out what follows. Longer prompts: %d, the first is %q.", t.Length-2, len(long), first)
 	}
 }
 

@@ -22,7 +22,7 @@ func TestWarnLong(t *testing.T) {
 	WarnLong(report.Plain(&b), tok, []string{"", fits})
 	require.Empty(t, b.String())
 	WarnLong(report.Plain(&b), tok, []string{fits, fits + " star", fits + " star", fits + " cross"})
-	require.Contains(t, b.String(), "2 prompts are longer")
+	require.Contains(t, b.String(), "Longer prompts: 2,")
 	require.Contains(t, b.String(), fits+" star")
 	require.Equal(t, 1, strings.Count(b.String(), "\n"))
 }
