@@ -18,8 +18,8 @@
 //
 // A package imports only what stands above it:
 //
-//	kernels/cpu            arithmetic over []float32 that knows no graph, in assembly where there is some
 //	kernels                operations for gorgonia's graphs with their gradients, and the machine that runs such graphs
+//	kernels/nn             layers as plain data, and the builder of graphs that they are made of
 //	kernels/optim          AdamW, gradient clipping, moving averages, learning rate schedules
 //	dataset                samples one after another; prompts that can be generated; JSONL files and folders
 //	dataset/shapes         a small world of coloured shapes: its prompts, its pictures, its judge

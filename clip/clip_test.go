@@ -21,10 +21,10 @@ import (
 
 	"github.com/kudos-ml/kudos/clip/tokenizer"
 	"github.com/kudos-ml/kudos/internal/golden"
-	"github.com/kudos-ml/kudos/internal/nn"
 	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 const tolerance = 1e-5 // relative, of testdata/golden

@@ -3,8 +3,8 @@ package clip
 import (
 	"gorgonia.org/gorgonia"
 
-	"github.com/kudos-ml/kudos/internal/nn"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // An attention is multi-head self-attention with projections.

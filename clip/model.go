@@ -18,9 +18,9 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
-	"github.com/kudos-ml/kudos/internal/nn"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // A Model is transformers' CLIPModel: two encoders and projections into one space.

@@ -6,8 +6,8 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
-	"github.com/kudos-ml/kudos/internal/nn"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // Guide is classifier-free guidance (Ho and Salimans 2022): ε̂ = ε̂(∅) + scale·(ε̂(c) - ε̂(∅)), where ∅ is the condition of

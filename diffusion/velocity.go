@@ -7,8 +7,8 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
-	"github.com/kudos-ml/kudos/internal/nn"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // FromVelocity makes a Denoiser of a network that predicts v = √ᾱ·ε - √(1-ᾱ)·x₀ (Salimans and Ho 2022, appendix D):

@@ -7,7 +7,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
-	"github.com/kudos-ml/kudos/kernels/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
 // Add returns x + y, which have one shape.

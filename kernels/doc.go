@@ -57,8 +57,8 @@
 //
 // # Adding a body
 //
-// What Eval does is a function of package kernels/cpu: slices in, slices out, no graph. Write the definition first, in
+// What Eval does is a function of package kernels/internal/cpu: slices in, slices out, no graph. Write the definition first, in
 // plain Go, with the loop as its comment; it stays, as what assembly is tested against and as what runs where there
-// is none. Cut the work by shape for cpu.Parallel. Assembly comes from a generator in kernels/cpu/_asm; see the
+// is none. Cut the work by shape for cpu.Parallel. Assembly comes from a generator in kernels/internal/cpu/_asm; see the
 // package comment there.
 package kernels

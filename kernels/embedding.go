@@ -7,7 +7,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
-	"github.com/kudos-ml/kudos/kernels/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
 // Embedding looks ids up in table [V,D]: [N,L] → [N,L,D], or any other shape of ids. The ids are whole numbers in 0 to

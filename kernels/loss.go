@@ -7,7 +7,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
-	"github.com/kudos-ml/kudos/kernels/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
 // MSE returns Σ_n w_n · mean (x_n − y_n)², a scalar: the mean is over the elements of sample n of x and y [N,...]. weight

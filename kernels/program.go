@@ -8,7 +8,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
-	"github.com/kudos-ml/kudos/kernels/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
 // A kind says where a value comes from.

@@ -6,7 +6,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
-	"github.com/kudos-ml/kudos/kernels/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
 // UpsampleNearest2x doubles the height and width of x: [N,H,W,C] → [N,2H,2W,C], each value four times.

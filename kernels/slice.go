@@ -8,7 +8,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
-	"github.com/kudos-ml/kudos/kernels/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
 // Slice returns the part of x whose coordinate on the axis is in [start, end). A part that is contiguous, as a few

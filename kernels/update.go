@@ -1,6 +1,6 @@
 package kernels
 
-import "github.com/kudos-ml/kudos/kernels/cpu"
+import "github.com/kudos-ml/kudos/kernels/internal/cpu"
 
 // AdamWStep are the numbers of one AdamW step.
 type AdamWStep = cpu.AdamWStep

@@ -30,9 +30,9 @@ import (
 
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/diffusion/unet"
-	"github.com/kudos-ml/kudos/internal/nn"
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 

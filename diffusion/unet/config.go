@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/kudos-ml/kudos/internal/nn"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // A Config is diffusers' config.json of a UNet2DConditionModel: the keys that decide what is computed here.

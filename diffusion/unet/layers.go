@@ -3,8 +3,8 @@ package unet
 import (
 	"gorgonia.org/gorgonia"
 
-	"github.com/kudos-ml/kudos/internal/nn"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // A resnet is a residual block: two convolutions behind group norms and SiLU, the time added between them.

@@ -14,9 +14,9 @@ import (
 
 	"gorgonia.org/gorgonia"
 
-	"github.com/kudos-ml/kudos/internal/nn"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 

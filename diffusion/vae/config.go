@@ -3,7 +3,7 @@ package vae
 import (
 	"fmt"
 
-	"github.com/kudos-ml/kudos/internal/nn"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // A Config is diffusers' config.json of an AutoencoderKL: the keys that decide what is computed here.

@@ -16,9 +16,9 @@ import (
 
 	"gorgonia.org/gorgonia"
 
-	"github.com/kudos-ml/kudos/internal/nn"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // An AutoencoderKL is the network. Its parameters carry diffusers' names.

@@ -16,9 +16,9 @@ import (
 	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/tiny"
-	"github.com/kudos-ml/kudos/internal/nn"
 	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/reward/alignment"
 	"github.com/kudos-ml/kudos/reward/measure"
 )

@@ -107,7 +107,7 @@ func Unmapped(sources []Source) []string {
 	var wrong []string
 	missing := map[string]bool{}
 	for _, s := range sources {
-		if s.Test || s.Package == "." || covers("internal/... examples/... "+testSupport, s.Package) {
+		if s.Test || s.Package == "." || covers("internal/... kernels/internal/... examples/... "+testSupport, s.Package) {
 			continue
 		}
 		if lines[s.Package] == 0 && !missing[s.Package] {

@@ -108,7 +108,7 @@ func TestForbidden(t *testing.T) {
 		{"math/rand", "", true},
 		{"gonum.org/v1/gonum/blas", "", true},
 		{"gonum.org/v1/gonum/blas/blas32", "", true},
-		{"unsafe", "kernels/cpu", false},
+		{"unsafe", "kernels/internal/cpu", false},
 		{"unsafe", "internal/weights", false},
 		{"testing", "kernels/kerneltest", false},
 		{"testing/fstest", "internal/golden", false},

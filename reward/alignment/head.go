@@ -5,9 +5,9 @@ import (
 
 	"gorgonia.org/gorgonia"
 
-	"github.com/kudos-ml/kudos/internal/nn"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // A Head is the perceptron on CLIP's embeddings: Linear, ReLU, Linear, sigmoid.

@@ -3,8 +3,8 @@ package alignment
 import (
 	"gorgonia.org/gorgonia"
 
-	"github.com/kudos-ml/kudos/internal/nn"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // A batch is what the two losses read: M images, each with N prompts of which the first is the one it was made for.

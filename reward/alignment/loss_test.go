@@ -9,10 +9,10 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
-	"github.com/kudos-ml/kudos/internal/nn"
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 func dense(shape []int, values ...float32) *tensor.Dense {

@@ -17,8 +17,8 @@ import (
 	"path/filepath"
 
 	"github.com/kudos-ml/kudos/dataset"
-	"github.com/kudos-ml/kudos/internal/nn"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/reward"
 	"github.com/kudos-ml/kudos/reward/measure"
 )

@@ -14,10 +14,10 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/dataset"
-	"github.com/kudos-ml/kudos/internal/nn"
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/kernels/optim"
 	"github.com/kudos-ml/kudos/reward/measure"
 )

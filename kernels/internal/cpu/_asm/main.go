@@ -45,7 +45,7 @@ func generate(path string, write func(*build.Context)) error {
 	if err := pass.Compile.Execute(f); err != nil {
 		return err
 	}
-	text, err := printer.NewGoAsm(printer.Config{Name: "go generate ./kernels/cpu"}).Print(f)
+	text, err := printer.NewGoAsm(printer.Config{Name: "go generate ./kernels/internal/cpu"}).Print(f)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
-	"github.com/kudos-ml/kudos/kernels/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
 // A LowRank is what low-rank adaptation (Hu et al. 2022) adds to a layer: Scale·B(A(x)). A maps to a few channels, the rank, with the

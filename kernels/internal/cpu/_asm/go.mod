@@ -1,4 +1,4 @@
-module github.com/kudos-ml/kudos/kernels/cpu/_asm
+module github.com/kudos-ml/kudos/kernels/internal/cpu/_asm
 
 go 1.26.0
 
