@@ -45,8 +45,7 @@ var unaryBodies = map[string]struct {
 type unary struct{ Function string }
 
 func (r unary) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (unary) Workspace([]tensor.Shape) int                    { return 0 }
-func (r unary) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r unary) Eval(_ *Context, dst Tensor, in []Tensor) {
 	unaryBodies[r.Function].eval(dst.Data, in[0].Data)
 }
 func (unary) InPlace() int                { return 0 }
@@ -65,11 +64,10 @@ func (r unary) Grad(in gorgonia.Nodes, out, dout *gorgonia.Node) (gorgonia.Nodes
 type unaryGrad struct{ Function string }
 
 func (r unaryGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in) }
-func (unaryGrad) Workspace([]tensor.Shape) int                    { return 0 }
 func (unaryGrad) InPlace() int                                    { return 1 }
 func (unaryGrad) Differentiable(n int) []bool                     { return make([]bool, n) }
 
-func (r unaryGrad) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r unaryGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
 	unaryBodies[r.Function].grad(dst.Data, in[0].Data, in[1].Data)
 }
 
@@ -102,9 +100,7 @@ func (geglu) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return s, nil
 }
 
-func (geglu) Workspace([]tensor.Shape) int { return 0 }
-
-func (geglu) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (geglu) Eval(_ *Context, dst Tensor, in []Tensor) {
 	cpu.GEGLU(dst.Data, in[0].Data, dst.Shape[len(dst.Shape)-1])
 }
 
@@ -119,10 +115,9 @@ func (geglu) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, er
 type gegluGrad struct{}
 
 func (gegluGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (gegluGrad) Workspace([]tensor.Shape) int                  { return 0 }
 func (gegluGrad) Differentiable(n int) []bool                   { return make([]bool, n) }
 
-func (gegluGrad) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (gegluGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
 	dy := in[1]
 	cpu.GEGLUGrad(dst.Data, in[0].Data, dy.Data, dy.Shape[len(dy.Shape)-1])
 }

@@ -16,8 +16,7 @@ func Add(x, y *gorgonia.Node) (*gorgonia.Node, error) { return Apply(add{}, x, y
 type add struct{}
 
 func (add) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in) }
-func (add) Workspace([]tensor.Shape) int                  { return 0 }
-func (add) Eval(dst Tensor, in []Tensor, _ []float32)     { cpu.Add(dst.Data, in[0].Data, in[1].Data) }
+func (add) Eval(_ *Context, dst Tensor, in []Tensor)      { cpu.Add(dst.Data, in[0].Data, in[1].Data) }
 func (add) InPlace() int                                  { return 0 }
 func (add) Differentiable(n int) []bool                   { return allTrue(n) }
 
@@ -31,8 +30,7 @@ func Mul(x, y *gorgonia.Node) (*gorgonia.Node, error) { return Apply(mul{}, x, y
 type mul struct{}
 
 func (mul) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in) }
-func (mul) Workspace([]tensor.Shape) int                  { return 0 }
-func (mul) Eval(dst Tensor, in []Tensor, _ []float32)     { cpu.Mul(dst.Data, in[0].Data, in[1].Data) }
+func (mul) Eval(_ *Context, dst Tensor, in []Tensor)      { cpu.Mul(dst.Data, in[0].Data, in[1].Data) }
 func (mul) InPlace() int                                  { return 0 }
 func (mul) Differentiable(n int) []bool                   { return allTrue(n) }
 
@@ -49,8 +47,7 @@ func Scale(x *gorgonia.Node, a float64) (*gorgonia.Node, error) { return Apply(s
 type scale struct{ By float64 }
 
 func (scale) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (scale) Workspace([]tensor.Shape) int                  { return 0 }
-func (r scale) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r scale) Eval(_ *Context, dst Tensor, in []Tensor) {
 	cpu.Scale(dst.Data, in[0].Data, float32(r.By))
 }
 func (scale) InPlace() int                { return 0 }
@@ -67,11 +64,13 @@ func Sum(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(sumAll{}, x) }
 type sumAll struct{}
 
 func (sumAll) Shape([]tensor.Shape) (tensor.Shape, error) { return tensor.ScalarShape(), nil }
-func (sumAll) Workspace(in []tensor.Shape) int            { return cpu.ReduceWorkspace(in[0].TotalSize()) }
-func (sumAll) Differentiable(n int) []bool                { return allTrue(n) }
+func (sumAll) Workspace(c *Context, in []tensor.Shape) int {
+	return floats(cpu.ReduceWorkspace(in[0].TotalSize()))
+}
+func (sumAll) Differentiable(n int) []bool { return allTrue(n) }
 
-func (sumAll) Eval(dst Tensor, in []Tensor, ws []float32) {
-	dst.Data[0] = float32(cpu.Sum(in[0].Data, ws))
+func (sumAll) Eval(c *Context, dst Tensor, in []Tensor) {
+	dst.Data[0] = float32(cpu.Sum(in[0].Data, c.Scratch()))
 }
 
 func (sumAll) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -83,8 +82,7 @@ func (sumAll) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, e
 type spread struct{ Of string }
 
 func (spread) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (spread) Workspace([]tensor.Shape) int                  { return 0 }
-func (spread) Eval(dst Tensor, in []Tensor, _ []float32)     { cpu.Fill(dst.Data, in[1].Data[0]) }
+func (spread) Eval(_ *Context, dst Tensor, in []Tensor)      { cpu.Fill(dst.Data, in[1].Data[0]) }
 func (spread) Differentiable(n int) []bool                   { return make([]bool, n) }
 
 func (spread) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -102,11 +100,9 @@ func (l2Normalize) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	}
 	return in[0].Clone(), nil
 }
+func (l2Normalize) Differentiable(n int) []bool { return allTrue(n) }
 
-func (l2Normalize) Workspace([]tensor.Shape) int { return 0 }
-func (l2Normalize) Differentiable(n int) []bool  { return allTrue(n) }
-
-func (l2Normalize) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (l2Normalize) Eval(_ *Context, dst Tensor, in []Tensor) {
 	width := dst.Shape[len(dst.Shape)-1]
 	for i := 0; i < len(dst.Data); i += width {
 		x, y := in[0].Data[i:i+width], dst.Data[i:i+width]
@@ -138,10 +134,9 @@ func (l2Normalize) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nod
 type l2NormalizeGrad struct{}
 
 func (l2NormalizeGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in) }
-func (l2NormalizeGrad) Workspace([]tensor.Shape) int                  { return 0 }
 func (l2NormalizeGrad) Differentiable(n int) []bool                   { return make([]bool, n) }
 
-func (l2NormalizeGrad) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (l2NormalizeGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
 	width := dst.Shape[len(dst.Shape)-1]
 	for i := 0; i < len(dst.Data); i += width {
 		x, dy, dx := in[0].Data[i:i+width], in[1].Data[i:i+width], dst.Data[i:i+width]

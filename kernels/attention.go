@@ -50,7 +50,9 @@ func (r attention) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return q.Clone(), nil
 }
 
-func (r attention) Workspace(in []tensor.Shape) int { return r.of(in[0], in[1]).Workspace() }
+func (r attention) Workspace(c *Context, in []tensor.Shape) int {
+	return floats(r.of(in[0], in[1]).Workspace())
+}
 
 func (r attention) mask(in []Tensor) []float32 {
 	if r.Masked {
@@ -59,9 +61,9 @@ func (r attention) mask(in []Tensor) []float32 {
 	return nil
 }
 
-func (r attention) Eval(dst Tensor, in []Tensor, ws []float32) {
+func (r attention) Eval(c *Context, dst Tensor, in []Tensor) {
 	q, k, v := in[0], in[1], in[2]
-	cpu.Attention(r.of(q.Shape, k.Shape), dst.Data, q.Data, k.Data, v.Data, r.mask(in), ws)
+	cpu.Attention(r.of(q.Shape, k.Shape), dst.Data, q.Data, k.Data, v.Data, r.mask(in), c.Scratch())
 }
 
 func (attention) Differentiable(n int) []bool {
@@ -92,14 +94,16 @@ func (r attentionGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{in[0].TotalSize() + 2*in[1].TotalSize()}, nil
 }
 
-func (r attentionGrad) Workspace(in []tensor.Shape) int { return attention(r).Workspace(in) }
-func (attentionGrad) Differentiable(n int) []bool       { return make([]bool, n) }
+func (r attentionGrad) Workspace(c *Context, in []tensor.Shape) int {
+	return attention(r).Workspace(c, in)
+}
+func (attentionGrad) Differentiable(n int) []bool { return make([]bool, n) }
 
-func (r attentionGrad) Eval(dst Tensor, in []Tensor, ws []float32) {
+func (r attentionGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	q, k, v, dout := in[0], in[1], in[2], in[len(in)-1]
 	n, m := len(q.Data), len(k.Data)
 	cpu.AttentionGrad(attention(r).of(q.Shape, k.Shape), dst.Data[:n], dst.Data[n:n+m], dst.Data[n+m:],
-		q.Data, k.Data, v.Data, attention(r).mask(in), dout.Data, ws)
+		q.Data, k.Data, v.Data, attention(r).mask(in), dout.Data, c.Scratch())
 }
 
 func (attentionGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -48,9 +48,7 @@ func (r concat) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return to, nil
 }
 
-func (concat) Workspace([]tensor.Shape) int { return 0 }
-
-func (r concat) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r concat) Eval(_ *Context, dst Tensor, in []Tensor) {
 	rows, behind, _ := around(dst.Shape, r.Axis)
 	at := 0
 	for _, x := range in {

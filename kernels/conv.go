@@ -63,18 +63,18 @@ func (r conv2D) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{x[0], oh, ow, w[0]}, nil
 }
 
-func (r conv2D) Workspace(in []tensor.Shape) int {
+func (r conv2D) Workspace(c *Context, in []tensor.Shape) int {
 	g := r.geometry(in[0], in[1])
-	return g.ForwardWorkspace()
+	return floats(g.ForwardWorkspace())
 }
 
-func (r conv2D) Eval(dst Tensor, in []Tensor, ws []float32) {
+func (r conv2D) Eval(c *Context, dst Tensor, in []Tensor) {
 	var bias []float32
 	if r.Bias {
 		bias = in[2].Data
 	}
 	g := r.geometry(in[0].Shape, in[1].Shape)
-	g.Forward(dst.Data, in[0].Data, in[1].Data, bias, ws)
+	g.Forward(dst.Data, in[0].Data, in[1].Data, bias, c.Scratch())
 }
 
 func (r conv2D) Differentiable(n int) []bool { return allTrue(n) }
@@ -118,14 +118,14 @@ func (r convInputGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{g.N, g.H, g.W, g.In}, nil
 }
 
-func (r convInputGrad) Workspace(in []tensor.Shape) int {
+func (r convInputGrad) Workspace(c *Context, in []tensor.Shape) int {
 	g := r.geometry(in)
-	return g.InputGradWorkspace()
+	return floats(g.InputGradWorkspace())
 }
 
-func (r convInputGrad) Eval(dst Tensor, in []Tensor, ws []float32) {
+func (r convInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	g := r.Conv.geometry(dst.Shape, in[1].Shape)
-	g.InputGrad(dst.Data, in[0].Data, in[1].Data, ws)
+	g.InputGrad(dst.Data, in[0].Data, in[1].Data, c.Scratch())
 }
 
 func (r convInputGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -163,14 +163,14 @@ func (r convWeightGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{g.Out, g.KH, g.KW, g.In}, nil
 }
 
-func (r convWeightGrad) Workspace(in []tensor.Shape) int {
+func (r convWeightGrad) Workspace(c *Context, in []tensor.Shape) int {
 	g := r.geometry(in)
-	return g.WeightGradWorkspace()
+	return floats(g.WeightGradWorkspace())
 }
 
-func (r convWeightGrad) Eval(dst Tensor, in []Tensor, ws []float32) {
+func (r convWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	g := r.Conv.geometry(in[1].Shape, dst.Shape)
-	g.WeightGrad(dst.Data, in[0].Data, in[1].Data, ws)
+	g.WeightGrad(dst.Data, in[0].Data, in[1].Data, c.Scratch())
 }
 
 func (r convWeightGrad) Differentiable(n int) []bool { return allTrue(n) }

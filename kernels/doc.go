@@ -45,7 +45,8 @@
 // in this package's second example is a whole one. What to know:
 //
 //   - The rule's fields are what tells it from others, printed with %+v: no pointers, nothing that is not decisive.
-//   - Eval writes all of the result, allocates nothing and writes nowhere else. Scratch memory is declared by Workspace.
+//   - Eval writes all of the result, allocates nothing and writes nowhere else. A rule that wants scratch memory says how much as a
+//     [Workspacer], and finds it in the [Context].
 //   - Grad builds nodes, and only those that are needed get computed. So the gradient of an input and that of a weight
 //     are separate operations, unless they are computed jointly: then one operation packs them into one flat result, of
 //     which each is a [View].

@@ -27,9 +27,7 @@ func (embedding) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return append(ids.Clone(), table[1]), nil
 }
 
-func (embedding) Workspace([]tensor.Shape) int { return 0 }
-
-func (embedding) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (embedding) Eval(_ *Context, dst Tensor, in []Tensor) {
 	table, ids := in[0], in[1]
 	cpu.GatherRows(dst.Data, table.Data, ids.Data, table.Shape[1], 0)
 }
@@ -52,9 +50,7 @@ func (r embeddingGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{r.V, in[0][in[0].Dims()-1]}, nil
 }
 
-func (embeddingGrad) Workspace([]tensor.Shape) int { return 0 }
-
-func (embeddingGrad) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (embeddingGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
 	cpu.ScatterRows(dst.Data, in[0].Data, in[1].Data, dst.Shape[1], 0)
 }
 
@@ -82,9 +78,7 @@ func (gatherRows) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{x[0], x[2]}, nil
 }
 
-func (gatherRows) Workspace([]tensor.Shape) int { return 0 }
-
-func (gatherRows) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (gatherRows) Eval(_ *Context, dst Tensor, in []Tensor) {
 	x, index := in[0], in[1]
 	cpu.GatherRows(dst.Data, x.Data, index.Data, x.Shape[2], x.Shape[1])
 }
@@ -107,9 +101,7 @@ func (r gatherRowsGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{dy[0], r.L, dy[1]}, nil
 }
 
-func (gatherRowsGrad) Workspace([]tensor.Shape) int { return 0 }
-
-func (r gatherRowsGrad) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r gatherRowsGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
 	cpu.ScatterRows(dst.Data, in[0].Data, in[1].Data, dst.Shape[2], r.L)
 }
 
@@ -144,9 +136,7 @@ func (r timestepEmbedding) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{in[0][0], r.Dim}, nil
 }
 
-func (timestepEmbedding) Workspace([]tensor.Shape) int { return 0 }
-
-func (r timestepEmbedding) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r timestepEmbedding) Eval(_ *Context, dst Tensor, in []Tensor) {
 	cpu.TimestepEmbedding(dst.Data, in[0].Data, r.Dim, r.Shift, r.Flip)
 }
 

@@ -22,9 +22,8 @@ func Snake(x *gorgonia.Node, a float64) (*gorgonia.Node, error) {
 type snake struct{ Frequency float64 }
 
 func (snake) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (snake) Workspace([]tensor.Shape) int                  { return 0 }
 
-func (r snake) Eval(dst kernels.Tensor, in []kernels.Tensor, _ []float32) {
+func (r snake) Eval(_ *kernels.Context, dst kernels.Tensor, in []kernels.Tensor) {
 	for i, x := range in[0].Data {
 		s := math.Sin(r.Frequency * float64(x))
 		dst.Data[i] = float32(float64(x) + s*s/r.Frequency)
@@ -42,9 +41,8 @@ func (r snake) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, 
 type snakeGrad struct{ Frequency float64 }
 
 func (snakeGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (snakeGrad) Workspace([]tensor.Shape) int                  { return 0 }
 
-func (r snakeGrad) Eval(dst kernels.Tensor, in []kernels.Tensor, _ []float32) {
+func (r snakeGrad) Eval(_ *kernels.Context, dst kernels.Tensor, in []kernels.Tensor) {
 	for i, x := range in[0].Data {
 		dst.Data[i] = float32(float64(in[1].Data[i]) * (1 + math.Sin(2*r.Frequency*float64(x))))
 	}

@@ -38,12 +38,12 @@ func (r linear) product(in []tensor.Shape) cpu.Product {
 	return cpu.Product{M: leading(in[0]), N: w[0], K: w[1]}
 }
 
-func (r linear) Workspace(in []tensor.Shape) int {
+func (r linear) Workspace(c *Context, in []tensor.Shape) int {
 	p := r.product(in)
-	return p.Workspace()
+	return floats(p.Workspace())
 }
 
-func (r linear) Eval(dst Tensor, in []Tensor, ws []float32) {
+func (r linear) Eval(c *Context, dst Tensor, in []Tensor) {
 	x, w := in[0], in[1]
 	p := cpu.Product{
 		M: leading(x.Shape), N: w.Shape[0], K: w.Shape[1],
@@ -52,7 +52,7 @@ func (r linear) Eval(dst Tensor, in []Tensor, ws []float32) {
 	if r.Bias {
 		p.Bias = in[2].Data
 	}
-	cpu.Gemm(&p, ws)
+	cpu.Gemm(&p, c.Scratch())
 }
 
 func (r linear) Differentiable(n int) []bool { return allTrue(n) }
@@ -86,17 +86,17 @@ func (linearInputGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return out, nil
 }
 
-func (linearInputGrad) Workspace(in []tensor.Shape) int {
+func (linearInputGrad) Workspace(c *Context, in []tensor.Shape) int {
 	p := cpu.Product{M: leading(in[0]), N: in[1][1], K: in[1][0]}
-	return p.Workspace()
+	return floats(p.Workspace())
 }
 
-func (linearInputGrad) Eval(dst Tensor, in []Tensor, ws []float32) {
+func (linearInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	dy, w := in[0], in[1]
 	cpu.Gemm(&cpu.Product{
 		M: leading(dy.Shape), N: w.Shape[1], K: w.Shape[0],
 		A: matrix(dy), B: matrix(w), C: matrix(dst),
-	}, ws)
+	}, c.Scratch())
 }
 
 func (linearInputGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -119,18 +119,18 @@ func (linearWeightGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{dy[dy.Dims()-1], x[x.Dims()-1]}, nil
 }
 
-func (linearWeightGrad) Workspace(in []tensor.Shape) int {
+func (linearWeightGrad) Workspace(c *Context, in []tensor.Shape) int {
 	dy, x := in[0], in[1]
 	p := cpu.Product{M: dy[dy.Dims()-1], N: x[x.Dims()-1], K: leading(x)}
-	return p.Workspace()
+	return floats(p.Workspace())
 }
 
-func (linearWeightGrad) Eval(dst Tensor, in []Tensor, ws []float32) {
+func (linearWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	dy, x := in[0], in[1]
 	cpu.Gemm(&cpu.Product{
 		M: dst.Shape[0], N: dst.Shape[1], K: leading(x.Shape),
 		A: transposed(dy), B: matrix(x), C: matrix(dst),
-	}, ws)
+	}, c.Scratch())
 }
 
 func (linearWeightGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -152,12 +152,12 @@ func (columnSums) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{in[0][in[0].Dims()-1]}, nil
 }
 
-func (columnSums) Workspace(in []tensor.Shape) int {
-	return cpu.ColumnSumsWorkspace(leading(in[0]), in[0][in[0].Dims()-1])
+func (columnSums) Workspace(c *Context, in []tensor.Shape) int {
+	return floats(cpu.ColumnSumsWorkspace(leading(in[0]), in[0][in[0].Dims()-1]))
 }
 
-func (columnSums) Eval(dst Tensor, in []Tensor, ws []float32) {
-	cpu.ColumnSums(dst.Data, in[0].Data, leading(in[0].Shape), dst.Shape[0], ws)
+func (columnSums) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.ColumnSums(dst.Data, in[0].Data, leading(in[0].Shape), dst.Shape[0], c.Scratch())
 }
 
 func (columnSums) Differentiable(n int) []bool { return make([]bool, n) }

@@ -32,7 +32,9 @@ func (r mse) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.ScalarShape(), nil
 }
 
-func (mse) Workspace(in []tensor.Shape) int { return cpu.ReduceWorkspace(in[0].TotalSize()) }
+func (mse) Workspace(c *Context, in []tensor.Shape) int {
+	return floats(cpu.ReduceWorkspace(in[0].TotalSize()))
+}
 
 // weight of sample n for each of its size elements' squares.
 func (r mse) weight(in []Tensor, n, size int) float64 {
@@ -42,12 +44,12 @@ func (r mse) weight(in []Tensor, n, size int) float64 {
 	return 1 / float64(len(in[0].Data))
 }
 
-func (r mse) Eval(dst Tensor, in []Tensor, ws []float32) {
+func (r mse) Eval(c *Context, dst Tensor, in []Tensor) {
 	var s float64
 	n := in[0].Shape[0]
 	size := len(in[0].Data) / n
 	for i := range n {
-		s += r.weight(in, i, size) * cpu.SumSquares2(in[0].Data[i*size:(i+1)*size], in[1].Data[i*size:(i+1)*size], ws)
+		s += r.weight(in, i, size) * cpu.SumSquares2(in[0].Data[i*size:(i+1)*size], in[1].Data[i*size:(i+1)*size], c.Scratch())
 	}
 	dst.Data[0] = float32(s)
 }
@@ -71,10 +73,9 @@ func (r mse) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, er
 type mseGrad mse
 
 func (r mseGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (mseGrad) Workspace([]tensor.Shape) int                    { return 0 }
 func (mseGrad) Differentiable(n int) []bool                     { return make([]bool, n) }
 
-func (r mseGrad) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r mseGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
 	n := dst.Shape[0]
 	size := len(dst.Data) / n
 	for i := range n {
@@ -97,11 +98,13 @@ func (l1) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.ScalarShape(), err
 }
 
-func (l1) Workspace(in []tensor.Shape) int { return cpu.ReduceWorkspace(in[0].TotalSize()) }
-func (l1) Differentiable(n int) []bool     { return allTrue(n) }
+func (l1) Workspace(c *Context, in []tensor.Shape) int {
+	return floats(cpu.ReduceWorkspace(in[0].TotalSize()))
+}
+func (l1) Differentiable(n int) []bool { return allTrue(n) }
 
-func (l1) Eval(dst Tensor, in []Tensor, ws []float32) {
-	dst.Data[0] = float32(cpu.SumAbs(in[0].Data, in[1].Data, ws) / float64(len(in[0].Data)))
+func (l1) Eval(c *Context, dst Tensor, in []Tensor) {
+	dst.Data[0] = float32(cpu.SumAbs(in[0].Data, in[1].Data, c.Scratch()) / float64(len(in[0].Data)))
 }
 
 func (l1) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -117,10 +120,9 @@ func (l1) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error
 type l1Grad struct{}
 
 func (l1Grad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (l1Grad) Workspace([]tensor.Shape) int                  { return 0 }
 func (l1Grad) Differentiable(n int) []bool                   { return make([]bool, n) }
 
-func (l1Grad) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (l1Grad) Eval(_ *Context, dst Tensor, in []Tensor) {
 	cpu.SignScale(dst.Data, in[0].Data, in[1].Data, in[2].Data[0]/float32(len(dst.Data)))
 }
 
@@ -147,8 +149,6 @@ func (r crossEntropy) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.ScalarShape(), nil
 }
 
-func (crossEntropy) Workspace([]tensor.Shape) int { return 0 }
-
 func (r crossEntropy) weight(in []Tensor, n int) float64 {
 	if r.Weighted {
 		return float64(in[2].Data[n])
@@ -169,7 +169,7 @@ func logSum(row []float32) float64 {
 	return top + math.Log(s)
 }
 
-func (r crossEntropy) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r crossEntropy) Eval(_ *Context, dst Tensor, in []Tensor) {
 	var s float64
 	n, k := in[0].Shape[0], in[0].Shape[1]
 	for i := range n {
@@ -194,10 +194,9 @@ func (r crossEntropy) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.
 type crossEntropyGrad crossEntropy
 
 func (crossEntropyGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (crossEntropyGrad) Workspace([]tensor.Shape) int                  { return 0 }
 func (crossEntropyGrad) Differentiable(n int) []bool                   { return make([]bool, n) }
 
-func (r crossEntropyGrad) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r crossEntropyGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
 	n, k := dst.Shape[0], dst.Shape[1]
 	for i := range n {
 		row, d := in[0].Data[i*k:(i+1)*k], dst.Data[i*k:(i+1)*k]

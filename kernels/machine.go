@@ -57,6 +57,7 @@ type Machine struct {
 	program   *program
 	plan      Plan
 	arena     *arena
+	context   Context
 	workspace []float32
 	externals []external
 	tasks     []task
@@ -75,7 +76,7 @@ type task struct {
 	rule  Rule // nil for a foreign operation or an update
 	dst   Tensor
 	in    []Tensor
-	ws    []float32
+	ws    []float32     // scratch memory
 	args  []argument    // of a foreign operation
 	grad  *tensor.Dense // of an update
 	by    Optimizer
@@ -124,10 +125,10 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	steps := p.steps(order, updates)
 	buffers := p.assign(steps)
 	length := place(buffers)
-	scratch := p.scratch(order)
+	scratch := p.scratch(&m.context, order)
 	m.plan = p.planOf(steps, buffers, kept, c.Updates)
-	m.plan.Arena, m.plan.Workspace = 4*int64(length), 4*int64(scratch)
-	if m.arena, err = newArena(length + scratch); err != nil {
+	m.plan.Arena, m.plan.Workspace = 4*int64(length), int64(scratch)
+	if m.arena, err = newArena(length + scratch/4); err != nil {
 		return nil, err
 	}
 	m.workspace = m.arena.data[length:]
@@ -147,15 +148,15 @@ func (p *program) kept(updates []update) []bool {
 	return kept
 }
 
-// scratch returns how much scratch memory the steps need, one at a time.
-func (p *program) scratch(order []int) int {
-	n := 0
+// scratch returns how many bytes of scratch memory the steps need, one at a time.
+func (p *program) scratch(c *Context, order []int) int {
+	bytes := 0
 	for _, i := range order {
 		if rule := p.values[i].rule; rule != nil {
-			n = max(n, rule.Workspace(p.shapes(i)))
+			bytes = max(bytes, workspace(c, rule, p.shapes(i)))
 		}
 	}
-	return n
+	return bytes
 }
 
 // update is an Update by value.
@@ -231,7 +232,7 @@ func (m *Machine) prepare(steps []step, buffers []buffer) {
 			last[s.value] = s.out
 		}
 		if k.rule != nil {
-			k.ws = m.workspace[:k.rule.Workspace(p.shapes(s.value))]
+			k.ws = m.workspace[:workspace(&m.context, k.rule, p.shapes(s.value))/4]
 		} else {
 			k.args = m.arguments(k)
 		}
@@ -295,7 +296,8 @@ func (m *Machine) RunAll() error {
 func (m *Machine) run(k *task) error {
 	switch {
 	case k.rule != nil:
-		k.rule.Eval(k.dst, k.in, k.ws)
+		m.context.scratch = k.ws
+		k.rule.Eval(&m.context, k.dst, k.in)
 	case k.by != nil:
 		if err := m.update(k); err != nil {
 			return fmt.Errorf("kernels: update of %s %v: %w", k.value.node.Name(), k.value.shape, err)

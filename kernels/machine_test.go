@@ -14,10 +14,9 @@ import (
 type square struct{}
 
 func (square) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (square) Workspace([]tensor.Shape) int                  { return 0 }
 func (square) InPlace() int                                  { return 0 }
 func (square) Differentiable(int) []bool                     { return []bool{true} }
-func (square) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (square) Eval(_ *Context, dst Tensor, in []Tensor) {
 	for i, x := range in[0].Data {
 		dst.Data[i] = x * x
 	}
@@ -31,10 +30,9 @@ func (square) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, e
 type squareGrad struct{}
 
 func (squareGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (squareGrad) Workspace([]tensor.Shape) int                  { return 0 }
 func (squareGrad) InPlace() int                                  { return 1 }
 func (squareGrad) Differentiable(int) []bool                     { return []bool{false, false} }
-func (squareGrad) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (squareGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
 	for i, x := range in[0].Data {
 		dst.Data[i] = 2 * x * in[1].Data[i]
 	}

@@ -64,11 +64,11 @@ func (r norm) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return x.Clone(), nil
 }
 
-func (r norm) Workspace(in []tensor.Shape) int { return r.of(in[0]).Workspace() }
-func (norm) Differentiable(n int) []bool       { return allTrue(n) }
+func (r norm) Workspace(c *Context, in []tensor.Shape) int { return floats(r.of(in[0]).Workspace()) }
+func (norm) Differentiable(n int) []bool                   { return allTrue(n) }
 
-func (r norm) Eval(dst Tensor, in []Tensor, ws []float32) {
-	cpu.Norm(r.of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, ws)
+func (r norm) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.Norm(r.of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, c.Scratch())
 }
 
 func (r norm) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -104,11 +104,13 @@ func (r normInputGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return sameShape([]tensor.Shape{in[0], in[3]})
 }
 
-func (r normInputGrad) Workspace(in []tensor.Shape) int { return norm(r).of(in[0]).Workspace() }
-func (normInputGrad) Differentiable(n int) []bool       { return make([]bool, n) }
+func (r normInputGrad) Workspace(c *Context, in []tensor.Shape) int {
+	return floats(norm(r).of(in[0]).Workspace())
+}
+func (normInputGrad) Differentiable(n int) []bool { return make([]bool, n) }
 
-func (r normInputGrad) Eval(dst Tensor, in []Tensor, ws []float32) {
-	cpu.NormInputGrad(norm(r).of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, in[3].Data, ws)
+func (r normInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.NormInputGrad(norm(r).of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, in[3].Data, c.Scratch())
 }
 
 func (normInputGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -122,12 +124,14 @@ func (r normParamGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{2 * in[1][0]}, nil
 }
 
-func (r normParamGrad) Workspace(in []tensor.Shape) int { return norm(r).of(in[0]).Workspace() }
-func (normParamGrad) Differentiable(n int) []bool       { return make([]bool, n) }
+func (r normParamGrad) Workspace(c *Context, in []tensor.Shape) int {
+	return floats(norm(r).of(in[0]).Workspace())
+}
+func (normParamGrad) Differentiable(n int) []bool { return make([]bool, n) }
 
-func (r normParamGrad) Eval(dst Tensor, in []Tensor, ws []float32) {
-	c := len(dst.Data) / 2
-	cpu.NormParamGrad(norm(r).of(in[0].Shape), dst.Data[:c], dst.Data[c:], in[0].Data, in[1].Data, in[2].Data, in[3].Data, ws)
+func (r normParamGrad) Eval(c *Context, dst Tensor, in []Tensor) {
+	n := len(dst.Data) / 2
+	cpu.NormParamGrad(norm(r).of(in[0].Shape), dst.Data[:n], dst.Data[n:], in[0].Data, in[1].Data, in[2].Data, in[3].Data, c.Scratch())
 }
 
 func (normParamGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -23,16 +23,20 @@ type Tensor struct {
 type Rule interface {
 	// Shape returns the result's shape (empty for a scalar), or an error that names what does not fit.
 	Shape(in []tensor.Shape) (tensor.Shape, error)
-	// Workspace returns how many float32 values of scratch memory Eval wants.
-	Workspace(in []tensor.Shape) int
 	// Eval overwrites all of dst with the result. It must not allocate, keep its arguments or write to in;
-	// dst overlaps no input, unless the rule is an InPlacer. ws has Workspace's length and undefined contents.
-	Eval(dst Tensor, in []Tensor, ws []float32)
+	// dst overlaps no input, unless the rule is an InPlacer.
+	Eval(c *Context, dst Tensor, in []Tensor)
 	// Grad returns the gradient of each input, given the inputs, the result and the result's gradient; nil
 	// where there is none. Inputs that never have one must be nil here for every call.
 	Grad(in gorgonia.Nodes, out, dout *gorgonia.Node) (gorgonia.Nodes, error)
 	// Differentiable reports for each of n inputs whether Grad returns a node for it.
 	Differentiable(n int) []bool
+}
+
+// A Workspacer is a Rule whose Eval wants scratch memory.
+type Workspacer interface {
+	// Workspace returns how many bytes Eval wants for inputs of these shapes.
+	Workspace(c *Context, in []tensor.Shape) int
 }
 
 // An InPlacer is a Rule whose result may overwrite one of its inputs.
@@ -137,7 +141,9 @@ func (o op) Do(values ...gorgonia.Value) (gorgonia.Value, error) {
 		in[i] = t
 	}
 	dst := Tensor{Shape: o.out, Data: make([]float32, o.out.TotalSize())}
-	o.rule.Eval(dst, in, make([]float32, o.rule.Workspace(o.in)))
+	var c Context
+	c.scratch = make([]float32, workspace(&c, o.rule, o.in)/4)
+	o.rule.Eval(&c, dst, in)
 	if o.out.IsScalar() {
 		return gorgonia.NewF32(dst.Data[0]), nil
 	}

@@ -16,10 +16,9 @@ import (
 type half struct{ N int }
 
 func (h half) Shape([]tensor.Shape) (tensor.Shape, error) { return tensor.Shape{h.N - h.N/2}, nil }
-func (half) Workspace([]tensor.Shape) int                 { return 0 }
 func (h half) Alias() int                                 { return h.N / 2 }
 func (half) Differentiable(int) []bool                    { return []bool{false} }
-func (h half) Eval(dst Tensor, in []Tensor, _ []float32)  { copy(dst.Data, in[0].Data[h.N/2:]) }
+func (h half) Eval(_ *Context, dst Tensor, in []Tensor)   { copy(dst.Data, in[0].Data[h.N/2:]) }
 func (half) Grad(gorgonia.Nodes, *gorgonia.Node, *gorgonia.Node) (gorgonia.Nodes, error) {
 	return gorgonia.Nodes{nil}, nil
 }
@@ -28,9 +27,8 @@ func (half) Grad(gorgonia.Nodes, *gorgonia.Node, *gorgonia.Node) (gorgonia.Nodes
 type join struct{ Nx, Ny int }
 
 func (j join) Shape([]tensor.Shape) (tensor.Shape, error) { return tensor.Shape{j.Nx + j.Ny}, nil }
-func (join) Workspace([]tensor.Shape) int                 { return 0 }
 func (join) Differentiable(int) []bool                    { return []bool{false, false} }
-func (j join) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (j join) Eval(_ *Context, dst Tensor, in []Tensor) {
 	copy(dst.Data[:j.Nx], in[0].Data)
 	copy(dst.Data[j.Nx:], in[1].Data)
 }

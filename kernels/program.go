@@ -219,11 +219,10 @@ func isAdd(n *gorgonia.Node, in gorgonia.Nodes) bool {
 type sum struct{}
 
 func (sum) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0], nil }
-func (sum) Workspace([]tensor.Shape) int                  { return 0 }
 func (sum) InPlace() int                                  { return 0 }
 func (sum) Differentiable(n int) []bool                   { return make([]bool, n) }
 
-func (sum) Eval(dst Tensor, in []Tensor, _ []float32) { cpu.Add(dst.Data, in[0].Data, in[1].Data) }
+func (sum) Eval(_ *Context, dst Tensor, in []Tensor) { cpu.Add(dst.Data, in[0].Data, in[1].Data) }
 
 func (sum) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
 	return make(gorgonia.Nodes, len(in)), nil
@@ -233,8 +232,7 @@ func (sum) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) 
 type identity struct{}
 
 func (identity) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0], nil }
-func (identity) Workspace([]tensor.Shape) int                  { return 0 }
-func (identity) Eval(dst Tensor, in []Tensor, _ []float32)     { copy(dst.Data, in[0].Data) }
+func (identity) Eval(_ *Context, dst Tensor, in []Tensor)      { copy(dst.Data, in[0].Data) }
 func (identity) Differentiable(n int) []bool                   { return make([]bool, n) }
 
 func (identity) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -42,9 +42,7 @@ func (r sumAxis) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return slices.Delete(in[0].Clone(), r.Axis, r.Axis+1), nil
 }
 
-func (sumAxis) Workspace([]tensor.Shape) int { return 0 }
-
-func (r sumAxis) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r sumAxis) Eval(_ *Context, dst Tensor, in []Tensor) {
 	s := in[0].Shape
 	before, behind, _ := around(s, r.Axis)
 	cpu.SumMiddle(dst.Data, in[0].Data, before, s[r.Axis], behind, r.Scale)
@@ -70,9 +68,7 @@ func (r repeat) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return slices.Insert(in[0].Clone(), r.Axis, r.N), nil
 }
 
-func (repeat) Workspace([]tensor.Shape) int { return 0 }
-
-func (r repeat) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r repeat) Eval(_ *Context, dst Tensor, in []Tensor) {
 	before, behind, _ := around(dst.Shape, r.Axis)
 	cpu.RepeatMiddle(dst.Data, in[0].Data, before, r.N, behind, r.Scale)
 }
@@ -106,12 +102,10 @@ func (r addRepeated) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return x.Clone(), nil
 }
 
-func (addRepeated) Workspace([]tensor.Shape) int { return 0 }
-
 // InPlace says that the sum may overwrite x.
 func (addRepeated) InPlace() int { return 0 }
 
-func (r addRepeated) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r addRepeated) Eval(_ *Context, dst Tensor, in []Tensor) {
 	x, y := in[0], in[1]
 	a, c := volume(y.Shape[:r.Lead]), volume(y.Shape[r.Lead:])
 	cpu.AddMiddle(dst.Data, x.Data, y.Data, a, len(x.Data)/(a*c), c)

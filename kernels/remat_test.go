@@ -13,9 +13,10 @@ import (
 type blend struct{}
 
 func (blend) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (blend) Workspace(in []tensor.Shape) int               { return in[0].TotalSize() }
+func (blend) Workspace(c *Context, in []tensor.Shape) int   { return 4 * in[0].TotalSize() }
 func (blend) Differentiable(int) []bool                     { return []bool{true, true} }
-func (blend) Eval(dst Tensor, in []Tensor, ws []float32) {
+func (blend) Eval(c *Context, dst Tensor, in []Tensor) {
+	ws := c.Scratch()
 	copy(ws, in[0].Data)
 	for i, y := range in[1].Data {
 		dst.Data[i] = 0.5*ws[i] + 0.4*y + 0.1*ws[i]*y
@@ -34,9 +35,8 @@ func (blend) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, er
 type blendGrad struct{ A float32 }
 
 func (blendGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (blendGrad) Workspace([]tensor.Shape) int                  { return 0 }
 func (blendGrad) Differentiable(int) []bool                     { return []bool{false, false} }
-func (g blendGrad) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (g blendGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
 	for i, x := range in[0].Data {
 		dst.Data[i] = (g.A + 0.1*x) * in[1].Data[i]
 	}
@@ -49,9 +49,8 @@ func (blendGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, e
 type total struct{}
 
 func (total) Shape([]tensor.Shape) (tensor.Shape, error) { return tensor.ScalarShape(), nil }
-func (total) Workspace([]tensor.Shape) int               { return 0 }
 func (total) Differentiable(int) []bool                  { return []bool{true} }
-func (total) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (total) Eval(_ *Context, dst Tensor, in []Tensor) {
 	dst.Data[0] = 0
 	for _, x := range in[0].Data {
 		dst.Data[0] += x
@@ -65,9 +64,8 @@ func (total) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, er
 type fill struct{ N int }
 
 func (f fill) Shape([]tensor.Shape) (tensor.Shape, error) { return tensor.Shape{f.N}, nil }
-func (fill) Workspace([]tensor.Shape) int                 { return 0 }
 func (fill) Differentiable(int) []bool                    { return []bool{false} }
-func (fill) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (fill) Eval(_ *Context, dst Tensor, in []Tensor) {
 	for i := range dst.Data {
 		dst.Data[i] = in[0].Data[0]
 	}

@@ -36,9 +36,7 @@ func (r upsample) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{in[0][0], r.H, r.W, in[0][3]}, nil
 }
 
-func (upsample) Workspace([]tensor.Shape) int { return 0 }
-
-func (upsample) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (upsample) Eval(_ *Context, dst Tensor, in []Tensor) {
 	cpu.UpsampleNearest(dst.Data, in[0].Data, resampling(in[0].Shape, dst.Shape))
 }
 
@@ -55,9 +53,7 @@ type upsampleGrad struct{ H, W int }
 
 func (r upsampleGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return upsample(r).Shape(in) }
 
-func (upsampleGrad) Workspace([]tensor.Shape) int { return 0 }
-
-func (upsampleGrad) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (upsampleGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
 	cpu.UpsampleNearestGrad(dst.Data, in[0].Data, resampling(dst.Shape, in[0].Shape))
 }
 
@@ -89,9 +85,7 @@ func (r averagePool) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{x[0], x[1] / r.K, x[2] / r.K, x[3]}, nil
 }
 
-func (averagePool) Workspace([]tensor.Shape) int { return 0 }
-
-func (r averagePool) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r averagePool) Eval(_ *Context, dst Tensor, in []Tensor) {
 	cpu.AveragePool(dst.Data, in[0].Data, resampling(in[0].Shape, dst.Shape), r.K)
 }
 
@@ -113,9 +107,7 @@ func (r averagePoolGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{in[0][0], r.H, r.W, in[0][3]}, nil
 }
 
-func (averagePoolGrad) Workspace([]tensor.Shape) int { return 0 }
-
-func (r averagePoolGrad) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r averagePoolGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
 	cpu.AveragePoolGrad(dst.Data, in[0].Data, resampling(dst.Shape, in[0].Shape), r.K)
 }
 

@@ -71,9 +71,7 @@ func (r slice) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return to, nil
 }
 
-func (slice) Workspace([]tensor.Shape) int { return 0 }
-
-func (r slice) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r slice) Eval(_ *Context, dst Tensor, in []Tensor) {
 	x := in[0]
 	rows, behind, _ := around(x.Shape, r.Axis)
 	n := (r.End - r.Start) * behind
@@ -103,9 +101,7 @@ func (r pad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return to, nil
 }
 
-func (pad) Workspace([]tensor.Shape) int { return 0 }
-
-func (r pad) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r pad) Eval(_ *Context, dst Tensor, in []Tensor) {
 	x := in[0]
 	rows, behind, _ := around(x.Shape, r.Axis)
 	n := x.Shape[r.Axis] * behind

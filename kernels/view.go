@@ -49,11 +49,9 @@ func (r view) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return r.To.Clone(), nil
 }
 
-func (view) Workspace([]tensor.Shape) int { return 0 }
-
 func (r view) Alias() int { return r.Offset }
 
-func (r view) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r view) Eval(_ *Context, dst Tensor, in []Tensor) {
 	n := len(dst.Data)
 	cpu.CopyRows(dst.Data, in[0].Data[r.Offset:], 1, n, n, n)
 }
@@ -83,9 +81,7 @@ func (r unview) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return r.To.Clone(), nil
 }
 
-func (unview) Workspace([]tensor.Shape) int { return 0 }
-
-func (r unview) Eval(dst Tensor, in []Tensor, _ []float32) {
+func (r unview) Eval(_ *Context, dst Tensor, in []Tensor) {
 	n := len(in[0].Data)
 	cpu.Fill(dst.Data[:r.Offset], 0)
 	cpu.CopyRows(dst.Data[r.Offset:], in[0].Data, 1, n, n, n)

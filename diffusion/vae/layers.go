@@ -194,9 +194,7 @@ func (c clamp) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return in[0].Clone(), nil
 }
 
-func (c clamp) Workspace([]tensor.Shape) int { return 0 }
-
-func (c clamp) Eval(dst kernels.Tensor, in []kernels.Tensor, _ []float32) {
+func (c clamp) Eval(_ *kernels.Context, dst kernels.Tensor, in []kernels.Tensor) {
 	for i, v := range in[0].Data {
 		dst.Data[i] = min(max(v, c.Low), c.High)
 	}
@@ -214,9 +212,7 @@ type clampGrad clamp
 
 func (c clampGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
 
-func (c clampGrad) Workspace([]tensor.Shape) int { return 0 }
-
-func (c clampGrad) Eval(dst kernels.Tensor, in []kernels.Tensor, _ []float32) {
+func (c clampGrad) Eval(_ *kernels.Context, dst kernels.Tensor, in []kernels.Tensor) {
 	for i, v := range in[0].Data {
 		dst.Data[i] = 0
 		if v >= c.Low && v <= c.High {

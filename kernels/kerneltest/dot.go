@@ -18,9 +18,7 @@ func (dot) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.ScalarShape(), nil
 }
 
-func (dot) Workspace([]tensor.Shape) int { return 0 }
-
-func (dot) Eval(dst kernels.Tensor, in []kernels.Tensor, _ []float32) {
+func (dot) Eval(_ *kernels.Context, dst kernels.Tensor, in []kernels.Tensor) {
 	sum := 0.0
 	for i, x := range in[0].Data {
 		sum += float64(x) * float64(in[1].Data[i])
@@ -45,9 +43,7 @@ func (times) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return in[0], nil
 }
 
-func (times) Workspace([]tensor.Shape) int { return 0 }
-
-func (times) Eval(dst kernels.Tensor, in []kernels.Tensor, _ []float32) {
+func (times) Eval(_ *kernels.Context, dst kernels.Tensor, in []kernels.Tensor) {
 	a := in[1].Data[0]
 	for i, x := range in[0].Data {
 		dst.Data[i] = a * x

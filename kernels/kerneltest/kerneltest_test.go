@@ -14,9 +14,9 @@ import (
 // square is x² plus a mistake, if there is one.
 type square struct{ Mistake string }
 
-func (square) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0], nil }
-func (square) Workspace([]tensor.Shape) int                  { return 3 }
-func (square) Differentiable(int) []bool                     { return []bool{true} }
+func (square) Shape(in []tensor.Shape) (tensor.Shape, error)  { return in[0], nil }
+func (square) Workspace(*kernels.Context, []tensor.Shape) int { return 4 * 3 }
+func (square) Differentiable(int) []bool                      { return []bool{true} }
 
 func (r square) InPlace() int {
 	if r.Mistake == "not in place" {
@@ -27,7 +27,7 @@ func (r square) InPlace() int {
 
 var escaped []float32
 
-func (r square) Eval(dst kernels.Tensor, in []kernels.Tensor, ws []float32) {
+func (r square) Eval(c *kernels.Context, dst kernels.Tensor, in []kernels.Tensor) {
 	if r.Mistake == "not in place" {
 		clear(dst.Data)
 	}
@@ -47,7 +47,7 @@ func (r square) Eval(dst kernels.Tensor, in []kernels.Tensor, ws []float32) {
 	case "writes beside":
 		*(*float32)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(dst.Data)), 4*len(dst.Data))) = 1
 	case "writes beside scratch":
-		*(*float32)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(ws)), -4)) = 1
+		*(*float32)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(c.Scratch())), -4)) = 1
 	case "allocates":
 		escaped = make([]float32, 1)
 	case "one value":
@@ -72,10 +72,9 @@ func (r square) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes,
 type scaledProduct struct{ A float32 }
 
 func (scaledProduct) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0], nil }
-func (scaledProduct) Workspace([]tensor.Shape) int                  { return 0 }
 func (scaledProduct) Differentiable(n int) []bool                   { return make([]bool, n) }
 
-func (r scaledProduct) Eval(dst kernels.Tensor, in []kernels.Tensor, _ []float32) {
+func (r scaledProduct) Eval(_ *kernels.Context, dst kernels.Tensor, in []kernels.Tensor) {
 	for i, x := range in[0].Data {
 		dst.Data[i] = r.A * x * in[1].Data[i]
 	}

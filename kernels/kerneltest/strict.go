@@ -85,9 +85,9 @@ func evaluateRule(r kernels.Rule, s tensor.Shape, in []kernels.Tensor) (kernels.
 		shapes[i], before[i] = in[i].Shape, slices.Clone(in[i].Data)
 	}
 	dst, dstAll := poisoned(s.TotalSize())
-	ws, wsAll := poisoned(r.Workspace(shapes))
-	out := kernels.Tensor{Shape: s, Data: dst}
-	r.Eval(out, in, ws)
+	ws, wsAll := poisoned(workspace(r, shapes))
+	c, out := kernels.NewContext(ws), kernels.Tensor{Shape: s, Data: dst}
+	r.Eval(c, out, in)
 	switch {
 	case !intact(dstAll):
 		return out, fmt.Errorf("writes beside its result")
@@ -104,11 +104,11 @@ func evaluateRule(r kernels.Rule, s tensor.Shape, in []kernels.Tensor) (kernels.
 			return out, fmt.Errorf("writes to input %d: %w", i, err)
 		}
 	}
-	if err := evaluateInPlace(r, out, in, ws); err != nil {
+	if err := evaluateInPlace(c, r, out, in); err != nil {
 		return out, err
 	}
 	first := slices.Clone(dst)
-	if n := allocations(func() { r.Eval(out, in, ws) }); n > 0 {
+	if n := allocations(func() { r.Eval(c, out, in) }); n > 0 {
 		return out, fmt.Errorf("allocates %d times", n)
 	}
 	if err := sameBits(dst, first, s); err != nil {
@@ -117,8 +117,17 @@ func evaluateRule(r kernels.Rule, s tensor.Shape, in []kernels.Tensor) (kernels.
 	return out, nil
 }
 
+// workspace is how many float32 values of scratch memory a rule wants.
+func workspace(r kernels.Rule, in []tensor.Shape) int {
+	w, ok := r.(kernels.Workspacer)
+	if !ok {
+		return 0
+	}
+	return (w.Workspace(kernels.NewContext(nil), in) + 3) / 4
+}
+
 // evaluateInPlace lets the result overwrite the input that it may.
-func evaluateInPlace(r kernels.Rule, want kernels.Tensor, in []kernels.Tensor, ws []float32) error {
+func evaluateInPlace(c *kernels.Context, r kernels.Rule, want kernels.Tensor, in []kernels.Tensor) error {
 	p, ok := r.(kernels.InPlacer)
 	if !ok || p.InPlace() < 0 {
 		return nil
@@ -129,7 +138,7 @@ func evaluateInPlace(r kernels.Rule, want kernels.Tensor, in []kernels.Tensor, w
 	}
 	shared := slices.Clone(in)
 	shared[k].Data = slices.Clone(in[k].Data)
-	r.Eval(kernels.Tensor{Shape: want.Shape, Data: shared[k].Data}, shared, ws)
+	r.Eval(c, kernels.Tensor{Shape: want.Shape, Data: shared[k].Data}, shared)
 	if err := sameBits(shared[k].Data, want.Data, want.Shape); err != nil {
 		return fmt.Errorf("in place of input %d it gives something else: %w", k, err)
 	}
