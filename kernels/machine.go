@@ -118,7 +118,7 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	kept := p.kept(updates)
 	order := p.order()
 	if c.ActivationBytes > 0 {
-		if order, err = p.withBudget(order, kept, int(c.ActivationBytes/4)); err != nil {
+		if order, err = p.withBudget(order, kept, int(c.ActivationBytes)); err != nil {
 			return nil, err
 		}
 	}
@@ -127,11 +127,11 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	length := place(buffers)
 	scratch := p.scratch(&m.context, order)
 	m.plan = p.planOf(steps, buffers, kept, c.Updates)
-	m.plan.Arena, m.plan.Workspace = 4*int64(length), int64(scratch)
-	if m.arena, err = newArena(length + scratch/4); err != nil {
+	m.plan.Arena, m.plan.Workspace = int64(length), int64(scratch)
+	if m.arena, err = newArena(length + scratch); err != nil {
 		return nil, err
 	}
-	m.workspace = m.arena.data[length:]
+	m.workspace = values[float32](m.arena.pages, length, scratch/4)
 	m.prepare(steps, buffers)
 	return m, nil
 }
@@ -199,8 +199,7 @@ func (m *Machine) prepare(steps []step, buffers []buffer) {
 	}
 	memory := func(c, b int) []float32 {
 		v := &p.values[c]
-		o := buffers[b].offset + v.offset
-		return m.arena.data[o : o+v.size : o+v.size]
+		return values[float32](m.arena.pages, buffers[b].offset+floats(v.offset), v.size)
 	}
 	last := make([]int, len(p.values)) // the buffer of a root at the end
 	for t := range steps {

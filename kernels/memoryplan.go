@@ -122,11 +122,11 @@ func (p *program) countBuffers(plan *Plan, steps []step, buffers []buffer, kept 
 	for _, b := range buffers {
 		n := align(b.size)
 		if b.last == len(steps) {
-			plan.Outputs += 4 * int64(n)
+			plan.Outputs += int64(n)
 		}
 		span(live, b.first, b.last, n)
 	}
-	plan.Live = 4 * int64(highest(live))
+	plan.Live = int64(highest(live))
 
 	activations := make([]int, len(steps)+1)
 	last := p.lastReads(steps)
@@ -141,7 +141,7 @@ func (p *program) countBuffers(plan *Plan, steps []step, buffers []buffer, kept 
 			span(activations, t, last[t], align(buffers[s.out].size))
 		}
 	}
-	plan.Activations = 4 * int64(highest(activations))
+	plan.Activations = int64(highest(activations))
 }
 
 // span adds n to a running count from the first step to the last.

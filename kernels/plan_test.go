@@ -153,11 +153,12 @@ func TestPlace(t *testing.T) {
 	})
 }
 
-// What is laid out by hand: two buffers of 32 that never meet share memory, one of 16 that meets both lies behind.
+// What is laid out by hand: two buffers of 128 bytes that never meet share memory, one of 64 that meets both lies
+// behind.
 func TestPlaceByHand(t *testing.T) {
-	buffers := []buffer{{size: 32, first: 0, last: 1}, {size: 10, first: 1, last: 2}, {size: 32, first: 2, last: 3}}
-	require.Equal(t, 48, place(buffers))
-	require.Equal(t, []int{0, 32, 0}, []int{buffers[0].offset, buffers[1].offset, buffers[2].offset})
+	buffers := []buffer{{size: 128, first: 0, last: 1}, {size: 40, first: 1, last: 2}, {size: 128, first: 2, last: 3}}
+	require.Equal(t, 192, place(buffers))
+	require.Equal(t, []int{0, 128, 0}, []int{buffers[0].offset, buffers[1].offset, buffers[2].offset})
 }
 
 func TestCompileTimeIsLinear(t *testing.T) {

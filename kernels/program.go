@@ -29,11 +29,11 @@ type value struct {
 	rule  Rule // of a computed value
 	in    []int
 	shape tensor.Shape
-	size  int  // float32 values; a scalar has one
+	size  int  // how many values; a scalar has one
 	boxed bool // not float32: kept as a gorgonia.Value, outside the arena
 
 	root   int // the value whose memory holds this one: itself, unless it is a view
-	offset int // where in root it begins
+	offset int // where in root it begins, in values
 
 	readers []int // values computed from this one or from its views; of roots only
 	wanted  bool  // this value or one of its views outlives the run; of roots only
@@ -200,6 +200,9 @@ func (v *value) runs() bool {
 	_, view := v.rule.(Aliaser)
 	return !view
 }
+
+// bytes is how much memory the value takes.
+func (v *value) bytes() int { return floats(v.size) }
 
 // isAdd recognizes the addition that gorgonia puts where gradients meet, for equal shapes.
 func isAdd(n *gorgonia.Node, in gorgonia.Nodes) bool {

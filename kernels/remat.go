@@ -21,7 +21,7 @@ const (
 )
 
 // withBudget returns the order with values computed again such that intermediate values that live at once take
-// no more than budget float32 values. It is an ActivationError if that is impossible.
+// no more than budget bytes. It is an ActivationError if that is impossible.
 func (p *program) withBudget(order []int, kept []bool, budget int) ([]int, error) {
 	var best *rematerializer
 	for _, farsighted := range []bool{true, false} {
@@ -40,7 +40,7 @@ func (p *program) withBudget(order []int, kept []bool, budget int) ([]int, error
 			lo = mid
 		}
 	}
-	return nil, &ActivationError{Bytes: 4 * int64(budget), Least: 4 * int64(hi)}
+	return nil, &ActivationError{Bytes: int64(budget), Least: int64(hi)}
 }
 
 // An ActivationError means that computing values again does not make a graph fit Config.ActivationBytes.
@@ -54,7 +54,7 @@ func (e *ActivationError) Error() string {
 	return fmt.Sprintf("kernels: activations don't fit %d bytes; the least that can be met is %d", e.Bytes, e.Least)
 }
 
-// peak returns the most float32 values that intermediate values take at once without any recomputation.
+// peak returns the most bytes that intermediate values take at once without any recomputation.
 func (p *program) peak(order []int, kept []bool) int {
 	r := p.rematerialize(order, kept, math.MaxInt, true)
 	return r.most
@@ -192,7 +192,7 @@ func (r *rematerializer) overwritten(i int) int {
 // size is how much of the budget i takes.
 func (r *rematerializer) size(i int) int {
 	if v := &r.p.values[i]; !r.kept[i] && !v.boxed {
-		return align(v.size)
+		return align(v.bytes())
 	}
 	return 0
 }
