@@ -14,7 +14,8 @@ type Coster interface {
 }
 
 const (
-	// valueCost is what reading or writing a value costs in multiply-adds, memory being that much slower.
+	// valueCost is what reading or writing a float32 costs in multiply-adds, memory being that much
+	// slower.
 	valueCost = 20
 	// maxRecomputed bounds how often, on average, a value is computed: beyond that a budget counts as too small.
 	maxRecomputed = 16
@@ -175,7 +176,7 @@ func (r *rematerializer) overwritten(i int) int {
 	k := rule.InPlace()
 	c := r.p.root(i, k)
 	w := &r.p.values[c]
-	if !r.droppable(c) || !r.spare(c, i) || w.size != v.size || r.p.values[v.in[k]].size != v.size || r.pins[c] > 0 {
+	if !r.droppable(c) || !r.spare(c, i) || w.typ != v.typ || w.size != v.size || r.p.values[v.in[k]].size != v.size || r.pins[c] > 0 {
 		return -1
 	}
 	if n := len(r.uses[c]); n > 0 && r.uses[c][n-1] > r.now {
@@ -334,14 +335,17 @@ func (p *program) costOf(i int) float64 {
 	if c, ok := v.rule.(Coster); ok {
 		return c.Cost(p.shapes(i))
 	}
-	cost := float64(v.size)
+	traffic := v.bytes()
 	product := 0.0
 	for _, c := range v.in {
 		w := &p.values[c]
-		cost += float64(w.size)
+		traffic += w.bytes()
+		if p.converts(c) {
+			w = &p.values[w.in[0]]
+		}
 		if !p.values[w.root].runs() && w.shape.Dims() >= 2 {
 			product = max(product, float64(v.size)*float64(w.size/w.shape[0]))
 		}
 	}
-	return valueCost*cost + product
+	return valueCost*float64(traffic)/float64(floats(1)) + product
 }
