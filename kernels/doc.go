@@ -7,7 +7,7 @@
 //
 // # Layout
 //
-// Values are float32, dense and row-major, with channels last: images and latents are [N,H,W,C], tokens [N,L,C],
+// Values of nodes are float32, dense and row-major, with channels last: images and latents are [N,H,W,C], tokens [N,L,C],
 // convolution weights [Cout,KH,KW,Cin], linear weights [out,in]. So an image is a row of tokens without a copy.
 // Token ids, labels and timesteps are float32 as well and hold whole numbers. A loss is a scalar, of shape ().
 //
@@ -41,6 +41,31 @@
 // workers are the process's, as many as GOMAXPROCS, or those in [Config]; machines that run at the
 // same time in several goroutines share them.
 //
+// # Precision
+//
+// Nodes are float32, and [Config] says in which [Precision] a machine computes. In one of BFloat16 a
+// value's type is the plan's:
+//
+//   - Products (Linear, Conv2D, Attention) take their operands in bfloat16, norms what they
+//     normalize, and their gradients likewise; all give bfloat16. Attention also rounds softmax's
+//     numerators, and in its gradient the probabilities and the scores' gradient, before it
+//     multiplies them; it does not before it adds them up.
+//   - Sums are of float32 values, in one order: for products, the terms are cut into blocks of at
+//     most 256, as equal as possible, and added up in order within a block and block after block.
+//     A product of two bfloat16 values is exact in float32 (unless it is below 2⁻¹³³), so every
+//     body gives the same bits.
+//   - Activations, sums and products of values, and what moves values give bfloat16 where an input
+//     is bfloat16, and float32 otherwise.
+//   - Losses, Sum, SumAxis, Mean, L2Normalize, TimestepEmbedding, norms' statistics, biases, norms'
+//     parameters, and the gradients of parameters are float32, as are gorgonia's operations, what is
+//     wanted, and what optimizers see.
+//
+// Where a value's type is not what a reader takes, the plan has a conversion, a step as others are.
+// A rule's definition in bfloat16 is: operands rounded to nearest even, float32 arithmetic, the
+// result rounded once. A rule need not know of it: a [Typer] says which types it takes and gives, and
+// the machine evaluates it on float32 copies in scratch memory, unless it is a [TypedEvaler].
+// Activations take half the memory. On today's processors here they save no time.
+//
 // # Adding an operation
 //
 // An operation is a [Rule], a small struct: its shape, its evaluation, its gradient. [Apply] makes a node of it. The rule
@@ -54,6 +79,7 @@
 //   - Grad builds nodes, and only those that are needed get computed. So the gradient of an input and that of a weight
 //     are separate operations, unless they are computed jointly: then one operation packs them into one flat result, of
 //     which each is a [View].
+//   - A rule that is no [Typer] is given float32 in machines of any precision.
 //   - Inputs that have no gradient (ids, masks) are false in Differentiable and nil in Grad's result.
 //   - A result that may overwrite an input says so ([InPlacer]); one that is part of an input's memory is an [Aliaser].
 //

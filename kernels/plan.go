@@ -122,7 +122,7 @@ func (p *program) overwrites(v *value, in []int, buffers []buffer, t int) int {
 		return -1
 	}
 	c := &p.values[v.in[k]]
-	if b := buffers[in[k]]; b.last != t || b.size != v.bytes() || c.typ != v.typ || c.offset != 0 || c.size != v.size {
+	if b := buffers[in[k]]; b.last != t || b.size != v.bytes() || c.offset != 0 || c.size != v.size {
 		return -1
 	}
 	for j := range in {

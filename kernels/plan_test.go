@@ -39,16 +39,16 @@ func (join) Grad(gorgonia.Nodes, *gorgonia.Node, *gorgonia.Node) (gorgonia.Nodes
 	return make(gorgonia.Nodes, 2), nil
 }
 
-// pressed is its input in the machine's precision, as products give it.
-type pressed struct{}
+// pressed is its input in a type, in a machine of BFloat16.
+type pressed struct{ To Precision }
 
 func (pressed) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
 func (pressed) Differentiable(int) []bool                     { return []bool{false} }
 func (pressed) Eval(_ *Context, dst Tensor, in []Tensor)      { copy(dst.Data, in[0].Data) }
 
-func (pressed) Types(p Precision, in []Precision) ([]Precision, Precision) {
-	return product(p, in, 1)
-}
+func (pressed) InPlace() int { return 0 }
+
+func (r pressed) Types(_ Precision, in []Precision) ([]Precision, Precision) { return in, r.To }
 
 func (pressed) Grad(gorgonia.Nodes, *gorgonia.Node, *gorgonia.Node) (gorgonia.Nodes, error) {
 	return gorgonia.Nodes{nil}, nil
@@ -65,7 +65,7 @@ func randomGraph(t *rapid.T) (*gorgonia.ExprGraph, gorgonia.Nodes) {
 		nx, ny := x.Shape()[0], y.Shape()[0]
 		var n *gorgonia.Node
 		var err error
-		switch kind := rapid.IntRange(0, 6).Draw(t, "kind"); {
+		switch kind := rapid.IntRange(0, 7).Draw(t, "kind"); {
 		case kind == 0 && nx > 1:
 			n, err = Apply(half{nx}, x)
 		case kind == 1 && nx+ny < 200:
@@ -77,7 +77,9 @@ func randomGraph(t *rapid.T) (*gorgonia.ExprGraph, gorgonia.Nodes) {
 		case kind == 4:
 			n, err = gorgonia.Tanh(x)
 		case kind == 5:
-			n, err = Apply(pressed{}, x)
+			n, err = Apply(pressed{BFloat16}, x)
+		case kind == 6:
+			n, err = Apply(pressed{Float32}, x)
 		default:
 			n, err = Apply(square{}, x)
 		}

@@ -7,6 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
 // small is a linear layer, an activation and a loss, with the gradients of the layer's parameters.
@@ -47,6 +49,12 @@ func TestTypesByHand(t *testing.T) {
 		}
 	}
 	require.Len(t, converted, 5, "%v", converted)
+	// A product is as dear with a converted weight: 2800 bytes of traffic and 60·40 multiply-adds.
+	require.EqualValues(t, valueCost*2800/4+60*40, p.costOf(p.index[nodes["linear"]]))
+	// What is read out is converted at once, lest it be held in both types until the end.
+	p, err = newProgram(g, append(want, nodes["linear"]), append(want, nodes["linear"]), BFloat16)
+	require.NoError(t, err)
+	require.Equal(t, p.index[nodes["linear"]]+1, p.out[nodes["linear"]])
 	for _, n := range want {
 		require.Equal(t, Float32, p.values[p.out[n]].typ)
 	}
@@ -78,6 +86,93 @@ func TestTypesByHand(t *testing.T) {
 		}
 	}
 	require.Less(t, coarse, 120, "of 1200 values of a weight's gradient")
+}
+
+// Which types rules take and give. b is bfloat16, f float32.
+func TestTypesOfRules(t *testing.T) {
+	const b, f = BFloat16, Float32
+	type types = []Precision
+	for _, c := range []struct {
+		rule  Typer
+		in    types
+		takes types
+		gives Precision
+	}{
+		// Products take b and give it; a bias is f, and so is the gradient of a weight.
+		{linear{Bias: true}, types{f, f, f}, types{b, b, f}, b},
+		{linear{}, types{b, f}, types{b, b}, b},
+		{linearInputGrad{}, types{f, f}, types{b, b}, b},
+		{linearWeightGrad{}, types{f, b}, types{b, b}, f},
+		{columnSums{}, types{f}, types{b}, f},
+		{conv2D{Bias: true}, types{f, f, f}, types{b, b, f}, b},
+		{convInputGrad{}, types{f, f}, types{b, b}, b},
+		{convWeightGrad{}, types{f, f}, types{b, b}, f},
+		{attention{Masked: true}, types{f, f, f, f}, types{b, b, b, f}, b},
+		{attentionGrad{Masked: true}, types{b, b, b, f, f}, types{b, b, b, f, b}, b},
+		{attentionGrad{}, types{b, b, b, f}, types{b, b, b, b}, b},
+		// A norm's parameters and their gradients are f.
+		{norm{}, types{f, f, f}, types{b, f, f}, b},
+		{normInputGrad{}, types{b, f, f, f}, types{b, f, f, b}, b},
+		{normParamGrad{}, types{b, f, f, b}, types{b, f, f, b}, f},
+		// A table is not converted as a whole; ids and indices are f.
+		{embedding{}, types{f, f}, types{f, f}, b},
+		{embeddingGrad{}, types{b, f}, types{b, f}, f},
+		{gatherRows{}, types{b, f}, types{b, f}, b},
+		{gatherRowsGrad{}, types{f, f}, types{f, f}, f},
+		// Sums are f.
+		{sumAll{}, types{b}, types{b}, f},
+		{sumAxis{}, types{b}, types{b}, f},
+		{spread{}, types{b, f}, types{b, f}, b},
+	} {
+		takes, gives := c.rule.Types(b, c.in)
+		require.Equal(t, c.takes, takes, "%T", c.rule)
+		require.Equal(t, c.gives, gives, "%T", c.rule)
+	}
+	// Others follow what they are given.
+	for _, rule := range []Typer{
+		unary{}, unaryGrad{}, geglu{}, gegluGrad{}, add{}, mul{}, scale{}, sum{}, concat{}, slice{}, pad{}, unview{}, repeat{},
+		addRepeated{}, upsample{}, upsampleGrad{}, averagePool{}, averagePoolGrad{},
+	} {
+		for _, c := range []struct{ in, takes types }{{types{f, f}, types{f, f}}, {types{f, b}, types{b, b}}, {types{b, b}, types{b, b}}} {
+			takes, gives := rule.Types(b, c.in)
+			require.Equal(t, c.takes, takes, "%T", rule)
+			require.Equal(t, c.takes[0], gives, "%T", rule)
+		}
+	}
+	// Losses, and what needs all of float32, know nothing else.
+	for _, rule := range []Rule{mse{}, mseGrad{}, l1{}, l1Grad{}, crossEntropy{}, crossEntropyGrad{}, l2Normalize{}, l2NormalizeGrad{}, timestepEmbedding{}} {
+		_, ok := rule.(Typer)
+		require.False(t, ok, "%T", rule)
+	}
+}
+
+// Attention in a machine of BFloat16 is that of package cpu to bfloat16 values.
+func TestAttentionInBFloat16(t *testing.T) {
+	const lq, lk, heads, d = 9, 20, 2, 8
+	g := gorgonia.NewGraph()
+	q, k, v := variable(g, "q", 1, lq, heads*d), variable(g, "k", 1, lk, heads*d), variable(g, "v", 1, lk, heads*d)
+	dout := variable(g, "dout", 1, lq, heads*d)
+	y, err := Attention(q, k, v, AttentionOptions{Heads: heads})
+	require.NoError(t, err)
+	packed, err := Apply(attentionGrad{Heads: heads}, q, k, v, dout)
+	require.NoError(t, err)
+	m, err := NewMachine(g, Config{Want: gorgonia.Nodes{y, packed}, Precision: BFloat16})
+	require.NoError(t, err)
+	defer m.Close()
+	require.NoError(t, m.RunAll())
+
+	s := cpu.AttentionShape{N: 1, Heads: heads, Lq: lq, Lk: lk, D: d, BFloat16: true}
+	in := func(n *gorgonia.Node) []float32 { return rounded(n.Value(), BFloat16).(*tensor.Dense).Float32s() }
+	out, grads := make([]float32, lq*heads*d), make([]float32, (lq+2*lk)*heads*d)
+	ws := make([]float32, s.Workspace(nil))
+	cpu.Attention(nil, s, out, in(q), in(k), in(v), nil, ws)
+	dq, dk, dv := grads[:lq*heads*d], grads[lq*heads*d:(lq+lk)*heads*d], grads[(lq+lk)*heads*d:]
+	cpu.AttentionGrad(nil, s, dq, dk, dv, in(q), in(k), in(v), nil, in(dout), ws)
+	for n, want := range map[*gorgonia.Node][]float32{y: out, packed: grads} {
+		for i, x := range m.Value(n).Float32s() {
+			require.Equal(t, NewBF16(want[i]).Float32(), x)
+		}
+	}
 }
 
 // In a Float32 machine nothing is converted, whatever rules could do.
@@ -156,7 +251,7 @@ func TestTypedEvaler(t *testing.T) {
 	xs := x.Value().(*tensor.Dense).Float32s()
 	whole, err := Apply(doubled{}, x)
 	require.NoError(t, err)
-	half, err := Apply(pressed{}, x)
+	half, err := Apply(pressed{BFloat16}, x)
 	require.NoError(t, err)
 	half, err = Apply(doubled{}, half)
 	require.NoError(t, err)
@@ -181,9 +276,9 @@ func TestTypedEvaler(t *testing.T) {
 func TestWidenedCopies(t *testing.T) {
 	g := gorgonia.NewGraph()
 	x, y := variable(g, "x", 101), variable(g, "y", 101)
-	px, err := Apply(pressed{}, x)
+	px, err := Apply(pressed{BFloat16}, x)
 	require.NoError(t, err)
-	py, err := Apply(pressed{}, y)
+	py, err := Apply(pressed{BFloat16}, y)
 	require.NoError(t, err)
 	z, err := Apply(blend{}, px, py) // wants as much scratch memory as x has values
 	require.NoError(t, err)
@@ -197,4 +292,26 @@ func TestWidenedCopies(t *testing.T) {
 		u, v := b(x.Value().(*tensor.Dense).Float32s()[i]), b(y.Value().(*tensor.Dense).Float32s()[i])
 		require.InDelta(t, b(0.5*u+0.4*v+0.1*u*v), got, 0x1p-7*math.Abs(float64(got)))
 	}
+}
+
+// A result goes in place of an input of its own type only: of four values in turns of bfloat16 and
+// float32, each made of the one before, two neighbours live at a time.
+func TestInPlaceOfOneType(t *testing.T) {
+	g := gorgonia.NewGraph()
+	n := variable(g, "x", 1000)
+	for _, to := range []Precision{BFloat16, Float32, BFloat16, Float32} {
+		var err error
+		n, err = Apply(pressed{to}, n)
+		require.NoError(t, err)
+	}
+	const half, whole = 2048, 4032 // 2000 and 4000, aligned
+	m, err := NewMachine(g, Config{Want: gorgonia.Nodes{n}, Precision: BFloat16})
+	require.NoError(t, err)
+	defer m.Close()
+	require.EqualValues(t, half+whole, m.Plan().Live)
+	require.EqualValues(t, half+whole, m.Plan().Activations)
+	p, err := newProgram(g, gorgonia.Nodes{n}, gorgonia.Nodes{n}, BFloat16)
+	require.NoError(t, err)
+	// Without need nothing but what is overwritten is dropped: here nothing is.
+	require.Equal(t, half+whole+half, p.peak(p.order(), p.kept(nil)))
 }

@@ -160,3 +160,86 @@ func TestCompare(t *testing.T) {
 	require.Error(t, Compare([]float32{1, 2, 3}, []float64{1, 2, 3, 4}, s, 1))
 	require.ErrorContains(t, Compare([]float32{1, 2, float32(math.NaN()), 5}, []float64{1, 2, 3, 4}, s, 1e-3), "value [1 0] is NaN")
 }
+
+// halfSquare is x², taken and given in bfloat16 by a body of its own, plus a mistake if there is one.
+type halfSquare struct{ Mistake string }
+
+func (halfSquare) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0], nil }
+func (halfSquare) InPlace() int                                  { return 0 }
+func (halfSquare) Differentiable(n int) []bool                   { return make([]bool, n) }
+
+func (halfSquare) Types(p kernels.Precision, _ []kernels.Precision) ([]kernels.Precision, kernels.Precision) {
+	return []kernels.Precision{p}, p
+}
+
+func (halfSquare) Eval(_ *kernels.Context, dst kernels.Tensor, in []kernels.Tensor) {
+	for i, x := range in[0].Data {
+		dst.Data[i] = x * x
+	}
+}
+
+func (r halfSquare) EvalTyped(_ *kernels.Context, dst kernels.Tensor, in []kernels.Tensor) {
+	if r.Mistake == "not in place" {
+		clear(dst.BF16)
+	}
+	for i, b := range in[0].BF16 {
+		x := b.Float32()
+		switch {
+		case r.Mistake == "adds to the result":
+			x += dst.BF16[i].Float32()
+		case r.Mistake == "leaves a value" && i == 4:
+			continue
+		case r.Mistake == "writes to the input":
+			in[0].BF16[i]++
+		case r.Mistake == "one value" && i == 4:
+			x *= 1.02
+		}
+		dst.BF16[i] = kernels.NewBF16(x * x)
+	}
+	switch r.Mistake {
+	case "writes beside":
+		*(*uint16)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(dst.BF16)), 2*len(dst.BF16))) = 1
+	case "allocates":
+		escaped = make([]float32, 1)
+	}
+}
+
+func (halfSquare) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
+	return make(gorgonia.Nodes, len(in)), nil
+}
+
+// A body for bfloat16 is held to what others are.
+func TestCheckOfBFloat16(t *testing.T) {
+	check := func(mistake string) error {
+		c := squareCase("")
+		c.Op = func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.Apply(halfSquare{mistake}, in...) }
+		c.NoGrad = []int{0}
+		return c.check()
+	}
+	require.NoError(t, check(""))
+	for mistake, message := range map[string]string{
+		"one value":           "value [1 1] is",
+		"adds to the result":  "reads memory that nobody wrote",
+		"writes to the input": "writes to input 0",
+		"leaves a value":      "leaves value [1 1] as it was",
+		"writes beside":       "writes beside its result",
+		"allocates":           "allocates 1 times",
+		"not in place":        "in place of input 0 it gives something else",
+	} {
+		err := check(mistake)
+		require.ErrorContains(t, err, "in bfloat16: ", mistake)
+		require.ErrorContains(t, err, message, mistake)
+	}
+}
+
+// What is rounded counts as often as it is, and what is not does not.
+func TestCompareOfBFloat16(t *testing.T) {
+	s := tensor.Shape{2}
+	want := []float64{1, 2}
+	require.NoError(t, compare([]float32{1, 2 + 2*4.0/256 - 0.001}, want, s, 0, 2))
+	require.Error(t, compare([]float32{1, 2 + 2*4.0/256 + 0.001}, want, s, 0, 2))
+	require.NoError(t, compare([]float32{1 + 3.0/256 - 0.001, 2}, want, s, 0, 1))
+	require.Error(t, compare([]float32{1 + 3.0/256 + 0.001, 2}, want, s, 0, 1))
+	require.Error(t, compare([]float32{1.0001, 2}, want, s, 0, 0))
+	require.Error(t, compare([]float32{1, float32(math.NaN())}, want, s, 0, 3))
+}
