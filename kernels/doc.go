@@ -15,8 +15,8 @@
 //
 //	Linear Conv2D Attention                                 products
 //	GroupNorm LayerNorm L2Normalize                         normalization, with an activation where one follows
-//	SiLU GELU QuickGELU GEGLU ReLU Sigmoid Exp              activations
-//	Add Mul Scale AddTime AddPositions                      sums and products of values
+//	SiLU GELU QuickGELU GEGLU ReLU Sigmoid Softplus Exp Log activations
+//	Add Sub Mul Scale AddTime AddPositions                  sums and products of values
 //	Sum SumAxis Mean Repeat                                 reductions and what undoes them
 //	UpsampleNearest UpsampleNearest2x AveragePool           image sizes
 //	Concat ConcatAxis Slice Split Reshape View              moving values

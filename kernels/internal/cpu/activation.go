@@ -35,6 +35,18 @@ func ReLU(dst, x []float32) { runUnary("ReLU", vec.relu, dst, x) }
 // ReLUGrad is dx[i] = dy[i] where x[i] > 0, else 0. dx may be x or dy.
 func ReLUGrad(dx, x, dy []float32) { runBinary("ReLUGrad", vec.reluGrad, dx, x, dy) }
 
+// Log is dst[i] = ln x[i]. dst may be x.
+func Log(dst, x []float32) { runUnary("Log", logGeneric, dst, x) }
+
+// LogGrad is dx[i] = dy[i] / x[i]. dx may be x or dy.
+func LogGrad(dx, x, dy []float32) { runBinary("LogGrad", logGradGeneric, dx, x, dy) }
+
+// Softplus is dst[i] = ln(1 + e^x[i]). dst may be x.
+func Softplus(dst, x []float32) { runUnary("Softplus", softplusGeneric, dst, x) }
+
+// SoftplusGrad is dx[i] = dy[i] · σ(x[i]). dx may be x or dy.
+func SoftplusGrad(dx, x, dy []float32) { runBinary("SoftplusGrad", softplusGradGeneric, dx, x, dy) }
+
 // A gegluTask runs GEGLU (dx nil) or its gradient over blocks of rows.
 type gegluTask struct {
 	out, x, dy   []float32
