@@ -97,6 +97,9 @@ func (a *AdamW) add(p Parameter) (*state, error) {
 	return s, nil
 }
 
+// SetLR sets LR.
+func (a *AdamW) SetLR(lr float64) { a.LR = lr }
+
 // Update steps one parameter. One that NewAdamW was not given is an error.
 func (a *AdamW) Update(param, grad *tensor.Dense) error {
 	s, ok := a.byValue[param]

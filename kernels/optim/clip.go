@@ -29,9 +29,15 @@ func (c *Clipper) Clip(max float64, grads ...*tensor.Dense) (norm float64, err e
 	if math.IsNaN(norm) || math.IsInf(norm, 0) {
 		return norm, fmt.Errorf("optim: the gradients' norm is %v", norm)
 	}
+	c.shrink(max, norm, grads)
+	return norm, nil
+}
+
+// shrink scales gradients of a norm to max at most.
+func (c *Clipper) shrink(max, norm float64, grads []*tensor.Dense) {
 	scale := max / (norm + 1e-6)
 	if !(scale < 1) {
-		return norm, nil
+		return
 	}
 	if c.scaled == nil {
 		c.scaled = make(map[*float32]bool)
@@ -45,7 +51,6 @@ func (c *Clipper) Clip(max float64, grads ...*tensor.Dense) (norm float64, err e
 		c.scaled[&x[0]] = true
 		kernels.ScaleBy(x, x, float32(scale))
 	}
-	return norm, nil
 }
 
 // Norm returns the Euclidean norm of all gradients together.

@@ -135,6 +135,21 @@ func (e *EMA) SetState(from []Parameter) error {
 
 // transfer copies tensors to those of the same names, if all are there and fit.
 func transfer(to, from []Parameter) error {
+	if err := fits(to, from); err != nil {
+		return err
+	}
+	given := make(map[string]*tensor.Dense, len(from))
+	for _, f := range from {
+		given[f.Name] = f.Value
+	}
+	for _, t := range to {
+		copy(t.Value.Float32s(), given[t.Name].Float32s())
+	}
+	return nil
+}
+
+// fits returns one error that lists all that is missing, unknown or misshapen in from.
+func fits(to, from []Parameter) error {
 	given := make(map[string]*tensor.Dense, len(from))
 	var errs []error
 	for _, f := range from {
@@ -158,11 +173,5 @@ func transfer(to, from []Parameter) error {
 			errs = append(errs, fmt.Errorf("optim: %s is unknown", f.Name))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	for _, t := range to {
-		copy(t.Value.Float32s(), given[t.Name].Float32s())
-	}
-	return nil
+	return errors.Join(errs...)
 }
