@@ -147,7 +147,7 @@ func TestTrainingByHand(t *testing.T) {
 			change(training)
 			s, err := training.start(context.Background())
 			require.NoError(t, err)
-			defer s.machine.Close()
+			defer s.stepper.Close()
 			p := vector(s.head)
 			m, v := make([]float64, len(p)), make([]float64, len(p))
 			step := 0.0
