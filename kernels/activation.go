@@ -35,8 +35,8 @@ func Softplus(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"So
 
 // unaryBodies are the elementwise functions: f, and the gradient of a function whose f' is known of x, or of y = f(x).
 var unaryBodies = map[string]struct {
-	eval       func(dst, x []float32)
-	grad       func(dx, xy, dy []float32)
+	eval       func(pool *cpu.Pool, dst, x []float32)
+	grad       func(pool *cpu.Pool, dx, xy, dy []float32)
 	fromResult bool // grad reads y, not x
 }{
 	"SiLU":      {eval: cpu.SiLU, grad: cpu.SiLUGrad},
@@ -53,8 +53,8 @@ var unaryBodies = map[string]struct {
 type unary struct{ Function string }
 
 func (r unary) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (r unary) Eval(_ *Context, dst Tensor, in []Tensor) {
-	unaryBodies[r.Function].eval(dst.Data, in[0].Data)
+func (r unary) Eval(c *Context, dst Tensor, in []Tensor) {
+	unaryBodies[r.Function].eval(c.pool, dst.Data, in[0].Data)
 }
 func (unary) InPlace() int                { return 0 }
 func (unary) Differentiable(n int) []bool { return allTrue(n) }
@@ -75,8 +75,8 @@ func (r unaryGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameS
 func (unaryGrad) InPlace() int                                    { return 1 }
 func (unaryGrad) Differentiable(n int) []bool                     { return make([]bool, n) }
 
-func (r unaryGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
-	unaryBodies[r.Function].grad(dst.Data, in[0].Data, in[1].Data)
+func (r unaryGrad) Eval(c *Context, dst Tensor, in []Tensor) {
+	unaryBodies[r.Function].grad(c.pool, dst.Data, in[0].Data, in[1].Data)
 }
 
 func (unaryGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -108,8 +108,8 @@ func (geglu) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return s, nil
 }
 
-func (geglu) Eval(_ *Context, dst Tensor, in []Tensor) {
-	cpu.GEGLU(dst.Data, in[0].Data, dst.Shape[len(dst.Shape)-1])
+func (geglu) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.GEGLU(c.pool, dst.Data, in[0].Data, dst.Shape[len(dst.Shape)-1])
 }
 
 func (geglu) Differentiable(n int) []bool { return allTrue(n) }
@@ -125,9 +125,9 @@ type gegluGrad struct{}
 func (gegluGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
 func (gegluGrad) Differentiable(n int) []bool                   { return make([]bool, n) }
 
-func (gegluGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
+func (gegluGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	dy := in[1]
-	cpu.GEGLUGrad(dst.Data, in[0].Data, dy.Data, dy.Shape[len(dy.Shape)-1])
+	cpu.GEGLUGrad(c.pool, dst.Data, in[0].Data, dy.Data, dy.Shape[len(dy.Shape)-1])
 }
 
 func (gegluGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -16,9 +16,11 @@ func Add(x, y *gorgonia.Node) (*gorgonia.Node, error) { return Apply(add{}, x, y
 type add struct{}
 
 func (add) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in) }
-func (add) Eval(_ *Context, dst Tensor, in []Tensor)      { cpu.Add(dst.Data, in[0].Data, in[1].Data) }
-func (add) InPlace() int                                  { return 0 }
-func (add) Differentiable(n int) []bool                   { return allTrue(n) }
+func (add) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.Add(c.pool, dst.Data, in[0].Data, in[1].Data)
+}
+func (add) InPlace() int                { return 0 }
+func (add) Differentiable(n int) []bool { return allTrue(n) }
 
 func (add) Grad(_ gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
 	return gorgonia.Nodes{dout, dout}, nil
@@ -48,9 +50,11 @@ func Mul(x, y *gorgonia.Node) (*gorgonia.Node, error) { return Apply(mul{}, x, y
 type mul struct{}
 
 func (mul) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in) }
-func (mul) Eval(_ *Context, dst Tensor, in []Tensor)      { cpu.Mul(dst.Data, in[0].Data, in[1].Data) }
-func (mul) InPlace() int                                  { return 0 }
-func (mul) Differentiable(n int) []bool                   { return allTrue(n) }
+func (mul) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.Mul(c.pool, dst.Data, in[0].Data, in[1].Data)
+}
+func (mul) InPlace() int                { return 0 }
+func (mul) Differentiable(n int) []bool { return allTrue(n) }
 
 func (mul) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
 	return grads(
@@ -65,8 +69,8 @@ func Scale(x *gorgonia.Node, a float64) (*gorgonia.Node, error) { return Apply(s
 type scale struct{ By float64 }
 
 func (scale) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (r scale) Eval(_ *Context, dst Tensor, in []Tensor) {
-	cpu.Scale(dst.Data, in[0].Data, float32(r.By))
+func (r scale) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.Scale(c.pool, dst.Data, in[0].Data, float32(r.By))
 }
 func (scale) InPlace() int                { return 0 }
 func (scale) Differentiable(n int) []bool { return allTrue(n) }
@@ -88,7 +92,7 @@ func (sumAll) Workspace(c *Context, in []tensor.Shape) int {
 func (sumAll) Differentiable(n int) []bool { return allTrue(n) }
 
 func (sumAll) Eval(c *Context, dst Tensor, in []Tensor) {
-	dst.Data[0] = float32(cpu.Sum(in[0].Data, c.Scratch()))
+	dst.Data[0] = float32(cpu.Sum(c.pool, in[0].Data, c.Scratch()))
 }
 
 func (sumAll) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -100,7 +104,7 @@ func (sumAll) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, e
 type spread struct{ Of string }
 
 func (spread) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (spread) Eval(_ *Context, dst Tensor, in []Tensor)      { cpu.Fill(dst.Data, in[1].Data[0]) }
+func (spread) Eval(c *Context, dst Tensor, in []Tensor)      { cpu.Fill(c.pool, dst.Data, in[1].Data[0]) }
 func (spread) Differentiable(n int) []bool                   { return make([]bool, n) }
 
 func (spread) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

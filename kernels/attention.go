@@ -51,7 +51,7 @@ func (r attention) Shape(in []tensor.Shape) (tensor.Shape, error) {
 }
 
 func (r attention) Workspace(c *Context, in []tensor.Shape) int {
-	return floats(r.of(in[0], in[1]).Workspace())
+	return floats(r.of(in[0], in[1]).Workspace(c.pool))
 }
 
 func (r attention) mask(in []Tensor) []float32 {
@@ -63,7 +63,7 @@ func (r attention) mask(in []Tensor) []float32 {
 
 func (r attention) Eval(c *Context, dst Tensor, in []Tensor) {
 	q, k, v := in[0], in[1], in[2]
-	cpu.Attention(r.of(q.Shape, k.Shape), dst.Data, q.Data, k.Data, v.Data, r.mask(in), c.Scratch())
+	cpu.Attention(c.pool, r.of(q.Shape, k.Shape), dst.Data, q.Data, k.Data, v.Data, r.mask(in), c.Scratch())
 }
 
 func (attention) Differentiable(n int) []bool {
@@ -102,7 +102,7 @@ func (attentionGrad) Differentiable(n int) []bool { return make([]bool, n) }
 func (r attentionGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	q, k, v, dout := in[0], in[1], in[2], in[len(in)-1]
 	n, m := len(q.Data), len(k.Data)
-	cpu.AttentionGrad(attention(r).of(q.Shape, k.Shape), dst.Data[:n], dst.Data[n:n+m], dst.Data[n+m:],
+	cpu.AttentionGrad(c.pool, attention(r).of(q.Shape, k.Shape), dst.Data[:n], dst.Data[n:n+m], dst.Data[n+m:],
 		q.Data, k.Data, v.Data, attention(r).mask(in), dout.Data, c.Scratch())
 }
 

@@ -48,12 +48,12 @@ func (r concat) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return to, nil
 }
 
-func (r concat) Eval(_ *Context, dst Tensor, in []Tensor) {
+func (r concat) Eval(c *Context, dst Tensor, in []Tensor) {
 	rows, behind, _ := around(dst.Shape, r.Axis)
 	at := 0
 	for _, x := range in {
 		n := x.Shape[r.Axis] * behind
-		cpu.CopyRows(dst.Data[at:], x.Data, rows, dst.Shape[r.Axis]*behind, n, n)
+		cpu.CopyRows(c.pool, dst.Data[at:], x.Data, rows, dst.Shape[r.Axis]*behind, n, n)
 		at += n
 	}
 }

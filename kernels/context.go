@@ -1,17 +1,34 @@
 package kernels
 
-import "gorgonia.org/tensor"
+import (
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+)
 
 // A Context is what a Rule is evaluated in: what Eval uses beside its inputs.
 type Context struct {
 	scratch []float32
+	pool    *cpu.Pool
 }
 
-// NewContext returns a context with this scratch memory, for who calls Eval without a Machine, as tests do.
+// NewContext returns a context with this scratch memory and the process's shared workers, for who
+// calls Eval without a Machine, as tests do.
 func NewContext(scratch []float32) *Context { return &Context{scratch: scratch} }
 
-// Scratch returns the scratch memory that the rule asked for as a Workspacer. Its contents are undefined.
+// Scratch returns the scratch memory that the rule asked for as a Workspacer. Its contents are
+// undefined.
 func (c *Context) Scratch() []float32 { return c.scratch }
+
+// Workers returns on how many workers the parts of a task are done at once, at most. It is the
+// same for Workspace and for Eval, so that a rule can ask for scratch memory for each worker.
+func (c *Context) Workers() int { return c.pool.Workers() }
+
+// Parallel does every part in [0, parts) of t once and returns when all are done. It allocates
+// nothing; but t goes to other goroutines and so to the heap, hence a rule keeps its tasks for the
+// next time, in a sync.Pool say. A part does not call Parallel itself. How the work is cut into
+// parts must not depend on Workers if the results are to be the same everywhere.
+func (c *Context) Parallel(parts int, t Task) { c.pool.Parallel(parts, t) }
 
 // workspace returns how many bytes of scratch memory a rule wants: whole float32 values.
 func workspace(c *Context, r Rule, in []tensor.Shape) int {

@@ -65,7 +65,7 @@ func (r conv2D) Shape(in []tensor.Shape) (tensor.Shape, error) {
 
 func (r conv2D) Workspace(c *Context, in []tensor.Shape) int {
 	g := r.geometry(in[0], in[1])
-	return floats(g.ForwardWorkspace())
+	return floats(g.ForwardWorkspace(c.pool))
 }
 
 func (r conv2D) Eval(c *Context, dst Tensor, in []Tensor) {
@@ -74,7 +74,7 @@ func (r conv2D) Eval(c *Context, dst Tensor, in []Tensor) {
 		bias = in[2].Data
 	}
 	g := r.geometry(in[0].Shape, in[1].Shape)
-	g.Forward(dst.Data, in[0].Data, in[1].Data, bias, c.Scratch())
+	g.Forward(c.pool, dst.Data, in[0].Data, in[1].Data, bias, c.Scratch())
 }
 
 func (r conv2D) Differentiable(n int) []bool { return allTrue(n) }
@@ -120,12 +120,12 @@ func (r convInputGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 
 func (r convInputGrad) Workspace(c *Context, in []tensor.Shape) int {
 	g := r.geometry(in)
-	return floats(g.InputGradWorkspace())
+	return floats(g.InputGradWorkspace(c.pool))
 }
 
 func (r convInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	g := r.Conv.geometry(dst.Shape, in[1].Shape)
-	g.InputGrad(dst.Data, in[0].Data, in[1].Data, c.Scratch())
+	g.InputGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Scratch())
 }
 
 func (r convInputGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -165,12 +165,12 @@ func (r convWeightGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 
 func (r convWeightGrad) Workspace(c *Context, in []tensor.Shape) int {
 	g := r.geometry(in)
-	return floats(g.WeightGradWorkspace())
+	return floats(g.WeightGradWorkspace(c.pool))
 }
 
 func (r convWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	g := r.Conv.geometry(in[1].Shape, dst.Shape)
-	g.WeightGrad(dst.Data, in[0].Data, in[1].Data, c.Scratch())
+	g.WeightGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Scratch())
 }
 
 func (r convWeightGrad) Differentiable(n int) []bool { return allTrue(n) }

@@ -37,7 +37,9 @@
 // the memory of intermediate values it computes some of them again, to the same bits. Optimizers can take each
 // gradient as soon as it is there ([Update]), so that not all of them are in memory at once.
 //
-// A run is deterministic: the same bits on the same machine, whatever the number of workers.
+// A run is deterministic: the same bits on the same machine, whatever the number of workers. The
+// workers are the process's, as many as GOMAXPROCS, or those in [Config]; machines that run at the
+// same time in several goroutines share them.
 //
 // # Adding an operation
 //
@@ -47,6 +49,8 @@
 //   - The rule's fields are what tells it from others, printed with %+v: no pointers, nothing that is not decisive.
 //   - Eval writes all of the result, allocates nothing and writes nowhere else. A rule that wants scratch memory says how much as a
 //     [Workspacer], and finds it in the [Context].
+//   - What takes long is done in parts by several workers ([Context.Parallel]). Cut it by shape, lest
+//     results depend on their number.
 //   - Grad builds nodes, and only those that are needed get computed. So the gradient of an input and that of a weight
 //     are separate operations, unless they are computed jointly: then one operation packs them into one flat result, of
 //     which each is a [View].
@@ -60,6 +64,6 @@
 //
 // What Eval does is a function of package kernels/internal/cpu: slices in, slices out, no graph. Write the definition first, in
 // plain Go, with the loop as its comment; it stays, as what assembly is tested against and as what runs where there
-// is none. Cut the work by shape for cpu.Parallel. Assembly comes from a generator in kernels/internal/cpu/_asm; see the
-// package comment there.
+// is none. Cut the work by shape for the pool's Parallel. Assembly comes from a generator in
+// kernels/internal/cpu/_asm; see the package comment there.
 package kernels

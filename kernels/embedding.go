@@ -27,9 +27,9 @@ func (embedding) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return append(ids.Clone(), table[1]), nil
 }
 
-func (embedding) Eval(_ *Context, dst Tensor, in []Tensor) {
+func (embedding) Eval(c *Context, dst Tensor, in []Tensor) {
 	table, ids := in[0], in[1]
-	cpu.GatherRows(dst.Data, table.Data, ids.Data, table.Shape[1], 0)
+	cpu.GatherRows(c.pool, dst.Data, table.Data, ids.Data, table.Shape[1], 0)
 }
 
 func (embedding) Differentiable(int) []bool { return []bool{true, false} }
@@ -50,8 +50,8 @@ func (r embeddingGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{r.V, in[0][in[0].Dims()-1]}, nil
 }
 
-func (embeddingGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
-	cpu.ScatterRows(dst.Data, in[0].Data, in[1].Data, dst.Shape[1], 0)
+func (embeddingGrad) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.ScatterRows(c.pool, dst.Data, in[0].Data, in[1].Data, dst.Shape[1], 0)
 }
 
 func (embeddingGrad) Differentiable(int) []bool { return []bool{true, false} }
@@ -78,9 +78,9 @@ func (gatherRows) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{x[0], x[2]}, nil
 }
 
-func (gatherRows) Eval(_ *Context, dst Tensor, in []Tensor) {
+func (gatherRows) Eval(c *Context, dst Tensor, in []Tensor) {
 	x, index := in[0], in[1]
-	cpu.GatherRows(dst.Data, x.Data, index.Data, x.Shape[2], x.Shape[1])
+	cpu.GatherRows(c.pool, dst.Data, x.Data, index.Data, x.Shape[2], x.Shape[1])
 }
 
 func (gatherRows) Differentiable(int) []bool { return []bool{true, false} }
@@ -101,8 +101,8 @@ func (r gatherRowsGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{dy[0], r.L, dy[1]}, nil
 }
 
-func (r gatherRowsGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
-	cpu.ScatterRows(dst.Data, in[0].Data, in[1].Data, dst.Shape[2], r.L)
+func (r gatherRowsGrad) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.ScatterRows(c.pool, dst.Data, in[0].Data, in[1].Data, dst.Shape[2], r.L)
 }
 
 func (gatherRowsGrad) Differentiable(int) []bool { return []bool{true, false} }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log"
 	"math"
+	"sync"
 	"testing"
 
 	"gorgonia.org/gorgonia"
@@ -23,10 +24,31 @@ type snake struct{ Frequency float64 }
 
 func (snake) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
 
-func (r snake) Eval(_ *kernels.Context, dst kernels.Tensor, in []kernels.Tensor) {
-	for i, x := range in[0].Data {
-		s := math.Sin(r.Frequency * float64(x))
-		dst.Data[i] = float32(float64(x) + s*s/r.Frequency)
+// Eval does blocks of values on all workers.
+func (r snake) Eval(c *kernels.Context, dst kernels.Tensor, in []kernels.Tensor) {
+	t := snakeTasks.Get().(*snakeTask)
+	*t = snakeTask{frequency: r.Frequency, y: dst.Data, x: in[0].Data}
+	c.Parallel((len(t.x)+snakeBlock-1)/snakeBlock, t)
+	*t = snakeTask{}
+	snakeTasks.Put(t)
+}
+
+// snakeBlock is how many values a part has: some ten microseconds of work.
+const snakeBlock = 1024
+
+// A snakeTask is the work of one Eval. Tasks are kept for the next, as Eval must not allocate.
+type snakeTask struct {
+	frequency float64
+	y, x      []float32
+}
+
+var snakeTasks = sync.Pool{New: func() any { return new(snakeTask) }}
+
+func (t *snakeTask) Do(_, part int) {
+	lo, hi := part*snakeBlock, min((part+1)*snakeBlock, len(t.x))
+	for i, x := range t.x[lo:hi] {
+		s := math.Sin(t.frequency * float64(x))
+		t.y[lo+i] = float32(float64(x) + s*s/t.frequency)
 	}
 }
 
@@ -57,7 +79,7 @@ func (snakeGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, e
 func TestSnake(t *testing.T) {
 	kerneltest.Check(t, kerneltest.Case{
 		Op:     func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return Snake(in[0], 2) },
-		Shapes: [][]int{{3, 4}},
+		Shapes: [][]int{{30, 70}},
 		Definition: func(in [][]float64) []float64 {
 			y := make([]float64, len(in[0]))
 			for i, x := range in[0] {

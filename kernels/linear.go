@@ -40,7 +40,7 @@ func (r linear) product(in []tensor.Shape) cpu.Product {
 
 func (r linear) Workspace(c *Context, in []tensor.Shape) int {
 	p := r.product(in)
-	return floats(p.Workspace())
+	return floats(p.Workspace(c.pool))
 }
 
 func (r linear) Eval(c *Context, dst Tensor, in []Tensor) {
@@ -52,7 +52,7 @@ func (r linear) Eval(c *Context, dst Tensor, in []Tensor) {
 	if r.Bias {
 		p.Bias = in[2].Data
 	}
-	cpu.Gemm(&p, c.Scratch())
+	cpu.Gemm(c.pool, &p, c.Scratch())
 }
 
 func (r linear) Differentiable(n int) []bool { return allTrue(n) }
@@ -88,12 +88,12 @@ func (linearInputGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 
 func (linearInputGrad) Workspace(c *Context, in []tensor.Shape) int {
 	p := cpu.Product{M: leading(in[0]), N: in[1][1], K: in[1][0]}
-	return floats(p.Workspace())
+	return floats(p.Workspace(c.pool))
 }
 
 func (linearInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	dy, w := in[0], in[1]
-	cpu.Gemm(&cpu.Product{
+	cpu.Gemm(c.pool, &cpu.Product{
 		M: leading(dy.Shape), N: w.Shape[1], K: w.Shape[0],
 		A: matrix(dy), B: matrix(w), C: matrix(dst),
 	}, c.Scratch())
@@ -122,12 +122,12 @@ func (linearWeightGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 func (linearWeightGrad) Workspace(c *Context, in []tensor.Shape) int {
 	dy, x := in[0], in[1]
 	p := cpu.Product{M: dy[dy.Dims()-1], N: x[x.Dims()-1], K: leading(x)}
-	return floats(p.Workspace())
+	return floats(p.Workspace(c.pool))
 }
 
 func (linearWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	dy, x := in[0], in[1]
-	cpu.Gemm(&cpu.Product{
+	cpu.Gemm(c.pool, &cpu.Product{
 		M: dst.Shape[0], N: dst.Shape[1], K: leading(x.Shape),
 		A: transposed(dy), B: matrix(x), C: matrix(dst),
 	}, c.Scratch())
@@ -157,7 +157,7 @@ func (columnSums) Workspace(c *Context, in []tensor.Shape) int {
 }
 
 func (columnSums) Eval(c *Context, dst Tensor, in []Tensor) {
-	cpu.ColumnSums(dst.Data, in[0].Data, leading(in[0].Shape), dst.Shape[0], c.Scratch())
+	cpu.ColumnSums(c.pool, dst.Data, in[0].Data, leading(in[0].Shape), dst.Shape[0], c.Scratch())
 }
 
 func (columnSums) Differentiable(n int) []bool { return make([]bool, n) }

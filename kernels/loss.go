@@ -49,7 +49,7 @@ func (r mse) Eval(c *Context, dst Tensor, in []Tensor) {
 	n := in[0].Shape[0]
 	size := len(in[0].Data) / n
 	for i := range n {
-		s += r.weight(in, i, size) * cpu.SumSquares2(in[0].Data[i*size:(i+1)*size], in[1].Data[i*size:(i+1)*size], c.Scratch())
+		s += r.weight(in, i, size) * cpu.SumSquares2(c.pool, in[0].Data[i*size:(i+1)*size], in[1].Data[i*size:(i+1)*size], c.Scratch())
 	}
 	dst.Data[0] = float32(s)
 }
@@ -75,12 +75,12 @@ type mseGrad mse
 func (r mseGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
 func (mseGrad) Differentiable(n int) []bool                     { return make([]bool, n) }
 
-func (r mseGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
+func (r mseGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	n := dst.Shape[0]
 	size := len(dst.Data) / n
 	for i := range n {
 		a := 2 * mse(r).weight(in, i, size) * float64(in[len(in)-1].Data[0])
-		cpu.SubScale(dst.Data[i*size:(i+1)*size], in[0].Data[i*size:(i+1)*size], in[1].Data[i*size:(i+1)*size], float32(a))
+		cpu.SubScale(c.pool, dst.Data[i*size:(i+1)*size], in[0].Data[i*size:(i+1)*size], in[1].Data[i*size:(i+1)*size], float32(a))
 	}
 }
 
@@ -104,7 +104,7 @@ func (l1) Workspace(c *Context, in []tensor.Shape) int {
 func (l1) Differentiable(n int) []bool { return allTrue(n) }
 
 func (l1) Eval(c *Context, dst Tensor, in []Tensor) {
-	dst.Data[0] = float32(cpu.SumAbs(in[0].Data, in[1].Data, c.Scratch()) / float64(len(in[0].Data)))
+	dst.Data[0] = float32(cpu.SumAbs(c.pool, in[0].Data, in[1].Data, c.Scratch()) / float64(len(in[0].Data)))
 }
 
 func (l1) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -122,8 +122,8 @@ type l1Grad struct{}
 func (l1Grad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
 func (l1Grad) Differentiable(n int) []bool                   { return make([]bool, n) }
 
-func (l1Grad) Eval(_ *Context, dst Tensor, in []Tensor) {
-	cpu.SignScale(dst.Data, in[0].Data, in[1].Data, in[2].Data[0]/float32(len(dst.Data)))
+func (l1Grad) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.SignScale(c.pool, dst.Data, in[0].Data, in[1].Data, in[2].Data[0]/float32(len(dst.Data)))
 }
 
 func (l1Grad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -29,6 +29,11 @@ type Config struct {
 	// WatchNaN makes a run fail at the first operation whose result has a value that is not finite, and name it.
 	WatchNaN bool
 
+	// Workers are what the machine's work is divided among. Machines that run at the same time
+	// share them. nil means those of the process, as many as GOMAXPROCS was when it started, which
+	// optimizers use in any case. Results do not depend on them.
+	Workers *Workers
+
 	// Profile makes the machine measure the time that every kind of operation takes.
 	Profile bool
 }
@@ -111,6 +116,9 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 		return nil, err
 	}
 	m := &Machine{program: p, config: c}
+	if c.Workers != nil {
+		m.context.pool = c.Workers.pool
+	}
 	updates := make([]update, len(c.Updates))
 	for i, u := range c.Updates {
 		updates[i] = update{param: p.index[u.Param], grad: p.index[u.Grad]}

@@ -68,7 +68,7 @@ func (r norm) Workspace(c *Context, in []tensor.Shape) int { return floats(r.of(
 func (norm) Differentiable(n int) []bool                   { return allTrue(n) }
 
 func (r norm) Eval(c *Context, dst Tensor, in []Tensor) {
-	cpu.Norm(r.of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, c.Scratch())
+	cpu.Norm(c.pool, r.of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, c.Scratch())
 }
 
 func (r norm) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -110,7 +110,7 @@ func (r normInputGrad) Workspace(c *Context, in []tensor.Shape) int {
 func (normInputGrad) Differentiable(n int) []bool { return make([]bool, n) }
 
 func (r normInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
-	cpu.NormInputGrad(norm(r).of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, in[3].Data, c.Scratch())
+	cpu.NormInputGrad(c.pool, norm(r).of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, in[3].Data, c.Scratch())
 }
 
 func (normInputGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -131,7 +131,7 @@ func (normParamGrad) Differentiable(n int) []bool { return make([]bool, n) }
 
 func (r normParamGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	n := len(dst.Data) / 2
-	cpu.NormParamGrad(norm(r).of(in[0].Shape), dst.Data[:n], dst.Data[n:], in[0].Data, in[1].Data, in[2].Data, in[3].Data, c.Scratch())
+	cpu.NormParamGrad(c.pool, norm(r).of(in[0].Shape), dst.Data[:n], dst.Data[n:], in[0].Data, in[1].Data, in[2].Data, in[3].Data, c.Scratch())
 }
 
 func (normParamGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -222,7 +222,9 @@ func (sum) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0], nil }
 func (sum) InPlace() int                                  { return 0 }
 func (sum) Differentiable(n int) []bool                   { return make([]bool, n) }
 
-func (sum) Eval(_ *Context, dst Tensor, in []Tensor) { cpu.Add(dst.Data, in[0].Data, in[1].Data) }
+func (sum) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.Add(c.pool, dst.Data, in[0].Data, in[1].Data)
+}
 
 func (sum) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
 	return make(gorgonia.Nodes, len(in)), nil

@@ -42,10 +42,10 @@ func (r sumAxis) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return slices.Delete(in[0].Clone(), r.Axis, r.Axis+1), nil
 }
 
-func (r sumAxis) Eval(_ *Context, dst Tensor, in []Tensor) {
+func (r sumAxis) Eval(c *Context, dst Tensor, in []Tensor) {
 	s := in[0].Shape
 	before, behind, _ := around(s, r.Axis)
-	cpu.SumMiddle(dst.Data, in[0].Data, before, s[r.Axis], behind, r.Scale)
+	cpu.SumMiddle(c.pool, dst.Data, in[0].Data, before, s[r.Axis], behind, r.Scale)
 }
 
 func (sumAxis) Differentiable(n int) []bool { return allTrue(n) }
@@ -68,9 +68,9 @@ func (r repeat) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return slices.Insert(in[0].Clone(), r.Axis, r.N), nil
 }
 
-func (r repeat) Eval(_ *Context, dst Tensor, in []Tensor) {
+func (r repeat) Eval(c *Context, dst Tensor, in []Tensor) {
 	before, behind, _ := around(dst.Shape, r.Axis)
-	cpu.RepeatMiddle(dst.Data, in[0].Data, before, r.N, behind, r.Scale)
+	cpu.RepeatMiddle(c.pool, dst.Data, in[0].Data, before, r.N, behind, r.Scale)
 }
 
 func (repeat) Differentiable(n int) []bool { return allTrue(n) }
@@ -105,10 +105,11 @@ func (r addRepeated) Shape(in []tensor.Shape) (tensor.Shape, error) {
 // InPlace says that the sum may overwrite x.
 func (addRepeated) InPlace() int { return 0 }
 
-func (r addRepeated) Eval(_ *Context, dst Tensor, in []Tensor) {
+func (r addRepeated) Eval(c *Context, dst Tensor, in []Tensor) {
 	x, y := in[0], in[1]
-	a, c := volume(y.Shape[:r.Lead]), volume(y.Shape[r.Lead:])
-	cpu.AddMiddle(dst.Data, x.Data, y.Data, a, len(x.Data)/(a*c), c)
+	before, behind := volume(y.Shape[:r.Lead]), volume(y.Shape[r.Lead:])
+	middle := len(x.Data) / (before * behind)
+	cpu.AddMiddle(c.pool, dst.Data, x.Data, y.Data, before, middle, behind)
 }
 
 func (addRepeated) Differentiable(n int) []bool { return allTrue(n) }

@@ -36,8 +36,8 @@ func (r upsample) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{in[0][0], r.H, r.W, in[0][3]}, nil
 }
 
-func (upsample) Eval(_ *Context, dst Tensor, in []Tensor) {
-	cpu.UpsampleNearest(dst.Data, in[0].Data, resampling(in[0].Shape, dst.Shape))
+func (upsample) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.UpsampleNearest(c.pool, dst.Data, in[0].Data, resampling(in[0].Shape, dst.Shape))
 }
 
 func (upsample) Differentiable(n int) []bool { return allTrue(n) }
@@ -53,8 +53,8 @@ type upsampleGrad struct{ H, W int }
 
 func (r upsampleGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return upsample(r).Shape(in) }
 
-func (upsampleGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
-	cpu.UpsampleNearestGrad(dst.Data, in[0].Data, resampling(dst.Shape, in[0].Shape))
+func (upsampleGrad) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.UpsampleNearestGrad(c.pool, dst.Data, in[0].Data, resampling(dst.Shape, in[0].Shape))
 }
 
 func (upsampleGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -85,8 +85,8 @@ func (r averagePool) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{x[0], x[1] / r.K, x[2] / r.K, x[3]}, nil
 }
 
-func (r averagePool) Eval(_ *Context, dst Tensor, in []Tensor) {
-	cpu.AveragePool(dst.Data, in[0].Data, resampling(in[0].Shape, dst.Shape), r.K)
+func (r averagePool) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.AveragePool(c.pool, dst.Data, in[0].Data, resampling(in[0].Shape, dst.Shape), r.K)
 }
 
 func (averagePool) Differentiable(n int) []bool { return allTrue(n) }
@@ -107,8 +107,8 @@ func (r averagePoolGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{in[0][0], r.H, r.W, in[0][3]}, nil
 }
 
-func (r averagePoolGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
-	cpu.AveragePoolGrad(dst.Data, in[0].Data, resampling(dst.Shape, in[0].Shape), r.K)
+func (r averagePoolGrad) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.AveragePoolGrad(c.pool, dst.Data, in[0].Data, resampling(dst.Shape, in[0].Shape), r.K)
 }
 
 func (averagePoolGrad) Differentiable(n int) []bool { return allTrue(n) }

@@ -71,11 +71,11 @@ func (r slice) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return to, nil
 }
 
-func (r slice) Eval(_ *Context, dst Tensor, in []Tensor) {
+func (r slice) Eval(c *Context, dst Tensor, in []Tensor) {
 	x := in[0]
 	rows, behind, _ := around(x.Shape, r.Axis)
 	n := (r.End - r.Start) * behind
-	cpu.CopyRows(dst.Data, x.Data[r.Start*behind:], rows, n, x.Shape[r.Axis]*behind, n)
+	cpu.CopyRows(c.pool, dst.Data, x.Data[r.Start*behind:], rows, n, x.Shape[r.Axis]*behind, n)
 }
 
 func (slice) Differentiable(n int) []bool { return allTrue(n) }
@@ -101,12 +101,12 @@ func (r pad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return to, nil
 }
 
-func (r pad) Eval(_ *Context, dst Tensor, in []Tensor) {
+func (r pad) Eval(c *Context, dst Tensor, in []Tensor) {
 	x := in[0]
 	rows, behind, _ := around(x.Shape, r.Axis)
 	n := x.Shape[r.Axis] * behind
-	cpu.Fill(dst.Data, 0)
-	cpu.CopyRows(dst.Data[r.Start*behind:], x.Data, rows, r.Size*behind, n, n)
+	cpu.Fill(c.pool, dst.Data, 0)
+	cpu.CopyRows(c.pool, dst.Data[r.Start*behind:], x.Data, rows, r.Size*behind, n, n)
 }
 
 func (pad) Differentiable(n int) []bool { return allTrue(n) }

@@ -51,9 +51,9 @@ func (r view) Shape(in []tensor.Shape) (tensor.Shape, error) {
 
 func (r view) Alias() int { return r.Offset }
 
-func (r view) Eval(_ *Context, dst Tensor, in []Tensor) {
+func (r view) Eval(c *Context, dst Tensor, in []Tensor) {
 	n := len(dst.Data)
-	cpu.CopyRows(dst.Data, in[0].Data[r.Offset:], 1, n, n, n)
+	cpu.CopyRows(c.pool, dst.Data, in[0].Data[r.Offset:], 1, n, n, n)
 }
 
 func (view) Differentiable(n int) []bool { return allTrue(n) }
@@ -81,11 +81,11 @@ func (r unview) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return r.To.Clone(), nil
 }
 
-func (r unview) Eval(_ *Context, dst Tensor, in []Tensor) {
+func (r unview) Eval(c *Context, dst Tensor, in []Tensor) {
 	n := len(in[0].Data)
-	cpu.Fill(dst.Data[:r.Offset], 0)
-	cpu.CopyRows(dst.Data[r.Offset:], in[0].Data, 1, n, n, n)
-	cpu.Fill(dst.Data[r.Offset+n:], 0)
+	cpu.Fill(c.pool, dst.Data[:r.Offset], 0)
+	cpu.CopyRows(c.pool, dst.Data[r.Offset:], in[0].Data, 1, n, n, n)
+	cpu.Fill(c.pool, dst.Data[r.Offset+n:], 0)
 }
 
 func (unview) Differentiable(n int) []bool { return allTrue(n) }

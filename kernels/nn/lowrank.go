@@ -70,7 +70,7 @@ func (p *LowRank) Merge(into Layer) {
 		M: rows, N: columns, K: rank,
 		A: cpu.Matrix{Data: b, Stride: rank}, B: cpu.Matrix{Data: a, Stride: columns}, C: cpu.Matrix{Data: delta, Stride: columns},
 	}
-	cpu.Gemm(&product, make([]float32, product.Workspace()))
+	cpu.Gemm(cpu.Shared, &product, make([]float32, product.Workspace(cpu.Shared)))
 	for i, d := range delta {
 		w[i] = float32(float64(w[i]) + p.Scale*float64(d))
 	}

@@ -3,37 +3,41 @@ package cpu
 import "fmt"
 
 // Exp is dst[i] = e^x[i]. dst may be x. It panics if the lengths differ, as all of this file's kernels do.
-func Exp(dst, x []float32) { runUnary("Exp", vec.exp, dst, x) }
+func Exp(pool *Pool, dst, x []float32) { runUnary(pool, "Exp", vec.exp, dst, x) }
 
 // Sigmoid is dst[i] = σ(x[i]) = 1 / (1 + e^−x[i]). dst may be x.
-func Sigmoid(dst, x []float32) { runUnary("Sigmoid", vec.sigmoid, dst, x) }
+func Sigmoid(pool *Pool, dst, x []float32) { runUnary(pool, "Sigmoid", vec.sigmoid, dst, x) }
 
 // SigmoidGrad is dx[i] = dy[i] · s[i] · (1 − s[i]), where s is Sigmoid's result. dx may be s or dy.
-func SigmoidGrad(dx, s, dy []float32) { runBinary("SigmoidGrad", vec.sigmoidGrad, dx, s, dy) }
+func SigmoidGrad(pool *Pool, dx, s, dy []float32) {
+	runBinary(pool, "SigmoidGrad", vec.sigmoidGrad, dx, s, dy)
+}
 
 // SiLU is dst[i] = x[i] · σ(x[i]). dst may be x.
-func SiLU(dst, x []float32) { runUnary("SiLU", vec.silu, dst, x) }
+func SiLU(pool *Pool, dst, x []float32) { runUnary(pool, "SiLU", vec.silu, dst, x) }
 
 // SiLUGrad is dx[i] = dy[i] · σ(v) · (1 + v·(1 − σ(v))) for v = x[i]. dx may be x or dy.
-func SiLUGrad(dx, x, dy []float32) { runBinary("SiLUGrad", vec.siluGrad, dx, x, dy) }
+func SiLUGrad(pool *Pool, dx, x, dy []float32) { runBinary(pool, "SiLUGrad", vec.siluGrad, dx, x, dy) }
 
 // GELU is dst[i] = x[i] · Φ(x[i]), Φ the standard normal distribution function (the exact form, with erf). dst may be x.
-func GELU(dst, x []float32) { runUnary("GELU", vec.gelu, dst, x) }
+func GELU(pool *Pool, dst, x []float32) { runUnary(pool, "GELU", vec.gelu, dst, x) }
 
 // GELUGrad is dx[i] = dy[i] · (Φ(v) + v·φ(v)) for v = x[i], φ the standard normal density. dx may be x or dy.
-func GELUGrad(dx, x, dy []float32) { runBinary("GELUGrad", vec.geluGrad, dx, x, dy) }
+func GELUGrad(pool *Pool, dx, x, dy []float32) { runBinary(pool, "GELUGrad", vec.geluGrad, dx, x, dy) }
 
 // QuickGELU is dst[i] = x[i] · σ(1.702·x[i]). dst may be x.
-func QuickGELU(dst, x []float32) { runUnary("QuickGELU", vec.quickGELU, dst, x) }
+func QuickGELU(pool *Pool, dst, x []float32) { runUnary(pool, "QuickGELU", vec.quickGELU, dst, x) }
 
 // QuickGELUGrad is dx[i] = dy[i] · σ(v) · (1 + v·(1 − σ(v))) for v = 1.702·x[i]. dx may be x or dy.
-func QuickGELUGrad(dx, x, dy []float32) { runBinary("QuickGELUGrad", vec.quickGELUGrad, dx, x, dy) }
+func QuickGELUGrad(pool *Pool, dx, x, dy []float32) {
+	runBinary(pool, "QuickGELUGrad", vec.quickGELUGrad, dx, x, dy)
+}
 
 // ReLU is dst[i] = max(x[i], 0), NaN for NaN. dst may be x.
-func ReLU(dst, x []float32) { runUnary("ReLU", vec.relu, dst, x) }
+func ReLU(pool *Pool, dst, x []float32) { runUnary(pool, "ReLU", vec.relu, dst, x) }
 
 // ReLUGrad is dx[i] = dy[i] where x[i] > 0, else 0. dx may be x or dy.
-func ReLUGrad(dx, x, dy []float32) { runBinary("ReLUGrad", vec.reluGrad, dx, x, dy) }
+func ReLUGrad(pool *Pool, dx, x, dy []float32) { runBinary(pool, "ReLUGrad", vec.reluGrad, dx, x, dy) }
 
 // Log is dst[i] = ln x[i]. dst may be x.
 func Log(dst, x []float32) { runUnary("Log", logGeneric, dst, x) }
@@ -69,12 +73,12 @@ func (t *gegluTask) Do(_, part int) {
 	}
 }
 
-func runGEGLU(g gegluTask) {
+func runGEGLU(pool *Pool, g gegluTask) {
 	rows := len(g.x) / (2 * g.width)
 	g.block = max(1, elementBlock/g.width)
 	t := gegluTasks.get()
 	*t = g
-	Parallel(ceilDiv(rows, g.block), t)
+	pool.Parallel(ceilDiv(rows, g.block), t)
 	gegluTasks.put(t)
 }
 
@@ -91,14 +95,14 @@ func checkGEGLU(kernel string, x, y []float32, width int) {
 //	}
 //
 // (diffusers' order: the value first, then the gate.)
-func GEGLU(dst, x []float32, width int) {
+func GEGLU(pool *Pool, dst, x []float32, width int) {
 	checkGEGLU("GEGLU", x, dst, width)
-	runGEGLU(gegluTask{out: dst, x: x, width: width})
+	runGEGLU(pool, gegluTask{out: dst, x: x, width: width})
 }
 
 // GEGLUGrad is GEGLU's gradient: dx has x's length, dy the result's.
-func GEGLUGrad(dx, x, dy []float32, width int) {
+func GEGLUGrad(pool *Pool, dx, x, dy []float32, width int) {
 	checkGEGLU("GEGLUGrad", x, dy, width)
 	mustMatch("GEGLUGrad", len(x), dx)
-	runGEGLU(gegluTask{out: dx, x: x, dy: dy, width: width, grad: true})
+	runGEGLU(pool, gegluTask{out: dx, x: x, dy: dy, width: width, grad: true})
 }

@@ -55,13 +55,13 @@ const updateBlock = 8192
 //
 // up to rounding (Loshchilov, Hutter: Decoupled Weight Decay Regularization, 2019; ε and the bias correction as
 // PyTorch has them). The result does not depend on the number of workers. It panics if the lengths differ.
-func AdamW(p, m, v, g []float32, s AdamWStep) {
+func AdamW(pool *Pool, p, m, v, g []float32, s AdamWStep) {
 	if len(m) != len(p) || len(v) != len(p) || len(g) != len(p) {
 		panic(fmt.Sprintf("cpu: AdamW: %d parameters, moments of %d and %d, %d gradients", len(p), len(m), len(v), len(g)))
 	}
 	t := adamwTasks.get()
 	*t = adamwTask{p, m, v, g, s}
-	Parallel(ceilDiv(len(p), updateBlock), t)
+	pool.Parallel(ceilDiv(len(p), updateBlock), t)
 	adamwTasks.put(t)
 }
 
@@ -79,14 +79,14 @@ func (t *adamwTask) Do(_, part int) {
 
 // SumSquares returns the sum of the squares of x in float64, added up in an order that depends on x's length only.
 // ws needs SumSquaresWorkspace(len(x)) values.
-func SumSquares(x []float32, ws []float64) float64 {
+func SumSquares(pool *Pool, x []float32, ws []float64) float64 {
 	parts := SumSquaresWorkspace(len(x))
 	if len(ws) < parts {
 		panic(fmt.Sprintf("cpu: SumSquares: %d values of workspace, not %d", len(ws), parts))
 	}
 	t := squaresTasks.get()
 	*t = squaresTask{x, ws}
-	Parallel(parts, t)
+	pool.Parallel(parts, t)
 	squaresTasks.put(t)
 	var sum float64
 	for _, s := range ws[:parts] {
@@ -117,13 +117,13 @@ func (t *squaresTask) Do(_, part int) {
 //	}
 //
 // up to rounding: an exponential moving average's step. It panics if the lengths differ.
-func Blend(dst, x []float32, a float32) {
+func Blend(pool *Pool, dst, x []float32, a float32) {
 	if len(dst) != len(x) {
 		panic(fmt.Sprintf("cpu: Blend: %d and %d values", len(dst), len(x)))
 	}
 	t := blendTasks.get()
 	*t = blendTask{dst, x, a}
-	Parallel(ceilDiv(len(dst), updateBlock), t)
+	pool.Parallel(ceilDiv(len(dst), updateBlock), t)
 	blendTasks.put(t)
 }
 

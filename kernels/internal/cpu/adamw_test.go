@@ -76,14 +76,13 @@ func TestUpdatersFollowTheDefinition(t *testing.T) {
 
 // TestUpdatesDoNotDependOnWorkers compares the bits with one worker and with three.
 func TestUpdatesDoNotDependOnWorkers(t *testing.T) {
-	defer SetWorkers(0)
 	const n = 5*updateBlock + 77
 	run := func(workers int) ([]float32, float64) {
-		SetWorkers(workers)
+		pool := NewPool(workers)
 		p, m, v, g := wiggle(n, 1), wiggle(n, 2), make([]float32, n), wiggle(n, 4)
-		AdamW(p, m, v, g, NewAdamWStep(1, 0.01, 0.9, 0.999, 1e-8, 0.1))
-		Blend(p, g, 0.25)
-		return p, SumSquares(p, make([]float64, SumSquaresWorkspace(n)))
+		AdamW(pool, p, m, v, g, NewAdamWStep(1, 0.01, 0.9, 0.999, 1e-8, 0.1))
+		Blend(pool, p, g, 0.25)
+		return p, SumSquares(pool, p, make([]float64, SumSquaresWorkspace(n)))
 	}
 	p, sum := run(1)
 	q, same := run(3)
@@ -93,9 +92,9 @@ func TestUpdatesDoNotDependOnWorkers(t *testing.T) {
 
 func TestUpdatesPanicOnMisuse(t *testing.T) {
 	x, y := make([]float32, 3), make([]float32, 4)
-	require.PanicsWithValue(t, "cpu: AdamW: 3 parameters, moments of 3 and 4, 3 gradients", func() { AdamW(x, x, y, x, AdamWStep{}) })
-	require.PanicsWithValue(t, "cpu: Blend: 3 and 4 values", func() { Blend(x, y, 1) })
-	require.PanicsWithValue(t, "cpu: SumSquares: 0 values of workspace, not 1", func() { SumSquares(x, nil) })
+	require.PanicsWithValue(t, "cpu: AdamW: 3 parameters, moments of 3 and 4, 3 gradients", func() { AdamW(Shared, x, x, y, x, AdamWStep{}) })
+	require.PanicsWithValue(t, "cpu: Blend: 3 and 4 values", func() { Blend(Shared, x, y, 1) })
+	require.PanicsWithValue(t, "cpu: SumSquares: 0 values of workspace, not 1", func() { SumSquares(Shared, x, nil) })
 }
 
 func BenchmarkAdamW(b *testing.B) {
@@ -104,7 +103,7 @@ func BenchmarkAdamW(b *testing.B) {
 	s := NewAdamWStep(1, 1e-4, 0.9, 0.999, 1e-8, 0.01)
 	b.SetBytes(28 * n) // seven streams
 	for b.Loop() {
-		AdamW(p, m, v, g, s)
+		AdamW(Shared, p, m, v, g, s)
 	}
 }
 
@@ -113,6 +112,6 @@ func BenchmarkSumSquares(b *testing.B) {
 	ws := make([]float64, SumSquaresWorkspace(len(x)))
 	b.SetBytes(int64(4 * len(x)))
 	for b.Loop() {
-		SumSquares(x, ws)
+		SumSquares(Shared, x, ws)
 	}
 }

@@ -69,7 +69,7 @@ func (s AttentionShape) scratch(ws []float32) (m attentionScratch, size int) {
 	}{
 		{&m.keys, byKeys}, {&m.values, max(byKeys, byValues)}, {&m.more, byValues},
 		{&m.weights, s.block() * s.Lk}, {&m.slopes, s.block() * s.Lk}, {&m.q, s.block() * s.D}, {&m.dout, s.block() * s.D}, {&m.norm, s.block()},
-		{&m.ws, max(kernel.workspace(&a), kernel.workspace(&b), kernel.workspace(&c))},
+		{&m.ws, max(kernel.workspace(serial, &a), kernel.workspace(serial, &b), kernel.workspace(serial, &c))},
 	} {
 		n := roundUp(part.n, 16)
 		if ws != nil {
@@ -86,7 +86,7 @@ func (s AttentionShape) perWorker() int {
 }
 
 // Workspace returns how many values of scratch memory attention and its gradient want.
-func (s AttentionShape) Workspace() int { return Workers()*s.perWorker() + 16 }
+func (s AttentionShape) Workspace(pool *Pool) int { return pool.Workers()*s.perWorker() + 16 }
 
 // An attentionTask makes the result of some blocks of queries of one head, or the gradients of one head.
 type attentionTask struct {
@@ -96,26 +96,26 @@ type attentionTask struct {
 
 var attentionTasks freeList[attentionTask]
 
-func runAttention(t attentionTask, parts int, ws []float32) {
-	mustHold("Attention", ws, t.Workspace())
+func runAttention(pool *Pool, t attentionTask, parts int, ws []float32) {
+	mustHold("Attention", ws, t.Workspace(pool))
 	task := attentionTasks.get()
 	*task = t
 	task.ws = ws
-	Parallel(parts, task)
+	pool.Parallel(parts, task)
 	attentionTasks.put(task)
 }
 
 // Attention is, for each head, softmax(Q·Kᵀ/√D)·V (Vaswani et al. 2017, eq. 1). Keys whose mask [N,Lk] is 0 are not seen; a
 // query that sees no key gets zeros. Only the scores of a few queries are stored at a time. It panics on wrong lengths.
-func Attention(s AttentionShape, out, q, k, v, mask, ws []float32) {
+func Attention(pool *Pool, s AttentionShape, out, q, k, v, mask, ws []float32) {
 	s.check("Attention", mask, [][]float32{out, q}, [][]float32{k, v})
-	runAttention(attentionTask{AttentionShape: s, q: q, k: k, v: v, mask: mask, out: out}, s.N*s.Heads*s.parts(), ws)
+	runAttention(pool, attentionTask{AttentionShape: s, q: q, k: k, v: v, mask: mask, out: out}, s.N*s.Heads*s.parts(), ws)
 }
 
 // AttentionGrad is the gradient of Attention by q, k and v.
-func AttentionGrad(s AttentionShape, dq, dk, dv, q, k, v, mask, dout, ws []float32) {
+func AttentionGrad(pool *Pool, s AttentionShape, dq, dk, dv, q, k, v, mask, dout, ws []float32) {
 	s.check("AttentionGrad", mask, [][]float32{dq, q, dout}, [][]float32{dk, dv, k, v})
-	runAttention(attentionTask{AttentionShape: s, q: q, k: k, v: v, mask: mask, dout: dout, dq: dq, dk: dk, dv: dv}, s.N*s.Heads, ws)
+	runAttention(pool, attentionTask{AttentionShape: s, q: q, k: k, v: v, mask: mask, dout: dout, dq: dq, dk: dk, dv: dv}, s.N*s.Heads, ws)
 }
 
 func (t *attentionTask) Do(worker, part int) {
@@ -156,7 +156,7 @@ func (t *attentionTask) part(x []float32, head, length, row int) Matrix {
 // multiply is c = a·b, or c += a·b, of m rows.
 func (m *attentionScratch) multiply(p product, rows int, a Matrix, b rhs, c Matrix) {
 	p.m, p.a.matrix, p.b, p.c, p.ldc = rows, a, b, c.Data, c.Stride
-	kernel.multiply(&p, m.ws)
+	kernel.multiply(serial, &p, m.ws)
 }
 
 // scaled is dst = a[i]·x for rows i of x; dst may be x.

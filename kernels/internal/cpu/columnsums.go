@@ -15,7 +15,7 @@ func ColumnSumsWorkspace(rows, columns int) int { return 2*ceilDiv(rows, sumRows
 //	}
 //
 // accumulated in float64 and rounded once. It panics on wrong lengths.
-func ColumnSums(sums, x []float32, rows, columns int, ws []float32) {
+func ColumnSums(pool *Pool, sums, x []float32, rows, columns int, ws []float32) {
 	if len(sums) != columns || len(x) != rows*columns {
 		panic(fmt.Sprintf("cpu: ColumnSums: %d sums and %d values for %d×%d", len(sums), len(x), rows, columns))
 	}
@@ -23,7 +23,7 @@ func ColumnSums(sums, x []float32, rows, columns int, ws []float32) {
 	parts := ceilDiv(rows, sumRows)
 	t := sumTasks.get()
 	*t = sumTask{x: x, rows: rows, columns: columns, partial: doubles(ws, parts*columns)}
-	Parallel(parts, t)
+	pool.Parallel(parts, t)
 	for j := range sums {
 		var s float64
 		for i := range parts {

@@ -40,10 +40,11 @@ func (c *Conv) must(kernel string, x, w, y []float32) {
 	}
 }
 
-// ForwardWorkspace returns how many values of scratch memory Forward wants. It grows with Workers, as the others do.
-func (c *Conv) ForwardWorkspace() int {
+// ForwardWorkspace returns how many values of scratch memory Forward wants. It grows with the workers
+// of pool, as the others do.
+func (c *Conv) ForwardWorkspace(pool *Pool) int {
 	p := c.forward(nil, nil, nil, nil)
-	return kernel.workspace(&p)
+	return kernel.workspace(pool, &p)
 }
 
 // Forward is
@@ -51,23 +52,23 @@ func (c *Conv) ForwardWorkspace() int {
 //	y[n,i,j,o] = bias[o] + Σ_{a,b,k} x[n, i·Stride+a−Top, j·Stride+b−Left, k] · w[o,a,b,k]
 //
 // up to rounding, where x is zero outside the image. bias [Out] may be nil.
-func (c *Conv) Forward(y, x, w, bias, ws []float32) {
+func (c *Conv) Forward(pool *Pool, y, x, w, bias, ws []float32) {
 	c.must("Conv.Forward", x, w, y)
 	if bias != nil && len(bias) != c.Out {
 		panic(fmt.Sprintf("cpu: Conv.Forward: bias has %d values, not %d", len(bias), c.Out))
 	}
-	mustHold("Conv.Forward", ws, c.ForwardWorkspace())
+	mustHold("Conv.Forward", ws, c.ForwardWorkspace(pool))
 	p := c.forward(y, x, w, bias)
-	kernel.multiply(&p, ws)
+	kernel.multiply(pool, &p, ws)
 }
 
 // InputGradWorkspace returns how many values of scratch memory InputGrad wants.
-func (c *Conv) InputGradWorkspace() int {
+func (c *Conv) InputGradWorkspace(pool *Pool) int {
 	most := 0
 	for y := range c.Stride {
 		for x := range c.Stride {
 			p := c.inputGrad(nil, nil, nil, y, x)
-			most = max(most, kernel.workspace(&p))
+			most = max(most, kernel.workspace(pool, &p))
 		}
 	}
 	return most
@@ -76,31 +77,31 @@ func (c *Conv) InputGradWorkspace() int {
 // InputGrad is the gradient of x, given that of y:
 //
 //	dx[n,h,v,k] = Σ dy[n,i,j,o] · w[o,a,b,k]   over o and all i, j, a, b with i·Stride+a−Top = h, j·Stride+b−Left = v
-func (c *Conv) InputGrad(dx, dy, w, ws []float32) {
+func (c *Conv) InputGrad(pool *Pool, dx, dy, w, ws []float32) {
 	c.must("Conv.InputGrad", dx, w, dy)
-	mustHold("Conv.InputGrad", ws, c.InputGradWorkspace())
+	mustHold("Conv.InputGrad", ws, c.InputGradWorkspace(pool))
 	for y := range c.Stride {
 		for x := range c.Stride {
 			p := c.inputGrad(dx, dy, w, y, x)
-			kernel.multiply(&p, ws)
+			kernel.multiply(pool, &p, ws)
 		}
 	}
 }
 
 // WeightGradWorkspace returns how many values of scratch memory WeightGrad wants.
-func (c *Conv) WeightGradWorkspace() int {
+func (c *Conv) WeightGradWorkspace(pool *Pool) int {
 	p := c.weightGrad(nil, nil, nil)
-	return kernel.workspace(&p)
+	return kernel.workspace(pool, &p)
 }
 
 // WeightGrad is the gradient of w, given that of y:
 //
 //	dw[o,a,b,k] = Σ_{n,i,j} dy[n,i,j,o] · x[n, i·Stride+a−Top, j·Stride+b−Left, k]
-func (c *Conv) WeightGrad(dw, dy, x, ws []float32) {
+func (c *Conv) WeightGrad(pool *Pool, dw, dy, x, ws []float32) {
 	c.must("Conv.WeightGrad", x, dw, dy)
-	mustHold("Conv.WeightGrad", ws, c.WeightGradWorkspace())
+	mustHold("Conv.WeightGrad", ws, c.WeightGradWorkspace(pool))
 	p := c.weightGrad(dw, dy, x)
-	kernel.multiply(&p, ws)
+	kernel.multiply(pool, &p, ws)
 }
 
 // plain reports whether the convolution is a product of matrices as they lie in memory.

@@ -48,12 +48,12 @@ func TestConvByHand(t *testing.T) {
 		c := Conv{N: 1, H: 2, W: 3, In: 1, Out: 1, KH: 2, KW: 2, Stride: 1, Left: 1}
 		x, w := []float32{1, 2, 3, 4, 5, 6}, []float32{1, 10, 100, 1000}
 		y, dx, dw := make([]float32, 3), make([]float32, 6), make([]float32, 4)
-		c.Forward(y, x, w, []float32{0.5}, scratch(c.ForwardWorkspace()))
+		c.Forward(Shared, y, x, w, []float32{0.5}, scratch(c.ForwardWorkspace(Shared)))
 		require.Equal(t, []float32{4010.5, 5421.5, 6532.5}, y)
 		dy := []float32{1, 2, 3}
-		c.InputGrad(dx, dy, w, scratch(c.InputGradWorkspace()))
+		c.InputGrad(Shared, dx, dy, w, scratch(c.InputGradWorkspace(Shared)))
 		require.Equal(t, []float32{12, 23, 30, 1200, 2300, 3000}, dx)
-		c.WeightGrad(dw, dy, x, scratch(c.WeightGradWorkspace()))
+		c.WeightGrad(Shared, dw, dy, x, scratch(c.WeightGradWorkspace(Shared)))
 		require.Equal(t, []float32{2*1 + 3*2, 1 + 2*2 + 3*3, 2*4 + 3*5, 4 + 2*5 + 3*6}, dw)
 	})
 }
@@ -66,17 +66,17 @@ func TestConvAgainstFloat64(t *testing.T) {
 			y, dx, dw := c.exactPasses(x, w, dy, bias)
 			t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 				got, plain := scratch(len(dy)), make([]float32, len(dy))
-				c.Forward(got, x, w, bias, scratch(c.ForwardWorkspace()))
+				c.Forward(Shared, got, x, w, bias, scratch(c.ForwardWorkspace(Shared)))
 				c.forwardGeneric(plain, x, w, bias)
 				requireAsGood(t, got, plain, y)
 
 				got, plain = scratch(len(x)), make([]float32, len(x))
-				c.InputGrad(got, dy, w, scratch(c.InputGradWorkspace()))
+				c.InputGrad(Shared, got, dy, w, scratch(c.InputGradWorkspace(Shared)))
 				c.inputGradGeneric(plain, dy, w)
 				requireAsGood(t, got, plain, dx)
 
 				got, plain = scratch(len(w)), make([]float32, len(w))
-				c.WeightGrad(got, dy, x, scratch(c.WeightGradWorkspace()))
+				c.WeightGrad(Shared, got, dy, x, scratch(c.WeightGradWorkspace(Shared)))
 				c.weightGradGeneric(plain, dy, x)
 				requireAsGood(t, got, plain, dw)
 			})
@@ -90,11 +90,11 @@ func TestConvSameBitsForAnyWorkers(t *testing.T) {
 			x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(1, 1)))
 			var first []uint32
 			for _, workers := range []int{1, 2, 3, 16} {
-				workersForTest(t, workers)
+				pool := NewPool(workers)
 				y, dx, dw := scratch(len(dy)), scratch(len(x)), scratch(len(w))
-				c.Forward(y, x, w, bias, scratch(c.ForwardWorkspace()))
-				c.InputGrad(dx, dy, w, scratch(c.InputGradWorkspace()))
-				c.WeightGrad(dw, dy, x, scratch(c.WeightGradWorkspace()))
+				c.Forward(pool, y, x, w, bias, scratch(c.ForwardWorkspace(pool)))
+				c.InputGrad(pool, dx, dy, w, scratch(c.InputGradWorkspace(pool)))
+				c.WeightGrad(pool, dw, dy, x, scratch(c.WeightGradWorkspace(pool)))
 				all := append(append(bits(y), bits(dx)...), bits(dw)...)
 				if first == nil {
 					first = all
@@ -108,15 +108,15 @@ func TestConvSameBitsForAnyWorkers(t *testing.T) {
 func TestConvRefuses(t *testing.T) {
 	c := testConvs[2]
 	x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(1, 1)))
-	ws := make([]float32, c.ForwardWorkspace())
-	require.NotPanics(t, func() { c.Forward(dy, x, w, bias, ws) })
-	require.Panics(t, func() { c.Forward(dy[1:], x, w, bias, ws) })
-	require.Panics(t, func() { c.Forward(dy, x[1:], w, bias, ws) })
-	require.Panics(t, func() { c.Forward(dy, x, w[1:], bias, ws) })
-	require.Panics(t, func() { c.Forward(dy, x, w, bias[1:], ws) })
-	require.Panics(t, func() { c.Forward(dy, x, w, bias, nil) })
-	require.Panics(t, func() { c.InputGrad(x, dy, w, nil) })
-	require.Panics(t, func() { c.WeightGrad(w, dy, x, nil) })
+	ws := make([]float32, c.ForwardWorkspace(Shared))
+	require.NotPanics(t, func() { c.Forward(Shared, dy, x, w, bias, ws) })
+	require.Panics(t, func() { c.Forward(Shared, dy[1:], x, w, bias, ws) })
+	require.Panics(t, func() { c.Forward(Shared, dy, x[1:], w, bias, ws) })
+	require.Panics(t, func() { c.Forward(Shared, dy, x, w[1:], bias, ws) })
+	require.Panics(t, func() { c.Forward(Shared, dy, x, w, bias[1:], ws) })
+	require.Panics(t, func() { c.Forward(Shared, dy, x, w, bias, nil) })
+	require.Panics(t, func() { c.InputGrad(Shared, x, dy, w, nil) })
+	require.Panics(t, func() { c.WeightGrad(Shared, w, dy, x, nil) })
 	for _, spoil := range []func(c *Conv){
 		func(c *Conv) { c.N = 0 }, func(c *Conv) { c.Stride = 0 }, func(c *Conv) { c.Left = -1 },
 		func(c *Conv) { c.KH = 20 }, func(c *Conv) { c.KW = 20 },
@@ -124,18 +124,18 @@ func TestConvRefuses(t *testing.T) {
 		bad := c
 		spoil(&bad)
 		require.Error(t, bad.Check())
-		require.Panics(t, func() { bad.Forward(dy, x, w, bias, ws) })
+		require.Panics(t, func() { bad.Forward(Shared, dy, x, w, bias, ws) })
 	}
 }
 
 func TestConvAllocatesNothing(t *testing.T) {
 	c := testConvs[4]
 	x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(1, 1)))
-	ws := make([]float32, max(c.ForwardWorkspace(), c.InputGradWorkspace(), c.WeightGradWorkspace()))
+	ws := make([]float32, max(c.ForwardWorkspace(Shared), c.InputGradWorkspace(Shared), c.WeightGradWorkspace(Shared)))
 	run := func() {
-		c.Forward(dy, x, w, bias, ws)
-		c.InputGrad(x, dy, w, ws)
-		c.WeightGrad(w, dy, x, ws)
+		c.Forward(Shared, dy, x, w, bias, ws)
+		c.InputGrad(Shared, x, dy, w, ws)
+		c.WeightGrad(Shared, w, dy, x, ws)
 	}
 	run()
 	require.Zero(t, testing.AllocsPerRun(20, run))

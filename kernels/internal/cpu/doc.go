@@ -6,7 +6,7 @@
 // convolution weights [out,KH,KW,in]. A kernel overwrites its destination, which comes first, unless its comment
 // says that it accumulates; destinations overlap no input unless its comment says that they may. Kernels panic on
 // misuse (lengths, geometry); they allocate nothing in a steady run. Scratch memory comes from the caller; its size
-// is a function of the shapes and of Workers.
+// is a function of the shapes and of the pool's workers.
 //
 // Each kernel is a quartet: x.go has the contract and the checks, x_generic.go the definition in plain Go,
 // x_amd64.go and x_amd64.s bodies for AVX2 with FMA and for AVX-512, x_noasm.go what is used in their absence. The
@@ -20,8 +20,9 @@
 //
 // # Workers
 //
-// Parallel hands the parts of a task to persistent workers, which poll for a while after their last part and then
-// park. A call of assembly lasts well under a millisecond, as Go cannot interrupt it.
+// A Pool's Parallel hands the parts of a task to persistent workers, which poll for a while after
+// their last part and then park. A kernel that has parts takes the pool as its first argument. A call
+// of assembly lasts well under a millisecond, as Go cannot interrupt it.
 package cpu
 
 //go:generate go run -C _asm . ..

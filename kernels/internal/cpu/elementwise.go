@@ -31,33 +31,33 @@ func (t *elementTask) Do(_, part int) {
 	}
 }
 
-func runElements(e elementTask) {
+func runElements(pool *Pool, e elementTask) {
 	t := elementTasks.get()
 	*t = e
-	Parallel(ceilDiv(len(e.dst), elementBlock), t)
+	pool.Parallel(ceilDiv(len(e.dst), elementBlock), t)
 	elementTasks.put(t)
 }
 
-func runUnary(kernel string, body unary, dst, x []float32) {
+func runUnary(pool *Pool, kernel string, body unary, dst, x []float32) {
 	mustMatch(kernel, len(dst), x)
-	runElements(elementTask{unary: body, dst: dst, x: x})
+	runElements(pool, elementTask{unary: body, dst: dst, x: x})
 }
 
-func runBinary(kernel string, body binary, dst, x, y []float32) {
+func runBinary(pool *Pool, kernel string, body binary, dst, x, y []float32) {
 	mustMatch(kernel, len(dst), x, y)
-	runElements(elementTask{binary: body, dst: dst, x: x, y: y})
+	runElements(pool, elementTask{binary: body, dst: dst, x: x, y: y})
 }
 
 // Add is dst[i] = x[i] + y[i]. dst may be x or y. It panics if the lengths differ.
-func Add(dst, x, y []float32) { runBinary("Add", vec.add, dst, x, y) }
+func Add(pool *Pool, dst, x, y []float32) { runBinary(pool, "Add", vec.add, dst, x, y) }
 
 // Mul is dst[i] = x[i] · y[i]. dst may be x or y. It panics if the lengths differ.
-func Mul(dst, x, y []float32) { runBinary("Mul", vec.mul, dst, x, y) }
+func Mul(pool *Pool, dst, x, y []float32) { runBinary(pool, "Mul", vec.mul, dst, x, y) }
 
 // Scale is dst[i] = a · x[i]. dst may be x. It panics if the lengths differ.
-func Scale(dst, x []float32, a float32) {
+func Scale(pool *Pool, dst, x []float32, a float32) {
 	mustMatch("Scale", len(dst), x)
-	runElements(elementTask{scaled: vec.scale, dst: dst, x: x, a: a})
+	runElements(pool, elementTask{scaled: vec.scale, dst: dst, x: x, a: a})
 }
 
 // A fillTask sets blocks of dst to a value.
@@ -76,9 +76,9 @@ func (t *fillTask) Do(_, part int) {
 }
 
 // Fill is dst[i] = a.
-func Fill(dst []float32, a float32) {
+func Fill(pool *Pool, dst []float32, a float32) {
 	t := fillTasks.get()
 	t.dst, t.a = dst, a
-	Parallel(ceilDiv(len(dst), elementBlock), t)
+	pool.Parallel(ceilDiv(len(dst), elementBlock), t)
 	fillTasks.put(t)
 }

@@ -30,18 +30,18 @@ type Product struct {
 }
 
 // Workspace returns how many values of scratch memory Gemm wants for p. It looks at the sizes and at which of A and
-// B are transposed, and grows with Workers.
-func (p *Product) Workspace() int {
+// B are transposed, and grows with the workers of pool.
+func (p *Product) Workspace(pool *Pool) int {
 	q := p.product()
-	return kernel.workspace(&q)
+	return kernel.workspace(pool, &q)
 }
 
-// Gemm computes p. ws has at least p.Workspace() values, with any contents. It panics on wrong sizes.
-func Gemm(p *Product, ws []float32) {
+// Gemm computes p. ws has at least p.Workspace(pool) values, with any contents. It panics on wrong sizes.
+func Gemm(pool *Pool, p *Product, ws []float32) {
 	p.check()
-	mustHold("Gemm", ws, p.Workspace())
+	mustHold("Gemm", ws, p.Workspace(pool))
 	q := p.product()
-	kernel.multiply(&q, ws)
+	kernel.multiply(pool, &q, ws)
 }
 
 func (p *Product) product() product {

@@ -63,7 +63,8 @@ type cut struct {
 // A layout is where a packed panel of A has its elements: (i,p) at i*rs + p*ks, size values in all.
 type layout struct{ rs, ks, size int }
 
-func (u *micro) cut(p *product) cut {
+// cut divides p for a number of workers.
+func (u *micro) cut(p *product, workers int) cut {
 	var c cut
 	c.blocks = ceilDiv(p.k, blockK)
 	c.kc = ceilDiv(p.k, c.blocks)
@@ -73,8 +74,8 @@ func (u *micro) cut(p *product) cut {
 		c.mc = roundUp(p.m, u.mr)
 	}
 	wanted := 1
-	if w := Workers(); w > 1 {
-		wanted = 4 * w
+	if workers > 1 {
+		wanted = 4 * workers
 	}
 	parts := func() int { return ceilDiv(p.m, c.mc) * ceilDiv(p.n, c.nc) }
 	large := func() bool { return c.mc*c.nc*c.kc >= 2*smallProduct }
@@ -113,12 +114,13 @@ func (c *cut) packedB(u *micro) int {
 func (c *cut) perWorker(u *micro) int { return c.packedA(u) + c.packedB(u) + roundUp(u.mr*u.nr, 16) }
 
 // workspace is how much scratch memory multiply wants.
-func (u *micro) workspace(p *product) int {
+func (u *micro) workspace(pool *Pool, p *product) int {
 	if p.m == 0 || p.n == 0 || p.k == 0 {
 		return 0
 	}
-	c := u.cut(p)
-	return 2*c.shared(u) + Workers()*c.perWorker(u) + 16
+	workers := pool.Workers()
+	c := u.cut(p, workers)
+	return 2*c.shared(u) + workers*c.perWorker(u) + 16
 }
 
 // A gemmTask is one stage of a product: the tiles of block now, while block now+1 of B is packed.
@@ -134,8 +136,8 @@ type gemmTask struct {
 
 var gemmTasks freeList[gemmTask]
 
-// multiply computes p. ws has u.workspace(p) values.
-func (u *micro) multiply(p *product, ws []float32) {
+// multiply computes p. ws has u.workspace(pool, p) values.
+func (u *micro) multiply(pool *Pool, p *product, ws []float32) {
 	if p.m == 0 || p.n == 0 {
 		return
 	}
@@ -144,12 +146,12 @@ func (u *micro) multiply(p *product, ws []float32) {
 		return
 	}
 	t := gemmTasks.get()
-	t.product, t.cut, t.u = *p, u.cut(p), u
+	t.product, t.cut, t.u = *p, u.cut(p, pool.Workers()), u
 	ws = aligned(ws)
 	size := t.shared(u)
 	t.packed[0], t.packed[1], t.scratch = ws[:size], ws[size:2*size], ws[2*size:]
 	if t.alone {
-		t.run(t.nParts)
+		t.run(pool, t.nParts)
 		gemmTasks.put(t)
 		return
 	}
@@ -162,14 +164,14 @@ func (u *micro) multiply(p *product, ws []float32) {
 		if t.now >= 0 {
 			parts += t.mParts * t.nParts
 		}
-		t.run(parts)
+		t.run(pool, parts)
 	}
 	gemmTasks.put(t)
 }
 
-func (t *gemmTask) run(parts int) {
+func (t *gemmTask) run(pool *Pool, parts int) {
 	if t.m*t.n*t.kc > smallProduct {
-		Parallel(parts, t)
+		pool.Parallel(parts, t)
 		return
 	}
 	for i := range parts {
@@ -225,14 +227,14 @@ func (t *gemmTask) Do(worker, part int) {
 
 // packedSize is how many values packWhole writes.
 func (u *micro) packedSize(p *product) int {
-	c := u.cut(p)
+	c := u.cut(p, 1)
 	return c.blocks * c.panels * u.nr * c.kc
 }
 
 // packWhole packs all of B to dst and returns what stands for it in several products of few rows, whatever those are.
 func (u *micro) packWhole(p *product, dst []float32) rhs {
 	t := gemmTasks.get()
-	t.product, t.cut, t.u = *p, u.cut(p), u
+	t.product, t.cut, t.u = *p, u.cut(p, 1), u
 	for block := range t.blocks {
 		for panel := range t.panels {
 			t.packB(dst[(block*t.panels+panel)*u.nr*t.kc:], block, panel*u.nr)

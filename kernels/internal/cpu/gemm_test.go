@@ -103,10 +103,10 @@ func TestGemmByHand(t *testing.T) {
 			C:    Matrix{Data: make([]float32, 6), Stride: 3},
 			Bias: []float32{100, 200, 300},
 		}
-		Gemm(&p, scratch(p.Workspace()))
+		Gemm(Shared, &p, scratch(p.Workspace(Shared)))
 		require.Equal(t, []float32{121, 224, 327, 147, 254, 361}, p.C.Data)
 		p.A.Transposed, p.Bias, p.Accumulate = true, nil, true
-		Gemm(&p, scratch(p.Workspace()))
+		Gemm(Shared, &p, scratch(p.Workspace(Shared)))
 		require.Equal(t, []float32{121 + 29, 224 + 33, 327 + 37, 147 + 42, 254 + 48, 361 + 54}, p.C.Data)
 	})
 }
@@ -139,7 +139,7 @@ func TestGemmAgainstFloat64(t *testing.T) {
 					return g
 				}
 				before := gap(&p)
-				Gemm(&p, scratch(p.Workspace()))
+				Gemm(Shared, &p, scratch(p.Workspace(Shared)))
 				t.Run(fmt.Sprint(s, mode), func(t *testing.T) { requireAsGood(t, p.result(), plain.result(), exact) })
 				require.Equal(t, before, gap(&p), "wrote between C's rows")
 			}
@@ -164,9 +164,9 @@ func TestGemmSameBitsForAnyWorkers(t *testing.T) {
 			p.A, p.B = matrixFor(r, p.M, p.K, 0, false), matrixFor(r, p.K, p.N, 0, true)
 			var first []uint32
 			for _, workers := range []int{1, 2, 3, 16} {
-				workersForTest(t, workers)
+				pool := NewPool(workers)
 				p.C = Matrix{Data: make([]float32, p.M*p.N), Stride: p.N}
-				Gemm(&p, scratch(p.Workspace()))
+				Gemm(pool, &p, scratch(p.Workspace(pool)))
 				if first == nil {
 					first = bits(p.C.Data)
 				}
@@ -183,11 +183,11 @@ func TestGemmRowsDoNotDependOnOneAnother(t *testing.T) {
 		p := Product{M: 40, N: 50, K: 300}
 		p.A, p.B = matrixFor(r, p.M, p.K, 0, false), matrixFor(r, p.K, p.N, 0, true)
 		p.C = Matrix{Data: make([]float32, p.M*p.N), Stride: p.N}
-		Gemm(&p, scratch(p.Workspace()))
+		Gemm(Shared, &p, scratch(p.Workspace(Shared)))
 		all := bits(p.C.Data)
 		q := p
 		q.M, q.A.Data, q.C.Data = 3, p.A.Data[17*300:], make([]float32, 150)
-		Gemm(&q, scratch(q.Workspace()))
+		Gemm(Shared, &q, scratch(q.Workspace(Shared)))
 		require.Equal(t, all[17*50:20*50], bits(q.C.Data))
 	})
 }
@@ -198,7 +198,7 @@ func TestGemmLetsNaNThrough(t *testing.T) {
 		p := Product{M: 9, N: 20, K: 30}
 		p.A, p.B, p.C = matrixFor(r, 9, 30, 0, false), matrixFor(r, 30, 20, 0, true), matrixFor(r, 9, 20, 0, false)
 		p.A.Data[4*30+7] = float32(math.NaN())
-		Gemm(&p, scratch(p.Workspace()))
+		Gemm(Shared, &p, scratch(p.Workspace(Shared)))
 		for i, v := range p.C.Data {
 			require.Equal(t, i/20 == 4, v != v, "row %d", i/20)
 		}
@@ -220,22 +220,22 @@ func TestGemmRefuses(t *testing.T) {
 		"bias":         func(p *Product) { p.Bias = make([]float32, 2) },
 	} {
 		p := ok()
-		ws := make([]float32, p.Workspace())
-		require.NotPanics(t, func() { Gemm(&p, ws) })
+		ws := make([]float32, p.Workspace(Shared))
+		require.NotPanics(t, func() { Gemm(Shared, &p, ws) })
 		spoil(&p)
-		require.Panics(t, func() { Gemm(&p, ws) }, name)
+		require.Panics(t, func() { Gemm(Shared, &p, ws) }, name)
 	}
 	p := ok()
-	require.Panics(t, func() { Gemm(&p, nil) }, "no scratch memory")
+	require.Panics(t, func() { Gemm(Shared, &p, nil) }, "no scratch memory")
 }
 
 func TestGemmAllocatesNothing(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	p := Product{M: 100, N: 100, K: 300}
 	p.A, p.B, p.C = matrixFor(r, 100, 300, 0, false), matrixFor(r, 300, 100, 0, true), matrixFor(r, 100, 100, 0, false)
-	ws := make([]float32, p.Workspace())
-	Gemm(&p, ws)
-	require.Zero(t, testing.AllocsPerRun(20, func() { Gemm(&p, ws) }))
+	ws := make([]float32, p.Workspace(Shared))
+	Gemm(Shared, &p, ws)
+	require.Zero(t, testing.AllocsPerRun(20, func() { Gemm(Shared, &p, ws) }))
 }
 
 func TestColumnSums(t *testing.T) {
@@ -248,9 +248,9 @@ func TestColumnSums(t *testing.T) {
 		}
 		var first []float32
 		for _, workers := range []int{1, 2, 3, 16} {
-			workersForTest(t, workers)
+			pool := NewPool(workers)
 			got := scratch(s[1])
-			ColumnSums(got, x, s[0], s[1], scratch(ColumnSumsWorkspace(s[0], s[1])))
+			ColumnSums(pool, got, x, s[0], s[1], scratch(ColumnSumsWorkspace(s[0], s[1])))
 			for j, v := range got {
 				require.True(t, math.Abs(float64(v)-exact[j]) <= math.Abs(exact[j])*0x1p-24+1e-12, "%v column %d: %g, not %g", s, j, v, exact[j])
 			}
@@ -260,5 +260,5 @@ func TestColumnSums(t *testing.T) {
 			require.Equal(t, first, got)
 		}
 	}
-	require.Panics(t, func() { ColumnSums(make([]float32, 3), make([]float32, 8), 2, 4, make([]float32, 100)) })
+	require.Panics(t, func() { ColumnSums(Shared, make([]float32, 3), make([]float32, 8), 2, 4, make([]float32, 100)) })
 }

@@ -25,13 +25,13 @@ func (t *reduceTask) Do(_, part int) {
 	t.partial[part] = t.pair(t.x[lo:hi], t.y[lo:hi])
 }
 
-func reduce(r reduceTask, ws []float32) float64 {
+func reduce(pool *Pool, r reduceTask, ws []float32) float64 {
 	mustHold("reduce", ws, ReduceWorkspace(len(r.x)))
 	parts := ceilDiv(len(r.x), lossBlock)
 	t := reduceTasks.get()
 	*t = r
 	t.partial = doubles(ws, parts)
-	Parallel(parts, t)
+	pool.Parallel(parts, t)
 	var s float64
 	for _, v := range t.partial {
 		s += v
@@ -41,28 +41,30 @@ func reduce(r reduceTask, ws []float32) float64 {
 }
 
 // Sum returns Σ x[i], accumulated in float64.
-func Sum(x, ws []float32) float64 { return reduce(reduceTask{x: x, sum: vec.sum}, ws) }
+func Sum(pool *Pool, x, ws []float32) float64 {
+	return reduce(pool, reduceTask{x: x, sum: vec.sum}, ws)
+}
 
 // SumAbs returns Σ |x[i] − y[i]|, accumulated in float64. It panics if the lengths differ, as all of this file's kernels do.
-func SumAbs(x, y, ws []float32) float64 {
+func SumAbs(pool *Pool, x, y, ws []float32) float64 {
 	mustMatch("SumAbs", len(x), y)
-	return reduce(reduceTask{x: x, y: y, pair: vec.sumAbs}, ws)
+	return reduce(pool, reduceTask{x: x, y: y, pair: vec.sumAbs}, ws)
 }
 
 // SumSquares2 returns Σ (x[i] − y[i])², accumulated in float64.
-func SumSquares2(x, y, ws []float32) float64 {
+func SumSquares2(pool *Pool, x, y, ws []float32) float64 {
 	mustMatch("SumSquares2", len(x), y)
-	return reduce(reduceTask{x: x, y: y, pair: vec.sumSq}, ws)
+	return reduce(pool, reduceTask{x: x, y: y, pair: vec.sumSq}, ws)
 }
 
 // SubScale is dst[i] = a · (x[i] − y[i]).
-func SubScale(dst, x, y []float32, a float32) {
+func SubScale(pool *Pool, dst, x, y []float32, a float32) {
 	mustMatch("SubScale", len(dst), x, y)
-	runElements(elementTask{scaled2: vec.subScale, dst: dst, x: x, y: y, a: a})
+	runElements(pool, elementTask{scaled2: vec.subScale, dst: dst, x: x, y: y, a: a})
 }
 
 // SignScale is dst[i] = a · sign(x[i] − y[i]).
-func SignScale(dst, x, y []float32, a float32) {
+func SignScale(pool *Pool, dst, x, y []float32, a float32) {
 	mustMatch("SignScale", len(dst), x, y)
-	runElements(elementTask{scaled2: vec.signScale, dst: dst, x: x, y: y, a: a})
+	runElements(pool, elementTask{scaled2: vec.signScale, dst: dst, x: x, y: y, a: a})
 }

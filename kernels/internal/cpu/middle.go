@@ -12,34 +12,34 @@ const middleColumns = 64
 //	dst[i,k] = scale · Σ_j x[i,j,k]
 //
 // It panics on wrong lengths.
-func SumMiddle(dst, x []float32, a, b, c int, scale float64) {
+func SumMiddle(pool *Pool, dst, x []float32, a, b, c int, scale float64) {
 	mustBe3D("SumMiddle", x, dst, a, b, c)
 	t := middleTasks.get()
 	*t = middleTask{op: sumMiddle, dst: dst, x: x, a: a, b: b, c: c, scale: scale}
 	t.pieces = ceilDiv(c, middleColumns)
 	t.block = max(1, elementBlock/max(1, b*min(c, middleColumns)))
-	Parallel(ceilDiv(a*t.pieces, t.block), t)
+	pool.Parallel(ceilDiv(a*t.pieces, t.block), t)
 	middleTasks.put(t)
 }
 
 // RepeatMiddle is dst[i,j,k] = scale · y[i,k]. It panics on wrong lengths.
-func RepeatMiddle(dst, y []float32, a, b, c int, scale float64) {
+func RepeatMiddle(pool *Pool, dst, y []float32, a, b, c int, scale float64) {
 	mustBe3D("RepeatMiddle", dst, y, a, b, c)
 	t := middleTasks.get()
 	*t = middleTask{op: repeatMiddle, dst: dst, y: y, a: a, b: b, c: c, scale: scale}
 	t.block = max(1, elementBlock/max(1, c))
-	Parallel(ceilDiv(a*b, t.block), t)
+	pool.Parallel(ceilDiv(a*b, t.block), t)
 	middleTasks.put(t)
 }
 
 // AddMiddle is dst[i,j,k] = x[i,j,k] + y[i,k]. dst may be x. It panics on wrong lengths.
-func AddMiddle(dst, x, y []float32, a, b, c int) {
+func AddMiddle(pool *Pool, dst, x, y []float32, a, b, c int) {
 	mustBe3D("AddMiddle", x, y, a, b, c)
 	mustMatch("AddMiddle", len(x), dst)
 	t := middleTasks.get()
 	*t = middleTask{op: addMiddle, dst: dst, x: x, y: y, a: a, b: b, c: c}
 	t.block = max(1, elementBlock/max(1, c))
-	Parallel(ceilDiv(a*b, t.block), t)
+	pool.Parallel(ceilDiv(a*b, t.block), t)
 	middleTasks.put(t)
 }
 

@@ -70,7 +70,7 @@ func (t *normTask) Do(_, part int) {
 }
 
 // run cuts ws, takes the statistics and makes the passes.
-func (s NormShape) run(ws []float32, t normTask, passes ...func(t *normTask, n, block, lo, hi int)) {
+func (s NormShape) run(pool *Pool, ws []float32, t normTask, passes ...func(t *normTask, n, block, lo, hi int)) {
 	mustHold("norm", ws, s.Workspace())
 	sums := 2 * s.N * s.blocks() * s.C
 	all := doubles(ws, 2*sums)
@@ -86,7 +86,7 @@ func (s NormShape) run(ws []float32, t normTask, passes ...func(t *normTask, n, 
 	}
 	for _, pass := range passes {
 		task.pass = pass
-		Parallel(s.parts(), task)
+		pool.Parallel(s.parts(), task)
 	}
 	normTasks.put(task)
 }
@@ -242,25 +242,25 @@ func weighted64(x []float64, w []float32) float64 {
 //	y[n,p,c] = (x[n,p,c] − μ) / √(σ²+Eps) · scale[c] + shift[c]
 //
 // and SiLU of that if it is asked for. Statistics are accumulated in float64. It panics on wrong lengths.
-func Norm(s NormShape, y, x, scale, shift, ws []float32) {
+func Norm(pool *Pool, s NormShape, y, x, scale, shift, ws []float32) {
 	s.check("Norm", y, scale, shift)
 	s.check("Norm", x)
-	s.run(ws, normTask{dst: y, x: x, scale: scale, shift: shift}, sumPass, statisticsPass, applyPass)
+	s.run(pool, ws, normTask{dst: y, x: x, scale: scale, shift: shift}, sumPass, statisticsPass, applyPass)
 }
 
 // NormInputGrad is the gradient of Norm by x.
-func NormInputGrad(s NormShape, dx, x, scale, shift, dy, ws []float32) {
+func NormInputGrad(pool *Pool, s NormShape, dx, x, scale, shift, dy, ws []float32) {
 	s.check("NormInputGrad", dx, scale, shift)
 	s.check("NormInputGrad", x)
 	s.check("NormInputGrad", dy)
-	s.run(ws, normTask{dst: dx, x: x, scale: scale, shift: shift, dy: dy}, sumPass, statisticsPass, gradSumPass, coefficientsPass, inputGradPass)
+	s.run(pool, ws, normTask{dst: dx, x: x, scale: scale, shift: shift, dy: dy}, sumPass, statisticsPass, gradSumPass, coefficientsPass, inputGradPass)
 }
 
 // NormParamGrad is the gradient of Norm by scale and by shift.
-func NormParamGrad(s NormShape, dscale, dshift, x, scale, shift, dy, ws []float32) {
+func NormParamGrad(pool *Pool, s NormShape, dscale, dshift, x, scale, shift, dy, ws []float32) {
 	s.check("NormParamGrad", x, dscale, dshift, scale, shift)
 	s.check("NormParamGrad", dy)
-	s.run(ws, normTask{x: x, scale: scale, shift: shift, dy: dy}, sumPass, statisticsPass, gradSumPass)
+	s.run(pool, ws, normTask{x: x, scale: scale, shift: shift, dy: dy}, sumPass, statisticsPass, gradSumPass)
 	sums := 2 * s.N * s.blocks() * s.C
 	all := doubles(ws, 2*sums)[sums:]
 	for c := range s.C {

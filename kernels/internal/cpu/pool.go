@@ -7,19 +7,21 @@ import (
 	"time"
 )
 
-// A Task is work that is done in parts. Parts may run in any order and at the same time, so a part must neither
-// read what another part writes nor depend on the worker that runs it, except for scratch memory of that worker.
+// A Task is work that is done in parts. Parts may run in any order and at the same time, so a part
+// must neither read what another part writes nor depend on the worker that runs it, except for
+// scratch memory of that worker.
 type Task interface {
-	// Do does one part. worker is in [0, Workers()), and no two parts run on one worker at the same time.
+	// Do does one part. worker is in [0, the pool's Workers()), and no two parts run on one worker
+	// at the same time.
 	Do(worker, part int)
 }
 
 const (
-	// spinFor is how long an idle worker polls for the next dispatch before it parks. Waking a parked worker
-	// takes about 100 µs, finding work while polling 1 to 3 µs.
+	// spinFor is how long an idle worker polls for the next dispatch before it parks. Waking a
+	// parked worker takes about 100 µs, finding work while polling 1 to 3 µs.
 	spinFor = 150 * time.Microsecond
-	// stallAfter is how long one short round of polling may take. One that takes longer was suspended by the
-	// operating system: somebody else needs the core.
+	// stallAfter is how long one short round of polling may take. One that takes longer was
+	// suspended by the operating system: somebody else needs the core.
 	stallAfter = 40 * time.Microsecond
 	// calmFor is how long workers park at once after such a stall.
 	calmFor = 20 * time.Millisecond
@@ -27,19 +29,21 @@ const (
 	polls = 64
 )
 
-// Of pool.state: open says that helpers may join the dispatch, the low bits count those that have joined, the
-// bits above number the dispatches, so that no helper joins one twice.
+// Of pool.state: open says that helpers may join the dispatch, the low bits count those that have
+// joined, the bits above number the dispatches, so that no helper joins one twice.
 const (
 	joinedMask = 1<<16 - 1
 	openBit    = 1 << 16
 	dispatch1  = 1 << 17
 )
 
-// pool hands parts to persistent workers. Whoever calls Parallel works too; helpers join the dispatch while it is
-// open, and the caller waits only for those that have joined, never for one that the system has suspended.
-var pool struct {
+// A Pool hands parts to persistent workers. Whoever calls Parallel works too; helpers join the
+// dispatch while it is open, and the caller waits only for those that have joined, never for one
+// that the system has suspended. A nil Pool is Shared.
+type Pool struct {
+	workers int
+
 	mu      sync.Mutex // held during a dispatch
-	workers atomic.Int32
 	started int
 
 	task  Task
@@ -54,42 +58,50 @@ var pool struct {
 
 var epoch = time.Now()
 
-func init() {
-	pool.wake = make(chan struct{}, 1024)
-	pool.workers.Store(int32(runtime.GOMAXPROCS(0)))
+// Shared is the pool of who names no other, of GOMAXPROCS workers.
+var Shared = NewPool(0)
+
+// serial is the pool of products inside a task.
+var serial = NewPool(1)
+
+// NewPool returns a pool of 1 to 1024 workers, callers of Parallel included; 0 means GOMAXPROCS,
+// as it is now. The number changes no result, only how fast it comes. It panics on other numbers.
+func NewPool(workers int) *Pool {
+	if workers == 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	if workers < 1 || workers > 1024 {
+		panic("cpu: NewPool: the number of workers must be in 1 to 1024")
+	}
+	return &Pool{workers: workers, wake: make(chan struct{}, 1024)}
 }
 
-// Workers returns how many workers share a task, the caller included: GOMAXPROCS at start, unless SetWorkers
-// changed it. Scratch memory that each worker needs its own of is sized by it.
-func Workers() int { return int(pool.workers.Load()) }
-
-// SetWorkers changes the number of workers (1 to 1024); 0 means GOMAXPROCS. It changes no result, only how
-// fast it comes, and must not be called while memory sized by Workers is in use. It panics on other numbers.
-func SetWorkers(n int) {
-	if n == 0 {
-		n = runtime.GOMAXPROCS(0)
+func (pool *Pool) orShared() *Pool {
+	if pool == nil {
+		return Shared
 	}
-	if n < 1 || n > 1024 {
-		panic("cpu: SetWorkers: the number of workers must be in 1 to 1024")
-	}
-	pool.mu.Lock()
-	defer pool.mu.Unlock()
-	pool.workers.Store(int32(n))
+	return pool
 }
 
-// Parallel does every part in [0, parts) of t once and returns when all are done. It does not allocate. The parts
-// of a call made inside a Task, or while another goroutine's call is running, are done by the caller alone.
-func Parallel(parts int, t Task) {
-	if parts <= 1 || Workers() == 1 || !pool.mu.TryLock() {
+// Workers returns how many workers share a task at most, the caller included. Scratch memory that
+// each worker needs its own of is sized by it.
+func (pool *Pool) Workers() int { return pool.orShared().workers }
+
+// Parallel does every part in [0, parts) of t once and returns when all are done. It does not
+// allocate. The parts of a call made inside a Task, or while another goroutine's call is running,
+// are done by the caller alone.
+func (pool *Pool) Parallel(parts int, t Task) {
+	pool = pool.orShared()
+	if parts <= 1 || pool.workers == 1 || !pool.mu.TryLock() {
 		for i := range parts {
 			t.Do(0, i)
 		}
 		return
 	}
-	helpers := min(Workers(), parts) - 1
+	helpers := min(pool.workers, parts) - 1
 	for pool.started < helpers {
 		pool.started++
-		go help(pool.started)
+		go pool.help(pool.started)
 	}
 	pool.task, pool.parts = t, int64(parts)
 	pool.next.Store(0)
@@ -100,13 +112,13 @@ func Parallel(parts int, t Task) {
 		default:
 		}
 	}
-	takeParts(0)
-	finish()
+	pool.takeParts(0)
+	pool.finish()
 	pool.task = nil
 	pool.mu.Unlock()
 }
 
-func takeParts(worker int) {
+func (pool *Pool) takeParts(worker int) {
 	for {
 		i := pool.next.Add(1) - 1
 		if i >= pool.parts {
@@ -117,7 +129,7 @@ func takeParts(worker int) {
 }
 
 // finish lets nobody join any more and waits for those who have.
-func finish() {
+func (pool *Pool) finish() {
 	for {
 		s := pool.state.Load()
 		if pool.state.CompareAndSwap(s, s&^openBit) {
@@ -132,36 +144,36 @@ func finish() {
 			}
 		}
 		runtime.Gosched()
-		if time.Since(epoch)-start > 2*spinFor && crowded() {
+		if time.Since(epoch)-start > 2*spinFor && pool.crowded() {
 			time.Sleep(20 * time.Microsecond) // the helper may be waiting for this very core
 		}
 	}
 }
 
 // help is the life of one helper.
-func help(worker int) {
+func (pool *Pool) help(worker int) {
 	var last uint64 // the dispatch this helper joined or saw last
 	for {
 		s := pool.state.Load()
-		if s&openBit == 0 || s/dispatch1 == last || worker >= Workers() {
-			idle(last, worker)
+		if s&openBit == 0 || s/dispatch1 == last {
+			pool.idle(last)
 			continue
 		}
 		if !pool.state.CompareAndSwap(s, s+1) {
 			continue
 		}
 		last = s / dispatch1
-		takeParts(worker)
+		pool.takeParts(worker)
 		pool.state.Add(^uint64(0))
 	}
 }
 
 // idle polls for an open dispatch other than last; if none comes in time it parks until woken.
-func idle(last uint64, worker int) {
+func (pool *Pool) idle(last uint64) {
 	now := time.Since(epoch)
-	for deadline := now + spinFor; now < deadline && !crowded(); {
+	for deadline := now + spinFor; now < deadline && !pool.crowded(); {
 		for range polls {
-			if joinable(last, worker) {
+			if pool.joinable(last) {
 				return
 			}
 		}
@@ -172,16 +184,16 @@ func idle(last uint64, worker int) {
 		}
 	}
 	pool.sleepers.Add(1)
-	if !joinable(last, worker) {
+	if !pool.joinable(last) {
 		<-pool.wake
 	}
 	pool.sleepers.Add(-1)
 }
 
-func joinable(last uint64, worker int) bool {
+func (pool *Pool) joinable(last uint64) bool {
 	s := pool.state.Load()
-	return s&openBit != 0 && s/dispatch1 != last && worker < Workers()
+	return s&openBit != 0 && s/dispatch1 != last
 }
 
 // crowded reports whether other programs lately took a core away from a polling worker.
-func crowded() bool { return int64(time.Since(epoch)) < pool.calmBefore.Load() }
+func (pool *Pool) crowded() bool { return int64(time.Since(epoch)) < pool.calmBefore.Load() }

@@ -10,13 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// workersForTest sets the number of workers until the test ends.
-func workersForTest(t testing.TB, n int) {
-	was := Workers()
-	SetWorkers(n)
-	t.Cleanup(func() { SetWorkers(was) })
-}
-
 type countTask struct {
 	done []int32
 	busy []int32 // parts that run on a worker
@@ -34,11 +27,11 @@ func (c *countTask) Do(worker, part int) {
 
 func TestParallelDoesEveryPartOnce(t *testing.T) {
 	for _, workers := range []int{1, 2, 3, 16} {
-		workersForTest(t, workers)
+		pool := NewPool(workers)
 		for _, parts := range []int{0, 1, 2, 3, 7, 100} {
 			for range 50 {
 				c := &countTask{done: make([]int32, parts), busy: make([]int32, workers), t: t}
-				Parallel(parts, c)
+				pool.Parallel(parts, c)
 				for i, n := range c.done {
 					require.Equal(t, int32(1), n, "part %d of %d on %d workers", i, parts, workers)
 				}
@@ -47,9 +40,12 @@ func TestParallelDoesEveryPartOnce(t *testing.T) {
 	}
 }
 
-type nestedTask struct{ sum *atomic.Int64 }
+type nestedTask struct {
+	pool *Pool
+	sum  *atomic.Int64
+}
 
-func (n nestedTask) Do(_, part int) { Parallel(10, addTask{n.sum, part}) }
+func (n nestedTask) Do(_, part int) { n.pool.Parallel(10, addTask{n.sum, part}) }
 
 type addTask struct {
 	sum  *atomic.Int64
@@ -59,13 +55,13 @@ type addTask struct {
 func (a addTask) Do(worker, part int) { a.sum.Add(int64(100*a.base + part)) }
 
 func TestParallelInsideATaskAndFromManyGoroutines(t *testing.T) {
-	workersForTest(t, 4)
+	pool := NewPool(4)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
 			for range 20 {
 				var sum atomic.Int64
-				Parallel(10, nestedTask{&sum})
+				pool.Parallel(10, nestedTask{pool, &sum})
 				if sum.Load() != 10*(100*45)+10*45 {
 					t.Errorf("sum %d", sum.Load())
 				}
@@ -80,34 +76,34 @@ type noTask struct{}
 func (*noTask) Do(_, _ int) {}
 
 func TestParallelAllocatesNothing(t *testing.T) {
-	workersForTest(t, 3)
+	pool := NewPool(3)
 	task := &noTask{}
-	Parallel(8, task)
-	require.Zero(t, testing.AllocsPerRun(100, func() { Parallel(8, task) }))
+	pool.Parallel(8, task)
+	require.Zero(t, testing.AllocsPerRun(100, func() { pool.Parallel(8, task) }))
 }
 
 func TestWorkersParkAndWake(t *testing.T) {
-	workersForTest(t, 3)
+	pool := NewPool(3)
 	task := &noTask{}
-	Parallel(8, task)
+	pool.Parallel(8, task)
 	for range 3 {
 		require.Eventually(t, func() bool { return int(pool.sleepers.Load()) >= 2 }, 5*time.Second, time.Millisecond)
 		c := &countTask{done: make([]int32, 64), busy: make([]int32, 3), t: t}
-		Parallel(64, c)
+		pool.Parallel(64, c)
 		for _, n := range c.done {
 			require.Equal(t, int32(1), n)
 		}
 	}
 }
 
-func TestSetWorkersRefuses(t *testing.T) {
-	require.Panics(t, func() { SetWorkers(-1) })
-	require.Panics(t, func() { SetWorkers(1025) })
+func TestNewPoolRefuses(t *testing.T) {
+	require.Panics(t, func() { NewPool(-1) })
+	require.Panics(t, func() { NewPool(1025) })
 }
 
 func BenchmarkParallel(b *testing.B) {
 	task := &noTask{}
 	for b.Loop() {
-		Parallel(2, task)
+		Shared.Parallel(2, task)
 	}
 }

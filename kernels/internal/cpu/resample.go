@@ -16,15 +16,15 @@ func (r Resampling) mustFit(kernel string, x, y []float32) {
 //	y[n,i,j] = x[n, ⌊i·H/OH⌋, ⌊j·W/OW⌋]
 //
 // for all channels. It panics on wrong lengths.
-func UpsampleNearest(y, x []float32, r Resampling) {
+func UpsampleNearest(pool *Pool, y, x []float32, r Resampling) {
 	r.mustFit("UpsampleNearest", x, y)
-	runResampling(resampleTask{Resampling: r, op: nearest, dst: y, src: x}, r.OH, r.OW)
+	runResampling(pool, resampleTask{Resampling: r, op: nearest, dst: y, src: x}, r.OH, r.OW)
 }
 
 // UpsampleNearestGrad sums, for each value of x, the gradients dy of the values of y that are it. It panics on wrong lengths.
-func UpsampleNearestGrad(dx, dy []float32, r Resampling) {
+func UpsampleNearestGrad(pool *Pool, dx, dy []float32, r Resampling) {
 	r.mustFit("UpsampleNearestGrad", dx, dy)
-	runResampling(resampleTask{Resampling: r, op: nearestGrad, dst: dx, src: dy}, r.H, r.W)
+	runResampling(pool, resampleTask{Resampling: r, op: nearestGrad, dst: dx, src: dy}, r.H, r.W)
 }
 
 // AveragePool is the mean over windows of k×k, k apart; rows and columns of x that fill no window count for
@@ -33,17 +33,17 @@ func UpsampleNearestGrad(dx, dy []float32, r Resampling) {
 //	y[n,i,j] = Σ_{u,v<k} x[n, k·i+u, k·j+v] / k²
 //
 // for all channels, with OH ≤ H/k and OW ≤ W/k. It panics on wrong lengths.
-func AveragePool(y, x []float32, r Resampling, k int) {
+func AveragePool(pool *Pool, y, x []float32, r Resampling, k int) {
 	r.mustPool("AveragePool", k)
 	r.mustFit("AveragePool", x, y)
-	runResampling(resampleTask{Resampling: r, op: pool2D, k: k, dst: y, src: x}, r.OH, r.OW)
+	runResampling(pool, resampleTask{Resampling: r, op: pool2D, k: k, dst: y, src: x}, r.OH, r.OW)
 }
 
 // AveragePoolGrad is the gradient of AveragePool by x. It panics on wrong lengths.
-func AveragePoolGrad(dx, dy []float32, r Resampling, k int) {
+func AveragePoolGrad(pool *Pool, dx, dy []float32, r Resampling, k int) {
 	r.mustPool("AveragePoolGrad", k)
 	r.mustFit("AveragePoolGrad", dx, dy)
-	runResampling(resampleTask{Resampling: r, op: pool2DGrad, k: k, dst: dx, src: dy}, r.H, r.W)
+	runResampling(pool, resampleTask{Resampling: r, op: pool2DGrad, k: k, dst: dx, src: dy}, r.H, r.W)
 }
 
 func (r Resampling) mustPool(kernel string, k int) {
@@ -72,12 +72,12 @@ type resampleTask struct {
 
 var resampleTasks freeList[resampleTask]
 
-func runResampling(r resampleTask, height, width int) {
+func runResampling(pool *Pool, r resampleTask, height, width int) {
 	t := resampleTasks.get()
 	*t = r
 	t.height = height
 	t.block = max(1, elementBlock/max(1, width*r.C))
-	Parallel(ceilDiv(r.N*height, t.block), t)
+	pool.Parallel(ceilDiv(r.N*height, t.block), t)
 	resampleTasks.put(t)
 }
 

@@ -9,7 +9,7 @@ import "fmt"
 //	}
 //
 // It panics if dst or src is too short.
-func CopyRows(dst, src []float32, rows, dstStride, srcStride, n int) {
+func CopyRows(pool *Pool, dst, src []float32, rows, dstStride, srcStride, n int) {
 	if rows == 0 || n == 0 {
 		return
 	}
@@ -20,7 +20,7 @@ func CopyRows(dst, src []float32, rows, dstStride, srcStride, n int) {
 	*t = copyTask{dst: dst, src: src, rows: rows, dstStride: dstStride, srcStride: srcStride, n: n}
 	t.block = max(1, elementBlock/n)
 	t.pieces = ceilDiv(n, elementBlock)
-	Parallel(ceilDiv(rows, t.block)*t.pieces, t)
+	pool.Parallel(ceilDiv(rows, t.block)*t.pieces, t)
 	copyTasks.put(t)
 }
 
@@ -51,12 +51,12 @@ func (t *copyTask) Do(_, part int) {
 //
 // With step 0 the index is a row of src, else a row among the step that belong to i. It panics on wrong lengths and on an
 // index that is no such row.
-func GatherRows(dst, src, index []float32, columns, step int) {
+func GatherRows(pool *Pool, dst, src, index []float32, columns, step int) {
 	mustMatch("GatherRows", len(index)*columns, dst)
 	mustIndex("GatherRows", src, index, columns, step)
 	t := gatherTasks.get()
 	*t = gatherTask{dst: dst, src: src, index: index, columns: columns, step: step, block: max(1, elementBlock/columns)}
-	Parallel(ceilDiv(len(index), t.block), t)
+	pool.Parallel(ceilDiv(len(index), t.block), t)
 	gatherTasks.put(t)
 }
 
@@ -85,13 +85,13 @@ const scatterColumns = 64
 //	}
 //
 // It panics as GatherRows does.
-func ScatterRows(dst, dy, index []float32, columns, step int) {
+func ScatterRows(pool *Pool, dst, dy, index []float32, columns, step int) {
 	mustMatch("ScatterRows", len(index)*columns, dy)
 	mustIndex("ScatterRows", dst, index, columns, step)
-	Fill(dst, 0)
+	Fill(pool, dst, 0)
 	t := scatterTasks.get()
 	*t = scatterTask{dst: dst, dy: dy, index: index, columns: columns, step: step}
-	Parallel(ceilDiv(columns, scatterColumns), t)
+	pool.Parallel(ceilDiv(columns, scatterColumns), t)
 	scatterTasks.put(t)
 }
 

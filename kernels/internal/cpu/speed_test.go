@@ -62,7 +62,7 @@ func uniform(n int) []float32 {
 	return x
 }
 
-func gemmCases() (cases []speedCase) {
+func gemmCases(pool *Pool) (cases []speedCase) {
 	for _, s := range gemmSpeeds {
 		p := Product{M: s.m, N: s.n, K: s.k, A: Matrix{Stride: s.k}, B: Matrix{Stride: s.n}, C: Matrix{Stride: s.n}}
 		if s.op[0] == 'T' {
@@ -78,32 +78,32 @@ func gemmCases() (cases []speedCase) {
 			run: func() {
 				if ws == nil {
 					p.A.Data, p.B.Data, p.C.Data = uniform(s.m*s.k), uniform(s.k*s.n), make([]float32, s.m*s.n)
-					ws = make([]float32, p.Workspace())
+					ws = make([]float32, p.Workspace(pool))
 				}
-				Gemm(&p, ws)
+				Gemm(pool, &p, ws)
 			},
 		})
 	}
 	return cases
 }
 
-func convCases(name string, c Conv) (cases []speedCase) {
+func convCases(pool *Pool, name string, c Conv) (cases []speedCase) {
 	oh, ow := c.OutSize()
 	positions := c.N * oh * ow
 	var x, w, y, ws []float32
 	get := func() {
 		if ws == nil {
 			x, w, y = uniform(c.N*c.H*c.W*c.In), uniform(c.Out*c.KH*c.KW*c.In), uniform(positions*c.Out)
-			ws = make([]float32, max(c.ForwardWorkspace(), c.InputGradWorkspace(), c.WeightGradWorkspace()))
+			ws = make([]float32, max(c.ForwardWorkspace(pool), c.InputGradWorkspace(pool), c.WeightGradWorkspace(pool)))
 		}
 	}
 	passes := []struct {
 		name string
 		run  func()
 	}{
-		{"forward", func() { get(); c.Forward(y, x, w, nil, ws) }},
-		{"input gradient", func() { get(); c.InputGrad(x, y, w, ws) }},
-		{"weight gradient", func() { get(); c.WeightGrad(w, y, x, ws) }},
+		{"forward", func() { get(); c.Forward(pool, y, x, w, nil, ws) }},
+		{"input gradient", func() { get(); c.InputGrad(pool, x, y, w, ws) }},
+		{"weight gradient", func() { get(); c.WeightGrad(pool, w, y, x, ws) }},
 	}
 	for _, p := range passes {
 		cases = append(cases, speedCase{
@@ -116,20 +116,20 @@ func convCases(name string, c Conv) (cases []speedCase) {
 	return cases
 }
 
-func sdCases() (cases []speedCase) {
+func sdCases(pool *Pool) (cases []speedCase) {
 	for _, s := range convSpeeds {
 		pad := s[3] / 2
 		c := Conv{N: 1, H: s[2], W: s[2], In: s[0], Out: s[1], KH: s[3], KW: s[3], Stride: s[4], Top: pad, Bottom: pad, Left: pad, Right: pad}
-		cases = append(cases, convCases(fmt.Sprintf("%d→%d@%d k%d s%d", s[0], s[1], s[2], s[3], s[4]), c)...)
+		cases = append(cases, convCases(pool, fmt.Sprintf("%d→%d@%d k%d s%d", s[0], s[1], s[2], s[3], s[4]), c)...)
 	}
 	return cases
 }
 
-func smallCases() (cases []speedCase) {
+func smallCases(pool *Pool) (cases []speedCase) {
 	for _, s := range smallSpeeds {
 		pad := s[4] / 2
 		c := Conv{N: s[0], H: s[3], W: s[3], In: s[1], Out: s[2], KH: s[4], KW: s[4], Stride: 1, Top: pad, Bottom: pad, Left: pad, Right: pad}
-		cases = append(cases, convCases(fmt.Sprintf("%d× %d→%d@%d k%d", s[0], s[1], s[2], s[3], s[4]), c)...)
+		cases = append(cases, convCases(pool, fmt.Sprintf("%d× %d→%d@%d k%d", s[0], s[1], s[2], s[3], s[4]), c)...)
 	}
 	return cases
 }
@@ -175,22 +175,23 @@ func TestSpeed(t *testing.T) {
 		threads = []int{*speedThreads}
 	}
 	for _, n := range threads {
-		workersForTest(t, n)
+		pool := NewPool(n)
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		measure(t, n, "products", gemmCases())
-		measure(t, n, "convolutions", sdCases())
-		measure(t, n, "small convolutions", smallCases())
+		measure(t, pool, "products", gemmCases(pool))
+		measure(t, pool, "convolutions", sdCases(pool))
+		measure(t, pool, "small convolutions", smallCases(pool))
 	}
 }
 
-func measure(t *testing.T, threads int, title string, cases []speedCase) {
+func measure(t *testing.T, pool *Pool, title string, cases []speedCase) {
+	threads := pool.Workers()
 	fmt.Printf("\n%s, %s, %d workers\n", title, kernel.name, threads)
 	var logs float64
 	for _, c := range cases {
-		peak := peakGFLOPS(threads)
+		peak := peakGFLOPS(pool)
 		rate := gflops(threads, c.flops, c.run)
-		peak = max(peak, peakGFLOPS(threads))
+		peak = max(peak, peakGFLOPS(pool))
 		share := rate / peak
 		logs += math.Log(share)
 		fmt.Printf("%-40s %7.1f GFLOP/s %5.1f %%  of %.0f\n", c.name, rate, 100*share, peak)
@@ -207,7 +208,8 @@ type peakTask struct{}
 
 func (peakTask) Do(_, _ int) { multiplyAdds(1 << 16) }
 
-// peakGFLOPS probes what n workers do at most.
-func peakGFLOPS(n int) float64 {
-	return gflops(n, float64(n)*(1<<16)*12*2*float64(multiplyAddLanes), func() { Parallel(n, peakTask{}) })
+// peakGFLOPS probes what a pool's workers do at most.
+func peakGFLOPS(pool *Pool) float64 {
+	n := pool.Workers()
+	return gflops(n, float64(n)*(1<<16)*12*2*float64(multiplyAddLanes), func() { pool.Parallel(n, peakTask{}) })
 }
