@@ -35,8 +35,8 @@ func (sub) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in)
 func (sub) InPlace() int                                  { return 0 }
 func (sub) Differentiable(n int) []bool                   { return allTrue(n) }
 
-func (sub) Eval(_ *Context, dst Tensor, in []Tensor) {
-	cpu.SubScale(dst.Data, in[0].Data, in[1].Data, 1)
+func (sub) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.SubScale(c.pool, dst.Data, in[0].Data, in[1].Data, 1)
 }
 
 func (sub) Grad(_ gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -23,7 +23,7 @@ var house = Policy{
 
 		"kernels":              "kernels/internal/cpu internal/rng",
 		"kernels/internal/cpu": "",
-		"kernels/optim":        "kernels",
+		"kernels/optim":        "kernels kernels/internal/cpu",
 		"kernels/kerneltest":   "kernels internal/rng",
 		"internal/weights":     "kernels",
 		"kernels/nn":           "kernels internal/weights internal/rng",

@@ -18,6 +18,7 @@ import (
 	"strconv"
 
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 )
@@ -119,7 +120,7 @@ func (a *AdamW) step(s *state, grad *tensor.Dense) error {
 		return fmt.Errorf("optim: parameter %s has %d values, its gradient %d, its state %d", s.Name, len(p), len(g), len(s.mean))
 	}
 	s.steps++
-	kernels.AdamW(p, s.mean, s.square, g, kernels.NewAdamWStep(s.steps, a.LR, a.Beta1, a.Beta2, a.Eps, a.WeightDecay))
+	cpu.AdamW(cpu.Shared, p, s.mean, s.square, g, cpu.NewAdamWStep(s.steps, a.LR, a.Beta1, a.Beta2, a.Eps, a.WeightDecay))
 	return nil
 }
 

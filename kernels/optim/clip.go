@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 	"gorgonia.org/tensor"
 )
 
@@ -49,7 +49,7 @@ func (c *Clipper) shrink(max, norm float64, grads []*tensor.Dense) {
 			continue
 		}
 		c.scaled[&x[0]] = true
-		kernels.ScaleBy(x, x, float32(scale))
+		cpu.Scale(cpu.Shared, x, x, float32(scale))
 	}
 }
 
@@ -61,10 +61,10 @@ func (c *Clipper) Norm(grads ...*tensor.Dense) (float64, error) {
 			return 0, fmt.Errorf("optim: gradient %d is not a contiguous float32 tensor", i)
 		}
 		x := g.Float32s()
-		if n := kernels.SumSquaresWorkspace(len(x)); n > len(c.sums) {
+		if n := cpu.SumSquaresWorkspace(len(x)); n > len(c.sums) {
 			c.sums = make([]float64, n)
 		}
-		sum += kernels.SumSquares(x, c.sums)
+		sum += cpu.SumSquares(cpu.Shared, x, c.sums)
 	}
 	return math.Sqrt(sum), nil
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 	"gorgonia.org/tensor"
 )
 
@@ -57,7 +57,7 @@ func (e *EMA) Update() error {
 			return fmt.Errorf("optim: parameter %s has %d values, its average %d", p.Name, len(x), len(average))
 		}
 		before := e.fingerprint(average)
-		kernels.Blend(average, x, float32(1-decay))
+		cpu.Blend(cpu.Shared, average, x, float32(1-decay))
 		e.moved = e.moved || before != e.fingerprint(average)
 	}
 	if !e.moved && e.steps >= stillness {
@@ -71,10 +71,10 @@ func (e *EMA) fingerprint(x []float32) float64 {
 	if e.moved {
 		return 0
 	}
-	if n := kernels.SumSquaresWorkspace(len(x)); n > len(e.sums) {
+	if n := cpu.SumSquaresWorkspace(len(x)); n > len(e.sums) {
 		e.sums = make([]float64, n)
 	}
-	return kernels.SumSquares(x, e.sums)
+	return cpu.SumSquares(cpu.Shared, x, e.sums)
 }
 
 // Distance returns the Euclidean distance between the parameters and their averages.

@@ -11,6 +11,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
 // An Optimizer changes parameters by their gradients, one at a time. AdamW is one.
@@ -224,9 +225,7 @@ func (t *taker) Update(param, grad *tensor.Dense) error {
 	s := t.c.s
 	if s.sums != nil {
 		sum := s.sums[t.i].Float32s()
-		for k, v := range grad.Float32s() {
-			sum[k] += v
-		}
+		cpu.Add(cpu.Shared, sum, sum, grad.Float32s())
 		return nil
 	}
 	if s.squared == 0 { // the first of the step

@@ -40,16 +40,18 @@ func ReLU(pool *Pool, dst, x []float32) { runUnary(pool, "ReLU", vec.relu, dst, 
 func ReLUGrad(pool *Pool, dx, x, dy []float32) { runBinary(pool, "ReLUGrad", vec.reluGrad, dx, x, dy) }
 
 // Log is dst[i] = ln x[i]. dst may be x.
-func Log(dst, x []float32) { runUnary("Log", logGeneric, dst, x) }
+func Log(pool *Pool, dst, x []float32) { runUnary(pool, "Log", logGeneric, dst, x) }
 
 // LogGrad is dx[i] = dy[i] / x[i]. dx may be x or dy.
-func LogGrad(dx, x, dy []float32) { runBinary("LogGrad", logGradGeneric, dx, x, dy) }
+func LogGrad(pool *Pool, dx, x, dy []float32) { runBinary(pool, "LogGrad", logGradGeneric, dx, x, dy) }
 
 // Softplus is dst[i] = ln(1 + e^x[i]). dst may be x.
-func Softplus(dst, x []float32) { runUnary("Softplus", softplusGeneric, dst, x) }
+func Softplus(pool *Pool, dst, x []float32) { runUnary(pool, "Softplus", softplusGeneric, dst, x) }
 
 // SoftplusGrad is dx[i] = dy[i] · σ(x[i]). dx may be x or dy.
-func SoftplusGrad(dx, x, dy []float32) { runBinary("SoftplusGrad", softplusGradGeneric, dx, x, dy) }
+func SoftplusGrad(pool *Pool, dx, x, dy []float32) {
+	runBinary(pool, "SoftplusGrad", softplusGradGeneric, dx, x, dy)
+}
 
 // A gegluTask runs GEGLU (dx nil) or its gradient over blocks of rows.
 type gegluTask struct {
