@@ -31,7 +31,7 @@ type Sample struct {
 	File  string      // the picture's path, as the file that lists it spells it, slashes forward
 
 	Latent    *tensor.Dense // [H,W,C] float32, the VAE's scaled latent
-	Condition *tensor.Dense // [L,D] float32, the text encoder's last hidden state
+	Condition Condition     // what the network is told of the prompt
 
 	Source Source
 }

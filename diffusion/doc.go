@@ -8,7 +8,8 @@
 //
 //	x_t = √ᾱ_t·x₀ + √(1-ᾱ_t)·ε
 //
-// σ = √(1/ᾱ - 1) is the noise level beside which a signal of size 1 stands. A network predicts ε, v = √ᾱ·ε - √(1-ᾱ)·x₀, or x₀ itself; c is the condition [N,L,D], a text encoder's last hidden state.
+// σ = √(1/ᾱ - 1) is the noise level beside which a signal of size 1 stands. A network predicts ε,
+// v = √ᾱ·ε - √(1-ᾱ)·x₀, or x₀ itself; c is the Condition, what the network is told of the prompts.
 //
 // # Design
 //

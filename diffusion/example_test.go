@@ -8,6 +8,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/diffusiontest"
 	"github.com/kudos-ml/kudos/kernels"
@@ -76,16 +77,20 @@ func ExampleSchedule_AddNoise() {
 // Guidance is a wrapper: what the condition changes counts scale times. Here a function stands in for the network, which
 // predicts its condition, so that without one it is 1, with one 3, and guided 1 + 2·(3−1).
 func ExampleGuide() {
-	network := diffusion.Func(func(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
-		return kernels.Reshape(c, x.Shape()...)
+	network := diffusion.Func(func(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
+		return kernels.Reshape(c.Tokens, x.Shape()...)
 	})
-	unconditional := tensor.New(tensor.WithShape(1, 1), tensor.WithBacking([]float32{1}))
-	guided, err := diffusion.Compile(diffusion.Guide(network, unconditional, 2), tensor.Shape{1, 1, 1, 1}, tensor.Shape{1, 1, 1})
+	condition := func(token float32) dataset.Condition {
+		return dataset.Condition{Tokens: tensor.New(tensor.WithShape(1, 1), tensor.WithBacking([]float32{token}))}
+	}
+	guided, err := diffusion.Compile(diffusion.Guide(network, condition(1), 2), tensor.Shape{1, 1, 1, 1}, condition(3))
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer guided.Close()
-	guided.Condition.Float32s()[0] = 3
+	if err := guided.Condition.Fill(condition(3)); err != nil {
+		log.Fatal(err)
+	}
 	noise, err := guided.Predict(diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), 500)
 	if err != nil {
 		log.Fatal(err)

@@ -8,29 +8,35 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/kernels"
 )
 
 // linear is a denoiser that can be checked by hand: ε̂ = 2·x + the sample's condition, in all channels.
-var linear = diffusion.Func(func(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
+var linear = diffusion.Func(func(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
 	twice, err := kernels.Scale(x, 2)
 	if err != nil {
 		return nil, err
 	}
-	row, err := kernels.Reshape(c, c.Shape()[0], c.Shape()[2])
+	row, err := kernels.Reshape(c.Tokens, c.Tokens.Shape()[0], c.Tokens.Shape()[2])
 	if err != nil {
 		return nil, err
 	}
 	return kernels.AddTime(twice, row)
 })
 
+// tokens is a condition of as many tokens of one number.
+func tokens(values ...float32) dataset.Condition {
+	return dataset.Condition{Tokens: tensor.New(tensor.WithShape(len(values), 1), tensor.WithBacking(values))}
+}
+
 func run(t *testing.T, d diffusion.Denoiser, x, c []float32, at float64) []float32 {
 	n := len(c)
-	net, err := diffusion.Compile(d, tensor.Shape{n, len(x) / n, 1, 1}, tensor.Shape{n, 1, 1})
+	net, err := diffusion.Compile(d, tensor.Shape{n, len(x) / n, 1, 1}, tokens(0))
 	require.NoError(t, err)
 	defer net.Close()
-	copy(net.Condition.Float32s(), c)
+	copy(net.Condition.Tokens.Float32s(), c)
 	eps, err := net.Predict(tensor.New(tensor.WithShape(n, len(x)/n, 1, 1), tensor.WithBacking(x)), at)
 	require.NoError(t, err)
 	return append([]float32{}, eps.Float32s()...)
@@ -38,9 +44,12 @@ func run(t *testing.T, d diffusion.Denoiser, x, c []float32, at float64) []float
 
 func TestCompile(t *testing.T) {
 	require.Equal(t, []float32{3, 5, 16, 18}, run(t, linear, []float32{1, 2, 3, 4}, []float32{1, 10}, 0))
-	_, err := diffusion.Compile(linear, tensor.Shape{2, 1, 1, 1}, tensor.Shape{3, 1, 1})
-	require.ErrorContains(t, err, "(2, 1, 1, 1) and conditions (3, 1, 1)")
-	net, err := diffusion.Compile(linear, tensor.Shape{1, 1, 1, 1}, tensor.Shape{1, 1, 1})
+	_, err := diffusion.Compile(linear, tensor.Shape{2, 1, 1}, tokens(0))
+	require.ErrorContains(t, err, "latents (2, 1, 1) are not [N,H,W,C]")
+	batch := tokens(1, 2).Batch(3)
+	_, err = diffusion.Compile(linear, tensor.Shape{3, 1, 1, 1}, batch)
+	require.ErrorContains(t, err, "the condition has tokens float32 (3, 2, 1), not float32 of rank 2")
+	net, err := diffusion.Compile(linear, tensor.Shape{1, 1, 1, 1}, tokens(0))
 	require.NoError(t, err)
 	defer net.Close()
 	_, err = net.Predict(tensor.New(tensor.WithShape(2, 1, 1, 1), tensor.Of(tensor.Float32)), 0)
@@ -50,15 +59,22 @@ func TestCompile(t *testing.T) {
 func TestGuide(t *testing.T) {
 	// With conditions 1 and 10, and 4 without: 2x + 4 + 3·(c - 4).
 	want := []float32{2 + 4 - 9, 4 + 4 - 9, 6 + 4 + 18, 8 + 4 + 18}
-	one := tensor.New(tensor.WithShape(1, 1), tensor.WithBacking([]float32{4}))
+	one := tokens(4)
 	require.InDeltaSlice(t, want, run(t, diffusion.Guide(linear, one, 3), []float32{1, 2, 3, 4}, []float32{1, 10}, 0), 1e-5)
-	each := tensor.New(tensor.WithShape(2, 1, 1), tensor.WithBacking([]float32{4, 0}))
+	each := one.Batch(2)
+	require.NoError(t, each.Fill(one, tokens(0)))
 	want = []float32{2 + 4 - 9, 4 + 4 - 9, 6 + 30, 8 + 30}
 	require.InDeltaSlice(t, want, run(t, diffusion.Guide(linear, each, 3), []float32{1, 2, 3, 4}, []float32{1, 10}, 0), 1e-5)
 
-	wrong := tensor.New(tensor.WithShape(2, 1), tensor.Of(tensor.Float32))
-	_, err := diffusion.Compile(diffusion.Guide(linear, wrong, 3), tensor.Shape{2, 1, 1, 1}, tensor.Shape{2, 1, 1})
-	require.ErrorContains(t, err, "unconditional condition (2, 1)")
+	shape := tensor.Shape{2, 1, 1, 1}
+	_, err := diffusion.Compile(diffusion.Guide(linear, tokens(0, 0), 3), shape, one)
+	require.ErrorContains(t, err, "unconditional condition's tokens (2, 1) do not fit (2, 1, 1)")
+	more := tokens(0)
+	more.Sizes = tensor.New(tensor.WithShape(6), tensor.Of(tensor.Float32))
+	_, err = diffusion.Compile(diffusion.Guide(linear, more, 3), shape, one)
+	require.ErrorContains(t, err, "one has no sizes")
+	_, err = diffusion.Compile(diffusion.Guide(linear, one, 3), shape, more)
+	require.ErrorContains(t, err, "one has no sizes")
 }
 
 func TestFromVelocity(t *testing.T) {
@@ -92,7 +108,9 @@ func TestVelocityRoundTrip(t *testing.T) {
 		x, v := one(0), one(0)
 		require.NoError(t, s.AddNoise(x, one(x0), one(e), []int{at}))
 		require.NoError(t, s.VelocityOf(v, one(x0), one(e), []int{at}))
-		net := diffusion.Func(func(x, t, c *gorgonia.Node) (*gorgonia.Node, error) { return kernels.Input(x.Graph(), "v", v), nil })
+		net := diffusion.Func(func(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
+			return kernels.Input(x.Graph(), "v", v), nil
+		})
 		got := run(t, diffusion.FromVelocity(net, s), x.Float32s(), []float32{0}, float64(at))
 		require.False(t, math.IsNaN(float64(got[0])))
 		require.InDelta(t, e, got[0], 1e-6)

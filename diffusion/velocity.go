@@ -16,7 +16,7 @@ import (
 func FromVelocity(v Denoiser, s *Schedule) Denoiser {
 	signal := table(s, func(bar float64) float64 { return math.Sqrt(bar) })
 	sigma := table(s, func(bar float64) float64 { return math.Sqrt(1 - bar) })
-	return Func(func(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
+	return Func(func(x, t *gorgonia.Node, c Condition) (*gorgonia.Node, error) {
 		y, err := v.Denoise(x, t, c)
 		if err != nil {
 			return nil, err
@@ -30,7 +30,7 @@ func FromVelocity(v Denoiser, s *Schedule) Denoiser {
 func FromClean(clean Denoiser, s *Schedule) Denoiser {
 	scale := table(s, func(bar float64) float64 { return 1 / math.Sqrt(1-bar) })
 	minus := table(s, func(bar float64) float64 { return -math.Sqrt(bar / (1 - bar)) })
-	return Func(func(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
+	return Func(func(x, t *gorgonia.Node, c Condition) (*gorgonia.Node, error) {
 		y, err := clean.Denoise(x, t, c)
 		if err != nil {
 			return nil, err

@@ -42,23 +42,23 @@ func TestWhatCannotBeTrained(t *testing.T) {
 		return NewTerm("mine", func(*Batch) (*gorgonia.Node, error) { return n, err })
 	}
 	for want, change := range map[string]func(t *Tuner){
-		"finetune: the Tuner has no Network":                                 func(t *Tuner) { t.Network = nil },
-		"finetune: the Tuner has no Schedule":                                func(t *Tuner) { t.Schedule = nil },
-		"finetune: the Tuner has no data":                                    func(t *Tuner) { t.Model, t.Pretrain = nil, nil },
-		"finetune: 0 updates asked for":                                      func(t *Tuner) { t.Updates = 0 },
-		"finetune: batches of -1 and 2 samples":                              func(t *Tuner) { t.ModelBatch = -1 },
-		"finetune: Dropout needs Unconditional":                              func(t *Tuner) { t.Dropout = 0.1 },
-		"finetune: MinTimestep is -1, not in [0,1000)":                       func(t *Tuner) { t.MinTimestep = -1 },
-		"finetune: MinTimestep is 1000, not in [0,1000)":                     func(t *Tuner) { t.MinTimestep = 1000 },
-		"finetune: Dropout is -0.1, not in [0,1]":                            func(t *Tuner) { t.Dropout = -0.1 },
-		"finetune: Dropout is 1.5, not in [0,1]":                             func(t *Tuner) { t.Dropout, t.Unconditional = 1.5, dense(2, width) },
-		"finetune: EMA is 1, not in [0,1)":                                   func(t *Tuner) { t.EMA = 1 },
-		"finetune: EMA is NaN, not in [0,1)":                                 func(t *Tuner) { t.EMA = math.NaN() },
-		"finetune: Clip is -1, MinSNR 0: below zero":                         func(t *Tuner) { t.Clip = -1 },
-		"finetune: Clip is 0, MinSNR NaN: below zero":                        func(t *Tuner) { t.MinSNR = math.NaN() },
-		"finetune: Unconditional: its condition is (3, 3), another's (2, 3)": func(t *Tuner) { t.Dropout, t.Unconditional = 0.1, dense(3, width) },
-		"finetune: Unconditional: its condition is float64": func(t *Tuner) {
-			t.Dropout, t.Unconditional = 0.1, tensor.New(tensor.Of(tensor.Float64), tensor.WithShape(2, width))
+		"finetune: the Tuner has no Network":                                                  func(t *Tuner) { t.Network = nil },
+		"finetune: the Tuner has no Schedule":                                                 func(t *Tuner) { t.Schedule = nil },
+		"finetune: the Tuner has no data":                                                     func(t *Tuner) { t.Model, t.Pretrain = nil, nil },
+		"finetune: 0 updates asked for":                                                       func(t *Tuner) { t.Updates = 0 },
+		"finetune: batches of -1 and 2 samples":                                               func(t *Tuner) { t.ModelBatch = -1 },
+		"finetune: Dropout needs Unconditional":                                               func(t *Tuner) { t.Dropout = 0.1 },
+		"finetune: MinTimestep is -1, not in [0,1000)":                                        func(t *Tuner) { t.MinTimestep = -1 },
+		"finetune: MinTimestep is 1000, not in [0,1000)":                                      func(t *Tuner) { t.MinTimestep = 1000 },
+		"finetune: Dropout is -0.1, not in [0,1]":                                             func(t *Tuner) { t.Dropout = -0.1 },
+		"finetune: Dropout is 1.5, not in [0,1]":                                              func(t *Tuner) { t.Dropout, t.Unconditional = 1.5, tokens(2) },
+		"finetune: EMA is 1, not in [0,1)":                                                    func(t *Tuner) { t.EMA = 1 },
+		"finetune: EMA is NaN, not in [0,1)":                                                  func(t *Tuner) { t.EMA = math.NaN() },
+		"finetune: Clip is -1, MinSNR 0: below zero":                                          func(t *Tuner) { t.Clip = -1 },
+		"finetune: Clip is 0, MinSNR NaN: below zero":                                         func(t *Tuner) { t.MinSNR = math.NaN() },
+		"finetune: Unconditional: dataset: the condition has tokens (3, 3), others have (2, 3)": func(t *Tuner) { t.Dropout, t.Unconditional = 0.1, tokens(3) },
+		"finetune: Unconditional: dataset: the condition has tokens float64": func(t *Tuner) {
+			t.Dropout, t.Unconditional.Tokens = 0.1, tensor.New(tensor.Of(tensor.Float64), tensor.WithShape(2, width))
 		},
 		"finetune: there are no model samples":       func(t *Tuner) { t.Model = dataset.FromSlice(nil) },
 		"finetune: there are no pretraining samples": func(t *Tuner) { t.Pretrain = dataset.FromSlice(nil) },
@@ -68,7 +68,7 @@ func TestWhatCannotBeTrained(t *testing.T) {
 			})
 		},
 		`model sample 2 (id2, "prompt 2"): it has no latent`:    func(t *Tuner) { t.Model = withSample(func(s *dataset.Sample) { s.Latent = nil }) },
-		`model sample 2 (id2, "prompt 2"): it has no condition`: func(t *Tuner) { t.Model = withSample(func(s *dataset.Sample) { s.Condition = nil }) },
+		`model sample 2 (id2, "prompt 2"): it has no condition`: func(t *Tuner) { t.Model = withSample(func(s *dataset.Sample) { s.Condition = dataset.Condition{} }) },
 		`model sample 2 (id2, "prompt 2") has no reward`:        func(t *Tuner) { t.Model = withSample(func(s *dataset.Sample) { s.Reward = nil }) },
 		`model sample 2 (id2, "prompt 2") has reward -0.5: ByReward takes none below 0`: func(t *Tuner) {
 			t.ByReward, t.Model = true, withSample(func(s *dataset.Sample) { s.Reward = new(-0.5) })
@@ -86,8 +86,16 @@ func TestWhatCannotBeTrained(t *testing.T) {
 		`model sample 2 (id2, "prompt 2"): its latent is float32 (2, 2), not float32 with 3 dimensions`: func(t *Tuner) {
 			t.Model = withSample(func(s *dataset.Sample) { s.Latent = dense(2, 2) })
 		},
-		`model sample 2 (id2, "prompt 2"): its condition is (4, 3), another's (2, 3)`: func(t *Tuner) {
-			t.Model = withSample(func(s *dataset.Sample) { s.Condition = dense(4, 3) })
+		`model sample 2 (id2, "prompt 2"): dataset: the condition has tokens (4, 3), others have (2, 3)`: func(t *Tuner) {
+			t.Model = withSample(func(s *dataset.Sample) { s.Condition = tokens(4) })
+		},
+		`model sample 2 (id2, "prompt 2"): dataset: the condition has pooled (5), others have none`: func(t *Tuner) {
+			t.Model = withSample(func(s *dataset.Sample) { s.Condition.Pooled = dense(5) })
+		},
+		`model sample 1 (id1, "prompt 1"): dataset: the condition has no sizes, others have (6)`: func(t *Tuner) {
+			samples := made(5, true)
+			samples[0].Condition.Sizes = dense(6)
+			t.Model = dataset.FromSlice(samples)
 		},
 		`pretraining sample 0 (id0, "prompt 0"): its latent is (1, 4, 2), another's (1, 2, 2)`: func(t *Tuner) {
 			samples := made(4, false)

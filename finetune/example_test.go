@@ -19,7 +19,7 @@ import (
 // A tiny network: the noise is a linear function of the noisy latent, whatever the timestep and the condition.
 type network struct{ weight *tensor.Dense }
 
-func (n network) Predict(x, _, _ *gorgonia.Node) (*gorgonia.Node, error) {
+func (n network) Predict(x, _ *gorgonia.Node, _ diffusion.Condition) (*gorgonia.Node, error) {
 	return kernels.Linear(x, kernels.Param(x.Graph(), n.weight), nil)
 }
 
@@ -33,7 +33,10 @@ func values(shape []int, v ...float32) *tensor.Dense {
 
 // sample has a latent of one position with two channels.
 func sample(prompt string, reward float64, a, b float32) dataset.Sample {
-	return dataset.Sample{Prompt: prompt, Reward: &reward, Latent: values([]int{1, 1, 2}, a, b), Condition: values([]int{1, 1}, 0)}
+	return dataset.Sample{
+		Prompt: prompt, Reward: &reward, Latent: values([]int{1, 1, 2}, a, b),
+		Condition: dataset.Condition{Tokens: values([]int{1, 1}, 0)},
+	}
 }
 
 // Eq. 2 with a term of one's own: half the mean square of what the network predicts.

@@ -143,7 +143,7 @@ func caseBatch(t *testing.T, c golden.Case, k trainCase, step int) given {
 		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(d.Float32s()[i*n:(i+1)*n]))
 	}
 	for i := range g.samples {
-		g.samples[i] = dataset.Sample{Latent: part(latents, i), Condition: part(conditions, i)}
+		g.samples[i] = dataset.Sample{Latent: part(latents, i), Condition: dataset.Condition{Tokens: part(conditions, i)}}
 		if i < k.Model {
 			g.samples[i].Reward = new(float64(rewards[i]))
 		}
@@ -153,14 +153,17 @@ func caseBatch(t *testing.T, c golden.Case, k trainCase, step int) given {
 
 // take fills the batch as fill does, with what is given.
 func (r *run) take(g given, timesteps []float32) error {
-	times := make([]int, len(timesteps))
+	times, conditions := make([]int, len(timesteps)), make([]dataset.Condition, len(timesteps))
 	for i, s := range g.samples {
+		conditions[i] = s.Condition
 		times[i] = int(timesteps[i])
 		copy(r.clean.Float32s()[i*s.Latent.Shape().TotalSize():], s.Latent.Float32s())
-		copy(r.conditions.Float32s()[i*s.Condition.Shape().TotalSize():], s.Condition.Float32s())
 		if s.Reward != nil {
 			r.rewards.Float32s()[i] = float32(*s.Reward)
 		}
+	}
+	if err := r.conditions.Fill(conditions...); err != nil {
+		return err
 	}
 	copy(r.noise.Float32s(), g.noise)
 	return r.disturb(times)

@@ -50,8 +50,8 @@ func (l *line) Trainable() []optim.Parameter {
 	return []optim.Parameter{{Name: "X", Value: l.X}, {Name: "B", Value: l.B}, {Name: "C", Value: l.C}, {Name: "D", Value: l.D}, {Name: "T", Value: l.T}, {Name: "U", Value: l.U}}
 }
 
-func (l *line) Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
-	g := x.Graph()
+func (l *line) Predict(x, t *gorgonia.Node, condition diffusion.Condition) (*gorgonia.Node, error) {
+	g, c := x.Graph(), condition.Tokens
 	out, err := kernels.Linear(x, kernels.Param(g, l.X), kernels.Param(g, l.B))
 	if err != nil {
 		return nil, err
@@ -76,6 +76,9 @@ func (l *line) Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
 	}
 	return kernels.AddTime(out, c)
 }
+
+// tokens are a condition's, n of them, all zeros.
+func tokens(n int) dataset.Condition { return dataset.Condition{Tokens: dense(n, width)} }
 
 // vector is all parameters, one behind the other.
 func (l *line) vector() []float64 {
@@ -107,13 +110,13 @@ func predict(p, x []float64, t float64, c []float64) []float64 {
 func made(n int, rewards bool) []dataset.Sample {
 	samples := make([]dataset.Sample, n)
 	for i := range samples {
-		s := dataset.Sample{ID: fmt.Sprint("id", i), Prompt: fmt.Sprint("prompt ", i), Latent: dense(1, positions, channels), Condition: dense(2, width)}
+		s := dataset.Sample{ID: fmt.Sprint("id", i), Prompt: fmt.Sprint("prompt ", i), Latent: dense(1, positions, channels), Condition: tokens(2)}
 		stream := "pretraining samples"
 		if rewards {
 			stream, s.Reward = "model samples", new(rng.New(7, "rewards", 0, uint64(i)).Float64())
 		}
 		rng.Normal(s.Latent.Float32s(), 7, stream, 0, uint64(i))
-		rng.Normal(s.Condition.Float32s(), 7, stream, 1, uint64(i))
+		rng.Normal(s.Condition.Tokens.Float32s(), 7, stream, 1, uint64(i))
 		samples[i] = s
 	}
 	return samples
@@ -193,7 +196,7 @@ func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handB
 			w = math.Min(snr, tuner.MinSNR) / snr
 		}
 		b.x, b.target, b.t, b.weight = append(b.x, x), append(b.target, target), append(b.t, time), append(b.weight, w)
-		b.c = append(b.c, float64s(c))
+		b.c = append(b.c, float64s(c.Tokens))
 	}
 	return b
 }

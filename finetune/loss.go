@@ -16,13 +16,13 @@ type Batch struct {
 	Graph           *gorgonia.ExprGraph
 	Model, Pretrain int
 
-	Noisy      *gorgonia.Node // x_t [N,H,W,C]
-	Timesteps  *gorgonia.Node // t [N]
-	Conditions *gorgonia.Node // z [N,L,D]
-	Target     *gorgonia.Node // what the network is to predict: the noise ε [N,H,W,C], or the velocity v
-	Predicted  *gorgonia.Node // what it predicts [N,H,W,C]
-	Rewards    *gorgonia.Node // r [Model]; nil if Model is 0
-	Weights    *gorgonia.Node // [N], 1 unless timesteps are weighed (Tuner.MinSNR)
+	Noisy      *gorgonia.Node      // x_t [N,H,W,C]
+	Timesteps  *gorgonia.Node      // t [N]
+	Conditions diffusion.Condition // z
+	Target     *gorgonia.Node      // what the network is to predict: the noise ε [N,H,W,C], or the velocity v
+	Predicted  *gorgonia.Node      // what it predicts [N,H,W,C]
+	Rewards    *gorgonia.Node      // r [Model]; nil if Model is 0
+	Weights    *gorgonia.Node      // [N], 1 unless timesteps are weighed (Tuner.MinSNR)
 
 	// Network is the network being tuned, for terms that ask it something else.
 	Network diffusion.Denoiser

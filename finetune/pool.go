@@ -2,6 +2,7 @@ package finetune
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -50,33 +51,36 @@ func (p *pool) bytes(seen map[*tensor.Dense]bool) (n int64) {
 		return 0
 	}
 	for _, s := range p.samples {
-		for _, d := range []*tensor.Dense{s.Latent, s.Condition} {
-			if !seen[d] {
-				seen[d] = true
-				n += 4 * int64(d.Size())
-			}
+		n += unseen(seen, s.Latent)
+		for _, d := range s.Condition.Parts() {
+			n += unseen(seen, d)
 		}
 	}
 	return n
 }
 
-func fits(s, like dataset.Sample) error {
-	for _, part := range []struct {
-		name      string
-		got, want *tensor.Dense
-		dims      int
-	}{{"latent", s.Latent, like.Latent, 3}, {"condition", s.Condition, like.Condition, 2}} {
-		if part.got == nil {
-			return fmt.Errorf("it has no %s", part.name)
-		}
-		if part.got.Dtype() != tensor.Float32 || part.got.Dims() != part.dims {
-			return fmt.Errorf("its %s is %v %v, not float32 with %d dimensions", part.name, part.got.Dtype(), part.got.Shape(), part.dims)
-		}
-		if part.want == nil || !part.got.Shape().Eq(part.want.Shape()) {
-			return fmt.Errorf("its %s is %v, another's %v", part.name, part.got.Shape(), part.want.Shape())
-		}
+// unseen is a tensor's bytes if it was not seen yet.
+func unseen(seen map[*tensor.Dense]bool, d *tensor.Dense) int64 {
+	if seen[d] {
+		return 0
 	}
-	return nil
+	seen[d] = true
+	return 4 * int64(d.Size())
+}
+
+// fits says why two samples cannot be in one batch.
+func fits(s, like dataset.Sample) error {
+	switch l := s.Latent; {
+	case l == nil:
+		return errors.New("it has no latent")
+	case l.Dtype() != tensor.Float32 || l.Dims() != 3:
+		return fmt.Errorf("its latent is %v %v, not float32 with 3 dimensions", l.Dtype(), l.Shape())
+	case !l.Shape().Eq(like.Latent.Shape()):
+		return fmt.Errorf("its latent is %v, another's %v", l.Shape(), like.Latent.Shape())
+	case s.Condition.IsZero():
+		return errors.New("it has no condition")
+	}
+	return s.Condition.Fits(like.Condition)
 }
 
 // byReward makes passes have samples in proportion to their rewards, and all of them the mean reward.

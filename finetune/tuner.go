@@ -20,9 +20,9 @@ import (
 
 // A Network is a denoising network that can be tuned.
 type Network interface {
-	// Predict adds to x's graph what the network says of noisy latents x [N,H,W,C] at timesteps t [N] under conditions
-	// c [N,L,D]: ε or v, [N,H,W,C], as the schedule has it.
-	Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error)
+	// Predict adds to x's graph what the network says of noisy latents x [N,H,W,C] at timesteps t
+	// [N] under the samples' conditions c: ε or v, [N,H,W,C], as the schedule has it.
+	Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error)
 	// Trainable lists the parameters to tune.
 	Trainable() []optim.Parameter
 }
@@ -62,9 +62,10 @@ type Tuner struct {
 	// is decided where there is much noise. Where there is little, the model's own pictures would teach it no more than their flaws, and what
 	// is there is left to the pretraining term.
 	MinTimestep int
-	// Dropout is the share of samples whose condition is replaced by Unconditional [L,D], so that guidance keeps working.
+	// Dropout is the share of samples whose condition is replaced by Unconditional, that of the empty
+	// prompt, so that guidance keeps working.
 	Dropout       float64
-	Unconditional *tensor.Dense
+	Unconditional dataset.Condition
 
 	Seed uint64
 	// ActivationBytes bounds the memory of activations (kernels.Config); 0 does not.
@@ -149,7 +150,8 @@ type run struct {
 	guard           guard // without clipping
 
 	// What the graph reads, written anew for each step.
-	clean, noise, noisy, target, timesteps, conditions, weights, rewards *tensor.Dense
+	clean, noise, noisy, target, timesteps, weights, rewards *tensor.Dense
+	conditions                                               dataset.Condition
 
 	machine *kernels.Machine
 	loss    *gorgonia.Node
@@ -229,9 +231,8 @@ func (r *run) plan() kernels.Plan {
 		}
 	}
 	seen := map[*tensor.Dense]bool{}
-	if r.Unconditional != nil {
-		seen[r.Unconditional] = true
-		plan.Other += 4 * int64(r.Unconditional.Size())
+	for _, d := range r.Unconditional.Parts() {
+		plan.Other += unseen(seen, d)
 	}
 	for _, p := range []*pool{r.model, r.pretrain} {
 		plan.Other += p.bytes(seen)
@@ -253,7 +254,7 @@ func (t *Tuner) check() error {
 		return fmt.Errorf("finetune: batches of %d and %d samples", t.ModelBatch, t.PretrainBatch)
 	case t.MinTimestep < 0 || t.MinTimestep >= len(t.Schedule.AlphaBar):
 		return fmt.Errorf("finetune: MinTimestep is %d, not in [0,%d)", t.MinTimestep, len(t.Schedule.AlphaBar))
-	case t.Dropout > 0 && t.Unconditional == nil:
+	case t.Dropout > 0 && t.Unconditional.IsZero():
 		return errors.New("finetune: Dropout needs Unconditional")
 	case !(t.Dropout >= 0 && t.Dropout <= 1):
 		return fmt.Errorf("finetune: Dropout is %v, not in [0,1]", t.Dropout)
@@ -301,7 +302,7 @@ func (r *run) allocate(like dataset.Sample) {
 	latents := append([]int{n}, like.Latent.Shape()...)
 	r.clean, r.noise, r.noisy, r.target = zeros(latents...), zeros(latents...), zeros(latents...), zeros(latents...)
 	r.timesteps, r.weights = zeros(n), zeros(n)
-	r.conditions = zeros(append([]int{n}, like.Condition.Shape()...)...)
+	r.conditions = like.Condition.Batch(n)
 	if model > 0 {
 		r.rewards = zeros(model)
 	}
@@ -314,7 +315,7 @@ func (r *run) compile() error {
 	b := &Batch{
 		Graph: g, Model: model, Pretrain: pretrain, Network: diffusion.Func(r.Network.Predict),
 		Noisy: kernels.Input(g, "noisy", r.noisy), Timesteps: kernels.Input(g, "timesteps", r.timesteps),
-		Conditions: kernels.Input(g, "conditions", r.conditions), Target: kernels.Input(g, "target", r.target),
+		Conditions: diffusion.Input(g, r.conditions), Target: kernels.Input(g, "target", r.target),
 		Rewards: kernels.Input(g, "rewards", r.rewards), Weights: kernels.Input(g, "weights", r.weights),
 	}
 	var err error
@@ -489,8 +490,9 @@ func (r *run) fill() error {
 		samples = append(samples, r.pretrain.draw(r.Seed, r.step, pretrain)...)
 	}
 	times := make([]int, len(samples))
-	clean, noise, c := r.clean.Float32s(), r.noise.Float32s(), r.conditions.Float32s()
-	size, width := len(noise)/len(samples), len(c)/len(samples)
+	conditions := make([]dataset.Condition, len(samples))
+	clean, noise := r.clean.Float32s(), r.noise.Float32s()
+	size := len(noise) / len(samples)
 	for i, s := range samples {
 		draw := rng.New(r.Seed, "tuning", uint64(r.step), uint64(i))
 		k, n, least := i, model, r.MinTimestep
@@ -499,13 +501,15 @@ func (r *run) fill() error {
 		}
 		levels := len(r.Schedule.AlphaBar)
 		times[i] = min(least+int((float64(k)+draw.Float64())/float64(n)*float64(levels-least)), levels-1)
-		condition := s.Condition
+		conditions[i] = s.Condition
 		if draw.Float64() < r.Dropout {
-			condition = r.Unconditional
+			conditions[i] = r.Unconditional
 		}
 		copy(clean[i*size:], s.Latent.Float32s())
-		copy(c[i*width:(i+1)*width], condition.Float32s())
 		rng.Normal(noise[i*size:(i+1)*size], r.Seed, "tuning noise", uint64(r.step), uint64(i))
+	}
+	if err := r.conditions.Fill(conditions...); err != nil {
+		return err
 	}
 	return r.disturb(times)
 }

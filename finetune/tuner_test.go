@@ -167,7 +167,7 @@ func TestPrepare(t *testing.T) {
 	}
 	require.Equal(t, plan.Optimizer, prepared(func(t *Tuner) { t.Clip = 1 }).Optimizer)
 	require.Equal(t, plan.Other+plan.Weights, prepared(func(t *Tuner) { t.EMA = 0.5 }).Other)
-	require.Equal(t, plan.Other+condition, prepared(func(t *Tuner) { t.Unconditional = dense(2, width) }).Other)
+	require.Equal(t, plan.Other+condition, prepared(func(t *Tuner) { t.Unconditional = tokens(2) }).Other)
 	require.Equal(t, plan.Other-4*condition, prepared(func(t *Tuner) {
 		samples := made(5, true)
 		for i := range samples {
@@ -199,7 +199,7 @@ func TestDropoutReplacesSome(t *testing.T) {
 	dropped := 0
 	for step := range 6 {
 		for _, c := range batchByHand(tuner, step, made(5, true), made(4, false)).c {
-			if c[0] == float64(tuner.Unconditional.Float32s()[0]) {
+			if c[0] == float64(tuner.Unconditional.Tokens.Float32s()[0]) {
 				dropped++
 			}
 		}
@@ -283,7 +283,7 @@ func TestDrawsArePure(t *testing.T) {
 		r.step = step
 		require.NoError(t, r.fill())
 		part := func(x []float32, n int) []float32 { return append([]float32{}, x[:samples*n]...) }
-		return batch{part(r.noise.Float32s(), 4), part(r.timesteps.Float32s(), 1), part(r.conditions.Float32s(), 6), part(r.clean.Float32s(), 4)}
+		return batch{part(r.noise.Float32s(), 4), part(r.timesteps.Float32s(), 1), part(r.conditions.Tokens.Float32s(), 6), part(r.clean.Float32s(), 4)}
 	}
 	nothing := func(*Tuner) {}
 	r := start(nothing)
@@ -298,7 +298,7 @@ func TestDrawsArePure(t *testing.T) {
 	larger := at(start(func(t *Tuner) { t.ModelBatch = 4 }), 5, 3)
 	require.Equal(t, five.noise, larger.noise)
 	// Dropping conditions leaves everything else as it is.
-	dropped := at(start(func(t *Tuner) { t.Dropout, t.Unconditional = 1, dense(2, width) }), 5, 3)
+	dropped := at(start(func(t *Tuner) { t.Dropout, t.Unconditional = 1, tokens(2) }), 5, 3)
 	require.Equal(t, five.noise, dropped.noise)
 	require.Equal(t, five.times, dropped.times)
 	require.Equal(t, five.clean, dropped.clean)

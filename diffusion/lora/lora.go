@@ -29,6 +29,7 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"github.com/kudos-ml/kudos/clip"
+	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/internal/weights"
@@ -112,7 +113,7 @@ func drawA(p pair, seed uint64) {
 }
 
 // Predict is the adapted UNet's Predict.
-func (a *Adapter) Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
+func (a *Adapter) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
 	return a.unet.Predict(x, t, c)
 }
 

@@ -13,6 +13,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/weights"
@@ -34,7 +35,7 @@ func predict(t *testing.T, p *pipeline.Pipeline, c golden.Case) []float32 {
 	g := gorgonia.NewGraph()
 	out, err := p.UNet.Predict(
 		kernels.Input(g, "x", c.ChannelsLast(t, "unet.sample")), kernels.Input(g, "t", c.Tensor(t, "unet.timestep")),
-		kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states")),
+		diffusion.Condition{Tokens: kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states"))},
 	)
 	require.NoError(t, err)
 	m, err := kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{out}})
@@ -51,9 +52,13 @@ func hidden(t *testing.T, p *pipeline.Pipeline, c golden.Case) []float32 {
 	for i := range prompts {
 		prompts[i] = c.Data.Metadata["tokenizer.text."+string(rune('0'+i))]
 	}
-	out, err := p.EncodePrompts(context.Background(), prompts)
+	conditions, err := p.Conditions(context.Background(), prompts...)
 	require.NoError(t, err)
-	return out.Float32s()
+	var out []float32
+	for _, prompt := range prompts {
+		out = append(out, conditions[prompt].Tokens.Float32s()...)
+	}
+	return out
 }
 
 // forms are the files of a case and where what diffusers computes with each begins.
@@ -124,7 +129,7 @@ func TestGradientsGolden(t *testing.T) {
 		g := gorgonia.NewGraph()
 		out, err := a.Predict(
 			kernels.Input(g, "x", c.ChannelsLast(t, "unet.sample")), kernels.Input(g, "t", c.Tensor(t, "unet.timestep")),
-			kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states")),
+			diffusion.Condition{Tokens: kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states"))},
 		)
 		require.NoError(t, err)
 		product, err := kernels.Mul(out, kernels.Input(g, "cotangent", c.ChannelsLast(t, "unet.cotangent")))

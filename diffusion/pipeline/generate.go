@@ -29,9 +29,10 @@ type Request struct {
 	// Sampler is diffusion.ParseSampler's, or one's own; without one, it is Pipeline.Sampler's.
 	Sampler diffusion.Sampler
 
-	// Conditions are those [L,D] of prompts that are encoded already, Negative among them; see Pipeline.Conditions. With all of
-	// them, the text encoder is not used and may be nil, whose memory is free then.
-	Conditions map[string]*tensor.Dense
+	// Conditions are those of prompts that are encoded already, Negative among them; see
+	// Pipeline.Conditions. With all of them, the text encoder is not used and may be nil, whose memory
+	// is free then.
+	Conditions map[string]dataset.Condition
 
 	// Noise, unless nil, is drawn from instead of by Seed: its row r is of sample First+r.
 	Noise diffusion.Noise
@@ -75,8 +76,14 @@ func (r Request) check(p *Pipeline) error {
 // checkText checks the pipeline and the conditions that stand in for its text encoder.
 func (r Request) checkText(p *Pipeline) error {
 	for prompt, c := range r.Conditions {
-		if c.Dtype() != tensor.Float32 || c.Dims() != 2 || p.UNet != nil && slices.ContainsFunc(p.UNet.Config.CrossAttentionDim, func(d int) bool { return d != c.Shape()[1] }) {
-			return fmt.Errorf("pipeline: the condition of %q is %v %v, not what the UNet reads", prompt, c.Dtype(), c.Shape())
+		if err := c.Fits(c); err != nil {
+			return fmt.Errorf("pipeline: prompt %q: %w", prompt, err)
+		}
+		if c.Tokens == nil {
+			return fmt.Errorf("pipeline: the condition of %q has no tokens", prompt)
+		}
+		if width := c.Tokens.Shape()[1]; p.UNet != nil && slices.ContainsFunc(p.UNet.Config.CrossAttentionDim, func(d int) bool { return d != width }) {
+			return fmt.Errorf("pipeline: the tokens of %q are %v, not what the UNet reads", prompt, c.Tokens.Shape())
 		}
 	}
 	asked := r.Prompts
@@ -209,12 +216,12 @@ func (g *generator) batch(ctx context.Context, from, n int) ([]dataset.Sample, e
 	if err != nil {
 		return nil, err
 	}
-	net, err := g.network(ctx, n, conditions[0].Shape())
+	net, err := g.network(ctx, n, conditions[0])
 	if err != nil {
 		return nil, err
 	}
-	for i, c := range conditions {
-		copy(net.Condition.Float32s()[i*c.Shape().TotalSize():], c.Float32s())
+	if err := net.Condition.Fill(conditions...); err != nil {
+		return nil, fmt.Errorf("pipeline: %w", err)
 	}
 	noise := diffusion.SeededNoise(g.r.Seed, g.r.First+uint64(from))
 	if g.r.Noise != nil {
@@ -241,8 +248,8 @@ func (g *generator) batch(ctx context.Context, from, n int) ([]dataset.Sample, e
 	return samples, g.decode(ctx, samples)
 }
 
-// network is the guided denoiser for n samples under conditions of a shape [L,D].
-func (g *generator) network(ctx context.Context, n int, condition tensor.Shape) (*diffusion.Compiled, error) {
+// network is the guided denoiser for n samples under conditions like one.
+func (g *generator) network(ctx context.Context, n int, like dataset.Condition) (*diffusion.Compiled, error) {
 	if net, ok := g.networks[n]; ok {
 		return net, nil
 	}
@@ -258,7 +265,7 @@ func (g *generator) network(ctx context.Context, n int, condition tensor.Shape) 
 		d = diffusion.Guide(d, empty[0], g.r.Guidance)
 	}
 	latent := append(tensor.Shape{n}, g.latent...)
-	net, err := diffusion.Compile(d, latent, append(tensor.Shape{n}, condition...))
+	net, err := diffusion.Compile(d, latent, like)
 	if err != nil {
 		return nil, err
 	}

@@ -169,12 +169,12 @@ func TestGenerateFromLittleSignal(t *testing.T) {
 	require.NoError(t, err)
 	r := request()
 	r.Prompts, r.PerPrompt, r.Steps, r.Guidance, r.Latents = r.Prompts[:1], 1, 1, 1, true
-	conditions, err := p.EncodePrompts(t.Context(), r.Prompts)
+	conditions, err := p.Conditions(t.Context(), r.Prompts...)
 	require.NoError(t, err)
-	net, err := diffusion.Compile(diffusion.Func(p.UNet.Predict), tensor.Shape{1, p.side(), p.side(), 4}, conditions.Shape())
+	net, err := diffusion.Compile(diffusion.Func(p.UNet.Predict), tensor.Shape{1, p.side(), p.side(), 4}, conditions[r.Prompts[0]])
 	require.NoError(t, err)
 	defer net.Close()
-	copy(net.Condition.Float32s(), conditions.Float32s())
+	require.NoError(t, net.Condition.Fill(conditions[r.Prompts[0]]))
 	x := diffusion.SeededNoise(r.Seed, 0).Start(1, p.side(), p.side(), 4)
 	said, err := net.Predict(x, 999)
 	require.NoError(t, err)
@@ -213,12 +213,12 @@ func TestGenerateAsStableDiffusionPipeline(t *testing.T) {
 
 	s := p.Schedule.Native()
 	s.Config.StepsOffset, s.Config.ClipSample = new(0), new(true)
-	conditions, err := p.EncodePrompts(t.Context(), []string{r.Prompts[0], ""})
+	conditions, err := p.Conditions(t.Context(), r.Prompts[0], "")
 	require.NoError(t, err)
-	net, err := diffusion.Compile(diffusion.Guide(diffusion.Func(p.UNet.Predict), copyRow(conditions, 1), r.Guidance), tensor.Shape{1, p.side(), p.side(), 4}, append(tensor.Shape{1}, conditions.Shape()[1:]...))
+	net, err := diffusion.Compile(diffusion.Guide(diffusion.Func(p.UNet.Predict), conditions[""], r.Guidance), tensor.Shape{1, p.side(), p.side(), 4}, conditions[""])
 	require.NoError(t, err)
 	defer net.Close()
-	copy(net.Condition.Float32s(), copyRow(conditions, 0).Float32s())
+	require.NoError(t, net.Condition.Fill(conditions[r.Prompts[0]]))
 	noise := diffusion.SeededNoise(r.Seed, 0)
 	last, err := diffusion.Last(diffusion.DDIM(t.Context(), net.Predict, s, noise.Start(1, p.side(), p.side(), 4), diffusion.DDIMOptions{Steps: r.Steps}))
 	require.NoError(t, err)
@@ -231,16 +231,16 @@ func TestGenerateIsDDIMOfTheGuidedNetwork(t *testing.T) {
 		r := request()
 		r.Prompts, r.PerPrompt, r.Negative, r.Latents = r.Prompts[:1], 1, "a car", true
 		r.Sampler = sampler(t, "ddim")
-		conditions, err := p.EncodePrompts(context.Background(), []string{r.Prompts[0], r.Negative})
+		conditions, err := p.Conditions(context.Background(), r.Prompts[0], r.Negative)
 		require.NoError(t, err)
-		net := func(row int) diffusion.Network {
-			n, err := diffusion.Compile(p.Schedule.Denoiser(diffusion.Func(p.UNet.Predict)), tensor.Shape{1, p.side(), p.side(), 4}, append(tensor.Shape{1}, conditions.Shape()[1:]...))
+		net := func(prompt string) diffusion.Network {
+			n, err := diffusion.Compile(p.Schedule.Denoiser(diffusion.Func(p.UNet.Predict)), tensor.Shape{1, p.side(), p.side(), 4}, conditions[prompt])
 			require.NoError(t, err)
 			t.Cleanup(func() { n.Close() })
-			copy(n.Condition.Float32s(), copyRow(conditions, row).Float32s())
+			require.NoError(t, n.Condition.Fill(conditions[prompt]))
 			return n.Predict
 		}
-		with, without := net(0), net(1)
+		with, without := net(r.Prompts[0]), net(r.Negative)
 		guided := func(x *tensor.Dense, at float64) (*tensor.Dense, error) {
 			a, err := with(x, at)
 			require.NoError(t, err)
@@ -275,9 +275,13 @@ func TestPromptsGolden(t *testing.T) {
 		for i := range prompts {
 			prompts[i] = c.Data.Metadata[fmt.Sprintf("tokenizer.text.%d", i)]
 		}
-		got, err := p.EncodePrompts(context.Background(), prompts)
+		conditions, err := p.Conditions(context.Background(), prompts...)
 		require.NoError(t, err)
-		golden.Near(t, "conditions", got.Float32s(), want.Float32s(), 1e-5)
+		var got []float32
+		for _, prompt := range prompts {
+			got = append(got, conditions[prompt].Tokens.Float32s()...)
+		}
+		golden.Near(t, "conditions", got, want.Float32s(), 1e-5)
 	}, "text.last_hidden_state")
 }
 
@@ -285,7 +289,7 @@ func TestEncode(t *testing.T) {
 	generators(t, func(t *testing.T, p *Pipeline, _ golden.Case) {
 		made := collect(t, p.Generate(request()))
 		for i := range made[:3] {
-			made[i].Latent, made[i].Condition = nil, nil
+			made[i].Latent, made[i].Condition = nil, dataset.Condition{}
 		}
 		data := dataset.Func(func(context.Context) iter.Seq2[dataset.Sample, error] {
 			return func(yield func(dataset.Sample, error) bool) {
@@ -299,9 +303,9 @@ func TestEncode(t *testing.T) {
 		mean := collect(t, p.Encode(data, EncodeOptions{Batch: 3}))
 		require.Len(t, mean, 4)
 		require.Equal(t, made[3].Latent.Float32s(), mean[3].Latent.Float32s(), "a latent that is there stays")
-		conditions, err := p.EncodePrompts(context.Background(), []string{made[0].Prompt})
+		conditions, err := p.Conditions(context.Background(), made[0].Prompt)
 		require.NoError(t, err)
-		golden.Near(t, "condition", mean[0].Condition.Float32s(), conditions.Float32s(), 1e-6)
+		golden.Near(t, "condition", mean[0].Condition.Tokens.Float32s(), conditions[made[0].Prompt].Tokens.Float32s(), 1e-6)
 
 		one := collect(t, p.Encode(data, EncodeOptions{Batch: 1}))
 		golden.Near(t, "latent", one[1].Latent.Float32s(), mean[1].Latent.Float32s(), 1e-5)
@@ -357,11 +361,11 @@ func TestFrozen(t *testing.T) {
 		for _, q := range p.UNet.Trainable() {
 			require.Zero(t, slices.Max(q.Value.Float32s()))
 		}
-		want, err := whole.EncodePrompts(t.Context(), []string{"a dog"})
+		want, err := whole.Conditions(t.Context(), "a dog")
 		require.NoError(t, err)
-		got, err := p.EncodePrompts(t.Context(), []string{"a dog"})
+		got, err := p.Conditions(t.Context(), "a dog")
 		require.NoError(t, err)
-		require.Equal(t, want.Float32s(), got.Float32s())
+		require.Equal(t, want["a dog"].Tokens.Float32s(), got["a dog"].Tokens.Float32s())
 
 		dir := t.TempDir()
 		_, err = dataset.Collect(t.Context(), p.Generate(request()))
@@ -508,14 +512,14 @@ func TestGenerateGolden(t *testing.T) {
 		shape := want.Shape() // [K+1,B,H,W,C]
 		size := shape[2:].TotalSize()
 		r := Request{
-			PerPrompt: 1, Steps: steps, Eta: eta, Guidance: 1, Batch: 2, Sampler: sampler(t, "ddim"), Conditions: map[string]*tensor.Dense{},
+			PerPrompt: 1, Steps: steps, Eta: eta, Guidance: 1, Batch: 2, Sampler: sampler(t, "ddim"), Conditions: map[string]dataset.Condition{},
 			Height: shape[2] * p.scale(), Width: shape[3] * p.scale(), Latents: true,
 			Noise: func(row, draw int, dst []float32) { copy(dst, draws.Float32s()[(draw*shape[1]+row)*size:][:size]) },
 		}
 		conditions := c.Tensor(t, "unet.encoder_hidden_states")
 		for i := range shape[1] {
 			r.Prompts = append(r.Prompts, fmt.Sprint(i))
-			r.Conditions[fmt.Sprint(i)] = copyRow(conditions, i)
+			r.Conditions[fmt.Sprint(i)] = dataset.Condition{Tokens: conditions}.Row(i)
 		}
 		p.Text = nil
 		for i, s := range collect(t, p.Generate(r)) {
@@ -526,9 +530,9 @@ func TestGenerateGolden(t *testing.T) {
 		for _, err := range p.Generate(r).All(t.Context()) {
 			require.ErrorContains(t, err, "text encoder is missing")
 		}
-		r.Conditions["0"] = tensor.New(tensor.WithShape(3, 5), tensor.Of(tensor.Float32))
+		r.Conditions["0"] = dataset.Condition{Tokens: tensor.New(tensor.WithShape(3, 5), tensor.Of(tensor.Float32))}
 		for _, err := range p.Generate(r).All(t.Context()) {
-			require.ErrorContains(t, err, `the condition of "0" is float32 (3, 5)`)
+			require.ErrorContains(t, err, `the tokens of "0" are (3, 5)`)
 		}
 	})
 }

@@ -14,6 +14,7 @@ import (
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
@@ -116,11 +117,15 @@ func (b *block) addAttention(c Config, level, layers int) {
 	b.Attentions = append(b.Attentions, newTransformer(c, level, layers))
 }
 
-// Predict adds to x's graph what the network says of noisy latents x [N,H,W,C] at timesteps t [N] under conditions
-// c [N,L,D]: the noise ε, or the velocity v if it was trained on that; [N,H,W,Cout].
-func (u *UNet2DCondition) Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
+// Predict adds to x's graph what the network says of noisy latents x [N,H,W,C] at timesteps t [N]
+// under conditions c, of which it reads the tokens [N,L,D]: the noise ε, or the velocity v if it was
+// trained on that; [N,H,W,Cout].
+func (u *UNet2DCondition) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
 	if s := x.Shape(); s.Dims() != 4 || s[3] != u.Config.InChannels {
 		return nil, fmt.Errorf("unet: latents %v are not [N,H,W,%d]", s, u.Config.InChannels)
+	}
+	if c.Tokens == nil {
+		return nil, errors.New("unet: the condition has no tokens")
 	}
 	b := nn.On(x)
 	time := u.embedTime(b, t)
@@ -129,7 +134,7 @@ func (u *UNet2DCondition) Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error
 	skips := gorgonia.Nodes{h}
 	for _, level := range u.DownBlocks {
 		for i := range level.Resnets {
-			h = level.layer(b, i, h, time, c)
+			h = level.layer(b, i, h, time, c.Tokens)
 			skips = append(skips, h)
 		}
 		for _, down := range level.Downsamplers {
@@ -137,7 +142,7 @@ func (u *UNet2DCondition) Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error
 			skips = append(skips, h)
 		}
 	}
-	h = u.MidBlock.layer(b, 0, h, time, c)
+	h = u.MidBlock.layer(b, 0, h, time, c.Tokens)
 	h = u.MidBlock.Resnets[1].Forward(b, h, time)
 	for _, level := range u.UpBlocks {
 		for i := range level.Resnets {
@@ -146,7 +151,7 @@ func (u *UNet2DCondition) Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error
 			if b.Err() == nil {
 				h = b.Do(kernels.Concat(h, skip))
 			}
-			h = level.layer(b, i, h, time, c)
+			h = level.layer(b, i, h, time, c.Tokens)
 		}
 		for _, up := range level.Upsamplers {
 			// To the next skip's size: the double, or one less where a side was odd.
@@ -165,7 +170,7 @@ func (u *UNet2DCondition) Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error
 }
 
 // Denoise is Predict: a network that predicts ε is a Denoiser as it is.
-func (u *UNet2DCondition) Denoise(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
+func (u *UNet2DCondition) Denoise(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
 	return u.Predict(x, t, c)
 }
 

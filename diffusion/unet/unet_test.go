@@ -11,6 +11,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/weights"
@@ -42,7 +43,7 @@ func TestGolden(t *testing.T) {
 		g := gorgonia.NewGraph()
 		x := kernels.Input(g, "x", c.ChannelsLast(t, "unet.sample"))
 		text := kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states"))
-		out, err := u.Predict(x, kernels.Input(g, "t", c.Tensor(t, "unet.timestep")), text)
+		out, err := u.Predict(x, kernels.Input(g, "t", c.Tensor(t, "unet.timestep")), diffusion.Condition{Tokens: text})
 		require.NoError(t, err)
 		product, err := kernels.Mul(out, kernels.Input(g, "cotangent", c.ChannelsLast(t, "unet.cotangent")))
 		require.NoError(t, err)

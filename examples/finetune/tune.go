@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"runtime/debug"
 
-	"gorgonia.org/tensor"
-
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/lora"
@@ -34,8 +32,8 @@ type session struct {
 	left     string    // what there is when it is stopped
 
 	model              *pipeline.Pipeline
-	samples, captioned []dataset.Sample // with rewards; for pretraining. Pictures are read where they are encoded
-	empty              *tensor.Dense    // the condition of the empty prompt
+	samples, captioned []dataset.Sample  // with rewards; for pretraining. Pictures are read where they are encoded
+	empty              dataset.Condition // the condition of the empty prompt
 	fitting            fitting
 	folder             report.Folder
 	hashes             map[string]string // of inputs, for config.json
@@ -230,7 +228,7 @@ func (o options) network(u *unet.UNet2DCondition) (finetune.Network, *lora.Adapt
 }
 
 // tuner is Eq. 2 as the flags have it.
-func (o options) tuner(n finetune.Network, schedule *diffusion.Schedule, model, pretrain dataset.Dataset, empty *tensor.Dense) *finetune.Tuner {
+func (o options) tuner(n finetune.Network, schedule *diffusion.Schedule, model, pretrain dataset.Dataset, empty dataset.Condition) *finetune.Tuner {
 	rate := optim.Constant(o.warmUp)
 	t := &finetune.Tuner{
 		Network: n, Schedule: schedule, Model: model, ModelBatch: o.batch, ByReward: o.byReward, Terms: []finetune.Term{finetune.RewardWeighted{}},

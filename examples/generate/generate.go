@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"gorgonia.org/tensor"
-
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
@@ -22,7 +20,7 @@ type session struct {
 	options
 	progress   *report.Progress
 	model      *pipeline.Pipeline
-	conditions map[string]*tensor.Dense
+	conditions map[string]dataset.Condition
 	noise      diffusion.Noise // nil: by the seed
 	judge      reward.Model    // nil: pictures have no reward
 	pictures   *sampling.Pictures

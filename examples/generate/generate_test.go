@@ -126,13 +126,12 @@ func TestLatentsGolden(t *testing.T) {
 				s := prepared(t, args...)
 				s.encode(t)
 				require.Nil(t, s.model.Text)
-				s.prompts, s.n, s.conditions = nil, 1, map[string]*tensor.Dense{}
+				s.prompts, s.n, s.conditions = nil, 1, map[string]dataset.Condition{}
 				conditions := c.Tensor(t, "unet.encoder_hidden_states")
-				row := conditions.Shape()[1:].TotalSize()
 				for i := range shape[1] {
 					prompt := fmt.Sprintf("condition %d", i)
 					s.prompts = append(s.prompts, prompt)
-					s.conditions[prompt] = tensor.New(tensor.WithShape(conditions.Shape()[1:]...), tensor.WithBacking(conditions.Float32s()[i*row:(i+1)*row]))
+					s.conditions[prompt] = dataset.Condition{Tokens: conditions}.Row(i)
 				}
 				got := s.finish(t)
 				require.Len(t, got, shape[1])

@@ -7,6 +7,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/kernels"
@@ -130,7 +131,7 @@ func (t *training) compile(n finetune.Network, norm bool) (err error) {
 	b := &finetune.Batch{
 		Graph: g, Model: t.Model, Pretrain: t.Pretrain, Network: diffusion.Func(n.Predict),
 		Noisy: kernels.Input(g, "noisy", t.noisy), Timesteps: kernels.Input(g, "timesteps", t.timesteps),
-		Conditions: kernels.Input(g, "conditions", t.conditions), Target: kernels.Input(g, "target", t.target),
+		Conditions: diffusion.Input(g, dataset.Condition{Tokens: t.conditions}), Target: kernels.Input(g, "target", t.target),
 		Rewards: kernels.Input(g, "rewards", t.rewards), Weights: kernels.Input(g, "weights", weights),
 	}
 	if b.Predicted, err = n.Predict(b.Noisy, b.Timesteps, b.Conditions); err != nil {

@@ -14,6 +14,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/clip"
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/lora"
 	"github.com/kudos-ml/kudos/diffusion/unet"
@@ -51,7 +52,7 @@ func (c *check) unet() error {
 
 // A network is a UNet, with an adapter or without one.
 type network interface {
-	Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error)
+	Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error)
 }
 
 // predict adds the case's inputs to a graph, and what the network says of them.
@@ -69,7 +70,7 @@ func (c *check) predict(g *gorgonia.ExprGraph, n network) (x, condition, y *gorg
 		return nil, nil, nil, err
 	}
 	x, condition = kernels.Input(g, "x", sample), kernels.Input(g, "c", states)
-	y, err = n.Predict(x, kernels.Input(g, "t", times), condition)
+	y, err = n.Predict(x, kernels.Input(g, "t", times), diffusion.Condition{Tokens: condition})
 	return x, condition, y, err
 }
 
@@ -241,12 +242,12 @@ func (c *check) sampler(name string, u *unet.UNet2DCondition) error {
 			copy(dst, draws.Float32s()[draw*batch+row*one:][:one])
 		}
 	}
-	net, err := diffusion.Compile(diffusion.Func(u.Predict), shape, condition.Shape())
+	net, err := diffusion.Compile(diffusion.Func(u.Predict), shape, dataset.Condition{Tokens: condition}.Row(0))
 	if err != nil {
 		return err
 	}
 	defer net.Close()
-	copy(net.Condition.Float32s(), condition.Float32s())
+	copy(net.Condition.Tokens.Float32s(), condition.Float32s())
 
 	at := func(d *tensor.Dense, step int) *tensor.Dense {
 		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(d.Float32s()[step*batch:][:batch]))

@@ -14,7 +14,6 @@ import (
 
 	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/stat"
-	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
@@ -337,7 +336,7 @@ func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) 
 		return nil, err
 	}
 	tuned := s.base.With(u.arm, network)
-	empty, err := s.base.EncodePrompts(ctx, []string{""})
+	empty, err := s.base.Conditions(ctx, "")
 	if err != nil {
 		return nil, err
 	}
@@ -346,7 +345,7 @@ func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) 
 		Network: network, Schedule: s.base.Schedule, Model: s.base.Encode(dataset.FromSlice(samples), pipeline.EncodeOptions{Batch: batch}),
 		ModelBatch: modelBatch, ByReward: true, MinTimestep: minTimestep, Terms: []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
 		LR: func(step int) float64 { return s.lr * rate(step) }, EMA: 0.99, Seed: s.seed,
-		Dropout: promptDropout, Unconditional: tensor.New(tensor.WithShape(empty.Shape()[1:]...), tensor.WithBacking(empty.Data())),
+		Dropout: promptDropout, Unconditional: empty[""],
 	}
 	if u.beta > 0 {
 		// The base's own distribution, wrong captions included: right ones would teach alignment without any reward.

@@ -149,11 +149,13 @@ func TestConditionsTellKindsApart(t *testing.T) {
 		require.NoError(t, err)
 		captions = append(captions, caption)
 	}
-	hidden, err := p.EncodePrompts(context.Background(), captions)
+	conditions, err := p.Conditions(context.Background(), captions...)
 	require.NoError(t, err)
-	length, width := hidden.Shape()[1], hidden.Shape()[2]
+	width := conditions[captions[0]].Tokens.Shape()[1]
 	const kind = 3 // start, "two", "red", the kind
-	state := func(caption, k int) float64 { return float64(hidden.Float32s()[(caption*length+kind)*width+k]) }
+	state := func(caption, k int) float64 {
+		return float64(conditions[captions[caption]].Tokens.Float32s()[kind*width+k])
+	}
 	for a := range captions {
 		for b := range a {
 			var distance, size float64
@@ -221,7 +223,7 @@ func samples(u *unet.UNet2DCondition, n int) dataset.Dataset {
 	for i := range n {
 		all = append(all, dataset.Sample{
 			Latent:    normal("latent", i, u.Config.SampleSize, u.Config.SampleSize, u.Config.InChannels),
-			Condition: normal("condition", i, 16, u.Config.CrossAttentionDim[0]), Reward: &reward,
+			Condition: dataset.Condition{Tokens: normal("condition", i, 16, u.Config.CrossAttentionDim[0])}, Reward: &reward,
 		})
 	}
 	return dataset.FromSlice(all)
@@ -267,7 +269,7 @@ func TestGradientsUnderBudgets(t *testing.T) {
 	}
 	g := gorgonia.NewGraph()
 	s, c := u.Config.SampleSize, u.Config.InChannels
-	predicted, err := u.Predict(input(g, "x", n, s, s, c), input(g, "t", n), input(g, "c", n, 16, u.Config.CrossAttentionDim[0]))
+	predicted, err := u.Predict(input(g, "x", n, s, s, c), input(g, "t", n), diffusion.Condition{Tokens: input(g, "c", n, 16, u.Config.CrossAttentionDim[0])})
 	require.NoError(t, err)
 	loss, err := kernels.MSE(predicted, input(g, "noise", n, s, s, c), nil)
 	require.NoError(t, err)

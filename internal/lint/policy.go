@@ -35,11 +35,11 @@ var house = Policy{
 		"clip":           "kernels kernels/nn clip/tokenizer " + inner,
 		"clip/tokenizer": "",
 
-		"diffusion":               "kernels kernels/nn " + inner,
-		"diffusion/unet":          "kernels kernels/nn " + inner,
+		"diffusion":               "dataset kernels kernels/nn " + inner,
+		"diffusion/unet":          "diffusion kernels kernels/nn " + inner,
 		"diffusion/vae":           "kernels kernels/nn " + inner,
 		"diffusion/diffusiontest": "diffusion",
-		"diffusion/lora":          "diffusion/unet clip " + below + " " + inner,
+		"diffusion/lora":          "diffusion diffusion/unet clip " + below + " " + inner,
 		"diffusion/pipeline":      "diffusion diffusion/unet diffusion/vae clip clip/tokenizer dataset " + below + " " + inner,
 
 		"reward":           "dataset",

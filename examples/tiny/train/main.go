@@ -171,14 +171,14 @@ func (o options) trainUNet(ctx context.Context, p *pipeline.Pipeline, drawings [
 	}
 	slices.Sort(texts)
 	texts = slices.Compact(texts)
-	hidden, err := p.EncodePrompts(ctx, texts)
+	conditions, err := p.Conditions(ctx, texts...)
 	if err != nil {
 		return err
 	}
-	length, width := hidden.Shape()[1], hidden.Shape()[2]
-	for i, text := range texts {
-		d.captions[text] = hidden.Float32s()[i*length*width : (i+1)*length*width]
+	for text, c := range conditions {
+		d.captions[text] = c.Tokens.Float32s()
 	}
+	length, width := conditions[""].Tokens.Shape()[0], conditions[""].Tokens.Shape()[1]
 	d.setBatch(64, p.VAE.Config.LatentChannels, length, width)
 	if p.UNet, err = unet.New(unetConfig(p.VAE.Config.LatentChannels, width)); err != nil {
 		return err
