@@ -15,7 +15,6 @@ import (
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/internal/rng"
-	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/kernels/optim"
@@ -327,10 +326,10 @@ func (s *session) compile() error {
 	if nb.Err() != nil {
 		return nb.Err()
 	}
-	var params []optim.Parameter
-	var nodes gorgonia.Nodes
-	for _, p := range weights.Parameters(s.head) {
-		params, nodes = append(params, optim.Parameter{Name: p.Name, Value: p.Value}), append(nodes, kernels.Param(g, p.Value))
+	params := nn.Parameters(s.head)
+	nodes := make(gorgonia.Nodes, len(params))
+	for i, p := range params {
+		nodes[i] = kernels.Param(g, p.Value)
 	}
 	adam, err := optim.NewAdamW(params...)
 	if err != nil {
@@ -341,7 +340,7 @@ func (s *session) compile() error {
 	if err != nil {
 		return err
 	}
-	c := kernels.Config{Want: want}
+	c := kernels.Config{Want: want, Parameters: params}
 	for i := range nodes {
 		c.Updates = append(c.Updates, kernels.Update{Param: nodes[i], Grad: grads[i], By: adam})
 	}

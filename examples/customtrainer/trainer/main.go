@@ -52,7 +52,7 @@ func newToy(updates int) (*toy, error) {
 	if err != nil {
 		return nil, err
 	}
-	adam, err := optim.NewAdamW(optim.Parameter{Name: "first", Value: first}, optim.Parameter{Name: "last", Value: last})
+	adam, err := optim.NewAdamW(kernels.Parameter{Name: "first", Value: first}, kernels.Parameter{Name: "last", Value: last})
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
@@ -89,7 +90,7 @@ func (f *fit) run(ctx context.Context) error {
 // A state is a fit in action, which a checkpoint holds.
 type state struct {
 	step    int
-	params  []optim.Parameter
+	params  []kernels.Parameter
 	adam    *optim.AdamW
 	average *optim.EMA
 	machine *kernels.Machine
@@ -97,10 +98,7 @@ type state struct {
 }
 
 func (f *fit) start() (*state, error) {
-	s := &state{}
-	for _, p := range weights.Parameters(f.Model) {
-		s.params = append(s.params, optim.Parameter{Name: p.Name, Value: p.Value})
-	}
+	s := &state{params: nn.Parameters(f.Model)}
 	var err error
 	if s.adam, err = optim.NewAdamW(s.params...); err != nil {
 		return nil, err
@@ -124,7 +122,7 @@ func (f *fit) start() (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := kernels.Config{Want: gorgonia.Nodes{s.loss}}
+	c := kernels.Config{Want: gorgonia.Nodes{s.loss}, Parameters: s.params}
 	for i := range nodes {
 		c.Updates = append(c.Updates, kernels.Update{Param: nodes[i], Grad: grads[i], By: s.adam})
 	}
@@ -133,21 +131,22 @@ func (f *fit) start() (*state, error) {
 }
 
 // tensors lists all that a checkpoint holds, each part's names under a prefix of its own.
-func (s *state) tensors() []weights.Parameter {
-	var all []weights.Parameter
+func (s *state) tensors() []kernels.Parameter {
+	var all []kernels.Parameter
 	for _, part := range []struct {
 		prefix  string
-		tensors []optim.Parameter
+		tensors []kernels.Parameter
 	}{{"weights.", s.params}, {"adamw.", s.adam.State()}, {"average.", s.average.State()}} {
 		for _, p := range part.tensors {
-			all = append(all, weights.Parameter{Name: part.prefix + p.Name, Value: p.Value})
+			p.Name = part.prefix + p.Name
+			all = append(all, p)
 		}
 	}
 	return all
 }
 
 func (s *state) save(file string) error {
-	return weights.Write(file, s.tensors(), weights.Float32, map[string]string{"step": fmt.Sprint(s.step)})
+	return weights.Save(file, s.tensors(), weights.Float32, map[string]string{"step": fmt.Sprint(s.step)})
 }
 
 // load goes on from a checkpoint, if there is one.
@@ -163,7 +162,7 @@ func (s *state) load(file string) error {
 	if _, err := fmt.Sscan(f.Metadata["step"], &s.step); err != nil {
 		return fmt.Errorf("%s: step %q: %w", file, f.Metadata["step"], err)
 	}
-	var adam, average []optim.Parameter
+	var adam, average []kernels.Parameter
 	for _, t := range s.tensors() {
 		d, err := f.Tensor(t.Name)
 		if err != nil {
@@ -174,9 +173,9 @@ func (s *state) load(file string) error {
 		}
 		switch name, at := t.Name, len("average."); {
 		case name[:6] == "adamw.":
-			adam = append(adam, optim.Parameter{Name: name[6:], Value: d})
+			adam = append(adam, kernels.Parameter{Name: name[6:], Value: d})
 		case name[:at] == "average.":
-			average = append(average, optim.Parameter{Name: name[at:], Value: d})
+			average = append(average, kernels.Parameter{Name: name[at:], Value: d})
 		default:
 			copy(t.Value.Float32s(), d.Float32s())
 		}
@@ -184,7 +183,7 @@ func (s *state) load(file string) error {
 	return errors.Join(s.adam.SetState(adam), s.average.SetState(average))
 }
 
-func count(params []optim.Parameter) (n int) {
+func count(params []kernels.Parameter) (n int) {
 	for _, p := range params {
 		n += p.Value.Shape().TotalSize()
 	}
