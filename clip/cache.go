@@ -11,7 +11,6 @@ import (
 	"image"
 	"image/color"
 	"io/fs"
-	"maps"
 	"math"
 	"slices"
 
@@ -102,12 +101,11 @@ func (c *Cache) Save() error {
 	if !c.changed {
 		return nil
 	}
-	var parameters []weights.Parameter
-	for _, k := range slices.Sorted(maps.Keys(c.features)) {
-		f := c.features[k]
-		parameters = append(parameters, weights.Parameter{Name: k, Value: tensor.New(tensor.WithShape(len(f)), tensor.WithBacking(f))})
+	features := make(map[string]*tensor.Dense, len(c.features))
+	for k, f := range c.features {
+		features[k] = tensor.New(tensor.WithShape(len(f)), tensor.WithBacking(f))
 	}
-	if err := weights.Write(c.file, parameters, weights.Float32, map[string]string{cacheKey: c.maker()}); err != nil {
+	if err := weights.Save(c.file, features, weights.Float32, map[string]string{cacheKey: c.maker()}); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	c.changed = false

@@ -287,7 +287,7 @@ func TestConfigsBeyondTheFile(t *testing.T) {
 	m, err := NewTextModel(c)
 	require.NoError(t, err)
 	numbers := 0
-	for _, p := range weights.Parameters(m) {
+	for _, p := range nn.Parameters(m) {
 		numbers += p.Value.Shape().TotalSize()
 	}
 	_, err = NewTextModelWithin(c, numbers)
@@ -474,7 +474,7 @@ func TestContrastiveTraining(t *testing.T) {
 	require.NoError(t, err)
 	loss, err := e.Model.ContrastiveLoss(image, text)
 	require.NoError(t, err)
-	parameters := weights.Parameters(e.Model)
+	parameters := nn.Parameters(e.Model)
 	var nodes gorgonia.Nodes
 	for _, p := range parameters {
 		nodes = append(nodes, kernels.Param(g, p.Value))

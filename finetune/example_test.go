@@ -13,7 +13,6 @@ import (
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/kernels"
-	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
 // A tiny network: the noise is a linear function of the noisy latent, whatever the timestep and the condition.
@@ -23,8 +22,8 @@ func (n network) Predict(x, _ *gorgonia.Node, _ diffusion.Condition) (*gorgonia.
 	return kernels.Linear(x, kernels.Param(x.Graph(), n.weight), nil)
 }
 
-func (n network) Trainable() []optim.Parameter {
-	return []optim.Parameter{{Name: "weight", Value: n.weight}}
+func (n network) Trainable() []kernels.Parameter {
+	return []kernels.Parameter{{Name: "weight", Value: n.weight}}
 }
 
 func values(shape []int, v ...float32) *tensor.Dense {

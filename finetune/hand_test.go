@@ -13,7 +13,6 @@ import (
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/kernels"
-	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
 // A line is a denoiser that one can compute by hand: for channel o at any position,
@@ -46,8 +45,8 @@ func dense(shape ...int) *tensor.Dense {
 	return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
 }
 
-func (l *line) Trainable() []optim.Parameter {
-	return []optim.Parameter{{Name: "X", Value: l.X}, {Name: "B", Value: l.B}, {Name: "C", Value: l.C}, {Name: "D", Value: l.D}, {Name: "T", Value: l.T}, {Name: "U", Value: l.U}}
+func (l *line) Trainable() []kernels.Parameter {
+	return []kernels.Parameter{{Name: "X", Value: l.X}, {Name: "B", Value: l.B}, {Name: "C", Value: l.C}, {Name: "D", Value: l.D}, {Name: "T", Value: l.T}, {Name: "U", Value: l.U}}
 }
 
 func (l *line) Predict(x, t *gorgonia.Node, condition diffusion.Condition) (*gorgonia.Node, error) {

@@ -24,7 +24,7 @@ type Network interface {
 	// [N] under the samples' conditions c: ε or v, [N,H,W,C], as the schedule has it.
 	Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error)
 	// Trainable lists the parameters to tune.
-	Trainable() []optim.Parameter
+	Trainable() []kernels.Parameter
 }
 
 // A Tuner tunes a network by Eq. 2. It is a Trainer.
@@ -143,7 +143,7 @@ type run struct {
 	*Tuner
 	step            int
 	model, pretrain *pool
-	params          []optim.Parameter
+	params          []kernels.Parameter
 	adam            *optim.AdamW
 	average         *optim.EMA
 	clipper         optim.Clipper
@@ -335,7 +335,9 @@ func (r *run) compile() error {
 	if err != nil {
 		return fmt.Errorf("finetune: gradient: %w", err)
 	}
-	c := kernels.Config{Want: append(gorgonia.Nodes{r.loss}, r.terms...), ActivationBytes: r.ActivationBytes}
+	c := kernels.Config{
+		Want: append(gorgonia.Nodes{r.loss}, r.terms...), Parameters: r.params, ActivationBytes: r.ActivationBytes,
+	}
 	if r.Clip > 0 {
 		r.grads = grads
 		c.Want = append(c.Want, grads...)

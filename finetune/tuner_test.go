@@ -16,9 +16,9 @@ import (
 // A variant is a tuner and Eq. 2 as it has it.
 type variant struct {
 	change func(t *Tuner)
-	beta   float64                                                  // of the pretraining term
-	extra  func(p []float64, b handBatch) float64                   // a term beside the two
-	adam   func(params []optim.Parameter) (*handAdam, *optim.AdamW) // nil is PyTorch's
+	beta   float64                                                    // of the pretraining term
+	extra  func(p []float64, b handBatch) float64                     // a term beside the two
+	adam   func(params []kernels.Parameter) (*handAdam, *optim.AdamW) // nil is PyTorch's
 }
 
 // powers is a term of one's own: a quarter of the mean square of what the network predicts.
@@ -61,7 +61,7 @@ func variants(t *testing.T) map[string]variant {
 				}
 				return sum
 			}},
-		"an optimizer": {change: none, beta: 0.7, adam: func(params []optim.Parameter) (*handAdam, *optim.AdamW) {
+		"an optimizer": {change: none, beta: 0.7, adam: func(params []kernels.Parameter) (*handAdam, *optim.AdamW) {
 			a, err := optim.NewAdamW(params...)
 			require.NoError(t, err)
 			// With so large an ε a step is about as long as its gradient, so that the gradient's size shows too.

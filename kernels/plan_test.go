@@ -296,7 +296,7 @@ func TestErrorsNameTheNode(t *testing.T) {
 	_, err = NewMachine(other, Config{Want: gorgonia.Nodes{w}})
 	require.ErrorContains(t, err, "not, or no longer, a node of the graph")
 	_, err = NewMachine(g, Config{Want: gorgonia.Nodes{w}, Updates: []Update{{x, variable(g, "long", 5), &descent{}}}})
-	require.ErrorContains(t, err, "parameter x is (4), its gradient long is (5)")
+	require.ErrorContains(t, err, "x is (4), its gradient long is (5)")
 	m, err = NewMachine(g, Config{Updates: []Update{{x, y, &descent{fail: true}}}})
 	require.NoError(t, err)
 	require.ErrorContains(t, m.RunAll(), "update of x (4): no")

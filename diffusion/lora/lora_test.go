@@ -18,7 +18,7 @@ import (
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
-	"github.com/kudos-ml/kudos/kernels/optim"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // load reads a case's pipeline.
@@ -212,7 +212,7 @@ func TestNew(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, again.Trainable(), 2*4)
 	for _, q := range again.Trainable() {
-		i := slices.IndexFunc(a.Trainable(), func(o optim.Parameter) bool { return o.Name == q.Name })
+		i := slices.IndexFunc(a.Trainable(), func(o kernels.Parameter) bool { return o.Name == q.Name })
 		require.Equal(t, a.Trainable()[i].Value.Float32s(), q.Value.Float32s(), "what is drawn depends on the name alone")
 	}
 	again.Detach()
@@ -270,12 +270,12 @@ func TestErrors(t *testing.T) {
 		{tensors{q + ".lora_A.weight": {1 << 20, 1}, q + ".lora_B.weight": {16, 2}}, "", []string{q + ".lora_A.weight is [1048576 1], not [1 16]"}},
 		{tensors{}, "", []string{"holds no pairs"}},
 	} {
-		var parameters []weights.Parameter
+		var parameters []kernels.Parameter
 		for name, shape := range bad.tensors {
-			parameters = append(parameters, weights.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))})
+			parameters = append(parameters, kernels.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))})
 		}
 		file := filepath.Join(t.TempDir(), "bad.safetensors")
-		require.NoError(t, weights.Write(file, parameters, weights.Float32, map[string]string{metadataKey: bad.metadata}))
+		require.NoError(t, weights.Save(file, parameters, weights.Float32, map[string]string{metadataKey: bad.metadata}))
 		_, err := Load(file, p.UNet, p.Text)
 		require.Error(t, err, bad.want)
 		for _, want := range append(bad.want, file) {
@@ -311,13 +311,13 @@ func TestSpellings(t *testing.T) {
 	} {
 		for _, name := range names {
 			p := load(t, c)
-			var parameters []weights.Parameter
+			var parameters []kernels.Parameter
 			for _, l := range layers(p.UNet, p.Text) {
 				if l.name != layer {
 					continue
 				}
 				l.LowRank = l.layer.NewLowRank(2)
-				for i, q := range weights.Parameters(l.LowRank) {
+				for i, q := range nn.Parameters(l.LowRank) {
 					q.Name = name[i] + ".weight"
 					for k := range q.Value.Float32s() {
 						q.Value.Float32s()[k] = float32(i + k)
@@ -326,12 +326,12 @@ func TestSpellings(t *testing.T) {
 				}
 			}
 			file := filepath.Join(t.TempDir(), "pair.safetensors")
-			require.NoError(t, weights.Write(file, parameters, weights.Float32, nil))
+			require.NoError(t, weights.Save(file, parameters, weights.Float32, nil))
 			a, err := Load(file, p.UNet, p.Text)
 			require.NoError(t, err, name)
 			require.Len(t, a.pairs, 1)
 			require.Equal(t, layer, a.pairs[0].name)
-			for i, q := range weights.Parameters(a.pairs[0].LowRank) {
+			for i, q := range nn.Parameters(a.pairs[0].LowRank) {
 				require.Equal(t, parameters[i].Value.Float32s(), q.Value.Float32s(), name)
 			}
 		}

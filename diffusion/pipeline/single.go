@@ -15,6 +15,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/diffusion/vae"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // LoadFile reads a checkpoint of one safetensors file, as the first Stable Diffusions were published: model.diffusion_model.*,
@@ -113,7 +114,7 @@ func readUNet(file string, c unet.Config) (*unet.UNet2DCondition, error) {
 // be read, they must be there and fit.
 func loadPart(f *weights.File, model any, name func(string) string, used map[string]bool, read bool) error {
 	names := map[string][]string{}
-	for _, p := range weights.Parameters(model) {
+	for _, p := range nn.Parameters(model) {
 		from := name(p.Name)
 		names[from], used[from] = append(names[from], p.Name), true
 	}

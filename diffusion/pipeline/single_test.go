@@ -12,6 +12,7 @@ import (
 
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 // A checkpoint file holds the same weights as the folder beside it, under the names of the first checkpoints.
@@ -39,12 +40,12 @@ func TestSingleFilesGolden(t *testing.T) {
 
 // write makes a file of tensors of zeros.
 func write(t *testing.T, metadata map[string]string, shapes map[string][]int) *weights.File {
-	var all []weights.Parameter
+	var all []kernels.Parameter
 	for name, shape := range shapes {
-		all = append(all, weights.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))})
+		all = append(all, kernels.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))})
 	}
 	name := filepath.Join(t.TempDir(), "m.safetensors")
-	require.NoError(t, weights.Write(name, all, weights.Float16, metadata))
+	require.NoError(t, weights.Save(name, all, weights.Float16, metadata))
 	f, err := weights.Open(name)
 	require.NoError(t, err)
 	t.Cleanup(func() { f.Close() })

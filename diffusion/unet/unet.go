@@ -18,7 +18,6 @@ import (
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
-	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
 // A UNet2DCondition is the network. Its parameters carry diffusers' names.
@@ -194,12 +193,8 @@ func (u *UNet2DCondition) embedTime(b *nn.Builder, t *gorgonia.Node) *gorgonia.N
 }
 
 // Trainable lists the network's parameters under diffusers' names.
-func (u *UNet2DCondition) Trainable() []optim.Parameter {
-	var out []optim.Parameter
-	for _, p := range weights.Parameters(u) {
-		out = append(out, optim.Parameter{Name: p.Name, Value: p.Value})
-	}
-	return out
+func (u *UNet2DCondition) Trainable() []kernels.Parameter {
+	return nn.Parameters(u)
 }
 
 const base = "diffusion_pytorch_model"

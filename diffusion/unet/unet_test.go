@@ -16,6 +16,7 @@ import (
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // firstLayout is a parameter's memory in the order of a checkpoint: [Cout,KH,KW,Cin] as [Cout,Cin,KH,KW].
@@ -49,7 +50,7 @@ func TestGolden(t *testing.T) {
 		require.NoError(t, err)
 		loss, err := kernels.Sum(product)
 		require.NoError(t, err)
-		params := weights.Parameters(u)
+		params := nn.Parameters(u)
 		wrt := gorgonia.Nodes{x, text}
 		for _, p := range params {
 			wrt = append(wrt, kernels.Param(g, p.Value))
@@ -175,7 +176,7 @@ func TestAsymmetricConfig(t *testing.T) {
 	u, err := unet.New(c)
 	require.NoError(t, err)
 	depths, shapes := map[string]int{}, map[string]string{}
-	for _, p := range weights.Parameters(u) {
+	for _, p := range nn.Parameters(u) {
 		shapes[p.Name] = fmt.Sprint(p.Value.Shape())
 		if part, _, ok := strings.Cut(p.Name, ".attentions.0.transformer_blocks."); ok && strings.HasSuffix(p.Name, ".norm1.weight") {
 			depths[part]++
@@ -194,7 +195,7 @@ func TestConfigsBeyondTheFile(t *testing.T) {
 	u, err := unet.New(c)
 	require.NoError(t, err)
 	numbers := 0
-	for _, p := range weights.Parameters(u) {
+	for _, p := range nn.Parameters(u) {
 		numbers += p.Value.Shape().TotalSize()
 	}
 	_, err = unet.NewWithin(c, numbers)
@@ -222,7 +223,7 @@ func TestSavedIsTheSame(t *testing.T) {
 	c.UpcastAttention, c.TimeEmbeddingDim, c.ReverseTransformerLayersPerBlock = true, 24, []int{1, 1, 2, 1}
 	u, err := unet.New(c)
 	require.NoError(t, err)
-	for i, p := range weights.Parameters(u) {
+	for i, p := range nn.Parameters(u) {
 		for k := range p.Value.Float32s() {
 			p.Value.Float32s()[k] = float32(i + k%7)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // TestGolden holds both halves to what diffusers computes.
@@ -70,7 +71,7 @@ func TestConfigsBeyondTheFile(t *testing.T) {
 	v, err := vae.New(c)
 	require.NoError(t, err)
 	numbers := 0
-	for _, p := range weights.Parameters(v) {
+	for _, p := range nn.Parameters(v) {
 		numbers += p.Value.Shape().TotalSize()
 	}
 	_, err = vae.NewWithin(c, numbers)
@@ -93,7 +94,7 @@ func TestSavedIsTheSame(t *testing.T) {
 	c.BlockOutChannels, c.NormNumGroups, c.ForceUpcast = []int{8}, 4, false
 	v, err := vae.New(c)
 	require.NoError(t, err)
-	for i, p := range weights.Parameters(v) {
+	for i, p := range nn.Parameters(v) {
 		p.Value.Float32s()[0] = float32(i)
 	}
 	dir := t.TempDir()

@@ -26,7 +26,7 @@ type constants struct {
 type training struct {
 	constants
 	*check
-	parameters []optim.Parameter
+	parameters []kernels.Parameter
 	adam       *optim.AdamW
 	schedule   *diffusion.Schedule
 
@@ -151,7 +151,7 @@ func (t *training) compile(n finetune.Network, norm bool) (err error) {
 	if err != nil {
 		return err
 	}
-	config := kernels.Config{Want: gorgonia.Nodes{t.loss}}
+	config := kernels.Config{Want: gorgonia.Nodes{t.loss}, Parameters: t.parameters}
 	if norm {
 		t.grads = grads
 		config.Want = append(config.Want, grads...)

@@ -18,9 +18,8 @@ import (
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/lora"
 	"github.com/kudos-ml/kudos/diffusion/unet"
-	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
-	"github.com/kudos-ml/kudos/kernels/optim"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // unet compares all that the UNet is part of. Training changes its weights, so that comes last.
@@ -33,7 +32,7 @@ func (c *check) unet() error {
 	if err != nil {
 		return err
 	}
-	if err := c.gradients("unet.", u, weights.Parameters(u), c.has("unet.cotangent")); err != nil {
+	if err := c.gradients("unet.", u, nn.Parameters(u), c.has("unet.cotangent")); err != nil {
 		c.fail("unet", err)
 	}
 	c.samplers(u)
@@ -85,7 +84,7 @@ func (c *check) out(rowName, name string, n network) error {
 }
 
 // gradients compares what begins with prefix: a network's output and, with the cotangent, those of its gradients that the case has.
-func (c *check) gradients(prefix string, n network, parameters []weights.Parameter, backward bool) error {
+func (c *check) gradients(prefix string, n network, parameters []kernels.Parameter, backward bool) error {
 	if !backward {
 		if !c.has(prefix + "out") {
 			return nil
@@ -352,7 +351,7 @@ func (c *check) adapter(name, file string, u *unet.UNet2DCondition, text *clip.T
 		return nil
 	}
 	if c.any("lora.grad.") {
-		if err := c.gradients("lora.", a, parameters(a.Trainable()), true); err != nil {
+		if err := c.gradients("lora.", a, a.Trainable(), true); err != nil {
 			return err
 		}
 	}
@@ -365,12 +364,4 @@ func (c *check) adapter(name, file string, u *unet.UNet2DCondition, text *clip.T
 		}
 	}
 	return c.train("lora.train.", a)
-}
-
-func parameters(trainable []optim.Parameter) []weights.Parameter {
-	out := make([]weights.Parameter, len(trainable))
-	for i, p := range trainable {
-		out[i] = weights.Parameter{Name: p.Name, Value: p.Value}
-	}
-	return out
 }

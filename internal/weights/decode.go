@@ -61,7 +61,7 @@ func (s stored) floats(dst []float32) error {
 
 // into decodes a stored tensor of finite numbers into a parameter's memory and forgets its pages. It needs no more memory than
 // one filter of a convolution.
-func (s stored) into(p Parameter) error {
+func (s stored) into(p parameter) error {
 	defer s.of.forget(s.from, s.to)
 	dst, one := p.Value.Float32s(), int(s.dtype.Size())
 	rows, row := (s.size()+decodeBlock-1)/decodeBlock, decodeBlock

@@ -26,16 +26,12 @@ const (
 	BFloat16 = safetensors.BF16
 )
 
-// Save writes a model's parameters to a file.
+// Save writes a model's parameters to a file: to a temporary one beside it, which takes its place when it is complete and on
+// disk. A value that float16 cannot hold is an error.
 func Save(name string, model any, d DType, metadata map[string]string) error {
-	return Write(name, Parameters(model), d, metadata)
-}
-
-// Write writes parameters to a file: to a temporary one beside it, which takes its place when it is complete and on disk.
-// A value that float16 cannot hold is an error.
-func Write(name string, parameters []Parameter, d DType, metadata map[string]string) error {
-	views := make(map[string]view, len(parameters))
-	for _, p := range parameters {
+	all := parameters(model)
+	views := make(map[string]view, len(all))
+	for _, p := range all {
 		if _, twice := views[p.Name]; twice {
 			return fmt.Errorf("weights: %s: two tensors are named %s", name, p.Name)
 		}
@@ -84,11 +80,11 @@ func WriteFile(name string, write func(w io.Writer) error) (err error) {
 
 // A view is a parameter as safetensors writes it. Its bytes are made when they are asked for.
 type view struct {
-	p Parameter
+	p parameter
 	d DType
 }
 
-func newView(p Parameter, d DType) (view, error) {
+func newView(p parameter, d DType) (view, error) {
 	if d != Float32 && d != Float16 {
 		return view{}, fmt.Errorf("%s is not written", d)
 	}

@@ -10,6 +10,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 type layer struct {
@@ -46,6 +47,21 @@ func TestNamesFollowFields(t *testing.T) {
 		names = append(names, p.Name)
 	}
 	require.Equal(t, []string{"layers.0.weight", "layers.0.bias", "layers.1.bias", "bias", "logit_scale"}, names)
+}
+
+// A list of parameters and a map are models, too.
+func TestNamesOfListsAndMaps(t *testing.T) {
+	a, b := dense(0, 2), dense(5, 3)
+	m := map[string]any{
+		"y": []kernels.Parameter{{Name: "b", Value: b}, {Name: "a", Value: a}},
+		"x": &layer{Bias: b}, "nothing": nil,
+	}
+	want := []kernels.Parameter{{Name: "x.bias", Value: b}, {Name: "y.b", Value: b}, {Name: "y.a", Value: a}}
+	require.Equal(t, want, weights.Parameters(m))
+
+	twice := []kernels.Parameter{{Name: "a", Value: a}, {Name: "a", Value: b}}
+	err := weights.Save(filepath.Join(t.TempDir(), "m.safetensors"), twice, weights.Float32, nil)
+	require.ErrorContains(t, err, "two tensors are named a")
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -119,9 +135,11 @@ func TestValuesThatAreNotFinite(t *testing.T) {
 
 func TestShardsAndVariants(t *testing.T) {
 	dir := t.TempDir()
-	full := weights.Parameters(newModel(3))
-	require.NoError(t, weights.Write(filepath.Join(dir, "a-1.safetensors"), full[:2], weights.Float32, nil))
-	require.NoError(t, weights.Write(filepath.Join(dir, "a-2.safetensors"), full[2:], weights.Float32, nil))
+	full := newModel(3)
+	first, rest := &model{Layers: full.Layers[:1]}, *full
+	rest.Layers = []*layer{nil, full.Layers[1]}
+	require.NoError(t, weights.Save(filepath.Join(dir, "a-1.safetensors"), first, weights.Float32, nil))
+	require.NoError(t, weights.Save(filepath.Join(dir, "a-2.safetensors"), rest, weights.Float32, nil))
 	index := `{"weight_map": {"layers.0.weight": "a-1.safetensors", "logit_scale": "a-2.safetensors"}}`
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "a.safetensors.index.json"), []byte(index), 0o644))
 	f, err := weights.OpenFolder(os.DirFS(dir), "a")

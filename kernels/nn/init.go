@@ -5,14 +5,13 @@ import (
 	"strings"
 
 	"github.com/kudos-ml/kudos/internal/rng"
-	"github.com/kudos-ml/kudos/internal/weights"
 )
 
 // Init fills a model for training from scratch, each tensor from seed and its own name alone: matrices and
 // convolutions evenly between ±1/√fan-in, the default of PyTorch's Linear and Conv2d; embedding tables and other
 // vectors that are looked up with standard deviation 0.02; norms with scale 1; biases with 0.
 func Init(model any, seed uint64) {
-	for _, p := range weights.Parameters(model) {
+	for _, p := range Parameters(model) {
 		r := rng.New(seed, "init "+p.Name, 0, 0)
 		data, shape := p.Value.Float32s(), p.Value.Shape()
 		last := p.Name[strings.LastIndexByte(p.Name, '.')+1:]

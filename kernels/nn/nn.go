@@ -10,8 +10,13 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 )
+
+// Parameters lists a model's parameters in the order of its fields, each under the name that its tags make. It panics if a
+// tag is on a field of a type that cannot hold parameters: that is a mistake in the model's source.
+func Parameters(model any) []kernels.Parameter { return weights.Parameters(model) }
 
 // A Builder adds operations to a graph until the first error, which it keeps; after it, every result is nil.
 type Builder struct {

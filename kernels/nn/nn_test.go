@@ -46,7 +46,7 @@ func newNetwork() *network {
 
 func TestNames(t *testing.T) {
 	var names []string
-	for _, p := range weights.Parameters(newNetwork()) {
+	for _, p := range Parameters(newNetwork()) {
 		names = append(names, p.Name)
 	}
 	require.Equal(t, []string{
@@ -61,7 +61,7 @@ func TestNames(t *testing.T) {
 // an even distribution, σ²·√(0.8/n), for a normal one σ²·√(2/n).
 func TestInit(t *testing.T) {
 	n := newNetwork()
-	for _, p := range weights.Parameters(n) {
+	for _, p := range Parameters(n) {
 		for i := range p.Value.Float32s() {
 			p.Value.Float32s()[i] = 7 // what was there before must not show
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 	"gorgonia.org/tensor"
 )
@@ -20,7 +21,7 @@ type EMA struct {
 
 	steps      int
 	moved      bool // whether an average has ever changed
-	parameters []Parameter
+	parameters []kernels.Parameter
 	average    [][]float32
 	sums       []float64
 }
@@ -29,7 +30,7 @@ type EMA struct {
 const stillness = 100
 
 // NewEMA returns the average of parameters, which are float32 and contiguous, with the given decay and without warm-up.
-func NewEMA(decay float64, parameters ...Parameter) (*EMA, error) {
+func NewEMA(decay float64, parameters ...kernels.Parameter) (*EMA, error) {
 	if !(decay >= 0 && decay < 1) {
 		return nil, fmt.Errorf("optim: EMA decay %v is not in [0, 1)", decay)
 	}
@@ -110,21 +111,21 @@ func (e *EMA) Swap() {
 }
 
 // CopyTo writes the averages to parameters of the same names and shapes, in any order.
-func (e *EMA) CopyTo(to []Parameter) error { return transfer(to, e.State()[1:]) }
+func (e *EMA) CopyTo(to []kernels.Parameter) error { return transfer(to, e.State()[1:]) }
 
 // State returns what a checkpoint needs: "steps" [1], and each average under its parameter's name. The averages share
 // memory with the EMA.
-func (e *EMA) State() []Parameter {
-	out := []Parameter{{"steps", dense([]float32{float32(e.steps)}, 1)}}
+func (e *EMA) State() []kernels.Parameter {
+	out := []kernels.Parameter{{Name: "steps", Value: dense([]float32{float32(e.steps)}, 1)}}
 	for i, p := range e.parameters {
-		out = append(out, Parameter{p.Name, dense(e.average[i], p.Value.Shape()...)})
+		out = append(out, kernels.Parameter{Name: p.Name, Value: dense(e.average[i], p.Value.Shape()...)})
 	}
 	return out
 }
 
 // SetState copies what State returned, in any order. One error lists all that is missing, unknown or misshapen, and then
 // nothing has changed.
-func (e *EMA) SetState(from []Parameter) error {
+func (e *EMA) SetState(from []kernels.Parameter) error {
 	state := e.State()
 	if err := transfer(state, from); err != nil {
 		return err
@@ -134,7 +135,7 @@ func (e *EMA) SetState(from []Parameter) error {
 }
 
 // transfer copies tensors to those of the same names, if all are there and fit.
-func transfer(to, from []Parameter) error {
+func transfer(to, from []kernels.Parameter) error {
 	if err := fits(to, from); err != nil {
 		return err
 	}
@@ -149,7 +150,7 @@ func transfer(to, from []Parameter) error {
 }
 
 // fits returns one error that lists all that is missing, unknown or misshapen in from.
-func fits(to, from []Parameter) error {
+func fits(to, from []kernels.Parameter) error {
 	given := make(map[string]*tensor.Dense, len(from))
 	var errs []error
 	for _, f := range from {

@@ -24,9 +24,9 @@ type Optimizer = kernels.Optimizer
 // Stateful is what has a state that a checkpoint must hold.
 type Stateful interface {
 	// State returns tensors under unique names. They may share memory with what they are of.
-	State() []Parameter
+	State() []kernels.Parameter
 	// SetState copies what State returned, in any order. After an error nothing has changed.
-	SetState(from []Parameter) error
+	SetState(from []kernels.Parameter) error
 }
 
 // A Stepper is parameters, what changes them, and the losses by which they are changed. It is what
@@ -42,7 +42,7 @@ type Stateful interface {
 //
 // It is for one goroutine at a time.
 type Stepper struct {
-	Parameters []Parameter // required; of unique names
+	Parameters []kernels.Parameter // required; of unique names
 
 	// Optimizer steps the parameters. Nil is AdamW with PyTorch's defaults (NewAdamW).
 	Optimizer Optimizer
@@ -55,7 +55,7 @@ type Stepper struct {
 	// Without it and without Clip, gradients are used up during the backward pass: they never are
 	// in memory all at once.
 	Accumulate bool
-	// Machine is how the losses are computed; Want and Updates are the Stepper's.
+	// Machine is how the losses are computed; Want, Updates and Parameters are the Stepper's.
 	Machine kernels.Config
 
 	step    int
@@ -146,7 +146,7 @@ func (s *Stepper) Compile(build func(g *gorgonia.ExprGraph) (Loss, error)) (*Com
 	}
 	c := &Compiled{s: s, loss: loss}
 	config := s.Machine
-	config.Want, config.Updates = gorgonia.Nodes{loss.Value}, nil
+	config.Want, config.Updates, config.Parameters = gorgonia.Nodes{loss.Value}, nil, s.Parameters
 	for _, p := range loss.Parts {
 		config.Want = append(config.Want, p.Value)
 	}
@@ -425,14 +425,14 @@ const (
 // State returns all that a checkpoint needs: the parameters' names behind "parameter.", the
 // optimizer's state behind "optimizer.", and "step" [1]. A Stepper whose parameters are torn has none,
 // nor has one whose Optimizer is not Stateful.
-func (s *Stepper) State() ([]Parameter, error) {
+func (s *Stepper) State() ([]kernels.Parameter, error) {
 	if s.torn != nil {
 		return nil, s.torn
 	}
 	return s.state()
 }
 
-func (s *Stepper) state() ([]Parameter, error) {
+func (s *Stepper) state() ([]kernels.Parameter, error) {
 	if err := s.begin(); err != nil {
 		return nil, err
 	}
@@ -440,19 +440,19 @@ func (s *Stepper) state() ([]Parameter, error) {
 	if !ok {
 		return nil, fmt.Errorf("optim: %T has no State and SetState to save and restore it by", s.Optimizer)
 	}
-	all := []Parameter{{stepName, dense([]float32{float32(s.step)}, 1)}}
+	all := []kernels.Parameter{{Name: stepName, Value: dense([]float32{float32(s.step)}, 1)}}
 	for _, p := range s.Parameters {
-		all = append(all, Parameter{parameterName + p.Name, p.Value})
+		all = append(all, kernels.Parameter{Name: parameterName + p.Name, Value: p.Value})
 	}
 	for _, p := range o.State() {
-		all = append(all, Parameter{optimizerName + p.Name, p.Value})
+		all = append(all, kernels.Parameter{Name: optimizerName + p.Name, Value: p.Value})
 	}
 	return all, nil
 }
 
 // SetState copies what State returned, in any order. One error lists all that is missing, unknown or
 // misshapen, and then nothing has changed.
-func (s *Stepper) SetState(from []Parameter) error {
+func (s *Stepper) SetState(from []kernels.Parameter) error {
 	state, err := s.state()
 	if err != nil {
 		return err
@@ -460,10 +460,10 @@ func (s *Stepper) SetState(from []Parameter) error {
 	if err := fits(state, from); err != nil {
 		return err
 	}
-	var own, optimizer []Parameter
+	var own, optimizer []kernels.Parameter
 	for _, p := range from {
 		if name, ok := strings.CutPrefix(p.Name, optimizerName); ok {
-			optimizer = append(optimizer, Parameter{name, p.Value})
+			optimizer = append(optimizer, kernels.Parameter{Name: name, Value: p.Value})
 		} else {
 			own = append(own, p)
 		}

@@ -25,7 +25,7 @@ type descent struct {
 	past         map[*tensor.Dense]*tensor.Dense
 }
 
-func newDescent(momentum float64, ps ...optim.Parameter) *descent {
+func newDescent(momentum float64, ps ...kernels.Parameter) *descent {
 	d := &descent{Momentum: momentum, names: map[*tensor.Dense]string{}, past: map[*tensor.Dense]*tensor.Dense{}}
 	for _, p := range ps {
 		d.names[p.Value] = p.Name
@@ -45,14 +45,14 @@ func (d *descent) Update(param, grad *tensor.Dense) error {
 	return nil
 }
 
-func (d *descent) State() (all []optim.Parameter) {
+func (d *descent) State() (all []kernels.Parameter) {
 	for p, name := range d.names {
-		all = append(all, optim.Parameter{Name: name, Value: d.past[p]})
+		all = append(all, kernels.Parameter{Name: name, Value: d.past[p]})
 	}
 	return all
 }
 
-func (d *descent) SetState(from []optim.Parameter) error {
+func (d *descent) SetState(from []kernels.Parameter) error {
 	for p, name := range d.names {
 		for _, f := range from {
 			if f.Name == name {
@@ -65,14 +65,14 @@ func (d *descent) SetState(from []optim.Parameter) error {
 
 // A line is y = a·x + b, fitted to points (x, y) by the mean of weighted squares over all of Total points.
 type line struct {
-	params  []optim.Parameter
+	params  []kernels.Parameter
 	x, y, w *tensor.Dense
 	total   int
 }
 
 func newLine(n int) *line {
 	l := &line{total: n}
-	l.params = []optim.Parameter{
+	l.params = []kernels.Parameter{
 		{Name: "a", Value: dense([]float32{0.5}, 1, 1)}, {Name: "b", Value: dense([]float32{-0.25}, 1)},
 	}
 	return l
@@ -242,11 +242,11 @@ func TestStepperState(t *testing.T) {
 		run(l, s, loss, 3)
 		state, err := s.State()
 		require.NoError(t, err)
-		var copies []optim.Parameter
+		var copies []kernels.Parameter
 		names := map[string]bool{}
 		for _, p := range state {
 			names[p.Name] = true
-			copies = append(copies, optim.Parameter{Name: p.Name, Value: p.Value.Clone().(*tensor.Dense)})
+			copies = append(copies, kernels.Parameter{Name: p.Name, Value: p.Value.Clone().(*tensor.Dense)})
 		}
 		for _, name := range []string{"step", "parameter.a", "optimizer.a.exp_avg", "optimizer.b.step"} {
 			require.True(t, names[name], name)
@@ -256,7 +256,7 @@ func TestStepperState(t *testing.T) {
 		again, other, otherLoss := start()
 		before := again.values()
 		require.ErrorContains(t, other.SetState(copies[1:]), "step is missing")
-		require.ErrorContains(t, other.SetState(append(copies[:len(copies):len(copies)], optim.Parameter{Name: "more", Value: copies[0].Value})), "more is unknown")
+		require.ErrorContains(t, other.SetState(append(copies[:len(copies):len(copies)], kernels.Parameter{Name: "more", Value: copies[0].Value})), "more is unknown")
 		require.Equal(t, before, again.values(), "nothing has changed")
 		require.NoError(t, other.SetState(copies))
 		require.Equal(t, 3, other.Steps())
@@ -310,8 +310,8 @@ func TestNotFinite(t *testing.T) {
 // A root's gradient at 0 is infinite and its loss is not: the error names the parameter. Where gradients
 // are used up others have been stepped by then, so that nothing goes on before the state is restored.
 func TestTorn(t *testing.T) {
-	first := optim.Parameter{Name: "first", Value: dense([]float32{3}, 1)}
-	second := optim.Parameter{Name: "second", Value: dense([]float32{4}, 1)}
+	first := kernels.Parameter{Name: "first", Value: dense([]float32{3}, 1)}
+	second := kernels.Parameter{Name: "second", Value: dense([]float32{4}, 1)}
 	build := func(g *gorgonia.ExprGraph) (loss optim.Loss, err error) {
 		// (first² + √second): the gradient by first comes after, or before, that by second.
 		x, y := kernels.Param(g, first.Value), kernels.Param(g, second.Value)
@@ -330,7 +330,7 @@ func TestTorn(t *testing.T) {
 		loss.Value, err = kernels.Sum(sum)
 		return loss, err
 	}
-	for _, order := range [][]optim.Parameter{{first, second}, {second, first}} {
+	for _, order := range [][]kernels.Parameter{{first, second}, {second, first}} {
 		for _, clip := range []float64{0, 1} {
 			t.Run(fmt.Sprint(order[0].Name, clip), func(t *testing.T) {
 				first.Value.Float32s()[0], second.Value.Float32s()[0] = 3, 4
@@ -340,9 +340,9 @@ func TestTorn(t *testing.T) {
 				defer s.Close()
 				state, err := s.State()
 				require.NoError(t, err)
-				var copies []optim.Parameter
+				var copies []kernels.Parameter
 				for _, p := range state {
-					copies = append(copies, optim.Parameter{Name: p.Name, Value: p.Value.Clone().(*tensor.Dense)})
+					copies = append(copies, kernels.Parameter{Name: p.Name, Value: p.Value.Clone().(*tensor.Dense)})
 				}
 				second.Value.Float32s()[0] = 0
 				_, err = s.Step(loss)
@@ -383,13 +383,13 @@ func TestWhatCannotBeStepped(t *testing.T) {
 	empty := &optim.Stepper{}
 	_, err := empty.Compile(l.loss(2))
 	require.EqualError(t, err, "optim: the Stepper has no parameters")
-	twice := &optim.Stepper{Parameters: []optim.Parameter{l.params[0], {Name: "a", Value: l.params[1].Value}}, Optimizer: huge{t}}
+	twice := &optim.Stepper{Parameters: []kernels.Parameter{l.params[0], {Name: "a", Value: l.params[1].Value}}, Optimizer: huge{t}}
 	_, err = twice.Compile(l.loss(2))
 	require.ErrorContains(t, err, `name "a" is empty or not unique`)
 	rate := &optim.Stepper{Parameters: l.params, Optimizer: huge{t}, LR: func(int) float64 { return 1 }}
 	_, err = rate.Compile(l.loss(2))
 	require.ErrorContains(t, err, "no method SetLR")
-	more := &optim.Stepper{Parameters: append(l.params[:2:2], optim.Parameter{Name: "c", Value: dense([]float32{1}, 1)})}
+	more := &optim.Stepper{Parameters: append(l.params[:2:2], kernels.Parameter{Name: "c", Value: dense([]float32{1}, 1)})}
 	_, err = more.Compile(l.loss(2))
 	require.EqualError(t, err, "optim: the loss does not depend on parameter c")
 

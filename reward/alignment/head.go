@@ -5,7 +5,6 @@ import (
 
 	"gorgonia.org/gorgonia"
 
-	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
@@ -80,14 +79,14 @@ func (h *Head) score(row []float32) float64 {
 // snapshot and restore copy a head's weights.
 func (h *Head) snapshot() [][]float32 {
 	var out [][]float32
-	for _, p := range weights.Parameters(h) {
+	for _, p := range nn.Parameters(h) {
 		out = append(out, append([]float32{}, p.Value.Float32s()...))
 	}
 	return out
 }
 
 func (h *Head) restore(from [][]float32) {
-	for i, p := range weights.Parameters(h) {
+	for i, p := range nn.Parameters(h) {
 		copy(p.Value.Float32s(), from[i])
 	}
 }

@@ -15,7 +15,6 @@ import (
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/internal/rng"
-	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/kernels/optim"
@@ -314,7 +313,7 @@ func (s *session) compile() error {
 	}
 	m, n := s.Batch, s.Prompts
 	s.rows, s.labels, s.zeros, s.good = zeros(m*n, s.head.config.Width()), zeros(m, 1), zeros(m), zeros(m)
-	s.stepper = &optim.Stepper{Parameters: parameters(s.head), LR: func(int) float64 { return s.LR }}
+	s.stepper = &optim.Stepper{Parameters: nn.Parameters(s.head), LR: func(int) float64 { return s.LR }}
 	var err error
 	s.loss, err = s.stepper.Compile(s.eq1)
 	return err
@@ -338,14 +337,6 @@ func (s *session) eq1(g *gorgonia.ExprGraph) (optim.Loss, error) {
 		loss.Parts = append(loss.Parts, optim.Part{Name: classificationPart, Value: classification})
 	}
 	return loss, nb.Err()
-}
-
-// parameters lists a head's, for an optimizer.
-func parameters(h *Head) (all []optim.Parameter) {
-	for _, p := range weights.Parameters(h) {
-		all = append(all, optim.Parameter{Name: p.Name, Value: p.Value})
-	}
-	return all
 }
 
 // epoch makes one pass. The last images of a pass that fill no batch wait for another order.

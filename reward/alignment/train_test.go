@@ -212,7 +212,7 @@ func TestWhatCannotBeLearned(t *testing.T) {
 		"alignment: the Training's Lambda is 0.5, Temperature -1, LR 0.003":                  func(t *Training) { t.Temperature = -1 },
 		"alignment: the Training's Hidden is 32, Prompts 4, Batch -1, Passes 60, Wait 8":     func(t *Training) { t.Batch = -1 },
 		"alignment: the disk is gone":                                                        func(t *Training) { t.CLIP = fakeCLIP{broken: broken} },
-		"alignment: epoch 0: optim: step 2: the MSE is NaN":                                                func(t *Training) { t.LR = 1e30; t.Batch = 6 },
+		"alignment: epoch 0: optim: step 2: the MSE is NaN":                                  func(t *Training) { t.LR = 1e30; t.Batch = 6 },
 	} {
 		training := training(labelled(2, 1, "cup", "box"))
 		change(training)

@@ -39,7 +39,7 @@ func newToy(updates int) (t *toy, err error) {
 			w.Float32s()[i] = float32(random.NormFloat64() / math.Sqrt(float64(w.Shape()[1])))
 		}
 	}
-	t.stepper.Parameters = []optim.Parameter{{Name: "first", Value: first}, {Name: "last", Value: last}}
+	t.stepper.Parameters = []kernels.Parameter{{Name: "first", Value: first}, {Name: "last", Value: last}}
 	t.loss, err = t.stepper.Compile(func(g *gorgonia.ExprGraph) (loss optim.Loss, err error) {
 		params := gorgonia.Nodes{kernels.Param(g, first), kernels.Param(g, last)}
 		predicted, err := denoise(kernels.Input(g, "noisy", t.noisy), kernels.Input(g, "times", t.times), params)

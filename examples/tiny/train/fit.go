@@ -13,6 +13,8 @@ import (
 
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
@@ -97,10 +99,9 @@ type state struct {
 
 func (f *fit) start() (*state, error) {
 	rate := optim.Cosine(max(1, f.Steps/20), f.Steps)
-	s := &state{stepper: &optim.Stepper{LR: func(step int) float64 { return f.LR * rate(step) }}}
-	for _, p := range weights.Parameters(f.Model) {
-		s.stepper.Parameters = append(s.stepper.Parameters, optim.Parameter{Name: p.Name, Value: p.Value})
-	}
+	s := &state{stepper: &optim.Stepper{
+		Parameters: nn.Parameters(f.Model), LR: func(step int) float64 { return f.LR * rate(step) },
+	}}
 	var err error
 	if s.average, err = optim.NewEMA(f.Average, s.stepper.Parameters...); err != nil {
 		return nil, err
@@ -119,19 +120,15 @@ func (f *fit) start() (*state, error) {
 const averagePrefix = "average."
 
 // tensors lists all that a checkpoint holds: the stepper's state, and the average's under a prefix.
-func (s *state) tensors() ([]weights.Parameter, error) {
+func (s *state) tensors() ([]kernels.Parameter, error) {
 	state, err := s.stepper.State()
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range s.average.State() {
-		state = append(state, optim.Parameter{Name: averagePrefix + p.Name, Value: p.Value})
+		state = append(state, kernels.Parameter{Name: averagePrefix + p.Name, Value: p.Value})
 	}
-	all := make([]weights.Parameter, len(state))
-	for i, p := range state {
-		all[i] = weights.Parameter{Name: p.Name, Value: p.Value}
-	}
-	return all, nil
+	return state, nil
 }
 
 func (s *state) save(file string) error {
@@ -139,7 +136,7 @@ func (s *state) save(file string) error {
 	if err != nil {
 		return err
 	}
-	return weights.Write(file, all, weights.Float32, nil)
+	return weights.Save(file, all, weights.Float32, nil)
 }
 
 // load goes on from a checkpoint, if there is one.
@@ -152,16 +149,16 @@ func (s *state) load(file string) error {
 		return err
 	}
 	defer f.Close()
-	var stepper, average []optim.Parameter
+	var stepper, average []kernels.Parameter
 	for _, name := range f.Names() {
 		d, err := f.Tensor(name)
 		if err != nil {
 			return err
 		}
 		if of, ok := strings.CutPrefix(name, averagePrefix); ok {
-			average = append(average, optim.Parameter{Name: of, Value: d})
+			average = append(average, kernels.Parameter{Name: of, Value: d})
 		} else {
-			stepper = append(stepper, optim.Parameter{Name: name, Value: d})
+			stepper = append(stepper, kernels.Parameter{Name: name, Value: d})
 		}
 	}
 	if err := errors.Join(s.stepper.SetState(stepper), s.average.SetState(average)); err != nil {
@@ -170,7 +167,7 @@ func (s *state) load(file string) error {
 	return nil
 }
 
-func count(params []optim.Parameter) (n int) {
+func count(params []kernels.Parameter) (n int) {
 	for _, p := range params {
 		n += p.Value.Shape().TotalSize()
 	}
