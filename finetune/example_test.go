@@ -59,7 +59,7 @@ func ExampleTuner() {
 	tuner := &finetune.Tuner{
 		Network:  network{values([]int{2, 2}, 0, 0, 0, 0)},
 		Schedule: schedule,
-		Model:    samples, ModelBatch: 8,
+		Own:      samples, OwnBatch: 8,
 		Pretrain: samples, PretrainBatch: 8,
 		Terms:   []finetune.Term{finetune.RewardWeighted{}, finetune.Pretraining{Beta: 0.5}, power},
 		Updates: 201,

@@ -134,8 +134,8 @@ func schedule(t *testing.T, velocity bool) *diffusion.Schedule {
 // tuner returns one with 5 and 4 samples, 3 and 2 in a step, so that steps lie across the ends of passes.
 func tuner(t *testing.T, l *line) *Tuner {
 	tuner := &Tuner{
-		Network: l, Schedule: schedule(t, false), Model: dataset.FromSlice(made(5, true)), Pretrain: dataset.FromSlice(made(4, false)),
-		ModelBatch: 3, PretrainBatch: 2, Terms: []Term{RewardWeighted{}, Pretraining{Beta: 0.7}}, Updates: 6,
+		Network: l, Schedule: schedule(t, false), Own: dataset.FromSlice(made(5, true)), Pretrain: dataset.FromSlice(made(4, false)),
+		OwnBatch: 3, PretrainBatch: 2, Terms: []Term{RewardWeighted{}, Pretraining{Beta: 0.7}}, Updates: 6,
 		LR: func(step int) float64 { return 0.05 / float64(1+step) }, Seed: 11,
 	}
 	t.Cleanup(func() { tuner.Close() })
@@ -154,10 +154,10 @@ type handBatch struct {
 func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handBatch {
 	var b handBatch
 	var samples []dataset.Sample
-	for i := range tuner.ModelBatch {
-		s := inOrder(model, "model order", tuner.Seed, step*tuner.ModelBatch+i)
-		if tuner.ByReward {
-			s = byReward(model, "model order", tuner.Seed, step*tuner.ModelBatch+i)
+	for i := range tuner.OwnBatch {
+		s := inOrder(model, "model order", tuner.Seed, step*tuner.OwnBatch+i)
+		if tuner.Choose != nil {
+			s = byReward(model, "model order", tuner.Seed, step*tuner.OwnBatch+i)
 		}
 		samples, b.reward = append(samples, s), append(b.reward, *s.Reward)
 	}
@@ -166,9 +166,9 @@ func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handB
 	}
 	for i, s := range samples {
 		draw := rng.New(tuner.Seed, "tuning", uint64(step), uint64(i))
-		stratum, of := i, tuner.ModelBatch
-		if i >= tuner.ModelBatch {
-			stratum, of = i-tuner.ModelBatch, tuner.PretrainBatch
+		stratum, of := i, tuner.OwnBatch
+		if i >= tuner.OwnBatch {
+			stratum, of = i-tuner.OwnBatch, tuner.PretrainBatch
 		}
 		time := math.Floor(1000 * (float64(stratum) + draw.Float64()) / float64(of))
 		c := s.Condition

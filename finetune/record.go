@@ -76,6 +76,7 @@ type metric struct {
 	Of       int                `json:"of,omitempty"`
 	Loss     float64            `json:"loss"`
 	Terms    map[string]float64 `json:"terms,omitempty"`
+	Metrics  map[string]float64 `json:"metrics,omitempty"`
 	LR       float64            `json:"lr"`
 	GradNorm float64            `json:"grad_norm,omitempty"`
 	Samples  int                `json:"samples"`
@@ -165,7 +166,7 @@ func (w *watch) see(s Step) error {
 	if err := finite(s); err != nil {
 		return err
 	}
-	m := metric{s.Index, s.Of, s.Loss, s.Terms, s.LR, s.GradNorm, s.Samples, s.Time.Seconds()}
+	m := metric{s.Index, s.Of, s.Loss, s.Terms, s.Metrics, s.LR, s.GradNorm, s.Samples, s.Time.Seconds()}
 	if err := w.log.Append(m); err != nil {
 		return fmt.Errorf("finetune: %w", err)
 	}
@@ -189,6 +190,11 @@ func finite(s Step) error {
 	}
 	for _, name := range names(s.Terms) {
 		if err := check(name+" term", s.Terms[name]); err != nil {
+			return err
+		}
+	}
+	for _, name := range names(s.Metrics) {
+		if err := check(name, s.Metrics[name]); err != nil {
 			return err
 		}
 	}
