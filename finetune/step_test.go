@@ -111,7 +111,8 @@ func TestPairs(t *testing.T) {
 	require.NoError(t, err)
 	defer r.stepper.Close()
 	var orders [][][2]string
-	for step := range 3 {
+	late := 0
+	for step := range 12 {
 		draws, err := r.draw(step)
 		require.NoError(t, err)
 		var pairs [][2]string
@@ -122,6 +123,9 @@ func TestPairs(t *testing.T) {
 			require.Equal(t, a.timestep, b.timestep)
 			require.Greater(t, a.reward, b.reward)
 			require.Equal(t, i/2, a.timestep/200, "each pair has its stratum")
+			if a.timestep%200 >= 100 {
+				late++
+			}
 			if i > 0 {
 				require.NotEqual(t, draws[i-1].noise, a.noise)
 			}
@@ -138,6 +142,7 @@ func TestPairs(t *testing.T) {
 		}
 	}
 	require.NotEqual(t, orders[0], orders[1])
+	require.InDelta(t, 30, late, 15, "all of it: four standard errors of 60 draws")
 
 	for message, change := range map[string]func(*Tuner){
 		"is the batch of pairs odd?":     func(t *Tuner) { t.OwnBatch = 3; t.Updates = 2 },
