@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/gorgonia"
@@ -158,24 +157,6 @@ func TestPlaceByHand(t *testing.T) {
 	buffers := []buffer{{size: 32, first: 0, last: 1}, {size: 10, first: 1, last: 2}, {size: 32, first: 2, last: 3}}
 	require.Equal(t, 48, place(buffers))
 	require.Equal(t, []int{0, 32, 0}, []int{buffers[0].offset, buffers[1].offset, buffers[2].offset})
-}
-
-func TestCompileTimeIsLinear(t *testing.T) {
-	compile := func(depth int) time.Duration {
-		g, loss, params := stacked(t, depth, 2)
-		grads, err := gorgonia.Grad(loss, params...)
-		require.NoError(t, err)
-		require.Greater(t, len(g.AllNodes()), 7*depth)
-		start := time.Now()
-		m, err := NewMachine(g, Config{Want: append(gorgonia.Nodes{loss}, grads...)})
-		require.NoError(t, err)
-		defer m.Close()
-		return time.Since(start)
-	}
-	compile(100)
-	d := compile(1600) // 12,000 nodes and more
-	t.Logf("12,000 nodes: %v", d)
-	require.Less(t, d, time.Second)
 }
 
 // descent is gradient descent, which notes the order of updates.

@@ -229,23 +229,21 @@ func samples(u *unet.UNet2DCondition, n int) dataset.Dataset {
 	return dataset.FromSlice(all)
 }
 
-// TestTrainingStepIsWhatIsPlanned trains the miniature by Eq. 2 in a process of its own and compares the memory that it then
-// holds with the plan.
+// TestTrainingStepIsWhatIsPlanned trains the miniature by Eq. 2 in a process of its own and compares
+// the memory that it then holds with the plan.
 func TestTrainingStepIsWhatIsPlanned(t *testing.T) {
 	kerneltest.InChild(t, func() {
-		before := kerneltest.AnonymousBytes(t)
+		before := kerneltest.LiveBytes()
 		u := network(t)
 		trainer := &finetune.Tuner{
 			Network: u, Schedule: schedule(t), Model: samples(u, 8), Pretrain: samples(u, 8),
 			ModelBatch: 64, PretrainBatch: 32, Updates: 3,
 		}
-		defer trainer.Close()
 		for _, err := range trainer.Steps(context.Background()) {
 			require.NoError(t, err)
 		}
-		held, plan := kerneltest.AnonymousBytes(t)-before, trainer.Plan()
-		t.Logf("holds %.1f MB; %v", float64(held)/1e6, plan)
-		require.InEpsilon(t, plan.Total(), held, 0.05)
+		live := kerneltest.LiveBytes() - before
+		kerneltest.RequirePlanned(t, trainer.Plan(), live, trainer.Close)
 	})
 }
 
