@@ -277,6 +277,8 @@ func (m *Machine) RunAll() error {
 	if m.arena == nil {
 		return errors.New("kernels: the machine is closed")
 	}
+	m.context.pool.Enter()
+	defer m.context.pool.Leave()
 	for i := range m.externals {
 		if err := m.externals[i].bind(); err != nil {
 			return err
