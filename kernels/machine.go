@@ -319,6 +319,8 @@ func (m *Machine) RunAll() error {
 	if m.arena == nil {
 		return errors.New("kernels: the machine is closed")
 	}
+	m.context.pool.Enter()
+	defer m.context.pool.Leave()
 	for i := range m.externals {
 		if err := m.bind(&m.externals[i]); err != nil {
 			return err

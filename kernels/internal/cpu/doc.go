@@ -21,8 +21,9 @@
 // # Workers
 //
 // A Pool's Parallel hands the parts of a task to persistent workers, which poll for a while after
-// their last part and then park. A kernel that has parts takes the pool as its first argument. A call
-// of assembly lasts well under a millisecond, as Go cannot interrupt it.
+// their last part and then park. A kernel that has parts takes the pool as its first argument.
+// Several goroutines may run kernels on one pool at the same time, each with scratch memory of its
+// own; they share the workers. Inside a task products are made on a pool of one. A call of assembly lasts well under a millisecond, as Go cannot interrupt it.
 package cpu
 
 //go:generate go run -C _asm . ..
