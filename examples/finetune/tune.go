@@ -22,6 +22,7 @@ import (
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/optim"
 	"github.com/kudos-ml/kudos/reward"
 )
@@ -207,7 +208,7 @@ func (s *session) encode(ctx context.Context) error {
 	s.empty = conditions[""]
 	s.hashes["text_encoder"], s.hashes["vae"] = weights.Hash(s.model.Text), weights.Hash(s.model.VAE)
 	if s.rank == 0 {
-		err = s.model.SaveFrozen(s.folder.Path(unfinished), weights.Float32)
+		err = s.model.SaveFrozen(s.folder.Path(unfinished), kernels.Float32)
 	} else {
 		_, err = report.NewFolder(s.folder.Path(unfinished))
 	}
@@ -295,16 +296,16 @@ func (s *session) tune(ctx context.Context) error {
 func (s *session) save(name string, adapter *lora.Adapter) error {
 	dir := s.folder.Path(unfinished)
 	if adapter == nil {
-		if err := s.model.SaveUNet(dir, weights.Float32); err != nil {
+		if err := s.model.SaveUNet(dir, kernels.Float32); err != nil {
 			return err
 		}
 		return os.Rename(dir, s.folder.Path(name))
 	}
-	if err := adapter.Save(filepath.Join(dir, "pytorch_lora_weights.safetensors"), weights.Float32); err != nil {
+	if err := adapter.Save(filepath.Join(dir, "pytorch_lora_weights.safetensors"), kernels.Float32); err != nil {
 		return err
 	}
 	if s.kohya {
-		if err := adapter.SaveKohya(filepath.Join(dir, "kohya.safetensors"), weights.Float32); err != nil {
+		if err := adapter.SaveKohya(filepath.Join(dir, "kohya.safetensors"), kernels.Float32); err != nil {
 			return err
 		}
 	}

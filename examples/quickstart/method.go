@@ -25,7 +25,7 @@ import (
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/rng"
-	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/optim"
 	"github.com/kudos-ml/kudos/reward"
 	"github.com/kudos-ml/kudos/reward/alignment"
@@ -375,5 +375,5 @@ func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) 
 		return tuned, nil
 	}
 	s.losses = losses
-	return tuned, tuned.Save(s.folder.Path("tuned"), weights.Float32)
+	return tuned, tuned.Save(s.folder.Path("tuned"), kernels.Float32)
 }

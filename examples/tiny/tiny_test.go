@@ -26,7 +26,6 @@ import (
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/rng"
-	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/kerneltest"
 )
@@ -53,7 +52,7 @@ func TestIsWhatIsSaved(t *testing.T) {
 	p, err := pipeline.LoadFS(tiny.FS())
 	require.NoError(t, err)
 	dir := t.TempDir()
-	require.NoError(t, p.Save(dir, weights.Float16))
+	require.NoError(t, p.Save(dir, kernels.Float16))
 	for _, name := range []string{
 		"unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json", "vae/diffusion_pytorch_model.safetensors",
 		"text_encoder/config.json", "text_encoder/model.safetensors",

@@ -146,7 +146,7 @@ func (s *state) tensors() []kernels.Parameter {
 }
 
 func (s *state) save(file string) error {
-	return weights.Save(file, s.tensors(), weights.Float32, map[string]string{"step": fmt.Sprint(s.step)})
+	return weights.Save(file, s.tensors(), kernels.Float32, map[string]string{"step": fmt.Sprint(s.step)})
 }
 
 // load goes on from a checkpoint, if there is one.
