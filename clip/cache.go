@@ -17,6 +17,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 // A Cache is an Encoder that keeps the features of pictures in a file, so that each picture is encoded once. Pictures are told apart by
@@ -105,7 +106,7 @@ func (c *Cache) Save() error {
 	for k, f := range c.features {
 		features[k] = tensor.New(tensor.WithShape(len(f)), tensor.WithBacking(f))
 	}
-	if err := weights.Save(c.file, features, weights.Float32, map[string]string{cacheKey: c.maker()}); err != nil {
+	if err := weights.Save(c.file, features, kernels.Float32, map[string]string{cacheKey: c.maker()}); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	c.changed = false

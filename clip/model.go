@@ -95,7 +95,7 @@ func LoadModelFS(fsys fs.FS) (*Model, error) {
 }
 
 // Save writes a folder that LoadModel, and transformers, read.
-func (m *Model) Save(dir string, d weights.DType) error {
+func (m *Model) Save(dir string, as kernels.Precision) error {
 	type text struct {
 		Kind string `json:"model_type"`
 		TextConfig
@@ -113,10 +113,10 @@ func (m *Model) Save(dir string, d weights.DType) error {
 		Text          text     `json:"text_config"`
 		Vision        vision   `json:"vision_config"`
 	}{
-		[]string{"CLIPModel"}, "clip", dtypeName(d), m.Config.Projection, float(m.Config.LogitScale),
+		[]string{"CLIPModel"}, "clip", as.String(), m.Config.Projection, float(m.Config.LogitScale),
 		text{"clip_text_model", m.Config.Text}, vision{"clip_vision_model", m.Config.Vision},
 	}
-	return saveModel(dir, config, m, d)
+	return saveModel(dir, config, m, as)
 }
 
 // A float is a number that Python takes for one: transformers makes a parameter of the logit scale, which a whole number can't be.
@@ -129,13 +129,6 @@ func (f float) MarshalJSON() ([]byte, error) {
 		text = append(text, ".0"...)
 	}
 	return text, err
-}
-
-func dtypeName(d weights.DType) string {
-	if d == weights.Float16 {
-		return "float16"
-	}
-	return "float32"
 }
 
 // writeJSON writes a file that is whole or absent.

@@ -91,9 +91,9 @@ func TestFilesGolden(t *testing.T) {
 				golden.Near(t, "scale 0", predict(t, p, c), base, 1e-6)
 
 				dir := t.TempDir()
-				for naming, save := range map[string]func(string, weights.DType) error{"diffusers": a.Save, "kohya": a.SaveKohya} {
+				for naming, save := range map[string]func(string, kernels.Precision) error{"diffusers": a.Save, "kohya": a.SaveKohya} {
 					file := filepath.Join(dir, naming)
-					require.NoError(t, save(file, weights.Float32))
+					require.NoError(t, save(file, kernels.Float32))
 					a.Detach()
 					again, err := Load(file, p.UNet, p.Text)
 					require.NoError(t, err)
@@ -108,7 +108,7 @@ func TestFilesGolden(t *testing.T) {
 				check("merged")
 				a.Merge()
 				check("merged once only")
-				require.NoError(t, p.Save(filepath.Join(dir, "merged"), weights.Float32))
+				require.NoError(t, p.Save(filepath.Join(dir, "merged"), kernels.Float32))
 			})
 		}
 	})
@@ -237,10 +237,10 @@ func TestAttachedIsNotSaved(t *testing.T) {
 	a, err := Load(filepath.Join(c.Dir, "lora", "kohya.safetensors"), p.UNet, p.Text)
 	require.NoError(t, err)
 	dir := t.TempDir()
-	require.ErrorContains(t, p.Save(dir, weights.Float32), "merge or detach")
+	require.ErrorContains(t, p.Save(dir, kernels.Float32), "merge or detach")
 	require.NoFileExists(t, filepath.Join(dir, "model_index.json"))
 	a.Detach()
-	require.NoError(t, p.Save(dir, weights.Float32))
+	require.NoError(t, p.Save(dir, kernels.Float32))
 }
 
 // One error says all that is wrong with a file, and nothing is attached.
@@ -275,7 +275,7 @@ func TestErrors(t *testing.T) {
 			parameters = append(parameters, kernels.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))})
 		}
 		file := filepath.Join(t.TempDir(), "bad.safetensors")
-		require.NoError(t, weights.Save(file, parameters, weights.Float32, map[string]string{metadataKey: bad.metadata}))
+		require.NoError(t, weights.Save(file, parameters, kernels.Float32, map[string]string{metadataKey: bad.metadata}))
 		_, err := Load(file, p.UNet, p.Text)
 		require.Error(t, err, bad.want)
 		for _, want := range append(bad.want, file) {
@@ -286,7 +286,7 @@ func TestErrors(t *testing.T) {
 	require.ErrorContains(t, err, "lora_te_text_model_encoder_layers_0_mlp_fc1.alpha is not a tensor of this model")
 	_, err = Load("nowhere", p.UNet, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
-	require.NoError(t, p.Save(t.TempDir(), weights.Float32), "nothing is attached")
+	require.NoError(t, p.Save(t.TempDir(), kernels.Float32), "nothing is attached")
 }
 
 // Every spelling of a layer's pair is read as the same pair.
@@ -326,7 +326,7 @@ func TestSpellings(t *testing.T) {
 				}
 			}
 			file := filepath.Join(t.TempDir(), "pair.safetensors")
-			require.NoError(t, weights.Save(file, parameters, weights.Float32, nil))
+			require.NoError(t, weights.Save(file, parameters, kernels.Float32, nil))
 			a, err := Load(file, p.UNet, p.Text)
 			require.NoError(t, err, name)
 			require.Len(t, a.pairs, 1)

@@ -25,6 +25,7 @@ import (
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 // folders runs a test on the pipelines of every golden case.
@@ -335,7 +336,7 @@ func TestEncodeGolden(t *testing.T) {
 func TestSave(t *testing.T) {
 	generators(t, func(t *testing.T, p *Pipeline, _ golden.Case) {
 		dir := filepath.Join(t.TempDir(), "saved")
-		require.NoError(t, p.Save(dir, weights.Float32))
+		require.NoError(t, p.Save(dir, kernels.Float32))
 		again, err := Load(dir)
 		require.NoError(t, err)
 		require.Equal(t, "saved", again.Name)
@@ -370,9 +371,9 @@ func TestFrozen(t *testing.T) {
 		dir := t.TempDir()
 		_, err = dataset.Collect(t.Context(), p.Generate(request()))
 		require.ErrorIs(t, err, errUnread)
-		require.ErrorIs(t, p.Save(dir, weights.Float32), errUnread)
-		require.ErrorIs(t, p.SaveUNet(dir, weights.Float32), errUnread)
-		require.NoError(t, p.SaveFrozen(dir, weights.Float32))
+		require.ErrorIs(t, p.Save(dir, kernels.Float32), errUnread)
+		require.ErrorIs(t, p.SaveUNet(dir, kernels.Float32), errUnread)
+		require.NoError(t, p.SaveFrozen(dir, kernels.Float32))
 		_, err = Load(dir)
 		require.ErrorContains(t, err, "model_index.json", "it is not complete")
 
@@ -381,9 +382,9 @@ func TestFrozen(t *testing.T) {
 		require.ErrorContains(t, p.LoadUNet(), "there is no UNet to read")
 		p.Text, p.VAE = nil, nil
 		empty := t.TempDir()
-		require.ErrorContains(t, p.SaveUNet(empty, weights.Float32), "text_encoder: ")
+		require.ErrorContains(t, p.SaveUNet(empty, kernels.Float32), "text_encoder: ")
 		require.NoFileExists(t, filepath.Join(empty, "model_index.json"))
-		require.NoError(t, p.SaveUNet(dir, weights.Float32))
+		require.NoError(t, p.SaveUNet(dir, kernels.Float32))
 		again, err := Load(dir)
 		require.NoError(t, err)
 		require.Equal(t, weights.Hash(whole.UNet), weights.Hash(again.UNet))
@@ -459,7 +460,7 @@ func TestErrors(t *testing.T) {
 		for _, err := range p.Encode(nil, EncodeOptions{Batch: -1}).All(context.Background()) {
 			require.ErrorContains(t, err, "a batch of -1 samples")
 		}
-		require.ErrorContains(t, p.With("empty", nil).Save(t.TempDir(), weights.Float32), "is missing")
+		require.ErrorContains(t, p.With("empty", nil).Save(t.TempDir(), kernels.Float32), "is missing")
 
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -481,7 +482,7 @@ func TestErrors(t *testing.T) {
 		}
 
 		dir := filepath.Join(t.TempDir(), "saved")
-		require.NoError(t, p.Save(dir, weights.Float16))
+		require.NoError(t, p.Save(dir, kernels.Float16))
 		file := filepath.Join(dir, "unet", "diffusion_pytorch_model.safetensors")
 		whole, err := os.ReadFile(file)
 		require.NoError(t, err)

@@ -45,7 +45,7 @@ func write(t *testing.T, metadata map[string]string, shapes map[string][]int) *w
 		all = append(all, kernels.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))})
 	}
 	name := filepath.Join(t.TempDir(), "m.safetensors")
-	require.NoError(t, weights.Save(name, all, weights.Float16, metadata))
+	require.NoError(t, weights.Save(name, all, kernels.Float16, metadata))
 	f, err := weights.Open(name)
 	require.NoError(t, err)
 	t.Cleanup(func() { f.Close() })
@@ -250,7 +250,7 @@ func TestInpainting(t *testing.T) {
 		require.ErrorContains(t, err, "the UNet reads 9 channels")
 	}
 	dir := t.TempDir()
-	require.NoError(t, p.Save(dir, weights.Float16))
+	require.NoError(t, p.Save(dir, kernels.Float16))
 	index, err := os.ReadFile(filepath.Join(dir, indexFile))
 	require.NoError(t, err)
 	require.Contains(t, string(index), inpaintName)

@@ -267,9 +267,9 @@ func open(fsys fs.FS) (*UNet2DCondition, *weights.File, error) {
 	return u, f, nil
 }
 
-// Save writes the folder that Load and diffusers read; d is weights.Float32 or weights.Float16. A low-rank adapter that is attached is an
+// Save writes the folder that Load and diffusers read. A low-rank adapter that is attached is an
 // error: the folder would lack it.
-func (u *UNet2DCondition) Save(dir string, d weights.DType) error {
+func (u *UNet2DCondition) Save(dir string, as kernels.Precision) error {
 	if err := nn.Unadapted(u); err != nil {
 		return fmt.Errorf("unet: %w", err)
 	}
@@ -282,7 +282,7 @@ func (u *UNet2DCondition) Save(dir string, d weights.DType) error {
 	}
 	err = errors.Join(
 		os.MkdirAll(dir, 0o755),
-		weights.Save(filepath.Join(dir, base+".safetensors"), u, d, map[string]string{"format": "pt"}),
+		weights.Save(filepath.Join(dir, base+".safetensors"), u, as, map[string]string{"format": "pt"}),
 		weights.WriteBytes(filepath.Join(dir, "config.json"), append(text, '\n')),
 	)
 	if err != nil {

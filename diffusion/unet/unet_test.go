@@ -229,7 +229,7 @@ func TestSavedIsTheSame(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	require.NoError(t, u.Save(dir, weights.Float32))
+	require.NoError(t, u.Save(dir, kernels.Float32))
 	again, err := unet.Load(dir)
 	require.NoError(t, err)
 	require.Equal(t, u.Config, again.Config)

@@ -152,8 +152,8 @@ func modern(name string) string {
 	return name
 }
 
-// Save writes the folder that Load and diffusers read; d is weights.Float32 or weights.Float16.
-func (v *AutoencoderKL) Save(dir string, d weights.DType) error {
+// Save writes the folder that Load and diffusers read.
+func (v *AutoencoderKL) Save(dir string, as kernels.Precision) error {
 	text, err := json.MarshalIndent(struct {
 		Class string `json:"_class_name"`
 		Config
@@ -163,7 +163,7 @@ func (v *AutoencoderKL) Save(dir string, d weights.DType) error {
 	}
 	err = errors.Join(
 		os.MkdirAll(dir, 0o755),
-		weights.Save(filepath.Join(dir, base+".safetensors"), v, d, map[string]string{"format": "pt"}),
+		weights.Save(filepath.Join(dir, base+".safetensors"), v, as, map[string]string{"format": "pt"}),
 		weights.WriteBytes(filepath.Join(dir, "config.json"), append(text, '\n')),
 	)
 	if err != nil {

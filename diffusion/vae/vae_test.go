@@ -98,7 +98,7 @@ func TestSavedIsTheSame(t *testing.T) {
 		p.Value.Float32s()[0] = float32(i)
 	}
 	dir := t.TempDir()
-	require.NoError(t, v.Save(dir, weights.Float16))
+	require.NoError(t, v.Save(dir, kernels.Float16))
 	again, err := vae.Load(dir)
 	require.NoError(t, err)
 	require.Equal(t, v.Config, again.Config)

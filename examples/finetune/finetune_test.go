@@ -166,7 +166,7 @@ func TestEveryFlagCounts(t *testing.T) {
 	empty, err := base.Conditions(t.Context(), "")
 	require.NoError(t, err)
 	tuner := &finetune.Tuner{
-		Network: base.UNet, Schedule: base.Schedule, Model: dataset.FromSlice(all[:6]), ModelBatch: 2, Pretrain: dataset.FromSlice(all[6:]), PretrainBatch: 2, Updates: 3,
+		Network: base.UNet, Schedule: base.Schedule, Own: dataset.FromSlice(all[:6]), OwnBatch: 2, Pretrain: dataset.FromSlice(all[6:]), PretrainBatch: 2, Updates: 3,
 		LR: func(int) float64 { return 1e-3 }, Dropout: 0.1, Unconditional: empty[""], Seed: 1,
 	}
 	for _, err := range tuner.Steps(t.Context()) {

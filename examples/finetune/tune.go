@@ -20,6 +20,7 @@ import (
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/optim"
 	"github.com/kudos-ml/kudos/reward"
 )
@@ -205,7 +206,7 @@ func (s *session) encode(ctx context.Context) error {
 	s.empty = conditions[""]
 	s.hashes["text_encoder"], s.hashes["vae"] = weights.Hash(s.model.Text), weights.Hash(s.model.VAE)
 	if s.rank == 0 {
-		err = s.model.SaveFrozen(s.folder.Path(unfinished), weights.Float32)
+		err = s.model.SaveFrozen(s.folder.Path(unfinished), kernels.Float32)
 	} else {
 		_, err = report.NewFolder(s.folder.Path(unfinished))
 	}
@@ -228,11 +229,14 @@ func (o options) network(u *unet.UNet2DCondition) (finetune.Network, *lora.Adapt
 }
 
 // tuner is Eq. 2 as the flags have it.
-func (o options) tuner(n finetune.Network, schedule *diffusion.Schedule, model, pretrain dataset.Dataset, empty dataset.Condition) *finetune.Tuner {
+func (o options) tuner(n finetune.Network, schedule *diffusion.Schedule, own, pretrain dataset.Dataset, empty dataset.Condition) *finetune.Tuner {
 	rate := optim.Constant(o.warmUp)
 	t := &finetune.Tuner{
-		Network: n, Schedule: schedule, Model: model, ModelBatch: o.batch, ByReward: o.byReward, Terms: []finetune.Term{finetune.RewardWeighted{}},
+		Network: n, Schedule: schedule, Own: own, OwnBatch: o.batch, Terms: []finetune.Term{finetune.RewardWeighted{}},
 		Updates: o.steps, LR: func(step int) float64 { return o.lr * rate(step) }, Clip: o.maxNorm, EMA: o.ema, MinSNR: o.minSNR, MinTimestep: o.minTimestep, Seed: o.seed,
+	}
+	if o.byReward {
+		t.Choose = finetune.ByReward{}
 	}
 	if o.beta > 0 {
 		t.Pretrain, t.PretrainBatch = pretrain, o.pretrainBatch
@@ -293,16 +297,16 @@ func (s *session) tune(ctx context.Context) error {
 func (s *session) save(name string, adapter *lora.Adapter) error {
 	dir := s.folder.Path(unfinished)
 	if adapter == nil {
-		if err := s.model.SaveUNet(dir, weights.Float32); err != nil {
+		if err := s.model.SaveUNet(dir, kernels.Float32); err != nil {
 			return err
 		}
 		return os.Rename(dir, s.folder.Path(name))
 	}
-	if err := adapter.Save(filepath.Join(dir, "pytorch_lora_weights.safetensors"), weights.Float32); err != nil {
+	if err := adapter.Save(filepath.Join(dir, "pytorch_lora_weights.safetensors"), kernels.Float32); err != nil {
 		return err
 	}
 	if s.kohya {
-		if err := adapter.SaveKohya(filepath.Join(dir, "kohya.safetensors"), weights.Float32); err != nil {
+		if err := adapter.SaveKohya(filepath.Join(dir, "kohya.safetensors"), kernels.Float32); err != nil {
 			return err
 		}
 	}

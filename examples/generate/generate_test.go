@@ -278,7 +278,7 @@ func TestWhatDoesNotFit(t *testing.T) {
 	noise := func(name string, shape ...int) string {
 		file := filepath.Join(dir, name)
 		value := tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
-		require.NoError(t, weights.Save(file, []kernels.Parameter{{Name: "noise", Value: value}}, weights.Float32, nil))
+		require.NoError(t, weights.Save(file, []kernels.Parameter{{Name: "noise", Value: value}}, kernels.Float32, nil))
 		return file
 	}
 	for want, args := range map[string][]string{

@@ -24,7 +24,7 @@ import (
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/rng"
-	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/optim"
 	"github.com/kudos-ml/kudos/reward"
 	"github.com/kudos-ml/kudos/reward/alignment"
@@ -342,8 +342,8 @@ func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) 
 	}
 	rate := optim.Cosine(s.steps/20+1, s.steps)
 	t := &finetune.Tuner{
-		Network: network, Schedule: s.base.Schedule, Model: s.base.Encode(dataset.FromSlice(samples), pipeline.EncodeOptions{Batch: batch}),
-		ModelBatch: modelBatch, ByReward: true, MinTimestep: minTimestep, Terms: []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
+		Network: network, Schedule: s.base.Schedule, Own: s.base.Encode(dataset.FromSlice(samples), pipeline.EncodeOptions{Batch: batch}),
+		OwnBatch: modelBatch, Choose: finetune.ByReward{}, MinTimestep: minTimestep, Terms: []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
 		LR: func(step int) float64 { return s.lr * rate(step) }, EMA: 0.99, Seed: s.seed,
 		Dropout: promptDropout, Unconditional: empty[""],
 	}
@@ -374,5 +374,5 @@ func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) 
 		return tuned, nil
 	}
 	s.losses = losses
-	return tuned, tuned.Save(s.folder.Path("tuned"), weights.Float32)
+	return tuned, tuned.Save(s.folder.Path("tuned"), kernels.Float32)
 }

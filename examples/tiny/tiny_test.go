@@ -26,7 +26,6 @@ import (
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/rng"
-	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/kerneltest"
 )
@@ -53,7 +52,7 @@ func TestIsWhatIsSaved(t *testing.T) {
 	p, err := pipeline.LoadFS(tiny.FS())
 	require.NoError(t, err)
 	dir := t.TempDir()
-	require.NoError(t, p.Save(dir, weights.Float16))
+	require.NoError(t, p.Save(dir, kernels.Float16))
 	for _, name := range []string{
 		"unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json", "vae/diffusion_pytorch_model.safetensors",
 		"text_encoder/config.json", "text_encoder/model.safetensors",
@@ -236,8 +235,8 @@ func TestTrainingStepIsWhatIsPlanned(t *testing.T) {
 		before := kerneltest.LiveBytes()
 		u := network(t)
 		trainer := &finetune.Tuner{
-			Network: u, Schedule: schedule(t), Model: samples(u, 8), Pretrain: samples(u, 8),
-			ModelBatch: 64, PretrainBatch: 32, Updates: 3,
+			Network: u, Schedule: schedule(t), Own: samples(u, 8), Pretrain: samples(u, 8),
+			OwnBatch: 64, PretrainBatch: 32, Updates: 3,
 		}
 		for _, err := range trainer.Steps(context.Background()) {
 			require.NoError(t, err)

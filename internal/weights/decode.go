@@ -10,18 +10,18 @@ import (
 )
 
 // decode converts len(dst) values of type d to float32; b holds them. It reports false for a type that is not read.
-func decode(dst []float32, b []byte, d DType) bool {
+func decode(dst []float32, b []byte, d safetensors.DType) bool {
 	le := binary.LittleEndian
 	switch d {
-	case Float32:
+	case safetensors.F32:
 		for i := range dst {
 			dst[i] = math.Float32frombits(le.Uint32(b[4*i:]))
 		}
-	case Float16:
+	case safetensors.F16:
 		for i := range dst {
 			dst[i] = float16.Frombits(le.Uint16(b[2*i:])).Float32()
 		}
-	case BFloat16:
+	case safetensors.BF16:
 		for i := range dst {
 			dst[i] = math.Float32frombits(uint32(le.Uint16(b[2*i:])) << 16)
 		}

@@ -14,28 +14,28 @@ import (
 
 	"github.com/nlpodyssey/safetensors"
 	"github.com/x448/float16"
+
+	"github.com/kudos-ml/kudos/kernels"
 )
 
-// A DType is how a file stores numbers.
-type DType = safetensors.DType
+// dtypes are the format's names of precisions.
+var dtypes = map[kernels.Precision]safetensors.DType{
+	kernels.Float32:  safetensors.F32,
+	kernels.BFloat16: safetensors.BF16,
+	kernels.Float16:  safetensors.F16,
+}
 
-// The types of weights; the first two are written.
-const (
-	Float32  = safetensors.F32
-	Float16  = safetensors.F16
-	BFloat16 = safetensors.BF16
-)
-
-// Save writes a model's parameters to a file: to a temporary one beside it, which takes its place when it is complete and on
-// disk. A value that float16 cannot hold is an error.
-func Save(name string, model any, d DType, metadata map[string]string) error {
+// Save writes a model's parameters to a file: to a temporary one beside it, which takes its place
+// when it is complete and on disk. Values are rounded to the nearest that the precision has, of two
+// that are as near to the one whose last bit is 0. One that is beyond its largest is an error.
+func Save(name string, model any, as kernels.Precision, metadata map[string]string) error {
 	all := parameters(model)
 	views := make(map[string]view, len(all))
 	for _, p := range all {
 		if _, twice := views[p.Name]; twice {
 			return fmt.Errorf("weights: %s: two tensors are named %s", name, p.Name)
 		}
-		v, err := newView(p, d)
+		v, err := newView(p, as)
 		if err != nil {
 			return fmt.Errorf("weights: %s: %w", name, err)
 		}
@@ -81,22 +81,43 @@ func WriteFile(name string, write func(w io.Writer) error) (err error) {
 // A view is a parameter as safetensors writes it. Its bytes are made when they are asked for.
 type view struct {
 	p parameter
-	d DType
+	d safetensors.DType
 }
 
-func newView(p parameter, d DType) (view, error) {
-	if d != Float32 && d != Float16 {
-		return view{}, fmt.Errorf("%s is not written", d)
+func newView(p parameter, as kernels.Precision) (view, error) {
+	d, ok := dtypes[as]
+	if !ok {
+		return view{}, fmt.Errorf("%s is not written", as)
 	}
 	for i, v := range p.Value.Float32s() {
-		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) || d == Float16 && float16.Fromfloat32(v).IsInf(0) {
-			return view{}, fmt.Errorf("tensor %s is %v at element %d, which %s does not hold", p.Name, v, i, d)
+		if !holds(as, v) {
+			return view{}, fmt.Errorf("tensor %s is %v at element %d, which %s does not hold",
+				p.Name, v, i, as)
 		}
 	}
 	return view{p, d}, nil
 }
 
-func (v view) DType() DType { return v.d }
+// holds reports whether v is finite, and still is when it is rounded.
+func holds(as kernels.Precision, v float32) bool {
+	switch as {
+	case kernels.Float16:
+		v = float16.Fromfloat32(v).Float32()
+	case kernels.BFloat16:
+		v = math.Float32frombits(uint32(bfloat16(v)) << 16)
+	}
+	return v-v == 0
+}
+
+// bfloat16 returns the bits of the bfloat16 that is nearest to a number, of two that are as near
+// the even one: the upper half of float32's bits, plus one if the lower half is more than half of
+// it, or half of it and the upper half is odd.
+func bfloat16(v float32) uint16 {
+	bits := math.Float32bits(v)
+	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
+}
+
+func (v view) DType() safetensors.DType { return v.d }
 
 func (v view) Shape() []uint64 {
 	shape := []uint64{}
@@ -113,9 +134,12 @@ func (v view) Data() []byte {
 	v.p.toFile(values)
 	out := make([]byte, 0, v.DataLen())
 	for _, x := range values {
-		if v.d == Float16 {
+		switch v.d {
+		case safetensors.F16:
 			out = binary.LittleEndian.AppendUint16(out, float16.Fromfloat32(x).Bits())
-		} else {
+		case safetensors.BF16:
+			out = binary.LittleEndian.AppendUint16(out, bfloat16(x))
+		default:
 			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(x))
 		}
 	}

@@ -14,7 +14,7 @@
 // # Files
 //
 // The format is safetensors (huggingface.co/docs/safetensors): one file, several with an index, or a variant named
-// ".fp16.". float32, float16 and bfloat16 are read, float32 and float16 written. Loading is strict: one error lists
+// ".fp16.". float32, bfloat16 and float16 are read and written. Loading is strict: one error lists
 // every tensor that is missing, unused, misshapen or not finite. Writing replaces a file whole or not at all.
 package weights
 

@@ -136,7 +136,7 @@ func (s *state) save(file string) error {
 	if err != nil {
 		return err
 	}
-	return weights.Save(file, all, weights.Float32, nil)
+	return weights.Save(file, all, kernels.Float32, nil)
 }
 
 // load goes on from a checkpoint, if there is one.

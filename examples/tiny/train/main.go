@@ -27,6 +27,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/vae"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
@@ -94,7 +95,7 @@ func (o options) run(ctx context.Context) error {
 		return err
 	}
 	slog.Info("finished", "out", o.Out, "minutes", time.Since(began).Minutes())
-	return errors.Join(p.Save(o.Out, weights.Float16), encoder.Save(filepath.Join(o.Out, "clip"), weights.Float16))
+	return errors.Join(p.Save(o.Out, kernels.Float16), encoder.Save(filepath.Join(o.Out, "clip"), kernels.Float16))
 }
 
 func (o options) checkpoint(name string) string {
