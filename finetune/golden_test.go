@@ -153,10 +153,10 @@ func caseBatch(t *testing.T, c golden.Case, k trainCase, step int) given {
 
 // take fills the batch as fill does, with what is given.
 func (r *run) take(g given, timesteps []float32) error {
-	times, conditions := make([]int, len(timesteps)), make([]dataset.Condition, len(timesteps))
+	levels, conditions := make([]diffusion.Level, len(timesteps)), make([]dataset.Condition, len(timesteps))
 	for i, s := range g.samples {
 		conditions[i] = s.Condition
-		times[i] = int(timesteps[i])
+		levels[i] = r.Schedule.Process.At(float64(timesteps[i]))
 		copy(r.clean.Float32s()[i*s.Latent.Shape().TotalSize():], s.Latent.Float32s())
 		if s.Reward != nil {
 			r.rewards.Float32s()[i] = float32(*s.Reward)
@@ -166,5 +166,5 @@ func (r *run) take(g given, timesteps []float32) error {
 		return err
 	}
 	copy(r.noise.Float32s(), g.noise)
-	return r.disturb(times)
+	return r.disturb(levels)
 }

@@ -19,13 +19,15 @@ type Batch struct {
 	Noisy      *gorgonia.Node      // x_t [N,H,W,C]
 	Timesteps  *gorgonia.Node      // t [N]
 	Conditions diffusion.Condition // z
-	Target     *gorgonia.Node      // what the network is to predict: the noise ε [N,H,W,C], or the velocity v
-	Predicted  *gorgonia.Node      // what it predicts [N,H,W,C]
+	Target     *gorgonia.Node      // what the network is to say [N,H,W,C]: ε, v, x₀ or ε - x₀, whatever it predicts
+	Predicted  *gorgonia.Node      // what it says [N,H,W,C]; Clean and Noise read it
 	Rewards    *gorgonia.Node      // r [Model]; nil if Model is 0
 	Weights    *gorgonia.Node      // [N], 1 unless timesteps are weighed (Tuner.MinSNR)
 
-	// Network is the network being tuned, for terms that ask it something else.
+	// Network is the network being tuned, for terms that ask it something else. It says what Predicted does.
 	Network diffusion.Denoiser
+
+	clean, noise *reading // once a term has asked for them
 }
 
 // A Term is one summand of a loss.
@@ -49,8 +51,9 @@ type term struct {
 func (t term) Name() string                          { return t.name }
 func (t term) Loss(b *Batch) (*gorgonia.Node, error) { return t.loss(b) }
 
-// RewardWeighted is the first term of Eq. 2: the mean over the model's samples of r · ‖ε − ε_θ(x_t, t, z)‖². A sample's
-// squared error is the mean over its elements.
+// RewardWeighted is the first term of Eq. 2: the mean over the model's samples of r · ‖ε − ε_θ(x_t, t, z)‖²,
+// with v, x₀ or ε - x₀ for ε where the network predicts that. A sample's squared error is the mean over its
+// elements.
 type RewardWeighted struct{}
 
 // Name returns "reward".

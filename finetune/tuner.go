@@ -1,6 +1,7 @@
 package finetune
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,9 +21,7 @@ import (
 
 // A Network is a denoising network that can be tuned.
 type Network interface {
-	// Predict adds to x's graph what the network says of noisy latents x [N,H,W,C] at timesteps t
-	// [N] under the samples' conditions c: ε or v, [N,H,W,C], as the schedule has it.
-	Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error)
+	diffusion.Denoiser
 	// Trainable lists the parameters to tune.
 	Trainable() []optim.Parameter
 }
@@ -30,7 +29,7 @@ type Network interface {
 // A Tuner tunes a network by Eq. 2. It is a Trainer.
 type Tuner struct {
 	Network  Network
-	Schedule *diffusion.Schedule // the noise levels that the network was trained on
+	Schedule *diffusion.Schedule // the levels that the network was trained on, and what it predicts
 
 	// Model are the model's own samples: latents, conditions and rewards. Pretrain are latents and conditions of the
 	// pretraining distribution; nil for none, which is β = 0. Both are held in memory.
@@ -56,12 +55,14 @@ type Tuner struct {
 	Clip float64
 	// EMA is the decay of an exponential moving average of the parameters; 0 keeps none. See UseAverage.
 	EMA float64
-	// MinSNR weighs timesteps by min(SNR, MinSNR)/SNR (Hang et al. 2023, which has 5); 0 does not.
+	// MinSNR weighs levels by Prediction.MinSNR (Hang et al. 2023, which has 5); 0 does not.
 	MinSNR float64
-	// MinTimestep is the least timestep that the model's samples are disturbed at; 0 has all. Whether a picture is what its prompt asks for
-	// is decided where there is much noise. Where there is little, the model's own pictures would teach it no more than their flaws, and what
-	// is there is left to the pretraining term.
-	MinTimestep int
+	// ModelLevels and PretrainLevels are the distributions of levels at which the samples of each dataset are
+	// disturbed. Nil is From(0) of the Schedule's Process, all levels as the process has them. From(300), say,
+	// has the model's samples disturbed much alone. Whether a picture is what its prompt asks for is decided
+	// there. Where there is little noise, the model's own pictures would teach it no more than their flaws,
+	// and what is there is left to the pretraining term.
+	ModelLevels, PretrainLevels diffusion.Levels
 	// Dropout is the share of samples whose condition is replaced by Unconditional, that of the empty
 	// prompt, so that guidance keeps working.
 	Dropout       float64
@@ -154,6 +155,7 @@ type run struct {
 	conditions                                               dataset.Condition
 
 	machine *kernels.Machine
+	batch   *Batch
 	loss    *gorgonia.Node
 	names   []string
 	terms   gorgonia.Nodes
@@ -246,14 +248,14 @@ func (t *Tuner) check() error {
 		return errors.New("finetune: the Tuner has no Network")
 	case t.Schedule == nil:
 		return errors.New("finetune: the Tuner has no Schedule")
+	case t.Schedule.Process == nil || t.Schedule.Prediction == diffusion.Prediction{}:
+		return errors.New("finetune: the Schedule has no Process or no Prediction")
 	case t.Model == nil && t.Pretrain == nil:
 		return errors.New("finetune: the Tuner has no data")
 	case t.Updates < 1:
 		return fmt.Errorf("finetune: %d updates asked for", t.Updates)
 	case t.ModelBatch < 0 || t.PretrainBatch < 0:
 		return fmt.Errorf("finetune: batches of %d and %d samples", t.ModelBatch, t.PretrainBatch)
-	case t.MinTimestep < 0 || t.MinTimestep >= len(t.Schedule.AlphaBar):
-		return fmt.Errorf("finetune: MinTimestep is %d, not in [0,%d)", t.MinTimestep, len(t.Schedule.AlphaBar))
 	case t.Dropout > 0 && t.Unconditional.IsZero():
 		return errors.New("finetune: Dropout needs Unconditional")
 	case !(t.Dropout >= 0 && t.Dropout <= 1):
@@ -262,6 +264,12 @@ func (t *Tuner) check() error {
 		return fmt.Errorf("finetune: EMA is %v, not in [0,1)", t.EMA)
 	case !(t.Clip >= 0 && t.MinSNR >= 0):
 		return fmt.Errorf("finetune: Clip is %v, MinSNR %v: below zero or not a number", t.Clip, t.MinSNR)
+	}
+	model, pretrain := t.levels()
+	for name, levels := range map[string]diffusion.Levels{"ModelLevels": model, "PretrainLevels": pretrain} {
+		if l := levels(0); !(l.Signal-l.Signal == 0 && l.Noise-l.Noise == 0) {
+			return fmt.Errorf("finetune: %s: there is no level of timestep %g", name, l.Timestep)
+		}
 	}
 	return nil
 }
@@ -313,7 +321,7 @@ func (r *run) compile() error {
 	g := gorgonia.NewGraph()
 	model, pretrain := r.sizes()
 	b := &Batch{
-		Graph: g, Model: model, Pretrain: pretrain, Network: diffusion.Func(r.Network.Predict),
+		Graph: g, Model: model, Pretrain: pretrain, Network: r.Network,
 		Noisy: kernels.Input(g, "noisy", r.noisy), Timesteps: kernels.Input(g, "timesteps", r.timesteps),
 		Conditions: diffusion.Input(g, r.conditions), Target: kernels.Input(g, "target", r.target),
 		Rewards: kernels.Input(g, "rewards", r.rewards), Weights: kernels.Input(g, "weights", r.weights),
@@ -322,6 +330,7 @@ func (r *run) compile() error {
 	if b.Predicted, err = r.Network.Predict(b.Noisy, b.Timesteps, b.Conditions); err != nil {
 		return fmt.Errorf("finetune: %w", err)
 	}
+	r.batch = b
 	if err := r.addTerms(b); err != nil {
 		return err
 	}
@@ -475,8 +484,9 @@ func (r *run) clipped() (float64, error) {
 	return norm, nil
 }
 
-// fill draws the batch of the step. Timesteps are stratified: of a stream's n samples, whose order is random, the k-th has one of the
-// k-th n-th of the stream's timesteps. The loss depends on them so much that drawing them independently would be most of its noise.
+// fill draws the batch of the step. Levels are stratified: of a stream's n samples, whose order is random, the
+// k-th has one of the k-th n-th of the stream's levels. The loss depends on them so much that drawing them
+// independently would be most of its noise.
 func (r *run) fill() error {
 	model, pretrain := r.sizes()
 	var samples []dataset.Sample
@@ -489,18 +499,18 @@ func (r *run) fill() error {
 	if pretrain > 0 {
 		samples = append(samples, r.pretrain.draw(r.Seed, r.step, pretrain)...)
 	}
-	times := make([]int, len(samples))
+	levels := make([]diffusion.Level, len(samples))
+	ofModel, ofPretrain := r.levels()
 	conditions := make([]dataset.Condition, len(samples))
 	clean, noise := r.clean.Float32s(), r.noise.Float32s()
 	size := len(noise) / len(samples)
 	for i, s := range samples {
 		draw := rng.New(r.Seed, "tuning", uint64(r.step), uint64(i))
-		k, n, least := i, model, r.MinTimestep
+		k, n, from := i, model, ofModel
 		if i >= model {
-			k, n, least = i-model, pretrain, 0
+			k, n, from = i-model, pretrain, ofPretrain
 		}
-		levels := len(r.Schedule.AlphaBar)
-		times[i] = min(least+int((float64(k)+draw.Float64())/float64(n)*float64(levels-least)), levels-1)
+		levels[i] = from((float64(k) + draw.Float64()) / float64(n))
 		conditions[i] = s.Condition
 		if draw.Float64() < r.Dropout {
 			conditions[i] = r.Unconditional
@@ -511,20 +521,35 @@ func (r *run) fill() error {
 	if err := r.conditions.Fill(conditions...); err != nil {
 		return err
 	}
-	return r.disturb(times)
+	return r.disturb(levels)
 }
 
-// disturb makes what depends on the timesteps of clean latents and noise: noisy latents, targets and weights.
-func (r *run) disturb(times []int) error {
-	for i, t := range times {
-		r.timesteps.Float32s()[i] = float32(t)
+// levels are the distributions of levels for the two streams.
+func (t *Tuner) levels() (model, pretrain diffusion.Levels) {
+	model, pretrain = t.ModelLevels, t.PretrainLevels
+	all := t.Schedule.Process.From(0)
+	if model == nil {
+		model = all
+	}
+	if pretrain == nil {
+		pretrain = all
+	}
+	return model, pretrain
+}
+
+// disturb makes what depends on the levels of clean latents and noise: noisy latents, targets and weights.
+func (r *run) disturb(levels []diffusion.Level) error {
+	says := r.Schedule.Prediction
+	for i, l := range levels {
+		r.timesteps.Float32s()[i] = float32(l.Timestep)
 		r.weights.Float32s()[i] = 1
 		if r.MinSNR > 0 {
-			r.weights.Float32s()[i] = float32(r.Schedule.MinSNR(r.MinSNR, t))
+			r.weights.Float32s()[i] = float32(says.MinSNR(r.MinSNR, l))
 		}
 	}
-	if err := r.Schedule.AddNoise(r.noisy, r.clean, r.noise, times); err != nil {
-		return err
-	}
-	return r.Schedule.Target(r.target, r.clean, r.noise, times)
+	return cmp.Or(
+		diffusion.Disturb(r.noisy, r.clean, r.noise, levels),
+		says.Target(r.target, r.clean, r.noise, levels),
+		r.batch.setLevels(says, levels),
+	)
 }

@@ -232,7 +232,7 @@ func (o options) tuner(n finetune.Network, schedule *diffusion.Schedule, model, 
 	rate := optim.Constant(o.warmUp)
 	t := &finetune.Tuner{
 		Network: n, Schedule: schedule, Model: model, ModelBatch: o.batch, ByReward: o.byReward, Terms: []finetune.Term{finetune.RewardWeighted{}},
-		Updates: o.steps, LR: func(step int) float64 { return o.lr * rate(step) }, Clip: o.maxNorm, EMA: o.ema, MinSNR: o.minSNR, MinTimestep: o.minTimestep, Seed: o.seed,
+		Updates: o.steps, LR: func(step int) float64 { return o.lr * rate(step) }, Clip: o.maxNorm, EMA: o.ema, MinSNR: o.minSNR, ModelLevels: schedule.Process.From(o.minTimestep), Seed: o.seed,
 	}
 	if o.beta > 0 {
 		t.Pretrain, t.PretrainBatch = pretrain, o.pretrainBatch

@@ -129,7 +129,7 @@ func (t *training) compile(n finetune.Network, norm bool) (err error) {
 	}
 	g := gorgonia.NewGraph()
 	b := &finetune.Batch{
-		Graph: g, Model: t.Model, Pretrain: t.Pretrain, Network: diffusion.Func(n.Predict),
+		Graph: g, Model: t.Model, Pretrain: t.Pretrain, Network: n,
 		Noisy: kernels.Input(g, "noisy", t.noisy), Timesteps: kernels.Input(g, "timesteps", t.timesteps),
 		Conditions: diffusion.Input(g, dataset.Condition{Tokens: t.conditions}), Target: kernels.Input(g, "target", t.target),
 		Rewards: kernels.Input(g, "rewards", t.rewards), Weights: kernels.Input(g, "weights", weights),
@@ -216,14 +216,14 @@ func (t *training) step(i int) (loss, norm float64, err error) {
 		}
 		copy(in.to.Float32s(), d.Float32s())
 	}
-	times := make([]int, len(t.timesteps.Float32s()))
+	levels := make([]diffusion.Level, len(t.timesteps.Float32s()))
 	for j, v := range t.timesteps.Float32s() {
-		times[j] = int(v)
+		levels[j] = t.schedule.Process.At(float64(v))
 	}
-	if err := t.schedule.AddNoise(t.noisy, latents, noise, times); err != nil {
+	if err := diffusion.Disturb(t.noisy, latents, noise, levels); err != nil {
 		return 0, 0, err
 	}
-	if err := t.schedule.Target(t.target, latents, noise, times); err != nil {
+	if err := t.schedule.Prediction.Target(t.target, latents, noise, levels); err != nil {
 		return 0, 0, err
 	}
 	if err := t.machine.RunAll(); err != nil {
