@@ -10,12 +10,16 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Euler samples by Euler's method on the probability-flow equation in σ, dx/dσ = (x - x̂₀)/σ (Karras et al. 2022, algorithm 1 without
-// its second order), as diffusers' EulerDiscreteScheduler does with the schedule's config. The states are x₀ + σ·ε:
-// it starts at x, pure noise as for every sampler, times the first σ. Timesteps may lie between two of training, so a
-// network that does not predict ε goes with Schedule.Native. It is like DDIM in all else.
-func Euler(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, steps int) iter.Seq2[Step, error] {
-	l, err := s.eulerLevels(steps)
+// Euler samples by Euler's method on the probability-flow equation in σ, dx/dσ = (x - x̂₀)/σ (Karras et al.
+// 2022, algorithm 1 without its second order), as diffusers' EulerDiscreteScheduler does with the schedule's
+// config. The states are x₀ + σ·ε: it starts at x, pure noise as for every sampler, times the first σ.
+// Timesteps may lie between two of training. It is like DDIM in all else.
+func Euler(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
+	d, err := s.ladder(classEuler, o)
+	if err != nil {
+		return failed(err)
+	}
+	l, err := d.eulerLevels(o.Steps)
 	if err != nil {
 		return failed(err)
 	}
@@ -23,16 +27,18 @@ func Euler(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, steps
 	for i := range moves {
 		moves[i] = l.stretched(i, l.sigmas[i+1])
 	}
-	return s.follow(ctx, net, x, s.eulerStart(l), nil, moves, math.Inf(1))
+	return d.says.follow(ctx, net, x, d.eulerStart(l), nil, moves, math.Inf(1))
 }
 
-// EulerAncestral is Euler with fresh noise in every step: it goes down farther than the next σ and comes up again by noise (k-diffusion's
-// sample_euler_ancestral), as diffusers' EulerAncestralDiscreteScheduler does with the schedule's config.
-func EulerAncestral(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, steps int, n Noise) iter.Seq2[Step, error] {
-	if s.Clean {
-		return failed(fmt.Errorf("diffusion: EulerAncestral does not support prediction_type %q", "sample"))
+// EulerAncestral is Euler with fresh noise in every step: it goes down farther than the next σ and comes up
+// again by noise (k-diffusion's sample_euler_ancestral), as diffusers' EulerAncestralDiscreteScheduler does
+// with the schedule's config.
+func EulerAncestral(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
+	d, err := s.ladder(classEulerAncestral, o)
+	if err != nil {
+		return failed(err)
 	}
-	l, err := s.linearLevels(steps)
+	l, err := d.linearLevels(o.Steps)
 	if err != nil {
 		return failed(err)
 	}
@@ -41,40 +47,32 @@ func EulerAncestral(ctx context.Context, net Network, s *Schedule, x *tensor.Den
 	for i := range moves {
 		from, to := float64(l.sigmas[i]), float64(l.sigmas[i+1])
 		moves[i] = l.stretched(i, float32(to*to/from))
-		moves[i].noise = to * math.Sqrt(1-to*to/(from*from))
+		moves[i].sigma = to * math.Sqrt(1-to*to/(from*from))
 	}
-	return s.follow(ctx, net, x, s.eulerStart(l), n, moves, math.Inf(1))
+	return d.says.follow(ctx, net, x, d.eulerStart(l), o.Noise, moves, math.Inf(1))
 }
 
 // linearLevels are σ at timesteps that may lie between two of training.
-func (s *Schedule) linearLevels(steps int) (levels, error) {
-	if err := s.checkSteps(steps); err != nil {
-		return levels{}, err
-	}
-	times, err := s.spread(len(s.AlphaBar), steps, or(s.Config.Spacing, "linspace"))
+func (d ladder) linearLevels(steps int) (levels, error) {
+	times, err := d.spread(len(d.bars), steps)
 	for i, t := range times {
 		times[i] = float64(float32(t))
 	}
-	return levelsAt(s.table(), times), err
+	return levelsAt(d.table(), times), err
 }
 
 // eulerLevels are Euler's, by the keys that only it knows.
-func (s *Schedule) eulerLevels(steps int) (levels, error) {
-	c := &s.Config
-	l, err := s.linearLevels(steps)
+func (d ladder) eulerLevels(steps int) (levels, error) {
+	c := &d.config
+	if err := c.refuse("use_exponential_sigmas", "use_beta_sigmas", "timestep_type"); err != nil {
+		return levels{}, err
+	}
+	l, err := d.linearLevels(steps)
 	if err != nil {
 		return l, err
 	}
-	if err := c.refuse("use_exponential_sigmas", "use_beta_sigmas"); err != nil {
-		return l, err
-	}
-	if s.Velocity {
-		if err := c.refuse("timestep_type"); err != nil {
-			return l, err
-		}
-	}
-	table := s.table()
-	switch kind := or(c.Interpolation, "linear"); kind {
+	table := d.table()
+	switch kind := *c.Interpolation; kind {
 	case "linear":
 	case "log_linear": // one level more than timesteps: the last step ends there
 		l.sigmas = linspace(math.Log(float64(table[len(table)-1])), math.Log(float64(table[0])), steps+1)
@@ -84,20 +82,20 @@ func (s *Schedule) eulerLevels(steps int) (levels, error) {
 	default:
 		return l, fmt.Errorf("diffusion: interpolation_type %q is neither linear nor log_linear", kind)
 	}
-	if or(c.Karras, false) {
+	if *c.Karras {
 		high, low := float64(l.sigmas[0]), float64(l.sigmas[len(l.sigmas)-1])
 		l = karras(table, or(c.SigmaMax, high), or(c.SigmaMin, low), steps)
 		for i, t := range l.times {
 			l.times[i] = float64(float32(t))
 		}
 	}
-	return l, l.end(table, c.FinalSigma)
+	return l, l.end(table, *c.FinalSigma)
 }
 
 // eulerStart is the standard deviation of the first state.
-func (s *Schedule) eulerStart(l levels) float64 {
+func (d ladder) eulerStart(l levels) float64 {
 	high := float64(slices.Max(l.sigmas))
-	if or(s.Config.Spacing, "linspace") == "leading" {
+	if *d.config.Spacing == "leading" {
 		return math.Sqrt(high*high + 1)
 	}
 	return high
@@ -109,5 +107,8 @@ func (l levels) stretched(i int, to float32) move {
 	sigma := float64(l.sigmas[i])
 	signal := 1 / math.Sqrt(sigma*sigma+1)
 	stretch := float64(to-l.sigmas[i]) / sigma
-	return move{timestep: l.times[i], scale: signal, signal: signal, sigma: sigma * signal, clean: -stretch, state: 1 + stretch}
+	return move{
+		Level: Level{signal, sigma * signal, l.times[i]}, scale: signal,
+		clean: -stretch, state: 1 + stretch,
+	}
 }

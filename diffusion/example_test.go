@@ -23,7 +23,7 @@ func ExampleDDIM() {
 	}
 	world := diffusiontest.Gaussian{Mean: 2, Std: 0.01, Schedule: schedule}
 	noise := diffusion.SeededNoise(1, 0)
-	for step, err := range diffusion.DDIM(context.Background(), world.Predict, schedule, noise.Start(1, 8, 8, 4), diffusion.DDIMOptions{Steps: 4}) {
+	for step, err := range diffusion.DDIM(context.Background(), world.Predict, schedule, noise.Start(1, 8, 8, 4), diffusion.SampleOptions{Steps: 4}) {
 		if err != nil {
 			fmt.Println(err)
 			return
@@ -57,14 +57,16 @@ func ExampleParseSampler() {
 	// Output: dpmpp_2m_karras: 2.0 after 8 steps
 }
 
-func ExampleSchedule_AddNoise() {
+func ExamplePrediction_MinSNR() {
 	schedule, err := diffusion.NewSchedule(diffusion.StableDiffusion())
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	for _, t := range []int{20, 100, 250, 500, 999} {
-		fmt.Printf("t %3d: %4.1f %% signal, min-SNR weight %.2f\n", t, 100*schedule.AlphaBar[t], schedule.MinSNR(5, t))
+		level := schedule.Process.At(float64(t))
+		weight := schedule.Prediction.MinSNR(5, level)
+		fmt.Printf("t %3d: %4.1f %% signal, min-SNR weight %.2f\n", t, 100*level.Signal*level.Signal, weight)
 	}
 	// Output:
 	// t  20: 98.1 % signal, min-SNR weight 0.10
@@ -91,10 +93,10 @@ func ExampleGuide() {
 	if err := guided.Condition.Fill(condition(3)); err != nil {
 		log.Fatal(err)
 	}
-	noise, err := guided.Predict(diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), 500)
+	said, err := guided.Predict(diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), 500)
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(noise.Float32s())
+	fmt.Println(said.Float32s())
 	// Output: [5]
 }

@@ -32,7 +32,7 @@ func TestSamplersGolden(t *testing.T) {
 			}
 			sampler, err := diffusion.ParseSampler(name)
 			require.NoError(t, err)
-			s, o := caseSchedule(t, c, name).Native(), diffusion.SampleOptions{Steps: steps}
+			s, o := caseSchedule(t, c, name), diffusion.SampleOptions{Steps: steps}
 			if name == "ddim" {
 				o.Eta = eta
 			}
@@ -43,7 +43,7 @@ func TestSamplersGolden(t *testing.T) {
 			noise := func(row, draw int, dst []float32) {
 				copy(dst, draws.Float32s()[draw*batch+row*one:][:one])
 			}
-			net, err := diffusion.Compile(diffusion.Func(network.Predict), shape, dataset.Condition{Tokens: condition}.Row(0))
+			net, err := diffusion.Compile(network, shape, dataset.Condition{Tokens: condition}.Row(0))
 			require.NoError(t, err)
 			copy(net.Condition.Tokens.Float32s(), condition.Float32s())
 			o.Noise = noise

@@ -11,10 +11,11 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// Guide is classifier-free guidance (Ho and Salimans 2022): ε̂ = ε̂(∅) + scale·(ε̂(c) - ε̂(∅)), where ∅
-// is the condition of an empty or negative prompt: one sample's, for all, or a batch's. It must have
-// the parts of c. Both halves run as one batch of 2N. A change of a batch's values reaches graphs that
-// were built before; of one sample's, it does not.
+// Guide is classifier-free guidance (Ho and Salimans 2022): y = y(∅) + scale·(y(c) - y(∅)) of what the
+// network says, where ∅ is the condition of an empty or negative prompt: one sample's, for all, or a
+// batch's. It must have the parts of c. Whatever the network predicts, x̂₀ and ε̂ are guided in the same way,
+// because the weights of y(∅) and y(c) sum to 1. Both halves run as one batch of 2N. A change of a batch's
+// values reaches graphs that were built before; of one sample's, it does not.
 func Guide(d Denoiser, unconditional dataset.Condition, scale float64) Denoiser {
 	return Func(func(x, t *gorgonia.Node, c Condition) (*gorgonia.Node, error) {
 		b, n := nn.On(x), x.Shape()[0]
@@ -45,12 +46,12 @@ func Guide(d Denoiser, unconditional dataset.Condition, scale float64) Denoiser 
 		if b.Err() != nil {
 			return nil, b.Err()
 		}
-		eps := b.Do(d.Denoise(x2, t2, c2))
+		said := b.Do(d.Predict(x2, t2, c2))
 		if b.Err() != nil {
 			return nil, b.Err()
 		}
-		with := b.Do(kernels.Scale(b.Do(kernels.Slice(eps, 0, 0, n)), scale))
-		without := b.Do(kernels.Scale(b.Do(kernels.Slice(eps, 0, n, 2*n)), 1-scale))
+		with := b.Do(kernels.Scale(b.Do(kernels.Slice(said, 0, 0, n)), scale))
+		without := b.Do(kernels.Scale(b.Do(kernels.Slice(said, 0, n, 2*n)), 1-scale))
 		return b.Result(b.Add(with, without))
 	})
 }

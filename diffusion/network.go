@@ -17,7 +17,7 @@ type Compiled struct {
 
 	x, t    *tensor.Dense
 	machine *kernels.Machine
-	eps     *gorgonia.Node
+	said    *gorgonia.Node
 }
 
 // Compile compiles d for latents [N,H,W,C] under conditions that have the parts and shapes of like,
@@ -35,18 +35,18 @@ func Compile(d Denoiser, latent tensor.Shape, like dataset.Condition) (*Compiled
 		t:         tensor.New(tensor.WithShape(latent[0]), tensor.Of(tensor.Float32)),
 	}
 	g := gorgonia.NewGraph()
-	eps, err := d.Denoise(kernels.Input(g, "x", c.x), kernels.Input(g, "t", c.t), Input(g, c.Condition))
+	said, err := d.Predict(kernels.Input(g, "x", c.x), kernels.Input(g, "t", c.t), Input(g, c.Condition))
 	if err != nil {
 		return nil, err
 	}
-	c.eps = eps
-	if c.machine, err = kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{eps}}); err != nil {
+	c.said = said
+	if c.machine, err = kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{said}}); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// Predict is the Network: ε̂ of latents x, all at timestep t, under Condition.
+// Predict is the Network: what it says of latents x, all at timestep t, under Condition.
 func (c *Compiled) Predict(x *tensor.Dense, t float64) (*tensor.Dense, error) {
 	if !x.Shape().Eq(c.x.Shape()) || x.Dtype() != tensor.Float32 {
 		return nil, fmt.Errorf("diffusion: latents %v %v are not the float32 %v that the network was compiled for", x.Dtype(), x.Shape(), c.x.Shape())
@@ -59,7 +59,7 @@ func (c *Compiled) Predict(x *tensor.Dense, t float64) (*tensor.Dense, error) {
 	if err := c.machine.RunAll(); err != nil {
 		return nil, err
 	}
-	return c.machine.Value(c.eps), nil
+	return c.machine.Value(c.said), nil
 }
 
 // Plan says what memory the network takes.

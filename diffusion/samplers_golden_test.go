@@ -58,13 +58,16 @@ func TestSchedulersGolden(t *testing.T) {
 				Config  diffusion.Config
 			}
 			require.NoError(t, json.Unmarshal([]byte(text), &c))
+			if c.Config.ClipSample == nil { // diffusers' default, which is for pixels
+				c.Config.ClipSample = new(c.Sampler == "ddim" || c.Sampler == "ddpm")
+			}
 			s, err := diffusion.NewSchedule(c.Config)
 			require.NoError(t, err)
 			sampler, err := diffusion.ParseSampler(c.Sampler)
 			require.NoError(t, err)
 			times, want := values(name+".timesteps"), values(name+".trajectory")
 			var got []float32
-			for step, err := range sampler.Sample(context.Background(), formula, s.Native(), noise.Start(shape...), diffusion.SampleOptions{Steps: c.Steps, Eta: c.Eta, Noise: noise}) {
+			for step, err := range sampler.Sample(context.Background(), formula, s, noise.Start(shape...), diffusion.SampleOptions{Steps: c.Steps, Eta: c.Eta, Noise: noise}) {
 				require.NoError(t, err)
 				got = append(got, float32(step.Timestep))
 				golden.Near(t, fmt.Sprintf("step %d", step.Index), step.Latent.Float32s(), want[(step.Index+1)*size:][:size], 1e-5)

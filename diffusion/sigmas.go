@@ -13,11 +13,11 @@ type levels struct {
 }
 
 // table is σ of every timestep of training, with PyTorch's float32 rounding. Where no signal is left, ᾱ is 2⁻²⁴.
-func (s *Schedule) table() []float32 {
-	sigmas := make([]float32, len(s.AlphaBar))
-	for t, b := range s.AlphaBar {
+func (l ladder) table() []float32 {
+	sigmas := make([]float32, len(l.bars))
+	for t, b := range l.bars {
 		bar := float32(b)
-		if or(s.Config.ZeroSNR, false) && t == len(sigmas)-1 {
+		if *l.config.ZeroSNR && t == len(sigmas)-1 {
 			bar = 0x1p-24
 		}
 		sigmas[t] = sqrt32((1 - bar) / bar)
@@ -74,14 +74,14 @@ func timeOf(table []float32, sigma float64) float64 {
 }
 
 // end adds the level that the last step ends at.
-func (l *levels) end(table []float32, kind *string) error {
-	switch or(kind, "zero") {
+func (l *levels) end(table []float32, kind string) error {
+	switch kind {
 	case "zero":
 		l.sigmas = append(l.sigmas, 0)
 	case "sigma_min":
 		l.sigmas = append(l.sigmas, table[0])
 	default:
-		return fmt.Errorf("diffusion: final_sigmas_type %q is neither zero nor sigma_min", *kind)
+		return fmt.Errorf("diffusion: final_sigmas_type %q is neither zero nor sigma_min", kind)
 	}
 	return nil
 }

@@ -38,6 +38,8 @@ type Batch struct {
 	reference diffusion.Denoiser
 	metrics   []optim.Part
 	referred  *gorgonia.Node
+
+	readClean, readNoise *reading // by CleanOf and NoiseOf
 }
 
 // Predict adds to the graph what the network being tuned says of other noisy latents, timesteps or
@@ -53,7 +55,7 @@ func (b *Batch) Reference() (*gorgonia.Node, error) {
 	}
 	var err error
 	if b.referred == nil {
-		b.referred, err = b.reference.Denoise(b.Noisy, b.Timesteps, b.Conditions)
+		b.referred, err = b.reference.Predict(b.Noisy, b.Timesteps, b.Conditions)
 	}
 	return b.referred, err
 }

@@ -13,6 +13,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/kernels"
 )
 
@@ -42,14 +43,21 @@ func TestWhatCannotBeTrained(t *testing.T) {
 		return NewTerm("mine", func(*Batch) (*gorgonia.Node, error) { return n, err })
 	}
 	for want, change := range map[string]func(t *Tuner){
-		"finetune: the Tuner has no Network":                                                    func(t *Tuner) { t.Network = nil },
-		"finetune: the Tuner has no Schedule":                                                   func(t *Tuner) { t.Schedule = nil },
-		"finetune: the Tuner has no data":                                                       func(t *Tuner) { t.Own, t.Pretrain = nil, nil },
-		"finetune: 0 updates asked for":                                                         func(t *Tuner) { t.Updates = 0 },
-		"finetune: batches of -1 and 2 samples in 0 parts":                                      func(t *Tuner) { t.OwnBatch = -1 },
-		"finetune: Dropout needs Unconditional":                                                 func(t *Tuner) { t.Dropout = 0.1 },
-		"finetune: MinTimestep is -1, not in [0,1000)":                                          func(t *Tuner) { t.MinTimestep = -1 },
-		"finetune: MinTimestep is 1000, not in [0,1000)":                                        func(t *Tuner) { t.MinTimestep = 1000 },
+		"finetune: the Tuner has no Network":               func(t *Tuner) { t.Network = nil },
+		"finetune: the Tuner has no Schedule":              func(t *Tuner) { t.Schedule = nil },
+		"finetune: the Tuner has no data":                  func(t *Tuner) { t.Own, t.Pretrain = nil, nil },
+		"finetune: 0 updates asked for":                    func(t *Tuner) { t.Updates = 0 },
+		"finetune: batches of -1 and 2 samples in 0 parts": func(t *Tuner) { t.OwnBatch = -1 },
+		"finetune: Dropout needs Unconditional":            func(t *Tuner) { t.Dropout = 0.1 },
+		"finetune: the Schedule has no Process or no Prediction": func(t *Tuner) {
+			t.Schedule = &diffusion.Schedule{Process: t.Schedule.Process}
+		},
+		"finetune: OwnLevels: there is no level of timestep -1": func(t *Tuner) {
+			t.OwnLevels = t.Schedule.Process.From(-1)
+		},
+		"finetune: PretrainLevels: there is no level of timestep 1000": func(t *Tuner) {
+			t.PretrainLevels = t.Schedule.Process.From(1000)
+		},
 		"finetune: Dropout is -0.1, not in [0,1]":                                               func(t *Tuner) { t.Dropout = -0.1 },
 		"finetune: Dropout is 1.5, not in [0,1]":                                                func(t *Tuner) { t.Dropout, t.Unconditional = 1.5, tokens(2) },
 		"finetune: EMA is 1, not in [0,1)":                                                      func(t *Tuner) { t.EMA = 1 },

@@ -81,7 +81,7 @@ func trainCompare(t *testing.T, c golden.Case, k trainCase, network Network, pre
 	losses, norms := make([]float32, k.Steps), make([]float32, k.Steps)
 	for i := range k.Steps {
 		timesteps := c.Tensor(t, fmt.Sprint("train.timesteps.", i)).Float32s()
-		step, err := r.update(caseBatch(t, c, k, i).draws(timesteps))
+		step, err := r.update(caseBatch(t, c, k, i).draws(r.Schedule.Process, timesteps))
 		require.NoError(t, err)
 		require.Equal(t, i, step.Index)
 		losses[i], norms[i] = float32(step.Loss), float32(step.GradNorm)
@@ -152,11 +152,11 @@ func caseBatch(t *testing.T, c golden.Case, k trainCase, step int) given {
 }
 
 // draws are what a tuner would draw, with what is given.
-func (g given) draws(timesteps []float32) []draw {
+func (g given) draws(of diffusion.Process, timesteps []float32) []draw {
 	draws := make([]draw, len(g.samples))
 	for i, s := range g.samples {
 		size := s.Latent.Shape().TotalSize()
-		draws[i] = draw{sample: s, condition: s.Condition, timestep: int(timesteps[i]), noise: g.noise[i*size : (i+1)*size]}
+		draws[i] = draw{sample: s, condition: s.Condition, level: of.At(float64(timesteps[i])), noise: g.noise[i*size : (i+1)*size]}
 		if s.Reward != nil {
 			draws[i].reward = *s.Reward
 		}

@@ -146,6 +146,7 @@ func tuner(t *testing.T, l *line) *Tuner {
 type handBatch struct {
 	x, target, c [][]float64
 	t            []float64
+	bar          []float64 // ᾱ
 	reward       []float64 // the model's samples come first
 	weight       []float64
 }
@@ -153,6 +154,7 @@ type handBatch struct {
 // batchByHand draws a step of tuner from the names of its draws.
 func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handBatch {
 	var b handBatch
+	velocity := tuner.Schedule.Prediction == diffusion.Velocity
 	var samples []dataset.Sample
 	for i := range tuner.OwnBatch {
 		s := inOrder(model, "model order", tuner.Seed, step*tuner.OwnBatch+i)
@@ -177,24 +179,24 @@ func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handB
 		}
 		noise := make([]float32, positions*channels)
 		rng.Normal(noise, tuner.Seed, "tuning noise", uint64(step), uint64(i))
-		bar := tuner.Schedule.AlphaBar[int(time)]
+		bar := tuner.Schedule.Process.(diffusion.Table).AlphaBar[int(time)]
 		x, target := make([]float64, len(noise)), make([]float64, len(noise))
 		for k, e := range noise {
 			clean := float64(s.Latent.Float32s()[k])
 			x[k] = math.Sqrt(bar)*clean + math.Sqrt(1-bar)*float64(e)
 			target[k] = float64(e)
-			if tuner.Schedule.Velocity {
+			if velocity {
 				target[k] = math.Sqrt(bar)*float64(e) - math.Sqrt(1-bar)*clean
 			}
 		}
 		w, snr := 1.0, bar/(1-bar)
 		switch {
-		case tuner.MinSNR > 0 && tuner.Schedule.Velocity:
+		case tuner.MinSNR > 0 && velocity:
 			w = math.Min(snr, tuner.MinSNR) / (snr + 1)
 		case tuner.MinSNR > 0:
 			w = math.Min(snr, tuner.MinSNR) / snr
 		}
-		b.x, b.target, b.t, b.weight = append(b.x, x), append(b.target, target), append(b.t, time), append(b.weight, w)
+		b.x, b.target, b.t, b.bar, b.weight = append(b.x, x), append(b.target, target), append(b.t, time), append(b.bar, bar), append(b.weight, w)
 		b.c = append(b.c, float64s(c.Tokens))
 	}
 	return b

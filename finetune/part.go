@@ -1,6 +1,7 @@
 package finetune
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -19,6 +20,7 @@ import (
 type part struct {
 	*Tuner
 	own, pretrain int
+	batch         *Batch
 	loss          *optim.Compiled
 
 	clean, noise, noisy, target, timesteps, weights, rewards, groups *tensor.Dense
@@ -88,6 +90,7 @@ func (p *part) build(own, pretrain int) func(g *gorgonia.ExprGraph) (optim.Loss,
 		if b.Predicted, err = p.Network.Predict(b.Noisy, b.Timesteps, b.Conditions); err != nil {
 			return loss, err
 		}
+		p.batch = b
 		terms := p.Terms
 		if terms == nil {
 			if p.Own != nil {
@@ -136,32 +139,32 @@ type draw struct {
 	reward    float64
 	shares    bool // level, noise and what becomes of the condition, with the draw before
 	condition dataset.Condition
-	timestep  int
+	level     diffusion.Level
 	noise     []float32
 }
 
-// draw draws a step's batch: own samples first. Timesteps are stratified: of a stream's n draws that
-// share nothing, whose order is random, the k-th has one of the k-th n-th of the stream's timesteps. The
+// draw draws a step's batch: own samples first. Levels are stratified: of a stream's n draws that
+// share nothing, whose order is random, the k-th has one of the k-th n-th of the stream's levels. The
 // loss depends on them so much that drawing them independently would be most of its noise.
 func (r *run) draw(step int) ([]draw, error) {
 	own, pretrain := r.sizes()
 	draws := append(r.own.draw(step, own), r.pretrain.draw(step, pretrain)...)
-	if err := r.level(draws[:own], 0, step, r.MinTimestep); err != nil {
+	ofOwn, ofPretrain := r.levels()
+	if err := r.level(draws[:own], 0, step, ofOwn); err != nil {
 		return nil, err
 	}
-	return draws, r.level(draws[own:], own, step, 0)
+	return draws, r.level(draws[own:], own, step, ofPretrain)
 }
 
 // level draws what a stream's draws, the first of which is at place first of the batch, have beside their
 // samples.
-func (r *run) level(draws []draw, first, step, least int) error {
+func (r *run) level(draws []draw, first, step int, levels diffusion.Levels) error {
 	alone, k := 0, 0
 	for _, d := range draws {
 		if !d.shares {
 			alone++
 		}
 	}
-	levels := len(r.Schedule.AlphaBar)
 	var drop bool
 	for i := range draws {
 		d := &draws[i]
@@ -169,12 +172,11 @@ func (r *run) level(draws []draw, first, step, least int) error {
 			if i == 0 {
 				return fmt.Errorf("sample %s shares the level of one that is not in the step: is the batch of pairs odd?", d.sample.ID)
 			}
-			d.timestep, d.noise = draws[i-1].timestep, draws[i-1].noise
+			d.level, d.noise = draws[i-1].level, draws[i-1].noise
 		} else {
 			place := uint64(first + i)
 			random := rng.New(r.seed(), "tuning", uint64(step), place)
-			share := (float64(k) + random.Float64()) / float64(alone)
-			d.timestep = min(least+int(share*float64(levels-least)), levels-1)
+			d.level = levels((float64(k) + random.Float64()) / float64(alone))
 			drop = random.Float64() < r.Dropout
 			d.noise = make([]float32, d.sample.Latent.Size())
 			rng.Normal(d.noise, r.seed(), "tuning noise", uint64(step), place)
@@ -202,12 +204,12 @@ func (p *part) fill(draws []draw) error {
 	}
 	clean, noise := p.clean.Float32s(), p.noise.Float32s()
 	size := len(noise) / len(draws)
-	times, conditions := make([]int, len(draws)), make([]dataset.Condition, len(draws))
+	levels, conditions := make([]diffusion.Level, len(draws)), make([]dataset.Condition, len(draws))
 	groups := map[string]int{}
 	for i, d := range draws {
 		copy(clean[i*size:], d.sample.Latent.Float32s())
 		copy(noise[i*size:], d.noise)
-		times[i], conditions[i] = d.timestep, d.condition
+		levels[i], conditions[i] = d.level, d.condition
 		if i < p.own {
 			p.rewards.Float32s()[i] = float32(d.reward)
 		}
@@ -223,21 +225,23 @@ func (p *part) fill(draws []draw) error {
 	if err := p.conditions.Fill(conditions...); err != nil {
 		return err
 	}
-	return p.disturb(times)
+	return p.disturb(levels)
 }
 
-// disturb makes what depends on the timesteps of clean latents and noise: noisy latents, targets and
-// weights.
-func (p *part) disturb(times []int) error {
-	for i, t := range times {
-		p.timesteps.Float32s()[i] = float32(t)
+// disturb makes what depends on the levels of clean latents and noise: noisy latents, targets, weights,
+// and what the batch's readings are made with.
+func (p *part) disturb(levels []diffusion.Level) error {
+	says := p.Schedule.Prediction
+	for i, l := range levels {
+		p.timesteps.Float32s()[i] = float32(l.Timestep)
 		p.weights.Float32s()[i] = 1
 		if p.MinSNR > 0 {
-			p.weights.Float32s()[i] = float32(p.Schedule.MinSNR(p.MinSNR, t))
+			p.weights.Float32s()[i] = float32(says.MinSNR(p.MinSNR, l))
 		}
 	}
-	if err := p.Schedule.AddNoise(p.noisy, p.clean, p.noise, times); err != nil {
-		return err
-	}
-	return p.Schedule.Target(p.target, p.clean, p.noise, times)
+	return cmp.Or(
+		diffusion.Disturb(p.noisy, p.clean, p.noise, levels),
+		says.Target(p.target, p.clean, p.noise, levels),
+		p.batch.setLevels(says, levels),
+	)
 }

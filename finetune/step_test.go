@@ -120,10 +120,10 @@ func TestPairs(t *testing.T) {
 			a, b := draws[i], draws[i+1]
 			pairs = append(pairs, [2]string{a.sample.ID, b.sample.ID})
 			require.Equal(t, a.noise, b.noise)
-			require.Equal(t, a.timestep, b.timestep)
+			require.Equal(t, a.level, b.level)
 			require.Greater(t, a.reward, b.reward)
-			require.Equal(t, i/2, a.timestep/200, "each pair has its stratum")
-			if a.timestep%200 >= 100 {
+			require.Equal(t, i/2, int(a.level.Timestep)/200, "each pair has its stratum")
+			if int(a.level.Timestep)%200 >= 100 {
 				late++
 			}
 			if i > 0 {
@@ -230,9 +230,9 @@ func TestPreferencesByHand(t *testing.T) {
 		loss := func(p []float64) (sum float64) {
 			gain := make([]float64, len(draws))
 			for i, d := range draws {
-				x, target := byHandNoisy(tuner, d)
+				x, target := byHandNoisy(d)
 				for sign, params := range map[float64][]float64{1: p, -1: was} {
-					for e, said := range predict(params, x, float64(d.timestep), float64s(d.condition.Tokens)) {
+					for e, said := range predict(params, x, d.level.Timestep, float64s(d.condition.Tokens)) {
 						gain[i] += sign * (target[e] - said) * (target[e] - said) / float64(positions*channels)
 					}
 				}
@@ -260,10 +260,9 @@ func TestPreferencesByHand(t *testing.T) {
 }
 
 // byHandNoisy is a draw's noisy latent and target.
-func byHandNoisy(t *Tuner, d draw) (x, target []float64) {
-	bar := t.Schedule.AlphaBar[d.timestep]
+func byHandNoisy(d draw) (x, target []float64) {
 	for k, e := range d.noise {
-		x = append(x, math.Sqrt(bar)*float64(d.sample.Latent.Float32s()[k])+math.Sqrt(1-bar)*float64(e))
+		x = append(x, d.level.Signal*float64(d.sample.Latent.Float32s()[k])+d.level.Noise*float64(e))
 		target = append(target, float64(e))
 	}
 	return x, target

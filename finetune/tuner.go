@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/dataset"
@@ -21,9 +20,7 @@ import (
 
 // A Network is a denoising network that can be tuned.
 type Network interface {
-	// Predict adds to x's graph what the network says of noisy latents x [N,H,W,C] at timesteps t
-	// [N] under the samples' conditions c: ε or v, [N,H,W,C], as the schedule has it.
-	Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error)
+	diffusion.Denoiser
 	// Trainable lists the parameters to tune.
 	Trainable() []kernels.Parameter
 }
@@ -31,7 +28,7 @@ type Network interface {
 // A Tuner tunes a network by Eq. 2. It is a Trainer, and Resumable.
 type Tuner struct {
 	Network  Network
-	Schedule *diffusion.Schedule // the noise levels that the network was trained on
+	Schedule *diffusion.Schedule // the levels that the network was trained on, and what it says
 
 	// Own are the model's own samples: latents, conditions and rewards. Pretrain are latents and
 	// conditions of the pretraining distribution; nil for none, which is β = 0. Both are held in memory.
@@ -63,13 +60,14 @@ type Tuner struct {
 	Clip float64
 	// EMA is the decay of an exponential moving average of the parameters; 0 keeps none. See UseAverage.
 	EMA float64
-	// MinSNR weighs timesteps by min(SNR, MinSNR)/SNR (Hang et al. 2023, which has 5); 0 does not.
+	// MinSNR weighs levels by Prediction.MinSNR (Hang et al. 2023, which has 5); 0 does not.
 	MinSNR float64
-	// MinTimestep is the least timestep that the model's own samples are disturbed at; 0 has all. Whether
-	// a picture is what its prompt asks for is decided where there is much noise. Where there is little,
-	// the model's own pictures would teach it no more than their flaws, and what is there is left to the
-	// pretraining term.
-	MinTimestep int
+	// OwnLevels and PretrainLevels are the distributions of levels at which the samples of each dataset
+	// are disturbed. Nil is From(0) of the Schedule's Process, all levels as the process has them. With
+	// From(300), say, its own samples are disturbed much. Whether a picture is what its prompt asks for is
+	// decided there. Where there is little noise, the model's own pictures would teach it no more than
+	// their flaws, and what is there is left to the pretraining term.
+	OwnLevels, PretrainLevels diffusion.Levels
 	// Dropout is the share of samples whose condition is replaced by Unconditional, one sample's, so that
 	// guidance keeps working.
 	Dropout       float64
@@ -312,14 +310,14 @@ func (t *Tuner) check() error {
 		return errors.New("finetune: the Tuner has no Network")
 	case t.Schedule == nil:
 		return errors.New("finetune: the Tuner has no Schedule")
+	case t.Schedule.Process == nil || t.Schedule.Prediction == diffusion.Prediction{}:
+		return errors.New("finetune: the Schedule has no Process or no Prediction")
 	case t.Own == nil && t.Pretrain == nil:
 		return errors.New("finetune: the Tuner has no data")
 	case t.Updates < 1:
 		return fmt.Errorf("finetune: %d updates asked for", t.Updates)
 	case t.OwnBatch < 0 || t.PretrainBatch < 0 || t.Accumulate < 0:
 		return fmt.Errorf("finetune: batches of %d and %d samples in %d parts", t.OwnBatch, t.PretrainBatch, t.Accumulate)
-	case t.MinTimestep < 0 || t.MinTimestep >= len(t.Schedule.AlphaBar):
-		return fmt.Errorf("finetune: MinTimestep is %d, not in [0,%d)", t.MinTimestep, len(t.Schedule.AlphaBar))
 	case t.Dropout > 0 && t.Unconditional.IsZero():
 		return errors.New("finetune: Dropout needs Unconditional")
 	case !(t.Dropout >= 0 && t.Dropout <= 1):
@@ -331,6 +329,12 @@ func (t *Tuner) check() error {
 	}
 	if own, pretrain := t.sizes(); own > 0 && own < t.Accumulate || pretrain > 0 && pretrain < t.Accumulate {
 		return fmt.Errorf("finetune: batches of %d and %d samples are not enough for %d parts", own, pretrain, t.Accumulate)
+	}
+	own, pretrain := t.levels()
+	for name, levels := range map[string]diffusion.Levels{"OwnLevels": own, "PretrainLevels": pretrain} {
+		if l := levels(0); !(l.Signal-l.Signal == 0 && l.Noise-l.Noise == 0) {
+			return fmt.Errorf("finetune: %s: there is no level of timestep %g", name, l.Timestep)
+		}
 	}
 	return nil
 }
@@ -347,6 +351,19 @@ func (t *Tuner) sizes() (own, pretrain int) {
 		return n
 	}
 	return size(t.Own, t.OwnBatch), size(t.Pretrain, t.PretrainBatch)
+}
+
+// levels are the distributions of levels of the two streams.
+func (t *Tuner) levels() (own, pretrain diffusion.Levels) {
+	own, pretrain = t.OwnLevels, t.PretrainLevels
+	all := t.Schedule.Process.From(0)
+	if own == nil {
+		own = all
+	}
+	if pretrain == nil {
+		pretrain = all
+	}
+	return own, pretrain
 }
 
 // beginAverage makes the moving average, of the parameters as they are.

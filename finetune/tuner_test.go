@@ -22,16 +22,43 @@ type variant struct {
 }
 
 // powers is a term of one's own: a quarter of the mean square of what the network predicts.
-var powers = NewTerm("power", func(b *Batch) (*gorgonia.Node, error) {
-	square, err := kernels.Mul(b.Predicted, b.Predicted)
+var powers = NewTerm("power", func(b *Batch) (*gorgonia.Node, error) { return meanSquare(b.Predicted, 0.25) })
+
+// readings is a quarter of the mean square of ε̂ and half of that of x̂₀, of what the network says when it is
+// asked once more.
+var readings = NewTerm("power", func(b *Batch) (*gorgonia.Node, error) {
+	said, err := b.Predict(b.Noisy, b.Timesteps, b.Conditions)
+	if err != nil {
+		return nil, err
+	}
+	eps, err := b.NoiseOf(said)
+	if err != nil {
+		return nil, err
+	}
+	clean, err := b.CleanOf(said)
+	if err != nil {
+		return nil, err
+	}
+	if eps, err = meanSquare(eps, 0.25); err != nil {
+		return nil, err
+	}
+	if clean, err = meanSquare(clean, 0.5); err != nil {
+		return nil, err
+	}
+	return kernels.Add(eps, clean)
+})
+
+// meanSquare is scale times the mean square of x.
+func meanSquare(x *gorgonia.Node, scale float64) (*gorgonia.Node, error) {
+	square, err := kernels.Mul(x, x)
 	if err != nil {
 		return nil, err
 	}
 	if square, err = kernels.Sum(square); err != nil {
 		return nil, err
 	}
-	return kernels.Scale(square, 0.25/float64(b.Predicted.Shape().TotalSize()))
-})
+	return kernels.Scale(square, scale/float64(x.Shape().TotalSize()))
+}
 
 func variants(t *testing.T) map[string]variant {
 	none := func(*Tuner) {}
@@ -52,6 +79,19 @@ func variants(t *testing.T) map[string]variant {
 		"dropout": {change: func(t *Tuner) {
 			t.Dropout, t.Unconditional = 0.5, made(9, false)[8].Condition
 		}, beta: 0.7},
+		"ε̂ and x̂₀ of a velocity network": {change: func(tuner *Tuner) {
+			tuner.Schedule = schedule(t, true)
+			tuner.Terms = append(tuner.Terms, readings)
+		}, beta: 0.7, extra: func(p []float64, b handBatch) (sum float64) {
+			for i, x := range b.x {
+				signal, sigma := math.Sqrt(b.bar[i]), math.Sqrt(1-b.bar[i])
+				for k, v := range predict(p, x, b.t[i], b.c[i]) {
+					clean, eps := signal*x[k]-sigma*v, signal*v+sigma*x[k]
+					sum += (0.25*eps*eps + 0.5*clean*clean) / float64(len(b.x)*positions*channels)
+				}
+			}
+			return sum
+		}},
 		"a term of one's own": {change: func(t *Tuner) { t.Terms = append(t.Terms, powers) }, beta: 0.7,
 			extra: func(p []float64, b handBatch) (sum float64) {
 				for i := range b.x {
@@ -374,7 +414,8 @@ func TestPassesByReward(t *testing.T) {
 // Of a batch's timesteps each stratum has one, and anywhere in it.
 func TestTimestepsAreStratified(t *testing.T) {
 	tuner := tuner(t, newLine())
-	tuner.OwnBatch, tuner.PretrainBatch, tuner.MinTimestep = 4, 2, 200
+	tuner.OwnBatch, tuner.PretrainBatch = 4, 2
+	tuner.OwnLevels = tuner.Schedule.Process.From(200)
 	r, err := tuner.start(context.Background())
 	require.NoError(t, err)
 	var sum float64
@@ -384,7 +425,7 @@ func TestTimestepsAreStratified(t *testing.T) {
 		draws, err := r.draw(step)
 		require.NoError(t, err)
 		for i, d := range draws {
-			at := d.timestep
+			at := int(d.level.Timestep)
 			k, least, width := i, 200, 200
 			if i >= 4 {
 				k, least, width = i-4, 0, 500
@@ -393,7 +434,7 @@ func TestTimestepsAreStratified(t *testing.T) {
 			require.Equal(t, k, (at-least)/width, "sample %d of step %d: timestep %v", i, step, at)
 			sum += float64(at) / (6 * steps)
 		}
-		first := float64(draws[0].timestep)
+		first := draws[0].level.Timestep
 		low, high = min(low, first), max(high, first)
 	}
 	require.InDelta(t, (4*599.5+2*499.5)/6, sum, 5) // a standard error is 2

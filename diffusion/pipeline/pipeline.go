@@ -142,6 +142,7 @@ func loadFS(fsys fs.FS, whole bool) (*Pipeline, error) {
 	if scheduler != "" {
 		p.Schedule.Config.Class = &scheduler
 	}
+	p.Schedule = p.Schedule.InPipeline()
 	p.Tokenizer.Length = min(p.Tokenizer.Length, p.Text.Config.Positions)
 	return p, p.check()
 }

@@ -172,14 +172,14 @@ func TestGenerateFromLittleSignal(t *testing.T) {
 	r.Prompts, r.PerPrompt, r.Steps, r.Guidance, r.Latents = r.Prompts[:1], 1, 1, 1, true
 	conditions, err := p.Conditions(t.Context(), r.Prompts...)
 	require.NoError(t, err)
-	net, err := diffusion.Compile(diffusion.Func(p.UNet.Predict), tensor.Shape{1, p.side(), p.side(), 4}, conditions[r.Prompts[0]])
+	net, err := diffusion.Compile(p.UNet, tensor.Shape{1, p.side(), p.side(), 4}, conditions[r.Prompts[0]])
 	require.NoError(t, err)
 	defer net.Close()
 	require.NoError(t, net.Condition.Fill(conditions[r.Prompts[0]]))
 	x := diffusion.SeededNoise(r.Seed, 0).Start(1, p.side(), p.side(), 4)
 	said, err := net.Predict(x, 999)
 	require.NoError(t, err)
-	bar := p.Schedule.AlphaBar[999]
+	bar := p.Schedule.Process.(diffusion.Table).AlphaBar[999]
 	require.Less(t, bar, 1e-8)
 	want := make([]float32, len(x.Float32s()))
 	for i, v := range said.Float32s() {
@@ -191,8 +191,8 @@ func TestGenerateFromLittleSignal(t *testing.T) {
 	}
 }
 
-// The folder's own sampler has steps_offset 1 and clips nothing, whatever the folder says. Other samplers have that where it
-// says anything, and their own defaults where it does not.
+// The folder's own sampler has steps_offset 1 and clips nothing, whatever the folder says, however it is
+// chosen. Other samplers have that where it says anything, and their own steps_offset where it does not.
 func TestGenerateAsStableDiffusionPipeline(t *testing.T) {
 	p, err := Load("../../testdata/golden/sd2")
 	require.NoError(t, err)
@@ -206,24 +206,37 @@ func TestGenerateAsStableDiffusionPipeline(t *testing.T) {
 		return collect(t, p.Generate(r))[0].Latent.Float32s()
 	}
 	want := latents("", new(1), new(false))
-	require.Equal(t, want, latents("", new(0), new(true)))
-	require.Equal(t, want, latents("", nil, nil))
-	require.Equal(t, want, latents("ddim", new(0), new(true)))
-	other := latents("ddim", nil, nil)
-	require.NotEqual(t, want, other)
+	for _, name := range []string{"", "ddim"} {
+		require.Equal(t, want, latents(name, new(0), new(true)))
+		require.Equal(t, want, latents(name, nil, nil))
+	}
+	other := latents("ddpm", new(1), new(false))
+	require.Equal(t, other, latents("ddpm", new(0), new(true)))
+	require.NotEqual(t, other, latents("ddpm", nil, nil))
 
-	s := p.Schedule.Native()
-	s.Config.StepsOffset, s.Config.ClipSample = new(0), new(true)
+	// Whoever samples the UNet by hand gets the same, with the pipeline's schedule and with one that is made
+	// of a config without a word on clip_sample: latents lie outside of ±1.
+	bare := diffusion.StableDiffusion()
+	bare.Prediction, bare.ClipSample = p.Schedule.Config.Prediction, nil
+	byHand, err := diffusion.NewSchedule(bare)
+	require.NoError(t, err)
+	require.Equal(t, p.Schedule.Process, byHand.Process)
+	p.Schedule.Config.StepsOffset = nil
 	conditions, err := p.Conditions(t.Context(), r.Prompts[0], "")
 	require.NoError(t, err)
-	net, err := diffusion.Compile(diffusion.Guide(diffusion.Func(p.UNet.Predict), conditions[""], r.Guidance), tensor.Shape{1, p.side(), p.side(), 4}, conditions[""])
+	shape := tensor.Shape{1, p.side(), p.side(), 4}
+	net, err := diffusion.Compile(diffusion.Guide(p.UNet, conditions[""], r.Guidance), shape, conditions[""])
 	require.NoError(t, err)
 	defer net.Close()
 	require.NoError(t, net.Condition.Fill(conditions[r.Prompts[0]]))
-	noise := diffusion.SeededNoise(r.Seed, 0)
-	last, err := diffusion.Last(diffusion.DDIM(t.Context(), net.Predict, s, noise.Start(1, p.side(), p.side(), 4), diffusion.DDIMOptions{Steps: r.Steps}))
-	require.NoError(t, err)
-	golden.Near(t, "DDIM's defaults", other, last.Latent.Float32s(), 1e-5)
+	start := diffusion.SeededNoise(r.Seed, 0).Start(shape...)
+	for _, s := range []*diffusion.Schedule{p.Schedule, byHand} {
+		o := diffusion.SampleOptions{Steps: r.Steps}
+		last, err := diffusion.Last(diffusion.DDIM(t.Context(), net.Predict, s, start, o))
+		require.NoError(t, err)
+		golden.Near(t, "by hand", last.Latent.Float32s(), want, 1e-5)
+		require.Greater(t, slices.Max(last.Clean.Float32s()), float32(1.2), "±1 would clamp nothing")
+	}
 }
 
 // Guidance and the whole way from prompt to latent, against the same made of parts.
@@ -235,7 +248,7 @@ func TestGenerateIsDDIMOfTheGuidedNetwork(t *testing.T) {
 		conditions, err := p.Conditions(context.Background(), r.Prompts[0], r.Negative)
 		require.NoError(t, err)
 		net := func(prompt string) diffusion.Network {
-			n, err := diffusion.Compile(p.Schedule.Denoiser(diffusion.Func(p.UNet.Predict)), tensor.Shape{1, p.side(), p.side(), 4}, conditions[prompt])
+			n, err := diffusion.Compile(p.UNet, tensor.Shape{1, p.side(), p.side(), 4}, conditions[prompt])
 			require.NoError(t, err)
 			t.Cleanup(func() { n.Close() })
 			require.NoError(t, n.Condition.Fill(conditions[prompt]))
@@ -254,7 +267,7 @@ func TestGenerateIsDDIMOfTheGuidedNetwork(t *testing.T) {
 			return out, nil
 		}
 		start := diffusion.SeededNoise(5, 0).Start(1, p.side(), p.side(), 4)
-		want, err := diffusion.Last(diffusion.DDIM(context.Background(), guided, p.Schedule, start, diffusion.DDIMOptions{Steps: 2}))
+		want, err := diffusion.Last(diffusion.DDIM(context.Background(), guided, p.Schedule, start, diffusion.SampleOptions{Steps: 2}))
 		require.NoError(t, err)
 		golden.Near(t, "latent", collect(t, p.Generate(r))[0].Latent.Float32s(), want.Latent.Float32s(), 1e-5)
 	})

@@ -40,7 +40,7 @@ func loadFile(file, configs string, whole bool) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Schedule, p.Tokenizer = c.schedule, c.tokenizer
+	p.Schedule, p.Tokenizer = c.schedule.InPipeline(), c.tokenizer
 	if p.UNet, err = unet.NewWithin(c.unet, f.Size()); err != nil {
 		return nil, fmt.Errorf("pipeline: %w", err)
 	}
@@ -185,7 +185,7 @@ func readConfigs(f *weights.File, dir string) (c configs, err error) {
 			}
 		}
 	}
-	if published && c.unet.CrossAttentionDim.At(0) == 1024 && c.schedule.Velocity {
+	if published && c.unet.CrossAttentionDim.At(0) == 1024 && c.schedule.Prediction == diffusion.Velocity {
 		c.unet.SampleSize = 96 // 2-768 is the one that predicts v
 	}
 	return c, nil

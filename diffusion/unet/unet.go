@@ -168,11 +168,6 @@ func (u *UNet2DCondition) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*
 	return h, nil
 }
 
-// Denoise is Predict: a network that predicts ε is a Denoiser as it is.
-func (u *UNet2DCondition) Denoise(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
-	return u.Predict(x, t, c)
-}
-
 // layer is residual block i and, where there is one, the attention behind it.
 func (l *block) layer(b *nn.Builder, i int, h, time, c *gorgonia.Node) *gorgonia.Node {
 	h = l.Resnets[i].Forward(b, h, time)

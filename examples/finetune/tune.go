@@ -233,7 +233,7 @@ func (o options) tuner(n finetune.Network, schedule *diffusion.Schedule, own, pr
 	rate := optim.Constant(o.warmUp)
 	t := &finetune.Tuner{
 		Network: n, Schedule: schedule, Own: own, OwnBatch: o.batch, Terms: []finetune.Term{finetune.RewardWeighted{}},
-		Updates: o.steps, LR: func(step int) float64 { return o.lr * rate(step) }, Clip: o.maxNorm, EMA: o.ema, MinSNR: o.minSNR, MinTimestep: o.minTimestep, Seed: o.seed,
+		Updates: o.steps, LR: func(step int) float64 { return o.lr * rate(step) }, Clip: o.maxNorm, EMA: o.ema, MinSNR: o.minSNR, OwnLevels: schedule.Process.From(o.minTimestep), Seed: o.seed,
 	}
 	if o.byReward {
 		t.Choose = finetune.ByReward{}

@@ -201,12 +201,12 @@ func (t *training) fill(i int) error {
 		}
 		copy(in.to.Float32s(), d.Float32s())
 	}
-	times := make([]int, len(t.timesteps.Float32s()))
+	levels := make([]diffusion.Level, len(t.timesteps.Float32s()))
 	for j, v := range t.timesteps.Float32s() {
-		times[j] = int(v)
+		levels[j] = t.schedule.Process.At(float64(v))
 	}
-	if err := t.schedule.AddNoise(t.noisy, latents, noise, times); err != nil {
+	if err := diffusion.Disturb(t.noisy, latents, noise, levels); err != nil {
 		return err
 	}
-	return t.schedule.Target(t.target, latents, noise, times)
+	return t.schedule.Prediction.Target(t.target, latents, noise, levels)
 }

@@ -241,7 +241,7 @@ func (c *check) sampler(name string, u *unet.UNet2DCondition) error {
 			copy(dst, draws.Float32s()[draw*batch+row*one:][:one])
 		}
 	}
-	net, err := diffusion.Compile(diffusion.Func(u.Predict), shape, dataset.Condition{Tokens: condition}.Row(0))
+	net, err := diffusion.Compile(u, shape, dataset.Condition{Tokens: condition}.Row(0))
 	if err != nil {
 		return err
 	}
@@ -260,7 +260,7 @@ func (c *check) sampler(name string, u *unet.UNet2DCondition) error {
 	// The start is a multiple of the noise. By which number, the first step says.
 	add("start", multiple(at(draws, 0), at(want, 0)), at(want, 0))
 	count, wrong, first := 0, 0, ""
-	for step, err := range sampler.Sample(context.Background(), net.Predict, s.Native(), o.Noise.Start(shape...), o) {
+	for step, err := range sampler.Sample(context.Background(), net.Predict, s, o.Noise.Start(shape...), o) {
 		if err != nil {
 			return err
 		}

@@ -343,7 +343,7 @@ func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) 
 	rate := optim.Cosine(s.steps/20+1, s.steps)
 	t := &finetune.Tuner{
 		Network: network, Schedule: s.base.Schedule, Own: s.base.Encode(dataset.FromSlice(samples), pipeline.EncodeOptions{Batch: batch}),
-		OwnBatch: modelBatch, Choose: finetune.ByReward{}, MinTimestep: minTimestep, Terms: []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
+		OwnBatch: modelBatch, Choose: finetune.ByReward{}, OwnLevels: s.base.Schedule.Process.From(minTimestep), Terms: []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
 		LR: func(step int) float64 { return s.lr * rate(step) }, EMA: 0.99, Seed: s.seed,
 		Dropout: promptDropout, Unconditional: empty[""],
 	}

@@ -79,7 +79,7 @@ func (o *Options) Check() (err error) {
 // SettleSampler takes the model's own sampler if none was named.
 func (o *Options) SettleSampler(p *pipeline.Pipeline) (err error) {
 	if o.Sampler.Sample == nil {
-		if o.Sampler, err = p.Sampler(); err != nil {
+		if o.Sampler, err = p.Schedule.Sampler(); err != nil {
 			return fmt.Errorf("-sampler: %w", err)
 		}
 	}
