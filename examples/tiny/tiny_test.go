@@ -201,7 +201,7 @@ func TestAutoencoderKeepsWhatIsJudged(t *testing.T) {
 	require.GreaterOrEqual(t, right, 60)
 }
 
-func network(t *testing.T) *unet.UNet2DCondition {
+func network(t testing.TB) *unet.UNet2DCondition {
 	sub, err := fs.Sub(tiny.FS(), "unet")
 	require.NoError(t, err)
 	u, err := unet.LoadFS(sub)
@@ -245,7 +245,7 @@ func TestTrainingStepIsWhatIsPlanned(t *testing.T) {
 	})
 }
 
-func schedule(t *testing.T) *diffusion.Schedule {
+func schedule(t testing.TB) *diffusion.Schedule {
 	sub, err := fs.Sub(tiny.FS(), "scheduler")
 	require.NoError(t, err)
 	s, err := diffusion.LoadScheduleFS(sub)
