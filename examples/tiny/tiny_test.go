@@ -227,8 +227,8 @@ func samples(u *unet.UNet2DCondition, n int) dataset.Dataset {
 	return dataset.FromSlice(all)
 }
 
-// TestTrainingStepIsWhatIsPlanned trains the miniature by Eq. 2 in a process of its own and compares
-// the memory that it then holds with the plan.
+// TestTrainingStepIsWhatIsPlanned trains the miniature by Eq. 2 in a process of its own and
+// compares the memory that it then holds with the plan.
 func TestTrainingStepIsWhatIsPlanned(t *testing.T) {
 	kerneltest.InChild(t, func() {
 		before := kerneltest.LiveBytes()

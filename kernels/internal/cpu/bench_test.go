@@ -9,8 +9,9 @@ import (
 //
 //	go test -run '^$' -bench . -count 10 ./kernels/internal/cpu
 //
-// Shapes are those of Stable Diffusion 1.5 for one picture of 512×512 and, at the end of each list, of
-// examples/tiny for 64. Rates are in GFLOP/s; BenchmarkPeak is what the processor does at most.
+// Shapes are those of Stable Diffusion 1.5 for one picture of 512×512 and, at the end of each
+// list, of examples/tiny for 64. Rates are in GFLOP/s; BenchmarkPeak is what the processor does
+// at most.
 
 // perSecond runs f and reports its rate, for so many operations in a run.
 func perSecond(b *testing.B, operations float64, f func()) {
@@ -33,8 +34,8 @@ func BenchmarkPeak(b *testing.B) {
 	perSecond(b, float64(n*(1<<16)*12*2*multiplyAddLanes), func() { Parallel(n, peakTask{}) })
 }
 
-// BenchmarkGemm is C = A·B, [M,K]·[K,N], where T marks a factor that is stored transposed: a layer is NT,
-// the gradient of its input NN, that of its weights TN.
+// BenchmarkGemm is C = A·B, [M,K]·[K,N], where T marks a factor that is stored transposed: a
+// layer is NT, the gradient of its input NN, that of its weights TN.
 func BenchmarkGemm(b *testing.B) {
 	for _, s := range []struct {
 		op      string
@@ -88,7 +89,8 @@ func BenchmarkConv(b *testing.B) {
 	}
 }
 
-// BenchmarkAttention counts products alone: two forward, and five backward, where scores are made again.
+// BenchmarkAttention counts products alone: two forward, and five backward, where scores are made
+// again.
 func BenchmarkAttention(b *testing.B) {
 	for _, s := range []AttentionShape{
 		{N: 1, Lq: 4096, Lk: 4096, Heads: 1, D: 40}, {N: 1, Lq: 4096, Lk: 77, Heads: 8, D: 40},
