@@ -12,8 +12,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
-// TestPlanIsWhatIsHeld trains in a process of its own and compares the memory that it then holds with
-// the plan.
+// TestPlanIsWhatIsHeld trains in a process of its own and compares the memory that it then holds
+// with the plan.
 func TestPlanIsWhatIsHeld(t *testing.T) {
 	for _, test := range []struct {
 		name   string

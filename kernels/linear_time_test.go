@@ -12,11 +12,12 @@ import (
 	"gorgonia.org/gorgonia"
 )
 
-// TestCompileTimeIsLinear compares the time that graphs of 700 nodes and of 16 times as many take to
-// compile: of the processor, which does not count what other programs do, and the least of several.
-// 16 times as long becomes 20 to 30 times by what caches do, and up to 48 passes; to look at all pairs
-// of nodes takes 256 times as long, and 60 where each look costs next to nothing. The arena's layout
-// does look at pairs of buffers, cheaply, and is held to that by itself.
+// TestCompileTimeIsLinear compares the time that graphs of 700 nodes and of 16 times as many take
+// to compile: of the processor, which does not count what other programs do, and the least of
+// several. 16 times as long becomes 20 to 30 times by what caches do, and up to 48 passes; to
+// look at all pairs of nodes takes 256 times as long, and 60 where each look costs next to
+// nothing. The arena's layout does look at pairs of buffers, cheaply, and is held to that by
+// itself.
 func TestCompileTimeIsLinear(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	least := func(f func()) float64 {

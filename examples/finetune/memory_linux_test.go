@@ -12,10 +12,10 @@ import (
 	"github.com/kudos-ml/kudos/kernels/kerneltest"
 )
 
-// A process holds at most what was planned, from its beginning to its end, and beside it only what is
-// no part of a plan: the program's own pages, which are left out; the graph, 3 KiB for each of a step's
-// operations at most; and what Go's runtime holds, a tenth of what is on its heap as garbage, by the
-// percentage that main sets, and 2 MiB for itself.
+// A process holds at most what was planned, from its beginning to its end, and beside it only
+// what is no part of a plan: the program's own pages, which are left out; the graph, 3 KiB for
+// each of a step's operations at most; and what Go's runtime holds, a tenth of what is on its
+// heap as garbage, by the percentage that main sets, and 2 MiB for itself.
 func TestPeakIsThePlan(t *testing.T) {
 	for _, c := range []struct {
 		name string

@@ -202,7 +202,7 @@ func TestAutoencoderKeepsWhatIsJudged(t *testing.T) {
 	require.GreaterOrEqual(t, right, 60)
 }
 
-func network(t *testing.T) *unet.UNet2DCondition {
+func network(t testing.TB) *unet.UNet2DCondition {
 	sub, err := fs.Sub(tiny.FS(), "unet")
 	require.NoError(t, err)
 	u, err := unet.LoadFS(sub)
@@ -228,8 +228,8 @@ func samples(u *unet.UNet2DCondition, n int) dataset.Dataset {
 	return dataset.FromSlice(all)
 }
 
-// TestTrainingStepIsWhatIsPlanned trains the miniature by Eq. 2 in a process of its own and compares
-// the memory that it then holds with the plan.
+// TestTrainingStepIsWhatIsPlanned trains the miniature by Eq. 2 in a process of its own and
+// compares the memory that it then holds with the plan.
 func TestTrainingStepIsWhatIsPlanned(t *testing.T) {
 	kerneltest.InChild(t, func() {
 		before := kerneltest.LiveBytes()
@@ -246,7 +246,7 @@ func TestTrainingStepIsWhatIsPlanned(t *testing.T) {
 	})
 }
 
-func schedule(t *testing.T) *diffusion.Schedule {
+func schedule(t testing.TB) *diffusion.Schedule {
 	sub, err := fs.Sub(tiny.FS(), "scheduler")
 	require.NoError(t, err)
 	s, err := diffusion.LoadScheduleFS(sub)

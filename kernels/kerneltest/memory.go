@@ -64,9 +64,9 @@ func LiveBytes() int64 {
 // close frees outside of Go's heap to arena and workspace, and live, the growth of LiveBytes since
 // before anything of it was made, to all the rest. What the runtime takes for itself is in neither.
 //
-// A run writes to every page of arena and workspace, so they are the same up to a few pages. The heap
-// has all that is planned, and with it the graph and what is compiled of it, which are not: about
-// 2.5 KB for each of a run's steps, of which 3 KiB are allowed.
+// A run writes to every page of arena and workspace, so they are the same up to a few pages. The
+// heap has all that is planned, and with it the graph and what is compiled of it, which are not:
+// about 2.5 KB for each of a run's steps, of which 3 KiB are allowed.
 func RequirePlanned(t testing.TB, p kernels.Plan, live int64, close func() error) {
 	t.Helper()
 	freed, mapped := Freed(t, close), p.Arena+p.Workspace

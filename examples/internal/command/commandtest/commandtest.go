@@ -34,7 +34,10 @@ type Program struct {
 // Start runs the program with arguments, until the test ends at the longest.
 func Start(t *testing.T, args ...string) *Program {
 	t.Helper()
-	p := &Program{Cmd: exec.CommandContext(t.Context(), os.Args[0], args...), ended: make(chan struct{})}
+	p := &Program{
+		Cmd:   exec.CommandContext(t.Context(), os.Args[0], args...),
+		ended: make(chan struct{}),
+	}
 	p.Env = append(os.Environ(), variable+"=1")
 	p.Cmd.Stderr = &p.Stderr
 	require.NoError(t, p.Cmd.Start())
