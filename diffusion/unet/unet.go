@@ -142,17 +142,13 @@ func (u *UNet2DCondition) Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error
 		for i := range level.Resnets {
 			skip := skips[len(skips)-1]
 			skips = skips[:len(skips)-1]
-			if b.Err() == nil {
-				h = b.Do(kernels.Concat(h, skip))
-			}
+			h = b.Do(kernels.Concat(h, skip))
 			h = level.layer(b, i, h, time, c)
 		}
 		for _, up := range level.Upsamplers {
 			// To the next skip's size: the double, or one less where a side was odd.
 			size := b.Shape(skips[len(skips)-1], 4)
-			if b.Err() == nil {
-				h = b.Do(kernels.UpsampleNearest(h, size[1], size[2]))
-			}
+			h = b.Do(kernels.UpsampleNearest(h, size[1], size[2]))
 			h = up.Conv.Forward(b, h)
 		}
 	}
@@ -182,9 +178,9 @@ func (l *block) layer(b *nn.Builder, i int, h, time, c *gorgonia.Node) *gorgonia
 func (u *UNet2DCondition) embedTime(b *nn.Builder, t *gorgonia.Node) *gorgonia.Node {
 	e := b.Do(kernels.TimestepEmbedding(t, u.Config.BlockOutChannels[0], u.Config.FlipSinToCos, u.Config.FreqShift))
 	e = u.TimeEmbedding.Linear1.Forward(b, e)
-	e = b.SiLU(e)
+	e = b.Do(kernels.SiLU(e))
 	e = u.TimeEmbedding.Linear2.Forward(b, e)
-	return b.SiLU(e)
+	return b.Do(kernels.SiLU(e))
 }
 
 // Trainable lists the network's parameters under diffusers' names.

@@ -318,9 +318,7 @@ func (s *session) compile() error {
 	want := gorgonia.Nodes{s.mse}
 	if s.Lambda != 0 {
 		s.classification = b.classification(nb, logits, s.Temperature, s.Presigmoid)
-		if nb.Err() == nil {
-			loss = nb.Add(s.mse, nb.Do(kernels.Scale(s.classification, s.Lambda)))
-		}
+		loss = nb.Add(s.mse, nb.Do(kernels.Scale(s.classification, s.Lambda)))
 		want = append(want, s.classification)
 	}
 	if nb.Err() != nil {
