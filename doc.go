@@ -19,7 +19,7 @@
 // A package imports only what stands above it:
 //
 //	kernels                operations for gorgonia's graphs with their gradients, and the machine that runs such graphs
-//	kernels/nn             layers as plain data, and the builder of graphs that they are made of
+//	kernels/nn             layers as plain data, their fresh weights and files, and the builder of graphs
 //	kernels/optim          AdamW, gradient clipping, moving averages, learning rate schedules
 //	dataset                samples one after another; prompts that can be generated; JSONL files and folders
 //	dataset/shapes         a small world of coloured shapes: its prompts, its pictures, its judge

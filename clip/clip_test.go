@@ -155,7 +155,7 @@ func tiny(t testing.TB) *Encoder {
 		Projection: 12, LogitScale: 2.6592,
 	})
 	require.NoError(t, err)
-	m.Init(1)
+	nn.Init(m, 1)
 	return &Encoder{Model: m, Tokenizer: tok, Preprocessor: NewPreprocessor(16)}
 }
 

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 
@@ -55,9 +56,12 @@ func NewModel(c Config) (*Model, error) {
 	}, nil
 }
 
-// Init fills the model for training from scratch.
-func (m *Model) Init(seed uint64) {
-	nn.Init(m, seed)
+// InitWeights satisfies nn.Initializer with what transformers draws, where that is not the text's
+// and the pictures' encoders' own: projections of standard deviation 1/√width, and the config's
+// scale.
+func (m *Model) InitWeights(rand func(name string) *rand.Rand) {
+	nn.Normal(m.TextProjection.Weight, root(m.Config.Text.Width), rand("text_projection.weight"))
+	nn.Normal(m.VisualProjection.Weight, root(m.Config.Vision.Width), rand("visual_projection.weight"))
 	m.LogitScale.Float32s()[0] = float32(m.Config.LogitScale)
 }
 
@@ -171,11 +175,7 @@ func (m *Model) ImageFeatures(pixels *gorgonia.Node) (*gorgonia.Node, error) {
 
 func project(l *nn.Linear, pooled *gorgonia.Node) (*gorgonia.Node, error) {
 	b := nn.On(pooled)
-	x := l.Forward(b, pooled)
-	if b.Err() != nil {
-		return nil, b.Err()
-	}
-	return kernels.L2Normalize(x)
+	return b.Result(b.Do(kernels.L2Normalize(l.Forward(b, pooled))))
 }
 
 // Logits adds the scaled similarities exp(logit scale)·image·textᵀ [pictures, texts] of features.
@@ -184,23 +184,13 @@ func (m *Model) Logits(images, texts *gorgonia.Node) (*gorgonia.Node, error) {
 	n, k := images.Shape()[0], texts.Shape()[0]
 	similar := b.Do(kernels.Linear(images, texts, nil))
 	scale := b.Reshape(m.scale(b), 1, 1)
-	if b.Err() != nil {
-		return nil, b.Err()
-	}
 	ones := kernels.Input(images.Graph(), fmt.Sprintf("%d ones", n*k), ones(n*k, 1))
 	factor := b.Reshape(b.Do(kernels.Linear(scale, ones, nil)), n, k)
-	if b.Err() != nil {
-		return nil, b.Err()
-	}
-	return kernels.Mul(similar, factor)
+	return b.Result(b.Do(kernels.Mul(similar, factor)))
 }
 
 func (m *Model) scale(b *nn.Builder) *gorgonia.Node {
-	s := b.Param(m.LogitScale)
-	if b.Err() != nil {
-		return nil
-	}
-	return b.Do(kernels.Exp(s))
+	return b.Do(kernels.Exp(b.Param(m.LogitScale)))
 }
 
 func ones(shape ...int) *tensor.Dense {
@@ -226,13 +216,7 @@ func (m *Model) ContrastiveLoss(images, texts *gorgonia.Node) (*gorgonia.Node, e
 	b := nn.On(images)
 	byImage := b.Do(m.Logits(images, texts))
 	byText := b.Do(m.Logits(texts, images))
-	if b.Err() != nil {
-		return nil, b.Err()
-	}
 	findText := b.Do(kernels.SoftmaxCrossEntropy(byImage, target, nil))
 	findImage := b.Do(kernels.SoftmaxCrossEntropy(byText, target, nil))
-	if b.Err() != nil {
-		return nil, b.Err()
-	}
-	return kernels.Scale(b.Add(findText, findImage), 0.5)
+	return b.Result(b.Do(kernels.Scale(b.Add(findText, findImage), 0.5)))
 }

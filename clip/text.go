@@ -3,6 +3,7 @@ package clip
 import (
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,6 +59,13 @@ func LoadText(dir string) (*TextModel, error) {
 		return nil, fmt.Errorf("%w (in %s)", err, dir)
 	}
 	return m, nil
+}
+
+// InitWeights satisfies nn.Initializer with what transformers draws, where initializer_factor is 1.
+func (m *TextModel) InitWeights(rand func(name string) *rand.Rand) {
+	nn.Normal(m.Tokens.Weight, tableDeviation, rand("tokens"))
+	nn.Normal(m.Positions.Weight, tableDeviation, rand("positions"))
+	initLayers(m.Layers, m.Config.Width, rand)
 }
 
 // LoadTextFS is LoadText of the folder that is fsys.

@@ -58,7 +58,7 @@ func newTimeEmbedding(in, time int) timeEmbedding {
 
 // Forward maps vectors [N,in] to [N,T].
 func (e *timeEmbedding) Forward(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {
-	return e.Linear2.Forward(b, b.SiLU(e.Linear1.Forward(b, x)))
+	return e.Linear2.Forward(b, b.Do(kernels.SiLU(e.Linear1.Forward(b, x))))
 }
 
 // New returns a network of zeros.
@@ -163,17 +163,13 @@ func (u *UNet2DCondition) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*
 		for i := range level.Resnets {
 			skip := skips[len(skips)-1]
 			skips = skips[:len(skips)-1]
-			if b.Err() == nil {
-				h = b.Do(kernels.Concat(h, skip))
-			}
+			h = b.Do(kernels.Concat(h, skip))
 			h = level.layer(b, i, h, time, c.Tokens)
 		}
 		for _, up := range level.Upsamplers {
 			// To the next skip's size: the double, or one less where a side was odd.
 			size := b.Shape(skips[len(skips)-1], 4)
-			if b.Err() == nil {
-				h = b.Do(kernels.UpsampleNearest(h, size[1], size[2]))
-			}
+			h = b.Do(kernels.UpsampleNearest(h, size[1], size[2]))
 			h = up.Conv.Forward(b, h)
 		}
 	}
@@ -223,18 +219,13 @@ func (u *UNet2DCondition) embedTime(b *nn.Builder, t *gorgonia.Node, c diffusion
 		n, sizes := c.Sizes.Shape()[0], c.Sizes.Shape()[1]
 		each := u.sines(b, b.Reshape(c.Sizes, n*sizes), u.Config.AdditionTimeEmbedDim)
 		each = b.Reshape(each, n, sizes*u.Config.AdditionTimeEmbedDim)
-		if b.Err() == nil {
-			e = b.Add(e, u.AddEmbedding.Forward(b, b.Do(kernels.Concat(c.Pooled, each))))
-		}
+		e = b.Do(kernels.Add(e, u.AddEmbedding.Forward(b, b.Do(kernels.Concat(c.Pooled, each)))))
 	}
-	return b.SiLU(e)
+	return b.Do(kernels.SiLU(e))
 }
 
 // sines are dim sines and cosines of each of some numbers [K]: [K,dim].
 func (u *UNet2DCondition) sines(b *nn.Builder, x *gorgonia.Node, dim int) *gorgonia.Node {
-	if b.Err() != nil {
-		return nil
-	}
 	return b.Do(kernels.TimestepEmbedding(x, dim, u.Config.FlipSinToCos, u.Config.FreqShift))
 }
 

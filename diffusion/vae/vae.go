@@ -60,13 +60,10 @@ func (v *AutoencoderKL) Encode(x *gorgonia.Node) (mean, logvar *gorgonia.Node, e
 	if v.QuantConv != nil {
 		h = v.QuantConv.Forward(b, h)
 	}
-	if b.Err() == nil {
-		mean = b.Do(kernels.Slice(h, 3, 0, v.Config.LatentChannels))
-		logvar = b.Do(kernels.Slice(h, 3, v.Config.LatentChannels, 2*v.Config.LatentChannels))
-	}
-	if b.Err() == nil {
-		logvar = b.Do(kernels.Apply(clamp{-30, 20}, logvar))
-	}
+	channels := v.Config.LatentChannels
+	mean = b.Do(kernels.Slice(h, 3, 0, channels))
+	logvar = b.Do(kernels.Slice(h, 3, channels, 2*channels))
+	logvar = b.Do(kernels.Apply(clamp{-30, 20}, logvar))
 	if b.Err() != nil {
 		return nil, nil, fmt.Errorf("vae: encode: %w", b.Err())
 	}

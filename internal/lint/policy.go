@@ -27,7 +27,7 @@ var house = Policy{
 		"kernels/kerneltest":   "kernels internal/rng",
 		"internal/weights":     "kernels",
 		"kernels/nn":           "kernels internal/weights internal/rng",
-		"internal/golden":      "internal/weights",
+		"internal/golden":      "internal/weights kernels/nn",
 
 		"dataset":        "internal/rng internal/picture",
 		"dataset/shapes": "dataset internal/rng internal/picture",
@@ -61,6 +61,7 @@ var house = Policy{
 		{From: "reward/alignment", To: "reward/measure", For: "training reports accuracy and AUC"},
 		{From: "diffusion/unet", To: "dataset", Test: true, For: "conditions are made in tensors"},
 		{From: "kernels", To: "kernels/optim", Test: true, For: "the machine's tests run whole training steps"},
+		{From: "kernels/nn", To: "kernels/optim", Test: true, For: "its example trains a model"},
 		{From: "diffusion", To: "diffusion/unet", Test: true, For: "samplers are held to diffusers' paths on a network of its own"},
 		{From: "diffusion/lora", To: "diffusion/pipeline", Test: true, For: "adapters are held to diffusers' on whole pipelines"},
 		{From: "finetune", To: "diffusion/lora", Test: true, For: "training of adapters is held to peft's"},

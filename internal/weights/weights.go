@@ -82,8 +82,8 @@ func walk(v reflect.Value, name, option string, visit func(name, option string, 
 	if v.Kind() == reflect.Invalid {
 		return
 	}
-	if list, ok := v.Interface().([]kernels.Parameter); ok {
-		for _, p := range list {
+	if v.Type() == reflect.TypeFor[[]kernels.Parameter]() {
+		for _, p := range v.Interface().([]kernels.Parameter) {
 			walk(reflect.ValueOf(p.Value), join(name, p.Name), "", visit)
 		}
 		return

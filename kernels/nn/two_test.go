@@ -22,7 +22,7 @@ func newPerceptron(seed uint64) *perceptron {
 }
 
 func (p *perceptron) Forward(b *Builder, x *gorgonia.Node) *gorgonia.Node {
-	return p.Last.Forward(b, b.SiLU(p.First.Forward(b, x)))
+	return p.Last.Forward(b, b.Do(kernels.SiLU(p.First.Forward(b, x))))
 }
 
 // descent is p ← p − g/2.

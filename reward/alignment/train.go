@@ -331,9 +331,7 @@ func (s *session) eq1(g *gorgonia.ExprGraph) (optim.Loss, error) {
 	loss := optim.Loss{Value: mse, Parts: []optim.Part{{Name: msePart, Value: mse}}}
 	if s.Lambda != 0 {
 		classification := b.classification(nb, logits, s.Temperature, s.Presigmoid)
-		if nb.Err() == nil {
-			loss.Value = nb.Add(mse, nb.Do(kernels.Scale(classification, s.Lambda)))
-		}
+		loss.Value = nb.Add(mse, nb.Do(kernels.Scale(classification, s.Lambda)))
 		loss.Parts = append(loss.Parts, optim.Part{Name: classificationPart, Value: classification})
 	}
 	return loss, nb.Err()

@@ -129,7 +129,7 @@ func (o options) trainCLIP(ctx context.Context, drawings []drawing, curve *repor
 	if err != nil {
 		return nil, err
 	}
-	m.Init(o.Seed)
+	nn.Init(m, o.Seed)
 	sines(m.Vision)
 	speak(m.Text)
 	if err := o.start(m, "clip", "model.safetensors"); err != nil {
