@@ -30,8 +30,8 @@
 //	diffusion/lora         low-rank adapters of it and of the text encoder: trained, merged, in diffusers' and kohya's files
 //	diffusion/vae          its autoencoder
 //	diffusion/pipeline     all of it from one folder: prompts to pictures, pictures to latents
-//	reward                 scores of samples, weights of scores, best-of-n
 //	reward/measure         numbers that compare models: rates with intervals, Fréchet distance, diversity, accuracy, AUC
+//	reward                 scores of samples, weights of scores, best-of-n
 //	reward/alignment       the paper's reward: learned from labels on CLIP's embeddings
 //	finetune               Eq. 2 as a trainer whose loss is composed of terms
 //	examples/tiny          a complete Stable Diffusion in miniature, embedded, and examples/tiny/train, which made it

@@ -274,8 +274,8 @@ func TestWhatCannotBe(t *testing.T) {
 		{with("-lora", "x", "-lora-scale", "nan"), "-lora-scale NaN"},
 		{with("-steps", "0"), "-steps 0"},
 		{with("-sampler", "heun"), `-sampler: diffusion: "heun" is no sampler`},
-		{[]string{"-model", "m", "-model", "n", "-prompts", latin}, "-prompts: " + latin + ":2: the line is not UTF-8"},
-		{[]string{"-model", "m", "-model", "n", "-prompts", "gone.txt"}, "-prompts: open gone.txt"},
+		{[]string{"-model", "m", "-model", "n", "-prompts", latin}, "-prompts: dataset: " + latin + ":2: the line is not UTF-8"},
+		{[]string{"-model", "m", "-model", "n", "-prompts", "gone.txt"}, "-prompts: dataset: open gone.txt"},
 	} {
 		_, err := parse(t.Context(), c.args)
 		require.ErrorContains(t, err, c.want, c.args)

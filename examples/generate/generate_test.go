@@ -51,9 +51,7 @@ func (s *session) encode(t *testing.T) {
 // finish generates and returns the samples that are then in the folder, with their pictures.
 func (s *session) finish(t *testing.T) []dataset.Sample {
 	t.Helper()
-	require.NoError(t, s.open())
 	require.NoError(t, s.generate(t.Context()))
-	require.NoError(t, s.pictures.Close())
 	return samplesOf(t, s.out)
 }
 
@@ -256,10 +254,10 @@ func TestWrongFlags(t *testing.T) {
 		"-lora-scale needs a -lora":        {"-prompt", "a", "-lora-scale", "2"},
 		"-lora-scale +Inf":                 {"-prompt", "a", "-lora", "b", "-lora-scale", "inf"},
 		"give one of them":                 {"-prompt", "a", "-latents", "b", "-seed", "1"},
-		`-sampler: diffusion: "heun" is no sampler; these are: dd`: {"-prompt", "a", "-sampler", "heun"},
-		"-prompts: open " + filepath.Join(dir, "gone.txt"):         {"-prompts", filepath.Join(dir, "gone.txt")},
-		"blank.txt holds no prompt":                                {"-prompts", write("blank.txt", " \n\n")},
-		"wrong.jsonl:1: the prompt is missing":                     {"-prompts", write("wrong.jsonl", `{"prompt":""}`)},
+		`-sampler: diffusion: "heun" is no sampler; these are: dd`:  {"-prompt", "a", "-sampler", "heun"},
+		"-prompts: dataset: open " + filepath.Join(dir, "gone.txt"): {"-prompts", filepath.Join(dir, "gone.txt")},
+		"blank.txt holds no prompt":                                 {"-prompts", write("blank.txt", " \n\n")},
+		"wrong.jsonl:1: the prompt is missing":                      {"-prompts", write("wrong.jsonl", `{"prompt":""}`)},
 	} {
 		_, err := parse(t.Context(), args)
 		require.ErrorContains(t, err, want, args)

@@ -1,4 +1,5 @@
-package report
+// Package file writes files that are whole or as they were before, and logs that survive a kill.
+package file
 
 import (
 	"bytes"
@@ -12,17 +13,18 @@ import (
 	"path/filepath"
 )
 
-// WriteFile writes what write gives to a file. The file is there whole or, after an error, as it was before.
-func WriteFile(path string, write func(io.Writer) error) (err error) {
+// Write writes what write gives to a file. The file is there whole or, after an error, as it was
+// before.
+func Write(path string, write func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
-		return fmt.Errorf("report: %s: %w", path, err)
+		return fmt.Errorf("file: %s: %w", path, err)
 	}
 	defer func() {
 		if err != nil {
 			f.Close()
 			os.Remove(f.Name())
-			err = fmt.Errorf("report: %s: %w", path, err)
+			err = fmt.Errorf("file: %s: %w", path, err)
 		}
 	}()
 	if err = write(f); err != nil {
@@ -40,58 +42,24 @@ func WriteFile(path string, write func(io.Writer) error) (err error) {
 	return os.Rename(f.Name(), path)
 }
 
-// WriteJSON writes v, indented, to a file that is whole or as it was before.
-func WriteJSON(path string, v any) error {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	if err := e.Encode(v); err != nil {
-		return fmt.Errorf("report: %s: %w", path, err)
-	}
-	return WriteFile(path, func(w io.Writer) error {
-		_, err := w.Write(b.Bytes())
-		return err
-	})
-}
-
-// A Folder is what a run leaves behind.
-type Folder string
-
-// NewFolder makes the folder and those above it, if they are not there.
-func NewFolder(dir string) (Folder, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("report: %w", err)
-	}
-	return Folder(dir), nil
-}
-
-// Path joins names to the folder's own.
-func (f Folder) Path(names ...string) string {
-	return filepath.Join(append([]string{string(f)}, names...)...)
-}
-
-// JSON writes v to a file of the folder, as WriteJSON does.
-func (f Folder) JSON(name string, v any) error { return WriteJSON(f.Path(name), v) }
-
-// A Log is a JSONL file that grows by one line at a time. Whatever happens to the process, at most the line that
-// was being written is lost.
+// A Log is a JSONL file that grows by one line at a time. Whatever happens to the process, at most
+// the line that was being written is lost.
 type Log struct {
 	f   *os.File
 	end int64 // behind the last whole line
 }
 
-// OpenLog opens a log to append to, and makes it if it is not there. A last line without its end, left by a
-// process that was killed, is cut off.
+// OpenLog opens a log to append to, and makes it if it is not there. A last line without its end,
+// left by a process that was killed, is cut off.
 func OpenLog(path string) (*Log, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("report: %w", err)
+		return nil, fmt.Errorf("file: %w", err)
 	}
 	l := &Log{f: f}
 	if err := l.seekEnd(); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("report: %s: %w", path, err)
+		return nil, fmt.Errorf("file: %s: %w", path, err)
 	}
 	return l, nil
 }
@@ -122,11 +90,11 @@ func (l *Log) seekEnd() error {
 func (l *Log) Append(v any) error {
 	line, err := json.Marshal(v)
 	if err != nil {
-		return fmt.Errorf("report: %s: %w", l.f.Name(), err)
+		return fmt.Errorf("file: %s: %w", l.f.Name(), err)
 	}
 	n, err := l.f.WriteAt(append(line, '\n'), l.end)
 	if err != nil {
-		return fmt.Errorf("report: %w", errors.Join(err, l.f.Truncate(l.end)))
+		return fmt.Errorf("file: %w", errors.Join(err, l.f.Truncate(l.end)))
 	}
 	l.end += int64(n)
 	return nil
@@ -135,14 +103,14 @@ func (l *Log) Append(v any) error {
 // Close makes sure that all lines are on the disk.
 func (l *Log) Close() error {
 	if err := errors.Join(l.f.Sync(), l.f.Close()); err != nil {
-		return fmt.Errorf("report: %w", err)
+		return fmt.Errorf("file: %w", err)
 	}
 	return nil
 }
 
 // WriteLog writes a log of the lines given, in place of what the file was before.
 func WriteLog[T any](path string, lines []T) error {
-	return WriteFile(path, func(w io.Writer) error {
+	return Write(path, func(w io.Writer) error {
 		e := json.NewEncoder(w)
 		for _, line := range lines {
 			if err := e.Encode(line); err != nil {
@@ -153,14 +121,14 @@ func WriteLog[T any](path string, lines []T) error {
 	})
 }
 
-// ReadLog yields the lines of a log, decoded. A last line without its end is left out. After an error, which names
-// the line, it ends.
+// ReadLog yields the lines of a log, decoded. A last line without its end is left out. After an
+// error, which names the line, it ends.
 func ReadLog[T any](path string) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		text, err := os.ReadFile(path)
 		if err != nil {
-			yield(none, fmt.Errorf("report: %w", err))
+			yield(none, fmt.Errorf("file: %w", err))
 			return
 		}
 		for n := 1; ; n++ {
@@ -170,7 +138,7 @@ func ReadLog[T any](path string) iter.Seq2[T, error] {
 			}
 			var v T
 			if err := json.Unmarshal(line, &v); err != nil {
-				yield(none, fmt.Errorf("report: %s:%d: %w", path, n, err))
+				yield(none, fmt.Errorf("file: %s:%d: %w", path, n, err))
 				return
 			}
 			if !yield(v, nil) {

@@ -1,9 +1,10 @@
 //go:build unix
 
-package report
+package file
 
 import (
 	"errors"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -51,7 +52,10 @@ func TestFullDisk(t *testing.T) {
 	require.NoError(t, log.Close())
 
 	page := filepath.Join(dir, "report.html")
-	require.ErrorContains(t, Report{Title: "x"}.WriteFile(page), page)
+	require.ErrorContains(t, Write(page, func(w io.Writer) error {
+		_, err := w.Write(make([]byte, 2000))
+		return err
+	}), page)
 	require.ErrorContains(t, WriteLog(path, make([]line, 100)), path)
 	require.Len(t, readLog(t, path), lines, "the log is as it was")
 	entries, err := os.ReadDir(dir)
