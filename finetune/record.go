@@ -10,6 +10,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/report"
 )
 
@@ -90,7 +91,7 @@ type watch struct {
 	progress *report.Progress
 	stage    *report.Stage // from the beginning on: the first step can take a minute
 
-	log      *report.Log
+	log      *file.Log
 	metrics  []metric // those of earlier processes too, if the run goes on from there
 	last     time.Time
 	reported time.Time
@@ -127,7 +128,7 @@ func (w *watch) open(first Step) error {
 	}
 	w.stage.Of(max(0, first.Of-first.Index))
 	var err error
-	w.log, err = report.OpenLog(w.folder.Path(metricsFile))
+	w.log, err = file.OpenLog(w.folder.Path(metricsFile))
 	return err
 }
 
@@ -135,7 +136,7 @@ func (w *watch) open(first Step) error {
 func (w *watch) takeUp(first int) error {
 	path := w.folder.Path(metricsFile)
 	if first > 0 {
-		for m, err := range report.ReadLog[metric](path) {
+		for m, err := range file.ReadLog[metric](path) {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
@@ -147,7 +148,7 @@ func (w *watch) takeUp(first int) error {
 			}
 		}
 	}
-	return report.WriteLog(path, w.metrics)
+	return file.WriteLog(path, w.metrics)
 }
 
 // see writes a step down.

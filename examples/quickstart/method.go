@@ -23,6 +23,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/finetune"
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/internal/weights"
@@ -235,7 +236,7 @@ func (s *session) generate(ctx context.Context) (samples []dataset.Sample, err e
 }
 
 func writePNG(name string, img image.Image) error {
-	return report.WriteFile(name, func(w io.Writer) error { return png.Encode(w, img) })
+	return file.Write(name, func(w io.Writer) error { return png.Encode(w, img) })
 }
 
 // label asks the judge, who errs now and then, or takes the labels that people gave.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/report"
 )
@@ -17,7 +18,7 @@ import (
 type Pictures struct {
 	N      int // pictures that are there
 	folder report.Folder
-	log    *report.Log
+	log    *file.Log
 }
 
 // NewPictures makes a folder of pictures in one that is there.
@@ -25,7 +26,7 @@ func NewPictures(folder report.Folder) (*Pictures, error) {
 	if err := os.MkdirAll(folder.Path("samples"), 0o755); err != nil {
 		return nil, err
 	}
-	log, err := report.OpenLog(folder.Path("samples.jsonl"))
+	log, err := file.OpenLog(folder.Path("samples.jsonl"))
 	return &Pictures{folder: folder, log: log}, err
 }
 

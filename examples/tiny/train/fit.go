@@ -10,7 +10,7 @@ import (
 
 	"gorgonia.org/gorgonia"
 
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/optim"
@@ -25,7 +25,7 @@ type fit struct {
 	LR         float64 // at its peak: 5 % of the steps warm up, then it falls along a cosine to zero
 	Average    float64 // decay of the weights' moving average
 	Checkpoint string  // file
-	Curve      *report.Log
+	Curve      *file.Log
 
 	// Loss builds the scalar that is minimized; Fill writes the batch of a step to what Loss reads.
 	Loss func(g *gorgonia.ExprGraph) (*gorgonia.Node, error)

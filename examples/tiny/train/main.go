@@ -25,7 +25,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/diffusion/vae"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
@@ -65,7 +65,7 @@ func (o options) run(ctx context.Context) error {
 	if err := os.MkdirAll(o.Work, 0o755); err != nil {
 		return err
 	}
-	curve, err := report.OpenLog(filepath.Join(o.Work, "curves.jsonl"))
+	curve, err := file.OpenLog(filepath.Join(o.Work, "curves.jsonl"))
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (o options) start(part any, folder, file string) error {
 	return weights.Load(part, f, weights.Names{})
 }
 
-func (o options) trainCLIP(ctx context.Context, drawings []drawing, curve *report.Log) (*clip.Encoder, error) {
+func (o options) trainCLIP(ctx context.Context, drawings []drawing, curve *file.Log) (*clip.Encoder, error) {
 	texts, err := prompts()
 	if err != nil {
 		return nil, err
@@ -142,7 +142,7 @@ func (o options) trainCLIP(ctx context.Context, drawings []drawing, curve *repor
 	return &clip.Encoder{Model: m, Tokenizer: tokens, Preprocessor: t.pre}, f.run(ctx)
 }
 
-func (o options) trainVAE(ctx context.Context, drawings []drawing, curve *report.Log) (*vae.AutoencoderKL, error) {
+func (o options) trainVAE(ctx context.Context, drawings []drawing, curve *file.Log) (*vae.AutoencoderKL, error) {
 	m, err := vae.New(vaeConfig())
 	if err != nil {
 		return nil, err
@@ -159,7 +159,7 @@ func (o options) trainVAE(ctx context.Context, drawings []drawing, curve *report
 	return m, f.run(ctx)
 }
 
-func (o options) trainUNet(ctx context.Context, p *pipeline.Pipeline, drawings []drawing, curve *report.Log) error {
+func (o options) trainUNet(ctx context.Context, p *pipeline.Pipeline, drawings []drawing, curve *file.Log) error {
 	latents, err := encodeAll(p.VAE, drawings)
 	if err != nil {
 		return err
