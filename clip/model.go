@@ -10,7 +10,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -19,6 +18,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
@@ -141,11 +141,7 @@ func writeJSON(name string, value any) error {
 	if err != nil {
 		return fmt.Errorf("clip: %s: %w", filepath.Base(name), err)
 	}
-	err = weights.WriteFile(name, func(w io.Writer) error {
-		_, err := w.Write(append(data, '\n'))
-		return err
-	})
-	if err != nil {
+	if err := file.WriteBytes(name, append(data, '\n')); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/internal/file"
 )
 
 // A Config is a scheduler_config.json of diffusers. A key that the file lacks is nil and means the
@@ -206,7 +206,7 @@ func (s *Schedule) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("diffusion: %w", err)
 	}
-	if err := weights.WriteBytes(filepath.Join(dir, configFile), append(data, '\n')); err != nil {
+	if err := file.WriteBytes(filepath.Join(dir, configFile), append(data, '\n')); err != nil {
 		return fmt.Errorf("diffusion: %w", err)
 	}
 	return nil

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,6 +19,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/diffusion/vae"
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 )
@@ -334,11 +334,7 @@ func (p *Pipeline) SaveUNet(dir string, as kernels.Precision) error {
 	if err != nil {
 		return fmt.Errorf("pipeline: %w", err)
 	}
-	err = weights.WriteFile(filepath.Join(dir, indexFile), func(w io.Writer) error {
-		_, err := w.Write(append(data, '\n'))
-		return err
-	})
-	if err != nil {
+	if err := file.WriteBytes(filepath.Join(dir, indexFile), append(data, '\n')); err != nil {
 		return fmt.Errorf("pipeline: %w", err)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
@@ -161,7 +162,7 @@ func (v *AutoencoderKL) Save(dir string, as kernels.Precision) error {
 	err = errors.Join(
 		os.MkdirAll(dir, 0o755),
 		weights.Save(filepath.Join(dir, base+".safetensors"), v, as, map[string]string{"format": "pt"}),
-		weights.WriteBytes(filepath.Join(dir, "config.json"), append(text, '\n')),
+		file.WriteBytes(filepath.Join(dir, "config.json"), append(text, '\n')),
 	)
 	if err != nil {
 		return fmt.Errorf("vae: %w", err)

@@ -26,15 +26,15 @@ var house = Policy{
 		"kernels/internal/cpu": "",
 		"kernels/optim":        "kernels kernels/internal/cpu",
 		"kernels/kerneltest":   "kernels internal/rng",
-		"internal/weights":     "kernels",
+		"internal/weights":     "kernels internal/file",
 		"kernels/nn":           "kernels internal/weights internal/rng",
 		"internal/golden":      "internal/weights kernels/nn",
 
-		"dataset":        "internal/file internal/rng internal/picture",
+		"dataset":        "internal/rng internal/picture internal/file",
 		"dataset/shapes": "dataset internal/rng internal/picture",
 
 		"clip":           "kernels kernels/nn clip/tokenizer " + inner,
-		"clip/tokenizer": "",
+		"clip/tokenizer": "internal/file",
 
 		"diffusion":               "dataset kernels kernels/nn " + inner,
 		"diffusion/unet":          "diffusion kernels kernels/nn " + inner,

@@ -1,20 +1,17 @@
 package weights
 
 import (
-	"bufio"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 
 	"github.com/nlpodyssey/safetensors"
 	"github.com/x448/float16"
 
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/kernels"
 )
 
@@ -25,57 +22,32 @@ var dtypes = map[kernels.Precision]safetensors.DType{
 	kernels.Float16:  safetensors.F16,
 }
 
-// Save writes a model's parameters to a file: to a temporary one beside it, which takes its place
-// when it is complete and on disk. Values are rounded to the nearest that the precision has, of two
-// that are as near to the one whose last bit is 0. One that is beyond its largest is an error.
+// Save writes a model's parameters to a file, whole or not at all. Values are rounded to the nearest
+// that the precision has, of two that are as near to the one whose last bit is 0. One that is beyond
+// its largest is an error.
 func Save(name string, model any, as kernels.Precision, metadata map[string]string) error {
-	all := parameters(model)
-	views := make(map[string]view, len(all))
-	for _, p := range all {
-		if _, twice := views[p.Name]; twice {
-			return fmt.Errorf("weights: %s: two tensors are named %s", name, p.Name)
-		}
-		v, err := newView(p, as)
-		if err != nil {
-			return fmt.Errorf("weights: %s: %w", name, err)
-		}
-		views[p.Name] = v
-	}
-	err := WriteFile(name, func(w io.Writer) error { return safetensors.SerializeToWriter(views, metadata, w) })
+	err := file.Write(name, func(w io.Writer) error { return Encode(w, model, as, metadata) })
 	if err != nil {
 		return fmt.Errorf("weights: %w", err)
 	}
 	return nil
 }
 
-// WriteFile replaces a file by what write produces, whole or not at all.
-func WriteFile(name string, write func(w io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("write %s: %w", name, err), f.Close(), os.Remove(f.Name()))
+// Encode writes a model's parameters as a file has them.
+func Encode(w io.Writer, model any, as kernels.Precision, metadata map[string]string) error {
+	all := parameters(model)
+	views := make(map[string]view, len(all))
+	for _, p := range all {
+		if _, twice := views[p.Name]; twice {
+			return fmt.Errorf("two tensors are named %s", p.Name)
 		}
-	}()
-	b := bufio.NewWriterSize(f, 1<<20)
-	if err := write(b); err != nil {
-		return err
+		v, err := newView(p, as)
+		if err != nil {
+			return err
+		}
+		views[p.Name] = v
 	}
-	if err := b.Flush(); err != nil {
-		return err
-	}
-	if err := f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), name); err != nil {
-		return err
-	}
-	return f.Close()
+	return safetensors.SerializeToWriter(views, metadata, w)
 }
 
 // A view is a parameter as safetensors writes it. Its bytes are made when they are asked for.
@@ -130,8 +102,11 @@ func (v view) Shape() []uint64 {
 func (v view) DataLen() uint64 { return uint64(len(v.p.Value.Float32s())) * v.d.Size() }
 
 func (v view) Data() []byte {
-	values := make([]float32, len(v.p.Value.Float32s()))
-	v.p.toFile(values)
+	values := v.p.Value.Float32s()
+	if v.p.layout == conv {
+		values = make([]float32, len(values))
+		v.p.toFile(values)
+	}
 	out := make([]byte, 0, v.DataLen())
 	for _, x := range values {
 		switch v.d {
@@ -159,12 +134,4 @@ func Hash(model any) string {
 		h.Write(b)
 	}
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-// WriteBytes is WriteFile of what is at hand.
-func WriteBytes(name string, data []byte) error {
-	return WriteFile(name, func(w io.Writer) error {
-		_, err := w.Write(data)
-		return err
-	})
 }

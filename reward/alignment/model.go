@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
@@ -152,7 +153,7 @@ func (m *Model) Save(dir string) error {
 	if err := weights.Save(filepath.Join(dir, headFile), m.head, kernels.Float32, nil); err != nil {
 		return fmt.Errorf("alignment: %w", err)
 	}
-	if err := weights.WriteBytes(filepath.Join(dir, configFile), append(text, '\n')); err != nil {
+	if err := file.WriteBytes(filepath.Join(dir, configFile), append(text, '\n')); err != nil {
 		return fmt.Errorf("alignment: %w", err)
 	}
 	return nil
