@@ -59,6 +59,8 @@ func (r unary) Eval(c *Context, dst Tensor, in []Tensor) {
 func (unary) InPlace() int                { return 0 }
 func (unary) Differentiable(n int) []bool { return allTrue(n) }
 
+func (unary) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+
 func (r unary) Grad(in gorgonia.Nodes, out, dout *gorgonia.Node) (gorgonia.Nodes, error) {
 	of := in[0]
 	if unaryBodies[r.Function].fromResult {
@@ -74,6 +76,8 @@ type unaryGrad struct{ Function string }
 func (r unaryGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in) }
 func (unaryGrad) InPlace() int                                    { return 1 }
 func (unaryGrad) Differentiable(n int) []bool                     { return make([]bool, n) }
+
+func (unaryGrad) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
 
 func (r unaryGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	unaryBodies[r.Function].grad(c.pool, dst.Data, in[0].Data, in[1].Data)
@@ -108,6 +112,8 @@ func (geglu) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return s, nil
 }
 
+func (geglu) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+
 func (geglu) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.GEGLU(c.pool, dst.Data, in[0].Data, dst.Shape[len(dst.Shape)-1])
 }
@@ -124,6 +130,8 @@ type gegluGrad struct{}
 
 func (gegluGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
 func (gegluGrad) Differentiable(n int) []bool                   { return make([]bool, n) }
+
+func (gegluGrad) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
 
 func (gegluGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	dy := in[1]

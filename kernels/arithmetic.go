@@ -22,6 +22,8 @@ func (add) Eval(c *Context, dst Tensor, in []Tensor) {
 func (add) InPlace() int                { return 0 }
 func (add) Differentiable(n int) []bool { return allTrue(n) }
 
+func (add) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+
 func (add) Grad(_ gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
 	return gorgonia.Nodes{dout, dout}, nil
 }
@@ -31,9 +33,10 @@ func Sub(x, y *gorgonia.Node) (*gorgonia.Node, error) { return Apply(sub{}, x, y
 
 type sub struct{}
 
-func (sub) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in) }
-func (sub) InPlace() int                                  { return 0 }
-func (sub) Differentiable(n int) []bool                   { return allTrue(n) }
+func (sub) Shape(in []tensor.Shape) (tensor.Shape, error)              { return sameShape(in) }
+func (sub) InPlace() int                                               { return 0 }
+func (sub) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+func (sub) Differentiable(n int) []bool                                { return allTrue(n) }
 
 func (sub) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.SubScale(c.pool, dst.Data, in[0].Data, in[1].Data, 1)
@@ -56,6 +59,8 @@ func (mul) Eval(c *Context, dst Tensor, in []Tensor) {
 func (mul) InPlace() int                { return 0 }
 func (mul) Differentiable(n int) []bool { return allTrue(n) }
 
+func (mul) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+
 func (mul) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
 	return grads(
 		func() (*gorgonia.Node, error) { return Mul(dout, in[1]) },
@@ -75,6 +80,8 @@ func (r scale) Eval(c *Context, dst Tensor, in []Tensor) {
 func (scale) InPlace() int                { return 0 }
 func (scale) Differentiable(n int) []bool { return allTrue(n) }
 
+func (scale) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+
 func (r scale) Grad(_ gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
 	dx, err := Scale(dout, r.By)
 	return gorgonia.Nodes{dx}, err
@@ -91,6 +98,9 @@ func (sumAll) Workspace(c *Context, in []tensor.Shape) int {
 }
 func (sumAll) Differentiable(n int) []bool { return allTrue(n) }
 
+// Types says that a sum is float32, whatever it is of.
+func (sumAll) Types(_ Precision, in []Precision) ([]Precision, Precision) { return in, Float32 }
+
 func (sumAll) Eval(c *Context, dst Tensor, in []Tensor) {
 	dst.Data[0] = float32(cpu.Sum(c.pool, in[0].Data, c.Scratch()))
 }
@@ -106,6 +116,10 @@ type spread struct{ Of string }
 func (spread) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
 func (spread) Eval(c *Context, dst Tensor, in []Tensor)      { cpu.Fill(c.pool, dst.Data, in[1].Data[0]) }
 func (spread) Differentiable(n int) []bool                   { return make([]bool, n) }
+
+func (spread) Types(_ Precision, in []Precision) ([]Precision, Precision) {
+	return []Precision{in[0], Float32}, in[0]
+}
 
 func (spread) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
 	return make(gorgonia.Nodes, len(in)), nil

@@ -32,8 +32,11 @@ type attention struct {
 	Causal, Masked bool
 }
 
-func (r attention) of(q, k tensor.Shape) cpu.AttentionShape {
-	return cpu.AttentionShape{N: q[0], Heads: r.Heads, Lq: q[1], Lk: k[1], D: q[2] / r.Heads, Causal: r.Causal}
+func (r attention) of(c *Context, q, k tensor.Shape) cpu.AttentionShape {
+	return cpu.AttentionShape{
+		N: q[0], Heads: r.Heads, Lq: q[1], Lk: k[1], D: q[2] / r.Heads, Causal: r.Causal,
+		BFloat16: c.Precision() == BFloat16,
+	}
 }
 
 func (r attention) Shape(in []tensor.Shape) (tensor.Shape, error) {
@@ -51,7 +54,7 @@ func (r attention) Shape(in []tensor.Shape) (tensor.Shape, error) {
 }
 
 func (r attention) Workspace(c *Context, in []tensor.Shape) int {
-	return floats(r.of(in[0], in[1]).Workspace(c.pool))
+	return floats(r.of(c, in[0], in[1]).Workspace(c.pool))
 }
 
 func (r attention) mask(in []Tensor) []float32 {
@@ -61,9 +64,13 @@ func (r attention) mask(in []Tensor) []float32 {
 	return nil
 }
 
+func (attention) Types(p Precision, in []Precision) ([]Precision, Precision) {
+	return product(p, in, 3)
+}
+
 func (r attention) Eval(c *Context, dst Tensor, in []Tensor) {
 	q, k, v := in[0], in[1], in[2]
-	cpu.Attention(c.pool, r.of(q.Shape, k.Shape), dst.Data, q.Data, k.Data, v.Data, r.mask(in), c.Scratch())
+	cpu.Attention(c.pool, r.of(c, q.Shape, k.Shape), dst.Data, q.Data, k.Data, v.Data, r.mask(in), c.Scratch())
 }
 
 func (attention) Differentiable(n int) []bool {
@@ -99,10 +106,16 @@ func (r attentionGrad) Workspace(c *Context, in []tensor.Shape) int {
 }
 func (attentionGrad) Differentiable(n int) []bool { return make([]bool, n) }
 
+func (r attentionGrad) Types(p Precision, in []Precision) ([]Precision, Precision) {
+	takes, gives := product(p, in, 3)
+	takes[len(in)-1] = p
+	return takes, gives
+}
+
 func (r attentionGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	q, k, v, dout := in[0], in[1], in[2], in[len(in)-1]
 	n, m := len(q.Data), len(k.Data)
-	cpu.AttentionGrad(c.pool, attention(r).of(q.Shape, k.Shape), dst.Data[:n], dst.Data[n:n+m], dst.Data[n+m:],
+	cpu.AttentionGrad(c.pool, attention(r).of(c, q.Shape, k.Shape), dst.Data[:n], dst.Data[n:n+m], dst.Data[n+m:],
 		q.Data, k.Data, v.Data, attention(r).mask(in), dout.Data, c.Scratch())
 }
 

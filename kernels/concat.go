@@ -48,6 +48,8 @@ func (r concat) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return to, nil
 }
 
+func (concat) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+
 func (r concat) Eval(c *Context, dst Tensor, in []Tensor) {
 	rows, behind, _ := around(dst.Shape, r.Axis)
 	at := 0

@@ -8,17 +8,24 @@ import (
 
 // A Context is what a Rule is evaluated in: what Eval uses beside its inputs.
 type Context struct {
-	scratch []float32
-	pool    *cpu.Pool
+	scratch   []float32
+	pool      *cpu.Pool
+	precision Precision
 }
 
-// NewContext returns a context with this scratch memory and the process's shared workers, for who
-// calls Eval without a Machine, as tests do.
-func NewContext(scratch []float32) *Context { return &Context{scratch: scratch} }
+// NewContext returns a context with this scratch memory, as a machine of that precision has it, and
+// the process's shared workers, for who calls Eval without a Machine, as tests do.
+func NewContext(scratch []float32, p Precision) *Context {
+	return &Context{scratch: scratch, precision: p}
+}
 
 // Scratch returns the scratch memory that the rule asked for as a Workspacer. Its contents are
 // undefined.
 func (c *Context) Scratch() []float32 { return c.scratch }
+
+// Precision returns the precision of the machine. In one of BFloat16 a rule that is a Typer sees
+// values that are rounded to bfloat16 even if its Eval sees them as float32.
+func (c *Context) Precision() Precision { return c.precision }
 
 // Workers returns on how many workers the parts of a task are done at once, at most. It is the
 // same for Workspace and for Eval, so that a rule can ask for scratch memory for each worker.

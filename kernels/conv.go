@@ -68,6 +68,10 @@ func (r conv2D) Workspace(c *Context, in []tensor.Shape) int {
 	return floats(g.ForwardWorkspace(c.pool))
 }
 
+func (conv2D) Types(p Precision, in []Precision) ([]Precision, Precision) {
+	return product(p, in, 2)
+}
+
 func (r conv2D) Eval(c *Context, dst Tensor, in []Tensor) {
 	var bias []float32
 	if r.Bias {
@@ -123,6 +127,10 @@ func (r convInputGrad) Workspace(c *Context, in []tensor.Shape) int {
 	return floats(g.InputGradWorkspace(c.pool))
 }
 
+func (convInputGrad) Types(p Precision, in []Precision) ([]Precision, Precision) {
+	return product(p, in, 2)
+}
+
 func (r convInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	g := r.Conv.geometry(dst.Shape, in[1].Shape)
 	g.InputGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Scratch())
@@ -166,6 +174,12 @@ func (r convWeightGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 func (r convWeightGrad) Workspace(c *Context, in []tensor.Shape) int {
 	g := r.geometry(in)
 	return floats(g.WeightGradWorkspace(c.pool))
+}
+
+// Types says that a parameter's gradient is float32.
+func (convWeightGrad) Types(p Precision, in []Precision) ([]Precision, Precision) {
+	takes, _ := product(p, in, 2)
+	return takes, Float32
 }
 
 func (r convWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {

@@ -27,6 +27,11 @@ func (embedding) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return append(ids.Clone(), table[1]), nil
 }
 
+// Types says that ids are float32, which bfloat16 does not have all of.
+func (embedding) Types(p Precision, in []Precision) ([]Precision, Precision) {
+	return []Precision{in[0], Float32}, p
+}
+
 func (embedding) Eval(c *Context, dst Tensor, in []Tensor) {
 	table, ids := in[0], in[1]
 	cpu.GatherRows(c.pool, dst.Data, table.Data, ids.Data, table.Shape[1], 0)
@@ -48,6 +53,11 @@ func (r embeddingGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 		return nil, fmt.Errorf("dy %v and ids %v are not [...,D] and [...]", dy, ids)
 	}
 	return tensor.Shape{r.V, in[0][in[0].Dims()-1]}, nil
+}
+
+// Types says that a parameter's gradient is float32.
+func (embeddingGrad) Types(_ Precision, in []Precision) ([]Precision, Precision) {
+	return []Precision{in[0], Float32}, Float32
 }
 
 func (embeddingGrad) Eval(c *Context, dst Tensor, in []Tensor) {
@@ -78,6 +88,10 @@ func (gatherRows) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{x[0], x[2]}, nil
 }
 
+func (gatherRows) Types(_ Precision, in []Precision) ([]Precision, Precision) {
+	return []Precision{in[0], Float32}, in[0]
+}
+
 func (gatherRows) Eval(c *Context, dst Tensor, in []Tensor) {
 	x, index := in[0], in[1]
 	cpu.GatherRows(c.pool, dst.Data, x.Data, index.Data, x.Shape[2], x.Shape[1])
@@ -99,6 +113,10 @@ func (r gatherRowsGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 		return nil, fmt.Errorf("dy %v and index %v are not [N,D] and [N]", dy, index)
 	}
 	return tensor.Shape{dy[0], r.L, dy[1]}, nil
+}
+
+func (gatherRowsGrad) Types(_ Precision, in []Precision) ([]Precision, Precision) {
+	return []Precision{in[0], Float32}, in[0]
 }
 
 func (r gatherRowsGrad) Eval(c *Context, dst Tensor, in []Tensor) {

@@ -43,6 +43,10 @@ func (r linear) Workspace(c *Context, in []tensor.Shape) int {
 	return floats(p.Workspace(c.pool))
 }
 
+func (linear) Types(p Precision, in []Precision) ([]Precision, Precision) {
+	return product(p, in, 2)
+}
+
 func (r linear) Eval(c *Context, dst Tensor, in []Tensor) {
 	x, w := in[0], in[1]
 	p := cpu.Product{
@@ -91,6 +95,10 @@ func (linearInputGrad) Workspace(c *Context, in []tensor.Shape) int {
 	return floats(p.Workspace(c.pool))
 }
 
+func (linearInputGrad) Types(p Precision, in []Precision) ([]Precision, Precision) {
+	return product(p, in, 2)
+}
+
 func (linearInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	dy, w := in[0], in[1]
 	cpu.Gemm(c.pool, &cpu.Product{
@@ -125,6 +133,12 @@ func (linearWeightGrad) Workspace(c *Context, in []tensor.Shape) int {
 	return floats(p.Workspace(c.pool))
 }
 
+// Types says that a parameter's gradient is float32.
+func (linearWeightGrad) Types(p Precision, in []Precision) ([]Precision, Precision) {
+	takes, _ := product(p, in, 2)
+	return takes, Float32
+}
+
 func (linearWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	dy, x := in[0], in[1]
 	cpu.Gemm(c.pool, &cpu.Product{
@@ -154,6 +168,12 @@ func (columnSums) Shape(in []tensor.Shape) (tensor.Shape, error) {
 
 func (columnSums) Workspace(c *Context, in []tensor.Shape) int {
 	return floats(cpu.ColumnSumsWorkspace(leading(in[0]), in[0][in[0].Dims()-1]))
+}
+
+// Types says that a parameter's gradient is float32.
+func (columnSums) Types(p Precision, in []Precision) ([]Precision, Precision) {
+	takes, _ := product(p, in, 1)
+	return takes, Float32
 }
 
 func (columnSums) Eval(c *Context, dst Tensor, in []Tensor) {

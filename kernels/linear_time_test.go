@@ -43,7 +43,7 @@ func TestCompileTimeIsLinear(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, m.Close())
 		})
-		p, err := newProgram(g, want, want)
+		p, err := newProgram(g, want, want, Float32)
 		require.NoError(t, err)
 		buffers := p.assign(p.steps(p.order(), nil))
 		layout = least(func() { place(buffers) })

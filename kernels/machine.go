@@ -30,6 +30,11 @@ type Config struct {
 	// the same bits with any bound. One that cannot be met is an ActivationError.
 	ActivationBytes int64
 
+	// Precision is Float32, or BFloat16: then products take their operands in bfloat16, and what
+	// they give and what is made of it is stored so. The package comment has the details. Nodes, the
+	// values in Want, parameters and their gradients are float32 in any case.
+	Precision Precision
+
 	// WatchNaN makes a run fail at the first operation whose result has a value that is not finite, and name it.
 	WatchNaN bool
 
@@ -87,6 +92,8 @@ type task struct {
 	dst   Tensor
 	in    []Tensor
 	ws    []float32     // scratch memory
+	typed TypedEvaler   // rule, if it is evaluated on tensors that are not all float32
+	wide  *wide         // else, what stands for tensors that are not float32
 	args  []argument    // of a foreign operation
 	grad  *tensor.Dense // of an update
 	by    Optimizer
@@ -109,6 +116,9 @@ type use struct {
 
 // NewMachine compiles the part of g that c wants.
 func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
+	if c.Precision != Float32 && c.Precision != BFloat16 {
+		return nil, fmt.Errorf("kernels: a machine computes in float32 or bfloat16, not %v", c.Precision)
+	}
 	want := append(gorgonia.Nodes{}, c.Want...)
 	names := make(map[*tensor.Dense]string, len(c.Parameters))
 	for _, p := range c.Parameters {
@@ -120,22 +130,22 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 		}
 		want = append(want, u.Param, u.Grad)
 	}
-	p, err := newProgram(g, want, c.Want)
+	p, err := newProgram(g, want, c.Want, c.Precision)
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{program: p, config: c, names: names}
+	m := &Machine{program: p, config: c, names: names, context: Context{precision: c.Precision}}
 	if c.Workers != nil {
 		m.context.pool = c.Workers.pool
 	}
 	updates := make([]update, len(c.Updates))
 	for i, u := range c.Updates {
-		updates[i] = update{param: p.index[u.Param], grad: p.index[u.Grad]}
+		updates[i] = update{param: p.index[u.Param], grad: p.as(p.index[u.Grad], Float32)}
 	}
 	kept := p.kept(updates)
 	order := p.order()
 	if c.ActivationBytes > 0 {
-		if order, err = p.withBudget(order, kept, int(c.ActivationBytes/4)); err != nil {
+		if order, err = p.withBudget(order, kept, int(c.ActivationBytes)); err != nil {
 			return nil, err
 		}
 	}
@@ -144,11 +154,11 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	length := place(buffers)
 	scratch := p.scratch(&m.context, order)
 	m.plan = p.planOf(steps, buffers, kept, c.Updates)
-	m.plan.Arena, m.plan.Workspace = 4*int64(length), int64(scratch)
-	if m.arena, err = newArena(length + scratch/4); err != nil {
+	m.plan.Arena, m.plan.Workspace = int64(length), int64(scratch)
+	if m.arena, err = newArena(length + scratch); err != nil {
 		return nil, err
 	}
-	m.workspace = m.arena.data[length:]
+	m.workspace = values[float32](m.arena.pages, length, scratch/4)
 	m.prepare(steps, buffers)
 	return m, nil
 }
@@ -170,10 +180,19 @@ func (p *program) scratch(c *Context, order []int) int {
 	bytes := 0
 	for _, i := range order {
 		if rule := p.values[i].rule; rule != nil {
-			bytes = max(bytes, workspace(c, rule, p.shapes(i)))
+			bytes = max(bytes, p.scratchOf(c, i)+p.widenedBytes(i))
 		}
 	}
 	return bytes
+}
+
+// scratchOf returns how many bytes of scratch memory i's rule wants; float32 copies lie behind them.
+func (p *program) scratchOf(c *Context, i int) int {
+	n := workspace(c, p.values[i].rule, p.shapes(i))
+	if p.widens(i) {
+		n = align(n)
+	}
+	return n
 }
 
 // update is an Update by value.
@@ -247,10 +266,15 @@ func (m *Machine) prepare(steps []step, buffers []buffer) {
 			m.externals = append(m.externals, external{value: v})
 		}
 	}
-	memory := func(c, b int) []float32 {
+	memory := func(c, b int) Tensor {
 		v := &p.values[c]
-		o := buffers[b].offset + v.offset
-		return m.arena.data[o : o+v.size : o+v.size]
+		t := Tensor{Shape: v.shape, Type: v.typ}
+		if at := buffers[b].offset + v.offset*v.typ.Size(); v.typ == Float32 {
+			t.Data = values[float32](m.arena.pages, at, v.size)
+		} else {
+			t.BF16 = values[BF16](m.arena.pages, at, v.size)
+		}
+		return t
 	}
 	last := make([]int, len(p.values)) // the buffer of a root at the end
 	for t := range steps {
@@ -263,7 +287,7 @@ func (m *Machine) prepare(steps []step, buffers []buffer) {
 			k.in[i].Shape = v.shape
 			switch {
 			case s.in[i] != none:
-				k.in[i].Data = memory(c, s.in[i])
+				k.in[i] = memory(c, s.in[i])
 			case p.values[v.root].runs():
 			case !v.boxed:
 				e := &m.externals[where[v.root]]
@@ -278,19 +302,25 @@ func (m *Machine) prepare(steps []step, buffers []buffer) {
 		k.value = &p.values[s.value]
 		k.rule = k.value.rule
 		if s.out != none {
-			k.dst = Tensor{Shape: k.value.shape, Data: memory(s.value, s.out)}
+			k.dst = memory(s.value, s.out)
 			last[s.value] = s.out
 		}
-		if k.rule != nil {
-			k.ws = m.workspace[:workspace(&m.context, k.rule, p.shapes(s.value))/4]
-		} else {
+		if k.rule == nil {
 			k.args = m.arguments(k)
+			continue
+		}
+		n := p.scratchOf(&m.context, s.value) / floats(1)
+		k.ws = m.workspace[:n]
+		if p.widens(s.value) {
+			k.wide = k.widened(m.workspace[n:])
+		} else if p.mixed(s.value) {
+			k.typed = k.rule.(TypedEvaler)
 		}
 	}
 	m.outputs = make(map[*gorgonia.Node]*tensor.Dense, len(m.config.Want))
 	for _, n := range m.config.Want {
 		i := p.out[n]
-		m.outputs[n] = denseOf(p.values[i].shape, memory(i, last[p.values[i].root]))
+		m.outputs[n] = denseOf(p.values[i].shape, memory(i, last[p.values[i].root]).Data)
 	}
 	m.prepareUpdates(memory)
 	if m.config.Profile {
@@ -301,10 +331,10 @@ func (m *Machine) prepare(steps []step, buffers []buffer) {
 }
 
 // prepareUpdates gives updates their gradients as tensors.
-func (m *Machine) prepareUpdates(memory func(value, buffer int) []float32) {
+func (m *Machine) prepareUpdates(memory func(value, buffer int) Tensor) {
 	for t := range m.tasks {
 		if k := &m.tasks[t]; k.by != nil && k.step.in[1] != none {
-			k.grad = denseOf(k.value.shape, memory(k.step.reads[1], k.step.in[1]))
+			k.grad = denseOf(k.value.shape, memory(k.step.reads[1], k.step.in[1]).Data)
 		}
 	}
 }
@@ -349,7 +379,7 @@ func (m *Machine) run(k *task) error {
 	switch {
 	case k.rule != nil:
 		m.context.scratch = k.ws
-		k.rule.Eval(&m.context, k.dst, k.in)
+		k.eval(&m.context)
 	case k.by != nil:
 		if err := m.update(k); err != nil {
 			return fmt.Errorf("kernels: update of %s %v: %w", m.nameOf(k.value), k.value.shape, err)
@@ -366,6 +396,18 @@ func (m *Machine) run(k *task) error {
 	return nil
 }
 
+// eval evaluates a task's rule on what its tensors are.
+func (k *task) eval(c *Context) {
+	switch {
+	case k.wide != nil:
+		k.wide.eval(c, k.rule, k.dst, k.in)
+	case k.typed != nil:
+		k.typed.EvalTyped(c, k.dst, k.in)
+	default:
+		k.rule.Eval(c, k.dst, k.in)
+	}
+}
+
 func (m *Machine) update(k *task) error {
 	param := k.value.node.Value().(*tensor.Dense)
 	grad := k.grad
@@ -379,10 +421,19 @@ func (m *Machine) update(k *task) error {
 func (m *Machine) watch(k *task) error {
 	for i, x := range k.dst.Data {
 		if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
-			return fmt.Errorf("kernels: %s %v: value %d is %v", m.nameOf(k.value), k.value.shape, i, x)
+			return m.notFinite(k, i, x)
+		}
+	}
+	for i, b := range k.dst.BF16 {
+		if f := float64(b.Float32()); math.IsNaN(f) || math.IsInf(f, 0) {
+			return m.notFinite(k, i, b.Float32())
 		}
 	}
 	return nil
+}
+
+func (m *Machine) notFinite(k *task, i int, x float32) error {
+	return fmt.Errorf("kernels: %s %v: value %d is %v", m.nameOf(k.value), k.value.shape, i, x)
 }
 
 // bind fetches what the caller bound to an input.

@@ -16,6 +16,9 @@ type square struct{}
 func (square) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
 func (square) InPlace() int                                  { return 0 }
 func (square) Differentiable(int) []bool                     { return []bool{true} }
+
+func (square) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+
 func (square) Eval(_ *Context, dst Tensor, in []Tensor) {
 	for i, x := range in[0].Data {
 		dst.Data[i] = x * x

@@ -8,26 +8,35 @@ import (
 // An arena is zeroed memory outside of Go's heap where the system allows it, so that the collector neither scans it
 // nor counts it, and it goes back to the system when it is freed.
 type arena struct {
-	data  []float32
-	pages []byte // what mapPages gave
+	pages []byte
 }
 
-// newArena returns memory for n float32 values, aligned to a page.
+// newArena returns n bytes of memory, aligned to a page.
 func newArena(n int) (*arena, error) {
 	if n == 0 {
 		return &arena{}, nil
 	}
-	pages, err := mapPages(4 * n)
+	pages, err := mapPages(n)
 	if err != nil {
-		return nil, fmt.Errorf("kernels: %d bytes of memory: %w", 4*n, err)
+		return nil, fmt.Errorf("kernels: %d bytes of memory: %w", n, err)
 	}
-	return &arena{data: unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(pages))), n), pages: pages}, nil
+	return &arena{pages: pages}, nil
+}
+
+// values returns n values of memory that begins at an offset in bytes, which is a multiple of their size.
+func values[T any](memory []byte, offset, n int) []T {
+	if n == 0 {
+		return nil
+	}
+	var one T
+	part := memory[offset : offset+n*int(unsafe.Sizeof(one))]
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(part))), n)
 }
 
 // free gives the memory back; nothing may use it any more.
 func (a *arena) free() error {
 	pages := a.pages
-	a.data, a.pages = nil, nil
+	a.pages = nil
 	if pages == nil {
 		return nil
 	}

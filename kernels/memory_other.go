@@ -6,9 +6,9 @@ import "unsafe"
 
 // mapPages allocates on Go's heap, as float32 values so that they are aligned.
 func mapPages(bytes int) ([]byte, error) {
-	values := make([]float32, (bytes+3)/4+alignment)
+	values := make([]float32, (bytes+alignment+3)/4)
 	skip := 0
-	for uintptr(unsafe.Pointer(&values[skip]))%(4*alignment) != 0 {
+	for uintptr(unsafe.Pointer(&values[skip]))%alignment != 0 {
 		skip++
 	}
 	return unsafe.Slice((*byte)(unsafe.Pointer(&values[skip])), bytes), nil

@@ -26,6 +26,7 @@ type Plan struct {
 	Steps          int     // operations of a run
 	Recomputed     int     // of them, how many compute a value again
 	RecomputedCost float64 // their estimated share of the arithmetic, 0 to 1
+	Conversions    int     // of Steps, how many convert values between float32 and bfloat16
 }
 
 // Total is the sum of all that is held.
@@ -48,6 +49,9 @@ func (p Plan) String() string {
 	fmt.Fprintf(&b, " %d steps", p.Steps)
 	if p.Recomputed > 0 {
 		fmt.Fprintf(&b, ", %d of them again (%.0f %% of the arithmetic)", p.Recomputed, 100*p.RecomputedCost)
+	}
+	if p.Conversions > 0 {
+		fmt.Fprintf(&b, ", %d of them conversions", p.Conversions)
 	}
 	return b.String()
 }
@@ -79,6 +83,9 @@ func (p *program) countSteps(plan *Plan, steps []step) {
 		}
 		cost := p.costOf(s.value)
 		all += cost
+		if p.converts(s.value) {
+			plan.Conversions++
+		}
 		if done[s.value] {
 			plan.Recomputed++
 			again += cost
@@ -122,11 +129,11 @@ func (p *program) countBuffers(plan *Plan, steps []step, buffers []buffer, kept 
 	for _, b := range buffers {
 		n := align(b.size)
 		if b.last == len(steps) {
-			plan.Outputs += 4 * int64(n)
+			plan.Outputs += int64(n)
 		}
 		span(live, b.first, b.last, n)
 	}
-	plan.Live = 4 * int64(highest(live))
+	plan.Live = int64(highest(live))
 
 	activations := make([]int, len(steps)+1)
 	last := p.lastReads(steps)
@@ -141,7 +148,7 @@ func (p *program) countBuffers(plan *Plan, steps []step, buffers []buffer, kept 
 			span(activations, t, last[t], align(buffers[s.out].size))
 		}
 	}
-	plan.Activations = 4 * int64(highest(activations))
+	plan.Activations = int64(highest(activations))
 }
 
 // span adds n to a running count from the first step to the last.

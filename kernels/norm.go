@@ -67,6 +67,10 @@ func (r norm) Shape(in []tensor.Shape) (tensor.Shape, error) {
 func (r norm) Workspace(c *Context, in []tensor.Shape) int { return floats(r.of(in[0]).Workspace()) }
 func (norm) Differentiable(n int) []bool                   { return allTrue(n) }
 
+func (norm) Types(p Precision, in []Precision) ([]Precision, Precision) {
+	return product(p, in, 1)
+}
+
 func (r norm) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Norm(c.pool, r.of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, c.Scratch())
 }
@@ -109,6 +113,10 @@ func (r normInputGrad) Workspace(c *Context, in []tensor.Shape) int {
 }
 func (normInputGrad) Differentiable(n int) []bool { return make([]bool, n) }
 
+func (normInputGrad) Types(p Precision, in []Precision) ([]Precision, Precision) {
+	return []Precision{p, Float32, Float32, p}, p
+}
+
 func (r normInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.NormInputGrad(c.pool, norm(r).of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, in[3].Data, c.Scratch())
 }
@@ -128,6 +136,11 @@ func (r normParamGrad) Workspace(c *Context, in []tensor.Shape) int {
 	return floats(norm(r).of(in[0]).Workspace())
 }
 func (normParamGrad) Differentiable(n int) []bool { return make([]bool, n) }
+
+// Types says that a parameter's gradient is float32.
+func (normParamGrad) Types(p Precision, in []Precision) ([]Precision, Precision) {
+	return []Precision{p, Float32, Float32, p}, Float32
+}
 
 func (r normParamGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	n := len(dst.Data) / 2

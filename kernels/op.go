@@ -11,10 +11,13 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Tensor is what a body sees: row-major float32 values and their shape. A scalar has one value and no shape.
+// A Tensor is what a body sees: row-major values and their shape. A scalar has one value and no
+// shape. Rules that are no [Typer] see float32 values alone.
 type Tensor struct {
 	Shape tensor.Shape
-	Data  []float32
+	Type  Precision // Float32 or BFloat16
+	Data  []float32 // the values if they are Float32
+	BF16  []BF16    // the values if they are BFloat16
 }
 
 // A Rule is one operation: what distinguishes it from all others. It is a small struct whose fields, printed

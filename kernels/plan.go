@@ -5,16 +5,16 @@ import (
 	"slices"
 )
 
-// alignment of everything in the arena, in float32 values: a cache line, which is also the widest vector.
-const alignment = 16
+// alignment of everything in the arena, in bytes: a cache line, which is also the widest vector.
+const alignment = 64
 
 func align(n int) int { return (n + alignment - 1) / alignment * alignment }
 
 // A buffer is a piece of the arena from the step that fills it to the step that last reads it.
 type buffer struct {
-	size        int // float32 values
+	size        int // bytes
 	first, last int // steps; last is the number of steps if the buffer outlives the run
-	offset      int
+	offset      int // bytes
 }
 
 // A step computes a value, or applies an update.
@@ -81,7 +81,7 @@ func (p *program) assign(steps []step) []buffer {
 			buffers[s.out].last = last[t]
 		} else {
 			s.out = len(buffers)
-			buffers = append(buffers, buffer{size: v.size, first: t, last: last[t]})
+			buffers = append(buffers, buffer{size: v.bytes(), first: t, last: last[t]})
 		}
 		current[s.value] = s.out
 	}
@@ -122,7 +122,7 @@ func (p *program) overwrites(v *value, in []int, buffers []buffer, t int) int {
 		return -1
 	}
 	c := &p.values[v.in[k]]
-	if b := buffers[in[k]]; b.last != t || b.size != v.size || c.offset != 0 || c.size != v.size {
+	if b := buffers[in[k]]; b.last != t || b.size != v.bytes() || c.typ != v.typ || c.offset != 0 || c.size != v.size {
 		return -1
 	}
 	for j := range in {

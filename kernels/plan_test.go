@@ -27,12 +27,30 @@ type join struct{ Nx, Ny int }
 
 func (j join) Shape([]tensor.Shape) (tensor.Shape, error) { return tensor.Shape{j.Nx + j.Ny}, nil }
 func (join) Differentiable(int) []bool                    { return []bool{false, false} }
+
+func (join) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+
 func (j join) Eval(_ *Context, dst Tensor, in []Tensor) {
 	copy(dst.Data[:j.Nx], in[0].Data)
 	copy(dst.Data[j.Nx:], in[1].Data)
 }
 func (join) Grad(gorgonia.Nodes, *gorgonia.Node, *gorgonia.Node) (gorgonia.Nodes, error) {
 	return make(gorgonia.Nodes, 2), nil
+}
+
+// pressed is its input in the machine's precision, as products give it.
+type pressed struct{}
+
+func (pressed) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
+func (pressed) Differentiable(int) []bool                     { return []bool{false} }
+func (pressed) Eval(_ *Context, dst Tensor, in []Tensor)      { copy(dst.Data, in[0].Data) }
+
+func (pressed) Types(p Precision, in []Precision) ([]Precision, Precision) {
+	return product(p, in, 1)
+}
+
+func (pressed) Grad(gorgonia.Nodes, *gorgonia.Node, *gorgonia.Node) (gorgonia.Nodes, error) {
+	return gorgonia.Nodes{nil}, nil
 }
 
 // randomGraph draws a graph of vectors from rules with views, results in place and foreign operations among them, and
@@ -46,7 +64,7 @@ func randomGraph(t *rapid.T) (*gorgonia.ExprGraph, gorgonia.Nodes) {
 		nx, ny := x.Shape()[0], y.Shape()[0]
 		var n *gorgonia.Node
 		var err error
-		switch kind := rapid.IntRange(0, 5).Draw(t, "kind"); {
+		switch kind := rapid.IntRange(0, 6).Draw(t, "kind"); {
 		case kind == 0 && nx > 1:
 			n, err = Apply(half{nx}, x)
 		case kind == 1 && nx+ny < 200:
@@ -57,6 +75,8 @@ func randomGraph(t *rapid.T) (*gorgonia.ExprGraph, gorgonia.Nodes) {
 			n, err = Apply(blend{}, x, y)
 		case kind == 4:
 			n, err = gorgonia.Tanh(x)
+		case kind == 5:
+			n, err = Apply(pressed{}, x)
 		default:
 			n, err = Apply(square{}, x)
 		}
@@ -75,10 +95,16 @@ func randomGraph(t *rapid.T) (*gorgonia.ExprGraph, gorgonia.Nodes) {
 // TestMemoryIsNeverOverwritten compares runs in a tight arena, with and without a budget, with the plain evaluation of
 // every node into memory of its own.
 func TestMemoryIsNeverOverwritten(t *testing.T) {
+	for _, p := range []Precision{Float32, BFloat16} {
+		t.Run(p.String(), func(t *testing.T) { memoryIsNeverOverwritten(t, p) })
+	}
+}
+
+func memoryIsNeverOverwritten(t *testing.T, precision Precision) {
 	rapid.Check(t, func(t *rapid.T) {
 		g, want := randomGraph(t)
-		plain := evaluate(t, g)
-		m, err := NewMachine(g, Config{Want: want})
+		plain := evaluate(t, g, precision)
+		m, err := NewMachine(g, Config{Want: want, Precision: precision})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +122,7 @@ func TestMemoryIsNeverOverwritten(t *testing.T) {
 		check(m)
 		percent := rapid.Int64Range(30, 100).Draw(t, "budget")
 		budget := 1 + m.Plan().Activations*percent/100
-		m, err = NewMachine(g, Config{Want: want, ActivationBytes: budget})
+		m, err = NewMachine(g, Config{Want: want, ActivationBytes: budget, Precision: precision})
 		if err == nil {
 			if m.Plan().Activations > budget {
 				t.Fatalf("activations take %d of %d bytes", m.Plan().Activations, budget)
@@ -108,25 +134,60 @@ func TestMemoryIsNeverOverwritten(t *testing.T) {
 	})
 }
 
-// evaluate runs every node's Do.
-func evaluate(t *rapid.T, g *gorgonia.ExprGraph) map[*gorgonia.Node]gorgonia.Value {
-	values := make(map[*gorgonia.Node]gorgonia.Value)
+// evaluate runs every node's Do: on rounded values and with a rounded result where that is what the
+// precision means.
+func evaluate(t *rapid.T, g *gorgonia.ExprGraph, precision Precision) map[*gorgonia.Node]gorgonia.Value {
+	values, types := make(map[*gorgonia.Node]gorgonia.Value), make(map[*gorgonia.Node]Precision)
 	for _, n := range g.AllNodes() {
 		if n.Op() == nil {
 			values[n] = n.Value()
 			continue
 		}
 		var in []gorgonia.Value
+		var inTypes []Precision
 		for it := g.From(n.ID()); it.Next(); {
-			in = append(in, values[it.Node().(*gorgonia.Node)])
+			c := it.Node().(*gorgonia.Node)
+			in, inTypes = append(in, values[c]), append(inTypes, types[c])
+		}
+		takes, gives := typesForTest(n, precision, inTypes)
+		for i := range in {
+			in[i] = rounded(in[i], takes[i])
 		}
 		v, err := n.Op().Do(in...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		values[n] = v
+		values[n], types[n] = rounded(v, gives), gives
 	}
 	return values
+}
+
+func typesForTest(n *gorgonia.Node, p Precision, in []Precision) ([]Precision, Precision) {
+	switch rule := RuleOf(n).(type) {
+	case Aliaser:
+		return in, in[0]
+	case Typer:
+		if p == BFloat16 {
+			return rule.Types(p, in)
+		}
+	case nil:
+		if len(in) == 2 { // gorgonia.Add
+			return alike(in)
+		}
+	}
+	return make([]Precision, len(in)), Float32
+}
+
+// rounded returns a copy of v, rounded to p.
+func rounded(v gorgonia.Value, p Precision) gorgonia.Value {
+	d := v.(*tensor.Dense).Clone().(*tensor.Dense)
+	if p == BFloat16 {
+		x := d.Float32s()
+		for i := range x {
+			x[i] = NewBF16(x[i]).Float32()
+		}
+	}
+	return d
 }
 
 func TestPlace(t *testing.T) {
@@ -152,11 +213,12 @@ func TestPlace(t *testing.T) {
 	})
 }
 
-// What is laid out by hand: two buffers of 32 that never meet share memory, one of 16 that meets both lies behind.
+// What is laid out by hand: two buffers of 128 bytes that never meet share memory, one of 64 that meets both lies
+// behind.
 func TestPlaceByHand(t *testing.T) {
-	buffers := []buffer{{size: 32, first: 0, last: 1}, {size: 10, first: 1, last: 2}, {size: 32, first: 2, last: 3}}
-	require.Equal(t, 48, place(buffers))
-	require.Equal(t, []int{0, 32, 0}, []int{buffers[0].offset, buffers[1].offset, buffers[2].offset})
+	buffers := []buffer{{size: 128, first: 0, last: 1}, {size: 40, first: 1, last: 2}, {size: 128, first: 2, last: 3}}
+	require.Equal(t, 192, place(buffers))
+	require.Equal(t, []int{0, 128, 0}, []int{buffers[0].offset, buffers[1].offset, buffers[2].offset})
 }
 
 // descent is gradient descent, which notes the order of updates.

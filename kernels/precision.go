@@ -1,6 +1,11 @@
 package kernels
 
-import "fmt"
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+)
 
 // A Precision is how numbers are stored: the values of a Machine, or the weights in a file.
 type Precision uint8
@@ -33,4 +38,19 @@ func (p Precision) String() string {
 		return "float16"
 	}
 	return fmt.Sprintf("Precision(%d)", uint8(p))
+}
+
+// A BF16 is a bfloat16: the upper half of a float32.
+type BF16 uint16
+
+// NewBF16 returns x rounded to the nearest bfloat16, and of two that are equally near to the one whose
+// last bit is 0. What is too large becomes infinite, NaN stays NaN.
+func NewBF16(x float32) BF16 { return BF16(cpu.ToBF16(x)) }
+
+// Float32 returns b's value, which is a float32 without rounding.
+func (b BF16) Float32() float32 { return cpu.FromBF16(uint16(b)) }
+
+// words is x as package cpu has it.
+func words(x []BF16) []uint16 {
+	return unsafe.Slice((*uint16)(unsafe.SliceData(x)), len(x))
 }

@@ -29,11 +29,12 @@ type value struct {
 	rule  Rule // of a computed value
 	in    []int
 	shape tensor.Shape
-	size  int  // float32 values; a scalar has one
+	typ   Precision
+	size  int  // how many values; a scalar has one
 	boxed bool // not float32: kept as a gorgonia.Value, outside the arena
 
 	root   int // the value whose memory holds this one: itself, unless it is a view
-	offset int // where in root it begins
+	offset int // where in root it begins, in values
 
 	readers []int // values computed from this one or from its views; of roots only
 	wanted  bool  // this value or one of its views outlives the run; of roots only
@@ -41,14 +42,16 @@ type value struct {
 
 // A program is the part of a graph that is wanted.
 type program struct {
-	values []value
-	index  map[*gorgonia.Node]int
-	out    map[*gorgonia.Node]int // the values of nodes that are read out
+	precision Precision
+	values    []value
+	index     map[*gorgonia.Node]int
+	out       map[*gorgonia.Node]int // the values of nodes that are read out
+	converted map[int]int            // conversions of values that run
 }
 
-// newProgram numbers what the needed nodes need, and those of them that are read out after a run. It takes time
-// linear in the graph.
-func newProgram(g *gorgonia.ExprGraph, need, out gorgonia.Nodes) (*program, error) {
+// newProgram numbers what the needed nodes need, which are there in float32, and those of them that
+// are read out after a run. It takes time linear in the graph.
+func newProgram(g *gorgonia.ExprGraph, need, out gorgonia.Nodes, precision Precision) (*program, error) {
 	for _, n := range g.AllNodes() {
 		if err := refuseStatement(n); err != nil {
 			return nil, err
@@ -63,10 +66,20 @@ func newProgram(g *gorgonia.ExprGraph, need, out gorgonia.Nodes) (*program, erro
 		nodes = append(nodes, n)
 	}
 	slices.SortFunc(nodes, func(a, b *gorgonia.Node) int { return int(a.ID() - b.ID()) })
-	p := &program{values: make([]value, 0, len(nodes)), index: make(map[*gorgonia.Node]int, len(nodes)), out: make(map[*gorgonia.Node]int)}
+	p := &program{
+		precision: precision, values: make([]value, 0, len(nodes)), index: make(map[*gorgonia.Node]int, len(nodes)),
+		out: make(map[*gorgonia.Node]int), converted: make(map[int]int),
+	}
+	needed := make(map[*gorgonia.Node]bool, len(need))
+	for _, n := range need {
+		needed[n] = true
+	}
 	for _, n := range nodes {
 		if err := p.add(n, children[n]); err != nil {
 			return nil, fmt.Errorf("kernels: node %d (%s): %w", n.ID(), n.Name(), err)
+		}
+		if needed[n] {
+			p.as(p.index[n], Float32)
 		}
 	}
 	for _, n := range out {
@@ -79,7 +92,7 @@ func newProgram(g *gorgonia.ExprGraph, need, out gorgonia.Nodes) (*program, erro
 
 // readOut makes a node's value outlive the run; what is an input's memory is copied.
 func (p *program) readOut(n *gorgonia.Node) error {
-	i := p.index[n]
+	i := p.as(p.index[n], Float32)
 	v := p.values[i]
 	if v.boxed {
 		return fmt.Errorf("kernels: wanted node %d (%s) is %v, not float32", n.ID(), n.Name(), n.Dtype())
@@ -87,10 +100,8 @@ func (p *program) readOut(n *gorgonia.Node) error {
 	if _, ok := p.out[n]; ok {
 		return nil
 	}
-	if r := &p.values[v.root]; !r.runs() {
-		r.readers = append(r.readers, len(p.values))
-		i = len(p.values)
-		p.values = append(p.values, value{node: n, kind: computed, rule: identity{}, in: []int{p.index[n]}, shape: v.shape, size: v.size, root: i})
+	if !p.values[v.root].runs() {
+		i = p.push(value{node: n, kind: computed, rule: convert{}, in: []int{i}, shape: v.shape, size: v.size})
 	}
 	p.values[p.values[i].root].wanted = true
 	p.out[n] = i
@@ -136,8 +147,7 @@ func reachable(g *gorgonia.ExprGraph, want gorgonia.Nodes) (map[*gorgonia.Node]g
 
 // add appends the value of a node whose inputs are there.
 func (p *program) add(n *gorgonia.Node, inputs gorgonia.Nodes) error {
-	i := len(p.values)
-	v := value{node: n, shape: n.Shape(), root: i, boxed: n.Dtype() != tensor.Float32}
+	v := value{node: n, shape: n.Shape(), boxed: n.Dtype() != tensor.Float32}
 	v.size = v.shape.TotalSize()
 	for _, c := range inputs {
 		k, ok := p.index[c]
@@ -166,6 +176,22 @@ func (p *program) add(n *gorgonia.Node, inputs gorgonia.Nodes) error {
 			}
 		}
 	}
+	takes, gives, err := p.typesOf(&v)
+	if err != nil {
+		return err
+	}
+	v.typ = gives
+	for k, t := range takes {
+		v.in[k] = p.as(v.in[k], t)
+	}
+	p.index[n] = p.push(v)
+	return nil
+}
+
+// push appends a value and returns its number.
+func (p *program) push(v value) int {
+	i := len(p.values)
+	v.root = i
 	if a, ok := v.rule.(Aliaser); ok {
 		in := p.values[v.in[0]]
 		v.root, v.offset = in.root, in.offset+a.Alias()
@@ -177,9 +203,8 @@ func (p *program) add(n *gorgonia.Node, inputs gorgonia.Nodes) error {
 			}
 		}
 	}
-	p.index[n] = i
 	p.values = append(p.values, v)
-	return nil
+	return i
 }
 
 // repeated reports whether in[k]'s memory is also that of an earlier input.
@@ -200,6 +225,9 @@ func (v *value) runs() bool {
 	_, view := v.rule.(Aliaser)
 	return !view
 }
+
+// bytes is how much memory the value takes.
+func (v *value) bytes() int { return v.size * v.typ.Size() }
 
 // isAdd recognizes the addition that gorgonia puts where gradients meet, for equal shapes.
 func isAdd(n *gorgonia.Node, in gorgonia.Nodes) bool {
@@ -226,17 +254,8 @@ func (sum) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Add(c.pool, dst.Data, in[0].Data, in[1].Data)
 }
 
+func (sum) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+
 func (sum) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
-	return make(gorgonia.Nodes, len(in)), nil
-}
-
-// identity copies what is read out.
-type identity struct{}
-
-func (identity) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0], nil }
-func (identity) Eval(_ *Context, dst Tensor, in []Tensor)      { copy(dst.Data, in[0].Data) }
-func (identity) Differentiable(n int) []bool                   { return make([]bool, n) }
-
-func (identity) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
 	return make(gorgonia.Nodes, len(in)), nil
 }

@@ -42,6 +42,9 @@ func (r sumAxis) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return slices.Delete(in[0].Clone(), r.Axis, r.Axis+1), nil
 }
 
+// Types says that a sum is float32, whatever it is of.
+func (sumAxis) Types(_ Precision, in []Precision) ([]Precision, Precision) { return in, Float32 }
+
 func (r sumAxis) Eval(c *Context, dst Tensor, in []Tensor) {
 	s := in[0].Shape
 	before, behind, _ := around(s, r.Axis)
@@ -67,6 +70,8 @@ func (r repeat) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	}
 	return slices.Insert(in[0].Clone(), r.Axis, r.N), nil
 }
+
+func (repeat) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
 
 func (r repeat) Eval(c *Context, dst Tensor, in []Tensor) {
 	before, behind, _ := around(dst.Shape, r.Axis)
@@ -104,6 +109,8 @@ func (r addRepeated) Shape(in []tensor.Shape) (tensor.Shape, error) {
 
 // InPlace says that the sum may overwrite x.
 func (addRepeated) InPlace() int { return 0 }
+
+func (addRepeated) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
 
 func (r addRepeated) Eval(c *Context, dst Tensor, in []Tensor) {
 	x, y := in[0], in[1]

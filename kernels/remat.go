@@ -14,14 +14,15 @@ type Coster interface {
 }
 
 const (
-	// valueCost is what reading or writing a value costs in multiply-adds, memory being that much slower.
+	// valueCost is what reading or writing a float32 costs in multiply-adds, memory being that much
+	// slower.
 	valueCost = 20
 	// maxRecomputed bounds how often, on average, a value is computed: beyond that a budget counts as too small.
 	maxRecomputed = 16
 )
 
 // withBudget returns the order with values computed again such that intermediate values that live at once take
-// no more than budget float32 values. It is an ActivationError if that is impossible.
+// no more than budget bytes. It is an ActivationError if that is impossible.
 func (p *program) withBudget(order []int, kept []bool, budget int) ([]int, error) {
 	var best *rematerializer
 	for _, farsighted := range []bool{true, false} {
@@ -40,7 +41,7 @@ func (p *program) withBudget(order []int, kept []bool, budget int) ([]int, error
 			lo = mid
 		}
 	}
-	return nil, &ActivationError{Bytes: 4 * int64(budget), Least: 4 * int64(hi)}
+	return nil, &ActivationError{Bytes: int64(budget), Least: int64(hi)}
 }
 
 // An ActivationError means that computing values again does not make a graph fit Config.ActivationBytes.
@@ -54,7 +55,7 @@ func (e *ActivationError) Error() string {
 	return fmt.Sprintf("kernels: activations don't fit %d bytes; the least that can be met is %d", e.Bytes, e.Least)
 }
 
-// peak returns the most float32 values that intermediate values take at once without any recomputation.
+// peak returns the most bytes that intermediate values take at once without any recomputation.
 func (p *program) peak(order []int, kept []bool) int {
 	r := p.rematerialize(order, kept, math.MaxInt, true)
 	return r.most
@@ -175,7 +176,7 @@ func (r *rematerializer) overwritten(i int) int {
 	k := rule.InPlace()
 	c := r.p.root(i, k)
 	w := &r.p.values[c]
-	if !r.droppable(c) || !r.spare(c, i) || w.size != v.size || r.p.values[v.in[k]].size != v.size || r.pins[c] > 0 {
+	if !r.droppable(c) || !r.spare(c, i) || w.typ != v.typ || w.size != v.size || r.p.values[v.in[k]].size != v.size || r.pins[c] > 0 {
 		return -1
 	}
 	if n := len(r.uses[c]); n > 0 && r.uses[c][n-1] > r.now {
@@ -192,7 +193,7 @@ func (r *rematerializer) overwritten(i int) int {
 // size is how much of the budget i takes.
 func (r *rematerializer) size(i int) int {
 	if v := &r.p.values[i]; !r.kept[i] && !v.boxed {
-		return align(v.size)
+		return align(v.bytes())
 	}
 	return 0
 }
@@ -334,14 +335,17 @@ func (p *program) costOf(i int) float64 {
 	if c, ok := v.rule.(Coster); ok {
 		return c.Cost(p.shapes(i))
 	}
-	cost := float64(v.size)
+	traffic := v.bytes()
 	product := 0.0
 	for _, c := range v.in {
 		w := &p.values[c]
-		cost += float64(w.size)
+		traffic += w.bytes()
+		if p.converts(c) {
+			w = &p.values[w.in[0]]
+		}
 		if !p.values[w.root].runs() && w.shape.Dims() >= 2 {
 			product = max(product, float64(v.size)*float64(w.size/w.shape[0]))
 		}
 	}
-	return valueCost*cost + product
+	return valueCost*float64(traffic)/float64(floats(1)) + product
 }

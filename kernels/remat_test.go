@@ -15,6 +15,9 @@ type blend struct{}
 func (blend) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
 func (blend) Workspace(c *Context, in []tensor.Shape) int   { return 4 * in[0].TotalSize() }
 func (blend) Differentiable(int) []bool                     { return []bool{true, true} }
+
+func (blend) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+
 func (blend) Eval(c *Context, dst Tensor, in []Tensor) {
 	ws := c.Scratch()
 	copy(ws, in[0].Data)

@@ -36,6 +36,8 @@ func (r upsample) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{in[0][0], r.H, r.W, in[0][3]}, nil
 }
 
+func (upsample) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+
 func (upsample) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.UpsampleNearest(c.pool, dst.Data, in[0].Data, resampling(in[0].Shape, dst.Shape))
 }
@@ -52,6 +54,8 @@ func (upsample) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes,
 type upsampleGrad struct{ H, W int }
 
 func (r upsampleGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return upsample(r).Shape(in) }
+
+func (upsampleGrad) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
 
 func (upsampleGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.UpsampleNearestGrad(c.pool, dst.Data, in[0].Data, resampling(dst.Shape, in[0].Shape))
@@ -85,6 +89,8 @@ func (r averagePool) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{x[0], x[1] / r.K, x[2] / r.K, x[3]}, nil
 }
 
+func (averagePool) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+
 func (r averagePool) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.AveragePool(c.pool, dst.Data, in[0].Data, resampling(in[0].Shape, dst.Shape), r.K)
 }
@@ -106,6 +112,8 @@ func (r averagePoolGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	}
 	return tensor.Shape{in[0][0], r.H, r.W, in[0][3]}, nil
 }
+
+func (averagePoolGrad) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
 
 func (r averagePoolGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.AveragePoolGrad(c.pool, dst.Data, in[0].Data, resampling(dst.Shape, in[0].Shape), r.K)

@@ -83,8 +83,8 @@ func (s *scheduler) hoistable(i int) bool {
 	for k, c := range v.in {
 		r := s.p.values[c].root
 		if w := &s.p.values[r]; w.runs() && !w.wanted && s.pending[r] == 1 && !repeated(s.p, v.in, k) {
-			freed += w.size
+			freed += w.bytes()
 		}
 	}
-	return freed >= v.size
+	return freed >= v.bytes()
 }

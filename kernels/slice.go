@@ -71,6 +71,8 @@ func (r slice) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return to, nil
 }
 
+func (slice) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+
 func (r slice) Eval(c *Context, dst Tensor, in []Tensor) {
 	x := in[0]
 	rows, behind, _ := around(x.Shape, r.Axis)
@@ -100,6 +102,8 @@ func (r pad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	to[r.Axis] = r.Size
 	return to, nil
 }
+
+func (pad) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
 
 func (r pad) Eval(c *Context, dst Tensor, in []Tensor) {
 	x := in[0]

@@ -226,3 +226,68 @@ func TestTrainingSteps(t *testing.T) {
 	require.Equal(t, []float64{first, last}, []float64{first2, last2})
 	require.Equal(t, during, after)
 }
+
+// TestUNetInBFloat16 trains in a machine of BFloat16, from the same parameters as in one of Float32.
+//
+// A value of bfloat16 is off by up to 2⁻⁸ of itself, 2⁻⁹ on average, one way or the other; a loss that
+// is a mean of hundreds of squares, each behind some 50 such values, is off by less than one rounding.
+// While the parameters take the same way so does it, so 2⁻⁸ bounds the distance of a few steps.
+func TestUNetInBFloat16(t *testing.T) {
+	const steps = 8
+	train := func(c kernels.Config, percent int64) (losses []float64, params [][]float32, plan kernels.Plan) {
+		b, loss := unet(2, 16, 8, 2)
+		grads := b.gradients(t, loss)
+		opt, err := optim.NewAdamW(b.params...)
+		require.NoError(t, err)
+		opt.LR = 0.001
+		c.Want = gorgonia.Nodes{loss}
+		for i, n := range b.nodes() {
+			c.Updates = append(c.Updates, kernels.Update{Param: n, Grad: grads[i], By: opt})
+		}
+		m, err := kernels.NewMachine(b.g, c)
+		require.NoError(t, err)
+		if percent < 100 {
+			require.NoError(t, m.Close())
+			c.ActivationBytes = m.Plan().Activations * percent / 100
+			m, err = kernels.NewMachine(b.g, c)
+			require.NoError(t, err)
+			require.LessOrEqual(t, m.Plan().Activations, c.ActivationBytes)
+			require.Positive(t, m.Plan().Recomputed)
+		}
+		defer m.Close()
+		for range steps {
+			require.NoError(t, m.RunAll())
+			losses = append(losses, m.Scalar(loss))
+		}
+		for _, p := range b.params {
+			params = append(params, append([]float32(nil), p.Value.Float32s()...))
+		}
+		require.Zero(t, testing.AllocsPerRun(3, func() { err = m.RunAll() }))
+		require.NoError(t, err)
+		return losses, params, m.Plan()
+	}
+	want, _, whole := train(kernels.Config{}, 100)
+	losses, params, plan := train(kernels.Config{Precision: kernels.BFloat16}, 100)
+	t.Logf("losses %.5f and %.5f", want, losses)
+	t.Log(whole)
+	t.Log(plan)
+	require.Less(t, losses[steps-1], 0.8*losses[0])
+	for i := range want {
+		require.InEpsilon(t, want[i], losses[i], 0x1p-8, "step %d", i)
+	}
+	require.NotEqual(t, want, losses)
+	require.Less(t, float64(plan.Activations), 0.6*float64(whole.Activations))
+	require.Positive(t, plan.Conversions)
+
+	for _, percent := range []int64{60, 35} {
+		again, paramsAgain, p := train(kernels.Config{Precision: kernels.BFloat16}, percent)
+		t.Logf("%d %%: %v", percent, p)
+		require.Equal(t, losses, again)
+		require.Equal(t, params, paramsAgain)
+	}
+	for _, workers := range []int{1, 3} {
+		again, paramsAgain, _ := train(kernels.Config{Precision: kernels.BFloat16, Workers: kernels.NewWorkers(workers)}, 100)
+		require.Equal(t, losses, again)
+		require.Equal(t, params, paramsAgain)
+	}
+}

@@ -81,6 +81,8 @@ func (r unview) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return r.To.Clone(), nil
 }
 
+func (unview) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+
 func (r unview) Eval(c *Context, dst Tensor, in []Tensor) {
 	n := len(in[0].Data)
 	cpu.Fill(c.pool, dst.Data[:r.Offset], 0)

@@ -76,17 +76,9 @@ func holds(as kernels.Precision, v float32) bool {
 	case kernels.Float16:
 		v = float16.Fromfloat32(v).Float32()
 	case kernels.BFloat16:
-		v = math.Float32frombits(uint32(bfloat16(v)) << 16)
+		v = kernels.NewBF16(v).Float32()
 	}
 	return v-v == 0
-}
-
-// bfloat16 returns the bits of the bfloat16 that is nearest to a number, of two that are as near
-// the even one: the upper half of float32's bits, plus one if the lower half is more than half of
-// it, or half of it and the upper half is odd.
-func bfloat16(v float32) uint16 {
-	bits := math.Float32bits(v)
-	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
 }
 
 func (v view) DType() safetensors.DType { return v.d }
@@ -113,7 +105,7 @@ func (v view) Data() []byte {
 		case safetensors.F16:
 			out = binary.LittleEndian.AppendUint16(out, float16.Fromfloat32(x).Bits())
 		case safetensors.BF16:
-			out = binary.LittleEndian.AppendUint16(out, bfloat16(x))
+			out = binary.LittleEndian.AppendUint16(out, uint16(kernels.NewBF16(x)))
 		default:
 			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(x))
 		}

@@ -6,11 +6,21 @@
 // gradients' too, in memory that shows what a body must not do: leave a value of the result as it was, write beside the
 // result or the scratch memory or to an input, allocate.
 //
+// All of that is done in a Float32 machine and in one of BFloat16. For the latter, inputs that have a
+// gradient, and the cotangent, are rounded to bfloat16 first; the definition sees them so.
+//
 // # Tolerance
 //
 // A float32 result differs from the float64 definition by rounding: of each value, relative to it, and of the terms of
 // sums, relative to what is typical for the result. So an element w of a result may be off by
 // Tolerance · (|w| + rms of the result). What is not a number always fails.
+//
+// In a BFloat16 machine the result is rounded once more, by 2⁻⁸·|w| at most, and so may be its terms,
+// which may be as large as the result's largest value: what an operation before has rounded, or the
+// probabilities in [kernels.Attention]. So n · 2⁻⁸ · (|w| + largest) is added to what is allowed, n
+// being the number of roundings that follow each other until the result is there. The gradient of a
+// weight alone has none behind it: products of bfloat16 values are summed in float32, so it is held
+// to what float32 is held to.
 package kerneltest
 
 import (
@@ -27,6 +37,9 @@ import (
 // DefaultTolerance is a hundred roundings of float32: sums of a few thousand terms stay far below it, and any error
 // of a formula is far above.
 const DefaultTolerance = 100.0 / (1 << 24)
+
+// bfloat16Rounding is by how much rounding to bfloat16 changes a value at most, relative to it.
+const bfloat16Rounding = 1.0 / (1 << 8)
 
 // A Case is an operation at fixed shapes, with its definition.
 type Case struct {
@@ -75,36 +88,66 @@ func (c Case) check() error {
 	if err != nil {
 		return err
 	}
-	want := c.Definition(doubles(in))
-	cotangent := Normal(len(want), "cotangent")
+	cotangent := Normal(len(c.Definition(doubles(in))), "cotangent")
 	tape, err := c.run(in, cotangent, runTape)
 	if err != nil {
 		return fmt.Errorf("in gorgonia.TapeMachine: %w", err)
 	}
-	machine, err := c.run(in, cotangent, runMachine)
-	if err != nil {
-		return fmt.Errorf("in kernels.Machine: %w", err)
-	}
-	if err := sameResults(machine, tape); err != nil {
-		return fmt.Errorf("kernels.Machine and gorgonia.TapeMachine differ: %w", err)
-	}
-	strict, err := c.run(in, cotangent, runStrict)
+	results, err := c.checkIn(kernels.Float32, in, cotangent)
 	if err != nil {
 		return err
 	}
-	if err := sameResults(machine, strict); err != nil {
-		return fmt.Errorf("kernels.Machine and one operation after the other differ: %w", err)
+	if err := sameResults(results, tape); err != nil {
+		return fmt.Errorf("kernels.Machine and gorgonia.TapeMachine differ: %w", err)
 	}
-	if err := Compare(machine[0].data, want, machine[0].shape, c.tolerance()); err != nil {
-		return fmt.Errorf("%s: %w", machine[0].name, err)
-	}
-	gradients := c.gradients(doubles(in), double(cotangent))
-	for _, r := range machine[2:] {
-		if err := Compare(r.data, gradients[r.input], r.shape, c.tolerance()); err != nil {
-			return fmt.Errorf("%s: %s: %w", machine[0].name, r.name, err)
+	for i := range in {
+		if c.wantsGrad(i) {
+			in[i] = rounded(in[i])
 		}
 	}
+	if _, err = c.checkIn(kernels.BFloat16, in, rounded(cotangent)); err != nil {
+		return fmt.Errorf("in bfloat16: %w", err)
+	}
 	return nil
+}
+
+// rounded returns x, each value rounded to the nearest bfloat16.
+func rounded(x []float32) []float32 {
+	y := make([]float32, len(x))
+	for i, v := range x {
+		y[i] = kernels.NewBF16(v).Float32()
+	}
+	return y
+}
+
+// checkIn checks the operation in machines of a precision, and returns what they give.
+func (c Case) checkIn(p kernels.Precision, in [][]float32, cotangent []float32) ([]result, error) {
+	want := c.Definition(doubles(in))
+	results, err := c.run(in, cotangent, machine{p}.run)
+	if err != nil {
+		return nil, fmt.Errorf("in kernels.Machine: %w", err)
+	}
+	each := &strict{precision: p}
+	apart, err := c.run(in, cotangent, each.run)
+	if err != nil {
+		return nil, err
+	}
+	if err := sameResults(results, apart); err != nil {
+		return nil, fmt.Errorf("kernels.Machine and one operation after the other differ: %w", err)
+	}
+	compare := func(i int, want []float64) error {
+		return compare(results[i].data, want, results[i].shape, c.tolerance(), each.roundings[i])
+	}
+	if err := compare(0, want); err != nil {
+		return nil, fmt.Errorf("%s: %w", results[0].name, err)
+	}
+	gradients := c.gradients(doubles(in), double(cotangent))
+	for i, r := range results[2:] {
+		if err := compare(2+i, gradients[r.input]); err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", results[0].name, r.name, err)
+		}
+	}
+	return results, nil
 }
 
 func (c Case) tolerance() float64 {

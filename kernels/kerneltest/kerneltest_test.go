@@ -138,7 +138,7 @@ func TestCheckFails(t *testing.T) {
 		c := squareCase(mistake)
 		in, err := c.inputs()
 		require.NoError(t, err)
-		_, err = c.run(in, Normal(6, "cotangent"), runStrict)
+		_, err = c.run(in, Normal(6, "cotangent"), new(strict).run)
 		require.ErrorContains(t, err, message)
 	}
 	c := squareCase("")

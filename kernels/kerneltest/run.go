@@ -78,9 +78,13 @@ func runTape(g *gorgonia.ExprGraph, want gorgonia.Nodes) ([][]float32, error) {
 	return values, nil
 }
 
-// runMachine runs g in ours, twice: whatever a body finds in the result's or the scratch memory must not matter.
-func runMachine(g *gorgonia.ExprGraph, want gorgonia.Nodes) ([][]float32, error) {
-	m, err := kernels.NewMachine(g, kernels.Config{Want: want})
+// A machine is the precision of a Machine.
+type machine struct{ precision kernels.Precision }
+
+// run runs g in ours, twice: whatever a body finds in the result's or the scratch memory must not
+// matter.
+func (p machine) run(g *gorgonia.ExprGraph, want gorgonia.Nodes) ([][]float32, error) {
+	m, err := kernels.NewMachine(g, kernels.Config{Want: want, Precision: p.precision})
 	if err != nil {
 		return nil, err
 	}
@@ -137,17 +141,26 @@ func sameBits(got, want []float32, s tensor.Shape) error {
 // Compare returns an error that names the worst element if got differs from want by more than the tolerance of the
 // package comment.
 func Compare(got []float32, want []float64, s tensor.Shape, tolerance float64) error {
+	return compare(got, want, s, tolerance, 0)
+}
+
+// compare is Compare for what roundings to bfloat16 are behind.
+func compare(got []float32, want []float64, s tensor.Shape, tolerance float64, roundings int) error {
 	if len(got) != len(want) {
 		return fmt.Errorf("%d values, not %d", len(got), len(want))
 	}
-	rms := 0.0
+	rms, top := 0.0, 0.0
 	for _, w := range want {
 		rms += w * w
+		top = max(top, math.Abs(w))
 	}
 	rms = math.Sqrt(rms / float64(max(1, len(want))))
 	worst, excess := -1, 1.0
 	for i, w := range want {
 		allowed := tolerance*(math.Abs(w)+rms) + differenceError
+		if roundings > 0 {
+			allowed += float64(roundings) * bfloat16Rounding * (math.Abs(w) + top)
+		}
 		e := math.Abs(float64(got[i])-w) / allowed
 		if math.IsNaN(e) {
 			e = math.Inf(1)

@@ -10,6 +10,12 @@ import (
 type AttentionShape struct {
 	N, Heads, Lq, Lk, D int
 	Causal              bool // query i sees keys 0 to i
+
+	// BFloat16 says that q, k, v and dout are bfloat16 values, held in float32. Then so are all
+	// operands of products: softmax's numerators P and the gradient dS of the scores are rounded to
+	// bfloat16 before they are multiplied, and √D divides behind products. The sums of P's rows
+	// and of P∘dP are of values that are not rounded, in float64.
+	BFloat16 bool
 }
 
 const (
@@ -166,15 +172,30 @@ func scaled(dst, x Matrix, width int, a []float32) {
 	}
 }
 
+// root is 1/√D.
+func (s AttentionShape) root() float32 { return float32(1 / math.Sqrt(float64(s.D))) }
+
+// scores computes Q·Kᵀ/√D of queries [lo,hi) in m.weights, and m.q unless values are bfloat16.
+func (t *attentionTask) scores(head, lo, hi int, keys rhs, m *attentionScratch) {
+	weights := Matrix{Data: m.weights, Stride: t.Lk}
+	if t.BFloat16 {
+		m.multiply(t.byKeys(), hi-lo, t.part(t.q, head, t.Lq, lo), keys, weights)
+		all := m.weights[:(hi-lo)*t.Lk]
+		vec.scale(all, all, t.root())
+		return
+	}
+	q := Matrix{Data: m.q, Stride: t.D}
+	for i := range m.norm[:hi-lo] {
+		m.norm[i] = t.root()
+	}
+	scaled(q, t.part(t.q, head, t.Lq, lo), t.D, m.norm[:hi-lo])
+	m.multiply(t.byKeys(), hi-lo, q, keys, weights)
+}
+
 // weigh computes m.q, m.weights and m.norm of queries [lo,hi). Rows as long as the result's are normalized later, rather than those of
 // weights, which are longer.
 func (t *attentionTask) weigh(head, lo, hi int, keys rhs, m *attentionScratch) {
-	q, scale := Matrix{Data: m.q, Stride: t.D}, float32(1/math.Sqrt(float64(t.D)))
-	for i := range m.norm[:hi-lo] {
-		m.norm[i] = scale
-	}
-	scaled(q, t.part(t.q, head, t.Lq, lo), t.D, m.norm[:hi-lo])
-	m.multiply(t.byKeys(), hi-lo, q, keys, Matrix{Data: m.weights, Stride: t.Lk})
+	t.scores(head, lo, hi, keys, m)
 	for i := range hi - lo {
 		row := m.weights[i*t.Lk:][:t.Lk]
 		if t.mask != nil {
@@ -202,6 +223,9 @@ func (t *attentionTask) weigh(head, lo, hi int, keys rhs, m *attentionScratch) {
 func (t *attentionTask) forward(head, block int, keys, values rhs, m *attentionScratch) {
 	lo, hi := span(block, attentionRows, t.Lq)
 	t.weigh(head, lo, hi, keys, m)
+	if t.BFloat16 {
+		roundBF16(m.weights[:(hi-lo)*t.Lk], m.weights)
+	}
 	out := t.part(t.out, head, t.Lq, lo)
 	m.multiply(t.byValues(), hi-lo, Matrix{Data: m.weights, Stride: t.Lk}, values, out)
 	scaled(out, out, t.D, m.norm[:hi-lo])
@@ -212,9 +236,13 @@ func (t *attentionTask) backward(head, block int, keys, values, keysAsValues rhs
 	t.weigh(head, lo, hi, keys, m)
 	norm := m.norm[:hi-lo]
 	dout := t.part(t.dout, head, t.Lq, lo)
-	m.multiply(t.byKeys(), hi-lo, dout, values, Matrix{Data: m.slopes, Stride: t.Lk})
 	over := t.overRows()
 	over.k, over.accumulate = hi-lo, block > 0
+	if t.BFloat16 {
+		t.backwardBF16(head, lo, over, dout, values, keysAsValues, m)
+		return
+	}
+	m.multiply(t.byKeys(), hi-lo, dout, values, Matrix{Data: m.slopes, Stride: t.Lk})
 	weights := Matrix{Data: m.weights, Stride: t.Lk, Transposed: true}
 	normal := Matrix{Data: m.dout, Stride: t.D}
 	scaled(normal, dout, t.D, norm)
@@ -230,6 +258,41 @@ func (t *attentionTask) backward(head, block int, keys, values, keysAsValues rhs
 	weights.Transposed = false
 	dq := t.part(t.dq, head, t.Lq, lo)
 	m.multiply(t.byValues(), hi-lo, weights, keysAsValues, dq)
-	vec.scale(norm, norm, float32(1/math.Sqrt(float64(t.D))))
+	vec.scale(norm, norm, t.root())
 	scaled(dq, dq, t.D, norm)
+}
+
+// backwardBF16 is backward for bfloat16 values. Here the probabilities are what is multiplied: what
+// would be divided by their sums elsewhere would not be bfloat16.
+func (t *attentionTask) backwardBF16(head, lo int, over product, dout Matrix, values, keysAsValues rhs, m *attentionScratch) {
+	rows, last := over.k, lo+over.k == t.Lq
+	weights, slopes := Matrix{Data: m.weights, Stride: t.Lk}, Matrix{Data: m.slopes, Stride: t.Lk}
+	transposed := slopes
+	transposed.Transposed = true
+	scaled(weights, weights, t.Lk, m.norm[:rows])
+	size := rows * t.Lk
+	roundBF16(m.slopes[:size], m.weights)
+	m.multiply(over, t.Lk, transposed, rhs{matrix: dout}, t.part(t.dv, head, t.Lk, 0))
+	m.multiply(t.byKeys(), rows, dout, values, slopes)
+	for i := range rows {
+		w, dp := m.weights[i*t.Lk:][:t.Lk], m.slopes[i*t.Lk:][:t.Lk]
+		vec.softmaxGrad(w, dp, float32(vec.dot(w, dp)))
+	}
+	roundBF16(m.slopes[:size], m.weights)
+	dk := t.part(t.dk, head, t.Lk, 0)
+	m.multiply(over, t.Lk, transposed, rhs{matrix: t.part(t.q, head, t.Lq, lo)}, dk)
+	dq := t.part(t.dq, head, t.Lq, lo)
+	m.multiply(t.byValues(), rows, slopes, keysAsValues, dq)
+	t.divide(dq, rows)
+	if last {
+		t.divide(dk, t.Lk)
+	}
+}
+
+// divide divides rows of x by √D.
+func (t *attentionTask) divide(x Matrix, rows int) {
+	for i := range rows {
+		row := x.Data[i*x.Stride:][:t.D]
+		vec.scale(row, row, t.root())
+	}
 }

@@ -1,0 +1,234 @@
+package cpu
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestBF16ByHand(t *testing.T) {
+	inf := float32(math.Inf(1))
+	for _, c := range []struct {
+		x    float32
+		want uint16
+	}{
+		{0, 0}, {float32(math.Copysign(0, -1)), 0x8000}, {1, 0x3f80}, {-2, 0xc000},
+		{1 + 0x1p-8, 0x3f80},           // half way: to the even one below
+		{1 + 3*0x1p-8, 0x3f82},         // half way: to the even one above
+		{1 + 0x1p-8 + 0x1p-23, 0x3f81}, // above half way
+		{1 + 3*0x1p-8 - 0x1p-22, 0x3f81},
+		{2 - 0x1p-9, 0x4000},          // up to the next power of two
+		{math.MaxFloat32, 0x7f80},     // infinite: it is beyond the largest by more than half a unit
+		{0x1.fep127, 0x7f7f},          // the largest
+		{0x1.feffp127, 0x7f7f},        // nearer to the largest
+		{inf, 0x7f80}, {-inf, 0xff80}, //
+		{0x1p-133, 0x0001}, {0x1p-134, 0}, // the smallest, and half of it
+	} {
+		require.Equal(t, c.want, ToBF16(c.x), "%x", c.x)
+	}
+	for _, b := range []uint32{0x7f800001, 0xff800001, 0x7fffffff, 0x7fc00000} {
+		got := FromBF16(ToBF16(math.Float32frombits(b)))
+		require.True(t, got != got, "NaN %x becomes %v", b, got)
+	}
+}
+
+// Every bfloat16 is itself after the way there and back, and no other is nearer to what was rounded.
+func TestBF16IsNearest(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range 1 << 16 {
+		b := uint16(i)
+		x := FromBF16(b)
+		if x != x {
+			continue
+		}
+		require.Equal(t, b, ToBF16(x))
+		y := math.Float32frombits(uint32(i)<<16 | r.Uint32()>>16)
+		if y != y || b&0x7fff >= 0x7f7f {
+			continue
+		}
+		got := math.Abs(float64(FromBF16(ToBF16(y))) - float64(y))
+		for _, other := range []uint16{b, b + 1} {
+			require.LessOrEqual(t, got, math.Abs(float64(FromBF16(other))-float64(y)), "%x", y)
+		}
+	}
+}
+
+func TestConversions(t *testing.T) {
+	for _, n := range []int{0, 1, 7, elementBlock, 3*elementBlock + 5} {
+		x := normal(rand.New(rand.NewPCG(3, uint64(n))), n)
+		half, back := make([]uint16, n), scratch(n)
+		ToBF16s(Shared, half, x)
+		FromBF16s(Shared, back, half)
+		for i, v := range x {
+			require.Equal(t, ToBF16(v), half[i])
+			require.Equal(t, FromBF16(half[i]), back[i])
+		}
+		rounded := scratch(n)
+		roundBF16(rounded, x)
+		require.Equal(t, back, rounded)
+	}
+	require.Panics(t, func() { ToBF16s(Shared, make([]uint16, 3), make([]float32, 4)) })
+	half, whole := make([]uint16, 100000), make([]float32, 100000)
+	FromBF16s(Shared, whole, half)
+	require.Zero(t, testing.AllocsPerRun(20, func() { FromBF16s(Shared, whole, half) }))
+}
+
+// inOrder is what the product of bfloat16 values is: K is cut into ⌈K/256⌉ blocks of ⌈K/blocks⌉, and
+//
+//	s := 0
+//	for k in block { s += A(i,k)·B(k,j) }
+//	if block > 0 { s += C(i,j) }
+//	if block == 0 { s += bias[j] }
+//	C(i,j) = s
+//
+// in float32. Each product is exact, so it does not matter whether it is rounded before it is added.
+func (p *Product) inOrder() []float32 {
+	blocks := ceilDiv(p.K, 256)
+	size := ceilDiv(p.K, blocks)
+	c := make([]float32, p.M*p.N)
+	for at := range c {
+		i, j := at/p.N, at%p.N
+		for block := range blocks {
+			var s float32
+			for k := block * size; k < min((block+1)*size, p.K); k++ {
+				s += float32(p.A.at(i, k) * p.B.at(k, j))
+			}
+			if block > 0 {
+				s += c[at]
+			} else if p.Bias != nil {
+				s += p.Bias[j]
+			}
+			c[at] = s
+		}
+	}
+	return c
+}
+
+func rounded(x []float32) []float32 {
+	roundBF16(x, x)
+	return x
+}
+
+// The product of bfloat16 values has the same bits with every body and any number of workers.
+func TestGemmOfBF16(t *testing.T) {
+	for i, s := range [][3]int{{5, 3, 2}, {14, 32, 256}, {29, 65, 257}, {97, 40, 600}, {300, 48, 1000}, {1, 100, 77}} {
+		for mode := range 4 {
+			r := rand.New(rand.NewPCG(uint64(i), uint64(mode)))
+			p := Product{M: s[0], N: s[1], K: s[2], Bias: normal(r, s[1])}
+			p.A, p.B = matrixFor(r, p.M, p.K, 1, mode&1 != 0), matrixFor(r, p.K, p.N, 0, mode&2 != 0)
+			rounded(p.A.Data)
+			rounded(p.B.Data)
+			want := bits(p.inOrder())
+			eachKernel(t, func(t *testing.T) {
+				for _, workers := range []int{1, 3} {
+					pool := NewPool(workers)
+					p.C = Matrix{Data: scratch(p.M * p.N), Stride: p.N}
+					Gemm(pool, &p, scratch(p.Workspace(pool)))
+					require.Equal(t, want, bits(p.C.Data), "%v, mode %d, %d workers", s, mode, workers)
+				}
+			})
+		}
+	}
+}
+
+// So have the three passes of a convolution.
+func TestConvOfBF16(t *testing.T) {
+	var want [][]uint32
+	eachKernel(t, func(t *testing.T) {
+		var got [][]uint32
+		for i, c := range testConvs {
+			x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(uint64(i), 5)))
+			rounded(x)
+			rounded(w)
+			rounded(dy)
+			y, dx, dw := scratch(len(dy)), scratch(len(x)), scratch(len(w))
+			c.Forward(Shared, y, x, w, bias, scratch(c.ForwardWorkspace(Shared)))
+			c.InputGrad(Shared, dx, dy, w, scratch(c.InputGradWorkspace(Shared)))
+			c.WeightGrad(Shared, dw, dy, x, scratch(c.WeightGradWorkspace(Shared)))
+			got = append(got, bits(y), bits(dx), bits(dw))
+		}
+		if want == nil {
+			want = got
+		}
+		require.Equal(t, want, got)
+	})
+}
+
+// exactAttention is attention and its gradients in float64 for one sample and head; round is applied
+// to what is an operand of a product.
+func exactAttention(s AttentionShape, q, k, v, dout []float32, round func(float64) float64) [][]float64 {
+	out, dq := make([]float64, len(q)), make([]float64, len(q))
+	dk, dv := make([]float64, len(k)), make([]float64, len(v))
+	root := 1 / math.Sqrt(float64(s.D))
+	for i := range s.Lq {
+		p, dp := make([]float64, s.Lk), make([]float64, s.Lk)
+		top, sum, delta := math.Inf(-1), 0.0, 0.0
+		for j := range p {
+			for d := range s.D {
+				p[j] += float64(q[i*s.D+d]) * float64(k[j*s.D+d])
+				dp[j] += float64(dout[i*s.D+d]) * float64(v[j*s.D+d])
+			}
+			p[j] *= root
+			top = max(top, p[j])
+		}
+		for j := range p {
+			p[j] = math.Exp(p[j] - top)
+			sum += p[j]
+		}
+		for j := range p {
+			for d := range s.D {
+				out[i*s.D+d] += round(p[j]) * float64(v[j*s.D+d]) / sum
+			}
+			p[j] /= sum
+			delta += p[j] * dp[j]
+		}
+		for j := range p {
+			ds := round(p[j] * (dp[j] - delta))
+			for d := range s.D {
+				dv[j*s.D+d] += round(p[j]) * float64(dout[i*s.D+d])
+				dk[j*s.D+d] += ds * float64(q[i*s.D+d]) * root
+				dq[i*s.D+d] += ds * float64(k[j*s.D+d]) * root
+			}
+		}
+	}
+	return [][]float64{out, dq, dk, dv}
+}
+
+// Attention to bfloat16 values rounds what it multiplies: it is much nearer to the definition that
+// does so than that is to the one that does not.
+func TestAttentionOfBF16(t *testing.T) {
+	was := vec
+	defer func() { vec = was }()
+	for _, s := range []AttentionShape{{Lq: 1, Lk: 1, D: 1}, {Lq: 50, Lk: 77, D: 24}, {Lq: 97, Lk: 300, D: 40}} {
+		s.N, s.Heads, s.BFloat16 = 1, 1, true
+		r := rand.New(rand.NewPCG(uint64(s.Lq), 6))
+		q, dout := rounded(normal(r, s.queries())), rounded(normal(r, s.queries()))
+		k, v := rounded(normal(r, s.keys())), rounded(normal(r, s.keys()))
+		rounding := exactAttention(s, q, k, v, dout, func(x float64) float64 { return float64(FromBF16(ToBF16(float32(x)))) })
+		exact := exactAttention(s, q, k, v, dout, func(x float64) float64 { return x })
+		eachKernel(t, func(t *testing.T) {
+			for _, vec = range vectors {
+				out, dq := scratch(s.queries()), scratch(s.queries())
+				dk, dv := scratch(s.keys()), scratch(s.keys())
+				Attention(Shared, s, out, q, k, v, nil, scratch(s.Workspace(Shared)))
+				AttentionGrad(Shared, s, dq, dk, dv, q, k, v, nil, dout, scratch(s.Workspace(Shared)))
+				for i, got := range [][]float32{out, dq, dk, dv} {
+					var size, apart float64
+					for j, w := range rounding[i] {
+						size += w * w
+						apart += (w - exact[i][j]) * (w - exact[i][j])
+					}
+					size, apart = math.Sqrt(size), math.Sqrt(apart)
+					d, name := distance(got, rounding[i]), fmt.Sprint(s, vec.name, []string{" out", " dq", " dk", " dv"}[i])
+					require.True(t, d <= 0.1*apart+1e-6*size, "%s: %g from the definition, which is %g from the exact one", name, d, apart)
+					if s.Lk > 1 {
+						require.True(t, apart > 1e-4*size && apart < 0x1p-8*size, "%s: rounding changes %g by %g", name, size, apart)
+					}
+				}
+			}
+		})
+	}
+}

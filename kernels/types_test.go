@@ -1,0 +1,200 @@
+package kernels
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// small is a linear layer, an activation and a loss, with the gradients of the layer's parameters.
+func small(t *testing.T) (g *gorgonia.ExprGraph, want gorgonia.Nodes, nodes map[string]*gorgonia.Node) {
+	g = gorgonia.NewGraph()
+	must := func(n *gorgonia.Node, err error) *gorgonia.Node {
+		require.NoError(t, err)
+		return n
+	}
+	x, w, b, target := variable(g, "x", 2, 40), variable(g, "w", 30, 40), variable(g, "b", 30), variable(g, "target", 60)
+	linear := must(Linear(x, w, b))
+	silu := must(SiLU(linear))
+	flat := must(Reshape(silu, 60))
+	loss := must(MSE(flat, target, nil))
+	grads, err := gorgonia.Grad(loss, w, b)
+	require.NoError(t, err)
+	return g, append(gorgonia.Nodes{loss, flat}, grads...), map[string]*gorgonia.Node{
+		"x": x, "w": w, "b": b, "linear": linear, "silu": silu, "flat": flat, "loss": loss, "dw": grads[0], "db": grads[1],
+	}
+}
+
+// The types of a small graph's values, by hand, and what is converted: x and w for the product, flat
+// for the loss (its gradient and who wants it read the same conversion), the gradient of flat for
+// what comes before, and x again for w's gradient.
+func TestTypesByHand(t *testing.T) {
+	g, want, nodes := small(t)
+	p, err := newProgram(g, want, want, BFloat16)
+	require.NoError(t, err)
+	for name, want := range map[string]Precision{
+		"x": Float32, "w": Float32, "b": Float32, "linear": BFloat16, "silu": BFloat16, "flat": BFloat16, "loss": Float32, "dw": Float32, "db": Float32,
+	} {
+		require.Equal(t, want, p.values[p.index[nodes[name]]].typ, name)
+	}
+	var converted []string
+	for i := range p.values {
+		if p.converts(i) {
+			converted = append(converted, p.values[i].node.Name()+" to "+p.values[i].typ.String())
+		}
+	}
+	require.Len(t, converted, 5, "%v", converted)
+	for _, n := range want {
+		require.Equal(t, Float32, p.values[p.out[n]].typ)
+	}
+
+	m, err := NewMachine(g, Config{Want: want, Precision: BFloat16})
+	require.NoError(t, err)
+	defer m.Close()
+	require.Equal(t, 5, m.Plan().Conversions)
+	require.Contains(t, m.Plan().String(), ", 5 of them conversions")
+	require.NoError(t, m.RunAll())
+	in := func(name string) []float32 { return nodes[name].Value().(*tensor.Dense).Float32s() }
+	bf16 := func(x float64) float64 { return float64(NewBF16(float32(x)).Float32()) }
+	y := make([]float64, 60) // flat's values
+	for i := range y {
+		sum := 0.0
+		for k := range 40 {
+			sum += bf16(float64(in("x")[i/30*40+k])) * bf16(float64(in("w")[i%30*40+k]))
+		}
+		h := bf16(sum + float64(in("b")[i%30]))
+		y[i] = bf16(h / (1 + math.Exp(-h)))
+	}
+	coarse := 0
+	for i, v := range m.Value(nodes["flat"]).Float32s() {
+		require.InDelta(t, y[i], v, 0, "value %d", i)
+	}
+	for _, v := range m.Value(nodes["dw"]).Float32s() {
+		if NewBF16(v).Float32() == v {
+			coarse++
+		}
+	}
+	require.Less(t, coarse, 120, "of 1200 values of a weight's gradient")
+}
+
+// In a Float32 machine nothing is converted, whatever rules could do.
+func TestFloat32ConvertsNothing(t *testing.T) {
+	g, want, _ := small(t)
+	m, err := NewMachine(g, Config{Want: want})
+	require.NoError(t, err)
+	defer m.Close()
+	require.Zero(t, m.Plan().Conversions)
+}
+
+func TestMachinesOfBFloat16(t *testing.T) {
+	g, want, nodes := small(t)
+	_, err := NewMachine(g, Config{Want: want, Precision: Float16})
+	require.ErrorContains(t, err, "computes in float32 or bfloat16, not float16")
+	sgd := &descent{rate: 0.1, order: make([]*tensor.Dense, 0, 1000)}
+	m, err := NewMachine(g, Config{
+		Want: want[:1], Precision: BFloat16, WatchNaN: true, Profile: true,
+		Updates: []Update{{nodes["w"], nodes["dw"], sgd}, {nodes["b"], nodes["db"], sgd}},
+	})
+	require.NoError(t, err)
+	defer m.Close()
+	require.NoError(t, m.RunAll())
+	before := m.Scalar(nodes["loss"])
+	require.Zero(t, testing.AllocsPerRun(10, func() { err = m.RunAll() }))
+	require.NoError(t, err)
+	require.Less(t, m.Scalar(nodes["loss"]), before)
+
+	// What is too large for bfloat16 is found in it, and named.
+	b := nodes["b"].Value().(*tensor.Dense).Float32s()
+	b[7] = math.MaxFloat32
+	err = m.RunAll()
+	require.ErrorContains(t, err, "linear")
+	require.ErrorContains(t, err, "value 7 is +Inf")
+}
+
+// doubled is 2x in the type that x has, by a body for each.
+type doubled struct{ Wrong string }
+
+func (doubled) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
+func (doubled) Differentiable(int) []bool                     { return []bool{false} }
+func (doubled) Eval(_ *Context, dst Tensor, in []Tensor) {
+	for i, x := range in[0].Data {
+		dst.Data[i] = 2 * x
+	}
+}
+
+func (doubled) EvalTyped(c *Context, dst Tensor, in []Tensor) {
+	if c.Precision() != BFloat16 || len(c.Scratch()) > 0 {
+		panic("not the context of a bfloat16 machine that widens nothing")
+	}
+	for i, x := range in[0].BF16 {
+		dst.BF16[i] = NewBF16(2*x.Float32() + 1024) // shows that it was here
+	}
+}
+
+func (d doubled) Types(_ Precision, in []Precision) ([]Precision, Precision) {
+	switch d.Wrong {
+	case "type":
+		return in, Float16
+	case "number":
+		return nil, BFloat16
+	}
+	return in, in[0]
+}
+
+func (doubled) Grad(gorgonia.Nodes, *gorgonia.Node, *gorgonia.Node) (gorgonia.Nodes, error) {
+	return gorgonia.Nodes{nil}, nil
+}
+
+// A rule's own body is called where a tensor is bfloat16, Eval where none is; types that no machine
+// has are refused.
+func TestTypedEvaler(t *testing.T) {
+	g := gorgonia.NewGraph()
+	x := variable(g, "x", 100)
+	xs := x.Value().(*tensor.Dense).Float32s()
+	whole, err := Apply(doubled{}, x)
+	require.NoError(t, err)
+	half, err := Apply(pressed{}, x)
+	require.NoError(t, err)
+	half, err = Apply(doubled{}, half)
+	require.NoError(t, err)
+	m, err := NewMachine(g, Config{Want: gorgonia.Nodes{whole, half}, Precision: BFloat16})
+	require.NoError(t, err)
+	defer m.Close()
+	require.NoError(t, m.RunAll())
+	for i, x := range xs {
+		require.Equal(t, 2*x, m.Value(whole).Float32s()[i])
+		require.Equal(t, NewBF16(2*NewBF16(x).Float32()+1024).Float32(), m.Value(half).Float32s()[i])
+	}
+	for _, wrong := range []string{"type", "number"} {
+		n, err := Apply(doubled{Wrong: wrong}, x)
+		require.NoError(t, err)
+		_, err = NewMachine(g, Config{Want: gorgonia.Nodes{n}, Precision: BFloat16})
+		require.ErrorContains(t, err, "for its 1 inputs and gives", wrong)
+	}
+}
+
+// Copies for rules of float32 lie apart from each other and from the scratch memory that a rule asked
+// for itself, all of it within the workspace.
+func TestWidenedCopies(t *testing.T) {
+	g := gorgonia.NewGraph()
+	x, y := variable(g, "x", 101), variable(g, "y", 101)
+	px, err := Apply(pressed{}, x)
+	require.NoError(t, err)
+	py, err := Apply(pressed{}, y)
+	require.NoError(t, err)
+	z, err := Apply(blend{}, px, py) // wants as much scratch memory as x has values
+	require.NoError(t, err)
+	m, err := NewMachine(g, Config{Want: gorgonia.Nodes{z}, Precision: BFloat16})
+	require.NoError(t, err)
+	defer m.Close()
+	require.EqualValues(t, 4*align(4*101), m.Plan().Workspace)
+	require.NoError(t, m.RunAll())
+	b := func(x float32) float32 { return NewBF16(x).Float32() }
+	for i, got := range m.Value(z).Float32s() {
+		u, v := b(x.Value().(*tensor.Dense).Float32s()[i]), b(y.Value().(*tensor.Dense).Float32s()[i])
+		require.InDelta(t, b(0.5*u+0.4*v+0.1*u*v), got, 0x1p-7*math.Abs(float64(got)))
+	}
+}
