@@ -3,7 +3,6 @@ package diffusion
 import (
 	"context"
 	"fmt"
-	"iter"
 	"strings"
 
 	"gorgonia.org/tensor"
@@ -13,7 +12,7 @@ import (
 // one by filling in the fields.
 type Sampler struct {
 	Name   string // "ddim", …: what samples say that they were made with
-	Sample func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error]
+	Sample func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps
 }
 
 // samplers are ours, with the class of diffusers that each follows.

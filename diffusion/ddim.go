@@ -2,7 +2,6 @@ package diffusion
 
 import (
 	"context"
-	"iter"
 
 	"gorgonia.org/tensor"
 )
@@ -10,7 +9,7 @@ import (
 // DDIM samples by denoising diffusion implicit models (Song, Meng and Ermon 2021, eq. 12), as diffusers'
 // DDIMScheduler does with the schedule's config. It starts at x, which it leaves as it is, and yields every
 // step; the last one's Latent is the sample. A cancelled context ends it with an error between two steps.
-func DDIM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
+func DDIM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps {
 	l, err := s.ladder(classDDIM, o)
 	if err != nil {
 		return failed(err)

@@ -3,7 +3,6 @@ package diffusion
 import (
 	"cmp"
 	"context"
-	"iter"
 
 	"gorgonia.org/tensor"
 )
@@ -11,7 +10,7 @@ import (
 // DDPM samples by the ancestral process itself (Ho, Jain and Abbeel 2020, eq. 6 and 7), as diffusers' DDPMScheduler does with the
 // schedule's config: with the posterior's variance (which "fixed_small_log" is too), or with variance_type "fixed_large" with β. It is
 // like DDIM in all else.
-func DDPM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
+func DDPM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps {
 	l, err := s.ladder(classDDPM, o)
 	if err != nil {
 		return failed(err)

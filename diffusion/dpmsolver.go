@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"iter"
 	"math"
 	"sort"
 	"strings"
@@ -16,31 +15,32 @@ import (
 // the signal-to-noise ratio, as diffusers' DPMSolverMultistepScheduler does with the schedule's config:
 // solver_order 1 or 2, use_karras_sigmas and what else Config lists. 15 to 25 steps are usual. It is like
 // DDIM in all else.
-func DPMSolver(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
-	d, err := s.ladder(classDPMSolver, o)
-	return d.dpmSolver(ctx, net, x, o.Steps, err)
+func DPMSolver(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps {
+	return dpmSolver(ctx, net, s, x, o, false)
 }
 
 // DPMSolverKarras is DPMSolver with use_karras_sigmas, whatever the schedule's config says.
-func DPMSolverKarras(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
-	d, err := s.ladder(classDPMSolver, o)
-	d.config.Karras = new(true)
-	return d.dpmSolver(ctx, net, x, o.Steps, err)
+func DPMSolverKarras(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps {
+	return dpmSolver(ctx, net, s, x, o, true)
 }
 
-func (d ladder) dpmSolver(ctx context.Context, net Network, x *tensor.Dense, steps int, err error) iter.Seq2[Step, error] {
+func dpmSolver(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions, karras bool) Steps {
+	l, err := s.ladder(classDPMSolver, o)
 	if err != nil {
 		return failed(err)
 	}
-	l, err := d.dpmLevels(steps)
+	if karras {
+		l.config.Karras = new(true)
+	}
+	d, err := l.dpmDescent(o.Steps)
 	if err != nil {
 		return failed(err)
 	}
-	n, c := len(l.times), &d.config
+	n, c := len(d.times), &l.config
 	euler := *c.EulerAtFinal || *c.LowerOrderFinal && n < 15 || *c.FinalSigma == "zero"
 	moves := make([]move, n)
 	for i := range moves {
-		from, to := l.level(i), l.level(i+1)
+		from, to := d.level(i), d.level(i+1)
 		h := logSNR(to) - logSNR(from)
 		m := move{Level: from, scale: 1, state: to.Noise / from.Noise, clean: -to.Signal * math.Expm1(-h)}
 		if *c.SolverOrder == 2 && i > 0 && !(euler && i == n-1) {
@@ -50,21 +50,21 @@ func (d ladder) dpmSolver(ctx context.Context, net Network, x *tensor.Dense, ste
 			if *c.Solver == "heun" {
 				share = to.Signal * (math.Expm1(-h)/h + 1)
 			}
-			slope := share * h / (logSNR(from) - logSNR(l.level(i-1)))
+			slope := share * h / (logSNR(from) - logSNR(d.level(i-1)))
 			m.clean, m.past = m.clean+slope, -slope
 		}
 		moves[i] = m
 	}
-	return d.says.follow(ctx, net, x, 1, nil, moves, math.Inf(1))
+	return l.says.follow(ctx, net, x, 1, nil, moves, math.Inf(1))
 }
 
 // level is level i, with √ᾱ and √(1-ᾱ) as float32 has them.
-func (l levels) level(i int) Level {
-	sigma := l.sigmas[i]
+func (d descent) level(i int) Level {
+	sigma := d.sigmas[i]
 	signal := 1 / sqrt32(float32(sigma*sigma)+1)
 	at := Level{Signal: float64(signal), Noise: float64(float32(sigma * signal))}
-	if i < len(l.times) {
-		at.Timestep = l.times[i]
+	if i < len(d.times) {
+		at.Timestep = d.times[i]
 	}
 	return at
 }
@@ -72,9 +72,9 @@ func (l levels) level(i int) Level {
 // logSNR is λ = ln(√ᾱ/√(1-ᾱ)), +Inf where there is no noise.
 func logSNR(l Level) float64 { return math.Log(l.Signal) - math.Log(l.Noise) }
 
-// dpmLevels are the noise levels of DPM-Solver++.
-func (d ladder) dpmLevels(steps int) (levels, error) {
-	c := &d.config
+// dpmDescent is DPM-Solver++'s.
+func (l ladder) dpmDescent(steps int) (descent, error) {
+	c := &l.config
 	err := cmp.Or(
 		c.refuseThresholding(), only("algorithm_type", *c.Algorithm, "dpmsolver++", "deis"), // which diffusers takes for the former
 		only("solver_type", *c.Solver, "midpoint", "heun", "logrho", "bh1", "bh2"), only("solver_order", *c.SolverOrder, 2, 1), // the last three are midpoint too
@@ -87,19 +87,19 @@ func (d ladder) dpmLevels(steps int) (levels, error) {
 		err = cmp.Or(err, c.refuse("use_lu_lambdas"))
 	}
 	if err != nil {
-		return levels{}, err
+		return descent{}, err
 	}
-	table := d.table()
+	table := l.table()
 	if *c.Karras {
-		l := karras(table, or(c.SigmaMax, float64(table[len(table)-1])), or(c.SigmaMin, float64(table[0])), steps)
-		for i, t := range l.times {
+		d := karras(table, or(c.SigmaMax, float64(table[len(table)-1])), or(c.SigmaMin, float64(table[0])), steps)
+		for i, t := range d.times {
 			if *c.BetaSchedule == "squaredcos_cap_v2" {
-				l.times[i] = math.Trunc(t)
+				d.times[i] = math.Trunc(t)
 			} else {
-				l.times[i] = math.RoundToEven(t)
+				d.times[i] = math.RoundToEven(t)
 			}
 		}
-		return l, l.end(table, *c.FinalSigma)
+		return d, d.end(table, *c.FinalSigma)
 	}
 
 	// Timesteps of more noise than lambda_min_clipped allows are left out.
@@ -109,16 +109,16 @@ func (d ladder) dpmLevels(steps int) (levels, error) {
 		count++ // and the least noisy one is not used
 	}
 	if last < count {
-		return levels{}, fmt.Errorf("diffusion: %d sampling steps of DPM-Solver++ take %d timesteps, and lambda_min_clipped %g leaves %d", steps, count, *c.LambdaMin, last)
+		return descent{}, fmt.Errorf("diffusion: %d sampling steps of DPM-Solver++ take %d timesteps, and lambda_min_clipped %g leaves %d", steps, count, *c.LambdaMin, last)
 	}
-	times, err := d.spread(last, count)
+	times, err := l.spread(last, count)
 	if err != nil {
-		return levels{}, err
+		return descent{}, err
 	}
 	times = times[:min(steps, len(times))]
 	for i, t := range times {
 		times[i] = math.RoundToEven(t)
 	}
-	l := levelsAt(table, times)
-	return l, l.end(table, *c.FinalSigma)
+	d := descend(table, times)
+	return d, d.end(table, *c.FinalSigma)
 }

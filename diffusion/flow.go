@@ -3,7 +3,6 @@ package diffusion
 import (
 	"context"
 	"fmt"
-	"iter"
 	"math"
 
 	"gorgonia.org/tensor"
@@ -14,7 +13,7 @@ import (
 // of training, which is shifted, to the last, and shifted once more, and the last step ends at the picture.
 // With stochastic_sampling each step goes from x̂₀ to the next level by fresh noise. It is like DDIM in all
 // else.
-func FlowEuler(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
+func FlowEuler(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps {
 	flow, ok := s.Process.(Flow)
 	if !ok {
 		return failed(fmt.Errorf("diffusion: FlowEuler follows a Flow, and the process is a %T", s.Process))

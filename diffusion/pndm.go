@@ -3,7 +3,6 @@ package diffusion
 import (
 	"context"
 	"fmt"
-	"iter"
 	"math"
 	"slices"
 
@@ -14,7 +13,7 @@ import (
 // predicts, as diffusers' PNDMScheduler does with the schedule's config. It starts with three steps of Runge-Kutta, which call the
 // network four times each and need at least 4 steps; with skip_prk_steps, as Stable Diffusion has it, it starts with methods
 // of lower order and calls the network steps + 1 times. Each call is a Step. It is like DDIM in all else.
-func PNDM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) iter.Seq2[Step, error] {
+func PNDM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps {
 	l, err := s.ladder(classPNDM, o)
 	if err == nil && *l.config.ZeroSNR { // which diffusers' PNDM does not know
 		l.config.ZeroSNR = new(false)

@@ -37,6 +37,9 @@ type Step struct {
 	Clean    *tensor.Dense // [N,H,W,C], the prediction x̂₀ from which the step was made
 }
 
+// Steps are what samplers yield. After an error there are no more.
+type Steps = iter.Seq2[Step, error]
+
 // A Noise fills dst, one sample's [H,W,C], with standard normal values. Draw 0 is where sampling starts, draw i+1
 // belongs to step i. It depends on nothing but its arguments.
 type Noise func(row, draw int, dst []float32)
@@ -73,7 +76,7 @@ type advance func(i int, x, said, noise []float32, step Step)
 
 // walk visits the network and makes a step after each, beginning at start·x; step i's noise is draw i+1 of
 // n. Each time that its result is ranged over, begin makes a new advance.
-func walk(ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, visits []visit, begin func() advance) iter.Seq2[Step, error] {
+func walk(ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, visits []visit, begin func() advance) Steps {
 	return func(yield func(Step, error) bool) {
 		if x.Dtype() != tensor.Float32 || x.Dims() < 2 {
 			yield(Step{}, fmt.Errorf("diffusion: sampling starts at %v %v, not at float32 [N,H,W,C]", x.Dtype(), x.Shape()))
@@ -133,7 +136,7 @@ type move struct {
 }
 
 // follow makes moves, beginning at start·x, with x̂₀ clamped to [-clip, clip].
-func (p Prediction) follow(ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, moves []move, clip float64) iter.Seq2[Step, error] {
+func (p Prediction) follow(ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, moves []move, clip float64) Steps {
 	visits := make([]visit, len(moves))
 	for i, m := range moves {
 		// Without signal, x̂₀ of an ε is infinite, and finite where it is clamped.
@@ -183,7 +186,7 @@ func like(x *tensor.Dense) *tensor.Dense {
 }
 
 // Last runs a sampler to its end and returns the last step.
-func Last(steps iter.Seq2[Step, error]) (Step, error) {
+func Last(steps Steps) (Step, error) {
 	var last Step
 	for step, err := range steps {
 		if err != nil {
@@ -195,6 +198,6 @@ func Last(steps iter.Seq2[Step, error]) (Step, error) {
 }
 
 // failed yields one error.
-func failed(err error) iter.Seq2[Step, error] {
+func failed(err error) Steps {
 	return func(yield func(Step, error) bool) { yield(Step{}, err) }
 }
