@@ -38,8 +38,9 @@
 // gradient as soon as it is there ([Update]), so that not all of them are in memory at once.
 //
 // A run is deterministic: the same bits on the same machine, whatever the number of workers. The
-// workers are the process's, as many as GOMAXPROCS, or those in [Config]; machines that run at the
-// same time in several goroutines share them.
+// workers are the process's, as many as GOMAXPROCS, or those in [Config]. Machines that run at the
+// same time, each in a goroutine, share them: each machine keeps one, and the rest help where there
+// is work.
 //
 // # Adding an operation
 //

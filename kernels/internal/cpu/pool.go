@@ -19,8 +19,9 @@ type Task interface {
 
 const (
 	// spinFor is how long an idle worker polls for the next dispatch before it parks. Waking a
-	// parked worker takes about 100 µs, finding work while polling 1 to 3 µs.
-	spinFor = 150 * time.Microsecond
+	// parked worker takes about 100 µs, finding work while polling 1 to 3 µs. A training step of a
+	// small UNet takes 3 % longer with 150 µs.
+	spinFor = 400 * time.Microsecond
 	// stallAfter is how long one short round of polling may take. One that takes longer was
 	// suspended by the operating system: somebody else needs the core.
 	stallAfter = 40 * time.Microsecond
@@ -127,7 +128,7 @@ type dispatch struct {
 	state atomic.Uint32 // how many helpers are in it, and openBit
 	task  Task
 	parts int64
-	_     [40]byte
+	_     [32]byte
 	next  atomic.Int64
 	_     [56]byte
 }
@@ -172,17 +173,24 @@ func (c *crew) dispatch(slot, parts int, t Task) {
 func (d *dispatch) part(worker int) bool {
 	i := d.next.Add(1) - 1
 	if i >= d.parts {
-		d.state.And(^uint32(openBit))
+		d.shut()
 		return false
 	}
 	d.task.Do(worker, int(i))
 	return true
 }
 
+// shut lets nobody join any more. It writes only where it must: others poll what it would write to.
+func (d *dispatch) shut() {
+	if d.state.Load()&openBit != 0 {
+		d.state.And(^uint32(openBit))
+	}
+}
+
 // finish lets nobody join any more, waits for those who have, and frees the slot.
 func (c *crew) finish(slot int) {
 	d := &c.slots[slot]
-	d.state.And(^uint32(openBit))
+	d.shut()
 	c.await(d)
 	d.task = nil
 	c.busy.And(^(uint64(1) << slot))

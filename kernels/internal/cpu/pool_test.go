@@ -180,6 +180,27 @@ func TestMayHelpByHand(t *testing.T) {
 	require.Equal(t, first, got)
 }
 
+// TestOpenByHand: a helper goes where fewest are, among dispatches that are open.
+func TestOpenByHand(t *testing.T) {
+	c := NewPool(8).crew
+	d, _ := c.open(1)
+	require.Nil(t, d, "nothing is occupied")
+	for slot, state := range []uint32{openBit + 2, openBit + 1, 0, openBit + 3} {
+		got, ok := c.occupy()
+		require.True(t, ok)
+		require.Equal(t, slot, got)
+		c.slots[slot].state.Store(state)
+	}
+	d, state := c.open(1)
+	require.Same(t, &c.slots[1], d)
+	require.Equal(t, uint32(openBit+1), state)
+	require.Same(t, d, c.join(4))
+	require.Equal(t, uint32(openBit+2), d.state.Load())
+	d, _ = c.open(5) // 8 workers, 4 callers
+	require.Nil(t, d)
+	require.Nil(t, c.join(5))
+}
+
 // TestHelpersLeave has a dispatch on all 4 workers when three callers more come: the helpers end
 // the parts that they are at, and no others.
 func TestHelpersLeave(t *testing.T) {
