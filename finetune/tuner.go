@@ -77,8 +77,9 @@ type Tuner struct {
 	// in rounds has another Round in each, or it would see the same draws again.
 	Seed  uint64
 	Round int
-	// ActivationBytes bounds the memory of activations (kernels.Config); 0 does not.
-	ActivationBytes int64
+	// Machine is how the loss is computed: in which precision, in how much memory for activations, by
+	// which workers. Want, Updates and Parameters are the Tuner's.
+	Machine kernels.Config
 
 	run *run // of the first call of Prepare on
 }
@@ -87,7 +88,7 @@ type Tuner struct {
 // will take, without training. Steps does it where it was not done. Optimizer, moving average and sums
 // of gradients take their memory at the first step only, and so does the graph's where the system gives
 // memory out when it is first written to, as Linux does: a plan that is too large costs next to nothing
-// to look at. Where ActivationBytes cannot be met, the error wraps a *kernels.ActivationError.
+// to look at. Where Machine.ActivationBytes cannot be met, the error wraps a *kernels.ActivationError.
 func (t *Tuner) Prepare(ctx context.Context) (kernels.Plan, error) {
 	if t.run == nil {
 		r, err := t.start(ctx)
@@ -259,7 +260,7 @@ func (t *Tuner) start(ctx context.Context) (*run, error) {
 	}
 	r.stepper = &optim.Stepper{
 		Parameters: r.params, Optimizer: t.Optimizer, LR: t.LR, Clip: t.Clip, Accumulate: t.Accumulate > 1,
-		Machine: kernels.Config{ActivationBytes: t.ActivationBytes},
+		Machine: t.Machine,
 	}
 	if t.Optimizer == nil && t.LR == nil {
 		r.stepper.LR = func(int) float64 { return 1e-5 }

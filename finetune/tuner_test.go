@@ -217,12 +217,12 @@ func TestPrepare(t *testing.T) {
 	}).Other, "what samples share is there once")
 
 	short := tuner(t, newLine())
-	short.ActivationBytes = 4
+	short.Machine.ActivationBytes = 4
 	_, err = short.Prepare(context.Background())
 	tooFew := &kernels.ActivationError{}
 	require.ErrorAs(t, err, &tooFew)
 	require.Equal(t, int64(4), tooFew.Bytes)
-	short.ActivationBytes = tooFew.Least
+	short.Machine.ActivationBytes = tooFew.Least
 	_, err = short.Prepare(context.Background())
 	require.NoError(t, err)
 

@@ -103,7 +103,7 @@ func (s *session) planned(ctx context.Context, o options, activations int64) (f 
 	one := dataset.Sample{Reward: new(1.0), Latent: zeros(c.SampleSize, c.SampleSize, c.InChannels), Condition: condition()}
 	all := dataset.FromSlice([]dataset.Sample{one})
 	t := o.tuner(network, s.model.Schedule, all, all, condition())
-	t.ActivationBytes = activations
+	t.Machine.ActivationBytes = activations
 	defer t.Close()
 	if f.Plan, err = t.Prepare(ctx); err != nil {
 		return f, err

@@ -258,7 +258,7 @@ func (s *session) tune(ctx context.Context) error {
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(max(0, int64(s.memory)-s.fitting.Arena-s.fitting.Workspace)))
 	}
 	t := s.tuner(network, s.model.Schedule, dataset.FromSlice(s.samples), dataset.FromSlice(s.captioned), s.empty)
-	t.ActivationBytes = s.fitting.activations
+	t.Machine.ActivationBytes = s.fitting.activations
 	stopped := context.AfterFunc(ctx, func() {
 		s.progress.Printf("Stopping after this update; what was trained will be saved. Once more ends the program at once.")
 	})
