@@ -11,13 +11,13 @@ import (
 	"image"
 	"image/color"
 	"io/fs"
-	"maps"
 	"math"
 	"slices"
 
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 // A Cache is an Encoder that keeps the features of pictures in a file, so that each picture is encoded once. Pictures are told apart by
@@ -102,12 +102,11 @@ func (c *Cache) Save() error {
 	if !c.changed {
 		return nil
 	}
-	var parameters []weights.Parameter
-	for _, k := range slices.Sorted(maps.Keys(c.features)) {
-		f := c.features[k]
-		parameters = append(parameters, weights.Parameter{Name: k, Value: tensor.New(tensor.WithShape(len(f)), tensor.WithBacking(f))})
+	features := make(map[string]*tensor.Dense, len(c.features))
+	for k, f := range c.features {
+		features[k] = tensor.New(tensor.WithShape(len(f)), tensor.WithBacking(f))
 	}
-	if err := weights.Write(c.file, parameters, weights.Float32, map[string]string{cacheKey: c.maker()}); err != nil {
+	if err := weights.Save(c.file, features, kernels.Float32, map[string]string{cacheKey: c.maker()}); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	c.changed = false

@@ -155,7 +155,7 @@ func tiny(t testing.TB) *Encoder {
 		Projection: 12, LogitScale: 2.6592,
 	})
 	require.NoError(t, err)
-	m.Init(1)
+	nn.Init(m, 1)
 	return &Encoder{Model: m, Tokenizer: tok, Preprocessor: NewPreprocessor(16)}
 }
 
@@ -211,7 +211,7 @@ func TestEncoder(t *testing.T) {
 func TestSavedIsTheSame(t *testing.T) {
 	e, dir := tiny(t), filepath.Join(t.TempDir(), "clip")
 	defer e.Close()
-	require.NoError(t, e.Save(dir, weights.Float32))
+	require.NoError(t, e.Save(dir, kernels.Float32))
 	again, err := Load(dir)
 	require.NoError(t, err)
 	defer again.Close()
@@ -227,13 +227,13 @@ func TestSavedIsTheSame(t *testing.T) {
 	text, err := LoadText(dir)
 	require.NoError(t, err, "a CLIPModel's folder holds a text encoder")
 	require.Equal(t, weights.Hash(e.Model.Text), weights.Hash(text))
-	require.NoError(t, text.Save(filepath.Join(dir, "text"), weights.Float32))
+	require.NoError(t, text.Save(filepath.Join(dir, "text"), kernels.Float32))
 	text, err = LoadText(filepath.Join(dir, "text"))
 	require.NoError(t, err)
 	require.Equal(t, weights.Hash(e.Model.Text), weights.Hash(text))
 
 	e.Model.Config.LogitScale = 3
-	require.NoError(t, e.Model.Save(dir, weights.Float32))
+	require.NoError(t, e.Model.Save(dir, kernels.Float32))
 	config, err := os.ReadFile(filepath.Join(dir, "config.json"))
 	require.NoError(t, err)
 	require.Contains(t, string(config), `"logit_scale_init_value": 3.0,`, "Python's float")
@@ -287,7 +287,7 @@ func TestConfigsBeyondTheFile(t *testing.T) {
 	m, err := NewTextModel(c)
 	require.NoError(t, err)
 	numbers := 0
-	for _, p := range weights.Parameters(m) {
+	for _, p := range nn.Parameters(m) {
 		numbers += p.Value.Shape().TotalSize()
 	}
 	_, err = NewTextModelWithin(c, numbers)
@@ -373,7 +373,7 @@ func TestProcessorFiles(t *testing.T) {
 	e, dir := tiny(t), t.TempDir()
 	defer e.Close()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, processorFile), []byte(`{"image_processor": {"do_pad": true}}`), 0o644))
-	require.NoError(t, e.Save(dir, weights.Float32))
+	require.NoError(t, e.Save(dir, kernels.Float32))
 	again, err := Load(dir)
 	require.NoError(t, err)
 	require.Equal(t, e.Preprocessor, again.Preprocessor)
@@ -419,7 +419,7 @@ func TestSetRefusesStrangeIDs(t *testing.T) {
 func TestWrongWeights(t *testing.T) {
 	dir := t.TempDir()
 	e := tiny(t)
-	require.NoError(t, e.Save(dir, weights.Float32))
+	require.NoError(t, e.Save(dir, kernels.Float32))
 	file := filepath.Join(dir, "model.safetensors")
 	whole, err := os.ReadFile(file)
 	require.NoError(t, err)
@@ -428,14 +428,14 @@ func TestWrongWeights(t *testing.T) {
 	require.ErrorContains(t, err, "model.safetensors")
 	require.ErrorContains(t, err, dir)
 	e.Model.VisualProjection = nn.NewLinear(24, 13, false)
-	require.NoError(t, weights.Save(file, e.Model, weights.Float32, nil))
+	require.NoError(t, weights.Save(file, e.Model, kernels.Float32, nil))
 	_, err = Load(dir)
 	require.ErrorContains(t, err, "visual_projection.weight is [13 24], not [12 24]")
 }
 
 func TestPickleIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, tiny(t).Save(dir, weights.Float32))
+	require.NoError(t, tiny(t).Save(dir, kernels.Float32))
 	require.NoError(t, os.Rename(filepath.Join(dir, "model.safetensors"), filepath.Join(dir, "pytorch_model.bin")))
 	_, err := Load(dir)
 	require.ErrorContains(t, err, "convert it to safetensors")
@@ -474,7 +474,7 @@ func TestContrastiveTraining(t *testing.T) {
 	require.NoError(t, err)
 	loss, err := e.Model.ContrastiveLoss(image, text)
 	require.NoError(t, err)
-	parameters := weights.Parameters(e.Model)
+	parameters := nn.Parameters(e.Model)
 	var nodes gorgonia.Nodes
 	for _, p := range parameters {
 		nodes = append(nodes, kernels.Param(g, p.Value))

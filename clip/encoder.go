@@ -15,7 +15,6 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/clip/tokenizer"
-	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 )
 
@@ -62,8 +61,8 @@ func LoadFS(fsys fs.FS) (*Encoder, error) {
 }
 
 // Save writes a folder that Load, and transformers, read. Another CLIP's processor_config.json, which would be read instead, is removed.
-func (e *Encoder) Save(dir string, d weights.DType) error {
-	if err := e.Model.Save(dir, d); err != nil {
+func (e *Encoder) Save(dir string, as kernels.Precision) error {
+	if err := e.Model.Save(dir, as); err != nil {
 		return err
 	}
 	if err := os.Remove(filepath.Join(dir, processorFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {

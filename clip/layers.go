@@ -1,6 +1,10 @@
 package clip
 
 import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+
 	"gorgonia.org/gorgonia"
 
 	"github.com/kudos-ml/kudos/kernels"
@@ -19,9 +23,6 @@ type attention struct {
 
 func (a *attention) forward(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {
 	q, k, v := a.Q.Forward(b, x), a.K.Forward(b, x), a.V.Forward(b, x)
-	if b.Err() != nil {
-		return nil
-	}
 	return a.Out.Forward(b, b.Do(kernels.Attention(q, k, v, a.options)))
 }
 
@@ -48,33 +49,49 @@ func newLayer(width, intermediate, heads int, epsilon float64, activation string
 	}
 }
 
+// tableDeviation is the standard deviation of fresh tables, and of what maps a patch.
+const tableDeviation = 0.02
+
+// root is 1/√n.
+func root(n int) float64 { return 1 / math.Sqrt(float64(n)) }
+
+// initLayers draws fresh layers as transformers does: with biases of 0, and weights of a standard
+// deviation of 1/√width, less where many of them add to one sum.
+func initLayers(layers []*layer, width int, rand func(name string) *rand.Rand) {
+	out := root(width)
+	in := out * root(2*len(layers))
+	for i, l := range layers {
+		for _, d := range []struct {
+			name      string
+			linear    *nn.Linear
+			deviation float64
+		}{
+			{"q", l.Attention.Q, in}, {"k", l.Attention.K, in}, {"v", l.Attention.V, in},
+			{"out", l.Attention.Out, out}, {"up", l.Up, root(2 * width)}, {"down", l.Down, in},
+		} {
+			nn.Normal(d.linear.Weight, d.deviation, rand(fmt.Sprintf("%d.%s", i, d.name)))
+			clear(d.linear.Bias.Float32s())
+		}
+	}
+}
+
 func (l *layer) forward(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {
 	x = b.Add(x, l.Attention.forward(b, l.Norm1.Forward(b, x)))
 	return b.Add(x, l.Down.Forward(b, l.activate(b, l.Up.Forward(b, l.Norm2.Forward(b, x)))))
 }
 
 func (l *layer) activate(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {
-	switch {
-	case b.Err() != nil:
-		return nil
-	case l.activation == quickGELU:
+	if l.activation == quickGELU {
 		return b.Do(kernels.QuickGELU(x))
-	default:
-		return b.Do(kernels.GELU(x))
 	}
+	return b.Do(kernels.GELU(x))
 }
 
 // addPositions returns x [N,L,D] plus the first L rows of a table.
 func addPositions(b *nn.Builder, x *gorgonia.Node, table *nn.Embedding) *gorgonia.Node {
 	p := b.Param(table.Weight)
-	if b.Err() != nil {
-		return nil
-	}
-	if n := x.Shape()[1]; n < p.Shape()[0] {
+	if n := b.Shape(x, 3)[1]; n < table.Weight.Shape()[0] {
 		p = b.Do(kernels.Slice(p, 0, 0, n))
-	}
-	if b.Err() != nil {
-		return nil
 	}
 	return b.Do(kernels.AddPositions(x, p))
 }

@@ -10,14 +10,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
@@ -55,9 +56,12 @@ func NewModel(c Config) (*Model, error) {
 	}, nil
 }
 
-// Init fills the model for training from scratch.
-func (m *Model) Init(seed uint64) {
-	nn.Init(m, seed)
+// InitWeights satisfies nn.Initializer with what transformers draws, where that is not the text's
+// and the pictures' encoders' own: projections of standard deviation 1/√width, and the config's
+// scale.
+func (m *Model) InitWeights(rand func(name string) *rand.Rand) {
+	nn.Normal(m.TextProjection.Weight, root(m.Config.Text.Width), rand("text_projection.weight"))
+	nn.Normal(m.VisualProjection.Weight, root(m.Config.Vision.Width), rand("visual_projection.weight"))
 	m.LogitScale.Float32s()[0] = float32(m.Config.LogitScale)
 }
 
@@ -95,7 +99,7 @@ func LoadModelFS(fsys fs.FS) (*Model, error) {
 }
 
 // Save writes a folder that LoadModel, and transformers, read.
-func (m *Model) Save(dir string, d weights.DType) error {
+func (m *Model) Save(dir string, as kernels.Precision) error {
 	type text struct {
 		Kind string `json:"model_type"`
 		TextConfig
@@ -113,10 +117,10 @@ func (m *Model) Save(dir string, d weights.DType) error {
 		Text          text     `json:"text_config"`
 		Vision        vision   `json:"vision_config"`
 	}{
-		[]string{"CLIPModel"}, "clip", dtypeName(d), m.Config.Projection, float(m.Config.LogitScale),
+		[]string{"CLIPModel"}, "clip", as.String(), m.Config.Projection, float(m.Config.LogitScale),
 		text{"clip_text_model", m.Config.Text}, vision{"clip_vision_model", m.Config.Vision},
 	}
-	return saveModel(dir, config, m, d)
+	return saveModel(dir, config, m, as)
 }
 
 // A float is a number that Python takes for one: transformers makes a parameter of the logit scale, which a whole number can't be.
@@ -131,24 +135,13 @@ func (f float) MarshalJSON() ([]byte, error) {
 	return text, err
 }
 
-func dtypeName(d weights.DType) string {
-	if d == weights.Float16 {
-		return "float16"
-	}
-	return "float32"
-}
-
 // writeJSON writes a file that is whole or absent.
 func writeJSON(name string, value any) error {
 	data, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		return fmt.Errorf("clip: %s: %w", filepath.Base(name), err)
 	}
-	err = weights.WriteFile(name, func(w io.Writer) error {
-		_, err := w.Write(append(data, '\n'))
-		return err
-	})
-	if err != nil {
+	if err := file.WriteBytes(name, append(data, '\n')); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	return nil
@@ -178,11 +171,7 @@ func (m *Model) ImageFeatures(pixels *gorgonia.Node) (*gorgonia.Node, error) {
 
 func project(l *nn.Linear, pooled *gorgonia.Node) (*gorgonia.Node, error) {
 	b := nn.On(pooled)
-	x := l.Forward(b, pooled)
-	if b.Err() != nil {
-		return nil, b.Err()
-	}
-	return kernels.L2Normalize(x)
+	return b.Result(b.Do(kernels.L2Normalize(l.Forward(b, pooled))))
 }
 
 // Logits adds the scaled similarities exp(logit scale)·image·textᵀ [pictures, texts] of features.
@@ -191,23 +180,13 @@ func (m *Model) Logits(images, texts *gorgonia.Node) (*gorgonia.Node, error) {
 	n, k := images.Shape()[0], texts.Shape()[0]
 	similar := b.Do(kernels.Linear(images, texts, nil))
 	scale := b.Reshape(m.scale(b), 1, 1)
-	if b.Err() != nil {
-		return nil, b.Err()
-	}
 	ones := kernels.Input(images.Graph(), fmt.Sprintf("%d ones", n*k), ones(n*k, 1))
 	factor := b.Reshape(b.Do(kernels.Linear(scale, ones, nil)), n, k)
-	if b.Err() != nil {
-		return nil, b.Err()
-	}
-	return kernels.Mul(similar, factor)
+	return b.Result(b.Do(kernels.Mul(similar, factor)))
 }
 
 func (m *Model) scale(b *nn.Builder) *gorgonia.Node {
-	s := b.Param(m.LogitScale)
-	if b.Err() != nil {
-		return nil
-	}
-	return b.Do(kernels.Exp(s))
+	return b.Do(kernels.Exp(b.Param(m.LogitScale)))
 }
 
 func ones(shape ...int) *tensor.Dense {
@@ -233,13 +212,7 @@ func (m *Model) ContrastiveLoss(images, texts *gorgonia.Node) (*gorgonia.Node, e
 	b := nn.On(images)
 	byImage := b.Do(m.Logits(images, texts))
 	byText := b.Do(m.Logits(texts, images))
-	if b.Err() != nil {
-		return nil, b.Err()
-	}
 	findText := b.Do(kernels.SoftmaxCrossEntropy(byImage, target, nil))
 	findImage := b.Do(kernels.SoftmaxCrossEntropy(byText, target, nil))
-	if b.Err() != nil {
-		return nil, b.Err()
-	}
-	return kernels.Scale(b.Add(findText, findImage), 0.5)
+	return b.Result(b.Do(kernels.Scale(b.Add(findText, findImage), 0.5)))
 }

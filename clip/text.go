@@ -3,6 +3,7 @@ package clip
 import (
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,6 +61,13 @@ func LoadText(dir string) (*TextModel, error) {
 	return m, nil
 }
 
+// InitWeights satisfies nn.Initializer with what transformers draws, where initializer_factor is 1.
+func (m *TextModel) InitWeights(rand func(name string) *rand.Rand) {
+	nn.Normal(m.Tokens.Weight, tableDeviation, rand("tokens"))
+	nn.Normal(m.Positions.Weight, tableDeviation, rand("positions"))
+	initLayers(m.Layers, m.Config.Width, rand)
+}
+
 // LoadTextFS is LoadText of the folder that is fsys.
 func LoadTextFS(fsys fs.FS) (*TextModel, error) {
 	c, err := ReadTextConfig(fsys)
@@ -101,17 +109,17 @@ func besideText(name string) bool {
 func isBuffer(name string) bool { return strings.HasSuffix(name, "embeddings.position_ids") }
 
 // Save writes a folder that LoadText, and transformers, read. A low-rank adapter that is attached is an error: the folder would lack it.
-func (m *TextModel) Save(dir string, d weights.DType) error {
+func (m *TextModel) Save(dir string, as kernels.Precision) error {
 	config := struct {
 		Architectures []string `json:"architectures"`
 		Kind          string   `json:"model_type"`
 		DType         string   `json:"dtype"`
 		TextConfig
-	}{[]string{"CLIPTextModel"}, "clip_text_model", dtypeName(d), m.Config}
-	return saveModel(dir, config, m, d)
+	}{[]string{"CLIPTextModel"}, "clip_text_model", as.String(), m.Config}
+	return saveModel(dir, config, m, as)
 }
 
-func saveModel(dir string, config, model any, d weights.DType) error {
+func saveModel(dir string, config, model any, as kernels.Precision) error {
 	if err := nn.Unadapted(model); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
@@ -121,7 +129,7 @@ func saveModel(dir string, config, model any, d weights.DType) error {
 	if err := writeJSON(filepath.Join(dir, configFile), config); err != nil {
 		return err
 	}
-	if err := weights.Save(filepath.Join(dir, "model.safetensors"), model, d, map[string]string{"format": "pt"}); err != nil {
+	if err := weights.Save(filepath.Join(dir, "model.safetensors"), model, as, map[string]string{"format": "pt"}); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package clip
 
 import (
 	"fmt"
+	"math/rand/v2"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -43,6 +44,15 @@ func NewVisionModel(c VisionConfig) (*VisionModel, error) {
 	return m, nil
 }
 
+// InitWeights satisfies nn.Initializer with what transformers draws, where initializer_factor is 1
+// and initializer_range 0.02.
+func (m *VisionModel) InitWeights(rand func(name string) *rand.Rand) {
+	nn.Normal(m.Class, root(m.Config.Width), rand("class"))
+	nn.Normal(m.Patch.Weight, tableDeviation, rand("patches"))
+	nn.Normal(m.Positions.Weight, tableDeviation, rand("positions"))
+	initLayers(m.Layers, m.Config.Width, rand)
+}
+
 // Pooled adds the encoder to the graph of pixels [N,Side,Side,3], which a Preprocessor makes: [N,Width], the last state
 // of the class token.
 func (m *VisionModel) Pooled(pixels *gorgonia.Node) (*gorgonia.Node, error) {
@@ -54,16 +64,10 @@ func (m *VisionModel) Pooled(pixels *gorgonia.Node) (*gorgonia.Node, error) {
 	n, d, patches := s[0], m.Config.Width, m.Positions.Weight.Shape()[0]-1
 	class := m.class(b, pixels.Graph(), n)
 	x := b.Reshape(m.Patch.Forward(b, pixels), n, patches*d)
-	if b.Err() != nil {
-		return nil, b.Err()
-	}
 	x = b.Reshape(b.Do(kernels.Concat(class, x)), n, 1+patches, d)
 	x = m.PreNorm.Forward(b, addPositions(b, x, m.Positions))
 	for _, l := range m.Layers {
 		x = l.forward(b, x)
-	}
-	if b.Err() != nil {
-		return nil, b.Err()
 	}
 	first := b.Reshape(b.Do(kernels.Slice(x, 1, 0, 1)), n, d)
 	return b.Result(m.PostNorm.Forward(b, first))
@@ -74,8 +78,5 @@ func (m *VisionModel) class(b *nn.Builder, g *gorgonia.ExprGraph, n int) *gorgon
 	d := m.Config.Width
 	row := b.Reshape(b.Param(m.Class), 1, d)
 	zeros := kernels.Input(g, fmt.Sprintf("class token of %d", n), tensor.New(tensor.WithShape(n, 1), tensor.Of(tensor.Float32)))
-	if b.Err() != nil {
-		return nil
-	}
 	return b.Reshape(b.Do(kernels.Embedding(row, zeros)), n, d)
 }

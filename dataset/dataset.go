@@ -30,8 +30,10 @@ type Sample struct {
 	Image image.Image // the decoded picture
 	File  string      // the picture's path, as the file that lists it spells it, slashes forward
 
+	Group string // of samples that were judged together: a pair, a set; empty if there is none
+
 	Latent    *tensor.Dense // [H,W,C] float32, the VAE's scaled latent
-	Condition *tensor.Dense // [L,D] float32, the text encoder's last hidden state
+	Condition Condition     // what the network is told of the prompt
 
 	Source Source
 }

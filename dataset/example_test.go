@@ -3,6 +3,7 @@ package dataset_test
 import (
 	"context"
 	"fmt"
+	"image"
 	"log"
 	"math/rand/v2"
 	"os"
@@ -89,4 +90,47 @@ func ExampleRead() {
 	// 7 good anna
 	// dataset: labels.jsonl:2: bad JSON: json: unknown field "lable"
 	// {"prompt":"a wolf","label":"bad"}
+}
+
+// Whatever yields samples with pictures becomes a folder of them, which Folder reads again.
+func ExampleWriteFolder() {
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	pictures := dataset.FromSlice([]dataset.Sample{
+		{Prompt: "a dog", Image: image.NewGray(image.Rect(0, 0, 8, 8))},
+		{Prompt: "two dogs", Image: image.NewGray(image.Rect(0, 0, 16, 8))},
+	})
+	n, err := dataset.WriteFolder(context.Background(), dir, pictures)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(n, "pictures")
+	for s, err := range (dataset.Folder{Path: dir, Images: true}).All(context.Background()) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(s.File, s.Prompt, s.Image.Bounds().Size())
+	}
+	// Output:
+	// 2 pictures
+	// samples/00000.png a dog (8,8)
+	// samples/00001.png two dogs (16,8)
+}
+
+// What is learned from some prompts is tested on others.
+func ExampleSplitPrompts() {
+	labels := []dataset.Sample{
+		{Prompt: "a dog", Label: dataset.Good}, {Prompt: "a wolf", Label: dataset.Bad}, {Prompt: "a dog", Label: dataset.Bad},
+		{Prompt: "two dogs", Label: dataset.Good}, {Prompt: "a wolf", Label: dataset.Good},
+	}
+	rest, heldOut, err := dataset.SplitPrompts(labels, 0.4, 1)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("learn from %q, test on %q\n", dataset.Prompts(rest), dataset.Prompts(heldOut))
+	// Output:
+	// learn from ["a wolf" "two dogs"], test on ["a dog"]
 }

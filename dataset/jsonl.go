@@ -8,13 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"iter"
 	"math"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/picture"
 )
 
@@ -80,6 +80,18 @@ func (f File) complete(s *Sample) (err error) {
 // Picture returns where the picture of one of f's samples lies.
 func (f File) Picture(s Sample) string {
 	return filepath.Join(filepath.Dir(f.Path), filepath.FromSlash(s.File))
+}
+
+// Decode returns one of f's samples with its picture in Image. With Map, samples that were read
+// without pictures get them when their turn comes.
+func (f File) Decode(_ context.Context, s Sample) (_ Sample, err error) {
+	if s.File == "" {
+		return s, fmt.Errorf("dataset: %s: sample %q (%s) names no file", f.Path, s.ID, s.Prompt)
+	}
+	if s.Image, err = picture.Read(f.Picture(s)); err != nil {
+		return s, fmt.Errorf("dataset: %s: sample %q (%s): %w", f.Path, s.ID, s.Prompt, err)
+	}
+	return s, nil
 }
 
 // Read yields the samples of a JSONL text in the format of File; name stands for it in errors. After an error it
@@ -236,47 +248,25 @@ func Encode(w io.Writer, s Sample) error {
 // Write writes all samples of d to a file in the format of File and returns their number. The file is there
 // whole or, after an error, as it was before.
 func Write(ctx context.Context, path string, d Dataset) (n int, err error) {
-	dir, base := filepath.Split(path)
-	if dir == "" {
-		dir = "."
-	}
-	f, err := os.CreateTemp(dir, "."+base+".*")
+	err = file.Write(path, func(w io.Writer) (err error) {
+		n, err = encodeAll(ctx, w, d)
+		return err
+	})
 	if err != nil {
-		return 0, fmt.Errorf("dataset: %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-			n = 0
-		}
-	}()
-	if n, err = encodeAll(ctx, f, d); err != nil {
-		return n, fmt.Errorf("dataset: %s: %w", path, err)
-	}
-	for _, do := range []func() error{
-		func() error { return f.Chmod(fs.FileMode(0o644)) },
-		f.Sync,
-		f.Close,
-		func() error { return os.Rename(f.Name(), path) },
-	} {
-		if err = do(); err != nil {
-			return n, fmt.Errorf("dataset: %s: %w", path, err)
-		}
+		return 0, fmt.Errorf("dataset: %w", err)
 	}
 	return n, nil
 }
 
 func encodeAll(ctx context.Context, w io.Writer, d Dataset) (n int, err error) {
-	buffer := bufio.NewWriter(w)
 	for s, err := range d.All(ctx) {
 		if err != nil {
 			return n, err
 		}
-		if err := Encode(buffer, s); err != nil {
+		if err := Encode(w, s); err != nil {
 			return n, err
 		}
 		n++
 	}
-	return n, buffer.Flush()
+	return n, nil
 }

@@ -12,11 +12,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/internal/file"
 )
 
-// A Config is a scheduler_config.json of diffusers. A key that the file lacks is nil and means the default of
-// the class that reads it; keys of samplers we do not have are kept in Other, so that saving loses nothing.
+// A Config is a scheduler_config.json of diffusers. A key that the file lacks is nil and means the
+// default of the class that reads it, which is in the comment behind the key; keys of samplers that we
+// do not have are kept in Other, so that saving loses nothing.
 type Config struct {
 	Class         *string   `json:"_class_name,omitempty"`            // the sampler that the folder's makers chose
 	TrainSteps    *int      `json:"num_train_timesteps,omitempty"`    // 1000
@@ -29,7 +30,7 @@ type Config struct {
 	StepsOffset   *int      `json:"steps_offset,omitempty"`           // 0; added to the timesteps of "leading"
 	ZeroSNR       *bool     `json:"rescale_betas_zero_snr,omitempty"` // false; true leaves no signal at the last timestep. PNDM does not know it
 	SetAlphaToOne *bool     `json:"set_alpha_to_one,omitempty"`       // true for DDIM, false for PNDM: the last step ends at ᾱ = 1, not at ᾱ of timestep 0
-	ClipSample    *bool     `json:"clip_sample,omitempty"`            // true for DDIM and DDPM: clamp x̂₀. Others don't know it
+	ClipSample    *bool     `json:"clip_sample,omitempty"`            // false; true has DDIM and DDPM clamp x̂₀. See NewSchedule
 	ClipRange     *float64  `json:"clip_sample_range,omitempty"`      // 1
 	Thresholding  *bool     `json:"thresholding,omitempty"`           // false; DDIM, DDPM and DPM-Solver++ refuse true
 	Variance      *string   `json:"variance_type,omitempty"`          // "fixed_small" for DDPM; "fixed_small_log", "fixed_large"
@@ -47,7 +48,54 @@ type Config struct {
 	EulerAtFinal    *bool    `json:"euler_at_final,omitempty"`     // false; true: any number of them does
 	LambdaMin       *float64 `json:"lambda_min_clipped,omitempty"` // -Inf; DPM-Solver++ begins where ln √(ᾱ/(1-ᾱ)) is at least this
 
+	Shift         *float64 `json:"shift,omitempty"`               // 1; of rectified flow, see Flow
+	ShiftTerminal *float64 `json:"shift_terminal,omitempty"`      // none; where FlowEuler's σ ends before its last step
+	Stochastic    *bool    `json:"stochastic_sampling,omitempty"` // false; true has FlowEuler go from x̂₀ to the next level by fresh noise
+
 	Other map[string]json.RawMessage `json:"-"` // every other key
+}
+
+// The classes of diffusers whose samplers we have.
+const (
+	classDDPM           = "DDPMScheduler"
+	classDDIM           = "DDIMScheduler"
+	classPNDM           = "PNDMScheduler"
+	classEuler          = "EulerDiscreteScheduler"
+	classEulerAncestral = "EulerAncestralDiscreteScheduler"
+	classDPMSolver      = "DPMSolverMultistepScheduler"
+	classFlowEuler      = "FlowMatchEulerDiscreteScheduler"
+)
+
+// own are the defaults of which classes differ, common those of all others.
+var (
+	own = map[string]Config{
+		classDDPM: {Spacing: new("leading"), Variance: new("fixed_small")},
+		classDDIM: {Spacing: new("leading"), SetAlphaToOne: new(true)},
+		classPNDM: {Spacing: new("leading"), SetAlphaToOne: new(false)},
+	}
+	common = Config{
+		TrainSteps: new(1000), BetaStart: new(0.0001), BetaEnd: new(0.02), BetaSchedule: new("linear"),
+		Prediction: new("epsilon"), Spacing: new("linspace"), StepsOffset: new(0), ZeroSNR: new(false),
+		ClipSample: new(false), ClipRange: new(1.), Thresholding: new(false), Variance: new(""),
+		SkipPRK: new(false), Karras: new(false), Interpolation: new("linear"), FinalSigma: new("zero"),
+		Algorithm: new("dpmsolver++"), Solver: new("midpoint"), SolverOrder: new(2),
+		LowerOrderFinal: new(true), EulerAtFinal: new(false), LambdaMin: new(math.Inf(-1)),
+		Shift: new(1.), Stochastic: new(false),
+	}
+)
+
+// settle is the config as a class reads it: no key that the class knows is nil, but for those that have
+// no default.
+func (c Config) settle(class string) Config {
+	for _, defaults := range []Config{own[class], common} {
+		from, to := reflect.ValueOf(defaults), reflect.ValueOf(&c).Elem()
+		for i := range to.NumField() {
+			if to.Field(i).IsZero() {
+				to.Field(i).Set(from.Field(i))
+			}
+		}
+	}
+	return c
 }
 
 // StableDiffusion is the schedule of Stable Diffusion 1 and 2, for models that predict ε.
@@ -56,6 +104,11 @@ func StableDiffusion() Config {
 		Class: new("DDIMScheduler"), TrainSteps: new(1000), BetaStart: new(0.00085), BetaEnd: new(0.012), BetaSchedule: new("scaled_linear"),
 		Prediction: new("epsilon"), Spacing: new("leading"), StepsOffset: new(1), SetAlphaToOne: new(false), ClipSample: new(false),
 	}
+}
+
+// RectifiedFlow is the schedule of models that predict ε - x₀ on a Flow. Stable Diffusion 3 has shift 3.
+func RectifiedFlow(shift float64) Config {
+	return Config{Class: new(classFlowEuler), TrainSteps: new(1000), Shift: &shift}
 }
 
 // plain has Config's fields and none of its methods.
@@ -86,7 +139,9 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 }
 
 // nullable are the keys, but for bools, that may be null.
-var nullable = []string{"trained_betas", "variance_type", "sigma_min", "sigma_max", "lambda_min_clipped"}
+var nullable = []string{
+	"trained_betas", "variance_type", "sigma_min", "sigma_max", "lambda_min_clipped", "shift_terminal",
+}
 
 // MarshalJSON writes a scheduler_config.json.
 func (c Config) MarshalJSON() ([]byte, error) {
@@ -151,7 +206,7 @@ func (s *Schedule) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("diffusion: %w", err)
 	}
-	if err := weights.WriteBytes(filepath.Join(dir, configFile), append(data, '\n')); err != nil {
+	if err := file.WriteBytes(filepath.Join(dir, configFile), append(data, '\n')); err != nil {
 		return fmt.Errorf("diffusion: %w", err)
 	}
 	return nil
@@ -165,19 +220,20 @@ func or[T any](p *T, fallback T) T {
 	return *p
 }
 
-// clip is the bound of x̂₀, +Inf for none, for a sampler that clips unless told otherwise.
+// clip is the bound of x̂₀, +Inf for none.
 func (c *Config) clip() float64 {
-	if or(c.ClipSample, true) {
-		return or(c.ClipRange, 1)
+	if *c.ClipSample {
+		return *c.ClipRange
 	}
 	return math.Inf(1)
 }
 
-// refuse returns an error for the first of keys that has another value than its default: they change what a sampler does in ways
-// that ours do not.
+// refuse returns an error for the first of keys that has another value than its default: they change
+// what a sampler does in ways that ours do not.
 func (c *Config) refuse(keys ...string) error {
+	defaults := []string{"", "null", "false", `"discrete"`}
 	for _, key := range keys {
-		if value := string(c.Other[key]); !slices.Contains([]string{"", "null", "false", `"discrete"`}, value) {
+		if value := string(c.Other[key]); !slices.Contains(defaults, value) {
 			return fmt.Errorf("diffusion: %s %s is not supported", key, value)
 		}
 	}
@@ -186,15 +242,15 @@ func (c *Config) refuse(keys ...string) error {
 
 // refuseThresholding is for samplers that know this key.
 func (c *Config) refuseThresholding() error {
-	if or(c.Thresholding, false) {
+	if *c.Thresholding {
 		return fmt.Errorf("diffusion: thresholding is not supported (it is meant for models of pixels)")
 	}
 	return nil
 }
 
-// only returns an error unless p is nil or points to one of values; the first is the default.
-func only[T comparable](key string, p *T, values ...T) error {
-	if v := or(p, values[0]); !slices.Contains(values, v) {
+// only returns an error unless v is one of values.
+func only[T comparable](key string, v T, values ...T) error {
+	if !slices.Contains(values, v) {
 		return fmt.Errorf("diffusion: %s %v is not supported; these are: %v", key, v, values)
 	}
 	return nil

@@ -2,15 +2,18 @@ package diffusion
 
 import "gorgonia.org/gorgonia"
 
-// A Denoiser predicts the noise in noisy latents.
+// A Denoiser is a network that tells the picture in noisy latents from the noise.
 type Denoiser interface {
-	// Denoise adds to x's graph the predicted noise ε̂ [N,H,W,C] for noisy latents x [N,H,W,C] at timesteps
-	// t [N] (in training steps, 0 to 999 for Stable Diffusion) under conditions c [N,L,D].
-	Denoise(x, t, c *gorgonia.Node) (*gorgonia.Node, error)
+	// Predict adds to x's graph what the network says [N,H,W,C] of noisy latents x [N,H,W,C] at timesteps
+	// t [N] (0 to 999 for Stable Diffusion) under the samples' conditions c. What it says, ε, v, x₀ or
+	// ε - x₀, is the Prediction of the Schedule that goes with it.
+	Predict(x, t *gorgonia.Node, c Condition) (*gorgonia.Node, error)
 }
 
 // Func adapts a function to Denoiser.
-type Func func(x, t, c *gorgonia.Node) (*gorgonia.Node, error)
+type Func func(x, t *gorgonia.Node, c Condition) (*gorgonia.Node, error)
 
-// Denoise calls f.
-func (f Func) Denoise(x, t, c *gorgonia.Node) (*gorgonia.Node, error) { return f(x, t, c) }
+// Predict calls f.
+func (f Func) Predict(x, t *gorgonia.Node, c Condition) (*gorgonia.Node, error) {
+	return f(x, t, c)
+}

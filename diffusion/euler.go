@@ -3,101 +3,98 @@ package diffusion
 import (
 	"context"
 	"fmt"
-	"iter"
 	"math"
 	"slices"
 
 	"gorgonia.org/tensor"
 )
 
-// Euler samples by Euler's method on the probability-flow equation in σ, dx/dσ = (x - x̂₀)/σ (Karras et al. 2022, algorithm 1 without
-// its second order), as diffusers' EulerDiscreteScheduler does with the schedule's config. The states are x₀ + σ·ε:
-// it starts at x, pure noise as for every sampler, times the first σ. Timesteps may lie between two of training, so a
-// network that does not predict ε goes with Schedule.Native. It is like DDIM in all else.
-func Euler(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, steps int) iter.Seq2[Step, error] {
-	l, err := s.eulerLevels(steps)
+// Euler samples by Euler's method on the probability-flow equation in σ, dx/dσ = (x - x̂₀)/σ (Karras et al.
+// 2022, algorithm 1 without its second order), as diffusers' EulerDiscreteScheduler does with the schedule's
+// config. The states are x₀ + σ·ε: it starts at x, pure noise as for every sampler, times the first σ.
+// Timesteps may lie between two of training. It is like DDIM in all else.
+func Euler(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps {
+	l, err := s.ladder(classEuler, o)
 	if err != nil {
 		return failed(err)
 	}
-	moves := make([]move, len(l.times))
-	for i := range moves {
-		moves[i] = l.stretched(i, l.sigmas[i+1])
-	}
-	return s.follow(ctx, net, x, s.eulerStart(l), nil, moves, math.Inf(1))
-}
-
-// EulerAncestral is Euler with fresh noise in every step: it goes down farther than the next σ and comes up again by noise (k-diffusion's
-// sample_euler_ancestral), as diffusers' EulerAncestralDiscreteScheduler does with the schedule's config.
-func EulerAncestral(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, steps int, n Noise) iter.Seq2[Step, error] {
-	if s.Clean {
-		return failed(fmt.Errorf("diffusion: EulerAncestral does not support prediction_type %q", "sample"))
-	}
-	l, err := s.linearLevels(steps)
+	d, err := l.eulerDescent(o.Steps)
 	if err != nil {
 		return failed(err)
 	}
-	l.sigmas = append(l.sigmas, 0)
-	moves := make([]move, len(l.times))
+	moves := make([]move, len(d.times))
 	for i := range moves {
-		from, to := float64(l.sigmas[i]), float64(l.sigmas[i+1])
-		moves[i] = l.stretched(i, float32(to*to/from))
-		moves[i].noise = to * math.Sqrt(1-to*to/(from*from))
+		moves[i] = d.stretched(i, d.sigmas[i+1])
 	}
-	return s.follow(ctx, net, x, s.eulerStart(l), n, moves, math.Inf(1))
+	return l.says.follow(ctx, net, x, l.eulerStart(d), nil, moves, math.Inf(1))
 }
 
-// linearLevels are σ at timesteps that may lie between two of training.
-func (s *Schedule) linearLevels(steps int) (levels, error) {
-	if err := s.checkSteps(steps); err != nil {
-		return levels{}, err
+// EulerAncestral is Euler with fresh noise in every step: it goes down farther than the next σ and comes up
+// again by noise (k-diffusion's sample_euler_ancestral), as diffusers' EulerAncestralDiscreteScheduler does
+// with the schedule's config.
+func EulerAncestral(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps {
+	l, err := s.ladder(classEulerAncestral, o)
+	if err != nil {
+		return failed(err)
 	}
-	times, err := s.spread(len(s.AlphaBar), steps, or(s.Config.Spacing, "linspace"))
+	d, err := l.linearDescent(o.Steps)
+	if err != nil {
+		return failed(err)
+	}
+	d.sigmas = append(d.sigmas, 0)
+	moves := make([]move, len(d.times))
+	for i := range moves {
+		from, to := float64(d.sigmas[i]), float64(d.sigmas[i+1])
+		moves[i] = d.stretched(i, float32(to*to/from))
+		moves[i].sigma = to * math.Sqrt(1-to*to/(from*from))
+	}
+	return l.says.follow(ctx, net, x, l.eulerStart(d), o.Noise, moves, math.Inf(1))
+}
+
+// linearDescent goes by timesteps that may lie between two of training.
+func (l ladder) linearDescent(steps int) (descent, error) {
+	times, err := l.spread(len(l.bars), steps)
 	for i, t := range times {
 		times[i] = float64(float32(t))
 	}
-	return levelsAt(s.table(), times), err
+	return descend(l.table(), times), err
 }
 
-// eulerLevels are Euler's, by the keys that only it knows.
-func (s *Schedule) eulerLevels(steps int) (levels, error) {
-	c := &s.Config
-	l, err := s.linearLevels(steps)
+// eulerDescent is Euler's, by the keys that only it knows.
+func (l ladder) eulerDescent(steps int) (descent, error) {
+	c := &l.config
+	if err := c.refuse("use_exponential_sigmas", "use_beta_sigmas", "timestep_type"); err != nil {
+		return descent{}, err
+	}
+	d, err := l.linearDescent(steps)
 	if err != nil {
-		return l, err
+		return d, err
 	}
-	if err := c.refuse("use_exponential_sigmas", "use_beta_sigmas"); err != nil {
-		return l, err
-	}
-	if s.Velocity {
-		if err := c.refuse("timestep_type"); err != nil {
-			return l, err
-		}
-	}
-	table := s.table()
-	switch kind := or(c.Interpolation, "linear"); kind {
+	table := l.table()
+	switch kind := *c.Interpolation; kind {
 	case "linear":
 	case "log_linear": // one level more than timesteps: the last step ends there
-		l.sigmas = linspace(math.Log(float64(table[len(table)-1])), math.Log(float64(table[0])), steps+1)
-		for i, log := range l.sigmas {
-			l.sigmas[i] = float32(math.Exp(float64(log)))
+		d.sigmas = linspace(math.Log(float64(table[len(table)-1])), math.Log(float64(table[0])), steps+1)
+		for i, log := range d.sigmas {
+			d.sigmas[i] = float32(math.Exp(float64(log)))
 		}
 	default:
-		return l, fmt.Errorf("diffusion: interpolation_type %q is neither linear nor log_linear", kind)
+		return d, fmt.Errorf("diffusion: interpolation_type %q is neither linear nor log_linear", kind)
 	}
-	if or(c.Karras, false) {
-		high, low := float64(l.sigmas[0]), float64(l.sigmas[len(l.sigmas)-1])
-		l = karras(table, or(c.SigmaMax, high), or(c.SigmaMin, low), steps)
-		for i, t := range l.times {
-			l.times[i] = float64(float32(t))
+	if *c.Karras {
+		high, low := float64(d.sigmas[0]), float64(d.sigmas[len(d.sigmas)-1])
+		d = karras(table, or(c.SigmaMax, high), or(c.SigmaMin, low), steps)
+		for i, t := range d.times {
+			d.times[i] = float64(float32(t))
 		}
 	}
-	return l, l.end(table, c.FinalSigma)
+	return d, d.end(table, *c.FinalSigma)
 }
 
 // eulerStart is the standard deviation of the first state.
-func (s *Schedule) eulerStart(l levels) float64 {
-	high := float64(slices.Max(l.sigmas))
-	if or(s.Config.Spacing, "linspace") == "leading" {
+func (l ladder) eulerStart(d descent) float64 {
+	high := float64(slices.Max(d.sigmas))
+	if *l.config.Spacing == "leading" {
 		return math.Sqrt(high*high + 1)
 	}
 	return high
@@ -105,9 +102,12 @@ func (s *Schedule) eulerStart(l levels) float64 {
 
 // stretched is Euler's step from the state x₀ + σ·ε at level i to another σ: x + (to-σ)·(x - x̂₀)/σ. The difference is rounded to
 // float32, as in diffusers: where σ falls far, what this loses is part of its result.
-func (l levels) stretched(i int, to float32) move {
-	sigma := float64(l.sigmas[i])
+func (d descent) stretched(i int, to float32) move {
+	sigma := float64(d.sigmas[i])
 	signal := 1 / math.Sqrt(sigma*sigma+1)
-	stretch := float64(to-l.sigmas[i]) / sigma
-	return move{timestep: l.times[i], scale: signal, signal: signal, sigma: sigma * signal, clean: -stretch, state: 1 + stretch}
+	stretch := float64(to-d.sigmas[i]) / sigma
+	return move{
+		Level: Level{signal, sigma * signal, d.times[i]}, scale: signal,
+		clean: -stretch, state: 1 + stretch,
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/diffusiontest"
 	"github.com/kudos-ml/kudos/kernels"
@@ -22,7 +23,7 @@ func ExampleDDIM() {
 	}
 	world := diffusiontest.Gaussian{Mean: 2, Std: 0.01, Schedule: schedule}
 	noise := diffusion.SeededNoise(1, 0)
-	for step, err := range diffusion.DDIM(context.Background(), world.Predict, schedule, noise.Start(1, 8, 8, 4), diffusion.DDIMOptions{Steps: 4}) {
+	for step, err := range diffusion.DDIM(context.Background(), world.Predict, schedule, noise.Start(1, 8, 8, 4), diffusion.SampleOptions{Steps: 4}) {
 		if err != nil {
 			fmt.Println(err)
 			return
@@ -56,14 +57,16 @@ func ExampleParseSampler() {
 	// Output: dpmpp_2m_karras: 2.0 after 8 steps
 }
 
-func ExampleSchedule_AddNoise() {
+func ExamplePrediction_MinSNR() {
 	schedule, err := diffusion.NewSchedule(diffusion.StableDiffusion())
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	for _, t := range []int{20, 100, 250, 500, 999} {
-		fmt.Printf("t %3d: %4.1f %% signal, min-SNR weight %.2f\n", t, 100*schedule.AlphaBar[t], schedule.MinSNR(5, t))
+		level := schedule.Process.At(float64(t))
+		weight := schedule.Prediction.MinSNR(5, level)
+		fmt.Printf("t %3d: %4.1f %% signal, min-SNR weight %.2f\n", t, 100*level.Signal*level.Signal, weight)
 	}
 	// Output:
 	// t  20: 98.1 % signal, min-SNR weight 0.10
@@ -76,20 +79,24 @@ func ExampleSchedule_AddNoise() {
 // Guidance is a wrapper: what the condition changes counts scale times. Here a function stands in for the network, which
 // predicts its condition, so that without one it is 1, with one 3, and guided 1 + 2·(3−1).
 func ExampleGuide() {
-	network := diffusion.Func(func(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
-		return kernels.Reshape(c, x.Shape()...)
+	network := diffusion.Func(func(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
+		return kernels.Reshape(c.Tokens, x.Shape()...)
 	})
-	unconditional := tensor.New(tensor.WithShape(1, 1), tensor.WithBacking([]float32{1}))
-	guided, err := diffusion.Compile(diffusion.Guide(network, unconditional, 2), tensor.Shape{1, 1, 1, 1}, tensor.Shape{1, 1, 1})
+	condition := func(token float32) dataset.Condition {
+		return dataset.Condition{Tokens: tensor.New(tensor.WithShape(1, 1), tensor.WithBacking([]float32{token}))}
+	}
+	guided, err := diffusion.Compile(diffusion.Guide(network, condition(1), 2), tensor.Shape{1, 1, 1, 1}, condition(3))
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer guided.Close()
-	guided.Condition.Float32s()[0] = 3
-	noise, err := guided.Predict(diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), 500)
+	if err := guided.Condition.Fill(condition(3)); err != nil {
+		log.Fatal(err)
+	}
+	said, err := guided.Predict(diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), 500)
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(noise.Float32s())
+	fmt.Println(said.Float32s())
 	// Output: [5]
 }

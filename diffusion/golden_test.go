@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/internal/golden"
@@ -31,7 +32,7 @@ func TestSamplersGolden(t *testing.T) {
 			}
 			sampler, err := diffusion.ParseSampler(name)
 			require.NoError(t, err)
-			s, o := caseSchedule(t, c, name).Native(), diffusion.SampleOptions{Steps: steps}
+			s, o := caseSchedule(t, c, name), diffusion.SampleOptions{Steps: steps}
 			if name == "ddim" {
 				o.Eta = eta
 			}
@@ -42,9 +43,9 @@ func TestSamplersGolden(t *testing.T) {
 			noise := func(row, draw int, dst []float32) {
 				copy(dst, draws.Float32s()[draw*batch+row*one:][:one])
 			}
-			net, err := diffusion.Compile(diffusion.Func(network.Predict), shape, condition.Shape())
+			net, err := diffusion.Compile(network, shape, dataset.Condition{Tokens: condition}.Row(0))
 			require.NoError(t, err)
-			copy(net.Condition.Float32s(), condition.Float32s())
+			copy(net.Condition.Tokens.Float32s(), condition.Float32s())
 			o.Noise = noise
 			count := 0
 			for step, err := range sampler.Sample(context.Background(), net.Predict, s, diffusion.Noise(noise).Start(shape...), o) {

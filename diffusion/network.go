@@ -6,42 +6,47 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/kernels"
 )
 
 // A Compiled is a Denoiser made ready for batches of one shape. It is for one goroutine at a time.
 type Compiled struct {
-	// Condition is [N,L,D]: write the batch's conditions into it before sampling.
-	Condition *tensor.Dense
+	// Condition is the batch's, of N rows: Fill it with the samples' conditions before sampling.
+	Condition dataset.Condition
 
 	x, t    *tensor.Dense
 	machine *kernels.Machine
-	eps     *gorgonia.Node
+	said    *gorgonia.Node
 }
 
-// Compile compiles d for latents [N,H,W,C] and conditions [N,L,D].
-func Compile(d Denoiser, latent, condition tensor.Shape) (*Compiled, error) {
-	if latent.Dims() != 4 || condition.Dims() != 3 || latent[0] != condition[0] {
-		return nil, fmt.Errorf("diffusion: latents %v and conditions %v are not [N,H,W,C] and [N,L,D]", latent, condition)
+// Compile compiles d for latents [N,H,W,C] under conditions that have the parts and shapes of like,
+// which is one sample's.
+func Compile(d Denoiser, latent tensor.Shape, like dataset.Condition) (*Compiled, error) {
+	if latent.Dims() != 4 {
+		return nil, fmt.Errorf("diffusion: latents %v are not [N,H,W,C]", latent)
+	}
+	if err := like.Fits(like); err != nil {
+		return nil, fmt.Errorf("diffusion: %w", err)
 	}
 	c := &Compiled{
-		Condition: tensor.New(tensor.WithShape(condition...), tensor.Of(tensor.Float32)),
+		Condition: like.Batch(latent[0]),
 		x:         tensor.New(tensor.WithShape(latent...), tensor.Of(tensor.Float32)),
 		t:         tensor.New(tensor.WithShape(latent[0]), tensor.Of(tensor.Float32)),
 	}
 	g := gorgonia.NewGraph()
-	eps, err := d.Denoise(kernels.Input(g, "x", c.x), kernels.Input(g, "t", c.t), kernels.Input(g, "condition", c.Condition))
+	said, err := d.Predict(kernels.Input(g, "x", c.x), kernels.Input(g, "t", c.t), Input(g, c.Condition))
 	if err != nil {
 		return nil, err
 	}
-	c.eps = eps
-	if c.machine, err = kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{eps}}); err != nil {
+	c.said = said
+	if c.machine, err = kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{said}}); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// Predict is the Network: ε̂ of latents x, all at timestep t, under Condition.
+// Predict is the Network: what it says of latents x, all at timestep t, under Condition.
 func (c *Compiled) Predict(x *tensor.Dense, t float64) (*tensor.Dense, error) {
 	if !x.Shape().Eq(c.x.Shape()) || x.Dtype() != tensor.Float32 {
 		return nil, fmt.Errorf("diffusion: latents %v %v are not the float32 %v that the network was compiled for", x.Dtype(), x.Shape(), c.x.Shape())
@@ -54,7 +59,7 @@ func (c *Compiled) Predict(x *tensor.Dense, t float64) (*tensor.Dense, error) {
 	if err := c.machine.RunAll(); err != nil {
 		return nil, err
 	}
-	return c.machine.Value(c.eps), nil
+	return c.machine.Value(c.said), nil
 }
 
 // Plan says what memory the network takes.

@@ -3,7 +3,6 @@ package diffusion
 import (
 	"context"
 	"fmt"
-	"iter"
 	"math"
 	"slices"
 
@@ -14,27 +13,30 @@ import (
 // predicts, as diffusers' PNDMScheduler does with the schedule's config. It starts with three steps of Runge-Kutta, which call the
 // network four times each and need at least 4 steps; with skip_prk_steps, as Stable Diffusion has it, it starts with methods
 // of lower order and calls the network steps + 1 times. Each call is a Step. It is like DDIM in all else.
-func PNDM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, steps int) iter.Seq2[Step, error] {
-	if s.Clean {
-		return failed(fmt.Errorf("diffusion: PNDM does not support prediction_type %q", "sample"))
+func PNDM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps {
+	l, err := s.ladder(classPNDM, o)
+	if err == nil && *l.config.ZeroSNR { // which diffusers' PNDM does not know
+		l.config.ZeroSNR = new(false)
+		l.bars, err = alphaBar(l.config)
 	}
-	s, err := s.withSignal()
 	if err != nil {
 		return failed(err)
 	}
-	plan, err := s.pndmPlan(steps)
+	plan, err := l.pndmPlan(o.Steps)
 	if err != nil {
 		return failed(err)
 	}
 	visits := make([]visit, len(plan))
 	for i, h := range plan {
+		if _, _, err := l.says.Read(l.at(h.from)); err != nil {
+			return failed(err)
+		}
 		visits[i] = visit{timestep: float64(h.ask), scale: 1}
 	}
-	last := s.AlphaBar[0]
-	if or(s.Config.SetAlphaToOne, false) {
+	last := l.bars[0]
+	if *l.config.SetAlphaToOne {
 		last = 1
 	}
-	read := s.reading()
 	return walk(ctx, net, x, 1, nil, visits, func() advance {
 		var begin []float32     // the state that the hops of a compound step all start at
 		var stages [][]float32  // what the network said in this compound step
@@ -51,7 +53,7 @@ func PNDM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, steps 
 			if h.weights != nil {
 				outs, weights = stages, h.weights
 			}
-			s.hop(step, h, begin, outs, weights, s.before(h.to, last), read)
+			l.hop(step, h, begin, outs, weights, l.before(h.to, last))
 		}
 	})
 }
@@ -67,14 +69,14 @@ type hop struct {
 var adams = [][]float64{{1}, {3. / 2, -1. / 2}, {23. / 12, -16. / 12, 5. / 12}, {55. / 24, -59. / 24, 37. / 24, -9. / 24}}
 
 // pndmPlan lists the hops.
-func (s *Schedule) pndmPlan(steps int) ([]hop, error) {
-	times, err := s.timesteps(steps)
+func (l ladder) pndmPlan(steps int) ([]hop, error) {
+	times, err := l.timesteps(steps)
 	if err != nil {
 		return nil, err
 	}
 	var plan []hop
-	stride := len(s.AlphaBar) / steps
-	if or(s.Config.SkipPRK, false) {
+	stride := len(l.bars) / steps
+	if *l.config.SkipPRK {
 		for i, t := range times {
 			if i == 1 { // improved Euler: the first step is made again with the mean of both ends
 				plan = append(plan, hop{ask: t, from: t + stride, to: t, stage: 1, weights: []float64{1. / 2, 1. / 2}})
@@ -103,8 +105,9 @@ func (s *Schedule) pndmPlan(steps int) ([]hop, error) {
 }
 
 // hop fills in a step: eq. 9 with the weighted sum of outs, the network's word, from state x to ᾱ = next.
-func (s *Schedule) hop(step Step, h hop, x []float32, outs [][]float32, weights []float64, next float64, read reading) {
-	bar, m := s.AlphaBar[h.from], s.at(h.from)
+func (l ladder) hop(step Step, h hop, x []float32, outs [][]float32, weights []float64, next float64) {
+	bar := l.bars[h.from]
+	readClean, readEps, _ := l.says.Read(l.at(h.from))
 	state := math.Sqrt(next / bar)
 	eps := (next - bar) / (bar*math.Sqrt(1-next) + math.Sqrt(bar*(1-bar)*next))
 	for j := range x {
@@ -112,23 +115,7 @@ func (s *Schedule) hop(step Step, h hop, x []float32, outs [][]float32, weights 
 		for k, w := range weights {
 			said += w * float64(outs[k][j])
 		}
-		x0, e := read(float64(x[j]), said, m.signal, m.sigma)
-		step.Clean.Float32s()[j] = float32(x0)
-		step.Latent.Float32s()[j] = float32(state*float64(x[j]) - eps*e)
+		step.Clean.Float32s()[j] = float32(readClean.Of(float64(x[j]), said))
+		step.Latent.Float32s()[j] = float32(state*float64(x[j]) - eps*readEps.Of(float64(x[j]), said))
 	}
-}
-
-// withSignal is the schedule without rescale_betas_zero_snr, which diffusers' PNDM does not know.
-func (s *Schedule) withSignal() (*Schedule, error) {
-	if !or(s.Config.ZeroSNR, false) {
-		return s, nil
-	}
-	c := s.Config
-	c.ZeroSNR = nil
-	other, err := NewSchedule(c)
-	if err != nil {
-		return nil, err
-	}
-	other.native = s.native
-	return other, nil
 }

@@ -11,19 +11,34 @@ import (
 	"github.com/kudos-ml/kudos/internal/rng"
 )
 
-// A Network is what samplers call: the predicted noise ε̂ [N,H,W,C] of latents x [N,H,W,C] that are all at
-// timestep t, or what the schedule says that it predicts if the sampler is given Schedule.Native. The result is valid until the
-// next call. Compile makes one of a Denoiser.
+// A Network is what samplers call: what a network says [N,H,W,C] of latents x [N,H,W,C] that are all at
+// timestep t. What that is, the schedule's Prediction says. The result is valid until the next call.
+// Compile makes one of a Denoiser.
 type Network func(x *tensor.Dense, t float64) (*tensor.Dense, error)
 
-// A Step is the state of sampling after one step.
+// SampleOptions are what samplers can be told.
+type SampleOptions struct {
+	// Steps are those of the sampler, 1 to the timesteps of training; 15 to 50 are usual, and 10 to 25 of
+	// PNDM and DPMSolver.
+	Steps int
+	Eta   float64 // of DDIM, 0: deterministic; 1: as much noise as DDPM. Others have none and refuse it
+	Noise Noise   // read only by samplers that draw noise
+}
+
+// A Step is the state of sampling after one step. A step that draws noise has drawn its Latent from a
+// normal distribution, each element by itself, whose mean is Mean and whose standard deviation is Sigma.
 type Step struct {
 	Index    int           // 0 to Of-1
 	Of       int           // steps in all
 	Timestep float64       // where the network was asked
 	Latent   *tensor.Dense // [N,H,W,C] after the step; before the last, those of Euler and EulerAncestral are x_t/√ᾱ_t
+	Mean     *tensor.Dense // [N,H,W,C], Latent without the noise; Latent itself where there is none
+	Sigma    float64       // 0 where there is none
 	Clean    *tensor.Dense // [N,H,W,C], the prediction x̂₀ from which the step was made
 }
+
+// Steps are what samplers yield. After an error there are no more.
+type Steps = iter.Seq2[Step, error]
 
 // A Noise fills dst, one sample's [H,W,C], with standard normal values. Draw 0 is where sampling starts, draw i+1
 // belongs to step i. It depends on nothing but its arguments.
@@ -51,19 +66,17 @@ func (n Noise) fill(x *tensor.Dense, draw int) {
 	}
 }
 
-// A visit is one call of the network: it is shown scale·x at a timestep. A step that draws noise gets it.
-type visit struct {
-	timestep, scale float64
-	noise           bool
-}
+// A visit is one call of the network: it is shown scale·x at a timestep. A step whose sigma is not 0 draws
+// noise.
+type visit struct{ timestep, scale, sigma float64 }
 
-// An advance makes step i, of which it fills in Latent and Clean, from the state, what the network said of it and noise (nil if the
-// visit draws none). The slices are valid until it returns.
+// An advance makes step i, of which it fills in Latent, Mean and Clean, from the state, what the network
+// said of it and noise (nil if the visit draws none). The slices are valid until it returns.
 type advance func(i int, x, said, noise []float32, step Step)
 
-// walk visits the network and makes a step after each, beginning at start·x; step i's noise is draw i+1 of n. Each time that its
-// result is ranged over, begin makes a new advance.
-func walk(ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, visits []visit, begin func() advance) iter.Seq2[Step, error] {
+// walk visits the network and makes a step after each, beginning at start·x; step i's noise is draw i+1 of
+// n. Each time that its result is ranged over, begin makes a new advance.
+func walk(ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, visits []visit, begin func() advance) Steps {
 	return func(yield func(Step, error) bool) {
 		if x.Dtype() != tensor.Float32 || x.Dims() < 2 {
 			yield(Step{}, fmt.Errorf("diffusion: sampling starts at %v %v, not at float32 [N,H,W,C]", x.Dtype(), x.Shape()))
@@ -75,12 +88,15 @@ func walk(ctx context.Context, net Network, x *tensor.Dense, start float64, n No
 				yield(Step{}, fmt.Errorf("diffusion: step %d of %d: %w", i, len(visits), err))
 				return
 			}
-			var noise []float32
-			if v.noise && n == nil {
+			if v.sigma != 0 && n == nil {
 				yield(Step{}, fmt.Errorf("diffusion: step %d of %d draws noise, and Noise is nil", i, len(visits)))
 				return
 			}
-			if v.noise {
+			step := Step{Index: i, Of: len(visits), Timestep: v.timestep, Sigma: v.sigma, Latent: like(x), Clean: like(x)}
+			step.Mean = step.Latent
+			var noise []float32
+			if v.sigma != 0 {
+				step.Mean = like(x)
 				draw := like(x)
 				n.fill(draw, i+1)
 				noise = draw.Float32s()
@@ -90,7 +106,6 @@ func walk(ctx context.Context, net Network, x *tensor.Dense, start float64, n No
 				yield(Step{}, err)
 				return
 			}
-			step := Step{Index: i, Of: len(visits), Timestep: v.timestep, Latent: like(x), Clean: like(x)}
 			advance(i, x.Float32s(), said.Float32s(), noise, step)
 			x = step.Latent
 			if !yield(step, nil) {
@@ -112,89 +127,58 @@ func scaled(x *tensor.Dense, factor float64) *tensor.Dense {
 	return y
 }
 
-// A move is a step that is a sum: the network is asked about scale·x = signal·x₀ + sigma·ε, and the next state is
-// clean·x̂₀ + eps·ε̂ + state·x + past·(x̂₀ of the step before) + noise·n.
+// A move is a step that is a sum: the network is asked about scale·x at a level, and the next state is
+//
+//	clean·x̂₀ + eps·ε̂ + state·x + past·(x̂₀ of the step before) + sigma·n
 type move struct {
-	timestep, scale, signal, sigma float64
-	clean, eps, state, past, noise float64
-}
-
-// at is a move that asks about a state at timestep t, with √ᾱ and √(1-ᾱ) as float32 has them.
-func (s *Schedule) at(t int) move {
-	bar := float32(s.AlphaBar[t])
-	return move{timestep: float64(t), scale: 1, signal: float64(sqrt32(bar)), sigma: float64(sqrt32(1 - bar))}
+	Level
+	scale, clean, eps, state, past, sigma float64
 }
 
 // follow makes moves, beginning at start·x, with x̂₀ clamped to [-clip, clip].
-func (s *Schedule) follow(ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, moves []move, clip float64) iter.Seq2[Step, error] {
-	visits, read := make([]visit, len(moves)), s.reading()
+func (p Prediction) follow(ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, moves []move, clip float64) Steps {
+	visits := make([]visit, len(moves))
 	for i, m := range moves {
-		if m.signal == 0 && s.asksNoise() && math.IsInf(clip, 1) {
-			return failed(fmt.Errorf("diffusion: there is no signal at timestep %g (rescale_betas_zero_snr), and no ε gives x₀ there", m.timestep))
+		// Without signal, x̂₀ of an ε is infinite, and finite where it is clamped.
+		if _, _, err := p.Read(m.Level); err != nil && (m.Signal != 0 || math.IsInf(clip, 1)) {
+			return failed(err)
 		}
-		visits[i] = visit{timestep: m.timestep, scale: m.scale, noise: m.noise != 0}
+		visits[i] = visit{m.Timestep, m.scale, m.sigma}
 	}
 	return walk(ctx, net, x, start, n, visits, func() advance {
 		var past []float32
 		return func(i int, x, said, noise []float32, step Step) {
-			m, clean, next := moves[i], step.Clean.Float32s(), step.Latent.Float32s()
+			m, clean := moves[i], step.Clean.Float32s()
+			mean, next := step.Mean.Float32s(), step.Latent.Float32s()
+			readClean, readEps, _ := p.Read(m.Level)
 			for j := range x {
-				x0, eps := read(m.scale*float64(x[j]), float64(said[j]), m.signal, m.sigma)
-				x0 = min(max(x0, -clip), clip)
-				y := m.clean*x0 + m.eps*eps + m.state*float64(x[j])
+				shown, word := m.scale*float64(x[j]), float64(said[j])
+				x0 := min(max(readClean.Of(shown, word), -clip), clip)
+				y := m.clean*x0 + m.eps*readEps.Of(shown, word) + m.state*float64(x[j])
 				if m.past != 0 {
 					y += m.past * float64(past[j])
 				}
+				clean[j], mean[j] = float32(x0), float32(y)
 				if noise != nil {
-					y += m.noise * float64(noise[j])
+					y += m.sigma * float64(noise[j])
 				}
-				clean[j], next[j] = float32(x0), float32(y)
+				next[j] = float32(y)
 			}
 			past = clean
 		}
 	})
 }
 
-// A reading makes x̂₀ and ε̂ of what a network said of x = signal·x₀ + sigma·ε.
-type reading func(x, said, signal, sigma float64) (clean, eps float64)
-
-func readNoise(x, said, signal, sigma float64) (clean, eps float64) {
-	return (x - sigma*said) / signal, said
-}
-
-func readVelocity(x, said, signal, sigma float64) (clean, eps float64) {
-	return signal*x - sigma*said, signal*said + sigma*x
-}
-
-func readClean(x, said, signal, sigma float64) (clean, eps float64) {
-	return said, (x - signal*said) / sigma
-}
-
-// reading is how samplers read the network that they are called with.
-func (s *Schedule) reading() reading {
-	switch {
-	case s.asksNoise():
-		return readNoise
-	case s.Velocity:
-		return readVelocity
-	default:
-		return readClean
-	}
-}
-
-// asksNoise says that samplers are called with a network that predicts ε.
-func (s *Schedule) asksNoise() bool { return !s.native || !s.Velocity && !s.Clean }
-
 // predict calls the network and checks what it returns.
 func predict(net Network, x *tensor.Dense, t float64) (*tensor.Dense, error) {
-	eps, err := net(x, t)
+	said, err := net(x, t)
 	if err != nil {
 		return nil, err
 	}
-	if eps.Dtype() != tensor.Float32 || !eps.Shape().Eq(x.Shape()) {
-		return nil, fmt.Errorf("diffusion: the network made %v %v of latents %v", eps.Dtype(), eps.Shape(), x.Shape())
+	if said.Dtype() != tensor.Float32 || !said.Shape().Eq(x.Shape()) {
+		return nil, fmt.Errorf("diffusion: the network made %v %v of latents %v", said.Dtype(), said.Shape(), x.Shape())
 	}
-	return eps, nil
+	return said, nil
 }
 
 func like(x *tensor.Dense) *tensor.Dense {
@@ -202,7 +186,7 @@ func like(x *tensor.Dense) *tensor.Dense {
 }
 
 // Last runs a sampler to its end and returns the last step.
-func Last(steps iter.Seq2[Step, error]) (Step, error) {
+func Last(steps Steps) (Step, error) {
 	var last Step
 	for step, err := range steps {
 		if err != nil {
@@ -214,6 +198,6 @@ func Last(steps iter.Seq2[Step, error]) (Step, error) {
 }
 
 // failed yields one error.
-func failed(err error) iter.Seq2[Step, error] {
+func failed(err error) Steps {
 	return func(yield func(Step, error) bool) { yield(Step{}, err) }
 }

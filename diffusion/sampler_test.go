@@ -14,6 +14,9 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/diffusiontest"
 )
 
+// bars are ᾱ of a schedule's timesteps.
+func bars(s *diffusion.Schedule) []float64 { return s.Process.(diffusion.Table).AlphaBar }
+
 func schedule(t testing.TB, change func(*diffusion.Config)) *diffusion.Schedule {
 	c := diffusion.StableDiffusion()
 	change(&c)
@@ -31,7 +34,7 @@ func TestDDIMConvergesInFirstOrder(t *testing.T) {
 	x := diffusion.SeededNoise(1, 0).Start(2, 4, 4, 3)
 	distance := func(steps int) (worst float64) {
 		var first, last diffusion.Step
-		for step, err := range diffusion.DDIM(context.Background(), g.Predict, s, x, diffusion.DDIMOptions{Steps: steps}) {
+		for step, err := range diffusion.DDIM(context.Background(), g.Predict, s, x, diffusion.SampleOptions{Steps: steps}) {
 			require.NoError(t, err)
 			if step.Index == 0 {
 				first = step
@@ -40,7 +43,7 @@ func TestDDIMConvergesInFirstOrder(t *testing.T) {
 		}
 		require.Equal(t, steps-1, last.Index)
 		for i, v := range last.Latent.Float32s() {
-			want := g.Follow(float64(x.Float32s()[i]), s.AlphaBar[int(first.Timestep)], s.AlphaBar[0])
+			want := g.Follow(float64(x.Float32s()[i]), s.Process.At(first.Timestep), s.Process.At(0))
 			worst = max(worst, math.Abs(float64(v)-want))
 		}
 		return worst
@@ -102,10 +105,10 @@ func TestOrdersOfConvergence(t *testing.T) {
 			}
 			stretch := 1.0
 			if c.sampler == "euler" {
-				stretch = math.Sqrt(s.AlphaBar[half])
+				stretch = s.Process.At(half).Signal
 			}
 			for i, v := range before.Latent.Float32s() {
-				want := g.Follow(float64(x.Float32s()[i]), g.AlphaBar(first.Timestep), s.AlphaBar[half])
+				want := g.Follow(float64(x.Float32s()[i]), s.Process.At(first.Timestep), s.Process.At(half))
 				worst = max(worst, math.Abs(stretch*float64(v)-want))
 			}
 			return worst
@@ -125,7 +128,7 @@ func TestOrdersOfConvergence(t *testing.T) {
 func TestNoisySamplersConvergeInDistribution(t *testing.T) {
 	s := fine(t, func(*diffusion.Config) {})
 	g := diffusiontest.Gaussian{Std: 0.3, Schedule: s}
-	variance := func(at int) float64 { return s.AlphaBar[at]*g.Std*g.Std + 1 - s.AlphaBar[at] }
+	variance := func(at int) float64 { return math.Pow(g.Spread(s.Process.At(float64(at))), 2) }
 	for _, name := range []string{"ddpm", "ddim", "euler_a"} {
 		sampler, err := diffusion.ParseSampler(name)
 		require.NoError(t, err)
@@ -156,7 +159,7 @@ func TestNoisySamplersConvergeInDistribution(t *testing.T) {
 				got += float64(v) * float64(v)
 			}
 			if name == "euler_a" {
-				got *= s.AlphaBar[half]
+				got *= math.Pow(s.Process.At(half).Signal, 2)
 			}
 			return math.Abs(got - variance(half))
 		}
@@ -178,10 +181,10 @@ func TestNoisySamplersDrawFromTheGaussian(t *testing.T) {
 	x := noise.Start(1, 64, 64, 4)
 	for name, steps := range map[string]func() (diffusion.Step, error){
 		"ddim": func() (diffusion.Step, error) {
-			return diffusion.Last(diffusion.DDIM(context.Background(), g.Predict, s, x, diffusion.DDIMOptions{Steps: 250, Eta: 1, Noise: noise}))
+			return diffusion.Last(diffusion.DDIM(context.Background(), g.Predict, s, x, diffusion.SampleOptions{Steps: 250, Eta: 1, Noise: noise}))
 		},
 		"ddpm": func() (diffusion.Step, error) {
-			return diffusion.Last(diffusion.DDPM(context.Background(), g.Predict, s, x, diffusion.DDPMOptions{Steps: 250, Noise: noise}))
+			return diffusion.Last(diffusion.DDPM(context.Background(), g.Predict, s, x, diffusion.SampleOptions{Steps: 250, Noise: noise}))
 		},
 	} {
 		step, err := steps()
@@ -203,7 +206,7 @@ func TestBatchDoesNotMatter(t *testing.T) {
 	g := diffusiontest.Gaussian{Mean: 0.1, Std: 1, Schedule: s}
 	draw := func(first uint64, n int) []float32 {
 		noise := diffusion.SeededNoise(9, first)
-		step, err := diffusion.Last(diffusion.DDIM(context.Background(), g.Predict, s, noise.Start(n, 2, 2, 1), diffusion.DDIMOptions{Steps: 7, Eta: 0.5, Noise: noise}))
+		step, err := diffusion.Last(diffusion.DDIM(context.Background(), g.Predict, s, noise.Start(n, 2, 2, 1), diffusion.SampleOptions{Steps: 7, Eta: 0.5, Noise: noise}))
 		require.NoError(t, err)
 		return step.Latent.Float32s()
 	}
@@ -224,7 +227,7 @@ func TestTimesteps(t *testing.T) {
 		s := schedule(t, func(k *diffusion.Config) { k.Spacing, k.StepsOffset = &c.spacing, &c.offset })
 		g := diffusiontest.Gaussian{Std: 1, Schedule: s}
 		var got []float64
-		for step, err := range diffusion.DDIM(context.Background(), g.Predict, s, diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), diffusion.DDIMOptions{Steps: 4}) {
+		for step, err := range diffusion.DDIM(context.Background(), g.Predict, s, diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), diffusion.SampleOptions{Steps: 4}) {
 			require.NoError(t, err)
 			got = append(got, step.Timestep)
 		}
@@ -235,7 +238,7 @@ func TestTimesteps(t *testing.T) {
 // Where NumPy's arange is one too long, diffusers would ask at timestep -1; here there are as many steps as were asked for.
 func TestTrailingTimestepsEnd(t *testing.T) {
 	s := schedule(t, func(c *diffusion.Config) { c.Spacing = new("trailing") })
-	last, err := diffusion.Last(diffusion.DDIM(context.Background(), diffusiontest.Gaussian{Std: 1, Schedule: s}.Predict, s, diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), diffusion.DDIMOptions{Steps: 61}))
+	last, err := diffusion.Last(diffusion.DDIM(context.Background(), diffusiontest.Gaussian{Std: 1, Schedule: s}.Predict, s, diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), diffusion.SampleOptions{Steps: 61}))
 	require.NoError(t, err)
 	require.Equal(t, 61, last.Of)
 	require.Equal(t, 15., last.Timestep) // 1000/61 - 1, rounded
@@ -246,12 +249,12 @@ func TestOneStepByHand(t *testing.T) {
 		c.TrainSteps, c.TrainedBetas = new(2), []float64{0.36, 0.4375}
 		c.StepsOffset, c.ClipSample, c.ClipRange = new(0), new(true), new(0.5)
 	})
-	require.InDeltaSlice(t, []float64{0.64, 0.36}, s.AlphaBar, 1e-7)
+	require.InDeltaSlice(t, []float64{0.64, 0.36}, bars(s), 1e-7)
 	x := tensor.New(tensor.WithShape(1, 1, 1, 2), tensor.WithBacking([]float32{1, 0.5}))
 	half := func(x *tensor.Dense, _ float64) (*tensor.Dense, error) {
 		return tensor.New(tensor.WithShape(1, 1, 1, 2), tensor.WithBacking([]float32{0.5, 0.5})), nil
 	}
-	for step, err := range diffusion.DDIM(context.Background(), half, s, x, diffusion.DDIMOptions{Steps: 2}) {
+	for step, err := range diffusion.DDIM(context.Background(), half, s, x, diffusion.SampleOptions{Steps: 2}) {
 		require.NoError(t, err)
 		if step.Index == 1 {
 			break
@@ -268,21 +271,21 @@ func TestSamplingFails(t *testing.T) {
 	s := schedule(t, func(*diffusion.Config) {})
 	g := diffusiontest.Gaussian{Std: 1, Schedule: s}
 	x := diffusion.SeededNoise(1, 0).Start(1, 2, 2, 1)
-	run := func(ctx context.Context, net diffusion.Network, o diffusion.DDIMOptions) error {
+	run := func(ctx context.Context, net diffusion.Network, o diffusion.SampleOptions) error {
 		_, err := diffusion.Last(diffusion.DDIM(ctx, net, s, x, o))
 		return err
 	}
-	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.DDIMOptions{Steps: 0}), "0 sampling steps")
-	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.DDIMOptions{Steps: 1001}), "1001 sampling steps")
-	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.DDIMOptions{Steps: 1000}), "timestep 1000")
-	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.DDIMOptions{Steps: 5, Eta: 1}), "Noise is nil")
+	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 0}), "0 sampling steps")
+	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 1001}), "1001 sampling steps")
+	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 1000}), "timestep 1000")
+	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 5, Eta: 1}), "Noise is nil")
 
 	broken := errors.New("broken")
-	require.ErrorIs(t, run(context.Background(), func(*tensor.Dense, float64) (*tensor.Dense, error) { return nil, broken }, diffusion.DDIMOptions{Steps: 5}), broken)
+	require.ErrorIs(t, run(context.Background(), func(*tensor.Dense, float64) (*tensor.Dense, error) { return nil, broken }, diffusion.SampleOptions{Steps: 5}), broken)
 	wrong := func(*tensor.Dense, float64) (*tensor.Dense, error) {
 		return tensor.New(tensor.WithShape(2), tensor.Of(tensor.Float32)), nil
 	}
-	require.ErrorContains(t, run(context.Background(), wrong, diffusion.DDIMOptions{Steps: 5}), "(2) of latents (1, 2, 2, 1)")
+	require.ErrorContains(t, run(context.Background(), wrong, diffusion.SampleOptions{Steps: 5}), "(2) of latents (1, 2, 2, 1)")
 
 	ctx, cancel := context.WithCancel(context.Background())
 	calls := 0
@@ -291,7 +294,7 @@ func TestSamplingFails(t *testing.T) {
 			cancel()
 		}
 		return g.Predict(x, at)
-	}, diffusion.DDIMOptions{Steps: 5})
+	}, diffusion.SampleOptions{Steps: 5})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, 2, calls)
 }
@@ -313,10 +316,14 @@ func TestSamplersRefuse(t *testing.T) {
 		{"ddim", `timestep_spacing "even"`, func(c *diffusion.Config) { c.Spacing = new("even") }},
 		{"ddim", "no signal at timestep 999", func(c *diffusion.Config) { c.ZeroSNR, c.Spacing = new(true), new("trailing") }},
 		{"pndm", "needs at least 4, not 3", func(c *diffusion.Config) { c.SkipPRK = nil }},
-		{"pndm", `prediction_type "sample"`, func(c *diffusion.Config) { c.Prediction = new("sample") }},
-		{"euler_a", `prediction_type "sample"`, func(c *diffusion.Config) { c.Prediction = new("sample") }},
 		{"euler", `interpolation_type "cubic"`, func(c *diffusion.Config) { c.Interpolation = new("cubic") }},
 		{"euler", `final_sigmas_type "one"`, func(c *diffusion.Config) { c.FinalSigma = new("one") }},
+		{"flow_euler", "follows a Flow, and the process is a diffusion.Table", func(*diffusion.Config) {}},
+		{"ddim", "the process is a diffusion.Flow", func(c *diffusion.Config) { *c = diffusion.RectifiedFlow(1) }},
+		{"flow_euler", "use_dynamic_shifting true", func(c *diffusion.Config) {
+			*c = diffusion.RectifiedFlow(1)
+			require.NoError(t, json.Unmarshal([]byte(`{"use_dynamic_shifting": true}`), c))
+		}},
 		{"euler", "use_beta_sigmas true", func(c *diffusion.Config) { c.Other = other.Other }},
 		{"euler_a", "", func(c *diffusion.Config) { c.Other = other.Other }},
 		{"dpmpp_2m", "use_beta_sigmas true", func(c *diffusion.Config) { c.Other = other.Other }},
@@ -341,7 +348,7 @@ func TestSamplersRefuse(t *testing.T) {
 		require.ErrorContains(t, err, c.says, c.sampler)
 	}
 	_, err := diffusion.ParseSampler("heun")
-	require.EqualError(t, err, `diffusion: "heun" is no sampler; these are: ddpm, ddim, pndm, euler, euler_a, dpmpp_2m, dpmpp_2m_karras`)
+	require.EqualError(t, err, `diffusion: "heun" is no sampler; these are: ddpm, ddim, pndm, euler, euler_a, dpmpp_2m, dpmpp_2m_karras, flow_euler`)
 }
 
 // A sampler's result can be ranged over again: nothing of the first time is left.

@@ -16,7 +16,7 @@ import (
 	"github.com/kudos-ml/kudos/internal/weights"
 )
 
-// formula is the network of internal/golden/samplers.py.
+// formula is the network of internal/golden/samplers.py and flow.py.
 func formula(x *tensor.Dense, t float64) (*tensor.Dense, error) {
 	channels := x.Shape()[len(x.Shape())-1]
 	y := tensor.New(tensor.WithShape(x.Shape().Clone()...), tensor.Of(tensor.Float32))
@@ -31,7 +31,31 @@ func formula(x *tensor.Dense, t float64) (*tensor.Dense, error) {
 // Every sampler is held to diffusers' scheduler over timestep spacings, numbers of steps and the keys that it knows, on a network that
 // is a formula.
 func TestSchedulersGolden(t *testing.T) {
-	file, err := weights.Open("testdata/samplers.safetensors")
+	require.Greater(t, schedulersGolden(t, "testdata/samplers.safetensors"), 100)
+}
+
+// FlowEuler is held to FlowMatchEulerDiscreteScheduler, its double shift of the first and last σ included.
+func TestFlowGolden(t *testing.T) {
+	require.Equal(t, 12, schedulersGolden(t, "testdata/flow.safetensors"))
+	file, err := weights.Open("testdata/flow.safetensors")
+	require.NoError(t, err)
+	defer file.Close()
+	want, err := file.Tensor("levels")
+	require.NoError(t, err)
+	// Training in diffusers draws one of 1,000 levels, here any: they are the ends of 1,000 equal shares. Its
+	// shift rounds to float32 four times, by 2⁻²⁴ each.
+	flow := diffusion.Flow{Steps: 1000, Shift: 3}
+	for i, sigma := range want.Float32s() {
+		level := flow.From(0)(float64(1000-i) / 1000)
+		require.InDelta(t, sigma, level.Noise, 0x1p-22)
+		require.InDelta(t, 1-sigma, level.Signal, 0x1p-22)
+		require.Equal(t, 1000*level.Noise, level.Timestep)
+	}
+}
+
+// schedulersGolden runs the cases of a file and returns how many they are.
+func schedulersGolden(t *testing.T, name string) (count int) {
+	file, err := weights.Open(name)
 	require.NoError(t, err)
 	defer file.Close()
 	values := func(name string) []float32 {
@@ -43,7 +67,6 @@ func TestSchedulersGolden(t *testing.T) {
 	shape := []int{2, 1, 1, 3}
 	const size = 2 * 3
 	noise := diffusion.Noise(func(row, draw int, dst []float32) { copy(dst, draws[draw*size+row*3:][:3]) })
-	count := 0
 	for key, text := range file.Metadata {
 		name, ok := strings.CutPrefix(key, "case.")
 		if !ok {
@@ -58,13 +81,16 @@ func TestSchedulersGolden(t *testing.T) {
 				Config  diffusion.Config
 			}
 			require.NoError(t, json.Unmarshal([]byte(text), &c))
+			if c.Config.ClipSample == nil { // diffusers' default, which is for pixels
+				c.Config.ClipSample = new(c.Sampler == "ddim" || c.Sampler == "ddpm")
+			}
 			s, err := diffusion.NewSchedule(c.Config)
 			require.NoError(t, err)
 			sampler, err := diffusion.ParseSampler(c.Sampler)
 			require.NoError(t, err)
 			times, want := values(name+".timesteps"), values(name+".trajectory")
 			var got []float32
-			for step, err := range sampler.Sample(context.Background(), formula, s.Native(), noise.Start(shape...), diffusion.SampleOptions{Steps: c.Steps, Eta: c.Eta, Noise: noise}) {
+			for step, err := range sampler.Sample(context.Background(), formula, s, noise.Start(shape...), diffusion.SampleOptions{Steps: c.Steps, Eta: c.Eta, Noise: noise}) {
 				require.NoError(t, err)
 				got = append(got, float32(step.Timestep))
 				golden.Near(t, fmt.Sprintf("step %d", step.Index), step.Latent.Float32s(), want[(step.Index+1)*size:][:size], 1e-5)
@@ -79,5 +105,5 @@ func TestSchedulersGolden(t *testing.T) {
 			}
 		})
 	}
-	require.Greater(t, count, 100)
+	return count
 }

@@ -3,38 +3,78 @@ package diffusion
 import (
 	"fmt"
 	"math"
-
-	"gorgonia.org/tensor"
 )
 
-// A Schedule says how much noise a latent carries at each timestep of training.
+// A Schedule is what a scheduler_config.json says: how latents become noise, what the network that was
+// trained on them predicts, and how to sample it.
 type Schedule struct {
-	// AlphaBar is ᾱ_t, the share of the signal's variance at timestep t: x_t = √ᾱ_t·x₀ + √(1-ᾱ_t)·ε (Ho et al.
-	// 2020, eq. 4; alphas_cumprod in diffusers). The values are those that PyTorch computes in float32, because
-	// the models were trained on them.
-	AlphaBar []float64
-	// Velocity says that the schedule's network predicts v = √ᾱ·ε - √(1-ᾱ)·x₀ (Salimans and Ho 2022), not ε.
-	Velocity bool
-	// Clean says that it predicts x₀ itself (prediction_type "sample").
-	Clean bool
-	// Config is what the schedule was made from; samplers read their own keys in it.
+	Process    Process
+	Prediction Prediction
+	// Config is what the schedule was made from, and what Save writes. Samplers read their own keys in
+	// it.
 	Config Config
 
-	native bool // see Native
+	pipeline bool // see InPipeline
 }
 
-// NewSchedule computes the noise levels of a config.
+// NewSchedule makes the process of a config: a Flow where its class is FlowMatchEulerDiscreteScheduler,
+// otherwise a Table.
+//
+// In one thing a config means something else than in diffusers: clip_sample is false unless it is there.
+// To clamp x̂₀ to ±1, diffusers' default for DDIM and DDPM, is for pictures, and would spoil latents, which
+// lie outside; StableDiffusionPipeline of diffusers undoes it.
 func NewSchedule(c Config) (*Schedule, error) {
-	s := &Schedule{Config: c}
-	switch p := or(c.Prediction, "epsilon"); p {
-	case "epsilon":
-	case "v_prediction":
-		s.Velocity = true
-	case "sample":
-		s.Clean = true
-	default:
-		return nil, fmt.Errorf("diffusion: prediction_type %q is none of epsilon, v_prediction and sample", p)
+	k := c.settle("")
+	if or(c.Class, "") == classFlowEuler {
+		flow := Flow{Steps: *k.TrainSteps, Shift: *k.Shift}
+		return &Schedule{Process: flow, Prediction: FlowVelocity, Config: c}, flow.check()
 	}
+	s := &Schedule{Config: c}
+	for _, p := range []Prediction{Epsilon, Velocity, Clean} {
+		if p.String() == *k.Prediction {
+			s.Prediction = p
+		}
+	}
+	if s.Prediction == (Prediction{}) {
+		return nil, fmt.Errorf("diffusion: prediction_type %q is none of %v, %v and %v", *k.Prediction, Epsilon, Velocity, Clean)
+	}
+	bars, err := alphaBar(k)
+	s.Process = Table{bars}
+	return s, err
+}
+
+// InPipeline is the schedule as StableDiffusionPipeline of diffusers has it, which takes some values for
+// mistakes of old folders: the sampler that the config names has steps_offset 1 and clips nothing
+// (clip_sample), whatever the config says or leaves to defaults; other samplers have that where the
+// config says anything, and the defaults of their class where it does not.
+func (s *Schedule) InPipeline() *Schedule {
+	other := *s
+	other.pipeline = true
+	return &other
+}
+
+// settled is the config as a class reads it.
+func (s *Schedule) settled(class string) Config {
+	c := s.Config.settle(class)
+	if s.pipeline {
+		if class == s.class() || s.Config.StepsOffset != nil {
+			c.StepsOffset = new(1)
+		}
+		c.ClipSample = new(false)
+	}
+	return c
+}
+
+// class is that of the sampler that the makers of the schedule chose.
+func (s *Schedule) class() string {
+	if _, ok := s.Process.(Flow); ok {
+		return or(s.Config.Class, classFlowEuler)
+	}
+	return or(s.Config.Class, classDDIM)
+}
+
+// alphaBar computes ᾱ_t of a settled config.
+func alphaBar(c Config) ([]float64, error) {
 	betas, err := betas(c)
 	if err != nil {
 		return nil, err
@@ -44,25 +84,17 @@ func NewSchedule(c Config) (*Schedule, error) {
 			return nil, fmt.Errorf("diffusion: beta %g at timestep %d is not between 0 and 1", beta, t)
 		}
 	}
-	if or(c.ZeroSNR, false) {
+	if *c.ZeroSNR {
 		if len(betas) == 1 {
 			return nil, fmt.Errorf("diffusion: rescale_betas_zero_snr needs more timesteps than num_train_timesteps 1")
 		}
 		rescale(betas)
 	}
+	var bars []float64
 	for _, bar := range products(betas) {
-		s.AlphaBar = append(s.AlphaBar, float64(bar))
+		bars = append(bars, float64(bar))
 	}
-	return s, nil
-}
-
-// Native is the schedule for samplers that are called with the network's own prediction, ε, v or x₀ as the config says, in place of ε̂.
-// They then compute what diffusers computes, which converts at the noise level of the step: it may lie between two
-// timesteps (Euler, Karras' levels), or carry no signal, where no ε gives x₀.
-func (s *Schedule) Native() *Schedule {
-	n := *s
-	n.native = true
-	return &n
+	return bars, nil
 }
 
 // products are ᾱ_t of betas, with PyTorch's float32 rounding.
@@ -94,7 +126,7 @@ func rescale(betas []float32) {
 
 // betas are the variances β_t of one noising step, with PyTorch's float32 rounding.
 func betas(c Config) ([]float32, error) {
-	n, start, end := or(c.TrainSteps, 1000), or(c.BetaStart, 0.0001), or(c.BetaEnd, 0.02)
+	n, start, end := *c.TrainSteps, *c.BetaStart, *c.BetaEnd
 	if n < 1 || n > 1<<24 {
 		return nil, fmt.Errorf("diffusion: num_train_timesteps is %d, not between 1 and %d", n, 1<<24)
 	}
@@ -108,7 +140,7 @@ func betas(c Config) ([]float32, error) {
 		}
 		return out, nil
 	}
-	switch kind := or(c.BetaSchedule, "linear"); kind {
+	switch kind := *c.BetaSchedule; kind {
 	case "linear":
 		return linspace(start, end, n), nil
 	case "scaled_linear":
@@ -153,64 +185,4 @@ func cosine(n int) []float32 {
 		out[i] = float32(min(1-bar(i+1)/bar(i), 0.999))
 	}
 	return out
-}
-
-// AddNoise writes the noisy latents x_t = √ᾱ_t·x + √(1-ᾱ_t)·noise to dst, which may be x or noise. All three are
-// [N, …] of one shape; t holds a timestep a sample.
-func (s *Schedule) AddNoise(dst, x, noise *tensor.Dense, t []int) error {
-	return s.combine(dst, x, noise, t, func(signal, sigma float64) (float64, float64) { return signal, sigma })
-}
-
-// VelocityOf writes v = √ᾱ_t·noise - √(1-ᾱ_t)·x to dst, what a network that predicts velocity is trained on.
-func (s *Schedule) VelocityOf(dst, x, noise *tensor.Dense, t []int) error {
-	return s.combine(dst, x, noise, t, func(signal, sigma float64) (float64, float64) { return -sigma, signal })
-}
-
-// Target writes what the schedule's network is trained to predict: the noise, the velocity, or the latents themselves.
-func (s *Schedule) Target(dst, x, noise *tensor.Dense, t []int) error {
-	if s.Velocity {
-		return s.VelocityOf(dst, x, noise, t)
-	}
-	if s.Clean {
-		return s.combine(dst, x, noise, t, func(float64, float64) (float64, float64) { return 1, 0 })
-	}
-	return s.combine(dst, x, noise, t, func(float64, float64) (float64, float64) { return 0, 1 })
-}
-
-// combine writes a·x + b·noise, where weigh gives a sample's a and b for √ᾱ and √(1-ᾱ).
-func (s *Schedule) combine(dst, x, noise *tensor.Dense, t []int, weigh func(signal, sigma float64) (a, b float64)) error {
-	for _, d := range []*tensor.Dense{dst, x, noise} {
-		if d.Dtype() != tensor.Float32 || !d.Shape().Eq(x.Shape()) || x.Dims() < 1 || x.Shape()[0] != len(t) {
-			return fmt.Errorf("diffusion: %d timesteps do not fit latents %v, noise %v, result %v, all float32", len(t), x.Shape(), noise.Shape(), dst.Shape())
-		}
-	}
-	out, xs, es := dst.Float32s(), x.Float32s(), noise.Float32s()
-	size := len(xs) / max(len(t), 1)
-	for row, step := range t {
-		if step < 0 || step >= len(s.AlphaBar) {
-			return fmt.Errorf("diffusion: timestep %d of sample %d is not in [0, %d)", step, row, len(s.AlphaBar))
-		}
-		bar := s.AlphaBar[step]
-		a, b := weigh(math.Sqrt(bar), math.Sqrt(1-bar))
-		for i := row * size; i < (row+1)*size; i++ {
-			out[i] = float32(a*float64(xs[i]) + b*float64(es[i]))
-		}
-	}
-	return nil
-}
-
-// SNR is the signal-to-noise ratio ᾱ/(1-ᾱ) at a timestep.
-func (s *Schedule) SNR(t int) float64 { return s.AlphaBar[t] / (1 - s.AlphaBar[t]) }
-
-// MinSNR is the weight of a sample's squared error at timestep t that makes all timesteps count about equally
-// (Hang et al. 2023, with γ = 5): min(SNR, γ)/SNR for ε, min(SNR, γ)/(SNR+1) for v, min(SNR, γ) for x₀.
-func (s *Schedule) MinSNR(gamma float64, t int) float64 {
-	snr := s.SNR(t)
-	switch {
-	case s.Velocity:
-		return min(snr, gamma) / (snr + 1)
-	case s.Clean:
-		return min(snr, gamma)
-	}
-	return min(1, gamma/snr) // 1 where there is no signal
 }

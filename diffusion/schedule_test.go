@@ -25,9 +25,9 @@ func TestAlphaBarIsTheProduct(t *testing.T) {
 		},
 	} {
 		s := schedule(t, func(c *diffusion.Config) { c.BetaSchedule = &kind })
-		require.Len(t, s.AlphaBar, n)
+		require.Len(t, bars(s), n)
 		want := 1.0
-		for i, got := range s.AlphaBar {
+		for i, got := range bars(s) {
 			want *= 1 - beta(i)
 			require.InEpsilon(t, want, got, 3e-5, "%s at %d", kind, i)
 		}
@@ -37,8 +37,8 @@ func TestAlphaBarIsTheProduct(t *testing.T) {
 // The values of every Stable Diffusion's alphas_cumprod, from the checkpoint sd-v1-4.
 func TestStableDiffusionsLevels(t *testing.T) {
 	s := schedule(t, func(*diffusion.Config) {})
-	require.InDelta(t, 0.9991499781608582, s.AlphaBar[0], 1e-9)
-	require.InDelta(t, 0.00466009508818388, s.AlphaBar[999], 2e-9)
+	require.InDelta(t, 0.9991499781608582, bars(s)[0], 1e-9)
+	require.InDelta(t, 0.00466009508818388, bars(s)[999], 2e-9)
 }
 
 // alphas_cumprod of diffusers' DDPMScheduler, by PyTorch 2.15, to the last bit.
@@ -56,7 +56,7 @@ func TestLevelsAreFloat32s(t *testing.T) {
 		s, err := diffusion.NewSchedule(c)
 		require.NoError(t, err)
 		for i, bar := range want {
-			require.Equal(t, bar, s.AlphaBar[i], "%s at %d", schedule, i)
+			require.Equal(t, bar, bars(s)[i], "%s at %d", schedule, i)
 		}
 	}
 }
@@ -66,37 +66,42 @@ func TestNoising(t *testing.T) {
 	x := tensor.New(tensor.WithShape(2, 1, 1, 2), tensor.WithBacking([]float32{1, 2, 3, 4}))
 	e := tensor.New(tensor.WithShape(2, 1, 1, 2), tensor.WithBacking([]float32{-1, 1, -1, 1}))
 	dst := tensor.New(tensor.WithShape(2, 1, 1, 2), tensor.Of(tensor.Float32))
-	require.NoError(t, s.AddNoise(dst, x, e, []int{0, 1}))
+	levels := []diffusion.Level{s.Process.At(0), s.Process.At(1)}
+	require.NoError(t, diffusion.Disturb(dst, x, e, levels))
 	require.InDeltaSlice(t, []float32{0.8 - 0.6, 1.6 + 0.6, 1.8 - 0.8, 2.4 + 0.8}, dst.Float32s(), 1e-6)
-	require.NoError(t, s.VelocityOf(dst, x, e, []int{0, 1}))
-	require.InDeltaSlice(t, []float32{-0.8 - 0.6, 0.8 - 1.2, -0.6 - 2.4, 0.6 - 3.2}, dst.Float32s(), 1e-6)
-	require.NoError(t, s.Target(dst, x, e, []int{0, 1}))
-	require.Equal(t, e.Float32s(), dst.Float32s())
-	s.Velocity = true
-	require.NoError(t, s.Target(dst, x, e, []int{0, 1}))
-	require.InDeltaSlice(t, []float32{-1.4, -0.4, -3, -2.6}, dst.Float32s(), 1e-6)
-	s.Velocity, s.Clean = false, true
-	require.NoError(t, s.Target(dst, x, e, []int{0, 1}))
-	require.Equal(t, x.Float32s(), dst.Float32s())
+	for p, want := range map[diffusion.Prediction][]float32{
+		diffusion.Epsilon:      e.Float32s(),
+		diffusion.Velocity:     {-0.8 - 0.6, 0.8 - 1.2, -0.6 - 2.4, 0.6 - 3.2},
+		diffusion.Clean:        x.Float32s(),
+		diffusion.FlowVelocity: {-2, -1, -4, -3},
+	} {
+		require.NoError(t, p.Target(dst, x, e, levels))
+		require.InDeltaSlice(t, want, dst.Float32s(), 1e-6, p.String())
+	}
 
-	require.NoError(t, s.AddNoise(x, x, e, []int{0, 1}), "in place")
+	require.NoError(t, diffusion.Disturb(x, x, e, levels), "in place")
 	require.InDeltaSlice(t, []float32{0.2, 2.2, 1, 3.2}, x.Float32s(), 1e-6)
-	require.ErrorContains(t, s.AddNoise(dst, x, e, []int{0}), "1 timesteps do not fit")
-	require.ErrorContains(t, s.AddNoise(dst, x, e, []int{0, 2}), "timestep 2 of sample 1 is not in [0, 2)")
+	require.ErrorContains(t, diffusion.Disturb(dst, x, e, levels[:1]), "1 levels do not fit")
+	levels[1] = s.Process.At(2)
+	require.ErrorContains(t, diffusion.Disturb(dst, x, e, levels), "sample 1 has no level: {Signal:NaN Noise:NaN Timestep:2}")
 }
 
 func TestMinSNR(t *testing.T) {
 	s := schedule(t, func(c *diffusion.Config) { c.TrainSteps, c.TrainedBetas = new(2), []float64{0.1, 0.8} }) // ᾱ 0.9, 0.18
-	require.InDelta(t, 9, s.SNR(0), 1e-5)
-	require.InDelta(t, 5./9, s.MinSNR(5, 0), 1e-6)
-	require.InDelta(t, 1, s.MinSNR(5, 1), 1e-6)
-	s.Velocity = true
-	require.InDelta(t, 0.5, s.MinSNR(5, 0), 1e-6)
-	s.Velocity, s.Clean = false, true
-	require.InDelta(t, 5, s.MinSNR(5, 0), 1e-6)
-	require.InDelta(t, 0.18/0.82, s.MinSNR(5, 1), 1e-6)
-	s.Clean, s.AlphaBar[1] = false, 0
-	require.Equal(t, 1., s.MinSNR(5, 1), "the limit, where there is no signal")
+	much, little := s.Process.At(0), s.Process.At(1)
+	require.InDelta(t, 9, much.SNR(), 1e-5)
+	require.InDelta(t, 5./9, diffusion.Epsilon.MinSNR(5, much), 1e-6)
+	require.InDelta(t, 1, diffusion.Epsilon.MinSNR(5, little), 1e-6)
+	require.InDelta(t, 0.5, diffusion.Velocity.MinSNR(5, much), 1e-6)
+	require.InDelta(t, 0.18, diffusion.Velocity.MinSNR(5, little), 1e-6)
+	require.InDelta(t, 5, diffusion.Clean.MinSNR(5, much), 1e-6)
+	require.InDelta(t, 0.18/0.82, diffusion.Clean.MinSNR(5, little), 1e-6)
+	// At σ = 1/4 of a flow the SNR is 9, and an error of ε - x₀ is 4 of x₀; at 3/4 it is 1/9, and 4/3.
+	require.InDelta(t, 5./16, diffusion.FlowVelocity.MinSNR(5, diffusion.Flow{Steps: 1000}.At(250)), 1e-12)
+	require.InDelta(t, 1./16, diffusion.FlowVelocity.MinSNR(5, diffusion.Flow{Steps: 1000}.At(750)), 1e-12)
+	noise, picture := diffusion.Level{Noise: 1}, diffusion.Level{Signal: 1}
+	require.Equal(t, 1., diffusion.Epsilon.MinSNR(5, noise), "the limit, where there is no signal")
+	require.Equal(t, 5., diffusion.Clean.MinSNR(5, picture), "the limit, where there is no noise")
 }
 
 func TestConfigFile(t *testing.T) {
@@ -105,15 +110,15 @@ func TestConfigFile(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "scheduler_config.json"), []byte(text), 0o644))
 	s, err := diffusion.LoadSchedule(dir)
 	require.NoError(t, err)
-	require.Len(t, s.AlphaBar, 1000)
+	require.Len(t, bars(s), 1000)
 	require.Nil(t, s.Config.Prediction)
-	require.False(t, s.Velocity)
+	require.Equal(t, diffusion.Epsilon, s.Prediction)
 
 	other := filepath.Join(dir, "other")
 	require.NoError(t, s.Save(other))
 	again, err := diffusion.LoadSchedule(other)
 	require.NoError(t, err)
-	require.Equal(t, s.AlphaBar, again.AlphaBar)
+	require.Equal(t, s.Process, again.Process)
 	saved, err := os.ReadFile(filepath.Join(other, "scheduler_config.json"))
 	require.NoError(t, err)
 	var keys map[string]any
@@ -126,9 +131,9 @@ func TestZeroTerminalSNR(t *testing.T) {
 	s := schedule(t, func(c *diffusion.Config) {
 		c.TrainSteps, c.TrainedBetas, c.ZeroSNR = new(3), []float64{0.36, 0.4375, 0.64}, new(true)
 	})
-	require.InDelta(t, 0.64, s.AlphaBar[0], 1e-6)
-	require.InDelta(t, math.Pow(0.8*0.24/0.44, 2), s.AlphaBar[1], 1e-6)
-	require.Zero(t, s.AlphaBar[2])
+	require.InDelta(t, 0.64, bars(s)[0], 1e-6)
+	require.InDelta(t, math.Pow(0.8*0.24/0.44, 2), bars(s)[1], 1e-6)
+	require.Zero(t, bars(s)[2])
 }
 
 // Python writes -Infinity, which is no JSON, where diffusers' DPM-Solver++ has its default.

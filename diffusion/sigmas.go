@@ -5,19 +5,19 @@ import (
 	"math"
 )
 
-// Levels are the noise levels that a sampler walks down: at timestep times[i], σ is sigmas[i], and the last step ends at the
-// one level more. A state is √ᾱ·(x₀ + σ·ε), so that ᾱ = 1/(1+σ²).
-type levels struct {
+// A descent is the way that a sampler goes down a ladder: at timestep times[i], σ is sigmas[i], and the last
+// step ends at the one σ more. A state is √ᾱ·(x₀ + σ·ε), so that ᾱ = 1/(1+σ²).
+type descent struct {
 	times  []float64
 	sigmas []float32
 }
 
 // table is σ of every timestep of training, with PyTorch's float32 rounding. Where no signal is left, ᾱ is 2⁻²⁴.
-func (s *Schedule) table() []float32 {
-	sigmas := make([]float32, len(s.AlphaBar))
-	for t, b := range s.AlphaBar {
+func (l ladder) table() []float32 {
+	sigmas := make([]float32, len(l.bars))
+	for t, b := range l.bars {
 		bar := float32(b)
-		if or(s.Config.ZeroSNR, false) && t == len(sigmas)-1 {
+		if *l.config.ZeroSNR && t == len(sigmas)-1 {
 			bar = 0x1p-24
 		}
 		sigmas[t] = sqrt32((1 - bar) / bar)
@@ -27,33 +27,33 @@ func (s *Schedule) table() []float32 {
 
 func sqrt32(x float32) float32 { return float32(math.Sqrt(float64(x))) }
 
-// levelsAt are the levels of a table at timesteps, between two of them on a straight line.
-func levelsAt(table []float32, times []float64) levels {
-	l := levels{times: times}
+// descend goes down a table by timesteps, between two of them on a straight line.
+func descend(table []float32, times []float64) descent {
+	d := descent{times: times}
 	for _, t := range times {
 		low := min(int(t), len(table)-2)
 		if low < 0 { // a table of one level
-			l.sigmas = append(l.sigmas, table[0])
+			d.sigmas = append(d.sigmas, table[0])
 			continue
 		}
 		a, b := float64(table[low]), float64(table[low+1])
-		l.sigmas = append(l.sigmas, float32((b-a)*(t-float64(low))+a))
+		d.sigmas = append(d.sigmas, float32((b-a)*(t-float64(low))+a))
 	}
-	return l
+	return d
 }
 
-// karras are levels from high to low that are equally spaced in σ^(1/7) (Karras et al. 2022, eq. 5), and the timesteps of training
-// where the table comes to them, which may lie between two.
-func karras(table []float32, high, low float64, steps int) levels {
+// karras goes down from high to low by σ that are equally spaced in σ^(1/7) (Karras et al. 2022, eq. 5), and by
+// the timesteps of training where the table comes to them, which may lie between two.
+func karras(table []float32, high, low float64, steps int) descent {
 	const rho = 7
-	var l levels
+	var d descent
 	from, to := math.Pow(high, 1./rho), math.Pow(low, 1./rho)
 	for i := range steps {
 		sigma := math.Pow(from+float64(i)/float64(max(steps-1, 1))*(to-from), rho)
-		l.times = append(l.times, timeOf(table, sigma))
-		l.sigmas = append(l.sigmas, float32(sigma))
+		d.times = append(d.times, timeOf(table, sigma))
+		d.sigmas = append(d.sigmas, float32(sigma))
 	}
-	return l
+	return d
 }
 
 // timeOf is where ln σ of a table comes to a level, on a straight line between two timesteps.
@@ -73,15 +73,15 @@ func timeOf(table []float32, sigma float64) float64 {
 	return (1-w)*float64(low) + w*float64(low+1)
 }
 
-// end adds the level that the last step ends at.
-func (l *levels) end(table []float32, kind *string) error {
-	switch or(kind, "zero") {
+// end adds the σ that the last step ends at.
+func (d *descent) end(table []float32, kind string) error {
+	switch kind {
 	case "zero":
-		l.sigmas = append(l.sigmas, 0)
+		d.sigmas = append(d.sigmas, 0)
 	case "sigma_min":
-		l.sigmas = append(l.sigmas, table[0])
+		d.sigmas = append(d.sigmas, table[0])
 	default:
-		return fmt.Errorf("diffusion: final_sigmas_type %q is neither zero nor sigma_min", *kind)
+		return fmt.Errorf("diffusion: final_sigmas_type %q is neither zero nor sigma_min", kind)
 	}
 	return nil
 }

@@ -13,18 +13,17 @@ import (
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/kernels"
-	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
 // A tiny network: the noise is a linear function of the noisy latent, whatever the timestep and the condition.
 type network struct{ weight *tensor.Dense }
 
-func (n network) Predict(x, _, _ *gorgonia.Node) (*gorgonia.Node, error) {
+func (n network) Predict(x, _ *gorgonia.Node, _ diffusion.Condition) (*gorgonia.Node, error) {
 	return kernels.Linear(x, kernels.Param(x.Graph(), n.weight), nil)
 }
 
-func (n network) Trainable() []optim.Parameter {
-	return []optim.Parameter{{Name: "weight", Value: n.weight}}
+func (n network) Trainable() []kernels.Parameter {
+	return []kernels.Parameter{{Name: "weight", Value: n.weight}}
 }
 
 func values(shape []int, v ...float32) *tensor.Dense {
@@ -33,7 +32,10 @@ func values(shape []int, v ...float32) *tensor.Dense {
 
 // sample has a latent of one position with two channels.
 func sample(prompt string, reward float64, a, b float32) dataset.Sample {
-	return dataset.Sample{Prompt: prompt, Reward: &reward, Latent: values([]int{1, 1, 2}, a, b), Condition: values([]int{1, 1}, 0)}
+	return dataset.Sample{
+		Prompt: prompt, Reward: &reward, Latent: values([]int{1, 1, 2}, a, b),
+		Condition: dataset.Condition{Tokens: values([]int{1, 1}, 0)},
+	}
 }
 
 // Eq. 2 with a term of one's own: half the mean square of what the network predicts.
@@ -57,7 +59,7 @@ func ExampleTuner() {
 	tuner := &finetune.Tuner{
 		Network:  network{values([]int{2, 2}, 0, 0, 0, 0)},
 		Schedule: schedule,
-		Model:    samples, ModelBatch: 8,
+		Own:      samples, OwnBatch: 8,
 		Pretrain: samples, PretrainBatch: 8,
 		Terms:   []finetune.Term{finetune.RewardWeighted{}, finetune.Pretraining{Beta: 0.5}, power},
 		Updates: 201,

@@ -77,11 +77,11 @@ func trainCompare(t *testing.T, c golden.Case, k trainCase, network Network, pre
 	tuner := caseTuner(t, c, k, network)
 	r, err := tuner.start(context.Background())
 	require.NoError(t, err)
-	defer r.machine.Close()
+	defer r.stepper.Close()
 	losses, norms := make([]float32, k.Steps), make([]float32, k.Steps)
 	for i := range k.Steps {
-		require.NoError(t, r.take(caseBatch(t, c, k, i), c.Tensor(t, fmt.Sprint("train.timesteps.", i)).Float32s()))
-		step, err := r.update()
+		timesteps := c.Tensor(t, fmt.Sprint("train.timesteps.", i)).Float32s()
+		step, err := r.update(caseBatch(t, c, k, i).draws(r.Schedule.Process, timesteps))
 		require.NoError(t, err)
 		require.Equal(t, i, step.Index)
 		losses[i], norms[i] = float32(step.Loss), float32(step.GradNorm)
@@ -121,8 +121,8 @@ func caseTuner(t *testing.T, c golden.Case, k trainCase, network Network) *Tuner
 	b := caseBatch(t, c, k, 0)
 	return &Tuner{
 		Network: network, Schedule: s, Optimizer: adam, Clip: k.Clip, Updates: k.Steps, LR: func(int) float64 { return k.LR },
-		Model: dataset.FromSlice(b.samples[:k.Model]), Pretrain: dataset.FromSlice(b.samples[k.Model:]),
-		ModelBatch: k.Model, PretrainBatch: k.Pretrain, Terms: []Term{RewardWeighted{}, Pretraining{Beta: k.Beta}},
+		Own: dataset.FromSlice(b.samples[:k.Model]), Pretrain: dataset.FromSlice(b.samples[k.Model:]),
+		OwnBatch: k.Model, PretrainBatch: k.Pretrain, Terms: []Term{RewardWeighted{}, Pretraining{Beta: k.Beta}},
 	}
 }
 
@@ -143,7 +143,7 @@ func caseBatch(t *testing.T, c golden.Case, k trainCase, step int) given {
 		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(d.Float32s()[i*n:(i+1)*n]))
 	}
 	for i := range g.samples {
-		g.samples[i] = dataset.Sample{Latent: part(latents, i), Condition: part(conditions, i)}
+		g.samples[i] = dataset.Sample{Latent: part(latents, i), Condition: dataset.Condition{Tokens: part(conditions, i)}}
 		if i < k.Model {
 			g.samples[i].Reward = new(float64(rewards[i]))
 		}
@@ -151,17 +151,15 @@ func caseBatch(t *testing.T, c golden.Case, k trainCase, step int) given {
 	return g
 }
 
-// take fills the batch as fill does, with what is given.
-func (r *run) take(g given, timesteps []float32) error {
-	times := make([]int, len(timesteps))
+// draws are what a tuner would draw, with what is given.
+func (g given) draws(of diffusion.Process, timesteps []float32) []draw {
+	draws := make([]draw, len(g.samples))
 	for i, s := range g.samples {
-		times[i] = int(timesteps[i])
-		copy(r.clean.Float32s()[i*s.Latent.Shape().TotalSize():], s.Latent.Float32s())
-		copy(r.conditions.Float32s()[i*s.Condition.Shape().TotalSize():], s.Condition.Float32s())
+		size := s.Latent.Shape().TotalSize()
+		draws[i] = draw{sample: s, condition: s.Condition, level: of.At(float64(timesteps[i])), noise: g.noise[i*size : (i+1)*size]}
 		if s.Reward != nil {
-			r.rewards.Float32s()[i] = float32(*s.Reward)
+			draws[i].reward = *s.Reward
 		}
 	}
-	copy(r.noise.Float32s(), g.noise)
-	return r.disturb(times)
+	return draws
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/kernels"
-	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
 // A line is a denoiser that one can compute by hand: for channel o at any position,
@@ -46,12 +45,12 @@ func dense(shape ...int) *tensor.Dense {
 	return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
 }
 
-func (l *line) Trainable() []optim.Parameter {
-	return []optim.Parameter{{Name: "X", Value: l.X}, {Name: "B", Value: l.B}, {Name: "C", Value: l.C}, {Name: "D", Value: l.D}, {Name: "T", Value: l.T}, {Name: "U", Value: l.U}}
+func (l *line) Trainable() []kernels.Parameter {
+	return []kernels.Parameter{{Name: "X", Value: l.X}, {Name: "B", Value: l.B}, {Name: "C", Value: l.C}, {Name: "D", Value: l.D}, {Name: "T", Value: l.T}, {Name: "U", Value: l.U}}
 }
 
-func (l *line) Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
-	g := x.Graph()
+func (l *line) Predict(x, t *gorgonia.Node, condition diffusion.Condition) (*gorgonia.Node, error) {
+	g, c := x.Graph(), condition.Tokens
 	out, err := kernels.Linear(x, kernels.Param(g, l.X), kernels.Param(g, l.B))
 	if err != nil {
 		return nil, err
@@ -76,6 +75,9 @@ func (l *line) Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
 	}
 	return kernels.AddTime(out, c)
 }
+
+// tokens are a condition's, n of them, all zeros.
+func tokens(n int) dataset.Condition { return dataset.Condition{Tokens: dense(n, width)} }
 
 // vector is all parameters, one behind the other.
 func (l *line) vector() []float64 {
@@ -107,13 +109,13 @@ func predict(p, x []float64, t float64, c []float64) []float64 {
 func made(n int, rewards bool) []dataset.Sample {
 	samples := make([]dataset.Sample, n)
 	for i := range samples {
-		s := dataset.Sample{ID: fmt.Sprint("id", i), Prompt: fmt.Sprint("prompt ", i), Latent: dense(1, positions, channels), Condition: dense(2, width)}
+		s := dataset.Sample{ID: fmt.Sprint("id", i), Prompt: fmt.Sprint("prompt ", i), Latent: dense(1, positions, channels), Condition: tokens(2)}
 		stream := "pretraining samples"
 		if rewards {
 			stream, s.Reward = "model samples", new(rng.New(7, "rewards", 0, uint64(i)).Float64())
 		}
 		rng.Normal(s.Latent.Float32s(), 7, stream, 0, uint64(i))
-		rng.Normal(s.Condition.Float32s(), 7, stream, 1, uint64(i))
+		rng.Normal(s.Condition.Tokens.Float32s(), 7, stream, 1, uint64(i))
 		samples[i] = s
 	}
 	return samples
@@ -132,8 +134,8 @@ func schedule(t *testing.T, velocity bool) *diffusion.Schedule {
 // tuner returns one with 5 and 4 samples, 3 and 2 in a step, so that steps lie across the ends of passes.
 func tuner(t *testing.T, l *line) *Tuner {
 	tuner := &Tuner{
-		Network: l, Schedule: schedule(t, false), Model: dataset.FromSlice(made(5, true)), Pretrain: dataset.FromSlice(made(4, false)),
-		ModelBatch: 3, PretrainBatch: 2, Terms: []Term{RewardWeighted{}, Pretraining{Beta: 0.7}}, Updates: 6,
+		Network: l, Schedule: schedule(t, false), Own: dataset.FromSlice(made(5, true)), Pretrain: dataset.FromSlice(made(4, false)),
+		OwnBatch: 3, PretrainBatch: 2, Terms: []Term{RewardWeighted{}, Pretraining{Beta: 0.7}}, Updates: 6,
 		LR: func(step int) float64 { return 0.05 / float64(1+step) }, Seed: 11,
 	}
 	t.Cleanup(func() { tuner.Close() })
@@ -144,6 +146,7 @@ func tuner(t *testing.T, l *line) *Tuner {
 type handBatch struct {
 	x, target, c [][]float64
 	t            []float64
+	bar          []float64 // ᾱ
 	reward       []float64 // the model's samples come first
 	weight       []float64
 }
@@ -151,11 +154,12 @@ type handBatch struct {
 // batchByHand draws a step of tuner from the names of its draws.
 func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handBatch {
 	var b handBatch
+	velocity := tuner.Schedule.Prediction == diffusion.Velocity
 	var samples []dataset.Sample
-	for i := range tuner.ModelBatch {
-		s := inOrder(model, "model order", tuner.Seed, step*tuner.ModelBatch+i)
-		if tuner.ByReward {
-			s = byReward(model, "model order", tuner.Seed, step*tuner.ModelBatch+i)
+	for i := range tuner.OwnBatch {
+		s := inOrder(model, "model order", tuner.Seed, step*tuner.OwnBatch+i)
+		if tuner.Choose != nil {
+			s = byReward(model, "model order", tuner.Seed, step*tuner.OwnBatch+i)
 		}
 		samples, b.reward = append(samples, s), append(b.reward, *s.Reward)
 	}
@@ -164,9 +168,9 @@ func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handB
 	}
 	for i, s := range samples {
 		draw := rng.New(tuner.Seed, "tuning", uint64(step), uint64(i))
-		stratum, of := i, tuner.ModelBatch
-		if i >= tuner.ModelBatch {
-			stratum, of = i-tuner.ModelBatch, tuner.PretrainBatch
+		stratum, of := i, tuner.OwnBatch
+		if i >= tuner.OwnBatch {
+			stratum, of = i-tuner.OwnBatch, tuner.PretrainBatch
 		}
 		time := math.Floor(1000 * (float64(stratum) + draw.Float64()) / float64(of))
 		c := s.Condition
@@ -175,25 +179,25 @@ func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handB
 		}
 		noise := make([]float32, positions*channels)
 		rng.Normal(noise, tuner.Seed, "tuning noise", uint64(step), uint64(i))
-		bar := tuner.Schedule.AlphaBar[int(time)]
+		bar := tuner.Schedule.Process.(diffusion.Table).AlphaBar[int(time)]
 		x, target := make([]float64, len(noise)), make([]float64, len(noise))
 		for k, e := range noise {
 			clean := float64(s.Latent.Float32s()[k])
 			x[k] = math.Sqrt(bar)*clean + math.Sqrt(1-bar)*float64(e)
 			target[k] = float64(e)
-			if tuner.Schedule.Velocity {
+			if velocity {
 				target[k] = math.Sqrt(bar)*float64(e) - math.Sqrt(1-bar)*clean
 			}
 		}
 		w, snr := 1.0, bar/(1-bar)
 		switch {
-		case tuner.MinSNR > 0 && tuner.Schedule.Velocity:
+		case tuner.MinSNR > 0 && velocity:
 			w = math.Min(snr, tuner.MinSNR) / (snr + 1)
 		case tuner.MinSNR > 0:
 			w = math.Min(snr, tuner.MinSNR) / snr
 		}
-		b.x, b.target, b.t, b.weight = append(b.x, x), append(b.target, target), append(b.t, time), append(b.weight, w)
-		b.c = append(b.c, float64s(c))
+		b.x, b.target, b.t, b.bar, b.weight = append(b.x, x), append(b.target, target), append(b.t, time), append(b.bar, bar), append(b.weight, w)
+		b.c = append(b.c, float64s(c.Tokens))
 	}
 	return b
 }

@@ -6,27 +6,8 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
-	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/kernels"
 )
-
-// A Batch is what a loss is made of: nodes of one graph. Of N samples the first Model come from the model and carry
-// rewards, the other Pretrain ones from the pretraining data.
-type Batch struct {
-	Graph           *gorgonia.ExprGraph
-	Model, Pretrain int
-
-	Noisy      *gorgonia.Node // x_t [N,H,W,C]
-	Timesteps  *gorgonia.Node // t [N]
-	Conditions *gorgonia.Node // z [N,L,D]
-	Target     *gorgonia.Node // what the network is to predict: the noise ε [N,H,W,C], or the velocity v
-	Predicted  *gorgonia.Node // what it predicts [N,H,W,C]
-	Rewards    *gorgonia.Node // r [Model]; nil if Model is 0
-	Weights    *gorgonia.Node // [N], 1 unless timesteps are weighed (Tuner.MinSNR)
-
-	// Network is the network being tuned, for terms that ask it something else.
-	Network diffusion.Denoiser
-}
 
 // A Term is one summand of a loss.
 type Term interface {
@@ -49,8 +30,9 @@ type term struct {
 func (t term) Name() string                          { return t.name }
 func (t term) Loss(b *Batch) (*gorgonia.Node, error) { return t.loss(b) }
 
-// RewardWeighted is the first term of Eq. 2: the mean over the model's samples of r · ‖ε − ε_θ(x_t, t, z)‖². A sample's
-// squared error is the mean over its elements.
+// RewardWeighted is the first term of Eq. 2: the mean over the model's own samples of
+// r · ‖ε − ε_θ(x_t, t, z)‖², with v, x₀ or ε − x₀ for ε where the network says that. A sample's squared
+// error is the mean over its elements.
 type RewardWeighted struct{}
 
 // Name returns "reward".
@@ -58,10 +40,10 @@ func (RewardWeighted) Name() string { return "reward" }
 
 // Loss adds the term to b's graph.
 func (RewardWeighted) Loss(b *Batch) (*gorgonia.Node, error) {
-	if b.Model == 0 {
-		return nil, errors.New("the batch has no samples of the model")
+	if b.Own == 0 {
+		return nil, errors.New("the batch has no samples of the model's own")
 	}
-	weights, err := rows(b.Weights, 0, b.Model)
+	weights, err := rows(b.Weights, 0, b.Own)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +51,7 @@ func (RewardWeighted) Loss(b *Batch) (*gorgonia.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.squaredError(0, b.Model, weights, 1)
+	return b.squaredError(0, b.Own, weights, 1/float64(b.OwnOf))
 }
 
 // Pretraining is the second term of Eq. 2: Beta times the mean over the pretraining samples of ‖ε − ε_θ(x_t, t, z)‖².
@@ -85,14 +67,14 @@ func (p Pretraining) Loss(b *Batch) (*gorgonia.Node, error) {
 	if b.Pretrain == 0 {
 		return nil, errors.New("the batch has no pretraining samples")
 	}
-	weights, err := rows(b.Weights, b.Model, b.Model+b.Pretrain)
+	weights, err := rows(b.Weights, b.Own, b.Own+b.Pretrain)
 	if err != nil {
 		return nil, err
 	}
-	return b.squaredError(b.Model, b.Model+b.Pretrain, weights, p.Beta)
+	return b.squaredError(b.Own, b.Own+b.Pretrain, weights, p.Beta/float64(b.PretrainOf))
 }
 
-// squaredError is scale · mean over the samples [start,end) of w · ‖target − predicted‖², w [end−start].
+// squaredError is scale · Σ w · ‖target − predicted‖² over the samples [start,end), w [end−start].
 func (b *Batch) squaredError(start, end int, w *gorgonia.Node, scale float64) (*gorgonia.Node, error) {
 	predicted, err := rows(b.Predicted, start, end)
 	if err != nil {
@@ -102,7 +84,7 @@ func (b *Batch) squaredError(start, end int, w *gorgonia.Node, scale float64) (*
 	if err != nil {
 		return nil, err
 	}
-	w, err = kernels.Scale(w, scale/float64(end-start))
+	w, err = kernels.Scale(w, scale)
 	if err != nil {
 		return nil, err
 	}

@@ -2,24 +2,23 @@ package finetune
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math"
 
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/dataset"
-	"github.com/kudos-ml/kudos/internal/rng"
 )
 
 // A pool is a dataset in memory: what training needs of its samples.
 type pool struct {
-	stream  string // names its draws
 	samples []dataset.Sample
-	copies  []float64 // how often a pass has each, in expectation; nil: once
+	picks   func(step, n int) []Pick
 }
 
-// newPool collects a dataset and checks that its samples can be trained on together. like is another pool's sample, or nil.
-func newPool(ctx context.Context, stream string, d dataset.Dataset, rewards bool, like *dataset.Sample) (*pool, error) {
+// newPool collects a dataset and checks that its samples can be trained on together. like is another
+// pool's sample, or nil.
+func newPool(ctx context.Context, stream string, d dataset.Dataset, rewards bool, c Choice, seed uint64, like *dataset.Sample) (*pool, error) {
 	samples, err := dataset.Collect(ctx, d)
 	if err != nil {
 		return nil, fmt.Errorf("finetune: %s data: %w", stream, err)
@@ -41,7 +40,11 @@ func newPool(ctx context.Context, stream string, d dataset.Dataset, rewards bool
 			return nil, fmt.Errorf("finetune: %s sample %d (%s, %q) has reward %v", stream, i, s.ID, s.Prompt, *s.Reward)
 		}
 	}
-	return &pool{stream: stream, samples: samples}, nil
+	p := &pool{samples: samples}
+	if p.picks, err = c.Among(samples, seed); err != nil {
+		return nil, fmt.Errorf("finetune: %s samples: %w", stream, err)
+	}
+	return p, nil
 }
 
 // bytes is the memory of the latents and conditions, which samples may share, that are not among those seen.
@@ -50,88 +53,46 @@ func (p *pool) bytes(seen map[*tensor.Dense]bool) (n int64) {
 		return 0
 	}
 	for _, s := range p.samples {
-		for _, d := range []*tensor.Dense{s.Latent, s.Condition} {
-			if !seen[d] {
-				seen[d] = true
-				n += 4 * int64(d.Size())
-			}
+		n += unseen(seen, s.Latent)
+		for _, d := range s.Condition.Parts() {
+			n += unseen(seen, d)
 		}
 	}
 	return n
 }
 
+// unseen is a tensor's bytes if it was not seen yet.
+func unseen(seen map[*tensor.Dense]bool, d *tensor.Dense) int64 {
+	if seen[d] {
+		return 0
+	}
+	seen[d] = true
+	return 4 * int64(d.Size())
+}
+
+// fits says why two samples cannot be in one batch.
 func fits(s, like dataset.Sample) error {
-	for _, part := range []struct {
-		name      string
-		got, want *tensor.Dense
-		dims      int
-	}{{"latent", s.Latent, like.Latent, 3}, {"condition", s.Condition, like.Condition, 2}} {
-		if part.got == nil {
-			return fmt.Errorf("it has no %s", part.name)
-		}
-		if part.got.Dtype() != tensor.Float32 || part.got.Dims() != part.dims {
-			return fmt.Errorf("its %s is %v %v, not float32 with %d dimensions", part.name, part.got.Dtype(), part.got.Shape(), part.dims)
-		}
-		if part.want == nil || !part.got.Shape().Eq(part.want.Shape()) {
-			return fmt.Errorf("its %s is %v, another's %v", part.name, part.got.Shape(), part.want.Shape())
-		}
+	switch l := s.Latent; {
+	case l == nil:
+		return errors.New("it has no latent")
+	case l.Dtype() != tensor.Float32 || l.Dims() != 3:
+		return fmt.Errorf("its latent is %v %v, not float32 with 3 dimensions", l.Dtype(), l.Shape())
+	case !l.Shape().Eq(like.Latent.Shape()):
+		return fmt.Errorf("its latent is %v, another's %v", l.Shape(), like.Latent.Shape())
+	case s.Condition.IsZero():
+		return errors.New("it has no condition")
 	}
-	return nil
+	return s.Condition.Fits(like.Condition)
 }
 
-// byReward makes passes have samples in proportion to their rewards, and all of them the mean reward.
-func (p *pool) byReward() error {
-	var sum float64
-	for i, s := range p.samples {
-		if *s.Reward < 0 {
-			return fmt.Errorf("finetune: %s sample %d (%s, %q) has reward %v: ByReward takes none below 0", p.stream, i, s.ID, s.Prompt, *s.Reward)
-		}
-		sum += *s.Reward
+// draw returns the draws of a step, n of them, with their samples and rewards.
+func (p *pool) draw(step, n int) []draw {
+	if n == 0 {
+		return nil
 	}
-	mean := sum / float64(len(p.samples))
-	if !(mean > 0) || math.IsInf(mean, 0) {
-		return fmt.Errorf("finetune: the mean reward of %d %s samples is %v: ByReward cannot draw", len(p.samples), p.stream, mean)
+	draws := make([]draw, n)
+	for i, k := range p.picks(step, n) {
+		draws[i] = draw{sample: p.samples[k.Sample], reward: k.Reward, shares: k.Shares}
 	}
-	p.copies = make([]float64, len(p.samples))
-	for i := range p.samples {
-		p.copies[i], p.samples[i].Reward = *p.samples[i].Reward/mean, &mean
-	}
-	return nil
-}
-
-// draw returns the n samples of a step: every sample once, or in proportion to copies, in an order that the seed decides, before the
-// next pass begins.
-func (p *pool) draw(seed uint64, step, n int) []dataset.Sample {
-	out := make([]dataset.Sample, n)
-	epoch, order := -1, []int(nil)
-	for i := range out {
-		at := step*n + i
-		if e := at / len(p.samples); e != epoch {
-			epoch, order = e, p.pass(seed, e)
-		}
-		out[i] = p.samples[order[at%len(p.samples)]]
-	}
-	return out
-}
-
-// pass is the order of a pass's samples. By copies it is a systematic resample: a sample that is due c times comes ⌊c⌋ or ⌈c⌉ times.
-func (p *pool) pass(seed uint64, epoch int) []int {
-	draw := rng.New(seed, p.stream+" order", uint64(epoch), 0)
-	order := draw.Perm(len(p.samples))
-	if p.copies == nil {
-		return order
-	}
-	picks, due := make([]int, 0, len(order)), draw.Float64()
-	for i, c := range p.copies {
-		for due += c; due >= 1 && len(picks) < cap(picks); due-- {
-			picks = append(picks, i)
-		}
-	}
-	for len(picks) < cap(picks) { // copies are rounded
-		picks = append(picks, picks[len(picks)-1])
-	}
-	for i, k := range order {
-		order[i] = picks[k]
-	}
-	return order
+	return draws
 }

@@ -10,6 +10,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/report"
 )
 
@@ -76,6 +77,7 @@ type metric struct {
 	Of       int                `json:"of,omitempty"`
 	Loss     float64            `json:"loss"`
 	Terms    map[string]float64 `json:"terms,omitempty"`
+	Metrics  map[string]float64 `json:"metrics,omitempty"`
 	LR       float64            `json:"lr"`
 	GradNorm float64            `json:"grad_norm,omitempty"`
 	Samples  int                `json:"samples"`
@@ -90,7 +92,7 @@ type watch struct {
 	progress *report.Progress
 	stage    *report.Stage // from the beginning on: the first step can take a minute
 
-	log      *report.Log
+	log      *file.Log
 	metrics  []metric // those of earlier processes too, if the run goes on from there
 	last     time.Time
 	reported time.Time
@@ -127,7 +129,7 @@ func (w *watch) open(first Step) error {
 	}
 	w.stage.Of(max(0, first.Of-first.Index))
 	var err error
-	w.log, err = report.OpenLog(w.folder.Path(metricsFile))
+	w.log, err = file.OpenLog(w.folder.Path(metricsFile))
 	return err
 }
 
@@ -135,7 +137,7 @@ func (w *watch) open(first Step) error {
 func (w *watch) takeUp(first int) error {
 	path := w.folder.Path(metricsFile)
 	if first > 0 {
-		for m, err := range report.ReadLog[metric](path) {
+		for m, err := range file.ReadLog[metric](path) {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
@@ -147,7 +149,7 @@ func (w *watch) takeUp(first int) error {
 			}
 		}
 	}
-	return report.WriteLog(path, w.metrics)
+	return file.WriteLog(path, w.metrics)
 }
 
 // see writes a step down.
@@ -165,7 +167,7 @@ func (w *watch) see(s Step) error {
 	if err := finite(s); err != nil {
 		return err
 	}
-	m := metric{s.Index, s.Of, s.Loss, s.Terms, s.LR, s.GradNorm, s.Samples, s.Time.Seconds()}
+	m := metric{s.Index, s.Of, s.Loss, s.Terms, s.Metrics, s.LR, s.GradNorm, s.Samples, s.Time.Seconds()}
 	if err := w.log.Append(m); err != nil {
 		return fmt.Errorf("finetune: %w", err)
 	}
@@ -189,6 +191,11 @@ func finite(s Step) error {
 	}
 	for _, name := range names(s.Terms) {
 		if err := check(name+" term", s.Terms[name]); err != nil {
+			return err
+		}
+	}
+	for _, name := range names(s.Metrics) {
+		if err := check(name, s.Metrics[name]); err != nil {
 			return err
 		}
 	}

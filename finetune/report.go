@@ -80,7 +80,20 @@ func (w *watch) page(s summary, tenth int) report.Report {
 		norm := w.curve("gradients' norm", func(m metric) float64 { return m.GradNorm })
 		p.Blocks = append(p.Blocks, report.Chart{Title: "Gradients' norm", Note: "Of all gradients together, before clipping.", X: "update", Series: []report.Series{norm}})
 	}
+	for _, name := range metricNames(w.metrics) {
+		curve := w.curve(name, func(m metric) float64 { return m.Metrics[name] })
+		p.Blocks = append(p.Blocks, report.Chart{Title: name, X: "update", Series: []report.Series{curve}})
+	}
 	return p
+}
+
+// metricNames are those of all steps.
+func metricNames(metrics []metric) []string {
+	all := map[string]float64{}
+	for _, m := range metrics {
+		maps.Copy(all, m.Metrics)
+	}
+	return names(all)
 }
 
 // points is the most that a curve has: about two a unit of a chart's width.

@@ -30,9 +30,11 @@ type Step struct {
 
 	Loss     float64
 	Terms    map[string]float64 // the loss's terms by name; they add up to Loss
-	LR       float64            // learning rate
+	Metrics  map[string]float64 // other numbers by name (Batch.Metric); nil if there are none
+	LR       float64            // learning rate; 0 if that is not known
 	GradNorm float64            // L2 norm of all gradients, before clipping; 0 if that is not known
 	Samples  int                // in the batch
+	IDs      []string           // of the samples; nil if that is not known
 	Time     time.Duration
 }
 

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"math"
+	"slices"
+	"strings"
 	"time"
 
-	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/dataset"
@@ -20,63 +20,75 @@ import (
 
 // A Network is a denoising network that can be tuned.
 type Network interface {
-	// Predict adds to x's graph what the network says of noisy latents x [N,H,W,C] at timesteps t [N] under conditions
-	// c [N,L,D]: ε or v, [N,H,W,C], as the schedule has it.
-	Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error)
+	diffusion.Denoiser
 	// Trainable lists the parameters to tune.
-	Trainable() []optim.Parameter
+	Trainable() []kernels.Parameter
 }
 
-// A Tuner tunes a network by Eq. 2. It is a Trainer.
+// A Tuner tunes a network by Eq. 2. It is a Trainer, and Resumable.
 type Tuner struct {
 	Network  Network
-	Schedule *diffusion.Schedule // the noise levels that the network was trained on
+	Schedule *diffusion.Schedule // the levels that the network was trained on, and what it says
 
-	// Model are the model's own samples: latents, conditions and rewards. Pretrain are latents and conditions of the
-	// pretraining distribution; nil for none, which is β = 0. Both are held in memory.
-	Model, Pretrain dataset.Dataset
-	// ModelBatch and PretrainBatch are the samples of each in a step. 0 is 32 of a dataset that is there; the paper has
-	// 256 of each.
-	ModelBatch, PretrainBatch int
-	// ByReward draws the model's samples in proportion to their rewards, which must not be negative, and gives every draw the mean
-	// reward, instead of drawing all alike and weighing each by its own. Eq. 2's expectation is the same; the noise of its gradient
-	// is less, as no evaluation goes to samples that hardly count.
-	ByReward bool
+	// Own are the model's own samples: latents, conditions and rewards. Pretrain are latents and
+	// conditions of the pretraining distribution; nil for none, which is β = 0. Both are held in memory.
+	Own, Pretrain dataset.Dataset
+	// OwnBatch and PretrainBatch are the samples of each in a step. 0 is 32 of a dataset that is there;
+	// the paper has 256 of each.
+	OwnBatch, PretrainBatch int
+	// Choose decides which of its own samples a step sees. Nil is Passes: all alike.
+	Choose Choice
+	// Accumulate is in how many parts a step's batch is computed, one after another; the step is the
+	// whole batch's, to rounding. More parts take less memory for activations, and that of all
+	// gradients beside it. 0 is 1.
+	Accumulate int
 
 	// Terms are the loss's. Nil is Eq. 2: RewardWeighted, and Pretraining with β = 1 where Pretrain is there.
 	Terms []Term
+	// Reference is a network that is not tuned, for terms that ask what it says (Batch.Reference).
+	Reference diffusion.Denoiser
 
 	Updates int // steps in all; required
-	// LR is the learning rate of each step. Nil is 1e-5 throughout, the value of ImageReward's re-run of this objective.
+	// LR is the learning rate of each step. Nil is the Optimizer's own; without an Optimizer it is 1e-5
+	// throughout, the value of ImageReward's re-run of this objective.
 	LR func(step int) float64
 	// Optimizer steps the parameters. Nil is AdamW with PyTorch's defaults.
-	Optimizer *optim.AdamW
-	// Clip is the largest norm of all gradients together; longer ones are scaled down. 0 does not clip, and then
-	// gradients are used up during the backward pass, so that they never are in memory all at once.
+	Optimizer optim.Optimizer
+	// Clip is the largest norm of all gradients together; longer ones are scaled down. 0 does not clip,
+	// and then, without Accumulate, gradients are used up during the backward pass, so that they never
+	// are in memory all at once.
 	Clip float64
 	// EMA is the decay of an exponential moving average of the parameters; 0 keeps none. See UseAverage.
 	EMA float64
-	// MinSNR weighs timesteps by min(SNR, MinSNR)/SNR (Hang et al. 2023, which has 5); 0 does not.
+	// MinSNR weighs levels by Prediction.MinSNR (Hang et al. 2023, which has 5); 0 does not.
 	MinSNR float64
-	// MinTimestep is the least timestep that the model's samples are disturbed at; 0 has all. Whether a picture is what its prompt asks for
-	// is decided where there is much noise. Where there is little, the model's own pictures would teach it no more than their flaws, and what
-	// is there is left to the pretraining term.
-	MinTimestep int
-	// Dropout is the share of samples whose condition is replaced by Unconditional [L,D], so that guidance keeps working.
+	// OwnLevels and PretrainLevels are the distributions of levels at which the samples of each dataset
+	// are disturbed. Nil is From(0) of the Schedule's Process, all levels as the process has them. With
+	// From(300), say, its own samples are disturbed much. Whether a picture is what its prompt asks for is
+	// decided there. Where there is little noise, the model's own pictures would teach it no more than
+	// their flaws, and what is there is left to the pretraining term.
+	OwnLevels, PretrainLevels diffusion.Levels
+	// Dropout is the share of samples whose condition is replaced by Unconditional, one sample's, so that
+	// guidance keeps working.
 	Dropout       float64
-	Unconditional *tensor.Dense
+	Unconditional dataset.Condition
 
-	Seed uint64
-	// ActivationBytes bounds the memory of activations (kernels.Config); 0 does not.
-	ActivationBytes int64
+	// Seed decides all draws: which samples a step sees, their levels and noise. Training that goes on
+	// in rounds has another Round in each, or it would see the same draws again.
+	Seed  uint64
+	Round int
+	// Machine is how the loss is computed: in which precision, in how much memory for activations, by
+	// which workers. Want, Updates and Parameters are the Tuner's.
+	Machine kernels.Config
 
-	run *run // of the first call of Steps on
+	run *run // of the first call of Prepare on
 }
 
-// Prepare reads the data, compiles the loss with its gradients and returns the memory that training will take, without training. Steps
-// does it where it was not done. Optimizer and moving average take their memory at the first step only, and so does the graph's where the
-// system gives memory out when it is first written to, as Linux does: a plan that is too large costs next to nothing to look at. Where
-// ActivationBytes cannot be met, the error wraps a *kernels.ActivationError.
+// Prepare reads the data, compiles the loss with its gradients and returns the memory that training
+// will take, without training. Steps does it where it was not done. Optimizer, moving average and sums
+// of gradients take their memory at the first step only, and so does the graph's where the system gives
+// memory out when it is first written to, as Linux does: a plan that is too large costs next to nothing
+// to look at. Where Machine.ActivationBytes cannot be met, the error wraps a *kernels.ActivationError.
 func (t *Tuner) Prepare(ctx context.Context) (kernels.Plan, error) {
 	if t.run == nil {
 		r, err := t.start(ctx)
@@ -98,7 +110,7 @@ func (t *Tuner) Steps(ctx context.Context) iter.Seq2[Step, error] {
 			yield(Step{}, err)
 			return
 		}
-		for t.run.step < t.Updates {
+		for t.run.stepper.Steps() < t.Updates {
 			if err := context.Cause(ctx); err != nil {
 				yield(Step{}, err)
 				return
@@ -111,8 +123,8 @@ func (t *Tuner) Steps(ctx context.Context) iter.Seq2[Step, error] {
 	}
 }
 
-// Plan is the memory that training takes, known after Prepare. Its Other is the data and the moving average; with Clip, the gradients
-// are in its Outputs.
+// Plan is the memory that training takes, known after Prepare. Its Other is the data, the moving average
+// and sums of gradients; with Clip and without Accumulate the gradients are in its Outputs.
 func (t *Tuner) Plan() kernels.Plan {
 	if t.run == nil {
 		return kernels.Plan{}
@@ -129,53 +141,89 @@ func (t *Tuner) UseAverage() error {
 	return nil
 }
 
+const averageName = "average."
+
+// State is what a checkpoint needs: the parameters, the optimizer's state, the moving average.
+func (t *Tuner) State(ctx context.Context) (State, error) {
+	if _, err := t.Prepare(ctx); err != nil {
+		return State{}, err
+	}
+	tensors, err := t.run.stepper.State()
+	if err == nil {
+		err = t.run.beginAverage()
+	}
+	if err != nil {
+		return State{}, fmt.Errorf("finetune: %w", err)
+	}
+	s := State{Step: t.run.stepper.Steps(), Tensors: tensors}
+	if t.run.average != nil {
+		for _, p := range t.run.average.State() {
+			s.Tensors = append(s.Tensors, kernels.Parameter{Name: averageName + p.Name, Value: p.Value})
+		}
+	}
+	return s, nil
+}
+
+// Restore goes on behind a State of a Tuner with the same network, optimizer and average.
+func (t *Tuner) Restore(ctx context.Context, s State) error {
+	if _, err := t.Prepare(ctx); err != nil {
+		return err
+	}
+	if err := t.run.beginAverage(); err != nil {
+		return fmt.Errorf("finetune: %w", err)
+	}
+	var stepper, average []kernels.Parameter
+	for _, p := range s.Tensors {
+		if name, ok := strings.CutPrefix(p.Name, averageName); ok {
+			average = append(average, kernels.Parameter{Name: name, Value: p.Value})
+		} else {
+			stepper = append(stepper, p)
+		}
+	}
+	if (t.run.average == nil) != (average == nil) {
+		return fmt.Errorf("finetune: EMA is %v, and the state has %d tensors of a moving average", t.EMA, len(average))
+	}
+	if t.run.average != nil {
+		was := clone(t.run.average.State())
+		if err := t.run.average.SetState(average); err != nil {
+			return fmt.Errorf("finetune: %w", err)
+		}
+		if err := t.run.stepper.SetState(stepper); err != nil {
+			return fmt.Errorf("finetune: %w", errors.Join(err, t.run.average.SetState(was)))
+		}
+		return nil
+	}
+	if err := t.run.stepper.SetState(stepper); err != nil {
+		return fmt.Errorf("finetune: %w", err)
+	}
+	return nil
+}
+
+// clone copies tensors.
+func clone(of []kernels.Parameter) []kernels.Parameter {
+	out := slices.Clone(of)
+	for i := range out {
+		out[i].Value = out[i].Value.Clone().(*tensor.Dense)
+	}
+	return out
+}
+
 // Close frees the memory of training. The network's parameters stay.
 func (t *Tuner) Close() error {
 	if t.run == nil {
 		return nil
 	}
-	return t.run.machine.Close()
+	return t.run.stepper.Close()
 }
 
 // A run is a Tuner in action.
 type run struct {
 	*Tuner
-	step            int
-	model, pretrain *pool
-	params          []optim.Parameter
-	adam            *optim.AdamW
-	average         *optim.EMA
-	clipper         optim.Clipper
-	guard           guard // without clipping
-
-	// What the graph reads, written anew for each step.
-	clean, noise, noisy, target, timesteps, conditions, weights, rewards *tensor.Dense
-
-	machine *kernels.Machine
-	loss    *gorgonia.Node
-	names   []string
-	terms   gorgonia.Nodes
-	grads   gorgonia.Nodes // with clipping
-}
-
-// A guard passes gradients on to AdamW as they appear. Where one is not finite the step ends, before it spoils its parameter.
-type guard struct {
-	adam    *optim.AdamW
-	norms   optim.Clipper
-	squares float64 // the norm of the step's gradients so far, squared
-}
-
-// Update satisfies kernels.Optimizer.
-func (g *guard) Update(param, grad *tensor.Dense) error {
-	norm, err := g.norms.Norm(grad)
-	if err != nil {
-		return err
-	}
-	if math.IsNaN(norm) || math.IsInf(norm, 0) {
-		return fmt.Errorf("the gradient's norm is %v", norm)
-	}
-	g.squares += norm * norm
-	return g.adam.Update(param, grad)
+	own, pretrain *pool
+	params        []kernels.Parameter
+	stepper       *optim.Stepper
+	average       *optim.EMA
+	parts         []*part // of a step's batch
 }
 
 func (t *Tuner) start(ctx context.Context) (*run, error) {
@@ -185,56 +233,74 @@ func (t *Tuner) start(ctx context.Context) (*run, error) {
 	}
 	var err error
 	var like *dataset.Sample
-	if t.Model != nil {
-		if r.model, err = newPool(ctx, "model", t.Model, true, nil); err != nil {
+	if t.Own != nil {
+		choice := t.Choose
+		if choice == nil {
+			choice = Passes{}
+		}
+		if r.own, err = newPool(ctx, "model", t.Own, true, choice, t.seed(), nil); err != nil {
 			return nil, err
 		}
-		if t.ByReward {
-			if err := r.model.byReward(); err != nil {
-				return nil, err
-			}
-		}
-		like = &r.model.samples[0]
+		like = &r.own.samples[0]
 	}
 	if t.Pretrain != nil {
-		if r.pretrain, err = newPool(ctx, "pretraining", t.Pretrain, false, like); err != nil {
+		choice := Passes{"pretraining"}
+		if r.pretrain, err = newPool(ctx, "pretraining", t.Pretrain, false, choice, t.seed(), like); err != nil {
 			return nil, err
 		}
 		like = &r.pretrain.samples[0]
 	}
-	if err := t.fitsUnconditional(*like); err != nil {
-		return nil, err
+	if t.Dropout > 0 {
+		if err := t.Unconditional.Fits(like.Condition); err != nil {
+			return nil, fmt.Errorf("finetune: Unconditional: %w", err)
+		}
 	}
-	r.allocate(*like)
 	if r.params = t.Network.Trainable(); len(r.params) == 0 {
 		return nil, errors.New("finetune: the Network has no parameters to train")
 	}
-	if r.adam = t.Optimizer; r.adam == nil {
-		if r.adam, err = optim.NewAdamW(r.params...); err != nil {
-			return nil, err
-		}
+	r.stepper = &optim.Stepper{
+		Parameters: r.params, Optimizer: t.Optimizer, LR: t.LR, Clip: t.Clip, Accumulate: t.Accumulate > 1,
+		Machine: t.Machine,
 	}
-	r.guard.adam = r.adam
-	return r, r.compile()
+	if t.Optimizer == nil && t.LR == nil {
+		r.stepper.LR = func(int) float64 { return 1e-5 }
+	}
+	return r, r.divide(*like)
+}
+
+// seed is that of the round.
+func (t *Tuner) seed() uint64 {
+	if t.Round == 0 {
+		return t.Seed
+	}
+	return rng.New(t.Seed, "round", uint64(t.Round), 0).Uint64()
 }
 
 // plan is the machine's, and what it does not know of.
 func (r *run) plan() kernels.Plan {
-	plan := r.machine.Plan()
-	plan.Optimizer = r.adam.Bytes()
-	plan.Other = 4 * int64(r.clean.Size()+r.noise.Size())
+	var plan kernels.Plan
+	seen := map[*part]bool{}
+	for _, p := range r.parts {
+		if one := p.loss.Plan(); !seen[p] && one.Total() > plan.Total() {
+			plan = one
+		}
+		seen[p] = true
+	}
 	if r.EMA > 0 {
 		for _, p := range r.params {
 			plan.Other += 4 * int64(p.Value.Size())
 		}
 	}
-	seen := map[*tensor.Dense]bool{}
-	if r.Unconditional != nil {
-		seen[r.Unconditional] = true
-		plan.Other += 4 * int64(r.Unconditional.Size())
+	for p := range seen {
+		plan.Other += p.bytes()
 	}
-	for _, p := range []*pool{r.model, r.pretrain} {
-		plan.Other += p.bytes(seen)
+	data := map[*tensor.Dense]bool{}
+	for _, d := range r.Unconditional.Parts() {
+		data[d] = true
+		plan.Other += 4 * int64(d.Size())
+	}
+	for _, p := range []*pool{r.own, r.pretrain} {
+		plan.Other += p.bytes(data)
 	}
 	return plan
 }
@@ -245,15 +311,15 @@ func (t *Tuner) check() error {
 		return errors.New("finetune: the Tuner has no Network")
 	case t.Schedule == nil:
 		return errors.New("finetune: the Tuner has no Schedule")
-	case t.Model == nil && t.Pretrain == nil:
+	case t.Schedule.Process == nil || t.Schedule.Prediction == diffusion.Prediction{}:
+		return errors.New("finetune: the Schedule has no Process or no Prediction")
+	case t.Own == nil && t.Pretrain == nil:
 		return errors.New("finetune: the Tuner has no data")
 	case t.Updates < 1:
 		return fmt.Errorf("finetune: %d updates asked for", t.Updates)
-	case t.ModelBatch < 0 || t.PretrainBatch < 0:
-		return fmt.Errorf("finetune: batches of %d and %d samples", t.ModelBatch, t.PretrainBatch)
-	case t.MinTimestep < 0 || t.MinTimestep >= len(t.Schedule.AlphaBar):
-		return fmt.Errorf("finetune: MinTimestep is %d, not in [0,%d)", t.MinTimestep, len(t.Schedule.AlphaBar))
-	case t.Dropout > 0 && t.Unconditional == nil:
+	case t.OwnBatch < 0 || t.PretrainBatch < 0 || t.Accumulate < 0:
+		return fmt.Errorf("finetune: batches of %d and %d samples in %d parts", t.OwnBatch, t.PretrainBatch, t.Accumulate)
+	case t.Dropout > 0 && t.Unconditional.IsZero():
 		return errors.New("finetune: Dropout needs Unconditional")
 	case !(t.Dropout >= 0 && t.Dropout <= 1):
 		return fmt.Errorf("finetune: Dropout is %v, not in [0,1]", t.Dropout)
@@ -262,24 +328,20 @@ func (t *Tuner) check() error {
 	case !(t.Clip >= 0 && t.MinSNR >= 0):
 		return fmt.Errorf("finetune: Clip is %v, MinSNR %v: below zero or not a number", t.Clip, t.MinSNR)
 	}
-	return nil
-}
-
-// fitsUnconditional checks that Unconditional can stand in for a sample's condition.
-func (t *Tuner) fitsUnconditional(like dataset.Sample) error {
-	if t.Dropout == 0 {
-		return nil
+	if own, pretrain := t.sizes(); own > 0 && own < t.Accumulate || pretrain > 0 && pretrain < t.Accumulate {
+		return fmt.Errorf("finetune: batches of %d and %d samples are not enough for %d parts", own, pretrain, t.Accumulate)
 	}
-	s := like
-	s.Condition = t.Unconditional
-	if err := fits(s, like); err != nil {
-		return fmt.Errorf("finetune: Unconditional: %w", err)
+	own, pretrain := t.levels()
+	for name, levels := range map[string]diffusion.Levels{"OwnLevels": own, "PretrainLevels": pretrain} {
+		if l := levels(0); !(l.Signal-l.Signal == 0 && l.Noise-l.Noise == 0) {
+			return fmt.Errorf("finetune: %s: there is no level of timestep %g", name, l.Timestep)
+		}
 	}
 	return nil
 }
 
 // sizes returns how many samples of each dataset a step has.
-func (t *Tuner) sizes() (model, pretrain int) {
+func (t *Tuner) sizes() (own, pretrain int) {
 	size := func(d dataset.Dataset, n int) int {
 		switch {
 		case d == nil:
@@ -289,238 +351,77 @@ func (t *Tuner) sizes() (model, pretrain int) {
 		}
 		return n
 	}
-	return size(t.Model, t.ModelBatch), size(t.Pretrain, t.PretrainBatch)
+	return size(t.Own, t.OwnBatch), size(t.Pretrain, t.PretrainBatch)
 }
 
-func (r *run) allocate(like dataset.Sample) {
-	model, pretrain := r.sizes()
-	n := model + pretrain
-	zeros := func(shape ...int) *tensor.Dense {
-		return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
+// levels are the distributions of levels of the two streams.
+func (t *Tuner) levels() (own, pretrain diffusion.Levels) {
+	own, pretrain = t.OwnLevels, t.PretrainLevels
+	all := t.Schedule.Process.From(0)
+	if own == nil {
+		own = all
 	}
-	latents := append([]int{n}, like.Latent.Shape()...)
-	r.clean, r.noise, r.noisy, r.target = zeros(latents...), zeros(latents...), zeros(latents...), zeros(latents...)
-	r.timesteps, r.weights = zeros(n), zeros(n)
-	r.conditions = zeros(append([]int{n}, like.Condition.Shape()...)...)
-	if model > 0 {
-		r.rewards = zeros(model)
+	if pretrain == nil {
+		pretrain = all
 	}
+	return own, pretrain
 }
 
-// compile builds the loss and its gradients as one graph and plans it.
-func (r *run) compile() error {
-	g := gorgonia.NewGraph()
-	model, pretrain := r.sizes()
-	b := &Batch{
-		Graph: g, Model: model, Pretrain: pretrain, Network: diffusion.Func(r.Network.Predict),
-		Noisy: kernels.Input(g, "noisy", r.noisy), Timesteps: kernels.Input(g, "timesteps", r.timesteps),
-		Conditions: kernels.Input(g, "conditions", r.conditions), Target: kernels.Input(g, "target", r.target),
-		Rewards: kernels.Input(g, "rewards", r.rewards), Weights: kernels.Input(g, "weights", r.weights),
+// beginAverage makes the moving average, of the parameters as they are.
+func (r *run) beginAverage() (err error) {
+	if r.EMA > 0 && r.average == nil {
+		r.average, err = optim.NewEMA(r.EMA, r.params...)
 	}
-	var err error
-	if b.Predicted, err = r.Network.Predict(b.Noisy, b.Timesteps, b.Conditions); err != nil {
-		return fmt.Errorf("finetune: %w", err)
-	}
-	if err := r.addTerms(b); err != nil {
-		return err
-	}
-	nodes, used := make(gorgonia.Nodes, len(r.params)), inputs(r.loss)
-	for i, p := range r.params {
-		if nodes[i] = kernels.Param(g, p.Value); !used[nodes[i].ID()] {
-			return fmt.Errorf("finetune: the loss does not depend on parameter %s", p.Name)
-		}
-	}
-	grads, err := gorgonia.Grad(r.loss, nodes...)
-	if err != nil {
-		return fmt.Errorf("finetune: gradient: %w", err)
-	}
-	c := kernels.Config{Want: append(gorgonia.Nodes{r.loss}, r.terms...), ActivationBytes: r.ActivationBytes}
-	if r.Clip > 0 {
-		r.grads = grads
-		c.Want = append(c.Want, grads...)
-	} else {
-		for i := range nodes {
-			c.Updates = append(c.Updates, kernels.Update{Param: nodes[i], Grad: grads[i], By: &r.guard})
-		}
-	}
-	if r.machine, err = kernels.NewMachine(g, c); err != nil {
-		return fmt.Errorf("finetune: %w", err)
-	}
-	return nil
-}
-
-// inputs are the nodes that n is computed from.
-func inputs(n *gorgonia.Node) map[int64]bool {
-	seen, todo := map[int64]bool{}, []int64{n.ID()}
-	for len(todo) > 0 {
-		id := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		for from := n.Graph().From(id); from.Next(); {
-			if next := from.Node().ID(); !seen[next] {
-				seen[next], todo = true, append(todo, next)
-			}
-		}
-	}
-	return seen
-}
-
-func (r *run) addTerms(b *Batch) error {
-	terms := r.Terms
-	if terms == nil {
-		if b.Model > 0 {
-			terms = append(terms, RewardWeighted{})
-		}
-		if b.Pretrain > 0 {
-			terms = append(terms, Pretraining{Beta: 1})
-		}
-	}
-	if len(terms) == 0 {
-		return errors.New("finetune: the loss has no terms")
-	}
-	for _, t := range terms {
-		n, err := t.Loss(b)
-		if err != nil {
-			return fmt.Errorf("finetune: term %s: %w", t.Name(), err)
-		}
-		if n == nil {
-			return fmt.Errorf("finetune: term %s gave no loss", t.Name())
-		}
-		if !n.Shape().IsScalar() {
-			return fmt.Errorf("finetune: term %s is %v, not a scalar", t.Name(), n.Shape())
-		}
-		r.names, r.terms = append(r.names, t.Name()), append(r.terms, n)
-		if r.loss == nil {
-			r.loss = n
-		} else if r.loss, err = kernels.Add(r.loss, n); err != nil {
-			return fmt.Errorf("finetune: term %s: %w", t.Name(), err)
-		}
-	}
-	return nil
+	return err
 }
 
 // once makes one update.
 func (r *run) once() (Step, error) {
 	began := time.Now()
-	if err := r.fill(); err != nil {
-		return Step{}, fmt.Errorf("finetune: step %d: %w", r.step, err)
+	draws, err := r.draw(r.stepper.Steps())
+	if err != nil {
+		return Step{}, fmt.Errorf("finetune: step %d: %w", r.stepper.Steps(), err)
 	}
-	step, err := r.update()
+	step, err := r.update(draws)
 	step.Time = time.Since(began)
 	return step, err
 }
 
-// update steps the parameters by the batch that the graph reads.
-func (r *run) update() (Step, error) {
-	step := Step{Index: r.step, Of: r.Updates, Terms: map[string]float64{}, LR: 1e-5, Samples: r.timesteps.Shape()[0]}
-	if r.LR != nil {
-		step.LR = r.LR(r.step)
+// update steps the parameters by the draws.
+func (r *run) update(draws []draw) (Step, error) {
+	if err := r.beginAverage(); err != nil {
+		return Step{}, fmt.Errorf("finetune: %w", err)
 	}
-	if !(step.LR-step.LR == 0) {
-		return Step{}, fmt.Errorf("finetune: step %d: the learning rate is %v", r.step, step.LR)
+	var batch []optim.Micro
+	for i, p := range r.parts {
+		batch = append(batch, optim.Micro{Loss: p.loss, Fill: func() error { return p.fill(r.ofPart(draws, i)) }})
 	}
-	r.adam.LR = step.LR
-	if r.EMA > 0 && r.average == nil {
-		var err error
-		if r.average, err = optim.NewEMA(r.EMA, r.params...); err != nil {
-			return Step{}, err
-		}
+	result, err := r.stepper.StepAll(batch...)
+	if err == nil && r.average != nil {
+		err = r.average.Update()
 	}
-	r.guard.squares = 0
-	failure := r.machine.RunAll()
-	step.Loss, step.GradNorm = r.machine.Scalar(r.loss), math.Sqrt(r.guard.squares)
-	for i, name := range r.names { // they are computed before any gradient, and tell more about what is wrong
-		v := r.machine.Scalar(r.terms[i])
-		step.Terms[name] += v
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return Step{}, fmt.Errorf("finetune: step %d: the %s term is %v", r.step, name, v)
-		}
-	}
-	if failure != nil {
-		return Step{}, fmt.Errorf("finetune: step %d: %w", r.step, failure)
-	}
-	if r.grads != nil {
-		var err error
-		if step.GradNorm, err = r.clipped(); err != nil {
-			return Step{}, fmt.Errorf("finetune: step %d: %w", r.step, err)
-		}
-	}
-	if r.average != nil {
-		if err := r.average.Update(); err != nil {
-			return Step{}, fmt.Errorf("finetune: step %d: %w", r.step, err)
-		}
-	}
-	r.step++
-	return step, nil
-}
-
-// clipped steps the optimizer with gradients of norm Clip at most. It returns their norm before.
-func (r *run) clipped() (float64, error) {
-	grads := make([]*tensor.Dense, len(r.grads))
-	for i, g := range r.grads {
-		grads[i] = r.machine.Value(g)
-	}
-	norm, err := r.clipper.Clip(r.Clip, grads...)
 	if err != nil {
-		return norm, err
+		return Step{}, fmt.Errorf("finetune: %w", err)
 	}
-	if math.IsNaN(norm) || math.IsInf(norm, 0) {
-		return norm, fmt.Errorf("the gradients' norm is %v", norm)
+	step := Step{
+		Index: result.Step, Of: r.Updates, Loss: result.Loss, Terms: map[string]float64{}, GradNorm: result.GradNorm,
+		Samples: len(draws),
 	}
-	for i, p := range r.params {
-		if err := r.adam.Update(p.Value, grads[i]); err != nil {
-			return norm, err
+	if result.LR-result.LR == 0 {
+		step.LR = result.LR
+	}
+	for name, v := range result.Parts {
+		if term, ok := strings.CutSuffix(name, termSuffix); ok {
+			step.Terms[term] += v
+			continue
 		}
-	}
-	return norm, nil
-}
-
-// fill draws the batch of the step. Timesteps are stratified: of a stream's n samples, whose order is random, the k-th has one of the
-// k-th n-th of the stream's timesteps. The loss depends on them so much that drawing them independently would be most of its noise.
-func (r *run) fill() error {
-	model, pretrain := r.sizes()
-	var samples []dataset.Sample
-	if model > 0 {
-		samples = r.model.draw(r.Seed, r.step, model)
-		for i, s := range samples {
-			r.rewards.Float32s()[i] = float32(*s.Reward)
+		if step.Metrics == nil {
+			step.Metrics = map[string]float64{}
 		}
+		step.Metrics[name] += v
 	}
-	if pretrain > 0 {
-		samples = append(samples, r.pretrain.draw(r.Seed, r.step, pretrain)...)
+	for _, d := range draws {
+		step.IDs = append(step.IDs, d.sample.ID)
 	}
-	times := make([]int, len(samples))
-	clean, noise, c := r.clean.Float32s(), r.noise.Float32s(), r.conditions.Float32s()
-	size, width := len(noise)/len(samples), len(c)/len(samples)
-	for i, s := range samples {
-		draw := rng.New(r.Seed, "tuning", uint64(r.step), uint64(i))
-		k, n, least := i, model, r.MinTimestep
-		if i >= model {
-			k, n, least = i-model, pretrain, 0
-		}
-		levels := len(r.Schedule.AlphaBar)
-		times[i] = min(least+int((float64(k)+draw.Float64())/float64(n)*float64(levels-least)), levels-1)
-		condition := s.Condition
-		if draw.Float64() < r.Dropout {
-			condition = r.Unconditional
-		}
-		copy(clean[i*size:], s.Latent.Float32s())
-		copy(c[i*width:(i+1)*width], condition.Float32s())
-		rng.Normal(noise[i*size:(i+1)*size], r.Seed, "tuning noise", uint64(r.step), uint64(i))
-	}
-	return r.disturb(times)
-}
-
-// disturb makes what depends on the timesteps of clean latents and noise: noisy latents, targets and weights.
-func (r *run) disturb(times []int) error {
-	for i, t := range times {
-		r.timesteps.Float32s()[i] = float32(t)
-		r.weights.Float32s()[i] = 1
-		if r.MinSNR > 0 {
-			r.weights.Float32s()[i] = float32(r.Schedule.MinSNR(r.MinSNR, t))
-		}
-	}
-	if err := r.Schedule.AddNoise(r.noisy, r.clean, r.noise, times); err != nil {
-		return err
-	}
-	return r.Schedule.Target(r.target, r.clean, r.noise, times)
+	return step, nil
 }

@@ -16,42 +16,82 @@ import (
 // A variant is a tuner and Eq. 2 as it has it.
 type variant struct {
 	change func(t *Tuner)
-	beta   float64                                                  // of the pretraining term
-	extra  func(p []float64, b handBatch) float64                   // a term beside the two
-	adam   func(params []optim.Parameter) (*handAdam, *optim.AdamW) // nil is PyTorch's
+	beta   float64                                                    // of the pretraining term
+	extra  func(p []float64, b handBatch) float64                     // a term beside the two
+	adam   func(params []kernels.Parameter) (*handAdam, *optim.AdamW) // nil is PyTorch's
 }
 
 // powers is a term of one's own: a quarter of the mean square of what the network predicts.
-var powers = NewTerm("power", func(b *Batch) (*gorgonia.Node, error) {
-	square, err := kernels.Mul(b.Predicted, b.Predicted)
+var powers = NewTerm("power", func(b *Batch) (*gorgonia.Node, error) { return meanSquare(b.Predicted, 0.25) })
+
+// readings is a quarter of the mean square of ε̂ and half of that of x̂₀, of what the network says when it is
+// asked once more.
+var readings = NewTerm("power", func(b *Batch) (*gorgonia.Node, error) {
+	said, err := b.Predict(b.Noisy, b.Timesteps, b.Conditions)
+	if err != nil {
+		return nil, err
+	}
+	eps, err := b.NoiseOf(said)
+	if err != nil {
+		return nil, err
+	}
+	clean, err := b.CleanOf(said)
+	if err != nil {
+		return nil, err
+	}
+	if eps, err = meanSquare(eps, 0.25); err != nil {
+		return nil, err
+	}
+	if clean, err = meanSquare(clean, 0.5); err != nil {
+		return nil, err
+	}
+	return kernels.Add(eps, clean)
+})
+
+// meanSquare is scale times the mean square of x.
+func meanSquare(x *gorgonia.Node, scale float64) (*gorgonia.Node, error) {
+	square, err := kernels.Mul(x, x)
 	if err != nil {
 		return nil, err
 	}
 	if square, err = kernels.Sum(square); err != nil {
 		return nil, err
 	}
-	return kernels.Scale(square, 0.25/float64(b.Predicted.Shape().TotalSize()))
-})
+	return kernels.Scale(square, scale/float64(x.Shape().TotalSize()))
+}
 
 func variants(t *testing.T) map[string]variant {
 	none := func(*Tuner) {}
 	return map[string]variant{
 		"Eq. 2":       {change: none, beta: 0.7},
 		"its default": {change: func(t *Tuner) { t.Terms = nil }, beta: 1},
-		"by reward":   {change: func(t *Tuner) { t.ByReward = true }, beta: 0.7},
+		"by reward":   {change: func(t *Tuner) { t.Choose = ByReward{} }, beta: 0.7},
 		"velocity":    {change: func(tuner *Tuner) { tuner.Schedule = schedule(t, true) }, beta: 0.7},
 		"min-SNR":     {change: func(t *Tuner) { t.MinSNR = 5 }, beta: 0.7},
 		"min-SNR of velocity": {change: func(tuner *Tuner) {
 			tuner.MinSNR, tuner.Schedule = 5, schedule(t, true)
 		}, beta: 0.7},
 		"no pretraining": {change: func(t *Tuner) { t.Pretrain, t.PretrainBatch, t.Terms = nil, 0, nil }},
-		"no model":       {change: func(t *Tuner) { t.Model, t.ModelBatch, t.Terms = nil, 0, nil }, beta: 1},
-		"one sample":     {change: func(t *Tuner) { t.ModelBatch, t.PretrainBatch = 1, 1 }, beta: 0.7},
+		"no model":       {change: func(t *Tuner) { t.Own, t.OwnBatch, t.Terms = nil, 0, nil }, beta: 1},
+		"one sample":     {change: func(t *Tuner) { t.OwnBatch, t.PretrainBatch = 1, 1 }, beta: 0.7},
 		"clipping":       {change: func(t *Tuner) { t.Clip = 0.3 }, beta: 0.7},
 		"wide clipping":  {change: func(t *Tuner) { t.Clip = 1e6 }, beta: 0.7},
 		"dropout": {change: func(t *Tuner) {
 			t.Dropout, t.Unconditional = 0.5, made(9, false)[8].Condition
 		}, beta: 0.7},
+		"ε̂ and x̂₀ of a velocity network": {change: func(tuner *Tuner) {
+			tuner.Schedule = schedule(t, true)
+			tuner.Terms = append(tuner.Terms, readings)
+		}, beta: 0.7, extra: func(p []float64, b handBatch) (sum float64) {
+			for i, x := range b.x {
+				signal, sigma := math.Sqrt(b.bar[i]), math.Sqrt(1-b.bar[i])
+				for k, v := range predict(p, x, b.t[i], b.c[i]) {
+					clean, eps := signal*x[k]-sigma*v, signal*v+sigma*x[k]
+					sum += (0.25*eps*eps + 0.5*clean*clean) / float64(len(b.x)*positions*channels)
+				}
+			}
+			return sum
+		}},
 		"a term of one's own": {change: func(t *Tuner) { t.Terms = append(t.Terms, powers) }, beta: 0.7,
 			extra: func(p []float64, b handBatch) (sum float64) {
 				for i := range b.x {
@@ -61,7 +101,7 @@ func variants(t *testing.T) map[string]variant {
 				}
 				return sum
 			}},
-		"an optimizer": {change: none, beta: 0.7, adam: func(params []optim.Parameter) (*handAdam, *optim.AdamW) {
+		"an optimizer": {change: none, beta: 0.7, adam: func(params []kernels.Parameter) (*handAdam, *optim.AdamW) {
 			a, err := optim.NewAdamW(params...)
 			require.NoError(t, err)
 			// With so large an ε a step is about as long as its gradient, so that the gradient's size shows too.
@@ -96,7 +136,7 @@ func TestStepsByHand(t *testing.T) {
 				}
 				reward, pretraining := b.terms(p, v.beta)
 				wantTerms := map[string]float64{"reward": reward, "pretraining": pretraining}
-				if tuner.Model == nil {
+				if tuner.Own == nil {
 					delete(wantTerms, "reward")
 				}
 				if tuner.Pretrain == nil {
@@ -109,7 +149,7 @@ func TestStepsByHand(t *testing.T) {
 				require.InEpsilon(t, loss(p), step.Loss, 1e-6)
 				require.Equal(t, count, step.Index)
 				require.Equal(t, 6, step.Of)
-				require.Equal(t, tuner.ModelBatch+tuner.PretrainBatch, step.Samples)
+				require.Equal(t, tuner.OwnBatch+tuner.PretrainBatch, step.Samples)
 				require.Equal(t, 0.05/float64(1+count), step.LR)
 
 				g := slope(p, loss)
@@ -144,7 +184,7 @@ func TestPrepare(t *testing.T) {
 	require.Equal(t, int64(4*len(before)), plan.Weights)
 	require.Equal(t, 2*plan.Weights, plan.Optimizer)
 	const latent, condition = 4 * positions * channels, 4 * 2 * width
-	batch := int64(first.ModelBatch + first.PretrainBatch)
+	batch := int64(first.OwnBatch + first.PretrainBatch)
 	require.Equal(t, 9*int64(latent+condition)+2*batch*latent, plan.Other, "the samples, and a batch's latents and noise")
 	count := 0
 	for _, err := range first.Steps(context.Background()) {
@@ -167,22 +207,22 @@ func TestPrepare(t *testing.T) {
 	}
 	require.Equal(t, plan.Optimizer, prepared(func(t *Tuner) { t.Clip = 1 }).Optimizer)
 	require.Equal(t, plan.Other+plan.Weights, prepared(func(t *Tuner) { t.EMA = 0.5 }).Other)
-	require.Equal(t, plan.Other+condition, prepared(func(t *Tuner) { t.Unconditional = dense(2, width) }).Other)
+	require.Equal(t, plan.Other+condition, prepared(func(t *Tuner) { t.Unconditional = tokens(2) }).Other)
 	require.Equal(t, plan.Other-4*condition, prepared(func(t *Tuner) {
 		samples := made(5, true)
 		for i := range samples {
 			samples[i].Condition = samples[0].Condition
 		}
-		t.Model = dataset.FromSlice(samples)
+		t.Own = dataset.FromSlice(samples)
 	}).Other, "what samples share is there once")
 
 	short := tuner(t, newLine())
-	short.ActivationBytes = 4
+	short.Machine.ActivationBytes = 4
 	_, err = short.Prepare(context.Background())
 	tooFew := &kernels.ActivationError{}
 	require.ErrorAs(t, err, &tooFew)
 	require.Equal(t, int64(4), tooFew.Bytes)
-	short.ActivationBytes = tooFew.Least
+	short.Machine.ActivationBytes = tooFew.Least
 	_, err = short.Prepare(context.Background())
 	require.NoError(t, err)
 
@@ -199,7 +239,7 @@ func TestDropoutReplacesSome(t *testing.T) {
 	dropped := 0
 	for step := range 6 {
 		for _, c := range batchByHand(tuner, step, made(5, true), made(4, false)).c {
-			if c[0] == float64(tuner.Unconditional.Float32s()[0]) {
+			if c[0] == float64(tuner.Unconditional.Tokens.Float32s()[0]) {
 				dropped++
 			}
 		}
@@ -275,15 +315,17 @@ func TestDrawsArePure(t *testing.T) {
 		change(tuner)
 		r, err := tuner.start(context.Background())
 		require.NoError(t, err)
-		t.Cleanup(func() { r.machine.Close() })
+		t.Cleanup(func() { r.stepper.Close() })
 		return r
 	}
 	type batch struct{ noise, times, conditions, clean []float32 }
 	at := func(r *run, step, samples int) batch {
-		r.step = step
-		require.NoError(t, r.fill())
+		draws, err := r.draw(step)
+		require.NoError(t, err)
+		p := r.parts[0]
+		require.NoError(t, p.fill(draws))
 		part := func(x []float32, n int) []float32 { return append([]float32{}, x[:samples*n]...) }
-		return batch{part(r.noise.Float32s(), 4), part(r.timesteps.Float32s(), 1), part(r.conditions.Float32s(), 6), part(r.clean.Float32s(), 4)}
+		return batch{part(p.noise.Float32s(), 4), part(p.timesteps.Float32s(), 1), part(p.conditions.Tokens.Float32s(), 6), part(p.clean.Float32s(), 4)}
 	}
 	nothing := func(*Tuner) {}
 	r := start(nothing)
@@ -295,10 +337,10 @@ func TestDrawsArePure(t *testing.T) {
 	require.Equal(t, five, at(start(func(t *Tuner) { t.PretrainBatch = 7 }), 5, 3))
 	require.Equal(t, five, at(start(func(t *Tuner) { t.Pretrain, t.PretrainBatch, t.Terms = nil, 0, nil }), 5, 3))
 	// Another batch size changes which samples a step sees, not what is drawn for a place.
-	larger := at(start(func(t *Tuner) { t.ModelBatch = 4 }), 5, 3)
+	larger := at(start(func(t *Tuner) { t.OwnBatch = 4 }), 5, 3)
 	require.Equal(t, five.noise, larger.noise)
 	// Dropping conditions leaves everything else as it is.
-	dropped := at(start(func(t *Tuner) { t.Dropout, t.Unconditional = 1, dense(2, width) }), 5, 3)
+	dropped := at(start(func(t *Tuner) { t.Dropout, t.Unconditional = 1, tokens(2) }), 5, 3)
 	require.Equal(t, five.noise, dropped.noise)
 	require.Equal(t, five.times, dropped.times)
 	require.Equal(t, five.clean, dropped.clean)
@@ -310,12 +352,16 @@ func TestDrawsArePure(t *testing.T) {
 
 // A pass sees every sample once, in an order of its own.
 func TestPasses(t *testing.T) {
-	p, err := newPool(context.Background(), "model", dataset.FromSlice(made(5, true)), true, nil)
-	require.NoError(t, err)
+	pool := func(seed uint64) *pool {
+		p, err := newPool(context.Background(), "model", dataset.FromSlice(made(5, true)), true, Passes{}, seed, nil)
+		require.NoError(t, err)
+		return p
+	}
+	p := pool(1)
 	var ids []string
 	for step := range 5 {
-		for _, s := range p.draw(1, step, 3) {
-			ids = append(ids, s.ID)
+		for _, s := range p.draw(step, 3) {
+			ids = append(ids, s.sample.ID)
 		}
 	}
 	passes := [][]string{ids[:5], ids[5:10], ids[10:]}
@@ -326,12 +372,12 @@ func TestPasses(t *testing.T) {
 	require.NotEqual(t, passes[1], passes[2])
 	// A batch may be larger than the data: then it is whole passes.
 	ids = nil
-	for _, s := range p.draw(1, 0, 15) {
-		ids = append(ids, s.ID)
+	for _, s := range p.draw(0, 15) {
+		ids = append(ids, s.sample.ID)
 	}
 	require.Equal(t, append(append(append([]string{}, passes[0]...), passes[1]...), passes[2]...), ids)
-	other := p.draw(2, 0, 5)
-	require.NotEqual(t, passes[0], []string{other[0].ID, other[1].ID, other[2].ID, other[3].ID, other[4].ID})
+	other := pool(2).draw(0, 5)
+	require.NotEqual(t, passes[0], []string{other[0].sample.ID, other[1].sample.ID, other[2].sample.ID, other[3].sample.ID, other[4].sample.ID})
 }
 
 // Drawn by reward, a sample comes as often as its reward says, to one more or less a pass, and over many passes just as often.
@@ -341,18 +387,17 @@ func TestPassesByReward(t *testing.T) {
 	for i := range samples {
 		samples[i].Reward = &rewards[i]
 	}
-	p, err := newPool(context.Background(), "model", dataset.FromSlice(samples), true, nil)
+	p, err := newPool(context.Background(), "model", dataset.FromSlice(samples), true, ByReward{}, 1, nil)
 	require.NoError(t, err)
-	require.NoError(t, p.byReward())
 	require.Equal(t, []float64{0, 0.25, 1, 3, 0.75}, rewards, "the caller's samples changed")
 	const passes = 4000
 	total, moved := map[string]float64{}, false
 	for pass := range passes {
 		times := map[string]float64{}
-		for i, s := range p.draw(1, pass, 5) {
-			require.Equal(t, 1.0, *s.Reward)
-			times[s.ID]++
-			moved = moved || i == 0 && s.ID == "id4"
+		for i, s := range p.draw(pass, 5) {
+			require.Equal(t, 1.0, s.reward)
+			times[s.sample.ID]++
+			moved = moved || i == 0 && s.sample.ID == "id4"
 		}
 		for i, due := range rewards {
 			n := times[samples[i].ID]
@@ -369,24 +414,27 @@ func TestPassesByReward(t *testing.T) {
 // Of a batch's timesteps each stratum has one, and anywhere in it.
 func TestTimestepsAreStratified(t *testing.T) {
 	tuner := tuner(t, newLine())
-	tuner.ModelBatch, tuner.PretrainBatch, tuner.MinTimestep = 4, 2, 200
+	tuner.OwnBatch, tuner.PretrainBatch = 4, 2
+	tuner.OwnLevels = tuner.Schedule.Process.From(200)
 	r, err := tuner.start(context.Background())
 	require.NoError(t, err)
 	var sum float64
 	low, high := 1000.0, 0.0
 	const steps = 500
-	for r.step = range steps {
-		require.NoError(t, r.fill())
-		for i, at := range r.timesteps.Float32s() {
+	for step := range steps {
+		draws, err := r.draw(step)
+		require.NoError(t, err)
+		for i, d := range draws {
+			at := int(d.level.Timestep)
 			k, least, width := i, 200, 200
 			if i >= 4 {
 				k, least, width = i-4, 0, 500
 			}
-			require.GreaterOrEqual(t, int(at), least)
-			require.Equal(t, k, (int(at)-least)/width, "sample %d of step %d: timestep %v", i, r.step, at)
+			require.GreaterOrEqual(t, at, least)
+			require.Equal(t, k, (at-least)/width, "sample %d of step %d: timestep %v", i, step, at)
 			sum += float64(at) / (6 * steps)
 		}
-		first := float64(r.timesteps.Float32s()[0])
+		first := draws[0].level.Timestep
 		low, high = min(low, first), max(high, first)
 	}
 	require.InDelta(t, (4*599.5+2*499.5)/6, sum, 5) // a standard error is 2
@@ -397,7 +445,7 @@ func TestTimestepsAreStratified(t *testing.T) {
 // Where batch sizes are not given, a step has 32 samples of each dataset.
 func TestDefaultSizes(t *testing.T) {
 	tuner := tuner(t, newLine())
-	tuner.ModelBatch, tuner.PretrainBatch, tuner.Updates = 0, 0, 1
+	tuner.OwnBatch, tuner.PretrainBatch, tuner.Updates = 0, 0, 1
 	for step, err := range tuner.Steps(context.Background()) {
 		require.NoError(t, err)
 		require.Equal(t, 64, step.Samples)

@@ -27,6 +27,12 @@ func Sigmoid(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"Sig
 // Exp returns e^x.
 func Exp(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"Exp"}, x) }
 
+// Log returns ln x, NaN below 0.
+func Log(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"Log"}, x) }
+
+// Softplus returns ln(1 + e^x), which is −ln σ(−x): the loss of a preference is Softplus(−margin).
+func Softplus(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"Softplus"}, x) }
+
 // unaryBodies are the elementwise functions: f, and the gradient of a function whose f' is known of x, or of y = f(x).
 var unaryBodies = map[string]struct {
 	eval       func(pool *cpu.Pool, dst, x []float32)
@@ -39,6 +45,8 @@ var unaryBodies = map[string]struct {
 	"ReLU":      {eval: cpu.ReLU, grad: cpu.ReLUGrad},
 	"Sigmoid":   {eval: cpu.Sigmoid, grad: cpu.SigmoidGrad, fromResult: true},
 	"Exp":       {eval: cpu.Exp, grad: cpu.Mul, fromResult: true},
+	"Log":       {eval: cpu.Log, grad: cpu.LogGrad},
+	"Softplus":  {eval: cpu.Softplus, grad: cpu.SoftplusGrad},
 }
 
 // unary applies a function to every element.

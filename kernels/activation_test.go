@@ -35,6 +35,7 @@ func TestActivations(t *testing.T) {
 		"ReLU":      {kernels.ReLU, func(v float64) float64 { return max(v, 0) }},
 		"Sigmoid":   {kernels.Sigmoid, sigma},
 		"Exp":       {kernels.Exp, math.Exp},
+		"Softplus":  {kernels.Softplus, func(v float64) float64 { return math.Log1p(math.Exp(v)) }},
 		"Scale":     {func(x *gorgonia.Node) (*gorgonia.Node, error) { return kernels.Scale(x, -2.5) }, func(v float64) float64 { return -2.5 * v }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -45,6 +46,24 @@ func TestActivations(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Log is tested where it is defined; Softplus where e^x would overflow, and where 1 + e^x is 1.
+func TestLogAndSoftplusFar(t *testing.T) {
+	kerneltest.Check(t, kerneltest.Case{
+		Op:         func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.Log(in[0]) },
+		Shapes:     [][]int{{5}},
+		Inputs:     [][]float32{{0.5, 1, 2, 40, 1e3}},
+		Definition: elementwise(math.Log),
+	})
+	kerneltest.Check(t, kerneltest.Case{
+		Op:     func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.Softplus(in[0]) },
+		Shapes: [][]int{{5}},
+		Inputs: [][]float32{{-200, -30, 0, 30, 200}},
+		Definition: elementwise(func(v float64) float64 {
+			return max(v, 0) + math.Log1p(math.Exp(-math.Abs(v)))
+		}),
+	})
 }
 
 func TestGEGLU(t *testing.T) {
@@ -73,6 +92,11 @@ func TestArithmetic(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]kerneltest.Case{
+		"Sub": {
+			Op:         func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.Sub(in[0], in[1]) },
+			Shapes:     [][]int{{7, 5}, {7, 5}},
+			Definition: pair(func(a, b float64) float64 { return a - b }),
+		},
 		"Add": {
 			Op:         func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.Add(in[0], in[1]) },
 			Shapes:     [][]int{{7, 5}, {7, 5}},

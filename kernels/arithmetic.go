@@ -28,6 +28,25 @@ func (add) Grad(_ gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error
 	return gorgonia.Nodes{dout, dout}, nil
 }
 
+// Sub returns x − y, which have one shape.
+func Sub(x, y *gorgonia.Node) (*gorgonia.Node, error) { return Apply(sub{}, x, y) }
+
+type sub struct{}
+
+func (sub) Shape(in []tensor.Shape) (tensor.Shape, error)              { return sameShape(in) }
+func (sub) InPlace() int                                               { return 0 }
+func (sub) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+func (sub) Differentiable(n int) []bool                                { return allTrue(n) }
+
+func (sub) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.SubScale(c.pool, dst.Data, in[0].Data, in[1].Data, 1)
+}
+
+func (sub) Grad(_ gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
+	dy, err := Scale(dout, -1)
+	return gorgonia.Nodes{dout, dy}, err
+}
+
 // Mul returns x·y element by element; they have one shape.
 func Mul(x, y *gorgonia.Node) (*gorgonia.Node, error) { return Apply(mul{}, x, y) }
 

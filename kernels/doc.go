@@ -15,8 +15,8 @@
 //
 //	Linear Conv2D Attention                                 products
 //	GroupNorm LayerNorm L2Normalize                         normalization, with an activation where one follows
-//	SiLU GELU QuickGELU GEGLU ReLU Sigmoid Exp              activations
-//	Add Mul Scale AddTime AddPositions                      sums and products of values
+//	SiLU GELU QuickGELU GEGLU ReLU Sigmoid Softplus Exp Log activations
+//	Add Sub Mul Scale AddTime AddPositions                  sums and products of values
 //	Sum SumAxis Mean Repeat                                 reductions and what undoes them
 //	UpsampleNearest UpsampleNearest2x AveragePool           image sizes
 //	Concat ConcatAxis Slice Split Reshape View              moving values
@@ -38,8 +38,9 @@
 // gradient as soon as it is there ([Update]), so that not all of them are in memory at once.
 //
 // A run is deterministic: the same bits on the same machine, whatever the number of workers. The
-// workers are the process's, as many as GOMAXPROCS, or those in [Config]; machines that run at the
-// same time in several goroutines share them.
+// workers are the process's, as many as GOMAXPROCS, or those in [Config]. Machines that run at the
+// same time, each in a goroutine, share them: each machine keeps one, and the rest help where there
+// is work.
 //
 // # Precision
 //

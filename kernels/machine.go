@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -20,6 +21,9 @@ type Config struct {
 	// Updates are applied during a run, each as soon as its gradient is there and nothing reads its parameter any
 	// more; the gradient's memory is then used for something else.
 	Updates []Update
+
+	// Parameters are what people call the parameters: errors name them so. A parameter without a name is "a parameter".
+	Parameters []Parameter
 
 	// ActivationBytes bounds the memory of intermediate values that live at once, results in Want and gradients in
 	// Updates aside: values that don't fit are dropped and computed again when they are read. 0 sets no bound. A run gives
@@ -74,6 +78,7 @@ type Machine struct {
 	boxes     []gorgonia.Value // values that are not float32, by value
 	outputs   map[*gorgonia.Node]*tensor.Dense
 	config    Config
+	names     map[*tensor.Dense]string // of parameters
 	profile   profile
 }
 
@@ -115,8 +120,12 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 		return nil, fmt.Errorf("kernels: a machine computes in float32 or bfloat16, not %v", c.Precision)
 	}
 	want := append(gorgonia.Nodes{}, c.Want...)
+	names := make(map[*tensor.Dense]string, len(c.Parameters))
+	for _, p := range c.Parameters {
+		names[p.Value] = p.Name
+	}
 	for i, u := range c.Updates {
-		if err := u.check(); err != nil {
+		if err := u.check(names); err != nil {
 			return nil, fmt.Errorf("kernels: update %d: %w", i, err)
 		}
 		want = append(want, u.Param, u.Grad)
@@ -125,7 +134,7 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{program: p, config: c, context: Context{precision: c.Precision}}
+	m := &Machine{program: p, config: c, names: names, context: Context{precision: c.Precision}}
 	if c.Workers != nil {
 		m.context.pool = c.Workers.pool
 	}
@@ -189,18 +198,51 @@ func (p *program) scratchOf(c *Context, i int) int {
 // update is an Update by value.
 type update struct{ param, grad int }
 
-func (u Update) check() error {
-	switch {
-	case u.Param == nil || u.Grad == nil || u.By == nil:
+func (u Update) check(names map[*tensor.Dense]string) error {
+	if u.Param == nil || u.Grad == nil || u.By == nil {
 		return errors.New("a parameter, a gradient or an optimizer is missing")
+	}
+	param, grad := nameOf(u.Param, names), nameOf(u.Grad, names)
+	switch {
 	case u.Param.Op() != nil:
-		return fmt.Errorf("%s is not an input", u.Param.Name())
+		return fmt.Errorf("%s is not an input", param)
 	case u.Param.Dtype() != tensor.Float32 || u.Grad.Dtype() != tensor.Float32:
-		return fmt.Errorf("parameter %s and gradient %s must be float32", u.Param.Name(), u.Grad.Name())
+		return fmt.Errorf("%s and its gradient %s must be float32", param, grad)
 	case !u.Param.Shape().Eq(u.Grad.Shape()):
-		return fmt.Errorf("parameter %s is %v, its gradient %s is %v", u.Param.Name(), u.Param.Shape(), u.Grad.Name(), u.Grad.Shape())
+		return fmt.Errorf("%s is %v, its gradient %s is %v", param, u.Param.Shape(), grad, u.Grad.Shape())
 	}
 	return nil
+}
+
+// nameOf is what people call a node: a parameter by its name, if it has one.
+func nameOf(n *gorgonia.Node, names map[*tensor.Dense]string) string {
+	if t, ok := n.Value().(*tensor.Dense); ok && n.IsVar() {
+		if name, ok := names[t]; ok {
+			return name
+		}
+	}
+	if isParam(n) {
+		return "a parameter"
+	}
+	return n.Name()
+}
+
+// nameOf is what people call a value: an operation together with the parameters that it reads.
+func (m *Machine) nameOf(v *value) string {
+	name := nameOf(v.node, m.names)
+	if v.kind == input || v.kind == constant {
+		return name
+	}
+	var of []string
+	for _, i := range v.in {
+		if n := m.program.values[i].node; isParam(n) {
+			of = append(of, nameOf(n, m.names))
+		}
+	}
+	if len(of) > 0 {
+		name += " of " + strings.Join(of, ", ")
+	}
+	return fmt.Sprintf("node %d (%s)", v.node.ID(), name)
 }
 
 // shapes returns the shapes of a value's inputs.
@@ -307,8 +349,10 @@ func (m *Machine) RunAll() error {
 	if m.arena == nil {
 		return errors.New("kernels: the machine is closed")
 	}
+	m.context.pool.Enter()
+	defer m.context.pool.Leave()
 	for i := range m.externals {
-		if err := m.externals[i].bind(); err != nil {
+		if err := m.bind(&m.externals[i]); err != nil {
 			return err
 		}
 	}
@@ -338,16 +382,16 @@ func (m *Machine) run(k *task) error {
 		k.eval(&m.context)
 	case k.by != nil:
 		if err := m.update(k); err != nil {
-			return fmt.Errorf("kernels: update of %s %v: %w", k.value.node.Name(), k.value.shape, err)
+			return fmt.Errorf("kernels: update of %s %v: %w", m.nameOf(k.value), k.value.shape, err)
 		}
 		return nil
 	default:
 		if err := m.foreign(k); err != nil {
-			return fmt.Errorf("kernels: node %d (%s): %w", k.value.node.ID(), k.value.node.Name(), err)
+			return fmt.Errorf("kernels: %s: %w", m.nameOf(k.value), err)
 		}
 	}
 	if m.config.WatchNaN {
-		return k.watch()
+		return m.watch(k)
 	}
 	return nil
 }
@@ -374,27 +418,26 @@ func (m *Machine) update(k *task) error {
 }
 
 // watch returns an error if the result has a value that is not finite.
-func (k *task) watch() error {
+func (m *Machine) watch(k *task) error {
 	for i, x := range k.dst.Data {
 		if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
-			return k.notFinite(i, x)
+			return m.notFinite(k, i, x)
 		}
 	}
 	for i, b := range k.dst.BF16 {
 		if f := float64(b.Float32()); math.IsNaN(f) || math.IsInf(f, 0) {
-			return k.notFinite(i, b.Float32())
+			return m.notFinite(k, i, b.Float32())
 		}
 	}
 	return nil
 }
 
-func (k *task) notFinite(i int, x float32) error {
-	n := k.value.node
-	return fmt.Errorf("kernels: node %d (%s) %v: value %d is %v", n.ID(), n.Name(), k.value.shape, i, x)
+func (m *Machine) notFinite(k *task, i int, x float32) error {
+	return fmt.Errorf("kernels: %s %v: value %d is %v", m.nameOf(k.value), k.value.shape, i, x)
 }
 
 // bind fetches what the caller bound to an input.
-func (e *external) bind() error {
+func (m *Machine) bind(e *external) error {
 	n := e.value.node
 	if e.value.boxed {
 		return nil
@@ -402,7 +445,7 @@ func (e *external) bind() error {
 	var data []float32
 	switch v := n.Value().(type) {
 	case nil:
-		return fmt.Errorf("kernels: input %s %v has no value", n.Name(), e.value.shape)
+		return fmt.Errorf("kernels: input %s %v has no value", m.nameOf(e.value), e.value.shape)
 	case *gorgonia.F32:
 		e.cell[0] = float32(*v)
 		data, e.dense = e.cell[:], nil
@@ -411,14 +454,14 @@ func (e *external) bind() error {
 			return nil
 		}
 		if v.Dtype() != tensor.Float32 || v.RequiresIterator() {
-			return fmt.Errorf("kernels: input %s %v is bound to a tensor that is %v or not contiguous", n.Name(), e.value.shape, v.Dtype())
+			return fmt.Errorf("kernels: input %s %v is bound to a tensor that is %v or not contiguous", m.nameOf(e.value), e.value.shape, v.Dtype())
 		}
 		data, e.dense = v.Float32s(), v
 	default:
-		return fmt.Errorf("kernels: input %s %v is bound to a %T, not to float32 values", n.Name(), e.value.shape, v)
+		return fmt.Errorf("kernels: input %s %v is bound to a %T, not to float32 values", m.nameOf(e.value), e.value.shape, v)
 	}
 	if len(data) != e.value.size {
-		return fmt.Errorf("kernels: input %s %v is bound to %d values", n.Name(), e.value.shape, len(data))
+		return fmt.Errorf("kernels: input %s %v is bound to %d values", m.nameOf(e.value), e.value.shape, len(data))
 	}
 	for _, u := range e.uses {
 		u.to.Data = data[u.offset : u.offset+u.size : u.offset+u.size]
@@ -468,7 +511,7 @@ func (m *Machine) ValueGrads(params ...*gorgonia.Node) ([]gorgonia.ValueGrad, er
 	for i, p := range params {
 		g := m.outputs[p.Deriv()]
 		if g == nil {
-			return nil, fmt.Errorf("kernels: the gradient of %s is not wanted", p.Name())
+			return nil, fmt.Errorf("kernels: the gradient of %s is not wanted", nameOf(p, m.names))
 		}
 		pairs[i] = valueGrad{p, g}
 	}

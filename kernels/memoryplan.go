@@ -116,7 +116,7 @@ func (p *program) countInputs(plan *Plan, updates []Update) {
 			seen[d] = true
 		}
 		bytes := int64(v.size) * int64(v.node.Dtype().Size())
-		if updated[i] || strings.HasPrefix(v.node.Name(), "param ") {
+		if updated[i] || isParam(v.node) {
 			plan.Weights += bytes
 		} else {
 			plan.Inputs += bytes

@@ -70,7 +70,7 @@ func Apply(rule Rule, inputs ...*gorgonia.Node) (*gorgonia.Node, error) {
 			return nil, fmt.Errorf("kernels: %s: input %d is nil", o, i)
 		}
 		if n.Dtype() != tensor.Float32 {
-			return nil, fmt.Errorf("kernels: %s: input %d (%s) is %v, not float32", o, i, n.Name(), n.Dtype())
+			return nil, fmt.Errorf("kernels: %s: input %d (%s) is %v, not float32", o, i, nameOf(n, nil), n.Dtype())
 		}
 		o.in[i] = n.Shape()
 	}

@@ -17,7 +17,7 @@ import (
 // A network builds a graph of ours with parameters; the first error sticks.
 type network struct {
 	g      *gorgonia.ExprGraph
-	params []optim.Parameter
+	params []kernels.Parameter
 	err    error
 }
 
@@ -28,7 +28,7 @@ func (b *network) param(mean, scale float64, shape ...int) *gorgonia.Node {
 	for i := range data {
 		data[i] = float32(mean + scale*float64(data[i]))
 	}
-	p := optim.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data))}
+	p := kernels.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data))}
 	b.params = append(b.params, p)
 	return kernels.Param(b.g, p.Value)
 }

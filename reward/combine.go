@@ -135,6 +135,37 @@ func BestOf(ctx context.Context, m Model, samples []dataset.Sample, n int) ([]da
 	return best, nil
 }
 
+// Best is the dataset of the best of every n samples of d that follow one another, which must be of
+// one prompt, as pipeline.Request.PerPrompt makes them: see BestOf.
+func Best(d dataset.Dataset, m Model, n int) dataset.Dataset {
+	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
+		return func(yield func(dataset.Sample, error) bool) {
+			var group []dataset.Sample
+			choose := func() bool {
+				best, err := BestOf(ctx, m, group, n)
+				if err != nil {
+					yield(dataset.Sample{}, err)
+					return false
+				}
+				group = group[:0]
+				return yield(best[0], nil)
+			}
+			for s, err := range d.All(ctx) {
+				if err != nil {
+					yield(dataset.Sample{}, err)
+					return
+				}
+				if group = append(group, s); len(group) >= n && !choose() {
+					return
+				}
+			}
+			if len(group) > 0 {
+				choose()
+			}
+		}
+	})
+}
+
 // groupsOf returns the indices of each n samples that share their prompt.
 func groupsOf(samples []dataset.Sample, n int) ([][]int, error) {
 	if n < 1 {

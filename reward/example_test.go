@@ -71,19 +71,20 @@ func ExampleSum() {
 
 // A Transform decides how much a reward counts in training.
 func ExampleTransform() {
-	rewards := []float64{0.1, 0.5, 0.9}
+	samples := []dataset.Sample{{Reward: new(0.1)}, {Reward: new(0.5)}, {Reward: new(0.9)}}
 	for _, c := range []struct {
 		name      string
 		transform reward.Transform
 	}{
 		{"raw", reward.Raw},
 		{"min-max", reward.MinMax},
+		{"standardize", reward.Standardize},
 		{"threshold 0.5", reward.Threshold(0.5)},
 		{"softmax 0.2", reward.Softmax(0.2)},
 		{"shift -0.3", reward.Shift(-0.3)},
 		{"constant 1", reward.Constant(1)},
 	} {
-		weights, err := c.transform(rewards)
+		weights, err := c.transform(samples)
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -92,8 +93,50 @@ func ExampleTransform() {
 	// Output:
 	// raw           [0.10 0.50 0.90]
 	// min-max       [0.00 0.50 1.00]
+	// standardize   [-1.22 0.00 1.22]
 	// threshold 0.5 [0.00 1.00 1.00]
 	// softmax 0.2   [0.05 0.35 2.60]
 	// shift -0.3    [0.00 0.20 0.60]
 	// constant 1    [1.00 1.00 1.00]
+}
+
+// Weights of a dataset are made of its rewards: here, by how much each picture is better than the
+// others of its prompt.
+func ExampleWeigh() {
+	scored := dataset.FromSlice([]dataset.Sample{
+		{Prompt: "a dog", Reward: new(0.9)}, {Prompt: "a dog", Reward: new(0.7)},
+		{Prompt: "six dogs", Reward: new(0.1)}, {Prompt: "six dogs", Reward: new(0.3)},
+	})
+	advantages := reward.PerPrompt(reward.Standardize)
+	for s, err := range reward.Weigh(scored, advantages).All(context.Background()) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%+.0f %s\n", *s.Reward, s.Prompt)
+	}
+	// Output:
+	// +1 a dog
+	// -1 a dog
+	// -1 six dogs
+	// +1 six dogs
+}
+
+// Rewards decide between prompts of one kind, not between easy and hard ones.
+func ExampleBalanced() {
+	scored := dataset.FromSlice([]dataset.Sample{
+		{Prompt: "a dog", Reward: new(0.9)}, {Prompt: "a cat", Reward: new(0.6)},
+		{Prompt: "six dogs", Reward: new(0.2)}, {Prompt: "six cats", Reward: new(0.1)},
+	})
+	counted := func(s dataset.Sample) string { return strings.Fields(s.Prompt)[0] }
+	for s, err := range reward.Weigh(scored, reward.Balanced(reward.Raw, counted)).All(context.Background()) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%.2f %s\n", *s.Reward, s.Prompt)
+	}
+	// Output:
+	// 0.54 a dog
+	// 0.36 a cat
+	// 0.60 six dogs
+	// 0.30 six cats
 }

@@ -1,36 +1,102 @@
 package reward
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"iter"
 	"math"
 
+	"gonum.org/v1/gonum/floats"
+
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/internal/rng"
 )
 
-// A Transform turns the rewards of all samples into their weights, in order. It does not change its argument.
-type Transform func(rewards []float64) ([]float64, error)
+// A Transform turns the rewards of samples into their weights, in order. It sees all samples of a
+// dataset at once, each with a Reward, and does not change them. A reward or weight that is not
+// finite is an error.
+type Transform func(samples []dataset.Sample) ([]float64, error)
 
-// Raw takes rewards for weights: r.
-func Raw(rewards []float64) ([]float64, error) {
-	return each(rewards, func(r float64) float64 { return r })
+// Weigh is d with the weights that t makes of its samples' rewards in the rewards' place, as
+// fine-tuning reads them (Lee et al. 2023, Eq. 2). A sample without a reward is an error. Weigh
+// holds all samples in memory while it is ranged over: where pictures are large, take them away
+// before (dataset.Map), or weigh what has been encoded.
+func Weigh(d dataset.Dataset, t Transform) dataset.Dataset {
+	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
+		return func(yield func(dataset.Sample, error) bool) {
+			samples, err := dataset.Collect(ctx, d)
+			if err != nil {
+				yield(dataset.Sample{}, err)
+				return
+			}
+			weights, err := t.weights(samples)
+			if err != nil {
+				yield(dataset.Sample{}, err)
+				return
+			}
+			for i, s := range samples {
+				if err := context.Cause(ctx); err != nil {
+					yield(dataset.Sample{}, err)
+					return
+				}
+				s.Reward = &weights[i]
+				if !yield(s, nil) {
+					return
+				}
+			}
+		}
+	})
+}
+
+// weights calls t and holds it to its contract: one weight a sample.
+func (t Transform) weights(samples []dataset.Sample) ([]float64, error) {
+	weights, err := t(samples)
+	if err == nil && len(weights) != len(samples) {
+		err = fmt.Errorf("reward: a transform gave %d weights for %d samples", len(weights), len(samples))
+	}
+	return weights, err
+}
+
+// Raw takes rewards for weights: r. It is the paper's.
+func Raw(samples []dataset.Sample) ([]float64, error) {
+	return each(samples, func(r float64) float64 { return r })
 }
 
 // MinMax stretches rewards over 0 to 1: (r − min) / (max − min). It is an error if all are the same.
-func MinMax(rewards []float64) ([]float64, error) {
-	lo, hi := math.Inf(1), math.Inf(-1)
-	for _, r := range rewards {
-		lo, hi = min(lo, r), max(hi, r)
+func MinMax(samples []dataset.Sample) ([]float64, error) {
+	rewards, err := Raw(samples)
+	if err != nil {
+		return nil, err
 	}
+	lo, hi := ends(rewards)
 	if len(rewards) > 0 && lo == hi {
 		return nil, fmt.Errorf("reward: min-max of %d rewards that all are %v", len(rewards), lo)
 	}
-	return each(rewards, func(r float64) float64 { return (r - lo) / (hi - lo) })
+	return each(samples, func(r float64) float64 { return (r - lo) / (hi - lo) })
+}
+
+// Standardize gives rewards a mean of 0 and a standard deviation of 1: (r − mean) / σ, where σ²
+// is the mean square of r − mean. Where all are the same, all weights are 0. Weights below 0 push
+// away from a sample: the advantages of policy gradients are such.
+func Standardize(samples []dataset.Sample) ([]float64, error) {
+	weights, err := Raw(samples)
+	if err != nil || len(weights) == 0 {
+		return weights, err
+	}
+	if lo, hi := ends(weights); lo == hi {
+		clear(weights)
+		return weights, nil
+	}
+	floats.AddConst(-floats.Sum(weights)/float64(len(weights)), weights)
+	floats.Scale(math.Sqrt(float64(len(weights)))/floats.Norm(weights, 2), weights)
+	return finite(samples, weights)
 }
 
 // Threshold weighs 1 what has a reward of at least t, and all else 0.
 func Threshold(t float64) Transform {
-	return func(rewards []float64) ([]float64, error) {
-		return each(rewards, func(r float64) float64 {
+	return func(samples []dataset.Sample) ([]float64, error) {
+		return each(samples, func(r float64) float64 {
 			if r >= t {
 				return 1
 			}
@@ -39,18 +105,19 @@ func Threshold(t float64) Transform {
 	}
 }
 
-// Softmax weighs by exp(r/t), scaled to a mean of 1 over all samples (reward-weighted regression, as in Black et
-// al. 2023). The temperature t must be above 0.
+// Softmax weighs by exp(r/t), scaled to a mean of 1 over all samples (reward-weighted regression,
+// as in Black et al. 2023). The temperature t must be above 0.
 func Softmax(t float64) Transform {
-	return func(rewards []float64) ([]float64, error) {
+	return func(samples []dataset.Sample) ([]float64, error) {
 		if !(t > 0) {
 			return nil, fmt.Errorf("reward: softmax temperature %v is not above 0", t)
 		}
-		hi := math.Inf(-1)
-		for _, r := range rewards {
-			hi = max(hi, r)
+		rewards, err := Raw(samples)
+		if err != nil {
+			return nil, err
 		}
-		weights, err := each(rewards, func(r float64) float64 { return math.Exp((r - hi) / t) })
+		_, hi := ends(rewards)
+		weights, err := each(samples, func(r float64) float64 { return math.Exp((r - hi) / t) })
 		if err != nil {
 			return nil, err
 		}
@@ -58,29 +125,44 @@ func Softmax(t float64) Transform {
 		for _, w := range weights {
 			sum += w
 		}
-		return each(weights, func(w float64) float64 { return w / sum * float64(len(weights)) })
+		for i, w := range weights {
+			weights[i] = w / sum * float64(len(weights))
+		}
+		return weights, nil
 	}
 }
 
 // Shift is DPOK's weight max(r + gamma, 0) (Fan et al. 2023, the KL-D anchor).
 func Shift(gamma float64) Transform {
-	return func(rewards []float64) ([]float64, error) {
-		return each(rewards, func(r float64) float64 { return max(r+gamma, 0) })
+	return func(samples []dataset.Sample) ([]float64, error) {
+		return each(samples, func(r float64) float64 { return max(r+gamma, 0) })
 	}
 }
 
-// Constant weighs everything w, whatever its reward: the control that shows what tuning does without rewards.
+// Constant weighs everything w, whatever its reward: the control that shows what tuning does
+// without rewards.
 func Constant(w float64) Transform {
-	return func(rewards []float64) ([]float64, error) {
-		return each(rewards, func(float64) float64 { return w })
+	return func(samples []dataset.Sample) ([]float64, error) {
+		return each(samples, func(float64) float64 { return w })
 	}
 }
 
-// Shuffled gives rewards, transformed by t, to other samples than they belong to: the control that keeps the
-// weights' distribution and takes away their meaning. The permutation depends on seed and the number of samples.
+// Equal weighs everything by the mean of the rewards: the control that Constant is, at the same
+// sum of weights as Raw.
+func Equal(samples []dataset.Sample) ([]float64, error) {
+	rewards, err := Raw(samples)
+	if err != nil || len(rewards) == 0 {
+		return rewards, err
+	}
+	return Constant(floats.Sum(rewards) / float64(len(rewards)))(samples)
+}
+
+// Shuffled gives weights that t makes to other samples than they belong to: the control that keeps
+// the weights' distribution and takes away their meaning. The permutation depends on seed and the
+// number of samples.
 func Shuffled(t Transform, seed uint64) Transform {
-	return func(rewards []float64) ([]float64, error) {
-		weights, err := t(rewards)
+	return func(samples []dataset.Sample) ([]float64, error) {
+		weights, err := t.weights(samples)
 		if err != nil {
 			return nil, err
 		}
@@ -92,17 +174,116 @@ func Shuffled(t Transform, seed uint64) Transform {
 	}
 }
 
-// each applies f to finite rewards.
-func each(rewards []float64, f func(float64) float64) ([]float64, error) {
-	weights := make([]float64, len(rewards))
-	for i, r := range rewards {
-		if math.IsNaN(r) || math.IsInf(r, 0) {
-			return nil, fmt.Errorf("reward: reward %d is %v", i, r)
+// PerPrompt applies t to the samples of each prompt alone. PerPrompt(Standardize) are advantages
+// per prompt, as in Black et al. 2023, §4.3: what counts is by how much a picture is better than
+// others of its prompt, and not whether the prompt is easy.
+func PerPrompt(t Transform) Transform {
+	return Within(t, func(s dataset.Sample) string { return s.Prompt })
+}
+
+// Within applies t to the samples of each key alone.
+func Within(t Transform, key func(dataset.Sample) string) Transform {
+	return func(samples []dataset.Sample) ([]float64, error) {
+		weights := make([]float64, len(samples))
+		for _, members := range groups(samples, key) {
+			part := make([]dataset.Sample, len(members))
+			for k, i := range members {
+				part[k] = samples[i]
+			}
+			w, err := t.weights(part)
+			if err != nil {
+				return nil, fmt.Errorf("%w (among the %d samples of %q)", err, len(part), key(part[0]))
+			}
+			for k, i := range members {
+				weights[i] = w[k]
+			}
 		}
-		weights[i] = f(r)
-		if math.IsNaN(weights[i]) || math.IsInf(weights[i], 0) {
-			return nil, fmt.Errorf("reward: the weight of reward %d (%v) is %v", i, r, weights[i])
+		return weights, nil
+	}
+}
+
+// Balanced scales t's weights so that those of each key, such as the category of prompts, have the
+// same sum, an equal share of the sum of all. Rewards then decide between samples of one key, not
+// between easy and hard ones, where tuning would drift to what the model does well already. A key
+// whose weights are all 0 keeps them. It is an error if a weight is below 0.
+func Balanced(t Transform, key func(dataset.Sample) string) Transform {
+	return func(samples []dataset.Sample) ([]float64, error) {
+		weights, err := t.weights(samples)
+		if err != nil {
+			return nil, err
+		}
+		all := groups(samples, key)
+		sums := make([]float64, len(all))
+		for g, members := range all {
+			for _, i := range members {
+				if weights[i] < 0 {
+					return nil, fmt.Errorf("reward: balancing: %s has the weight %v, below 0", name(samples[i]), weights[i])
+				}
+				sums[g] += weights[i]
+			}
+		}
+		share := floats.Sum(sums) / float64(len(all))
+		for g, members := range all {
+			for _, i := range members {
+				if sums[g] > 0 {
+					weights[i] *= share / sums[g]
+				}
+			}
+		}
+		return weights, nil
+	}
+}
+
+// groups returns the indices of the samples of each key, in order of first appearance.
+func groups(samples []dataset.Sample, key func(dataset.Sample) string) (all [][]int) {
+	at := map[string]int{}
+	for i, s := range samples {
+		k := key(s)
+		g, ok := at[k]
+		if !ok {
+			g = len(all)
+			at[k], all = g, append(all, nil)
+		}
+		all[g] = append(all[g], i)
+	}
+	return all
+}
+
+// ends returns the least and the largest value.
+func ends(values []float64) (lo, hi float64) {
+	lo, hi = math.Inf(1), math.Inf(-1)
+	for _, v := range values {
+		lo, hi = min(lo, v), max(hi, v)
+	}
+	return lo, hi
+}
+
+// each applies f to the samples' rewards, which must be there and finite.
+func each(samples []dataset.Sample, f func(float64) float64) ([]float64, error) {
+	weights := make([]float64, len(samples))
+	for i, s := range samples {
+		if s.Reward == nil {
+			return nil, fmt.Errorf("reward: %s has no reward", name(s))
+		}
+		if r := *s.Reward; r-r != 0 {
+			return nil, fmt.Errorf("reward: the reward of %s is %v", name(s), r)
+		}
+		weights[i] = f(*s.Reward)
+	}
+	return finite(samples, weights)
+}
+
+// finite returns weights if all of them are finite.
+func finite(samples []dataset.Sample, weights []float64) ([]float64, error) {
+	for i, w := range weights {
+		if w-w != 0 {
+			return nil, fmt.Errorf("reward: the weight of %s (reward %v) is %v", name(samples[i]), *samples[i].Reward, w)
 		}
 	}
 	return weights, nil
+}
+
+// name is what errors call a sample.
+func name(s dataset.Sample) string {
+	return fmt.Sprintf("sample %q (%s)", cmp.Or(s.ID, s.File), s.Prompt)
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/kudos-ml/kudos/internal/file"
 )
 
 // Save writes vocab.json, merges.txt and tokenizer_config.json to dir, as transformers' CLIPTokenizer reads them, and removes the
@@ -42,7 +44,7 @@ func (t *Tokenizer) Save(dir string) error {
 		{"merges.txt", []byte("#version: 0.2\n" + strings.Join(t.merges, "\n") + "\n")},
 		{"tokenizer_config.json", append(config, '\n')},
 	} {
-		if err := writeFile(filepath.Join(dir, f.name), f.data); err != nil {
+		if err := file.WriteBytes(filepath.Join(dir, f.name), f.data); err != nil {
 			return fmt.Errorf("tokenizer: %w", err)
 		}
 	}
@@ -77,31 +79,4 @@ func quote(s string) string {
 		panic(err) // a string always encodes
 	}
 	return strings.TrimSuffix(b.String(), "\n")
-}
-
-// writeFile writes a file beside name and then renames it.
-func writeFile(name string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(data); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
 }

@@ -3,7 +3,9 @@ package shapes
 import (
 	"context"
 	"fmt"
+	"image"
 	"iter"
+	"math/rand/v2"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/internal/rng"
@@ -68,6 +70,37 @@ func (w World) Scene(i uint64) (Scene, dataset.Claim, error) {
 	claim := claims[r.IntN(len(claims))]
 	scene, err := Compose(claim, r)
 	return scene, claim, err
+}
+
+// Illustrate is the dataset of a drawn picture of each prompt, which must be of Grammar. Picture i is
+// a pure function of prompt i, seed, stream, which names what the pictures are for, and i.
+func Illustrate(prompts []string, stream string, seed uint64) dataset.Dataset {
+	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
+		return func(yield func(dataset.Sample, error) bool) {
+			for i, prompt := range prompts {
+				s := dataset.Sample{Prompt: prompt, Source: dataset.Source{Model: "shapes", Seed: seed, Index: uint64(i)}}
+				err := ctx.Err()
+				if err == nil {
+					s.Image, err = illustration(prompt, rng.New(seed, stream, 0, uint64(i)))
+				}
+				if !yield(s, err) || err != nil {
+					return
+				}
+			}
+		}
+	})
+}
+
+func illustration(prompt string, r *rand.Rand) (image.Image, error) {
+	claim, err := Grammar.Parse(prompt)
+	if err != nil {
+		return nil, err
+	}
+	scene, err := Compose(claim, r)
+	if err != nil {
+		return nil, err
+	}
+	return Draw(scene), nil
 }
 
 // mix lists claims by category, as often as a category is drawn: half of the captions claim everything, because they

@@ -16,33 +16,36 @@ type Gaussian struct {
 	Schedule  *diffusion.Schedule
 }
 
-// spread is the standard deviation of a noisy latent at ᾱ: x_t is normal around √ᾱ·Mean.
-func (g Gaussian) spread(bar float64) float64 { return math.Sqrt(bar*g.Std*g.Std + 1 - bar) }
+// Spread is the standard deviation of a noisy latent at a level, whose mean is Signal·Mean.
+func (g Gaussian) Spread(l diffusion.Level) float64 { return math.Hypot(l.Signal*g.Std, l.Noise) }
 
-// Predict is the best possible network: E[ε | x_t] = √(1-ᾱ)·(x_t - √ᾱ·Mean) / (ᾱ·Std² + 1 - ᾱ). It is a diffusion.Network.
+// Predict is the best possible network, a diffusion.Network: what the schedule's Prediction makes of
+//
+//	E[ε | x]  = Noise·z / Spread
+//	E[x₀ | x] = Mean + Signal·Std²·z / Spread
+//
+// where z = (x - Signal·Mean) / Spread is how far out x is.
 func (g Gaussian) Predict(x *tensor.Dense, t float64) (*tensor.Dense, error) {
-	bar := g.AlphaBar(t)
-	eps := tensor.New(tensor.WithShape(x.Shape().Clone()...), tensor.Of(tensor.Float32))
-	out := eps.Float32s()
+	l := g.Schedule.Process.At(t)
+	spread := g.Spread(l)
+	like := func() *tensor.Dense {
+		return tensor.New(tensor.WithShape(x.Shape().Clone()...), tensor.Of(tensor.Float32))
+	}
+	clean, noise, said := like(), like(), like()
 	for i, v := range x.Float32s() {
-		out[i] = float32(math.Sqrt(1-bar) * (float64(v) - math.Sqrt(bar)*g.Mean) / (g.spread(bar) * g.spread(bar)))
+		z := (float64(v) - l.Signal*g.Mean) / spread
+		clean.Float32s()[i] = float32(g.Mean + l.Signal*g.Std*g.Std*z/spread)
+		noise.Float32s()[i] = float32(l.Noise * z / spread)
 	}
-	return eps, nil
+	levels := make([]diffusion.Level, x.Shape()[0])
+	for i := range levels {
+		levels[i] = l
+	}
+	return said, g.Schedule.Prediction.Target(said, clean, noise, levels)
 }
 
-// AlphaBar is ᾱ at a timestep; between two of them, σ = √(1/ᾱ - 1) is on a straight line, as Euler has it.
-func (g Gaussian) AlphaBar(t float64) float64 {
-	sigma := func(t int) float64 { return math.Sqrt(1/g.Schedule.AlphaBar[t] - 1) }
-	low := int(t)
-	if t == float64(low) {
-		return g.Schedule.AlphaBar[low]
-	}
-	between := sigma(low) + (t-float64(low))*(sigma(low+1)-sigma(low))
-	return 1 / (1 + between*between)
-}
-
-// Follow is where the probability-flow equation (Song et al. 2021, eq. 13) carries a value from one ᾱ to another: its
-// distance from the mean, in standard deviations, stays what it is.
-func (g Gaussian) Follow(x, from, to float64) float64 {
-	return math.Sqrt(to)*g.Mean + (x-math.Sqrt(from)*g.Mean)/g.spread(from)*g.spread(to)
+// Follow is where the probability-flow equation (Song et al. 2021, eq. 13) carries a value from one level to
+// another: its distance from the mean, in standard deviations, stays what it is.
+func (g Gaussian) Follow(x float64, from, to diffusion.Level) float64 {
+	return to.Signal*g.Mean + (x-from.Signal*g.Mean)/g.Spread(from)*g.Spread(to)
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/kudos-ml/kudos/diffusion/lora"
 	"github.com/kudos-ml/kudos/diffusion/unet"
-	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 // An adapter is attached, trained as a finetune.Network, saved for diffusers, and, here or there, loaded and merged.
@@ -30,7 +30,7 @@ func Example() {
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "pytorch_lora_weights.safetensors")
-	if err := adapter.Save(file, weights.Float32); err != nil {
+	if err := adapter.Save(file, kernels.Float32); err != nil {
 		log.Fatal(err)
 	}
 	adapter.Detach()

@@ -14,6 +14,7 @@ import (
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // Load reads a file in one of the namings of the package comment and attaches its pairs to the layers that they name: the UNet's and the
@@ -31,7 +32,7 @@ func Load(file string, u *unet.UNet2DCondition, text *clip.TextModel) (*Adapter,
 	defer f.Close()
 	a := &Adapter{unet: u}
 	canonical, alphas := map[string]string{}, map[string]string{} // by names in the file: diffusers' names; and by those, alphas in the file
-	var parameters []weights.Parameter
+	parts := map[string]any{}                                     // what is loaded, by names in diffusers' naming
 	var errs []error
 	for _, p := range layers(u, text) {
 		rank := 0
@@ -56,11 +57,11 @@ func Load(file string, u *unet.UNet2DCondition, text *clip.TextModel) (*Adapter,
 		if p.LowRank = p.layer.NewLowRank(1); rank <= f.Size()/p.columns() { // else A is misshapen, and no memory is taken for it
 			p.LowRank = p.layer.NewLowRank(rank)
 		}
-		parameters = append(parameters, p.parameters()...)
+		parts[p.fullName()] = p.LowRank
 		a.pairs = append(a.pairs, p)
 	}
 	isAlpha := slices.Collect(maps.Values(alphas))
-	errs = append(errs, weights.Read(parameters, f, weights.Names{
+	errs = append(errs, weights.Load(parts, f, weights.Names{
 		Rename: func(name string) string { return cmp.Or(canonical[name], name) },
 		Ignore: func(name string) bool { return slices.Contains(isAlpha, name) },
 	}))
@@ -103,16 +104,7 @@ func readAlpha(f *weights.File, name string) (float64, error) {
 func (p pair) fullName() string { return p.network.diffusers + p.name }
 
 // columns is the number of values in a row of A.
-func (p pair) columns() int { return weights.Parameters(p.A)[0].Value.Shape().TotalSize() / p.Rank() }
-
-// parameters are A and B under diffusers' names.
-func (p pair) parameters() []weights.Parameter {
-	out := weights.Parameters(p.LowRank)
-	for i := range out {
-		out[i].Name = p.fullName() + "." + out[i].Name
-	}
-	return out
-}
+func (p pair) columns() int { return nn.Parameters(p.A)[0].Value.Shape().TotalSize() / p.Rank() }
 
 // A spelling is what files may call A, B and alpha. Only kohya's have an alpha.
 type spelling struct{ down, up, alpha string }

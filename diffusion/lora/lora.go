@@ -29,11 +29,11 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"github.com/kudos-ml/kudos/clip"
+	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/internal/rng"
-	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
-	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
 // A Config says what New attaches.
@@ -104,7 +104,7 @@ func New(u *unet.UNet2DCondition, c Config) (*Adapter, error) {
 // drawA is PyTorch's kaiming_uniform_ with a = √5, whose bound √(6/((1+a²)·fan-in)) is 1/√fan-in.
 func drawA(p pair, seed uint64) {
 	r := rng.New(seed, "lora "+p.name, 0, 0)
-	values := weights.Parameters(p.A)[0].Value.Float32s()
+	values := nn.Parameters(p.A)[0].Value.Float32s()
 	bound := 1 / math.Sqrt(float64(len(values)/p.Rank()))
 	for i := range values {
 		values[i] = float32(bound * (2*r.Float64() - 1))
@@ -112,20 +112,21 @@ func drawA(p pair, seed uint64) {
 }
 
 // Predict is the adapted UNet's Predict.
-func (a *Adapter) Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error) {
+func (a *Adapter) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
 	return a.unet.Predict(x, t, c)
 }
 
 // Trainable lists A and B of the UNet's pairs under peft's names, the layer's and lora_A.weight or lora_B.weight. Pairs of a text encoder
 // are not among them: Predict is handed its conditions.
-func (a *Adapter) Trainable() []optim.Parameter {
-	var out []optim.Parameter
+func (a *Adapter) Trainable() []kernels.Parameter {
+	var out []kernels.Parameter
 	for _, p := range a.pairs {
 		if p.network != unetNetwork {
 			continue
 		}
-		for _, q := range weights.Parameters(p.LowRank) {
-			out = append(out, optim.Parameter{Name: p.name + "." + q.Name, Value: q.Value})
+		for _, q := range nn.Parameters(p.LowRank) {
+			q.Name = p.name + "." + q.Name
+			out = append(out, q)
 		}
 	}
 	return out

@@ -13,11 +13,12 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
-	"github.com/kudos-ml/kudos/kernels/optim"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // load reads a case's pipeline.
@@ -34,7 +35,7 @@ func predict(t *testing.T, p *pipeline.Pipeline, c golden.Case) []float32 {
 	g := gorgonia.NewGraph()
 	out, err := p.UNet.Predict(
 		kernels.Input(g, "x", c.ChannelsLast(t, "unet.sample")), kernels.Input(g, "t", c.Tensor(t, "unet.timestep")),
-		kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states")),
+		diffusion.Condition{Tokens: kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states"))},
 	)
 	require.NoError(t, err)
 	m, err := kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{out}})
@@ -51,9 +52,13 @@ func hidden(t *testing.T, p *pipeline.Pipeline, c golden.Case) []float32 {
 	for i := range prompts {
 		prompts[i] = c.Data.Metadata["tokenizer.text."+string(rune('0'+i))]
 	}
-	out, err := p.EncodePrompts(context.Background(), prompts)
+	conditions, err := p.Conditions(context.Background(), prompts...)
 	require.NoError(t, err)
-	return out.Float32s()
+	var out []float32
+	for _, prompt := range prompts {
+		out = append(out, conditions[prompt].Tokens.Float32s()...)
+	}
+	return out
 }
 
 // forms are the files of a case and where what diffusers computes with each begins.
@@ -86,9 +91,9 @@ func TestFilesGolden(t *testing.T) {
 				golden.Near(t, "scale 0", predict(t, p, c), base, 1e-6)
 
 				dir := t.TempDir()
-				for naming, save := range map[string]func(string, weights.DType) error{"diffusers": a.Save, "kohya": a.SaveKohya} {
+				for naming, save := range map[string]func(string, kernels.Precision) error{"diffusers": a.Save, "kohya": a.SaveKohya} {
 					file := filepath.Join(dir, naming)
-					require.NoError(t, save(file, weights.Float32))
+					require.NoError(t, save(file, kernels.Float32))
 					a.Detach()
 					again, err := Load(file, p.UNet, p.Text)
 					require.NoError(t, err)
@@ -103,7 +108,7 @@ func TestFilesGolden(t *testing.T) {
 				check("merged")
 				a.Merge()
 				check("merged once only")
-				require.NoError(t, p.Save(filepath.Join(dir, "merged"), weights.Float32))
+				require.NoError(t, p.Save(filepath.Join(dir, "merged"), kernels.Float32))
 			})
 		}
 	})
@@ -124,7 +129,7 @@ func TestGradientsGolden(t *testing.T) {
 		g := gorgonia.NewGraph()
 		out, err := a.Predict(
 			kernels.Input(g, "x", c.ChannelsLast(t, "unet.sample")), kernels.Input(g, "t", c.Tensor(t, "unet.timestep")),
-			kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states")),
+			diffusion.Condition{Tokens: kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states"))},
 		)
 		require.NoError(t, err)
 		product, err := kernels.Mul(out, kernels.Input(g, "cotangent", c.ChannelsLast(t, "unet.cotangent")))
@@ -207,7 +212,7 @@ func TestNew(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, again.Trainable(), 2*4)
 	for _, q := range again.Trainable() {
-		i := slices.IndexFunc(a.Trainable(), func(o optim.Parameter) bool { return o.Name == q.Name })
+		i := slices.IndexFunc(a.Trainable(), func(o kernels.Parameter) bool { return o.Name == q.Name })
 		require.Equal(t, a.Trainable()[i].Value.Float32s(), q.Value.Float32s(), "what is drawn depends on the name alone")
 	}
 	again.Detach()
@@ -232,10 +237,10 @@ func TestAttachedIsNotSaved(t *testing.T) {
 	a, err := Load(filepath.Join(c.Dir, "lora", "kohya.safetensors"), p.UNet, p.Text)
 	require.NoError(t, err)
 	dir := t.TempDir()
-	require.ErrorContains(t, p.Save(dir, weights.Float32), "merge or detach")
+	require.ErrorContains(t, p.Save(dir, kernels.Float32), "merge or detach")
 	require.NoFileExists(t, filepath.Join(dir, "model_index.json"))
 	a.Detach()
-	require.NoError(t, p.Save(dir, weights.Float32))
+	require.NoError(t, p.Save(dir, kernels.Float32))
 }
 
 // One error says all that is wrong with a file, and nothing is attached.
@@ -265,12 +270,12 @@ func TestErrors(t *testing.T) {
 		{tensors{q + ".lora_A.weight": {1 << 20, 1}, q + ".lora_B.weight": {16, 2}}, "", []string{q + ".lora_A.weight is [1048576 1], not [1 16]"}},
 		{tensors{}, "", []string{"holds no pairs"}},
 	} {
-		var parameters []weights.Parameter
+		var parameters []kernels.Parameter
 		for name, shape := range bad.tensors {
-			parameters = append(parameters, weights.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))})
+			parameters = append(parameters, kernels.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))})
 		}
 		file := filepath.Join(t.TempDir(), "bad.safetensors")
-		require.NoError(t, weights.Write(file, parameters, weights.Float32, map[string]string{metadataKey: bad.metadata}))
+		require.NoError(t, weights.Save(file, parameters, kernels.Float32, map[string]string{metadataKey: bad.metadata}))
 		_, err := Load(file, p.UNet, p.Text)
 		require.Error(t, err, bad.want)
 		for _, want := range append(bad.want, file) {
@@ -281,7 +286,7 @@ func TestErrors(t *testing.T) {
 	require.ErrorContains(t, err, "lora_te_text_model_encoder_layers_0_mlp_fc1.alpha is not a tensor of this model")
 	_, err = Load("nowhere", p.UNet, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
-	require.NoError(t, p.Save(t.TempDir(), weights.Float32), "nothing is attached")
+	require.NoError(t, p.Save(t.TempDir(), kernels.Float32), "nothing is attached")
 }
 
 // Every spelling of a layer's pair is read as the same pair.
@@ -306,13 +311,13 @@ func TestSpellings(t *testing.T) {
 	} {
 		for _, name := range names {
 			p := load(t, c)
-			var parameters []weights.Parameter
+			var parameters []kernels.Parameter
 			for _, l := range layers(p.UNet, p.Text) {
 				if l.name != layer {
 					continue
 				}
 				l.LowRank = l.layer.NewLowRank(2)
-				for i, q := range weights.Parameters(l.LowRank) {
+				for i, q := range nn.Parameters(l.LowRank) {
 					q.Name = name[i] + ".weight"
 					for k := range q.Value.Float32s() {
 						q.Value.Float32s()[k] = float32(i + k)
@@ -321,12 +326,12 @@ func TestSpellings(t *testing.T) {
 				}
 			}
 			file := filepath.Join(t.TempDir(), "pair.safetensors")
-			require.NoError(t, weights.Write(file, parameters, weights.Float32, nil))
+			require.NoError(t, weights.Save(file, parameters, kernels.Float32, nil))
 			a, err := Load(file, p.UNet, p.Text)
 			require.NoError(t, err, name)
 			require.Len(t, a.pairs, 1)
 			require.Equal(t, layer, a.pairs[0].name)
-			for i, q := range weights.Parameters(a.pairs[0].LowRank) {
+			for i, q := range nn.Parameters(a.pairs[0].LowRank) {
 				require.Equal(t, parameters[i].Value.Float32s(), q.Value.Float32s(), name)
 			}
 		}

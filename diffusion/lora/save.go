@@ -9,15 +9,18 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// Save writes the pairs to a file in diffusers' naming; d is weights.Float32 or weights.Float16. In a folder of its own, named
-// pytorch_lora_weights.safetensors, diffusers' load_lora_weights finds it by the folder. Metadata say ranks and alphas where those are not
-// equal; versions of diffusers that don't know lora_adapter_metadata take alpha for the rank.
-func (a *Adapter) Save(file string, d weights.DType) error {
-	var parameters []weights.Parameter
+// Save writes the pairs to a file in diffusers' naming. In a folder of its own, named
+// pytorch_lora_weights.safetensors, diffusers' load_lora_weights finds it by the folder. Metadata
+// say ranks and alphas where those are not equal; versions of diffusers that don't know
+// lora_adapter_metadata take alpha for the rank.
+func (a *Adapter) Save(file string, as kernels.Precision) error {
+	parts := map[string]any{}
 	for _, p := range a.pairs {
-		parameters = append(parameters, p.parameters()...)
+		parts[p.fullName()] = p.LowRank
 	}
 	metadata := map[string]string{"format": "pt"}
 	if text, err := a.metadata(); err != nil {
@@ -25,7 +28,7 @@ func (a *Adapter) Save(file string, d weights.DType) error {
 	} else if text != "" {
 		metadata[metadataKey] = text
 	}
-	if err := weights.Write(file, parameters, d, metadata); err != nil {
+	if err := weights.Save(file, parts, as, metadata); err != nil {
 		return fmt.Errorf("lora: %w", err)
 	}
 	return nil
@@ -74,27 +77,24 @@ func (a *Adapter) metadata() (string, error) {
 	return string(text), err
 }
 
-// SaveKohya writes the pairs to a file in the naming of kohya-ss/sd-scripts, with each pair's alpha; d is weights.Float32 or
-// weights.Float16. Where alphas differ, diffusers 0.42 gives all projections of attention the most frequent one; files of Save have no such
-// trouble.
-func (a *Adapter) SaveKohya(file string, d weights.DType) error {
-	var parameters []weights.Parameter
+// SaveKohya writes the pairs to a file in the naming of kohya-ss/sd-scripts, with each pair's
+// alpha. Where alphas differ, diffusers 0.42 gives all projections of attention the most frequent
+// one; files of Save have no such trouble.
+func (a *Adapter) SaveKohya(file string, as kernels.Precision) error {
+	parts := map[string]any{}
 	for _, p := range a.pairs {
-		alpha := struct {
+		parts[p.kohyaName()] = struct {
+			Down  nn.Layer      `weight:"lora_down"`
+			Up    nn.Layer      `weight:"lora_up"`
 			Alpha *tensor.Dense `weight:"alpha,scalar"`
-		}{tensor.New(tensor.WithShape(1), tensor.WithBacking([]float32{float32(p.alpha)}))}
-		own := append(weights.Parameters(p.LowRank), weights.Parameters(alpha)...)
-		for _, q := range own {
-			q.Name = p.kohyaName() + "." + strings.NewReplacer("lora_A", "lora_down", "lora_B", "lora_up").Replace(q.Name)
-			parameters = append(parameters, q)
-		}
+		}{p.A, p.B, tensor.New(tensor.WithShape(1), tensor.WithBacking([]float32{float32(p.alpha)}))}
 	}
 	metadata := map[string]string{"ss_network_module": "networks.lora"}
 	if len(a.pairs) > 0 {
 		metadata["ss_network_dim"] = strconv.Itoa(a.pairs[0].Rank())
 		metadata["ss_network_alpha"] = strconv.FormatFloat(a.pairs[0].alpha, 'g', -1, 64)
 	}
-	if err := weights.Write(file, parameters, d, metadata); err != nil {
+	if err := weights.Save(file, parts, as, metadata); err != nil {
 		return fmt.Errorf("lora: %w", err)
 	}
 	return nil

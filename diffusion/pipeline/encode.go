@@ -8,34 +8,15 @@ import (
 	"math"
 
 	"gorgonia.org/gorgonia"
-	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/rng"
 )
 
-// EncodePrompts returns the conditions [N,L,D] of prompts: the text encoder's last hidden state, which the UNet reads.
-func (p *Pipeline) EncodePrompts(ctx context.Context, prompts []string) (*tensor.Dense, error) {
-	if len(prompts) == 0 {
-		return nil, errors.New("pipeline: no prompts to encode")
-	}
-	t := p.newTexts()
-	defer t.graphs.close()
-	rows, err := t.encode(ctx, prompts)
-	if err != nil {
-		return nil, err
-	}
-	size := rows[0].Shape().TotalSize()
-	all := tensor.New(tensor.WithShape(append([]int{len(rows)}, rows[0].Shape()...)...), tensor.Of(tensor.Float32))
-	for i, row := range rows {
-		copy(all.Float32s()[i*size:], row.Float32s())
-	}
-	return all, nil
-}
-
-// Conditions are the conditions [L,D] of prompts, each once, for Request.Conditions.
-func (p *Pipeline) Conditions(ctx context.Context, prompts ...string) (map[string]*tensor.Dense, error) {
+// Conditions are the conditions of prompts, by prompt: the text encoder's last hidden state, which
+// the UNet reads. Each takes the memory of one, however often its prompt is there.
+func (p *Pipeline) Conditions(ctx context.Context, prompts ...string) (map[string]dataset.Condition, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}

@@ -26,12 +26,13 @@ type Request struct {
 	Eta       float64 // DDIM's noise, 0 to 1; 0 for other samplers
 	Seed      uint64
 
-	// Sampler is diffusion.ParseSampler's, or one's own; without one, it is Pipeline.Sampler's.
+	// Sampler is diffusion.ParseSampler's, or one's own; without one, it is Schedule.Sampler's.
 	Sampler diffusion.Sampler
 
-	// Conditions are those [L,D] of prompts that are encoded already, Negative among them; see Pipeline.Conditions. With all of
-	// them, the text encoder is not used and may be nil, whose memory is free then.
-	Conditions map[string]*tensor.Dense
+	// Conditions are those of prompts that are encoded already, Negative among them; see
+	// Pipeline.Conditions. With all of them, the text encoder is not used and may be nil, whose memory
+	// is free then.
+	Conditions map[string]dataset.Condition
 
 	// Noise, unless nil, is drawn from instead of by Seed: its row r is of sample First+r.
 	Noise diffusion.Noise
@@ -75,8 +76,14 @@ func (r Request) check(p *Pipeline) error {
 // checkText checks the pipeline and the conditions that stand in for its text encoder.
 func (r Request) checkText(p *Pipeline) error {
 	for prompt, c := range r.Conditions {
-		if c.Dtype() != tensor.Float32 || c.Dims() != 2 || p.UNet != nil && slices.ContainsFunc(p.UNet.Config.CrossAttentionDim, func(d int) bool { return d != c.Shape()[1] }) {
-			return fmt.Errorf("pipeline: the condition of %q is %v %v, not what the UNet reads", prompt, c.Dtype(), c.Shape())
+		if err := c.Fits(c); err != nil {
+			return fmt.Errorf("pipeline: prompt %q: %w", prompt, err)
+		}
+		if c.Tokens == nil {
+			return fmt.Errorf("pipeline: the condition of %q has no tokens", prompt)
+		}
+		if width := c.Tokens.Shape()[1]; p.UNet != nil && slices.ContainsFunc(p.UNet.Config.CrossAttentionDim, func(d int) bool { return d != width }) {
+			return fmt.Errorf("pipeline: the tokens of %q are %v, not what the UNet reads", prompt, c.Tokens.Shape())
 		}
 	}
 	asked := r.Prompts
@@ -104,7 +111,7 @@ func (p *Pipeline) Generate(r Request) dataset.Dataset {
 			}
 			if r.Sampler.Sample == nil {
 				var err error
-				if r.Sampler, err = p.Sampler(); err != nil {
+				if r.Sampler, err = p.Schedule.Sampler(); err != nil {
 					yield(dataset.Sample{}, err)
 					return
 				}
@@ -127,35 +134,6 @@ func (p *Pipeline) Generate(r Request) dataset.Dataset {
 	})
 }
 
-// Sampler is the sampler that the folder names. It has steps_offset 1 and clips nothing (clip_sample), whatever the folder says or leaves
-// to defaults: StableDiffusionPipeline of diffusers takes anything else for a mistake of old folders. Other samplers are rid of what the folder
-// says in the same way; for keys that it lacks they have the defaults of their class, as from_config of the pipeline's scheduler makes them.
-func (p *Pipeline) Sampler() (diffusion.Sampler, error) {
-	own, err := p.Schedule.Sampler()
-	if err != nil {
-		return own, err
-	}
-	sample := own.Sample
-	own.Sample = func(ctx context.Context, net diffusion.Network, s *diffusion.Schedule, x *tensor.Dense, o diffusion.SampleOptions) iter.Seq2[diffusion.Step, error] {
-		t := *s
-		t.Config.StepsOffset, t.Config.ClipSample = new(1), new(false)
-		return sample(ctx, net, &t, x, o)
-	}
-	return own, nil
-}
-
-// settled is the schedule without a steps_offset and clip_sample that StableDiffusionPipeline does not heed.
-func (p *Pipeline) settled() *diffusion.Schedule {
-	s := *p.Schedule
-	if s.Config.StepsOffset != nil {
-		s.Config.StepsOffset = new(1)
-	}
-	if s.Config.ClipSample != nil {
-		s.Config.ClipSample = new(false)
-	}
-	return &s
-}
-
 // A generator carries out a request.
 type generator struct {
 	p        *Pipeline
@@ -175,11 +153,8 @@ func (p *Pipeline) newGenerator(r Request) *generator {
 	if r.Width != 0 {
 		w = r.Width / p.scale()
 	}
-	g := &generator{p: p, r: r, schedule: p.settled(), texts: p.newTexts(), networks: map[int]*diffusion.Compiled{}, latent: []int{h, w, p.UNet.Config.InChannels}}
+	g := &generator{p: p, r: r, schedule: p.Schedule.InPipeline(), texts: p.newTexts(), networks: map[int]*diffusion.Compiled{}, latent: []int{h, w, p.UNet.Config.InChannels}}
 	maps.Copy(g.texts.known, r.Conditions)
-	if r.Sampler.Native {
-		g.schedule = g.schedule.Native()
-	}
 	g.decoder.build = func(size int) (*stage, error) {
 		return newStage(append([]int{size}, g.latent...), func(z *gorgonia.Node) (gorgonia.Nodes, error) {
 			x, err := p.VAE.Decode(z)
@@ -209,12 +184,12 @@ func (g *generator) batch(ctx context.Context, from, n int) ([]dataset.Sample, e
 	if err != nil {
 		return nil, err
 	}
-	net, err := g.network(ctx, n, conditions[0].Shape())
+	net, err := g.network(ctx, n, conditions[0])
 	if err != nil {
 		return nil, err
 	}
-	for i, c := range conditions {
-		copy(net.Condition.Float32s()[i*c.Shape().TotalSize():], c.Float32s())
+	if err := net.Condition.Fill(conditions...); err != nil {
+		return nil, fmt.Errorf("pipeline: %w", err)
 	}
 	noise := diffusion.SeededNoise(g.r.Seed, g.r.First+uint64(from))
 	if g.r.Noise != nil {
@@ -241,15 +216,12 @@ func (g *generator) batch(ctx context.Context, from, n int) ([]dataset.Sample, e
 	return samples, g.decode(ctx, samples)
 }
 
-// network is the guided denoiser for n samples under conditions of a shape [L,D].
-func (g *generator) network(ctx context.Context, n int, condition tensor.Shape) (*diffusion.Compiled, error) {
+// network is the guided denoiser for n samples under conditions like one.
+func (g *generator) network(ctx context.Context, n int, like dataset.Condition) (*diffusion.Compiled, error) {
 	if net, ok := g.networks[n]; ok {
 		return net, nil
 	}
-	d := diffusion.Denoiser(diffusion.Func(g.p.UNet.Predict))
-	if !g.r.Sampler.Native {
-		d = g.p.Schedule.Denoiser(d)
-	}
+	d := diffusion.Denoiser(g.p.UNet)
 	if g.r.Guidance != 1 {
 		empty, err := g.texts.encode(ctx, []string{g.r.Negative})
 		if err != nil {
@@ -258,7 +230,7 @@ func (g *generator) network(ctx context.Context, n int, condition tensor.Shape) 
 		d = diffusion.Guide(d, empty[0], g.r.Guidance)
 	}
 	latent := append(tensor.Shape{n}, g.latent...)
-	net, err := diffusion.Compile(d, latent, append(tensor.Shape{n}, condition...))
+	net, err := diffusion.Compile(d, latent, like)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/kernels"
 )
 
@@ -76,11 +77,11 @@ func (s *stages) close() error {
 type texts struct {
 	p      *Pipeline
 	graphs stages
-	known  map[string]*tensor.Dense
+	known  map[string]dataset.Condition
 }
 
 func (p *Pipeline) newTexts() *texts {
-	t := &texts{p: p, known: map[string]*tensor.Dense{}}
+	t := &texts{p: p, known: map[string]dataset.Condition{}}
 	t.graphs.build = func(size int) (*stage, error) {
 		return newStage([]int{size, p.Tokenizer.Length}, func(ids *gorgonia.Node) (gorgonia.Nodes, error) {
 			hidden, err := p.Text.Hidden(ids)
@@ -93,12 +94,12 @@ func (p *Pipeline) newTexts() *texts {
 // textBatch is how many prompts are encoded at once: as many as keep every core busy at little memory.
 const textBatch = 16
 
-// encode returns the conditions [L,D] of prompts. They are shared and must not be written to.
-func (t *texts) encode(ctx context.Context, prompts []string) ([]*tensor.Dense, error) {
+// encode returns the conditions of prompts. They are shared and must not be written to.
+func (t *texts) encode(ctx context.Context, prompts []string) ([]dataset.Condition, error) {
 	var fresh []string
 	for _, prompt := range prompts {
 		if _, ok := t.known[prompt]; !ok {
-			t.known[prompt] = nil
+			t.known[prompt] = dataset.Condition{}
 			fresh = append(fresh, prompt)
 		}
 	}
@@ -112,7 +113,7 @@ func (t *texts) encode(ctx context.Context, prompts []string) ([]*tensor.Dense, 
 		}
 		fresh = fresh[n:]
 	}
-	out := make([]*tensor.Dense, len(prompts))
+	out := make([]dataset.Condition, len(prompts))
 	for i, prompt := range prompts {
 		out[i] = t.known[prompt]
 	}
@@ -135,7 +136,7 @@ func (t *texts) encodeBatch(prompts []string) error {
 		return err
 	}
 	for row, prompt := range prompts {
-		t.known[prompt] = copyRow(values[0], row)
+		t.known[prompt] = dataset.Condition{Tokens: copyRow(values[0], row)}
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,7 +19,9 @@ import (
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/diffusion/vae"
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 // A Pipeline is a Stable Diffusion 1 or 2.
@@ -141,6 +142,7 @@ func loadFS(fsys fs.FS, whole bool) (*Pipeline, error) {
 	if scheduler != "" {
 		p.Schedule.Config.Class = &scheduler
 	}
+	p.Schedule = p.Schedule.InPipeline()
 	p.Tokenizer.Length = min(p.Tokenizer.Length, p.Text.Config.Positions)
 	return p, p.check()
 }
@@ -271,21 +273,21 @@ func (p *Pipeline) With(name string, u *unet.UNet2DCondition) *Pipeline {
 
 // Save writes a folder that Load, and diffusers, read. model_index.json comes last, and one that is there goes first, so a
 // folder that has it is complete.
-func (p *Pipeline) Save(dir string, d weights.DType) error {
+func (p *Pipeline) Save(dir string, as kernels.Precision) error {
 	if err := p.check(); err != nil {
 		return err
 	}
 	if p.unread != nil {
 		return errUnread
 	}
-	if err := p.SaveFrozen(dir, d); err != nil {
+	if err := p.SaveFrozen(dir, as); err != nil {
 		return err
 	}
-	return p.SaveUNet(dir, d)
+	return p.SaveUNet(dir, as)
 }
 
 // SaveFrozen is Save without the UNet. The folder is complete when SaveUNet has followed.
-func (p *Pipeline) SaveFrozen(dir string, d weights.DType) error {
+func (p *Pipeline) SaveFrozen(dir string, as kernels.Precision) error {
 	if err := p.check(); err != nil {
 		return err
 	}
@@ -301,8 +303,8 @@ func (p *Pipeline) SaveFrozen(dir string, d weights.DType) error {
 	}{
 		{"scheduler", p.Schedule.Save},
 		{"tokenizer", p.Tokenizer.Save},
-		{"text_encoder", func(dir string) error { return p.Text.Save(dir, d) }},
-		{"vae", func(dir string) error { return p.VAE.Save(dir, d) }},
+		{"text_encoder", func(dir string) error { return p.Text.Save(dir, as) }},
+		{"vae", func(dir string) error { return p.VAE.Save(dir, as) }},
 	} {
 		if err := part.save(filepath.Join(dir, part.folder)); err != nil {
 			return fmt.Errorf("pipeline: %s: %w", part.folder, err)
@@ -312,11 +314,11 @@ func (p *Pipeline) SaveFrozen(dir string, d weights.DType) error {
 }
 
 // SaveUNet completes a folder that SaveFrozen began, for which p needs a UNet and a schedule alone.
-func (p *Pipeline) SaveUNet(dir string, d weights.DType) error {
+func (p *Pipeline) SaveUNet(dir string, as kernels.Precision) error {
 	if p.unread != nil {
 		return errUnread
 	}
-	if err := p.UNet.Save(filepath.Join(dir, "unet"), d); err != nil {
+	if err := p.UNet.Save(filepath.Join(dir, "unet"), as); err != nil {
 		return fmt.Errorf("pipeline: unet: %w", err)
 	}
 	index := map[string]any{
@@ -332,11 +334,7 @@ func (p *Pipeline) SaveUNet(dir string, d weights.DType) error {
 	if err != nil {
 		return fmt.Errorf("pipeline: %w", err)
 	}
-	err = weights.WriteFile(filepath.Join(dir, indexFile), func(w io.Writer) error {
-		_, err := w.Write(append(data, '\n'))
-		return err
-	})
-	if err != nil {
+	if err := file.WriteBytes(filepath.Join(dir, indexFile), append(data, '\n')); err != nil {
 		return fmt.Errorf("pipeline: %w", err)
 	}
 	return nil

@@ -25,6 +25,7 @@ import (
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 // folders runs a test on the pipelines of every golden case.
@@ -169,16 +170,16 @@ func TestGenerateFromLittleSignal(t *testing.T) {
 	require.NoError(t, err)
 	r := request()
 	r.Prompts, r.PerPrompt, r.Steps, r.Guidance, r.Latents = r.Prompts[:1], 1, 1, 1, true
-	conditions, err := p.EncodePrompts(t.Context(), r.Prompts)
+	conditions, err := p.Conditions(t.Context(), r.Prompts...)
 	require.NoError(t, err)
-	net, err := diffusion.Compile(diffusion.Func(p.UNet.Predict), tensor.Shape{1, p.side(), p.side(), 4}, conditions.Shape())
+	net, err := diffusion.Compile(p.UNet, tensor.Shape{1, p.side(), p.side(), 4}, conditions[r.Prompts[0]])
 	require.NoError(t, err)
 	defer net.Close()
-	copy(net.Condition.Float32s(), conditions.Float32s())
+	require.NoError(t, net.Condition.Fill(conditions[r.Prompts[0]]))
 	x := diffusion.SeededNoise(r.Seed, 0).Start(1, p.side(), p.side(), 4)
 	said, err := net.Predict(x, 999)
 	require.NoError(t, err)
-	bar := p.Schedule.AlphaBar[999]
+	bar := p.Schedule.Process.(diffusion.Table).AlphaBar[999]
 	require.Less(t, bar, 1e-8)
 	want := make([]float32, len(x.Float32s()))
 	for i, v := range said.Float32s() {
@@ -190,8 +191,8 @@ func TestGenerateFromLittleSignal(t *testing.T) {
 	}
 }
 
-// The folder's own sampler has steps_offset 1 and clips nothing, whatever the folder says. Other samplers have that where it
-// says anything, and their own defaults where it does not.
+// The folder's own sampler has steps_offset 1 and clips nothing, whatever the folder says, however it is
+// chosen. Other samplers have that where it says anything, and their own steps_offset where it does not.
 func TestGenerateAsStableDiffusionPipeline(t *testing.T) {
 	p, err := Load("../../testdata/golden/sd2")
 	require.NoError(t, err)
@@ -205,24 +206,37 @@ func TestGenerateAsStableDiffusionPipeline(t *testing.T) {
 		return collect(t, p.Generate(r))[0].Latent.Float32s()
 	}
 	want := latents("", new(1), new(false))
-	require.Equal(t, want, latents("", new(0), new(true)))
-	require.Equal(t, want, latents("", nil, nil))
-	require.Equal(t, want, latents("ddim", new(0), new(true)))
-	other := latents("ddim", nil, nil)
-	require.NotEqual(t, want, other)
+	for _, name := range []string{"", "ddim"} {
+		require.Equal(t, want, latents(name, new(0), new(true)))
+		require.Equal(t, want, latents(name, nil, nil))
+	}
+	other := latents("ddpm", new(1), new(false))
+	require.Equal(t, other, latents("ddpm", new(0), new(true)))
+	require.NotEqual(t, other, latents("ddpm", nil, nil))
 
-	s := p.Schedule.Native()
-	s.Config.StepsOffset, s.Config.ClipSample = new(0), new(true)
-	conditions, err := p.EncodePrompts(t.Context(), []string{r.Prompts[0], ""})
+	// Whoever samples the UNet by hand gets the same, with the pipeline's schedule and with one that is made
+	// of a config without a word on clip_sample: latents lie outside of ±1.
+	bare := diffusion.StableDiffusion()
+	bare.Prediction, bare.ClipSample = p.Schedule.Config.Prediction, nil
+	byHand, err := diffusion.NewSchedule(bare)
 	require.NoError(t, err)
-	net, err := diffusion.Compile(diffusion.Guide(diffusion.Func(p.UNet.Predict), copyRow(conditions, 1), r.Guidance), tensor.Shape{1, p.side(), p.side(), 4}, append(tensor.Shape{1}, conditions.Shape()[1:]...))
+	require.Equal(t, p.Schedule.Process, byHand.Process)
+	p.Schedule.Config.StepsOffset = nil
+	conditions, err := p.Conditions(t.Context(), r.Prompts[0], "")
+	require.NoError(t, err)
+	shape := tensor.Shape{1, p.side(), p.side(), 4}
+	net, err := diffusion.Compile(diffusion.Guide(p.UNet, conditions[""], r.Guidance), shape, conditions[""])
 	require.NoError(t, err)
 	defer net.Close()
-	copy(net.Condition.Float32s(), copyRow(conditions, 0).Float32s())
-	noise := diffusion.SeededNoise(r.Seed, 0)
-	last, err := diffusion.Last(diffusion.DDIM(t.Context(), net.Predict, s, noise.Start(1, p.side(), p.side(), 4), diffusion.DDIMOptions{Steps: r.Steps}))
-	require.NoError(t, err)
-	golden.Near(t, "DDIM's defaults", other, last.Latent.Float32s(), 1e-5)
+	require.NoError(t, net.Condition.Fill(conditions[r.Prompts[0]]))
+	start := diffusion.SeededNoise(r.Seed, 0).Start(shape...)
+	for _, s := range []*diffusion.Schedule{p.Schedule, byHand} {
+		o := diffusion.SampleOptions{Steps: r.Steps}
+		last, err := diffusion.Last(diffusion.DDIM(t.Context(), net.Predict, s, start, o))
+		require.NoError(t, err)
+		golden.Near(t, "by hand", last.Latent.Float32s(), want, 1e-5)
+		require.Greater(t, slices.Max(last.Clean.Float32s()), float32(1.2), "±1 would clamp nothing")
+	}
 }
 
 // Guidance and the whole way from prompt to latent, against the same made of parts.
@@ -231,16 +245,16 @@ func TestGenerateIsDDIMOfTheGuidedNetwork(t *testing.T) {
 		r := request()
 		r.Prompts, r.PerPrompt, r.Negative, r.Latents = r.Prompts[:1], 1, "a car", true
 		r.Sampler = sampler(t, "ddim")
-		conditions, err := p.EncodePrompts(context.Background(), []string{r.Prompts[0], r.Negative})
+		conditions, err := p.Conditions(context.Background(), r.Prompts[0], r.Negative)
 		require.NoError(t, err)
-		net := func(row int) diffusion.Network {
-			n, err := diffusion.Compile(p.Schedule.Denoiser(diffusion.Func(p.UNet.Predict)), tensor.Shape{1, p.side(), p.side(), 4}, append(tensor.Shape{1}, conditions.Shape()[1:]...))
+		net := func(prompt string) diffusion.Network {
+			n, err := diffusion.Compile(p.UNet, tensor.Shape{1, p.side(), p.side(), 4}, conditions[prompt])
 			require.NoError(t, err)
 			t.Cleanup(func() { n.Close() })
-			copy(n.Condition.Float32s(), copyRow(conditions, row).Float32s())
+			require.NoError(t, n.Condition.Fill(conditions[prompt]))
 			return n.Predict
 		}
-		with, without := net(0), net(1)
+		with, without := net(r.Prompts[0]), net(r.Negative)
 		guided := func(x *tensor.Dense, at float64) (*tensor.Dense, error) {
 			a, err := with(x, at)
 			require.NoError(t, err)
@@ -253,7 +267,7 @@ func TestGenerateIsDDIMOfTheGuidedNetwork(t *testing.T) {
 			return out, nil
 		}
 		start := diffusion.SeededNoise(5, 0).Start(1, p.side(), p.side(), 4)
-		want, err := diffusion.Last(diffusion.DDIM(context.Background(), guided, p.Schedule, start, diffusion.DDIMOptions{Steps: 2}))
+		want, err := diffusion.Last(diffusion.DDIM(context.Background(), guided, p.Schedule, start, diffusion.SampleOptions{Steps: 2}))
 		require.NoError(t, err)
 		golden.Near(t, "latent", collect(t, p.Generate(r))[0].Latent.Float32s(), want.Latent.Float32s(), 1e-5)
 	})
@@ -275,9 +289,13 @@ func TestPromptsGolden(t *testing.T) {
 		for i := range prompts {
 			prompts[i] = c.Data.Metadata[fmt.Sprintf("tokenizer.text.%d", i)]
 		}
-		got, err := p.EncodePrompts(context.Background(), prompts)
+		conditions, err := p.Conditions(context.Background(), prompts...)
 		require.NoError(t, err)
-		golden.Near(t, "conditions", got.Float32s(), want.Float32s(), 1e-5)
+		var got []float32
+		for _, prompt := range prompts {
+			got = append(got, conditions[prompt].Tokens.Float32s()...)
+		}
+		golden.Near(t, "conditions", got, want.Float32s(), 1e-5)
 	}, "text.last_hidden_state")
 }
 
@@ -285,7 +303,7 @@ func TestEncode(t *testing.T) {
 	generators(t, func(t *testing.T, p *Pipeline, _ golden.Case) {
 		made := collect(t, p.Generate(request()))
 		for i := range made[:3] {
-			made[i].Latent, made[i].Condition = nil, nil
+			made[i].Latent, made[i].Condition = nil, dataset.Condition{}
 		}
 		data := dataset.Func(func(context.Context) iter.Seq2[dataset.Sample, error] {
 			return func(yield func(dataset.Sample, error) bool) {
@@ -299,9 +317,9 @@ func TestEncode(t *testing.T) {
 		mean := collect(t, p.Encode(data, EncodeOptions{Batch: 3}))
 		require.Len(t, mean, 4)
 		require.Equal(t, made[3].Latent.Float32s(), mean[3].Latent.Float32s(), "a latent that is there stays")
-		conditions, err := p.EncodePrompts(context.Background(), []string{made[0].Prompt})
+		conditions, err := p.Conditions(context.Background(), made[0].Prompt)
 		require.NoError(t, err)
-		golden.Near(t, "condition", mean[0].Condition.Float32s(), conditions.Float32s(), 1e-6)
+		golden.Near(t, "condition", mean[0].Condition.Tokens.Float32s(), conditions[made[0].Prompt].Tokens.Float32s(), 1e-6)
 
 		one := collect(t, p.Encode(data, EncodeOptions{Batch: 1}))
 		golden.Near(t, "latent", one[1].Latent.Float32s(), mean[1].Latent.Float32s(), 1e-5)
@@ -331,7 +349,7 @@ func TestEncodeGolden(t *testing.T) {
 func TestSave(t *testing.T) {
 	generators(t, func(t *testing.T, p *Pipeline, _ golden.Case) {
 		dir := filepath.Join(t.TempDir(), "saved")
-		require.NoError(t, p.Save(dir, weights.Float32))
+		require.NoError(t, p.Save(dir, kernels.Float32))
 		again, err := Load(dir)
 		require.NoError(t, err)
 		require.Equal(t, "saved", again.Name)
@@ -357,18 +375,18 @@ func TestFrozen(t *testing.T) {
 		for _, q := range p.UNet.Trainable() {
 			require.Zero(t, slices.Max(q.Value.Float32s()))
 		}
-		want, err := whole.EncodePrompts(t.Context(), []string{"a dog"})
+		want, err := whole.Conditions(t.Context(), "a dog")
 		require.NoError(t, err)
-		got, err := p.EncodePrompts(t.Context(), []string{"a dog"})
+		got, err := p.Conditions(t.Context(), "a dog")
 		require.NoError(t, err)
-		require.Equal(t, want.Float32s(), got.Float32s())
+		require.Equal(t, want["a dog"].Tokens.Float32s(), got["a dog"].Tokens.Float32s())
 
 		dir := t.TempDir()
 		_, err = dataset.Collect(t.Context(), p.Generate(request()))
 		require.ErrorIs(t, err, errUnread)
-		require.ErrorIs(t, p.Save(dir, weights.Float32), errUnread)
-		require.ErrorIs(t, p.SaveUNet(dir, weights.Float32), errUnread)
-		require.NoError(t, p.SaveFrozen(dir, weights.Float32))
+		require.ErrorIs(t, p.Save(dir, kernels.Float32), errUnread)
+		require.ErrorIs(t, p.SaveUNet(dir, kernels.Float32), errUnread)
+		require.NoError(t, p.SaveFrozen(dir, kernels.Float32))
 		_, err = Load(dir)
 		require.ErrorContains(t, err, "model_index.json", "it is not complete")
 
@@ -377,9 +395,9 @@ func TestFrozen(t *testing.T) {
 		require.ErrorContains(t, p.LoadUNet(), "there is no UNet to read")
 		p.Text, p.VAE = nil, nil
 		empty := t.TempDir()
-		require.ErrorContains(t, p.SaveUNet(empty, weights.Float32), "text_encoder: ")
+		require.ErrorContains(t, p.SaveUNet(empty, kernels.Float32), "text_encoder: ")
 		require.NoFileExists(t, filepath.Join(empty, "model_index.json"))
-		require.NoError(t, p.SaveUNet(dir, weights.Float32))
+		require.NoError(t, p.SaveUNet(dir, kernels.Float32))
 		again, err := Load(dir)
 		require.NoError(t, err)
 		require.Equal(t, weights.Hash(whole.UNet), weights.Hash(again.UNet))
@@ -455,7 +473,7 @@ func TestErrors(t *testing.T) {
 		for _, err := range p.Encode(nil, EncodeOptions{Batch: -1}).All(context.Background()) {
 			require.ErrorContains(t, err, "a batch of -1 samples")
 		}
-		require.ErrorContains(t, p.With("empty", nil).Save(t.TempDir(), weights.Float32), "is missing")
+		require.ErrorContains(t, p.With("empty", nil).Save(t.TempDir(), kernels.Float32), "is missing")
 
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -477,7 +495,7 @@ func TestErrors(t *testing.T) {
 		}
 
 		dir := filepath.Join(t.TempDir(), "saved")
-		require.NoError(t, p.Save(dir, weights.Float16))
+		require.NoError(t, p.Save(dir, kernels.Float16))
 		file := filepath.Join(dir, "unet", "diffusion_pytorch_model.safetensors")
 		whole, err := os.ReadFile(file)
 		require.NoError(t, err)
@@ -508,14 +526,14 @@ func TestGenerateGolden(t *testing.T) {
 		shape := want.Shape() // [K+1,B,H,W,C]
 		size := shape[2:].TotalSize()
 		r := Request{
-			PerPrompt: 1, Steps: steps, Eta: eta, Guidance: 1, Batch: 2, Sampler: sampler(t, "ddim"), Conditions: map[string]*tensor.Dense{},
+			PerPrompt: 1, Steps: steps, Eta: eta, Guidance: 1, Batch: 2, Sampler: sampler(t, "ddim"), Conditions: map[string]dataset.Condition{},
 			Height: shape[2] * p.scale(), Width: shape[3] * p.scale(), Latents: true,
 			Noise: func(row, draw int, dst []float32) { copy(dst, draws.Float32s()[(draw*shape[1]+row)*size:][:size]) },
 		}
 		conditions := c.Tensor(t, "unet.encoder_hidden_states")
 		for i := range shape[1] {
 			r.Prompts = append(r.Prompts, fmt.Sprint(i))
-			r.Conditions[fmt.Sprint(i)] = copyRow(conditions, i)
+			r.Conditions[fmt.Sprint(i)] = dataset.Condition{Tokens: conditions}.Row(i)
 		}
 		p.Text = nil
 		for i, s := range collect(t, p.Generate(r)) {
@@ -526,9 +544,9 @@ func TestGenerateGolden(t *testing.T) {
 		for _, err := range p.Generate(r).All(t.Context()) {
 			require.ErrorContains(t, err, "text encoder is missing")
 		}
-		r.Conditions["0"] = tensor.New(tensor.WithShape(3, 5), tensor.Of(tensor.Float32))
+		r.Conditions["0"] = dataset.Condition{Tokens: tensor.New(tensor.WithShape(3, 5), tensor.Of(tensor.Float32))}
 		for _, err := range p.Generate(r).All(t.Context()) {
-			require.ErrorContains(t, err, `the condition of "0" is float32 (3, 5)`)
+			require.ErrorContains(t, err, `the tokens of "0" are (3, 5)`)
 		}
 	})
 }

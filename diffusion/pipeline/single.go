@@ -15,6 +15,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/diffusion/vae"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // LoadFile reads a checkpoint of one safetensors file, as the first Stable Diffusions were published: model.diffusion_model.*,
@@ -39,7 +40,7 @@ func loadFile(file, configs string, whole bool) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Schedule, p.Tokenizer = c.schedule, c.tokenizer
+	p.Schedule, p.Tokenizer = c.schedule.InPipeline(), c.tokenizer
 	if p.UNet, err = unet.NewWithin(c.unet, f.Size()); err != nil {
 		return nil, fmt.Errorf("pipeline: %w", err)
 	}
@@ -113,7 +114,7 @@ func readUNet(file string, c unet.Config) (*unet.UNet2DCondition, error) {
 // be read, they must be there and fit.
 func loadPart(f *weights.File, model any, name func(string) string, used map[string]bool, read bool) error {
 	names := map[string][]string{}
-	for _, p := range weights.Parameters(model) {
+	for _, p := range nn.Parameters(model) {
 		from := name(p.Name)
 		names[from], used[from] = append(names[from], p.Name), true
 	}
@@ -184,7 +185,7 @@ func readConfigs(f *weights.File, dir string) (c configs, err error) {
 			}
 		}
 	}
-	if published && c.unet.CrossAttentionDim.At(0) == 1024 && c.schedule.Velocity {
+	if published && c.unet.CrossAttentionDim.At(0) == 1024 && c.schedule.Prediction == diffusion.Velocity {
 		c.unet.SampleSize = 96 // 2-768 is the one that predicts v
 	}
 	return c, nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 // A checkpoint file holds the same weights as the folder beside it, under the names of the first checkpoints.
@@ -39,12 +40,12 @@ func TestSingleFilesGolden(t *testing.T) {
 
 // write makes a file of tensors of zeros.
 func write(t *testing.T, metadata map[string]string, shapes map[string][]int) *weights.File {
-	var all []weights.Parameter
+	var all []kernels.Parameter
 	for name, shape := range shapes {
-		all = append(all, weights.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))})
+		all = append(all, kernels.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))})
 	}
 	name := filepath.Join(t.TempDir(), "m.safetensors")
-	require.NoError(t, weights.Write(name, all, weights.Float16, metadata))
+	require.NoError(t, weights.Save(name, all, kernels.Float16, metadata))
 	f, err := weights.Open(name)
 	require.NoError(t, err)
 	t.Cleanup(func() { f.Close() })
@@ -249,7 +250,7 @@ func TestInpainting(t *testing.T) {
 		require.ErrorContains(t, err, "the UNet reads 9 channels")
 	}
 	dir := t.TempDir()
-	require.NoError(t, p.Save(dir, weights.Float16))
+	require.NoError(t, p.Save(dir, kernels.Float16))
 	index, err := os.ReadFile(filepath.Join(dir, indexFile))
 	require.NoError(t, err)
 	require.Contains(t, string(index), inpaintName)

@@ -34,7 +34,7 @@ func newResnet(c Config, in, out, time int) *resnet {
 // Forward maps x [N,H,W,C] and time [N,T] (behind its SiLU) to [N,H,W,Cout].
 func (r *resnet) Forward(b *nn.Builder, x, time *gorgonia.Node) *gorgonia.Node {
 	h := r.Conv1.Forward(b, r.Norm1.ForwardSiLU(b, x))
-	h = b.AddTime(h, r.TimeEmbProj.Forward(b, time))
+	h = b.Do(kernels.AddTime(h, r.TimeEmbProj.Forward(b, time)))
 	h = r.Conv2.Forward(b, r.Norm2.ForwardSiLU(b, h))
 	if r.ConvShortcut != nil {
 		x = r.ConvShortcut.Forward(b, x)
@@ -120,17 +120,10 @@ func (t *transformer) Forward(b *nn.Builder, x, c *gorgonia.Node) *gorgonia.Node
 // Forward lets x [N,L,C] attend to c [N,L',D].
 func (a *attention) Forward(b *nn.Builder, x, c *gorgonia.Node) *gorgonia.Node {
 	q, k, v := a.ToQ.Forward(b, x), a.ToK.Forward(b, c), a.ToV.Forward(b, c)
-	if b.Err() != nil {
-		return nil
-	}
 	return a.ToOut.Forward(b, b.Do(kernels.Attention(q, k, v, kernels.AttentionOptions{Heads: a.heads})))
 }
 
 // feedForward is linear, GEGLU, linear.
 func (t *transformerBlock) feedForward(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {
-	h := t.FFIn.Forward(b, x)
-	if b.Err() != nil {
-		return nil
-	}
-	return t.FFOut.Forward(b, b.Do(kernels.GEGLU(h)))
+	return t.FFOut.Forward(b, b.Do(kernels.GEGLU(t.FFIn.Forward(b, x))))
 }

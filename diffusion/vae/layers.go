@@ -107,10 +107,7 @@ func (d *coder) decode(b *nn.Builder, z *gorgonia.Node) *gorgonia.Node {
 	for _, level := range d.UpBlocks {
 		h = level.residual(b, h)
 		for _, up := range level.Upsamplers {
-			if b.Err() == nil {
-				h = b.Do(kernels.UpsampleNearest2x(h))
-			}
-			h = up.Conv.Forward(b, h)
+			h = up.Conv.Forward(b, b.Do(kernels.UpsampleNearest2x(h)))
 		}
 	}
 	return d.ConvOut.Forward(b, d.ConvNormOut.ForwardSiLU(b, h))
@@ -178,9 +175,7 @@ func (a *attention) Forward(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {
 	s := b.Shape(x, 4)
 	h := b.Reshape(a.GroupNorm.Forward(b, x), s[0], s[1]*s[2], s[3])
 	q, k, v := a.ToQ.Forward(b, h), a.ToK.Forward(b, h), a.ToV.Forward(b, h)
-	if b.Err() == nil {
-		h = b.Do(kernels.Attention(q, k, v, kernels.AttentionOptions{Heads: 1}))
-	}
+	h = b.Do(kernels.Attention(q, k, v, kernels.AttentionOptions{Heads: 1}))
 	return b.Add(x, b.Reshape(a.ToOut.Forward(b, h), s...))
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
@@ -60,13 +61,10 @@ func (v *AutoencoderKL) Encode(x *gorgonia.Node) (mean, logvar *gorgonia.Node, e
 	if v.QuantConv != nil {
 		h = v.QuantConv.Forward(b, h)
 	}
-	if b.Err() == nil {
-		mean = b.Do(kernels.Slice(h, 3, 0, v.Config.LatentChannels))
-		logvar = b.Do(kernels.Slice(h, 3, v.Config.LatentChannels, 2*v.Config.LatentChannels))
-	}
-	if b.Err() == nil {
-		logvar = b.Do(kernels.Apply(clamp{-30, 20}, logvar))
-	}
+	channels := v.Config.LatentChannels
+	mean = b.Do(kernels.Slice(h, 3, 0, channels))
+	logvar = b.Do(kernels.Slice(h, 3, channels, 2*channels))
+	logvar = b.Do(kernels.Apply(clamp{-30, 20}, logvar))
 	if b.Err() != nil {
 		return nil, nil, fmt.Errorf("vae: encode: %w", b.Err())
 	}
@@ -152,8 +150,8 @@ func modern(name string) string {
 	return name
 }
 
-// Save writes the folder that Load and diffusers read; d is weights.Float32 or weights.Float16.
-func (v *AutoencoderKL) Save(dir string, d weights.DType) error {
+// Save writes the folder that Load and diffusers read.
+func (v *AutoencoderKL) Save(dir string, as kernels.Precision) error {
 	text, err := json.MarshalIndent(struct {
 		Class string `json:"_class_name"`
 		Config
@@ -163,8 +161,8 @@ func (v *AutoencoderKL) Save(dir string, d weights.DType) error {
 	}
 	err = errors.Join(
 		os.MkdirAll(dir, 0o755),
-		weights.Save(filepath.Join(dir, base+".safetensors"), v, d, map[string]string{"format": "pt"}),
-		weights.WriteBytes(filepath.Join(dir, "config.json"), append(text, '\n')),
+		weights.Save(filepath.Join(dir, base+".safetensors"), v, as, map[string]string{"format": "pt"}),
+		file.WriteBytes(filepath.Join(dir, "config.json"), append(text, '\n')),
 	)
 	if err != nil {
 		return fmt.Errorf("vae: %w", err)

@@ -11,6 +11,7 @@ import (
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // TestGolden holds both halves to what diffusers computes.
@@ -30,7 +31,7 @@ func TestGolden(t *testing.T) {
 		golden.Near(t, "vae.mean", m.Value(mean).Float32s(), c.ChannelsLast(t, "vae.mean").Float32s(), 1e-5)
 		golden.Near(t, "vae.logvar", m.Value(logvar).Float32s(), c.ChannelsLast(t, "vae.logvar").Float32s(), 1e-5)
 		golden.Near(t, "vae.decoded", m.Value(decoded).Float32s(), c.ChannelsLast(t, "vae.decoded").Float32s(), 1e-5)
-	})
+	}, "vae")
 }
 
 func TestConfigsThatAreRefused(t *testing.T) {
@@ -70,7 +71,7 @@ func TestConfigsBeyondTheFile(t *testing.T) {
 	v, err := vae.New(c)
 	require.NoError(t, err)
 	numbers := 0
-	for _, p := range weights.Parameters(v) {
+	for _, p := range nn.Parameters(v) {
 		numbers += p.Value.Shape().TotalSize()
 	}
 	_, err = vae.NewWithin(c, numbers)
@@ -93,11 +94,11 @@ func TestSavedIsTheSame(t *testing.T) {
 	c.BlockOutChannels, c.NormNumGroups, c.ForceUpcast = []int{8}, 4, false
 	v, err := vae.New(c)
 	require.NoError(t, err)
-	for i, p := range weights.Parameters(v) {
+	for i, p := range nn.Parameters(v) {
 		p.Value.Float32s()[0] = float32(i)
 	}
 	dir := t.TempDir()
-	require.NoError(t, v.Save(dir, weights.Float16))
+	require.NoError(t, v.Save(dir, kernels.Float16))
 	again, err := vae.Load(dir)
 	require.NoError(t, err)
 	require.Equal(t, v.Config, again.Config)

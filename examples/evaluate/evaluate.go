@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/examples/internal/sampling"
@@ -141,22 +141,12 @@ func (s *session) generate(ctx context.Context, a arm, draws int) error {
 const candidates = "candidates"
 
 // keep makes the pictures of a request, over and over from other noise, in a folder of a name.
-func (s *session) keep(ctx context.Context, m *pipeline.Pipeline, name string, r pipeline.Request, draws int) (err error) {
-	pictures, err := sampling.NewPictures(report.Folder(s.folder.Path(name)))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, pictures.Close()) }()
+func (s *session) keep(ctx context.Context, m *pipeline.Pipeline, name string, r pipeline.Request, draws int) error {
+	var pictures []dataset.Dataset
 	for range draws {
-		for sample, err := range m.Generate(r).All(ctx) {
-			if err == nil {
-				err = pictures.Keep(sample)
-			}
-			if err != nil {
-				return err
-			}
-		}
+		pictures = append(pictures, m.Generate(r))
 		r.First += uint64(s.places())
 	}
-	return nil
+	_, err := dataset.WriteFolder(ctx, s.folder.Path(name), dataset.Join(pictures...))
+	return err
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/internal/picture"
-	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/reward/alignment"
 	"github.com/kudos-ml/kudos/reward/measure"
@@ -72,7 +72,7 @@ func changed(t *testing.T) string {
 	require.NoError(t, err)
 	nn.Init(p.UNet, 5)
 	dir := filepath.Join(t.TempDir(), "changed")
-	require.NoError(t, p.Save(dir, weights.Float16))
+	require.NoError(t, p.Save(dir, kernels.Float16))
 	return dir
 }
 
@@ -274,8 +274,8 @@ func TestWhatCannotBe(t *testing.T) {
 		{with("-lora", "x", "-lora-scale", "nan"), "-lora-scale NaN"},
 		{with("-steps", "0"), "-steps 0"},
 		{with("-sampler", "heun"), `-sampler: diffusion: "heun" is no sampler`},
-		{[]string{"-model", "m", "-model", "n", "-prompts", latin}, "-prompts: " + latin + ":2: the line is not UTF-8"},
-		{[]string{"-model", "m", "-model", "n", "-prompts", "gone.txt"}, "-prompts: open gone.txt"},
+		{[]string{"-model", "m", "-model", "n", "-prompts", latin}, "-prompts: dataset: " + latin + ":2: the line is not UTF-8"},
+		{[]string{"-model", "m", "-model", "n", "-prompts", "gone.txt"}, "-prompts: dataset: open gone.txt"},
 	} {
 		_, err := parse(t.Context(), c.args)
 		require.ErrorContains(t, err, c.want, c.args)

@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/examples/internal/sampling"
 )
@@ -96,8 +97,8 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 	if err := o.Check(); err != nil {
 		return o, err
 	}
-	if o.prompts, err = sampling.ReadPrompts(ctx, *prompts); err != nil {
-		return o, err
+	if o.prompts, err = dataset.ReadPrompts(ctx, *prompts); err != nil {
+		return o, fmt.Errorf("-prompts: %w", err)
 	}
 	if len(o.prompts)*o.perPrompt < 2 {
 		return o, errors.New("-per-prompt 1: one picture of one prompt is nothing to compare by")

@@ -10,8 +10,6 @@ import (
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/examples/internal/command"
-	"github.com/kudos-ml/kudos/examples/internal/sampling"
-	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/reward"
 	"github.com/kudos-ml/kudos/reward/alignment"
@@ -209,23 +207,19 @@ func (s *session) best(ctx context.Context, base, more *scored) (*scored, error)
 		return nil, err
 	}
 	out := &scored{arm: s.bestOf()}
-	pictures, err := sampling.NewPictures(report.Folder(s.folder.Path(out.name)))
-	if err != nil {
-		return nil, err
+	origin := func(sample dataset.Sample) (*scored, int) {
+		if i := int(sample.Source.Index); i >= places {
+			return more, i - places
+		}
+		return base, int(sample.Source.Index)
 	}
 	for _, sample := range chosen {
-		from, i := base, int(sample.Source.Index)
-		if i >= places {
-			from, i = more, i-places
-		}
-		if sample.Image, err = picture.Read(s.file(from.name).Picture(sample)); err == nil {
-			err = pictures.Keep(sample)
-		}
-		if err != nil {
-			return nil, errors.Join(err, pictures.Close())
-		}
-		sample.Image = nil
+		from, i := origin(sample)
 		out.append(sample, from, i)
 	}
-	return out, pictures.Close()
+	_, err = dataset.WriteFolder(ctx, s.folder.Path(out.name), dataset.Map(dataset.FromSlice(chosen), func(ctx context.Context, sample dataset.Sample) (dataset.Sample, error) {
+		from, _ := origin(sample)
+		return s.file(from.name).Decode(ctx, sample)
+	}))
+	return out, err
 }

@@ -26,7 +26,7 @@ func TestStopped(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")
 			p := commandtest.Start(t, "-model", sd1, "-model", sd1, "-clip", filepath.Join(sd1, "clip"),
 				"-prompts", written(t, "p.txt", "a dog\n"), "-per-prompt", "5000", "-steps", "2", "-batch", "2", "-out", out)
-			commandtest.Await(t, filepath.Join(out, "base", "samples.jsonl"))
+			p.AwaitFile(t, filepath.Join(out, "base", "samples.jsonl"))
 			code, last := p.End(t, s.signal)
 			require.Equal(t, s.code, code, p.Stderr.String())
 			samples := samplesOf(t, out, "base")

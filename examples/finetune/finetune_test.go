@@ -112,7 +112,7 @@ func TestFull(t *testing.T) {
 	require.NotEqual(t, weights.Hash(base.UNet), weights.Hash(tuned.UNet))
 	require.Equal(t, weights.Hash(base.Text), weights.Hash(tuned.Text))
 	require.Equal(t, weights.Hash(base.VAE), weights.Hash(tuned.VAE))
-	require.Equal(t, base.Schedule.AlphaBar, tuned.Schedule.AlphaBar)
+	require.Equal(t, base.Schedule.Process, tuned.Schedule.Process)
 	require.Equal(t, base.Tokenizer.Encode("two green circles"), tuned.Tokenizer.Encode("two green circles"))
 	require.Equal(t, before, files(t, p.model))
 
@@ -166,7 +166,7 @@ func TestEveryFlagCounts(t *testing.T) {
 	empty, err := base.Conditions(t.Context(), "")
 	require.NoError(t, err)
 	tuner := &finetune.Tuner{
-		Network: base.UNet, Schedule: base.Schedule, Model: dataset.FromSlice(all[:6]), ModelBatch: 2, Pretrain: dataset.FromSlice(all[6:]), PretrainBatch: 2, Updates: 3,
+		Network: base.UNet, Schedule: base.Schedule, Own: dataset.FromSlice(all[:6]), OwnBatch: 2, Pretrain: dataset.FromSlice(all[6:]), PretrainBatch: 2, Updates: 3,
 		LR: func(int) float64 { return 1e-3 }, Dropout: 0.1, Unconditional: empty[""], Seed: 1,
 	}
 	for _, err := range tuner.Steps(t.Context()) {
@@ -277,7 +277,7 @@ func TestOtherModelsGolden(t *testing.T) {
 		tuned := load(t, p.out("run/tuned"))
 		require.NotEqual(t, weights.Hash(base.UNet), weights.Hash(tuned.UNet))
 		require.Equal(t, weights.Hash(base.VAE), weights.Hash(tuned.VAE))
-		require.Equal(t, base.Schedule.Velocity, tuned.Schedule.Velocity)
+		require.Equal(t, base.Schedule.Prediction, tuned.Schedule.Prediction)
 		if !c.HasFile("single.safetensors") {
 			return
 		}

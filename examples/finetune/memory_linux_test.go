@@ -12,7 +12,10 @@ import (
 	"github.com/kudos-ml/kudos/kernels/kerneltest"
 )
 
-// A process holds at most what was planned, from its beginning to its end: within 5 % of it, program aside.
+// A process holds at most what was planned, from its beginning to its end, and beside it only
+// what is no part of a plan: the program's own pages, which are left out; the graph, 3 KiB for
+// each of a step's operations at most; and what Go's runtime holds, a tenth of what is on its
+// heap as garbage, by the percentage that main sets, and 2 MiB for itself.
 func TestPeakIsThePlan(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -32,15 +35,20 @@ func peakIsThePlan(t *testing.T, args []string) {
 	debug.SetGCPercent(10) // as main does
 	p := at(t)
 	debug.FreeOSMemory()
-	before := resident(t, "VmRSS")
+	before, program := resident(t, "VmRSS"), resident(t, "RssFile")
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
 		t.Skipf("the peak of resident memory cannot be reset: %v", err)
 	}
-	s, printed, err := try(t, p.args("run", append([]string{"-steps", "2", "-batch", "32"}, args...)...)...)
+	args = append([]string{"-steps", "2", "-batch", "32"}, args...)
+	s, printed, err := try(t, p.args("run", args...)...)
 	require.NoError(t, err)
-	peak, plan := resident(t, "VmHWM")-before, s.fitting.Total()
-	t.Logf("%s\npeak %v, %.3f of the plan", printed, size(peak), float64(peak)/float64(plan))
-	require.InEpsilon(t, plan, peak, 0.05)
+	peak := resident(t, "VmHWM") - before - (resident(t, "RssFile") - program)
+	f := s.fitting
+	beside := 3<<10*int64(f.Steps) + (f.Total()-f.Arena-f.Workspace)/10 + 2<<20
+	t.Logf("%s\npeak %v, %v more than the plan, of %v that may be beside it",
+		printed, size(peak), size(peak-f.Total()), size(beside))
+	require.GreaterOrEqual(t, peak, f.Total())
+	require.LessOrEqual(t, peak, f.Total()+beside)
 }
 
 // resident reads how many bytes of the process are in memory, from a line of /proc/self/status: VmRSS now, VmHWM at most.

@@ -97,17 +97,20 @@ func (s *session) planned(ctx context.Context, o options, activations int64) (f 
 	zeros := func(shape ...int) *tensor.Dense {
 		return tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
 	}
-	one := dataset.Sample{Reward: new(1.0), Latent: zeros(c.SampleSize, c.SampleSize, c.InChannels), Condition: zeros(s.model.Tokenizer.Length, s.model.Text.Config.Width)}
+	condition := func() dataset.Condition {
+		return dataset.Condition{Tokens: zeros(s.model.Tokenizer.Length, s.model.Text.Config.Width)}
+	}
+	one := dataset.Sample{Reward: new(1.0), Latent: zeros(c.SampleSize, c.SampleSize, c.InChannels), Condition: condition()}
 	all := dataset.FromSlice([]dataset.Sample{one})
-	t := o.tuner(network, s.model.Schedule, all, all, zeros(one.Condition.Shape()...))
-	t.ActivationBytes = activations
+	t := o.tuner(network, s.model.Schedule, all, all, condition())
+	t.Machine.ActivationBytes = activations
 	defer t.Close()
 	if f.Plan, err = t.Prepare(ctx); err != nil {
 		return f, err
 	}
-	latent, condition := 4*int64(one.Latent.Size()), 4*int64(one.Condition.Size())
-	f.activations, f.data = activations, int64(len(s.samples)+len(s.captioned))*latent+int64(len(s.prompts()))*condition
-	f.Other += f.data - latent - condition
+	latent, tokens := 4*int64(one.Latent.Size()), 4*int64(one.Condition.Tokens.Size())
+	f.activations, f.data = activations, int64(len(s.samples)+len(s.captioned))*latent+int64(len(s.prompts()))*tokens
+	f.Other += f.data - latent - tokens
 	if o.ema > 0 {
 		f.average = f.Optimizer / 2 // AdamW keeps two numbers for each of the weights
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,12 +19,12 @@ import (
 
 func TestMain(m *testing.M) { commandtest.Main(m, main) }
 
-// Stopped while it trains, the program saves what was trained under a name that says so; before, it leaves nothing.
+// Stopped while it trains, the program saves what was trained under a name that says so.
 func TestStopped(t *testing.T) {
 	p := at(t)
 	stop := func(out, begun string, args ...string) string {
 		c := commandtest.Start(t, p.args(out, args...)...)
-		commandtest.Await(t, p.out(begun))
+		c.AwaitFile(t, p.out(begun))
 		code, last := c.End(t, syscall.SIGINT)
 		require.Equal(t, 130, code, c.Stderr.String())
 		return last
@@ -46,7 +47,30 @@ func TestStopped(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	require.Contains(t, last, filepath.Dir(found[0]))
+}
 
-	require.Equal(t, "finetune: stopped; nothing was trained", stop("early", "early", "-steps", "100000"))
+// Stopped before it trains, it leaves nothing. It is stopped where it reads a picture, which
+// comes through a pipe, so that it gets no further meanwhile.
+func TestStoppedEarly(t *testing.T) {
+	p := at(t)
+	pipe := filepath.Join(p.dir, "3.png")
+	png, err := os.ReadFile(pipe)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(pipe))
+	require.NoError(t, syscall.Mkfifo(pipe, 0o644))
+	c := commandtest.Start(t, p.args("early", "-steps", "100000")...)
+	var w *os.File
+	c.Await(t, func() bool { // it opens for writing only once it is read
+		w, err = os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		return err == nil
+	})
+	require.DirExists(t, p.out("early"))
+	require.NoError(t, c.Process.Signal(syscall.SIGINT))
+	_, err = w.Write(png)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	code, last := c.Wait()
+	require.Equal(t, 130, code, c.Stderr.String())
+	require.Equal(t, "finetune: stopped; nothing was trained", last)
 	require.NoDirExists(t, p.out("early"))
 }

@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"runtime/debug"
 
-	"gorgonia.org/tensor"
-
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/lora"
@@ -22,6 +20,7 @@ import (
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/optim"
 	"github.com/kudos-ml/kudos/reward"
 )
@@ -34,8 +33,8 @@ type session struct {
 	left     string    // what there is when it is stopped
 
 	model              *pipeline.Pipeline
-	samples, captioned []dataset.Sample // with rewards; for pretraining. Pictures are read where they are encoded
-	empty              *tensor.Dense    // the condition of the empty prompt
+	samples, captioned []dataset.Sample  // with rewards; for pretraining. Pictures are read where they are encoded
+	empty              dataset.Condition // the condition of the empty prompt
 	fitting            fitting
 	folder             report.Folder
 	hashes             map[string]string // of inputs, for config.json
@@ -207,7 +206,7 @@ func (s *session) encode(ctx context.Context) error {
 	s.empty = conditions[""]
 	s.hashes["text_encoder"], s.hashes["vae"] = weights.Hash(s.model.Text), weights.Hash(s.model.VAE)
 	if s.rank == 0 {
-		err = s.model.SaveFrozen(s.folder.Path(unfinished), weights.Float32)
+		err = s.model.SaveFrozen(s.folder.Path(unfinished), kernels.Float32)
 	} else {
 		_, err = report.NewFolder(s.folder.Path(unfinished))
 	}
@@ -230,11 +229,14 @@ func (o options) network(u *unet.UNet2DCondition) (finetune.Network, *lora.Adapt
 }
 
 // tuner is Eq. 2 as the flags have it.
-func (o options) tuner(n finetune.Network, schedule *diffusion.Schedule, model, pretrain dataset.Dataset, empty *tensor.Dense) *finetune.Tuner {
+func (o options) tuner(n finetune.Network, schedule *diffusion.Schedule, own, pretrain dataset.Dataset, empty dataset.Condition) *finetune.Tuner {
 	rate := optim.Constant(o.warmUp)
 	t := &finetune.Tuner{
-		Network: n, Schedule: schedule, Model: model, ModelBatch: o.batch, ByReward: o.byReward, Terms: []finetune.Term{finetune.RewardWeighted{}},
-		Updates: o.steps, LR: func(step int) float64 { return o.lr * rate(step) }, Clip: o.maxNorm, EMA: o.ema, MinSNR: o.minSNR, MinTimestep: o.minTimestep, Seed: o.seed,
+		Network: n, Schedule: schedule, Own: own, OwnBatch: o.batch, Terms: []finetune.Term{finetune.RewardWeighted{}},
+		Updates: o.steps, LR: func(step int) float64 { return o.lr * rate(step) }, Clip: o.maxNorm, EMA: o.ema, MinSNR: o.minSNR, OwnLevels: schedule.Process.From(o.minTimestep), Seed: o.seed,
+	}
+	if o.byReward {
+		t.Choose = finetune.ByReward{}
 	}
 	if o.beta > 0 {
 		t.Pretrain, t.PretrainBatch = pretrain, o.pretrainBatch
@@ -256,7 +258,7 @@ func (s *session) tune(ctx context.Context) error {
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(max(0, int64(s.memory)-s.fitting.Arena-s.fitting.Workspace)))
 	}
 	t := s.tuner(network, s.model.Schedule, dataset.FromSlice(s.samples), dataset.FromSlice(s.captioned), s.empty)
-	t.ActivationBytes = s.fitting.activations
+	t.Machine.ActivationBytes = s.fitting.activations
 	stopped := context.AfterFunc(ctx, func() {
 		s.progress.Printf("Stopping after this update; what was trained will be saved. Once more ends the program at once.")
 	})
@@ -295,16 +297,16 @@ func (s *session) tune(ctx context.Context) error {
 func (s *session) save(name string, adapter *lora.Adapter) error {
 	dir := s.folder.Path(unfinished)
 	if adapter == nil {
-		if err := s.model.SaveUNet(dir, weights.Float32); err != nil {
+		if err := s.model.SaveUNet(dir, kernels.Float32); err != nil {
 			return err
 		}
 		return os.Rename(dir, s.folder.Path(name))
 	}
-	if err := adapter.Save(filepath.Join(dir, "pytorch_lora_weights.safetensors"), weights.Float32); err != nil {
+	if err := adapter.Save(filepath.Join(dir, "pytorch_lora_weights.safetensors"), kernels.Float32); err != nil {
 		return err
 	}
 	if s.kohya {
-		if err := adapter.SaveKohya(filepath.Join(dir, "kohya.safetensors"), weights.Float32); err != nil {
+		if err := adapter.SaveKohya(filepath.Join(dir, "kohya.safetensors"), kernels.Float32); err != nil {
 			return err
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"gorgonia.org/tensor"
-
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
@@ -22,10 +20,9 @@ type session struct {
 	options
 	progress   *report.Progress
 	model      *pipeline.Pipeline
-	conditions map[string]*tensor.Dense
+	conditions map[string]dataset.Condition
 	noise      diffusion.Noise // nil: by the seed
 	judge      reward.Model    // nil: pictures have no reward
-	pictures   *sampling.Pictures
 }
 
 func run(ctx context.Context, o options) (err error) {
@@ -44,10 +41,9 @@ func run(ctx context.Context, o options) (err error) {
 		}
 		defer func() { err = errors.Join(err, free()) }()
 	}
-	if err := s.open(); err != nil {
+	if _, err := command.NewFolder(s.out); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.pictures.Close()) }()
 	return s.generate(ctx)
 }
 
@@ -95,40 +91,21 @@ func (s *session) readLatents() error {
 // count is the number of pictures to make, of which one in bestOf is kept.
 func (s *session) count() int { return len(s.prompts) * s.n * s.bestOf }
 
-// open makes the folder.
-func (s *session) open() error {
-	folder, err := command.NewFolder(s.out)
-	if err != nil {
-		return err
-	}
-	s.pictures, err = sampling.NewPictures(folder)
-	return err
-}
-
 // generate makes the pictures. Of each bestOf, one is kept as soon as they are there.
 func (s *session) generate(ctx context.Context) error {
 	request := s.Request(s.prompts, s.n*s.bestOf, s.conditions)
 	request.Noise = s.noise
 	bar := s.progress.Stage("generate", sampling.Parts(request))
 	defer bar.End()
-	var group []dataset.Sample
-	for sample, err := range s.model.Generate(sampling.Watch(request, bar)).All(ctx) {
-		if err != nil {
-			return err
-		}
-		if group = append(group, sample); len(group) < s.bestOf {
-			continue
-		}
-		if s.judge != nil {
-			if group, err = reward.BestOf(ctx, s.judge, group, s.bestOf); err != nil {
-				return err
-			}
-		}
-		if err := s.pictures.Keep(group[0]); err != nil {
-			return err
-		}
-		group = group[:0]
-		bar.Note("%d pictures", s.pictures.N)
+	pictures := s.model.Generate(sampling.Watch(request, bar))
+	if s.judge != nil {
+		pictures = reward.Best(pictures, s.judge, s.bestOf)
 	}
-	return nil
+	n := 0
+	_, err := dataset.WriteFolder(ctx, s.out, dataset.Map(pictures, func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
+		n++
+		bar.Note("%d pictures", n)
+		return sample, nil
+	}))
+	return err
 }

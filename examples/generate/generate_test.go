@@ -51,9 +51,7 @@ func (s *session) encode(t *testing.T) {
 // finish generates and returns the samples that are then in the folder, with their pictures.
 func (s *session) finish(t *testing.T) []dataset.Sample {
 	t.Helper()
-	require.NoError(t, s.open())
 	require.NoError(t, s.generate(t.Context()))
-	require.NoError(t, s.pictures.Close())
 	return samplesOf(t, s.out)
 }
 
@@ -126,13 +124,12 @@ func TestLatentsGolden(t *testing.T) {
 				s := prepared(t, args...)
 				s.encode(t)
 				require.Nil(t, s.model.Text)
-				s.prompts, s.n, s.conditions = nil, 1, map[string]*tensor.Dense{}
+				s.prompts, s.n, s.conditions = nil, 1, map[string]dataset.Condition{}
 				conditions := c.Tensor(t, "unet.encoder_hidden_states")
-				row := conditions.Shape()[1:].TotalSize()
 				for i := range shape[1] {
 					prompt := fmt.Sprintf("condition %d", i)
 					s.prompts = append(s.prompts, prompt)
-					s.conditions[prompt] = tensor.New(tensor.WithShape(conditions.Shape()[1:]...), tensor.WithBacking(conditions.Float32s()[i*row:(i+1)*row]))
+					s.conditions[prompt] = dataset.Condition{Tokens: conditions}.Row(i)
 				}
 				got := s.finish(t)
 				require.Len(t, got, shape[1])
@@ -257,10 +254,10 @@ func TestWrongFlags(t *testing.T) {
 		"-lora-scale needs a -lora":        {"-prompt", "a", "-lora-scale", "2"},
 		"-lora-scale +Inf":                 {"-prompt", "a", "-lora", "b", "-lora-scale", "inf"},
 		"give one of them":                 {"-prompt", "a", "-latents", "b", "-seed", "1"},
-		`-sampler: diffusion: "heun" is no sampler; these are: dd`: {"-prompt", "a", "-sampler", "heun"},
-		"-prompts: open " + filepath.Join(dir, "gone.txt"):         {"-prompts", filepath.Join(dir, "gone.txt")},
-		"blank.txt holds no prompt":                                {"-prompts", write("blank.txt", " \n\n")},
-		"wrong.jsonl:1: the prompt is missing":                     {"-prompts", write("wrong.jsonl", `{"prompt":""}`)},
+		`-sampler: diffusion: "heun" is no sampler; these are: dd`:  {"-prompt", "a", "-sampler", "heun"},
+		"-prompts: dataset: open " + filepath.Join(dir, "gone.txt"): {"-prompts", filepath.Join(dir, "gone.txt")},
+		"blank.txt holds no prompt":                                 {"-prompts", write("blank.txt", " \n\n")},
+		"wrong.jsonl:1: the prompt is missing":                      {"-prompts", write("wrong.jsonl", `{"prompt":""}`)},
 	} {
 		_, err := parse(t.Context(), args)
 		require.ErrorContains(t, err, want, args)
@@ -279,7 +276,7 @@ func TestWhatDoesNotFit(t *testing.T) {
 	noise := func(name string, shape ...int) string {
 		file := filepath.Join(dir, name)
 		value := tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
-		require.NoError(t, weights.Write(file, []weights.Parameter{{Name: "noise", Value: value}}, weights.Float32, nil))
+		require.NoError(t, weights.Save(file, []kernels.Parameter{{Name: "noise", Value: value}}, kernels.Float32, nil))
 		return file
 	}
 	for want, args := range map[string][]string{

@@ -16,6 +16,7 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/examples/internal/sampling"
 )
@@ -81,9 +82,11 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 	}
 	o.prompts = []string{*prompt}
 	if given["prompts"] {
-		o.prompts, err = sampling.ReadPrompts(ctx, *prompts)
+		if o.prompts, err = dataset.ReadPrompts(ctx, *prompts); err != nil {
+			return o, fmt.Errorf("-prompts: %w", err)
+		}
 	}
-	return o, err
+	return o, nil
 }
 
 func main() {

@@ -23,7 +23,7 @@ func TestStopped(t *testing.T) {
 		t.Run(s.signal.String(), func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "run")
 			p := commandtest.Start(t, "-prompt", "a red star", "-n", "5000", "-steps", "2", "-batch", "2", "-out", out)
-			commandtest.Await(t, filepath.Join(out, "samples.jsonl"))
+			p.AwaitFile(t, filepath.Join(out, "samples.jsonl"))
 			code, last := p.End(t, s.signal)
 			require.Equal(t, s.code, code, p.Stderr.String())
 

@@ -13,7 +13,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/diffusion/vae"
-	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 type sum = [sha256.Size]byte
@@ -81,7 +81,7 @@ func (c *check) same(name string, got, want map[string]sum) {
 // hashes are the SHA-256 of a model's tensors, by name.
 func hashes(model any) map[string]sum {
 	out := map[string]sum{}
-	for _, p := range weights.Parameters(model) {
+	for _, p := range nn.Parameters(model) {
 		h := sha256.New()
 		fmt.Fprint(h, p.Value.Shape())
 		binary.Write(h, binary.LittleEndian, p.Value.Float32s()) // a hash never fails

@@ -7,6 +7,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/kernels"
@@ -25,21 +26,18 @@ type constants struct {
 type training struct {
 	constants
 	*check
-	parameters []optim.Parameter
-	adam       *optim.AdamW
-	schedule   *diffusion.Schedule
+	schedule *diffusion.Schedule
 
-	noisy, target, timesteps, conditions, rewards *tensor.Dense // what the graph reads
+	noisy, target, timesteps, conditions, rewards *tensor.Dense // what the loss reads
 
-	machine *kernels.Machine
-	loss    *gorgonia.Node
-	grads   gorgonia.Nodes // nil if updates use them up as they appear, which takes a third less memory
+	stepper optim.Stepper
+	loss    *optim.Compiled
 }
 
 // train makes the case's updates of a network and compares the losses, the gradients' norms and the changes of parameters, in tensors
 // whose names begin with prefix. The batches are those of train.*.
 func (c *check) train(prefix string, n finetune.Network) error {
-	t := &training{check: c, parameters: n.Trainable()}
+	t := &training{check: c}
 	if err := json.Unmarshal([]byte(c.data.Metadata["train"]), &t.constants); err != nil {
 		return fmt.Errorf("%s: metadata train: %w", c.path(casesFile), err)
 	}
@@ -49,12 +47,12 @@ func (c *check) train(prefix string, n finetune.Network) error {
 	if shape, _ := c.data.Shape(prefix + "loss"); len(shape) != 1 || shape[0] != t.Steps {
 		return fmt.Errorf("%s: tensor %sloss is %v, the metadata's train has %d steps", c.path(casesFile), prefix, shape, t.Steps)
 	}
-	if err := t.compile(n, t.Clip > 0 || c.has(prefix+"grad_norm")); err != nil {
+	if err := t.compile(n); err != nil {
 		return err
 	}
-	defer t.machine.Close()
-	before := make([][]float32, len(t.parameters))
-	for i, p := range t.parameters {
+	defer t.stepper.Close()
+	before := make([][]float32, len(t.stepper.Parameters))
+	for i, p := range t.stepper.Parameters {
 		if c.has(prefix + "delta." + p.Name) {
 			before[i] = append([]float32(nil), p.Value.Float32s()...)
 		}
@@ -62,16 +60,19 @@ func (c *check) train(prefix string, n finetune.Network) error {
 	losses := tensor.New(tensor.WithShape(t.Steps), tensor.Of(tensor.Float32))
 	norms := tensor.New(tensor.WithShape(t.Steps), tensor.Of(tensor.Float32))
 	for step := range t.Steps {
-		loss, norm, err := t.step(step)
-		if err != nil {
+		if err := t.fill(step); err != nil {
 			return fmt.Errorf("step %d: %w", step, err)
 		}
-		losses.Float32s()[step], norms.Float32s()[step] = float32(loss), float32(norm)
+		r, err := t.stepper.Step(t.loss)
+		if err != nil {
+			return err
+		}
+		losses.Float32s()[step], norms.Float32s()[step] = float32(r.Loss), float32(r.GradNorm)
 	}
 	c.near(prefix+"loss", prefix+"loss", losses)
 	c.near(prefix+"grad_norm", prefix+"grad_norm", norms)
 	var deltas group
-	for i, p := range t.parameters {
+	for i, p := range t.stepper.Parameters {
 		if before[i] == nil {
 			continue
 		}
@@ -93,15 +94,18 @@ func (c *check) train(prefix string, n finetune.Network) error {
 	return nil
 }
 
-// compile builds the graph for batches of the first one's shape, with the gradients' norm or without it.
-func (t *training) compile(n finetune.Network, norm bool) (err error) {
+// compile builds the loss of batches of the first one's shape.
+func (t *training) compile(n finetune.Network) (err error) {
 	if t.schedule, err = diffusion.LoadSchedule(t.path("scheduler")); err != nil {
 		return err
 	}
-	if t.adam, err = optim.NewAdamW(t.parameters...); err != nil {
+	t.stepper.Parameters, t.stepper.Clip = n.Trainable(), t.Clip
+	adam, err := optim.NewAdamW(t.stepper.Parameters...)
+	if err != nil {
 		return err
 	}
-	t.adam.LR, t.adam.Beta1, t.adam.Beta2, t.adam.Eps, t.adam.WeightDecay = t.LR, t.Betas[0], t.Betas[1], t.Eps, t.Decay
+	adam.LR, adam.Beta1, adam.Beta2, adam.Eps, adam.WeightDecay = t.LR, t.Betas[0], t.Betas[1], t.Eps, t.Decay
+	t.stepper.Optimizer = adam
 	latents, err := t.pictures("train.latents.0", 4)
 	if err != nil {
 		return err
@@ -126,45 +130,27 @@ func (t *training) compile(n finetune.Network, norm bool) (err error) {
 	if t.Model > 0 {
 		t.rewards = zeros(t.Model)
 	}
-	g := gorgonia.NewGraph()
-	b := &finetune.Batch{
-		Graph: g, Model: t.Model, Pretrain: t.Pretrain, Network: diffusion.Func(n.Predict),
-		Noisy: kernels.Input(g, "noisy", t.noisy), Timesteps: kernels.Input(g, "timesteps", t.timesteps),
-		Conditions: kernels.Input(g, "conditions", t.conditions), Target: kernels.Input(g, "target", t.target),
-		Rewards: kernels.Input(g, "rewards", t.rewards), Weights: kernels.Input(g, "weights", weights),
-	}
-	if b.Predicted, err = n.Predict(b.Noisy, b.Timesteps, b.Conditions); err != nil {
-		return err
-	}
-	if !b.Predicted.Shape().Eq(b.Target.Shape()) {
-		return fmt.Errorf("the network makes %v of latents %v (channels last): it is not trained on them alone", b.Predicted.Shape(), b.Target.Shape())
-	}
-	if err := t.eq2(b); err != nil {
-		return err
-	}
-	nodes := make(gorgonia.Nodes, len(t.parameters))
-	for i, p := range t.parameters {
-		nodes[i] = kernels.Param(g, p.Value)
-	}
-	grads, err := gorgonia.Grad(t.loss, nodes...)
-	if err != nil {
-		return err
-	}
-	config := kernels.Config{Want: gorgonia.Nodes{t.loss}}
-	if norm {
-		t.grads = grads
-		config.Want = append(config.Want, grads...)
-	} else {
-		for i := range nodes {
-			config.Updates = append(config.Updates, kernels.Update{Param: nodes[i], Grad: grads[i], By: t.adam})
+	t.loss, err = t.stepper.Compile(func(g *gorgonia.ExprGraph) (loss optim.Loss, err error) {
+		b := &finetune.Batch{
+			Graph: g, Own: t.Model, Pretrain: t.Pretrain, OwnOf: t.Model, PretrainOf: t.Pretrain,
+			Noisy: kernels.Input(g, "noisy", t.noisy), Timesteps: kernels.Input(g, "timesteps", t.timesteps),
+			Conditions: diffusion.Input(g, dataset.Condition{Tokens: t.conditions}), Target: kernels.Input(g, "target", t.target),
+			Rewards: kernels.Input(g, "rewards", t.rewards), Weights: kernels.Input(g, "weights", weights),
 		}
-	}
-	t.machine, err = kernels.NewMachine(g, config)
+		if b.Predicted, err = n.Predict(b.Noisy, b.Timesteps, b.Conditions); err != nil {
+			return loss, err
+		}
+		if !b.Predicted.Shape().Eq(b.Target.Shape()) {
+			return loss, fmt.Errorf("the network makes %v of latents %v (channels last): it is not trained on them alone", b.Predicted.Shape(), b.Target.Shape())
+		}
+		loss.Value, err = t.eq2(b)
+		return loss, err
+	})
 	return err
 }
 
 // eq2 is the loss of a batch.
-func (t *training) eq2(b *finetune.Batch) (err error) {
+func (t *training) eq2(b *finetune.Batch) (loss *gorgonia.Node, err error) {
 	var terms []finetune.Term
 	if t.Model > 0 {
 		terms = append(terms, finetune.RewardWeighted{})
@@ -175,26 +161,26 @@ func (t *training) eq2(b *finetune.Batch) (err error) {
 	for _, term := range terms {
 		n, err := term.Loss(b)
 		if err != nil {
-			return fmt.Errorf("term %s: %w", term.Name(), err)
+			return nil, fmt.Errorf("term %s: %w", term.Name(), err)
 		}
-		if t.loss == nil {
-			t.loss = n
-		} else if t.loss, err = kernels.Add(t.loss, n); err != nil {
-			return err
+		if loss == nil {
+			loss = n
+		} else if loss, err = kernels.Add(loss, n); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return loss, nil
 }
 
-// step makes an update. It returns the loss before it and, if the gradients are there, their norm before they are clipped.
-func (t *training) step(i int) (loss, norm float64, err error) {
+// fill writes a step's batch to what the loss reads.
+func (t *training) fill(i int) error {
 	latents, err := t.pictures(fmt.Sprint("train.latents.", i), 4)
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
 	noise, err := t.pictures(fmt.Sprint("train.noise.", i), 4)
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
 	type input struct {
 		name string
@@ -208,46 +194,19 @@ func (t *training) step(i int) (loss, norm float64, err error) {
 	for _, in := range inputs {
 		d, err := t.read(fmt.Sprint(in.name, i), in.dims)
 		if err != nil {
-			return 0, 0, err
+			return err
 		}
 		if !d.Shape().Eq(in.to.Shape()) {
-			return 0, 0, fmt.Errorf("%s%d is %v, not %v", in.name, i, d.Shape(), in.to.Shape())
+			return fmt.Errorf("%s%d is %v, not %v", in.name, i, d.Shape(), in.to.Shape())
 		}
 		copy(in.to.Float32s(), d.Float32s())
 	}
-	times := make([]int, len(t.timesteps.Float32s()))
+	levels := make([]diffusion.Level, len(t.timesteps.Float32s()))
 	for j, v := range t.timesteps.Float32s() {
-		times[j] = int(v)
+		levels[j] = t.schedule.Process.At(float64(v))
 	}
-	if err := t.schedule.AddNoise(t.noisy, latents, noise, times); err != nil {
-		return 0, 0, err
+	if err := diffusion.Disturb(t.noisy, latents, noise, levels); err != nil {
+		return err
 	}
-	if err := t.schedule.Target(t.target, latents, noise, times); err != nil {
-		return 0, 0, err
-	}
-	if err := t.machine.RunAll(); err != nil {
-		return 0, 0, err
-	}
-	if t.grads == nil {
-		return t.machine.Scalar(t.loss), 0, nil
-	}
-	grads := make([]*tensor.Dense, len(t.grads))
-	for j, g := range t.grads {
-		grads[j] = t.machine.Value(g)
-	}
-	var clipper optim.Clipper
-	if t.Clip > 0 {
-		norm, err = clipper.Clip(t.Clip, grads...)
-	} else {
-		norm, err = clipper.Norm(grads...)
-	}
-	if err != nil {
-		return 0, 0, err
-	}
-	for j, p := range t.parameters {
-		if err := t.adam.Update(p.Value, grads[j]); err != nil {
-			return 0, 0, fmt.Errorf("parameter %s: %w", p.Name, err)
-		}
-	}
-	return t.machine.Scalar(t.loss), norm, nil
+	return t.schedule.Prediction.Target(t.target, latents, noise, levels)
 }

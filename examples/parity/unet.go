@@ -14,12 +14,12 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/clip"
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/lora"
 	"github.com/kudos-ml/kudos/diffusion/unet"
-	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
-	"github.com/kudos-ml/kudos/kernels/optim"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // unet compares all that the UNet is part of. Training changes its weights, so that comes last.
@@ -32,7 +32,7 @@ func (c *check) unet() error {
 	if err != nil {
 		return err
 	}
-	if err := c.gradients("unet.", u, weights.Parameters(u), c.has("unet.cotangent")); err != nil {
+	if err := c.gradients("unet.", u, nn.Parameters(u), c.has("unet.cotangent")); err != nil {
 		c.fail("unet", err)
 	}
 	c.samplers(u)
@@ -51,24 +51,32 @@ func (c *check) unet() error {
 
 // A network is a UNet, with an adapter or without one.
 type network interface {
-	Predict(x, t, c *gorgonia.Node) (*gorgonia.Node, error)
+	Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error)
 }
 
 // predict adds the case's inputs to a graph, and what the network says of them.
-func (c *check) predict(g *gorgonia.ExprGraph, n network) (x, condition, y *gorgonia.Node, err error) {
+func (c *check) predict(g *gorgonia.ExprGraph, n network) (x *gorgonia.Node, condition diffusion.Condition, y *gorgonia.Node, err error) {
 	sample, err := c.pictures("unet.sample", 4)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, condition, nil, err
 	}
 	times, err := c.read("unet.timestep", 1)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, condition, nil, err
 	}
-	states, err := c.read("unet.encoder_hidden_states", 3)
-	if err != nil {
-		return nil, nil, nil, err
+	var batch dataset.Condition
+	if batch.Tokens, err = c.read("unet.encoder_hidden_states", 3); err != nil {
+		return nil, condition, nil, err
 	}
-	x, condition = kernels.Input(g, "x", sample), kernels.Input(g, "c", states)
+	if c.has("unet.text_embeds") {
+		if batch.Pooled, err = c.read("unet.text_embeds", 2); err != nil {
+			return nil, condition, nil, err
+		}
+		if batch.Sizes, err = c.read("unet.time_ids", 2); err != nil {
+			return nil, condition, nil, err
+		}
+	}
+	x, condition = kernels.Input(g, "x", sample), diffusion.Input(g, batch)
 	y, err = n.Predict(x, kernels.Input(g, "t", times), condition)
 	return x, condition, y, err
 }
@@ -84,7 +92,7 @@ func (c *check) out(rowName, name string, n network) error {
 }
 
 // gradients compares what begins with prefix: a network's output and, with the cotangent, those of its gradients that the case has.
-func (c *check) gradients(prefix string, n network, parameters []weights.Parameter, backward bool) error {
+func (c *check) gradients(prefix string, n network, parameters []kernels.Parameter, backward bool) error {
 	if !backward {
 		if !c.has(prefix + "out") {
 			return nil
@@ -116,7 +124,10 @@ func (c *check) gradients(prefix string, n network, parameters []weights.Paramet
 		wrt, names = append(wrt, x), append(names, name)
 	}
 	if name := prefix + "grad_encoder_hidden_states"; c.has(name) {
-		wrt, names = append(wrt, condition), append(names, name)
+		wrt, names = append(wrt, condition.Tokens), append(names, name)
+	}
+	if name := prefix + "grad_text_embeds"; c.has(name) && condition.Pooled != nil {
+		wrt, names = append(wrt, condition.Pooled), append(names, name)
 	}
 	for _, p := range parameters {
 		if name := prefix + "grad." + p.Name; c.has(name) {
@@ -241,12 +252,12 @@ func (c *check) sampler(name string, u *unet.UNet2DCondition) error {
 			copy(dst, draws.Float32s()[draw*batch+row*one:][:one])
 		}
 	}
-	net, err := diffusion.Compile(diffusion.Func(u.Predict), shape, condition.Shape())
+	net, err := diffusion.Compile(u, shape, dataset.Condition{Tokens: condition}.Row(0))
 	if err != nil {
 		return err
 	}
 	defer net.Close()
-	copy(net.Condition.Float32s(), condition.Float32s())
+	copy(net.Condition.Tokens.Float32s(), condition.Float32s())
 
 	at := func(d *tensor.Dense, step int) *tensor.Dense {
 		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(d.Float32s()[step*batch:][:batch]))
@@ -260,7 +271,7 @@ func (c *check) sampler(name string, u *unet.UNet2DCondition) error {
 	// The start is a multiple of the noise. By which number, the first step says.
 	add("start", multiple(at(draws, 0), at(want, 0)), at(want, 0))
 	count, wrong, first := 0, 0, ""
-	for step, err := range sampler.Sample(context.Background(), net.Predict, s.Native(), o.Noise.Start(shape...), o) {
+	for step, err := range sampler.Sample(context.Background(), net.Predict, s, o.Noise.Start(shape...), o) {
 		if err != nil {
 			return err
 		}
@@ -351,7 +362,7 @@ func (c *check) adapter(name, file string, u *unet.UNet2DCondition, text *clip.T
 		return nil
 	}
 	if c.any("lora.grad.") {
-		if err := c.gradients("lora.", a, parameters(a.Trainable()), true); err != nil {
+		if err := c.gradients("lora.", a, a.Trainable(), true); err != nil {
 			return err
 		}
 	}
@@ -364,12 +375,4 @@ func (c *check) adapter(name, file string, u *unet.UNet2DCondition, text *clip.T
 		}
 	}
 	return c.train("lora.train.", a)
-}
-
-func parameters(trainable []optim.Parameter) []weights.Parameter {
-	out := make([]weights.Parameter, len(trainable))
-	for i, p := range trainable {
-		out[i] = weights.Parameter{Name: p.Name, Value: p.Value}
-	}
-	return out
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/internal/report"
-	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/reward"
 	"github.com/kudos-ml/kudos/reward/alignment"
 	"github.com/kudos-ml/kudos/reward/measure"
@@ -100,7 +99,7 @@ func (s *session) compare(ctx context.Context, name string, first uint64, model 
 	if name == "unseen" {
 		g = &s.unseen
 	}
-	prompts, err := draw(g, "evaluation "+name, s.seed, s.eval)
+	prompts, err := g.Draw("evaluation "+name, s.seed, s.eval)
 	if err != nil {
 		return nil, err
 	}
@@ -254,16 +253,11 @@ func (s *session) quality(ctx context.Context, r *result, splits []*split) error
 // drawn returns the features of a drawn scene for each prompt.
 func (s *session) drawn(ctx context.Context, prompts []string, stream string) ([][]float64, error) {
 	var pictures []image.Image
-	for i, p := range prompts {
-		claim, err := shapes.Grammar.Parse(p)
+	for sample, err := range shapes.Illustrate(prompts, stream, s.seed).All(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		scene, err := shapes.Compose(claim, rng.New(s.seed, stream, 0, uint64(i)))
-		if err != nil {
-			return nil, err
-		}
-		pictures = append(pictures, shapes.Draw(scene))
+		pictures = append(pictures, sample.Image)
 	}
 	return s.features(ctx, pictures)
 }

@@ -3,18 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"image"
 	"image/png"
 	"io"
 	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
-	"slices"
 	"time"
-
-	"gonum.org/v1/gonum/floats"
-	"gonum.org/v1/gonum/stat"
-	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
@@ -24,8 +18,7 @@ import (
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/internal/report"
-	"github.com/kudos-ml/kudos/internal/rng"
-	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/optim"
 	"github.com/kudos-ml/kudos/reward"
 	"github.com/kudos-ml/kudos/reward/alignment"
@@ -59,14 +52,9 @@ type tuning struct {
 func (s *session) tunings() []tuning {
 	all := []tuning{{"tuned", reward.Raw, s.beta}}
 	if s.controls {
-		all = append(all, tuning{"equal", equal, s.beta}, tuning{"shuffled", reward.Shuffled(reward.Raw, s.seed), s.beta}, tuning{"beta_0", reward.Raw, 0})
+		all = append(all, tuning{"equal", reward.Equal, s.beta}, tuning{"shuffled", reward.Shuffled(reward.Raw, s.seed), s.beta}, tuning{"beta_0", reward.Raw, 0})
 	}
 	return all
-}
-
-// equal weighs every picture by the mean of the rewards.
-func equal(rewards []float64) ([]float64, error) {
-	return reward.Constant(stat.Mean(rewards, nil))(rewards)
 }
 
 // A session is the run in hand.
@@ -137,7 +125,7 @@ func (s *session) load(ctx context.Context) (err error) {
 
 // estimate times one batch of generation, in whose unit everything else is known, and says how long all will take.
 func (s *session) estimate(ctx context.Context) error {
-	prompts, err := draw(&s.seen, "estimate", s.seed, batch)
+	prompts, err := s.seen.Draw("estimate", s.seed, batch)
 	if err != nil {
 		return err
 	}
@@ -169,19 +157,6 @@ func (s *session) own(prompts []string) pipeline.Request {
 	return r
 }
 
-// draw returns n prompts, an equal share of each of the paper's four categories.
-func draw(g *dataset.Grammar, stream string, seed uint64, n int) ([]string, error) {
-	prompts := make([]string, n)
-	for i := range prompts {
-		claims := g.Claims(dataset.Categories[i%len(dataset.Categories)])
-		var err error
-		if prompts[i], err = g.Render(claims[rng.New(seed, stream, 0, uint64(i)).IntN(len(claims))]); err != nil {
-			return nil, err
-		}
-	}
-	return prompts, nil
-}
-
 // stage times what f does under a progress bar of n parts.
 func (s *session) stage(name string, n int, f func(bar *report.Stage) error) error {
 	bar := s.progress.Stage(name, n)
@@ -208,7 +183,7 @@ func collect(ctx context.Context, p *pipeline.Pipeline, r pipeline.Request, bar 
 
 // generate makes the pictures of seen prompts. They are in samples/ and samples.jsonl as soon as a batch is there.
 func (s *session) generate(ctx context.Context) (samples []dataset.Sample, err error) {
-	prompts, err := draw(&s.seen, "prompts", s.seed, s.samples)
+	prompts, err := s.seen.Draw("prompts", s.seed, s.samples)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +193,7 @@ func (s *session) generate(ctx context.Context) (samples []dataset.Sample, err e
 				return err
 			}
 			sample.File = fmt.Sprintf("samples/%05d.png", len(samples))
-			if err := writePNG(s.folder.Path(filepath.FromSlash(sample.File)), sample.Image); err != nil {
+			if err := s.folder.Write(sample.File, func(w io.Writer) error { return png.Encode(w, sample.Image) }); err != nil {
 				return err
 			}
 			samples = append(samples, sample)
@@ -232,10 +207,6 @@ func (s *session) generate(ctx context.Context) (samples []dataset.Sample, err e
 		return nil
 	})
 	return samples, err
-}
-
-func writePNG(name string, img image.Image) error {
-	return report.WriteFile(name, func(w io.Writer) error { return png.Encode(w, img) })
 }
 
 // label asks the judge, who errs now and then, or takes the labels that people gave.
@@ -296,38 +267,11 @@ func (s *session) score(ctx context.Context, samples []dataset.Sample, model rew
 	return s.writeSamples(ctx, samples)
 }
 
-// weighted returns the samples with weights made of their rewards. Those of each category have the same sum: the reward decides between
-// pictures, not between easy and hard prompts, or tuning would drift to what the base model does well already.
-func weighted(samples []dataset.Sample, t reward.Transform) ([]dataset.Sample, error) {
-	rewards := make([]float64, len(samples))
-	for i, sample := range samples {
-		rewards[i] = *sample.Reward
-	}
-	weights, err := t(rewards)
-	if err != nil {
-		return nil, err
-	}
-	categories := len(dataset.Categories) // of one sample after another, see draw
-	sums := make([]float64, categories)
-	for i, w := range weights {
-		sums[i%categories] += w
-	}
-	samples = slices.Clone(samples)
-	for i := range samples {
-		if sum := sums[i%categories]; sum > 0 {
-			weights[i] *= floats.Sum(sums) / float64(categories) / sum
-		}
-		samples[i].Reward = &weights[i]
-	}
-	return samples, nil
-}
-
 // tune trains a copy of the UNet by Eq. 2 on the generated pictures, weighted by their rewards. The method's is saved.
 func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) (*pipeline.Pipeline, error) {
-	samples, err := weighted(samples, u.weights)
-	if err != nil {
-		return nil, err
-	}
+	// Those of each category have the same sum of weights: the reward decides between pictures, not between easy and hard prompts, or tuning
+	// would drift to what the base model does well already.
+	weighted := reward.Weigh(dataset.FromSlice(samples), reward.Balanced(u.weights, shapes.Grammar.Category))
 	sub, err := fs.Sub(tiny.FS(), "unet")
 	if err != nil {
 		return nil, err
@@ -337,16 +281,16 @@ func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) 
 		return nil, err
 	}
 	tuned := s.base.With(u.arm, network)
-	empty, err := s.base.EncodePrompts(ctx, []string{""})
+	empty, err := s.base.Conditions(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	rate := optim.Cosine(s.steps/20+1, s.steps)
 	t := &finetune.Tuner{
-		Network: network, Schedule: s.base.Schedule, Model: s.base.Encode(dataset.FromSlice(samples), pipeline.EncodeOptions{Batch: batch}),
-		ModelBatch: modelBatch, ByReward: true, MinTimestep: minTimestep, Terms: []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
+		Network: network, Schedule: s.base.Schedule, Own: s.base.Encode(weighted, pipeline.EncodeOptions{Batch: batch}),
+		OwnBatch: modelBatch, Choose: finetune.ByReward{}, OwnLevels: s.base.Schedule.Process.From(minTimestep), Terms: []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
 		LR: func(step int) float64 { return s.lr * rate(step) }, EMA: 0.99, Seed: s.seed,
-		Dropout: promptDropout, Unconditional: tensor.New(tensor.WithShape(empty.Shape()[1:]...), tensor.WithBacking(empty.Data())),
+		Dropout: promptDropout, Unconditional: empty[""],
 	}
 	if u.beta > 0 {
 		// The base's own distribution, wrong captions included: right ones would teach alignment without any reward.
@@ -375,5 +319,5 @@ func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) 
 		return tuned, nil
 	}
 	s.losses = losses
-	return tuned, tuned.Save(s.folder.Path("tuned"), weights.Float32)
+	return tuned, tuned.Save(s.folder.Path("tuned"), kernels.Float32)
 }

@@ -75,8 +75,8 @@ func TestStoppedWhileItGenerates(t *testing.T) {
 	}{{syscall.SIGINT, 130}, {syscall.SIGKILL, -1}} {
 		t.Run(s.signal.String(), func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "run")
-			c := commandtest.Start(t, "-out", out, "-samples", "512")
-			commandtest.Await(t, filepath.Join(out, "samples.jsonl"))
+			c := commandtest.Start(t, "-out", out, "-samples", "5120")
+			c.AwaitFile(t, filepath.Join(out, "samples.jsonl"))
 			code, last := c.End(t, s.signal)
 			require.Equal(t, s.code, code, c.Stderr.String())
 			samples := samplesOf(t, out)
@@ -84,7 +84,7 @@ func TestStoppedWhileItGenerates(t *testing.T) {
 				require.EqualValues(t, 1, s.Source.Guidance, "guided samples are not the model's own distribution")
 			}
 			n := len(samples)
-			require.True(t, n >= batch && n < 512 && n%batch == 0, "%d samples", n)
+			require.True(t, n >= batch && n < 5120 && n%batch == 0, "%d samples", n)
 			require.NoFileExists(t, filepath.Join(out, "metrics.jsonl"))
 			if s.signal == syscall.SIGINT {
 				whole(t, out)
@@ -97,7 +97,7 @@ func TestStoppedWhileItGenerates(t *testing.T) {
 func TestStoppedWhileItTunes(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "run")
 	c := commandtest.Start(t, "-out", out, "-samples", "64", "-steps", "1000", "-beta", "0")
-	commandtest.Await(t, filepath.Join(out, "metrics.jsonl"))
+	c.AwaitFile(t, filepath.Join(out, "metrics.jsonl"))
 	code, last := c.End(t, syscall.SIGINT)
 	require.Equal(t, 130, code, c.Stderr.String())
 	require.Equal(t, "quickstart: stopped; what was finished is in "+out, last)

@@ -13,16 +13,13 @@ import (
 	"flag"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/internal/report"
-	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
@@ -107,9 +104,9 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	test, err := heldOut(labelled, o)
+	rest, heldOut, err := dataset.SplitPrompts(labelled, o.heldOut, o.seed)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", o.samples, err)
 	}
 	encoder, err := command.LoadCLIP(o.clip)
 	if err != nil {
@@ -125,10 +122,10 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	r := result{Samples: o.samples, CLIP: encoder.Hash(), Seed: o.seed, Lambda: o.lambda}
-	r.Train, r.Test = counts(labelled, func(p string) bool { return !test[p] }), counts(labelled, func(p string) bool { return test[p] })
-	model, err := learn(ctx, cache, labelled, test, o)
+	r.Train, r.Test = counts(rest), counts(heldOut)
+	model, err := learn(ctx, cache, rest, o)
 	if err == nil {
-		r.HeldOut, err = compare(ctx, cache, model, test, r.Test, o)
+		r.HeldOut, err = compare(ctx, model, heldOut, o)
 	}
 	if err = errors.Join(err, cache.Save()); err != nil {
 		return err
@@ -146,52 +143,26 @@ func run(ctx context.Context, o options) error {
 	return nil
 }
 
-// heldOut chooses the prompts whose labels are for testing only.
-func heldOut(labelled []dataset.Sample, o options) (map[string]bool, error) {
-	prompts := promptsOf(labelled)
-	if len(prompts) < 3 {
-		return nil, fmt.Errorf("%s: there are labels of %d prompts; at least 3 are needed: to learn from, to stop early by, to test on", o.samples, len(prompts))
-	}
-	r := rng.New(o.seed, "test prompts", 0, 0)
-	r.Shuffle(len(prompts), func(i, j int) { prompts[i], prompts[j] = prompts[j], prompts[i] })
-	test := map[string]bool{}
-	for _, p := range prompts[:min(max(1, int(o.heldOut*float64(len(prompts)))), len(prompts)-2)] {
-		test[p] = true
-	}
-	return test, nil
-}
-
-// promptsOf lists the distinct prompts, sorted.
-func promptsOf(samples []dataset.Sample) []string {
-	var prompts []string
-	for _, s := range samples {
-		prompts = append(prompts, s.Prompt)
-	}
-	slices.Sort(prompts)
-	return slices.Compact(prompts)
-}
-
-func counts(labelled []dataset.Sample, of func(prompt string) bool) (c count) {
-	var part []dataset.Sample
+func counts(labelled []dataset.Sample) count {
+	c := count{Prompts: len(dataset.Prompts(labelled))}
 	for _, s := range labelled {
-		switch {
-		case !of(s.Prompt):
-			continue
-		case s.Label == dataset.Good:
+		if s.Label == dataset.Good {
 			c.Good++
-		default:
+		} else {
 			c.Bad++
 		}
-		part = append(part, s)
 	}
-	c.Prompts = len(promptsOf(part))
 	return c
 }
 
-// pictures are the labelled samples of the prompts that of holds for, each counted as it is read.
-func pictures(o options, of func(prompt string) bool, bar *report.Stage) dataset.Dataset {
+// pictures are the labelled samples of the prompts of some of them, each counted as it is read.
+func pictures(o options, of []dataset.Sample, bar *report.Stage) dataset.Dataset {
+	prompts := map[string]bool{}
+	for _, s := range of {
+		prompts[s.Prompt] = true
+	}
 	labelled := dataset.Filter(dataset.File{Path: o.samples, Images: true}, func(s dataset.Sample) bool {
-		return (s.Label == dataset.Good || s.Label == dataset.Bad) && of(s.Prompt)
+		return (s.Label == dataset.Good || s.Label == dataset.Bad) && prompts[s.Prompt]
 	})
 	return dataset.Map(labelled, func(_ context.Context, s dataset.Sample) (dataset.Sample, error) {
 		bar.Add(1)
@@ -200,17 +171,17 @@ func pictures(o options, of func(prompt string) bool, bar *report.Stage) dataset
 }
 
 // learn trains the reward on the labels of all prompts that are not for testing.
-func learn(ctx context.Context, cache *clip.Cache, labelled []dataset.Sample, test map[string]bool, o options) (*alignment.Model, error) {
+func learn(ctx context.Context, cache *clip.Cache, rest []dataset.Sample, o options) (*alignment.Model, error) {
 	const passes = 60
 	progress := report.Stderr()
-	train := counts(labelled, func(p string) bool { return !test[p] })
-	reading := progress.Stage("features", train.Good+train.Bad)
+	reading := progress.Stage("features", len(rest))
 	t := &alignment.Training{
 		CLIP: cache, Lambda: o.lambda, Hidden: o.hidden, Product: o.product, Seed: o.seed, Passes: passes,
-		Samples: pictures(o, func(p string) bool { return !test[p] }, reading),
+		Samples: pictures(o, rest, reading),
 	}
-	if o.lambda > 0 {
-		t.Prompts, t.Perturb = others(labelled, test)
+	if o.lambda > 0 { // 8 prompts with the true one, or as many as there are
+		prompts := dataset.Prompts(rest)
+		t.Prompts, t.Perturb = min(8, len(prompts)), dataset.OtherPrompts(prompts)
 	}
 	var learning *report.Stage
 	for epoch, err := range t.Epochs(ctx) {
@@ -232,25 +203,10 @@ func learn(ctx context.Context, cache *clip.Cache, labelled []dataset.Sample, te
 	return t.Model(), nil
 }
 
-// others are the wrong prompts of free text: those of other pictures that the reward learns from. (The paper's are variations of the
-// prompt, which takes a grammar.) There are 8 with the true one, or as many as there are.
-func others(labelled []dataset.Sample, test map[string]bool) (n int, perturb func(string, int, *rand.Rand) ([]string, error)) {
-	prompts := slices.DeleteFunc(promptsOf(labelled), func(p string) bool { return test[p] })
-	return min(8, len(prompts)), func(prompt string, n int, r *rand.Rand) ([]string, error) {
-		var wrong []string
-		for _, i := range r.Perm(len(prompts)) {
-			if prompts[i] != prompt && len(wrong) < n {
-				wrong = append(wrong, prompts[i])
-			}
-		}
-		return wrong, nil
-	}
-}
-
 // compare tests the reward on the held-out prompts.
-func compare(ctx context.Context, cache *clip.Cache, model *alignment.Model, test map[string]bool, n count, o options) (scores, error) {
-	bar := report.Stderr().Stage("test", n.Good+n.Bad)
-	c, err := model.Evaluate(ctx, pictures(o, func(p string) bool { return test[p] }, bar))
+func compare(ctx context.Context, model *alignment.Model, heldOut []dataset.Sample, o options) (scores, error) {
+	bar := report.Stderr().Stage("test", len(heldOut))
+	c, err := model.Evaluate(ctx, pictures(o, heldOut, bar))
 	bar.End()
 	known := func(v float64) *float64 {
 		if math.IsNaN(v) {

@@ -85,7 +85,7 @@ func TestWhatCannotBeLearnedFrom(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"prompt":"a star","label":"good","file":"x.png"}` + "\n" + `{"prompt":"a star","lable":"bad"}`: `samples.jsonl:2: bad JSON: json: unknown field "lable"`,
 		`{"prompt":"a star","label":"skip"}`: "no sample is labelled good or bad",
-		`{"prompt":"a star","label":"good"}`: "there are labels of 1 prompts; at least 3",
+		`{"prompt":"a star","label":"good"}`: "there are samples of 1 prompts; at least 3",
 		`{"prompt":"a","label":"good","file":"gone.png"}` + "\n" + `{"prompt":"b","label":"bad","file":"gone.png"}` + "\n" + `{"prompt":"c","label":"bad","file":"gone.png"}`: "samples.jsonl:1: ",
 	} {
 		file := filepath.Join(t.TempDir(), "samples.jsonl")

@@ -12,9 +12,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	_ "golang.org/x/image/webp" // a format Decode knows
+
+	"github.com/kudos-ml/kudos/internal/file"
 )
 
 // ErrFormat means that a file is no PNG, JPEG or WebP picture.
@@ -123,30 +124,11 @@ func writeChunk(b *bytes.Buffer, kind, data string) {
 	b.Write(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE([]byte(kind+data))))
 }
 
-// WritePNG writes img to a file that is whole or absent, whatever happens.
-func WritePNG(name string, img image.Image, notes ...Text) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
+// WritePNG writes img to a file that is whole or, after an error, as it was before.
+func WritePNG(name string, img image.Image, notes ...Text) error {
+	err := file.Write(name, func(w io.Writer) error { return EncodePNG(w, img, notes...) })
 	if err != nil {
 		return fmt.Errorf("picture: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-			err = fmt.Errorf("picture: %s: %w", name, err)
-		}
-	}()
-	if err = EncodePNG(f, img, notes...); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
+	return nil
 }

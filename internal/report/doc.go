@@ -1,3 +1,3 @@
-// Package report writes down what a run did: files that are whole or absent, metrics that survive a kill, tables
-// on the terminal, progress on stderr, and one HTML file that needs nothing beside it.
+// Package report writes down what a run did: its folder, tables on the terminal, progress on stderr,
+// and one HTML file that needs nothing beside it.
 package report

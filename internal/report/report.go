@@ -11,6 +11,8 @@ import (
 	"image/png"
 	"io"
 	"strings"
+
+	"github.com/kudos-ml/kudos/internal/file"
 )
 
 // A Report is a page that tells what came out of a run. Blocks are shown in order.
@@ -92,8 +94,13 @@ func (r Report) WriteHTML(w io.Writer) error {
 	return nil
 }
 
-// WriteFile writes the page to a file that is whole or as it was before.
-func (r Report) WriteFile(path string) error { return WriteFile(path, r.WriteHTML) }
+// WriteFile writes the page to a file that is whole or, after an error, as it was before.
+func (r Report) WriteFile(path string) error {
+	if err := file.Write(path, r.WriteHTML); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
 
 func render(name string, data any) (template.HTML, error) {
 	var b bytes.Buffer

@@ -10,18 +10,18 @@ import (
 )
 
 // decode converts len(dst) values of type d to float32; b holds them. It reports false for a type that is not read.
-func decode(dst []float32, b []byte, d DType) bool {
+func decode(dst []float32, b []byte, d safetensors.DType) bool {
 	le := binary.LittleEndian
 	switch d {
-	case Float32:
+	case safetensors.F32:
 		for i := range dst {
 			dst[i] = math.Float32frombits(le.Uint32(b[4*i:]))
 		}
-	case Float16:
+	case safetensors.F16:
 		for i := range dst {
 			dst[i] = float16.Frombits(le.Uint16(b[2*i:])).Float32()
 		}
-	case BFloat16:
+	case safetensors.BF16:
 		for i := range dst {
 			dst[i] = math.Float32frombits(uint32(le.Uint16(b[2*i:])) << 16)
 		}
@@ -61,7 +61,7 @@ func (s stored) floats(dst []float32) error {
 
 // into decodes a stored tensor of finite numbers into a parameter's memory and forgets its pages. It needs no more memory than
 // one filter of a convolution.
-func (s stored) into(p Parameter) error {
+func (s stored) into(p parameter) error {
 	defer s.of.forget(s.from, s.to)
 	dst, one := p.Value.Float32s(), int(s.dtype.Size())
 	rows, row := (s.size()+decodeBlock-1)/decodeBlock, decodeBlock

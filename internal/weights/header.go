@@ -15,7 +15,7 @@ import (
 // A stored tensor is where a file holds it.
 type stored struct {
 	origin string // its name in the file, for messages
-	dtype  DType
+	dtype  safetensors.DType
 	shape  []int
 	of     *mapping
 	from   int // its bytes in the mapping

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 // file is a header, its length before it, and bytes behind it.
@@ -158,8 +159,8 @@ func TestShardsThatAreMissing(t *testing.T) {
 		_, err := weights.OpenFolder(os.DirFS(dir), "a")
 		return err
 	}
-	require.NoError(t, weights.Save(filepath.Join(dir, "a-1.safetensors"), newModel(0), weights.Float32, nil))
-	require.NoError(t, weights.Save(filepath.Join(dir, "a-2.safetensors"), newModel(0), weights.Float32, nil))
+	require.NoError(t, weights.Save(filepath.Join(dir, "a-1.safetensors"), newModel(0), kernels.Float32, nil))
+	require.NoError(t, weights.Save(filepath.Join(dir, "a-2.safetensors"), newModel(0), kernels.Float32, nil))
 	err := put(`{"weight_map": {"x": "a-1.safetensors", "y": "a-3.safetensors", "z": "a-4.safetensors"}}`)
 	require.ErrorContains(t, err, "a.safetensors.index.json lists a-3.safetensors, a-4.safetensors")
 	require.ErrorIs(t, err, os.ErrNotExist)

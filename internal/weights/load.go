@@ -18,18 +18,15 @@ type Names struct {
 // Load copies a file's tensors into a model. One error lists every tensor of the model that the file lacks, every
 // tensor of the file that the model lacks, and every one that has another shape or a value that is not finite; then
 // the model's contents are undefined.
-func Load(model any, f *File, n Names) error { return Read(Parameters(model), f, n) }
-
-// Read is Load of parameters, of which no two have one name.
-func Read(parameters []Parameter, f *File, n Names) error { return read(parameters, f, n, stored.into) }
+func Load(model any, f *File, n Names) error { return read(model, f, n, stored.into) }
 
 // Check is Load without the numbers: it looks at names and shapes, and leaves the model as it is.
 func Check(model any, f *File, n Names) error {
-	return read(Parameters(model), f, n, func(stored, Parameter) error { return nil })
+	return read(model, f, n, func(stored, parameter) error { return nil })
 }
 
 // read finds the tensor of each parameter and puts it into it.
-func read(parameters []Parameter, f *File, n Names, into func(stored, Parameter) error) error {
+func read(model any, f *File, n Names, into func(stored, parameter) error) error {
 	in := map[string]string{} // the model's name to the file's
 	var problems []string
 	for _, name := range f.Names() {
@@ -45,7 +42,7 @@ func read(parameters []Parameter, f *File, n Names, into func(stored, Parameter)
 		}
 		in[to] = name
 	}
-	for _, p := range parameters {
+	for _, p := range parameters(model) {
 		name, ok := in[p.Name]
 		delete(in, p.Name)
 		if !ok {

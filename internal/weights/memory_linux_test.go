@@ -11,6 +11,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 // resident reads how many bytes of the process are in memory, from a line of /proc/self/status: VmRSS now, VmHWM at most.
@@ -40,7 +41,7 @@ func TestLoadingTakesTheWeightsAndOneTensor(t *testing.T) {
 	for _, l := range full.Layers {
 		l.Float32s()[1] = 7
 	}
-	require.NoError(t, weights.Save(name, &full, weights.Float32, nil))
+	require.NoError(t, weights.Save(name, &full, kernels.Float32, nil))
 	f, err := weights.Open(name)
 	require.NoError(t, err)
 	defer f.Close()

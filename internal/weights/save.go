@@ -1,106 +1,87 @@
 package weights
 
 import (
-	"bufio"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 
 	"github.com/nlpodyssey/safetensors"
 	"github.com/x448/float16"
+
+	"github.com/kudos-ml/kudos/internal/file"
+	"github.com/kudos-ml/kudos/kernels"
 )
 
-// A DType is how a file stores numbers.
-type DType = safetensors.DType
-
-// The types of weights; the first two are written.
-const (
-	Float32  = safetensors.F32
-	Float16  = safetensors.F16
-	BFloat16 = safetensors.BF16
-)
-
-// Save writes a model's parameters to a file.
-func Save(name string, model any, d DType, metadata map[string]string) error {
-	return Write(name, Parameters(model), d, metadata)
+// dtypes are the format's names of precisions.
+var dtypes = map[kernels.Precision]safetensors.DType{
+	kernels.Float32:  safetensors.F32,
+	kernels.BFloat16: safetensors.BF16,
+	kernels.Float16:  safetensors.F16,
 }
 
-// Write writes parameters to a file: to a temporary one beside it, which takes its place when it is complete and on disk.
-// A value that float16 cannot hold is an error.
-func Write(name string, parameters []Parameter, d DType, metadata map[string]string) error {
-	views := make(map[string]view, len(parameters))
-	for _, p := range parameters {
-		if _, twice := views[p.Name]; twice {
-			return fmt.Errorf("weights: %s: two tensors are named %s", name, p.Name)
-		}
-		v, err := newView(p, d)
-		if err != nil {
-			return fmt.Errorf("weights: %s: %w", name, err)
-		}
-		views[p.Name] = v
-	}
-	err := WriteFile(name, func(w io.Writer) error { return safetensors.SerializeToWriter(views, metadata, w) })
+// Save writes a model's parameters to a file, whole or not at all. Values are rounded to the nearest
+// that the precision has, of two that are as near to the one whose last bit is 0. One that is beyond
+// its largest is an error.
+func Save(name string, model any, as kernels.Precision, metadata map[string]string) error {
+	err := file.Write(name, func(w io.Writer) error { return Encode(w, model, as, metadata) })
 	if err != nil {
 		return fmt.Errorf("weights: %w", err)
 	}
 	return nil
 }
 
-// WriteFile replaces a file by what write produces, whole or not at all.
-func WriteFile(name string, write func(w io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("write %s: %w", name, err), f.Close(), os.Remove(f.Name()))
+// Encode writes a model's parameters as a file has them.
+func Encode(w io.Writer, model any, as kernels.Precision, metadata map[string]string) error {
+	all := parameters(model)
+	views := make(map[string]view, len(all))
+	for _, p := range all {
+		if _, twice := views[p.Name]; twice {
+			return fmt.Errorf("two tensors are named %s", p.Name)
 		}
-	}()
-	b := bufio.NewWriterSize(f, 1<<20)
-	if err := write(b); err != nil {
-		return err
+		v, err := newView(p, as)
+		if err != nil {
+			return err
+		}
+		views[p.Name] = v
 	}
-	if err := b.Flush(); err != nil {
-		return err
-	}
-	if err := f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), name); err != nil {
-		return err
-	}
-	return f.Close()
+	return safetensors.SerializeToWriter(views, metadata, w)
 }
 
 // A view is a parameter as safetensors writes it. Its bytes are made when they are asked for.
 type view struct {
-	p Parameter
-	d DType
+	p parameter
+	d safetensors.DType
 }
 
-func newView(p Parameter, d DType) (view, error) {
-	if d != Float32 && d != Float16 {
-		return view{}, fmt.Errorf("%s is not written", d)
+func newView(p parameter, as kernels.Precision) (view, error) {
+	d, ok := dtypes[as]
+	if !ok {
+		return view{}, fmt.Errorf("%s is not written", as)
 	}
 	for i, v := range p.Value.Float32s() {
-		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) || d == Float16 && float16.Fromfloat32(v).IsInf(0) {
-			return view{}, fmt.Errorf("tensor %s is %v at element %d, which %s does not hold", p.Name, v, i, d)
+		if !holds(as, v) {
+			return view{}, fmt.Errorf("tensor %s is %v at element %d, which %s does not hold",
+				p.Name, v, i, as)
 		}
 	}
 	return view{p, d}, nil
 }
 
-func (v view) DType() DType { return v.d }
+// holds reports whether v is finite, and still is when it is rounded.
+func holds(as kernels.Precision, v float32) bool {
+	switch as {
+	case kernels.Float16:
+		v = float16.Fromfloat32(v).Float32()
+	case kernels.BFloat16:
+		v = kernels.NewBF16(v).Float32()
+	}
+	return v-v == 0
+}
+
+func (v view) DType() safetensors.DType { return v.d }
 
 func (v view) Shape() []uint64 {
 	shape := []uint64{}
@@ -113,13 +94,19 @@ func (v view) Shape() []uint64 {
 func (v view) DataLen() uint64 { return uint64(len(v.p.Value.Float32s())) * v.d.Size() }
 
 func (v view) Data() []byte {
-	values := make([]float32, len(v.p.Value.Float32s()))
-	v.p.toFile(values)
+	values := v.p.Value.Float32s()
+	if v.p.layout == conv {
+		values = make([]float32, len(values))
+		v.p.toFile(values)
+	}
 	out := make([]byte, 0, v.DataLen())
 	for _, x := range values {
-		if v.d == Float16 {
+		switch v.d {
+		case safetensors.F16:
 			out = binary.LittleEndian.AppendUint16(out, float16.Fromfloat32(x).Bits())
-		} else {
+		case safetensors.BF16:
+			out = binary.LittleEndian.AppendUint16(out, uint16(kernels.NewBF16(x)))
+		default:
 			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(x))
 		}
 	}
@@ -139,12 +126,4 @@ func Hash(model any) string {
 		h.Write(b)
 	}
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-// WriteBytes is WriteFile of what is at hand.
-func WriteBytes(name string, data []byte) error {
-	return WriteFile(name, func(w io.Writer) error {
-		_, err := w.Write(data)
-		return err
-	})
 }

@@ -8,10 +8,13 @@
 // `weight:"NAME,conv"` marks a convolution's weight, which is [Cout,KH,KW,Cin] in memory and [Cout,Cin,KH,KW] in files;
 // `weight:"NAME,scalar"` a tensor of shape [1] that files hold with no dimensions.
 //
+// A map from names to any of these is a model, too, and so is a list of kernels.Parameter, whose tensors are in files as they
+// are in memory.
+//
 // # Files
 //
 // The format is safetensors (huggingface.co/docs/safetensors): one file, several with an index, or a variant named
-// ".fp16.". float32, float16 and bfloat16 are read, float32 and float16 written. Loading is strict: one error lists
+// ".fp16.". float32, bfloat16 and float16 are read and written. Loading is strict: one error lists
 // every tensor that is missing, unused, misshapen or not finite. Writing replaces a file whole or not at all.
 package weights
 
@@ -19,17 +22,18 @@ import (
 	"fmt"
 	"iter"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
 	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels"
 )
 
-// A Parameter is a tensor of a model, float32, and its name in files.
-type Parameter struct {
-	Name  string
-	Value *tensor.Dense
-
+// A parameter is a model's, and how files hold it.
+type parameter struct {
+	kernels.Parameter
 	layout layout
 }
 
@@ -44,11 +48,20 @@ const (
 
 // Parameters lists a model's parameters in the order of its fields. It panics if a tag is on a field of another type:
 // that is a mistake in the model's source.
-func Parameters(model any) []Parameter {
-	var out []Parameter
+func Parameters(model any) []kernels.Parameter {
+	all := parameters(model)
+	out := make([]kernels.Parameter, len(all))
+	for i, p := range all {
+		out[i] = p.Parameter
+	}
+	return out
+}
+
+func parameters(model any) []parameter {
+	var out []parameter
 	walk(reflect.ValueOf(model), "", "", func(name, option string, part any) {
 		if t, ok := part.(*tensor.Dense); ok {
-			out = append(out, Parameter{name, t, layoutOf(name, option)})
+			out = append(out, parameter{kernels.Parameter{Name: name, Value: t}, layoutOf(name, option)})
 		}
 	})
 	return out
@@ -66,6 +79,15 @@ func Parts(model any) iter.Seq2[string, any] {
 
 // walk visits what pointers that are not nil point to, the outer before the inner.
 func walk(v reflect.Value, name, option string, visit func(name, option string, part any)) {
+	if v.Kind() == reflect.Invalid {
+		return
+	}
+	if v.Type() == reflect.TypeFor[[]kernels.Parameter]() {
+		for _, p := range v.Interface().([]kernels.Parameter) {
+			walk(reflect.ValueOf(p.Value), join(name, p.Name), "", visit)
+		}
+		return
+	}
 	switch v.Kind() {
 	case reflect.Interface:
 		if !v.IsNil() {
@@ -82,6 +104,12 @@ func walk(v reflect.Value, name, option string, visit func(name, option string, 
 	case reflect.Slice, reflect.Array:
 		for i := range v.Len() {
 			walk(v.Index(i), join(name, strconv.Itoa(i)), option, visit)
+		}
+	case reflect.Map:
+		keys := v.MapKeys()
+		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+		for _, k := range keys {
+			walk(v.MapIndex(k), join(name, k.String()), "", visit)
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
@@ -120,7 +148,7 @@ func join(prefix, name string) string {
 }
 
 // fileShape is the parameter's shape in a file.
-func (p Parameter) fileShape() []int {
+func (p parameter) fileShape() []int {
 	s := p.Value.Shape()
 	switch p.layout {
 	case conv:
@@ -132,7 +160,7 @@ func (p Parameter) fileShape() []int {
 }
 
 // toFile writes the parameter's values to dst in a file's order: a convolution's as [O,I,H,W].
-func (p Parameter) toFile(dst []float32) {
+func (p parameter) toFile(dst []float32) {
 	src := p.Value.Float32s()
 	if p.layout != conv {
 		copy(dst, src)

@@ -2,6 +2,8 @@ package weights_test
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 type layer struct {
@@ -48,8 +51,23 @@ func TestNamesFollowFields(t *testing.T) {
 	require.Equal(t, []string{"layers.0.weight", "layers.0.bias", "layers.1.bias", "bias", "logit_scale"}, names)
 }
 
+// A list of parameters and a map are models, too.
+func TestNamesOfListsAndMaps(t *testing.T) {
+	a, b := dense(0, 2), dense(5, 3)
+	m := map[string]any{
+		"y": []kernels.Parameter{{Name: "b", Value: b}, {Name: "a", Value: a}},
+		"x": &layer{Bias: b}, "nothing": nil,
+	}
+	want := []kernels.Parameter{{Name: "x.bias", Value: b}, {Name: "y.b", Value: b}, {Name: "y.a", Value: a}}
+	require.Equal(t, want, weights.Parameters(m))
+
+	twice := []kernels.Parameter{{Name: "a", Value: a}, {Name: "a", Value: b}}
+	err := weights.Save(filepath.Join(t.TempDir(), "m.safetensors"), twice, kernels.Float32, nil)
+	require.ErrorContains(t, err, "two tensors are named a")
+}
+
 func TestRoundTrip(t *testing.T) {
-	for _, d := range []weights.DType{weights.Float32, weights.Float16} {
+	for _, d := range []kernels.Precision{kernels.Float32, kernels.BFloat16, kernels.Float16} {
 		name := filepath.Join(t.TempDir(), "m.safetensors")
 		require.NoError(t, weights.Save(name, newModel(1), d, map[string]string{"format": "pt"}))
 		f, err := weights.Open(name)
@@ -79,7 +97,7 @@ func TestLoadSaysEverythingThatDoesNotFit(t *testing.T) {
 	other.Layers[0].Bias = dense(0, 7)
 	other.Scale = nil
 	other.Inner.Weight = dense(0, 1, 1, 1, 1)
-	require.NoError(t, weights.Save(name, other, weights.Float32, nil))
+	require.NoError(t, weights.Save(name, other, kernels.Float32, nil))
 	f, err := weights.Open(name)
 	require.NoError(t, err)
 	defer f.Close()
@@ -96,7 +114,7 @@ func TestLoadSaysEverythingThatDoesNotFit(t *testing.T) {
 func TestBrokenFiles(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "m.safetensors")
-	require.NoError(t, weights.Save(name, newModel(0), weights.Float32, nil))
+	require.NoError(t, weights.Save(name, newModel(0), kernels.Float32, nil))
 	whole, err := os.ReadFile(name)
 	require.NoError(t, err)
 	for _, n := range []int{0, 4, 8, 20, len(whole) - 1} {
@@ -113,15 +131,63 @@ func TestValuesThatAreNotFinite(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "m.safetensors")
 	m := newModel(0)
 	m.Layers[0].Bias.Float32s()[1] = 1e6
-	require.ErrorContains(t, weights.Save(name, m, weights.Float16, nil), "layers.0.bias is 1e+06 at element 1")
+	require.ErrorContains(t, weights.Save(name, m, kernels.Float16, nil),
+		"layers.0.bias is 1e+06 at element 1, which float16 does not hold")
 	require.NoFileExists(t, name)
+	m.Layers[0].Bias.Float32s()[1] = -math.MaxFloat32
+	require.ErrorContains(t, weights.Save(name, m, kernels.BFloat16, nil),
+		"layers.0.bias is -3.4028235e+38 at element 1, which bfloat16 does not hold")
+	err := weights.Save(name, m, kernels.Precision(9), nil)
+	require.ErrorContains(t, err, "Precision(9) is not written")
+	require.NoFileExists(t, name)
+	require.NoError(t, weights.Save(name, m, 0, nil), "the zero value is float32, which holds it")
+}
+
+// bfloat16 has the 8 upper bits of float32's 24 of precision. Values between two of them go to the
+// nearer, values in the middle to the even one.
+func TestBFloat16Bits(t *testing.T) {
+	for _, c := range []struct {
+		bits uint32 // of the float32
+		want uint16
+	}{
+		{0x00000000, 0x0000}, {0x80000000, 0x8000}, // ±0
+		{0x3f800000, 0x3f80}, {0xbf800000, 0xbf80}, // ±1
+		{0x40490fdb, 0x4049}, // π is 3.140625
+		{0x3f807fff, 0x3f80}, // just below the middle of 1 and the next
+		{0x3f808000, 0x3f80}, // the middle: 1 is even
+		{0x3f808001, 0x3f81}, // just above it
+		{0x3f818000, 0x3f82}, // the next middle: up is even
+		{0xbf818000, 0xbf82},
+		{0x3fffffff, 0x4000}, // carries into the exponent: 1.9999999 is 2
+		{0x00000001, 0x0000}, // the least subnormal
+		{0x00008001, 0x0001}, // just above half of bfloat16's least
+		{0x7f7f7fff, 0x7f7f}, // the last that rounds to the largest
+	} {
+		name := filepath.Join(t.TempDir(), "m.safetensors")
+		value := dense(0, 1)
+		value.Float32s()[0] = math.Float32frombits(c.bits)
+		require.NoError(t, weights.Save(name, []kernels.Parameter{{Name: "x", Value: value}}, kernels.BFloat16, nil))
+		file, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.Contains(t, string(file), `"dtype":"BF16"`)
+		got := binary.LittleEndian.Uint16(file[len(file)-2:])
+		require.Equal(t, c.want, got, "%08x is %04x", c.bits, got)
+		f, err := weights.Open(name)
+		require.NoError(t, err)
+		read, err := f.Floats("x")
+		require.NoError(t, err)
+		require.Equal(t, uint32(c.want)<<16, math.Float32bits(read[0]))
+		require.NoError(t, f.Close())
+	}
 }
 
 func TestShardsAndVariants(t *testing.T) {
 	dir := t.TempDir()
-	full := weights.Parameters(newModel(3))
-	require.NoError(t, weights.Write(filepath.Join(dir, "a-1.safetensors"), full[:2], weights.Float32, nil))
-	require.NoError(t, weights.Write(filepath.Join(dir, "a-2.safetensors"), full[2:], weights.Float32, nil))
+	full := newModel(3)
+	first, rest := &model{Layers: full.Layers[:1]}, *full
+	rest.Layers = []*layer{nil, full.Layers[1]}
+	require.NoError(t, weights.Save(filepath.Join(dir, "a-1.safetensors"), first, kernels.Float32, nil))
+	require.NoError(t, weights.Save(filepath.Join(dir, "a-2.safetensors"), rest, kernels.Float32, nil))
 	index := `{"weight_map": {"layers.0.weight": "a-1.safetensors", "logit_scale": "a-2.safetensors"}}`
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "a.safetensors.index.json"), []byte(index), 0o644))
 	f, err := weights.OpenFolder(os.DirFS(dir), "a")
@@ -135,7 +201,7 @@ func TestShardsAndVariants(t *testing.T) {
 	_, err = weights.OpenFolder(os.DirFS(dir), "a")
 	require.ErrorContains(t, err, "not in the index's folder")
 
-	require.NoError(t, weights.Save(filepath.Join(dir, "b.fp16.safetensors"), newModel(3), weights.Float16, nil))
+	require.NoError(t, weights.Save(filepath.Join(dir, "b.fp16.safetensors"), newModel(3), kernels.Float16, nil))
 	f, err = weights.OpenFolder(os.DirFS(dir), "b")
 	require.NoError(t, err)
 	require.NoError(t, f.Close())

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 // InChild runs f in a process of its own, in which nothing else has happened: the test calls itself again there. In
@@ -33,11 +36,56 @@ func InChild(t *testing.T, f func()) {
 	t.Logf("%s", out)
 }
 
-// AnonymousBytes is how much memory the process holds that no file backs, after the garbage is collected and given back.
-// It skips the test where the system does not tell.
-func AnonymousBytes(t testing.TB) int64 {
+// Freed returns how much less memory without a file behind it the process holds after close, which
+// must free what lies outside of Go's heap, such as a machine's Close. Nothing is collected between
+// the two readings, so what Go's runtime holds is the same in both: the result is exact up to the
+// few pages that reading takes. Freed skips the test where the system does not tell.
+func Freed(t testing.TB, close func() error) int64 {
 	t.Helper()
-	debug.FreeOSMemory()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	debug.FreeOSMemory() // nothing is left to be given back in the background
+	before := anonymousBytes(t)
+	if err := close(); err != nil {
+		t.Fatal(err)
+	}
+	return before - anonymousBytes(t)
+}
+
+// LiveBytes is how much of Go's heap is in use after the garbage is collected.
+func LiveBytes() int64 {
+	runtime.GC()
+	runtime.GC() // what the first one finalized
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// RequirePlanned holds the memory of a process that trains to its plan, in two comparisons: what
+// close frees outside of Go's heap to arena and workspace, and live, the growth of LiveBytes since
+// before anything of it was made, to all the rest. What the runtime takes for itself is in neither.
+//
+// A run writes to every page of arena and workspace, so they are the same up to a few pages. The
+// heap has all that is planned, and with it the graph and what is compiled of it, which are not:
+// about 2.5 KB for each of a run's steps, of which 3 KiB are allowed.
+func RequirePlanned(t testing.TB, p kernels.Plan, live int64, close func() error) {
+	t.Helper()
+	freed, mapped := Freed(t, close), p.Arena+p.Workspace
+	heap := p.Total() - mapped
+	t.Logf("%v: %d bytes freed of %d planned, %d bytes live of %d", p, freed, mapped, live, heap)
+	if !(freed >= mapped-pages && freed <= mapped+pages) {
+		t.Errorf("outside of Go's heap are %d bytes, %d are planned", freed, mapped)
+	}
+	if graph := 3 << 10 * int64(p.Steps); !(live >= heap && live <= heap+graph) {
+		t.Errorf("on Go's heap are %d bytes, %d are planned, and a graph of %d at most", live, heap, graph)
+	}
+}
+
+// pages is what Freed is exact to.
+const pages = 64 << 10
+
+// anonymousBytes is how much memory the process holds that no file backs.
+func anonymousBytes(t testing.TB) int64 {
+	t.Helper()
 	n, err := anonymous("/proc/self/smaps_rollup")
 	if os.IsNotExist(err) || os.IsPermission(err) {
 		t.Skip("the system does not tell a process's memory: ", err)

@@ -2,36 +2,93 @@ package nn
 
 import (
 	"math"
-	"strings"
+	"math/rand/v2"
+
+	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/internal/weights"
 )
 
-// Init fills a model for training from scratch, each tensor from seed and its own name alone: matrices and
-// convolutions evenly between ±1/√fan-in, the default of PyTorch's Linear and Conv2d; embedding tables and other
-// vectors that are looked up with standard deviation 0.02; norms with scale 1; biases with 0.
+// An Initializer is a model, or a part of one, whose fresh weights are not all as Init draws them.
+type Initializer interface {
+	// InitWeights draws over what Init has drawn. rand returns a source for a tensor, by the name
+	// that it has in the part: the numbers that come from it depend on Init's seed and on the
+	// tensor's whole name alone.
+	InitWeights(rand func(name string) *rand.Rand)
+}
+
+// Init fills a model with fresh weights to train from. What a tensor becomes depends on seed and on
+// its own name, and on nothing else in the model.
+//
+// Layers of this package are drawn as PyTorch draws its own: weights and biases of Linear and
+// Conv2D evenly between ±1/√fan-in, where fan-in is how many products an output is the sum of;
+// tables of Embedding with standard deviation 1; norms are scale 1 and shift 0. Of tensors outside
+// of these layers, one of several axes is drawn as the weight of a Linear, and one of a single axis
+// stays what it is. Then every Initializer draws over that, those within others first.
 func Init(model any, seed uint64) {
-	for _, p := range weights.Parameters(model) {
-		r := rng.New(seed, "init "+p.Name, 0, 0)
-		data, shape := p.Value.Float32s(), p.Value.Shape()
-		last := p.Name[strings.LastIndexByte(p.Name, '.')+1:]
-		switch {
-		case strings.Contains(p.Name, "embedding") && !strings.Contains(p.Name, "time_embedding") && !strings.Contains(p.Name, "patch_embedding"):
-			for i := range data {
-				data[i] = float32(0.02 * r.NormFloat64())
-			}
-		case last == "bias":
-			clear(data)
-		case len(shape) == 1:
-			for i := range data {
-				data[i] = 1
-			}
-		default:
-			bound := 1 / math.Sqrt(float64(len(data)/shape[0]))
-			for i := range data {
-				data[i] = float32(bound * (2*r.Float64() - 1))
+	source := func(name string) *rand.Rand { return rng.New(seed, "init "+name, 0, 0) }
+	var own []func()
+	drawn := map[*tensor.Dense]bool{}
+	for name, part := range weights.Parts(model) {
+		prefix := name + "."
+		if name == "" {
+			prefix = ""
+		}
+		if p, ok := part.(Initializer); ok {
+			own = append(own, func() {
+				p.InitWeights(func(name string) *rand.Rand { return source(prefix + name) })
+			})
+		}
+		even := func(weight, bias *tensor.Dense) {
+			bound := 1 / math.Sqrt(float64(weight.Size()/weight.Shape()[0]))
+			drawn[weight], drawn[bias] = true, true
+			Uniform(weight, bound, source(prefix+"weight"))
+			if bias != nil {
+				Uniform(bias, bound, source(prefix+"bias"))
 			}
 		}
+		switch l := part.(type) {
+		case *Linear:
+			even(l.Weight, l.Bias)
+		case *Conv2D:
+			even(l.Weight, l.Bias)
+		case *Embedding:
+			drawn[l.Weight] = true
+			Normal(l.Weight, 1, source(prefix+"weight"))
+		case *GroupNorm:
+			unit(l.Weight, l.Bias)
+		case *LayerNorm:
+			unit(l.Weight, l.Bias)
+		case *tensor.Dense:
+			if !drawn[l] && l.Dims() > 1 {
+				Uniform(l, 1/math.Sqrt(float64(l.Size()/l.Shape()[0])), source(name))
+			}
+		}
+	}
+	for i := len(own) - 1; i >= 0; i-- {
+		own[i]()
+	}
+}
+
+// unit is a norm that leaves what it has normalized as it is.
+func unit(scale, shift *tensor.Dense) {
+	for i := range scale.Float32s() {
+		scale.Float32s()[i] = 1
+	}
+	clear(shift.Float32s())
+}
+
+// Uniform fills t with values that lie evenly between −bound and bound.
+func Uniform(t *tensor.Dense, bound float64, r *rand.Rand) {
+	for i := range t.Float32s() {
+		t.Float32s()[i] = float32(bound * (2*r.Float64() - 1))
+	}
+}
+
+// Normal fills t with values of a normal distribution of mean 0 and the given standard deviation.
+func Normal(t *tensor.Dense, deviation float64, r *rand.Rand) {
+	for i := range t.Float32s() {
+		t.Float32s()[i] = float32(deviation * r.NormFloat64())
 	}
 }

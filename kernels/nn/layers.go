@@ -26,9 +26,6 @@ func NewLinear(in, out int, bias bool) *Linear {
 
 // Forward maps x [...,in] to [...,out].
 func (l *Linear) Forward(b *Builder, x *gorgonia.Node) *gorgonia.Node {
-	if b.err != nil {
-		return nil
-	}
 	return l.addTo(b, x, b.Do(kernels.Linear(x, b.Param(l.Weight), b.Param(l.Bias))))
 }
 
@@ -56,9 +53,6 @@ func NewConv2D(in, out, kernel, stride int, bias bool) *Conv2D {
 
 // Forward maps x [N,H,W,Cin] to [N,H',W',Cout].
 func (l *Conv2D) Forward(b *Builder, x *gorgonia.Node) *gorgonia.Node {
-	if b.err != nil {
-		return nil
-	}
 	return l.addTo(b, x, b.Do(kernels.Conv2D(x, b.Param(l.Weight), b.Param(l.Bias), l.Conv)))
 }
 
@@ -87,9 +81,6 @@ func (l *GroupNorm) ForwardSiLU(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 }
 
 func (l *GroupNorm) forward(b *Builder, x *gorgonia.Node, act kernels.Activation) *gorgonia.Node {
-	if b.err != nil {
-		return nil
-	}
 	return b.Do(kernels.GroupNorm(x, b.Param(l.Weight), b.Param(l.Bias), l.Groups, l.Eps, act))
 }
 
@@ -108,9 +99,6 @@ func NewLayerNorm(channels int, eps float64) *LayerNorm {
 
 // Forward normalizes x [...,C].
 func (l *LayerNorm) Forward(b *Builder, x *gorgonia.Node) *gorgonia.Node {
-	if b.err != nil {
-		return nil
-	}
 	return b.Do(kernels.LayerNorm(x, b.Param(l.Weight), b.Param(l.Bias), l.Eps, kernels.Identity))
 }
 
@@ -124,8 +112,5 @@ func NewEmbedding(entries, width int) *Embedding { return &Embedding{zeros(entri
 
 // Forward maps whole numbers ids [N,L] to [N,L,D].
 func (l *Embedding) Forward(b *Builder, ids *gorgonia.Node) *gorgonia.Node {
-	if b.err != nil {
-		return nil
-	}
 	return b.Do(kernels.Embedding(b.Param(l.Weight), ids))
 }

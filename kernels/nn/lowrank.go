@@ -93,10 +93,7 @@ func (a *Additions) Attached() bool { return len(a.pairs) > 0 }
 // addTo returns y, the layer's own result for x, and what the pairs add.
 func (a *Additions) addTo(b *Builder, x, y *gorgonia.Node) *gorgonia.Node {
 	for _, p := range a.pairs {
-		h := p.A.Forward(b, x)
-		if b.err == nil {
-			h = b.Do(kernels.Scale(h, p.Scale)) // here, where there are the fewest channels
-		}
+		h := b.Do(kernels.Scale(p.A.Forward(b, x), p.Scale)) // here, where there are the fewest channels
 		y = b.Add(y, p.B.Forward(b, h))
 	}
 	return y

@@ -5,8 +5,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"
-
-	"github.com/kudos-ml/kudos/internal/weights"
 )
 
 // A pair adds Scale·B·A·x: on x = (1,0,−1) with A = (1,1,2), B = (10,20)ᵀ and Scale ½ that is ½·(1−2)·(10,20) = (−5,−10).
@@ -22,7 +20,7 @@ func TestLowRankLinear(t *testing.T) {
 	l.Attach(p)
 	require.ErrorContains(t, Unadapted(l), "low-rank adapter")
 	require.Equal(t, []float32{-2 - 5, -2 - 10}, forward(t, x, l.Forward).Float32s())
-	require.Len(t, weights.Parameters(l), 1, "what is attached is not the layer's own")
+	require.Len(t, Parameters(l), 1, "what is attached is not the layer's own")
 	l.Attach(p)
 	require.Equal(t, []float32{-2 - 10, -2 - 20}, forward(t, x, l.Forward).Float32s())
 	l.Detach(p)

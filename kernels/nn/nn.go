@@ -1,19 +1,75 @@
-// Package nn holds the layers that models are made of, as plain data: structs of tensors with weight tags (package
-// weights), whose Forward methods add operations to a graph.
+// Package nn is what models are made of: layers, the files that hold their weights, and a builder
+// of the graphs that compute them.
 //
-// A Builder carries the first error of a forward pass, as bufio.Writer does, so that a pass reads like the paper
-// and is checked once, at its end. Layers allocate zeros; Init fills a model for training from scratch, weights.Load
-// from a checkpoint.
+// # Models
+//
+// A model is plain data, a tree of structs. A field with a tag `weight:"NAME"` is a part of it: a
+// *tensor.Dense is a parameter, a struct or a pointer to one is a model in the model, and slices
+// and maps hold several. A parameter's name is made of the tags on the way to it and of the indexes
+// and keys of slices and maps, joined by dots:
+//
+//	type Block struct {
+//		Norm  *nn.LayerNorm `weight:"norm"`
+//		Up    *nn.Linear    `weight:"mlp.0"`
+//		Scale *tensor.Dense `weight:"scale"`
+//	}
+//	type Model struct {
+//		Blocks []*Block `weight:"blocks"`
+//	}
+//
+// has parameters such as "blocks.0.norm.weight", "blocks.0.mlp.0.bias" and "blocks.1.scale". The
+// tag `weight:"."` adds nothing to the name. A nil pointer is a part that the model does not have.
+// Fields without a tag are the model's own business, such as sizes and switches.
+//
+// A list of kernels.Parameter is a model, too: an optimizer's state is saved and loaded as one.
+//
+// Parameters lists what a model has, Init fills it with fresh weights, Save and Load write and read
+// it. Layers are made of zeros; after New… either Init or Load comes first.
+//
+// # Files
+//
+// Files are safetensors (huggingface.co/docs/safetensors). Names in the file are those of the
+// parameters. A convolution's weight is [Cout,KH,KW,Cin] in memory and [Cout,Cin,KH,KW] in files,
+// as PyTorch has it; the tag `weight:"NAME,conv"` says so of a field of your own. The tag
+// `weight:"NAME,scalar"` is of a tensor [1] that files hold without dimensions.
+//
+// # Graphs
+//
+// A layer's Forward adds its operations to a graph, through a Builder. A Builder keeps the first
+// error, as bufio.Writer does, and whatever comes after it returns nil. So a forward pass
+// reads like the paper, with no check between its lines, and is checked once, at its end:
+//
+//	func (m *Model) Predict(x *gorgonia.Node) (*gorgonia.Node, error) {
+//		b := nn.On(x)
+//		for _, l := range m.Blocks {
+//			x = b.Add(x, b.Do(kernels.SiLU(l.Up.Forward(b, l.Norm.Forward(b, x)))))
+//		}
+//		return b.Result(x)
+//	}
+//
+// Any operation of package kernels, or of yours by kernels.Apply, goes through Do. They take what
+// is nil for an error of their own, which comes too late to be told.
+//
+// # Adapters
+//
+// A LowRank that is attached to a layer adds to its results in graphs that are built from then on.
+// It is no part of the layer's weights, and is merged into them or trained and saved on its own.
 package nn
 
 import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// A Builder adds operations to a graph until the first error, which it keeps; after it, every result is nil.
+// Parameters lists a model's parameters in the order of its fields, each under the name that its tags make. It panics if a
+// tag is on a field of a type that cannot hold parameters: that is a mistake in the model's source.
+func Parameters(model any) []kernels.Parameter { return weights.Parameters(model) }
+
+// A Builder adds operations to a graph until the first error, which it keeps. After it every result
+// is nil, and so is what is made of it.
 type Builder struct {
 	g   *gorgonia.ExprGraph
 	err error
@@ -32,7 +88,8 @@ func (b *Builder) Fail(err error) {
 	}
 }
 
-// Do takes an operation's results: b.Do(kernels.Linear(x, w, nil)).
+// Do takes the results of an operation of package kernels, b.Do(kernels.Mul(x, y)), and returns the
+// first. It is nil after an error, of this operation or of one before.
 func (b *Builder) Do(n *gorgonia.Node, err error) *gorgonia.Node {
 	if b.err == nil {
 		b.err = err
@@ -60,18 +117,10 @@ func (b *Builder) Param(t *tensor.Dense) *gorgonia.Node {
 }
 
 // Add returns x + y.
-func (b *Builder) Add(x, y *gorgonia.Node) *gorgonia.Node {
-	if b.err != nil {
-		return nil
-	}
-	return b.Do(kernels.Add(x, y))
-}
+func (b *Builder) Add(x, y *gorgonia.Node) *gorgonia.Node { return b.Do(kernels.Add(x, y)) }
 
 // Reshape returns x in another shape.
 func (b *Builder) Reshape(x *gorgonia.Node, shape ...int) *gorgonia.Node {
-	if b.err != nil {
-		return nil
-	}
 	return b.Do(kernels.Reshape(x, shape...))
 }
 
@@ -85,20 +134,4 @@ func (b *Builder) Shape(x *gorgonia.Node, dims int) tensor.Shape {
 
 func zeros(shape ...int) *tensor.Dense {
 	return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
-}
-
-// SiLU returns x·sigmoid(x).
-func (b *Builder) SiLU(x *gorgonia.Node) *gorgonia.Node {
-	if b.err != nil {
-		return nil
-	}
-	return b.Do(kernels.SiLU(x))
-}
-
-// AddTime adds a vector a sample t [N,C] to every position of x [N,H,W,C].
-func (b *Builder) AddTime(x, t *gorgonia.Node) *gorgonia.Node {
-	if b.err != nil {
-		return nil
-	}
-	return b.Do(kernels.AddTime(x, t))
 }

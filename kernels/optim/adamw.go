@@ -18,15 +18,10 @@ import (
 	"strconv"
 
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 )
-
-// A Parameter is a tensor that is trained, under the name that checkpoints know it by.
-type Parameter struct {
-	Name  string
-	Value *tensor.Dense // float32
-}
 
 // AdamW is the optimizer of Loshchilov, Hutter: Decoupled Weight Decay Regularization, 2019, with the arithmetic of
 // PyTorch's torch.optim.AdamW: for gradient g at a parameter's t-th step,
@@ -55,7 +50,7 @@ var (
 
 // A state is what AdamW remembers of a parameter. Its memory is taken at the first step.
 type state struct {
-	Parameter
+	kernels.Parameter
 	mean, square []float32 // m and v
 	steps        int
 }
@@ -69,7 +64,7 @@ func (s *state) begin() {
 
 // NewAdamW returns an optimizer of the parameters with PyTorch's defaults: LR 1e-3, Beta1 0.9, Beta2 0.999, Eps 1e-8,
 // WeightDecay 1e-2. Names must be unique and not empty, values float32 and contiguous.
-func NewAdamW(parameters ...Parameter) (*AdamW, error) {
+func NewAdamW(parameters ...kernels.Parameter) (*AdamW, error) {
 	a := &AdamW{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 1e-2, byValue: make(map[*tensor.Dense]*state)}
 	names := make(map[string]bool)
 	for _, p := range parameters {
@@ -84,7 +79,7 @@ func NewAdamW(parameters ...Parameter) (*AdamW, error) {
 	return a, nil
 }
 
-func (a *AdamW) add(p Parameter) (*state, error) {
+func (a *AdamW) add(p kernels.Parameter) (*state, error) {
 	if p.Value == nil || p.Value.Dtype() != tensor.Float32 || p.Value.RequiresIterator() {
 		return nil, fmt.Errorf("optim: parameter %s is not a contiguous float32 tensor", p.Name)
 	}
@@ -96,6 +91,9 @@ func (a *AdamW) add(p Parameter) (*state, error) {
 	a.byValue[p.Value] = s
 	return s, nil
 }
+
+// SetLR sets LR.
+func (a *AdamW) SetLR(lr float64) { a.LR = lr }
 
 // Update steps one parameter. One that NewAdamW was not given is an error.
 func (a *AdamW) Update(param, grad *tensor.Dense) error {
@@ -116,7 +114,7 @@ func (a *AdamW) step(s *state, grad *tensor.Dense) error {
 		return fmt.Errorf("optim: parameter %s has %d values, its gradient %d, its state %d", s.Name, len(p), len(g), len(s.mean))
 	}
 	s.steps++
-	kernels.AdamW(p, s.mean, s.square, g, kernels.NewAdamWStep(s.steps, a.LR, a.Beta1, a.Beta2, a.Eps, a.WeightDecay))
+	cpu.AdamW(cpu.Shared, p, s.mean, s.square, g, cpu.NewAdamWStep(s.steps, a.LR, a.Beta1, a.Beta2, a.Eps, a.WeightDecay))
 	return nil
 }
 
@@ -138,7 +136,7 @@ func (a *AdamW) Step(model []gorgonia.ValueGrad) error {
 		}
 		s, ok := a.byValue[value]
 		if !ok {
-			if s, err = a.add(Parameter{Name: strconv.Itoa(len(a.states)), Value: value}); err != nil {
+			if s, err = a.add(kernels.Parameter{Name: strconv.Itoa(len(a.states)), Value: value}); err != nil {
 				return err
 			}
 		}
@@ -160,15 +158,15 @@ func (a *AdamW) Bytes() int64 {
 
 // State returns what a checkpoint needs beside the parameters: for each, in order, its name with the suffixes PyTorch
 // uses, ".step" [1], ".exp_avg" and ".exp_avg_sq" of the parameter's shape. The latter two share the optimizer's memory.
-func (a *AdamW) State() []Parameter {
-	var out []Parameter
+func (a *AdamW) State() []kernels.Parameter {
+	var out []kernels.Parameter
 	for _, s := range a.states {
 		s.begin()
 		shape := s.Value.Shape()
 		out = append(out,
-			Parameter{s.Name + ".step", dense([]float32{float32(s.steps)}, 1)},
-			Parameter{s.Name + ".exp_avg", dense(s.mean, shape...)},
-			Parameter{s.Name + ".exp_avg_sq", dense(s.square, shape...)})
+			kernels.Parameter{Name: s.Name + ".step", Value: dense([]float32{float32(s.steps)}, 1)},
+			kernels.Parameter{Name: s.Name + ".exp_avg", Value: dense(s.mean, shape...)},
+			kernels.Parameter{Name: s.Name + ".exp_avg_sq", Value: dense(s.square, shape...)})
 	}
 	return out
 }
@@ -179,7 +177,7 @@ func dense(data []float32, shape ...int) *tensor.Dense {
 
 // SetState copies what State returned, in any order. One error lists all that is missing, unknown or misshapen, and then
 // nothing has changed.
-func (a *AdamW) SetState(from []Parameter) error {
+func (a *AdamW) SetState(from []kernels.Parameter) error {
 	state := a.State()
 	if err := transfer(state, from); err != nil {
 		return err
@@ -191,8 +189,8 @@ func (a *AdamW) SetState(from []Parameter) error {
 }
 
 // Parameters returns the parameters in order.
-func (a *AdamW) Parameters() []Parameter {
-	out := make([]Parameter, len(a.states))
+func (a *AdamW) Parameters() []kernels.Parameter {
+	out := make([]kernels.Parameter, len(a.states))
 	for i, s := range a.states {
 		out[i] = s.Parameter
 	}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 	"gorgonia.org/tensor"
 )
 
@@ -29,9 +29,15 @@ func (c *Clipper) Clip(max float64, grads ...*tensor.Dense) (norm float64, err e
 	if math.IsNaN(norm) || math.IsInf(norm, 0) {
 		return norm, fmt.Errorf("optim: the gradients' norm is %v", norm)
 	}
+	c.shrink(max, norm, grads)
+	return norm, nil
+}
+
+// shrink scales gradients of a norm to max at most.
+func (c *Clipper) shrink(max, norm float64, grads []*tensor.Dense) {
 	scale := max / (norm + 1e-6)
 	if !(scale < 1) {
-		return norm, nil
+		return
 	}
 	if c.scaled == nil {
 		c.scaled = make(map[*float32]bool)
@@ -43,9 +49,8 @@ func (c *Clipper) Clip(max float64, grads ...*tensor.Dense) (norm float64, err e
 			continue
 		}
 		c.scaled[&x[0]] = true
-		kernels.ScaleBy(x, x, float32(scale))
+		cpu.Scale(cpu.Shared, x, x, float32(scale))
 	}
-	return norm, nil
 }
 
 // Norm returns the Euclidean norm of all gradients together.
@@ -56,10 +61,10 @@ func (c *Clipper) Norm(grads ...*tensor.Dense) (float64, error) {
 			return 0, fmt.Errorf("optim: gradient %d is not a contiguous float32 tensor", i)
 		}
 		x := g.Float32s()
-		if n := kernels.SumSquaresWorkspace(len(x)); n > len(c.sums) {
+		if n := cpu.SumSquaresWorkspace(len(x)); n > len(c.sums) {
 			c.sums = make([]float64, n)
 		}
-		sum += kernels.SumSquares(x, c.sums)
+		sum += cpu.SumSquares(cpu.Shared, x, c.sums)
 	}
 	return math.Sqrt(sum), nil
 }

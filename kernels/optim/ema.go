@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 	"gorgonia.org/tensor"
 )
 
@@ -20,7 +21,7 @@ type EMA struct {
 
 	steps      int
 	moved      bool // whether an average has ever changed
-	parameters []Parameter
+	parameters []kernels.Parameter
 	average    [][]float32
 	sums       []float64
 }
@@ -29,7 +30,7 @@ type EMA struct {
 const stillness = 100
 
 // NewEMA returns the average of parameters, which are float32 and contiguous, with the given decay and without warm-up.
-func NewEMA(decay float64, parameters ...Parameter) (*EMA, error) {
+func NewEMA(decay float64, parameters ...kernels.Parameter) (*EMA, error) {
 	if !(decay >= 0 && decay < 1) {
 		return nil, fmt.Errorf("optim: EMA decay %v is not in [0, 1)", decay)
 	}
@@ -57,7 +58,7 @@ func (e *EMA) Update() error {
 			return fmt.Errorf("optim: parameter %s has %d values, its average %d", p.Name, len(x), len(average))
 		}
 		before := e.fingerprint(average)
-		kernels.Blend(average, x, float32(1-decay))
+		cpu.Blend(cpu.Shared, average, x, float32(1-decay))
 		e.moved = e.moved || before != e.fingerprint(average)
 	}
 	if !e.moved && e.steps >= stillness {
@@ -71,10 +72,10 @@ func (e *EMA) fingerprint(x []float32) float64 {
 	if e.moved {
 		return 0
 	}
-	if n := kernels.SumSquaresWorkspace(len(x)); n > len(e.sums) {
+	if n := cpu.SumSquaresWorkspace(len(x)); n > len(e.sums) {
 		e.sums = make([]float64, n)
 	}
-	return kernels.SumSquares(x, e.sums)
+	return cpu.SumSquares(cpu.Shared, x, e.sums)
 }
 
 // Distance returns the Euclidean distance between the parameters and their averages.
@@ -110,21 +111,21 @@ func (e *EMA) Swap() {
 }
 
 // CopyTo writes the averages to parameters of the same names and shapes, in any order.
-func (e *EMA) CopyTo(to []Parameter) error { return transfer(to, e.State()[1:]) }
+func (e *EMA) CopyTo(to []kernels.Parameter) error { return transfer(to, e.State()[1:]) }
 
 // State returns what a checkpoint needs: "steps" [1], and each average under its parameter's name. The averages share
 // memory with the EMA.
-func (e *EMA) State() []Parameter {
-	out := []Parameter{{"steps", dense([]float32{float32(e.steps)}, 1)}}
+func (e *EMA) State() []kernels.Parameter {
+	out := []kernels.Parameter{{Name: "steps", Value: dense([]float32{float32(e.steps)}, 1)}}
 	for i, p := range e.parameters {
-		out = append(out, Parameter{p.Name, dense(e.average[i], p.Value.Shape()...)})
+		out = append(out, kernels.Parameter{Name: p.Name, Value: dense(e.average[i], p.Value.Shape()...)})
 	}
 	return out
 }
 
 // SetState copies what State returned, in any order. One error lists all that is missing, unknown or misshapen, and then
 // nothing has changed.
-func (e *EMA) SetState(from []Parameter) error {
+func (e *EMA) SetState(from []kernels.Parameter) error {
 	state := e.State()
 	if err := transfer(state, from); err != nil {
 		return err
@@ -134,7 +135,22 @@ func (e *EMA) SetState(from []Parameter) error {
 }
 
 // transfer copies tensors to those of the same names, if all are there and fit.
-func transfer(to, from []Parameter) error {
+func transfer(to, from []kernels.Parameter) error {
+	if err := fits(to, from); err != nil {
+		return err
+	}
+	given := make(map[string]*tensor.Dense, len(from))
+	for _, f := range from {
+		given[f.Name] = f.Value
+	}
+	for _, t := range to {
+		copy(t.Value.Float32s(), given[t.Name].Float32s())
+	}
+	return nil
+}
+
+// fits returns one error that lists all that is missing, unknown or misshapen in from.
+func fits(to, from []kernels.Parameter) error {
 	given := make(map[string]*tensor.Dense, len(from))
 	var errs []error
 	for _, f := range from {
@@ -158,11 +174,5 @@ func transfer(to, from []Parameter) error {
 			errs = append(errs, fmt.Errorf("optim: %s is unknown", f.Name))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	for _, t := range to {
-		copy(t.Value.Float32s(), given[t.Name].Float32s())
-	}
-	return nil
+	return errors.Join(errs...)
 }

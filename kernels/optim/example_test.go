@@ -6,6 +6,7 @@ import (
 
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
@@ -13,7 +14,7 @@ import (
 func ExampleAdamW() {
 	p := tensor.New(tensor.WithShape(2), tensor.WithBacking([]float32{0, 0}))
 	grad := tensor.New(tensor.WithShape(2), tensor.WithBacking([]float32{0, 0}))
-	adam, err := optim.NewAdamW(optim.Parameter{Name: "p", Value: p})
+	adam, err := optim.NewAdamW(kernels.Parameter{Name: "p", Value: p})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -5,13 +5,14 @@ import (
 	"math"
 	"testing"
 
+	"github.com/kudos-ml/kudos/kernels"
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 )
 
-func parameter(name string, values ...float32) Parameter {
-	return Parameter{name, dense(values, len(values))}
+func parameter(name string, values ...float32) kernels.Parameter {
+	return kernels.Parameter{Name: name, Value: dense(values, len(values))}
 }
 
 // wave returns n values between -1 and 1 that look random.
@@ -95,7 +96,7 @@ func TestAdamWWaysAgree(t *testing.T) {
 		return out
 	}
 	train := func(way string) (out [][]float32) {
-		var ps []Parameter
+		var ps []kernels.Parameter
 		for i, n := range sizes {
 			ps = append(ps, parameter(fmt.Sprint("p", i), wave(n, float64(i))...))
 		}
@@ -141,13 +142,13 @@ func TestAdamWErrors(t *testing.T) {
 	p := parameter("p", 1, 2)
 	_, err := NewAdamW(p, p)
 	require.ErrorContains(t, err, `"p" is empty or not unique`)
-	_, err = NewAdamW(p, Parameter{"q", p.Value})
+	_, err = NewAdamW(p, kernels.Parameter{Name: "q", Value: p.Value})
 	require.ErrorContains(t, err, "parameters p and q are the same tensor")
 	a, err := NewAdamW(p)
 	require.NoError(t, err)
 	require.ErrorContains(t, a.Update(dense([]float32{1}, 1), p.Value), "does not know this parameter of shape (1)")
 	require.ErrorContains(t, a.Update(p.Value, dense([]float32{1}, 1)), "parameter p has 2 values, its gradient 1")
-	err = a.SetState([]Parameter{parameter("p.step", 3), parameter("p.exp_avg", 1, 2, 3), parameter("r", 1)})
+	err = a.SetState([]kernels.Parameter{parameter("p.step", 3), parameter("p.exp_avg", 1, 2, 3), parameter("r", 1)})
 	require.ErrorContains(t, err, "p.exp_avg_sq is missing")
 	require.ErrorContains(t, err, "p.exp_avg is float32 (3)")
 	require.ErrorContains(t, err, "r is unknown")
@@ -227,9 +228,9 @@ func TestEMAByHand(t *testing.T) {
 	e.Swap()
 	require.Equal(t, []float32{5, 2}, p.Value.Float32s())
 	to := parameter("p", 0, 0)
-	require.NoError(t, e.CopyTo([]Parameter{to}))
+	require.NoError(t, e.CopyTo([]kernels.Parameter{to}))
 	require.Equal(t, []float32{2.75, 2}, to.Value.Float32s())
-	require.ErrorContains(t, e.CopyTo([]Parameter{parameter("q", 0, 0)}), "q is missing")
+	require.ErrorContains(t, e.CopyTo([]kernels.Parameter{parameter("q", 0, 0)}), "q is missing")
 
 	again, err := NewEMA(0.75, parameter("p", 0, 0))
 	require.NoError(t, err)

@@ -5,7 +5,6 @@ import (
 
 	"gorgonia.org/gorgonia"
 
-	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
@@ -47,20 +46,18 @@ func (c HeadConfig) join(dst, image, text []float32) {
 	}
 }
 
-// newHead returns a head for training from scratch.
+// newHead returns a head for training from scratch, with biases of 0.
 func newHead(c HeadConfig, seed uint64) *Head {
 	h := &Head{nn.NewLinear(c.Width(), c.Hidden, true), nn.NewLinear(c.Hidden, 1, true), c}
 	nn.Init(h, seed)
+	clear(h.Linear1.Bias.Float32s())
+	clear(h.Linear2.Bias.Float32s())
 	return h
 }
 
 // logits adds the score before the sigmoid [M,1] of M rows x [M,Width] to x's graph.
 func (h *Head) logits(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {
-	hidden := h.Linear1.Forward(b, x)
-	if b.Err() != nil {
-		return nil
-	}
-	return h.Linear2.Forward(b, b.Do(kernels.ReLU(hidden)))
+	return h.Linear2.Forward(b, b.Do(kernels.ReLU(h.Linear1.Forward(b, x))))
 }
 
 // score is the reward of one row, in float64.
@@ -80,14 +77,14 @@ func (h *Head) score(row []float32) float64 {
 // snapshot and restore copy a head's weights.
 func (h *Head) snapshot() [][]float32 {
 	var out [][]float32
-	for _, p := range weights.Parameters(h) {
+	for _, p := range nn.Parameters(h) {
 		out = append(out, append([]float32{}, p.Value.Float32s()...))
 	}
 	return out
 }
 
 func (h *Head) restore(from [][]float32) {
-	for i, p := range weights.Parameters(h) {
+	for i, p := range nn.Parameters(h) {
 		copy(p.Value.Float32s(), from[i])
 	}
 }

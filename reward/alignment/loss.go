@@ -22,9 +22,6 @@ type batch struct {
 //
 // of logits [M·N,1].
 func (b batch) mse(nb *nn.Builder, logits *gorgonia.Node) *gorgonia.Node {
-	if nb.Err() != nil {
-		return nil
-	}
 	rewards := nb.Do(kernels.Sigmoid(logits))
 	first := nb.Do(kernels.Slice(nb.Reshape(rewards, b.m, b.n), 1, 0, 1))
 	return nb.Do(kernels.MSE(first, b.labels, nil))
@@ -37,15 +34,9 @@ func (b batch) mse(nb *nn.Builder, logits *gorgonia.Node) *gorgonia.Node {
 //
 // With presigmoid, r is the score before the sigmoid: r/T of the paper's spans at most 1/T, a deliberately soft task.
 func (b batch) classification(nb *nn.Builder, logits *gorgonia.Node, temperature float64, presigmoid bool) *gorgonia.Node {
-	if nb.Err() != nil {
-		return nil
-	}
 	r := logits
 	if !presigmoid {
 		r = nb.Do(kernels.Sigmoid(logits))
-	}
-	if nb.Err() != nil {
-		return nil
 	}
 	r = nb.Do(kernels.Scale(nb.Reshape(r, b.m, b.n), 1/temperature))
 	return nb.Do(kernels.SoftmaxCrossEntropy(r, b.zeros, b.good))

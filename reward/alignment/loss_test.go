@@ -10,7 +10,6 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/internal/rng"
-	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
@@ -123,7 +122,7 @@ func handLogit(p []float64, c HeadConfig, picture, text []float32) float64 {
 }
 
 func vector(h *Head) (out []float64) {
-	for _, p := range weights.Parameters(h) {
+	for _, p := range nn.Parameters(h) {
 		for _, v := range p.Value.Float32s() {
 			out = append(out, float64(v))
 		}
@@ -147,7 +146,7 @@ func TestTrainingByHand(t *testing.T) {
 			change(training)
 			s, err := training.start(context.Background())
 			require.NoError(t, err)
-			defer s.machine.Close()
+			defer s.stepper.Close()
 			p := vector(s.head)
 			m, v := make([]float64, len(p)), make([]float64, len(p))
 			step := 0.0

@@ -17,7 +17,9 @@ import (
 	"path/filepath"
 
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/reward"
 	"github.com/kudos-ml/kudos/reward/measure"
@@ -148,10 +150,10 @@ func (m *Model) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("alignment: %w", err)
 	}
-	if err := weights.Save(filepath.Join(dir, headFile), m.head, weights.Float32, nil); err != nil {
+	if err := weights.Save(filepath.Join(dir, headFile), m.head, kernels.Float32, nil); err != nil {
 		return fmt.Errorf("alignment: %w", err)
 	}
-	if err := weights.WriteBytes(filepath.Join(dir, configFile), append(text, '\n')); err != nil {
+	if err := file.WriteBytes(filepath.Join(dir, configFile), append(text, '\n')); err != nil {
 		return fmt.Errorf("alignment: %w", err)
 	}
 	return nil

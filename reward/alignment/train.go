@@ -15,7 +15,6 @@ import (
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/internal/rng"
-	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/kernels/optim"
@@ -72,7 +71,7 @@ func (t *Training) Epochs(ctx context.Context) iter.Seq2[Epoch, error] {
 			yield(Epoch{}, fmt.Errorf("alignment: %w", err))
 			return
 		}
-		defer s.machine.Close()
+		defer s.stepper.Close()
 		best, bestAt := math.Inf(1), 0
 		for e := 0; e < s.Passes && e-bestAt <= s.Wait; e++ {
 			epoch, err := s.epoch(ctx, e)
@@ -116,10 +115,17 @@ type session struct {
 	train    []example
 	heldOut  []example
 
-	rows, labels, zeros, good *tensor.Dense
-	machine                   *kernels.Machine
-	mse, classification       *gorgonia.Node
+	rows, labels, zeros, good *tensor.Dense // what the loss reads
+
+	stepper *optim.Stepper
+	loss    *optim.Compiled
 }
+
+// The parts of the loss, Eq. 1.
+const (
+	msePart            = "MSE"
+	classificationPart = "classification"
+)
 
 func (t *Training) start(ctx context.Context) (*session, error) {
 	s := &session{Training: *t}
@@ -307,46 +313,28 @@ func (s *session) compile() error {
 	}
 	m, n := s.Batch, s.Prompts
 	s.rows, s.labels, s.zeros, s.good = zeros(m*n, s.head.config.Width()), zeros(m, 1), zeros(m), zeros(m)
-	g := gorgonia.NewGraph()
+	s.stepper = &optim.Stepper{Parameters: nn.Parameters(s.head), LR: func(int) float64 { return s.LR }}
+	var err error
+	s.loss, err = s.stepper.Compile(s.eq1)
+	return err
+}
+
+// eq1 is the loss of a batch, L_MSE + λ·L_pc.
+func (s *session) eq1(g *gorgonia.ExprGraph) (optim.Loss, error) {
 	b := batch{
-		m: m, n: n, rows: kernels.Input(g, "rows", s.rows), labels: kernels.Input(g, "labels", s.labels),
+		m: s.Batch, n: s.Prompts, rows: kernels.Input(g, "rows", s.rows), labels: kernels.Input(g, "labels", s.labels),
 		zeros: kernels.Input(g, "true prompts", s.zeros), good: kernels.Input(g, "good", s.good),
 	}
 	nb := nn.On(b.rows)
 	logits := s.head.logits(nb, b.rows)
-	s.mse = b.mse(nb, logits)
-	loss := s.mse
-	want := gorgonia.Nodes{s.mse}
+	mse := b.mse(nb, logits)
+	loss := optim.Loss{Value: mse, Parts: []optim.Part{{Name: msePart, Value: mse}}}
 	if s.Lambda != 0 {
-		s.classification = b.classification(nb, logits, s.Temperature, s.Presigmoid)
-		if nb.Err() == nil {
-			loss = nb.Add(s.mse, nb.Do(kernels.Scale(s.classification, s.Lambda)))
-		}
-		want = append(want, s.classification)
+		classification := b.classification(nb, logits, s.Temperature, s.Presigmoid)
+		loss.Value = nb.Add(mse, nb.Do(kernels.Scale(classification, s.Lambda)))
+		loss.Parts = append(loss.Parts, optim.Part{Name: classificationPart, Value: classification})
 	}
-	if nb.Err() != nil {
-		return nb.Err()
-	}
-	var params []optim.Parameter
-	var nodes gorgonia.Nodes
-	for _, p := range weights.Parameters(s.head) {
-		params, nodes = append(params, optim.Parameter{Name: p.Name, Value: p.Value}), append(nodes, kernels.Param(g, p.Value))
-	}
-	adam, err := optim.NewAdamW(params...)
-	if err != nil {
-		return err
-	}
-	adam.LR = s.LR
-	grads, err := gorgonia.Grad(loss, nodes...)
-	if err != nil {
-		return err
-	}
-	c := kernels.Config{Want: want}
-	for i := range nodes {
-		c.Updates = append(c.Updates, kernels.Update{Param: nodes[i], Grad: grads[i], By: adam})
-	}
-	s.machine, err = kernels.NewMachine(g, c)
-	return err
+	return loss, nb.Err()
 }
 
 // epoch makes one pass. The last images of a pass that fill no batch wait for another order.
@@ -359,16 +347,12 @@ func (s *session) epoch(ctx context.Context, index int) (Epoch, error) {
 			return e, err
 		}
 		s.fill(order[i*s.Batch : (i+1)*s.Batch])
-		if err := s.machine.RunAll(); err != nil {
+		r, err := s.stepper.Step(s.loss)
+		if err != nil {
 			return e, err
 		}
-		e.MSE += s.machine.Scalar(s.mse) / float64(batches)
-		if s.classification != nil {
-			e.Classification += s.machine.Scalar(s.classification) / float64(batches)
-		}
-	}
-	if !(e.MSE-e.MSE == 0) || !(e.Classification-e.Classification == 0) {
-		return e, fmt.Errorf("the loss is %v + λ·%v", e.MSE, e.Classification)
+		e.MSE += r.Parts[msePart] / float64(batches)
+		e.Classification += r.Parts[classificationPart] / float64(batches)
 	}
 	scores, good := make([]float64, len(s.heldOut)), make([]bool, len(s.heldOut))
 	row := make([]float32, s.head.config.Width())

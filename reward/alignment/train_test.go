@@ -64,7 +64,7 @@ func TestPromptsAreHeldOut(t *testing.T) {
 		training.Seed = seed
 		s, err := training.start(context.Background())
 		require.NoError(t, err)
-		defer s.machine.Close()
+		defer s.stepper.Close()
 		out, in := map[string]bool{}, map[string]bool{}
 		for _, e := range s.heldOut {
 			out[e.prompt] = true
@@ -212,7 +212,7 @@ func TestWhatCannotBeLearned(t *testing.T) {
 		"alignment: the Training's Lambda is 0.5, Temperature -1, LR 0.003":                  func(t *Training) { t.Temperature = -1 },
 		"alignment: the Training's Hidden is 32, Prompts 4, Batch -1, Passes 60, Wait 8":     func(t *Training) { t.Batch = -1 },
 		"alignment: the disk is gone":                                                        func(t *Training) { t.CLIP = fakeCLIP{broken: broken} },
-		"alignment: epoch 0: the loss is NaN":                                                func(t *Training) { t.LR = 1e30; t.Batch = 6 },
+		"alignment: epoch 0: optim: step 2: the MSE is NaN":                                  func(t *Training) { t.LR = 1e30; t.Batch = 6 },
 	} {
 		training := training(labelled(2, 1, "cup", "box"))
 		change(training)

@@ -54,8 +54,8 @@ func main() {
 		return kernels.MSE(b.Predicted, was, nil)
 	})
 	tuner := &finetune.Tuner{
-		Network: tuned.UNet, Schedule: tuned.Schedule, Updates: 40, ModelBatch: 16,
-		Model: base.Encode(reward.Scored(stripes(8), reward.Func(darkness), 8), pipeline.EncodeOptions{Batch: 8}),
+		Network: tuned.UNet, Schedule: tuned.Schedule, Updates: 40, OwnBatch: 16,
+		Own:   base.Encode(reward.Scored(stripes(8), reward.Func(darkness), 8), pipeline.EncodeOptions{Batch: 8}),
 		Terms: []finetune.Term{finetune.RewardWeighted{}, near}, LR: func(int) float64 { return 1e-3 },
 	}
 	for step, err := range (&finetune.Record{Trainer: tuner, Folder: os.Args[1]}).Steps(context.Background()) {

@@ -23,42 +23,30 @@ const batch, hidden, features = 64, 64, 16
 
 // A toy is the trainer.
 type toy struct {
-	updates, next             int
-	random                    *rand.Rand
+	updates                   int
 	noisy, times, noise, good *tensor.Dense // of a batch: [N,2], [N], [N,2], [N]
-	machine                   *kernels.Machine
-	loss                      *gorgonia.Node
+	stepper                   optim.Stepper
+	loss                      *optim.Compiled
 }
 
-func newToy(updates int) (*toy, error) {
-	t := &toy{updates: updates, random: rand.New(rand.NewPCG(1, 1))}
+func newToy(updates int) (t *toy, err error) {
+	t = &toy{updates: updates}
 	t.noisy, t.times, t.noise, t.good = zeros(batch, 2), zeros(batch), zeros(batch, 2), zeros(batch)
 	first, last := zeros(hidden, 2+features), zeros(2, hidden)
+	random := rand.New(rand.NewPCG(0, 0))
 	for _, w := range []*tensor.Dense{first, last} {
 		for i := range w.Float32s() {
-			w.Float32s()[i] = float32(t.random.NormFloat64() / math.Sqrt(float64(w.Shape()[1])))
+			w.Float32s()[i] = float32(random.NormFloat64() / math.Sqrt(float64(w.Shape()[1])))
 		}
 	}
-	g := gorgonia.NewGraph()
-	params := gorgonia.Nodes{kernels.Param(g, first), kernels.Param(g, last)}
-	predicted, err := denoise(kernels.Input(g, "noisy", t.noisy), kernels.Input(g, "times", t.times), params)
-	if err != nil {
-		return nil, err
-	}
-	if t.loss, err = kernels.MSE(predicted, kernels.Input(g, "noise", t.noise), kernels.Input(g, "good", t.good)); err != nil {
-		return nil, err
-	}
-	grads, err := gorgonia.Grad(t.loss, params...)
-	if err != nil {
-		return nil, err
-	}
-	adam, err := optim.NewAdamW(optim.Parameter{Name: "first", Value: first}, optim.Parameter{Name: "last", Value: last})
-	if err != nil {
-		return nil, err
-	}
-	t.machine, err = kernels.NewMachine(g, kernels.Config{
-		Want:    gorgonia.Nodes{t.loss},
-		Updates: []kernels.Update{{Param: params[0], Grad: grads[0], By: adam}, {Param: params[1], Grad: grads[1], By: adam}},
+	t.stepper.Parameters = []kernels.Parameter{{Name: "first", Value: first}, {Name: "last", Value: last}}
+	t.loss, err = t.stepper.Compile(func(g *gorgonia.ExprGraph) (loss optim.Loss, err error) {
+		params := gorgonia.Nodes{kernels.Param(g, first), kernels.Param(g, last)}
+		predicted, err := denoise(kernels.Input(g, "noisy", t.noisy), kernels.Input(g, "times", t.times), params)
+		if err == nil {
+			loss.Value, err = kernels.MSE(predicted, kernels.Input(g, "noise", t.noise), kernels.Input(g, "good", t.good))
+		}
+		return loss, err
 	})
 	return t, err
 }
@@ -84,34 +72,32 @@ func denoise(points, times *gorgonia.Node, params gorgonia.Nodes) (*gorgonia.Nod
 // Steps makes toy a finetune.Trainer.
 func (t *toy) Steps(ctx context.Context) iter.Seq2[finetune.Step, error] {
 	return func(yield func(finetune.Step, error) bool) {
-		for t.next < t.updates {
-			err := context.Cause(ctx)
-			if err == nil {
-				t.fill()
-				err = t.machine.RunAll()
-			}
-			if err != nil {
+		for t.stepper.Steps() < t.updates {
+			if err := context.Cause(ctx); err != nil {
 				yield(finetune.Step{}, err)
 				return
 			}
-			step := finetune.Step{Index: t.next, Of: t.updates, Loss: t.machine.Scalar(t.loss), LR: 1e-3, Samples: batch}
-			t.next++
-			if !yield(step, nil) {
+			t.fill(t.stepper.Steps())
+			r, err := t.stepper.Step(t.loss)
+			step := finetune.Step{Index: r.Step, Of: t.updates, Loss: r.Loss, LR: r.LR, GradNorm: r.GradNorm, Samples: batch}
+			if !yield(step, err) || err != nil {
 				return
 			}
 		}
 	}
 }
 
-// fill draws points left and right of the middle, noises them, and weighs each by its reward.
-func (t *toy) fill() {
+// fill draws points left and right of the middle, noises them, and weighs each by its reward. What a step draws depends on
+// its number alone.
+func (t *toy) fill(step int) {
+	random := rand.New(rand.NewPCG(1, uint64(step)))
 	for i := range batch {
 		side := float64(i%2*2 - 1)
 		t.good.Float32s()[i] = float32(max(0, side) / batch)
-		angle := t.random.Float64() * math.Pi / 2
+		angle := random.Float64() * math.Pi / 2
 		t.times.Float32s()[i] = float32(1000 * angle)
 		for k, centre := range []float64{2 * side, 0} {
-			point, noise := centre+0.2*t.random.NormFloat64(), t.random.NormFloat64()
+			point, noise := centre+0.2*random.NormFloat64(), random.NormFloat64()
 			t.noise.Float32s()[2*i+k] = float32(noise)
 			t.noisy.Float32s()[2*i+k] = float32(math.Cos(angle)*point + math.Sin(angle)*noise)
 		}
@@ -126,7 +112,7 @@ func main() {
 	const updates = 1000
 	t, err := newToy(updates)
 	must(err)
-	defer t.machine.Close()
+	defer t.stepper.Close()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	run := &finetune.Record{Trainer: t, Folder: os.Args[1], Name: "points", Config: map[string]int{"updates": updates}}

@@ -13,6 +13,7 @@ import (
 
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/internal/report"
@@ -78,7 +79,7 @@ func (o *Options) Check() (err error) {
 // SettleSampler takes the model's own sampler if none was named.
 func (o *Options) SettleSampler(p *pipeline.Pipeline) (err error) {
 	if o.Sampler.Sample == nil {
-		if o.Sampler, err = p.Sampler(); err != nil {
+		if o.Sampler, err = p.Schedule.Sampler(); err != nil {
 			return fmt.Errorf("-sampler: %w", err)
 		}
 	}
@@ -105,7 +106,7 @@ func (o *Options) SettleSize(p *pipeline.Pipeline) error {
 }
 
 // Encode encodes prompts, and the negative one, and lets the model's text encoder go, so that its memory is free for the UNet's work.
-func (o *Options) Encode(ctx context.Context, p *pipeline.Pipeline, prompts []string) (map[string]*tensor.Dense, error) {
+func (o *Options) Encode(ctx context.Context, p *pipeline.Pipeline, prompts []string) (map[string]dataset.Condition, error) {
 	conditions, err := p.Conditions(ctx, append([]string{o.Negative}, prompts...)...)
 	p.Text = nil
 	debug.FreeOSMemory()
@@ -113,7 +114,7 @@ func (o *Options) Encode(ctx context.Context, p *pipeline.Pipeline, prompts []st
 }
 
 // Request is the options as a request for perPrompt pictures of each prompt.
-func (o *Options) Request(prompts []string, perPrompt int, conditions map[string]*tensor.Dense) pipeline.Request {
+func (o *Options) Request(prompts []string, perPrompt int, conditions map[string]dataset.Condition) pipeline.Request {
 	return pipeline.Request{
 		Prompts: prompts, PerPrompt: perPrompt, Conditions: conditions, Sampler: o.Sampler, Steps: o.Steps, Eta: o.Eta,
 		Guidance: o.Guidance, Negative: o.Negative, Seed: o.Seed, Batch: o.Batch, Width: o.Width, Height: o.Height,

@@ -6,13 +6,15 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"time"
 
 	"gorgonia.org/gorgonia"
 
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
@@ -25,7 +27,7 @@ type fit struct {
 	LR         float64 // at its peak: 5 % of the steps warm up, then it falls along a cosine to zero
 	Average    float64 // decay of the weights' moving average
 	Checkpoint string  // file
-	Curve      *report.Log
+	Curve      *file.Log
 
 	// Loss builds the scalar that is minimized; Fill writes the batch of a step to what Loss reads.
 	Loss func(g *gorgonia.ExprGraph) (*gorgonia.Node, error)
@@ -49,33 +51,35 @@ func (f *fit) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Name, err)
 	}
-	defer s.machine.Close()
-	slog.Info("training", "network", f.Name, "parameters", count(s.params), "from", s.step, "to", f.Steps)
-	rate := optim.Cosine(max(1, f.Steps/20), f.Steps)
-	began, saved, first, sum := time.Now(), time.Now(), s.step, 0.0
-	for s.step < f.Steps {
+	defer s.stepper.Close()
+	slog.Info("training", "network", f.Name, "parameters", count(s.stepper.Parameters), "from", s.stepper.Steps(), "to", f.Steps)
+	began, saved, first, sum := time.Now(), time.Now(), s.stepper.Steps(), 0.0
+	for step := first; step < f.Steps; {
 		if ctx.Err() != nil {
 			return errors.Join(errStopped, s.save(f.Checkpoint))
 		}
-		if err := f.Fill(s.step); err != nil {
+		if err := f.Fill(step); err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)
 		}
-		s.adam.LR = f.LR * rate(s.step)
-		if err := errors.Join(s.machine.RunAll(), s.average.Update()); err != nil {
-			return fmt.Errorf("%s, step %d: %w", f.Name, s.step, err)
+		r, err := s.stepper.Step(s.loss)
+		if err == nil {
+			err = s.average.Update()
 		}
-		sum += s.machine.Scalar(s.loss)
-		s.step++
-		if s.step%100 == 0 || s.step == f.Steps {
-			n := min(100, s.step-first)
-			each := time.Since(began) / time.Duration(s.step-first)
-			slog.Info(f.Name, "step", s.step, "of", f.Steps, "loss", sum/float64(n), "each", each.Round(time.Millisecond/10), "left", (each * time.Duration(f.Steps-s.step)).Round(time.Second))
-			if err := f.Curve.Append(point{f.Name, s.step, sum / float64(n), time.Since(began).Seconds()}); err != nil {
+		if err != nil {
+			return fmt.Errorf("%s, step %d: %w", f.Name, step, err)
+		}
+		sum += r.Loss
+		step++
+		if step%100 == 0 || step == f.Steps {
+			n := min(100, step-first)
+			each := time.Since(began) / time.Duration(step-first)
+			slog.Info(f.Name, "step", step, "of", f.Steps, "loss", sum/float64(n), "each", each.Round(time.Millisecond/10), "left", (each * time.Duration(f.Steps-step)).Round(time.Second))
+			if err := f.Curve.Append(point{f.Name, step, sum / float64(n), time.Since(began).Seconds()}); err != nil {
 				return err
 			}
 			sum = 0
 		}
-		if time.Since(saved) > time.Minute || s.step == f.Steps {
+		if time.Since(saved) > time.Minute || step == f.Steps {
 			if err := s.save(f.Checkpoint); err != nil {
 				return fmt.Errorf("%s: %w", f.Name, err)
 			}
@@ -88,66 +92,51 @@ func (f *fit) run(ctx context.Context) error {
 
 // A state is a fit in action, which a checkpoint holds.
 type state struct {
-	step    int
-	params  []optim.Parameter
-	adam    *optim.AdamW
+	stepper *optim.Stepper
 	average *optim.EMA
-	machine *kernels.Machine
-	loss    *gorgonia.Node
+	loss    *optim.Compiled
 }
 
 func (f *fit) start() (*state, error) {
-	s := &state{}
-	for _, p := range weights.Parameters(f.Model) {
-		s.params = append(s.params, optim.Parameter{Name: p.Name, Value: p.Value})
-	}
+	rate := optim.Cosine(max(1, f.Steps/20), f.Steps)
+	s := &state{stepper: &optim.Stepper{
+		Parameters: nn.Parameters(f.Model), LR: func(step int) float64 { return f.LR * rate(step) },
+	}}
 	var err error
-	if s.adam, err = optim.NewAdamW(s.params...); err != nil {
-		return nil, err
-	}
-	if s.average, err = optim.NewEMA(f.Average, s.params...); err != nil {
+	if s.average, err = optim.NewEMA(f.Average, s.stepper.Parameters...); err != nil {
 		return nil, err
 	}
 	s.average.WarmUp = true // or it is the random start for as long as it averages over
 	if err := s.load(f.Checkpoint); err != nil {
 		return nil, err
 	}
-	g := gorgonia.NewGraph()
-	if s.loss, err = f.Loss(g); err != nil {
-		return nil, err
-	}
-	nodes := make(gorgonia.Nodes, len(s.params))
-	for i, p := range s.params {
-		nodes[i] = kernels.Param(g, p.Value)
-	}
-	grads, err := gorgonia.Grad(s.loss, nodes...)
-	if err != nil {
-		return nil, err
-	}
-	c := kernels.Config{Want: gorgonia.Nodes{s.loss}}
-	for i := range nodes {
-		c.Updates = append(c.Updates, kernels.Update{Param: nodes[i], Grad: grads[i], By: s.adam})
-	}
-	s.machine, err = kernels.NewMachine(g, c)
+	s.loss, err = s.stepper.Compile(func(g *gorgonia.ExprGraph) (loss optim.Loss, err error) {
+		loss.Value, err = f.Loss(g)
+		return loss, err
+	})
 	return s, err
 }
 
-// tensors lists all that a checkpoint holds, each part's names under a prefix of its own.
-func (s *state) tensors() []weights.Parameter {
-	var all []weights.Parameter
-	for _, part := range []struct {
-		prefix  string
-		tensors []optim.Parameter
-	}{{"weights.", s.params}, {"adamw.", s.adam.State()}, {"average.", s.average.State()}} {
-		for _, p := range part.tensors {
-			all = append(all, weights.Parameter{Name: part.prefix + p.Name, Value: p.Value})
-		}
+const averagePrefix = "average."
+
+// tensors lists all that a checkpoint holds: the stepper's state, and the average's under a prefix.
+func (s *state) tensors() ([]kernels.Parameter, error) {
+	state, err := s.stepper.State()
+	if err != nil {
+		return nil, err
 	}
-	return all
+	for _, p := range s.average.State() {
+		state = append(state, kernels.Parameter{Name: averagePrefix + p.Name, Value: p.Value})
+	}
+	return state, nil
 }
 
 func (s *state) save(file string) error {
-	return weights.Write(file, s.tensors(), weights.Float32, map[string]string{"step": fmt.Sprint(s.step)})
+	all, err := s.tensors()
+	if err != nil {
+		return err
+	}
+	return weights.Save(file, all, kernels.Float32, nil)
 }
 
 // load goes on from a checkpoint, if there is one.
@@ -160,31 +149,25 @@ func (s *state) load(file string) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := fmt.Sscan(f.Metadata["step"], &s.step); err != nil {
-		return fmt.Errorf("%s: step %q: %w", file, f.Metadata["step"], err)
-	}
-	var adam, average []optim.Parameter
-	for _, t := range s.tensors() {
-		d, err := f.Tensor(t.Name)
+	var stepper, average []kernels.Parameter
+	for _, name := range f.Names() {
+		d, err := f.Tensor(name)
 		if err != nil {
 			return err
 		}
-		if !d.Shape().Eq(t.Value.Shape()) {
-			return fmt.Errorf("%s: %s is %v, not %v; is it of another configuration?", file, t.Name, d.Shape(), t.Value.Shape())
-		}
-		switch name, at := t.Name, len("average."); {
-		case name[:6] == "adamw.":
-			adam = append(adam, optim.Parameter{Name: name[6:], Value: d})
-		case name[:at] == "average.":
-			average = append(average, optim.Parameter{Name: name[at:], Value: d})
-		default:
-			copy(t.Value.Float32s(), d.Float32s())
+		if of, ok := strings.CutPrefix(name, averagePrefix); ok {
+			average = append(average, kernels.Parameter{Name: of, Value: d})
+		} else {
+			stepper = append(stepper, kernels.Parameter{Name: name, Value: d})
 		}
 	}
-	return errors.Join(s.adam.SetState(adam), s.average.SetState(average))
+	if err := errors.Join(s.stepper.SetState(stepper), s.average.SetState(average)); err != nil {
+		return fmt.Errorf("%s: %w; is it of another configuration?", file, err)
+	}
+	return nil
 }
 
-func count(params []optim.Parameter) (n int) {
+func count(params []kernels.Parameter) (n int) {
 	for _, p := range params {
 		n += p.Value.Shape().TotalSize()
 	}

@@ -25,8 +25,9 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/diffusion/vae"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
@@ -65,7 +66,7 @@ func (o options) run(ctx context.Context) error {
 	if err := os.MkdirAll(o.Work, 0o755); err != nil {
 		return err
 	}
-	curve, err := report.OpenLog(filepath.Join(o.Work, "curves.jsonl"))
+	curve, err := file.OpenLog(filepath.Join(o.Work, "curves.jsonl"))
 	if err != nil {
 		return err
 	}
@@ -94,7 +95,7 @@ func (o options) run(ctx context.Context) error {
 		return err
 	}
 	slog.Info("finished", "out", o.Out, "minutes", time.Since(began).Minutes())
-	return errors.Join(p.Save(o.Out, weights.Float16), encoder.Save(filepath.Join(o.Out, "clip"), weights.Float16))
+	return errors.Join(p.Save(o.Out, kernels.Float16), encoder.Save(filepath.Join(o.Out, "clip"), kernels.Float16))
 }
 
 func (o options) checkpoint(name string) string {
@@ -114,7 +115,7 @@ func (o options) start(part any, folder, file string) error {
 	return weights.Load(part, f, weights.Names{})
 }
 
-func (o options) trainCLIP(ctx context.Context, drawings []drawing, curve *report.Log) (*clip.Encoder, error) {
+func (o options) trainCLIP(ctx context.Context, drawings []drawing, curve *file.Log) (*clip.Encoder, error) {
 	texts, err := prompts()
 	if err != nil {
 		return nil, err
@@ -128,7 +129,7 @@ func (o options) trainCLIP(ctx context.Context, drawings []drawing, curve *repor
 	if err != nil {
 		return nil, err
 	}
-	m.Init(o.Seed)
+	nn.Init(m, o.Seed)
 	sines(m.Vision)
 	speak(m.Text)
 	if err := o.start(m, "clip", "model.safetensors"); err != nil {
@@ -142,7 +143,7 @@ func (o options) trainCLIP(ctx context.Context, drawings []drawing, curve *repor
 	return &clip.Encoder{Model: m, Tokenizer: tokens, Preprocessor: t.pre}, f.run(ctx)
 }
 
-func (o options) trainVAE(ctx context.Context, drawings []drawing, curve *report.Log) (*vae.AutoencoderKL, error) {
+func (o options) trainVAE(ctx context.Context, drawings []drawing, curve *file.Log) (*vae.AutoencoderKL, error) {
 	m, err := vae.New(vaeConfig())
 	if err != nil {
 		return nil, err
@@ -159,7 +160,7 @@ func (o options) trainVAE(ctx context.Context, drawings []drawing, curve *report
 	return m, f.run(ctx)
 }
 
-func (o options) trainUNet(ctx context.Context, p *pipeline.Pipeline, drawings []drawing, curve *report.Log) error {
+func (o options) trainUNet(ctx context.Context, p *pipeline.Pipeline, drawings []drawing, curve *file.Log) error {
 	latents, err := encodeAll(p.VAE, drawings)
 	if err != nil {
 		return err
@@ -171,14 +172,14 @@ func (o options) trainUNet(ctx context.Context, p *pipeline.Pipeline, drawings [
 	}
 	slices.Sort(texts)
 	texts = slices.Compact(texts)
-	hidden, err := p.EncodePrompts(ctx, texts)
+	conditions, err := p.Conditions(ctx, texts...)
 	if err != nil {
 		return err
 	}
-	length, width := hidden.Shape()[1], hidden.Shape()[2]
-	for i, text := range texts {
-		d.captions[text] = hidden.Float32s()[i*length*width : (i+1)*length*width]
+	for text, c := range conditions {
+		d.captions[text] = c.Tokens.Float32s()
 	}
+	length, width := conditions[""].Tokens.Shape()[0], conditions[""].Tokens.Shape()[1]
 	d.setBatch(64, p.VAE.Config.LatentChannels, length, width)
 	if p.UNet, err = unet.New(unetConfig(p.VAE.Config.LatentChannels, width)); err != nil {
 		return err

@@ -67,7 +67,7 @@ func (d *denoising) setBatch(n, channels, length, width int) {
 
 // loss is E[ ‖v − v_θ(x_t, t, c)‖² ] over the batch.
 func (d *denoising) loss(m *unet.UNet2DCondition, g *gorgonia.ExprGraph) (*gorgonia.Node, error) {
-	predicted, err := m.Denoise(kernels.Input(g, "noisy", d.noisy), kernels.Input(g, "t", d.t), kernels.Input(g, "c", d.c))
+	predicted, err := m.Predict(kernels.Input(g, "noisy", d.noisy), kernels.Input(g, "t", d.t), diffusion.Condition{Tokens: kernels.Input(g, "c", d.c)})
 	if err != nil {
 		return nil, err
 	}
@@ -79,10 +79,11 @@ func (d *denoising) fill(step int, caption func(row int) string) error {
 	n := d.t.Shape()[0]
 	clean, noise, c := d.clean.Float32s(), d.noise.Float32s(), d.c.Float32s()
 	size, width := len(noise)/n, len(c)/n
-	times := make([]int, n)
+	levels := make([]diffusion.Level, n)
+	table := d.schedule.Process.(diffusion.Table)
 	for i, row := range order(d.seed, "unet order", step, n, len(d.latents)) {
 		r := rng.New(d.seed, "unet draw", uint64(step), uint64(i))
-		times[i] = r.IntN(len(d.schedule.AlphaBar))
+		levels[i] = table.At(float64(r.IntN(len(table.AlphaBar))))
 		text := caption(row)
 		if r.Float64() < promptDropout {
 			text = ""
@@ -90,7 +91,10 @@ func (d *denoising) fill(step int, caption func(row int) string) error {
 		copy(c[i*width:(i+1)*width], d.captions[text])
 		copy(clean[i*size:], d.latents[row])
 		rng.Normal(noise[i*size:(i+1)*size], d.seed, "unet noise", uint64(step), uint64(i))
-		d.t.Float32s()[i] = float32(times[i])
+		d.t.Float32s()[i] = float32(levels[i].Timestep)
 	}
-	return errors.Join(d.schedule.AddNoise(d.noisy, d.clean, d.noise, times), d.schedule.Target(d.target, d.clean, d.noise, times))
+	return errors.Join(
+		diffusion.Disturb(d.noisy, d.clean, d.noise, levels),
+		d.schedule.Prediction.Target(d.target, d.clean, d.noise, levels),
+	)
 }

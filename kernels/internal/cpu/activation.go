@@ -39,6 +39,20 @@ func ReLU(pool *Pool, dst, x []float32) { runUnary(pool, "ReLU", vec.relu, dst, 
 // ReLUGrad is dx[i] = dy[i] where x[i] > 0, else 0. dx may be x or dy.
 func ReLUGrad(pool *Pool, dx, x, dy []float32) { runBinary(pool, "ReLUGrad", vec.reluGrad, dx, x, dy) }
 
+// Log is dst[i] = ln x[i]. dst may be x.
+func Log(pool *Pool, dst, x []float32) { runUnary(pool, "Log", logGeneric, dst, x) }
+
+// LogGrad is dx[i] = dy[i] / x[i]. dx may be x or dy.
+func LogGrad(pool *Pool, dx, x, dy []float32) { runBinary(pool, "LogGrad", logGradGeneric, dx, x, dy) }
+
+// Softplus is dst[i] = ln(1 + e^x[i]). dst may be x.
+func Softplus(pool *Pool, dst, x []float32) { runUnary(pool, "Softplus", softplusGeneric, dst, x) }
+
+// SoftplusGrad is dx[i] = dy[i] · σ(x[i]). dx may be x or dy.
+func SoftplusGrad(pool *Pool, dx, x, dy []float32) {
+	runBinary(pool, "SoftplusGrad", softplusGradGeneric, dx, x, dy)
+}
+
 // A gegluTask runs GEGLU (dx nil) or its gradient over blocks of rows.
 type gegluTask struct {
 	out, x, dy   []float32

@@ -3,8 +3,8 @@
 // # Contract
 //
 // Tensors are dense and row-major, channels last: images [N,H,W,C], tokens [N,L,C], linear weights [out,in],
-// convolution weights [out,KH,KW,in]. A kernel overwrites its destination, which comes first, unless its comment
-// says that it accumulates; destinations overlap no input unless its comment says that they may. Kernels panic on
+// convolution weights [out,KH,KW,in]. A kernel overwrites its destination, which comes before its inputs, unless its
+// comment says that it accumulates; destinations overlap no input unless its comment says that they may. Kernels panic on
 // misuse (lengths, geometry); they allocate nothing in a steady run. Scratch memory comes from the caller; its size
 // is a function of the shapes and of the pool's workers.
 //
@@ -21,8 +21,10 @@
 // # Workers
 //
 // A Pool's Parallel hands the parts of a task to persistent workers, which poll for a while after
-// their last part and then park. A kernel that has parts takes the pool as its first argument. A call
-// of assembly lasts well under a millisecond, as Go cannot interrupt it.
+// their last part and then park. A kernel that has parts takes the pool as its first argument.
+// Several goroutines may run kernels on one pool at the same time, each with scratch memory of its
+// own; they share the workers. Inside a task products are made on a pool of one. A call of assembly
+// lasts well under a millisecond, as Go cannot interrupt it.
 package cpu
 
 //go:generate go run -C _asm . ..

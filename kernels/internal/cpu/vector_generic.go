@@ -304,3 +304,29 @@ func inputGradGeneric(dst, x, dz, mean, a, b, d []float32) {
 		}
 	}
 }
+
+func logGeneric(dst, x []float32) {
+	for i, v := range x {
+		dst[i] = float32(math.Log(float64(v)))
+	}
+}
+
+func logGradGeneric(dx, x, dy []float32) {
+	for i, v := range x {
+		dx[i] = dy[i] / v
+	}
+}
+
+// softplusGeneric is exact to rounding for large values of both signs: e^−|v| never overflows.
+func softplusGeneric(dst, x []float32) {
+	for i, v := range x {
+		d := float64(v)
+		dst[i] = float32(max(d, 0) + math.Log1p(math.Exp(-math.Abs(d))))
+	}
+}
+
+func softplusGradGeneric(dx, x, dy []float32) {
+	for i, v := range x {
+		dx[i] = float32(float64(dy[i]) / (1 + math.Exp(-float64(v))))
+	}
+}

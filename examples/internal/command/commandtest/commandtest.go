@@ -28,25 +28,45 @@ func Main(m *testing.M, main func()) {
 type Program struct {
 	*exec.Cmd
 	Stderr bytes.Buffer
+	ended  chan struct{} // closed when the process has ended
 }
 
 // Start runs the program with arguments, until the test ends at the longest.
 func Start(t *testing.T, args ...string) *Program {
 	t.Helper()
-	p := &Program{Cmd: exec.CommandContext(t.Context(), os.Args[0], args...)}
+	p := &Program{
+		Cmd:   exec.CommandContext(t.Context(), os.Args[0], args...),
+		ended: make(chan struct{}),
+	}
 	p.Env = append(os.Environ(), variable+"=1")
 	p.Cmd.Stderr = &p.Stderr
 	require.NoError(t, p.Cmd.Start())
+	go func() {
+		p.Cmd.Wait() //nolint:errcheck // the exit status is what it would say
+		close(p.ended)
+	}()
 	return p
 }
 
-// Await waits for a folder, or a file that is not empty.
-func Await(t *testing.T, name string) {
+// Await waits until done says so, however long that takes. The program must not end before.
+func (p *Program) Await(t *testing.T, done func() bool) {
 	t.Helper()
-	require.Eventually(t, func() bool {
+	for !done() {
+		select {
+		case <-p.ended:
+			require.True(t, done(), "the program has ended too early: %s", &p.Stderr)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// AwaitFile waits until there is a folder, or a file that is not empty.
+func (p *Program) AwaitFile(t *testing.T, name string) {
+	t.Helper()
+	p.Await(t, func() bool {
 		info, err := os.Stat(name)
 		return err == nil && (info.IsDir() || info.Size() > 0)
-	}, 5*time.Minute, time.Millisecond, name)
+	})
 }
 
 // End signals the program and waits for its end.
@@ -58,7 +78,7 @@ func (p *Program) End(t *testing.T, signal os.Signal) (code int, last string) {
 
 // Wait waits for the program's end: its exit status, -1 after a signal, and the last line of its stderr.
 func (p *Program) Wait() (code int, last string) {
-	p.Cmd.Wait() //nolint:errcheck // the exit status is what it would say
+	<-p.ended
 	lines := strings.Split(strings.TrimSpace(p.Stderr.String()), "\n")
 	return p.ProcessState.ExitCode(), lines[len(lines)-1]
 }

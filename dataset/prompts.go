@@ -1,0 +1,146 @@
+package dataset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/kudos-ml/kudos/internal/rng"
+)
+
+// ReadPrompts reads a file of prompts: one a line, in UTF-8, blank lines skipped; or, if its name
+// ends in .jsonl, those of samples in the format of File. Errors name the file and the line; a file
+// without any prompt is one.
+func ReadPrompts(ctx context.Context, name string) ([]string, error) {
+	if filepath.Ext(name) == ".jsonl" {
+		samples, err := Collect(ctx, File{Path: name})
+		if err != nil {
+			return nil, err
+		}
+		prompts := make([]string, len(samples))
+		for i, s := range samples {
+			prompts[i] = s.Prompt
+		}
+		return notNone(prompts, name)
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("dataset: %w", err)
+	}
+	var prompts []string
+	number := 0
+	for line := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) {
+		number++
+		switch line = strings.TrimSpace(line); {
+		case !utf8.ValidString(line):
+			err = errors.New("the line is not UTF-8")
+		case strings.ContainsRune(line, 0):
+			err = errors.New("the line holds a zero byte, as text in UTF-16 and pictures do")
+		case line != "":
+			prompts = append(prompts, line)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("dataset: %s:%d: %w", name, number, err)
+		}
+	}
+	return notNone(prompts, name)
+}
+
+func notNone(prompts []string, name string) ([]string, error) {
+	if len(prompts) == 0 {
+		return nil, fmt.Errorf("dataset: %s holds no prompt", name)
+	}
+	return prompts, nil
+}
+
+// Prompts lists the different prompts of samples, sorted.
+func Prompts(samples []Sample) []string {
+	prompts := make([]string, len(samples))
+	for i, s := range samples {
+		prompts[i] = s.Prompt
+	}
+	slices.Sort(prompts)
+	return slices.Compact(prompts)
+}
+
+// SplitPrompts holds out all samples of a share of the prompts, 0 to 1, which seed chooses, in
+// order. What is learned from the rest can be tested on them, as on prompts that were never seen;
+// held out by themselves, samples would have others of their prompt in training. At least one
+// prompt is held out, and at least two are left, of which training can hold out one again; fewer
+// than three are an error.
+func SplitPrompts(samples []Sample, share float64, seed uint64) (rest, heldOut []Sample, err error) {
+	if !(share >= 0 && share <= 1) {
+		return nil, nil, fmt.Errorf("dataset: a share of %v of the prompts is not in 0 to 1", share)
+	}
+	prompts := Prompts(samples)
+	n := len(prompts)
+	if n < 3 {
+		return nil, nil, fmt.Errorf("dataset: there are samples of %d prompts; at least 3 are needed: to learn from, to stop early by, to test on", n)
+	}
+	r := rng.New(seed, "test prompts", 0, 0)
+	r.Shuffle(n, func(i, j int) { prompts[i], prompts[j] = prompts[j], prompts[i] })
+	held := map[string]bool{}
+	for _, p := range prompts[:min(max(1, int(share*float64(n))), n-2)] {
+		held[p] = true
+	}
+	for _, s := range samples {
+		if held[s.Prompt] {
+			heldOut = append(heldOut, s)
+		} else {
+			rest = append(rest, s)
+		}
+	}
+	return rest, heldOut, nil
+}
+
+// OtherPrompts returns a function that takes the wrong prompts for a right one from among prompts:
+// n different ones, or all but the right one if there are fewer, in an order that r decides. It is
+// what Grammar.Perturb is for prompts that no grammar has. (Those of Lee et al. 2023, §4.2, are
+// variations of the right one, which takes a grammar.)
+func OtherPrompts(prompts []string) func(prompt string, n int, r *rand.Rand) ([]string, error) {
+	prompts = slices.Clone(prompts)
+	slices.Sort(prompts)
+	prompts = slices.Compact(prompts)
+	return func(prompt string, n int, r *rand.Rand) ([]string, error) {
+		var wrong []string
+		for _, i := range r.Perm(len(prompts)) {
+			if prompts[i] != prompt && len(wrong) < n {
+				wrong = append(wrong, prompts[i])
+			}
+		}
+		return wrong, nil
+	}
+}
+
+// Draw returns n prompts of the grammar, an equal share of each of Categories in turn. Prompt i is
+// a pure function of seed, stream, which names what the prompts are for, and i.
+func (g *Grammar) Draw(stream string, seed uint64, n int) ([]string, error) {
+	prompts := make([]string, n)
+	for i := range prompts {
+		claims := g.Claims(Categories[i%len(Categories)])
+		if len(claims) == 0 {
+			return nil, fmt.Errorf("dataset: the grammar has no prompts of the category %s", Categories[i%len(Categories)])
+		}
+		var err error
+		if prompts[i], err = g.Render(claims[rng.New(seed, stream, 0, uint64(i)).IntN(len(claims))]); err != nil {
+			return nil, err
+		}
+	}
+	return prompts, nil
+}
+
+// Category returns the category of a sample's prompt, or "" if the grammar does not have the prompt.
+// It is a key to group samples by.
+func (g *Grammar) Category(s Sample) string {
+	claim, err := g.Parse(s.Prompt)
+	if err != nil {
+		return ""
+	}
+	return string(claim.Category())
+}

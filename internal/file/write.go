@@ -1,0 +1,198 @@
+package file
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Before, unless nil, is asked before each operation that changes the disk: create, write, sync,
+// close, rename, append, remove, and so on, with the name of the file. An error that it returns is
+// what the operation fails with; half of what a write or an append had to write is then written. It is
+// there for tests of what dies half-way, and must not be set while files are written.
+var Before func(operation, name string) error
+
+func before(operation, name string) error {
+	if Before == nil {
+		return nil
+	}
+	return Before(operation, name)
+}
+
+// Write replaces a file by what write gives. After an error the file is as it was before. A new file
+// gets the mode that is usual for the process; one that takes another's place gets the other's mode,
+// where the system allows it.
+func Write(name string, write func(w io.Writer) error) error {
+	p := enter(filepath.Dir(name))
+	defer p.leave()
+	temp := p.temporary()
+	err := fill(temp, name, write)
+	if err == nil {
+		err = rename(temp, name)
+	}
+	if err != nil {
+		_ = remove(temp, os.Remove) // it is not there, or the next process removes it
+		return fmt.Errorf("write %s: %w", name, bare(err, temp))
+	}
+	if err := p.sync(); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
+
+// fill writes a temporary file to the disk. It is closed when it returns.
+func fill(temp, name string, write func(io.Writer) error) (err error) {
+	if err := before("create", temp); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if old, err := os.Stat(name); err == nil && old.Mode().IsRegular() {
+		_ = f.Chmod(old.Mode().Perm()) // some file systems have no modes: that is no reason to fail
+	}
+	b := bufio.NewWriterSize(writer{f}, 1<<18)
+	if err := write(b); err != nil {
+		return err
+	}
+	if err := b.Flush(); err != nil {
+		return err
+	}
+	if err := before("sync", temp); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// A writer is a file that may die half-way.
+type writer struct{ f *os.File }
+
+func (w writer) Write(p []byte) (int, error) {
+	if err := before("write", w.f.Name()); err != nil {
+		n, _ := w.f.Write(p[:len(p)/2])
+		return n, err
+	}
+	return w.f.Write(p)
+}
+
+func rename(from, to string) error {
+	if err := before("rename", to); err != nil {
+		return err
+	}
+	return os.Rename(from, to)
+}
+
+func remove(name string, by func(string) error) error {
+	if err := before("remove", name); err != nil {
+		return err
+	}
+	return by(name)
+}
+
+// bare takes the temporary name out of an error, which would tell nobody anything.
+func bare(err error, temp string) error {
+	var path *fs.PathError
+	if errors.As(err, &path) && path.Path == temp {
+		return path.Err
+	}
+	var link *os.LinkError
+	if errors.As(err, &link) && link.Old == temp {
+		return link.Err
+	}
+	return err
+}
+
+// WriteBytes replaces a file by data, as Write does.
+func WriteBytes(name string, data []byte) error {
+	return Write(name, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// WriteJSON replaces a file by v in JSON, indented by two spaces, as Write does.
+func WriteJSON(name string, v any) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return WriteBytes(name, b.Bytes())
+}
+
+// WriteFolder makes a folder of what fill writes to the one that it is given. It is there whole or not
+// at all, if fill writes its files by this package. A folder that has the name already is replaced;
+// between two moments it is then not there.
+func WriteFolder(name string, fill func(dir string) error) error {
+	p := enter(filepath.Dir(name))
+	defer p.leave()
+	temp := p.temporary()
+	err := before("create", temp)
+	if err == nil {
+		err = os.Mkdir(temp, 0o777)
+	}
+	if err == nil {
+		err = fill(temp)
+	}
+	if err == nil {
+		err = p.away(name)
+	}
+	if err == nil {
+		err = rename(temp, name)
+	}
+	if err != nil {
+		_ = remove(temp, os.RemoveAll) // or the next process removes it
+		return fmt.Errorf("write %s: %w", name, bare(err, temp))
+	}
+	if err := p.sync(); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
+
+// RemoveFolder removes a folder. Whatever happens meanwhile, under its name it is whole or not there.
+func RemoveFolder(name string) error {
+	p := enter(filepath.Dir(name))
+	defer p.leave()
+	if err := p.away(name); err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	return nil
+}
+
+// away renames what may be there and then removes it.
+func (p *place) away(name string) error {
+	temp := p.temporary()
+	err := rename(name, temp)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return remove(temp, os.RemoveAll)
+}
+
+const (
+	prefix = ".kudos-"
+	suffix = ".tmp"
+)
+
+// temporary is a name in the folder that nobody has.
+func (p *place) temporary() string { return filepath.Join(p.name, prefix+rand.Text()+suffix) }
+
+func isTemporary(name string) bool {
+	return strings.HasPrefix(name, prefix) && strings.HasSuffix(name, suffix)
+}

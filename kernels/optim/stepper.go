@@ -1,0 +1,489 @@
+package optim
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+)
+
+// An Optimizer changes parameters by their gradients, one at a time. AdamW is one.
+//
+// What it remembers of a parameter it finds by the tensor. Three more methods are optional:
+// SetLR(lr float64), which a Stepper with a learning rate calls before each step; Bytes() int64,
+// its memory for the plan; and those of Stateful, without which training cannot be taken up again.
+type Optimizer = kernels.Optimizer
+
+// Stateful is what has a state that a checkpoint must hold.
+type Stateful interface {
+	// State returns tensors under unique names. They may share memory with what they are of.
+	State() []kernels.Parameter
+	// SetState copies what State returned, in any order. After an error nothing has changed.
+	SetState(from []kernels.Parameter) error
+}
+
+// A Stepper is parameters, what changes them, and the losses by which they are changed. It is what
+// trainers are made of: it differentiates a loss, adds up the gradients of micro-batches, measures
+// and clips their norm, refuses what is not finite, and steps.
+//
+//	s := &optim.Stepper{Parameters: nn.Parameters(model)}
+//	loss, err := s.Compile(func(g *gorgonia.ExprGraph) (optim.Loss, error) { … })
+//	for range steps {
+//		fill(inputs) // the tensors that the loss's graph reads
+//		result, err := s.Step(loss)
+//	}
+//
+// It is for one goroutine at a time.
+type Stepper struct {
+	Parameters []kernels.Parameter // required; of unique names
+
+	// Optimizer steps the parameters. Nil is AdamW with PyTorch's defaults (NewAdamW).
+	Optimizer Optimizer
+	// LR gives each step's learning rate; steps count from 0. Nil leaves the optimizer its own.
+	LR func(step int) float64
+	// Clip is the largest norm of all gradients together; longer ones are scaled down as PyTorch's
+	// clip_grad_norm_ does. 0 does not clip.
+	Clip float64
+	// Accumulate says that a step may have several micro-batches, whose gradients are added.
+	// Without it and without Clip, gradients are used up during the backward pass: they never are
+	// in memory all at once.
+	Accumulate bool
+	// Machine is how the losses are computed; Want, Updates and Parameters are the Stepper's.
+	Machine kernels.Config
+
+	step    int
+	begun   bool
+	sums    []*tensor.Dense // of gradients, with Accumulate; in the order of Parameters
+	norms   Clipper
+	torn    error
+	squared float64 // the norm of the gradients that were used up, squared
+	losses  []*Compiled
+}
+
+// A Loss is a scalar to minimize, as a node, and the scalars of its graph that are to be known.
+type Loss struct {
+	Value *gorgonia.Node // the scalar that is differentiated
+	Parts []Part
+}
+
+// A Part is a scalar that a step reports: a summand of the loss, or anything else of its graph.
+type Part struct {
+	Name  string
+	Value *gorgonia.Node
+}
+
+// A Compiled is a loss of some batch shape, ready to be stepped by.
+type Compiled struct {
+	s       *Stepper
+	loss    Loss
+	machine *kernels.Machine
+	grads   gorgonia.Nodes // where they are kept: with Clip, without Accumulate
+}
+
+// A Result is what a step did.
+type Result struct {
+	Step     int                // from 0
+	Loss     float64            // the sum over the micro-batches
+	Parts    map[string]float64 // by name, each the sum over the micro-batches
+	GradNorm float64            // Euclidean norm of all gradients together, before clipping
+	LR       float64            // NaN where the optimizer has its own
+}
+
+// A NotFiniteError says what of a step is infinite or not a number.
+type NotFiniteError struct {
+	Step  int
+	What  string // "loss", a part's name, or "gradient of " and a parameter's
+	Value float64
+	// Torn says that other parameters had been stepped before it was seen, so that they must be
+	// restored. Where gradients are kept (Clip, Accumulate) no parameter has changed.
+	Torn bool
+}
+
+// Error names all of it.
+func (e *NotFiniteError) Error() string {
+	text := fmt.Sprintf("optim: step %d: the %s is %v", e.Step, e.What, e.Value)
+	if e.Torn {
+		text += "; other parameters had been stepped: restore them"
+	}
+	return text
+}
+
+// ErrTorn is what a Stepper answers after a step that failed when some parameters had been stepped
+// and others had not. SetState, which restores all of them, ends that.
+var ErrTorn = errors.New("optim: an earlier step failed half-way: parameters must be restored")
+
+// Compile differentiates the loss that build makes in an empty graph, and plans how it is computed.
+// It may be called for several batch shapes over the same parameters. The loss must depend on each
+// of them. A bound on activations that cannot be met is a *kernels.ActivationError.
+func (s *Stepper) Compile(build func(g *gorgonia.ExprGraph) (Loss, error)) (*Compiled, error) {
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	g := gorgonia.NewGraph()
+	loss, err := build(g)
+	if err != nil {
+		return nil, err
+	}
+	if loss.Value == nil || !loss.Value.Shape().IsScalar() {
+		return nil, errors.New("optim: there is no loss, or it is no scalar")
+	}
+	nodes, used := make(gorgonia.Nodes, len(s.Parameters)), inputs(loss.Value)
+	for i, p := range s.Parameters {
+		if nodes[i] = kernels.Param(g, p.Value); !used[nodes[i].ID()] {
+			return nil, fmt.Errorf("optim: the loss does not depend on parameter %s", p.Name)
+		}
+	}
+	grads, err := gorgonia.Grad(loss.Value, nodes...)
+	if err != nil {
+		return nil, fmt.Errorf("optim: gradient: %w", err)
+	}
+	c := &Compiled{s: s, loss: loss}
+	config := s.Machine
+	config.Want, config.Updates, config.Parameters = gorgonia.Nodes{loss.Value}, nil, s.Parameters
+	for _, p := range loss.Parts {
+		config.Want = append(config.Want, p.Value)
+	}
+	if s.Clip > 0 && !s.Accumulate {
+		c.grads = grads
+		config.Want = append(config.Want, grads...)
+	} else {
+		for i := range nodes {
+			u := kernels.Update{Param: nodes[i], Grad: grads[i], By: &taker{c, i}}
+			config.Updates = append(config.Updates, u)
+		}
+	}
+	if c.machine, err = kernels.NewMachine(g, config); err != nil {
+		return nil, err
+	}
+	s.losses = append(s.losses, c)
+	return c, nil
+}
+
+// begin checks the Stepper and fills in what is not given.
+func (s *Stepper) begin() error {
+	if s.begun {
+		return nil
+	}
+	if len(s.Parameters) == 0 {
+		return errors.New("optim: the Stepper has no parameters")
+	}
+	if !(s.Clip >= 0) {
+		return fmt.Errorf("optim: Clip is %v: below zero or not a number", s.Clip)
+	}
+	if s.Optimizer == nil {
+		adam, err := NewAdamW(s.Parameters...)
+		if err != nil {
+			return err
+		}
+		s.Optimizer = adam
+	}
+	if _, ok := s.Optimizer.(interface{ SetLR(float64) }); s.LR != nil && !ok {
+		return fmt.Errorf("optim: the Stepper has a learning rate and %T no method SetLR", s.Optimizer)
+	}
+	names := map[string]bool{}
+	for _, p := range s.Parameters {
+		if p.Name == "" || names[p.Name] {
+			return fmt.Errorf("optim: parameter name %q is empty or not unique", p.Name)
+		}
+		names[p.Name] = true
+	}
+	s.begun = true
+	return nil
+}
+
+// inputs are the nodes that n is computed from.
+func inputs(n *gorgonia.Node) map[int64]bool {
+	seen, todo := map[int64]bool{}, []int64{n.ID()}
+	for len(todo) > 0 {
+		id := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for from := n.Graph().From(id); from.Next(); {
+			if next := from.Node().ID(); !seen[next] {
+				seen[next], todo = true, append(todo, next)
+			}
+		}
+	}
+	return seen
+}
+
+// A taker takes the gradient of a parameter as soon as it is there: it steps the parameter, or adds
+// the gradient to those of the step's other micro-batches.
+type taker struct {
+	c *Compiled
+	i int
+}
+
+// Update satisfies kernels.Optimizer.
+func (t *taker) Update(param, grad *tensor.Dense) error {
+	s := t.c.s
+	if s.sums != nil {
+		sum := s.sums[t.i].Float32s()
+		cpu.Add(cpu.Shared, sum, sum, grad.Float32s())
+		return nil
+	}
+	if s.squared == 0 { // the first of the step
+		if err := t.c.check(); err != nil {
+			return err
+		}
+	}
+	norm, err := s.norms.Norm(grad)
+	if err != nil {
+		return err
+	}
+	if !finite(norm) {
+		what := "gradient of " + s.Parameters[t.i].Name
+		return &NotFiniteError{Step: s.step, What: what, Value: norm, Torn: s.torn != nil}
+	}
+	s.squared += norm * norm
+	s.torn = ErrTorn // until all are stepped
+	return s.Optimizer.Update(param, grad)
+}
+
+func finite(x float64) bool { return x-x == 0 }
+
+// check looks at the loss and its parts after, or during, a run.
+func (c *Compiled) check() error {
+	for _, p := range append(slices.Clone(c.loss.Parts), Part{"loss", c.loss.Value}) {
+		if v := c.machine.Scalar(p.Value); !finite(v) {
+			return &NotFiniteError{Step: c.s.step, What: p.Name, Value: v}
+		}
+	}
+	return nil
+}
+
+// Plan is the memory that steps by this loss take, the optimizer's and the sums of gradients included.
+func (c *Compiled) Plan() kernels.Plan {
+	plan := c.machine.Plan()
+	if b, ok := c.s.Optimizer.(interface{ Bytes() int64 }); ok {
+		plan.Optimizer = b.Bytes()
+	}
+	if c.s.Accumulate {
+		plan.Other += c.s.bytes()
+	}
+	return plan
+}
+
+// bytes is the memory of all parameters.
+func (s *Stepper) bytes() (n int64) {
+	for _, p := range s.Parameters {
+		n += 4 * int64(p.Value.Size())
+	}
+	return n
+}
+
+// A Micro is a part of a step's batch: a loss, and what writes the batch to the tensors that it reads.
+type Micro struct {
+	Loss *Compiled
+	Fill func() error // nil: they are written already
+}
+
+// Step makes a step by one loss, whose inputs are written.
+func (s *Stepper) Step(loss *Compiled) (Result, error) { return s.StepAll(Micro{Loss: loss}) }
+
+// StepAll makes one step by the sum of the losses of micro-batches, one after another. More than one
+// need Accumulate. That the sum is the loss of the whole batch is the losses' affair: each divides by
+// the size of the whole.
+//
+// What is not finite is a *NotFiniteError. After an error that leaves parameters torn, it answers
+// ErrTorn until SetState restores them.
+func (s *Stepper) StepAll(batch ...Micro) (Result, error) {
+	switch {
+	case s.torn != nil:
+		return Result{}, s.torn
+	case len(batch) == 0:
+		return Result{}, errors.New("optim: a step without a batch")
+	case len(batch) > 1 && !s.Accumulate:
+		return Result{}, fmt.Errorf("optim: a step of %d micro-batches needs Accumulate", len(batch))
+	}
+	r := Result{Step: s.step, LR: math.NaN(), Parts: map[string]float64{}}
+	if s.LR != nil {
+		if r.LR = s.LR(s.step); !finite(r.LR) {
+			return Result{}, &NotFiniteError{Step: s.step, What: "learning rate", Value: r.LR}
+		}
+		s.Optimizer.(interface{ SetLR(float64) }).SetLR(r.LR)
+	} else if o, ok := s.Optimizer.(*AdamW); ok {
+		r.LR = o.LR
+	}
+	if s.Accumulate {
+		s.clearSums()
+	}
+	s.squared = 0
+	for _, m := range batch {
+		if err := s.run(m, &r); err != nil {
+			return Result{}, err
+		}
+	}
+	if err := s.finish(batch[0].Loss, &r); err != nil {
+		return Result{}, err
+	}
+	s.torn = nil
+	s.step++
+	return r, nil
+}
+
+func (s *Stepper) clearSums() {
+	if s.sums == nil {
+		for _, p := range s.Parameters {
+			s.sums = append(s.sums, dense(make([]float32, p.Value.Size()), p.Value.Shape()...))
+		}
+		return
+	}
+	for _, d := range s.sums {
+		clear(d.Float32s())
+	}
+}
+
+// run computes a micro-batch's loss and takes its gradients.
+func (s *Stepper) run(m Micro, r *Result) error {
+	if m.Loss == nil || m.Loss.s != s {
+		return errors.New("optim: a loss that this Stepper has not compiled")
+	}
+	if m.Fill != nil {
+		if err := m.Fill(); err != nil {
+			return err
+		}
+	}
+	failure := m.Loss.machine.RunAll()
+	// They are computed before any gradient, and tell more about what is wrong.
+	if err := m.Loss.check(); err != nil && s.torn == nil {
+		return err
+	}
+	if failure != nil {
+		var e *NotFiniteError
+		if errors.As(failure, &e) {
+			return e
+		}
+		return failure
+	}
+	r.Loss += m.Loss.machine.Scalar(m.Loss.loss.Value)
+	for _, p := range m.Loss.loss.Parts {
+		r.Parts[p.Name] += m.Loss.machine.Scalar(p.Value)
+	}
+	return nil
+}
+
+// finish steps by the gradients that are kept, if they are.
+func (s *Stepper) finish(c *Compiled, r *Result) error {
+	grads := s.sums
+	for _, g := range c.grads {
+		grads = append(grads, c.machine.Value(g))
+	}
+	if len(grads) == 0 {
+		r.GradNorm = math.Sqrt(s.squared)
+		return nil
+	}
+	var err error
+	if r.GradNorm, err = s.norms.Norm(grads...); err != nil {
+		return err
+	}
+	if !finite(r.GradNorm) {
+		return s.notFinite(grads)
+	}
+	if s.Clip > 0 {
+		s.norms.shrink(s.Clip, r.GradNorm, grads)
+	}
+	for i, p := range s.Parameters {
+		s.torn = ErrTorn // until all are stepped
+		if err := s.Optimizer.Update(p.Value, grads[i]); err != nil {
+			return fmt.Errorf("optim: step %d: parameter %s: %w", s.step, p.Name, err)
+		}
+	}
+	return nil
+}
+
+// notFinite names the gradient that is not.
+func (s *Stepper) notFinite(grads []*tensor.Dense) error {
+	for i, g := range grads {
+		norm, err := s.norms.Norm(g)
+		if err != nil {
+			return err
+		}
+		if !finite(norm) {
+			what := "gradient of " + s.Parameters[i].Name
+			return &NotFiniteError{Step: s.step, What: what, Value: norm}
+		}
+	}
+	return &NotFiniteError{Step: s.step, What: "gradients' norm", Value: math.Inf(1)}
+}
+
+// Steps is how many steps have been made.
+func (s *Stepper) Steps() int { return s.step }
+
+const (
+	stepName      = "step"
+	parameterName = "parameter."
+	optimizerName = "optimizer."
+)
+
+// State returns all that a checkpoint needs: the parameters' names behind "parameter.", the
+// optimizer's state behind "optimizer.", and "step" [1]. A Stepper whose parameters are torn has none,
+// nor has one whose Optimizer is not Stateful.
+func (s *Stepper) State() ([]kernels.Parameter, error) {
+	if s.torn != nil {
+		return nil, s.torn
+	}
+	return s.state()
+}
+
+func (s *Stepper) state() ([]kernels.Parameter, error) {
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	o, ok := s.Optimizer.(Stateful)
+	if !ok {
+		return nil, fmt.Errorf("optim: %T has no State and SetState to save and restore it by", s.Optimizer)
+	}
+	all := []kernels.Parameter{{Name: stepName, Value: dense([]float32{float32(s.step)}, 1)}}
+	for _, p := range s.Parameters {
+		all = append(all, kernels.Parameter{Name: parameterName + p.Name, Value: p.Value})
+	}
+	for _, p := range o.State() {
+		all = append(all, kernels.Parameter{Name: optimizerName + p.Name, Value: p.Value})
+	}
+	return all, nil
+}
+
+// SetState copies what State returned, in any order. One error lists all that is missing, unknown or
+// misshapen, and then nothing has changed.
+func (s *Stepper) SetState(from []kernels.Parameter) error {
+	state, err := s.state()
+	if err != nil {
+		return err
+	}
+	if err := fits(state, from); err != nil {
+		return err
+	}
+	var own, optimizer []kernels.Parameter
+	for _, p := range from {
+		if name, ok := strings.CutPrefix(p.Name, optimizerName); ok {
+			optimizer = append(optimizer, kernels.Parameter{Name: name, Value: p.Value})
+		} else {
+			own = append(own, p)
+		}
+	}
+	if err := s.Optimizer.(Stateful).SetState(optimizer); err != nil {
+		return err
+	}
+	if err := transfer(state[:1+len(s.Parameters)], own); err != nil {
+		return err
+	}
+	s.step, s.torn = int(state[0].Value.Float32s()[0]), nil
+	return nil
+}
+
+// Close frees the memory of the compiled losses. The parameters stay.
+func (s *Stepper) Close() error {
+	var errs []error
+	for _, c := range s.losses {
+		errs = append(errs, c.machine.Close())
+	}
+	s.losses = nil
+	return errors.Join(errs...)
+}
