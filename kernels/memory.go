@@ -23,7 +23,7 @@ func newArena(n int) (*arena, error) {
 	return &arena{pages: pages}, nil
 }
 
-// values returns n values of memory that begins at an offset in bytes, which is a multiple of their size.
+// values returns n values of memory from an offset in bytes on, which is a multiple of their size.
 func values[T any](memory []byte, offset, n int) []T {
 	if n == 0 {
 		return nil

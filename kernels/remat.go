@@ -176,7 +176,10 @@ func (r *rematerializer) overwritten(i int) int {
 	k := rule.InPlace()
 	c := r.p.root(i, k)
 	w := &r.p.values[c]
-	if !r.droppable(c) || !r.spare(c, i) || w.bytes() != v.bytes() || r.p.values[v.in[k]].size != v.size || r.pins[c] > 0 {
+	if !r.droppable(c) || !r.spare(c, i) || r.pins[c] > 0 {
+		return -1
+	}
+	if w.bytes() != v.bytes() || r.p.values[v.in[k]].size != v.size {
 		return -1
 	}
 	if n := len(r.uses[c]); n > 0 && r.uses[c][n-1] > r.now {

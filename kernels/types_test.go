@@ -130,17 +130,22 @@ func TestTypesOfRules(t *testing.T) {
 	}
 	// Others follow what they are given.
 	for _, rule := range []Typer{
-		unary{}, unaryGrad{}, geglu{}, gegluGrad{}, add{}, mul{}, scale{}, sum{}, concat{}, slice{}, pad{}, unview{}, repeat{},
-		addRepeated{}, upsample{}, upsampleGrad{}, averagePool{}, averagePoolGrad{},
+		unary{}, unaryGrad{}, geglu{}, gegluGrad{}, add{}, sub{}, mul{}, scale{}, sum{}, concat{},
+		slice{}, pad{}, unview{}, repeat{}, addRepeated{}, upsample{}, upsampleGrad{}, averagePool{}, averagePoolGrad{},
 	} {
-		for _, c := range []struct{ in, takes types }{{types{f, f}, types{f, f}}, {types{f, b}, types{b, b}}, {types{b, b}, types{b, b}}} {
+		for _, c := range []struct{ in, takes types }{
+			{types{f, f}, types{f, f}}, {types{f, b}, types{b, b}}, {types{b, b}, types{b, b}},
+		} {
 			takes, gives := rule.Types(b, c.in)
 			require.Equal(t, c.takes, takes, "%T", rule)
 			require.Equal(t, c.takes[0], gives, "%T", rule)
 		}
 	}
 	// Losses, and what needs all of float32, know nothing else.
-	for _, rule := range []Rule{mse{}, mseGrad{}, l1{}, l1Grad{}, crossEntropy{}, crossEntropyGrad{}, l2Normalize{}, l2NormalizeGrad{}, timestepEmbedding{}} {
+	for _, rule := range []Rule{
+		mse{}, mseGrad{}, l1{}, l1Grad{}, crossEntropy{}, crossEntropyGrad{}, l2Normalize{},
+		l2NormalizeGrad{}, timestepEmbedding{},
+	} {
 		_, ok := rule.(Typer)
 		require.False(t, ok, "%T", rule)
 	}
@@ -150,8 +155,8 @@ func TestTypesOfRules(t *testing.T) {
 func TestAttentionInBFloat16(t *testing.T) {
 	const lq, lk, heads, d = 9, 20, 2, 8
 	g := gorgonia.NewGraph()
-	q, k, v := variable(g, "q", 1, lq, heads*d), variable(g, "k", 1, lk, heads*d), variable(g, "v", 1, lk, heads*d)
-	dout := variable(g, "dout", 1, lq, heads*d)
+	q, dout := variable(g, "q", 1, lq, heads*d), variable(g, "dout", 1, lq, heads*d)
+	k, v := variable(g, "k", 1, lk, heads*d), variable(g, "v", 1, lk, heads*d)
 	y, err := Attention(q, k, v, AttentionOptions{Heads: heads})
 	require.NoError(t, err)
 	packed, err := Apply(attentionGrad{Heads: heads}, q, k, v, dout)
@@ -162,7 +167,9 @@ func TestAttentionInBFloat16(t *testing.T) {
 	require.NoError(t, m.RunAll())
 
 	s := cpu.AttentionShape{N: 1, Heads: heads, Lq: lq, Lk: lk, D: d, BFloat16: true}
-	in := func(n *gorgonia.Node) []float32 { return rounded(n.Value(), BFloat16).(*tensor.Dense).Float32s() }
+	in := func(n *gorgonia.Node) []float32 {
+		return rounded(n.Value(), BFloat16).(*tensor.Dense).Float32s()
+	}
 	out, grads := make([]float32, lq*heads*d), make([]float32, (lq+2*lk)*heads*d)
 	ws := make([]float32, s.Workspace(nil))
 	cpu.Attention(nil, s, out, in(q), in(k), in(v), nil, ws)

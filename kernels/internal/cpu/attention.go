@@ -264,7 +264,9 @@ func (t *attentionTask) backward(head, block int, keys, values, keysAsValues rhs
 
 // backwardBF16 is backward for bfloat16 values. Here the probabilities are what is multiplied: what
 // would be divided by their sums elsewhere would not be bfloat16.
-func (t *attentionTask) backwardBF16(head, lo int, over product, dout Matrix, values, keysAsValues rhs, m *attentionScratch) {
+func (t *attentionTask) backwardBF16(
+	head, lo int, over product, dout Matrix, values, keysAsValues rhs, m *attentionScratch,
+) {
 	rows, last := over.k, lo+over.k == t.Lq
 	weights, slopes := Matrix{Data: m.weights, Stride: t.Lk}, Matrix{Data: m.slopes, Stride: t.Lk}
 	transposed := slopes
