@@ -27,7 +27,10 @@ func NewSchedule(c Config) (*Schedule, error) {
 	k := c.settle("")
 	if or(c.Class, "") == classFlowEuler {
 		flow := Flow{Steps: *k.TrainSteps, Shift: *k.Shift}
-		return &Schedule{Process: flow, Prediction: FlowVelocity, Config: c}, flow.check()
+		if err := flow.check(); err != nil {
+			return nil, err
+		}
+		return &Schedule{Process: flow, Prediction: FlowVelocity, Config: c}, nil
 	}
 	s := &Schedule{Config: c}
 	for _, p := range []Prediction{Epsilon, Velocity, Clean} {
@@ -39,8 +42,11 @@ func NewSchedule(c Config) (*Schedule, error) {
 		return nil, fmt.Errorf("diffusion: prediction_type %q is none of %v, %v and %v", *k.Prediction, Epsilon, Velocity, Clean)
 	}
 	bars, err := alphaBar(k)
+	if err != nil {
+		return nil, err
+	}
 	s.Process = Table{bars}
-	return s, err
+	return s, nil
 }
 
 // InPipeline is the schedule as StableDiffusionPipeline of diffusers has it, which takes some values for
