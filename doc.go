@@ -49,7 +49,7 @@
 //
 //	dataset      dataset.Dataset      samples: generated, read from files, labelled by people
 //	reward model reward.Model         one score a sample, higher is better
-//	denoiser     diffusion.Denoiser   the noise in noisy latents, as a node of their graph
+//	denoiser     diffusion.Denoiser   what a network says of noisy latents, as a node of their graph
 //	trainer      finetune.Trainer     training, one step after another
 //	loss term    finetune.Term        one summand of the loss of finetune.Tuner, with a name
 package kudos

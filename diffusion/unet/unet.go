@@ -118,8 +118,8 @@ func (b *block) addAttention(c Config, level, layers int) {
 }
 
 // Predict adds to x's graph what the network says of noisy latents x [N,H,W,C] at timesteps t [N]
-// under conditions c, of which it reads the tokens [N,L,D]: the noise ε, or the velocity v if it was
-// trained on that; [N,H,W,Cout].
+// under conditions c, of which it reads the tokens [N,L,D]: [N,H,W,Cout] of what it was trained to
+// predict.
 func (u *UNet2DCondition) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
 	if s := x.Shape(); s.Dims() != 4 || s[3] != u.Config.InChannels {
 		return nil, fmt.Errorf("unet: latents %v are not [N,H,W,%d]", s, u.Config.InChannels)
