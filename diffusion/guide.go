@@ -11,10 +11,10 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// Guide is classifier-free guidance (Ho and Salimans 2022): ε̂ = ε̂(∅) + scale·(ε̂(c) - ε̂(∅)), where ∅
-// is the condition of an empty or negative prompt: one sample's, for all, or a batch's. It must have
-// the parts of c. Both halves run as one batch of 2N. A change of a batch's values reaches graphs that
-// were built before; of one sample's, it does not.
+// Guide is classifier-free guidance (Ho and Salimans 2022): ε̂ = ε̂(∅) + scale·(ε̂(c) - ε̂(∅)),
+// where ∅ is the condition of an empty or negative prompt: one sample's, for all, or a batch's. It
+// must have the parts of c. Both halves run as one batch of 2N. A change of a batch's values
+// reaches graphs that were built before; of one sample's, it does not.
 func Guide(d Denoiser, unconditional dataset.Condition, scale float64) Denoiser {
 	return Func(func(x, t *gorgonia.Node, c Condition) (*gorgonia.Node, error) {
 		b, n := nn.On(x), x.Shape()[0]
@@ -33,11 +33,13 @@ func Guide(d Denoiser, unconditional dataset.Condition, scale float64) Denoiser 
 				continue
 			}
 			if part.with == nil || part.none == nil {
-				return nil, fmt.Errorf("diffusion: of the conditions and the unconditional one, one has no %s", part.name)
+				return nil, fmt.Errorf("diffusion: of the conditions and the unconditional one, one has "+
+					"no %s", part.name)
 			}
 			empty, err := repeatRows(part.none, part.with.Shape())
 			if err != nil {
-				return nil, fmt.Errorf("diffusion: the unconditional condition's %s %w", part.name, err)
+				return nil, fmt.Errorf("diffusion: the unconditional condition's %s %w",
+					part.name, err)
 			}
 			*part.to = concatRows(b, part.with, b.Param(empty))
 		}
