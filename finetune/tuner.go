@@ -62,8 +62,8 @@ type Tuner struct {
 	// is decided where there is much noise. Where there is little, the model's own pictures would teach it no more than their flaws, and what
 	// is there is left to the pretraining term.
 	MinTimestep int
-	// Dropout is the share of samples whose condition is replaced by Unconditional, that of the empty
-	// prompt, so that guidance keeps working.
+	// Dropout is the share of samples whose condition is replaced by Unconditional, that of the
+	// empty prompt, so that guidance keeps working.
 	Dropout       float64
 	Unconditional dataset.Condition
 
