@@ -25,8 +25,8 @@
 //	dataset/shapes         a small world of coloured shapes: its prompts, its pictures, its judge
 //	clip/tokenizer         prompts to token ids, by CLIP's byte-pair encoding
 //	clip                   CLIP's text and picture encoders, and their training
-//	diffusion              noise schedules, the denoiser, guidance, samplers
-//	diffusion/unet         the denoising network of Stable Diffusion 1 and 2
+//	diffusion              levels, predictions, processes, the denoiser, guidance, samplers
+//	diffusion/unet         the denoising network of Stable Diffusion 1, 2 and XL
 //	diffusion/lora         low-rank adapters of it and of the text encoder: trained, merged, in diffusers' and kohya's files
 //	diffusion/vae          its autoencoder
 //	diffusion/pipeline     all of it from one folder: prompts to pictures, pictures to latents

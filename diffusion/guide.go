@@ -34,11 +34,13 @@ func Guide(d Denoiser, unconditional dataset.Condition, scale float64) Denoiser 
 				continue
 			}
 			if part.with == nil || part.none == nil {
-				return nil, fmt.Errorf("diffusion: of the conditions and the unconditional one, one has no %s", part.name)
+				return nil, fmt.Errorf("diffusion: of the conditions and the unconditional one, one has "+
+					"no %s", part.name)
 			}
 			empty, err := repeatRows(part.none, part.with.Shape())
 			if err != nil {
-				return nil, fmt.Errorf("diffusion: the unconditional condition's %s %w", part.name, err)
+				return nil, fmt.Errorf("diffusion: the unconditional condition's %s %w",
+					part.name, err)
 			}
 			*part.to = concatRows(b, part.with, b.Param(empty))
 		}

@@ -35,7 +35,8 @@ func Compile(d Denoiser, latent tensor.Shape, like dataset.Condition) (*Compiled
 		t:         tensor.New(tensor.WithShape(latent[0]), tensor.Of(tensor.Float32)),
 	}
 	g := gorgonia.NewGraph()
-	said, err := d.Predict(kernels.Input(g, "x", c.x), kernels.Input(g, "t", c.t), Input(g, c.Condition))
+	x, t := kernels.Input(g, "x", c.x), kernels.Input(g, "t", c.t)
+	said, err := d.Predict(x, t, Input(g, c.Condition))
 	if err != nil {
 		return nil, err
 	}

@@ -32,6 +32,12 @@ type Config struct {
 	AttentionHeadDim    nn.Ints `json:"attention_head_dim"`
 	UseLinearProjection bool    `json:"use_linear_projection"`
 	TimeEmbeddingDim    int     `json:"time_embedding_dim,omitempty"` // 0: four times the first of BlockOutChannels
+	// AdditionEmbedType is empty, or text_time: the network reads a condition's pooled vector and
+	// sizes too, as SDXL's does. Each size becomes AdditionTimeEmbedDim numbers, as a timestep
+	// does, and the pooled vector with all of them ProjectionClassEmbeddingsInputDim.
+	AdditionEmbedType                 string `json:"addition_embed_type,omitempty"`
+	AdditionTimeEmbedDim              int    `json:"addition_time_embed_dim,omitempty"`
+	ProjectionClassEmbeddingsInputDim int    `json:"projection_class_embeddings_input_dim,omitempty"`
 	// UpcastAttention asks for float32 in attention when the rest is float16. Here all is float32: it is kept for those who read what Save writes.
 	UpcastAttention bool `json:"upcast_attention,omitempty"`
 }
@@ -51,20 +57,24 @@ func DefaultConfig() Config {
 	}
 }
 
-// implemented holds the further keys that change what is computed, and the values of them that are what this package computes. Keys of diffusers that
-// are not here change nothing: resnet_skip_time_act, resnet_out_scale_factor, cross_attention_norm and mid_block_only_cross_attention are of blocks,
-// addition_time_embed_dim, addition_embed_type_num_heads and projection_class_embeddings_input_dim of embeddings, that are refused; dropout is for
-// training only and off in every released model.
+// implemented holds the further keys that change what is computed, and the values of them that are
+// what this package computes. Keys of diffusers that are not here change nothing:
+// resnet_skip_time_act, resnet_out_scale_factor, cross_attention_norm and
+// mid_block_only_cross_attention are of blocks, addition_embed_type_num_heads of embeddings, that
+// are refused; dropout is for training only and off in every released model.
 var implemented = map[string][]any{
 	"_class_name": {"UNet2DConditionModel"}, "act_fn": {"silu", "SiLU", "swish"}, "mid_block_type": {"UNetMidBlock2DCrossAttn"}, "mid_block_scale_factor": {1.0},
 	"resnet_time_scale_shift": {"default"}, "time_embedding_type": {"positional"}, "attention_type": {"default", nil},
 	"conv_in_kernel": {3.0}, "conv_out_kernel": {3.0},
 	"center_input_sample": off, "only_cross_attention": off, "dual_cross_attention": off, "num_attention_heads": off,
 	"time_embedding_act_fn": off, "timestep_post_act": off, "time_cond_proj_dim": off, "encoder_hid_dim": off, "encoder_hid_dim_type": off,
-	"class_embed_type": off, "num_class_embeds": off, "class_embeddings_concat": off, "addition_embed_type": off,
+	"class_embed_type": off, "num_class_embeds": off, "class_embeddings_concat": off,
 }
 
 var off = []any{nil, false}
+
+// textTime is the AdditionEmbedType of SDXL.
+const textTime = "text_time"
 
 // ParseConfig reads a config.json. A key whose value asks for something else than is implemented is an error that
 // names it.
@@ -82,6 +92,9 @@ func ParseConfig(text []byte) (Config, error) {
 			return Config{}, fmt.Errorf("unet: config.json: sample_size: %v is not supported: it is no square", file.Size)
 		}
 		c.SampleSize = side
+	}
+	if c.AdditionEmbedType == "" { // of embeddings that are not there
+		c.AdditionTimeEmbedDim, c.ProjectionClassEmbeddingsInputDim = 0, 0
 	}
 	for _, types := range [][]string{c.DownBlockTypes, c.UpBlockTypes} {
 		for i, t := range types {
@@ -119,6 +132,17 @@ func (c Config) check() error {
 	if c.TimeEmbeddingDim < 0 {
 		return fail("time_embedding_dim is %d", c.TimeEmbeddingDim)
 	}
+	switch c.AdditionEmbedType {
+	case "":
+	case textTime:
+		if c.AdditionTimeEmbedDim < 2 || c.ProjectionClassEmbeddingsInputDim < 1 {
+			return fail("addition_embed_type is text_time, with addition_time_embed_dim %d and "+
+				"projection_class_embeddings_input_dim %d",
+				c.AdditionTimeEmbedDim, c.ProjectionClassEmbeddingsInputDim)
+		}
+	default:
+		return fail("addition_embed_type: %q is not supported", c.AdditionEmbedType)
+	}
 	for i, channels := range c.BlockOutChannels {
 		if channels < 1 || channels%c.NormNumGroups != 0 {
 			return fail("block_out_channels has %d, which %d groups do not divide", channels, c.NormNumGroups)
@@ -142,6 +166,9 @@ func (c Config) check() error {
 func (c Config) least() float64 {
 	time := float64(c.timeChannels())
 	sum := 9*float64(c.InChannels+c.OutChannels)*float64(c.BlockOutChannels[0]) + time*time
+	if c.AdditionEmbedType != "" {
+		sum += time * (time + float64(c.ProjectionClassEmbeddingsInputDim))
+	}
 	for i, out := range c.BlockOutChannels {
 		sum += 9 * float64(c.LayersPerBlock.At(i)) * float64(out) * float64(out)
 		layer := float64(out) * (16*float64(out) + 2*float64(c.CrossAttentionDim.At(i)))

@@ -1,5 +1,6 @@
-// Package unet is the denoising network of Stable Diffusion 1 and 2: diffusers' UNet2DConditionModel, a U-shaped
-// convolutional network (Ronneberger et al. 2015) that attends to a text (Rombach et al. 2022, §3.3).
+// Package unet is the denoising network of Stable Diffusion 1, 2 and XL: diffusers'
+// UNet2DConditionModel, a U-shaped convolutional network (Ronneberger et al. 2015) that attends to
+// a text (Rombach et al. 2022, §3.3).
 //
 // Everything is configured by the checkpoint's config.json. Latents and pictures are channels-last.
 package unet
@@ -23,13 +24,14 @@ import (
 
 // A UNet2DCondition is the network. Its parameters carry diffusers' names.
 type UNet2DCondition struct {
-	ConvIn        *nn.Conv2D    `weight:"conv_in"`
-	TimeEmbedding timeEmbedding `weight:"time_embedding"`
-	DownBlocks    []*block      `weight:"down_blocks"`
-	MidBlock      *block        `weight:"mid_block"`
-	UpBlocks      []*block      `weight:"up_blocks"`
-	ConvNormOut   *nn.GroupNorm `weight:"conv_norm_out"`
-	ConvOut       *nn.Conv2D    `weight:"conv_out"`
+	ConvIn        *nn.Conv2D     `weight:"conv_in"`
+	TimeEmbedding timeEmbedding  `weight:"time_embedding"`
+	AddEmbedding  *timeEmbedding `weight:"add_embedding"` // of pooled vectors and sizes; nil: not read
+	DownBlocks    []*block       `weight:"down_blocks"`
+	MidBlock      *block         `weight:"mid_block"`
+	UpBlocks      []*block       `weight:"up_blocks"`
+	ConvNormOut   *nn.GroupNorm  `weight:"conv_norm_out"`
+	ConvOut       *nn.Conv2D     `weight:"conv_out"`
 
 	Config Config
 }
@@ -51,6 +53,15 @@ type timeEmbedding struct {
 	Linear2 *nn.Linear `weight:"linear_2"`
 }
 
+func newTimeEmbedding(in, time int) timeEmbedding {
+	return timeEmbedding{nn.NewLinear(in, time, true), nn.NewLinear(time, time, true)}
+}
+
+// Forward maps vectors [N,in] to [N,T].
+func (e *timeEmbedding) Forward(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {
+	return e.Linear2.Forward(b, b.SiLU(e.Linear1.Forward(b, x)))
+}
+
 // New returns a network of zeros.
 func New(c Config) (*UNet2DCondition, error) {
 	if err := c.check(); err != nil {
@@ -59,10 +70,14 @@ func New(c Config) (*UNet2DCondition, error) {
 	first, levels, time := c.BlockOutChannels[0], len(c.BlockOutChannels), c.timeChannels()
 	u := &UNet2DCondition{
 		ConvIn:        nn.NewConv2D(c.InChannels, first, 3, 1, true),
-		TimeEmbedding: timeEmbedding{nn.NewLinear(first, time, true), nn.NewLinear(time, time, true)},
+		TimeEmbedding: newTimeEmbedding(first, time),
 		ConvNormOut:   nn.NewGroupNorm(first, c.NormNumGroups, c.NormEps),
 		ConvOut:       nn.NewConv2D(first, c.OutChannels, 3, 1, true),
 		Config:        c,
+	}
+	if c.AdditionEmbedType == textTime {
+		add := newTimeEmbedding(c.ProjectionClassEmbeddingsInputDim, time)
+		u.AddEmbedding = &add
 	}
 	in := first
 	for i, out := range c.BlockOutChannels {
@@ -118,17 +133,18 @@ func (b *block) addAttention(c Config, level, layers int) {
 }
 
 // Predict adds to x's graph what the network says of noisy latents x [N,H,W,C] at timesteps t [N]
-// under conditions c, of which it reads the tokens [N,L,D]: [N,H,W,Cout] of what it was trained to
-// predict.
+// under conditions c: [N,H,W,Cout] of what it was trained to predict. It reads the tokens [N,L,D], and
+// with Config.AdditionEmbedType the pooled vectors [N,P] and the sizes [N,6]; it is an error that names
+// the part if one is not there.
 func (u *UNet2DCondition) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
 	if s := x.Shape(); s.Dims() != 4 || s[3] != u.Config.InChannels {
 		return nil, fmt.Errorf("unet: latents %v are not [N,H,W,%d]", s, u.Config.InChannels)
 	}
-	if c.Tokens == nil {
-		return nil, errors.New("unet: the condition has no tokens")
+	if err := u.reads(c); err != nil {
+		return nil, err
 	}
 	b := nn.On(x)
-	time := u.embedTime(b, t)
+	time := u.embedTime(b, t, c)
 
 	h := u.ConvIn.Forward(b, x)
 	skips := gorgonia.Nodes{h}
@@ -178,14 +194,51 @@ func (l *block) layer(b *nn.Builder, i int, h, time, c *gorgonia.Node) *gorgonia
 	return h
 }
 
-// embedTime maps timesteps [N] to the vectors [N,T] that every residual block adds, with the SiLU that comes before
-// each block's own projection.
-func (u *UNet2DCondition) embedTime(b *nn.Builder, t *gorgonia.Node) *gorgonia.Node {
-	e := b.Do(kernels.TimestepEmbedding(t, u.Config.BlockOutChannels[0], u.Config.FlipSinToCos, u.Config.FreqShift))
-	e = u.TimeEmbedding.Linear1.Forward(b, e)
-	e = b.SiLU(e)
-	e = u.TimeEmbedding.Linear2.Forward(b, e)
+// reads says by an error which part of a condition is missing or has a shape that does not fit.
+func (u *UNet2DCondition) reads(c diffusion.Condition) error {
+	if c.Tokens == nil {
+		return errors.New("unet: the condition has no tokens")
+	}
+	if u.AddEmbedding == nil {
+		return nil
+	}
+	each, all := u.Config.AdditionTimeEmbedDim, u.Config.ProjectionClassEmbeddingsInputDim
+	switch {
+	case c.Pooled == nil:
+		return errors.New("unet: the condition has no pooled vector, which addition_embed_type asks for")
+	case c.Sizes == nil:
+		return errors.New("unet: the condition has no sizes, which addition_embed_type asks for")
+	case c.Pooled.Dims() != 2 || c.Sizes.Dims() != 2 ||
+		c.Pooled.Shape()[1]+each*c.Sizes.Shape()[1] != all:
+		return fmt.Errorf("unet: the condition has pooled %v and sizes %v; with %d numbers a size they "+
+			"are not the %d of projection_class_embeddings_input_dim",
+			c.Pooled.Shape(), c.Sizes.Shape(), each, all)
+	}
+	return nil
+}
+
+// embedTime maps timesteps [N], and what the network reads of conditions beside the tokens, to the
+// vectors [N,T] that every residual block adds, with the SiLU that comes before each block's own
+// projection.
+func (u *UNet2DCondition) embedTime(b *nn.Builder, t *gorgonia.Node, c diffusion.Condition) *gorgonia.Node {
+	e := u.TimeEmbedding.Forward(b, u.sines(b, t, u.Config.BlockOutChannels[0]))
+	if u.AddEmbedding != nil {
+		n, sizes := c.Sizes.Shape()[0], c.Sizes.Shape()[1]
+		each := u.sines(b, b.Reshape(c.Sizes, n*sizes), u.Config.AdditionTimeEmbedDim)
+		each = b.Reshape(each, n, sizes*u.Config.AdditionTimeEmbedDim)
+		if b.Err() == nil {
+			e = b.Add(e, u.AddEmbedding.Forward(b, b.Do(kernels.Concat(c.Pooled, each))))
+		}
+	}
 	return b.SiLU(e)
+}
+
+// sines are dim sines and cosines of each of some numbers [K]: [K,dim].
+func (u *UNet2DCondition) sines(b *nn.Builder, x *gorgonia.Node, dim int) *gorgonia.Node {
+	if b.Err() != nil {
+		return nil
+	}
+	return b.Do(kernels.TimestepEmbedding(x, dim, u.Config.FlipSinToCos, u.Config.FreqShift))
 }
 
 // Trainable lists the network's parameters under diffusers' names.

@@ -11,6 +11,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/internal/golden"
@@ -35,6 +36,15 @@ func firstLayout(t *tensor.Dense) []float32 {
 	return out
 }
 
+// conditionOf adds a case's conditions to a graph.
+func conditionOf(t *testing.T, g *gorgonia.ExprGraph, c golden.Case) diffusion.Condition {
+	condition := dataset.Condition{Tokens: c.Tensor(t, "unet.encoder_hidden_states")}
+	if c.Has("unet.text_embeds") {
+		condition.Pooled, condition.Sizes = c.Tensor(t, "unet.text_embeds"), c.Tensor(t, "unet.time_ids")
+	}
+	return diffusion.Input(g, condition)
+}
+
 // TestGolden holds the network's output and all its gradients to what diffusers computes.
 func TestGolden(t *testing.T) {
 	golden.Each(t, "../..", func(t *testing.T, c golden.Case) {
@@ -42,15 +52,19 @@ func TestGolden(t *testing.T) {
 		require.NoError(t, err)
 		g := gorgonia.NewGraph()
 		x := kernels.Input(g, "x", c.ChannelsLast(t, "unet.sample"))
-		text := kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states"))
-		out, err := u.Predict(x, kernels.Input(g, "t", c.Tensor(t, "unet.timestep")), diffusion.Condition{Tokens: text})
+		condition := conditionOf(t, g, c)
+		out, err := u.Predict(x, kernels.Input(g, "t", c.Tensor(t, "unet.timestep")), condition)
 		require.NoError(t, err)
 		product, err := kernels.Mul(out, kernels.Input(g, "cotangent", c.ChannelsLast(t, "unet.cotangent")))
 		require.NoError(t, err)
 		loss, err := kernels.Sum(product)
 		require.NoError(t, err)
 		params := weights.Parameters(u)
-		wrt := gorgonia.Nodes{x, text}
+		wrt, names := gorgonia.Nodes{x, condition.Tokens}, []string{"x", "c"}
+		if condition.Pooled != nil {
+			wrt, names = append(wrt, condition.Pooled), append(names, "pooled")
+		}
+		inputs := len(wrt)
 		for _, p := range params {
 			wrt = append(wrt, kernels.Param(g, p.Value))
 		}
@@ -66,8 +80,10 @@ func TestGolden(t *testing.T) {
 			"x": c.ChannelsLast(t, "unet.grad_sample").Float32s(),
 			"c": c.Tensor(t, "unet.grad_encoder_hidden_states").Float32s(),
 		}
-		names := []string{"x", "c"}
-		largest := 0.0
+		if condition.Pooled != nil {
+			want["pooled"] = c.Tensor(t, "unet.grad_text_embeds").Float32s()
+		}
+		largest, worst := 0.0, 0.0
 		for _, p := range params {
 			names = append(names, p.Name)
 			if c.Has("unet.grad." + p.Name) {
@@ -84,7 +100,7 @@ func TestGolden(t *testing.T) {
 			}
 			got := m.Value(grads[i])
 			values := got.Float32s()
-			if i >= 2 {
+			if i >= inputs {
 				values = firstLayout(got)
 			}
 			diff := make([]float32, len(values))
@@ -92,10 +108,13 @@ func TestGolden(t *testing.T) {
 			for k, v := range values {
 				diff[k] = v - want[name][k]
 			}
-			if d := norm(diff); !(d <= 1e-4*norm(want[name])+1e-8*largest) {
+			d := norm(diff)
+			if !(d <= 1e-4*norm(want[name])+1e-8*largest) {
 				t.Errorf("gradient of %s: off by %.3g of %.3g", name, d, norm(want[name]))
 			}
+			worst = max(worst, d/(norm(want[name])+1e-4*largest))
 		}
+		t.Logf("%d gradients: the worst is off by %.2g", len(want), worst)
 	})
 }
 
@@ -125,6 +144,8 @@ func TestConfigsThatAreRefused(t *testing.T) {
 		`{"time_cond_proj_dim": 256}`:                    "time_cond_proj_dim",
 		`{"encoder_hid_dim_type": "text_proj"}`:          "encoder_hid_dim_type",
 		`{"mid_block_scale_factor": 2}`:                  "mid_block_scale_factor: 2 is not supported",
+		`{"addition_embed_type": "text_image"}`:          `addition_embed_type: "text_image" is not supported`,
+		`{"addition_embed_type": "text_time"}`:           "addition_time_embed_dim 0 and projection_class_embeddings_input_dim 0",
 		`{"sample_size": [64, 96]}`:                      "sample_size: [64 96] is not supported",
 		`{"time_embedding_dim": -1}`:                     "time_embedding_dim is -1",
 		`{"transformer_layers_per_block": [[1, 2], 1]}`:  "transformer_layers_per_block: ",
@@ -207,7 +228,11 @@ func TestConfigsBeyondTheFile(t *testing.T) {
 		"input":    func(c *unet.Config) { c.InChannels = 1 << 62 },
 		"up":       func(c *unet.Config) { c.ReverseTransformerLayersPerBlock = []int{1, 1, 1, 1 << 30} },
 		"time":     func(c *unet.Config) { c.TimeEmbeddingDim = 1 << 40 },
-		"output":   func(c *unet.Config) { c.OutChannels = 1 << 40 },
+		"pooled": func(c *unet.Config) {
+			c.AdditionEmbedType, c.AdditionTimeEmbedDim = "text_time", 2
+			c.ProjectionClassEmbeddingsInputDim = 1 << 50
+		},
+		"output": func(c *unet.Config) { c.OutChannels = 1 << 40 },
 	} {
 		big := c
 		change(&big)
@@ -220,6 +245,7 @@ func TestSavedIsTheSame(t *testing.T) {
 	c := unet.DefaultConfig()
 	c.BlockOutChannels, c.NormNumGroups, c.CrossAttentionDim = []int{8, 16, 16, 16}, 4, []int{12}
 	c.UpcastAttention, c.TimeEmbeddingDim, c.ReverseTransformerLayersPerBlock = true, 24, []int{1, 1, 2, 1}
+	c.AdditionEmbedType, c.AdditionTimeEmbedDim, c.ProjectionClassEmbeddingsInputDim = "text_time", 4, 30
 	u, err := unet.New(c)
 	require.NoError(t, err)
 	for i, p := range weights.Parameters(u) {
@@ -233,4 +259,32 @@ func TestSavedIsTheSame(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, u.Config, again.Config)
 	require.Equal(t, weights.Hash(u), weights.Hash(again))
+}
+
+// What a network reads and a condition lacks is named, and so is what does not fit.
+func TestConditionsThatAreRefused(t *testing.T) {
+	u, err := unet.Load(filepath.Join("..", "..", "testdata", "golden", "xl", "unet"))
+	require.NoError(t, err)
+	zeros := func(shape ...int) *tensor.Dense {
+		return tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
+	}
+	for want, change := range map[string]func(c *dataset.Condition){
+		"unet: the condition has no tokens":        func(c *dataset.Condition) { c.Tokens = nil },
+		"unet: the condition has no pooled vector": func(c *dataset.Condition) { c.Pooled = nil },
+		"unet: the condition has no sizes":         func(c *dataset.Condition) { c.Sizes = nil },
+		"pooled (2, 11) and sizes (2, 6); with 6 numbers a size they are not the 46": func(c *dataset.Condition) {
+			c.Pooled = zeros(2, 11)
+		},
+		"pooled (2, 10) and sizes (2, 5)": func(c *dataset.Condition) { c.Sizes = zeros(2, 5) },
+		"pooled (20) and sizes (2, 6)":    func(c *dataset.Condition) { c.Pooled = zeros(20) },
+		"pooled (2, 10) and sizes (12)":   func(c *dataset.Condition) { c.Sizes = zeros(12) },
+		"(3, 10)":                         func(c *dataset.Condition) { c.Pooled = zeros(3, 10) },
+		"x (2, 9, 13) and w":              func(c *dataset.Condition) { c.Tokens = zeros(2, 9, 13) },
+	} {
+		batch := dataset.Condition{Tokens: zeros(2, 9, 12), Pooled: zeros(2, 10), Sizes: zeros(2, 6)}
+		change(&batch)
+		g := gorgonia.NewGraph()
+		_, err := u.Predict(kernels.Input(g, "x", zeros(2, 8, 8, 4)), kernels.Input(g, "t", zeros(2)), diffusion.Input(g, batch))
+		require.ErrorContains(t, err, want)
+	}
 }

@@ -56,21 +56,31 @@ type network interface {
 }
 
 // predict adds the case's inputs to a graph, and what the network says of them.
-func (c *check) predict(g *gorgonia.ExprGraph, n network) (x, condition, y *gorgonia.Node, err error) {
+func (c *check) predict(g *gorgonia.ExprGraph, n network) (
+	x *gorgonia.Node, condition diffusion.Condition, y *gorgonia.Node, err error,
+) {
 	sample, err := c.pictures("unet.sample", 4)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, condition, nil, err
 	}
 	times, err := c.read("unet.timestep", 1)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, condition, nil, err
 	}
-	states, err := c.read("unet.encoder_hidden_states", 3)
-	if err != nil {
-		return nil, nil, nil, err
+	var batch dataset.Condition
+	if batch.Tokens, err = c.read("unet.encoder_hidden_states", 3); err != nil {
+		return nil, condition, nil, err
 	}
-	x, condition = kernels.Input(g, "x", sample), kernels.Input(g, "c", states)
-	y, err = n.Predict(x, kernels.Input(g, "t", times), diffusion.Condition{Tokens: condition})
+	if c.has("unet.text_embeds") {
+		if batch.Pooled, err = c.read("unet.text_embeds", 2); err != nil {
+			return nil, condition, nil, err
+		}
+		if batch.Sizes, err = c.read("unet.time_ids", 2); err != nil {
+			return nil, condition, nil, err
+		}
+	}
+	x, condition = kernels.Input(g, "x", sample), diffusion.Input(g, batch)
+	y, err = n.Predict(x, kernels.Input(g, "t", times), condition)
 	return x, condition, y, err
 }
 
@@ -117,7 +127,10 @@ func (c *check) gradients(prefix string, n network, parameters []weights.Paramet
 		wrt, names = append(wrt, x), append(names, name)
 	}
 	if name := prefix + "grad_encoder_hidden_states"; c.has(name) {
-		wrt, names = append(wrt, condition), append(names, name)
+		wrt, names = append(wrt, condition.Tokens), append(names, name)
+	}
+	if name := prefix + "grad_text_embeds"; c.has(name) && condition.Pooled != nil {
+		wrt, names = append(wrt, condition.Pooled), append(names, name)
 	}
 	for _, p := range parameters {
 		if name := prefix + "grad." + p.Name; c.has(name) {

@@ -4,7 +4,7 @@ usage: pipeline.py bpe_simple_vocab_16e6.txt.gz internal/golden/sd1.json testdat
        pipeline.py bpe_simple_vocab_16e6.txt.gz internal/golden/wide/unet-sd1.json FOLDER
        (PyPI: torch 2.15.0, diffusers 0.42.1, transformers 5.23.0, pillow, numpy)
 
-A spec names any of unet, vae, text and clip; the first three together are a pipeline. With "own" it also prints how far PyTorch's float32 is off.
+A spec names any of unet, vae, text and clip; the first three together are a pipeline. A UNet of text_time needs "sizes", six a sample. With "own" it also prints how far PyTorch's float32 is off.
 
 References are computed in float64 from the weights as stored, then rounded to float32. Everything is random and seeded;
 norm scales and biases are perturbed so that no term is trivially one or zero. The merges are the first of openai/CLIP's.
@@ -194,15 +194,25 @@ def main(merges, spec_file, out):
     if unet:
         B, (H, W), L, D = spec['batch'], spec['latent'], spec.get('tokens', 77), spec['unet']['cross_attention_dim']
         x = rnd(B, spec['unet']['in_channels'], H, W); ts = torch.tensor(spec['timesteps']); c = rnd(B, L, D)
-        with torch.no_grad(): y = unet(x.double(), ts, c.double()).sample
+        added = {}
+        if unet.config.addition_embed_type == 'text_time':
+            width = unet.config.projection_class_embeddings_input_dim - 6 * unet.config.addition_time_embed_dim
+            added = {'text_embeds': rnd(B, width), 'time_ids': torch.tensor(spec['sizes'], dtype=torch.float32)}
+            for k, v in added.items(): keep(f'unet.{k}', v)
+        def call(x, c, pooled=None):
+            kw = {'added_cond_kwargs': {'text_embeds': pooled, 'time_ids': added['time_ids']}} if added else {}
+            return unet(x, ts, c, **kw).sample
+        pooled = [added['text_embeds']] if added else []
+        with torch.no_grad(): y = call(x.double(), c.double(), *(p.double() for p in pooled))
         cot = rnd(*y.shape) / y[0].numel() ** 0.5
         for k, v in (('sample', x), ('timestep', ts), ('encoder_hidden_states', c), ('out', y), ('cotangent', cot)): keep(f'unet.{k}', v)
         some = dict(list(unet.named_parameters())[::spec.get('every_grad', 1)]); unet.requires_grad_(False)
         for p in some.values(): p.requires_grad_()
         def passes(dt):
-            xg, cg = x.to(dt).requires_grad_(), c.to(dt).requires_grad_(); o = unet(xg, ts, cg).sample
-            grads = torch.autograd.grad((o * cot.to(dt)).sum(), [*some.values(), xg, cg])
-            return {'unet.out': o, **dict(zip([*(f'unet.grad.{n}' for n in some), 'unet.grad_sample', 'unet.grad_encoder_hidden_states'], grads))}
+            inputs = [v.to(dt).requires_grad_() for v in (x, c, *pooled)]; o = call(*inputs)
+            grads = torch.autograd.grad((o * cot.to(dt)).sum(), [*some.values(), *inputs])
+            names = [*(f'unet.grad.{n}' for n in some), 'unet.grad_sample', 'unet.grad_encoder_hidden_states', 'unet.grad_text_embeds']
+            return {'unet.out': o, **dict(zip(names, grads))}
         for n, v in passes(torch.float64).items():
             if n != 'unet.out': keep(n, v)
         if spec.get('own'): own(t, unet, passes)

@@ -60,6 +60,7 @@ var house = Policy{
 		{From: "reward", To: "internal/rng", For: "Shuffled draws a permutation"},
 		{From: "reward/alignment", To: "reward/measure", For: "training reports accuracy and AUC"},
 		{From: "diffusion/unet", To: "kernels/optim", For: "Trainable names what an optimizer steps"},
+		{From: "diffusion/unet", To: "dataset", Test: true, For: "conditions are made in tensors"},
 		{From: "kernels", To: "kernels/optim", Test: true, For: "the machine's tests run whole training steps"},
 		{From: "diffusion", To: "diffusion/unet", Test: true, For: "samplers are held to diffusers' paths on a network of its own"},
 		{From: "diffusion/lora", To: "diffusion/pipeline", Test: true, For: "adapters are held to diffusers' on whole pipelines"},
