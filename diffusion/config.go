@@ -16,8 +16,8 @@ import (
 )
 
 // A Config is a scheduler_config.json of diffusers. A key that the file lacks is nil and means the
-// default of the class that reads it, which is in the comment behind the key; keys of samplers that we
-// do not have are kept in Other, so that saving loses nothing.
+// default of the class that reads it, which is in the comment behind the key; keys of samplers that
+// we do not have are kept in Other, so that saving loses nothing.
 type Config struct {
 	Class         *string   `json:"_class_name,omitempty"`            // the sampler that the folder's makers chose
 	TrainSteps    *int      `json:"num_train_timesteps,omitempty"`    // 1000
@@ -84,8 +84,8 @@ var (
 	}
 )
 
-// settle is the config as a class reads it: no key that the class knows is nil, but for those that have
-// no default.
+// settle is the config as a class reads it: no key that the class knows is nil, but for those that
+// have no default.
 func (c Config) settle(class string) Config {
 	for _, defaults := range []Config{own[class], common} {
 		from, to := reflect.ValueOf(defaults), reflect.ValueOf(&c).Elem()
@@ -106,7 +106,8 @@ func StableDiffusion() Config {
 	}
 }
 
-// RectifiedFlow is the schedule of models that predict ε - x₀ on a Flow. Stable Diffusion 3 has shift 3.
+// RectifiedFlow is the schedule of models that predict ε - x₀ on a Flow. Stable Diffusion 3 has
+// shift 3.
 func RectifiedFlow(shift float64) Config {
 	return Config{Class: new(classFlowEuler), TrainSteps: new(1000), Shift: &shift}
 }
@@ -114,8 +115,9 @@ func RectifiedFlow(shift float64) Config {
 // plain has Config's fields and none of its methods.
 type plain Config
 
-// UnmarshalJSON reads a scheduler_config.json. null is what it is in diffusers: false where a bool is asked for, whatever the default
-// is; nothing for the keys of which that is the default; an error for others.
+// UnmarshalJSON reads a scheduler_config.json. null is what it is in diffusers: false where a bool
+// is asked for, whatever the default is; nothing for the keys of which that is the default; an
+// error for others.
 func (c *Config) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, (*plain)(c)); err != nil {
 		return err
@@ -228,8 +230,8 @@ func (c *Config) clip() float64 {
 	return math.Inf(1)
 }
 
-// refuse returns an error for the first of keys that has another value than its default: they change
-// what a sampler does in ways that ours do not.
+// refuse returns an error for the first of keys that has another value than its default: they
+// change what a sampler does in ways that ours do not.
 func (c *Config) refuse(keys ...string) error {
 	defaults := []string{"", "null", "false", `"discrete"`}
 	for _, key := range keys {

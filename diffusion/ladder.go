@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// A ladder is what the samplers of Stable Diffusion go down: a Table's ᾱ of each timestep of training, and
-// the config as the sampler's class reads it.
+// A ladder is what the samplers of Stable Diffusion go down: a Table's ᾱ of each timestep of
+// training, and the config as the sampler's class reads it.
 type ladder struct {
 	bars   []float64
 	config Config
@@ -42,8 +42,8 @@ func (l ladder) before(t int, last float64) float64 {
 	return l.bars[t]
 }
 
-// spread is a sampler's timesteps, noisiest first, as diffusers spreads them over the first last of training's (Lin et al. 2024,
-// table 2). Those of linspace are not rounded yet.
+// spread is a sampler's timesteps, noisiest first, as diffusers spreads them over the first last of
+// training's (Lin et al. 2024, table 2). Those of linspace are not rounded yet.
 func (l ladder) spread(last, steps int) ([]float64, error) {
 	n, spacing, offset := len(l.bars), *l.config.Spacing, *l.config.StepsOffset
 	out := make([]float64, 0, steps)
@@ -57,8 +57,8 @@ func (l ladder) spread(last, steps int) ([]float64, error) {
 			out = append(out, float64(last-1)/float64(max(steps-1, 1))*float64(steps-1-i))
 		}
 	case "trailing":
-		// As NumPy's arange does it, whose rounding decides the halves. Where rounding makes it one too long (61 steps of
-		// 1000), diffusers has a last timestep -1; it is left out here.
+		// As NumPy's arange does it, whose rounding decides the halves. Where rounding makes it one
+		// too long (61 steps of 1000), diffusers has a last timestep -1; it is left out here.
 		from := float64(last)
 		stride := (from - float64(n)/float64(steps)) - from
 		for i := 0; i < steps && from+float64(i)*stride > 0.5; i++ {

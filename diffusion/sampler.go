@@ -11,22 +11,23 @@ import (
 	"github.com/kudos-ml/kudos/internal/rng"
 )
 
-// A Network is what samplers call: what a network says [N,H,W,C] of latents x [N,H,W,C] that are all at
-// timestep t. What that is, the schedule's Prediction says. The result is valid until the next call.
-// Compile makes one of a Denoiser.
+// A Network is what samplers call: what a network says [N,H,W,C] of latents x [N,H,W,C] that are
+// all at timestep t. What that is, the schedule's Prediction says. The result is valid until the
+// next call. Compile makes one of a Denoiser.
 type Network func(x *tensor.Dense, t float64) (*tensor.Dense, error)
 
 // SampleOptions are what samplers can be told.
 type SampleOptions struct {
-	// Steps are those of the sampler, 1 to the timesteps of training; 15 to 50 are usual, and 10 to 25 of
-	// PNDM and DPMSolver.
+	// Steps are those of the sampler, 1 to the timesteps of training; 15 to 50 are usual, and 10 to
+	// 25 of PNDM and DPMSolver.
 	Steps int
 	Eta   float64 // of DDIM, 0: deterministic; 1: as much noise as DDPM. Others have none and refuse it
 	Noise Noise   // read only by samplers that draw noise
 }
 
-// A Step is the state of sampling after one step. A step that draws noise has drawn its Latent from a
-// normal distribution, each element by itself, whose mean is Mean and whose standard deviation is Sigma.
+// A Step is the state of sampling after one step. A step that draws noise has drawn its Latent from
+// a normal distribution, each element by itself, whose mean is Mean and whose standard deviation is
+// Sigma.
 type Step struct {
 	Index    int           // 0 to Of-1
 	Of       int           // steps in all
@@ -40,11 +41,12 @@ type Step struct {
 // Steps are what samplers yield. After an error there are no more.
 type Steps = iter.Seq2[Step, error]
 
-// A Noise fills dst, one sample's [H,W,C], with standard normal values. Draw 0 is where sampling starts, draw i+1
-// belongs to step i. It depends on nothing but its arguments.
+// A Noise fills dst, one sample's [H,W,C], with standard normal values. Draw 0 is where sampling
+// starts, draw i+1 belongs to step i. It depends on nothing but its arguments.
 type Noise func(row, draw int, dst []float32)
 
-// SeededNoise gives row r of a batch the noise of sample first+r, so that a sample does not depend on its batch.
+// SeededNoise gives row r of a batch the noise of sample first+r, so that a sample does not depend
+// on its batch.
 func SeededNoise(seed, first uint64) Noise {
 	return func(row, draw int, dst []float32) {
 		rng.Normal(dst, seed, "sampling noise", uint64(draw), first+uint64(row))
@@ -66,17 +68,20 @@ func (n Noise) fill(x *tensor.Dense, draw int) {
 	}
 }
 
-// A visit is one call of the network: it is shown scale·x at a timestep. A step whose sigma is not 0 draws
-// noise.
+// A visit is one call of the network: it is shown scale·x at a timestep. A step whose sigma is not
+// 0 draws noise.
 type visit struct{ timestep, scale, sigma float64 }
 
-// An advance makes step i, of which it fills in Latent, Mean and Clean, from the state, what the network
-// said of it and noise (nil if the visit draws none). The slices are valid until it returns.
+// An advance makes step i, of which it fills in Latent, Mean and Clean, from the state, what the
+// network said of it and noise (nil if the visit draws none). The slices are valid until it
+// returns.
 type advance func(i int, x, said, noise []float32, step Step)
 
-// walk visits the network and makes a step after each, beginning at start·x; step i's noise is draw i+1 of
-// n. Each time that its result is ranged over, begin makes a new advance.
-func walk(ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, visits []visit, begin func() advance) Steps {
+// walk visits the network and makes a step after each, beginning at start·x; step i's noise is draw
+// i+1 of n. Each time that its result is ranged over, begin makes a new advance.
+func walk(
+	ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, visits []visit, begin func() advance,
+) Steps {
 	return func(yield func(Step, error) bool) {
 		if x.Dtype() != tensor.Float32 || x.Dims() < 2 {
 			yield(Step{}, fmt.Errorf("diffusion: sampling starts at %v %v, not at float32 [N,H,W,C]", x.Dtype(), x.Shape()))
@@ -127,7 +132,8 @@ func scaled(x *tensor.Dense, factor float64) *tensor.Dense {
 	return y
 }
 
-// A move is a step that is a sum: the network is asked about scale·x at a level, and the next state is
+// A move is a step that is a sum: the network is asked about scale·x at a level, and the next state
+// is
 //
 //	clean·x̂₀ + eps·ε̂ + state·x + past·(x̂₀ of the step before) + sigma·n
 type move struct {
@@ -136,7 +142,9 @@ type move struct {
 }
 
 // follow makes moves, beginning at start·x, with x̂₀ clamped to [-clip, clip].
-func (p Prediction) follow(ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, moves []move, clip float64) Steps {
+func (p Prediction) follow(
+	ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, moves []move, clip float64,
+) Steps {
 	visits := make([]visit, len(moves))
 	for i, m := range moves {
 		// Without signal, x̂₀ of an ε is infinite, and finite where it is clamped.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -431,6 +432,8 @@ func TestSamplersRefuse(t *testing.T) {
 			*c = diffusion.RectifiedFlow(1)
 			require.NoError(t, json.Unmarshal([]byte(`{"use_dynamic_shifting": true}`), c))
 		}},
+		{"flow_euler", "no eta, not 0.5", func(c *diffusion.Config) { *c = diffusion.RectifiedFlow(1) }},
+		{"euler_a", "eta 0.5 is for ddim", func(*diffusion.Config) {}},
 		{"euler", "use_beta_sigmas true", func(c *diffusion.Config) { c.Other = other.Other }},
 		{"euler_a", "", func(c *diffusion.Config) { c.Other = other.Other }},
 		{"dpmpp_2m", "use_beta_sigmas true", func(c *diffusion.Config) { c.Other = other.Other }},
@@ -447,7 +450,11 @@ func TestSamplersRefuse(t *testing.T) {
 		sampler, err := diffusion.ParseSampler(c.sampler)
 		require.NoError(t, err)
 		noise := diffusion.SeededNoise(1, 0)
-		_, err = diffusion.Last(sampler.Sample(context.Background(), diffusiontest.Gaussian{Std: 1, Schedule: s}.Predict, s, noise.Start(1, 2, 2, 1), diffusion.SampleOptions{Steps: 3, Noise: noise}))
+		o := diffusion.SampleOptions{Steps: 3, Noise: noise}
+		if strings.Contains(c.says, "eta 0.5") || strings.Contains(c.says, "no eta") {
+			o.Eta = 0.5
+		}
+		_, err = diffusion.Last(sampler.Sample(context.Background(), diffusiontest.Gaussian{Std: 1, Schedule: s}.Predict, s, noise.Start(1, 2, 2, 1), o))
 		if c.says == "" {
 			require.NoError(t, err, c.sampler)
 			continue

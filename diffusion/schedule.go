@@ -5,24 +5,24 @@ import (
 	"math"
 )
 
-// A Schedule is what a scheduler_config.json says: how latents become noise, what the network that was
-// trained on them predicts, and how to sample it.
+// A Schedule is what a scheduler_config.json says: how latents become noise, what the network that
+// was trained on them predicts, and how to sample it.
 type Schedule struct {
 	Process    Process
 	Prediction Prediction
-	// Config is what the schedule was made from, and what Save writes. Samplers read their own keys in
-	// it.
+	// Config is what the schedule was made from, and what Save writes. Samplers read their own keys
+	// in it.
 	Config Config
 
 	pipeline bool // see InPipeline
 }
 
-// NewSchedule makes the process of a config: a Flow where its class is FlowMatchEulerDiscreteScheduler,
-// otherwise a Table.
+// NewSchedule makes the process of a config: a Flow where its class is
+// FlowMatchEulerDiscreteScheduler, otherwise a Table.
 //
-// In one thing a config means something else than in diffusers: clip_sample is false unless it is there.
-// To clamp x̂₀ to ±1, diffusers' default for DDIM and DDPM, is for pictures, and would spoil latents, which
-// lie outside; StableDiffusionPipeline of diffusers undoes it.
+// In one thing a config means something else than in diffusers: clip_sample is false unless it is
+// there. To clamp x̂₀ to ±1, diffusers' default for DDIM and DDPM, is for pictures, and would spoil
+// latents, which lie outside; StableDiffusionPipeline of diffusers undoes it.
 func NewSchedule(c Config) (*Schedule, error) {
 	k := c.settle("")
 	if or(c.Class, "") == classFlowEuler {
@@ -49,10 +49,10 @@ func NewSchedule(c Config) (*Schedule, error) {
 	return s, nil
 }
 
-// InPipeline is the schedule as StableDiffusionPipeline of diffusers has it, which takes some values for
-// mistakes of old folders: the sampler that the config names has steps_offset 1 and clips nothing
-// (clip_sample), whatever the config says or leaves to defaults; other samplers have that where the
-// config says anything, and the defaults of their class where it does not.
+// InPipeline is the schedule as StableDiffusionPipeline of diffusers has it, which takes some
+// values for mistakes of old folders: the sampler that the config names has steps_offset 1 and
+// clips nothing (clip_sample), whatever the config says or leaves to defaults; other samplers have
+// that where the config says anything, and the defaults of their class where it does not.
 func (s *Schedule) InPipeline() *Schedule {
 	other := *s
 	other.pipeline = true
@@ -113,8 +113,8 @@ func products(betas []float32) []float32 {
 	return out
 }
 
-// rescale changes betas so that no signal is left at the last timestep: √ᾱ is shifted and scaled (Lin et al. 2024, algorithm
-// 1), with PyTorch's float32 rounding.
+// rescale changes betas so that no signal is left at the last timestep: √ᾱ is shifted and scaled
+// (Lin et al. 2024, algorithm 1), with PyTorch's float32 rounding.
 func rescale(betas []float32) {
 	roots := products(betas)
 	for t, bar := range roots {
@@ -162,7 +162,8 @@ func betas(c Config) ([]float32, error) {
 	}
 }
 
-// linspace is torch.linspace in float32: from both ends towards the middle, each value rounded once.
+// linspace is torch.linspace in float32: from both ends towards the middle, each value rounded
+// once.
 func linspace(start, end float64, n int) []float32 {
 	out := make([]float32, n)
 	a, b := float32(start), float32(end)

@@ -13,9 +13,9 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// Clean is x̂₀ [N,H,W,C], the clean latents that follow from Noisy and from what a network said of them:
-// Predicted, or what Network, or another of the same Prediction, says at the same Timesteps. Training fails
-// where they do not follow: an ε says nothing of x₀ where there is no signal.
+// Clean is x̂₀ [N,H,W,C], the clean latents that follow from Noisy and from what a network said of
+// them: Predicted, or what Network, or another of the same Prediction, says at the same Timesteps.
+// Training fails where they do not follow: an ε says nothing of x₀ where there is no signal.
 func (b *Batch) Clean(said *gorgonia.Node) (*gorgonia.Node, error) {
 	return b.read(&b.clean, "x̂₀", said)
 }
@@ -53,8 +53,8 @@ func (b *Batch) read(r **reading, name string, said *gorgonia.Node) (*gorgonia.N
 	return on.Result(on.Reshape(on.Add(x, y), shape...))
 }
 
-// setLevels fills in what Clean and Noise read by: a network's Prediction, at the level of each sample of the
-// next step.
+// setLevels fills in what Clean and Noise read by: a network's Prediction, at the level of each
+// sample of the next step.
 func (b *Batch) setLevels(p diffusion.Prediction, levels []diffusion.Level) error {
 	for i, l := range levels {
 		clean, noise, err := p.Read(l)
