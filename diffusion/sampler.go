@@ -27,15 +27,21 @@ type SampleOptions struct {
 
 // A Step is the state of sampling after one step. A step that draws noise has drawn its Latent from
 // a normal distribution, each element by itself, whose mean is Mean and whose standard deviation is
-// Sigma.
+// Sigma. For those who train by it: had the network said something else, the mean would be Mean +
+// Gain·(that - Said), where no x̂₀ is clamped.
 type Step struct {
-	Index    int           // 0 to Of-1
-	Of       int           // steps in all
-	Timestep float64       // where the network was asked
-	Latent   *tensor.Dense // [N,H,W,C] after the step; before the last, those of Euler and EulerAncestral are x_t/√ᾱ_t
-	Mean     *tensor.Dense // [N,H,W,C], Latent without the noise; Latent itself where there is none
-	Sigma    float64       // 0 where there is none
-	Clean    *tensor.Dense // [N,H,W,C], the prediction x̂₀ from which the step was made
+	Index    int     // 0 to Of-1
+	Of       int     // steps in all
+	Timestep float64 // where the network was asked
+
+	// Latent is [N,H,W,C] after the step; before the last, those of Euler and EulerAncestral are
+	// x_t/√ᾱ_t.
+	Latent *tensor.Dense
+	Mean   *tensor.Dense // [N,H,W,C], Latent without the noise; Latent itself where there is none
+	Sigma  float64       // 0 where there is none
+	Clean  *tensor.Dense // [N,H,W,C], the prediction x̂₀ from which the step was made
+	Said   *tensor.Dense // [N,H,W,C], what the network said; valid until the next step
+	Gain   float64       // 0 for PNDM, whose steps are made of several answers
 }
 
 // Steps are what samplers yield. After an error there are no more.
@@ -70,7 +76,7 @@ func (n Noise) fill(x *tensor.Dense, draw int) {
 
 // A visit is one call of the network: it is shown scale·x at a timestep. A step whose sigma is not
 // 0 draws noise.
-type visit struct{ timestep, scale, sigma float64 }
+type visit struct{ timestep, scale, sigma, gain float64 }
 
 // An advance makes step i, of which it fills in Latent, Mean and Clean, from the state, what the
 // network said of it and noise (nil if the visit draws none). The slices are valid until it
@@ -97,7 +103,10 @@ func walk(
 				yield(Step{}, fmt.Errorf("diffusion: step %d of %d draws noise, and Noise is nil", i, len(visits)))
 				return
 			}
-			step := Step{Index: i, Of: len(visits), Timestep: v.timestep, Sigma: v.sigma, Latent: like(x), Clean: like(x)}
+			step := Step{
+				Index: i, Of: len(visits), Timestep: v.timestep,
+				Latent: like(x), Sigma: v.sigma, Clean: like(x), Gain: v.gain,
+			}
 			step.Mean = step.Latent
 			var noise []float32
 			if v.sigma != 0 {
@@ -111,6 +120,7 @@ func walk(
 				yield(Step{}, err)
 				return
 			}
+			step.Said = said
 			advance(i, x.Float32s(), said.Float32s(), noise, step)
 			x = step.Latent
 			if !yield(step, nil) {
@@ -148,10 +158,12 @@ func (p Prediction) follow(
 	visits := make([]visit, len(moves))
 	for i, m := range moves {
 		// Without signal, x̂₀ of an ε is infinite, and finite where it is clamped.
-		if _, _, err := p.Read(m.Level); err != nil && (m.Signal != 0 || math.IsInf(clip, 1)) {
+		clean, eps, err := p.Read(m.Level)
+		if err != nil && (m.Signal != 0 || math.IsInf(clip, 1)) {
 			return failed(err)
 		}
-		visits[i] = visit{m.Timestep, m.scale, m.sigma}
+		gain := m.clean*clean.Said/clean.By + m.eps*eps.Said/eps.By
+		visits[i] = visit{m.Timestep, m.scale, m.sigma, gain}
 	}
 	return walk(ctx, net, x, start, n, visits, func() advance {
 		var past []float32

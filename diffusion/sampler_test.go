@@ -231,6 +231,50 @@ func TestStepsSayTheirDistribution(t *testing.T) {
 	}
 }
 
+// The mean of a step moves with what the network says, by Gain.
+func TestStepsSayTheirGain(t *testing.T) {
+	noise := diffusion.SeededNoise(3, 0)
+	for _, p := range predictions {
+		s := &diffusion.Schedule{Process: schedule(t, func(*diffusion.Config) {}).Process, Prediction: p}
+		g := diffusiontest.Gaussian{Mean: 0.7, Std: 0.3, Schedule: s}
+		for _, name := range []string{"ddpm", "ddim", "euler_a", "dpmpp_2m"} {
+			sampler, err := diffusion.ParseSampler(name)
+			require.NoError(t, err)
+			third := func(more float32) (third diffusion.Step) {
+				calls := 0
+				net := func(x *tensor.Dense, at float64) (*tensor.Dense, error) {
+					said, err := g.Predict(x, at)
+					if calls++; calls == 3 {
+						for i := range said.Float32s() {
+							said.Float32s()[i] += more
+						}
+					}
+					return said, err
+				}
+				o := diffusion.SampleOptions{Steps: 6, Noise: noise}
+				if name == "ddim" {
+					o.Eta = 0.6
+				}
+				for step, err := range sampler.Sample(t.Context(), net, s, noise.Start(1, 2, 2, 1), o) {
+					require.NoError(t, err)
+					if step.Index == 2 {
+						third = step
+						break
+					}
+				}
+				return third
+			}
+			was, is := third(0), third(0.25)
+			require.Greater(t, math.Abs(is.Gain), 1e-3)
+			for i, v := range is.Mean.Float32s() {
+				said := is.Said.Float32s()[i] - was.Said.Float32s()[i]
+				require.InDelta(t, 0.25, said, 1e-6)
+				require.InDelta(t, is.Gain*float64(said), v-was.Mean.Float32s()[i], 1e-5, "%s, %v", name, p)
+			}
+		}
+	}
+}
+
 // Samplers that draw noise come to the variance of noisy latents in first order. What each draw adds to a sample is known, because the
 // network is linear: row i of the batch gets draw i, and no other.
 func TestNoisySamplersConvergeInDistribution(t *testing.T) {
