@@ -77,6 +77,36 @@ func TestGuide(t *testing.T) {
 	require.ErrorContains(t, err, "one has no sizes")
 }
 
+// Pooled vectors and sizes are guided as tokens are.
+func TestGuideAllParts(t *testing.T) {
+	// ε̂ is the pooled number plus ten times the size.
+	network := diffusion.Func(func(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
+		tens, err := kernels.Scale(c.Sizes, 10)
+		if err != nil {
+			return nil, err
+		}
+		sum, err := kernels.Add(c.Pooled, tens)
+		if err != nil {
+			return nil, err
+		}
+		return kernels.Reshape(sum, x.Shape()...)
+	})
+	condition := func(pooled, size float32) dataset.Condition {
+		c := tokens(0)
+		c.Pooled = tensor.New(tensor.WithShape(1), tensor.WithBacking([]float32{pooled}))
+		c.Sizes = tensor.New(tensor.WithShape(1), tensor.WithBacking([]float32{size}))
+		return c
+	}
+	guided := diffusion.Guide(network, condition(1, 2), 2)
+	net, err := diffusion.Compile(guided, tensor.Shape{2, 1, 1, 1}, condition(0, 0))
+	require.NoError(t, err)
+	defer net.Close()
+	require.NoError(t, net.Condition.Fill(condition(3, 1), condition(5, 0)))
+	eps, err := net.Predict(tensor.New(tensor.WithShape(2, 1, 1, 1), tensor.Of(tensor.Float32)), 0)
+	require.NoError(t, err)
+	require.Equal(t, []float32{21 + 2*(13-21), 21 + 2*(5-21)}, eps.Float32s())
+}
+
 func TestFromVelocity(t *testing.T) {
 	s := schedule(t, func(c *diffusion.Config) {
 		c.TrainSteps, c.TrainedBetas, c.Prediction = new(2), []float64{0.36, 0.4375}, new("v_prediction")
