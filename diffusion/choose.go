@@ -12,7 +12,9 @@ import (
 // DDIM becomes one by filling in the fields.
 type Sampler struct {
 	Name   string // "ddim", …: what samples say that they were made with
-	Sample func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps
+	Sample func(
+		ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions,
+	) Steps
 }
 
 // samplers are ours, with the class of diffusers that each follows.
@@ -40,7 +42,8 @@ func ParseSampler(name string) (Sampler, error) {
 		}
 		names = append(names, k.Name)
 	}
-	return Sampler{}, fmt.Errorf("diffusion: %q is no sampler; these are: %s", name, strings.Join(names, ", "))
+	return Sampler{}, fmt.Errorf("diffusion: %q is no sampler; these are: %s",
+		name, strings.Join(names, ", "))
 }
 
 // Sampler is the sampler that the makers of the schedule chose: that of the config's _class_name.
@@ -53,5 +56,6 @@ func (s *Schedule) Sampler() (Sampler, error) {
 		}
 		classes = append(classes, k.class)
 	}
-	return Sampler{}, fmt.Errorf("diffusion: the scheduler %s is not supported; these are: %s", s.class(), strings.Join(classes, ", "))
+	return Sampler{}, fmt.Errorf("diffusion: the scheduler %s is not supported; these are: %s",
+		s.class(), strings.Join(classes, ", "))
 }

@@ -30,7 +30,7 @@ type Config struct {
 	StepsOffset   *int      `json:"steps_offset,omitempty"`           // 0; added to the timesteps of "leading"
 	ZeroSNR       *bool     `json:"rescale_betas_zero_snr,omitempty"` // false; true leaves no signal at the last timestep. PNDM does not know it
 	SetAlphaToOne *bool     `json:"set_alpha_to_one,omitempty"`       // true for DDIM, false for PNDM: the last step ends at ᾱ = 1, not at ᾱ of timestep 0
-	ClipSample    *bool     `json:"clip_sample,omitempty"`            // false; true has DDIM and DDPM clamp x̂₀. See NewSchedule
+	ClipSample    *bool     `json:"clip_sample,omitempty"`            // false, see NewSchedule; true: DDIM and DDPM clamp x̂₀
 	ClipRange     *float64  `json:"clip_sample_range,omitempty"`      // 1
 	Thresholding  *bool     `json:"thresholding,omitempty"`           // false; DDIM, DDPM and DPM-Solver++ refuse true
 	Variance      *string   `json:"variance_type,omitempty"`          // "fixed_small" for DDPM; "fixed_small_log", "fixed_large"
@@ -49,8 +49,8 @@ type Config struct {
 	LambdaMin       *float64 `json:"lambda_min_clipped,omitempty"` // -Inf; DPM-Solver++ begins where ln √(ᾱ/(1-ᾱ)) is at least this
 
 	Shift         *float64 `json:"shift,omitempty"`               // 1; of rectified flow, see Flow
-	ShiftTerminal *float64 `json:"shift_terminal,omitempty"`      // none; where FlowEuler's σ ends before its last step
-	Stochastic    *bool    `json:"stochastic_sampling,omitempty"` // false; true has FlowEuler go from x̂₀ to the next level by fresh noise
+	ShiftTerminal *float64 `json:"shift_terminal,omitempty"`      // none; the σ of FlowEuler's last step
+	Stochastic    *bool    `json:"stochastic_sampling,omitempty"` // false; true: FlowEuler draws noise
 
 	Other map[string]json.RawMessage `json:"-"` // every other key
 }
@@ -74,11 +74,12 @@ var (
 		classPNDM: {Spacing: new("leading"), SetAlphaToOne: new(false)},
 	}
 	common = Config{
-		TrainSteps: new(1000), BetaStart: new(0.0001), BetaEnd: new(0.02), BetaSchedule: new("linear"),
-		Prediction: new("epsilon"), Spacing: new("linspace"), StepsOffset: new(0), ZeroSNR: new(false),
+		TrainSteps: new(1000), BetaStart: new(0.0001), BetaEnd: new(0.02),
+		BetaSchedule: new("linear"), Prediction: new("epsilon"), Spacing: new("linspace"),
+		StepsOffset: new(0), ZeroSNR: new(false),
 		ClipSample: new(false), ClipRange: new(1.), Thresholding: new(false), Variance: new(""),
-		SkipPRK: new(false), Karras: new(false), Interpolation: new("linear"), FinalSigma: new("zero"),
-		Algorithm: new("dpmsolver++"), Solver: new("midpoint"), SolverOrder: new(2),
+		SkipPRK: new(false), Karras: new(false), Interpolation: new("linear"),
+		FinalSigma: new("zero"), Algorithm: new("dpmsolver++"), Solver: new("midpoint"), SolverOrder: new(2),
 		LowerOrderFinal: new(true), EulerAtFinal: new(false), LambdaMin: new(math.Inf(-1)),
 		Shift: new(1.), Stochastic: new(false),
 	}
@@ -142,7 +143,8 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 
 // nullable are the keys, but for bools, that may be null.
 var nullable = []string{
-	"trained_betas", "variance_type", "sigma_min", "sigma_max", "lambda_min_clipped", "shift_terminal",
+	"trained_betas", "variance_type", "sigma_min", "sigma_max", "lambda_min_clipped",
+	"shift_terminal",
 }
 
 // MarshalJSON writes a scheduler_config.json.

@@ -48,7 +48,8 @@ func dpmSolver(
 	for i := range moves {
 		from, to := d.level(i), d.level(i+1)
 		h := logSNR(to) - logSNR(from)
-		m := move{Level: from, scale: 1, state: to.Noise / from.Noise, clean: -to.Signal * math.Expm1(-h)}
+		m := move{Level: from, scale: 1}
+		m.state, m.clean = to.Noise/from.Noise, -to.Signal*math.Expm1(-h)
 		if *c.SolverOrder == 2 && i > 0 && !(euler && i == n-1) {
 			// The slope of x̂₀ from the step before: h/h₀ times the difference, of which ½ counts,
 			// or what the slope's integral has.

@@ -82,7 +82,8 @@ func (l ladder) eulerDescent(steps int) (descent, error) {
 			d.sigmas[i] = float32(math.Exp(float64(log)))
 		}
 	default:
-		return d, fmt.Errorf("diffusion: interpolation_type %q is neither linear nor log_linear", kind)
+		return d, fmt.Errorf("diffusion: interpolation_type %q is neither linear nor log_linear",
+			kind)
 	}
 	if *c.Karras {
 		high, low := float64(d.sigmas[0]), float64(d.sigmas[len(d.sigmas)-1])

@@ -18,7 +18,8 @@ func FlowEuler(
 ) Steps {
 	flow, ok := s.Process.(Flow)
 	if !ok {
-		return failed(fmt.Errorf("diffusion: FlowEuler follows a Flow, and the process is a %T", s.Process))
+		return failed(fmt.Errorf("diffusion: FlowEuler follows a Flow, and the process is a %T",
+			s.Process))
 	}
 	c := s.settled(classFlowEuler)
 	sigmas, err := flow.sigmas(c, o)
@@ -47,9 +48,13 @@ func (f Flow) sigmas(c Config, o SampleOptions) ([]float32, error) {
 		return nil, err
 	}
 	if o.Steps < 1 || o.Eta != 0 {
-		return nil, fmt.Errorf("diffusion: FlowEuler takes at least 1 step, not %d, and no eta, not %g", o.Steps, o.Eta)
+		return nil, fmt.Errorf("diffusion: FlowEuler takes at least 1 step, not %d, and no eta, "+
+			"not %g", o.Steps, o.Eta)
 	}
-	if err := c.refuse("use_dynamic_shifting", "invert_sigmas", "use_exponential_sigmas", "use_beta_sigmas"); err != nil {
+	err := c.refuse(
+		"use_dynamic_shifting", "invert_sigmas", "use_exponential_sigmas", "use_beta_sigmas",
+	)
+	if err != nil {
 		return nil, err
 	}
 	if *c.Karras {

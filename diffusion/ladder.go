@@ -19,9 +19,11 @@ func (s *Schedule) ladder(class string, o SampleOptions) (ladder, error) {
 	l := ladder{table.AlphaBar, s.settled(class), s.Prediction}
 	switch n := len(l.bars); {
 	case !ok:
-		return l, fmt.Errorf("diffusion: %s goes down the timesteps of a Table, and the process is a %T", class, s.Process)
+		return l, fmt.Errorf("diffusion: %s goes down the timesteps of a Table, and the process "+
+			"is a %T", class, s.Process)
 	case o.Steps < 1 || o.Steps > n:
-		return l, fmt.Errorf("diffusion: %d sampling steps are not between 1 and the %d steps of training", o.Steps, n)
+		return l, fmt.Errorf("diffusion: %d sampling steps are not between 1 and the %d steps of "+
+			"training", o.Steps, n)
 	case o.Eta != 0 && class != classDDIM:
 		return l, fmt.Errorf("diffusion: eta %g is for ddim; %s has none", o.Eta, class)
 	}
@@ -65,13 +67,16 @@ func (l ladder) spread(last, steps int) ([]float64, error) {
 			out = append(out, math.RoundToEven(from+float64(i)*stride)-1)
 		}
 	default:
-		return nil, fmt.Errorf("diffusion: timestep_spacing %q is none of leading, linspace and trailing", spacing)
+		return nil, fmt.Errorf("diffusion: timestep_spacing %q is none of leading, linspace and "+
+			"trailing", spacing)
 	}
 	if t := out[0]; t >= float64(n) {
-		return nil, fmt.Errorf("diffusion: %d sampling steps with steps_offset %d reach timestep %.0f, beyond the %d of training", steps, offset, t, n)
+		return nil, fmt.Errorf("diffusion: %d sampling steps with steps_offset %d reach timestep "+
+			"%.0f, beyond the %d of training", steps, offset, t, n)
 	}
 	if t := out[len(out)-1]; t < 0 {
-		return nil, fmt.Errorf("diffusion: %d sampling steps with steps_offset %d reach timestep %.0f", steps, offset, t)
+		return nil, fmt.Errorf("diffusion: %d sampling steps with steps_offset %d reach timestep "+
+			"%.0f", steps, offset, t)
 	}
 	return out, nil
 }

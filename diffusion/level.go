@@ -34,7 +34,9 @@ type Process interface {
 // Disturb writes the noisy latents Signal·x + Noise·noise to dst, which may be x or noise. All
 // three are float32 [N, …] of one shape; levels holds a level a sample.
 func Disturb(dst, x, noise *tensor.Dense, levels []Level) error {
-	return combine(dst, x, noise, levels, func(l Level) (float64, float64) { return l.Signal, l.Noise })
+	return combine(dst, x, noise, levels, func(l Level) (signal, sigma float64) {
+		return l.Signal, l.Noise
+	})
 }
 
 // combine writes a·x + b·noise, where weigh gives a and b at a sample's level.

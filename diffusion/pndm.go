@@ -109,7 +109,9 @@ func (l ladder) pndmPlan(steps int) ([]hop, error) {
 
 // hop fills in a step: eq. 9 with the weighted sum of outs, the network's word, from state x to ᾱ =
 // next.
-func (l ladder) hop(step Step, h hop, x []float32, outs [][]float32, weights []float64, next float64) {
+func (l ladder) hop(
+	step Step, h hop, x []float32, outs [][]float32, weights []float64, next float64,
+) {
 	bar := l.bars[h.from]
 	readClean, readEps, _ := l.says.Read(l.at(h.from))
 	state := math.Sqrt(next / bar)
@@ -119,7 +121,8 @@ func (l ladder) hop(step Step, h hop, x []float32, outs [][]float32, weights []f
 		for k, w := range weights {
 			said += w * float64(outs[k][j])
 		}
-		step.Clean.Float32s()[j] = float32(readClean.Of(float64(x[j]), said))
-		step.Latent.Float32s()[j] = float32(state*float64(x[j]) - eps*readEps.Of(float64(x[j]), said))
+		at := float64(x[j])
+		step.Clean.Float32s()[j] = float32(readClean.Of(at, said))
+		step.Latent.Float32s()[j] = float32(state*at - eps*readEps.Of(at, said))
 	}
 }

@@ -71,7 +71,8 @@ func (r Reading) Of(x, said float64) float64 { return (r.X*x + r.Said*said) / r.
 // alone nothing of ε where there is no noise. What is determined is right all the same.
 func (p Prediction) Read(l Level) (clean, noise Reading, err error) {
 	if p == (Prediction{}) {
-		return Reading{}, Reading{}, fmt.Errorf("diffusion: the Prediction is missing: it says what a network's answers mean")
+		return Reading{}, Reading{}, fmt.Errorf("diffusion: the Prediction is missing: it says "+
+			"what a network's answers mean")
 	}
 	a, b, determinant := p.weights(l)
 	clean, noise = Reading{b, -l.Noise, determinant}, Reading{-a, l.Signal, determinant}
@@ -86,11 +87,14 @@ func (p Prediction) Read(l Level) (clean, noise Reading, err error) {
 	case !(determinant-determinant == 0):
 		err = fmt.Errorf("diffusion: there is no level %+v", l)
 	case determinant == 0 && a == 0:
-		err = fmt.Errorf("diffusion: there is no signal at timestep %g, and no ε gives x₀ there", l.Timestep)
+		err = fmt.Errorf("diffusion: there is no signal at timestep %g, and no ε gives x₀ there",
+			l.Timestep)
 	case determinant == 0 && b == 0:
-		err = fmt.Errorf("diffusion: there is no noise at timestep %g, and no x₀ gives ε there", l.Timestep)
+		err = fmt.Errorf("diffusion: there is no noise at timestep %g, and no x₀ gives ε there",
+			l.Timestep)
 	case determinant == 0:
-		err = fmt.Errorf("diffusion: at timestep %g x and %s are the same, and give neither x₀ nor ε", l.Timestep, p)
+		err = fmt.Errorf("diffusion: at timestep %g x and %s are the same, and give neither x₀ "+
+			"nor ε", l.Timestep, p)
 	}
 	return clean, noise, err
 }

@@ -102,7 +102,8 @@ func (f Flow) shift(sigma float64) float64 { return f.Shift * sigma / (1 + (f.Sh
 
 func (f Flow) check() error {
 	if f.Steps < 1 || !(f.Shift > 0 && f.Shift-f.Shift == 0) {
-		return fmt.Errorf("diffusion: a flow of %d timesteps with shift %g: both must be above 0", f.Steps, f.Shift)
+		return fmt.Errorf("diffusion: a flow of %d timesteps with shift %g: both must be above 0",
+			f.Steps, f.Shift)
 	}
 	return nil
 }

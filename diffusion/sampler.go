@@ -90,7 +90,8 @@ func walk(
 ) Steps {
 	return func(yield func(Step, error) bool) {
 		if x.Dtype() != tensor.Float32 || x.Dims() < 2 {
-			yield(Step{}, fmt.Errorf("diffusion: sampling starts at %v %v, not at float32 [N,H,W,C]", x.Dtype(), x.Shape()))
+			yield(Step{}, fmt.Errorf("diffusion: sampling starts at %v %v, not at float32 "+
+				"[N,H,W,C]", x.Dtype(), x.Shape()))
 			return
 		}
 		x, advance := scaled(x, start), begin()
@@ -100,7 +101,8 @@ func walk(
 				return
 			}
 			if v.sigma != 0 && n == nil {
-				yield(Step{}, fmt.Errorf("diffusion: step %d of %d draws noise, and Noise is nil", i, len(visits)))
+				yield(Step{}, fmt.Errorf("diffusion: step %d of %d draws noise, and Noise is nil",
+					i, len(visits)))
 				return
 			}
 			step := Step{
@@ -196,7 +198,8 @@ func predict(net Network, x *tensor.Dense, t float64) (*tensor.Dense, error) {
 		return nil, err
 	}
 	if said.Dtype() != tensor.Float32 || !said.Shape().Eq(x.Shape()) {
-		return nil, fmt.Errorf("diffusion: the network made %v %v of latents %v", said.Dtype(), said.Shape(), x.Shape())
+		return nil, fmt.Errorf("diffusion: the network made %v %v of latents %v",
+			said.Dtype(), said.Shape(), x.Shape())
 	}
 	return said, nil
 }

@@ -39,7 +39,8 @@ func NewSchedule(c Config) (*Schedule, error) {
 		}
 	}
 	if s.Prediction == (Prediction{}) {
-		return nil, fmt.Errorf("diffusion: prediction_type %q is none of %v, %v and %v", *k.Prediction, Epsilon, Velocity, Clean)
+		return nil, fmt.Errorf("diffusion: prediction_type %q is none of %v, %v and %v",
+			*k.Prediction, Epsilon, Velocity, Clean)
 	}
 	bars, err := alphaBar(k)
 	if err != nil {
@@ -87,12 +88,14 @@ func alphaBar(c Config) ([]float64, error) {
 	}
 	for t, beta := range betas {
 		if !(0 < beta && beta < 1) {
-			return nil, fmt.Errorf("diffusion: beta %g at timestep %d is not between 0 and 1", beta, t)
+			return nil, fmt.Errorf("diffusion: beta %g at timestep %d is not between 0 and 1",
+				beta, t)
 		}
 	}
 	if *c.ZeroSNR {
 		if len(betas) == 1 {
-			return nil, fmt.Errorf("diffusion: rescale_betas_zero_snr needs more timesteps than num_train_timesteps 1")
+			return nil, fmt.Errorf("diffusion: rescale_betas_zero_snr needs more timesteps than "+
+				"num_train_timesteps 1")
 		}
 		rescale(betas)
 	}
@@ -134,11 +137,13 @@ func rescale(betas []float32) {
 func betas(c Config) ([]float32, error) {
 	n, start, end := *c.TrainSteps, *c.BetaStart, *c.BetaEnd
 	if n < 1 || n > 1<<24 {
-		return nil, fmt.Errorf("diffusion: num_train_timesteps is %d, not between 1 and %d", n, 1<<24)
+		return nil, fmt.Errorf("diffusion: num_train_timesteps is %d, not between 1 and %d",
+			n, 1<<24)
 	}
 	if c.TrainedBetas != nil {
 		if len(c.TrainedBetas) != n {
-			return nil, fmt.Errorf("diffusion: trained_betas are %d, num_train_timesteps is %d", len(c.TrainedBetas), n)
+			return nil, fmt.Errorf("diffusion: trained_betas are %d, num_train_timesteps is %d",
+				len(c.TrainedBetas), n)
 		}
 		out := make([]float32, n)
 		for i, b := range c.TrainedBetas {
@@ -158,7 +163,8 @@ func betas(c Config) ([]float32, error) {
 	case "squaredcos_cap_v2":
 		return cosine(n), nil
 	default:
-		return nil, fmt.Errorf("diffusion: beta_schedule %q is none of linear, scaled_linear and squaredcos_cap_v2", kind)
+		return nil, fmt.Errorf("diffusion: beta_schedule %q is none of linear, scaled_linear and "+
+			"squaredcos_cap_v2", kind)
 	}
 }
 

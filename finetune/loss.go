@@ -51,9 +51,9 @@ type term struct {
 func (t term) Name() string                          { return t.name }
 func (t term) Loss(b *Batch) (*gorgonia.Node, error) { return t.loss(b) }
 
-// RewardWeighted is the first term of Eq. 2: the mean over the model's samples of r · ‖ε − ε_θ(x_t, t, z)‖²,
-// with v, x₀ or ε - x₀ for ε where the network predicts that. A sample's squared error is the mean over its
-// elements.
+// RewardWeighted is the first term of Eq. 2: the mean over the model's samples of
+// r · ‖ε − ε_θ(x_t, t, z)‖², with v, x₀ or ε - x₀ for ε where the network predicts that. A sample's
+// squared error is the mean over its elements.
 type RewardWeighted struct{}
 
 // Name returns "reward".

@@ -57,11 +57,12 @@ type Tuner struct {
 	EMA float64
 	// MinSNR weighs levels by Prediction.MinSNR (Hang et al. 2023, which has 5); 0 does not.
 	MinSNR float64
-	// ModelLevels and PretrainLevels are the distributions of levels at which the samples of each dataset are
-	// disturbed. Nil is From(0) of the Schedule's Process, all levels as the process has them. From(300), say,
-	// has the model's samples disturbed much alone. Whether a picture is what its prompt asks for is decided
-	// there. Where there is little noise, the model's own pictures would teach it no more than their flaws,
-	// and what is there is left to the pretraining term.
+	// ModelLevels and PretrainLevels are the distributions of levels at which the samples of each
+	// dataset are disturbed. Nil is From(0) of the Schedule's Process: all levels, as the process has
+	// them. From(300) as ModelLevels leaves out timesteps below 300 for the model's samples. Whether a
+	// picture is what its prompt asks for is decided where there is much noise. Where there is little,
+	// the model's own pictures would teach it no more than their flaws, and what is there is left to
+	// the pretraining term.
 	ModelLevels, PretrainLevels diffusion.Levels
 	// Dropout is the share of samples whose condition is replaced by Unconditional, that of the empty
 	// prompt, so that guidance keeps working.
@@ -484,9 +485,9 @@ func (r *run) clipped() (float64, error) {
 	return norm, nil
 }
 
-// fill draws the batch of the step. Levels are stratified: of a stream's n samples, whose order is random, the
-// k-th has one of the k-th n-th of the stream's levels. The loss depends on them so much that drawing them
-// independently would be most of its noise.
+// fill draws the batch of the step. Levels are stratified: of a stream's n samples, whose order is
+// random, the k-th has one of the k-th n-th of the stream's levels. The loss depends on them so much
+// that drawing them independently would be most of its noise.
 func (r *run) fill() error {
 	model, pretrain := r.sizes()
 	var samples []dataset.Sample
