@@ -71,7 +71,7 @@ func (r Reading) Of(x, said float64) float64 { return (r.X*x + r.Said*said) / r.
 // alone nothing of ε where there is no noise. What is determined is right all the same.
 func (p Prediction) Read(l Level) (clean, noise Reading, err error) {
 	if p == (Prediction{}) {
-		return Reading{}, Reading{}, fmt.Errorf("diffusion: the Prediction is missing: it says "+
+		return Reading{}, Reading{}, fmt.Errorf("diffusion: the Prediction is missing: it says " +
 			"what a network's answers mean")
 	}
 	a, b, determinant := p.weights(l)

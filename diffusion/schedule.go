@@ -94,7 +94,7 @@ func alphaBar(c Config) ([]float64, error) {
 	}
 	if *c.ZeroSNR {
 		if len(betas) == 1 {
-			return nil, fmt.Errorf("diffusion: rescale_betas_zero_snr needs more timesteps than "+
+			return nil, fmt.Errorf("diffusion: rescale_betas_zero_snr needs more timesteps than " +
 				"num_train_timesteps 1")
 		}
 		rescale(betas)
