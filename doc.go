@@ -25,7 +25,7 @@
 //	dataset/shapes         a small world of coloured shapes: its prompts, its pictures, its judge
 //	clip/tokenizer         prompts to token ids, by CLIP's byte-pair encoding
 //	clip                   CLIP's text and picture encoders, and their training
-//	diffusion              noise schedules, the denoiser, guidance, samplers
+//	diffusion              levels, predictions, processes, the denoiser, guidance, samplers
 //	diffusion/unet         the denoising network of Stable Diffusion 1, 2 and XL
 //	diffusion/lora         low-rank adapters of it and of the text encoder: trained, merged, in diffusers' and kohya's files
 //	diffusion/vae          its autoencoder
@@ -49,7 +49,7 @@
 //
 //	dataset      dataset.Dataset      samples: generated, read from files, labelled by people
 //	reward model reward.Model         one score a sample, higher is better
-//	denoiser     diffusion.Denoiser   the noise in noisy latents, as a node of their graph
+//	denoiser     diffusion.Denoiser   what a network says of noisy latents, as a node of their graph
 //	trainer      finetune.Trainer     training, one step after another
 //	loss term    finetune.Term        one summand of the loss of finetune.Tuner, with a name
 package kudos

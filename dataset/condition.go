@@ -61,12 +61,14 @@ func (c Condition) fits(like Condition, more int) error {
 		switch {
 		case got == nil && want == nil:
 		case got == nil:
-			return fmt.Errorf("dataset: the condition has no %s, others have %v", name, want.Shape()[more:])
+			return fmt.Errorf("dataset: the condition has no %s, others have %v",
+				name, want.Shape()[more:])
 		case got.Dtype() != tensor.Float32 || got.Dims() != parts[i].dims:
 			return fmt.Errorf("dataset: the condition has %s %v %v, not float32 of rank %d",
 				name, got.Dtype(), got.Shape(), parts[i].dims)
 		case want == nil:
-			return fmt.Errorf("dataset: the condition has %s %v, others have none", name, got.Shape())
+			return fmt.Errorf("dataset: the condition has %s %v, others have none",
+				name, got.Shape())
 		case !got.Shape().Eq(want.Shape()[more:]):
 			return fmt.Errorf("dataset: the condition has %s %v, others have %v",
 				name, got.Shape(), want.Shape()[more:])
@@ -93,7 +95,8 @@ func (c Condition) Batch(n int) (batch Condition) {
 func (c Condition) Fill(samples ...Condition) error {
 	for name, p := range c.Parts() {
 		if p.Shape()[0] != len(samples) {
-			return fmt.Errorf("dataset: %d conditions for a batch of %s %v", len(samples), name, p.Shape())
+			return fmt.Errorf("dataset: %d conditions for a batch of %s %v",
+				len(samples), name, p.Shape())
 		}
 	}
 	to := c.parts()

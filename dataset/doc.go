@@ -11,6 +11,9 @@
 //		…
 //	}
 //
+// A sample has an ID that no other of its dataset has. Whatever is known of a sample from
+// elsewhere, its reward, its features, is found by the ID, never by the sample's place.
+//
 // # Files
 //
 // File reads samples from JSONL, one object a line, and Write writes them; the format is in File's

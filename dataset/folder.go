@@ -13,8 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/kudos-ml/kudos/internal/picture"
 )
 
 // Folder is the dataset of a folder of captioned pictures, in whichever of three forms the folder has:
@@ -25,7 +23,9 @@ import (
 //   - neither: every PNG, JPEG or WebP picture in the folder or below it, in the order of their names, with its caption in a file of the same
 //     name that ends in .txt. Names that begin with a dot are passed over.
 //
-// A picture's path is relative to the folder and stays inside it. A picture without caption is an error, which names it, or file and line.
+// A picture's path is relative to the folder and stays inside it. It is its sample's ID too, unless
+// samples.jsonl says another. A picture without caption is an error, which names it, or file and
+// line.
 type Folder struct {
 	Path   string
 	Images bool // decode each picture into Image when its sample's turn comes; one that cannot be read is then an error
@@ -64,10 +64,11 @@ func needsFile(s Sample) error {
 }
 
 // decode reads a sample's picture, if that is asked for.
-func (f Folder) decode(s Sample) (_ Sample, err error) {
-	if f.Images {
-		s.Image, err = picture.Read(filepath.Join(f.Path, filepath.FromSlash(s.File)))
+func (f Folder) decode(s Sample) (Sample, error) {
+	if !f.Images {
+		return s, nil
 	}
+	err := s.readImage(f.Path)
 	return s, err
 }
 
@@ -83,7 +84,7 @@ func (f Folder) metadata(ctx context.Context) iter.Seq2[Sample, error] {
 		defer file.Close()
 		scan := bufio.NewScanner(file)
 		scan.Buffer(nil, maxLine)
-		line := 0
+		line, named := 0, names{}
 		for scan.Scan() {
 			line++
 			text := bytes.TrimSpace(scan.Bytes())
@@ -91,6 +92,9 @@ func (f Folder) metadata(ctx context.Context) iter.Seq2[Sample, error] {
 				continue
 			}
 			s, err := decodeMetadata(text)
+			if err == nil {
+				err = named.add(&s, metadataFile, line)
+			}
 			if err == nil {
 				s, err = f.decode(s)
 			}
@@ -186,5 +190,6 @@ func (f Folder) captioned(path string) (Sample, error) {
 	if caption == "" {
 		return Sample{}, fmt.Errorf("%s, the caption of %s, is empty", name, filepath.Base(path))
 	}
-	return f.decode(Sample{Prompt: caption, File: filepath.ToSlash(file)})
+	name = filepath.ToSlash(file)
+	return f.decode(Sample{ID: name, Prompt: caption, File: name})
 }

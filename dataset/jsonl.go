@@ -23,14 +23,19 @@ import (
 //	{"id":"7","prompt":"two green dogs","file":"images/7.png","label":"good","reward":0.9,"source":{"seed":1,"index":7}}
 //
 //	prompt  string, required, not empty
-//	id      string: names the sample in reports
+//	id      string: names the sample; two lines with the same are an error
 //	file    string: the picture, PNG, JPEG or WebP; a path with forward slashes, relative to the JSONL file's folder and inside it
-//	label   "good", "bad" or "skip"; absent where nobody has judged
+//	group   string: the same for samples that were judged together
+//	label   "good", "bad" or "skip"; absent where nobody judged, or where good says it (Majority)
+//	judgements  number, above 0, of people who judged
+//	good        number, 0 to 1: the share of them that said good; both are there or neither
 //	reward  number
 //	source  object: where the sample comes from; its fields are those of Source
 //
-// Blank lines are skipped. Whatever else a line holds is an error that names the file and the line: a misspelt
-// field would otherwise be a label that is silently not there.
+// A line without an id is named by its picture's path or, where that is not there or another line's
+// name, by the file's name and the line's number: by its place, that is, as long as nobody gives it
+// a name. Blank lines are skipped. Whatever else a line holds is an error that names the file and
+// the line: a misspelt field would otherwise be a label that is silently not there.
 type File struct {
 	Path   string
 	Images bool // decode the pictures into Image; a line whose picture cannot be read is then an error
@@ -65,9 +70,9 @@ func (f File) All(ctx context.Context) iter.Seq2[Sample, error] {
 }
 
 // complete reads a sample's picture and checks the sample, where that is asked for.
-func (f File) complete(s *Sample) (err error) {
-	if f.Images && s.File != "" {
-		if s.Image, err = picture.Read(f.Picture(*s)); err != nil {
+func (f File) complete(s *Sample) error {
+	if f.Images {
+		if err := s.readImage(filepath.Dir(f.Path)); err != nil {
 			return err
 		}
 	}
@@ -75,6 +80,26 @@ func (f File) complete(s *Sample) (err error) {
 		return f.Check(*s)
 	}
 	return nil
+}
+
+// readImage decodes a sample's picture, if it has one, which lies in a folder.
+func (s *Sample) readImage(folder string) (err error) {
+	if s.File != "" {
+		s.Image, err = picture.Read(filepath.Join(folder, filepath.FromSlash(s.File)))
+	}
+	return err
+}
+
+// WithImages is the dataset of d's samples with their pictures, which lie in a folder under the
+// paths that the samples' File names. Each is decoded when its sample's turn comes. A picture that
+// cannot be read is an error that names the sample.
+func WithImages(d Dataset, folder string) Dataset {
+	return Map(d, func(_ context.Context, s Sample) (Sample, error) {
+		if err := s.readImage(folder); err != nil {
+			return s, fmt.Errorf("dataset: sample %q: %w", s.ID, err)
+		}
+		return s, nil
+	})
 }
 
 // Picture returns where the picture of one of f's samples lies.
@@ -115,6 +140,7 @@ func lines(r io.Reader, name string, line *int) iter.Seq2[Sample, error] {
 	return func(yield func(Sample, error) bool) {
 		scan := bufio.NewScanner(r)
 		scan.Buffer(nil, maxLine)
+		named := names{}
 		for scan.Scan() {
 			*line++
 			text := bytes.TrimSpace(scan.Bytes())
@@ -122,6 +148,9 @@ func lines(r io.Reader, name string, line *int) iter.Seq2[Sample, error] {
 				continue
 			}
 			s, err := decode(text)
+			if err == nil {
+				err = named.add(&s, name, *line)
+			}
 			if err != nil {
 				err = fmt.Errorf("dataset: %s:%d: %w", name, *line, err)
 			}
@@ -135,14 +164,35 @@ func lines(r io.Reader, name string, line *int) iter.Seq2[Sample, error] {
 	}
 }
 
+// names are the lines of a file by their samples' IDs.
+type names map[string]int
+
+// add sees that the sample of a line has an ID of its own.
+func (n names) add(s *Sample, file string, line int) error {
+	if other, taken := n[s.ID]; taken && s.ID != "" {
+		return fmt.Errorf("line %d has the id %q too", other, s.ID)
+	}
+	if s.ID == "" {
+		s.ID = s.File
+	}
+	if _, taken := n[s.ID]; taken || s.ID == "" {
+		s.ID = fmt.Sprintf("%s:%d", filepath.Base(file), line)
+	}
+	n[s.ID] = line
+	return nil
+}
+
 // record is a line of a JSONL file.
 type record struct {
-	ID     string   `json:"id,omitempty"`
-	Prompt string   `json:"prompt"`
-	File   string   `json:"file,omitempty"`
-	Label  *string  `json:"label,omitempty"`
-	Reward *float64 `json:"reward,omitempty"`
-	Source *Source  `json:"source,omitempty"`
+	ID         string   `json:"id,omitempty"`
+	Prompt     string   `json:"prompt"`
+	File       string   `json:"file,omitempty"`
+	Group      string   `json:"group,omitempty"`
+	Label      *string  `json:"label,omitempty"`
+	Judgements *int     `json:"judgements,omitempty"`
+	Good       *float64 `json:"good,omitempty"`
+	Reward     *float64 `json:"reward,omitempty"`
+	Source     *Source  `json:"source,omitempty"`
 }
 
 func decode(text []byte) (Sample, error) {
@@ -164,7 +214,7 @@ func decode(text []byte) (Sample, error) {
 	if err := checkFile(r.File); err != nil {
 		return Sample{}, err
 	}
-	s := Sample{ID: r.ID, Prompt: r.Prompt, File: r.File, Reward: r.Reward}
+	s := Sample{ID: r.ID, Prompt: r.Prompt, File: r.File, Group: r.Group, Reward: r.Reward}
 	if r.Source != nil {
 		s.Source = *r.Source
 	}
@@ -174,7 +224,16 @@ func decode(text []byte) (Sample, error) {
 			return Sample{}, err
 		}
 	}
-	return s, nil
+	if r.Judgements == nil && r.Good == nil {
+		return s, nil
+	}
+	if r.Judgements == nil || r.Good == nil || *r.Judgements == 0 {
+		return Sample{}, errors.New("judgements, above 0, and good go together")
+	}
+	if s.Judgements, s.Good = *r.Judgements, *r.Good; r.Label == nil {
+		s.Label = Majority(s.Good)
+	}
+	return s, s.checkJudgements()
 }
 
 // checkFile accepts relative paths with forward slashes that stay inside the folder, and "".
@@ -210,7 +269,9 @@ func (l Label) String() string {
 	return fmt.Sprintf("Label(%d)", uint8(l))
 }
 
-// Encode writes one sample as a line in the format of File. Pictures, latents and conditions are not part of it.
+// Encode writes one sample as a line in the format of File. Pictures, latents and conditions are
+// not part of it. A sample with judgements and without a label gets one where it is read:
+// Majority's.
 func Encode(w io.Writer, s Sample) error {
 	fail := func(err error) error { return fmt.Errorf("dataset: sample %q: %w", s.ID, err) }
 	if strings.TrimSpace(s.Prompt) == "" {
@@ -222,7 +283,13 @@ func Encode(w io.Writer, s Sample) error {
 	if s.Reward != nil && (math.IsNaN(*s.Reward) || math.IsInf(*s.Reward, 0)) {
 		return fail(fmt.Errorf("the reward is %v", *s.Reward))
 	}
-	r := record{ID: s.ID, Prompt: s.Prompt, File: s.File, Reward: s.Reward}
+	if err := s.checkJudgements(); err != nil {
+		return fail(err)
+	}
+	r := record{ID: s.ID, Prompt: s.Prompt, File: s.File, Group: s.Group, Reward: s.Reward}
+	if s.Judgements > 0 {
+		r.Judgements, r.Good = &s.Judgements, &s.Good
+	}
 	if s.Source != (Source{}) {
 		r.Source = &s.Source
 	}
@@ -245,8 +312,9 @@ func Encode(w io.Writer, s Sample) error {
 	return nil
 }
 
-// Write writes all samples of d to a file in the format of File and returns their number. The file is there
-// whole or, after an error, as it was before.
+// Write writes all samples of d to a file in the format of File and returns their number. Two
+// samples with the same ID are an error; those without one are named when the file is read. The
+// file is there whole or, after an error, as it was before.
 func Write(ctx context.Context, path string, d Dataset) (n int, err error) {
 	err = file.Write(path, func(w io.Writer) (err error) {
 		n, err = encodeAll(ctx, w, d)
@@ -259,10 +327,15 @@ func Write(ctx context.Context, path string, d Dataset) (n int, err error) {
 }
 
 func encodeAll(ctx context.Context, w io.Writer, d Dataset) (n int, err error) {
+	named := map[string]int{}
 	for s, err := range d.All(ctx) {
 		if err != nil {
 			return n, err
 		}
+		if other, taken := named[s.ID]; taken && s.ID != "" {
+			return n, fmt.Errorf("samples %d and %d have the same ID %q", other, n, s.ID)
+		}
+		named[s.ID] = n
 		if err := Encode(w, s); err != nil {
 			return n, err
 		}

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,7 +24,7 @@ var some = []Sample{
 	{ID: "b", Prompt: "ein Hund für Ünal", Label: Bad, Reward: reward(0),
 		Source: Source{Model: "tiny", Sampler: "ddim", Steps: 15, Guidance: 2.5, Seed: math.MaxUint64, Index: 3, Rater: "judge"}},
 	{Prompt: "nobody judged me"},
-	{ID: "d", Prompt: "unclear", Label: Skip},
+	{ID: "d", Prompt: "unclear", Label: Skip, Group: "d or e", Judgements: 4, Good: 0.5},
 }
 
 func TestWriteReadsBack(t *testing.T) {
@@ -31,11 +32,12 @@ func TestWriteReadsBack(t *testing.T) {
 	n, err := Write(ctx, path, FromSlice(some))
 	require.NoError(t, err)
 	require.Equal(t, 4, n)
-	f := File{Path: path}
+	f, want := File{Path: path}, slices.Clone(some)
+	want[2].ID = "samples.jsonl:3"
 	for range 2 { // ranging again starts again
 		got, err := Collect(ctx, f)
 		require.NoError(t, err)
-		require.Equal(t, some, got)
+		require.Equal(t, want, got)
 	}
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -45,21 +47,29 @@ func TestWriteReadsBack(t *testing.T) {
 
 func TestBadLinesNameFileAndLine(t *testing.T) {
 	for line, want := range map[string]string{
-		`{"prompt":"x","label":"great"}`:   `label "great" is none of good, bad and skip`,
-		`{"prompt":"x","label":""}`:        `label "" is none of`,
-		`{"prompt":"x","label":true}`:      `bad JSON`,
-		`{"prompt":"x","lable":"good"}`:    `unknown field "lable"`,
-		`{"prompt":"x"`:                    `ends inside`,
-		`{"prompt":"x"} {"prompt":"y"}`:    `more than one value`,
-		`prompt: x`:                        `bad JSON`,
-		`{"id":"1"}`:                       `prompt is missing`,
-		`{"prompt":"x","reward":"1"}`:      `bad JSON`,
-		`{"prompt":"x","file":"/etc/x"}`:   `"/etc/x" is not a path inside`,
-		`{"prompt":"x","file":"../x.png"}`: `"../x.png" is not a path inside`,
-		`{"prompt":"x","file":"a\\b.png"}`: `is not a path inside`,
+		`{"prompt":"x","label":"great"}`:                           `label "great" is none of good, bad and skip`,
+		`{"prompt":"x","label":""}`:                                `label "" is none of`,
+		`{"prompt":"x","label":true}`:                              `bad JSON`,
+		`{"prompt":"x","lable":"good"}`:                            `unknown field "lable"`,
+		`{"prompt":"x"`:                                            `ends inside`,
+		`{"prompt":"x"} {"prompt":"y"}`:                            `more than one value`,
+		`prompt: x`:                                                `bad JSON`,
+		`{"id":"1"}`:                                               `prompt is missing`,
+		`{"prompt":"x","reward":"1"}`:                              `bad JSON`,
+		`{"prompt":"x","file":"/etc/x"}`:                           `"/etc/x" is not a path inside`,
+		`{"prompt":"x","file":"../x.png"}`:                         `"../x.png" is not a path inside`,
+		`{"prompt":"x","file":"a\\b.png"}`:                         `is not a path inside`,
+		`{"prompt":"x","judgements":3}`:                            `judgements, above 0, and good go together`,
+		`{"prompt":"x","good":0.5}`:                                `judgements, above 0, and good go together`,
+		`{"prompt":"x","judgements":0,"good":0}`:                   `judgements, above 0, and good go together`,
+		`{"prompt":"x","judgements":-3,"good":0.5}`:                `there are -3 judgements`,
+		`{"prompt":"x","judgements":3,"good":1.5}`:                 `good judgements is 1.5, not in [0,1]`,
+		`{"prompt":"x","judgements":4,"good":0.25,"label":"good"}`: `the label is good, and the share of good judgements 0.25`,
+		`{"prompt":"x","judgements":4,"good":0.75,"label":"bad"}`:  `the label is bad, and the share of good judgements 0.75`,
+		`{"id":"first","prompt":"x"}`:                              `line 1 has the id "first" too`,
 	} {
 		path := filepath.Join(t.TempDir(), "labels.jsonl")
-		text := "{\"prompt\":\"fine\",\"label\":\"good\"}\n\n" + line + "\n{\"prompt\":\"fine\"}\n"
+		text := "{\"id\":\"first\",\"prompt\":\"fine\",\"label\":\"good\"}\n\n" + line + "\n{\"prompt\":\"fine\"}\n"
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 		got, err := Collect(t.Context(), File{Path: path})
 		require.ErrorContains(t, err, want, line)
@@ -84,6 +94,62 @@ func TestBadLinesNameFileAndLine(t *testing.T) {
 	}
 }
 
+// A label that nobody wrote is what most said; one that is there may be Skip, and at a tie
+// anything.
+func TestJudgements(t *testing.T) {
+	for line, want := range map[string]Sample{
+		`"judgements":3,"good":0.75`:                {Label: Good, Judgements: 3, Good: 0.75},
+		`"judgements":3,"good":0`:                   {Label: Bad, Judgements: 3},
+		`"judgements":2,"good":0.5`:                 {Label: Skip, Judgements: 2, Good: 0.5},
+		`"judgements":2,"good":0.5,"label":"good"`:  {Label: Good, Judgements: 2, Good: 0.5},
+		`"judgements":2,"good":0.5,"label":"bad"`:   {Label: Bad, Judgements: 2, Good: 0.5},
+		`"judgements":9,"good":0.6,"label":"skip"`:  {Label: Skip, Judgements: 9, Good: 0.6},
+		`"judgements":9,"good":1,"group":"2 and 3"`: {Label: Good, Judgements: 9, Good: 1, Group: "2 and 3"},
+		`"label":"good"`:                            {Label: Good},
+	} {
+		want.ID, want.Prompt = "a", "x"
+		for got, err := range Read(strings.NewReader(`{"id":"a","prompt":"x",`+line+"}"), "x") {
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+		}
+	}
+	for share, want := range map[float64]Label{
+		0: Bad, 0.49: Bad, 0.5: Skip, 0.51: Good, 1: Good, -0.1: Skip, 1.1: Skip, math.NaN(): Skip,
+	} {
+		require.Equal(t, want, Majority(share), share)
+	}
+}
+
+// Lines that have no id get one, by which they are told apart.
+func TestLinesAreNamed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "old.jsonl")
+	write := func(lines ...string) {
+		require.NoError(t, os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o644))
+	}
+	named := func() (all []string) {
+		samples, err := Collect(t.Context(), File{Path: path})
+		require.NoError(t, err)
+		for _, s := range samples {
+			all = append(all, s.ID)
+		}
+		return all
+	}
+	a, b := `{"prompt":"x","file":"a.png","label":"good"}`, `{"prompt":"x","file":"b.png"}`
+	write(a, b, "", a, `{"prompt":"x"}`, `{"prompt":"x","id":"7"}`)
+	require.Equal(t, []string{"a.png", "b.png", "old.jsonl:4", "old.jsonl:5", "7"}, named())
+	write(b, a)
+	require.Equal(t, []string{"b.png", "a.png"}, named(), "a picture's name is not its place")
+
+	write(b, a, `{"prompt":"y","id":"b.png"}`)
+	_, err := Collect(t.Context(), File{Path: path})
+	require.EqualError(t, err, "dataset: "+path+`:3: line 1 has the id "b.png" too`)
+	_, err = Write(t.Context(), path, letters("aba"))
+	require.ErrorContains(t, err, `samples 0 and 2 have the same ID "a"`)
+	_, err = Write(t.Context(), path, FromSlice([]Sample{{Prompt: "x"}, {Prompt: "x"}}))
+	require.NoError(t, err)
+	require.Equal(t, []string{"old.jsonl:1", "old.jsonl:2"}, named())
+}
+
 func TestPicturesComeFromBesideTheFile(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "images"), 0o755))
@@ -97,6 +163,15 @@ func TestPicturesComeFromBesideTheFile(t *testing.T) {
 	require.ErrorContains(t, err, path+":2:")
 	require.Len(t, got, 1)
 	require.Equal(t, 3, got[0].Image.Bounds().Dx())
+
+	got, err = Collect(t.Context(), WithImages(File{Path: path}, dir))
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorContains(t, err, `dataset: sample "images/gone.png": `)
+	require.Len(t, got, 1)
+	require.Equal(t, 3, got[0].Image.Bounds().Dx())
+	got, err = Collect(t.Context(), WithImages(letters("a"), dir))
+	require.NoError(t, err)
+	require.Nil(t, got[0].Image)
 }
 
 type full struct{ left int }
@@ -112,7 +187,12 @@ func TestEncodeRefuses(t *testing.T) {
 	require.ErrorContains(t, Encode(&full{10}, some[0]), `sample "a": no space left`)
 	_, err := encodeAll(t.Context(), &full{10}, FromSlice(some))
 	require.ErrorContains(t, err, "no space left")
-	for _, s := range []Sample{{}, {Prompt: "x", Reward: reward(math.NaN())}, {Prompt: "x", File: "/x"}, {Prompt: "x", Label: 9}} {
+	for _, s := range []Sample{
+		{}, {Prompt: "x", Reward: reward(math.NaN())}, {Prompt: "x", File: "/x"}, {Prompt: "x", Label: 9},
+		{Prompt: "x", Judgements: -1}, {Prompt: "x", Good: 1}, {Prompt: "x", Judgements: 2, Good: math.NaN()},
+		{Prompt: "x", Judgements: 2, Good: 1.1}, {Prompt: "x", Judgements: 2, Good: -0.1},
+		{Prompt: "x", Judgements: 2, Good: 0.4, Label: Good}, {Prompt: "x", Judgements: 2, Good: 0.6, Label: Bad},
+	} {
 		var b bytes.Buffer
 		require.Error(t, Encode(&b, s))
 		require.Zero(t, b.Len())
@@ -236,6 +316,7 @@ func TestCollectLabelled(t *testing.T) {
 
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"prompt":"x","label":"good","reward":1e3,"source":{"seed":1}}`))
+	f.Add([]byte(`{"prompt":"x","group":"g","judgements":3,"good":0.9}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		for s, err := range Read(bytes.NewReader(text), "x") {
 			if err != nil {

@@ -8,11 +8,13 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Sampler is a sampler as a value, for programs that let people choose one. Any function like DDIM becomes
-// one by filling in the fields.
+// A Sampler is a sampler as a value, for programs that let people choose one. Any function like
+// DDIM becomes one by filling in the fields.
 type Sampler struct {
 	Name   string // "ddim", …: what samples say that they were made with
-	Sample func(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps
+	Sample func(
+		ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions,
+	) Steps
 }
 
 // samplers are ours, with the class of diffusers that each follows.
@@ -30,8 +32,8 @@ var samplers = []struct {
 	{Sampler{"flow_euler", FlowEuler}, classFlowEuler},
 }
 
-// ParseSampler is the sampler of a name: ddpm, ddim, pndm, euler, euler_a, dpmpp_2m, dpmpp_2m_karras or
-// flow_euler.
+// ParseSampler is the sampler of a name: ddpm, ddim, pndm, euler, euler_a, dpmpp_2m,
+// dpmpp_2m_karras or flow_euler.
 func ParseSampler(name string) (Sampler, error) {
 	var names []string
 	for _, k := range samplers {
@@ -40,11 +42,12 @@ func ParseSampler(name string) (Sampler, error) {
 		}
 		names = append(names, k.Name)
 	}
-	return Sampler{}, fmt.Errorf("diffusion: %q is no sampler; these are: %s", name, strings.Join(names, ", "))
+	return Sampler{}, fmt.Errorf("diffusion: %q is no sampler; these are: %s",
+		name, strings.Join(names, ", "))
 }
 
-// Sampler is the sampler that the makers of the schedule chose: that of the config's _class_name. Where it
-// has none, it is FlowEuler for a Flow and DDIM for any other process.
+// Sampler is the sampler that the makers of the schedule chose: that of the config's _class_name.
+// Where it has none, it is FlowEuler for a Flow and DDIM for any other process.
 func (s *Schedule) Sampler() (Sampler, error) {
 	var classes []string
 	for _, k := range samplers {
@@ -53,5 +56,6 @@ func (s *Schedule) Sampler() (Sampler, error) {
 		}
 		classes = append(classes, k.class)
 	}
-	return Sampler{}, fmt.Errorf("diffusion: the scheduler %s is not supported; these are: %s", s.class(), strings.Join(classes, ", "))
+	return Sampler{}, fmt.Errorf("diffusion: the scheduler %s is not supported; these are: %s",
+		s.class(), strings.Join(classes, ", "))
 }

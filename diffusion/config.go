@@ -16,8 +16,8 @@ import (
 )
 
 // A Config is a scheduler_config.json of diffusers. A key that the file lacks is nil and means the
-// default of the class that reads it, which is in the comment behind the key; keys of samplers that we
-// do not have are kept in Other, so that saving loses nothing.
+// default of the class that reads it, which is in the comment behind the key; keys of samplers that
+// we do not have are kept in Other, so that saving loses nothing.
 type Config struct {
 	Class         *string   `json:"_class_name,omitempty"`            // the sampler that the folder's makers chose
 	TrainSteps    *int      `json:"num_train_timesteps,omitempty"`    // 1000
@@ -30,7 +30,7 @@ type Config struct {
 	StepsOffset   *int      `json:"steps_offset,omitempty"`           // 0; added to the timesteps of "leading"
 	ZeroSNR       *bool     `json:"rescale_betas_zero_snr,omitempty"` // false; true leaves no signal at the last timestep. PNDM does not know it
 	SetAlphaToOne *bool     `json:"set_alpha_to_one,omitempty"`       // true for DDIM, false for PNDM: the last step ends at ᾱ = 1, not at ᾱ of timestep 0
-	ClipSample    *bool     `json:"clip_sample,omitempty"`            // false; true has DDIM and DDPM clamp x̂₀. See NewSchedule
+	ClipSample    *bool     `json:"clip_sample,omitempty"`            // false, see NewSchedule; true: DDIM and DDPM clamp x̂₀
 	ClipRange     *float64  `json:"clip_sample_range,omitempty"`      // 1
 	Thresholding  *bool     `json:"thresholding,omitempty"`           // false; DDIM, DDPM and DPM-Solver++ refuse true
 	Variance      *string   `json:"variance_type,omitempty"`          // "fixed_small" for DDPM; "fixed_small_log", "fixed_large"
@@ -49,8 +49,8 @@ type Config struct {
 	LambdaMin       *float64 `json:"lambda_min_clipped,omitempty"` // -Inf; DPM-Solver++ begins where ln √(ᾱ/(1-ᾱ)) is at least this
 
 	Shift         *float64 `json:"shift,omitempty"`               // 1; of rectified flow, see Flow
-	ShiftTerminal *float64 `json:"shift_terminal,omitempty"`      // none; where FlowEuler's σ ends before its last step
-	Stochastic    *bool    `json:"stochastic_sampling,omitempty"` // false; true has FlowEuler go from x̂₀ to the next level by fresh noise
+	ShiftTerminal *float64 `json:"shift_terminal,omitempty"`      // none; the σ of FlowEuler's last step
+	Stochastic    *bool    `json:"stochastic_sampling,omitempty"` // false; true: FlowEuler draws noise
 
 	Other map[string]json.RawMessage `json:"-"` // every other key
 }
@@ -74,18 +74,19 @@ var (
 		classPNDM: {Spacing: new("leading"), SetAlphaToOne: new(false)},
 	}
 	common = Config{
-		TrainSteps: new(1000), BetaStart: new(0.0001), BetaEnd: new(0.02), BetaSchedule: new("linear"),
-		Prediction: new("epsilon"), Spacing: new("linspace"), StepsOffset: new(0), ZeroSNR: new(false),
+		TrainSteps: new(1000), BetaStart: new(0.0001), BetaEnd: new(0.02),
+		BetaSchedule: new("linear"), Prediction: new("epsilon"), Spacing: new("linspace"),
+		StepsOffset: new(0), ZeroSNR: new(false),
 		ClipSample: new(false), ClipRange: new(1.), Thresholding: new(false), Variance: new(""),
-		SkipPRK: new(false), Karras: new(false), Interpolation: new("linear"), FinalSigma: new("zero"),
-		Algorithm: new("dpmsolver++"), Solver: new("midpoint"), SolverOrder: new(2),
+		SkipPRK: new(false), Karras: new(false), Interpolation: new("linear"),
+		FinalSigma: new("zero"), Algorithm: new("dpmsolver++"), Solver: new("midpoint"), SolverOrder: new(2),
 		LowerOrderFinal: new(true), EulerAtFinal: new(false), LambdaMin: new(math.Inf(-1)),
 		Shift: new(1.), Stochastic: new(false),
 	}
 )
 
-// settle is the config as a class reads it: no key that the class knows is nil, but for those that have
-// no default.
+// settle is the config as a class reads it: no key that the class knows is nil, but for those that
+// have no default.
 func (c Config) settle(class string) Config {
 	for _, defaults := range []Config{own[class], common} {
 		from, to := reflect.ValueOf(defaults), reflect.ValueOf(&c).Elem()
@@ -106,7 +107,8 @@ func StableDiffusion() Config {
 	}
 }
 
-// RectifiedFlow is the schedule of models that predict ε - x₀ on a Flow. Stable Diffusion 3 has shift 3.
+// RectifiedFlow is the schedule of models that predict ε - x₀ on a Flow. Stable Diffusion 3 has
+// shift 3.
 func RectifiedFlow(shift float64) Config {
 	return Config{Class: new(classFlowEuler), TrainSteps: new(1000), Shift: &shift}
 }
@@ -114,8 +116,9 @@ func RectifiedFlow(shift float64) Config {
 // plain has Config's fields and none of its methods.
 type plain Config
 
-// UnmarshalJSON reads a scheduler_config.json. null is what it is in diffusers: false where a bool is asked for, whatever the default
-// is; nothing for the keys of which that is the default; an error for others.
+// UnmarshalJSON reads a scheduler_config.json. null is what it is in diffusers: false where a bool
+// is asked for, whatever the default is; nothing for the keys of which that is the default; an
+// error for others.
 func (c *Config) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, (*plain)(c)); err != nil {
 		return err
@@ -140,7 +143,8 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 
 // nullable are the keys, but for bools, that may be null.
 var nullable = []string{
-	"trained_betas", "variance_type", "sigma_min", "sigma_max", "lambda_min_clipped", "shift_terminal",
+	"trained_betas", "variance_type", "sigma_min", "sigma_max", "lambda_min_clipped",
+	"shift_terminal",
 }
 
 // MarshalJSON writes a scheduler_config.json.
@@ -228,8 +232,8 @@ func (c *Config) clip() float64 {
 	return math.Inf(1)
 }
 
-// refuse returns an error for the first of keys that has another value than its default: they change
-// what a sampler does in ways that ours do not.
+// refuse returns an error for the first of keys that has another value than its default: they
+// change what a sampler does in ways that ours do not.
 func (c *Config) refuse(keys ...string) error {
 	defaults := []string{"", "null", "false", `"discrete"`}
 	for _, key := range keys {

@@ -4,9 +4,9 @@ import "gorgonia.org/gorgonia"
 
 // A Denoiser is a network that tells the picture in noisy latents from the noise.
 type Denoiser interface {
-	// Predict adds to x's graph what the network says [N,H,W,C] of noisy latents x [N,H,W,C] at timesteps
-	// t [N] (0 to 999 for Stable Diffusion) under the samples' conditions c. What it says, ε, v, x₀ or
-	// ε - x₀, is the Prediction of the Schedule that goes with it.
+	// Predict adds to x's graph what the network says [N,H,W,C] of noisy latents x [N,H,W,C] at
+	// timesteps t [N] (0 to 999 for Stable Diffusion) under the samples' conditions c. What it
+	// says, ε, v, x₀ or ε - x₀, is the Prediction of the Schedule that goes with it.
 	Predict(x, t *gorgonia.Node, c Condition) (*gorgonia.Node, error)
 }
 

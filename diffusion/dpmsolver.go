@@ -11,20 +11,26 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// DPMSolver samples by DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2), of second order in the logarithm of
-// the signal-to-noise ratio, as diffusers' DPMSolverMultistepScheduler does with the schedule's config:
-// solver_order 1 or 2, use_karras_sigmas and what else Config lists. 15 to 25 steps are usual. It is like
-// DDIM in all else.
-func DPMSolver(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps {
+// DPMSolver samples by DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2), of second order in the
+// logarithm of the signal-to-noise ratio, as diffusers' DPMSolverMultistepScheduler does with the
+// schedule's config: solver_order 1 or 2, use_karras_sigmas and what else Config lists. 15 to 25
+// steps are usual. It is like DDIM in all else.
+func DPMSolver(
+	ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions,
+) Steps {
 	return dpmSolver(ctx, net, s, x, o, false)
 }
 
 // DPMSolverKarras is DPMSolver with use_karras_sigmas, whatever the schedule's config says.
-func DPMSolverKarras(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps {
+func DPMSolverKarras(
+	ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions,
+) Steps {
 	return dpmSolver(ctx, net, s, x, o, true)
 }
 
-func dpmSolver(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions, karras bool) Steps {
+func dpmSolver(
+	ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions, karras bool,
+) Steps {
 	l, err := s.ladder(classDPMSolver, o)
 	if err != nil {
 		return failed(err)
@@ -42,10 +48,11 @@ func dpmSolver(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o
 	for i := range moves {
 		from, to := d.level(i), d.level(i+1)
 		h := logSNR(to) - logSNR(from)
-		m := move{Level: from, scale: 1, state: to.Noise / from.Noise, clean: -to.Signal * math.Expm1(-h)}
+		m := move{Level: from, scale: 1}
+		m.state, m.clean = to.Noise/from.Noise, -to.Signal*math.Expm1(-h)
 		if *c.SolverOrder == 2 && i > 0 && !(euler && i == n-1) {
-			// The slope of x̂₀ from the step before: h/h₀ times the difference, of which ½ counts, or what
-			// the slope's integral has.
+			// The slope of x̂₀ from the step before: h/h₀ times the difference, of which ½ counts,
+			// or what the slope's integral has.
 			share := m.clean / 2
 			if *c.Solver == "heun" {
 				share = to.Signal * (math.Expm1(-h)/h + 1)
@@ -76,8 +83,12 @@ func logSNR(l Level) float64 { return math.Log(l.Signal) - math.Log(l.Noise) }
 func (l ladder) dpmDescent(steps int) (descent, error) {
 	c := &l.config
 	err := cmp.Or(
-		c.refuseThresholding(), only("algorithm_type", *c.Algorithm, "dpmsolver++", "deis"), // which diffusers takes for the former
-		only("solver_type", *c.Solver, "midpoint", "heun", "logrho", "bh1", "bh2"), only("solver_order", *c.SolverOrder, 2, 1), // the last three are midpoint too
+		c.refuseThresholding(),
+		// diffusers takes the latter for the former.
+		only("algorithm_type", *c.Algorithm, "dpmsolver++", "deis"),
+		// The last three are midpoint too.
+		only("solver_type", *c.Solver, "midpoint", "heun", "logrho", "bh1", "bh2"),
+		only("solver_order", *c.SolverOrder, 2, 1),
 		c.refuse("use_exponential_sigmas", "use_beta_sigmas", "use_flow_sigmas"),
 	)
 	if v := *c.Variance; strings.HasPrefix(v, "learned") { // the network says more than a Prediction
@@ -91,7 +102,8 @@ func (l ladder) dpmDescent(steps int) (descent, error) {
 	}
 	table := l.table()
 	if *c.Karras {
-		d := karras(table, or(c.SigmaMax, float64(table[len(table)-1])), or(c.SigmaMin, float64(table[0])), steps)
+		high, low := float64(table[len(table)-1]), float64(table[0])
+		d := karras(table, or(c.SigmaMax, high), or(c.SigmaMin, low), steps)
 		for i, t := range d.times {
 			if *c.BetaSchedule == "squaredcos_cap_v2" {
 				d.times[i] = math.Trunc(t)
@@ -103,13 +115,16 @@ func (l ladder) dpmDescent(steps int) (descent, error) {
 	}
 
 	// Timesteps of more noise than lambda_min_clipped allows are left out.
-	last := sort.Search(len(table), func(t int) bool { return -math.Log(float64(table[t])) < *c.LambdaMin })
+	last := sort.Search(len(table), func(t int) bool {
+		return -math.Log(float64(table[t])) < *c.LambdaMin
+	})
 	count := steps
 	if *c.Spacing != "trailing" {
 		count++ // and the least noisy one is not used
 	}
 	if last < count {
-		return descent{}, fmt.Errorf("diffusion: %d sampling steps of DPM-Solver++ take %d timesteps, and lambda_min_clipped %g leaves %d", steps, count, *c.LambdaMin, last)
+		return descent{}, fmt.Errorf("diffusion: %d sampling steps of DPM-Solver++ take %d timesteps, "+
+			"and lambda_min_clipped %g leaves %d", steps, count, *c.LambdaMin, last)
 	}
 	times, err := l.spread(last, count)
 	if err != nil {

@@ -9,10 +9,11 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Euler samples by Euler's method on the probability-flow equation in σ, dx/dσ = (x - x̂₀)/σ (Karras et al.
-// 2022, algorithm 1 without its second order), as diffusers' EulerDiscreteScheduler does with the schedule's
-// config. The states are x₀ + σ·ε: it starts at x, pure noise as for every sampler, times the first σ.
-// Timesteps may lie between two of training. It is like DDIM in all else.
+// Euler samples by Euler's method on the probability-flow equation in σ, dx/dσ = (x - x̂₀)/σ
+// (Karras et al. 2022, algorithm 1 without its second order), as diffusers' EulerDiscreteScheduler
+// does with the schedule's config. The states are x₀ + σ·ε: it starts at x, pure noise as for every
+// sampler, times the first σ. Timesteps may lie between two of training. It is like DDIM in all
+// else.
 func Euler(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps {
 	l, err := s.ladder(classEuler, o)
 	if err != nil {
@@ -29,10 +30,12 @@ func Euler(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o Sam
 	return l.says.follow(ctx, net, x, l.eulerStart(d), nil, moves, math.Inf(1))
 }
 
-// EulerAncestral is Euler with fresh noise in every step: it goes down farther than the next σ and comes up
-// again by noise (k-diffusion's sample_euler_ancestral), as diffusers' EulerAncestralDiscreteScheduler does
-// with the schedule's config.
-func EulerAncestral(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps {
+// EulerAncestral is Euler with fresh noise in every step: it goes down farther than the next σ and
+// comes up again by noise (k-diffusion's sample_euler_ancestral), as diffusers'
+// EulerAncestralDiscreteScheduler does with the schedule's config.
+func EulerAncestral(
+	ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions,
+) Steps {
 	l, err := s.ladder(classEulerAncestral, o)
 	if err != nil {
 		return failed(err)
@@ -79,7 +82,8 @@ func (l ladder) eulerDescent(steps int) (descent, error) {
 			d.sigmas[i] = float32(math.Exp(float64(log)))
 		}
 	default:
-		return d, fmt.Errorf("diffusion: interpolation_type %q is neither linear nor log_linear", kind)
+		return d, fmt.Errorf("diffusion: interpolation_type %q is neither linear nor log_linear",
+			kind)
 	}
 	if *c.Karras {
 		high, low := float64(d.sigmas[0]), float64(d.sigmas[len(d.sigmas)-1])
@@ -100,8 +104,9 @@ func (l ladder) eulerStart(d descent) float64 {
 	return high
 }
 
-// stretched is Euler's step from the state x₀ + σ·ε at level i to another σ: x + (to-σ)·(x - x̂₀)/σ. The difference is rounded to
-// float32, as in diffusers: where σ falls far, what this loses is part of its result.
+// stretched is Euler's step from the state x₀ + σ·ε at level i to another σ: x + (to-σ)·(x -
+// x̂₀)/σ. The difference is rounded to float32, as in diffusers: where σ falls far, what this loses
+// is part of its result.
 func (d descent) stretched(i int, to float32) move {
 	sigma := float64(d.sigmas[i])
 	signal := 1 / math.Sqrt(sigma*sigma+1)

@@ -65,8 +65,8 @@ func ExamplePrediction_MinSNR() {
 	}
 	for _, t := range []int{20, 100, 250, 500, 999} {
 		level := schedule.Process.At(float64(t))
-		weight := schedule.Prediction.MinSNR(5, level)
-		fmt.Printf("t %3d: %4.1f %% signal, min-SNR weight %.2f\n", t, 100*level.Signal*level.Signal, weight)
+		signal, weight := level.Signal*level.Signal, schedule.Prediction.MinSNR(5, level)
+		fmt.Printf("t %3d: %4.1f %% signal, min-SNR weight %.2f\n", t, 100*signal, weight)
 	}
 	// Output:
 	// t  20: 98.1 % signal, min-SNR weight 0.10

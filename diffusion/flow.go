@@ -9,14 +9,17 @@ import (
 )
 
 // FlowEuler samples a Flow by Euler's method on its equation, dx/dσ = ε - x₀, as diffusers'
-// FlowMatchEulerDiscreteScheduler does with the schedule's config: σ is spread evenly from the first level
-// of training, which is shifted, to the last, and shifted once more, and the last step ends at the picture.
-// With stochastic_sampling each step goes from x̂₀ to the next level by fresh noise. It is like DDIM in all
-// else.
-func FlowEuler(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps {
+// FlowMatchEulerDiscreteScheduler does with the schedule's config: σ is spread evenly from the
+// first level of training, which is shifted, to the last, and shifted once more, and the last step
+// ends at the picture. With stochastic_sampling each step goes from x̂₀ to the next level by fresh
+// noise. It is like DDIM in all else.
+func FlowEuler(
+	ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions,
+) Steps {
 	flow, ok := s.Process.(Flow)
 	if !ok {
-		return failed(fmt.Errorf("diffusion: FlowEuler follows a Flow, and the process is a %T", s.Process))
+		return failed(fmt.Errorf("diffusion: FlowEuler follows a Flow, and the process is a %T",
+			s.Process))
 	}
 	c := s.settled(classFlowEuler)
 	sigmas, err := flow.sigmas(c, o)
@@ -26,7 +29,8 @@ func FlowEuler(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o
 	moves := make([]move, o.Steps)
 	for i := range moves {
 		from, to := sigmas[i], sigmas[i+1]
-		m := move{Level: Level{1 - float64(from), float64(from), float64(from * float32(flow.Steps))}, scale: 1}
+		level := Level{1 - float64(from), float64(from), float64(from * float32(flow.Steps))}
+		m := move{Level: level, scale: 1}
 		if *c.Stochastic {
 			m.clean, m.sigma = 1-float64(to), float64(to)
 		} else {
@@ -44,9 +48,13 @@ func (f Flow) sigmas(c Config, o SampleOptions) ([]float32, error) {
 		return nil, err
 	}
 	if o.Steps < 1 || o.Eta != 0 {
-		return nil, fmt.Errorf("diffusion: FlowEuler takes at least 1 step, not %d, and no eta, not %g", o.Steps, o.Eta)
+		return nil, fmt.Errorf("diffusion: FlowEuler takes at least 1 step, not %d, and no eta, "+
+			"not %g", o.Steps, o.Eta)
 	}
-	if err := c.refuse("use_dynamic_shifting", "invert_sigmas", "use_exponential_sigmas", "use_beta_sigmas"); err != nil {
+	err := c.refuse(
+		"use_dynamic_shifting", "invert_sigmas", "use_exponential_sigmas", "use_beta_sigmas",
+	)
+	if err != nil {
 		return nil, err
 	}
 	if *c.Karras {

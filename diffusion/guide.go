@@ -11,11 +11,12 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// Guide is classifier-free guidance (Ho and Salimans 2022): y = y(∅) + scale·(y(c) - y(∅)) of what the
-// network says, where ∅ is the condition of an empty or negative prompt: one sample's, for all, or a
-// batch's. It must have the parts of c. Whatever the network predicts, x̂₀ and ε̂ are guided in the same way,
-// because the weights of y(∅) and y(c) sum to 1. Both halves run as one batch of 2N. A change of a batch's
-// values reaches graphs that were built before; of one sample's, it does not.
+// Guide is classifier-free guidance (Ho and Salimans 2022): y = y(∅) + scale·(y(c) - y(∅)) of what
+// the network says, where ∅ is the condition of an empty or negative prompt: one sample's, for all,
+// or a batch's. It must have the parts of c. Whatever the network predicts, x̂₀ and ε̂ are guided
+// in the same way, because the weights of y(∅) and y(c) sum to 1. Both halves run as one batch of
+// 2N. A change of a batch's values reaches graphs that were built before; of one sample's, it does
+// not.
 func Guide(d Denoiser, unconditional dataset.Condition, scale float64) Denoiser {
 	return Func(func(x, t *gorgonia.Node, c Condition) (*gorgonia.Node, error) {
 		b, n := nn.On(x), x.Shape()[0]
@@ -34,11 +35,13 @@ func Guide(d Denoiser, unconditional dataset.Condition, scale float64) Denoiser 
 				continue
 			}
 			if part.with == nil || part.none == nil {
-				return nil, fmt.Errorf("diffusion: of the conditions and the unconditional one, one has no %s", part.name)
+				return nil, fmt.Errorf("diffusion: of the conditions and the unconditional one, one has "+
+					"no %s", part.name)
 			}
 			empty, err := repeatRows(part.none, part.with.Shape())
 			if err != nil {
-				return nil, fmt.Errorf("diffusion: the unconditional condition's %s %w", part.name, err)
+				return nil, fmt.Errorf("diffusion: the unconditional condition's %s %w",
+					part.name, err)
 			}
 			*part.to = concatRows(b, part.with, b.Param(empty))
 		}

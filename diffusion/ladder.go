@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// A ladder is what the samplers of Stable Diffusion go down: a Table's ᾱ of each timestep of training, and
-// the config as the sampler's class reads it.
+// A ladder is what the samplers of Stable Diffusion go down: a Table's ᾱ of each timestep of
+// training, and the config as the sampler's class reads it.
 type ladder struct {
 	bars   []float64
 	config Config
@@ -19,9 +19,11 @@ func (s *Schedule) ladder(class string, o SampleOptions) (ladder, error) {
 	l := ladder{table.AlphaBar, s.settled(class), s.Prediction}
 	switch n := len(l.bars); {
 	case !ok:
-		return l, fmt.Errorf("diffusion: %s goes down the timesteps of a Table, and the process is a %T", class, s.Process)
+		return l, fmt.Errorf("diffusion: %s goes down the timesteps of a Table, and the process "+
+			"is a %T", class, s.Process)
 	case o.Steps < 1 || o.Steps > n:
-		return l, fmt.Errorf("diffusion: %d sampling steps are not between 1 and the %d steps of training", o.Steps, n)
+		return l, fmt.Errorf("diffusion: %d sampling steps are not between 1 and the %d steps of "+
+			"training", o.Steps, n)
 	case o.Eta != 0 && class != classDDIM:
 		return l, fmt.Errorf("diffusion: eta %g is for ddim; %s has none", o.Eta, class)
 	}
@@ -42,8 +44,8 @@ func (l ladder) before(t int, last float64) float64 {
 	return l.bars[t]
 }
 
-// spread is a sampler's timesteps, noisiest first, as diffusers spreads them over the first last of training's (Lin et al. 2024,
-// table 2). Those of linspace are not rounded yet.
+// spread is a sampler's timesteps, noisiest first, as diffusers spreads them over the first last of
+// training's (Lin et al. 2024, table 2). Those of linspace are not rounded yet.
 func (l ladder) spread(last, steps int) ([]float64, error) {
 	n, spacing, offset := len(l.bars), *l.config.Spacing, *l.config.StepsOffset
 	out := make([]float64, 0, steps)
@@ -57,21 +59,24 @@ func (l ladder) spread(last, steps int) ([]float64, error) {
 			out = append(out, float64(last-1)/float64(max(steps-1, 1))*float64(steps-1-i))
 		}
 	case "trailing":
-		// As NumPy's arange does it, whose rounding decides the halves. Where rounding makes it one too long (61 steps of
-		// 1000), diffusers has a last timestep -1; it is left out here.
+		// As NumPy's arange does it, whose rounding decides the halves. Where rounding makes it one
+		// too long (61 steps of 1000), diffusers has a last timestep -1; it is left out here.
 		from := float64(last)
 		stride := (from - float64(n)/float64(steps)) - from
 		for i := 0; i < steps && from+float64(i)*stride > 0.5; i++ {
 			out = append(out, math.RoundToEven(from+float64(i)*stride)-1)
 		}
 	default:
-		return nil, fmt.Errorf("diffusion: timestep_spacing %q is none of leading, linspace and trailing", spacing)
+		return nil, fmt.Errorf("diffusion: timestep_spacing %q is none of leading, linspace and "+
+			"trailing", spacing)
 	}
 	if t := out[0]; t >= float64(n) {
-		return nil, fmt.Errorf("diffusion: %d sampling steps with steps_offset %d reach timestep %.0f, beyond the %d of training", steps, offset, t, n)
+		return nil, fmt.Errorf("diffusion: %d sampling steps with steps_offset %d reach timestep "+
+			"%.0f, beyond the %d of training", steps, offset, t, n)
 	}
 	if t := out[len(out)-1]; t < 0 {
-		return nil, fmt.Errorf("diffusion: %d sampling steps with steps_offset %d reach timestep %.0f", steps, offset, t)
+		return nil, fmt.Errorf("diffusion: %d sampling steps with steps_offset %d reach timestep "+
+			"%.0f", steps, offset, t)
 	}
 	return out, nil
 }

@@ -35,7 +35,8 @@ func Compile(d Denoiser, latent tensor.Shape, like dataset.Condition) (*Compiled
 		t:         tensor.New(tensor.WithShape(latent[0]), tensor.Of(tensor.Float32)),
 	}
 	g := gorgonia.NewGraph()
-	said, err := d.Predict(kernels.Input(g, "x", c.x), kernels.Input(g, "t", c.t), Input(g, c.Condition))
+	x, t := kernels.Input(g, "x", c.x), kernels.Input(g, "t", c.t)
+	said, err := d.Predict(x, t, Input(g, c.Condition))
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +50,8 @@ func Compile(d Denoiser, latent tensor.Shape, like dataset.Condition) (*Compiled
 // Predict is the Network: what it says of latents x, all at timestep t, under Condition.
 func (c *Compiled) Predict(x *tensor.Dense, t float64) (*tensor.Dense, error) {
 	if !x.Shape().Eq(c.x.Shape()) || x.Dtype() != tensor.Float32 {
-		return nil, fmt.Errorf("diffusion: latents %v %v are not the float32 %v that the network was compiled for", x.Dtype(), x.Shape(), c.x.Shape())
+		return nil, fmt.Errorf("diffusion: latents %v %v are not the float32 %v that the network "+
+			"was compiled for", x.Dtype(), x.Shape(), c.x.Shape())
 	}
 	copy(c.x.Float32s(), x.Float32s())
 	times := c.t.Float32s()

@@ -9,10 +9,12 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// PNDM samples by pseudo-numerical methods (Liu et al. 2022, eq. 9, 12 and 13): the linear multistep method of order 4 on what the network
-// predicts, as diffusers' PNDMScheduler does with the schedule's config. It starts with three steps of Runge-Kutta, which call the
-// network four times each and need at least 4 steps; with skip_prk_steps, as Stable Diffusion has it, it starts with methods
-// of lower order and calls the network steps + 1 times. Each call is a Step. It is like DDIM in all else.
+// PNDM samples by pseudo-numerical methods (Liu et al. 2022, eq. 9, 12 and 13): the linear
+// multistep method of order 4 on what the network predicts, as diffusers' PNDMScheduler does with
+// the schedule's config. It starts with three steps of Runge-Kutta, which call the network four
+// times each and need at least 4 steps; with skip_prk_steps, as Stable Diffusion has it, it starts
+// with methods of lower order and calls the network steps + 1 times. Each call is a Step. It is
+// like DDIM in all else.
 func PNDM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions) Steps {
 	l, err := s.ladder(classPNDM, o)
 	if err == nil && *l.config.ZeroSNR { // which diffusers' PNDM does not know
@@ -58,8 +60,9 @@ func PNDM(ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o Samp
 	})
 }
 
-// A hop of PNDM asks the network at a timestep and goes from one timestep to another. Hops of one compound step have stages 0, 1, …
-// and start at the same state; weights are of what the network said in them, or nil for the multistep method.
+// A hop of PNDM asks the network at a timestep and goes from one timestep to another. Hops of one
+// compound step have stages 0, 1, … and start at the same state; weights are of what the network
+// said in them, or nil for the multistep method.
 type hop struct {
 	ask, from, to, stage int
 	weights              []float64
@@ -104,8 +107,11 @@ func (l ladder) pndmPlan(steps int) ([]hop, error) {
 	return plan, nil
 }
 
-// hop fills in a step: eq. 9 with the weighted sum of outs, the network's word, from state x to ᾱ = next.
-func (l ladder) hop(step Step, h hop, x []float32, outs [][]float32, weights []float64, next float64) {
+// hop fills in a step: eq. 9 with the weighted sum of outs, the network's word, from state x to ᾱ =
+// next.
+func (l ladder) hop(
+	step Step, h hop, x []float32, outs [][]float32, weights []float64, next float64,
+) {
 	bar := l.bars[h.from]
 	readClean, readEps, _ := l.says.Read(l.at(h.from))
 	state := math.Sqrt(next / bar)
@@ -115,7 +121,8 @@ func (l ladder) hop(step Step, h hop, x []float32, outs [][]float32, weights []f
 		for k, w := range weights {
 			said += w * float64(outs[k][j])
 		}
-		step.Clean.Float32s()[j] = float32(readClean.Of(float64(x[j]), said))
-		step.Latent.Float32s()[j] = float32(state*float64(x[j]) - eps*readEps.Of(float64(x[j]), said))
+		at := float64(x[j])
+		step.Clean.Float32s()[j] = float32(readClean.Of(at, said))
+		step.Latent.Float32s()[j] = float32(state*at - eps*readEps.Of(at, said))
 	}
 }

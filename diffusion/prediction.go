@@ -50,8 +50,8 @@ func (p Prediction) weights(l Level) (clean, noise, determinant float64) {
 	return clean, noise, determinant
 }
 
-// Target writes what a network is trained to say of the noisy latents that Disturb makes of the same
-// x, noise and levels. dst may be x or noise. All three are float32 [N, …] of one shape.
+// Target writes what a network is trained to say of the noisy latents that Disturb makes of the
+// same x, noise and levels. dst may be x or noise. All three are float32 [N, …] of one shape.
 func (p Prediction) Target(dst, x, noise *tensor.Dense, levels []Level) error {
 	return combine(dst, x, noise, levels, func(l Level) (clean, noise float64) {
 		clean, noise, _ = p.weights(l)
@@ -66,12 +66,13 @@ type Reading struct{ X, Said, By float64 }
 // Of is the quantity for one element.
 func (r Reading) Of(x, said float64) float64 { return (r.X*x + r.Said*said) / r.By }
 
-// Read solves for x̂₀ and ε̂ at a level: a system of two equations, x and what is said. Where they do
-// not determine both there is an error: ε alone says nothing of x₀ where there is no signal, x₀ alone
-// nothing of ε where there is no noise. What is determined is right all the same.
+// Read solves for x̂₀ and ε̂ at a level: a system of two equations, x and what is said. Where they
+// do not determine both there is an error: ε alone says nothing of x₀ where there is no signal, x₀
+// alone nothing of ε where there is no noise. What is determined is right all the same.
 func (p Prediction) Read(l Level) (clean, noise Reading, err error) {
 	if p == (Prediction{}) {
-		return Reading{}, Reading{}, fmt.Errorf("diffusion: the Prediction is missing: it says what a network's answers mean")
+		return Reading{}, Reading{}, fmt.Errorf("diffusion: the Prediction is missing: it says " +
+			"what a network's answers mean")
 	}
 	a, b, determinant := p.weights(l)
 	clean, noise = Reading{b, -l.Noise, determinant}, Reading{-a, l.Signal, determinant}
@@ -86,22 +87,26 @@ func (p Prediction) Read(l Level) (clean, noise Reading, err error) {
 	case !(determinant-determinant == 0):
 		err = fmt.Errorf("diffusion: there is no level %+v", l)
 	case determinant == 0 && a == 0:
-		err = fmt.Errorf("diffusion: there is no signal at timestep %g, and no ε gives x₀ there", l.Timestep)
+		err = fmt.Errorf("diffusion: there is no signal at timestep %g, and no ε gives x₀ there",
+			l.Timestep)
 	case determinant == 0 && b == 0:
-		err = fmt.Errorf("diffusion: there is no noise at timestep %g, and no x₀ gives ε there", l.Timestep)
+		err = fmt.Errorf("diffusion: there is no noise at timestep %g, and no x₀ gives ε there",
+			l.Timestep)
 	case determinant == 0:
-		err = fmt.Errorf("diffusion: at timestep %g x and %s are the same, and give neither x₀ nor ε", l.Timestep, p)
+		err = fmt.Errorf("diffusion: at timestep %g x and %s are the same, and give neither x₀ "+
+			"nor ε", l.Timestep, p)
 	}
 	return clean, noise, err
 }
 
-// MinSNR is the weight of a sample's squared error that makes all levels count about equally (Hang et
-// al. 2023, who have γ = 5): x₀'s error counts min(SNR, γ), and an error of what is said counts as the
-// x₀ does that it leads to. That is min(SNR, γ)/SNR for ε, min(SNR, γ)/(SNR+1) for v and
+// MinSNR is the weight of a sample's squared error that makes all levels count about equally (Hang
+// et al. 2023, who have γ = 5): x₀'s error counts min(SNR, γ), and an error of what is said counts
+// as the x₀ does that it leads to. That is min(SNR, γ)/SNR for ε, min(SNR, γ)/(SNR+1) for v and
 // min(SNR, γ)·Noise² for ε - x₀.
 func (p Prediction) MinSNR(gamma float64, l Level) float64 {
 	a, b, determinant := p.weights(l)
-	// A step d of x₀ with x fixed is -d·Signal/Noise of ε, and so -d·determinant/Noise of what is said.
+	// A step d of x₀ with x fixed is -d·Signal/Noise of ε, and so -d·determinant/Noise of what is
+	// said.
 	signal, noise := l.Signal/determinant, l.Noise/determinant
 	switch { // the limits
 	case determinant == 0 && a == 0: // ε where there is no signal

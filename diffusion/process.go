@@ -5,15 +5,16 @@ import (
 	"math"
 )
 
-// A Table is the process that preserves variance, which is DDPM's and Stable Diffusion's: at timestep t
+// A Table is the process that preserves variance, which is DDPM's and Stable Diffusion's: at
+// timestep t
 //
 //	x_t = √ᾱ_t·x₀ + √(1-ᾱ_t)·ε        (Ho et al. 2020, eq. 4)
 //
 // Training draws all timesteps alike.
 type Table struct {
-	// AlphaBar is ᾱ_t, the share of the signal's variance at timestep t (alphas_cumprod in diffusers).
-	// The values of NewSchedule are those that PyTorch computes in float32, because the models were
-	// trained on them.
+	// AlphaBar is ᾱ_t, the share of the signal's variance at timestep t (alphas_cumprod in
+	// diffusers). The values of NewSchedule are those that PyTorch computes in float32, because the
+	// models were trained on them.
 	AlphaBar []float64
 }
 
@@ -28,8 +29,8 @@ func (p Table) From(least int) Levels {
 	}
 }
 
-// At is the level of a timestep from 0 to that of the last ᾱ. Between two of them √(1/ᾱ - 1) is on a
-// straight line.
+// At is the level of a timestep from 0 to that of the last ᾱ. Between two of them √(1/ᾱ - 1) is on
+// a straight line.
 func (p Table) At(t float64) Level {
 	if !(t >= 0 && t <= float64(len(p.AlphaBar)-1)) {
 		return Level{math.NaN(), math.NaN(), t}
@@ -72,8 +73,9 @@ func (f Flow) From(least int) Levels {
 	return func(u float64) Level { return f.level(f.shift(low + u*(1-low))) }
 }
 
-// LogitNormal has ln σ/(1-σ) normal before σ is shifted (Esser et al. 2024, eq. 19); Stable Diffusion 3
-// was trained with mean 0 and standard deviation 1. The shift adds its logarithm to the mean.
+// LogitNormal has ln σ/(1-σ) normal before σ is shifted (Esser et al. 2024, eq. 19); Stable
+// Diffusion 3 was trained with mean 0 and standard deviation 1. The shift adds its logarithm to the
+// mean.
 func (f Flow) LogitNormal(mean, std float64) Levels {
 	return func(u float64) Level {
 		logit := mean + std*math.Sqrt2*math.Erfinv(2*u-1)
@@ -81,7 +83,8 @@ func (f Flow) LogitNormal(mean, std float64) Levels {
 	}
 }
 
-// At is the level of a timestep from 0 to Steps. It is not shifted: the network is told where it is.
+// At is the level of a timestep from 0 to Steps. It is not shifted: the network is told where it
+// is.
 func (f Flow) At(t float64) Level {
 	if !(t >= 0 && t <= float64(f.Steps)) {
 		return Level{math.NaN(), math.NaN(), t}
@@ -99,7 +102,8 @@ func (f Flow) shift(sigma float64) float64 { return f.Shift * sigma / (1 + (f.Sh
 
 func (f Flow) check() error {
 	if f.Steps < 1 || !(f.Shift > 0 && f.Shift-f.Shift == 0) {
-		return fmt.Errorf("diffusion: a flow of %d timesteps with shift %g: both must be above 0", f.Steps, f.Shift)
+		return fmt.Errorf("diffusion: a flow of %d timesteps with shift %g: both must be above 0",
+			f.Steps, f.Shift)
 	}
 	return nil
 }

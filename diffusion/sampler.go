@@ -11,40 +11,48 @@ import (
 	"github.com/kudos-ml/kudos/internal/rng"
 )
 
-// A Network is what samplers call: what a network says [N,H,W,C] of latents x [N,H,W,C] that are all at
-// timestep t. What that is, the schedule's Prediction says. The result is valid until the next call.
-// Compile makes one of a Denoiser.
+// A Network is what samplers call: what a network says [N,H,W,C] of latents x [N,H,W,C] that are
+// all at timestep t. What that is, the schedule's Prediction says. The result is valid until the
+// next call. Compile makes one of a Denoiser.
 type Network func(x *tensor.Dense, t float64) (*tensor.Dense, error)
 
 // SampleOptions are what samplers can be told.
 type SampleOptions struct {
-	// Steps are those of the sampler, 1 to the timesteps of training; 15 to 50 are usual, and 10 to 25 of
-	// PNDM and DPMSolver.
+	// Steps are those of the sampler, 1 to the timesteps of training; 15 to 50 are usual, and 10 to
+	// 25 of PNDM and DPMSolver.
 	Steps int
 	Eta   float64 // of DDIM, 0: deterministic; 1: as much noise as DDPM. Others have none and refuse it
 	Noise Noise   // read only by samplers that draw noise
 }
 
-// A Step is the state of sampling after one step. A step that draws noise has drawn its Latent from a
-// normal distribution, each element by itself, whose mean is Mean and whose standard deviation is Sigma.
+// A Step is the state of sampling after one step. A step that draws noise has drawn its Latent from
+// a normal distribution, each element by itself, whose mean is Mean and whose standard deviation is
+// Sigma. For those who train by it: had the network said something else, the mean would be Mean +
+// Gain·(that - Said), where no x̂₀ is clamped.
 type Step struct {
-	Index    int           // 0 to Of-1
-	Of       int           // steps in all
-	Timestep float64       // where the network was asked
-	Latent   *tensor.Dense // [N,H,W,C] after the step; before the last, those of Euler and EulerAncestral are x_t/√ᾱ_t
-	Mean     *tensor.Dense // [N,H,W,C], Latent without the noise; Latent itself where there is none
-	Sigma    float64       // 0 where there is none
-	Clean    *tensor.Dense // [N,H,W,C], the prediction x̂₀ from which the step was made
+	Index    int     // 0 to Of-1
+	Of       int     // steps in all
+	Timestep float64 // where the network was asked
+
+	// Latent is [N,H,W,C] after the step; before the last, those of Euler and EulerAncestral are
+	// x_t/√ᾱ_t.
+	Latent *tensor.Dense
+	Mean   *tensor.Dense // [N,H,W,C], Latent without the noise; Latent itself where there is none
+	Sigma  float64       // 0 where there is none
+	Clean  *tensor.Dense // [N,H,W,C], the prediction x̂₀ from which the step was made
+	Said   *tensor.Dense // [N,H,W,C], what the network said; valid until the next step
+	Gain   float64       // 0 for PNDM, whose steps are made of several answers
 }
 
 // Steps are what samplers yield. After an error there are no more.
 type Steps = iter.Seq2[Step, error]
 
-// A Noise fills dst, one sample's [H,W,C], with standard normal values. Draw 0 is where sampling starts, draw i+1
-// belongs to step i. It depends on nothing but its arguments.
+// A Noise fills dst, one sample's [H,W,C], with standard normal values. Draw 0 is where sampling
+// starts, draw i+1 belongs to step i. It depends on nothing but its arguments.
 type Noise func(row, draw int, dst []float32)
 
-// SeededNoise gives row r of a batch the noise of sample first+r, so that a sample does not depend on its batch.
+// SeededNoise gives row r of a batch the noise of sample first+r, so that a sample does not depend
+// on its batch.
 func SeededNoise(seed, first uint64) Noise {
 	return func(row, draw int, dst []float32) {
 		rng.Normal(dst, seed, "sampling noise", uint64(draw), first+uint64(row))
@@ -66,20 +74,24 @@ func (n Noise) fill(x *tensor.Dense, draw int) {
 	}
 }
 
-// A visit is one call of the network: it is shown scale·x at a timestep. A step whose sigma is not 0 draws
-// noise.
-type visit struct{ timestep, scale, sigma float64 }
+// A visit is one call of the network: it is shown scale·x at a timestep. A step whose sigma is not
+// 0 draws noise.
+type visit struct{ timestep, scale, sigma, gain float64 }
 
-// An advance makes step i, of which it fills in Latent, Mean and Clean, from the state, what the network
-// said of it and noise (nil if the visit draws none). The slices are valid until it returns.
+// An advance makes step i, of which it fills in Latent, Mean and Clean, from the state, what the
+// network said of it and noise (nil if the visit draws none). The slices are valid until it
+// returns.
 type advance func(i int, x, said, noise []float32, step Step)
 
-// walk visits the network and makes a step after each, beginning at start·x; step i's noise is draw i+1 of
-// n. Each time that its result is ranged over, begin makes a new advance.
-func walk(ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, visits []visit, begin func() advance) Steps {
+// walk visits the network and makes a step after each, beginning at start·x; step i's noise is draw
+// i+1 of n. Each time that its result is ranged over, begin makes a new advance.
+func walk(
+	ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, visits []visit, begin func() advance,
+) Steps {
 	return func(yield func(Step, error) bool) {
 		if x.Dtype() != tensor.Float32 || x.Dims() < 2 {
-			yield(Step{}, fmt.Errorf("diffusion: sampling starts at %v %v, not at float32 [N,H,W,C]", x.Dtype(), x.Shape()))
+			yield(Step{}, fmt.Errorf("diffusion: sampling starts at %v %v, not at float32 "+
+				"[N,H,W,C]", x.Dtype(), x.Shape()))
 			return
 		}
 		x, advance := scaled(x, start), begin()
@@ -89,10 +101,14 @@ func walk(ctx context.Context, net Network, x *tensor.Dense, start float64, n No
 				return
 			}
 			if v.sigma != 0 && n == nil {
-				yield(Step{}, fmt.Errorf("diffusion: step %d of %d draws noise, and Noise is nil", i, len(visits)))
+				yield(Step{}, fmt.Errorf("diffusion: step %d of %d draws noise, and Noise is nil",
+					i, len(visits)))
 				return
 			}
-			step := Step{Index: i, Of: len(visits), Timestep: v.timestep, Sigma: v.sigma, Latent: like(x), Clean: like(x)}
+			step := Step{
+				Index: i, Of: len(visits), Timestep: v.timestep,
+				Latent: like(x), Sigma: v.sigma, Clean: like(x), Gain: v.gain,
+			}
 			step.Mean = step.Latent
 			var noise []float32
 			if v.sigma != 0 {
@@ -106,6 +122,7 @@ func walk(ctx context.Context, net Network, x *tensor.Dense, start float64, n No
 				yield(Step{}, err)
 				return
 			}
+			step.Said = said
 			advance(i, x.Float32s(), said.Float32s(), noise, step)
 			x = step.Latent
 			if !yield(step, nil) {
@@ -127,7 +144,8 @@ func scaled(x *tensor.Dense, factor float64) *tensor.Dense {
 	return y
 }
 
-// A move is a step that is a sum: the network is asked about scale·x at a level, and the next state is
+// A move is a step that is a sum: the network is asked about scale·x at a level, and the next state
+// is
 //
 //	clean·x̂₀ + eps·ε̂ + state·x + past·(x̂₀ of the step before) + sigma·n
 type move struct {
@@ -136,14 +154,18 @@ type move struct {
 }
 
 // follow makes moves, beginning at start·x, with x̂₀ clamped to [-clip, clip].
-func (p Prediction) follow(ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, moves []move, clip float64) Steps {
+func (p Prediction) follow(
+	ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, moves []move, clip float64,
+) Steps {
 	visits := make([]visit, len(moves))
 	for i, m := range moves {
 		// Without signal, x̂₀ of an ε is infinite, and finite where it is clamped.
-		if _, _, err := p.Read(m.Level); err != nil && (m.Signal != 0 || math.IsInf(clip, 1)) {
+		clean, eps, err := p.Read(m.Level)
+		if err != nil && (m.Signal != 0 || math.IsInf(clip, 1)) {
 			return failed(err)
 		}
-		visits[i] = visit{m.Timestep, m.scale, m.sigma}
+		gain := m.clean*clean.Said/clean.By + m.eps*eps.Said/eps.By
+		visits[i] = visit{m.Timestep, m.scale, m.sigma, gain}
 	}
 	return walk(ctx, net, x, start, n, visits, func() advance {
 		var past []float32
@@ -176,7 +198,8 @@ func predict(net Network, x *tensor.Dense, t float64) (*tensor.Dense, error) {
 		return nil, err
 	}
 	if said.Dtype() != tensor.Float32 || !said.Shape().Eq(x.Shape()) {
-		return nil, fmt.Errorf("diffusion: the network made %v %v of latents %v", said.Dtype(), said.Shape(), x.Shape())
+		return nil, fmt.Errorf("diffusion: the network made %v %v of latents %v",
+			said.Dtype(), said.Shape(), x.Shape())
 	}
 	return said, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -119,6 +120,157 @@ func TestOrdersOfConvergence(t *testing.T) {
 			t.Logf("%s, %d steps: %.3g, order %.3f", c.sampler, n, far, order)
 			require.InDelta(t, c.order, order, 0.1, "%s, %d steps", c.sampler, n)
 			require.Less(t, far, 2e-3)
+		}
+	}
+}
+
+// Whatever a network predicts and whatever the process, sampling comes to the known end of the known path,
+// in first order. An ε alone gives no x₀ where a flow begins, which is an error.
+func TestEveryPredictionOfEveryProcess(t *testing.T) {
+	table := fine(t, func(c *diffusion.Config) { c.Spacing = new("trailing") }).Process
+	for name, c := range map[string]struct {
+		process diffusion.Process
+		sample  string
+		start   float64
+		end     diffusion.Level
+		spans   []int
+		error   float64 // of one step, if all had the same order
+	}{
+		"table":        {table, "ddim", 2*half - 1, table.At(0), []int{400, 800}, 9},
+		"flow":         {diffusion.Flow{Steps: 1000, Shift: 1}, "flow_euler", 1000, diffusion.Level{Signal: 1}, []int{80, 160, 320}, 2},
+		"shifted flow": {diffusion.Flow{Steps: 100000, Shift: 3}, "flow_euler", 1e5, diffusion.Level{Signal: 1}, []int{80, 160, 320}, 5},
+	} {
+		for _, p := range predictions {
+			config := diffusion.Config{Spacing: new("trailing"), SetAlphaToOne: new(false)}
+			s := &diffusion.Schedule{Process: c.process, Prediction: p, Config: config}
+			g := diffusiontest.Gaussian{Mean: 0.7, Std: 0.3, Schedule: s}
+			sampler, err := diffusion.ParseSampler(c.sample)
+			require.NoError(t, err)
+			x := diffusion.SeededNoise(1, 0).Start(2, 4, 4, 3)
+			distance := func(steps int) (worst float64, err error) {
+				o := diffusion.SampleOptions{Steps: steps}
+				last, err := diffusion.Last(sampler.Sample(t.Context(), g.Predict, s, x, o))
+				if err != nil {
+					return 0, err
+				}
+				for i, v := range last.Latent.Float32s() {
+					want := g.Follow(float64(x.Float32s()[i]), s.Process.At(c.start), c.end)
+					worst = max(worst, math.Abs(float64(v)-want))
+				}
+				return worst, nil
+			}
+			if _, err := distance(3); p == diffusion.Epsilon && name != "table" {
+				require.ErrorContains(t, err, "no ε gives x₀")
+				continue
+			}
+			for _, n := range c.spans {
+				far, err := distance(n)
+				require.NoError(t, err)
+				near, err := distance(2 * n)
+				require.NoError(t, err)
+				order := math.Log2(far / near)
+				t.Logf("%s, %v, %d steps: %.3g, order %.3f", name, p, n, far, order)
+				require.InDelta(t, 1, order, 0.1, "%s, %v, %d steps", name, p, n)
+				require.Less(t, far, c.error/float64(n))
+			}
+		}
+	}
+}
+
+// A step that draws noise says from which normal distribution: without its noise a latent is Mean, and Sigma
+// is what the noise was multiplied by.
+func TestStepsSayTheirDistribution(t *testing.T) {
+	noise := diffusion.SeededNoise(3, 0)
+	sd := schedule(t, func(c *diffusion.Config) { c.SkipPRK = new(true) })
+	flow, err := diffusion.NewSchedule(diffusion.RectifiedFlow(3))
+	require.NoError(t, err)
+	stochastic := *flow
+	stochastic.Config.Stochastic = new(true)
+	for _, c := range []struct {
+		sampler string
+		eta     float64
+		s       *diffusion.Schedule
+		draws   bool
+	}{
+		{"ddpm", 0, sd, true}, {"ddim", 0.6, sd, true}, {"ddim", 0, sd, false}, {"euler_a", 0, sd, true},
+		{"euler", 0, sd, false}, {"pndm", 0, sd, false}, {"dpmpp_2m", 0, sd, false},
+		{"flow_euler", 0, flow, false}, {"flow_euler", 0, &stochastic, true},
+	} {
+		sampler, err := diffusion.ParseSampler(c.sampler)
+		require.NoError(t, err)
+		g := diffusiontest.Gaussian{Mean: 0.7, Std: 0.3, Schedule: c.s}
+		drawn := 0
+		o := diffusion.SampleOptions{Steps: 6, Eta: c.eta, Noise: noise}
+		for step, err := range sampler.Sample(t.Context(), g.Predict, c.s, noise.Start(2, 2, 2, 1), o) {
+			require.NoError(t, err)
+			if step.Sigma == 0 {
+				require.Same(t, step.Latent, step.Mean)
+				continue
+			}
+			drawn++
+			for row := range 2 {
+				z := make([]float32, 4)
+				noise(row, step.Index+1, z)
+				for i, v := range z {
+					at := row*4 + i
+					want := float64(step.Mean.Float32s()[at]) + step.Sigma*float64(v)
+					require.InDelta(t, want, step.Latent.Float32s()[at], 1e-5, c.sampler)
+				}
+			}
+			if c.sampler == "ddim" { // Song, Meng and Ermon 2021, eq. 16
+				bar, next := bars(sd)[int(step.Timestep)], bars(sd)[max(0, int(step.Timestep)-1000/6)]
+				want := 0.6 * math.Sqrt((1-next)/(1-bar)*(1-bar/next))
+				require.InEpsilon(t, want, step.Sigma, 1e-4)
+			}
+		}
+		if c.draws { // the last step of some draws nothing
+			require.GreaterOrEqual(t, drawn, 5, c.sampler)
+		} else {
+			require.Zero(t, drawn, c.sampler)
+		}
+	}
+}
+
+// The mean of a step moves with what the network says, by Gain.
+func TestStepsSayTheirGain(t *testing.T) {
+	noise := diffusion.SeededNoise(3, 0)
+	for _, p := range predictions {
+		s := &diffusion.Schedule{Process: schedule(t, func(*diffusion.Config) {}).Process, Prediction: p}
+		g := diffusiontest.Gaussian{Mean: 0.7, Std: 0.3, Schedule: s}
+		for _, name := range []string{"ddpm", "ddim", "euler_a", "dpmpp_2m"} {
+			sampler, err := diffusion.ParseSampler(name)
+			require.NoError(t, err)
+			third := func(more float32) (third diffusion.Step) {
+				calls := 0
+				net := func(x *tensor.Dense, at float64) (*tensor.Dense, error) {
+					said, err := g.Predict(x, at)
+					if calls++; calls == 3 {
+						for i := range said.Float32s() {
+							said.Float32s()[i] += more
+						}
+					}
+					return said, err
+				}
+				o := diffusion.SampleOptions{Steps: 6, Noise: noise}
+				if name == "ddim" {
+					o.Eta = 0.6
+				}
+				for step, err := range sampler.Sample(t.Context(), net, s, noise.Start(1, 2, 2, 1), o) {
+					require.NoError(t, err)
+					if step.Index == 2 {
+						third = step
+						break
+					}
+				}
+				return third
+			}
+			was, is := third(0), third(0.25)
+			require.Greater(t, math.Abs(is.Gain), 1e-3)
+			for i, v := range is.Mean.Float32s() {
+				said := is.Said.Float32s()[i] - was.Said.Float32s()[i]
+				require.InDelta(t, 0.25, said, 1e-6)
+				require.InDelta(t, is.Gain*float64(said), v-was.Mean.Float32s()[i], 1e-5, "%s, %v", name, p)
+			}
 		}
 	}
 }
@@ -324,6 +476,8 @@ func TestSamplersRefuse(t *testing.T) {
 			*c = diffusion.RectifiedFlow(1)
 			require.NoError(t, json.Unmarshal([]byte(`{"use_dynamic_shifting": true}`), c))
 		}},
+		{"flow_euler", "no eta, not 0.5", func(c *diffusion.Config) { *c = diffusion.RectifiedFlow(1) }},
+		{"euler_a", "eta 0.5 is for ddim", func(*diffusion.Config) {}},
 		{"euler", "use_beta_sigmas true", func(c *diffusion.Config) { c.Other = other.Other }},
 		{"euler_a", "", func(c *diffusion.Config) { c.Other = other.Other }},
 		{"dpmpp_2m", "use_beta_sigmas true", func(c *diffusion.Config) { c.Other = other.Other }},
@@ -340,7 +494,11 @@ func TestSamplersRefuse(t *testing.T) {
 		sampler, err := diffusion.ParseSampler(c.sampler)
 		require.NoError(t, err)
 		noise := diffusion.SeededNoise(1, 0)
-		_, err = diffusion.Last(sampler.Sample(context.Background(), diffusiontest.Gaussian{Std: 1, Schedule: s}.Predict, s, noise.Start(1, 2, 2, 1), diffusion.SampleOptions{Steps: 3, Noise: noise}))
+		o := diffusion.SampleOptions{Steps: 3, Noise: noise}
+		if strings.Contains(c.says, "eta 0.5") || strings.Contains(c.says, "no eta") {
+			o.Eta = 0.5
+		}
+		_, err = diffusion.Last(sampler.Sample(context.Background(), diffusiontest.Gaussian{Std: 1, Schedule: s}.Predict, s, noise.Start(1, 2, 2, 1), o))
 		if c.says == "" {
 			require.NoError(t, err, c.sampler)
 			continue

@@ -5,29 +5,32 @@ import (
 	"math"
 )
 
-// A Schedule is what a scheduler_config.json says: how latents become noise, what the network that was
-// trained on them predicts, and how to sample it.
+// A Schedule is what a scheduler_config.json says: how latents become noise, what the network that
+// was trained on them predicts, and how to sample it.
 type Schedule struct {
 	Process    Process
 	Prediction Prediction
-	// Config is what the schedule was made from, and what Save writes. Samplers read their own keys in
-	// it.
+	// Config is what the schedule was made from, and what Save writes. Samplers read their own keys
+	// in it.
 	Config Config
 
 	pipeline bool // see InPipeline
 }
 
-// NewSchedule makes the process of a config: a Flow where its class is FlowMatchEulerDiscreteScheduler,
-// otherwise a Table.
+// NewSchedule makes the process of a config: a Flow where its class is
+// FlowMatchEulerDiscreteScheduler, otherwise a Table.
 //
-// In one thing a config means something else than in diffusers: clip_sample is false unless it is there.
-// To clamp x̂₀ to ±1, diffusers' default for DDIM and DDPM, is for pictures, and would spoil latents, which
-// lie outside; StableDiffusionPipeline of diffusers undoes it.
+// In one thing a config means something else than in diffusers: clip_sample is false unless it is
+// there. To clamp x̂₀ to ±1, diffusers' default for DDIM and DDPM, is for pictures, and would spoil
+// latents, which lie outside; StableDiffusionPipeline of diffusers undoes it.
 func NewSchedule(c Config) (*Schedule, error) {
 	k := c.settle("")
 	if or(c.Class, "") == classFlowEuler {
 		flow := Flow{Steps: *k.TrainSteps, Shift: *k.Shift}
-		return &Schedule{Process: flow, Prediction: FlowVelocity, Config: c}, flow.check()
+		if err := flow.check(); err != nil {
+			return nil, err
+		}
+		return &Schedule{Process: flow, Prediction: FlowVelocity, Config: c}, nil
 	}
 	s := &Schedule{Config: c}
 	for _, p := range []Prediction{Epsilon, Velocity, Clean} {
@@ -36,17 +39,21 @@ func NewSchedule(c Config) (*Schedule, error) {
 		}
 	}
 	if s.Prediction == (Prediction{}) {
-		return nil, fmt.Errorf("diffusion: prediction_type %q is none of %v, %v and %v", *k.Prediction, Epsilon, Velocity, Clean)
+		return nil, fmt.Errorf("diffusion: prediction_type %q is none of %v, %v and %v",
+			*k.Prediction, Epsilon, Velocity, Clean)
 	}
 	bars, err := alphaBar(k)
+	if err != nil {
+		return nil, err
+	}
 	s.Process = Table{bars}
-	return s, err
+	return s, nil
 }
 
-// InPipeline is the schedule as StableDiffusionPipeline of diffusers has it, which takes some values for
-// mistakes of old folders: the sampler that the config names has steps_offset 1 and clips nothing
-// (clip_sample), whatever the config says or leaves to defaults; other samplers have that where the
-// config says anything, and the defaults of their class where it does not.
+// InPipeline is the schedule as StableDiffusionPipeline of diffusers has it, which takes some
+// values for mistakes of old folders: the sampler that the config names has steps_offset 1 and
+// clips nothing (clip_sample), whatever the config says or leaves to defaults; other samplers have
+// that where the config says anything, and the defaults of their class where it does not.
 func (s *Schedule) InPipeline() *Schedule {
 	other := *s
 	other.pipeline = true
@@ -81,12 +88,14 @@ func alphaBar(c Config) ([]float64, error) {
 	}
 	for t, beta := range betas {
 		if !(0 < beta && beta < 1) {
-			return nil, fmt.Errorf("diffusion: beta %g at timestep %d is not between 0 and 1", beta, t)
+			return nil, fmt.Errorf("diffusion: beta %g at timestep %d is not between 0 and 1",
+				beta, t)
 		}
 	}
 	if *c.ZeroSNR {
 		if len(betas) == 1 {
-			return nil, fmt.Errorf("diffusion: rescale_betas_zero_snr needs more timesteps than num_train_timesteps 1")
+			return nil, fmt.Errorf("diffusion: rescale_betas_zero_snr needs more timesteps than " +
+				"num_train_timesteps 1")
 		}
 		rescale(betas)
 	}
@@ -107,8 +116,8 @@ func products(betas []float32) []float32 {
 	return out
 }
 
-// rescale changes betas so that no signal is left at the last timestep: √ᾱ is shifted and scaled (Lin et al. 2024, algorithm
-// 1), with PyTorch's float32 rounding.
+// rescale changes betas so that no signal is left at the last timestep: √ᾱ is shifted and scaled
+// (Lin et al. 2024, algorithm 1), with PyTorch's float32 rounding.
 func rescale(betas []float32) {
 	roots := products(betas)
 	for t, bar := range roots {
@@ -128,11 +137,13 @@ func rescale(betas []float32) {
 func betas(c Config) ([]float32, error) {
 	n, start, end := *c.TrainSteps, *c.BetaStart, *c.BetaEnd
 	if n < 1 || n > 1<<24 {
-		return nil, fmt.Errorf("diffusion: num_train_timesteps is %d, not between 1 and %d", n, 1<<24)
+		return nil, fmt.Errorf("diffusion: num_train_timesteps is %d, not between 1 and %d",
+			n, 1<<24)
 	}
 	if c.TrainedBetas != nil {
 		if len(c.TrainedBetas) != n {
-			return nil, fmt.Errorf("diffusion: trained_betas are %d, num_train_timesteps is %d", len(c.TrainedBetas), n)
+			return nil, fmt.Errorf("diffusion: trained_betas are %d, num_train_timesteps is %d",
+				len(c.TrainedBetas), n)
 		}
 		out := make([]float32, n)
 		for i, b := range c.TrainedBetas {
@@ -152,11 +163,13 @@ func betas(c Config) ([]float32, error) {
 	case "squaredcos_cap_v2":
 		return cosine(n), nil
 	default:
-		return nil, fmt.Errorf("diffusion: beta_schedule %q is none of linear, scaled_linear and squaredcos_cap_v2", kind)
+		return nil, fmt.Errorf("diffusion: beta_schedule %q is none of linear, scaled_linear and "+
+			"squaredcos_cap_v2", kind)
 	}
 }
 
-// linspace is torch.linspace in float32: from both ends towards the middle, each value rounded once.
+// linspace is torch.linspace in float32: from both ends towards the middle, each value rounded
+// once.
 func linspace(start, end float64, n int) []float32 {
 	out := make([]float32, n)
 	a, b := float32(start), float32(end)

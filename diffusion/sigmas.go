@@ -5,14 +5,15 @@ import (
 	"math"
 )
 
-// A descent is the way that a sampler goes down a ladder: at timestep times[i], σ is sigmas[i], and the last
-// step ends at the one σ more. A state is √ᾱ·(x₀ + σ·ε), so that ᾱ = 1/(1+σ²).
+// A descent is the way that a sampler goes down a ladder: at timestep times[i], σ is sigmas[i], and
+// the last step ends at the one σ more. A state is √ᾱ·(x₀ + σ·ε), so that ᾱ = 1/(1+σ²).
 type descent struct {
 	times  []float64
 	sigmas []float32
 }
 
-// table is σ of every timestep of training, with PyTorch's float32 rounding. Where no signal is left, ᾱ is 2⁻²⁴.
+// table is σ of every timestep of training, with PyTorch's float32 rounding. Where no signal is
+// left, ᾱ is 2⁻²⁴.
 func (l ladder) table() []float32 {
 	sigmas := make([]float32, len(l.bars))
 	for t, b := range l.bars {
@@ -42,8 +43,9 @@ func descend(table []float32, times []float64) descent {
 	return d
 }
 
-// karras goes down from high to low by σ that are equally spaced in σ^(1/7) (Karras et al. 2022, eq. 5), and by
-// the timesteps of training where the table comes to them, which may lie between two.
+// karras goes down from high to low by σ that are equally spaced in σ^(1/7) (Karras et al. 2022,
+// eq. 5), and by the timesteps of training where the table comes to them, which may lie between
+// two.
 func karras(table []float32, high, low float64, steps int) descent {
 	const rho = 7
 	var d descent

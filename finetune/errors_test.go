@@ -199,6 +199,31 @@ func TestNumbersThatAreNotFinite(t *testing.T) {
 	}
 }
 
+// Where there is no signal an ε gives no x̂₀, and training fails if a term asks for it; ε̂ is there.
+func TestNoSignalNoCleanLatent(t *testing.T) {
+	for what, read := range map[string]func(b *Batch) (*gorgonia.Node, error){
+		"x̂₀": func(b *Batch) (*gorgonia.Node, error) { return b.CleanOf(b.Predicted) },
+		"ε̂":  func(b *Batch) (*gorgonia.Node, error) { return b.NoiseOf(b.Predicted) },
+	} {
+		tuner := tuner(t, newLine())
+		tuner.Schedule.Process = diffusion.Table{AlphaBar: []float64{0}}
+		tuner.Terms = append(tuner.Terms, NewTerm("mine", func(b *Batch) (*gorgonia.Node, error) {
+			n, err := read(b)
+			if err != nil {
+				return nil, err
+			}
+			return kernels.Sum(n)
+		}))
+		steps, err := fails(t, context.Background(), tuner)
+		if what == "ε̂" {
+			require.NoError(t, err)
+			continue
+		}
+		require.Zero(t, steps)
+		require.ErrorContains(t, err, "finetune: optim: step 0: sample 0: diffusion: there is no signal at timestep 0")
+	}
+}
+
 // Where training is cancelled, its error is the cause; the steps before stay, and it can be gone on with.
 func TestCancelled(t *testing.T) {
 	cause := errors.New("the user pressed a key")

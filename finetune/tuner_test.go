@@ -9,6 +9,7 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
@@ -246,6 +247,55 @@ func TestDropoutReplacesSome(t *testing.T) {
 	}
 	require.Greater(t, dropped, 6)
 	require.Less(t, dropped, 24)
+}
+
+// addsPooled reads each token with its part of the pooled vector added to it.
+type addsPooled struct{ *line }
+
+func (a addsPooled) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
+	pooled, err := kernels.Reshape(c.Pooled, c.Tokens.Shape()...)
+	if err != nil {
+		return nil, err
+	}
+	if c.Tokens, err = kernels.Add(c.Tokens, pooled); err != nil {
+		return nil, err
+	}
+	return a.line.Predict(x, t, c)
+}
+
+// Pooled vectors come with their samples' tokens: with each token's part added to it by the network,
+// losses are those of samples whose tokens had it added before.
+func TestPooled(t *testing.T) {
+	losses := func(split bool) (all []float64, other int64) {
+		tuner := tuner(t, newLine())
+		part := func(samples []dataset.Sample) dataset.Dataset {
+			for i := range samples {
+				c := &samples[i].Condition
+				pooled := dense(2 * width)
+				for k, v := range c.Tokens.Float32s() {
+					pooled.Float32s()[k] = 3 * v
+					if !split {
+						c.Tokens.Float32s()[k] = v + 3*v
+					}
+				}
+				if split {
+					c.Pooled, tuner.Network = pooled, addsPooled{newLine()}
+				}
+			}
+			tuner.Dropout, tuner.Unconditional = 0.5, samples[0].Condition
+			return dataset.FromSlice(samples)
+		}
+		tuner.Own, tuner.Pretrain = part(made(5, true)), part(made(4, false))
+		for step, err := range tuner.Steps(context.Background()) {
+			require.NoError(t, err)
+			all = append(all, step.Loss)
+		}
+		return all, tuner.Plan().Other
+	}
+	want, without := losses(false)
+	got, with := losses(true)
+	require.InDeltaSlice(t, want, got, 1e-5)
+	require.Equal(t, without+9*4*2*width, with, "pooled vectors are in the plan, each once")
 }
 
 // The moving average is that of the parameters after each step; it takes their place and gives it back.

@@ -1,5 +1,5 @@
-// Package diffusiontest tests samplers without weights: a Gaussian has a denoiser in closed form, and so has the
-// path that a sampler should follow.
+// Package diffusiontest tests samplers without weights: a Gaussian has a denoiser in closed form,
+// and so has the path that a sampler should follow.
 package diffusiontest
 
 import (
@@ -19,7 +19,8 @@ type Gaussian struct {
 // Spread is the standard deviation of a noisy latent at a level, whose mean is Signal·Mean.
 func (g Gaussian) Spread(l diffusion.Level) float64 { return math.Hypot(l.Signal*g.Std, l.Noise) }
 
-// Predict is the best possible network, a diffusion.Network: what the schedule's Prediction makes of
+// Predict is the best possible network, a diffusion.Network: what the schedule's Prediction makes
+// of
 //
 //	E[ε | x]  = Noise·z / Spread
 //	E[x₀ | x] = Mean + Signal·Std²·z / Spread
@@ -44,8 +45,8 @@ func (g Gaussian) Predict(x *tensor.Dense, t float64) (*tensor.Dense, error) {
 	return said, g.Schedule.Prediction.Target(said, clean, noise, levels)
 }
 
-// Follow is where the probability-flow equation (Song et al. 2021, eq. 13) carries a value from one level to
-// another: its distance from the mean, in standard deviations, stays what it is.
+// Follow is where the probability-flow equation (Song et al. 2021, eq. 13) carries a value from one
+// level to another: its distance from the mean, in standard deviations, stays what it is.
 func (g Gaussian) Follow(x float64, from, to diffusion.Level) float64 {
 	return to.Signal*g.Mean + (x-from.Signal*g.Mean)/g.Spread(from)*g.Spread(to)
 }

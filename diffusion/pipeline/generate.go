@@ -7,6 +7,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -30,8 +31,8 @@ type Request struct {
 	Sampler diffusion.Sampler
 
 	// Conditions are those of prompts that are encoded already, Negative among them; see
-	// Pipeline.Conditions. With all of them, the text encoder is not used and may be nil, whose memory
-	// is free then.
+	// Pipeline.Conditions. With all of them, the text encoder is not used and may be nil, whose
+	// memory is free then.
 	Conditions map[string]dataset.Condition
 
 	// Noise, unless nil, is drawn from instead of by Seed: its row r is of sample First+r.
@@ -82,8 +83,11 @@ func (r Request) checkText(p *Pipeline) error {
 		if c.Tokens == nil {
 			return fmt.Errorf("pipeline: the condition of %q has no tokens", prompt)
 		}
-		if width := c.Tokens.Shape()[1]; p.UNet != nil && slices.ContainsFunc(p.UNet.Config.CrossAttentionDim, func(d int) bool { return d != width }) {
-			return fmt.Errorf("pipeline: the tokens of %q are %v, not what the UNet reads", prompt, c.Tokens.Shape())
+		width := c.Tokens.Shape()[1]
+		other := func(d int) bool { return d != width }
+		if p.UNet != nil && slices.ContainsFunc(p.UNet.Config.CrossAttentionDim, other) {
+			return fmt.Errorf("pipeline: the tokens of %q are %v, not what the UNet reads",
+				prompt, c.Tokens.Shape())
 		}
 	}
 	asked := r.Prompts
@@ -98,10 +102,14 @@ func (r Request) checkText(p *Pipeline) error {
 	return p.checkImages()
 }
 
-// Generate returns the samples of a request as a dataset: PerPrompt pictures of the first prompt, then the second's. Each
-// sample has a prompt, an image, the scaled latent it was decoded from and where it comes from. Nothing is
-// computed before the dataset is ranged over; cancelling the context ends it with an error between two steps of
-// sampling.
+// Generate returns the samples of a request as a dataset: PerPrompt pictures of the first prompt,
+// then the second's. Each sample has an ID, a prompt, an image, the scaled latent it was decoded
+// from and where it comes from. The ID is the pipeline's name, the seed and the sample's index, as
+// in tiny-1-42; so requests whose samples come together have different seeds or First.
+//
+// Nothing is computed before the dataset is ranged over, and each range computes everything again,
+// with the weights that the networks have by then; dataset.Keep makes it once. Cancelling the
+// context ends it with an error between two steps of sampling.
 func (p *Pipeline) Generate(r Request) dataset.Dataset {
 	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
 		return func(yield func(dataset.Sample, error) bool) {
@@ -202,11 +210,13 @@ func (g *generator) batch(ctx context.Context, from, n int) ([]dataset.Sample, e
 	}
 	samples := make([]dataset.Sample, n)
 	for i := range samples {
+		index := g.r.First + uint64(from+i)
 		samples[i] = dataset.Sample{
+			ID:     g.p.sampleID(g.r.Seed, index),
 			Prompt: prompts[i], Latent: copyRow(last.Latent, i), Condition: conditions[i],
 			Source: dataset.Source{
 				Model: g.p.Name, Sampler: g.r.Sampler.Name, Steps: g.r.Steps, Guidance: g.r.Guidance, Negative: g.r.Negative, Seed: g.r.Seed,
-				Index: g.r.First + uint64(from+i),
+				Index: index,
 			},
 		}
 	}
@@ -216,8 +226,19 @@ func (g *generator) batch(ctx context.Context, from, n int) ([]dataset.Sample, e
 	return samples, g.decode(ctx, samples)
 }
 
+// sampleID names a generated sample, so that its ID can be a file's name too.
+func (p *Pipeline) sampleID(seed, index uint64) string {
+	id := fmt.Sprintf("%d-%d", seed, index)
+	if p.Name == "" {
+		return id
+	}
+	return strings.NewReplacer("/", "--", `\`, "--").Replace(p.Name) + "-" + id
+}
+
 // network is the guided denoiser for n samples under conditions like one.
-func (g *generator) network(ctx context.Context, n int, like dataset.Condition) (*diffusion.Compiled, error) {
+func (g *generator) network(
+	ctx context.Context, n int, like dataset.Condition,
+) (*diffusion.Compiled, error) {
 	if net, ok := g.networks[n]; ok {
 		return net, nil
 	}

@@ -64,6 +64,7 @@ func TestGenerate(t *testing.T) {
 		side := p.side() * p.scale()
 		for i, s := range all {
 			require.Equal(t, r.Prompts[i/2], s.Prompt)
+			require.Equal(t, fmt.Sprintf("%s-5-%d", filepath.Base(c.Dir), i), s.ID)
 			require.Equal(t, image.Rect(0, 0, side, side), s.Image.Bounds())
 			require.Equal(t, tensor.Shape{p.side(), p.side(), 4}, s.Latent.Shape())
 			require.Equal(t, dataset.Source{Model: filepath.Base(c.Dir), Sampler: folders.Name, Steps: 2, Guidance: 2, Seed: 5, Index: uint64(i)}, s.Source)
@@ -76,10 +77,18 @@ func TestGenerate(t *testing.T) {
 		for i, s := range collect(t, p.Generate(part)) {
 			require.Nil(t, s.Image)
 			require.Equal(t, all[2+i].Source, s.Source)
+			require.Equal(t, all[2+i].ID, s.ID)
 			golden.Near(t, "latent", s.Latent.Float32s(), all[2+i].Latent.Float32s(), 1e-5)
 		}
 		require.Equal(t, all[3].Latent.Float32s(), collect(t, p.Generate(r))[3].Latent.Float32s(), "ranging again gives the same")
 	})
+}
+
+// IDs of generated samples can be names of files.
+func TestSampleIDs(t *testing.T) {
+	for name, want := range map[string]string{"tiny": "tiny-1-7", "": "1-7", "ORG/NAME": "ORG--NAME-1-7", `a\b`: "a--b-1-7"} {
+		require.Equal(t, want, (&Pipeline{Name: name}).sampleID(1, 7))
+	}
 }
 
 func sampler(t *testing.T, name string) diffusion.Sampler {

@@ -32,9 +32,9 @@ type Config struct {
 	AttentionHeadDim    nn.Ints `json:"attention_head_dim"`
 	UseLinearProjection bool    `json:"use_linear_projection"`
 	TimeEmbeddingDim    int     `json:"time_embedding_dim,omitempty"` // 0: four times the first of BlockOutChannels
-	// AdditionEmbedType is empty, or text_time: the network reads a condition's pooled vector and sizes
-	// too, as SDXL's does. Each size becomes AdditionTimeEmbedDim numbers, as a timestep does, and the
-	// pooled vector with all of them ProjectionClassEmbeddingsInputDim.
+	// AdditionEmbedType is empty, or text_time: the network reads a condition's pooled vector and
+	// sizes too, as SDXL's does. Each size becomes AdditionTimeEmbedDim numbers, as a timestep
+	// does, and the pooled vector with all of them ProjectionClassEmbeddingsInputDim.
 	AdditionEmbedType                 string `json:"addition_embed_type,omitempty"`
 	AdditionTimeEmbedDim              int    `json:"addition_time_embed_dim,omitempty"`
 	ProjectionClassEmbeddingsInputDim int    `json:"projection_class_embeddings_input_dim,omitempty"`
@@ -57,9 +57,11 @@ func DefaultConfig() Config {
 	}
 }
 
-// implemented holds the further keys that change what is computed, and the values of them that are what this package computes. Keys of diffusers that
-// are not here change nothing: resnet_skip_time_act, resnet_out_scale_factor, cross_attention_norm and mid_block_only_cross_attention are of blocks,
-// addition_embed_type_num_heads of embeddings, that are refused; dropout is for training only and off in every released model.
+// implemented holds the further keys that change what is computed, and the values of them that are
+// what this package computes. Keys of diffusers that are not here change nothing:
+// resnet_skip_time_act, resnet_out_scale_factor, cross_attention_norm and
+// mid_block_only_cross_attention are of blocks, addition_embed_type_num_heads of embeddings, that
+// are refused; dropout is for training only and off in every released model.
 var implemented = map[string][]any{
 	"_class_name": {"UNet2DConditionModel"}, "act_fn": {"silu", "SiLU", "swish"}, "mid_block_type": {"UNetMidBlock2DCrossAttn"}, "mid_block_scale_factor": {1.0},
 	"resnet_time_scale_shift": {"default"}, "time_embedding_type": {"positional"}, "attention_type": {"default", nil},
@@ -135,7 +137,8 @@ func (c Config) check() error {
 	case textTime:
 		if c.AdditionTimeEmbedDim < 2 || c.ProjectionClassEmbeddingsInputDim < 1 {
 			return fail("addition_embed_type is text_time, with addition_time_embed_dim %d and "+
-				"projection_class_embeddings_input_dim %d", c.AdditionTimeEmbedDim, c.ProjectionClassEmbeddingsInputDim)
+				"projection_class_embeddings_input_dim %d",
+				c.AdditionTimeEmbedDim, c.ProjectionClassEmbeddingsInputDim)
 		}
 	default:
 		return fail("addition_embed_type: %q is not supported", c.AdditionEmbedType)

@@ -1,6 +1,6 @@
 // Package unet is the denoising network of Stable Diffusion 1, 2 and XL: diffusers'
-// UNet2DConditionModel, a U-shaped convolutional network (Ronneberger et al. 2015) that attends to a
-// text (Rombach et al. 2022, §3.3).
+// UNet2DConditionModel, a U-shaped convolutional network (Ronneberger et al. 2015) that attends to
+// a text (Rombach et al. 2022, §3.3).
 //
 // Everything is configured by the checkpoint's config.json. Latents and pictures are channels-last.
 package unet
@@ -133,9 +133,9 @@ func (b *block) addAttention(c Config, level, layers int) {
 }
 
 // Predict adds to x's graph what the network says of noisy latents x [N,H,W,C] at timesteps t [N]
-// under conditions c: the noise ε, or the velocity v if it was trained on that; [N,H,W,Cout]. It reads
-// the tokens [N,L,D], and with Config.AdditionEmbedType the pooled vectors [N,P] and the sizes [N,6];
-// it is an error that names the part if one is not there.
+// under conditions c: [N,H,W,Cout] of what it was trained to predict. It reads the tokens [N,L,D], and
+// with Config.AdditionEmbedType the pooled vectors [N,P] and the sizes [N,6]; it is an error that names
+// the part if one is not there.
 func (u *UNet2DCondition) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
 	if s := x.Shape(); s.Dims() != 4 || s[3] != u.Config.InChannels {
 		return nil, fmt.Errorf("unet: latents %v are not [N,H,W,%d]", s, u.Config.InChannels)
@@ -201,12 +201,14 @@ func (u *UNet2DCondition) reads(c diffusion.Condition) error {
 	each, all := u.Config.AdditionTimeEmbedDim, u.Config.ProjectionClassEmbeddingsInputDim
 	switch {
 	case c.Pooled == nil:
-		return errors.New("unet: the condition has no pooled vector, which this network reads (addition_embed_type)")
+		return errors.New("unet: the condition has no pooled vector, which addition_embed_type asks for")
 	case c.Sizes == nil:
-		return errors.New("unet: the condition has no sizes, which this network reads (addition_embed_type)")
-	case c.Pooled.Dims() != 2 || c.Sizes.Dims() != 2 || c.Pooled.Shape()[1]+each*c.Sizes.Shape()[1] != all:
-		return fmt.Errorf("unet: the condition has pooled %v and sizes %v; with %d numbers a size they are not the %d "+
-			"of projection_class_embeddings_input_dim", c.Pooled.Shape(), c.Sizes.Shape(), each, all)
+		return errors.New("unet: the condition has no sizes, which addition_embed_type asks for")
+	case c.Pooled.Dims() != 2 || c.Sizes.Dims() != 2 ||
+		c.Pooled.Shape()[1]+each*c.Sizes.Shape()[1] != all:
+		return fmt.Errorf("unet: the condition has pooled %v and sizes %v; with %d numbers a size they "+
+			"are not the %d of projection_class_embeddings_input_dim",
+			c.Pooled.Shape(), c.Sizes.Shape(), each, all)
 	}
 	return nil
 }

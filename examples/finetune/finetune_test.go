@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"image"
 	"io"
 	"io/fs"
 	"os"
@@ -175,6 +176,55 @@ func TestEveryFlagCounts(t *testing.T) {
 	require.InDeltaSlice(t, base.UNet.ConvOut.Weight.Float32s(), load(t, p.out("plain/tuned")).UNet.ConvOut.Weight.Float32s(), 1e-4)
 }
 
+// A file that changes after it was read changes nothing: what belongs to a picture is what was read
+// with it.
+func TestSamplesThatChangeMeanwhile(t *testing.T) {
+	encoded := func(t *testing.T, change func(p place, lines []string) []string) map[string]dataset.Sample {
+		p, s := at(t), newSession()
+		s.print, s.progress = io.Discard, report.Plain(io.Discard)
+		var err error
+		s.options, err = parse(p.args("run"))
+		require.NoError(t, err)
+		s.model = load(t, p.model)
+		require.NoError(t, s.read(t.Context()))
+		text, err := os.ReadFile(p.samples)
+		require.NoError(t, err)
+		lines := change(p, strings.Split(strings.TrimSpace(string(text)), "\n"))
+		require.NoError(t, os.WriteFile(p.samples, []byte(strings.Join(lines, "\n")), 0o644))
+		s.folder, err = report.NewFolder(p.out("run"))
+		require.NoError(t, err)
+		require.NoError(t, s.encode(t.Context()))
+		require.Equal(t, []int{6, 3}, []int{len(s.samples), len(s.captioned)})
+		all := map[string]dataset.Sample{}
+		for _, sample := range slices.Concat(s.samples, s.captioned) {
+			all[sample.ID] = sample
+		}
+		return all
+	}
+	want := encoded(t, func(_ place, lines []string) []string { return lines })
+	require.Equal(t, 9, len(want))
+	for name, change := range map[string]func(p place, lines []string) []string{
+		"reordered": func(_ place, lines []string) []string { slices.Reverse(lines); return lines },
+		"grown": func(_ place, lines []string) []string {
+			return append(lines, `{"id":"new","prompt":"a dog","file":"0.png"}`)
+		},
+		"shrunk": func(_ place, lines []string) []string { return lines[1:] },
+		"other captions": func(p place, lines []string) []string {
+			require.NoError(t, os.WriteFile(filepath.Join(p.pretrain, "0.txt"), []byte("a new one"), 0o644))
+			require.NoError(t, picture.WritePNG(filepath.Join(p.pretrain, "0.png"), image.NewGray(image.Rect(0, 0, 8, 8))))
+			return lines
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for id, got := range encoded(t, change) {
+				require.Equal(t, want[id].Reward, got.Reward)
+				require.Equal(t, want[id].Prompt, got.Prompt)
+				require.InDeltaSlice(t, want[id].Latent.Float32s(), got.Latent.Float32s(), 1e-4)
+			}
+		})
+	}
+}
+
 // Low-rank pairs: a file in diffusers' form and one in kohya's, which are the same adapter, and nothing else.
 func TestAdapter(t *testing.T) {
 	p := at(t)
@@ -325,7 +375,7 @@ func TestWhatCannotBeTuned(t *testing.T) {
 		`{"prompt":"b","file":"gone.png","reward":1}`:  "bad.jsonl:2: stat ",
 		`{"prompt":"b","file":"1.png","reward":-1}`:    "bad.jsonl:2: the reward is -1: -by-reward takes none below 0",
 		`{"prompt":"b","file":"1.png","rewrad":1}`:     "bad.jsonl:2: bad JSON",
-		`{"prompt":"b","file":"bad.jsonl","reward":1}`: "bad.jsonl:2: picture: ",
+		`{"prompt":"b","file":"bad.jsonl","reward":1}`: `dataset: sample "bad.jsonl": picture: `,
 	} {
 		_, _, err := try(t, p.args("run", "-by-reward", "-samples", line(text))...)
 		require.ErrorContains(t, err, want, text)

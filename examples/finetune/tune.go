@@ -86,9 +86,9 @@ func (s *session) run(ctx context.Context) (err error) {
 	return s.tune(ctx)
 }
 
-// rewarded and pretraining are the two datasets.
-func (s *session) rewarded(images bool) dataset.File {
-	f := dataset.File{Path: s.options.samples, Images: images}
+// rewarded are the pictures to be weighted, as their file lists them.
+func (s *session) rewarded() dataset.File {
+	f := dataset.File{Path: s.options.samples}
 	f.Check = func(sample dataset.Sample) error {
 		if sample.File == "" {
 			return errors.New("the line names no file")
@@ -114,22 +114,28 @@ func (s *session) checkReward(r float64) error {
 	return nil
 }
 
-func (s *session) pretraining(images bool) dataset.Dataset {
+func (s *session) pretraining() dataset.Dataset {
 	if s.beta == 0 {
 		return dataset.FromSlice(nil)
 	}
-	return dataset.Folder{Path: s.pretrain, Images: images}
+	return dataset.Folder{Path: s.pretrain}
 }
 
-// read reads prompts, captions and rewards, so that what is wrong with them is known before anything takes time.
+// pictures are the samples with their pictures.
+func (s *session) pictures() dataset.Dataset {
+	return dataset.WithImages(dataset.FromSlice(s.samples), filepath.Dir(s.options.samples))
+}
+
+// read reads prompts, captions and rewards, once, so that what is wrong with them is known before
+// anything takes time.
 func (s *session) read(ctx context.Context) (err error) {
-	if s.samples, err = dataset.Collect(ctx, s.rewarded(false)); err != nil {
+	if s.samples, err = dataset.Collect(ctx, s.rewarded()); err != nil {
 		return fmt.Errorf("-samples: %w", err)
 	}
 	if len(s.samples) == 0 {
 		return fmt.Errorf("-samples: %s holds no pictures", s.options.samples)
 	}
-	if s.captioned, err = dataset.Collect(ctx, s.pretraining(false)); err != nil {
+	if s.captioned, err = dataset.Collect(ctx, s.pretraining()); err != nil {
 		return fmt.Errorf("-pretrain: %w", err)
 	}
 	for _, c := range s.captioned {
@@ -165,18 +171,19 @@ func (s *session) score(ctx context.Context) (err error) {
 	}()
 	bar := s.progress.Stage("score", len(s.samples))
 	defer bar.End()
-	i := 0
-	for sample, err := range reward.Scored(s.rewarded(true), model, 8).All(ctx) {
+	var scored []dataset.Sample
+	for sample, err := range reward.Scored(s.pictures(), model, 8).All(ctx) {
 		if err != nil {
 			return fmt.Errorf("-samples: %w", err)
 		}
 		if err := s.checkReward(*sample.Reward); err != nil {
 			return fmt.Errorf("-samples: %s: %w", sample.File, err)
 		}
-		s.samples[i].Reward = sample.Reward
-		i++
+		sample.Image = nil
+		scored = append(scored, sample)
 		bar.Add(1)
 	}
+	s.samples = scored
 	return nil
 }
 
@@ -185,7 +192,8 @@ func (s *session) score(ctx context.Context) (err error) {
 func (s *session) encode(ctx context.Context) error {
 	bar := s.progress.Stage("encode", len(s.samples)+len(s.captioned))
 	defer bar.End()
-	pictures := dataset.Join(s.rewarded(true), s.pretraining(true))
+	captioned := dataset.WithImages(dataset.FromSlice(s.captioned), s.pretrain)
+	pictures := dataset.Join(s.pictures(), captioned)
 	encoded, err := dataset.Collect(ctx, dataset.Map(s.model.Encode(pictures, pipeline.EncodeOptions{}), func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
 		sample.Image = nil
 		bar.Add(1)
@@ -195,9 +203,6 @@ func (s *session) encode(ctx context.Context) error {
 		return err
 	}
 	n := len(s.samples)
-	for i := range s.samples {
-		encoded[i].Reward = s.samples[i].Reward
-	}
 	s.samples, s.captioned = encoded[:n], encoded[n:]
 	conditions, err := s.model.Conditions(ctx, "")
 	if err != nil {

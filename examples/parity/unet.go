@@ -55,7 +55,9 @@ type network interface {
 }
 
 // predict adds the case's inputs to a graph, and what the network says of them.
-func (c *check) predict(g *gorgonia.ExprGraph, n network) (x *gorgonia.Node, condition diffusion.Condition, y *gorgonia.Node, err error) {
+func (c *check) predict(g *gorgonia.ExprGraph, n network) (
+	x *gorgonia.Node, condition diffusion.Condition, y *gorgonia.Node, err error,
+) {
 	sample, err := c.pictures("unet.sample", 4)
 	if err != nil {
 		return nil, condition, nil, err

@@ -347,7 +347,7 @@ func (s *Stepper) run(m Micro, r *Result) error {
 	}
 	if m.Fill != nil {
 		if err := m.Fill(); err != nil {
-			return err
+			return fmt.Errorf("optim: step %d: %w", s.step, err)
 		}
 	}
 	failure := m.Loss.machine.RunAll()
