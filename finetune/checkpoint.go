@@ -28,14 +28,15 @@ type State struct {
 	Tensors []optim.Parameter  // of unique names; they may share the trainer's memory
 }
 
-// A Resumable is a Trainer that one process can stop and another take up. What it does after Restore
-// is bit for bit what the other would have done.
+// A Resumable is a Trainer that one process can stop and another take up. What it does after
+// Restore is bit for bit what the other would have done.
 type Resumable interface {
 	Trainer
 	// State is how things stand after the last step that Steps has yielded, or before the first.
 	State(ctx context.Context) (State, error)
-	// Restore takes over what State returned in a Trainer that is made in the same way. It copies what
-	// it keeps: the tensors are a file's memory, cannot be written to and are gone when it returns.
+	// Restore takes over what State returned in a Trainer that is made in the same way. It copies
+	// what it keeps: the tensors are a file's memory, cannot be written to and are gone when it
+	// returns.
 	Restore(ctx context.Context, s State) error
 }
 

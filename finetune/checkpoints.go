@@ -15,33 +15,36 @@ import (
 	"github.com/kudos-ml/kudos/internal/report"
 )
 
-// Checkpoints passes on the steps of a Trainer and saves, between steps, what another process needs to
-// go on: folders checkpoints/step-000123 in the run folder, of which each is whole or not there. It
-// belongs inside a Record of the same folder:
+// Checkpoints passes on the steps of a Trainer and saves, between steps, what another process needs
+// to go on: folders checkpoints/step-000123 in the run folder, of which each is whole or not there.
+// It belongs inside a Record of the same folder:
 //
 //	saved := &finetune.Checkpoints{Trainer: tuner, Folder: "runs/1", Resume: resume}
 //	run := &finetune.Record{Trainer: saved, Folder: "runs/1"}
 //
-// There is a last checkpoint whatever ends the loop: the last step, break, a context that is cancelled
-// (its error comes after), or another error, if it leaves the Trainer a State. Where one cannot be
-// written the loop ends with an error. What was trained is then still in memory, earlier checkpoints
-// are whole, and ranging again tries once more before it goes on.
+// There is a last checkpoint whatever ends the loop: the last step, break, a context that is
+// cancelled (its error comes after), or another error, if it leaves the Trainer a State. Where one
+// cannot be written the loop ends with an error. What was trained is then still in memory, earlier
+// checkpoints are whole, and ranging again tries once more before it goes on.
 type Checkpoints struct {
 	Trainer Trainer // is, or wraps, a Resumable
 	Folder  string  // of the run; made if it is not there
 
-	// Every is how many steps lie between two checkpoints. 0 is as many as are made in ten minutes: more
-	// often, and saving gigabytes would be felt; less often, and so would be what a crash costs.
+	// Every is how many steps lie between two checkpoints. 0 is as many as are made in ten minutes:
+	// more often, and saving gigabytes would be felt; less often, and so would be what a crash
+	// costs.
 	Every int
-	// Keep is how many checkpoints are kept, the latest ones. 0 is 2: one more than is needed, for the
-	// case that a disk loses one. While one is being written there is one more; before training begins
-	// there must be room for that.
+	// Keep is how many checkpoints are kept, the latest ones. 0 is 2: one more than is needed, for
+	// the case that a disk loses one. While one is being written there is one more; before training
+	// begins there must be room for that.
 	Keep int
-	// Resume says to go on from the latest checkpoint that is as it was written. Where there is none,
-	// training begins; where there are only broken ones, that is an error. Without Resume, a folder that
-	// holds a run is a *RunExistsError.
-	Resume   bool
-	Progress io.Writer // is told of broken checkpoints, and what cannot be returned; nil is standard error
+	// Resume says to go on from the latest checkpoint that is as it was written. Where there is
+	// none, training begins; where there are only broken ones, that is an error. Without Resume, a
+	// folder that holds a run is a *RunExistsError.
+	Resume bool
+	// Progress is told of broken checkpoints, and of errors that cannot be returned. Nil is standard
+	// error.
+	Progress io.Writer
 
 	begun     bool
 	resumable Resumable
@@ -66,9 +69,10 @@ func (e *RunExistsError) Error() string {
 }
 
 // Claim makes a run folder, if it is not there, and keeps other processes from writing to it until
-// release is called or this process ends. A folder that another one has is an error; so is, unless it
-// is to be resumed, one that holds metrics or checkpoints: a *RunExistsError. Record and Checkpoints
-// claim their folders when they begin; a program that has much to do before that claims its own first.
+// release is called or this process ends. A folder that another one has is an error; so is, unless
+// it is to be resumed, one that holds metrics or checkpoints: a *RunExistsError. Record and
+// Checkpoints claim their folders when they begin; a program that has much to do before that claims
+// its own first.
 func Claim(folder string, resume bool) (release func() error, err error) {
 	if err := os.MkdirAll(folder, 0o777); err != nil {
 		return nil, fmt.Errorf("finetune: %w", err)
@@ -97,8 +101,8 @@ func hasMetrics(folder string) bool {
 // Unwrap returns the Trainer.
 func (c *Checkpoints) Unwrap() Trainer { return c.Trainer }
 
-// Steps trains, and yields what the Trainer yields. A checkpoint is written when the loop asks for the
-// step after it.
+// Steps trains, and yields what the Trainer yields. A checkpoint is written when the loop asks for
+// the step after it.
 func (c *Checkpoints) Steps(ctx context.Context) iter.Seq2[Step, error] {
 	return func(yield func(Step, error) bool) {
 		release, err := c.begin(ctx)
@@ -138,7 +142,8 @@ func (c *Checkpoints) begin(ctx context.Context) (release func() error, err erro
 		return nil, errors.New("finetune: the Checkpoints have no Trainer or no Folder")
 	}
 	if c.Every < 0 || c.Keep < 0 {
-		return nil, fmt.Errorf("finetune: Checkpoints: Every is %d and Keep %d: one is below zero", c.Every, c.Keep)
+		return nil, fmt.Errorf("finetune: Checkpoints: Every is %d and Keep %d: one is below zero",
+			c.Every, c.Keep)
 	}
 	if release, err = Claim(c.Folder, c.Resume || c.begun); err != nil {
 		return nil, err
@@ -195,8 +200,9 @@ func (c *Checkpoints) resume(ctx context.Context) error {
 		return nil
 	}
 	if len(steps) > 0 {
+		dir := filepath.Join(c.Folder, checkpointsFolder)
 		return fmt.Errorf("finetune: all %d checkpoints in %s are broken: remove them to begin anew",
-			len(steps), filepath.Join(c.Folder, checkpointsFolder))
+			len(steps), dir)
 	}
 	return nil
 }
@@ -213,7 +219,8 @@ func (c *Checkpoints) room(ctx context.Context) error {
 		return err
 	}
 	if s.Step != c.done {
-		return fmt.Errorf("finetune: %T says that %d steps are done, not %d", c.resumable, s.Step, c.done)
+		return fmt.Errorf("finetune: %T says that %d steps are done, not %d",
+			c.resumable, s.Step, c.done)
 	}
 	steps, err := checkpoints(c.Folder)
 	if err != nil {
@@ -221,16 +228,14 @@ func (c *Checkpoints) room(ctx context.Context) error {
 	}
 	needed := s.bytes() * int64(max(1, c.keep()+1-len(steps)))
 	if there, known := free(c.Folder); known && there < needed {
-		return fmt.Errorf("finetune: checkpoints in %s need %s, and %s are free: make room, or keep fewer than %d",
-			c.Folder, megabytes(needed), megabytes(there), c.keep())
+		return fmt.Errorf("finetune: %d checkpoints in %s need %.4g MB more, and %.4g MB are free",
+			c.keep()+1, c.Folder, float64(needed)/1e6, float64(there)/1e6)
 	}
 	return nil
 }
 
-func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
-
-// due says whether it is time for a checkpoint. With Every that hangs on the step alone, so that a run
-// that was interrupted has the same ones.
+// due says whether it is time for a checkpoint. With Every that hangs on the step alone, so that a
+// run that was interrupted has the same ones.
 func (c *Checkpoints) due() bool {
 	if c.Every > 0 {
 		return c.done%c.Every == 0
@@ -248,7 +253,7 @@ func (c *Checkpoints) save(ctx context.Context) error {
 		c.failed = true
 		last := "there is none before it"
 		if c.saved > 0 {
-			last = fmt.Sprintf("the last is that of %d steps, from which a new run can resume", c.saved)
+			last = fmt.Sprintf("the last is that of %d steps: a run can resume from it", c.saved)
 		}
 		return fmt.Errorf("finetune: no checkpoint of %d steps: %w (%s)", c.done, err, last)
 	}
@@ -277,7 +282,8 @@ func (c *Checkpoints) write(ctx context.Context) error {
 	return s.write(checkpoint(c.Folder, c.done))
 }
 
-// prune removes all but the latest checkpoints, and when a new one has been written the broken ones.
+// prune removes all but the latest checkpoints, and when a new one has been written the broken
+// ones.
 func (c *Checkpoints) prune(written bool) {
 	steps, err := checkpoints(c.Folder)
 	if err != nil {

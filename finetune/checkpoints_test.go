@@ -31,8 +31,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
-// A toy is a Trainer that fits a line to points. Its state is tensors and numbers: the learning rate
-// hangs on the losses so far.
+// A toy is a Trainer that fits a line to points. Its state is tensors and numbers: the learning
+// rate hangs on the losses so far.
 type toy struct {
 	of, next int
 	trend    float64 // the mean loss, the latest ones counting most
@@ -86,7 +86,8 @@ func (y *toy) Steps(ctx context.Context) iter.Seq2[finetune.Step, error] {
 				return
 			}
 			y.trend = 0.9*y.trend + 0.1*r.Loss
-			s := finetune.Step{Index: y.next, Of: y.of, Loss: r.Loss, LR: r.LR, GradNorm: r.GradNorm, Samples: 4, Time: 1}
+			s := finetune.Step{Index: y.next, Of: y.of, Loss: r.Loss, LR: r.LR, GradNorm: r.GradNorm}
+			s.Samples, s.Time = 4, 1
 			s.Terms = map[string]float64{"near": r.Loss / 4, "far": r.Loss * 3 / 4}
 			y.next++
 			if !yield(s, nil) {
@@ -130,6 +131,13 @@ func (w wrap) Unwrap() finetune.Trainer { return w.Trainer }
 
 const toySteps = 10
 
+// recorded is what runs are made of.
+func recorded(c *finetune.Checkpoints) *finetune.Record {
+	return &finetune.Record{
+		Trainer: c, Folder: c.Folder, Config: map[string]int{"seed": 1}, Progress: io.Discard,
+	}
+}
+
 // train runs a toy, recorded and saved, and returns what it left and the error that ended it.
 func train(t testing.TB, dir string, resume bool, change ...func(*finetune.Checkpoints)) (y *toy, last error) {
 	t.Helper()
@@ -138,7 +146,7 @@ func train(t testing.TB, dir string, resume bool, change ...func(*finetune.Check
 	for _, f := range change {
 		f(saved)
 	}
-	run := &finetune.Record{Trainer: saved, Folder: dir, Config: map[string]int{"seed": 1}, Progress: io.Discard}
+	run := recorded(saved)
 	for _, last = range run.Steps(t.Context()) {
 	}
 	return y, last
@@ -182,7 +190,8 @@ func uninterrupted(t *testing.T) (state string, all map[string]string) {
 
 var errDead = errors.New("dead")
 
-// dieAt lets the k-th change of the disk and all behind it fail while f runs, and says if there was one.
+// dieAt lets the k-th change of the disk and all behind it fail while f runs, and says if there was
+// one.
 func dieAt(k int, f func()) (died bool) {
 	n := 0
 	file.Before = func(string, string) error {
@@ -196,7 +205,8 @@ func dieAt(k int, f func()) (died bool) {
 	return n > k
 }
 
-// A run that dies at any change of the disk, and is resumed, leaves what one leaves that nothing stops.
+// A run that dies at any change of the disk, and is resumed, leaves what one leaves that nothing
+// stops.
 func TestDeathAnywhere(t *testing.T) {
 	state, all := uninterrupted(t)
 	moments := 0
@@ -216,8 +226,8 @@ func TestDeathAnywhere(t *testing.T) {
 
 const childVariable = "KUDOS_TEST_TOY"
 
-// TestToyChild is the process that TestKill kills: FOLDER|COUNT, where it dies after so many changes of
-// the disk, or says how many there were.
+// TestToyChild is the process that TestKill kills: FOLDER|COUNT, where it dies after so many
+// changes of the disk, or says how many there were.
 func TestToyChild(t *testing.T) {
 	dir, count, ok := strings.Cut(os.Getenv(childVariable), "|")
 	if !ok {
@@ -282,8 +292,9 @@ func TestKill(t *testing.T) {
 func TestStopAndResume(t *testing.T) {
 	state, all := uninterrupted(t)
 	broken := errors.New("the data is gone")
-	for name, stop := range map[string]func(ctx context.Context, stop context.CancelCauseFunc, y *toy, run finetune.Trainer) error{
-		"break": func(ctx context.Context, _ context.CancelCauseFunc, _ *toy, run finetune.Trainer) error {
+	type cancel = context.CancelCauseFunc
+	for name, stop := range map[string]func(context.Context, cancel, *toy, finetune.Trainer) error{
+		"break": func(ctx context.Context, _ cancel, _ *toy, run finetune.Trainer) error {
 			for step, err := range run.Steps(ctx) {
 				if err != nil || step.Index == 4 {
 					return err
@@ -291,7 +302,7 @@ func TestStopAndResume(t *testing.T) {
 			}
 			return nil
 		},
-		"cancelled": func(ctx context.Context, stop context.CancelCauseFunc, _ *toy, run finetune.Trainer) (last error) {
+		"cancelled": func(ctx context.Context, stop cancel, _ *toy, run finetune.Trainer) (last error) {
 			for step, err := range run.Steps(ctx) {
 				if last = err; step.Index == 4 {
 					stop(broken)
@@ -300,7 +311,7 @@ func TestStopAndResume(t *testing.T) {
 			require.ErrorIs(t, last, broken)
 			return nil
 		},
-		"an error": func(ctx context.Context, _ context.CancelCauseFunc, y *toy, run finetune.Trainer) (last error) {
+		"an error": func(ctx context.Context, _ cancel, y *toy, run finetune.Trainer) (last error) {
 			y.fails = map[int]error{5: broken}
 			for _, last = range run.Steps(ctx) {
 			}
@@ -312,7 +323,7 @@ func TestStopAndResume(t *testing.T) {
 			dir := t.TempDir()
 			y := newToy(t, toySteps)
 			saved := &finetune.Checkpoints{Trainer: y, Folder: dir, Every: 100}
-			run := &finetune.Record{Trainer: saved, Folder: dir, Progress: io.Discard}
+			run := recorded(saved)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			defer cancel(nil)
 			require.NoError(t, stop(ctx, cancel, y, run))
@@ -355,7 +366,8 @@ func TestStopAndResume(t *testing.T) {
 	}
 }
 
-// After a step that left the Trainer torn there is no new checkpoint, and the error says where to go on.
+// After a step that left the Trainer torn there is no new checkpoint, and the error says where to
+// go on.
 func TestNoCheckpointOfATornTrainer(t *testing.T) {
 	dir := t.TempDir()
 	broken := errors.New("not a number")
@@ -389,21 +401,21 @@ func TestNoCheckpointOfAStepThatIsNotRecorded(t *testing.T) {
 	var last error
 	var shown bytes.Buffer
 	saved.Progress = &shown
-	for _, last = range (&finetune.Record{Trainer: saved, Folder: dir, Progress: io.Discard}).Steps(t.Context()) {
+	for _, last = range recorded(saved).Steps(t.Context()) {
 	}
 	require.ErrorIs(t, last, errDead)
 	require.NoDirExists(t, filepath.Join(dir, "checkpoints"))
 	require.Contains(t, shown.String(), "no checkpoint of 5 steps: finetune: dead (there is none before it)")
 }
 
-// A disk that is full ends the run with an error, keeps what was trained and all earlier checkpoints;
-// when there is room, the run goes on.
+// A disk that is full ends the run with an error, keeps what was trained and all earlier
+// checkpoints; when there is room, the run goes on.
 func TestFullDisk(t *testing.T) {
 	state, all := uninterrupted(t)
 	dir := t.TempDir()
 	y := newToy(t, toySteps)
 	saved := &finetune.Checkpoints{Trainer: y, Folder: dir, Every: 3, Progress: io.Discard}
-	run := &finetune.Record{Trainer: saved, Folder: dir, Config: map[string]int{"seed": 1}, Progress: io.Discard}
+	run := recorded(saved)
 	full := errors.New("no space left on device")
 	file.Before = func(operation, name string) error {
 		if operation == "write" && y.next >= 6 && strings.Contains(name, "checkpoints") {
@@ -418,7 +430,7 @@ func TestFullDisk(t *testing.T) {
 	require.ErrorIs(t, last, full)
 	require.ErrorContains(t, last, "no checkpoint of 6 steps")
 	require.ErrorContains(t, last, filepath.Join(dir, "checkpoints", "step-000006"))
-	require.ErrorContains(t, last, "the last is that of 3 steps, from which a new run can resume")
+	require.ErrorContains(t, last, "the last is that of 3 steps: a run can resume from it")
 	require.Equal(t, 6, y.next, "it is still there")
 	entries, err := os.ReadDir(filepath.Join(dir, "checkpoints"))
 	require.NoError(t, err)
@@ -525,8 +537,11 @@ func (c counted) Steps(ctx context.Context) iter.Seq2[finetune.Step, error] {
 }
 
 func TestKeep(t *testing.T) {
-	for keep, want := range map[int][]string{0: {"step-000009", "step-000010"}, 1: {"step-000010"},
-		3: {"step-000006", "step-000009", "step-000010"}, 100: {"step-000003", "step-000006", "step-000009", "step-000010"}} {
+	for keep, want := range map[int][]string{
+		0: {"step-000009", "step-000010"}, 1: {"step-000010"},
+		3:   {"step-000006", "step-000009", "step-000010"},
+		100: {"step-000003", "step-000006", "step-000009", "step-000010"},
+	} {
 		dir := t.TempDir()
 		_, err := train(t, dir, false, func(c *finetune.Checkpoints) { c.Keep = keep })
 		require.NoError(t, err)
@@ -548,8 +563,13 @@ func TestKeepAfterABrokenOne(t *testing.T) {
 	saved := filepath.Join(dir, "checkpoints")
 	require.NoError(t, os.RemoveAll(filepath.Join(saved, "step-000010")))
 	require.NoError(t, os.Remove(filepath.Join(saved, "step-000009", "manifest.json")))
-	_, err = train(t, dir, true, func(c *finetune.Checkpoints) { c.Every = 100 })
-	require.NoError(t, err)
+	run := &finetune.Checkpoints{Trainer: newToy(t, toySteps), Folder: dir, Every: 100, Resume: true}
+	run.Progress = io.Discard
+	for step, err := range run.Steps(t.Context()) {
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, step.Index, 6)
+		require.DirExists(t, filepath.Join(saved, "step-000009"), "before the new one is whole")
+	}
 	entries, err := os.ReadDir(saved)
 	require.NoError(t, err)
 	require.Len(t, entries, 2)
@@ -647,7 +667,7 @@ func TestHolder(t *testing.T) {
 		return
 	}
 	saved := &finetune.Checkpoints{Trainer: newToy(t, toySteps), Folder: dir}
-	for step := range (&finetune.Record{Trainer: saved, Folder: dir, Progress: io.Discard}).Steps(t.Context()) {
+	for step := range recorded(saved).Steps(t.Context()) {
 		if step.Index == 4 {
 			fmt.Print("holds")
 			time.Sleep(time.Minute)
@@ -672,11 +692,20 @@ func TestRoom(t *testing.T) {
 	dir := t.TempDir()
 	defer finetune.SetFree(12_000, true)()
 	y, err := train(t, dir, false)
-	require.ErrorContains(t, err, "finetune: checkpoints in "+dir+" need 0.0 MB, and 0.0 MB are free: make room, or keep fewer than 2")
+	require.ErrorContains(t, err,
+		"finetune: 3 checkpoints in "+dir+" need 0.0165 MB more, and 0.012 MB are free")
 	require.Zero(t, y.next)
 	finetune.SetFree(0, false)
 	_, err = train(t, dir, false)
 	require.NoError(t, err, "where it is not known, it is tried")
+	size := 0
+	for name, text := range files(t, dir) {
+		if strings.Contains(name, "step-000010") {
+			size += len(text)
+		}
+	}
+	require.Less(t, size, 16_500/3, "what is asked for is enough")
+	require.Greater(t, size+4096+512, 16_500/3, "and not much more")
 
 	// Checkpoints that are there need no more room.
 	finetune.SetFree(12_000, true)
@@ -698,7 +727,8 @@ func TestCheckpointsErrors(t *testing.T) {
 	require.ErrorContains(t, fails(&finetune.Checkpoints{Trainer: y}), "no Folder")
 	require.ErrorContains(t, fails(&finetune.Checkpoints{Trainer: y, Folder: t.TempDir(), Every: -1}), "Every is -1")
 	require.ErrorContains(t, fails(&finetune.Checkpoints{Trainer: y, Folder: t.TempDir(), Keep: -1}), "Keep -1")
-	require.ErrorContains(t, fails(&finetune.Checkpoints{Trainer: &counter{of: 1}, Folder: t.TempDir()}), "*finetune_test.counter has no State")
+	err := fails(&finetune.Checkpoints{Trainer: &counter{of: 1}, Folder: t.TempDir()})
+	require.ErrorContains(t, err, "*finetune_test.counter has no State")
 
 	y.trend = math.NaN()
 	require.ErrorContains(t, fails(&finetune.Checkpoints{Trainer: y, Folder: t.TempDir()}), "NaN")
@@ -709,13 +739,13 @@ func TestCheckpointsErrors(t *testing.T) {
 		"says that 5 steps are done": {Step: 5},
 	} {
 		liar := &states{counter: counter{of: 2}, s: s}
-		err := fails(&finetune.Checkpoints{Trainer: liar, Folder: t.TempDir(), Every: 1})
+		err = fails(&finetune.Checkpoints{Trainer: liar, Folder: t.TempDir(), Every: 1})
 		require.ErrorContains(t, err, name)
 	}
 
 	// One that does not fit the Trainer is an error, not a reason for an older one.
 	dir := t.TempDir()
-	_, err := train(t, dir, false)
+	_, err = train(t, dir, false)
 	require.NoError(t, err)
 	other := &states{counter: counter{of: 2}, restore: errors.New("no parameter is named b")}
 	err = fails(&finetune.Checkpoints{Trainer: other, Folder: dir, Resume: true})
@@ -743,7 +773,8 @@ func (s *states) Restore(context.Context, finetune.State) error { return s.resto
 func TestStateIsExact(t *testing.T) {
 	values := map[string]float64{"tenth": 0.1, "least": math.SmallestNonzeroFloat64, "most": -math.MaxFloat64,
 		"whole": 1<<53 - 1, "": math.Copysign(0, -1), "ü \"\n": math.Pi}
-	odd := tensor.New(tensor.WithShape(3, 1, 2), tensor.WithBacking([]float32{0, float32(math.Copysign(0, -1)), 1e-45, math.MaxFloat32, -1, 0.1}))
+	odd := tensor.New(tensor.WithShape(3, 1, 2), tensor.WithBacking(
+		[]float32{0, float32(math.Copysign(0, -1)), 1e-45, math.MaxFloat32, -1, 0.1}))
 	for _, tensors := range [][]optim.Parameter{nil, {{Name: "a.b/ü", Value: odd}, {Name: "A", Value: odd}}} {
 		dir := t.TempDir()
 		s := &states{counter: counter{of: 1}, s: finetune.State{Step: 1, Values: values, Tensors: tensors}}

@@ -21,14 +21,14 @@ type DifferentRunError struct {
 
 // Error lists the differences.
 func (e *DifferentRunError) Error() string {
-	return "finetune: " + e.Folder + " holds a run of other settings, which cannot be resumed with these:\n\t" +
+	return "finetune: " + e.Folder + " holds a run of other settings, which these cannot resume:\n\t" +
 		strings.Join(e.Differences, "\n\t")
 }
 
-// SameRun compares config, which is what config.json would be, with the config.json of a run folder.
-// Settings in mayChange, and what is inside them, may differ; they are named as in "steps" or
-// "optimizer.lr", where lists have numbers as in "files.0". If anything else differs, or one of both
-// lacks it, that is a *DifferentRunError. A folder without config.json differs in nothing.
+// SameRun compares config, which is what config.json would be, with the config.json of a run
+// folder. Settings in mayChange, and what is inside them, may differ; they are named as in "steps"
+// or "optimizer.lr", where lists have numbers as in "files.0". If anything else differs, or one of
+// both lacks it, that is a *DifferentRunError. A folder without config.json differs in nothing.
 func SameRun(folder string, config any, mayChange ...string) error {
 	name := filepath.Join(folder, configFile)
 	there, err := os.ReadFile(name)
@@ -90,8 +90,8 @@ func value(of map[string]string, key string) string {
 	return text
 }
 
-// flatten writes the numbers, texts and so on of a JSON text to a map, as JSON, by their path. A number
-// is compared as it is written: no digit is lost.
+// flatten writes the numbers, texts and so on of a JSON text to a map, as JSON, by their path. A
+// number is compared as it is written: no digit is lost.
 func flatten(text []byte, to map[string]string) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
