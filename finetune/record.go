@@ -20,8 +20,9 @@ import (
 //	for step, err := range run.Steps(ctx) {
 //
 // The folder has config.json, metrics.jsonl with a line for every step, and report.html with report.json, which are
-// written anew now and then and at the end, whatever the end is. A process that is killed leaves all of them whole. In a
-// folder that has an earlier run, a Trainer that starts at step 0 starts anew, and one that starts later goes on.
+// written anew now and then and at the end, whatever the end is. A process that is killed leaves all of them whole, and
+// no two processes write to one folder. In a folder that has an earlier run, a Trainer that starts at step 0 starts anew,
+// and one that starts later goes on. Checkpoints inside it are what lets a run go on in another process.
 type Record struct {
 	Trainer Trainer
 	Folder  string // made if it is not there
@@ -42,6 +43,9 @@ const (
 // reportEvery is the time between two reports. Writing one takes a few hundredths of a second.
 const reportEvery = 15 * time.Second
 
+// Unwrap returns the Trainer.
+func (r *Record) Unwrap() Trainer { return r.Trainer }
+
 // Steps trains, and yields what the Trainer yields. A loss that is not finite, or a file that cannot be written, ends it
 // with an error. After an error, or where the loop is broken out of, what then cannot be written is said on Progress.
 func (r *Record) Steps(ctx context.Context) iter.Seq2[Step, error] {
@@ -50,6 +54,12 @@ func (r *Record) Steps(ctx context.Context) iter.Seq2[Step, error] {
 		if err != nil {
 			yield(Step{}, err)
 			return
+		}
+		defer func() { w.say(w.release()) }()
+		saved, resumes := As[*Checkpoints](r.Trainer)
+		if resumes {
+			saved.flush = w.sync
+			defer func() { saved.flush = nil }()
 		}
 		for step, err := range r.Trainer.Steps(ctx) {
 			if err == nil {
@@ -65,7 +75,10 @@ func (r *Record) Steps(ctx context.Context) iter.Seq2[Step, error] {
 				return
 			}
 		}
-		if err := w.end(nil); err != nil {
+		if err == nil && w.log == nil && resumes && saved.start > 0 {
+			err = w.takeUp(saved.start) // an earlier process made all steps, and may not have reported them
+		}
+		if err := errors.Join(err, w.end(nil)); err != nil {
 			yield(Step{}, err)
 		}
 	}
@@ -91,6 +104,9 @@ type watch struct {
 	folder   report.Folder
 	progress *report.Progress
 	stage    *report.Stage // from the beginning on: the first step can take a minute
+	release  func() error  // the folder
+	ended    bool
+	missing  error // why the last step is not in the log
 
 	log      *file.Log
 	metrics  []metric // those of earlier processes too, if the run goes on from there
@@ -102,11 +118,11 @@ func (r *Record) watch() (*watch, error) {
 	if r.Trainer == nil || r.Folder == "" {
 		return nil, errors.New("finetune: the Record has no Trainer or no Folder")
 	}
-	folder, err := report.NewFolder(r.Folder)
+	release, err := Claim(r.Folder, true)
 	if err != nil {
-		return nil, fmt.Errorf("finetune: %w", err)
+		return nil, err
 	}
-	w := &watch{name: r.Name, config: r.Config, folder: folder, progress: report.Stderr(), last: time.Now()}
+	w := &watch{name: r.Name, config: r.Config, folder: report.Folder(r.Folder), release: release, progress: report.Stderr(), last: time.Now()}
 	if w.name == "" {
 		w.name = "training"
 	}
@@ -127,7 +143,8 @@ func (w *watch) open(first Step) error {
 	if err := w.takeUp(first.Index); err != nil {
 		return err
 	}
-	w.stage.Of(max(0, first.Of-first.Index))
+	w.stage.Of(first.Of)
+	w.stage.Skip(first.Index)
 	var err error
 	w.log, err = file.OpenLog(w.folder.Path(metricsFile))
 	return err
@@ -152,8 +169,20 @@ func (w *watch) takeUp(first int) error {
 	return file.WriteLog(path, w.metrics)
 }
 
-// see writes a step down.
+// see writes a step down, and now and then the report.
 func (w *watch) see(s Step) error {
+	if w.missing = w.write(s); w.missing != nil {
+		return w.missing
+	}
+	if time.Since(w.reported) >= reportEvery {
+		w.reported = time.Now()
+		return w.report(nil)
+	}
+	return nil
+}
+
+// write adds a step to the log.
+func (w *watch) write(s Step) error {
 	if w.log == nil {
 		if err := w.open(s); err != nil {
 			return fmt.Errorf("finetune: %w", err)
@@ -174,10 +203,6 @@ func (w *watch) see(s Step) error {
 	w.metrics = append(w.metrics, m)
 	w.stage.Note("loss %.4f", s.Loss)
 	w.stage.Add(1)
-	if now.Sub(w.reported) >= reportEvery {
-		w.reported = now
-		return w.report(nil)
-	}
 	return nil
 }
 
@@ -205,13 +230,21 @@ func finite(s Step) error {
 // end writes the last report and closes what is open. cause is the error that ended the run, or nil.
 func (w *watch) end(cause error) error {
 	w.stage.End()
-	if w.log == nil {
-		return nil
-	}
-	if err := w.log.Close(); err != nil {
-		return fmt.Errorf("finetune: %w", err)
+	w.ended = true
+	if w.log != nil {
+		if err := w.log.Close(); err != nil {
+			return fmt.Errorf("finetune: %w", err)
+		}
 	}
 	return w.report(cause)
+}
+
+// sync makes sure that the log has the steps that a checkpoint is about to know.
+func (w *watch) sync() error {
+	if w.log == nil || w.ended {
+		return w.missing
+	}
+	return w.log.Sync()
 }
 
 // say shows an error that cannot be returned.

@@ -125,5 +125,5 @@ func means(part []metric) losses {
 	return out
 }
 
-// names are the terms' names in order.
-func names(terms map[string]float64) []string { return slices.Sorted(maps.Keys(terms)) }
+// names are the names of values in order.
+func names(values map[string]float64) []string { return slices.Sorted(maps.Keys(values)) }

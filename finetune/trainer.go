@@ -9,7 +9,22 @@
 //
 // A Trainer is a loop of steps; whoever ranges over it owns the body. Tuner is the trainer of this package. It composes
 // its loss of Terms: RewardWeighted and Pretraining are Eq. 2's two, and any function of a Batch can join them.
-// Record is what watches a run: it takes any Trainer.
+// Record is what watches a run: it takes any Trainer. Checkpoints is what saves a Trainer that is Resumable, so that another
+// process can go on with it bit for bit.
+//
+// # A run that stops
+//
+// Wrappers go one inside the other, and whoever looks for one of them, or for a Resumable, asks As:
+//
+//	release, err := finetune.Claim(folder, resume) // before anything takes time
+//	defer release()
+//	err = finetune.SameRun(folder, config, "memory", "steps")
+//	saved := &finetune.Checkpoints{Trainer: trainer, Folder: folder, Resume: resume}
+//	run := &finetune.Record{Trainer: saved, Folder: folder, Config: config}
+//
+// Whatever ends the process, what came after the last checkpoint is lost and made again, and in the end the folder holds what
+// it would have held, times aside. A checkpoint is the folder checkpoints/step-000123, after 123 steps: state.safetensors and
+// state.json, and manifest.json with their sizes and SHA-256, by which they are checked when they are read.
 //
 // # Determinism
 //

@@ -21,8 +21,8 @@ import (
 
 var errDead = errors.New("dead")
 
-// dieAt runs f and lets its k-th operation and all behind it fail, as if the process had died there. It
-// says whether f came that far.
+// dieAt runs f and lets its k-th operation and all behind it fail, as if the process had died
+// there. It says whether f came that far.
 func dieAt(k int, f func()) (died bool) {
 	n := 0
 	Before = func(string, string) error {
@@ -76,7 +76,8 @@ func TestWrittenWholeOrNotAtAll(t *testing.T) {
 		"a folder": {
 			do: func(dir string) error {
 				return WriteFolder(filepath.Join(dir, "a"), func(dir string) error {
-					return errors.Join(WriteBytes(filepath.Join(dir, "1"), []byte("one")), WriteJSON(filepath.Join(dir, "2"), 2))
+					err := WriteBytes(filepath.Join(dir, "1"), []byte("one"))
+					return errors.Join(err, WriteJSON(filepath.Join(dir, "2"), 2))
 				})
 			},
 			fresh: map[string]string{"a/1": "one", "a/2": "2\n"},
@@ -87,7 +88,8 @@ func TestWrittenWholeOrNotAtAll(t *testing.T) {
 					return WriteBytes(filepath.Join(dir, "1"), []byte("one"))
 				})
 			},
-			old: map[string]string{"a/1": "old", "a/2": "old"}, fresh: map[string]string{"a/1": "one"}, between: true,
+			old:   map[string]string{"a/1": "old", "a/2": "old"},
+			fresh: map[string]string{"a/1": "one"}, between: true,
 		},
 		"a folder that goes": {
 			do:  func(dir string) error { return RemoveFolder(filepath.Join(dir, "a")) },

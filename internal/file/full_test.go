@@ -13,8 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// limitFiles makes writes behind the first n bytes of a file fail until the test ends, as they do on a
-// full disk. The go command's own log of the test, which may grow meanwhile, must not reach it.
+// limitFiles makes writes behind the first n bytes of a file fail until the test ends, as they do
+// on a full disk. The go command's own log of the test, which may grow meanwhile, must not reach
+// it.
 func limitFiles(t *testing.T, n uint64) {
 	t.Helper()
 	signal.Ignore(syscall.SIGXFSZ)

@@ -48,9 +48,9 @@ var locks = struct {
 	held map[string]*held
 }{held: map[string]*held{}}
 
-// Lock claims a folder, which must be there, for this process; another one that does is refused with a
-// *LockedError. It lasts until unlock is called as often as Lock was, or the process dies, however it
-// dies. Where the system has no locks it claims nothing.
+// Lock claims a folder, which must be there, for this process; another one that does is refused
+// with a *LockedError. It lasts until unlock is called as often as Lock was, or the process dies,
+// however it dies. Where the system has no locks it claims nothing.
 func Lock(dir string) (unlock func() error, err error) {
 	key, err := filepath.Abs(dir)
 	if err == nil {

@@ -10,15 +10,16 @@ import (
 	"os"
 )
 
-// A Log is a JSONL file that grows by one line at a time. Whatever happens to the process, at most the
-// line that was being written is lost; to keep the lines whatever happens to the machine takes Sync.
+// A Log is a JSONL file that grows by one line at a time. Whatever happens to the process, at most
+// the line that was being written is lost; to keep the lines whatever happens to the machine takes
+// Sync.
 type Log struct {
 	f   *os.File
 	end int64 // behind the last whole line
 }
 
-// OpenLog opens a log to append to, and makes it if it is not there. A last line without its end, left
-// by a process that was killed, is cut off.
+// OpenLog opens a log to append to, and makes it if it is not there. A last line without its end,
+// left by a process that was killed, is cut off.
 func OpenLog(name string) (*Log, error) {
 	if err := before("create", name); err != nil {
 		return nil, err
@@ -107,8 +108,8 @@ func WriteLog[T any](name string, lines []T) error {
 	})
 }
 
-// ReadLog yields the lines of a log, decoded. A last line without its end is left out. After an error,
-// which names the line, it ends.
+// ReadLog yields the lines of a log, decoded. A last line without its end is left out. After an
+// error, which names the line, it ends.
 func ReadLog[T any](name string) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T

@@ -9,8 +9,9 @@ import (
 
 // A place is a folder that is being written to.
 type place struct {
-	name   string
-	folder *os.File // open and, where that can be, locked together with other writers; nil on Windows
+	name string
+	// folder is open and, where that can be, locked together with other writers; nil on Windows.
+	folder *os.File
 }
 
 // What is known of the folders that this process has written to.

@@ -21,8 +21,9 @@ func syncFolder(f *os.File) error {
 	return err
 }
 
-// lock takes a lock (flock(2)) that ends when f is closed or the process dies, alone or together with
-// others. It does not wait: errBusy says that another has it, errNoLocks that there are none here.
+// lock takes a lock (flock(2)) that ends when f is closed or the process dies, alone or together
+// with others. It does not wait: errBusy says that another has it, errNoLocks that there are none
+// here.
 func lock(f *os.File, alone bool) error {
 	how := unix.LOCK_SH
 	if alone {

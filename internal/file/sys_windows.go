@@ -13,9 +13,10 @@ func openFolder(string) (*os.File, error) { return nil, nil }
 
 func syncFolder(*os.File) error { return nil }
 
-// lock takes a lock (LockFileEx) that ends when f is closed or the process dies, alone or together with
-// others. It does not wait: errBusy says that another has it, errNoLocks that there are none here. The
-// byte that is locked lies where no file has one, so that everybody can read what is in f.
+// lock takes a lock (LockFileEx) that ends when f is closed or the process dies, alone or together
+// with others. It does not wait: errBusy says that another has it, errNoLocks that there are none
+// here. The byte that is locked lies where no file has one, so that everybody can read what is in
+// f.
 func lock(f *os.File, alone bool) error {
 	var flags uint32 = windows.LOCKFILE_FAIL_IMMEDIATELY
 	if alone {

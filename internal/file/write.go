@@ -16,8 +16,8 @@ import (
 
 // Before, unless nil, is asked before each operation that changes the disk: create, write, sync,
 // close, rename, append, remove, and so on, with the name of the file. An error that it returns is
-// what the operation fails with; half of what a write or an append had to write is then written. It is
-// there for tests of what dies half-way, and must not be set while files are written.
+// what the operation fails with; half of what a write or an append had to write is then written. It
+// is there for tests of what dies half-way, and must not be set while files are written.
 var Before func(operation, name string) error
 
 func before(operation, name string) error {
@@ -27,9 +27,9 @@ func before(operation, name string) error {
 	return Before(operation, name)
 }
 
-// Write replaces a file by what write gives. After an error the file is as it was before. A new file
-// gets the mode that is usual for the process; one that takes another's place gets the other's mode,
-// where the system allows it.
+// Write replaces a file by what write gives. After an error the file is as it was before. A new
+// file gets the mode that is usual for the process; one that takes another's place gets the other's
+// mode, where the system allows it.
 func Write(name string, write func(w io.Writer) error) error {
 	p := enter(filepath.Dir(name))
 	defer p.leave()
@@ -132,9 +132,9 @@ func WriteJSON(name string, v any) error {
 	return WriteBytes(name, b.Bytes())
 }
 
-// WriteFolder makes a folder of what fill writes to the one that it is given. It is there whole or not
-// at all, if fill writes its files by this package. A folder that has the name already is replaced;
-// between two moments it is then not there.
+// WriteFolder makes a folder of what fill writes to the one that it is given. It is there whole or
+// not at all, if fill writes its files by this package. A folder that has the name already is
+// replaced; between two moments it is then not there.
 func WriteFolder(name string, fill func(dir string) error) error {
 	p := enter(filepath.Dir(name))
 	defer p.leave()
@@ -162,7 +162,8 @@ func WriteFolder(name string, fill func(dir string) error) error {
 	return nil
 }
 
-// RemoveFolder removes a folder. Whatever happens meanwhile, under its name it is whole or not there.
+// RemoveFolder removes a folder. Whatever happens meanwhile, under its name it is whole or not
+// there.
 func RemoveFolder(name string) error {
 	p := enter(filepath.Dir(name))
 	defer p.leave()

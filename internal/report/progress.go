@@ -35,6 +35,7 @@ type Stage struct {
 	p           *Progress
 	name        string
 	n, done     int
+	skipped     int // of those that are done
 	start, next time.Time
 	paced       time.Time // when the first parts were done: what they took beyond their work, such as compiling, does not come again
 	warm        int       // how many those were
@@ -71,6 +72,15 @@ func (s *Stage) Of(n int) {
 	s.n = n
 	if s.bar != nil {
 		s.bar.ChangeMax(n)
+	}
+}
+
+// Skip says that k parts were done before the stage began. They count, but not in what is said of time.
+func (s *Stage) Skip(k int) {
+	s.done += k
+	s.skipped += k
+	if s.bar != nil {
+		s.bar.Set(s.done) //nolint:errcheck // a bar that cannot be drawn must not stop the run
 	}
 }
 
@@ -128,6 +138,9 @@ func (s *Stage) End() time.Duration {
 	count := fmt.Sprint(s.done)
 	if s.done < s.n {
 		count = fmt.Sprintf("stopped at %d of %d", s.done, s.n)
+	}
+	if s.skipped > 0 {
+		count += fmt.Sprintf(", %d of them earlier,", s.skipped)
 	}
 	s.line(fmt.Sprintf("%s in %s", count, Duration(elapsed)))
 	return elapsed

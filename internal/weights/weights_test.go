@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -209,4 +210,29 @@ func TestShardsAndVariants(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "c.bin"), nil, 0o644))
 	_, err = weights.OpenFolder(os.DirFS(dir), "c")
 	require.ErrorContains(t, err, "pickle")
+}
+
+// Views are the file's memory; what is not float32 is read.
+func TestViews(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "a.safetensors")
+	big := tensor.New(tensor.WithShape(1<<20, 2), tensor.WithBacking(make([]float32, 2<<20)))
+	big.Float32s()[7] = 7
+	one := tensor.New(tensor.WithShape(1), tensor.WithBacking([]float32{1.5}))
+	for d, most := range map[weights.DType]uint64{weights.Float32: 1 << 20, weights.Float16: 1 << 30} {
+		all := []weights.Parameter{{Name: "big", Value: big}, {Name: "a", Value: one}}
+		require.NoError(t, weights.Write(name, all, d, nil))
+		f, err := weights.Open(name)
+		require.NoError(t, err)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		views, err := f.Views()
+		require.NoError(t, err)
+		runtime.ReadMemStats(&after)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, most)
+		require.Equal(t, []string{"a", "big"}, []string{views[0].Name, views[1].Name})
+		require.Equal(t, []float32{1.5}, views[0].Value.Float32s())
+		require.Equal(t, big.Shape(), views[1].Value.Shape())
+		require.Equal(t, big.Float32s(), views[1].Value.Float32s())
+		require.NoError(t, f.Close())
+	}
 }

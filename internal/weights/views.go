@@ -1,0 +1,38 @@
+package weights
+
+import (
+	"encoding/binary"
+	"unsafe"
+
+	"gorgonia.org/tensor"
+)
+
+// littleEndian says that this machine has numbers in memory as files have them.
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+
+// Views returns the tensors of a file in alphabetical order, those of float32 without reading them:
+// they are the file's memory. Nobody may write to them, or look at them after Close.
+func (f *File) Views() ([]Parameter, error) {
+	var out []Parameter
+	for _, name := range f.Names() {
+		s := f.tensors[name]
+		if s.dtype != Float32 || s.size() == 0 || !littleEndian || !aligned(s.bytes()) {
+			t, err := f.Tensor(name)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, Parameter{Name: name, Value: t})
+			continue
+		}
+		shape := s.shape
+		if len(shape) == 0 {
+			shape = []int{1}
+		}
+		values := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(s.bytes()))), s.size())
+		t := tensor.New(tensor.WithShape(shape...), tensor.WithBacking(values))
+		out = append(out, Parameter{Name: name, Value: t})
+	}
+	return out, nil
+}
+
+func aligned(b []byte) bool { return uintptr(unsafe.Pointer(unsafe.SliceData(b)))%4 == 0 }
