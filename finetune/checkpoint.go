@@ -18,14 +18,14 @@ import (
 
 	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/weights"
-	"github.com/kudos-ml/kudos/kernels/optim"
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 // A State is all that a Trainer needs to go on where another process stopped.
 type State struct {
-	Step    int                // how many steps are done
-	Values  map[string]float64 // numbers, which are kept exactly; all of them finite
-	Tensors []optim.Parameter  // of unique names; they may share the trainer's memory
+	Step    int                 // how many steps are done
+	Values  map[string]float64  // numbers, which are kept exactly; all of them finite
+	Tensors []kernels.Parameter // of unique names; they may share the trainer's memory
 }
 
 // A Resumable is a Trainer that one process can stop and another take up. What it does after
@@ -99,10 +99,6 @@ func (s State) write(dir string) error {
 			return fmt.Errorf("value %s is %v", name, v)
 		}
 	}
-	tensors := make([]weights.Parameter, len(s.Tensors))
-	for i, p := range s.Tensors {
-		tensors[i] = weights.Parameter{Name: p.Name, Value: p.Value}
-	}
 	return file.WriteFolder(dir, func(temp string) error {
 		m := manifest{Step: s.Step, Files: map[string]entry{}}
 		write := func(name string, give func(io.Writer) error) error {
@@ -115,7 +111,7 @@ func (s State) write(dir string) error {
 			return err
 		}
 		err := write(tensorsFile, func(w io.Writer) error {
-			return weights.Encode(w, tensors, weights.Float32, nil)
+			return weights.Encode(w, s.Tensors, kernels.Float32, nil)
 		})
 		if err != nil {
 			return err
@@ -209,7 +205,7 @@ func restore(ctx context.Context, dir string, r Resumable) (err error) {
 	}
 	s := State{Step: j.Step, Values: j.Values}
 	for _, v := range views {
-		s.Tensors = append(s.Tensors, optim.Parameter{Name: v.Name, Value: v.Value})
+		s.Tensors = append(s.Tensors, kernels.Parameter{Name: v.Name, Value: v.Value})
 	}
 	return r.Restore(ctx, s)
 }

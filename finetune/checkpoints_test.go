@@ -50,10 +50,10 @@ func newToy(t testing.TB, of int) *toy {
 	}
 	y := &toy{of: of, trend: 1, x: dense(make([]float32, 8), 4, 2), y: dense(make([]float32, 4), 4, 1)}
 	w, b := dense([]float32{0.5, -0.5}, 1, 2), dense([]float32{0.1}, 1)
-	adam, err := optim.NewAdamW(optim.Parameter{Name: "w", Value: w}, optim.Parameter{Name: "b", Value: b})
+	adam, err := optim.NewAdamW(kernels.Parameter{Name: "w", Value: w}, kernels.Parameter{Name: "b", Value: b})
 	require.NoError(t, err)
 	y.step = &optim.Stepper{Optimizer: adam, LR: func(int) float64 { return 0.1 * y.trend }, Clip: 1}
-	y.step.Parameters = []optim.Parameter{{Name: "w", Value: w}, {Name: "b", Value: b}}
+	y.step.Parameters = []kernels.Parameter{{Name: "w", Value: w}, {Name: "b", Value: b}}
 	y.loss, err = y.step.Compile(func(g *gorgonia.ExprGraph) (optim.Loss, error) {
 		line, err := kernels.Linear(kernels.Input(g, "x", y.x), kernels.Param(g, w), kernels.Param(g, b))
 		if err != nil {
@@ -734,7 +734,7 @@ func TestCheckpointsErrors(t *testing.T) {
 	require.ErrorContains(t, fails(&finetune.Checkpoints{Trainer: y, Folder: t.TempDir()}), "NaN")
 	for name, s := range map[string]finetune.State{
 		"value x is +Inf": {Step: 1, Values: map[string]float64{"x": math.Inf(1)}},
-		"two tensors are named a": {Step: 1, Tensors: []optim.Parameter{
+		"two tensors are named a": {Step: 1, Tensors: []kernels.Parameter{
 			{Name: "a", Value: y.x}, {Name: "a", Value: y.x}}},
 		"says that 5 steps are done": {Step: 5},
 	} {
@@ -775,7 +775,7 @@ func TestStateIsExact(t *testing.T) {
 		"whole": 1<<53 - 1, "": math.Copysign(0, -1), "ü \"\n": math.Pi}
 	odd := tensor.New(tensor.WithShape(3, 1, 2), tensor.WithBacking(
 		[]float32{0, float32(math.Copysign(0, -1)), 1e-45, math.MaxFloat32, -1, 0.1}))
-	for _, tensors := range [][]optim.Parameter{nil, {{Name: "a.b/ü", Value: odd}, {Name: "A", Value: odd}}} {
+	for _, tensors := range [][]kernels.Parameter{nil, {{Name: "a.b/ü", Value: odd}, {Name: "A", Value: odd}}} {
 		dir := t.TempDir()
 		s := &states{counter: counter{of: 1}, s: finetune.State{Step: 1, Values: values, Tensors: tensors}}
 		for _, err := range (&finetune.Checkpoints{Trainer: s, Folder: dir}).Steps(t.Context()) {

@@ -4,7 +4,10 @@ import (
 	"encoding/binary"
 	"unsafe"
 
+	"github.com/nlpodyssey/safetensors"
 	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 // littleEndian says that this machine has numbers in memory as files have them.
@@ -12,16 +15,16 @@ var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
 // Views returns the tensors of a file in alphabetical order, those of float32 without reading them:
 // they are the file's memory. Nobody may write to them, or look at them after Close.
-func (f *File) Views() ([]Parameter, error) {
-	var out []Parameter
+func (f *File) Views() ([]kernels.Parameter, error) {
+	var out []kernels.Parameter
 	for _, name := range f.Names() {
 		s := f.tensors[name]
-		if s.dtype != Float32 || s.size() == 0 || !littleEndian || !aligned(s.bytes()) {
+		if s.dtype != safetensors.F32 || s.size() == 0 || !littleEndian || !aligned(s.bytes()) {
 			t, err := f.Tensor(name)
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, Parameter{Name: name, Value: t})
+			out = append(out, kernels.Parameter{Name: name, Value: t})
 			continue
 		}
 		shape := s.shape
@@ -30,7 +33,7 @@ func (f *File) Views() ([]Parameter, error) {
 		}
 		values := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(s.bytes()))), s.size())
 		t := tensor.New(tensor.WithShape(shape...), tensor.WithBacking(values))
-		out = append(out, Parameter{Name: name, Value: t})
+		out = append(out, kernels.Parameter{Name: name, Value: t})
 	}
 	return out, nil
 }

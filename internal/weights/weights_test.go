@@ -218,9 +218,9 @@ func TestViews(t *testing.T) {
 	big := tensor.New(tensor.WithShape(1<<20, 2), tensor.WithBacking(make([]float32, 2<<20)))
 	big.Float32s()[7] = 7
 	one := tensor.New(tensor.WithShape(1), tensor.WithBacking([]float32{1.5}))
-	for d, most := range map[weights.DType]uint64{weights.Float32: 1 << 20, weights.Float16: 1 << 30} {
-		all := []weights.Parameter{{Name: "big", Value: big}, {Name: "a", Value: one}}
-		require.NoError(t, weights.Write(name, all, d, nil))
+	for d, most := range map[kernels.Precision]uint64{kernels.Float32: 1 << 20, kernels.Float16: 1 << 30} {
+		all := []kernels.Parameter{{Name: "big", Value: big}, {Name: "a", Value: one}}
+		require.NoError(t, weights.Save(name, all, d, nil))
 		f, err := weights.Open(name)
 		require.NoError(t, err)
 		var before, after runtime.MemStats
