@@ -21,6 +21,7 @@
 //	kernels                operations for gorgonia's graphs with their gradients, and the machine that runs such graphs
 //	kernels/nn             layers as plain data, and the builder of graphs that they are made of
 //	kernels/optim          AdamW, gradient clipping, moving averages, learning rate schedules
+//	finetune/report        what a run shows and leaves: progress, its folder, tables, charts, pictures, one HTML page
 //	dataset                samples one after another; prompts that can be generated; JSONL files and folders
 //	dataset/shapes         a small world of coloured shapes: its prompts, its pictures, its judge
 //	clip/tokenizer         prompts to token ids, by CLIP's byte-pair encoding

@@ -3,13 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"runtime/debug"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/examples/internal/sampling"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/internal/weights"
 )
 
@@ -28,8 +29,8 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	var err error
-	if s.folder, err = command.NewFolder(s.out); err != nil {
-		return err
+	if s.folder, err = report.EmptyFolder(s.out); err != nil {
+		return fmt.Errorf("-out: %w", err)
 	}
 	for i, a := range s.arms {
 		draws := 1
@@ -53,7 +54,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	return command.Conclude(s.folder, r, page, tables(r))
+	return s.folder.Conclude(os.Stdout, r, page, tables(r)...)
 }
 
 // check reads everything once, so that what is wrong with it is known before anything takes time, and settles by the base what the flags

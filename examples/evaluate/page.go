@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/internal/picture"
-	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/reward/measure"
 )
 
@@ -83,8 +83,8 @@ func withSign(v float64, digits int) string {
 }
 
 // page is report.html.
-func (s *session) page(r *result, all []*scored) (page report.Report, err error) {
-	page = report.Report{Title: s.title(), Lead: r.lead(), Footer: "go run ./examples/evaluate " + quoted(s.args)}
+func (s *session) page(r *result, all []*scored) (page report.Page, err error) {
+	page = report.Page{Title: s.title(), Lead: r.lead(), Footer: "go run ./examples/evaluate " + quoted(s.args)}
 	page.Blocks = append(page.Blocks, r.figures())
 	grid, err := s.grid(all)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/finetune"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels/optim"
 	"github.com/kudos-ml/kudos/reward"
@@ -62,8 +62,8 @@ func (s *session) run(ctx context.Context) (err error) {
 	if err := s.plan(ctx); err != nil {
 		return err
 	}
-	if s.folder, err = command.NewFolder(s.out); err != nil {
-		return err
+	if s.folder, err = report.EmptyFolder(s.out); err != nil {
+		return fmt.Errorf("-out: %w", err)
 	}
 	defer func() {
 		err = errors.Join(err, os.RemoveAll(s.folder.Path(unfinished)))

@@ -13,7 +13,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/examples/internal/sampling"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/reward"
 )
 
@@ -43,8 +43,8 @@ func run(ctx context.Context, o options) (err error) {
 		}
 		defer func() { err = errors.Join(err, free()) }()
 	}
-	if _, err := command.NewFolder(s.out); err != nil {
-		return err
+	if _, err := report.EmptyFolder(s.out); err != nil {
+		return fmt.Errorf("-out: %w", err)
 	}
 	return s.generate(ctx)
 }

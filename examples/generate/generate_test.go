@@ -19,9 +19,9 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/internal/sampling"
 	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/picture"
-	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/reward"
@@ -98,7 +98,7 @@ func TestPicturesOfTheMiniature(t *testing.T) {
 	require.Contains(t, string(file), "iTXtparameters\x00\x00\x00\x00\x00one red star\nNegative prompt: six: blue, squares\n"+
 		"Steps: 3, Sampler: Euler a, CFG scale: 2, Seed: 7, Size: 64x64, Model: tiny, Index: 3, Version: kudos")
 
-	require.ErrorContains(t, run(t.Context(), o), "-out "+out+": the folder is not empty")
+	require.ErrorContains(t, run(t.Context(), o), "-out: report: "+out+": the folder is not empty")
 	require.Len(t, samplesOf(t, out), 4)
 }
 

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"image"
 	"math"
+	"os"
 	"slices"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
-	"github.com/kudos-ml/kudos/examples/internal/command"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/reward"
 	"github.com/kudos-ml/kudos/reward/alignment"
 	"github.com/kudos-ml/kudos/reward/measure"
@@ -90,7 +90,7 @@ func (s *session) evaluate(ctx context.Context, model *alignment.Model, models m
 	if err != nil {
 		return err
 	}
-	return command.Conclude(s.folder, r, s.page(r, splits), tables(r))
+	return s.folder.Conclude(os.Stdout, r, s.page(r, splits), tables(r)...)
 }
 
 // compare makes the pictures of a split and judges them. first numbers its noise.

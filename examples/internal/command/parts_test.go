@@ -8,7 +8,7 @@ import (
 
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/tiny"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/finetune/report"
 )
 
 // A prompt that is as long as the text encoder reads is whole; of one more word, people are told, once.
