@@ -12,6 +12,7 @@ import (
 	"github.com/kudos-ml/kudos/examples/internal/sampling"
 	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/reward/evaluate"
 )
 
 // A session is the run in hand.
@@ -42,19 +43,20 @@ func run(ctx context.Context, o options) error {
 		}
 		debug.FreeOSMemory() // the model's, for the next one
 	}
-	scored, err := s.score(ctx)
+	all, err := s.score(ctx)
 	if err != nil {
 		return err
 	}
-	r, err := s.compare(scored)
+	found, err := evaluate.Summarize(all, evaluate.Pairs(len(all), s.n > 1), s.Seed)
 	if err != nil {
 		return err
 	}
-	page, err := s.page(r, scored)
+	r := s.result(found)
+	page, err := s.page(ctx, r, found, all)
 	if err != nil {
 		return err
 	}
-	return s.folder.Conclude(os.Stdout, r, page, tables(r)...)
+	return s.folder.Conclude(os.Stdout, r, page, s.tables(found)...)
 }
 
 // check reads everything once, so that what is wrong with it is known before anything takes time, and settles by the base what the flags
@@ -62,9 +64,9 @@ func run(ctx context.Context, o options) error {
 func (s *session) check(ctx context.Context) error {
 	bar := s.progress.Stage("check", len(s.arms)+1)
 	defer bar.End()
-	if judge, err := s.loadJudge(); err != nil {
+	if cache, _, err := s.loadJudge(); err != nil {
 		return err
-	} else if err := judge.Close(); err != nil {
+	} else if err := cache.Close(); err != nil {
 		return err
 	}
 	debug.FreeOSMemory()

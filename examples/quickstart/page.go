@@ -133,7 +133,7 @@ func grid(sp *split) report.Grid {
 		row := report.GridRow{Label: prompt}
 		for _, arm := range shown {
 			mark := report.Wrong
-			if sp.good[arm][i] {
+			if sp.follows(arm, i) {
 				mark = report.Right
 			}
 			row.Cells = append(row.Cells, report.Picture{Image: sp.arms[arm][i].Image, Mark: mark})

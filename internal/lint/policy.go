@@ -46,6 +46,8 @@ var house = Policy{
 		"reward":           "dataset reward/measure",
 		"reward/alignment": "reward reward/measure dataset clip " + below + " " + inner,
 
+		"reward/evaluate": "reward reward/measure finetune/report dataset",
+
 		"finetune/report": "internal/file internal/picture",
 
 		// The trainer is handed latents and conditions: it knows no encoder and no pipeline.
