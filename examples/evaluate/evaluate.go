@@ -119,16 +119,16 @@ func (s *session) generate(ctx context.Context, a arm, draws int) error {
 		return err
 	}
 	if a == s.arms[0] {
-		command.WarnLong(s.progress, m.Tokenizer, append([]string{s.Negative}, s.prompts...))
+		command.WarnLong(s.progress, m, append([]string{s.Negative}, s.prompts...))
 	}
 	conditions, err := s.Encode(ctx, m, s.prompts)
 	if err != nil {
 		return err
 	}
-	request := s.Request(s.prompts, s.perPrompt, conditions)
-	bar := s.progress.Stage(a.name, draws*sampling.Parts(request))
+	request := s.For(s.prompts, s.perPrompt, conditions)
+	bar := s.progress.Stage(a.name, draws*request.Parts())
 	defer bar.End()
-	request = sampling.Watch(request, bar)
+	request = request.Watched(bar.Add)
 	if err := s.keep(ctx, m, a.name, request, 1); err != nil {
 		return err
 	}

@@ -138,7 +138,7 @@ func (s *session) read(ctx context.Context) (err error) {
 			return fmt.Errorf("-pretrain: %w", err)
 		}
 	}
-	command.WarnLong(s.progress, s.model.Tokenizer, s.prompts())
+	command.WarnLong(s.progress, s.model, s.prompts())
 	s.hashes["samples"], err = hash(s.options.samples)
 	return err
 }

@@ -32,7 +32,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err := s.load(); err != nil {
 		return err
 	}
-	command.WarnLong(s.progress, s.model.Tokenizer, append([]string{s.Negative}, s.prompts...))
+	command.WarnLong(s.progress, s.model, append([]string{s.Negative}, s.prompts...))
 	if s.conditions, err = s.Encode(ctx, s.model, s.prompts); err != nil {
 		return err
 	}
@@ -95,11 +95,11 @@ func (s *session) count() int { return len(s.prompts) * s.n * s.bestOf }
 
 // generate makes the pictures. Of each bestOf, one is kept as soon as they are there.
 func (s *session) generate(ctx context.Context) error {
-	request := s.Request(s.prompts, s.n*s.bestOf, s.conditions)
+	request := s.For(s.prompts, s.n*s.bestOf, s.conditions)
 	request.Noise = s.noise
-	bar := s.progress.Stage("generate", sampling.Parts(request))
+	bar := s.progress.Stage("generate", request.Parts())
 	defer bar.End()
-	pictures := s.model.Generate(sampling.Watch(request, bar))
+	pictures := s.model.Generate(request.Watched(bar.Add))
 	if s.judge != nil {
 		pictures = reward.Best(pictures, s.judge, s.bestOf)
 	}

@@ -1,12 +1,11 @@
 package command
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 
 	"github.com/kudos-ml/kudos/clip"
-	"github.com/kudos-ml/kudos/clip/tokenizer"
+	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/reward"
@@ -39,15 +38,8 @@ func LoadReward(dir, clipDir string) (model reward.Model, free func() error, err
 }
 
 // WarnLong says which prompts are longer than a model's text encoder reads.
-func WarnLong(progress *report.Progress, t *tokenizer.Tokenizer, prompts []string) {
-	long := map[string]bool{}
-	first := ""
-	for _, prompt := range prompts {
-		if len(t.Tokens(prompt))+2 > t.Length && !long[prompt] {
-			long[prompt], first = true, cmp.Or(first, prompt)
-		}
-	}
-	if len(long) > 0 {
-		progress.Printf("The text encoder reads %d tokens of a prompt and leaves out what follows. Longer prompts: %d, the first is %q.", t.Length-2, len(long), first)
+func WarnLong(progress *report.Progress, p *pipeline.Pipeline, prompts []string) {
+	if long := p.TooLong(prompts); len(long) > 0 {
+		progress.Printf("The text encoder reads %d tokens of a prompt and leaves out what follows. Longer prompts: %d, the first is %q.", p.Tokenizer.Length-2, len(long), long[0])
 	}
 }
