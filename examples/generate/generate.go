@@ -70,12 +70,12 @@ func (s *session) load() (err error) {
 
 // readLatents reads the noise, whose size is the pictures' if the flags give none.
 func (s *session) readLatents() error {
-	n, err := readNoise(s.latents, s.Sampler.Name)
+	n, err := pipeline.ReadNoise(s.latents, s.Sampler.Name)
 	if err != nil {
 		return fmt.Errorf("-latents: %w", err)
 	}
 	scale := s.model.VAE.Factor()
-	s.Width, s.Height = cmp.Or(s.Width, n.shape[4]*scale), cmp.Or(s.Height, n.shape[3]*scale)
+	s.Width, s.Height = cmp.Or(s.Width, n.Shape[4]*scale), cmp.Or(s.Height, n.Shape[3]*scale)
 	if err := s.SettleSize(s.model); err != nil {
 		return err
 	}
@@ -83,10 +83,10 @@ func (s *session) readLatents() error {
 	if s.Sampler.Name == "ddpm" || s.Sampler.Name == "euler_a" || s.Eta != 0 {
 		draws += s.Steps
 	}
-	if err := n.check(draws, s.count(), s.Height/scale, s.Width/scale, s.model.UNet.Config.InChannels); err != nil {
+	if err := n.Check(draws, s.count(), s.Height/scale, s.Width/scale, s.model.UNet.Config.InChannels); err != nil {
 		return fmt.Errorf("-latents %s: %w", s.latents, err)
 	}
-	s.noise, s.Seed = n.draw, 0
+	s.noise, s.Seed = n.Draw, 0
 	return nil
 }
 

@@ -152,15 +152,6 @@ func TestLatentsGolden(t *testing.T) {
 	}, "sampler.ddim.trajectory", "model_index.json")
 }
 
-// A file's noise is that of the sampler in use, or the start of what the other side made of prompts.
-func TestReadNoise(t *testing.T) {
-	for sampler, want := range map[string][]int{"ddim": {6, 2, 4, 8, 8}, "pndm": {1, 2, 4, 8, 8}} {
-		n, err := readNoise(filepath.Join(sd1, "cases.safetensors"), sampler)
-		require.NoError(t, err)
-		require.Equal(t, want, n.shape)
-	}
-}
-
 // decoded are the pictures of latents [N,H,W,C].
 func decoded(t *testing.T, p *pipeline.Pipeline, latents []float32, shape []int) []*picture.RGB {
 	z := tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
