@@ -18,7 +18,7 @@ import (
 
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
-	"github.com/kudos-ml/kudos/examples/internal/command"
+	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
@@ -65,7 +65,7 @@ func parse(args []string) (o options, err error) {
 
 func main() {
 	var o options
-	command.Main("reward", func(ctx context.Context) (err error) {
+	report.Main("reward", func(ctx context.Context) (err error) {
 		if o, err = parse(os.Args[1:]); err != nil {
 			return err
 		}
@@ -108,9 +108,12 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.samples, err)
 	}
-	encoder, err := command.LoadCLIP(o.clip)
+	encoder, err := tiny.CLIP()
+	if o.clip != "" {
+		encoder, err = clip.Load(o.clip)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("-clip: %w", err)
 	}
 	defer encoder.Close()
 	folder, err := report.NewFolder(o.out)

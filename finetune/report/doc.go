@@ -1,6 +1,8 @@
 // Package report is what programs show and leave behind: progress on the terminal, the folder of a
 // run, tables, and one HTML page that needs nothing beside it.
 //
+// Main is the frame of a program: it minds signals, prints errors and sets the exit status.
+//
 // # Progress
 //
 // A Progress has stages, one after another: bars on a terminal, a line now and then elsewhere.

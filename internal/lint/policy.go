@@ -81,7 +81,7 @@ var forbidden = []Ban{
 	{Import: "testing/...", In: testSupport, Why: "programs would get the flags of go test"},
 	{Import: "github.com/stretchr/testify/...", In: testSupport, Why: "it is for tests"},
 	{Import: "pgregory.net/rapid", In: testSupport, Why: "it is for tests"},
-	{Import: "flag", In: "examples/... " + testSupport, Why: "a library has no command line"},
+	{Import: "flag", In: "examples/... finetune/report " + testSupport, Why: "a library has no command line"},
 	{Import: "github.com/alecthomas/kong", In: "examples/...", Why: "a library has no command line"},
 }
 

@@ -1,3 +1,4 @@
+// Package command is what our programs share that no package of the library is the place for.
 package command
 
 import (
