@@ -40,8 +40,9 @@ type Request struct {
 	// that part's prompts. Sample i of a run has the same noise whatever else the run makes.
 	First uint64
 
-	// Batch is the number of pictures that are made at once; 0 is as many as have the pixels of one of 512×512 together, at
-	// most 16. It changes the speed and the memory, and the pictures by rounding alone.
+	// Batch is the number of pictures that are made at once; 0 is as many as have the pixels of one
+	// of 512×512 together, at most 16. It changes the speed and the memory, and the pictures by
+	// rounding alone.
 	Batch int
 
 	// Width and Height are in pixels; 0 is the size that the model was trained for.
@@ -63,7 +64,8 @@ func (r Request) check(p *Pipeline) error {
 	case len(r.Prompts) == 0:
 		return fmt.Errorf("pipeline: no prompts to generate from")
 	case r.PerPrompt < 0 || r.Batch < 0 || r.Steps < 0:
-		return fmt.Errorf("pipeline: %d pictures a prompt in batches of %d, %d steps: none may be negative", r.PerPrompt, r.Batch, r.Steps)
+		return fmt.Errorf("pipeline: %d pictures a prompt in batches of %d, %d steps: none may "+
+			"be negative", r.PerPrompt, r.Batch, r.Steps)
 	case !(r.Guidance >= 1):
 		return fmt.Errorf("pipeline: guidance %g is below 1, which is no guidance", r.Guidance)
 	case r.Width < 0 || r.Height < 0 || r.Width%p.scale() != 0 || r.Height%p.scale() != 0:

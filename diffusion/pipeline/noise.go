@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kudos-ml/kudos/internal/weights"
@@ -14,9 +15,9 @@ type StoredNoise struct {
 	values []float32
 }
 
-// ReadNoise reads a safetensors file's only tensor, or that named sampler.NAME.noise for the name of
-// a sampler or, for a model's own, generate.noise. It is an error if that is not of five dimensions,
-// or holds a value that is not finite.
+// ReadNoise reads a safetensors file's only tensor, or that named sampler.NAME.noise for the name
+// of a sampler or, for a model's own, generate.noise. It is an error if that is not of five
+// dimensions, or holds a value that is not finite.
 func ReadNoise(file, sampler string) (*StoredNoise, error) {
 	f, err := weights.Open(file)
 	if err != nil {
@@ -33,7 +34,8 @@ func ReadNoise(file, sampler string) (*StoredNoise, error) {
 		shape, ok = f.Shape(name)
 	}
 	if !ok {
-		return nil, fmt.Errorf("pipeline: %s has more tensors than one, and none is named sampler.%s.noise or generate.noise", file, sampler)
+		return nil, fmt.Errorf("pipeline: %s has more tensors than one, and none is named "+
+			"sampler.%s.noise or generate.noise", file, sampler)
 	}
 	if len(shape) != 5 || shape[0] < 1 {
 		return nil, fmt.Errorf("pipeline: %s: %s is %v, not [K+1,B,C,H,W]", file, name, shape)
@@ -50,21 +52,23 @@ func ReadNoise(file, sampler string) (*StoredNoise, error) {
 	return n, nil
 }
 
-// Check reports noise that is not for b pictures of latents [h,w,c] and the number of draws, of which
-// the start is one. More draws are not wrong.
+// Check reports noise that is not for b pictures of latents [h,w,c] and the number of draws, of
+// which the start is one. More draws are not wrong.
 func (n *StoredNoise) Check(draws, b, h, w, c int) error {
 	var wrong []string
 	if n.Shape[0] < draws {
-		wrong = append(wrong, fmt.Sprintf("%d draws, where the sampler makes %d with the start", n.Shape[0], draws))
+		wrong = append(wrong, fmt.Sprintf("%d draws, where the sampler makes %d with the start",
+			n.Shape[0], draws))
 	}
 	if n.Shape[1] != b {
 		wrong = append(wrong, fmt.Sprintf("%d pictures, where %d are asked for", n.Shape[1], b))
 	}
-	if got, want := n.Shape[2:], []int{c, h, w}; got[0] != want[0] || got[1] != want[1] || got[2] != want[2] {
+	if got, want := n.Shape[2:], []int{c, h, w}; !slices.Equal(got, want) {
 		wrong = append(wrong, fmt.Sprintf("latents %v, where the pictures' are %v", got, want))
 	}
 	if len(wrong) > 0 {
-		return fmt.Errorf("pipeline: noise [K+1,B,C,H,W] %v is of %s", n.Shape, strings.Join(wrong, ", of "))
+		return fmt.Errorf("pipeline: noise [K+1,B,C,H,W] %v is of %s", n.Shape,
+			strings.Join(wrong, ", of "))
 	}
 	return nil
 }

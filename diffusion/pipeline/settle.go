@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// usualSteps are enough for every sampler but DDPM's, and those of diffusers' examples are 20 to 50.
+	// usualSteps are enough for every sampler but DDPM's, and those of diffusers' examples are 20
+	// to 50.
 	usualSteps = 25
 	// mostTogether pictures are made at once, however small they are: more are hardly faster.
 	mostTogether = 16
@@ -47,7 +48,8 @@ func (r Request) Parts() int {
 // progress bar: Parts in all, however often its sampler calls the network.
 func (r Request) Watched(done func(parts int)) Request {
 	sample := r.Sampler.Sample
-	r.Sampler.Sample = func(ctx context.Context, net diffusion.Network, s *diffusion.Schedule, x *tensor.Dense, o diffusion.SampleOptions) iter.Seq2[diffusion.Step, error] {
+	r.Sampler.Sample = func(ctx context.Context, net diffusion.Network, s *diffusion.Schedule,
+		x *tensor.Dense, o diffusion.SampleOptions) iter.Seq2[diffusion.Step, error] {
 		return func(yield func(diffusion.Step, error) bool) {
 			for step, err := range sample(ctx, net, s, x, o) {
 				if err == nil {

@@ -19,7 +19,8 @@ func TestSettle(t *testing.T) {
 	own, err := p.Sampler()
 	require.NoError(t, err)
 	require.Equal(t, own.Name, r.Sampler.Name)
-	require.Equal(t, []int{1, 25, 64, 64, 16}, []int{r.PerPrompt, r.Steps, r.Width, r.Height, r.Batch})
+	require.Equal(t, []int{1, 25, 64, 64, 16}, []int{r.PerPrompt, r.Steps, r.Width, r.Height,
+		r.Batch})
 	for width, batch := range map[int]int{64: 16, 128: 16, 256: 5, 512: 1, 1024: 1} {
 		r, err := p.Settle(Request{Width: width, Height: width * 3 / 4})
 		require.NoError(t, err)
@@ -27,21 +28,25 @@ func TestSettle(t *testing.T) {
 	}
 	euler, err := diffusion.ParseSampler("euler")
 	require.NoError(t, err)
-	r, err = p.Settle(Request{PerPrompt: 2, Steps: 3, Sampler: euler, Width: 72, Height: 80, Batch: 7})
+	r, err = p.Settle(Request{PerPrompt: 2, Steps: 3, Sampler: euler, Width: 72, Height: 80,
+		Batch: 7})
 	require.NoError(t, err)
 	require.Equal(t, "euler", r.Sampler.Name)
-	require.Equal(t, []int{2, 3, 72, 80, 7}, []int{r.PerPrompt, r.Steps, r.Width, r.Height, r.Batch})
+	require.Equal(t, []int{2, 3, 72, 80, 7}, []int{r.PerPrompt, r.Steps, r.Width, r.Height,
+		r.Batch})
 	_, err = (&Pipeline{}).Settle(Request{})
 	require.ErrorContains(t, err, "missing")
 }
 
-// What a request leaves open is settled, and every part of its work is counted, pndm's more evaluations than steps too.
+// What a request leaves open is settled, and every part of its work is counted, pndm's more
+// evaluations than steps too.
 func TestGenerateSettlesAndIsWatched(t *testing.T) {
 	p, err := LoadFS(tiny.FS())
 	require.NoError(t, err)
 	pndm, err := diffusion.ParseSampler("pndm")
 	require.NoError(t, err)
-	request := Request{Prompts: []string{"two green circles", "a red star", "a heart"}, Steps: 4, Guidance: 1, Seed: 1, Latents: true, Sampler: pndm}
+	request := Request{Prompts: []string{"two green circles", "a red star", "a heart"}, Steps: 4,
+		Guidance: 1, Seed: 1, Latents: true, Sampler: pndm}
 	plain, err := dataset.Collect(t.Context(), p.Generate(request))
 	require.NoError(t, err)
 	require.Len(t, plain, 3)
@@ -65,5 +70,7 @@ func TestTooLong(t *testing.T) {
 	fits := strings.TrimSpace(strings.Repeat("red ", p.Tokenizer.Length-2))
 	require.Len(t, p.Tokenizer.Tokens(fits), p.Tokenizer.Length-2)
 	require.Empty(t, p.TooLong([]string{"", fits}))
-	require.Equal(t, []string{fits + " star", fits + " cross"}, p.TooLong([]string{fits, fits + " star", fits + " star", fits + " cross"}))
+	require.Equal(t, []string{fits + " star", fits + " cross"}, p.TooLong([]string{
+		fits, fits + " star", fits + " star", fits + " cross",
+	}))
 }

@@ -144,7 +144,8 @@ func (s *session) generate(ctx context.Context, a arm, draws int) error {
 const candidates = "candidates"
 
 // keep makes the pictures of a request, over and over from other noise, in a folder of a name.
-func (s *session) keep(ctx context.Context, m *pipeline.Pipeline, name string, r pipeline.Request, draws int) error {
+func (s *session) keep(ctx context.Context, m *pipeline.Pipeline, name string, r pipeline.Request,
+	draws int) error {
 	var pictures []dataset.Dataset
 	for range draws {
 		pictures = append(pictures, m.Generate(r))

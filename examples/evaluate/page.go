@@ -46,11 +46,14 @@ type armResult struct {
 // result adds to what was found how it was made.
 func (s *session) result(found *evaluate.Result) *result {
 	r := &result{
-		Prompts: len(s.prompts), PerPrompt: s.perPrompt, Sampler: s.Sampler.Name, Steps: s.Steps, Eta: s.Eta, Guidance: s.Guidance, Negative: s.Negative,
-		Width: s.Width, Height: s.Height, Seed: s.Seed, CLIP: s.clip, Reward: s.reward, BestOf: s.n, Differences: found.Differences,
+		Prompts: len(s.prompts), PerPrompt: s.perPrompt, Sampler: s.Sampler.Name, Steps: s.Steps,
+		Eta: s.Eta, Guidance: s.Guidance, Negative: s.Negative,
+		Width: s.Width, Height: s.Height, Seed: s.Seed, CLIP: s.clip, Reward: s.reward, BestOf: s.n,
+		Differences: found.Differences,
 	}
 	for i, a := range append(s.arms[:len(s.arms):len(s.arms)], s.bestOf())[:len(found.Arms)] {
-		one := armResult{Name: a.name, Model: a.model, LoRA: a.lora, UNet: s.hashes[a.unet()], Samples: a.name + "/samples.jsonl", Summary: found.Arms[i]}
+		one := armResult{Name: a.name, Model: a.model, LoRA: a.lora, UNet: s.hashes[a.unet()],
+			Samples: a.name + "/samples.jsonl", Summary: found.Arms[i]}
 		if a.lora != "" {
 			one.LoRAScale = s.loraScale
 		}
@@ -61,7 +64,8 @@ func (s *session) result(found *evaluate.Result) *result {
 
 // tables are what the terminal and the page both show.
 func (s *session) tables(found *evaluate.Result) []report.Table {
-	note := fmt.Sprintf("With 95 %% intervals of %d pairs of pictures from the same noise", s.places())
+	note := fmt.Sprintf("With 95 %% intervals of %d pairs of pictures from the same noise",
+		s.places())
 	if len(s.prompts) > 1 {
 		note += ", clustered by prompt"
 	}
@@ -69,14 +73,16 @@ func (s *session) tables(found *evaluate.Result) []report.Table {
 }
 
 // page is report.html.
-func (s *session) page(ctx context.Context, r *result, found *evaluate.Result, all []*evaluate.Arm) (page report.Page, err error) {
+func (s *session) page(ctx context.Context, r *result, found *evaluate.Result,
+	all []*evaluate.Arm) (page report.Page, err error) {
 	of := fmt.Sprintf("%d pictures", s.perPrompt)
 	if s.perPrompt == 1 {
 		of = "one picture"
 	}
 	page = report.Page{
 		Title: s.title(), Footer: "go run ./examples/evaluate " + quoted(s.args),
-		Lead: fmt.Sprintf("%d prompts, %s of each from every model, from the same noise for all. %s", len(s.prompts), of, found.Verdict()),
+		Lead: fmt.Sprintf("%d prompts, %s of each from every model, from the same noise for "+
+			"all. %s", len(s.prompts), of, found.Verdict()),
 	}
 	grid, err := s.grid(ctx, all)
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 	"github.com/kudos-ml/kudos/reward/evaluate"
 )
 
-// loadJudge reads CLIP, which encodes each picture once, and the reward that was learned on it; nil if there is none.
+// loadJudge reads CLIP, which encodes each picture once, and the reward that was learned on it; nil
+// if there is none.
 func (s *session) loadJudge() (*clip.Cache, reward.Model, error) {
 	encoder, err := command.LoadCLIP(s.clip)
 	if err != nil {
@@ -52,10 +53,11 @@ func (s *session) score(ctx context.Context) (all []*evaluate.Arm, err error) {
 	}
 	for _, a := range of {
 		file := s.file(a.name)
-		one, err := scorer.Score(ctx, a.name, dataset.Map(file, func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
+		count := func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
 			bar.Add(1)
 			return sample, nil
-		}))
+		}
+		one, err := scorer.Score(ctx, a.name, dataset.Map(file, count))
 		if err == nil && model != nil {
 			_, err = dataset.Write(ctx, file.Path, dataset.FromSlice(one.Samples))
 		}
@@ -85,10 +87,12 @@ func (s *session) best(ctx context.Context, base, more *evaluate.Arm) (*evaluate
 	}
 	best.Title = s.bestOf().title
 	place := 0
-	_, err = dataset.WriteFolder(ctx, s.folder.Path(best.Name), dataset.Map(dataset.FromSlice(best.Samples), func(ctx context.Context, sample dataset.Sample) (dataset.Sample, error) {
+	read := func(ctx context.Context, sample dataset.Sample) (dataset.Sample, error) {
 		from := draws[choice[place]].Name
 		place++
 		return s.file(from).Decode(ctx, sample)
-	}))
+	}
+	pictures := dataset.Map(dataset.FromSlice(best.Samples), read)
+	_, err = dataset.WriteFolder(ctx, s.folder.Path(best.Name), pictures)
 	return best, err
 }

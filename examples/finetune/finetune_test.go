@@ -313,7 +313,7 @@ func TestWhatCannotBeTuned(t *testing.T) {
 		{"gone.png: no such file", []string{"-pretrain", folder("metadata.jsonl", `{"file_name":"gone.png","text":"a"}`)}},
 		{"a.png has no caption", []string{"-pretrain", folder("a.png", "")}},
 		{"-out: report: " + p.dir + ": the folder is not empty", []string{"-out", p.dir}},
-		{"-out: open " + p.samples, []string{"-out", p.samples}},
+		{"-out: report: open " + p.samples, []string{"-out", p.samples}},
 	} {
 		_, _, err := try(t, p.args("run", c.args...)...)
 		require.ErrorContains(t, err, c.want, c.args)

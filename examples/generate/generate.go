@@ -83,7 +83,8 @@ func (s *session) readLatents() error {
 	if s.Sampler.Name == "ddpm" || s.Sampler.Name == "euler_a" || s.Eta != 0 {
 		draws += s.Steps
 	}
-	if err := n.Check(draws, s.count(), s.Height/scale, s.Width/scale, s.model.UNet.Config.InChannels); err != nil {
+	if err := n.Check(draws, s.count(), s.Height/scale, s.Width/scale,
+		s.model.UNet.Config.InChannels); err != nil {
 		return fmt.Errorf("-latents %s: %w", s.latents, err)
 	}
 	s.noise, s.Seed = n.Draw, 0
@@ -104,10 +105,11 @@ func (s *session) generate(ctx context.Context) error {
 		pictures = reward.Best(pictures, s.judge, s.bestOf)
 	}
 	n := 0
-	_, err := dataset.WriteFolder(ctx, s.out, dataset.Map(pictures, func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
+	count := func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
 		n++
 		bar.Note("%d pictures", n)
 		return sample, nil
-	}))
+	}
+	_, err := dataset.WriteFolder(ctx, s.out, dataset.Map(pictures, count))
 	return err
 }

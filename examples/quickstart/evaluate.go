@@ -60,7 +60,7 @@ type split struct {
 	name    string
 	prompts []string
 	arms    map[string][]dataset.Sample
-	good    map[string]*evaluate.Arm // the same, scored by the judge: 1 where a picture follows its prompt, or 0
+	good    map[string]*evaluate.Arm // the same, scored by the judge: see judged
 }
 
 // arms are what is compared, in the order of tables. base, equal, shuffled and beta_0 are as tunings says.
@@ -104,7 +104,8 @@ func (s *session) compare(ctx context.Context, name string, first uint64, model 
 	if err != nil {
 		return nil, err
 	}
-	sp := &split{name: name, prompts: prompts, arms: map[string][]dataset.Sample{}, good: map[string]*evaluate.Arm{}}
+	sp := &split{name: name, prompts: prompts, arms: map[string][]dataset.Sample{},
+		good: map[string]*evaluate.Arm{}}
 	for arm, m := range models {
 		if sp.arms[arm], err = collect(ctx, m, s.request(prompts, first), bar); err != nil {
 			return nil, err
@@ -138,7 +139,9 @@ func judged(_ context.Context, samples []dataset.Sample) ([]float64, error) {
 }
 
 // follows reports whether the judge sees in picture i of an arm what the prompt says.
-func (sp *split) follows(arm string, i int) bool { return sp.good[arm].Scores[evaluate.Reward][i] == 1 }
+func (sp *split) follows(arm string, i int) bool {
+	return sp.good[arm].Scores[evaluate.Reward][i] == 1
+}
 
 // best adds more pictures of the base model to those that are there and chooses for each prompt the one with the highest
 // reward.

@@ -54,7 +54,9 @@ type tuning struct {
 func (s *session) tunings() []tuning {
 	all := []tuning{{"tuned", reward.Raw, s.beta}}
 	if s.controls {
-		all = append(all, tuning{"equal", reward.Equal, s.beta}, tuning{"shuffled", reward.Shuffled(reward.Raw, s.seed), s.beta}, tuning{"beta_0", reward.Raw, 0})
+		all = append(all, tuning{"equal", reward.Equal, s.beta},
+			tuning{"shuffled", reward.Shuffled(reward.Raw, s.seed), s.beta},
+			tuning{"beta_0", reward.Raw, 0})
 	}
 	return all
 }
@@ -195,7 +197,8 @@ func (s *session) generate(ctx context.Context) (samples []dataset.Sample, err e
 				return err
 			}
 			sample.File = fmt.Sprintf("samples/%05d.png", len(samples))
-			if err := s.folder.Write(sample.File, func(w io.Writer) error { return png.Encode(w, sample.Image) }); err != nil {
+			write := func(w io.Writer) error { return png.Encode(w, sample.Image) }
+			if err := s.folder.Write(sample.File, write); err != nil {
 				return err
 			}
 			samples = append(samples, sample)
@@ -271,9 +274,11 @@ func (s *session) score(ctx context.Context, samples []dataset.Sample, model rew
 
 // tune trains a copy of the UNet by Eq. 2 on the generated pictures, weighted by their rewards. The method's is saved.
 func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) (*pipeline.Pipeline, error) {
-	// Those of each category have the same sum of weights: the reward decides between pictures, not between easy and hard prompts, or tuning
-	// would drift to what the base model does well already.
-	weighted := reward.Weigh(dataset.FromSlice(samples), reward.Balanced(u.weights, shapes.Grammar.Category))
+	// Those of each category have the same sum of weights: the reward decides between pictures, not
+	// between easy and hard prompts, or tuning would drift to what the base model does well
+	// already.
+	balanced := reward.Balanced(u.weights, shapes.Grammar.Category)
+	weighted := reward.Weigh(dataset.FromSlice(samples), balanced)
 	sub, err := fs.Sub(tiny.FS(), "unet")
 	if err != nil {
 		return nil, err
@@ -289,7 +294,8 @@ func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) 
 	}
 	rate := optim.Cosine(s.steps/20+1, s.steps)
 	t := &finetune.Tuner{
-		Network: network, Schedule: s.base.Schedule, Model: s.base.Encode(weighted, pipeline.EncodeOptions{Batch: batch}),
+		Network: network, Schedule: s.base.Schedule,
+		Model:      s.base.Encode(weighted, pipeline.EncodeOptions{Batch: batch}),
 		ModelBatch: modelBatch, ByReward: true, MinTimestep: minTimestep, Terms: []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
 		LR: func(step int) float64 { return s.lr * rate(step) }, EMA: 0.99, Seed: s.seed,
 		Dropout: promptDropout, Unconditional: tensor.New(tensor.WithShape(empty.Shape()[1:]...), tensor.WithBacking(empty.Data())),

@@ -174,7 +174,8 @@ func pictures(o options, of []dataset.Sample, bar *report.Stage) dataset.Dataset
 }
 
 // learn trains the reward on the labels of all prompts that are not for testing.
-func learn(ctx context.Context, cache *clip.Cache, rest []dataset.Sample, o options) (*alignment.Model, error) {
+func learn(ctx context.Context, cache *clip.Cache, rest []dataset.Sample,
+	o options) (*alignment.Model, error) {
 	const passes = 60
 	progress := report.Stderr()
 	reading := progress.Stage("features", len(rest))
@@ -207,7 +208,8 @@ func learn(ctx context.Context, cache *clip.Cache, rest []dataset.Sample, o opti
 }
 
 // compare tests the reward on the held-out prompts.
-func compare(ctx context.Context, model *alignment.Model, heldOut []dataset.Sample, o options) (scores, error) {
+func compare(ctx context.Context, model *alignment.Model, heldOut []dataset.Sample,
+	o options) (scores, error) {
 	bar := report.Stderr().Stage("test", len(heldOut))
 	c, err := model.Evaluate(ctx, pictures(o, heldOut, bar))
 	bar.End()

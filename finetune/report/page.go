@@ -72,7 +72,8 @@ const (
 //go:embed report.html
 var pageText string
 
-var templates = template.Must(template.New("page").Funcs(template.FuncMap{"uri": dataURI, "unit": unit}).Parse(pageText))
+var templates = template.Must(template.New("page").
+	Funcs(template.FuncMap{"uri": dataURI, "unit": unit}).Parse(pageText))
 
 // WriteHTML writes the page, which refers to nothing outside itself. It is an error if a block's
 // parts do not fit together.
@@ -118,7 +119,8 @@ func (f Figures) html() (template.HTML, error) { return render("figures", f) }
 func (t Table) html() (template.HTML, error) {
 	for i, row := range t.Rows {
 		if len(row) != len(t.Header) {
-			return "", fmt.Errorf("table %q: row %d has %d cells, not %d", t.Title, i, len(row), len(t.Header))
+			return "", fmt.Errorf("table %q: row %d has %d cells, not %d", t.Title, i, len(row),
+				len(t.Header))
 		}
 	}
 	return render("table", t)
@@ -127,10 +129,12 @@ func (t Table) html() (template.HTML, error) {
 func (g Grid) html() (template.HTML, error) {
 	for i, row := range g.Rows {
 		if len(row.Cells) != len(g.Columns) {
-			return "", fmt.Errorf("grid %q: row %d has %d pictures, not %d", g.Title, i, len(row.Cells), len(g.Columns))
+			return "", fmt.Errorf("grid %q: row %d has %d pictures, not %d", g.Title, i,
+				len(row.Cells), len(g.Columns))
 		}
 	}
-	return render("grid", map[string]any{"Title": g.Title, "Note": g.Note, "Rows": g.Rows, "Large": g.large(), "CardWidth": g.cardWidth(), "Columns": g.Columns})
+	return render("grid", map[string]any{"Title": g.Title, "Note": g.Note, "Rows": g.Rows,
+		"Large": g.large(), "CardWidth": g.cardWidth(), "Columns": g.Columns})
 }
 
 // cardWidth is the least width of a row's card in pixels, as the page counts them: 100 a small
@@ -167,7 +171,8 @@ const side = 384
 func dataURI(img image.Image) (template.URL, error) {
 	if size := img.Bounds().Size(); max(size.X, size.Y) > side {
 		most := max(size.X, size.Y)
-		img = picture.FromImage(img).Resize(max(1, size.X*side/most), max(1, size.Y*side/most), picture.Bicubic).Image()
+		w, h := max(1, size.X*side/most), max(1, size.Y*side/most)
+		img = picture.FromImage(img).Resize(w, h, picture.Bicubic).Image()
 	}
 	var b bytes.Buffer
 	kind, err := "png", error(nil)

@@ -18,7 +18,7 @@ type Arm struct {
 	Name     string               // which tells it from others
 	Title    string               // what people read; "" is the name
 	Samples  []dataset.Sample     // without Image
-	Scores   map[string][]float64 // one a sample, by what they are scores of: Reward, CLIPScore or one's own
+	Scores   map[string][]float64 // one a sample, by name: Reward, CLIPScore or one's own
 	Features [][]float64          // of pictures, one row a sample; nil if there are none
 }
 
@@ -77,7 +77,8 @@ func (s *Scorer) add(ctx context.Context, a *Arm, batch []dataset.Sample) error 
 	if s.Reward != nil {
 		rewards, err := s.Reward.Score(ctx, batch)
 		if err == nil && len(rewards) != len(batch) {
-			err = fmt.Errorf("evaluate: %T gave %d scores for %d samples", s.Reward, len(rewards), len(batch))
+			err = fmt.Errorf("evaluate: %T gave %d scores for %d samples", s.Reward, len(rewards),
+				len(batch))
 		}
 		if err != nil {
 			return err
@@ -91,7 +92,8 @@ func (s *Scorer) add(ctx context.Context, a *Arm, batch []dataset.Sample) error 
 		pictures := make([]image.Image, len(batch))
 		for i, sample := range batch {
 			if pictures[i] = sample.Image; sample.Image == nil {
-				return fmt.Errorf("evaluate: sample %q (%s) of %s has no picture", sample.ID, sample.Prompt, a.Name)
+				return fmt.Errorf("evaluate: sample %q (%s) of %s has no picture", sample.ID,
+					sample.Prompt, a.Name)
 			}
 		}
 		f, err := s.CLIP.ImageFeatures(ctx, pictures)
@@ -131,7 +133,8 @@ func (s *Scorer) clipScores(ctx context.Context, a *Arm) error {
 	for i, sample := range a.Samples {
 		cosine, err := measure.Cosine(a.Features[i], texts[at[sample.Prompt]])
 		if err != nil {
-			return fmt.Errorf("evaluate: CLIP's features of sample %q (%s): %w", sample.ID, sample.Prompt, err)
+			return fmt.Errorf("evaluate: CLIP's features of sample %q (%s): %w", sample.ID,
+				sample.Prompt, err)
 		}
 		a.Scores[CLIPScore] = append(a.Scores[CLIPScore], 100*cosine)
 	}
@@ -148,7 +151,8 @@ func (a *Arm) title() string {
 
 // Slice returns the arm of places from to to−1.
 func (a *Arm) Slice(from, to int) *Arm {
-	part := &Arm{Name: a.Name, Title: a.Title, Samples: a.Samples[from:to:to], Scores: map[string][]float64{}}
+	part := &Arm{Name: a.Name, Title: a.Title, Samples: a.Samples[from:to:to],
+		Scores: map[string][]float64{}}
 	for name, scores := range a.Scores {
 		part.Scores[name] = scores[from:to:to]
 	}
@@ -199,19 +203,21 @@ func (a *Arm) Diversity() (out []float64, err error) {
 // paired reports arms whose places do not belong together.
 func paired(a, b *Arm) error {
 	if len(a.Samples) != len(b.Samples) {
-		return fmt.Errorf("evaluate: %s has %d samples and %s %d", a.Name, len(a.Samples), b.Name, len(b.Samples))
+		return fmt.Errorf("evaluate: %s has %d samples and %s %d", a.Name, len(a.Samples), b.Name,
+			len(b.Samples))
 	}
 	for i := range a.Samples {
 		if p, q := a.Samples[i].Prompt, b.Samples[i].Prompt; p != q {
-			return fmt.Errorf("evaluate: place %d is of %q in %s and of %q in %s", i, p, a.Name, q, b.Name)
+			return fmt.Errorf("evaluate: place %d is of %q in %s and of %q in %s", i, p, a.Name, q,
+				b.Name)
 		}
 	}
 	return nil
 }
 
 // BestOf is the arm of the best of n pictures, in each place the one of draws that has the highest
-// score of a name; of equals the first. choice[i] is the index of the draw that place i is from. It is
-// what a reward gets for n times the work, without any tuning.
+// score of a name; of equals the first. choice[i] is the index of the draw that place i is from. It
+// is what a reward gets for n times the work, without any tuning.
 func BestOf(name, score string, draws ...*Arm) (best *Arm, choice []int, err error) {
 	if len(draws) == 0 {
 		return nil, nil, fmt.Errorf("evaluate: %s: the best of nothing", name)
@@ -221,7 +227,8 @@ func BestOf(name, score string, draws ...*Arm) (best *Arm, choice []int, err err
 			return nil, nil, err
 		}
 		if len(d.Scores[score]) != len(d.Samples) {
-			return nil, nil, fmt.Errorf("evaluate: %s has %d scores %q for %d samples", d.Name, len(d.Scores[score]), score, len(d.Samples))
+			return nil, nil, fmt.Errorf("evaluate: %s has %d scores %q for %d samples", d.Name,
+				len(d.Scores[score]), score, len(d.Samples))
 		}
 	}
 	best = &Arm{Name: name, Scores: map[string][]float64{}}
@@ -253,7 +260,8 @@ func Compare(from, a *Arm, score string, seed uint64) (measure.Difference, error
 	}
 	x, y := from.Scores[score], a.Scores[score]
 	if len(x) != len(a.Samples) || len(y) != len(a.Samples) {
-		return measure.Difference{}, fmt.Errorf("evaluate: %s has %d scores %q and %s %d, for %d samples", from.Name, len(x), score, a.Name, len(y), len(a.Samples))
+		return measure.Difference{}, fmt.Errorf("evaluate: %s has %d scores %q and %s %d, for "+
+			"%d samples", from.Name, len(x), score, a.Name, len(y), len(a.Samples))
 	}
 	clusters := a.prompts()
 	if !slices.ContainsFunc(clusters, func(p string) bool { return p != clusters[0] }) {
@@ -262,9 +270,10 @@ func Compare(from, a *Arm, score string, seed uint64) (measure.Difference, error
 	return measure.Paired(x, y, clusters, seed)
 }
 
-// Frechet is the Fréchet distance of an arm's features from those of a reference, such as pictures of
-// the same prompts that are right, with its interval (measure.FrechetInterval, with prompts as
+// Frechet is the Fréchet distance of an arm's features from those of a reference, such as pictures
+// of the same prompts that are right, with its interval (measure.FrechetInterval, with prompts as
 // clusters). The reference may have other prompts, and another number of pictures.
 func Frechet(a, reference *Arm, seed uint64) (measure.Distance, error) {
-	return measure.FrechetInterval(a.Features, reference.Features, a.prompts(), reference.prompts(), seed)
+	return measure.FrechetInterval(a.Features, reference.Features, a.prompts(), reference.prompts(),
+		seed)
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/kudos-ml/kudos/reward/measure"
 )
 
-// angles is an encoder whose features lie in a plane: a picture's at its width in degrees, a prompt's at its length.
+// angles is an encoder whose features lie in a plane: a picture's at its width in degrees, a
+// prompt's at its length.
 type angles struct{ most int } // pictures asked for at once
 
 func rows(degrees ...int) *tensor.Dense {
@@ -45,7 +46,8 @@ func (a *angles) TextFeatures(_ context.Context, prompts []string) (*tensor.Dens
 }
 
 // width is a reward: a hundredth of a picture's width.
-var width = reward.Func(func(_ context.Context, samples []dataset.Sample) (scores []float64, _ error) {
+var width = reward.Func(func(_ context.Context, samples []dataset.Sample) ([]float64, error) {
+	var scores []float64
 	for _, s := range samples {
 		scores = append(scores, float64(s.Image.Bounds().Dx())/100)
 	}
@@ -57,21 +59,24 @@ func pictures(widths ...int) dataset.Dataset {
 	var samples []dataset.Sample
 	for i, w := range widths {
 		prompt := strings.Repeat("x", 30*(1+i/2))
-		samples = append(samples, dataset.Sample{Prompt: prompt, Image: image.NewGray(image.Rect(0, 0, w, 1))})
+		picture := image.NewGray(image.Rect(0, 0, w, 1))
+		samples = append(samples, dataset.Sample{Prompt: prompt, Image: picture})
 	}
 	return dataset.FromSlice(samples)
 }
 
 func scored(t *testing.T, name string, widths ...int) *Arm {
 	t.Helper()
-	a, err := (&Scorer{Reward: width, CLIP: &angles{}}).Score(t.Context(), name, pictures(widths...))
+	a, err := (&Scorer{Reward: width, CLIP: &angles{}}).Score(t.Context(), name,
+		pictures(widths...))
 	require.NoError(t, err)
 	return a
 }
 
 func TestScorer(t *testing.T) {
 	e := &angles{}
-	a, err := (&Scorer{Reward: width, CLIP: e, Batch: 2}).Score(t.Context(), "base", pictures(30, 90, 60, 120, 90))
+	a, err := (&Scorer{Reward: width, CLIP: e, Batch: 2}).Score(t.Context(), "base",
+		pictures(30, 90, 60, 120, 90))
 	require.NoError(t, err)
 	require.Equal(t, 2, e.most)
 	require.Len(t, a.Samples, 5)
@@ -84,21 +89,26 @@ func TestScorer(t *testing.T) {
 	require.InDelta(t, 0.78, a.Mean(Reward), 1e-12)
 	d, err := a.Diversity()
 	require.NoError(t, err)
-	require.InDeltaSlice(t, []float64{0.5, 0.5}, d, 1e-6) // 1 − cos 60°; the third prompt has one picture
+	// 1 − cos 60°; the third prompt has one picture.
+	require.InDeltaSlice(t, []float64{0.5, 0.5}, d, 1e-6)
 
 	plain, err := (&Scorer{}).Score(t.Context(), "plain", pictures(30))
 	require.NoError(t, err)
 	require.Empty(t, plain.Scores)
 	require.Nil(t, plain.Features)
-	_, err = (&Scorer{CLIP: e}).Score(t.Context(), "none", dataset.FromSlice([]dataset.Sample{{ID: "7", Prompt: "x"}}))
+	_, err = (&Scorer{CLIP: e}).Score(t.Context(), "none",
+		dataset.FromSlice([]dataset.Sample{{ID: "7", Prompt: "x"}}))
 	require.ErrorContains(t, err, `sample "7" (x) of none has no picture`)
-	short := reward.Func(func(context.Context, []dataset.Sample) ([]float64, error) { return nil, nil })
+	short := reward.Func(func(context.Context, []dataset.Sample) ([]float64, error) {
+		return nil, nil
+	})
 	_, err = (&Scorer{Reward: short}).Score(t.Context(), "short", pictures(1))
 	require.ErrorContains(t, err, "0 scores for 1 samples")
 }
 
 func TestBestOf(t *testing.T) {
-	base, more := scored(t, "base", 30, 90, 60, 120), scored(t, "more", 40, 80, 60, 10, 31, 91, 61, 121)
+	base := scored(t, "base", 30, 90, 60, 120)
+	more := scored(t, "more", 40, 80, 60, 10, 31, 91, 61, 121)
 	more.Samples[4].Prompt, more.Samples[5].Prompt = more.Samples[0].Prompt, more.Samples[0].Prompt
 	more.Samples[6].Prompt, more.Samples[7].Prompt = more.Samples[2].Prompt, more.Samples[2].Prompt
 	best, choice, err := BestOf("best", Reward, base, more.Slice(0, 4), more.Slice(4, 8))
@@ -120,13 +130,16 @@ func TestBestOf(t *testing.T) {
 	require.Error(t, err)
 }
 
-// Two pictures of a prompt that differ alike are one piece of news: the interval is that of the prompts.
+// Two pictures of a prompt that differ alike are one piece of news: the interval is that of the
+// prompts.
 func TestCompareIsClusteredByPrompt(t *testing.T) {
-	base, tuned := scored(t, "base", 30, 30, 60, 60, 90, 90), scored(t, "tuned", 40, 40, 80, 80, 120, 120)
+	base := scored(t, "base", 30, 30, 60, 60, 90, 90)
+	tuned := scored(t, "tuned", 40, 40, 80, 80, 120, 120)
 	d, err := Compare(base, tuned, Reward, 1)
 	require.NoError(t, err)
 	require.InDelta(t, 0.2, d.Mean, 1e-12)
-	want, err := measure.Paired(base.Scores[Reward], tuned.Scores[Reward], []string{"a", "a", "b", "b", "c", "c"}, 1)
+	want, err := measure.Paired(base.Scores[Reward], tuned.Scores[Reward],
+		[]string{"a", "a", "b", "b", "c", "c"}, 1)
 	require.NoError(t, err)
 	require.Equal(t, want, d)
 	naive, err := measure.Paired(base.Scores[Reward], tuned.Scores[Reward], nil, 1)
@@ -143,7 +156,8 @@ func TestCompareIsClusteredByPrompt(t *testing.T) {
 }
 
 func TestFrechet(t *testing.T) {
-	base, tuned := scored(t, "base", 30, 34, 60, 55, 90, 97, 20, 28), scored(t, "tuned", 40, 41, 80, 77, 120, 111, 50, 60)
+	base := scored(t, "base", 30, 34, 60, 55, 90, 97, 20, 28)
+	tuned := scored(t, "tuned", 40, 41, 80, 77, 120, 111, 50, 60)
 	d, err := Frechet(tuned, base, 1)
 	require.NoError(t, err)
 	want, err := measure.FrechetFeatures(tuned.Features, base.Features)
@@ -175,7 +189,8 @@ func TestSummarize(t *testing.T) {
 	tables := r.Tables("Of two prompts.")
 	require.Equal(t, []string{"tuned well", "0.800", "67.10", "0.658"}, tables[1].Rows[1])
 	require.Equal(t, "tuned well − base", tables[0].Rows[0][0])
-	require.True(t, strings.HasPrefix(tables[0].Rows[0][1], "+0.050 (+0.050 to +0.050)"), tables[0].Rows[0][1])
+	require.True(t, strings.HasPrefix(tables[0].Rows[0][1], "+0.050 (+0.050 to +0.050)"),
+		tables[0].Rows[0][1])
 	require.Equal(t, "reward, tuned well − base", r.Figures()[0].Name)
 	require.Len(t, r.Charts(), 2)
 

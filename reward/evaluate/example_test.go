@@ -16,12 +16,14 @@ func pictures(widths ...int) dataset.Dataset {
 	var samples []dataset.Sample
 	for i, w := range widths {
 		prompt := []string{"a dog", "two dogs"}[i/3]
-		samples = append(samples, dataset.Sample{Prompt: prompt, Image: image.NewGray(image.Rect(0, 0, w, 1))})
+		picture := image.NewGray(image.Rect(0, 0, w, 1))
+		samples = append(samples, dataset.Sample{Prompt: prompt, Image: picture})
 	}
 	return dataset.FromSlice(samples)
 }
 
-var width = reward.Func(func(_ context.Context, samples []dataset.Sample) (scores []float64, _ error) {
+var width = reward.Func(func(_ context.Context, samples []dataset.Sample) ([]float64, error) {
+	var scores []float64
 	for _, s := range samples {
 		scores = append(scores, float64(s.Image.Bounds().Dx())/10)
 	}
@@ -40,7 +42,8 @@ func Example() {
 	}
 	base := arm("base", 3, 4, 5, 1, 2, 2)
 	tuned := arm("tuned", 5, 6, 7, 2, 3, 3)
-	best, _, err := evaluate.BestOf("best of 2", evaluate.Reward, base, arm("more", 4, 2, 7, 2, 1, 5))
+	more := arm("more", 4, 2, 7, 2, 1, 5)
+	best, _, err := evaluate.BestOf("best of 2", evaluate.Reward, base, more)
 	if err != nil {
 		log.Fatal(err)
 	}

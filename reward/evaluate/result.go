@@ -37,8 +37,8 @@ type Difference struct {
 	Diversity *measure.Difference `json:"diversity,omitempty"`
 }
 
-// Pairs are what to compare arms with: each with the first, and, if the last is the best of n of the
-// first, the others with that as well.
+// Pairs are what to compare arms with: each with the first, and, if the last is the best of n of
+// the first, the others with that as well.
 func Pairs(arms int, bestOf bool) (pairs [][2]int) {
 	for i := 1; i < arms; i++ {
 		pairs = append(pairs, [2]int{i, 0})
@@ -108,27 +108,35 @@ func (r *Result) Titles() map[string]string {
 	return out
 }
 
-// Tables are the differences, and then the means of each arm. note is what a reader must know of the
-// differences beside that they have 95 % intervals.
+// Tables are the differences, and then the means of each arm. note is what a reader must know of
+// the differences beside that they have 95 % intervals.
 func (r *Result) Tables(note string) []report.Table {
 	means := report.Table{
 		Title: "Means", Header: []string{"", "reward", "CLIP score", "diversity"},
-		Note: "CLIP score: 100 times the cosine of CLIP's features of picture and prompt. Diversity: 1 − cosine of its features of two pictures of one prompt.",
+		Note: "CLIP score: 100 times the cosine of CLIP's features of picture and prompt. " +
+			"Diversity: 1 − cosine of its features of two pictures of one prompt.",
 	}
 	rewarded := false
 	for _, a := range r.Arms {
 		rewarded = rewarded || a.Reward != nil
-		means.Rows = append(means.Rows, []string{a.Title, number(a.Reward, 3), number(&a.CLIPScore, 2), number(a.Diversity, 3)})
+		means.Rows = append(means.Rows, []string{
+			a.Title, number(a.Reward, 3), number(&a.CLIPScore, 2), number(a.Diversity, 3),
+		})
 	}
 	titles := r.Titles()
-	gains := report.Table{Title: "Differences", Header: []string{"", "reward", "CLIP score", "diversity"}, Strong: 1, Note: note}
+	gains := report.Table{
+		Title: "Differences", Header: []string{"", "reward", "CLIP score", "diversity"},
+		Strong: 1, Note: note,
+	}
 	for _, d := range r.Differences {
 		gains.Rows = append(gains.Rows, []string{
-			titles[d.Arm] + " − " + titles[d.From], signed(d.Reward, 3), signed(&d.CLIPScore, 2), signed(d.Diversity, 3),
+			titles[d.Arm] + " − " + titles[d.From], signed(d.Reward, 3), signed(&d.CLIPScore, 2),
+			signed(d.Diversity, 3),
 		})
 	}
 	if rewarded {
-		gains.Note += " The reward is what best-of-n chooses by, and may be what tuned: it says how well it was followed. What people would say, it does not know."
+		gains.Note += " The reward is what best-of-n chooses by, and may be what tuned: it " +
+			"says how well it was followed. What people would say, it does not know."
 		return []report.Table{gains, means}
 	}
 	return []report.Table{withoutReward(gains), withoutReward(means)}
@@ -167,8 +175,8 @@ func withSign(v float64, digits int) string {
 	return strings.Replace(fmt.Sprintf("%+.*f", digits, v), "-", "−", 1)
 }
 
-// Verdict says in a sentence what came of the first difference, by the reward where there is one, and
-// in a second one if the pictures of one prompt have become more alike.
+// Verdict says in a sentence what came of the first difference, by the reward where there is one,
+// and in a second one if the pictures of one prompt have become more alike.
 func (r *Result) Verdict() string {
 	d, titles := r.Differences[0], r.Titles()
 	what, gain := "CLIP's score", &d.CLIPScore
@@ -184,7 +192,8 @@ func (r *Result) Verdict() string {
 	}
 	text := fmt.Sprintf("By %s, %s %s %s.", what, titles[d.Arm], verdict, titles[d.From])
 	if d.Diversity != nil && d.Diversity.High < 0 {
-		text += fmt.Sprintf(" Its pictures of one prompt are more alike than those of %s.", titles[d.From])
+		text += fmt.Sprintf(" Its pictures of one prompt are more alike than those of %s.",
+			titles[d.From])
 	}
 	return text
 }
@@ -200,7 +209,8 @@ func (r *Result) Figures() (figures report.Figures) {
 		if m.gain != nil {
 			figures = append(figures, report.Figure{
 				Name:  fmt.Sprintf("%s, %s − %s", m.name, titles[d.Arm], titles[d.From]),
-				Value: withSign(m.gain.Mean, m.digits), Note: "95 % interval " + interval(m.gain, m.digits),
+				Value: withSign(m.gain.Mean, m.digits), Note: "95 % interval " + interval(m.gain,
+					m.digits),
 			})
 		}
 	}
@@ -219,13 +229,15 @@ func (r *Result) Charts() (charts []report.Block) {
 		{"CLIP score", 1, func(d Difference) *measure.Difference { return &d.CLIPScore }},
 	} {
 		chart := report.Intervals{
-			Title: "Difference in " + m.name, X: "95 % intervals", Format: func(v float64) string { return withSign(v, m.digits) },
+			Title: "Difference in " + m.name, X: "95 % intervals",
+			Format: func(v float64) string { return withSign(v, m.digits) },
 		}
 		gain := report.Arm{Name: "from " + titles[base]}
 		for _, d := range r.Differences {
 			if v := m.of(d); v != nil && d.From == base {
 				chart.Groups = append(chart.Groups, titles[d.Arm])
-				gain.Value, gain.Low, gain.High = append(gain.Value, v.Mean), append(gain.Low, v.Low), append(gain.High, v.High)
+				gain.Value, gain.Low, gain.High = append(gain.Value, v.Mean), append(gain.Low,
+					v.Low), append(gain.High, v.High)
 			}
 		}
 		if chart.Arms = []report.Arm{gain}; len(chart.Groups) > 0 {

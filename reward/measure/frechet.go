@@ -138,23 +138,24 @@ type Distance struct {
 // parts is how many times a jackknife leaves something out.
 const parts = 20
 
-// FrechetInterval is FrechetFeatures with its 95 % interval: of the distances that as many pictures,
-// made anew, would have. It is d ± t·s with the delete-a-group jackknife's
+// FrechetInterval is FrechetFeatures with its 95 % interval: of the distances that as many
+// pictures, made anew, would have. It is d ± t·s with the delete-a-group jackknife's
 //
 //	s² = (G−1)/G · Σ (d_g − mean d_g)²
 //
 // (Shao and Tu 1995, §2.3), where d_g leaves out one of G = 20 parts of the features, or as many as
-// there are clusters, and t is Student's for G−1 degrees of freedom. clusterA[i] names the cluster of
-// a[i], usually its prompt, and clusterB[i] that of b[i]; features of one name, in either set, are
-// left out together. nil makes each feature a cluster, which those of a and b at one place share.
-// Which clusters make a part is decided by seed. With fewer than two clusters there is no telling,
-// and the interval ends at +Inf.
+// there are clusters, and t is Student's for G−1 degrees of freedom. clusterA[i] names the cluster
+// of a[i], usually its prompt, and clusterB[i] that of b[i]; features of one name, in either set,
+// are left out together. nil makes each feature a cluster, which those of a and b at one place
+// share. Which clusters make a part is decided by seed. With fewer than two clusters there is no
+// telling, and the interval ends at +Inf.
 //
 // A distance of few features is too large on average, by the same for equally many; the interval
 // does not change that, so only distances of equally many features can be compared by it.
 func FrechetInterval(a, b [][]float64, clusterA, clusterB []string, seed uint64) (Distance, error) {
 	if clusterA != nil && len(clusterA) != len(a) || clusterB != nil && len(clusterB) != len(b) {
-		return Distance{}, fmt.Errorf("measure: Fréchet distance of %d and %d features in clusters of %d and %d", len(a), len(b), len(clusterA), len(clusterB))
+		return Distance{}, fmt.Errorf("measure: Fréchet distance of %d and %d features in "+
+			"clusters of %d and %d", len(a), len(b), len(clusterA), len(clusterB))
 	}
 	d := Distance{High: math.Inf(1), N: len(a)}
 	var err error
@@ -196,7 +197,8 @@ func FrechetInterval(a, b [][]float64, clusterA, clusterB []string, seed uint64)
 	}
 	values := make([]float64, g)
 	for left := range values {
-		if values[left], err = FrechetFeatures(without(a, clusterA, left), without(b, clusterB, left)); err != nil {
+		if values[left], err = FrechetFeatures(without(a, clusterA, left), without(b, clusterB,
+			left)); err != nil {
 			return d, fmt.Errorf("%w (with part %d of %d left out)", err, left, g)
 		}
 	}
