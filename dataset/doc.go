@@ -18,12 +18,14 @@
 //
 // File reads samples from JSONL, one object a line, and Write writes them; the format is in File's
 // comment. Folder reads captioned pictures: of a folder with captions in .txt files, with a
-// metadata.jsonl, or with a samples.jsonl, as WriteFolder writes it. ReadPrompts reads prompts alone.
+// metadata.jsonl, or with a samples.jsonl, as WriteFolder writes it. ReadPrompts reads prompts
+// alone.
 //
 // # Prompts
 //
-// A Grammar is a set of prompts as data: objects, counts, colours and backgrounds. It renders and parses
-// prompts, lists them by category, splits them by object into seen and unseen, and makes the wrong prompts that
-// the reward of Lee et al. 2023 is trained with (Perturb). Package shapes has a grammar with pictures.
-// For prompts of any kind, SplitPrompts holds some out for testing, and OtherPrompts are wrong ones.
+// A Grammar is a set of prompts as data: objects, counts, colours and backgrounds. It renders and
+// parses prompts, lists them by category, splits them by object into seen and unseen, and makes the
+// wrong prompts that the reward of Lee et al. 2023 is trained with (Perturb). Package shapes has a
+// grammar with pictures. For prompts of any kind, SplitPrompts holds some out for testing, and
+// OtherPrompts are wrong ones.
 package dataset

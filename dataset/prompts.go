@@ -74,14 +74,17 @@ func Prompts(samples []Sample) []string {
 // held out by themselves, samples would have others of their prompt in training. At least one
 // prompt is held out, and at least two are left, of which training can hold out one again; fewer
 // than three are an error.
-func SplitPrompts(samples []Sample, share float64, seed uint64) (rest, heldOut []Sample, err error) {
+func SplitPrompts(
+	samples []Sample, share float64, seed uint64,
+) (rest, heldOut []Sample, err error) {
 	if !(share >= 0 && share <= 1) {
 		return nil, nil, fmt.Errorf("dataset: a share of %v of the prompts is not in 0 to 1", share)
 	}
 	prompts := Prompts(samples)
 	n := len(prompts)
 	if n < 3 {
-		return nil, nil, fmt.Errorf("dataset: there are samples of %d prompts; at least 3 are needed: to learn from, to stop early by, to test on", n)
+		return nil, nil, fmt.Errorf("dataset: there are samples of %d prompts; at least 3 are "+
+			"needed: to learn from, to stop early by, to test on", n)
 	}
 	r := rng.New(seed, "test prompts", 0, 0)
 	r.Shuffle(n, func(i, j int) { prompts[i], prompts[j] = prompts[j], prompts[i] })
@@ -125,18 +128,20 @@ func (g *Grammar) Draw(stream string, seed uint64, n int) ([]string, error) {
 	for i := range prompts {
 		claims := g.Claims(Categories[i%len(Categories)])
 		if len(claims) == 0 {
-			return nil, fmt.Errorf("dataset: the grammar has no prompts of the category %s", Categories[i%len(Categories)])
+			return nil, fmt.Errorf("dataset: the grammar has no prompts of the category %s",
+				Categories[i%len(Categories)])
 		}
+		claim := claims[rng.New(seed, stream, 0, uint64(i)).IntN(len(claims))]
 		var err error
-		if prompts[i], err = g.Render(claims[rng.New(seed, stream, 0, uint64(i)).IntN(len(claims))]); err != nil {
+		if prompts[i], err = g.Render(claim); err != nil {
 			return nil, err
 		}
 	}
 	return prompts, nil
 }
 
-// Category returns the category of a sample's prompt, or "" if the grammar does not have the prompt.
-// It is a key to group samples by.
+// Category returns the category of a sample's prompt, or "" if the grammar does not have the
+// prompt. It is a key to group samples by.
 func (g *Grammar) Category(s Sample) string {
 	claim, err := g.Parse(s.Prompt)
 	if err != nil {

@@ -22,7 +22,10 @@ func TestReadPrompts(t *testing.T) {
 		name, text string
 		want       []string
 	}{
-		{"a.txt", "\ufefftwo dogs\r\n\n  a cat, \"sitting\" \n", []string{"two dogs", `a cat, "sitting"`}},
+		{
+			"a.txt", "\ufefftwo dogs\r\n\n  a cat, \"sitting\" \n",
+			[]string{"two dogs", `a cat, "sitting"`},
+		},
 		{"a.jsonl", `{"prompt":"a, b"}` + "\n" + `{"id":"2","prompt":"c"}`, []string{"a, b", "c"}},
 	} {
 		got, err := ReadPrompts(t.Context(), write(c.name, c.text))
@@ -57,10 +60,14 @@ func TestSplitPrompts(t *testing.T) {
 	for _, p := range Prompts(heldOut) {
 		require.NotContains(t, Prompts(rest), p)
 	}
-	byPlace := func(a, b Sample) int { return slices.IndexFunc(samples, same(a)) - slices.IndexFunc(samples, same(b)) }
-	require.True(t, slices.IsSortedFunc(rest, byPlace) && slices.IsSortedFunc(heldOut, byPlace), "the order changed")
+	byPlace := func(a, b Sample) int {
+		return slices.IndexFunc(samples, same(a)) - slices.IndexFunc(samples, same(b))
+	}
+	require.True(t, slices.IsSortedFunc(rest, byPlace) && slices.IsSortedFunc(heldOut, byPlace),
+		"the order changed")
 
-	// Another order of the samples, or fewer of them, holds out the same prompts; another seed others.
+	// Another order of the samples, or fewer of them, holds out the same prompts; another seed
+	// others.
 	back := slices.Clone(samples[20:])
 	slices.Reverse(back)
 	_, again, err := SplitPrompts(back, 0.25, 1)
@@ -106,7 +113,10 @@ func TestOtherPrompts(t *testing.T) {
 }
 
 func TestDraw(t *testing.T) {
-	g := &Grammar{Objects: []Object{{"dog", "dogs"}, {"wolf", "wolves"}}, Counts: []string{"one", "two"}, Colours: []string{"green"}, Backgrounds: []string{"in the city"}}
+	g := &Grammar{
+		Objects: []Object{{"dog", "dogs"}, {"wolf", "wolves"}}, Counts: []string{"one", "two"},
+		Colours: []string{"green"}, Backgrounds: []string{"in the city"},
+	}
 	prompts, err := g.Draw("test", 1, 40)
 	require.NoError(t, err)
 	for i, p := range prompts {

@@ -81,7 +81,8 @@ func writeSample(dir string, log *file.Log, s Sample) error {
 	if s.Source != (Source{}) {
 		notes = append(notes, picture.Text{Key: "parameters", Value: Parameters(s)})
 	}
-	if err := picture.WritePNG(filepath.Join(dir, filepath.FromSlash(s.File)), s.Image, notes...); err != nil {
+	path := filepath.Join(dir, filepath.FromSlash(s.File))
+	if err := picture.WritePNG(path, s.Image, notes...); err != nil {
 		return err
 	}
 	return log.Append(json.RawMessage(line.Bytes()))

@@ -14,10 +14,15 @@ import (
 
 func TestParameters(t *testing.T) {
 	reward := 0.25
-	s := Sample{Prompt: "a dog", Reward: &reward, Source: Source{Model: `a, "b": c`, Sampler: "mine", Steps: 20, Guidance: 7.5, Seed: 1 << 63, Index: 5}, Image: image.NewRGBA(image.Rect(1, 0, 513, 768))}
-	require.Equal(t, "a dog\nSteps: 20, Sampler: mine, CFG scale: 7.5, Seed: 9223372036854775808, Size: 512x768, Model: \"a, \\\"b\\\": c\", Index: 5, Reward: 0.2500, Version: kudos",
+	s := Sample{Prompt: "a dog", Reward: &reward, Source: Source{Model: `a, "b": c`,
+		Sampler: "mine", Steps: 20, Guidance: 7.5, Seed: 1 << 63, Index: 5},
+		Image: image.NewRGBA(image.Rect(1, 0, 513, 768))}
+	require.Equal(t, "a dog\nSteps: 20, Sampler: mine, CFG scale: 7.5, Seed: "+
+		"9223372036854775808, Size: 512x768, Model: \"a, \\\"b\\\": c\", Index: 5, Reward: "+
+		"0.2500, Version: kudos",
 		Parameters(s))
-	require.Equal(t, "a dog\nNegative prompt: cats\nSteps: 0, Sampler: Euler a, CFG scale: 0, Seed: 0, Model: , Index: 0, Version: kudos",
+	require.Equal(t, "a dog\nNegative prompt: cats\nSteps: 0, Sampler: Euler a, CFG scale: 0, "+
+		"Seed: 0, Model: , Index: 0, Version: kudos",
 		Parameters(Sample{Prompt: "a dog", Source: Source{Negative: "cats", Sampler: "euler_a"}}))
 }
 
@@ -88,7 +93,9 @@ func TestWriteFolder(t *testing.T) {
 	_, err = f.WriteString(`{"id":"00042","pro`)
 	require.NoError(t, errors.Join(err, f.Close()))
 	made.Index++
-	n, err = WriteFolder(t.Context(), dir, FromSlice([]Sample{{Prompt: "d", Image: wide(4), Source: made}, {ID: "mine", Prompt: "e", Image: wide(5)}}))
+	n, err = WriteFolder(t.Context(), dir, FromSlice([]Sample{
+		{Prompt: "d", Image: wide(4), Source: made}, {ID: "mine", Prompt: "e", Image: wide(5)},
+	}))
 	require.ErrorIs(t, err, fs.ErrExist)
 	require.ErrorContains(t, err, `a second sample has the ID "mine"`)
 	require.Equal(t, 1, n)
@@ -101,7 +108,8 @@ func TestWriteFolder(t *testing.T) {
 
 func TestWhatIsNoFolder(t *testing.T) {
 	broken := errors.New("broken")
-	fails := Map(FromSlice([]Sample{{Prompt: "a", Image: wide(1)}}), func(context.Context, Sample) (Sample, error) { return Sample{}, broken })
+	one := FromSlice([]Sample{{Prompt: "a", Image: wide(1)}})
+	fails := Map(one, func(context.Context, Sample) (Sample, error) { return Sample{}, broken })
 	_, err := WriteFolder(t.Context(), t.TempDir(), fails)
 	require.ErrorIs(t, err, broken)
 	for want, s := range map[string]Sample{

@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/internal/file"
-	"github.com/kudos-ml/kudos/internal/report"
 )
 
 // Checkpoints passes on the steps of a Trainer and saves, between steps, what another process needs

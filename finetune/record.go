@@ -10,8 +10,8 @@ import (
 	"math"
 	"time"
 
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/internal/file"
-	"github.com/kudos-ml/kudos/internal/report"
 )
 
 // A Record watches a run: it is a Trainer that passes on the steps of another and writes down what they did.

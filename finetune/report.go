@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/finetune/report"
 )
 
 // A summary is report.json.
@@ -52,8 +52,8 @@ func (w *watch) report(stopped error) error {
 }
 
 // page is report.html.
-func (w *watch) page(s summary, tenth int) report.Report {
-	p := report.Report{Title: w.name, Lead: fmt.Sprintf("%d updates", s.Steps), Footer: "Every step is a line of " + metricsFile + "."}
+func (w *watch) page(s summary, tenth int) report.Page {
+	p := report.Page{Title: w.name, Lead: fmt.Sprintf("%d updates", s.Steps), Footer: "Every step is a line of " + metricsFile + "."}
 	if s.Of > 0 {
 		p.Lead = fmt.Sprintf("%d of %d updates", s.Steps, s.Of)
 	}

@@ -46,7 +46,8 @@ func CLIP(e Encoder) Model {
 			return nil, err
 		}
 		if len(images) != len(samples) || len(texts) != len(prompts) {
-			return nil, fmt.Errorf("reward: CLIP's similarity: %T gave features of %d pictures and %d prompts for %d and %d",
+			return nil, fmt.Errorf("reward: CLIP's similarity: %T gave features of %d pictures "+
+				"and %d prompts for %d and %d",
 				e, len(images), len(texts), len(samples), len(prompts))
 		}
 		scores := make([]float64, len(samples))
@@ -65,7 +66,8 @@ func rows(features *tensor.Dense, err error) ([][]float64, error) {
 		return nil, fmt.Errorf("reward: CLIP's similarity: %w", err)
 	}
 	if features.Dims() != 2 || features.Dtype() != tensor.Float32 {
-		return nil, fmt.Errorf("reward: CLIP's similarity: features are %v %v, not float32 [N,D]", features.Dtype(), features.Shape())
+		return nil, fmt.Errorf("reward: CLIP's similarity: features are %v %v, not float32 [N,D]",
+			features.Dtype(), features.Shape())
 	}
 	return measure.Rows(features.Float32s(), features.Shape()[1])
 }

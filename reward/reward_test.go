@@ -34,15 +34,17 @@ func TestTransforms(t *testing.T) {
 	}{
 		"raw":         {Raw, rewards},
 		"minmax":      {MinMax, []float64{0, 1, 0.5}},
-		"standardize": {Standardize, []float64{-math.Sqrt(1.5), math.Sqrt(1.5), 0}}, // σ² is 2·0.4²/3
-		"threshold":   {Threshold(0.6), []float64{0, 1, 1}},
-		"softmax":     {Softmax(0.4), []float64{3 / (1 + e*e + e), 3 * e * e / (1 + e*e + e), 3 * e / (1 + e*e + e)}},
-		"shift":       {Shift(-0.5), []float64{0, 0.5, 0.1}},
-		"constant":    {Constant(0.3), []float64{0.3, 0.3, 0.3}},
-		"equal":       {Equal, []float64{0.6, 0.6, 0.6}},
-		"per prompt":  {PerPrompt(MinMax), []float64{0, 1, 0.5}},
-		"balanced":    {Balanced(Raw, first), rewards},
-		"shuffled":    {Shuffled(Constant(2), 1), []float64{2, 2, 2}},
+		"standardize": {Standardize, []float64{-math.Sqrt(1.5), math.Sqrt(1.5), 0}},
+		// σ² is 2·0.4²/3
+		"threshold": {Threshold(0.6), []float64{0, 1, 1}},
+		"softmax": {Softmax(0.4), []float64{3 / (1 + e*e + e), 3 * e * e / (1 + e*e + e),
+			3 * e / (1 + e*e + e)}},
+		"shift":      {Shift(-0.5), []float64{0, 0.5, 0.1}},
+		"constant":   {Constant(0.3), []float64{0.3, 0.3, 0.3}},
+		"equal":      {Equal, []float64{0.6, 0.6, 0.6}},
+		"per prompt": {PerPrompt(MinMax), []float64{0, 1, 0.5}},
+		"balanced":   {Balanced(Raw, first), rewards},
+		"shuffled":   {Shuffled(Constant(2), 1), []float64{2, 2, 2}},
 	} {
 		samples := rewarded(rewards...)
 		got, err := c.t(samples)
@@ -84,7 +86,8 @@ func TestPerPrompt(t *testing.T) {
 	require.ErrorContains(t, err, `all are 5 (among the 1 samples of "c")`)
 }
 
-// Within a key weights are as the rewards are, and every key counts the same; one without any reward stays out.
+// Within a key weights are as the rewards are, and every key counts the same; one without any
+// reward stays out.
 func TestBalanced(t *testing.T) {
 	rewards := []float64{
 		0.5, 0.1, 0.75, 0,
@@ -226,7 +229,8 @@ func TestBest(t *testing.T) {
 	require.ErrorContains(t, err, "best of 0")
 }
 
-// angles is an Encoder whose features lie in a plane: a picture's at its width in degrees, a prompt's at its length.
+// angles is an Encoder whose features lie in a plane: a picture's at its width in degrees, a
+// prompt's at its length.
 type angles struct{ asked int }
 
 func (a *angles) row(degrees int) []float32 {
@@ -255,7 +259,8 @@ func TestCLIP(t *testing.T) {
 	picture := func(width int) image.Image { return image.NewGray(image.Rect(0, 0, width, 1)) }
 	e := &angles{}
 	samples := []dataset.Sample{
-		{Prompt: strings.Repeat("x", 30), Image: picture(30)}, {Prompt: strings.Repeat("x", 30), Image: picture(90)},
+		{Prompt: strings.Repeat("x", 30), Image: picture(30)}, {Prompt: strings.Repeat("x", 30),
+			Image: picture(90)},
 		{Prompt: strings.Repeat("x", 10), Image: picture(100)}, {Prompt: "x", Image: picture(181)},
 	}
 	got, err := CLIP(e).Score(t.Context(), samples)

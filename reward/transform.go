@@ -53,7 +53,8 @@ func Weigh(d dataset.Dataset, t Transform) dataset.Dataset {
 func (t Transform) weights(samples []dataset.Sample) ([]float64, error) {
 	weights, err := t(samples)
 	if err == nil && len(weights) != len(samples) {
-		err = fmt.Errorf("reward: a transform gave %d weights for %d samples", len(weights), len(samples))
+		err = fmt.Errorf("reward: a transform gave %d weights for %d samples", len(weights),
+			len(samples))
 	}
 	return weights, err
 }
@@ -192,7 +193,8 @@ func Within(t Transform, key func(dataset.Sample) string) Transform {
 			}
 			w, err := t.weights(part)
 			if err != nil {
-				return nil, fmt.Errorf("%w (among the %d samples of %q)", err, len(part), key(part[0]))
+				return nil, fmt.Errorf("%w (among the %d samples of %q)", err, len(part),
+					key(part[0]))
 			}
 			for k, i := range members {
 				weights[i] = w[k]
@@ -217,7 +219,8 @@ func Balanced(t Transform, key func(dataset.Sample) string) Transform {
 		for g, members := range all {
 			for _, i := range members {
 				if weights[i] < 0 {
-					return nil, fmt.Errorf("reward: balancing: %s has the weight %v, below 0", name(samples[i]), weights[i])
+					return nil, fmt.Errorf("reward: balancing: %s has the weight %v, below 0",
+						name(samples[i]), weights[i])
 				}
 				sums[g] += weights[i]
 			}
@@ -277,7 +280,8 @@ func each(samples []dataset.Sample, f func(float64) float64) ([]float64, error) 
 func finite(samples []dataset.Sample, weights []float64) ([]float64, error) {
 	for i, w := range weights {
 		if w-w != 0 {
-			return nil, fmt.Errorf("reward: the weight of %s (reward %v) is %v", name(samples[i]), *samples[i].Reward, w)
+			return nil, fmt.Errorf("reward: the weight of %s (reward %v) is %v", name(samples[i]),
+				*samples[i].Reward, w)
 		}
 	}
 	return weights, nil

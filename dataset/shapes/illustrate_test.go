@@ -8,7 +8,8 @@ import (
 	"github.com/kudos-ml/kudos/dataset"
 )
 
-// The judge sees in each picture what its prompt says, and no two pictures of a prompt are the same.
+// The judge sees in each picture what its prompt says, and no two pictures of a prompt are the
+// same.
 func TestIllustrate(t *testing.T) {
 	prompts := []string{"three green hearts on the beach", "two red circles", "a star", "a star"}
 	got, err := dataset.Collect(t.Context(), Illustrate(prompts, "test", 1))

@@ -72,13 +72,14 @@ func (w World) Scene(i uint64) (Scene, dataset.Claim, error) {
 	return scene, claim, err
 }
 
-// Illustrate is the dataset of a drawn picture of each prompt, which must be of Grammar. Picture i is
-// a pure function of prompt i, seed, stream, which names what the pictures are for, and i.
+// Illustrate is the dataset of a drawn picture of each prompt, which must be of Grammar. Picture i
+// is a pure function of prompt i, seed, stream, which names what the pictures are for, and i.
 func Illustrate(prompts []string, stream string, seed uint64) dataset.Dataset {
 	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
 		return func(yield func(dataset.Sample, error) bool) {
 			for i, prompt := range prompts {
-				s := dataset.Sample{Prompt: prompt, Source: dataset.Source{Model: "shapes", Seed: seed, Index: uint64(i)}}
+				from := dataset.Source{Model: "shapes", Seed: seed, Index: uint64(i)}
+				s := dataset.Sample{Prompt: prompt, Source: from}
 				err := ctx.Err()
 				if err == nil {
 					s.Image, err = illustration(prompt, rng.New(seed, stream, 0, uint64(i)))

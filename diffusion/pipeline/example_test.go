@@ -15,7 +15,7 @@ func ExamplePipeline_Generate() {
 		log.Fatal(err)
 	}
 	samples := p.Generate(pipeline.Request{
-		Prompts: []string{"a dog", "two dogs"}, PerPrompt: 2, Batch: 4,
+		Prompts: []string{"a dog", "two dogs"}, PerPrompt: 2,
 		Steps: 2, Guidance: 7.5, Seed: 1,
 	})
 	for s, err := range samples.All(context.Background()) {

@@ -20,8 +20,8 @@ import (
 // A Request says what to generate.
 type Request struct {
 	Prompts   []string
-	PerPrompt int     // pictures of each prompt, at least 1
-	Steps     int     // sampling steps
+	PerPrompt int     // pictures of each prompt; 0 is 1
+	Steps     int     // sampling steps; 0 is 25
 	Guidance  float64 // classifier-free guidance scale, at least 1; 1 is no guidance and half the work
 	Negative  string  // what guidance leads away from; usually empty
 	Eta       float64 // DDIM's noise, 0 to 1; 0 for other samplers
@@ -42,8 +42,9 @@ type Request struct {
 	// that part's prompts. Sample i of a run has the same noise whatever else the run makes.
 	First uint64
 
-	// Batch is the number of pictures that are made at once, at least 1. It changes the speed and the memory, and
-	// the pictures by rounding alone.
+	// Batch is the number of pictures that are made at once; 0 is as many as have the pixels of one
+	// of 512×512 together, at most 16. It changes the speed and the memory, and the pictures by
+	// rounding alone.
 	Batch int
 
 	// Width and Height are in pixels; 0 is the size that the model was trained for.
@@ -64,8 +65,9 @@ func (r Request) check(p *Pipeline) error {
 		return fmt.Errorf("pipeline: the UNet reads %d channels: latents, a mask and a masked picture; an inpainting model does not generate from prompts alone", p.UNet.Config.InChannels)
 	case len(r.Prompts) == 0:
 		return fmt.Errorf("pipeline: no prompts to generate from")
-	case r.PerPrompt < 1 || r.Batch < 1:
-		return fmt.Errorf("pipeline: %d pictures a prompt in batches of %d: both must be at least 1", r.PerPrompt, r.Batch)
+	case r.PerPrompt < 0 || r.Batch < 0 || r.Steps < 0:
+		return fmt.Errorf("pipeline: %d pictures a prompt in batches of %d, %d steps: none may "+
+			"be negative", r.PerPrompt, r.Batch, r.Steps)
 	case !(r.Guidance >= 1):
 		return fmt.Errorf("pipeline: guidance %g is below 1, which is no guidance", r.Guidance)
 	case r.Width < 0 || r.Height < 0 || r.Width%p.scale() != 0 || r.Height%p.scale() != 0:
@@ -117,12 +119,10 @@ func (p *Pipeline) Generate(r Request) dataset.Dataset {
 				yield(dataset.Sample{}, err)
 				return
 			}
-			if r.Sampler.Sample == nil {
-				var err error
-				if r.Sampler, err = p.Schedule.Sampler(); err != nil {
-					yield(dataset.Sample{}, err)
-					return
-				}
+			r, err := p.Settle(r)
+			if err != nil {
+				yield(dataset.Sample{}, err)
+				return
 			}
 			g := p.newGenerator(r)
 			defer g.close()
@@ -154,13 +154,7 @@ type generator struct {
 }
 
 func (p *Pipeline) newGenerator(r Request) *generator {
-	h, w := p.side(), p.side()
-	if r.Height != 0 {
-		h = r.Height / p.scale()
-	}
-	if r.Width != 0 {
-		w = r.Width / p.scale()
-	}
+	h, w := r.Height/p.scale(), r.Width/p.scale()
 	g := &generator{p: p, r: r, schedule: p.Schedule.InPipeline(), texts: p.newTexts(), networks: map[int]*diffusion.Compiled{}, latent: []int{h, w, p.UNet.Config.InChannels}}
 	maps.Copy(g.texts.known, r.Conditions)
 	g.decoder.build = func(size int) (*stage, error) {

@@ -471,11 +471,11 @@ func TestErrors(t *testing.T) {
 			return nil
 		}
 		require.ErrorContains(t, fails(func(r *Request) { r.Prompts = nil }), "no prompts")
-		require.ErrorContains(t, fails(func(r *Request) { r.PerPrompt = 0 }), "0 pictures a prompt")
+		require.ErrorContains(t, fails(func(r *Request) { r.PerPrompt = -1 }), "-1 pictures a prompt")
 		require.ErrorContains(t, fails(func(r *Request) { r.Guidance = 0 }), "guidance 0 is below 1")
-		require.ErrorContains(t, fails(func(r *Request) { r.Steps = 0 }), "0 sampling steps")
+		require.ErrorContains(t, fails(func(r *Request) { r.Steps = -1 }), "-1 steps")
+		require.ErrorContains(t, fails(func(r *Request) { r.Batch = -1 }), "batches of -1")
 		require.ErrorContains(t, fails(func(r *Request) { r.Width = 3 }), "3×0 pixels")
-		require.ErrorContains(t, fails(func(r *Request) { r.Batch = 0 }), "batches of 0")
 		for _, err := range p.With("empty", nil).Generate(request()).All(context.Background()) {
 			require.ErrorContains(t, err, "UNet, VAE or schedule is missing")
 		}

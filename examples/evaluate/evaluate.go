@@ -3,14 +3,16 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"runtime/debug"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/examples/internal/sampling"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/reward/evaluate"
 )
 
 // A session is the run in hand.
@@ -28,8 +30,8 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	var err error
-	if s.folder, err = command.NewFolder(s.out); err != nil {
-		return err
+	if s.folder, err = report.EmptyFolder(s.out); err != nil {
+		return fmt.Errorf("-out: %w", err)
 	}
 	for i, a := range s.arms {
 		draws := 1
@@ -41,19 +43,20 @@ func run(ctx context.Context, o options) error {
 		}
 		debug.FreeOSMemory() // the model's, for the next one
 	}
-	scored, err := s.score(ctx)
+	all, err := s.score(ctx)
 	if err != nil {
 		return err
 	}
-	r, err := s.compare(scored)
+	found, err := evaluate.Summarize(all, evaluate.Pairs(len(all), s.n > 1), s.Seed)
 	if err != nil {
 		return err
 	}
-	page, err := s.page(r, scored)
+	r := s.result(found)
+	page, err := s.page(ctx, r, found, all)
 	if err != nil {
 		return err
 	}
-	return command.Conclude(s.folder, r, page, tables(r))
+	return s.folder.Conclude(os.Stdout, r, page, s.tables(found)...)
 }
 
 // check reads everything once, so that what is wrong with it is known before anything takes time, and settles by the base what the flags
@@ -61,9 +64,9 @@ func run(ctx context.Context, o options) error {
 func (s *session) check(ctx context.Context) error {
 	bar := s.progress.Stage("check", len(s.arms)+1)
 	defer bar.End()
-	if judge, err := s.loadJudge(); err != nil {
+	if cache, _, err := s.loadJudge(); err != nil {
 		return err
-	} else if err := judge.Close(); err != nil {
+	} else if err := cache.Close(); err != nil {
 		return err
 	}
 	debug.FreeOSMemory()
@@ -116,16 +119,16 @@ func (s *session) generate(ctx context.Context, a arm, draws int) error {
 		return err
 	}
 	if a == s.arms[0] {
-		command.WarnLong(s.progress, m.Tokenizer, append([]string{s.Negative}, s.prompts...))
+		command.WarnLong(s.progress, m, append([]string{s.Negative}, s.prompts...))
 	}
 	conditions, err := s.Encode(ctx, m, s.prompts)
 	if err != nil {
 		return err
 	}
-	request := s.Request(s.prompts, s.perPrompt, conditions)
-	bar := s.progress.Stage(a.name, draws*sampling.Parts(request))
+	request := s.For(s.prompts, s.perPrompt, conditions)
+	bar := s.progress.Stage(a.name, draws*request.Parts())
 	defer bar.End()
-	request = sampling.Watch(request, bar)
+	request = request.Watched(bar.Add)
 	if err := s.keep(ctx, m, a.name, request, 1); err != nil {
 		return err
 	}
@@ -141,12 +144,13 @@ func (s *session) generate(ctx context.Context, a arm, draws int) error {
 const candidates = "candidates"
 
 // keep makes the pictures of a request, over and over from other noise, in a folder of a name.
-func (s *session) keep(ctx context.Context, m *pipeline.Pipeline, name string, r pipeline.Request, draws int) error {
+func (s *session) keep(ctx context.Context, m *pipeline.Pipeline, name string, r pipeline.Request,
+	draws int) error {
 	var pictures []dataset.Dataset
 	for range draws {
 		pictures = append(pictures, m.Generate(r))
 		r.First += uint64(s.places())
 	}
-	_, err := dataset.WriteFolder(ctx, s.folder.Path(name), dataset.Join(pictures...))
+	_, err := dataset.WriteFolder(ctx, s.folder.Path(name), sampling.Numbered(dataset.Join(pictures...)))
 	return err
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/reward/alignment"
+	"github.com/kudos-ml/kudos/reward/evaluate"
 	"github.com/kudos-ml/kudos/reward/measure"
 )
 
@@ -118,8 +119,8 @@ func TestAgainstItselfAndAnother(t *testing.T) {
 		require.Equal(t, base[i].Source.Seed, other[i].Source.Seed)
 	}
 
-	require.Equal(t, []string{"tuned", "tuned_2", "best_of_3", "tuned", "tuned_2"}, each(r.Differences, func(d difference) string { return d.Arm }))
-	require.Equal(t, []string{"base", "base", "base", "best_of_3", "best_of_3"}, each(r.Differences, func(d difference) string { return d.From }))
+	require.Equal(t, []string{"tuned", "tuned_2", "best_of_3", "tuned", "tuned_2"}, each(r.Differences, func(d evaluate.Difference) string { return d.Arm }))
+	require.Equal(t, []string{"base", "base", "base", "best_of_3", "best_of_3"}, each(r.Differences, func(d evaluate.Difference) string { return d.From }))
 	none := measure.Difference{N: 6}
 	require.Equal(t, &none, r.Differences[0].Reward)
 	require.Equal(t, none, r.Differences[0].CLIPScore)
@@ -306,7 +307,7 @@ func TestQuoted(t *testing.T) {
 
 // What report.json calls things is what other programs read.
 func TestNames(t *testing.T) {
-	text, err := json.Marshal(result{Arms: []armResult{{Reward: new(0.5)}}, Differences: []difference{{Reward: &measure.Difference{Low: -1}}}})
+	text, err := json.Marshal(result{Arms: []armResult{{Summary: evaluate.Summary{Reward: new(0.5)}}}, Differences: []evaluate.Difference{{Reward: &measure.Difference{Low: -1}}}})
 	require.NoError(t, err)
 	require.JSONEq(t, `{"prompts":0,"per_prompt":0,"best_of":0,"sampler":"","steps":0,"eta":0,"guidance":0,"negative":"","width":0,"height":0,"seed":0,"clip":"",
 		"arms":[{"name":"","model":"","unet":"","samples":"","reward":0.5,"clip_score":0}],

@@ -21,8 +21,8 @@ import (
 	"runtime/debug"
 
 	"github.com/kudos-ml/kudos/dataset"
-	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/examples/internal/sampling"
+	"github.com/kudos-ml/kudos/finetune/report"
 )
 
 // options are the flags.
@@ -126,7 +126,7 @@ func (o *options) bestOf() arm {
 
 func main() {
 	var o options
-	command.Main("evaluate", func(ctx context.Context) (err error) {
+	report.Main("evaluate", func(ctx context.Context) (err error) {
 		if o, err = parse(ctx, os.Args[1:]); err != nil {
 			return err
 		}

@@ -2,97 +2,96 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/kudos-ml/kudos/internal/picture"
-	"github.com/kudos-ml/kudos/internal/report"
-	"github.com/kudos-ml/kudos/reward/measure"
+	"github.com/kudos-ml/kudos/finetune/report"
+	"github.com/kudos-ml/kudos/reward/evaluate"
 )
 
-// titles are what arms are called where people read, by name.
-func (r *result) titles() map[string]string {
-	out := map[string]string{}
-	for _, a := range r.Arms {
-		out[a.Name] = a.Title
+// result is report.json.
+type result struct {
+	Prompts   int     `json:"prompts"`
+	PerPrompt int     `json:"per_prompt"`
+	BestOf    int     `json:"best_of"` // 1: there is no such arm
+	Sampler   string  `json:"sampler"`
+	Steps     int     `json:"steps"`
+	Eta       float64 `json:"eta"`
+	Guidance  float64 `json:"guidance"`
+	Negative  string  `json:"negative"`
+	Width     int     `json:"width"`
+	Height    int     `json:"height"`
+	Seed      uint64  `json:"seed"`
+	CLIP      string  `json:"clip"`             // its folder
+	Reward    string  `json:"reward,omitempty"` // its folder
+
+	Arms        []armResult           `json:"arms"`
+	Differences []evaluate.Difference `json:"differences"`
+}
+
+// An armResult is what made an arm's pictures, and what they are like.
+type armResult struct {
+	Name      string  `json:"name"`
+	Model     string  `json:"model"`
+	LoRA      string  `json:"lora,omitempty"`
+	LoRAScale float64 `json:"lora_scale,omitempty"`
+	UNet      string  `json:"unet"`    // hash of its weights
+	Samples   string  `json:"samples"` // the file that lists the pictures
+	evaluate.Summary
+}
+
+// result adds to what was found how it was made.
+func (s *session) result(found *evaluate.Result) *result {
+	r := &result{
+		Prompts: len(s.prompts), PerPrompt: s.perPrompt, Sampler: s.Sampler.Name, Steps: s.Steps,
+		Eta: s.Eta, Guidance: s.Guidance, Negative: s.Negative,
+		Width: s.Width, Height: s.Height, Seed: s.Seed, CLIP: s.clip, Reward: s.reward, BestOf: s.n,
+		Differences: found.Differences,
 	}
-	return out
+	for i, a := range append(s.arms[:len(s.arms):len(s.arms)], s.bestOf())[:len(found.Arms)] {
+		one := armResult{Name: a.name, Model: a.model, LoRA: a.lora, UNet: s.hashes[a.unet()],
+			Samples: a.name + "/samples.jsonl", Summary: found.Arms[i]}
+		if a.lora != "" {
+			one.LoRAScale = s.loraScale
+		}
+		r.Arms = append(r.Arms, one)
+	}
+	return r
 }
 
 // tables are what the terminal and the page both show.
-func tables(r *result) []report.Table {
-	means := report.Table{
-		Title: "Means", Header: []string{"", "reward", "CLIP score", "diversity"},
-		Note: "CLIP score: 100 times the cosine of CLIP's features of picture and prompt. Diversity: 1 − cosine of its features of two pictures of one prompt.",
+func (s *session) tables(found *evaluate.Result) []report.Table {
+	note := fmt.Sprintf("With 95 %% intervals of %d pairs of pictures from the same noise",
+		s.places())
+	if len(s.prompts) > 1 {
+		note += ", clustered by prompt"
 	}
-	for _, a := range r.Arms {
-		means.Rows = append(means.Rows, []string{a.Title, number(a.Reward, 3), number(&a.CLIPScore, 2), number(a.Diversity, 3)})
-	}
-	titles := r.titles()
-	gains := report.Table{
-		Title: "Differences", Header: []string{"", "reward", "CLIP score", "diversity"}, Strong: 1,
-		Note: fmt.Sprintf("With 95 %% intervals of %d pairs of pictures from the same noise", r.Prompts*r.PerPrompt),
-	}
-	if r.Prompts > 1 {
-		gains.Note += ", clustered by prompt"
-	}
-	gains.Note += "."
-	for _, d := range r.Differences {
-		gains.Rows = append(gains.Rows, []string{titles[d.Arm] + " − " + titles[d.From], signed(d.Reward, 3), signed(&d.CLIPScore, 2), signed(d.Diversity, 3)})
-	}
-	if r.Reward != "" {
-		gains.Note += " The reward is what best-of-n chooses by, and may be what tuned: it says how well it was followed. What people would say, it does not know."
-		return []report.Table{gains, means}
-	}
-	return []report.Table{withoutReward(gains), withoutReward(means)}
-}
-
-// withoutReward leaves out the column of a reward that there is not.
-func withoutReward(t report.Table) report.Table {
-	t.Header = slices.Delete(t.Header, 1, 2)
-	for i, row := range t.Rows {
-		t.Rows[i] = slices.Delete(row, 1, 2)
-	}
-	return t
-}
-
-// number is a value of some digits, or a dash where there is none.
-func number(v *float64, digits int) string {
-	if v == nil {
-		return "–"
-	}
-	return strings.Replace(fmt.Sprintf("%.*f", digits, *v), "-", "−", 1)
-}
-
-// signed is a difference with its interval.
-func signed(d *measure.Difference, digits int) string {
-	if d == nil {
-		return "–"
-	}
-	return withSign(d.Mean, digits) + " (" + interval(d, digits) + ")"
-}
-
-func interval(d *measure.Difference, digits int) string {
-	return withSign(d.Low, digits) + " to " + withSign(d.High, digits)
-}
-
-func withSign(v float64, digits int) string {
-	return strings.Replace(fmt.Sprintf("%+.*f", digits, v), "-", "−", 1)
+	return found.Tables(note + ".")
 }
 
 // page is report.html.
-func (s *session) page(r *result, all []*scored) (page report.Report, err error) {
-	page = report.Report{Title: s.title(), Lead: r.lead(), Footer: "go run ./examples/evaluate " + quoted(s.args)}
-	page.Blocks = append(page.Blocks, r.figures())
-	grid, err := s.grid(all)
+func (s *session) page(ctx context.Context, r *result, found *evaluate.Result,
+	all []*evaluate.Arm) (page report.Page, err error) {
+	of := fmt.Sprintf("%d pictures", s.perPrompt)
+	if s.perPrompt == 1 {
+		of = "one picture"
+	}
+	page = report.Page{
+		Title: s.title(), Footer: "go run ./examples/evaluate " + quoted(s.args),
+		Lead: fmt.Sprintf("%d prompts, %s of each from every model, from the same noise for "+
+			"all. %s", len(s.prompts), of, found.Verdict()),
+	}
+	grid, err := s.grid(ctx, all)
 	if err != nil {
 		return page, err
 	}
-	page.Blocks = append(page.Blocks, r.charts()...)
+	page.Blocks = append(page.Blocks, found.Figures())
+	page.Blocks = append(page.Blocks, found.Charts()...)
 	page.Blocks = append(page.Blocks, grid)
-	for _, t := range tables(r) {
+	for _, t := range s.tables(found) {
 		page.Blocks = append(page.Blocks, t)
 	}
 	page.Blocks = append(page.Blocks, report.Text{Title: "How the pictures were made", Body: r.how()})
@@ -140,89 +139,11 @@ func (s *session) title() string {
 	return strings.Join(tuned, ", ") + " against " + name(s.arms[0])
 }
 
-// lead says what was done and what came of the first comparison.
-func (r *result) lead() string {
-	d, titles := r.Differences[0], r.titles()
-	what, gain := "CLIP's score", &d.CLIPScore
-	if d.Reward != nil {
-		what, gain = "the reward", d.Reward
-	}
-	verdict := "cannot be told apart from"
-	switch {
-	case gain.Above(0):
-		verdict = "is better than"
-	case gain.High < 0:
-		verdict = "is worse than"
-	}
-	lead := fmt.Sprintf("%d prompts, %s of each from every model, from the same noise for all. By %s, %s %s %s.",
-		r.Prompts, pictures(r.PerPrompt), what, titles[d.Arm], verdict, titles[d.From])
-	if d.Diversity != nil && d.Diversity.High < 0 {
-		lead += fmt.Sprintf(" Its pictures of one prompt are more alike than those of %s.", titles[d.From])
-	}
-	return lead
-}
-
-func pictures(n int) string {
-	if n == 1 {
-		return "one picture"
-	}
-	return fmt.Sprintf("%d pictures", n)
-}
-
-// figures are the first comparison's numbers, large.
-func (r *result) figures() (figures report.Figures) {
-	d, titles := r.Differences[0], r.titles()
-	for _, m := range []struct {
-		name   string
-		gain   *measure.Difference
-		digits int
-	}{{"reward", d.Reward, 3}, {"CLIP score", &d.CLIPScore, 2}, {"diversity", d.Diversity, 3}} {
-		if m.gain != nil {
-			figures = append(figures, report.Figure{
-				Name:  fmt.Sprintf("%s, %s − %s", m.name, titles[d.Arm], titles[d.From]),
-				Value: withSign(m.gain.Mean, m.digits), Note: "95 % interval " + interval(m.gain, m.digits),
-			})
-		}
-	}
-	return figures
-}
-
-// charts show all differences with their intervals.
-func (r *result) charts() (charts []report.Block) {
-	titles := r.titles()
-	for _, m := range []struct {
-		name   string
-		digits int
-		of     func(d difference) *measure.Difference
-	}{
-		{"reward", 2, func(d difference) *measure.Difference { return d.Reward }},
-		{"CLIP score", 1, func(d difference) *measure.Difference { return &d.CLIPScore }},
-	} {
-		chart := report.Intervals{
-			Title: "Difference in " + m.name, X: "95 % intervals", Format: func(v float64) string { return withSign(v, m.digits) },
-		}
-		gain := report.Arm{Name: "from " + titles["base"]}
-		for _, d := range r.Differences {
-			if v := m.of(d); v != nil && d.From == "base" {
-				chart.Groups = append(chart.Groups, titles[d.Arm])
-				gain.Value, gain.Low, gain.High = append(gain.Value, v.Mean), append(gain.Low, v.Low), append(gain.High, v.High)
-			}
-		}
-		if chart.Arms = []report.Arm{gain}; len(chart.Groups) > 0 {
-			charts = append(charts, chart)
-		}
-	}
-	return charts
-}
-
-// rows is how many prompts the page shows, and side the most pixels of a picture there.
-const (
-	rows = 24
-	side = 384
-)
+// rows is how many prompts the page shows.
+const rows = 24
 
 // grid shows each prompt's first picture, one column an arm.
-func (s *session) grid(all []*scored) (report.Grid, error) {
+func (s *session) grid(ctx context.Context, all []*evaluate.Arm) (report.Grid, error) {
 	g := report.Grid{Title: "From the same noise", Note: "The first picture of every prompt."}
 	if n := len(s.prompts); n > rows {
 		g.Note = fmt.Sprintf("The first picture of each of the first %d prompts; none was chosen.", rows)
@@ -231,21 +152,16 @@ func (s *session) grid(all []*scored) (report.Grid, error) {
 		g.Note += " Beside each arm, the picture's reward."
 	}
 	for _, a := range all {
-		g.Columns = append(g.Columns, a.title)
+		g.Columns = append(g.Columns, a.Title)
 	}
 	for i, prompt := range s.prompts[:min(rows, len(s.prompts))] {
 		row := report.GridRow{Label: prompt}
 		for _, a := range all {
-			sample := a.samples[i*s.perPrompt]
-			img, err := picture.Read(s.file(a.name).Picture(sample))
+			sample, err := s.file(a.Name).Decode(ctx, a.Samples[i*s.perPrompt])
 			if err != nil {
 				return g, err
 			}
-			rgb := picture.FromImage(img)
-			if most := max(rgb.W, rgb.H); most > side {
-				rgb = rgb.Resize(max(1, rgb.W*side/most), max(1, rgb.H*side/most), picture.Bicubic)
-			}
-			cell := report.Picture{Image: rgb.Image()}
+			cell := report.Picture{Image: sample.Image}
 			if sample.Reward != nil {
 				cell.Note = fmt.Sprintf("%.2f", *sample.Reward)
 			}

@@ -23,9 +23,9 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/finetune"
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/picture"
-	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
@@ -139,7 +139,7 @@ func TestFull(t *testing.T) {
 	require.NotEqual(t, files(t, p.out("a/tuned"))["unet/diffusion_pytorch_model.safetensors"], files(t, p.out("c/tuned"))["unet/diffusion_pytorch_model.safetensors"])
 
 	_, _, err = try(t, p.args("a")...)
-	require.EqualError(t, err, "-out "+p.out("a")+": the folder is not empty")
+	require.EqualError(t, err, "-out: report: "+p.out("a")+": the folder is not empty")
 }
 
 // The result is that of the library on the same samples, so no flag is lost on the way. It is what a moving average says that it is, too.
@@ -362,8 +362,8 @@ func TestWhatCannotBeTuned(t *testing.T) {
 		{"-pretrain: stat ", []string{"-pretrain", folder("metadata.jsonl", `{"file_name":"gone.png","text":"a"}`)}},
 		{"gone.png: no such file", []string{"-pretrain", folder("metadata.jsonl", `{"file_name":"gone.png","text":"a"}`)}},
 		{"a.png has no caption", []string{"-pretrain", folder("a.png", "")}},
-		{"-out " + p.dir + ": the folder is not empty", []string{"-out", p.dir}},
-		{"-out: open " + p.samples, []string{"-out", p.samples}},
+		{"-out: report: " + p.dir + ": the folder is not empty", []string{"-out", p.dir}},
+		{"-out: report: open " + p.samples, []string{"-out", p.samples}},
 	} {
 		_, _, err := try(t, p.args("run", c.args...)...)
 		require.ErrorContains(t, err, c.want, c.args)

@@ -17,7 +17,7 @@ import (
 	"os"
 	"runtime/debug"
 
-	"github.com/kudos-ml/kudos/examples/internal/command"
+	"github.com/kudos-ml/kudos/finetune/report"
 )
 
 // options are the flags.
@@ -135,7 +135,7 @@ func parse(args []string) (o options, err error) {
 
 func main() {
 	s := newSession()
-	command.Main("finetune", func(ctx context.Context) (err error) {
+	report.Main("finetune", func(ctx context.Context) (err error) {
 		if s.options, err = parse(os.Args[1:]); err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
-	"github.com/kudos-ml/kudos/examples/internal/command"
+	"github.com/kudos-ml/kudos/finetune/report"
 )
 
 // ready is a session that has read what it is given, and has yet to plan.
@@ -162,7 +162,7 @@ func TestSizes(t *testing.T) {
 
 // encodeFor is encode, without what it saves.
 func (s *session) encodeFor(t *testing.T) (err error) {
-	s.folder, err = command.NewFolder(t.TempDir())
+	s.folder, err = report.EmptyFolder(t.TempDir())
 	require.NoError(t, err)
 	return s.encode(t.Context())
 }

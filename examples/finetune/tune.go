@@ -18,7 +18,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/finetune"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/optim"
@@ -61,8 +61,8 @@ func (s *session) run(ctx context.Context) (err error) {
 	if err := s.plan(ctx); err != nil {
 		return err
 	}
-	if s.folder, err = command.NewFolder(s.out); err != nil {
-		return err
+	if s.folder, err = report.EmptyFolder(s.out); err != nil {
+		return fmt.Errorf("-out: %w", err)
 	}
 	defer func() {
 		err = errors.Join(err, os.RemoveAll(s.folder.Path(unfinished)))
@@ -143,7 +143,7 @@ func (s *session) read(ctx context.Context) (err error) {
 			return fmt.Errorf("-pretrain: %w", err)
 		}
 	}
-	command.WarnLong(s.progress, s.model.Tokenizer, s.prompts())
+	command.WarnLong(s.progress, s.model, s.prompts())
 	s.hashes["samples"], err = hash(s.options.samples)
 	return err
 }

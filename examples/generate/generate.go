@@ -11,7 +11,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/examples/internal/sampling"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/reward"
 )
 
@@ -30,7 +30,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err := s.load(); err != nil {
 		return err
 	}
-	command.WarnLong(s.progress, s.model.Tokenizer, append([]string{s.Negative}, s.prompts...))
+	command.WarnLong(s.progress, s.model, append([]string{s.Negative}, s.prompts...))
 	if s.conditions, err = s.Encode(ctx, s.model, s.prompts); err != nil {
 		return err
 	}
@@ -41,8 +41,8 @@ func run(ctx context.Context, o options) (err error) {
 		}
 		defer func() { err = errors.Join(err, free()) }()
 	}
-	if _, err := command.NewFolder(s.out); err != nil {
-		return err
+	if _, err := report.EmptyFolder(s.out); err != nil {
+		return fmt.Errorf("-out: %w", err)
 	}
 	return s.generate(ctx)
 }
@@ -68,12 +68,12 @@ func (s *session) load() (err error) {
 
 // readLatents reads the noise, whose size is the pictures' if the flags give none.
 func (s *session) readLatents() error {
-	n, err := readNoise(s.latents, s.Sampler.Name)
+	n, err := pipeline.ReadNoise(s.latents, s.Sampler.Name)
 	if err != nil {
 		return fmt.Errorf("-latents: %w", err)
 	}
 	scale := s.model.VAE.Factor()
-	s.Width, s.Height = cmp.Or(s.Width, n.shape[4]*scale), cmp.Or(s.Height, n.shape[3]*scale)
+	s.Width, s.Height = cmp.Or(s.Width, n.Shape[4]*scale), cmp.Or(s.Height, n.Shape[3]*scale)
 	if err := s.SettleSize(s.model); err != nil {
 		return err
 	}
@@ -81,10 +81,11 @@ func (s *session) readLatents() error {
 	if s.Sampler.Name == "ddpm" || s.Sampler.Name == "euler_a" || s.Eta != 0 {
 		draws += s.Steps
 	}
-	if err := n.check(draws, s.count(), s.Height/scale, s.Width/scale, s.model.UNet.Config.InChannels); err != nil {
+	if err := n.Check(draws, s.count(), s.Height/scale, s.Width/scale,
+		s.model.UNet.Config.InChannels); err != nil {
 		return fmt.Errorf("-latents %s: %w", s.latents, err)
 	}
-	s.noise, s.Seed = n.draw, 0
+	s.noise, s.Seed = n.Draw, 0
 	return nil
 }
 
@@ -93,19 +94,20 @@ func (s *session) count() int { return len(s.prompts) * s.n * s.bestOf }
 
 // generate makes the pictures. Of each bestOf, one is kept as soon as they are there.
 func (s *session) generate(ctx context.Context) error {
-	request := s.Request(s.prompts, s.n*s.bestOf, s.conditions)
+	request := s.For(s.prompts, s.n*s.bestOf, s.conditions)
 	request.Noise = s.noise
-	bar := s.progress.Stage("generate", sampling.Parts(request))
+	bar := s.progress.Stage("generate", request.Parts())
 	defer bar.End()
-	pictures := s.model.Generate(sampling.Watch(request, bar))
+	pictures := s.model.Generate(request.Watched(bar.Add))
 	if s.judge != nil {
 		pictures = reward.Best(pictures, s.judge, s.bestOf)
 	}
 	n := 0
-	_, err := dataset.WriteFolder(ctx, s.out, dataset.Map(pictures, func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
+	count := func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
 		n++
 		bar.Note("%d pictures", n)
 		return sample, nil
-	}))
+	}
+	_, err := dataset.WriteFolder(ctx, s.out, sampling.Numbered(dataset.Map(pictures, count)))
 	return err
 }

@@ -19,9 +19,9 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/internal/sampling"
 	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/picture"
-	"github.com/kudos-ml/kudos/internal/report"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/reward"
@@ -98,7 +98,7 @@ func TestPicturesOfTheMiniature(t *testing.T) {
 	require.Contains(t, string(file), "iTXtparameters\x00\x00\x00\x00\x00one red star\nNegative prompt: six: blue, squares\n"+
 		"Steps: 3, Sampler: Euler a, CFG scale: 2, Seed: 7, Size: 64x64, Model: tiny, Index: 3, Version: kudos")
 
-	require.ErrorContains(t, run(t.Context(), o), "-out "+out+": the folder is not empty")
+	require.ErrorContains(t, run(t.Context(), o), "-out: report: "+out+": the folder is not empty")
 	require.Len(t, samplesOf(t, out), 4)
 }
 
@@ -149,15 +149,6 @@ func TestLatentsGolden(t *testing.T) {
 			})
 		}
 	}, "sampler.ddim.trajectory", "model_index.json")
-}
-
-// A file's noise is that of the sampler in use, or the start of what the other side made of prompts.
-func TestReadNoise(t *testing.T) {
-	for sampler, want := range map[string][]int{"ddim": {6, 2, 4, 8, 8}, "pndm": {1, 2, 4, 8, 8}} {
-		n, err := readNoise(filepath.Join(sd1, "cases.safetensors"), sampler)
-		require.NoError(t, err)
-		require.Equal(t, want, n.shape)
-	}
 }
 
 // decoded are the pictures of latents [N,H,W,C].

@@ -17,8 +17,8 @@ import (
 	"strings"
 
 	"github.com/kudos-ml/kudos/dataset"
-	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/examples/internal/sampling"
+	"github.com/kudos-ml/kudos/finetune/report"
 )
 
 // options are the flags.
@@ -91,7 +91,7 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 
 func main() {
 	var o options
-	command.Main("generate", func(ctx context.Context) (err error) {
+	report.Main("generate", func(ctx context.Context) (err error) {
 		if o, err = parse(ctx, os.Args[1:]); err != nil {
 			return err
 		}

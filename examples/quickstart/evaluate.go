@@ -6,15 +6,16 @@ import (
 	"fmt"
 	"image"
 	"math"
+	"os"
 	"slices"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
-	"github.com/kudos-ml/kudos/examples/internal/command"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/reward"
 	"github.com/kudos-ml/kudos/reward/alignment"
+	"github.com/kudos-ml/kudos/reward/evaluate"
 	"github.com/kudos-ml/kudos/reward/measure"
 )
 
@@ -59,7 +60,7 @@ type split struct {
 	name    string
 	prompts []string
 	arms    map[string][]dataset.Sample
-	good    map[string][]bool
+	good    map[string]*evaluate.Arm // the same, scored by the judge: see judged
 }
 
 // arms are what is compared, in the order of tables. base, equal, shuffled and beta_0 are as tunings says.
@@ -90,7 +91,7 @@ func (s *session) evaluate(ctx context.Context, model *alignment.Model, models m
 	if err != nil {
 		return err
 	}
-	return command.Conclude(s.folder, r, s.page(r, splits), tables(r))
+	return s.folder.Conclude(os.Stdout, r, s.page(r, splits), tables(r)...)
 }
 
 // compare makes the pictures of a split and judges them. first numbers its noise.
@@ -103,7 +104,8 @@ func (s *session) compare(ctx context.Context, name string, first uint64, model 
 	if err != nil {
 		return nil, err
 	}
-	sp := &split{name: name, prompts: prompts, arms: map[string][]dataset.Sample{}, good: map[string][]bool{}}
+	sp := &split{name: name, prompts: prompts, arms: map[string][]dataset.Sample{},
+		good: map[string]*evaluate.Arm{}}
 	for arm, m := range models {
 		if sp.arms[arm], err = collect(ctx, m, s.request(prompts, first), bar); err != nil {
 			return nil, err
@@ -112,16 +114,33 @@ func (s *session) compare(ctx context.Context, name string, first uint64, model 
 	if sp.arms["best_of_n"], err = s.best(ctx, sp.arms["base"], prompts, first, model, bar); err != nil {
 		return nil, err
 	}
+	judge := &evaluate.Scorer{Reward: reward.Func(judged)}
 	for arm, samples := range sp.arms {
-		for _, sample := range samples {
-			label, err := (shapes.Rater{}).Label(sample)
-			if err != nil {
-				return nil, err
-			}
-			sp.good[arm] = append(sp.good[arm], label == dataset.Good)
+		if sp.good[arm], err = judge.Score(ctx, arm, dataset.FromSlice(samples)); err != nil {
+			return nil, err
 		}
 	}
 	return sp, nil
+}
+
+// judged is the judge as a reward: 1 where a picture follows its prompt, or 0.
+func judged(_ context.Context, samples []dataset.Sample) ([]float64, error) {
+	scores := make([]float64, len(samples))
+	for i, sample := range samples {
+		label, err := (shapes.Rater{}).Label(sample)
+		if err != nil {
+			return nil, err
+		}
+		if label == dataset.Good {
+			scores[i] = 1
+		}
+	}
+	return scores, nil
+}
+
+// follows reports whether the judge sees in picture i of an arm what the prompt says.
+func (sp *split) follows(arm string, i int) bool {
+	return sp.good[arm].Scores[evaluate.Reward][i] == 1
 }
 
 // best adds more pictures of the base model to those that are there and chooses for each prompt the one with the highest
@@ -167,7 +186,7 @@ func (s *session) measure(ctx context.Context, splits []*split, model *alignment
 		labelled := slices.Clone(sp.arms["base"])
 		for i := range labelled {
 			labelled[i].Label = dataset.Bad
-			if sp.good["base"][i] {
+			if sp.follows("base", i) {
 				labelled[i].Label = dataset.Good
 			}
 		}
@@ -182,24 +201,25 @@ func (s *session) measure(ctx context.Context, splits []*split, model *alignment
 
 // gain is by how much the tuned model is better than another.
 func (sp *split) gain(than string, seed uint64) (gain, error) {
-	d, err := measure.Paired(measure.Bools(sp.good[than]), measure.Bools(sp.good["tuned"]), sp.prompts, seed)
+	d, err := evaluate.Compare(sp.good[than], sp.good["tuned"], evaluate.Reward, seed)
 	return gain{100 * d.Mean, 100 * d.Low, 100 * d.High}, err
 }
 
 // rates are a split's good rates, of all prompts and of each category.
 func (sp *split) rates() map[string]map[string]rate {
-	out := map[string]map[string]rate{"all": {}}
-	for arm, good := range sp.good {
-		out["all"][arm] = measure.RateOf(good)
-		for k, category := range dataset.Categories {
-			var part []bool
-			for i := k; i < len(good); i += len(dataset.Categories) {
-				part = append(part, good[i])
+	out := map[string]map[string]rate{}
+	for arm := range sp.good {
+		of := map[string][]bool{}
+		for i, sample := range sp.arms[arm] {
+			for _, part := range []string{"all", shapes.Grammar.Category(sample)} {
+				of[part] = append(of[part], sp.follows(arm, i))
 			}
-			if out[string(category)] == nil {
-				out[string(category)] = map[string]rate{}
+		}
+		for part, good := range of {
+			if out[part] == nil {
+				out[part] = map[string]rate{}
 			}
-			out[string(category)][arm] = measure.RateOf(part)
+			out[part][arm] = measure.RateOf(good)
 		}
 	}
 	return out

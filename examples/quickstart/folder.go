@@ -10,7 +10,7 @@ import (
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/internal/weights"
 )
 

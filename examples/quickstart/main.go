@@ -13,7 +13,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/kudos-ml/kudos/examples/internal/command"
+	"github.com/kudos-ml/kudos/finetune/report"
 )
 
 // options are the flags. Their defaults took 9 minutes on two cores that multiply at 115 GFLOP/s each.
@@ -60,7 +60,7 @@ func parse(args []string) (o options, err error) {
 
 func main() {
 	var o options
-	command.Main("quickstart", func(ctx context.Context) (err error) {
+	report.Main("quickstart", func(ctx context.Context) (err error) {
 		if o, err = parse(os.Args[1:]); err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/finetune"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/optim"
 	"github.com/kudos-ml/kudos/reward"
@@ -52,7 +52,9 @@ type tuning struct {
 func (s *session) tunings() []tuning {
 	all := []tuning{{"tuned", reward.Raw, s.beta}}
 	if s.controls {
-		all = append(all, tuning{"equal", reward.Equal, s.beta}, tuning{"shuffled", reward.Shuffled(reward.Raw, s.seed), s.beta}, tuning{"beta_0", reward.Raw, 0})
+		all = append(all, tuning{"equal", reward.Equal, s.beta},
+			tuning{"shuffled", reward.Shuffled(reward.Raw, s.seed), s.beta},
+			tuning{"beta_0", reward.Raw, 0})
 	}
 	return all
 }
@@ -193,7 +195,8 @@ func (s *session) generate(ctx context.Context) (samples []dataset.Sample, err e
 				return err
 			}
 			sample.File = fmt.Sprintf("samples/%05d.png", len(samples))
-			if err := s.folder.Write(sample.File, func(w io.Writer) error { return png.Encode(w, sample.Image) }); err != nil {
+			write := func(w io.Writer) error { return png.Encode(w, sample.Image) }
+			if err := s.folder.Write(sample.File, write); err != nil {
 				return err
 			}
 			samples = append(samples, sample)
@@ -269,9 +272,11 @@ func (s *session) score(ctx context.Context, samples []dataset.Sample, model rew
 
 // tune trains a copy of the UNet by Eq. 2 on the generated pictures, weighted by their rewards. The method's is saved.
 func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) (*pipeline.Pipeline, error) {
-	// Those of each category have the same sum of weights: the reward decides between pictures, not between easy and hard prompts, or tuning
-	// would drift to what the base model does well already.
-	weighted := reward.Weigh(dataset.FromSlice(samples), reward.Balanced(u.weights, shapes.Grammar.Category))
+	// Those of each category have the same sum of weights: the reward decides between pictures, not
+	// between easy and hard prompts, or tuning would drift to what the base model does well
+	// already.
+	balanced := reward.Balanced(u.weights, shapes.Grammar.Category)
+	weighted := reward.Weigh(dataset.FromSlice(samples), balanced)
 	sub, err := fs.Sub(tiny.FS(), "unet")
 	if err != nil {
 		return nil, err

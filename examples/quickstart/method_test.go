@@ -9,7 +9,7 @@ import (
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/examples/tiny"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/reward"
 )
 

@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/kudos-ml/kudos/dataset"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/finetune/report"
 )
 
 // tables are what the terminal and the page both show.
@@ -78,9 +78,9 @@ func names() (out []string) {
 }
 
 // page is report.html.
-func (s *session) page(r *result, splits []*split) report.Report {
+func (s *session) page(r *result, splits []*split) report.Page {
 	g := r.Gain["unseen"]
-	p := report.Report{
+	p := report.Page{
 		Title: "kudos quickstart",
 		Lead: fmt.Sprintf("A miniature Stable Diffusion was tuned on %d of its own pictures, weighted by a reward that was learned from labels good and bad. On prompts with kinds of things that no label and no tuning sample has, %.0f of 100 pictures follow their prompt before and %.0f after.",
 			s.samples, 100*r.Alignment["unseen"]["all"]["base"].Rate, 100*r.Alignment["unseen"]["all"]["tuned"].Rate),
@@ -133,7 +133,7 @@ func grid(sp *split) report.Grid {
 		row := report.GridRow{Label: prompt}
 		for _, arm := range shown {
 			mark := report.Wrong
-			if sp.good[arm][i] {
+			if sp.follows(arm, i) {
 				mark = report.Right
 			}
 			row.Cells = append(row.Cells, report.Picture{Image: sp.arms[arm][i].Image, Mark: mark})

@@ -18,8 +18,8 @@ import (
 
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
-	"github.com/kudos-ml/kudos/examples/internal/command"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
@@ -65,7 +65,7 @@ func parse(args []string) (o options, err error) {
 
 func main() {
 	var o options
-	command.Main("reward", func(ctx context.Context) (err error) {
+	report.Main("reward", func(ctx context.Context) (err error) {
 		if o, err = parse(os.Args[1:]); err != nil {
 			return err
 		}
@@ -108,9 +108,12 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.samples, err)
 	}
-	encoder, err := command.LoadCLIP(o.clip)
+	encoder, err := tiny.CLIP()
+	if o.clip != "" {
+		encoder, err = clip.Load(o.clip)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("-clip: %w", err)
 	}
 	defer encoder.Close()
 	folder, err := report.NewFolder(o.out)
@@ -171,7 +174,8 @@ func pictures(o options, of []dataset.Sample, bar *report.Stage) dataset.Dataset
 }
 
 // learn trains the reward on the labels of all prompts that are not for testing.
-func learn(ctx context.Context, cache *clip.Cache, rest []dataset.Sample, o options) (*alignment.Model, error) {
+func learn(ctx context.Context, cache *clip.Cache, rest []dataset.Sample,
+	o options) (*alignment.Model, error) {
 	const passes = 60
 	progress := report.Stderr()
 	reading := progress.Stage("features", len(rest))
@@ -204,7 +208,8 @@ func learn(ctx context.Context, cache *clip.Cache, rest []dataset.Sample, o opti
 }
 
 // compare tests the reward on the held-out prompts.
-func compare(ctx context.Context, model *alignment.Model, heldOut []dataset.Sample, o options) (scores, error) {
+func compare(ctx context.Context, model *alignment.Model, heldOut []dataset.Sample,
+	o options) (scores, error) {
 	bar := report.Stderr().Stage("test", len(heldOut))
 	c, err := model.Evaluate(ctx, pictures(o, heldOut, bar))
 	bar.End()

@@ -6,7 +6,7 @@ const (
 	// below are the kernels and what lies below them, kerneltest excepted.
 	below = "kernels kernels/nn kernels/optim"
 	// inner are the internal packages that are not for tests alone.
-	inner = "internal/file internal/picture internal/report internal/rng internal/weights"
+	inner = "internal/file internal/picture internal/rng internal/weights"
 	// anything is every package of the module.
 	anything = "*"
 )
@@ -19,7 +19,6 @@ var house = Policy{
 		"internal/rng":     "",
 		"internal/file":    "",
 		"internal/picture": "internal/file",
-		"internal/report":  "internal/file",
 		"internal/lint":    "",
 
 		"kernels":              "kernels/internal/cpu internal/rng",
@@ -47,8 +46,12 @@ var house = Policy{
 		"reward":           "dataset reward/measure",
 		"reward/alignment": "reward reward/measure dataset clip " + below + " " + inner,
 
+		"reward/evaluate": "reward reward/measure finetune/report dataset",
+
+		"finetune/report": "internal/file internal/picture",
+
 		// The trainer is handed latents and conditions: it knows no encoder and no pipeline.
-		"finetune": "dataset reward reward/measure diffusion " + below + " " + inner,
+		"finetune": "finetune/report dataset reward reward/measure diffusion " + below + " " + inner,
 
 		// Nothing else imports examples.
 		"examples/...": anything,
@@ -79,7 +82,7 @@ var forbidden = []Ban{
 	{Import: "testing/...", In: testSupport, Why: "programs would get the flags of go test"},
 	{Import: "github.com/stretchr/testify/...", In: testSupport, Why: "it is for tests"},
 	{Import: "pgregory.net/rapid", In: testSupport, Why: "it is for tests"},
-	{Import: "flag", In: "examples/... " + testSupport, Why: "a library has no command line"},
+	{Import: "flag", In: "examples/... finetune/report " + testSupport, Why: "a library has no command line"},
 	{Import: "github.com/alecthomas/kong", In: "examples/...", Why: "a library has no command line"},
 }
 

@@ -9,6 +9,7 @@
 //
 // # Which distance
 //
-// Frechet compares distributions of features (an arm's pictures and a reference's); Diversity is how far apart
-// the pictures of one prompt are; Accuracy and AUC say how well a reward predicts labels.
+// Frechet compares distributions of features (an arm's pictures and a reference's), and
+// FrechetInterval says how sure that is. Diversity is how far apart the pictures of one prompt are.
+// Accuracy and AUC say how well a reward predicts labels.
 package measure

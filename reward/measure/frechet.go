@@ -3,9 +3,11 @@ package measure
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 
 	"gonum.org/v1/gonum/mat"
 	"gonum.org/v1/gonum/stat"
+	"gonum.org/v1/gonum/stat/distuv"
 )
 
 // A Gaussian is a mean and a covariance.
@@ -123,4 +125,85 @@ func symmetric(a *mat.Dense) *mat.SymDense {
 		}
 	}
 	return s
+}
+
+// A Distance is a distance of two sets of features with its 95 % interval.
+type Distance struct {
+	Distance float64 `json:"distance"`
+	Low      float64 `json:"low"`
+	High     float64 `json:"high"`
+	N        int     `json:"n"` // features of the first set
+}
+
+// parts is how many times a jackknife leaves something out.
+const parts = 20
+
+// FrechetInterval is FrechetFeatures with its 95 % interval: of the distances that as many
+// pictures, made anew, would have. It is d ± t·s with the delete-a-group jackknife's
+//
+//	s² = (G−1)/G · Σ (d_g − mean d_g)²
+//
+// (Shao and Tu 1995, §2.3), where d_g leaves out one of G = 20 parts of the features, or as many as
+// there are clusters, and t is Student's for G−1 degrees of freedom. clusterA[i] names the cluster
+// of a[i], usually its prompt, and clusterB[i] that of b[i]; features of one name, in either set,
+// are left out together. nil makes each feature a cluster, which those of a and b at one place
+// share. Which clusters make a part is decided by seed. With fewer than two clusters there is no
+// telling, and the interval ends at +Inf.
+//
+// A distance of few features is too large on average, by the same for equally many; the interval
+// does not change that, so only distances of equally many features can be compared by it.
+func FrechetInterval(a, b [][]float64, clusterA, clusterB []string, seed uint64) (Distance, error) {
+	if clusterA != nil && len(clusterA) != len(a) || clusterB != nil && len(clusterB) != len(b) {
+		return Distance{}, fmt.Errorf("measure: Fréchet distance of %d and %d features in "+
+			"clusters of %d and %d", len(a), len(b), len(clusterA), len(clusterB))
+	}
+	d := Distance{High: math.Inf(1), N: len(a)}
+	var err error
+	if d.Distance, err = FrechetFeatures(a, b); err != nil {
+		return d, err
+	}
+	part := map[string]int{}
+	var names []string
+	name := func(cluster []string, i int) string {
+		if cluster == nil {
+			return fmt.Sprint("\x00", i)
+		}
+		return cluster[i]
+	}
+	for _, set := range []struct {
+		n       int
+		cluster []string
+	}{{len(a), clusterA}, {len(b), clusterB}} {
+		for i := range set.n {
+			if k := name(set.cluster, i); part[k] == 0 {
+				part[k], names = 1, append(names, k)
+			}
+		}
+	}
+	g := min(parts, len(names))
+	if g < 2 {
+		return d, nil
+	}
+	for i, k := range rand.New(rand.NewPCG(seed, 0x6a61636b)).Perm(len(names)) {
+		part[names[k]] = i % g
+	}
+	without := func(features [][]float64, cluster []string, left int) (rest [][]float64) {
+		for i, f := range features {
+			if part[name(cluster, i)] != left {
+				rest = append(rest, f)
+			}
+		}
+		return rest
+	}
+	values := make([]float64, g)
+	for left := range values {
+		if values[left], err = FrechetFeatures(without(a, clusterA, left), without(b, clusterB,
+			left)); err != nil {
+			return d, fmt.Errorf("%w (with part %d of %d left out)", err, left, g)
+		}
+	}
+	variance := stat.Variance(values, nil) * float64(g-1) * float64(g-1) / float64(g)
+	half := distuv.StudentsT{Sigma: 1, Nu: float64(g - 1)}.Quantile(0.975) * math.Sqrt(variance)
+	d.Low, d.High = max(0, d.Distance-half), d.Distance+half
+	return d, nil
 }

@@ -1,35 +1,17 @@
+// Package command is what our programs share that no package of the library is the place for.
 package command
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	"github.com/kudos-ml/kudos/clip"
-	"github.com/kudos-ml/kudos/clip/tokenizer"
+	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/tiny"
-	"github.com/kudos-ml/kudos/internal/report"
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/reward"
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
-
-// NewFolder makes the folder that the flag -out names. It must be empty: what another run left there would be taken for this one's, or be lost.
-func NewFolder(out string) (report.Folder, error) {
-	entries, err := os.ReadDir(out)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("-out: %w", err)
-	}
-	if len(entries) > 0 {
-		return "", fmt.Errorf("-out %s: the folder is not empty", out)
-	}
-	folder, err := report.NewFolder(out)
-	if err != nil {
-		return "", fmt.Errorf("-out: %w", err)
-	}
-	return folder, nil
-}
 
 // LoadCLIP loads the one that the flag -clip names, or the miniature's without it. It is to be closed.
 func LoadCLIP(dir string) (encoder *clip.Encoder, err error) {
@@ -57,34 +39,8 @@ func LoadReward(dir, clipDir string) (model reward.Model, free func() error, err
 }
 
 // WarnLong says which prompts are longer than a model's text encoder reads.
-func WarnLong(progress *report.Progress, t *tokenizer.Tokenizer, prompts []string) {
-	long := map[string]bool{}
-	first := ""
-	for _, prompt := range prompts {
-		if len(t.Tokens(prompt))+2 > t.Length && !long[prompt] {
-			long[prompt], first = true, cmp.Or(first, prompt)
-		}
+func WarnLong(progress *report.Progress, p *pipeline.Pipeline, prompts []string) {
+	if long := p.TooLong(prompts); len(long) > 0 {
+		progress.Printf("The text encoder reads %d tokens of a prompt and leaves out what follows. Longer prompts: %d, the first is %q.", p.Tokenizer.Length-2, len(long), long[0])
 	}
-	if len(long) > 0 {
-		progress.Printf("The text encoder reads %d tokens of a prompt and leaves out what follows. Longer prompts: %d, the first is %q.", t.Length-2, len(long), first)
-	}
-}
-
-// Conclude leaves what a run found in its folder, as report.json and as a page, report.html, and prints its tables.
-func Conclude(folder report.Folder, result any, page report.Report, tables []report.Table) error {
-	if err := folder.JSON("report.json", result); err != nil {
-		return err
-	}
-	file := folder.Path("report.html")
-	if err := page.WriteFile(file); err != nil {
-		return err
-	}
-	for _, t := range tables {
-		if err := t.Print(os.Stdout); err != nil {
-			return err
-		}
-		fmt.Println()
-	}
-	fmt.Println("Wrote", file)
-	return nil
 }

@@ -3,33 +3,21 @@
 package sampling
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"iter"
 	"runtime/debug"
-
-	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
-	"github.com/kudos-ml/kudos/internal/report"
 )
 
-// Options say how pictures are made.
+// Options say how pictures are made: a request without prompts, from flags. What they leave to the model is settled by
+// SettleSampler and SettleSize.
 type Options struct {
-	Sampler       diffusion.Sampler // without Sample until Settle: the model's own
-	Steps         int
-	Eta           float64
-	Guidance      float64
-	Negative      string
-	Width, Height int // in pixels; 0 until Settle: the model's own
-	Seed          uint64
-	Batch         int // 0 until Settle: as many as have the pixels of one of 512×512
-
+	pipeline.Request
 	sampler string
 }
 
@@ -89,9 +77,9 @@ func (o *Options) SettleSampler(p *pipeline.Pipeline) (err error) {
 	return nil
 }
 
-// SettleSize takes the model's own size, and a batch that suits the size, if none were given.
+// SettleSize settles what else was not given: size, and a batch that suits it.
 func (o *Options) SettleSize(p *pipeline.Pipeline) error {
-	scale, side := p.VAE.Factor(), p.UNet.Config.SampleSize
+	scale := p.VAE.Factor()
 	for _, size := range []struct {
 		flag string
 		in   int
@@ -100,9 +88,9 @@ func (o *Options) SettleSize(p *pipeline.Pipeline) error {
 			return fmt.Errorf("-%s %d is not a multiple of %d, as this model needs", size.flag, size.in, scale)
 		}
 	}
-	o.Width, o.Height = cmp.Or(o.Width, side*scale), cmp.Or(o.Height, side*scale)
-	o.Batch = cmp.Or(o.Batch, max(1, min(16, 512*512/(o.Width*o.Height))))
-	return nil
+	var err error
+	o.Request, err = p.Settle(o.Request)
+	return err
 }
 
 // Encode encodes prompts, and the negative one, and lets the model's text encoder go, so that its memory is free for the UNet's work.
@@ -113,33 +101,18 @@ func (o *Options) Encode(ctx context.Context, p *pipeline.Pipeline, prompts []st
 	return conditions, err
 }
 
-// Request is the options as a request for perPrompt pictures of each prompt.
-func (o *Options) Request(prompts []string, perPrompt int, conditions map[string]dataset.Condition) pipeline.Request {
-	return pipeline.Request{
-		Prompts: prompts, PerPrompt: perPrompt, Conditions: conditions, Sampler: o.Sampler, Steps: o.Steps, Eta: o.Eta,
-		Guidance: o.Guidance, Negative: o.Negative, Seed: o.Seed, Batch: o.Batch, Width: o.Width, Height: o.Height,
-	}
-}
-
-// Parts is how many parts the stage of a request has that Watch moves on.
-func Parts(r pipeline.Request) int {
-	return (len(r.Prompts)*r.PerPrompt + r.Batch - 1) / r.Batch * r.Steps
-}
-
-// Watch has a request's sampler move a stage on: by its steps for each batch, however often it calls the network.
-func Watch(r pipeline.Request, bar *report.Stage) pipeline.Request {
-	sample := r.Sampler.Sample
-	r.Sampler.Sample = func(ctx context.Context, net diffusion.Network, s *diffusion.Schedule, x *tensor.Dense, o diffusion.SampleOptions) iter.Seq2[diffusion.Step, error] {
-		return func(yield func(diffusion.Step, error) bool) {
-			for step, err := range sample(ctx, net, s, x, o) {
-				if err == nil {
-					bar.Add((step.Index+1)*r.Steps/step.Of - step.Index*r.Steps/step.Of)
-				}
-				if !yield(step, err) {
-					return
-				}
-			}
-		}
-	}
+// For is the request for perPrompt pictures of each prompt.
+func (o *Options) For(prompts []string, perPrompt int, conditions map[string]dataset.Condition) pipeline.Request {
+	r := o.Request
+	r.Prompts, r.PerPrompt, r.Conditions = prompts, perPrompt, conditions
 	return r
+}
+
+// Numbered is d without the samples' own IDs: in a folder they then are named by their number in the
+// run, 00000 and on.
+func Numbered(d dataset.Dataset) dataset.Dataset {
+	return dataset.Map(d, func(_ context.Context, s dataset.Sample) (dataset.Sample, error) {
+		s.ID = ""
+		return s, nil
+	})
 }

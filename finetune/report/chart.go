@@ -22,16 +22,17 @@ type Series struct {
 	X, Y []float64
 }
 
-// Intervals shows values with their intervals: a row for each group, a dot for each arm.
+// Intervals shows values with their intervals: a row for each group, a dot for each arm in it.
 type Intervals struct {
 	Title, Note string
 	X           string // what the axis shows
 	Groups      []string
 	Arms        []Arm
-	Format      func(v float64) string // prints a value; nil takes values for shares of 1 and prints percent
+	Format      func(v float64) string // prints a value; nil takes it for a share of 1 and prints percent
 }
 
-// An Arm is one value for every group.
+// An Arm is one value for every group, in order, with the ends of its interval. A group whose value
+// is not finite has no dot.
 type Arm struct {
 	Name             string
 	Value, Low, High []float64

@@ -2,11 +2,15 @@ package report
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"html"
 	"image"
 	"image/color"
+	"image/jpeg"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -19,7 +23,7 @@ import (
 )
 
 // sample is a report with one of everything.
-func sample() Report {
+func sample() Page {
 	picture := func(seed int) image.Image {
 		img := image.NewRGBA(image.Rect(0, 0, 64, 64))
 		for y := range 64 {
@@ -43,7 +47,7 @@ func sample() Report {
 	for i, label := range []string{"two green circles on the beach", "a heart in the lavender", "six yellow stars", "<b>three</b> & more", "a red colored cross", "one diamond"} {
 		grid.Rows = append(grid.Rows, GridRow{label, []Picture{{Image: picture(i), Mark: Wrong}, {Image: picture(3 * i), Mark: Right}, {Image: picture(5 * i), Mark: Mark(i % 3)}}})
 	}
-	return Report{
+	return Page{
 		Title:  "Tuning on learned rewards <quickstart>",
 		Lead:   "1,200 pictures of the base model were labelled, a reward was learned from the labels, and the base was tuned with it.",
 		Footer: "go run ./examples/quickstart -seed 1",
@@ -105,6 +109,14 @@ func TestGridOfLargePictures(t *testing.T) {
 	require.Contains(t, big, "--card-width: 440px")
 	require.Contains(t, big, `class="cards large"`)
 	require.Contains(t, small, `class="cards"`)
+	for side, want := range map[int]int{384: 384, 385: 384, 1000: 384} {
+		_, data, ok := strings.Cut(grid(side), "base64,")
+		require.True(t, ok)
+		data, _, _ = strings.Cut(data, `"`)
+		shown, err := jpeg.DecodeConfig(base64.NewDecoder(base64.StdEncoding, strings.NewReader(html.UnescapeString(data))))
+		require.NoError(t, err)
+		require.Equal(t, image.Pt(want, want), image.Pt(shown.Width, shown.Height), side)
+	}
 }
 
 func TestIntervalsInTheirOwnUnit(t *testing.T) {
@@ -145,13 +157,13 @@ func TestReportRefusesWhatDoesNotFit(t *testing.T) {
 		Chart{Series: []Series{{"x", []float64{1}, nil}}},
 		Intervals{Groups: []string{"a"}, Arms: []Arm{{"x", []float64{1}, nil, nil}}},
 	} {
-		require.ErrorContains(t, Report{Blocks: []Block{b}}.WriteHTML(io.Discard), "report: block 0")
+		require.ErrorContains(t, Page{Blocks: []Block{b}}.WriteHTML(io.Discard), "report: block 0")
 	}
 	// Charts of nothing, of one value and of none that is finite.
 	for _, ys := range [][]float64{nil, {3}, {math.NaN()}, {0, 0}} {
 		c := Chart{Series: []Series{{"x", make([]float64, len(ys)), ys}}}
 		var b bytes.Buffer
-		require.NoError(t, Report{Blocks: []Block{c}}.WriteHTML(&b))
+		require.NoError(t, Page{Blocks: []Block{c}}.WriteHTML(&b))
 		require.NotContains(t, b.String(), "NaN")
 		require.NotContains(t, b.String(), "Inf")
 	}
@@ -212,6 +224,37 @@ func TestFolder(t *testing.T) {
 	require.Equal(t, text, after)
 	_, err = NewFolder(folder.Path("report.json"))
 	require.ErrorContains(t, err, "report.json")
+}
+
+func TestEmptyFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	for range 2 { // made by the first, and empty still
+		folder, err := EmptyFolder(dir)
+		require.NoError(t, err)
+		require.DirExists(t, string(folder))
+	}
+	require.NoError(t, Folder(dir).JSON("config.json", 1))
+	_, err := EmptyFolder(dir)
+	require.ErrorIs(t, err, fs.ErrExist)
+	require.ErrorContains(t, err, dir+": the folder is not empty")
+	_, err = EmptyFolder(filepath.Join(dir, "config.json"))
+	require.ErrorContains(t, err, "config.json")
+}
+
+func TestConclude(t *testing.T) {
+	folder, err := NewFolder(t.TempDir())
+	require.NoError(t, err)
+	var b strings.Builder
+	table := Table{Header: []string{"", "n"}, Rows: [][]string{{"a", "1"}}}
+	require.NoError(t, folder.Conclude(&b, 7, Page{Title: "found", Blocks: []Block{table}}, table))
+	text, err := os.ReadFile(folder.Path("report.json"))
+	require.NoError(t, err)
+	require.Equal(t, "7\n", string(text))
+	text, err = os.ReadFile(folder.Path("report.html"))
+	require.NoError(t, err)
+	require.Contains(t, string(text), "<title>found</title>")
+	require.True(t, strings.HasSuffix(b.String(), "  a  1\n\nWrote "+folder.Path("report.html")+"\n"), b.String())
+	require.Error(t, folder.Conclude(full{}, 7, Page{}))
 }
 
 func TestProgressWithoutATerminal(t *testing.T) {

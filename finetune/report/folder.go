@@ -3,8 +3,10 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -21,6 +23,24 @@ func NewFolder(dir string) (Folder, error) {
 	}
 	return Folder(dir), nil
 }
+
+// EmptyFolder is NewFolder of one that must be empty: what another run left there would be taken
+// for this one's, or be lost. That it is not is an error that wraps fs.ErrExist.
+func EmptyFolder(dir string) (Folder, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("report: %w", err)
+	}
+	if len(entries) > 0 {
+		return "", fmt.Errorf("report: %s: %w", dir, notEmpty{})
+	}
+	return NewFolder(dir)
+}
+
+type notEmpty struct{}
+
+func (notEmpty) Error() string   { return "the folder is not empty" }
+func (notEmpty) Is(e error) bool { return e == fs.ErrExist }
 
 // Path joins names to the folder's own.
 func (f Folder) Path(names ...string) string {
@@ -49,4 +69,26 @@ func (f Folder) JSON(name string, v any) error {
 		_, err := w.Write(b.Bytes())
 		return err
 	})
+}
+
+// Conclude leaves what a run found: result as report.json and the page as report.html. Then it
+// prints the tables to w, and where the page is.
+func (f Folder) Conclude(w io.Writer, result any, page Page, tables ...Table) error {
+	if err := f.JSON("report.json", result); err != nil {
+		return err
+	}
+	path := f.Path("report.html")
+	if err := page.WriteFile(path); err != nil {
+		return err
+	}
+	for _, t := range tables {
+		if err := t.Print(w); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	if _, err := fmt.Fprintln(w, "Wrote", path); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
 }

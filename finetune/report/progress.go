@@ -11,8 +11,9 @@ import (
 	"golang.org/x/term"
 )
 
-// A Progress shows how far a run is: a bar for every stage on a terminal; elsewhere a line when a stage ends, and
-// in long stages now and then a line between.
+// A Progress shows how far a run is: a bar for every stage on a terminal; elsewhere a line when a
+// stage ends, and in long stages now and then a line between. An error of showing it is passed over:
+// it must not stop the run.
 type Progress struct {
 	w    io.Writer
 	bars bool
@@ -24,7 +25,7 @@ func Stderr() *Progress {
 	return &Progress{w: os.Stderr, bars: term.IsTerminal(int(os.Stderr.Fd())), now: time.Now}
 }
 
-// Plain shows progress as lines of text.
+// Plain shows progress as lines of text. Of io.Discard, nothing is shown.
 func Plain(w io.Writer) *Progress { return &Progress{w: w, now: time.Now} }
 
 // Printf writes a line between stages.
@@ -37,7 +38,7 @@ type Stage struct {
 	n, done     int
 	skipped     int // of those that are done
 	start, next time.Time
-	paced       time.Time // when the first parts were done: what they took beyond their work, such as compiling, does not come again
+	paced       time.Time // when the first parts were done: what they took beyond their work does not come again
 	warm        int       // how many those were
 	gap         time.Duration
 	bar         *progressbar.ProgressBar
@@ -45,11 +46,12 @@ type Stage struct {
 	ended       bool
 }
 
-// firstLine is how long a stage without bar runs before it says how far it is. Later lines come half as often
-// each time, so that a night's log stays short.
+// firstLine is how long a stage without bar runs before it says how far it is. Later lines come half
+// as often each time, so that a night's log stays short.
 const firstLine = 10 * time.Second
 
-// Stage begins a stage of n parts; n is 0 if that is not known, or not yet.
+// Stage begins a stage of n parts; n is 0 if that is not known, or not yet. Only one stage of a
+// Progress is open at a time.
 func (p *Progress) Stage(name string, n int) *Stage {
 	s := &Stage{p: p, name: name, n: n, start: p.now(), gap: firstLine}
 	s.next = s.start.Add(s.gap)
@@ -120,7 +122,8 @@ func (s *Stage) Add(k int) {
 	}
 }
 
-// End reports the stage as over, unless nothing is known of it, and returns how long it took. Ending it again does nothing more.
+// End reports the stage as over, unless nothing is known of it, and returns how long it took. Ending
+// it again does nothing more.
 func (s *Stage) End() time.Duration {
 	elapsed := s.p.now().Sub(s.start)
 	if s.ended {

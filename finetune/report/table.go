@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// A Table is a table of text, the first column to the left and all others to the right.
+// A Table is a table of text, the first column to the left and all others to the right. On a page,
+// each row has as many cells as the header.
 type Table struct {
 	Title  string
 	Note   string // what a reader must know to read it; a sentence or two

@@ -1,0 +1,78 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"iter"
+
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/diffusion"
+)
+
+const (
+	// usualSteps are enough for every sampler but DDPM's, and those of diffusers' examples are 20
+	// to 50.
+	usualSteps = 25
+	// mostTogether pictures are made at once, however small they are: more are hardly faster.
+	mostTogether = 16
+)
+
+// Settle returns r with what it leaves open filled in, as Generate does it: PerPrompt 1, 25 Steps,
+// the model's own Sampler, Width and Height, and as a Batch as many pictures as have the pixels of
+// one of 512×512 together, at most 16.
+func (p *Pipeline) Settle(r Request) (Request, error) {
+	if err := p.checkImages(); err != nil {
+		return r, err
+	}
+	if r.Sampler.Sample == nil {
+		var err error
+		if r.Sampler, err = p.Schedule.Sampler(); err != nil {
+			return r, err
+		}
+	}
+	own := p.side() * p.scale()
+	r.PerPrompt, r.Steps = cmp.Or(r.PerPrompt, 1), cmp.Or(r.Steps, usualSteps)
+	r.Width, r.Height = cmp.Or(r.Width, own), cmp.Or(r.Height, own)
+	r.Batch = cmp.Or(r.Batch, max(1, min(mostTogether, decodePixels/(r.Width*r.Height))))
+	return r, nil
+}
+
+// Parts is how many parts the work of a settled request has that Watched counts: the Steps of every
+// batch.
+func (r Request) Parts() int {
+	return (len(r.Prompts)*r.PerPrompt + r.Batch - 1) / r.Batch * r.Steps
+}
+
+// Watched is a settled request that calls done with the number of parts that are done more, for a
+// progress bar: Parts in all, however often its sampler calls the network.
+func (r Request) Watched(done func(parts int)) Request {
+	sample := r.Sampler.Sample
+	r.Sampler.Sample = func(ctx context.Context, net diffusion.Network, s *diffusion.Schedule,
+		x *tensor.Dense, o diffusion.SampleOptions) iter.Seq2[diffusion.Step, error] {
+		return func(yield func(diffusion.Step, error) bool) {
+			for step, err := range sample(ctx, net, s, x, o) {
+				if err == nil {
+					done((step.Index+1)*r.Steps/step.Of - step.Index*r.Steps/step.Of)
+				}
+				if !yield(step, err) {
+					return
+				}
+			}
+		}
+	}
+	return r
+}
+
+// TooLong lists the prompts that have more tokens than the text encoder reads, each once; it leaves
+// out what follows the first p.Tokenizer.Length − 2 of them.
+func (p *Pipeline) TooLong(prompts []string) (long []string) {
+	seen := map[string]bool{}
+	for _, prompt := range prompts {
+		if !seen[prompt] && len(p.Tokenizer.Tokens(prompt))+2 > p.Tokenizer.Length {
+			long = append(long, prompt)
+		}
+		seen[prompt] = true
+	}
+	return long
+}
