@@ -56,6 +56,9 @@ func NewModel(c Config) (*Model, error) {
 	}, nil
 }
 
+// Trainable lists the model's parameters, the logit scale among them, under transformers' names.
+func (m *Model) Trainable() []kernels.Parameter { return nn.Parameters(m) }
+
 // InitWeights satisfies nn.Initializer with what transformers draws, where that is not the text's
 // and the pictures' encoders' own: projections of standard deviation 1/√width, and the config's
 // scale.

@@ -61,6 +61,9 @@ func LoadText(dir string) (*TextModel, error) {
 	return m, nil
 }
 
+// Trainable lists the network's parameters under transformers' names.
+func (m *TextModel) Trainable() []kernels.Parameter { return nn.Parameters(m) }
+
 // InitWeights satisfies nn.Initializer with what transformers draws, where initializer_factor is 1.
 func (m *TextModel) InitWeights(rand func(name string) *rand.Rand) {
 	nn.Normal(m.Tokens.Weight, tableDeviation, rand("tokens"))

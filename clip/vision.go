@@ -44,6 +44,9 @@ func NewVisionModel(c VisionConfig) (*VisionModel, error) {
 	return m, nil
 }
 
+// Trainable lists the network's parameters under transformers' names.
+func (m *VisionModel) Trainable() []kernels.Parameter { return nn.Parameters(m) }
+
 // InitWeights satisfies nn.Initializer with what transformers draws, where initializer_factor is 1
 // and initializer_range 0.02.
 func (m *VisionModel) InitWeights(rand func(name string) *rand.Rand) {

@@ -200,7 +200,7 @@ func (r *run) ofPart(draws []draw, i int) []draw {
 // fill writes draws to what the loss reads.
 func (p *part) fill(draws []draw) error {
 	if len(draws) > 0 && draws[0].shares {
-		return fmt.Errorf("Accumulate parts sample %s from the one that it shares a level with", draws[0].sample.ID)
+		return fmt.Errorf("sample %s is in another part than the one that it shares a level with (Accumulate)", draws[0].sample.ID)
 	}
 	clean, noise := p.clean.Float32s(), p.noise.Float32s()
 	size := len(noise) / len(draws)

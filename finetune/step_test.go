@@ -145,9 +145,9 @@ func TestPairs(t *testing.T) {
 	require.InDelta(t, 30, late, 15, "all of it: four standard errors of 60 draws")
 
 	for message, change := range map[string]func(*Tuner){
-		"is the batch of pairs odd?":     func(t *Tuner) { t.OwnBatch = 3; t.Updates = 2 },
-		"Accumulate parts sample id":     func(t *Tuner) { t.OwnBatch, t.PretrainBatch, t.Accumulate = 6, 6, 4 },
-		"no two of 5 samples are of one": func(t *Tuner) { t.Own = dataset.FromSlice(made(5, true)) },
+		"is the batch of pairs odd?":       func(t *Tuner) { t.OwnBatch = 3; t.Updates = 2 },
+		"shares a level with (Accumulate)": func(t *Tuner) { t.OwnBatch, t.PretrainBatch, t.Accumulate = 6, 6, 4 },
+		"no two of 5 samples are of one":   func(t *Tuner) { t.Own = dataset.FromSlice(made(5, true)) },
 	} {
 		l := newLine()
 		odd, before := *tuner, l.vector()

@@ -3,18 +3,15 @@ package pipeline
 import (
 	"context"
 	"fmt"
-	"image"
 	"iter"
 	"maps"
 	"slices"
 	"strings"
 
-	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
-	"github.com/kudos-ml/kudos/internal/picture"
 )
 
 // A Request says what to generate.
@@ -148,21 +145,16 @@ type generator struct {
 	r        Request // with a Sampler
 	schedule *diffusion.Schedule
 	texts    *texts
-	decoder  stages
+	decoder  *decoder
 	networks map[int]*diffusion.Compiled
-	latent   []int // [H,W,C]
+	latent   tensor.Shape // [H,W,C]
 }
 
 func (p *Pipeline) newGenerator(r Request) *generator {
 	h, w := r.Height/p.scale(), r.Width/p.scale()
-	g := &generator{p: p, r: r, schedule: p.Schedule.InPipeline(), texts: p.newTexts(), networks: map[int]*diffusion.Compiled{}, latent: []int{h, w, p.UNet.Config.InChannels}}
+	g := &generator{p: p, r: r, schedule: p.Schedule.InPipeline(), texts: p.newTexts(), networks: map[int]*diffusion.Compiled{}, latent: tensor.Shape{h, w, p.UNet.Config.InChannels}}
 	maps.Copy(g.texts.known, r.Conditions)
-	g.decoder.build = func(size int) (*stage, error) {
-		return newStage(append([]int{size}, g.latent...), func(z *gorgonia.Node) (gorgonia.Nodes, error) {
-			x, err := p.VAE.Decode(z)
-			return gorgonia.Nodes{x}, err
-		})
-	}
+	g.decoder = p.newDecoder(g.latent)
 	return g
 }
 
@@ -253,51 +245,15 @@ func (g *generator) network(
 	return net, nil
 }
 
-// decodePixels bounds what is decoded or encoded at once: one picture of 512×512, or 64 of 64×64. A VAE's memory is a few
-// thousand bytes a pixel.
-const decodePixels = 512 * 512
-
 // decode fills in the samples' images.
 func (g *generator) decode(ctx context.Context, samples []dataset.Sample) error {
-	pixels := g.latent[0] * g.latent[1] * g.p.scale() * g.p.scale()
-	most := max(1, decodePixels/pixels)
-	for from := 0; from < len(samples); from += most {
-		if err := context.Cause(ctx); err != nil {
-			return fmt.Errorf("pipeline: %w", err)
-		}
-		part := samples[from:min(from+most, len(samples))]
-		st, err := g.decoder.of(len(part))
-		if err != nil {
-			return err
-		}
-		for i, s := range part {
-			unscale(st.in.Float32s()[i*s.Latent.Shape().TotalSize():], s.Latent.Float32s(), g.p.VAE.Config.ScalingFactor)
-		}
-		values, err := st.run()
-		if err != nil {
-			return err
-		}
-		for i := range part {
-			if part[i].Image, err = imageOf(values[0], i); err != nil {
-				return fmt.Errorf("pipeline: sample %d: %w", part[i].Source.Index, err)
-			}
-		}
+	latents := make([]*tensor.Dense, len(samples))
+	for i, s := range samples {
+		latents[i] = s.Latent
 	}
-	return nil
-}
-
-func unscale(dst, latent []float32, factor float64) {
-	for i, v := range latent {
-		dst[i] = float32(float64(v) / factor)
+	pictures, err := g.decoder.decode(ctx, samples[0].Source.Index, latents)
+	for i, x := range pictures {
+		samples[i].Image = x
 	}
-}
-
-func imageOf(x *tensor.Dense, row int) (image.Image, error) {
-	s := x.Shape()
-	size := s[1] * s[2] * s[3]
-	p, err := picture.FromValues(x.Float32s()[row*size:(row+1)*size], s[2], s[1])
-	if err != nil {
-		return nil, err
-	}
-	return p.Image(), nil
+	return err
 }

@@ -233,9 +233,7 @@ func (u *UNet2DCondition) sines(b *nn.Builder, x *gorgonia.Node, dim int) *gorgo
 }
 
 // Trainable lists the network's parameters under diffusers' names.
-func (u *UNet2DCondition) Trainable() []kernels.Parameter {
-	return nn.Parameters(u)
-}
+func (u *UNet2DCondition) Trainable() []kernels.Parameter { return nn.Parameters(u) }
 
 const base = "diffusion_pytorch_model"
 

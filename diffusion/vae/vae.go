@@ -47,6 +47,9 @@ func New(c Config) (*AutoencoderKL, error) {
 	return v, nil
 }
 
+// Trainable lists the network's parameters under diffusers' names.
+func (v *AutoencoderKL) Trainable() []kernels.Parameter { return nn.Parameters(v) }
+
 // Factor is how many pixels wide and high a latent's position is.
 func (v *AutoencoderKL) Factor() int { return 1 << (len(v.Config.BlockOutChannels) - 1) }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"image/png"
 	"io"
-	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
-	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/finetune/report"
@@ -277,22 +275,18 @@ func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) 
 	// already.
 	balanced := reward.Balanced(u.weights, shapes.Grammar.Category)
 	weighted := reward.Weigh(dataset.FromSlice(samples), balanced)
-	sub, err := fs.Sub(tiny.FS(), "unet")
+	tuned, err := s.base.Clone()
 	if err != nil {
 		return nil, err
 	}
-	network, err := unet.LoadFS(sub)
-	if err != nil {
-		return nil, err
-	}
-	tuned := s.base.With(u.arm, network)
+	tuned.Name = u.arm
 	empty, err := s.base.Conditions(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	rate := optim.Cosine(s.steps/20+1, s.steps)
 	t := &finetune.Tuner{
-		Network: network, Schedule: s.base.Schedule, Own: s.base.Encode(weighted, pipeline.EncodeOptions{Batch: batch}),
+		Network: tuned.UNet, Schedule: s.base.Schedule, Own: s.base.Encode(weighted, pipeline.EncodeOptions{Batch: batch}),
 		OwnBatch: modelBatch, Choose: finetune.ByReward{}, OwnLevels: s.base.Schedule.Process.From(minTimestep), Terms: []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
 		LR: func(step int) float64 { return s.lr * rate(step) }, EMA: 0.99, Seed: s.seed,
 		Dropout: promptDropout, Unconditional: empty[""],

@@ -87,6 +87,9 @@ func (a *Additions) Detach(p *LowRank) {
 	a.pairs = slices.DeleteFunc(a.pairs, func(q *LowRank) bool { return p == q })
 }
 
+// detachAll leaves nothing of the pairs, not even memory that a copy of a shares.
+func (a *Additions) detachAll() { a.pairs = nil }
+
 // Attached reports whether there is a pair.
 func (a *Additions) Attached() bool { return len(a.pairs) > 0 }
 

@@ -183,6 +183,48 @@ func TestSaveAndLoad(t *testing.T) {
 	require.ErrorContains(t, Save(file, n, kernels.Float32), "free has a low-rank adapter")
 }
 
+// A clone has the values and none of the memory.
+func TestClone(t *testing.T) {
+	n := newNetwork()
+	Init(n, 3)
+	shared := NewLinear(2, 2, false)
+	m := map[string]any{
+		"n": n, "twice": []Layer{shared, shared, nil}, "list": [1]*Linear{NewLinear(1, 1, true)},
+		"nothing": nil, "absent": (*Linear)(nil),
+	}
+	p := shared.NewLowRank(1)
+	shared.Attach(p)
+	_, err := Clone(m)
+	require.ErrorContains(t, err, "twice.0 has a low-rank adapter")
+	shared.Detach(p)
+	c, err := Clone(m)
+	require.NoError(t, err)
+	require.Equal(t, Parameters(m), Parameters(c))
+	for i, q := range Parameters(c) {
+		require.NotSame(t, Parameters(m)[i].Value, q.Value)
+		for k := range q.Value.Float32s() {
+			q.Value.Float32s()[k]++
+		}
+	}
+	twice := c["twice"].([]Layer)
+	require.Same(t, twice[0], twice[1])
+	require.NotSame(t, Layer(shared), twice[0])
+	fresh := newNetwork()
+	Init(fresh, 3)
+	require.Equal(t, Parameters(fresh), Parameters(n), "the original is as it was")
+	require.Equal(t, n.Norm.Groups, c["n"].(*network).Norm.Groups)
+
+	// An adapter of one is not the other's, in the memory that a detached one leaves behind either.
+	shared.Attach(p)
+	require.False(t, twice[0].Attached())
+	twice[0].Attach(shared.NewLowRank(2))
+	require.Same(t, p, shared.pairs[0])
+
+	l, err := Clone(n.Free)
+	require.NoError(t, err)
+	require.Equal(t, n.Free.Weight.Float32s(), l.Weight.Float32s())
+}
+
 // A tensor's values come from the seed and its name, not from what else is in the model.
 func TestInitIsPure(t *testing.T) {
 	a, b := newNetwork(), newNetwork()
