@@ -18,6 +18,8 @@ func TestHouse(t *testing.T) {
 		"forbidden": Forbidden(sources, forbidden),
 		"comments":  Undocumented(sources),
 		"map":       Unmapped(sources),
+		"foreign":   Foreign(sources),
+		"examples":  InternalExamples(sources),
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, w := range wrong {

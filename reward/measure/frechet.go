@@ -12,8 +12,16 @@ import (
 
 // A Gaussian is a mean and a covariance.
 type Gaussian struct {
-	Mean       []float64
-	Covariance *mat.SymDense
+	Mean       []float64 // [D]
+	Covariance []float64 // [D,D], row after row; symmetric
+}
+
+// matrix is the covariance as linear algebra has it.
+func (g Gaussian) matrix() (*mat.SymDense, error) {
+	if d := len(g.Mean); len(g.Covariance) != d*d {
+		return nil, fmt.Errorf("measure: a Gaussian of %d dimensions has a covariance of %d numbers", d, len(g.Covariance))
+	}
+	return mat.NewSymDense(len(g.Mean), g.Covariance), nil
 }
 
 // Fit returns the Gaussian of features [N][D]: their mean and unbiased covariance (division by N−1). N must be at
@@ -29,7 +37,7 @@ func Fit(features [][]float64) (Gaussian, error) {
 		return Gaussian{}, fmt.Errorf("measure: features have no values")
 	}
 	x := mat.NewDense(n, d, nil)
-	g := Gaussian{Mean: make([]float64, d), Covariance: mat.NewSymDense(d, nil)}
+	g := Gaussian{Mean: make([]float64, d), Covariance: make([]float64, d*d)}
 	for i, f := range features {
 		if len(f) != d {
 			return Gaussian{}, fmt.Errorf("measure: feature %d has %d values, not %d", i, len(f), d)
@@ -42,7 +50,13 @@ func Fit(features [][]float64) (Gaussian, error) {
 			g.Mean[j] += v / float64(n)
 		}
 	}
-	stat.CovarianceMatrix(g.Covariance, x, nil)
+	covariance := mat.NewSymDense(d, g.Covariance)
+	stat.CovarianceMatrix(covariance, x, nil)
+	for i := range d {
+		for j := range i {
+			g.Covariance[i*d+j] = covariance.At(i, j) // it fills the upper half alone
+		}
+	}
 	return g, nil
 }
 
@@ -61,17 +75,25 @@ func Frechet(a, b Gaussian) (float64, error) {
 	for i, m := range a.Mean {
 		d += (m - b.Mean[i]) * (m - b.Mean[i])
 	}
-	root, err := squareRoot(a.Covariance)
+	covarianceA, err := a.matrix()
+	if err != nil {
+		return 0, err
+	}
+	covarianceB, err := b.matrix()
+	if err != nil {
+		return 0, err
+	}
+	root, err := squareRoot(covarianceA)
 	if err != nil {
 		return 0, err
 	}
 	var product mat.Dense
-	product.Product(root, b.Covariance, root)
+	product.Product(root, covarianceB, root)
 	values, err := eigenvalues(symmetric(&product))
 	if err != nil {
 		return 0, err
 	}
-	d += mat.Trace(a.Covariance) + mat.Trace(b.Covariance)
+	d += mat.Trace(covarianceA) + mat.Trace(covarianceB)
 	for _, v := range values {
 		d -= 2 * math.Sqrt(max(v, 0))
 	}

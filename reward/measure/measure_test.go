@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"gonum.org/v1/gonum/mat"
 )
 
 func TestRate(t *testing.T) {
@@ -110,11 +109,12 @@ func TestPairedKnowsClusters(t *testing.T) {
 }
 
 func diagonal(mean []float64, variances ...float64) Gaussian {
-	s := mat.NewSymDense(len(variances), nil)
+	n := len(variances)
+	covariance := make([]float64, n*n)
 	for i, v := range variances {
-		s.SetSym(i, i, v)
+		covariance[i*n+i] = v
 	}
-	return Gaussian{mean, s}
+	return Gaussian{mean, covariance}
 }
 
 func TestFrechetOfKnownGaussians(t *testing.T) {
@@ -128,14 +128,16 @@ func TestFrechetOfKnownGaussians(t *testing.T) {
 	require.InDelta(t, 4+9, d, 1e-12)
 	// Commuting but not diagonal: A = Q diag(4, 1) Qᵀ, B = Q diag(9, 16) Qᵀ turned by 45°: (2−3)² + (1−4)².
 	turned := func(x, y float64) Gaussian {
-		return Gaussian{[]float64{0, 0}, mat.NewSymDense(2, []float64{(x + y) / 2, (x - y) / 2, (x - y) / 2, (x + y) / 2})}
+		return Gaussian{[]float64{0, 0}, []float64{(x + y) / 2, (x - y) / 2, (x - y) / 2, (x + y) / 2}}
 	}
 	d, err = Frechet(turned(4, 1), turned(9, 16))
 	require.NoError(t, err)
 	require.InDelta(t, 1+9, d, 1e-12)
+	_, err = Frechet(Gaussian{[]float64{0, 0}, []float64{1}}, turned(9, 16))
+	require.ErrorContains(t, err, "of 2 dimensions has a covariance of 1 numbers")
 	// Not commuting: A = diag(4, 1), B = [[5, 3], [3, 5]]. √A B √A = [[20, 6], [6, 5]] has trace 25 and determinant
 	// 64, so its root has trace √(25 + 2·8) = √41.
-	a, b := diagonal([]float64{0, 0}, 4, 1), Gaussian{[]float64{0, 0}, mat.NewSymDense(2, []float64{5, 3, 3, 5})}
+	a, b := diagonal([]float64{0, 0}, 4, 1), Gaussian{[]float64{0, 0}, []float64{5, 3, 3, 5}}
 	d, err = Frechet(a, b)
 	require.NoError(t, err)
 	require.InDelta(t, 5+10-2*math.Sqrt(41), d, 1e-12)
@@ -151,7 +153,7 @@ func TestFit(t *testing.T) {
 	require.NoError(t, err)
 	require.InDeltaSlice(t, []float64{2, 2}, g.Mean, 1e-12)
 	for i, want := range []float64{4, 2, 2, 4} { // (4+0+4)/2 and (4+0+0)/2
-		require.InDelta(t, want, g.Covariance.At(i/2, i%2), 1e-12)
+		require.InDelta(t, want, g.Covariance[i], 1e-12)
 	}
 	same := [][]float64{{1, 2, 3}, {2, 2, 1}, {0, 5, 1}} // fewer samples than needed for full rank
 	d, err := FrechetFeatures(same, same)
