@@ -15,6 +15,9 @@ func (p *Pipeline) Clone() (*Pipeline, error) {
 	if p.unread != nil {
 		return nil, errUnread
 	}
+	if p.network != nil {
+		return nil, fmt.Errorf("pipeline: a %T is not copied: clone the pipeline that it was put into, and With its copy", p.network)
+	}
 	c := *p
 	var err error
 	if c.UNet, err = nn.Clone(p.UNet); err != nil {

@@ -152,7 +152,10 @@ type generator struct {
 
 func (p *Pipeline) newGenerator(r Request) *generator {
 	h, w := r.Height/p.scale(), r.Width/p.scale()
-	g := &generator{p: p, r: r, schedule: p.Schedule.InPipeline(), texts: p.newTexts(), networks: map[int]*diffusion.Compiled{}, latent: tensor.Shape{h, w, p.UNet.Config.InChannels}}
+	g := &generator{
+		p: p, r: r, schedule: p.Schedule.InPipeline(), texts: p.newTexts(), networks: map[int]*diffusion.Compiled{},
+		latent: tensor.Shape{h, w, p.VAE.Config.LatentChannels},
+	}
 	maps.Copy(g.texts.known, r.Conditions)
 	g.decoder = p.newDecoder(g.latent)
 	return g
@@ -228,7 +231,7 @@ func (g *generator) network(
 	if net, ok := g.networks[n]; ok {
 		return net, nil
 	}
-	d := diffusion.Denoiser(g.p.UNet)
+	d := diffusion.Denoiser(g.p.denoiser())
 	if g.r.Guidance != 1 {
 		empty, err := g.texts.encode(ctx, []string{g.r.Negative})
 		if err != nil {

@@ -33,11 +33,29 @@ type Pipeline struct {
 	VAE       *vae.AutoencoderKL
 	Schedule  *diffusion.Schedule
 
-	unread func() (*unet.UNet2DCondition, error) // reads the UNet that LoadFrozen left out
+	network Network                               // where UNet is nil; see With
+	unread  func() (*unet.UNet2DCondition, error) // reads the UNet that LoadFrozen left out
 
 	// Extra lists the tensors of a checkpoint file (LoadFile) that no part has; files carry averages of training, buffers and
 	// unused layers.
 	Extra []string
+}
+
+// A Network is a denoiser that a Pipeline makes pictures by. *unet.UNet2DCondition is one. What it
+// says of latents is the Prediction of the Pipeline's Schedule, and what it is told is the text
+// encoder's last hidden state, or what Request.Conditions has in its place.
+type Network interface {
+	diffusion.Denoiser
+	// Latents [side,side,channels] are those of the pictures that it was trained on.
+	Latents() (side, channels int)
+}
+
+// denoiser is the UNet, or what With has put in its place; nil if there is neither.
+func (p *Pipeline) denoiser() Network {
+	if p.UNet != nil {
+		return p.UNet
+	}
+	return p.network
 }
 
 const indexFile = "model_index.json"
@@ -227,7 +245,7 @@ func (p *Pipeline) class() string {
 
 // inpaints reports a UNet that reads noisy latents, a mask and the latents of the picture behind the mask.
 func (p *Pipeline) inpaints() bool {
-	return p.UNet.Config.InChannels == 2*p.UNet.Config.OutChannels+1
+	return p.UNet != nil && p.UNet.Config.InChannels == 2*p.UNet.Config.OutChannels+1
 }
 
 // check reports parts that are missing or don't fit together.
@@ -238,9 +256,10 @@ func (p *Pipeline) check() error {
 	if err := p.checkImages(); err != nil {
 		return err
 	}
-	switch u := p.UNet.Config; {
-	case slices.ContainsFunc(u.CrossAttentionDim, func(d int) bool { return d != p.Text.Config.Width }):
-		return fmt.Errorf("pipeline: the text encoder makes %d features a token, the UNet reads %v", p.Text.Config.Width, u.CrossAttentionDim)
+	other := func(d int) bool { return d != p.Text.Config.Width }
+	switch {
+	case p.UNet != nil && slices.ContainsFunc(p.UNet.Config.CrossAttentionDim, other):
+		return fmt.Errorf("pipeline: the text encoder makes %d features a token, the UNet reads %v", p.Text.Config.Width, p.UNet.Config.CrossAttentionDim)
 	case p.Tokenizer.Size() > p.Text.Config.Vocabulary:
 		return fmt.Errorf("pipeline: the tokenizer knows %d tokens, the text encoder %d", p.Tokenizer.Size(), p.Text.Config.Vocabulary)
 	case p.Tokenizer.Length > p.Text.Config.Positions:
@@ -251,10 +270,18 @@ func (p *Pipeline) check() error {
 
 // checkImages is check without the tokenizer and the text encoder.
 func (p *Pipeline) checkImages() error {
-	if p.UNet == nil || p.VAE == nil || p.Schedule == nil {
+	if p.denoiser() == nil || p.VAE == nil || p.Schedule == nil {
 		return errors.New("pipeline: the UNet, VAE or schedule is missing")
 	}
-	u, v := p.UNet.Config, p.VAE.Config
+	v := p.VAE.Config
+	if p.UNet == nil {
+		if side, channels := p.network.Latents(); side < 1 || channels != v.LatentChannels {
+			return fmt.Errorf("pipeline: the VAE has %d latent channels, the %T latents %v",
+				v.LatentChannels, p.network, []int{side, side, channels})
+		}
+		return nil
+	}
+	u := p.UNet.Config
 	switch {
 	case v.LatentChannels != u.OutChannels || u.InChannels != u.OutChannels && !p.inpaints():
 		return fmt.Errorf("pipeline: the VAE has %d latent channels, the UNet reads %d and writes %d", v.LatentChannels, u.InChannels, u.OutChannels)
@@ -264,10 +291,15 @@ func (p *Pipeline) checkImages() error {
 	return nil
 }
 
-// With returns a pipeline that differs in its UNet.
-func (p *Pipeline) With(name string, u *unet.UNet2DCondition) *Pipeline {
+// With returns a pipeline that differs in its network: in its UNet if n is one, a
+// *unet.UNet2DCondition; otherwise UNet is nil, and n makes the pictures. Such a pipeline does not
+// Save, because diffusers could not read it: a network of one's own is saved by itself (nn.Save).
+func (p *Pipeline) With(name string, n Network) *Pipeline {
 	other := *p
-	other.Name, other.UNet = name, u
+	other.Name, other.UNet, other.network, other.unread = name, nil, n, nil
+	if u, ok := n.(*unet.UNet2DCondition); ok {
+		other.UNet, other.network = u, nil
+	}
 	return &other
 }
 
@@ -277,13 +309,26 @@ func (p *Pipeline) Save(dir string, as kernels.Precision) error {
 	if err := p.check(); err != nil {
 		return err
 	}
-	if p.unread != nil {
-		return errUnread
+	if err := p.checkSaves(); err != nil {
+		return err
 	}
 	if err := p.SaveFrozen(dir, as); err != nil {
 		return err
 	}
 	return p.SaveUNet(dir, as)
+}
+
+// checkSaves reports a UNet that cannot be saved.
+func (p *Pipeline) checkSaves() error {
+	switch {
+	case p.unread != nil:
+		return errUnread
+	case p.UNet == nil && p.network != nil:
+		return fmt.Errorf("pipeline: a %T is not what diffusers reads: save it by itself", p.network)
+	case p.UNet == nil:
+		return errors.New("pipeline: the UNet is missing")
+	}
+	return nil
 }
 
 // SaveFrozen is Save without the UNet. The folder is complete when SaveUNet has followed.
@@ -315,8 +360,8 @@ func (p *Pipeline) SaveFrozen(dir string, as kernels.Precision) error {
 
 // SaveUNet completes a folder that SaveFrozen began, for which p needs a UNet and a schedule alone.
 func (p *Pipeline) SaveUNet(dir string, as kernels.Precision) error {
-	if p.unread != nil {
-		return errUnread
+	if err := p.checkSaves(); err != nil {
+		return err
 	}
 	if err := p.UNet.Save(filepath.Join(dir, "unet"), as); err != nil {
 		return fmt.Errorf("pipeline: unet: %w", err)
@@ -347,6 +392,10 @@ func or(s *string, fallback string) *string {
 	return s
 }
 
-// side is the width and height of the model's latents, scale the pixels of a picture for each of them.
-func (p *Pipeline) side() int  { return p.UNet.Config.SampleSize }
+// side is the width and height of the model's latents, scale the pixels of a picture for each of
+// them.
+func (p *Pipeline) side() int {
+	side, _ := p.denoiser().Latents()
+	return side
+}
 func (p *Pipeline) scale() int { return p.VAE.Factor() }

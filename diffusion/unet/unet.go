@@ -305,6 +305,12 @@ func open(fsys fs.FS) (*UNet2DCondition, *weights.File, error) {
 	return u, f, nil
 }
 
+// Latents are the side and the channels of the latents that the network was trained on, 0 where its
+// config does not say the side.
+func (u *UNet2DCondition) Latents() (side, channels int) {
+	return u.Config.SampleSize, u.Config.OutChannels
+}
+
 // Save writes the folder that Load and diffusers read. A low-rank adapter that is attached is an
 // error: the folder would lack it.
 func (u *UNet2DCondition) Save(dir string, as kernels.Precision) error {
