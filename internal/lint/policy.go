@@ -65,6 +65,8 @@ var house = Policy{
 		{From: "diffusion/unet", To: "dataset", Test: true, For: "conditions are made in tensors"},
 		{From: "kernels", To: "kernels/optim", Test: true, For: "the machine's tests run whole training steps"},
 		{From: "kernels/nn", To: "kernels/optim", Test: true, For: "its example trains a model"},
+		{From: "diffusion/unet", To: "kernels/optim", Test: true, For: "its example trains a network"},
+		{From: "diffusion/vae", To: "kernels/optim", Test: true, For: "its example trains a network"},
 		{From: "diffusion", To: "diffusion/unet", Test: true, For: "samplers are held to diffusers' paths on a network of its own"},
 		{From: "diffusion/lora", To: "diffusion/pipeline", Test: true, For: "adapters are held to diffusers' on whole pipelines"},
 		{From: "finetune", To: "diffusion/lora", Test: true, For: "training of adapters is held to peft's"},
