@@ -323,3 +323,27 @@ func TestDuration(t *testing.T) {
 		require.Equal(t, want, Duration(d))
 	}
 }
+
+// A command that is shown can be typed.
+func TestCommand(t *testing.T) {
+	require.Equal(t, "tune -model a/b-c -note 'two words' '' 'it'\\''s' -resume",
+		Command("tune", "-model", "a/b-c", "-note", "two words", "", "it's", "-resume"))
+}
+
+// A name that is taken is taken over.
+func TestRename(t *testing.T) {
+	f, err := NewFolder(t.TempDir())
+	require.NoError(t, err)
+	for _, text := range []string{"first", "second"} {
+		_, err := NewFolder(f.Path("new"))
+		require.NoError(t, err)
+		require.NoError(t, f.JSON("new/"+text, text))
+		require.NoError(t, f.Rename("new", "result"))
+		entries, err := os.ReadDir(f.Path("result"))
+		require.NoError(t, err)
+		require.Len(t, entries, 1)
+		require.Equal(t, text, entries[0].Name())
+	}
+	require.NoDirExists(t, f.Path("new"))
+	require.ErrorIs(t, f.Rename("gone", "result"), os.ErrNotExist)
+}
