@@ -17,7 +17,6 @@ import (
 	"github.com/kudos-ml/kudos/internal/weights"
 )
 
-func TestMain(m *testing.M) { commandtest.Main(m, main) }
 
 // Stopped while it trains, the program saves what was trained under a name that says so.
 func TestStopped(t *testing.T) {
@@ -37,7 +36,7 @@ func TestStopped(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(files(t, p.out("full"))["report.json"]), &summary))
 	require.NotEmpty(t, summary.Stopped)
 	dir := p.out("full/stopped-after-" + strconv.Itoa(summary.Steps))
-	require.Equal(t, "finetune: stopped; what "+strconv.Itoa(summary.Steps)+" updates have made is in "+dir, last)
+	require.Equal(t, "finetune: stopped; what "+strconv.Itoa(summary.Steps)+" updates have made is in "+dir+"; -resume goes on", last)
 	require.NotEqual(t, weights.Hash(load(t, p.model).UNet), weights.Hash(load(t, dir).UNet))
 	require.NoDirExists(t, p.out("full/unfinished"))
 	require.Len(t, strings.Split(strings.TrimSpace(files(t, p.out("full"))["metrics.jsonl"]), "\n"), summary.Steps)

@@ -1,0 +1,177 @@
+//go:build unix
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/examples/internal/command/commandtest"
+	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/internal/file"
+	"github.com/kudos-ml/kudos/internal/picture"
+)
+
+// moments is how many times each kind of run is killed: few in go test ./..., 20 to be sure.
+var moments = flag.Int("moments", 4, "moments at which a run is killed")
+
+// What tells a program of these tests to die: before operation K on the disk or, torn, after half of
+// it; and where to leave the number of operations when it does not.
+const (
+	dieAt    = "KUDOS_DIE_AT"
+	dieTorn  = "KUDOS_DIE_TORN"
+	countsTo = "KUDOS_COUNTS_TO"
+)
+
+func TestMain(m *testing.M) {
+	commandtest.Main(m, func() {
+		at, _ := strconv.ParseInt(os.Getenv(dieAt), 10, 64) // none is never
+		torn := os.Getenv(dieTorn) != ""
+		var done atomic.Int64
+		file.Before = func(_, name string) error {
+			if to := os.Getenv(countsTo); to != "" {
+				_ = os.WriteFile(to, fmt.Append(nil, done.Load()+1), 0o644) // the test misses it
+			}
+			n := done.Add(1)
+			switch {
+			case at == 0 || n < at:
+				return nil
+			case torn && n == at:
+				return errors.New("torn")
+			}
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // it has no other end
+			select {}
+		}
+		main()
+	})
+}
+
+// elsewhere are many pictures, so that what is encoded takes several files.
+func elsewhere(t *testing.T) place {
+	t.Helper()
+	p := at(t)
+	samples, err := dataset.Collect(t.Context(), tiny.Pretraining(8, 70))
+	require.NoError(t, err)
+	for i := range samples {
+		samples[i].File, samples[i].Reward = fmt.Sprintf("s%d.png", i), new(float64(i)/70)
+		require.NoError(t, picture.WritePNG(filepath.Join(p.dir, samples[i].File), samples[i].Image))
+	}
+	_, err = dataset.Write(t.Context(), p.samples, dataset.FromSlice(samples))
+	require.NoError(t, err)
+	return p
+}
+
+var (
+	secondsJSON = regexp.MustCompile(`"seconds": ?[0-9.e-]+`)
+	inTime      = regexp.MustCompile(`(updates) in [^,]+,`)
+)
+
+// left is what a run leaves, times aside, and without what is there to go on.
+func left(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := files(t, dir)
+	for name, text := range all {
+		switch {
+		case strings.HasPrefix(name, "checkpoints/"), strings.HasPrefix(name, "cache/"),
+			name == ".lock", strings.HasPrefix(name, "."):
+			delete(all, name)
+		case name == "config.json":
+			delete(all, name)
+		case name == "metrics.jsonl" || name == "report.json" || name == "report.html":
+			all[name] = inTime.ReplaceAllString(secondsJSON.ReplaceAllString(text, ""), "$1")
+		}
+	}
+	return all
+}
+
+// run runs the program until it dies or ends, with variables in its environment.
+func run(t *testing.T, after time.Duration, variables []string, args ...string) (code int, stderr string) {
+	t.Helper()
+	for _, v := range variables {
+		name, value, _ := strings.Cut(v, "=")
+		t.Setenv(name, value)
+	}
+	c := commandtest.Start(t, args...)
+	for _, v := range variables {
+		name, _, _ := strings.Cut(v, "=")
+		require.NoError(t, os.Unsetenv(name))
+	}
+	if after > 0 {
+		time.AfterFunc(after, func() { _ = c.Process.Kill() }) // or it has ended
+	}
+	code, _ = c.Wait()
+	return code, c.Stderr.String()
+}
+
+// Killed at any moment and resumed, a run leaves bit for bit what it would have left.
+func TestKilled(t *testing.T) {
+	for name, more := range map[string][]string{
+		"all":   {"-ema", "0.5", "-dropout", "0.5"},
+		"pairs": {"-lora-rank", "2", "-kohya", "-max-grad-norm", "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := elsewhere(t)
+			args := func(out string) []string {
+				return p.args(out, append([]string{"-steps", "4", "-every", "2", "-batch", "1"}, more...)...)
+			}
+			counts := filepath.Join(p.dir, "counts")
+			began := time.Now()
+			code, said := run(t, 0, []string{countsTo + "=" + counts}, args("whole")...)
+			require.Zero(t, code, said)
+			took := time.Since(began)
+			text, err := os.ReadFile(counts)
+			require.NoError(t, err)
+			operations, err := strconv.Atoi(string(text))
+			require.NoError(t, err)
+			want := left(t, p.out("whole"))
+			require.Contains(t, want, "metrics.jsonl")
+			killed := 0
+			for i := range *moments {
+				out := fmt.Sprint(i)
+				moment := fmt.Sprintf("%d of %d, ", i, *moments)
+				if i%3 == 2 { // at any time
+					after := took * time.Duration(i+1) / time.Duration(*moments+1)
+					moment += fmt.Sprint("after ", after)
+					code, said = run(t, after, nil, args(out)...)
+				} else {
+					at := 1 + (operations-1)*i/max(1, *moments-1)
+					variables := []string{fmt.Sprint(dieAt, "=", at)}
+					if i%3 == 1 {
+						variables = append(variables, dieTorn+"=1")
+					}
+					moment += fmt.Sprint("operation ", at, " of ", operations)
+					code, said = run(t, 0, variables, args(out)...)
+				}
+				if code == -1 {
+					killed++
+				}
+				was := files(t, p.out(out))
+				code, said = run(t, 0, nil, append(args(out), "-resume")...)
+				require.Zero(t, code, "%s: %s", moment, said)
+				t.Logf("%s: %d files were there", moment, len(was))
+				now := files(t, p.out(out))
+				for name, text := range was { // nothing is encoded again
+					if strings.HasPrefix(name, "cache/") && strings.HasSuffix(name, ".safetensors") {
+						require.Equal(t, text, now[name])
+					}
+				}
+				require.Equal(t, want, left(t, p.out(out)), moment)
+				require.NoError(t, os.RemoveAll(p.out(out)))
+			}
+			require.GreaterOrEqual(t, killed, *moments/2, "the runs were not killed")
+		})
+	}
+}
