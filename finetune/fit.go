@@ -72,13 +72,8 @@ func (f *fitting) search(ctx context.Context) error {
 	// What the arena takes beside activations depends on the plan: of the bounds, the largest known to
 	// fit and the least known not to.
 	fits, budget, tooMuch := int64(0), plan.Activations, plan.Activations
+	over := plan.Total() - f.bytes
 	for range 6 {
-		over := plan.Total() - f.bytes
-		if over > 0 {
-			tooMuch = budget
-		} else if fits = budget; -over < f.bytes/50 {
-			break
-		}
 		if budget -= over; budget <= fits || budget >= tooMuch {
 			budget = (fits + tooMuch) / 2
 		}
@@ -89,14 +84,19 @@ func (f *fitting) search(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		plan = r.plan()
-		if plan.Total() <= f.bytes {
-			err = f.take(r)
-		} else {
-			err = f.drop(r)
+		if over = r.plan().Total() - f.bytes; over > 0 {
+			tooMuch = budget
+			if err := f.drop(r); err != nil {
+				return err
+			}
+			continue
 		}
-		if err != nil {
+		fits = budget
+		if err := f.take(r); err != nil {
 			return err
+		}
+		if -over < f.bytes/50 {
+			break
 		}
 	}
 	if fits > 0 {

@@ -82,6 +82,13 @@ func TestFit(t *testing.T) {
 	require.Positive(t, some.Recomputed)
 	require.Less(t, some.RecomputedCost, least.RecomputedCost)
 
+	for i := range int64(8) {
+		bytes := least.Total() + (free.Total()-least.Total())*i/8
+		plan, err := fit(bytes)
+		require.NoError(t, err)
+		require.LessOrEqual(t, plan.Total(), bytes)
+	}
+
 	// What Accumulate makes fit is said, and it is true.
 	asked = 0
 	tuner := planner(t, &asked)

@@ -8,6 +8,7 @@ import (
 	"math"
 
 	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/internal/picture"
@@ -97,6 +98,18 @@ func (p *Pipeline) Encode(data dataset.Dataset, o EncodeOptions) dataset.Dataset
 			}
 		}
 	})
+}
+
+// Blank is a sample of zeros in the shapes that Encode gives, with which training can be planned
+// before anything is encoded.
+func (p *Pipeline) Blank() dataset.Sample {
+	zeros := func(shape ...int) *tensor.Dense {
+		return tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
+	}
+	return dataset.Sample{
+		Latent:    zeros(p.side(), p.side(), p.VAE.Config.LatentChannels),
+		Condition: dataset.Condition{Tokens: zeros(p.Tokenizer.Length, p.Text.Config.Width)},
+	}
 }
 
 // An encoder fills in latents and conditions.

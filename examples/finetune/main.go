@@ -42,7 +42,7 @@ type options struct {
 	rank          int     // 0: all of the UNet is tuned
 	everything    bool    // pairs on all layers, not on attention's alone
 	kohya         bool
-	memory        size // 0: as much as it takes
+	memory        report.Size // 0: as much as it takes
 	seed          uint64
 	resume        bool
 	every         int // steps; 0: ten minutes

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/kernels/kerneltest"
 )
 
@@ -46,7 +47,7 @@ func peakIsThePlan(t *testing.T, args []string) {
 	f := s.fitting
 	beside := 3<<10*int64(f.Steps) + (f.Total()-f.Arena-f.Workspace)/10 + 2<<20
 	t.Logf("%s\npeak %v, %v more than the plan, of %v that may be beside it",
-		printed, size(peak), size(peak-f.Total()), size(beside))
+		printed, report.Size(peak), report.Size(peak-f.Total()), report.Size(beside))
 	require.GreaterOrEqual(t, peak, f.Total())
 	require.LessOrEqual(t, peak, f.Total()+beside)
 }

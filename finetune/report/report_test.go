@@ -347,3 +347,21 @@ func TestRename(t *testing.T) {
 	require.NoDirExists(t, f.Path("new"))
 	require.ErrorIs(t, f.Rename("gone", "result"), os.ErrNotExist)
 }
+
+// Sizes are read with their units, and what is written is no less.
+func TestSizes(t *testing.T) {
+	for text, want := range map[string]Size{"16GiB": 16 << 30, "1.5GB": 15e8, "700 MiB": 700 << 20, "12": 12, "12B": 12, "3KB": 3000, "0.5TiB": 1 << 39} {
+		var s Size
+		require.NoError(t, s.Set(text), text)
+		require.Equal(t, want, s, text)
+	}
+	for _, text := range []string{"", "GiB", "-1GiB", "0", "NaN", "InfGiB", "16Gib", "1e30TiB", "16 giga"} {
+		require.Error(t, new(Size).Set(text), text)
+	}
+	for s, want := range map[Size]string{1: "1B", 1023: "1023B", 1024: "1.00KiB", 1025: "1.01KiB", 16 << 30: "16.00GiB", 16<<30 + 1: "16.01GiB", 5 << 40: "5120.00GiB"} {
+		require.Equal(t, want, s.String())
+		var back Size
+		require.NoError(t, back.Set(s.String()))
+		require.GreaterOrEqual(t, back, s)
+	}
+}
