@@ -80,25 +80,24 @@ func (s *session) prompts() (all []string) {
 
 // table shows a plan to people.
 func (f fitting) table(o options) report.Table {
-	t := report.Table{Title: "Planned peak memory", Header: []string{"", ""}}
-	row := func(name string, bytes int64) {
-		if bytes > 0 {
-			t.Rows = append(t.Rows, []string{name, report.Size(bytes).String()})
-		}
-	}
 	gradients := int64(0)
 	if o.maxNorm > 0 {
 		gradients = f.Outputs
 	}
-	row("weights", f.Weights)
-	row("AdamW's means", f.Optimizer)
-	row("moving average, for -ema", f.average)
-	row("gradients, kept for -max-grad-norm", gradients)
-	row("activations", f.Arena-gradients)
-	row("workspace", f.Workspace)
-	row("batch", f.Inputs+f.Other-f.data-f.average)
-	row("latents and conditions of all pictures", f.data)
-	row("all", f.Total())
+	t := report.Table{Title: "Planned peak memory", Header: []string{"", ""}}
+	for _, row := range []struct {
+		name  string
+		bytes int64
+	}{
+		{"weights", f.Weights}, {"AdamW's means", f.Optimizer}, {"moving average, for -ema", f.average},
+		{"gradients, kept for -max-grad-norm", gradients}, {"activations", f.Arena - gradients},
+		{"workspace", f.Workspace}, {"batch", f.Inputs + f.Other - f.data - f.average},
+		{"latents and conditions of all pictures", f.data}, {"all", f.Total()},
+	} {
+		if row.bytes > 0 {
+			t.Rows = append(t.Rows, []string{row.name, report.Size(row.bytes).String()})
+		}
+	}
 	t.Note = "Nothing is computed again."
 	if f.Recomputed > 0 {
 		t.Note = fmt.Sprintf("To fit -memory %v, %d of %d operations are computed again, %.0f %% of the arithmetic.", o.memory, f.Recomputed, f.Steps, 100*f.RecomputedCost)
@@ -171,15 +170,16 @@ func (s *session) savings() (all [][]func(*options)) {
 // difference names the flags of o that save memory and are not other's.
 func (o options) difference(other options) string {
 	var changed []string
-	add := func(differ bool, format string, v any) {
-		if differ {
-			changed = append(changed, fmt.Sprintf(format, v))
+	for _, f := range []struct {
+		name      string
+		is, other any
+	}{
+		{"-ema", o.ema, other.ema}, {"-max-grad-norm", o.maxNorm, other.maxNorm}, {"-batch", o.batch, other.batch},
+		{"-pretrain-batch", o.pretrainBatch, other.pretrainBatch}, {"-lora-rank", o.rank, other.rank},
+	} {
+		if f.is != f.other {
+			changed = append(changed, fmt.Sprint(f.name, " ", f.is))
 		}
 	}
-	add(o.ema != other.ema, "-ema %v", o.ema)
-	add(o.maxNorm != other.maxNorm, "-max-grad-norm %v", o.maxNorm)
-	add(o.batch != other.batch, "-batch %v", o.batch)
-	add(o.pretrainBatch != other.pretrainBatch, "-pretrain-batch %v", o.pretrainBatch)
-	add(o.rank != other.rank, "-lora-rank %v", o.rank)
 	return strings.Join(changed, " ")
 }

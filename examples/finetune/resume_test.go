@@ -160,6 +160,12 @@ func TestKilled(t *testing.T) {
 				if code == -1 {
 					killed++
 				}
+				if i%4 == 3 { // and once more, while it goes on
+					at := operations * (i%5 + 1) / 10
+					variables := []string{fmt.Sprint(dieAt, "=", at)}
+					run(t, 0, variables, append(args(out), "-resume")...)
+					moment += fmt.Sprint(", then operation ", at)
+				}
 				was := files(t, p.out(out))
 				code, said = run(t, 0, nil, append(args(out), "-resume")...)
 				require.Zero(t, code, "%s: %s", moment, said)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -132,13 +131,6 @@ func (s *session) checkReward(r float64) error {
 	return nil
 }
 
-func (s *session) pretraining() dataset.Dataset {
-	if s.beta == 0 {
-		return dataset.FromSlice(nil)
-	}
-	return dataset.Folder{Path: s.pretrain}
-}
-
 // pictures are the samples with their pictures.
 func (s *session) pictures() dataset.Dataset {
 	return dataset.WithImages(dataset.FromSlice(s.samples), filepath.Dir(s.options.samples))
@@ -153,8 +145,10 @@ func (s *session) read(ctx context.Context) (err error) {
 	if len(s.samples) == 0 {
 		return fmt.Errorf("-samples: %s holds no pictures", s.options.samples)
 	}
-	if s.captioned, err = dataset.Collect(ctx, s.pretraining()); err != nil {
-		return fmt.Errorf("-pretrain: %w", err)
+	if s.beta > 0 {
+		if s.captioned, err = dataset.Collect(ctx, dataset.Folder{Path: s.pretrain}); err != nil {
+			return fmt.Errorf("-pretrain: %w", err)
+		}
 	}
 	for _, c := range s.captioned {
 		if _, err := os.Stat(filepath.Join(s.pretrain, filepath.FromSlash(c.File))); err != nil {
@@ -164,19 +158,9 @@ func (s *session) read(ctx context.Context) (err error) {
 	if long := s.model.TooLong(s.prompts()); len(long) > 0 {
 		s.progress.Printf("The text encoder reads %d tokens of a prompt and leaves out what follows. Longer prompts: %d, the first is %q.", s.model.Tokenizer.Length-2, len(long), long[0])
 	}
-	s.hashes["samples"], err = hash(s.options.samples)
+	text, err := os.ReadFile(s.options.samples)
+	s.hashes["samples"] = fmt.Sprintf("%x", sha256.Sum256(text))
 	return err
-}
-
-func hash(file string) (string, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	_, err = io.Copy(h, f)
-	return hex.EncodeToString(h.Sum(nil)), err
 }
 
 // score gives the samples their rewards, and lets the reward and its CLIP go.
