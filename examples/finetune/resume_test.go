@@ -198,7 +198,7 @@ func TestGoesOn(t *testing.T) {
 	require.ErrorAs(t, err, &different)
 	require.Equal(t, []string{"lr was 0.001 and is 0.0001"}, different.Differences)
 	_, _, err = try(t, p.args("run", "-steps", "1", "-resume")...)
-	require.ErrorContains(t, err, "-steps 1: there are 2 updates already")
+	require.ErrorContains(t, err, "1 updates were asked for, and there are 2 already")
 	require.NoError(t, os.RemoveAll(p.out("run/stopped-after-2")))
 	now := files(t, p.out("run"))
 	for name, text := range before {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -40,7 +41,6 @@ type session struct {
 	fitting            fitting
 	folder             report.Folder
 	hashes             map[string]string // of inputs, for config.json
-	trained            int               // updates
 }
 
 func newSession() *session {
@@ -302,38 +302,21 @@ func (s *session) tune(ctx context.Context) error {
 	defer stopped()
 	saved := &finetune.Checkpoints{Trainer: t, Folder: s.out, Every: s.every, Resume: s.resume}
 	run := &finetune.Record{Trainer: saved, Folder: s.out, Name: "tune", Config: s.config}
-	var failure error
-	for _, err := range run.Steps(ctx) {
-		failure = err
+	result, err := run.Finish(ctx, func(name string) error {
+		debug.FreeOSMemory()
+		return s.save(name, adapter)
+	})
+	if result.Steps == 0 {
+		return err
 	}
-	s.trained = saved.Done()
-	if failure == nil && s.trained > s.steps {
-		failure = fmt.Errorf("-steps %d: there are %d updates already", s.steps, s.trained)
-	}
-	if s.trained > 0 && s.ema > 0 {
-		failure = errors.Join(failure, t.UseAverage())
-	}
-	if err := t.Close(); err != nil || s.trained == 0 {
-		return errors.Join(failure, err)
-	}
-	t, saved, run = nil, nil, nil // and with it AdamW's memory
-	s.samples, s.captioned = nil, nil
-	debug.FreeOSMemory()
-	name := "tuned"
-	if failure != nil {
-		name = fmt.Sprintf("stopped-after-%d", s.trained)
-	}
-	goOn := fmt.Sprintf("this goes on after the last checkpoint:\n\t%s", s.again())
-	if err := s.save(name, adapter); err != nil {
-		return errors.Join(failure, fmt.Errorf("%w; %s", err, goOn))
-	}
-	s.left = fmt.Sprintf("what %d updates have made is in %s; -resume goes on", s.trained, s.folder.Path(name))
-	if failure == nil {
-		fmt.Fprintf(s.print, "\nThe tuned model is in %s.\n", s.folder.Path(name))
+	said := fmt.Sprintf("What %d updates have made is in %s", result.Steps, s.folder.Path(cmp.Or(result.Name, "checkpoints")))
+	s.left = fmt.Sprintf("w%s; -resume goes on", said[1:])
+	if err == nil {
+		fmt.Fprintf(s.print, "\nThe tuned model is in %s.\n", s.folder.Path(result.Name))
 	} else if ctx.Err() == nil {
-		failure = fmt.Errorf("%w\nWhat %d updates have made is in %s; %s", failure, s.trained, s.folder.Path(name), goOn)
+		err = fmt.Errorf("%w\n%s; this goes on after the last checkpoint:\n\t%s", err, said, s.again())
 	}
-	return failure
+	return err
 }
 
 // save writes what was tuned and gives the result its name.
