@@ -98,6 +98,10 @@ func hasMetrics(folder string) bool {
 	return err == nil && info.Size() > 0
 }
 
+// Done is how many steps are done, those of earlier processes among them: 0 before the first range
+// over Steps.
+func (c *Checkpoints) Done() int { return c.done }
+
 // Unwrap returns the Trainer.
 func (c *Checkpoints) Unwrap() Trainer { return c.Trainer }
 

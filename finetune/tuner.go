@@ -231,41 +231,61 @@ func (t *Tuner) start(ctx context.Context) (*run, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	var err error
+	if err := r.collect(ctx); err != nil {
+		return nil, err
+	}
+	return r, r.compile()
+}
+
+// collect reads the data.
+func (r *run) collect(ctx context.Context) (err error) {
 	var like *dataset.Sample
-	if t.Own != nil {
-		choice := t.Choose
+	if r.Own != nil {
+		choice := r.Choose
 		if choice == nil {
 			choice = Passes{}
 		}
-		if r.own, err = newPool(ctx, "model", t.Own, true, choice, t.seed(), nil); err != nil {
-			return nil, err
+		if r.own, err = newPool(ctx, "model", r.Own, true, choice, r.seed(), nil); err != nil {
+			return err
 		}
 		like = &r.own.samples[0]
 	}
-	if t.Pretrain != nil {
+	if r.Pretrain != nil {
 		choice := Passes{"pretraining"}
-		if r.pretrain, err = newPool(ctx, "pretraining", t.Pretrain, false, choice, t.seed(), like); err != nil {
-			return nil, err
-		}
-		like = &r.pretrain.samples[0]
-	}
-	if t.Dropout > 0 {
-		if err := t.Unconditional.Fits(like.Condition); err != nil {
-			return nil, fmt.Errorf("finetune: Unconditional: %w", err)
+		r.pretrain, err = newPool(ctx, "pretraining", r.Pretrain, false, choice, r.seed(), like)
+		if err != nil {
+			return err
 		}
 	}
-	if r.params = t.Network.Trainable(); len(r.params) == 0 {
-		return nil, errors.New("finetune: the Network has no parameters to train")
+	if r.Dropout > 0 {
+		if err := r.Unconditional.Fits(r.like().Condition); err != nil {
+			return fmt.Errorf("finetune: Unconditional: %w", err)
+		}
+	}
+	return nil
+}
+
+// like is a sample as all are.
+func (r *run) like() dataset.Sample {
+	if r.own != nil {
+		return r.own.samples[0]
+	}
+	return r.pretrain.samples[0]
+}
+
+// compile makes the loss.
+func (r *run) compile() error {
+	if r.params = r.Network.Trainable(); len(r.params) == 0 {
+		return errors.New("finetune: the Network has no parameters to train")
 	}
 	r.stepper = &optim.Stepper{
-		Parameters: r.params, Optimizer: t.Optimizer, LR: t.LR, Clip: t.Clip, Accumulate: t.Accumulate > 1,
-		Machine: t.Machine,
+		Parameters: r.params, Optimizer: r.Optimizer, LR: r.LR, Clip: r.Clip, Accumulate: r.Accumulate > 1,
+		Machine: r.Machine,
 	}
-	if t.Optimizer == nil && t.LR == nil {
+	if r.Optimizer == nil && r.LR == nil {
 		r.stepper.LR = func(int) float64 { return 1e-5 }
 	}
-	return r, r.divide(*like)
+	return r.divide(r.like())
 }
 
 // seed is that of the round.

@@ -8,6 +8,7 @@ import (
 	"math"
 
 	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/internal/picture"
@@ -38,6 +39,11 @@ type EncodeOptions struct {
 	// training by diffusers' script does. Otherwise the latent is its mean, which hardly differs.
 	Sampled bool
 	Seed    uint64
+
+	// Cache is a folder in which latents and conditions are kept, a few dozen samples a file, so that
+	// another process need not encode them again. What is read from it is bit for bit what encoding
+	// would give. A file that is not as it was written is made anew. Empty keeps nothing.
+	Cache string
 }
 
 func (o EncodeOptions) check() error {
@@ -59,9 +65,14 @@ func (p *Pipeline) Encode(data dataset.Dataset, o EncodeOptions) dataset.Dataset
 			}
 			e := p.newEncoder(o)
 			defer e.close()
+			size, encode := e.o.Batch, e.encode
+			if o.Cache != "" {
+				size *= max(1, (keptTogether+size-1)/size)
+				encode = e.newKeeper().encode
+			}
 			var batch []dataset.Sample
 			flush := func() bool {
-				if err := e.encode(ctx, batch); err != nil {
+				if err := encode(ctx, batch); err != nil {
 					yield(dataset.Sample{}, err)
 					return false
 				}
@@ -78,7 +89,7 @@ func (p *Pipeline) Encode(data dataset.Dataset, o EncodeOptions) dataset.Dataset
 					yield(dataset.Sample{}, err)
 					return
 				}
-				if batch = append(batch, s); len(batch) == e.o.Batch && !flush() {
+				if batch = append(batch, s); len(batch) == size && !flush() {
 					return
 				}
 			}
@@ -87,6 +98,18 @@ func (p *Pipeline) Encode(data dataset.Dataset, o EncodeOptions) dataset.Dataset
 			}
 		}
 	})
+}
+
+// Blank is a sample of zeros in the shapes that Encode gives, with which training can be planned
+// before anything is encoded.
+func (p *Pipeline) Blank() dataset.Sample {
+	zeros := func(shape ...int) *tensor.Dense {
+		return tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
+	}
+	return dataset.Sample{
+		Latent:    zeros(p.side(), p.side(), p.VAE.Config.LatentChannels),
+		Condition: dataset.Condition{Tokens: zeros(p.Tokenizer.Length, p.Text.Config.Width)},
+	}
 }
 
 // An encoder fills in latents and conditions.

@@ -123,13 +123,17 @@ func TestFull(t *testing.T) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	require.Equal(t, []string{"config.json", "metrics.jsonl", "report.html", "report.json", "tuned"}, names)
+	require.Equal(t, []string{"cache", "checkpoints", "config.json", "metrics.jsonl", "report.html", "report.json", "tuned"}, names)
 	var config map[string]any
 	require.NoError(t, json.Unmarshal([]byte(files(t, p.out("a"))["config.json"]), &config))
-	flags(&options{}).VisitAll(func(f *flag.Flag) { require.Contains(t, config, f.Name) })
+	flags(&options{}).VisitAll(func(f *flag.Flag) {
+		if f.Name != "resume" { // which is not the run's
+			require.Contains(t, config, f.Name)
+		}
+	})
 	require.EqualValues(t, 2, config["pretrain-batch"])
 	require.EqualValues(t, 1e-3, config["lr"])
-	require.Equal(t, map[string]any{"unet": weights.Hash(base.UNet), "vae": weights.Hash(base.VAE), "text_encoder": weights.Hash(base.Text), "samples": s.hashes["samples"]}, config["sha256"])
+	require.Equal(t, map[string]any{"unet": weights.Hash(base.UNet), "vae": weights.Hash(base.VAE), "text_encoder": weights.Hash(base.Text), "samples": s.hashes["samples"], "data": s.hashes["data"]}, config["sha256"])
 
 	_, _, err = try(t, p.args("b", "-min-snr", "5", "-warm-up", "2")...)
 	require.NoError(t, err)
@@ -139,7 +143,8 @@ func TestFull(t *testing.T) {
 	require.NotEqual(t, files(t, p.out("a/tuned"))["unet/diffusion_pytorch_model.safetensors"], files(t, p.out("c/tuned"))["unet/diffusion_pytorch_model.safetensors"])
 
 	_, _, err = try(t, p.args("a")...)
-	require.EqualError(t, err, "-out: report: "+p.out("a")+": the folder is not empty")
+	require.EqualError(t, err, "-out: finetune: "+p.out("a")+" holds a run already: resume it, or choose another folder. "+
+		"To resume it:\n\tfinetune "+strings.Join(p.args("a"), " ")+" -resume")
 }
 
 // The result is that of the library on the same samples, so no flag is lost on the way. It is what a moving average says that it is, too.
@@ -362,8 +367,8 @@ func TestWhatCannotBeTuned(t *testing.T) {
 		{"-pretrain: stat ", []string{"-pretrain", folder("metadata.jsonl", `{"file_name":"gone.png","text":"a"}`)}},
 		{"gone.png: no such file", []string{"-pretrain", folder("metadata.jsonl", `{"file_name":"gone.png","text":"a"}`)}},
 		{"a.png has no caption", []string{"-pretrain", folder("a.png", "")}},
-		{"-out: report: " + p.dir + ": the folder is not empty", []string{"-out", p.dir}},
-		{"-out: report: open " + p.samples, []string{"-out", p.samples}},
+		{"-out: finetune: " + p.dir + ": the folder is not empty", []string{"-out", p.dir}},
+		{"-out: finetune: mkdir " + p.samples, []string{"-out", p.samples}},
 	} {
 		_, _, err := try(t, p.args("run", c.args...)...)
 		require.ErrorContains(t, err, c.want, c.args)
@@ -409,6 +414,7 @@ func TestWrongFlags(t *testing.T) {
 		"-min-snr -1":                    {"-beta", "0", "-min-snr", "-1"},
 		"-max-grad-norm NaN":             {"-beta", "0", "-max-grad-norm", "NaN"},
 		"-ema 1 is not":                  {"-beta", "0", "-ema", "1"},
+		"-every -1":                      {"-beta", "0", "-every", "-1"},
 		"-lora-rank -1":                  {"-beta", "0", "-lora-rank", "-1"},
 		"-kohya is a form of LoRA files": {"-beta", "0", "-kohya"},
 		"-lora-everything says which":    {"-beta", "0", "-lora-everything"},

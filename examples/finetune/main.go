@@ -7,6 +7,9 @@
 //
 // It leaves a folder: tuned/, a pipeline folder or, with -lora-rank, a LoRA file that diffusers loads; config.json, metrics.jsonl,
 // report.json and report.html. Stopped by Ctrl-C after step N, it saves what was trained as stopped-after-N/ instead of tuned/.
+//
+// However it ends, by Ctrl-C, a full disk or a crash, the same command with -resume goes on: what was encoded and scored is in
+// the folder's cache/, what was trained in checkpoints/, and the result is bit for bit what it would have been.
 package main
 
 import (
@@ -39,9 +42,12 @@ type options struct {
 	rank          int     // 0: all of the UNet is tuned
 	everything    bool    // pairs on all layers, not on attention's alone
 	kohya         bool
-	memory        size // 0: as much as it takes
+	memory        report.Size // 0: as much as it takes
 	seed          uint64
+	resume        bool
+	every         int // steps; 0: ten minutes
 
+	args   []string       // as they were typed
 	config map[string]any // the flags, for config.json
 }
 
@@ -58,7 +64,7 @@ func flags(o *options) *flag.FlagSet {
 	f.StringVar(&o.reward, "reward", "", "`folder` of a reward that examples/reward learned, which scores the pictures; without it -samples has their rewards")
 	f.StringVar(&o.clip, "clip", "", "`folder` of the CLIP that the reward was learned on; the miniature's without it")
 	f.StringVar(&o.pretrain, "pretrain", "", "`folder` of captioned pictures for the pretraining term: NAME.txt beside each, a metadata.jsonl or a samples.jsonl")
-	f.StringVar(&o.out, "out", "", "`folder` for what comes out, which must be empty or not there (required)")
+	f.StringVar(&o.out, "out", "", "`folder` for what comes out (required); without -resume it must be empty or not there")
 	f.Float64Var(&o.beta, "beta", 1, "weight β of the pretraining term; 0 leaves it out. The paper does not give its own; a re-run of it had 0.5 (ImageReward)")
 	f.IntVar(&o.steps, "steps", 1000, "updates; the paper has 10,000")
 	f.IntVar(&o.batch, "batch", 4, "rewarded pictures in an update; the paper has 256, and each takes 1.5 GiB of activations at 512×512")
@@ -76,6 +82,8 @@ func flags(o *options) *flag.FlagSet {
 	f.BoolVar(&o.kohya, "kohya", false, "save the LoRA file in the form of kohya's programs too")
 	f.Var(&o.memory, "memory", "most memory to take, such as 16GiB or 12GB: activations that do not fit are computed again. Without it, as much as is fastest")
 	f.Uint64Var(&o.seed, "seed", 1, "decides every random draw")
+	f.BoolVar(&o.resume, "resume", false, "go on with the run that -out holds, or begin if it holds none; -steps, -memory and -every may differ from before")
+	f.IntVar(&o.every, "every", 0, "updates from one checkpoint to the next (default as many as are made in ten minutes); each takes three times the disk space of what is tuned, and there are up to three")
 	return f
 }
 
@@ -112,6 +120,8 @@ func parse(args []string) (o options, err error) {
 		return o, fmt.Errorf("-warm-up %d must not be negative", o.warmUp)
 	case !(o.dropout >= 0 && o.dropout <= 1):
 		return o, fmt.Errorf("-dropout %v is not in 0 to 1", o.dropout)
+	case o.every < 0:
+		return o, fmt.Errorf("-every %d must not be negative", o.every)
 	case o.minTimestep < 0:
 		return o, fmt.Errorf("-min-timestep %d must not be negative", o.minTimestep)
 	case !(o.minSNR >= 0 && o.maxNorm >= 0):
@@ -128,8 +138,12 @@ func parse(args []string) (o options, err error) {
 	if o.beta > 0 && o.pretrainBatch == 0 {
 		o.pretrainBatch = o.batch
 	}
-	o.config = map[string]any{"program": "finetune"}
-	f.VisitAll(func(f *flag.Flag) { o.config[f.Name] = f.Value.(flag.Getter).Get() })
+	o.args, o.config = args, map[string]any{"program": "finetune"}
+	f.VisitAll(func(f *flag.Flag) {
+		if f.Name != "resume" { // which is not the run's
+			o.config[f.Name] = f.Value.(flag.Getter).Get()
+		}
+	})
 	return o, nil
 }
 

@@ -61,7 +61,7 @@ func TestPlan(t *testing.T) {
 
 	// The table has it all.
 	require.NoError(t, s.plan(t.Context()))
-	require.Contains(t, s.print.(*strings.Builder).String(), size(plain.Total()).String())
+	require.Contains(t, s.print.(*strings.Builder).String(), report.Size(plain.Total()).String())
 	require.NotContains(t, s.print.(*strings.Builder).String(), "moving average")
 	require.NoDirExists(t, s.out)
 	for _, q := range s.model.UNet.Trainable() {
@@ -89,15 +89,20 @@ func TestMemory(t *testing.T) {
 	s := p.ready(t, args...)
 	free, err := s.fit(t.Context(), s.options)
 	require.NoError(t, err)
-	least, err := s.least(t.Context(), s.options)
-	require.NoError(t, err)
+	leastOf := func(o options) fitting {
+		o.memory = 1
+		f, err := s.fit(t.Context(), o)
+		require.NoError(t, err)
+		require.True(t, f.short)
+		return f
+	}
+	least := leastOf(s.options)
 	require.Less(t, least.Total(), free.Total())
 	small := s.options
 	small.ema, small.maxNorm, small.batch, small.pretrainBatch, small.rank = 0, 0, 1, 1, 4
-	smallest, err := s.least(t.Context(), small)
-	require.NoError(t, err)
+	smallest := leastOf(small)
 	fit := func(memory int64) fitting {
-		s.memory = size(memory)
+		s.memory = report.Size(memory)
 		f, err := s.fit(t.Context(), s.options)
 		require.NoError(t, err)
 		return f
@@ -112,9 +117,9 @@ func TestMemory(t *testing.T) {
 	require.LessOrEqual(t, fit(least.Total()).Total(), least.Total())
 
 	refused := func(memory int64) []string {
-		s.memory = size(memory)
+		s.memory = report.Size(memory)
 		err := s.plan(t.Context())
-		require.ErrorContains(t, err, "training takes "+size(least.Total()).String()+" where")
+		require.ErrorContains(t, err, "training takes "+report.Size(least.Total()).String()+" where")
 		_, ways, ok := strings.Cut(err.Error(), "It would fit with ")
 		require.True(t, ok, err)
 		return regexp.MustCompile(`,? (or )?with `).Split(ways, -1)
@@ -129,9 +134,9 @@ func TestMemory(t *testing.T) {
 		require.Len(t, ways, len(want), ways)
 		for i, way := range ways {
 			require.True(t, strings.HasPrefix(way, want[i]), way)
-			again := p.ready(t, slices.Concat(args, []string{"-memory", size(memory).String()}, strings.Fields(strings.ReplaceAll(way, "and ", "")))...)
+			again := p.ready(t, slices.Concat(args, []string{"-memory", report.Size(memory).String()}, strings.Fields(strings.ReplaceAll(way, "and ", "")))...)
 			if !strings.Contains(way, "-memory") {
-				again.memory = size(memory)
+				again.memory = report.Size(memory)
 			}
 			require.NoError(t, again.plan(t.Context()), way)
 		}
@@ -141,23 +146,6 @@ func TestMemory(t *testing.T) {
 	require.ErrorContains(t, err, "-memory is 1.00MiB")
 	require.Empty(t, printed)
 	require.NoDirExists(t, p.out("run"))
-}
-
-func TestSizes(t *testing.T) {
-	for text, want := range map[string]size{"16GiB": 16 << 30, "1.5GB": 15e8, "700 MiB": 700 << 20, "12": 12, "12B": 12, "3KB": 3000, "0.5TiB": 1 << 39} {
-		var s size
-		require.NoError(t, s.Set(text), text)
-		require.Equal(t, want, s, text)
-	}
-	for _, text := range []string{"", "GiB", "-1GiB", "0", "NaN", "InfGiB", "16Gib", "1e30TiB", "16 giga"} {
-		require.Error(t, new(size).Set(text), text)
-	}
-	for s, want := range map[size]string{1: "1B", 1023: "1023B", 1024: "1.00KiB", 1025: "1.01KiB", 16 << 30: "16.00GiB", 16<<30 + 1: "16.01GiB", 5 << 40: "5120.00GiB"} {
-		require.Equal(t, want, s.String())
-		var back size
-		require.NoError(t, back.Set(s.String()))
-		require.GreaterOrEqual(t, back, s)
-	}
 }
 
 // encodeFor is encode, without what it saves.

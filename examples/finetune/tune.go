@@ -1,28 +1,31 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 
+	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/lora"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/diffusion/unet"
-	"github.com/kudos-ml/kudos/examples/internal/command"
+	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/finetune/report"
-	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/kernels/optim"
 	"github.com/kudos-ml/kudos/reward"
+	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
 // A session is the run in hand.
@@ -38,7 +41,6 @@ type session struct {
 	fitting            fitting
 	folder             report.Folder
 	hashes             map[string]string // of inputs, for config.json
-	trained            int               // updates
 }
 
 func newSession() *session {
@@ -48,7 +50,31 @@ func newSession() *session {
 // unfinished is where in the run folder the result grows. It gets its name when it is whole.
 const unfinished = "unfinished"
 
+// mayChange are flags that a resumed run may have other values of: the rate of learning does not
+// depend on how many updates there are.
+var mayChange = []string{"out", "memory", "every", "steps"}
+
+// again is the command that goes on.
+func (s *session) again() string {
+	args := s.args
+	if !s.resume {
+		args = append(slices.Clone(args), "-resume")
+	}
+	return report.Command("finetune", args...)
+}
+
 func (s *session) run(ctx context.Context) (err error) {
+	s.folder = report.Folder(s.out)
+	release, err := finetune.Begin(s.out, s.resume, s.config, append(mayChange, "sha256")...)
+	if err != nil {
+		if exists := (*finetune.RunExistsError)(nil); errors.As(err, &exists) {
+			return fmt.Errorf("-out: %w. To resume it:\n\t%s", err, s.again())
+		}
+		return fmt.Errorf("-out: %w", err)
+	}
+	defer func() {
+		err = errors.Join(err, os.RemoveAll(s.folder.Path(unfinished)), release())
+	}()
 	if s.model, err = pipeline.LoadFrozen(s.options.model); err != nil {
 		return fmt.Errorf("-model: %w", err)
 	}
@@ -61,15 +87,6 @@ func (s *session) run(ctx context.Context) (err error) {
 	if err := s.plan(ctx); err != nil {
 		return err
 	}
-	if s.folder, err = report.EmptyFolder(s.out); err != nil {
-		return fmt.Errorf("-out: %w", err)
-	}
-	defer func() {
-		err = errors.Join(err, os.RemoveAll(s.folder.Path(unfinished)))
-		if s.trained == 0 {
-			os.Remove(s.out) //nolint:errcheck // it stays if there is anything in it
-		}
-	}()
 	if s.options.reward != "" {
 		if err := s.score(ctx); err != nil {
 			return err
@@ -81,7 +98,7 @@ func (s *session) run(ctx context.Context) (err error) {
 	if err := s.model.LoadUNet(); err != nil {
 		return fmt.Errorf("-model: %w", err)
 	}
-	s.hashes["unet"] = weights.Hash(s.model.UNet)
+	s.hashes["unet"], s.hashes["data"] = nn.Hash(s.model.UNet), nn.Hash(s.data())
 	debug.FreeOSMemory() // what reading has left over
 	return s.tune(ctx)
 }
@@ -114,13 +131,6 @@ func (s *session) checkReward(r float64) error {
 	return nil
 }
 
-func (s *session) pretraining() dataset.Dataset {
-	if s.beta == 0 {
-		return dataset.FromSlice(nil)
-	}
-	return dataset.Folder{Path: s.pretrain}
-}
-
 // pictures are the samples with their pictures.
 func (s *session) pictures() dataset.Dataset {
 	return dataset.WithImages(dataset.FromSlice(s.samples), filepath.Dir(s.options.samples))
@@ -135,40 +145,43 @@ func (s *session) read(ctx context.Context) (err error) {
 	if len(s.samples) == 0 {
 		return fmt.Errorf("-samples: %s holds no pictures", s.options.samples)
 	}
-	if s.captioned, err = dataset.Collect(ctx, s.pretraining()); err != nil {
-		return fmt.Errorf("-pretrain: %w", err)
+	if s.beta > 0 {
+		if s.captioned, err = dataset.Collect(ctx, dataset.Folder{Path: s.pretrain}); err != nil {
+			return fmt.Errorf("-pretrain: %w", err)
+		}
 	}
 	for _, c := range s.captioned {
 		if _, err := os.Stat(filepath.Join(s.pretrain, filepath.FromSlash(c.File))); err != nil {
 			return fmt.Errorf("-pretrain: %w", err)
 		}
 	}
-	command.WarnLong(s.progress, s.model, s.prompts())
-	s.hashes["samples"], err = hash(s.options.samples)
-	return err
-}
-
-func hash(file string) (string, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", err
+	if long := s.model.TooLong(s.prompts()); len(long) > 0 {
+		s.progress.Printf("The text encoder reads %d tokens of a prompt and leaves out what follows. Longer prompts: %d, the first is %q.", s.model.Tokenizer.Length-2, len(long), long[0])
 	}
-	defer f.Close()
-	h := sha256.New()
-	_, err = io.Copy(h, f)
-	return hex.EncodeToString(h.Sum(nil)), err
+	text, err := os.ReadFile(s.options.samples)
+	s.hashes["samples"] = fmt.Sprintf("%x", sha256.Sum256(text))
+	return err
 }
 
 // score gives the samples their rewards, and lets the reward and its CLIP go.
 func (s *session) score(ctx context.Context) (err error) {
-	model, free, err := command.LoadReward(s.options.reward, s.clip)
+	encoder, err := tiny.CLIP()
+	if s.clip != "" {
+		encoder, err = clip.Load(s.clip)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("-clip: %w", err)
 	}
 	defer func() {
-		err = errors.Join(err, free())
+		err = errors.Join(err, encoder.Close())
 		debug.FreeOSMemory()
 	}()
+	learned, err := alignment.Load(s.options.reward, encoder)
+	if err != nil {
+		return fmt.Errorf("-reward: %w", err)
+	}
+	s.hashes["reward"] = learned.Hash()
+	model := reward.Kept(learned, s.folder.Path("cache", "scores.jsonl"), s.hashes["reward"])
 	bar := s.progress.Stage("score", len(s.samples))
 	defer bar.End()
 	var scored []dataset.Sample
@@ -194,7 +207,7 @@ func (s *session) encode(ctx context.Context) error {
 	defer bar.End()
 	captioned := dataset.WithImages(dataset.FromSlice(s.captioned), s.pretrain)
 	pictures := dataset.Join(s.pictures(), captioned)
-	encoded, err := dataset.Collect(ctx, dataset.Map(s.model.Encode(pictures, pipeline.EncodeOptions{}), func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
+	encoded, err := dataset.Collect(ctx, dataset.Map(s.model.Encode(pictures, pipeline.EncodeOptions{Cache: s.folder.Path("cache")}), func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
 		sample.Image = nil
 		bar.Add(1)
 		return sample, nil
@@ -209,7 +222,10 @@ func (s *session) encode(ctx context.Context) error {
 		return err
 	}
 	s.empty = conditions[""]
-	s.hashes["text_encoder"], s.hashes["vae"] = weights.Hash(s.model.Text), weights.Hash(s.model.VAE)
+	s.hashes["text_encoder"], s.hashes["vae"] = nn.Hash(s.model.Text), nn.Hash(s.model.VAE)
+	if err := os.RemoveAll(s.folder.Path(unfinished)); err != nil { // a killed process has left it
+		return err
+	}
 	if s.rank == 0 {
 		err = s.model.SaveFrozen(s.folder.Path(unfinished), kernels.Float32)
 	} else {
@@ -218,6 +234,18 @@ func (s *session) encode(ctx context.Context) error {
 	s.model.Text, s.model.VAE = nil, nil
 	debug.FreeOSMemory()
 	return err
+}
+
+// data is what is learned from: prompts, rewards and latents. Conditions are those of the prompts.
+func (s *session) data() (all []kernels.Parameter) {
+	for _, sample := range slices.Concat(s.samples, s.captioned) {
+		name := fmt.Sprintf("%q", sample.Prompt)
+		if sample.Reward != nil {
+			name += fmt.Sprint(" ", *sample.Reward)
+		}
+		all = append(all, kernels.Parameter{Name: name, Value: sample.Latent})
+	}
+	return all
 }
 
 // network is what is tuned: the UNet, or pairs that are attached to it.
@@ -255,6 +283,10 @@ func (o options) tuner(n finetune.Network, schedule *diffusion.Schedule, own, pr
 
 // tune trains and saves. What was trained is saved too where it ends early, whatever the reason.
 func (s *session) tune(ctx context.Context) error {
+	s.config["sha256"] = s.hashes
+	if err := finetune.SameRun(s.out, s.config, mayChange...); err != nil {
+		return err
+	}
 	network, adapter, err := s.network(s.model.UNet)
 	if err != nil {
 		return err
@@ -268,34 +300,23 @@ func (s *session) tune(ctx context.Context) error {
 		s.progress.Printf("Stopping after this update; what was trained will be saved. Once more ends the program at once.")
 	})
 	defer stopped()
-	s.config["sha256"] = s.hashes
-	var failure error
-	for step, err := range (&finetune.Record{Trainer: t, Folder: s.out, Name: "tune", Config: s.config}).Steps(ctx) {
-		if failure = err; err == nil {
-			s.trained = step.Index + 1
-		}
+	saved := &finetune.Checkpoints{Trainer: t, Folder: s.out, Every: s.every, Resume: s.resume}
+	run := &finetune.Record{Trainer: saved, Folder: s.out, Name: "tune", Config: s.config}
+	result, err := run.Finish(ctx, func(name string) error {
+		debug.FreeOSMemory()
+		return s.save(name, adapter)
+	})
+	if result.Steps == 0 {
+		return err
 	}
-	if s.trained > 0 && s.ema > 0 {
-		failure = errors.Join(failure, t.UseAverage())
+	said := fmt.Sprintf("What %d updates have made is in %s", result.Steps, s.folder.Path(cmp.Or(result.Name, "checkpoints")))
+	s.left = fmt.Sprintf("w%s; -resume goes on", said[1:])
+	if err == nil {
+		fmt.Fprintf(s.print, "\nThe tuned model is in %s.\n", s.folder.Path(result.Name))
+	} else if ctx.Err() == nil {
+		err = fmt.Errorf("%w\n%s; this goes on after the last checkpoint:\n\t%s", err, said, s.again())
 	}
-	if err := t.Close(); err != nil || s.trained == 0 {
-		return errors.Join(failure, err)
-	}
-	t = nil // and with it AdamW's memory
-	s.samples, s.captioned = nil, nil
-	debug.FreeOSMemory()
-	name := "tuned"
-	if failure != nil {
-		name = fmt.Sprintf("stopped-after-%d", s.trained)
-	}
-	if err := s.save(name, adapter); err != nil {
-		return errors.Join(failure, err)
-	}
-	s.left = fmt.Sprintf("what %d updates have made is in %s", s.trained, s.folder.Path(name))
-	if failure == nil {
-		fmt.Fprintf(s.print, "\nThe tuned model is in %s.\n", s.folder.Path(name))
-	}
-	return failure
+	return err
 }
 
 // save writes what was tuned and gives the result its name.
@@ -305,7 +326,7 @@ func (s *session) save(name string, adapter *lora.Adapter) error {
 		if err := s.model.SaveUNet(dir, kernels.Float32); err != nil {
 			return err
 		}
-		return os.Rename(dir, s.folder.Path(name))
+		return s.folder.Rename(unfinished, name)
 	}
 	if err := adapter.Save(filepath.Join(dir, "pytorch_lora_weights.safetensors"), kernels.Float32); err != nil {
 		return err
@@ -315,5 +336,5 @@ func (s *session) save(name string, adapter *lora.Adapter) error {
 			return err
 		}
 	}
-	return os.Rename(dir, s.folder.Path(name))
+	return s.folder.Rename(unfinished, name)
 }

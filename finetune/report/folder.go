@@ -71,6 +71,17 @@ func (f Folder) JSON(name string, v any) error {
 	})
 }
 
+// Rename gives a file or folder of the folder another name. What had that name is removed.
+func (f Folder) Rename(from, to string) error {
+	if err := os.RemoveAll(f.Path(to)); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	if err := os.Rename(f.Path(from), f.Path(to)); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
+
 // Conclude leaves what a run found: result as report.json and the page as report.html. Then it
 // prints the tables to w, and where the page is.
 func (f Folder) Conclude(w io.Writer, result any, page Page, tables ...Table) error {

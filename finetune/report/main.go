@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
+	"strings"
 	"syscall"
 )
 
@@ -28,3 +30,17 @@ func Main(name string, run func(ctx context.Context) error, left func() string) 
 		os.Exit(1)
 	}
 }
+
+// Command is a program with its arguments as a shell takes them, to be shown to people.
+func Command(name string, args ...string) string {
+	for _, arg := range args {
+		if !plain.MatchString(arg) {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		name += " " + arg
+	}
+	return name
+}
+
+// plain is what needs no quotes.
+var plain = regexp.MustCompile(`^[A-Za-z0-9_./:=@%+,-]+$`)

@@ -323,3 +323,45 @@ func TestDuration(t *testing.T) {
 		require.Equal(t, want, Duration(d))
 	}
 }
+
+// A command that is shown can be typed.
+func TestCommand(t *testing.T) {
+	require.Equal(t, "tune -model a/b-c -note 'two words' '' 'it'\\''s' -resume",
+		Command("tune", "-model", "a/b-c", "-note", "two words", "", "it's", "-resume"))
+}
+
+// A name that is taken is taken over.
+func TestRename(t *testing.T) {
+	f, err := NewFolder(t.TempDir())
+	require.NoError(t, err)
+	for _, text := range []string{"first", "second"} {
+		_, err := NewFolder(f.Path("new"))
+		require.NoError(t, err)
+		require.NoError(t, f.JSON("new/"+text, text))
+		require.NoError(t, f.Rename("new", "result"))
+		entries, err := os.ReadDir(f.Path("result"))
+		require.NoError(t, err)
+		require.Len(t, entries, 1)
+		require.Equal(t, text, entries[0].Name())
+	}
+	require.NoDirExists(t, f.Path("new"))
+	require.ErrorIs(t, f.Rename("gone", "result"), os.ErrNotExist)
+}
+
+// Sizes are read with their units, and what is written is no less.
+func TestSizes(t *testing.T) {
+	for text, want := range map[string]Size{"16GiB": 16 << 30, "1.5GB": 15e8, "700 MiB": 700 << 20, "12": 12, "12B": 12, "3KB": 3000, "0.5TiB": 1 << 39} {
+		var s Size
+		require.NoError(t, s.Set(text), text)
+		require.Equal(t, want, s, text)
+	}
+	for _, text := range []string{"", "GiB", "-1GiB", "0", "NaN", "InfGiB", "16Gib", "1e30TiB", "16 giga"} {
+		require.Error(t, new(Size).Set(text), text)
+	}
+	for s, want := range map[Size]string{1: "1B", 1023: "1023B", 1024: "1.00KiB", 1025: "1.01KiB", 16 << 30: "16.00GiB", 16<<30 + 1: "16.01GiB", 5 << 40: "5120.00GiB"} {
+		require.Equal(t, want, s.String())
+		var back Size
+		require.NoError(t, back.Set(s.String()))
+		require.GreaterOrEqual(t, back, s)
+	}
+}

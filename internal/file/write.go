@@ -194,6 +194,10 @@ const (
 // temporary is a name in the folder that nobody has.
 func (p *place) temporary() string { return filepath.Join(p.name, prefix+rand.Text()+suffix) }
 
+// IsLeft says whether a name in a folder is one that killed processes leave: a temporary one, or the
+// lock's.
+func IsLeft(name string) bool { return name == lockFile || isTemporary(name) }
+
 func isTemporary(name string) bool {
 	return strings.HasPrefix(name, prefix) && strings.HasSuffix(name, suffix)
 }

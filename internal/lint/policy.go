@@ -43,7 +43,7 @@ var house = Policy{
 		"diffusion/pipeline":      "diffusion diffusion/unet diffusion/vae clip clip/tokenizer dataset " + below + " " + inner,
 
 		"reward/measure":   "",
-		"reward":           "dataset reward/measure",
+		"reward":           "dataset reward/measure internal/file internal/picture",
 		"reward/alignment": "reward reward/measure dataset clip " + below + " " + inner,
 
 		"reward/evaluate": "reward reward/measure finetune/report dataset",

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"unsafe"
 
 	"github.com/nlpodyssey/safetensors"
 	"github.com/x448/float16"
@@ -99,16 +100,29 @@ func (v view) Data() []byte {
 		values = make([]float32, len(values))
 		v.p.toFile(values)
 	}
+	if v.d == safetensors.F32 {
+		return bytesOf(values)
+	}
 	out := make([]byte, 0, v.DataLen())
 	for _, x := range values {
-		switch v.d {
-		case safetensors.F16:
+		if v.d == safetensors.F16 {
 			out = binary.LittleEndian.AppendUint16(out, float16.Fromfloat32(x).Bits())
-		case safetensors.BF16:
+		} else {
 			out = binary.LittleEndian.AppendUint16(out, uint16(kernels.NewBF16(x)))
-		default:
-			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(x))
 		}
+	}
+	return out
+}
+
+// bytesOf are numbers as files have them: no copy where memory has them so too. A checkpoint is
+// written while there is little memory left.
+func bytesOf(values []float32) []byte {
+	if littleEndian {
+		return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values))
+	}
+	out := make([]byte, 0, 4*len(values))
+	for _, x := range values {
+		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(x))
 	}
 	return out
 }
@@ -116,14 +130,9 @@ func (v view) Data() []byte {
 // Hash names a model's parameters: the SHA-256 of their names, shapes and float32 values, in hexadecimal.
 func Hash(model any) string {
 	h := sha256.New()
-	var b []byte
 	for _, p := range Parameters(model) {
 		fmt.Fprintf(h, "%s %v\n", p.Name, p.Value.Shape())
-		b = b[:0]
-		for _, x := range p.Value.Float32s() {
-			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
-		}
-		h.Write(b)
+		h.Write(bytesOf(p.Value.Float32s()))
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

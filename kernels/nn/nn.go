@@ -68,6 +68,10 @@ import (
 // tag is on a field of a type that cannot hold parameters: that is a mistake in the model's source.
 func Parameters(model any) []kernels.Parameter { return weights.Parameters(model) }
 
+// Hash names a model, or a []kernels.Parameter, by what its parameters are: the SHA-256 of their
+// names, shapes and float32 values, in hexadecimal.
+func Hash(model any) string { return weights.Hash(model) }
+
 // A Builder adds operations to a graph until the first error, which it keeps. After it every result
 // is nil, and so is what is made of it.
 type Builder struct {

@@ -9,6 +9,8 @@ package alignment
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"image"
@@ -50,6 +52,12 @@ func (m *Model) Score(ctx context.Context, samples []dataset.Sample) ([]float64,
 
 // A pair is a sample's two embeddings.
 type pair struct{ image, text []float32 }
+
+// Hash names the model by its weights and those of its CLIP.
+func (m *Model) Hash() string {
+	sum := sha256.Sum256([]byte(m.clip.Hash() + weights.Hash(m.head)))
+	return hex.EncodeToString(sum[:])
+}
 
 func (m *Model) embed(ctx context.Context, samples []dataset.Sample) ([]pair, error) {
 	if len(samples) == 0 {

@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"fmt"
@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// A size is a number of bytes. As a flag it is written with a unit: 16GiB, 1.5GB, 700MiB, or without one.
-type size int64
+// A Size is a number of bytes. As a flag it is written with a unit: 16GiB, 1.5GB, 700MiB, or without one.
+type Size int64
 
 var units = []struct {
 	name  string
@@ -16,7 +16,7 @@ var units = []struct {
 }{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}, {"B", 1}, {"", 1}}
 
 // Set reads text such as 16GiB.
-func (s *size) Set(text string) error {
+func (s *Size) Set(text string) error {
 	for _, u := range units {
 		number, ok := strings.CutSuffix(text, u.name)
 		if !ok {
@@ -26,14 +26,14 @@ func (s *size) Set(text string) error {
 		if err != nil || !(v > 0 && v*u.bytes < math.MaxInt64) {
 			break
 		}
-		*s = size(v * u.bytes)
+		*s = Size(v * u.bytes)
 		return nil
 	}
 	return fmt.Errorf("%q is no size: 16GiB, 12GB and 700MiB are", text)
 }
 
 // String has two decimals and is rounded up, so that what fits s fits what it says.
-func (s size) String() string {
+func (s Size) String() string {
 	if s == 0 {
 		return ""
 	}
@@ -46,4 +46,4 @@ func (s size) String() string {
 }
 
 // Get returns the bytes.
-func (s size) Get() any { return int64(s) }
+func (s Size) Get() any { return int64(s) }

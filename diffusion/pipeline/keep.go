@@ -1,0 +1,158 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/internal/picture"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// keptTogether is the least number of samples in a file of EncodeOptions.Cache. As many are lost
+// when a process dies.
+const keptTogether = 32
+
+// A keeper is an encoder whose results are kept in files, one for each group of samples. A group's
+// file is named by all that its results depend on: the samples, which are told apart by their
+// pictures and prompts; which of them are encoded together; both encoders, and how they are used.
+// So what is read is bit for bit what encoding would give.
+type keeper struct {
+	*encoder
+	folder string
+	maker  string // what depends on no sample
+}
+
+const sumKey = "sha256" // of a file's tensors, in its metadata
+
+func (e *encoder) newKeeper() *keeper {
+	p := e.p
+	return &keeper{e, e.o.Cache, fmt.Sprintln("kudos encoded 1", kernels.Float32,
+		weights.Hash(p.Text), p.Tokenizer.Length, weights.Hash(p.VAE), p.VAE.Config.ScalingFactor,
+		p.side(), p.scale(), e.o.Batch, e.o.Sampled, e.o.Seed)}
+}
+
+// encode fills in a group of samples, from its file or by encoding them and writing it.
+func (k *keeper) encode(ctx context.Context, group []dataset.Sample) error {
+	if err := context.Cause(ctx); err != nil {
+		return fmt.Errorf("pipeline: %w", err)
+	}
+	fresh := k.texts.fresh(group)
+	var pictures []int
+	for i, s := range group {
+		if s.Latent == nil && s.Image != nil {
+			pictures = append(pictures, i)
+		}
+	}
+	name := filepath.Join(k.folder, k.key(group, fresh)+".safetensors")
+	if k.read(name, group, pictures, fresh) {
+		k.done += uint64(len(group))
+		return nil
+	}
+	for from := 0; from < len(group); from += k.o.Batch {
+		part := group[from:min(from+k.o.Batch, len(group))]
+		if err := k.encoder.encode(ctx, part); err != nil {
+			return err
+		}
+	}
+	var all []kernels.Parameter
+	for n, i := range pictures {
+		all = append(all, kernels.Parameter{Name: latentName(n), Value: group[i].Latent})
+	}
+	for n, prompt := range fresh {
+		tokens := k.texts.known[prompt].Tokens
+		all = append(all, kernels.Parameter{Name: tokensName(n), Value: tokens})
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(k.folder, 0o777); err != nil {
+		return fmt.Errorf("pipeline: %w", err)
+	}
+	metadata := map[string]string{sumKey: weights.Hash(all)}
+	if err := weights.Save(name, all, kernels.Float32, metadata); err != nil {
+		return fmt.Errorf("pipeline: what was encoded is not kept: %w", err)
+	}
+	return nil
+}
+
+func latentName(n int) string { return fmt.Sprintf("latent.%04d", n) }
+func tokensName(n int) string { return fmt.Sprintf("tokens.%04d", n) }
+
+// key names a group by all that what is made of it depends on.
+func (k *keeper) key(group []dataset.Sample, fresh []string) string {
+	h := sha256.New()
+	fmt.Fprint(h, k.maker)
+	if k.o.Sampled {
+		fmt.Fprintln(h, k.done)
+	}
+	for _, s := range group {
+		fmt.Fprintf(h, "%q %v\n", s.Prompt, k.p.Tokenizer.Encode(s.Prompt))
+		switch {
+		case s.Latent != nil:
+			fmt.Fprintln(h, "latent")
+		case s.Image != nil:
+			rgb := picture.FromImage(s.Image)
+			fmt.Fprintln(h, "picture", rgb.W, rgb.H)
+			h.Write(rgb.Pix)
+		}
+	}
+	fmt.Fprintf(h, "%q", fresh)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// read fills in a group from its file, and says whether there is one as it was written. One that is
+// not is removed.
+func (k *keeper) read(name string, group []dataset.Sample, pictures []int, fresh []string) bool {
+	f, err := weights.Open(name)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			_ = os.Remove(name) // it is replaced in any case
+		}
+		return false
+	}
+	tensors := map[string]*tensor.Dense{}
+	all, err := f.Views()
+	sum := ""
+	if err == nil {
+		sum = weights.Hash(all)
+		for _, p := range all {
+			tensors[p.Name] = p.Value.Clone().(*tensor.Dense)
+		}
+	}
+	whole := err == nil && sum == f.Metadata[sumKey] && len(all) == len(pictures)+len(fresh)
+	if f.Close() != nil || !whole {
+		_ = os.Remove(name) // as above
+		return false
+	}
+	for n, i := range pictures {
+		group[i].Latent = tensors[latentName(n)]
+	}
+	for n, prompt := range fresh {
+		k.texts.known[prompt] = dataset.Condition{Tokens: tensors[tokensName(n)]}
+	}
+	for i, s := range group {
+		group[i].Condition = k.texts.known[s.Prompt]
+	}
+	return true
+}
+
+// fresh are the prompts of samples that are not encoded yet, each once.
+func (t *texts) fresh(samples []dataset.Sample) (fresh []string) {
+	seen := map[string]bool{}
+	for _, s := range samples {
+		if _, ok := t.known[s.Prompt]; !ok && !seen[s.Prompt] {
+			seen[s.Prompt], fresh = true, append(fresh, s.Prompt)
+		}
+	}
+	return fresh
+}

@@ -1,0 +1,53 @@
+package commandtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Outside builds a copy of a program's files, its tests aside, in a module outside the repository,
+// which has nothing but its public packages. root is the repository's folder. It returns the program
+// and how many lines of its source are neither blank nor comments.
+func Outside(t *testing.T, root string, sources ...string) (binary string, lines int) {
+	t.Helper()
+	root, err := filepath.Abs(root)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	// The repository's own requirements are there as go mod tidy would write them, so that nothing
+	// needs to be looked up.
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	require.NoError(t, err)
+	const kudos = "github.com/kudos-ml/kudos"
+	text := strings.Replace(string(mod), "module "+kudos, "module example.org/outside", 1) +
+		fmt.Sprintf("\nrequire %s v0.0.0\n\nreplace %s => %q\n", kudos, kudos, root)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(text), 0o644))
+	sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o644))
+	for _, name := range sources {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(name)), source, 0o644))
+		for line := range strings.Lines(string(source)) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "//") {
+				lines++
+			}
+		}
+	}
+	binary = filepath.Join(dir, "program.exe")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".")
+	build.Dir = dir
+	build.Env = append(os.Environ(), "GOPROXY=off", "GOWORK=off")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, string(out))
+	return binary, lines
+}
