@@ -17,7 +17,8 @@ type Result struct {
 // made it is not called. Before that a Tuner puts its moving average, if it has one, in the place of
 // the parameters, and frees the memory of training. The error is that of the training, of saving, or
 // both; Result says what was saved in any case.
-func (r *Record) Finish(ctx context.Context, save func(name string) error) (result Result, err error) {
+func (r *Record) Finish(ctx context.Context, save func(name string) error) (
+	result Result, err error) {
 	for step, failure := range r.Steps(ctx) {
 		if err = failure; err == nil {
 			result.Steps = step.Index + 1
@@ -28,7 +29,8 @@ func (r *Record) Finish(ctx context.Context, save func(name string) error) (resu
 	}
 	if t, ok := As[*Tuner](r.Trainer); ok {
 		if err == nil && result.Steps > t.Updates {
-			err = fmt.Errorf("finetune: %d updates were asked for, and there are %d already", t.Updates, result.Steps)
+			err = fmt.Errorf("finetune: %d updates were asked for, and there are %d already",
+				t.Updates, result.Steps)
 		}
 		if result.Steps > 0 && t.EMA > 0 {
 			err = errors.Join(err, t.UseAverage())

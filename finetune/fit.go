@@ -18,8 +18,9 @@ type FitError struct {
 
 // Error says what the least is.
 func (e *FitError) Error() string {
-	text := fmt.Sprintf("finetune: training takes %d bytes where as much as possible of the activations is computed "+
-		"again, which leaves %d of them; %d were given", e.Least.Total(), e.Least.Activations, e.Bytes)
+	text := fmt.Sprintf("finetune: training takes %d bytes where as much as possible of the "+
+		"activations is computed again, which leaves %d of them; %d were given",
+		e.Least.Total(), e.Least.Activations, e.Bytes)
 	if e.Accumulate > 0 {
 		text += fmt.Sprintf("; with Accumulate %d it would fit", e.Accumulate)
 	}

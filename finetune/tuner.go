@@ -279,8 +279,8 @@ func (r *run) compile() error {
 		return errors.New("finetune: the Network has no parameters to train")
 	}
 	r.stepper = &optim.Stepper{
-		Parameters: r.params, Optimizer: r.Optimizer, LR: r.LR, Clip: r.Clip, Accumulate: r.Accumulate > 1,
-		Machine: r.Machine,
+		Parameters: r.params, Optimizer: r.Optimizer, LR: r.LR, Clip: r.Clip,
+		Accumulate: r.Accumulate > 1, Machine: r.Machine,
 	}
 	if r.Optimizer == nil && r.LR == nil {
 		r.stepper.LR = func(int) float64 { return 1e-5 }

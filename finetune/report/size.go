@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// A Size is a number of bytes. As a flag it is written with a unit: 16GiB, 1.5GB, 700MiB, or without one.
+// A Size is a number of bytes. As a flag it is written with a unit, 16GiB, 1.5GB or 700MiB, or
+// without one.
 type Size int64
 
 var units = []struct {

@@ -15,6 +15,8 @@ import (
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/internal/rng"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 func rngOf(seed uint64, i int) *rand.Rand { return rng.New(seed, "perturb", 0, uint64(i)) }
@@ -189,4 +191,21 @@ func TestEvaluate(t *testing.T) {
 	require.True(t, math.IsNaN(c.AUC) && math.IsNaN(c.CLIPAUC))
 	_, err = m.Evaluate(context.Background(), dataset.FromSlice(nil))
 	require.ErrorIs(t, err, dataset.ErrNoLabels)
+}
+
+// A model's name is its head's and its CLIP's.
+func TestHash(t *testing.T) {
+	head := func(v float32) *Head {
+		h := &Head{nn.NewLinear(4, 3, true), nn.NewLinear(3, 1, true), HeadConfig{}}
+		weights.Parameters(h)[0].Value.Float32s()[1] = v
+		return h
+	}
+	model := Model{clip: fakeCLIP{hash: "a"}, head: head(0)}
+	same := Model{clip: fakeCLIP{hash: "a"}, head: head(0)}
+	require.Equal(t, model.Hash(), same.Hash())
+	for _, other := range []Model{
+		{clip: fakeCLIP{hash: "b"}, head: head(0)}, {clip: fakeCLIP{hash: "a"}, head: head(1)},
+	} {
+		require.NotEqual(t, model.Hash(), other.Hash())
+	}
 }
