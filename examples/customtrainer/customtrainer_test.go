@@ -1,21 +1,29 @@
 package customtrainer
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"image"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/dataset/shapes"
+	"github.com/kudos-ml/kudos/examples/tiny"
+
 	// What the programs import, so that whoever can run this test has all that building them needs.
 	_ "github.com/kudos-ml/kudos/diffusion/pipeline"
 	_ "github.com/kudos-ml/kudos/finetune"
+	_ "github.com/kudos-ml/kudos/reward/evaluate"
 )
 
 // program reads a program of this folder.
@@ -131,6 +139,98 @@ func TestTrainer(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(folder, "report.html"))
 	require.NoError(t, err)
 	require.Contains(t, string(page), "1000 of 1000 updates")
+}
+
+// run runs a program that is built outside and has less than so many lines, and returns what it says.
+func run(t *testing.T, name string, most int, arguments ...string) string {
+	t.Helper()
+	source := program(t, name)
+	require.Less(t, lines(source), most)
+	require.NotContains(t, source, "kudos/internal/")
+	out, err := exec.CommandContext(t.Context(), outside(t, name, source), arguments...).CombinedOutput()
+	require.NoError(t, err, string(out))
+	return string(out)
+}
+
+// number is what a program said behind a name.
+func number(t *testing.T, out, name string) float64 {
+	t.Helper()
+	_, rest, ok := strings.Cut(out, name)
+	require.True(t, ok, "no %q in %s", name, out)
+	var v float64
+	_, err := fmt.Sscan(strings.TrimSuffix(strings.Fields(rest)[0], ","), &v)
+	require.NoError(t, err)
+	return v
+}
+
+// same holds two folders of pictures that WriteFolder wrote to one another, in their order. Their
+// names and their notes have the model's name, so it is the pixels that are compared.
+func same(t *testing.T, a, b string) {
+	t.Helper()
+	read := func(dir string) (pictures []image.Image) {
+		folder := dataset.Folder{Path: dir, Images: true}
+		samples, err := dataset.Collect(t.Context(), folder)
+		require.NoError(t, err)
+		require.NotEmpty(t, samples)
+		for _, s := range samples {
+			pictures = append(pictures, s.Image)
+		}
+		return pictures
+	}
+	require.True(t, reflect.DeepEqual(read(a), read(b)), "the pictures differ")
+}
+
+// Tuned by a reward, the model and the adapter have more of it, and are the same when they are loaded.
+func TestTune(t *testing.T) {
+	folder := t.TempDir()
+	out := run(t, "tune", 60, folder)
+	for _, of := range []string{"model", "adapter"} {
+		require.Greater(t, number(t, out, of+" tuned: "), number(t, out, "before: "))
+		require.Equal(t, number(t, out, of+" tuned: "), number(t, out, of+" loaded: "))
+	}
+	same(t, filepath.Join(folder, "model tuned"), filepath.Join(folder, "model loaded"))
+}
+
+// A network of one's own learns, and makes the same pictures when it is loaded.
+func TestDenoiser(t *testing.T) {
+	folder := t.TempDir()
+	out := run(t, "denoiser", 60, folder)
+	require.Less(t, number(t, out, "update 148: loss "), 0.8*number(t, out, "update 1: loss "))
+	same(t, filepath.Join(folder, "trained"), filepath.Join(folder, "loaded"))
+}
+
+// A reward that is learned from labels tells good pictures from bad ones of prompts that it has not
+// seen.
+func TestJudge(t *testing.T) {
+	folder, labels := t.TempDir(), t.TempDir()
+	rated := dataset.Map(tiny.Pretraining(3, 400), func(_ context.Context, s dataset.Sample) (dataset.Sample, error) {
+		var err error
+		s.Label, err = shapes.Rater{}.Label(s)
+		return s, err
+	})
+	_, err := dataset.WriteFolder(t.Context(), labels, rated)
+	require.NoError(t, err)
+	out := run(t, "judge", 60, filepath.Join(labels, "samples.jsonl"), folder)
+	require.Greater(t, number(t, out, "AUC "), 0.7)
+	require.Contains(t, out, "best of four: 2\n")
+	var weights []float64
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, "weight of ") {
+			weights = append(weights, number(t, line, ": "))
+		}
+	}
+	require.Len(t, weights, 8)
+	for i := 0; i < 8; i += 4 {
+		require.InDelta(t, 4, weights[i]+weights[i+1]+weights[i+2]+weights[i+3], 0.01, "a prompt's mean is 1")
+	}
+}
+
+// Guidance makes pictures follow their prompts, which an interval tells from chance.
+func TestCompare(t *testing.T) {
+	out := run(t, "compare", 60)
+	require.Positive(t, number(t, out, "difference +"))
+	require.Contains(t, out, " of 32 pairs")
+	require.Contains(t, out, "[+0.")
 }
 
 // TestReadme builds README's program and holds what it prints to what README says that it prints, digits aside: they
