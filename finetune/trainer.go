@@ -10,7 +10,8 @@
 // A Trainer is a loop of steps; whoever ranges over it owns the body. Tuner is the trainer of this package. It composes
 // its loss of Terms: RewardWeighted and Pretraining are Eq. 2's two, and any function of a Batch can join them.
 // Record is what watches a run: it takes any Trainer. Checkpoints is what saves a Trainer that is Resumable, so that another
-// process can go on with it bit for bit.
+// process can go on with it bit for bit. Rounds generates, scores and tunes again and again: it is
+// inside the Checkpoints, and the Tuner inside it.
 //
 // # A run that stops
 //
