@@ -33,9 +33,9 @@
 //	diffusion/pipeline     all of it from one folder: prompts to pictures, pictures to latents
 //	reward/measure         numbers that compare models: rates with intervals, Fréchet distance, diversity, accuracy, AUC
 //	reward                 scores of samples, weights of scores, best-of-n
-//	reward/alignment       the paper's reward: learned from labels on CLIP's embeddings
 //	reward/evaluate        models compared: pictures from the same noise, scores, best-of-n, differences with intervals
 //	finetune               Eq. 2 as a trainer whose loss is composed of terms; what records, saves and resumes any trainer
+//	reward/alignment       the paper's reward: learned from labels on CLIP's embeddings
 //	examples/tiny          a complete Stable Diffusion in miniature, embedded, and examples/tiny/train, which made it
 //	examples/generate      pictures of prompts, from the miniature or a model of yours
 //	examples/quickstart    the whole method in one command

@@ -44,7 +44,7 @@ var house = Policy{
 
 		"reward/measure":   "",
 		"reward":           "dataset reward/measure internal/file internal/picture",
-		"reward/alignment": "reward reward/measure dataset clip " + below + " " + inner,
+		"reward/alignment": "finetune reward reward/measure dataset clip " + below + " " + inner,
 
 		"reward/evaluate": "reward reward/measure finetune/report dataset",
 

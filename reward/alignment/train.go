@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"iter"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -28,7 +27,8 @@ type CLIP interface {
 	Hash() string // names the weights
 }
 
-// Training learns a reward from labels by Eq. 1 of the paper, L_MSE + λ·L_pc.
+// Training learns a reward from labels by Eq. 1 of the paper, L_MSE + λ·L_pc. It is a finetune.Trainer
+// whose steps are epochs, and Resumable.
 type Training struct {
 	CLIP    CLIP
 	Samples dataset.Dataset // pictures with labels; those not labelled good or bad are passed over
@@ -49,7 +49,8 @@ type Training struct {
 	Wait    int     // epochs without a better held-out loss before it stops; 0 is 8
 	Seed    uint64
 
-	head *Head
+	head    *Head    // with the best weights so far
+	session *session // of the first epoch on
 }
 
 // An Epoch is one pass over the labels.
@@ -60,35 +61,6 @@ type Epoch struct {
 	HeldOutMSE     float64 // L_MSE on the held-out prompts
 	HeldOut        Accuracy
 	Best           bool // the best held-out loss so far: Model has these weights
-}
-
-// Epochs trains until the held-out loss has stopped falling. Breaking out of the loop is fine: Model has the best weights
-// so far.
-func (t *Training) Epochs(ctx context.Context) iter.Seq2[Epoch, error] {
-	return func(yield func(Epoch, error) bool) {
-		s, err := t.start(ctx)
-		if err != nil {
-			yield(Epoch{}, fmt.Errorf("alignment: %w", err))
-			return
-		}
-		defer s.stepper.Close()
-		best, bestAt := math.Inf(1), 0
-		for e := 0; e < s.Passes && e-bestAt <= s.Wait; e++ {
-			epoch, err := s.epoch(ctx, e)
-			if err != nil {
-				yield(Epoch{}, fmt.Errorf("alignment: epoch %d: %w", e, err))
-				return
-			}
-			if epoch.HeldOutMSE < best {
-				best, bestAt, epoch.Best = epoch.HeldOutMSE, e, true
-				s.best = s.head.snapshot()
-				t.head.restore(s.best)
-			}
-			if !yield(epoch, nil) {
-				return
-			}
-		}
-	}
 }
 
 // Model returns the trained model, the best so far; nil before the first epoch.
@@ -111,7 +83,9 @@ type example struct {
 type session struct {
 	Training // defaults filled in
 	head     *Head
-	best     [][]float32
+	next     int     // epoch
+	best     float64 // the least held-out loss so far
+	bestAt   int     // its epoch
 	train    []example
 	heldOut  []example
 
@@ -128,7 +102,7 @@ const (
 )
 
 func (t *Training) start(ctx context.Context) (*session, error) {
-	s := &session{Training: *t}
+	s := &session{Training: *t, best: math.Inf(1)}
 	s.Hidden, s.Prompts, s.Batch = or(s.Hidden, 1024), or(s.Prompts, 8), or(s.Batch, 64)
 	s.Passes, s.Wait = or(s.Passes, 60), or(s.Wait, 8)
 	s.Temperature, s.LR, s.HeldOut = or(s.Temperature, 2), or(s.LR, 5e-4), or(s.HeldOut, 0.15)
