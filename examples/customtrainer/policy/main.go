@@ -71,10 +71,8 @@ func (p *policy) epoch(ctx context.Context, n int) (step finetune.Step, err erro
 			}
 		}
 	}
-	request := pipeline.Request{
-		Prompts: []string{"two red circles", "a blue square"}, PerPrompt: pictures / 2, Steps: steps,
-		Guidance: 1, Eta: 1, Seed: uint64(n + 1), Batch: pictures, Sampler: diffusion.Sampler{Name: "ddim", Sample: walk},
-	}
+	request := pipeline.Request{Prompts: prompts, PerPrompt: pictures / 2, Batch: pictures, Steps: steps, Guidance: 1, Eta: 1}
+	request.Seed, request.Sampler = uint64(n+1), diffusion.Sampler{Name: "ddim", Sample: walk}
 	samples, err := dataset.Collect(ctx, reward.Scored(p.model.Generate(request), reward.Func(redness), pictures))
 	if err != nil {
 		return step, err
@@ -130,6 +128,8 @@ func redness(_ context.Context, samples []dataset.Sample) (scores []float64, _ e
 	}
 	return scores, nil
 }
+
+var prompts = []string{"two red circles", "a blue square"}
 
 func main() {
 	ctx, folder, p := context.Background(), os.Args[1], &policy{epochs: must(strconv.Atoi(os.Args[2])), model: must(pipeline.LoadFS(tiny.FS()))}
