@@ -1,6 +1,7 @@
 package customtrainer
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -231,6 +232,73 @@ func TestCompare(t *testing.T) {
 	require.Positive(t, number(t, out, "difference +"))
 	require.Contains(t, out, " of 32 pairs")
 	require.Contains(t, out, "[+0.")
+}
+
+// continued runs a program to the end, and once more in two processes of which the first stops
+// early; both must end with the same bits. It returns what the steps were.
+func continued(t *testing.T, source, name, early, end string) (steps []stepLine) {
+	t.Helper()
+	binary, once, twice := outside(t, name, source), t.TempDir(), t.TempDir()
+	for _, arguments := range [][]string{{once, end}, {twice, early}, {twice, end}} {
+		out, err := exec.CommandContext(t.Context(), binary, arguments...).CombinedOutput()
+		require.NoError(t, err, string(out))
+	}
+	read := func(folder string) (network []byte, steps []stepLine) {
+		network, err := os.ReadFile(filepath.Join(folder, "unet", "diffusion_pytorch_model.safetensors"))
+		require.NoError(t, err)
+		text, err := os.ReadFile(filepath.Join(folder, "metrics.jsonl"))
+		require.NoError(t, err)
+		for line := range strings.Lines(string(text)) {
+			s := stepLine{Loss: math.NaN()}
+			require.NoError(t, json.Unmarshal([]byte(line), &s))
+			steps = append(steps, s)
+		}
+		return network, steps
+	}
+	network, steps := read(once)
+	again, theirs := read(twice)
+	require.Equal(t, steps, theirs)
+	require.True(t, bytes.Equal(network, again), "the network differs")
+	require.Equal(t, end, fmt.Sprint(len(steps)))
+	return steps
+}
+
+type stepLine struct {
+	Loss    float64
+	Metrics map[string]float64
+}
+
+// Tuned by what its judge prefers, the network tells good from bad better than its reference does,
+// which is a loss of ln 2.
+func TestPrefer(t *testing.T) {
+	source := program(t, "prefer")
+	require.LessOrEqual(t, lines(source), 80)
+	steps := continued(t, source, "prefer", "10", "24")
+	require.InDelta(t, math.Ln2, steps[0].Loss, 1e-6, "nothing is tuned yet")
+	var last float64
+	for _, s := range steps[16:] {
+		last += s.Loss / 8
+	}
+	require.True(t, last < 0.8*math.Ln2, "the loss is %v", last)
+}
+
+// The reward rises. What is counted is the trainer: what it imports and tunes is beside it.
+func TestPolicy(t *testing.T) {
+	source := program(t, "policy")
+	_, trainer, ok := strings.Cut(source, "\n)\n")
+	require.True(t, ok)
+	trainer, _, ok = strings.Cut(trainer, "// redness is the reward")
+	require.True(t, ok)
+	require.LessOrEqual(t, lines(trainer), 80)
+	steps := continued(t, source, "policy", "3", "8")
+	mean := func(steps []stepLine) (sum float64) {
+		for _, s := range steps {
+			sum += s.Metrics["reward"] / float64(len(steps))
+		}
+		return sum
+	}
+	first, last := mean(steps[:2]), mean(steps[5:])
+	require.True(t, last > first+0.1, "the reward was %v first and %v last", first, last)
 }
 
 // TestReadme builds README's program and holds what it prints to what README says that it prints, digits aside: they
