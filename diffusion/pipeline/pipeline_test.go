@@ -18,6 +18,7 @@ import (
 	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/dataset"
@@ -620,4 +621,51 @@ func TestGenerateFromConditions(t *testing.T) {
 			golden.Near(t, "latent", got[i].Latent.Float32s(), want[i].Latent.Float32s(), 1e-5)
 		}
 	})
+}
+
+// own is a network of one's own: says half of what it is shown.
+type own struct{ side, channels int }
+
+func (o own) Predict(x, _ *gorgonia.Node, _ diffusion.Condition) (*gorgonia.Node, error) {
+	return kernels.Scale(x, 0.5)
+}
+
+func (o own) Latents() (side, channels int) { return o.side, o.channels }
+
+// A network of one's own makes the latents that the sampler makes of what it says, and cannot be
+// saved as a UNet.
+func TestNetworkOfOnesOwn(t *testing.T) {
+	p, err := Load("../../testdata/golden/sd1")
+	require.NoError(t, err)
+	mine := p.With("mine", own{4, 4})
+	require.Nil(t, mine.UNet)
+	require.NotNil(t, p.UNet)
+	r := Request{Prompts: []string{"a dog"}, Steps: 2, Guidance: 1, Seed: 1}
+	samples, err := dataset.Collect(t.Context(), mine.Generate(r))
+	require.NoError(t, err)
+	half := func(x *tensor.Dense, _ float64) (*tensor.Dense, error) {
+		y := x.Clone().(*tensor.Dense)
+		for i := range y.Float32s() {
+			y.Float32s()[i] /= 2
+		}
+		return y, nil
+	}
+	sampler, err := p.Schedule.Sampler()
+	require.NoError(t, err)
+	noise := diffusion.SeededNoise(1, 0)
+	last, err := diffusion.Last(sampler.Sample(t.Context(), half, p.Schedule, noise.Start(1, 4, 4, 4),
+		diffusion.SampleOptions{Steps: 2, Noise: noise}))
+	require.NoError(t, err)
+	require.Equal(t, last.Latent.Float32s(), samples[0].Latent.Float32s())
+	require.Equal(t, 4*p.scale(), samples[0].Image.Bounds().Dx())
+
+	require.ErrorContains(t, mine.Save(t.TempDir(), kernels.Float32), "own is not what diffusers reads")
+	for _, err := range p.With("wide", own{4, 3}).Generate(r).All(t.Context()) {
+		require.ErrorContains(t, err, "the VAE has 4 latent channels, the pipeline.own latents [4 4 3]")
+	}
+	frozen, err := LoadFrozen("../../testdata/golden/sd1")
+	require.NoError(t, err)
+	again, err := dataset.Collect(t.Context(), frozen.With("mine", own{4, 4}).Generate(r))
+	require.NoError(t, err)
+	require.Equal(t, samples[0].Latent.Float32s(), again[0].Latent.Float32s())
 }

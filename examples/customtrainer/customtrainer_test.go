@@ -19,10 +19,12 @@ import (
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
+	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/reward"
 
 	// What the programs import, so that whoever can run this test has all that building them needs.
-	_ "github.com/kudos-ml/kudos/diffusion/pipeline"
 	_ "github.com/kudos-ml/kudos/finetune"
 	_ "github.com/kudos-ml/kudos/reward/evaluate"
 )
@@ -236,7 +238,7 @@ func TestCompare(t *testing.T) {
 
 // continued runs a program to the end, and once more in two processes of which the first stops
 // early; both must end with the same bits. It returns what the steps were.
-func continued(t *testing.T, source, name, early, end string) (steps []stepLine) {
+func continued(t *testing.T, source, name, early, end string) (folder string, steps []stepLine) {
 	t.Helper()
 	binary, once, twice := outside(t, name, source), t.TempDir(), t.TempDir()
 	for _, arguments := range [][]string{{once, end}, {twice, early}, {twice, end}} {
@@ -260,7 +262,7 @@ func continued(t *testing.T, source, name, early, end string) (steps []stepLine)
 	require.Equal(t, steps, theirs)
 	require.True(t, bytes.Equal(network, again), "the network differs")
 	require.Equal(t, end, fmt.Sprint(len(steps)))
-	return steps
+	return once, steps
 }
 
 type stepLine struct {
@@ -273,13 +275,31 @@ type stepLine struct {
 func TestPrefer(t *testing.T) {
 	source := program(t, "prefer")
 	require.LessOrEqual(t, lines(source), 80)
-	steps := continued(t, source, "prefer", "10", "24")
+	folder, steps := continued(t, source, "prefer", "10", "24")
 	require.InDelta(t, math.Ln2, steps[0].Loss, 1e-6, "nothing is tuned yet")
 	var last float64
 	for _, s := range steps[16:] {
 		last += s.Loss / 8
 	}
 	require.True(t, last < 0.8*math.Ln2, "the loss is %v", last)
+
+	// The other way round the loss would fall as well, and the judge like the pictures less.
+	base, err := pipeline.LoadFS(tiny.FS())
+	require.NoError(t, err)
+	tuned, err := unet.Load(filepath.Join(folder, "unet"))
+	require.NoError(t, err)
+	prompts, err := shapes.Grammar.Draw("preferences", 1, 8)
+	require.NoError(t, err)
+	liked := func(p *pipeline.Pipeline) (sum float64) {
+		request := pipeline.Request{Prompts: prompts, PerPrompt: 4, Steps: 8, Guidance: 2, Seed: 1}
+		samples, err := dataset.Collect(t.Context(), reward.Scored(p.Generate(request), shapes.Rater{}, 16))
+		require.NoError(t, err)
+		for _, s := range samples {
+			sum += *s.Reward
+		}
+		return sum
+	}
+	require.Greater(t, liked(base.With("tuned", tuned)), liked(base))
 }
 
 // The reward rises. What is counted is the trainer: what it imports and tunes is beside it.
@@ -290,7 +310,7 @@ func TestPolicy(t *testing.T) {
 	trainer, _, ok = strings.Cut(trainer, "// redness is the reward")
 	require.True(t, ok)
 	require.LessOrEqual(t, lines(trainer), 80)
-	steps := continued(t, source, "policy", "3", "8")
+	_, steps := continued(t, source, "policy", "3", "8")
 	mean := func(steps []stepLine) (sum float64) {
 		for _, s := range steps {
 			sum += s.Metrics["reward"] / float64(len(steps))
