@@ -5,13 +5,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/dataset"
-	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/examples/tiny"
-	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
@@ -36,6 +33,9 @@ func TestClone(t *testing.T) {
 	}
 	require.Equal(t, before, paint(p))
 	require.NotEqual(t, before, paint(c))
+
+	_, err = p.With("mine", own{16, 4}).Clone()
+	require.ErrorContains(t, err, "a pipeline.own is not copied")
 
 	p.UNet.ConvIn.Attach(p.UNet.ConvIn.NewLowRank(1))
 	_, err = p.Clone()
@@ -80,37 +80,4 @@ func TestDecodeAndEncodeImages(t *testing.T) {
 	require.ErrorContains(t, err, "(1, 8, 8, 3), not float32 [N,h,w,4]")
 	_, err = p.EncodeImages(t.Context(), nil)
 	require.ErrorContains(t, err, "no pictures")
-}
-
-// own is a network of one's own, which says that there is no noise.
-type own struct{ side, channels int }
-
-func (o own) Latents() (side, channels int) { return o.side, o.channels }
-
-func (own) Predict(x, _ *gorgonia.Node, _ diffusion.Condition) (*gorgonia.Node, error) {
-	return kernels.Scale(x, 0)
-}
-
-// A network of one's own makes pictures in the UNet's place; what only a UNet can do is an error.
-func TestWithANetworkOfOnesOwn(t *testing.T) {
-	p, err := LoadFS(tiny.FS())
-	require.NoError(t, err)
-	r := Request{Prompts: []string{"two green circles"}, Steps: 2, Guidance: 2, Seed: 1}
-	mine := p.With("mine", own{16, 4})
-	made, err := dataset.Collect(t.Context(), mine.Generate(r))
-	require.NoError(t, err)
-	require.Equal(t, "mine", made[0].Source.Model)
-	require.Equal(t, image.Rect(0, 0, 64, 64), made[0].Image.Bounds())
-	require.ErrorContains(t, mine.Save(t.TempDir(), kernels.Float32), "a pipeline.own is not what diffusers reads")
-	_, err = mine.Clone()
-	require.ErrorContains(t, err, "a pipeline.own is not copied")
-	_, err = dataset.Collect(t.Context(), p.With("wrong", own{16, 3}).Generate(r))
-	require.ErrorContains(t, err, "the VAE has 4 latent channels, the pipeline.own latents [16 16 3]")
-
-	again, err := dataset.Collect(t.Context(), mine.With("UNet again", p.UNet).Generate(r))
-	require.NoError(t, err)
-	want, err := dataset.Collect(t.Context(), p.Generate(r))
-	require.NoError(t, err)
-	require.Equal(t, want[0].Latent.Float32s(), again[0].Latent.Float32s())
-	require.NotEqual(t, want[0].Latent.Float32s(), made[0].Latent.Float32s())
 }
