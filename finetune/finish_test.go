@@ -58,7 +58,7 @@ func TestFinish(t *testing.T) {
 // were asked for are said.
 func TestFinishTuner(t *testing.T) {
 	folder := t.TempDir()
-	finish := func(updates int) (Result, error, []float32) {
+	finish := func(updates int) (Result, []float32, error) {
 		l := newLine()
 		tuner := tuner(t, l)
 		tuner.Updates, tuner.EMA = updates, 0.5
@@ -73,16 +73,16 @@ func TestFinishTuner(t *testing.T) {
 			require.NoError(t, tuner.UseAverage())
 			return l.Trainable()[0].Value.Float32s()
 		}(), "the average was not saved")
-		return result, err, values
+		return result, values, err
 	}
-	first, err, want := finish(3)
+	first, want, err := finish(3)
 	require.NoError(t, err)
 	require.Equal(t, Result{3, "tuned"}, first)
-	again, err, got := finish(3)
+	again, got, err := finish(3)
 	require.NoError(t, err)
 	require.Equal(t, first, again)
 	require.Equal(t, want, got)
-	less, err, _ := finish(2)
+	less, _, err := finish(2)
 	require.EqualError(t, err, "finetune: 2 updates were asked for, and there are 3 already")
 	require.Equal(t, Result{3, "stopped-after-3"}, less)
 }

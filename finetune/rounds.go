@@ -249,7 +249,7 @@ func (r *Rounds) make(ctx context.Context, round int, hash string) error {
 		return err
 	}
 	if data == nil {
-		return errors.New("Data gave no dataset")
+		return errors.New("no dataset from Data")
 	}
 	if err := file.RemoveFolder(r.folder(round)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err

@@ -147,7 +147,7 @@ func TestKilled(t *testing.T) {
 				if i%3 == 2 { // at any time
 					after := took * time.Duration(i+1) / time.Duration(*moments+1)
 					moment += fmt.Sprint("after ", after)
-					code, said = run(t, after, nil, args(out)...)
+					code, _ = run(t, after, nil, args(out)...)
 				} else {
 					at := 1 + (operations-1)*i/max(1, *moments-1)
 					variables := []string{fmt.Sprint(dieAt, "=", at)}
@@ -155,7 +155,7 @@ func TestKilled(t *testing.T) {
 						variables = append(variables, dieTorn+"=1")
 					}
 					moment += fmt.Sprint("operation ", at, " of ", operations)
-					code, said = run(t, 0, variables, args(out)...)
+					code, _ = run(t, 0, variables, args(out)...)
 				}
 				if code == -1 {
 					killed++
