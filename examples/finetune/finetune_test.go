@@ -287,6 +287,7 @@ func TestReward(t *testing.T) {
 	require.NoDirExists(t, p.out("run"))
 
 	s := p.ready(t, "-reward", p.out("reward"), "-beta", "0", "-pretrain", "")
+	s.folder = report.Folder(t.TempDir())
 	require.NoError(t, s.score(t.Context()))
 	pictures, err := dataset.Collect(t.Context(), dataset.File{Path: p.samples, Images: true})
 	require.NoError(t, err)

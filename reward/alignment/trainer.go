@@ -129,7 +129,9 @@ func (t *Training) State(ctx context.Context) (finetune.State, error) {
 	if t.session.next == 0 {
 		return state, nil
 	}
-	state.Values["best"], state.Values["best epoch"] = t.session.best, float64(t.session.bestAt)
+	if !math.IsInf(t.session.best, 1) { // no number is as long as every held-out loss was none
+		state.Values["best"], state.Values["best epoch"] = t.session.best, float64(t.session.bestAt)
+	}
 	for _, p := range nn.Parameters(t.head) {
 		state.Tensors = append(state.Tensors, kernels.Parameter{Name: bestName + p.Name, Value: p.Value})
 	}
@@ -161,7 +163,9 @@ func (t *Training) Restore(ctx context.Context, state finetune.State) error {
 	s := t.session
 	s.next, s.best, s.bestAt = state.Step, math.Inf(1), 0
 	if state.Step > 0 {
-		s.best, s.bestAt = state.Values["best"], int(state.Values["best epoch"])
+		if best, ok := state.Values["best"]; ok {
+			s.best, s.bestAt = best, int(state.Values["best epoch"])
+		}
 		for _, p := range nn.Parameters(t.head) {
 			copy(p.Value.Float32s(), best[p.Name].Float32s())
 		}
