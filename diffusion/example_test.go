@@ -22,8 +22,9 @@ func ExampleDDIM() {
 		return
 	}
 	world := diffusiontest.Gaussian{Mean: 2, Std: 0.01, Schedule: schedule}
-	noise := diffusion.SeededNoise(1, 0)
-	for step, err := range diffusion.DDIM(context.Background(), world.Predict, schedule, noise.Start(1, 8, 8, 4), diffusion.SampleOptions{Steps: 4}) {
+	start := diffusion.SeededNoise(1, 0).Start(1, 8, 8, 4)
+	options := diffusion.SampleOptions{Steps: 4}
+	for step, err := range diffusion.DDIM(context.Background(), world.Predict, schedule, start, options) {
 		if err != nil {
 			fmt.Println(err)
 			return

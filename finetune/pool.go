@@ -18,7 +18,9 @@ type pool struct {
 
 // newPool collects a dataset and checks that its samples can be trained on together. like is another
 // pool's sample, or nil.
-func newPool(ctx context.Context, stream string, d dataset.Dataset, rewards bool, c Choice, seed uint64, like *dataset.Sample) (*pool, error) {
+func newPool(ctx context.Context, stream string, d dataset.Dataset, rewards bool, c Choice, seed uint64,
+	like *dataset.Sample,
+) (*pool, error) {
 	samples, err := dataset.Collect(ctx, d)
 	if err != nil {
 		return nil, fmt.Errorf("finetune: %s data: %w", stream, err)

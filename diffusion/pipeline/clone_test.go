@@ -75,6 +75,22 @@ func TestDecodeAndEncodeImages(t *testing.T) {
 	}
 	require.NotEqual(t, want[0].Latent.Float32s(), want[1].Latent.Float32s())
 
+	// The VAE's own latents are those divided by scaling_factor: where both are twice as large, the
+	// pictures are the same.
+	p.VAE.Config.ScalingFactor *= 2
+	for i := range latents.Float32s() {
+		latents.Float32s()[i] *= 2
+	}
+	decoded, err = p.Decode(t.Context(), latents)
+	require.NoError(t, err)
+	require.Equal(t, pictures, decoded)
+	once := encoded.Clone().(*tensor.Dense).Float32s()
+	encoded, err = p.EncodeImages(t.Context(), pictures)
+	require.NoError(t, err)
+	for i, v := range once {
+		require.Equal(t, 2*v, encoded.Float32s()[i])
+	}
+
 	wrong := tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(1, 8, 8, 3))
 	_, err = p.Decode(t.Context(), wrong)
 	require.ErrorContains(t, err, "(1, 8, 8, 3), not float32 [N,h,w,4]")

@@ -259,11 +259,13 @@ func (p *Pipeline) check() error {
 	other := func(d int) bool { return d != p.Text.Config.Width }
 	switch {
 	case p.UNet != nil && slices.ContainsFunc(p.UNet.Config.CrossAttentionDim, other):
-		return fmt.Errorf("pipeline: the text encoder makes %d features a token, the UNet reads %v", p.Text.Config.Width, p.UNet.Config.CrossAttentionDim)
+		return fmt.Errorf("pipeline: the text encoder makes %d features a token, the UNet reads %v",
+			p.Text.Config.Width, p.UNet.Config.CrossAttentionDim)
 	case p.Tokenizer.Size() > p.Text.Config.Vocabulary:
 		return fmt.Errorf("pipeline: the tokenizer knows %d tokens, the text encoder %d", p.Tokenizer.Size(), p.Text.Config.Vocabulary)
 	case p.Tokenizer.Length > p.Text.Config.Positions:
-		return fmt.Errorf("pipeline: the tokenizer makes %d tokens, the text encoder has %d positions", p.Tokenizer.Length, p.Text.Config.Positions)
+		return fmt.Errorf("pipeline: the tokenizer makes %d tokens, the text encoder has %d positions",
+			p.Tokenizer.Length, p.Text.Config.Positions)
 	}
 	return nil
 }
@@ -284,7 +286,8 @@ func (p *Pipeline) checkImages() error {
 	u := p.UNet.Config
 	switch {
 	case v.LatentChannels != u.OutChannels || u.InChannels != u.OutChannels && !p.inpaints():
-		return fmt.Errorf("pipeline: the VAE has %d latent channels, the UNet reads %d and writes %d", v.LatentChannels, u.InChannels, u.OutChannels)
+		return fmt.Errorf("pipeline: the VAE has %d latent channels, the UNet reads %d and writes %d",
+			v.LatentChannels, u.InChannels, u.OutChannels)
 	case u.SampleSize < 1:
 		return errors.New("pipeline: the UNet's config.json has no sample_size")
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/kudos-ml/kudos/examples/internal/command"
 	"github.com/kudos-ml/kudos/examples/internal/sampling"
 	"github.com/kudos-ml/kudos/finetune/report"
-	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/reward/evaluate"
 )
 
@@ -88,7 +88,7 @@ func (s *session) check(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.name, err)
 		}
-		s.hashes[a.unet()] = weights.Hash(m.UNet)
+		s.hashes[a.unet()] = nn.Hash(m.UNet)
 		debug.FreeOSMemory()
 		bar.Add(1)
 	}

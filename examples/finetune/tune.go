@@ -207,7 +207,8 @@ func (s *session) encode(ctx context.Context) error {
 	defer bar.End()
 	captioned := dataset.WithImages(dataset.FromSlice(s.captioned), s.pretrain)
 	pictures := dataset.Join(s.pictures(), captioned)
-	encoded, err := dataset.Collect(ctx, dataset.Map(s.model.Encode(pictures, pipeline.EncodeOptions{Cache: s.folder.Path("cache")}), func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
+	latents := s.model.Encode(pictures, pipeline.EncodeOptions{Cache: s.folder.Path("cache")})
+	encoded, err := dataset.Collect(ctx, dataset.Map(latents, func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
 		sample.Image = nil
 		bar.Add(1)
 		return sample, nil
@@ -215,8 +216,7 @@ func (s *session) encode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n := len(s.samples)
-	s.samples, s.captioned = encoded[:n], encoded[n:]
+	s.samples, s.captioned = encoded[:len(s.samples)], encoded[len(s.samples):]
 	conditions, err := s.model.Conditions(ctx, "")
 	if err != nil {
 		return err

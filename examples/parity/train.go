@@ -116,7 +116,8 @@ func (t *training) compile(n finetune.Network) (err error) {
 	}
 	size := t.Model + t.Pretrain
 	if latents.Shape()[0] != size || states.Shape()[0] != size {
-		return fmt.Errorf("train.latents.0 %v (channels last) and train.encoder_hidden_states.0 %v are not of %d samples", latents.Shape(), states.Shape(), size)
+		return fmt.Errorf("train.latents.0 %v (channels last) and train.encoder_hidden_states.0 %v are not of %d samples",
+			latents.Shape(), states.Shape(), size)
 	}
 	zeros := func(shape ...int) *tensor.Dense {
 		return tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
@@ -141,7 +142,8 @@ func (t *training) compile(n finetune.Network) (err error) {
 			return loss, err
 		}
 		if !b.Predicted.Shape().Eq(b.Target.Shape()) {
-			return loss, fmt.Errorf("the network makes %v of latents %v (channels last): it is not trained on them alone", b.Predicted.Shape(), b.Target.Shape())
+			return loss, fmt.Errorf("the network makes %v of latents %v (channels last): it is not trained on them alone",
+				b.Predicted.Shape(), b.Target.Shape())
 		}
 		loss.Value, err = t.eq2(b)
 		return loss, err

@@ -11,7 +11,7 @@ import (
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/finetune/report"
-	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // runFiles is what a run leaves beside config.json. Those that tell what is there come first, so that they go first.
@@ -53,7 +53,7 @@ func (s *session) config() map[string]any {
 		"program": "quickstart", "seed": s.seed, "labels": s.labels, "samples": s.samples, "steps": s.steps, "beta": s.beta,
 		"lr": s.lr, "eval": s.eval, "controls": s.controls,
 		"sha256": map[string]string{
-			"text_encoder": weights.Hash(s.base.Text), "unet": weights.Hash(s.base.UNet), "vae": weights.Hash(s.base.VAE), "clip": s.clip.Hash(),
+			"text_encoder": nn.Hash(s.base.Text), "unet": nn.Hash(s.base.UNet), "vae": nn.Hash(s.base.VAE), "clip": s.clip.Hash(),
 		},
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/kernels/optim"
 	"github.com/kudos-ml/kudos/reward"
 	"github.com/kudos-ml/kudos/reward/alignment"
@@ -275,19 +276,20 @@ func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) 
 	// already.
 	balanced := reward.Balanced(u.weights, shapes.Grammar.Category)
 	weighted := reward.Weigh(dataset.FromSlice(samples), balanced)
-	tuned, err := s.base.Clone()
+	network, err := nn.Clone(s.base.UNet)
 	if err != nil {
 		return nil, err
 	}
-	tuned.Name = u.arm
+	tuned := s.base.With(u.arm, network)
 	empty, err := s.base.Conditions(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	rate := optim.Cosine(s.steps/20+1, s.steps)
 	t := &finetune.Tuner{
-		Network: tuned.UNet, Schedule: s.base.Schedule, Own: s.base.Encode(weighted, pipeline.EncodeOptions{Batch: batch}),
-		OwnBatch: modelBatch, Choose: finetune.ByReward{}, OwnLevels: s.base.Schedule.Process.From(minTimestep), Terms: []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
+		Network: network, Schedule: s.base.Schedule, Own: s.base.Encode(weighted, pipeline.EncodeOptions{Batch: batch}),
+		OwnBatch: modelBatch, Choose: finetune.ByReward{}, OwnLevels: s.base.Schedule.Process.From(minTimestep),
+		Terms: []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
 		LR: func(step int) float64 { return s.lr * rate(step) }, EMA: 0.99, Seed: s.seed,
 		Dropout: promptDropout, Unconditional: empty[""],
 	}

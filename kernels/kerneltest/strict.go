@@ -254,7 +254,9 @@ func (s *strict) workspace(r kernels.Rule, in []tensor.Shape) int {
 }
 
 // evaluateInPlace lets the result overwrite the input that it may.
-func evaluateInPlace(c *kernels.Context, r kernels.Rule, eval func(*kernels.Context, kernels.Tensor, []kernels.Tensor), want kernels.Tensor, in []kernels.Tensor) error {
+func evaluateInPlace(c *kernels.Context, r kernels.Rule,
+	eval func(*kernels.Context, kernels.Tensor, []kernels.Tensor), want kernels.Tensor, in []kernels.Tensor,
+) error {
 	p, ok := r.(kernels.InPlacer)
 	if !ok || p.InPlace() < 0 {
 		return nil

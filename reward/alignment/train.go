@@ -65,7 +65,7 @@ type Epoch struct {
 
 // Model returns the trained model, the best so far; nil before the first epoch.
 func (t *Training) Model() *Model {
-	if t.head == nil {
+	if t.session == nil || t.session.next == 0 {
 		return nil
 	}
 	return &Model{clip: t.CLIP, head: t.head}

@@ -126,9 +126,6 @@ func (t *Training) State(ctx context.Context) (finetune.State, error) {
 		return finetune.State{}, fmt.Errorf("alignment: %w", err)
 	}
 	state := finetune.State{Step: t.session.next, Tensors: tensors, Values: map[string]float64{}}
-	if t.session.next == 0 {
-		return state, nil
-	}
 	if !math.IsInf(t.session.best, 1) { // no number is as long as every held-out loss was none
 		state.Values["best"], state.Values["best epoch"] = t.session.best, float64(t.session.bestAt)
 	}
@@ -153,7 +150,7 @@ func (t *Training) Restore(ctx context.Context, state finetune.State) error {
 		}
 	}
 	for _, p := range nn.Parameters(t.head) {
-		if b := best[p.Name]; state.Step > 0 && (b == nil || !b.Shape().Eq(p.Value.Shape())) {
+		if b := best[p.Name]; b == nil || !b.Shape().Eq(p.Value.Shape()) {
 			return fmt.Errorf("alignment: the state has no %s%s %v", bestName, p.Name, p.Value.Shape())
 		}
 	}
@@ -162,13 +159,11 @@ func (t *Training) Restore(ctx context.Context, state finetune.State) error {
 	}
 	s := t.session
 	s.next, s.best, s.bestAt = state.Step, math.Inf(1), 0
-	if state.Step > 0 {
-		if best, ok := state.Values["best"]; ok {
-			s.best, s.bestAt = best, int(state.Values["best epoch"])
-		}
-		for _, p := range nn.Parameters(t.head) {
-			copy(p.Value.Float32s(), best[p.Name].Float32s())
-		}
+	if best, ok := state.Values["best"]; ok {
+		s.best, s.bestAt = best, int(state.Values["best epoch"])
+	}
+	for _, p := range nn.Parameters(t.head) {
+		copy(p.Value.Float32s(), best[p.Name].Float32s())
 	}
 	return nil
 }

@@ -89,4 +89,12 @@ func TestTrainingIsResumable(t *testing.T) {
 	other := resumable(t)
 	require.ErrorContains(t, other.Restore(t.Context(), state), "the state has no best.")
 	require.Len(t, nn.Parameters(whole.head), 4)
+
+	// Taken back to before the first epoch, it is as new.
+	state, err = other.State(t.Context())
+	require.NoError(t, err)
+	require.NotNil(t, whole.Model())
+	require.NoError(t, whole.Restore(t.Context(), state))
+	require.Nil(t, whole.Model())
+	require.Equal(t, other.head.snapshot(), whole.head.snapshot())
 }

@@ -58,7 +58,8 @@ func (p *policy) compile(g *gorgonia.ExprGraph) (optim.Loss, error) {
 // epoch paints by the network as it is, and steps it.
 func (p *policy) epoch(ctx context.Context, n int) (step finetune.Step, err error) {
 	path, at := []diffusion.Step{}, []*tensor.Dense{} // steps of sampling, and the latents before each
-	walk := func(ctx context.Context, net diffusion.Network, s *diffusion.Schedule, x *tensor.Dense, o diffusion.SampleOptions) diffusion.Steps {
+	walk := func(ctx context.Context, net diffusion.Network, s *diffusion.Schedule, x *tensor.Dense,
+		o diffusion.SampleOptions) diffusion.Steps {
 		return func(yield func(diffusion.Step, error) bool) {
 			for step, err := range diffusion.DDIM(ctx, net, s, x, o) {
 				if err == nil {
@@ -132,7 +133,8 @@ func redness(_ context.Context, samples []dataset.Sample) (scores []float64, _ e
 var prompts = []string{"two red circles", "a blue square"}
 
 func main() {
-	ctx, folder, p := context.Background(), os.Args[1], &policy{epochs: must(strconv.Atoi(os.Args[2])), model: must(pipeline.LoadFS(tiny.FS()))}
+	ctx, folder := context.Background(), os.Args[1]
+	p := &policy{epochs: must(strconv.Atoi(os.Args[2])), model: must(pipeline.LoadFS(tiny.FS()))}
 	p.stepper = optim.Stepper{Parameters: p.model.UNet.Trainable(), LR: func(int) float64 { return 3e-4 }, Clip: 1}
 	for _, t := range []**tensor.Dense{&p.x, &p.said, &p.drawn, &p.gain} {
 		*t = tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(pictures, 16, 16, 4))

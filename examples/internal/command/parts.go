@@ -41,6 +41,7 @@ func LoadReward(dir, clipDir string) (model reward.Model, free func() error, err
 // WarnLong says which prompts are longer than a model's text encoder reads.
 func WarnLong(progress *report.Progress, p *pipeline.Pipeline, prompts []string) {
 	if long := p.TooLong(prompts); len(long) > 0 {
-		progress.Printf("The text encoder reads %d tokens of a prompt and leaves out what follows. Longer prompts: %d, the first is %q.", p.Tokenizer.Length-2, len(long), long[0])
+		progress.Printf("The text encoder reads %d tokens of a prompt and leaves out what follows."+
+			" Longer prompts: %d, the first is %q.", p.Tokenizer.Length-2, len(long), long[0])
 	}
 }

@@ -73,7 +73,8 @@ func (f *fit) run(ctx context.Context) error {
 		if step%100 == 0 || step == f.Steps {
 			n := min(100, step-first)
 			each := time.Since(began) / time.Duration(step-first)
-			slog.Info(f.Name, "step", step, "of", f.Steps, "loss", sum/float64(n), "each", each.Round(time.Millisecond/10), "left", (each * time.Duration(f.Steps-step)).Round(time.Second))
+			slog.Info(f.Name, "step", step, "of", f.Steps, "loss", sum/float64(n),
+				"each", each.Round(time.Millisecond/10), "left", (each * time.Duration(f.Steps-step)).Round(time.Second))
 			if err := f.Curve.Append(point{f.Name, step, sum / float64(n), time.Since(began).Seconds()}); err != nil {
 				return err
 			}

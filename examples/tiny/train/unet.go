@@ -67,7 +67,8 @@ func (d *denoising) setBatch(n, channels, length, width int) {
 
 // loss is E[ ‖v − v_θ(x_t, t, c)‖² ] over the batch.
 func (d *denoising) loss(m *unet.UNet2DCondition, g *gorgonia.ExprGraph) (*gorgonia.Node, error) {
-	predicted, err := m.Predict(kernels.Input(g, "noisy", d.noisy), kernels.Input(g, "t", d.t), diffusion.Condition{Tokens: kernels.Input(g, "c", d.c)})
+	noisy, t := kernels.Input(g, "noisy", d.noisy), kernels.Input(g, "t", d.t)
+	predicted, err := m.Predict(noisy, t, diffusion.Condition{Tokens: kernels.Input(g, "c", d.c)})
 	if err != nil {
 		return nil, err
 	}

@@ -253,7 +253,8 @@ func NormInputGrad(pool *Pool, s NormShape, dx, x, scale, shift, dy, ws []float3
 	s.check("NormInputGrad", dx, scale, shift)
 	s.check("NormInputGrad", x)
 	s.check("NormInputGrad", dy)
-	s.run(pool, ws, normTask{dst: dx, x: x, scale: scale, shift: shift, dy: dy}, sumPass, statisticsPass, gradSumPass, coefficientsPass, inputGradPass)
+	s.run(pool, ws, normTask{dst: dx, x: x, scale: scale, shift: shift, dy: dy},
+		sumPass, statisticsPass, gradSumPass, coefficientsPass, inputGradPass)
 }
 
 // NormParamGrad is the gradient of Norm by scale and by shift.

@@ -14,7 +14,8 @@ func CopyRows(pool *Pool, dst, src []float32, rows, dstStride, srcStride, n int)
 		return
 	}
 	if len(dst) < (rows-1)*dstStride+n || len(src) < (rows-1)*srcStride+n {
-		panic(fmt.Sprintf("cpu: CopyRows: %d and %d values for %d rows of %d, %d and %d apart", len(dst), len(src), rows, n, dstStride, srcStride))
+		panic(fmt.Sprintf("cpu: CopyRows: %d and %d values for %d rows of %d, %d and %d apart",
+			len(dst), len(src), rows, n, dstStride, srcStride))
 	}
 	t := copyTasks.get()
 	*t = copyTask{dst: dst, src: src, rows: rows, dstStride: dstStride, srcStride: srcStride, n: n}

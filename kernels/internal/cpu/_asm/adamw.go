@@ -39,13 +39,15 @@ func loop(c *build.Context, name string, n reg.GPVirtual, step int, body func(i 
 
 // adamwStep is the body of AdamW.
 func adamwStep(c *build.Context, s isa) {
-	n, at := begin(c, "adamw", s, "func(p, m, v, grad *float32, n int, s *float32)", "is one step for n parameters; s points to an AdamWStep.", "p", "m", "v", "grad", "s")
+	n, at := begin(c, "adamw", s, "func(p, m, v, grad *float32, n int, s *float32)",
+		"is one step for n parameters; s points to an AdamWStep.", "p", "m", "v", "grad", "s")
 	constant := make([]reg.VecVirtual, 8) // in the order of AdamWStep's fields
 	for k := range constant {
 		constant[k] = s.vector(c)
 		c.VBROADCASTSS(Mem{Base: at[4], Disp: 4 * k}, constant[k])
 	}
-	keep, beta1, beta2, rest1, rest2, rate, unbias, eps := constant[0], constant[1], constant[2], constant[3], constant[4], constant[5], constant[6], constant[7]
+	keep, beta1, beta2, rest1 := constant[0], constant[1], constant[2], constant[3]
+	rest2, rate, unbias, eps := constant[4], constant[5], constant[6], constant[7]
 	loop(c, "step", n, s.lanes, func(i reg.GPVirtual) {
 		p, m, v := Mem{Base: at[0], Index: i, Scale: 1}, Mem{Base: at[1], Index: i, Scale: 1}, Mem{Base: at[2], Index: i, Scale: 1}
 		g, t, mean, square := s.vector(c), s.vector(c), s.vector(c), s.vector(c)

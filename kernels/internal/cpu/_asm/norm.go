@@ -130,7 +130,8 @@ func (w *strip) halvesOf(v reg.VecVirtual) [2]reg.VecVirtual {
 }
 
 func moments(c *build.Context, s isa) {
-	w := newStrip(c, s, "moments", "func(first, second *float64, x *float32, n, rows int)", "is the sums of n columns and of their squares.", "first", "second", "x")
+	w := newStrip(c, s, "moments", "func(first, second *float64, x *float32, n, rows int)",
+		"is the sums of n columns and of their squares.", "first", "second", "x")
 	var first, second []reg.VecVirtual
 	w.each(func() {
 		first, second = w.zeros(), w.zeros()
@@ -165,7 +166,8 @@ func normalize(c *build.Context, s isa) {
 }
 
 func gradSums(c *build.Context, s isa) {
-	w := newStrip(c, s, "gradSums", "func(first, second *float64, x, dz, mean, rstd *float32, n, rows int)", "is the sums of dz and of dz·(x−mean)·rstd for n columns.",
+	w := newStrip(c, s, "gradSums", "func(first, second *float64, x, dz, mean, rstd *float32, n, rows int)",
+		"is the sums of dz and of dz·(x−mean)·rstd for n columns.",
 		"first", "second", "x", "dz", "mean", "rstd")
 	var first, second, mean, rstd []reg.VecVirtual
 	w.each(func() {

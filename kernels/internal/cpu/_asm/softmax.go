@@ -94,7 +94,8 @@ func addUp(c *build.Context, s isa, sums []reg.VecVirtual) reg.VecVirtual {
 
 // expShift adds up in float64 what it stores.
 func expShift(c *build.Context, s isa) {
-	n, at := begin(c, "expShift", s, "func(x *float32, n int, shift float32, table *float32) float64", "makes n values e^(x−shift) and returns their sum.", "x", "table")
+	n, at := begin(c, "expShift", s, "func(x *float32, n int, shift float32, table *float32) float64",
+		"makes n values e^(x−shift) and returns their sum.", "x", "table")
 	e := emitter{c, s, at[1]}
 	shift := broadcast(c, s, "shift")
 	w := &strip{Context: c, isa: s}
