@@ -64,6 +64,24 @@ func WriteFolder(ctx context.Context, dir string, d Dataset) (n int, err error) 
 	return n, nil
 }
 
+// Written returns the samples that WriteFolder has written to a folder, without their pictures, in
+// their order. So a run that was stopped knows what is left to do. A line that was being written when
+// its process was killed is cut off. In a folder without samples.jsonl there are none.
+func Written(ctx context.Context, dir string) ([]Sample, error) {
+	name := filepath.Join(dir, samplesFile)
+	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	log, err := file.OpenLog(name)
+	if err == nil {
+		err = log.Close()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("dataset: %s: %w", dir, err)
+	}
+	return Collect(ctx, File{Path: name})
+}
+
 // writeSample writes a sample's picture and its line.
 func writeSample(dir string, log *file.Log, s Sample) error {
 	if s.Image == nil {

@@ -129,3 +129,41 @@ func TestWhatIsNoFolder(t *testing.T) {
 		require.Empty(t, entries)
 	}
 }
+
+// What is written is known, so that what is left can be made.
+func TestWritten(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	got, err := Written(t.Context(), dir)
+	require.NoError(t, err)
+	require.Empty(t, got)
+	require.NoDirExists(t, dir)
+	some := func(from, to int) (all []Sample) {
+		for i := from; i < to; i++ {
+			all = append(all, Sample{Prompt: "p", Image: wide(i + 1), Source: Source{Index: uint64(i)}})
+		}
+		return all
+	}
+	_, err = WriteFolder(t.Context(), dir, FromSlice(some(0, 2)))
+	require.NoError(t, err)
+	name := filepath.Join(dir, "samples.jsonl")
+	whole, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(name, append(whole, `{"prompt": "`...), 0o644))
+	got, err = Written(t.Context(), dir)
+	require.NoError(t, err)
+	require.Len(t, got, 2)
+	require.Equal(t, "00001", got[1].ID)
+	require.Nil(t, got[1].Image)
+	text, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.Equal(t, whole, text, "the rest of a killed process's line is gone")
+	_, err = WriteFolder(t.Context(), dir, FromSlice(some(2, 3)))
+	require.NoError(t, err)
+	got, err = Collect(t.Context(), Folder{Path: dir, Images: true})
+	require.NoError(t, err)
+	require.Len(t, got, 3)
+
+	require.NoError(t, os.WriteFile(name, []byte("no line\n"), 0o644))
+	_, err = Written(t.Context(), dir)
+	require.ErrorContains(t, err, "samples.jsonl:1")
+}

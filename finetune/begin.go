@@ -7,42 +7,95 @@ import (
 	"os"
 	"slices"
 
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/internal/file"
 )
 
 // cacheFolder is where programs keep what they have encoded and scored for a run.
 const cacheFolder = "cache"
 
-// Begin is what a program does with its run folder before anything that takes time. It claims the
-// folder (see Claim) until release is called, which removes one that has stayed empty. With resume
-// the settings must be those of the run that is there, if any (see SameRun). Otherwise a folder that
-// holds a run, of which there may be no more than config.json or the folder cache, is a
-// *RunExistsError. One that holds anything else is an error that wraps fs.ErrExist in either case.
-func Begin(folder string, resume bool, config any, mayChange ...string) (
-	release func() error, err error) {
-	unlock, err := Claim(folder, resume)
+// A Run is the folder of a program's run before there is a Trainer: it is claimed, and known to be
+// new or this run's own, before anything takes time.
+//
+//	run := &finetune.Run{Folder: out, Resume: resume, Config: config, Command: command}
+//	release, err := run.Begin()
+//	if err != nil {
+//		return err
+//	}
+//	defer release()
+//	config["sha256"] = hashes // when the inputs are read
+//	err = run.Settle()
+type Run struct {
+	Folder string // made if it is not there
+	// Resume says to go on with the run that the folder holds, or to begin where it holds none.
+	Resume bool
+	// Config is what determines the run: its settings by name, as config.json is to have them. A
+	// setting may come between Begin and Settle. Without any, none are compared or written.
+	Config map[string]any
+	// MayChange names settings that may be others than before, with all that is inside them: "steps",
+	// or "optimizer.lr" where only that may. The elements of lists have numbers, as in "files.0".
+	MayChange []string
+	// Command is what resumes the run, for the error that the folder holds one. It may be empty.
+	Command string
+}
+
+// Begin keeps other processes from writing to the folder until release is called, which removes one
+// that has stayed empty, or this process ends. Without Resume a folder that holds a run, of which
+// there may be no more than config.json or the folder cache, is a *RunExistsError. With it the
+// settings must be those of that run, or it is a *DifferentRunError; what Config does not have yet
+// is compared by Settle. A folder that holds anything else is an error that wraps fs.ErrExist in
+// either case.
+func (r *Run) Begin() (release func() error, err error) {
+	unlock, err := claim(r.Folder, r.Resume)
 	if err != nil {
-		return nil, err
+		return nil, r.named(err)
 	}
 	release = func() error {
 		err := unlock()
-		_ = os.Remove(folder) // it stays if there is anything in it
+		_ = os.Remove(r.Folder) // it stays if there is anything in it
 		return err
 	}
-	there, others, err := runIn(folder)
+	there, others, err := runIn(r.Folder)
 	switch {
 	case err != nil:
-	case there && !resume:
-		err = &RunExistsError{folder}
+	case there && !r.Resume:
+		err = &RunExistsError{Folder: r.Folder}
 	case others && !there:
-		err = fmt.Errorf("finetune: %s: %w", folder, notEmpty{})
-	case there:
-		err = SameRun(folder, config, mayChange...)
+		err = fmt.Errorf("finetune: %s: %w", r.Folder, notEmpty{})
+	case there && r.Config != nil:
+		err = r.compare(false)
 	}
 	if err != nil {
-		return nil, errors.Join(err, release())
+		return nil, errors.Join(r.named(err), release())
 	}
 	return release, nil
+}
+
+// Settle compares all settings with those of the run that is there. Where there is none it writes
+// config.json. One that is there stays until a Record with a Config has something new to report.
+func (r *Run) Settle() error {
+	if r.Config == nil {
+		return nil
+	}
+	if err := r.compare(true); err != nil {
+		return err
+	}
+	folder := report.Folder(r.Folder)
+	if _, err := os.Stat(folder.Path(configFile)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := folder.JSON(configFile, r.Config); err != nil {
+		return fmt.Errorf("finetune: %w", err)
+	}
+	return nil
+}
+
+// named adds the command to an error that wants one.
+func (r *Run) named(err error) error {
+	if exists := (*RunExistsError)(nil); errors.As(err, &exists) {
+		exists.Command = r.Command
+	}
+	return err
 }
 
 type notEmpty struct{}

@@ -45,7 +45,9 @@ func TestBegin(t *testing.T) {
 				if c.lr2 {
 					lr = 2
 				}
-				release, err := Begin(dir, resume, map[string]int{"lr": lr})
+				run := &Run{Folder: dir, Resume: resume, Config: map[string]any{"lr": lr}}
+				run.Command = "tune -resume"
+				release, err := run.Begin()
 				switch want := want.(type) {
 				case nil:
 					require.NoError(t, err)
@@ -55,6 +57,9 @@ func TestBegin(t *testing.T) {
 					require.ErrorIs(t, err, want)
 				default:
 					require.ErrorAs(t, err, want)
+					if want == exists {
+						require.ErrorContains(t, err, "To resume it:\n\ttune -resume")
+					}
 				}
 				require.NoFileExists(t, filepath.Join(dir, ".lock"))
 				if c.removed {
@@ -63,6 +68,44 @@ func TestBegin(t *testing.T) {
 			}
 		})
 	}
-	_, err := Begin(filepath.Join(t.TempDir(), "a\x00b"), false, nil)
+	_, err := (&Run{Folder: filepath.Join(t.TempDir(), "a\x00b")}).Begin()
 	require.Error(t, err)
+}
+
+// What is not known before time is taken is compared when it is, and then written down.
+func TestSettle(t *testing.T) {
+	dir := t.TempDir()
+	settle := func(resume bool, config map[string]any, late any) error {
+		run := &Run{Folder: dir, Resume: resume, Config: config, MayChange: []string{"steps"}}
+		release, err := run.Begin()
+		if err != nil {
+			return err
+		}
+		defer func() { require.NoError(t, release()) }()
+		config["hashes"] = late
+		return run.Settle()
+	}
+	config := func(steps int) map[string]any { return map[string]any{"lr": 1, "steps": steps} }
+	require.NoError(t, settle(false, config(1), "a"))
+	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"lr": 1, "steps": 1, "hashes": "a"}`, string(text))
+	require.ErrorAs(t, settle(false, config(1), "a"), new(*RunExistsError))
+	require.NoError(t, settle(true, config(2), "a"))
+	var different *DifferentRunError
+	require.ErrorAs(t, settle(true, config(3), "b"), &different)
+	require.Equal(t, []string{`hashes was "a" and is "b"`}, different.Differences)
+	now, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"lr": 1, "steps": 1, "hashes": "a"}`, string(now), "it is what it was")
+
+	// A run without settings has none to differ in.
+	run := &Run{Folder: dir, Resume: true}
+	release, err := run.Begin()
+	require.NoError(t, err)
+	require.NoError(t, run.Settle())
+	require.NoError(t, release())
+	again, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	require.NoError(t, err)
+	require.Equal(t, now, again)
 }

@@ -61,19 +61,25 @@ type Checkpoints struct {
 const tenMinutes = 10 * time.Minute
 
 // A RunExistsError says that a folder holds a run, and nobody has said to resume it.
-type RunExistsError struct{ Folder string }
+type RunExistsError struct {
+	Folder  string
+	Command string // resumes it; empty if that is not known
+}
 
 // Error names the folder and what can be done.
 func (e *RunExistsError) Error() string {
-	return "finetune: " + e.Folder + " holds a run already: resume it, or choose another folder"
+	text := "finetune: " + e.Folder + " holds a run already: resume it, or choose another folder"
+	if e.Command != "" {
+		text += ". To resume it:\n\t" + e.Command
+	}
+	return text
 }
 
-// Claim makes a run folder, if it is not there, and keeps other processes from writing to it until
+// claim makes a run folder, if it is not there, and keeps other processes from writing to it until
 // release is called or this process ends. A folder that another one has is an error; so is, unless
 // it is to be resumed, one that holds metrics or checkpoints: a *RunExistsError. Record and
-// Checkpoints claim their folders when they begin; a program that has much to do before that claims
-// its own first.
-func Claim(folder string, resume bool) (release func() error, err error) {
+// Checkpoints claim their folders when they begin.
+func claim(folder string, resume bool) (release func() error, err error) {
 	if err := os.MkdirAll(folder, 0o777); err != nil {
 		return nil, fmt.Errorf("finetune: %w", err)
 	}
@@ -84,7 +90,7 @@ func Claim(folder string, resume bool) (release func() error, err error) {
 	if !resume {
 		steps, err := checkpoints(folder)
 		if err == nil && (len(steps) > 0 || hasMetrics(folder)) {
-			err = &RunExistsError{folder}
+			err = &RunExistsError{Folder: folder}
 		}
 		if err != nil {
 			return nil, errors.Join(err, unlock())
@@ -149,7 +155,7 @@ func (c *Checkpoints) begin(ctx context.Context) (release func() error, err erro
 		return nil, fmt.Errorf("finetune: Checkpoints: Every is %d and Keep %d: one is below zero",
 			c.Every, c.Keep)
 	}
-	if release, err = Claim(c.Folder, c.Resume || c.begun); err != nil {
+	if release, err = claim(c.Folder, c.Resume || c.begun); err != nil {
 		return nil, err
 	}
 	if err := c.prepare(ctx); err != nil {

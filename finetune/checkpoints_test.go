@@ -612,7 +612,7 @@ func TestAFolderThatHoldsARun(t *testing.T) {
 		require.Zero(t, y.next)
 		require.Equal(t, before, files(t, dir))
 		require.NoFileExists(t, filepath.Join(dir, ".lock"))
-		_, err = finetune.Claim(dir, false)
+		_, err = (&finetune.Run{Folder: dir}).Begin()
 		require.ErrorAs(t, err, &exists)
 	}
 	refused()
@@ -647,7 +647,7 @@ func TestTwoProcesses(t *testing.T) {
 		require.ErrorContains(t, err, dir+" is being written to by another process (")
 		require.ErrorContains(t, err, fmt.Sprintf("process %d", c.Process.Pid))
 		require.Zero(t, y.next)
-		_, err = finetune.Claim(dir, resume)
+		_, err = (&finetune.Run{Folder: dir, Resume: resume}).Begin()
 		require.ErrorContains(t, err, "another process")
 	}
 	require.Equal(t, before, files(t, dir))
@@ -678,7 +678,7 @@ func TestHolder(t *testing.T) {
 // A program claims its folder before it has anything to write there, and other Trainers may follow.
 func TestClaim(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "runs", "1")
-	release, err := finetune.Claim(dir, false)
+	release, err := (&finetune.Run{Folder: dir}).Begin()
 	require.NoError(t, err)
 	require.FileExists(t, filepath.Join(dir, ".lock"))
 	_, err = train(t, dir, false)

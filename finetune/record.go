@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"math"
+	"path/filepath"
 	"time"
 
 	"github.com/kudos-ml/kudos/finetune/report"
@@ -97,6 +98,25 @@ type metric struct {
 	Seconds  float64            `json:"seconds"`
 }
 
+// ReadSteps returns the steps that a Record has written down in a run folder, but for their IDs. In a
+// folder without any there are none.
+func ReadSteps(folder string) (steps []Step, err error) {
+	for m, err := range file.ReadLog[metric](filepath.Join(folder, metricsFile)) {
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("finetune: %w", err)
+		}
+		steps = append(steps, Step{
+			Index: m.Step, Of: m.Of, Loss: m.Loss, Terms: m.Terms, Metrics: m.Metrics, LR: m.LR,
+			GradNorm: m.GradNorm, Samples: m.Samples,
+			Time: time.Duration(m.Seconds * float64(time.Second)),
+		})
+	}
+	return steps, nil
+}
+
 // A watch is a Record in action. Before the first step it leaves the folder as it is.
 type watch struct {
 	name     string
@@ -118,7 +138,7 @@ func (r *Record) watch() (*watch, error) {
 	if r.Trainer == nil || r.Folder == "" {
 		return nil, errors.New("finetune: the Record has no Trainer or no Folder")
 	}
-	release, err := Claim(r.Folder, true)
+	release, err := claim(r.Folder, true)
 	if err != nil {
 		return nil, err
 	}

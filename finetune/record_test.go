@@ -94,6 +94,17 @@ func TestRecordWritesARunFolder(t *testing.T) {
 	}
 	require.Equal(t, 1000, n)
 	require.Len(t, metrics(t, dir), 1000)
+	steps, err := finetune.ReadSteps(dir)
+	require.NoError(t, err)
+	require.Len(t, steps, 1000)
+	for step, err := range (&counter{of: 1000}).Steps(t.Context()) {
+		require.NoError(t, err)
+		step.IDs, step.Time = nil, steps[step.Index].Time
+		require.Equal(t, step, steps[step.Index])
+	}
+	steps, err = finetune.ReadSteps(t.TempDir())
+	require.NoError(t, err)
+	require.Empty(t, steps)
 	s := summaryOf(t, dir)
 	require.Equal(t, []int{1000, 1000, 2000}, []int{s.Steps, s.Of, s.Samples})
 	first := 0.0

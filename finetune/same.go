@@ -25,12 +25,11 @@ func (e *DifferentRunError) Error() string {
 		strings.Join(e.Differences, "\n\t")
 }
 
-// SameRun compares config, which is what config.json would be, with the config.json of a run
-// folder. Settings in mayChange, and what is inside them, may differ; they are named as in "steps"
-// or "optimizer.lr", where lists have numbers as in "files.0". If anything else differs, or one of
-// both lacks it, that is a *DifferentRunError. A folder without config.json differs in nothing.
-func SameRun(folder string, config any, mayChange ...string) error {
-	name := filepath.Join(folder, configFile)
+// compare compares Config with the folder's config.json. If anything differs that is not in MayChange,
+// or one of both lacks it, that is a *DifferentRunError. Unless all settings are known by now, those
+// that Config lacks do not count. A folder without config.json differs in nothing.
+func (r *Run) compare(all bool) error {
+	name := filepath.Join(r.Folder, configFile)
 	there, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -38,7 +37,7 @@ func SameRun(folder string, config any, mayChange ...string) error {
 	if err != nil {
 		return fmt.Errorf("finetune: %w", err)
 	}
-	here, err := json.Marshal(config)
+	here, err := json.Marshal(r.Config)
 	if err != nil {
 		return fmt.Errorf("finetune: config: %w", err)
 	}
@@ -49,11 +48,14 @@ func SameRun(folder string, config any, mayChange ...string) error {
 	if err := flatten(here, now); err != nil {
 		return fmt.Errorf("finetune: config: %w", err)
 	}
-	e := &DifferentRunError{Folder: folder}
+	e := &DifferentRunError{Folder: r.Folder}
 	for _, key := range settings(before, now) {
-		if before[key] == now[key] || slices.ContainsFunc(mayChange, func(may string) bool {
-			return key == may || strings.HasPrefix(key, may+".")
-		}) {
+		outer, _, _ := strings.Cut(key, ".")
+		_, known := r.Config[outer]
+		may := slices.ContainsFunc(r.MayChange, func(name string) bool {
+			return key == name || strings.HasPrefix(key, name+".")
+		})
+		if before[key] == now[key] || may || !known && !all {
 			continue
 		}
 		e.Differences = append(e.Differences, fmt.Sprintf("%s was %s and is %s",

@@ -1,4 +1,4 @@
-package finetune_test
+package finetune
 
 import (
 	"os"
@@ -7,23 +7,24 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/kudos-ml/kudos/finetune"
 )
 
 func TestSameRun(t *testing.T) {
 	type any = map[string]interface{}
 	dir := t.TempDir()
+	compare := func(config map[string]interface{}, may ...string) error {
+		return (&Run{Folder: dir, Config: config, MayChange: may}).compare(true)
+	}
 	write := func(text string) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "config.json"), []byte(text), 0o644))
 	}
-	require.NoError(t, finetune.SameRun(dir, any{"seed": 1}), "there is no run")
+	require.NoError(t, compare(any{"seed": 1}), "there is no run")
 	write(`{"seed": 1, "lr": 0.1, "steps": 100, "adam": {"beta": [0.9, 0.999], "eps": 1e-8}, "lora": null, "files": []}`)
 	config := func() any {
 		return any{"seed": 1, "lr": 0.1, "steps": 100, "adam": any{"beta": []float64{0.9, 0.999}, "eps": 1e-8},
 			"lora": nil, "files": []string{}}
 	}
-	require.NoError(t, finetune.SameRun(dir, config()))
+	require.NoError(t, compare(config()))
 	for _, c := range []struct {
 		change func(any)
 		may    []string
@@ -50,12 +51,12 @@ func TestSameRun(t *testing.T) {
 	} {
 		now := config()
 		c.change(now)
-		err := finetune.SameRun(dir, now, c.may...)
+		err := compare(now, c.may...)
 		if c.want == "" {
 			require.NoError(t, err)
 			continue
 		}
-		var different *finetune.DifferentRunError
+		var different *DifferentRunError
 		require.ErrorAs(t, err, &different)
 		require.Equal(t, strings.Split(c.want, ";"), different.Differences)
 		require.ErrorContains(t, err, dir)
@@ -64,6 +65,6 @@ func TestSameRun(t *testing.T) {
 		}
 	}
 	write(`{"seed": `)
-	require.ErrorContains(t, finetune.SameRun(dir, config()), "config.json")
-	require.ErrorContains(t, finetune.SameRun(dir, make(chan int)), "chan int")
+	require.ErrorContains(t, compare(config()), "config.json")
+	require.ErrorContains(t, compare(any{"x": make(chan int)}), "chan int")
 }

@@ -17,11 +17,12 @@
 //
 // Wrappers go one inside the other, and whoever looks for one of them, or for a Resumable, asks As:
 //
-//	release, err := finetune.Claim(folder, resume) // before anything takes time
+//	run := &finetune.Run{Folder: folder, Resume: resume, Config: config}
+//	release, err := run.Begin() // before anything takes time
 //	defer release()
-//	err = finetune.SameRun(folder, config, "memory", "steps")
+//	err = run.Settle() // when all that determines the run is known
 //	saved := &finetune.Checkpoints{Trainer: trainer, Folder: folder, Resume: resume}
-//	run := &finetune.Record{Trainer: saved, Folder: folder, Config: config}
+//	record := &finetune.Record{Trainer: saved, Folder: folder, Config: config}
 //
 // Whatever ends the process, what came after the last checkpoint is lost and made again, and in the end the folder holds what
 // it would have held, times aside. A checkpoint is the folder checkpoints/step-000123, after 123 steps: state.safetensors and

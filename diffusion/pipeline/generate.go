@@ -44,6 +44,18 @@ type Request struct {
 	// rounding alone.
 	Batch int
 
+	// Skip is how many samples at the beginning are left out, because they were made before: what
+	// follows is bit for bit what it is without Skip. Where they end within a batch, all of that
+	// batch is computed.
+	Skip int
+
+	// Cache is a folder in which the latents of every batch are kept, so that another process need
+	// not sample them again: what it reads there is bit for bit what sampling would give. A file that
+	// is not as it was written is made anew. What is kept is told apart by all it depends on, samplers
+	// of one's own by their Name. It is an error with Noise, with a network that is no UNet, and with a
+	// UNet that an adapter is attached to. Empty keeps nothing.
+	Cache string
+
 	// Width and Height are in pixels; 0 is the size that the model was trained for.
 	Width, Height int
 
@@ -62,9 +74,9 @@ func (r Request) check(p *Pipeline) error {
 		return fmt.Errorf("pipeline: the UNet reads %d channels: latents, a mask and a masked picture; an inpainting model does not generate from prompts alone", p.UNet.Config.InChannels)
 	case len(r.Prompts) == 0:
 		return fmt.Errorf("pipeline: no prompts to generate from")
-	case r.PerPrompt < 0 || r.Batch < 0 || r.Steps < 0:
-		return fmt.Errorf("pipeline: %d pictures a prompt in batches of %d, %d steps: none may "+
-			"be negative", r.PerPrompt, r.Batch, r.Steps)
+	case r.PerPrompt < 0 || r.Batch < 0 || r.Steps < 0 || r.Skip < 0:
+		return fmt.Errorf("pipeline: %d pictures a prompt in batches of %d, %d steps, %d skipped: "+
+			"none may be negative", r.PerPrompt, r.Batch, r.Steps, r.Skip)
 	case !(r.Guidance >= 1):
 		return fmt.Errorf("pipeline: guidance %g is below 1, which is no guidance", r.Guidance)
 	case r.Width < 0 || r.Height < 0 || r.Width%p.scale() != 0 || r.Height%p.scale() != 0:
@@ -123,13 +135,13 @@ func (p *Pipeline) Generate(r Request) dataset.Dataset {
 			}
 			g := p.newGenerator(r)
 			defer g.close()
-			for from := 0; from < g.count(); from += r.Batch {
+			for from := r.Skip / r.Batch * r.Batch; max(from, r.Skip) < g.count(); from += r.Batch {
 				samples, err := g.batch(ctx, from, min(r.Batch, g.count()-from))
 				if err != nil {
 					yield(dataset.Sample{}, err)
 					return
 				}
-				for _, s := range samples {
+				for _, s := range samples[max(0, r.Skip-from):] {
 					if !yield(s, nil) {
 						return
 					}
@@ -148,6 +160,7 @@ type generator struct {
 	decoder  *decoder
 	networks map[int]*diffusion.Compiled
 	latent   tensor.Shape // [H,W,C]
+	maker    string       // what names all that is kept; see store.go
 }
 
 func (p *Pipeline) newGenerator(r Request) *generator {
@@ -181,6 +194,33 @@ func (g *generator) batch(ctx context.Context, from, n int) ([]dataset.Sample, e
 	if err != nil {
 		return nil, err
 	}
+	latents, err := g.kept(ctx, from, conditions)
+	if err != nil {
+		return nil, err
+	}
+	samples := make([]dataset.Sample, n)
+	for i := range samples {
+		index := g.r.First + uint64(from+i)
+		samples[i] = dataset.Sample{
+			ID:     g.p.sampleID(g.r.Seed, index),
+			Prompt: prompts[i], Latent: latents[i], Condition: conditions[i],
+			Source: dataset.Source{
+				Model: g.p.Name, Sampler: g.r.Sampler.Name, Steps: g.r.Steps,
+				Guidance: g.r.Guidance, Negative: g.r.Negative, Seed: g.r.Seed, Index: index,
+			},
+		}
+	}
+	if g.r.Latents {
+		return samples, nil
+	}
+	return samples, g.decode(ctx, samples)
+}
+
+// latents samples a latent for each condition, from the noise of samples from and on.
+func (g *generator) latents(
+	ctx context.Context, from int, conditions []dataset.Condition,
+) ([]*tensor.Dense, error) {
+	n := len(conditions)
 	net, err := g.network(ctx, n, conditions[0])
 	if err != nil {
 		return nil, err
@@ -193,26 +233,16 @@ func (g *generator) batch(ctx context.Context, from, n int) ([]dataset.Sample, e
 		noise = func(row, draw int, dst []float32) { g.r.Noise(from+row, draw, dst) }
 	}
 	start := noise.Start(append([]int{n}, g.latent...)...)
-	last, err := diffusion.Last(g.r.Sampler.Sample(ctx, net.Predict, g.schedule, start, diffusion.SampleOptions{Steps: g.r.Steps, Eta: g.r.Eta, Noise: noise}))
+	o := diffusion.SampleOptions{Steps: g.r.Steps, Eta: g.r.Eta, Noise: noise}
+	last, err := diffusion.Last(g.r.Sampler.Sample(ctx, net.Predict, g.schedule, start, o))
 	if err != nil {
 		return nil, err
 	}
-	samples := make([]dataset.Sample, n)
-	for i := range samples {
-		index := g.r.First + uint64(from+i)
-		samples[i] = dataset.Sample{
-			ID:     g.p.sampleID(g.r.Seed, index),
-			Prompt: prompts[i], Latent: copyRow(last.Latent, i), Condition: conditions[i],
-			Source: dataset.Source{
-				Model: g.p.Name, Sampler: g.r.Sampler.Name, Steps: g.r.Steps, Guidance: g.r.Guidance, Negative: g.r.Negative, Seed: g.r.Seed,
-				Index: index,
-			},
-		}
+	latents := make([]*tensor.Dense, n)
+	for i := range latents {
+		latents[i] = copyRow(last.Latent, i)
 	}
-	if g.r.Latents {
-		return samples, nil
-	}
-	return samples, g.decode(ctx, samples)
+	return latents, nil
 }
 
 // sampleID names a generated sample, so that its ID can be a file's name too.
@@ -233,11 +263,11 @@ func (g *generator) network(
 	}
 	d := diffusion.Denoiser(g.p.denoiser())
 	if g.r.Guidance != 1 {
-		empty, err := g.texts.encode(ctx, []string{g.r.Negative})
+		empty, err := g.negative(ctx)
 		if err != nil {
 			return nil, err
 		}
-		d = diffusion.Guide(d, empty[0], g.r.Guidance)
+		d = diffusion.Guide(d, empty, g.r.Guidance)
 	}
 	latent := append(tensor.Shape{n}, g.latent...)
 	net, err := diffusion.Compile(d, latent, like)
@@ -246,6 +276,15 @@ func (g *generator) network(
 	}
 	g.networks[n] = net
 	return net, nil
+}
+
+// negative is the condition that guidance leads away from.
+func (g *generator) negative(ctx context.Context) (dataset.Condition, error) {
+	empty, err := g.texts.encode(ctx, []string{g.r.Negative})
+	if err != nil {
+		return dataset.Condition{}, err
+	}
+	return empty[0], nil
 }
 
 // decode fills in the samples' images.

@@ -3,14 +3,7 @@ package pipeline
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-
-	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/internal/picture"
@@ -22,21 +15,18 @@ import (
 // when a process dies.
 const keptTogether = 32
 
-// A keeper is an encoder whose results are kept in files, one for each group of samples. A group's
-// file is named by all that its results depend on: the samples, which are told apart by their
-// pictures and prompts; which of them are encoded together; both encoders, and how they are used.
-// So what is read is bit for bit what encoding would give.
+// A keeper is an encoder whose results are kept, those of a group of samples together. They depend on
+// the samples, which are told apart by their pictures and prompts; on which of them are encoded
+// together; on both encoders, and how they are used.
 type keeper struct {
 	*encoder
-	folder string
-	maker  string // what depends on no sample
+	kept  store
+	maker string // what depends on no sample
 }
-
-const sumKey = "sha256" // of a file's tensors, in its metadata
 
 func (e *encoder) newKeeper() *keeper {
 	p := e.p
-	return &keeper{e, e.o.Cache, fmt.Sprintln("kudos encoded 1", kernels.Float32,
+	return &keeper{e, store(e.o.Cache), fmt.Sprintln("kudos encoded 1", kernels.Float32,
 		weights.Hash(p.Text), p.Tokenizer.Length, weights.Hash(p.VAE), p.VAE.Config.ScalingFactor,
 		p.side(), p.scale(), e.o.Batch, e.o.Sampled, e.o.Seed)}
 }
@@ -53,8 +43,8 @@ func (k *keeper) encode(ctx context.Context, group []dataset.Sample) error {
 			pictures = append(pictures, i)
 		}
 	}
-	name := filepath.Join(k.folder, k.key(group, fresh)+".safetensors")
-	if k.read(name, group, pictures, fresh) {
+	key := k.key(group, fresh)
+	if k.read(key, group, pictures, fresh) {
 		k.done += uint64(len(group))
 		return nil
 	}
@@ -75,14 +65,7 @@ func (k *keeper) encode(ctx context.Context, group []dataset.Sample) error {
 	if len(all) == 0 {
 		return nil
 	}
-	if err := os.MkdirAll(k.folder, 0o777); err != nil {
-		return fmt.Errorf("pipeline: %w", err)
-	}
-	metadata := map[string]string{sumKey: weights.Hash(all)}
-	if err := weights.Save(name, all, kernels.Float32, metadata); err != nil {
-		return fmt.Errorf("pipeline: what was encoded is not kept: %w", err)
-	}
-	return nil
+	return k.kept.write(key, all)
 }
 
 func latentName(n int) string { return fmt.Sprintf("latent.%04d", n) }
@@ -107,31 +90,13 @@ func (k *keeper) key(group []dataset.Sample, fresh []string) string {
 		}
 	}
 	fmt.Fprintf(h, "%q", fresh)
-	return hex.EncodeToString(h.Sum(nil))
+	return string(h.Sum(nil))
 }
 
-// read fills in a group from its file, and says whether there is one as it was written. One that is
-// not is removed.
-func (k *keeper) read(name string, group []dataset.Sample, pictures []int, fresh []string) bool {
-	f, err := weights.Open(name)
-	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			_ = os.Remove(name) // it is replaced in any case
-		}
-		return false
-	}
-	tensors := map[string]*tensor.Dense{}
-	all, err := f.Views()
-	sum := ""
-	if err == nil {
-		sum = weights.Hash(all)
-		for _, p := range all {
-			tensors[p.Name] = p.Value.Clone().(*tensor.Dense)
-		}
-	}
-	whole := err == nil && sum == f.Metadata[sumKey] && len(all) == len(pictures)+len(fresh)
-	if f.Close() != nil || !whole {
-		_ = os.Remove(name) // as above
+// read fills in a group from its file, and says whether there is one as it was written.
+func (k *keeper) read(key string, group []dataset.Sample, pictures []int, fresh []string) bool {
+	tensors := k.kept.read(key, len(pictures)+len(fresh))
+	if tensors == nil {
 		return false
 	}
 	for n, i := range pictures {

@@ -39,13 +39,18 @@ func (p *Pipeline) Settle(r Request) (Request, error) {
 }
 
 // Parts is how many parts the work of a settled request has that Watched counts: the Steps of every
-// batch.
+// batch that is not left out by Skip.
 func (r Request) Parts() int {
-	return (len(r.Prompts)*r.PerPrompt + r.Batch - 1) / r.Batch * r.Steps
+	count := len(r.Prompts) * r.PerPrompt
+	if r.Skip >= count {
+		return 0
+	}
+	return ((count+r.Batch-1)/r.Batch - r.Skip/r.Batch) * r.Steps
 }
 
 // Watched is a settled request that calls done with the number of parts that are done more, for a
-// progress bar: Parts in all, however often its sampler calls the network.
+// progress bar: Parts in all, however often its sampler calls the network. Batches that are read
+// from Cache are not among them.
 func (r Request) Watched(done func(parts int)) Request {
 	sample := r.Sampler.Sample
 	r.Sampler.Sample = func(ctx context.Context, net diffusion.Network, s *diffusion.Schedule,

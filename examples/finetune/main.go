@@ -138,12 +138,7 @@ func parse(args []string) (o options, err error) {
 	if o.beta > 0 && o.pretrainBatch == 0 {
 		o.pretrainBatch = o.batch
 	}
-	o.args, o.config = args, map[string]any{"program": "finetune"}
-	f.VisitAll(func(f *flag.Flag) {
-		if f.Name != "resume" { // which is not the run's
-			o.config[f.Name] = f.Value.(flag.Getter).Get()
-		}
-	})
+	o.args, o.config = args, report.Config(f)
 	return o, nil
 }
 

@@ -40,6 +40,7 @@ type session struct {
 	empty              dataset.Condition // the condition of the empty prompt
 	fitting            fitting
 	folder             report.Folder
+	begun              finetune.Run
 	hashes             map[string]string // of inputs, for config.json
 }
 
@@ -54,22 +55,14 @@ const unfinished = "unfinished"
 // depend on how many updates there are.
 var mayChange = []string{"out", "memory", "every", "steps"}
 
-// again is the command that goes on.
-func (s *session) again() string {
-	args := s.args
-	if !s.resume {
-		args = append(slices.Clone(args), "-resume")
-	}
-	return report.Command("finetune", args...)
-}
-
 func (s *session) run(ctx context.Context) (err error) {
 	s.folder = report.Folder(s.out)
-	release, err := finetune.Begin(s.out, s.resume, s.config, append(mayChange, "sha256")...)
+	s.begun = finetune.Run{
+		Folder: s.out, Resume: s.resume, Config: s.config, MayChange: mayChange,
+		Command: report.Resume("finetune", s.args),
+	}
+	release, err := s.begun.Begin()
 	if err != nil {
-		if exists := (*finetune.RunExistsError)(nil); errors.As(err, &exists) {
-			return fmt.Errorf("-out: %w. To resume it:\n\t%s", err, s.again())
-		}
 		return fmt.Errorf("-out: %w", err)
 	}
 	defer func() {
@@ -284,7 +277,7 @@ func (o options) tuner(n finetune.Network, schedule *diffusion.Schedule, own, pr
 // tune trains and saves. What was trained is saved too where it ends early, whatever the reason.
 func (s *session) tune(ctx context.Context) error {
 	s.config["sha256"] = s.hashes
-	if err := finetune.SameRun(s.out, s.config, mayChange...); err != nil {
+	if err := s.begun.Settle(); err != nil {
 		return err
 	}
 	network, adapter, err := s.network(s.model.UNet)
@@ -314,7 +307,7 @@ func (s *session) tune(ctx context.Context) error {
 	if err == nil {
 		fmt.Fprintf(s.print, "\nThe tuned model is in %s.\n", s.folder.Path(result.Name))
 	} else if ctx.Err() == nil {
-		err = fmt.Errorf("%w\n%s; this goes on after the last checkpoint:\n\t%s", err, said, s.again())
+		err = fmt.Errorf("%w\n%s; this goes on after the last checkpoint:\n\t%s", err, said, s.begun.Command)
 	}
 	return err
 }
