@@ -2,6 +2,8 @@ package report
 
 import (
 	"flag"
+	"fmt"
+	"math"
 	"slices"
 )
 
@@ -31,4 +33,89 @@ func Resume(program string, args []string) string {
 		args = append(slices.Clone(args), "-"+resumeFlag)
 	}
 	return Command(program, args...)
+}
+
+// A Limit is what the values of some flags must be.
+type Limit struct {
+	flags       []string
+	least, most float64
+	above       bool // least itself is out
+	below       bool // most itself is out
+}
+
+// AtLeast is the limit of flags that must be numbers of least or more.
+func AtLeast(least float64, flags ...string) Limit {
+	return Limit{flags: flags, least: least, most: math.MaxFloat64}
+}
+
+// Above is the limit of flags that must be numbers of more than least.
+func Above(least float64, flags ...string) Limit {
+	return Limit{flags: flags, least: least, most: math.MaxFloat64, above: true}
+}
+
+// Within is the limit of flags that must be numbers from least to most, both among them.
+func Within(least, most float64, flags ...string) Limit {
+	return Limit{flags: flags, least: least, most: most}
+}
+
+// From is the limit of flags that must be numbers of least or more and below most.
+func From(least, most float64, flags ...string) Limit {
+	return Limit{flags: flags, least: least, most: most, below: true}
+}
+
+// String says it after "must be".
+func (l Limit) String() string {
+	switch {
+	case l.most == math.MaxFloat64 && l.above:
+		return fmt.Sprintf("a number above %g", l.least)
+	case l.most == math.MaxFloat64:
+		return fmt.Sprintf("a number of at least %g", l.least)
+	case l.below:
+		return fmt.Sprintf("at least %g and below %g", l.least, l.most)
+	}
+	return fmt.Sprintf("%g to %g", l.least, l.most)
+}
+
+// Check reports the first flag of a parsed set that is not as a limit has it, and arguments that are
+// left over. It panics where a flag of a limit is not there or is no number.
+func Check(f *flag.FlagSet, limits ...Limit) error {
+	if f.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	for _, l := range limits {
+		for _, name := range l.flags {
+			v := number(f.Lookup(name).Value.(flag.Getter).Get())
+			low, high := v >= l.least, v <= l.most
+			if l.above {
+				low = v > l.least
+			}
+			if l.below {
+				high = v < l.most
+			}
+			if !low || !high {
+				return fmt.Errorf("-%s %v must be %v", name, f.Lookup(name).Value, l)
+			}
+		}
+	}
+	return nil
+}
+
+// number is a flag's value.
+func number(v any) float64 {
+	switch v := v.(type) {
+	case int:
+		return float64(v)
+	case int64:
+		return float64(v)
+	case float64:
+		return v
+	}
+	panic(fmt.Sprintf("report: a flag of type %T is no number", v))
+}
+
+// Given are the flags of a parsed set that were given.
+func Given(f *flag.FlagSet) map[string]bool {
+	given := map[string]bool{}
+	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	return given
 }

@@ -30,3 +30,36 @@ func TestResume(t *testing.T) {
 	require.Equal(t, []string{"-out", "my runs", ""}, args[:3], "arguments stay as they are")
 	require.Equal(t, "tune -resume -out x", report.Resume("tune", []string{"-resume", "-out", "x"}))
 }
+
+func TestLimits(t *testing.T) {
+	check := func(limit report.Limit, args ...string) error {
+		f := flag.NewFlagSet("tune", flag.ContinueOnError)
+		f.Float64("x", 0, "")
+		f.Int("n", 3, "")
+		require.NoError(t, f.Parse(args))
+		for _, name := range []string{"x", "n"} {
+			require.Equal(t, len(args) > 0 && args[0] == "-"+name, report.Given(f)[name])
+		}
+		return report.Check(f, report.AtLeast(-1e9, "n"), limit)
+	}
+	for _, c := range []struct {
+		limit   report.Limit
+		in, out []string
+		want    string
+	}{
+		{report.AtLeast(0, "x"), []string{"0", "5"}, []string{"-1", "NaN", "+Inf"}, "a number of at least 0"},
+		{report.Above(0, "x"), []string{"1e-300"}, []string{"0", "NaN", "-Inf"}, "a number above 0"},
+		{report.Within(0, 1, "x"), []string{"0", "1"}, []string{"1.5", "-0.5", "NaN"}, "0 to 1"},
+		{report.From(0, 1, "x"), []string{"0", "0.99"}, []string{"1", "-0.5", "NaN"}, "at least 0 and below 1"},
+	} {
+		for _, v := range c.in {
+			require.NoError(t, check(c.limit, "-x", v))
+		}
+		for _, v := range c.out {
+			require.EqualError(t, check(c.limit, "-x", v), "-x "+v+" must be "+c.want)
+		}
+	}
+	require.EqualError(t, check(report.AtLeast(4, "x", "n"), "-x", "4"), "-n 3 must be a number of at least 4")
+	require.EqualError(t, check(report.AtLeast(0, "x"), "-x", "1", "more"), `unexpected argument "more"`)
+	require.Panics(t, func() { _ = check(report.AtLeast(0, "none")) })
+}
