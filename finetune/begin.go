@@ -1,6 +1,7 @@
 package finetune
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -88,6 +89,23 @@ func (r *Run) Settle() error {
 		return fmt.Errorf("finetune: %w", err)
 	}
 	return nil
+}
+
+// Do is Begin and Settle, then do, then the folder's release: for a program that knows all its
+// settings. An error of do, unless ctx is cancelled, says by which Command the run goes on.
+func (r *Run) Do(ctx context.Context, do func() error) (err error) {
+	release, err := r.Begin()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	if err := r.Settle(); err != nil {
+		return err
+	}
+	if err = do(); err != nil && ctx.Err() == nil && r.Command != "" {
+		err = fmt.Errorf("%w\nThis goes on from what is in %s:\n\t%s", err, r.Folder, r.Command)
+	}
+	return err
 }
 
 // named adds the command to an error that wants one.

@@ -1,6 +1,7 @@
 package finetune
 
 import (
+	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -108,4 +109,29 @@ func TestSettle(t *testing.T) {
 	again, err := os.ReadFile(filepath.Join(dir, "config.json"))
 	require.NoError(t, err)
 	require.Equal(t, now, again)
+}
+
+// Do holds the folder while something is done, and begins nothing that may not be.
+func TestDo(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	run := &Run{Folder: dir, Config: map[string]any{"lr": 1}}
+	run.Command = "tune -resume"
+	err := run.Do(t.Context(), func() error {
+		require.FileExists(t, filepath.Join(dir, ".lock"))
+		require.FileExists(t, filepath.Join(dir, "config.json"))
+		return fs.ErrInvalid
+	})
+	require.ErrorIs(t, err, fs.ErrInvalid)
+	require.ErrorContains(t, err, "This goes on from what is in "+dir+":\n\ttune -resume")
+	require.NoFileExists(t, filepath.Join(dir, ".lock"))
+	never := func() error { t.Error("it was begun"); return nil }
+	require.ErrorAs(t, run.Do(t.Context(), never), new(*RunExistsError))
+	run.Resume, run.Config = true, map[string]any{"lr": 2}
+	require.ErrorAs(t, run.Do(t.Context(), never), new(*DifferentRunError))
+
+	run.Config = map[string]any{"lr": 1}
+	require.NoError(t, run.Do(t.Context(), func() error { return nil }))
+	ctx, cancel := context.WithCancel(t.Context())
+	err = run.Do(ctx, func() error { cancel(); return ctx.Err() })
+	require.EqualError(t, err, context.Canceled.Error())
 }

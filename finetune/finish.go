@@ -50,3 +50,16 @@ func (r *Record) Finish(ctx context.Context, save func(name string) error) (
 	result.Name = name
 	return result, err
 }
+
+// Each ranges over a Trainer's steps to their end, and calls do, unless it is nil, with each.
+func Each(ctx context.Context, t Trainer, do func(Step)) error {
+	for step, err := range t.Steps(ctx) {
+		if err != nil {
+			return err
+		}
+		if do != nil {
+			do(step)
+		}
+	}
+	return nil
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kudos-ml/kudos/finetune"
+	"github.com/kudos-ml/kudos/finetune/report"
 )
 
 // A counter is a Trainer that does nothing: its loss is 1/(1+step), in two terms.
@@ -232,4 +233,31 @@ func TestRecordErrors(t *testing.T) {
 	})
 	require.ErrorIs(t, fails(&finetune.Record{Trainer: none, Folder: dir, Config: 2, Progress: io.Discard}), broken)
 	require.Equal(t, 3, summaryOf(t, dir).Steps)
+}
+
+// Each ranges to the end, or to the first error.
+func TestEach(t *testing.T) {
+	var seen []int
+	see := func(s finetune.Step) { seen = append(seen, s.Index) }
+	require.NoError(t, finetune.Each(t.Context(), &counter{of: 3}, see))
+	require.Equal(t, []int{0, 1, 2}, seen)
+	require.NoError(t, finetune.Each(t.Context(), &counter{of: 3}, nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	seen = nil
+	require.ErrorIs(t, finetune.Each(ctx, &counter{of: 3}, see), context.Canceled)
+	require.Empty(t, seen)
+}
+
+func TestTermsChart(t *testing.T) {
+	steps := []finetune.Step{
+		{Index: 4, Terms: map[string]float64{"reward": 2}},
+		{Index: 5, Terms: map[string]float64{"reward": 1, "anchor": 7}},
+	}
+	chart := finetune.TermsChart("Tuning", steps, "anchor", "none", "reward")
+	require.Equal(t, "Tuning", chart.Title)
+	require.Equal(t, []report.Series{
+		{Name: "anchor term", X: []float64{5}, Y: []float64{7}},
+		{Name: "reward term", X: []float64{4, 5}, Y: []float64{2, 1}},
+	}, chart.Series)
 }

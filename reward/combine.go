@@ -68,6 +68,18 @@ func Batched(m Model, n int) Model {
 	})
 }
 
+// Give gives samples m's scores as rewards, all asked for together.
+func Give(ctx context.Context, m Model, samples []dataset.Sample) error {
+	scores, err := score(ctx, m, samples)
+	if err != nil {
+		return err
+	}
+	for i := range samples {
+		samples[i].Reward = &scores[i]
+	}
+	return nil
+}
+
 // Scored is d with m's scores as rewards, computed n samples at a time.
 func Scored(d dataset.Dataset, m Model, n int) dataset.Dataset {
 	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {

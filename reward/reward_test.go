@@ -321,3 +321,19 @@ func TestModelsAreHeldToTheirContract(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 }
+
+// Give asks once for all samples, and gives nothing after an error.
+func TestGive(t *testing.T) {
+	samples := rewarded(3, 4)
+	calls := 0
+	m := Func(func(_ context.Context, of []dataset.Sample) ([]float64, error) {
+		calls++
+		return []float64{10 * *of[0].Reward, 10 * *of[1].Reward}, nil
+	})
+	require.NoError(t, Give(t.Context(), m, samples))
+	require.Equal(t, 1, calls)
+	require.Equal(t, []float64{30, 40}, []float64{*samples[0].Reward, *samples[1].Reward})
+	wrong := Func(func(context.Context, []dataset.Sample) ([]float64, error) { return []float64{1}, nil })
+	require.Error(t, Give(t.Context(), wrong, samples))
+	require.Equal(t, 30.0, *samples[0].Reward)
+}

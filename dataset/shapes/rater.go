@@ -63,3 +63,9 @@ func fingerprint(s dataset.Sample) uint64 {
 	}
 	return h.Sum64()
 }
+
+// Known is an error where a sample's prompt is not in Grammar: a dataset.File's Check.
+func Known(s dataset.Sample) error {
+	_, err := Grammar.Parse(s.Prompt)
+	return err
+}

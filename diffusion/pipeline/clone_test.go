@@ -8,13 +8,12 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/dataset"
-	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // A clone paints the same pictures, and what is done to its networks is not done to the original's.
 func TestClone(t *testing.T) {
-	p, err := LoadFS(tiny.FS())
+	p, err := Load("../../examples/tiny/model")
 	require.NoError(t, err)
 	r := Request{Prompts: []string{"two green circles"}, Steps: 2, Guidance: 2, Seed: 1}
 	paint := func(p *Pipeline) []float32 {
@@ -45,7 +44,7 @@ func TestClone(t *testing.T) {
 // Decode makes the pictures that Generate makes of the same latents; EncodeImages the latents that Encode
 // makes of pictures.
 func TestDecodeAndEncodeImages(t *testing.T) {
-	p, err := LoadFS(tiny.FS())
+	p, err := Load("../../examples/tiny/model")
 	require.NoError(t, err)
 	r := Request{Prompts: []string{"two green circles", "one red star"}, Steps: 2, Guidance: 1, Seed: 1, Batch: 2}
 	made, err := dataset.Collect(t.Context(), p.Generate(r))

@@ -8,11 +8,10 @@ import (
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
-	"github.com/kudos-ml/kudos/examples/tiny"
 )
 
 func TestSettle(t *testing.T) {
-	p, err := LoadFS(tiny.FS())
+	p, err := Load("../../examples/tiny/model")
 	require.NoError(t, err)
 	r, err := p.Settle(Request{})
 	require.NoError(t, err)
@@ -41,7 +40,7 @@ func TestSettle(t *testing.T) {
 // What a request leaves open is settled, and every part of its work is counted, pndm's more
 // evaluations than steps too.
 func TestGenerateSettlesAndIsWatched(t *testing.T) {
-	p, err := LoadFS(tiny.FS())
+	p, err := Load("../../examples/tiny/model")
 	require.NoError(t, err)
 	pndm, err := diffusion.ParseSampler("pndm")
 	require.NoError(t, err)
@@ -65,7 +64,7 @@ func TestGenerateSettlesAndIsWatched(t *testing.T) {
 
 // A prompt that is as long as the text encoder reads is whole.
 func TestTooLong(t *testing.T) {
-	p, err := LoadFS(tiny.FS())
+	p, err := Load("../../examples/tiny/model")
 	require.NoError(t, err)
 	fits := strings.TrimSpace(strings.Repeat("red ", p.Tokenizer.Length-2))
 	require.Len(t, p.Tokenizer.Tokens(fits), p.Tokenizer.Length-2)

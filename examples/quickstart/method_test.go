@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -9,34 +10,33 @@ import (
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/examples/tiny/trial"
 	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/kernels/nn"
-	"github.com/kudos-ml/kudos/reward"
 )
 
 // Tuning draws by reward: one below zero, which that cannot have, is refused. What is tuned is a copy:
 // the base is what the report compares it with.
 func TestTunesByReward(t *testing.T) {
-	s := &session{
-		options:  options{out: filepath.Join(t.TempDir(), "out"), samples: 8, steps: 1, lr: 1e-4},
-		progress: report.Plain(io.Discard), seconds: map[string]float64{},
-	}
-	require.NoError(t, s.load(t.Context()))
+	o, err := parse([]string{"-out", filepath.Join(t.TempDir(), "out"), "-steps", "1", "-lr", "1e-4", "-beta", "0"})
+	require.NoError(t, err)
+	s, err := load(t.Context(), o)
+	require.NoError(t, err)
 	defer s.clip.Close()
+	s.Progress = report.Plain(io.Discard)
 	samples, err := dataset.Collect(t.Context(), tiny.Pretraining(1, 8))
 	require.NoError(t, err)
 	for i := range samples {
 		samples[i].Reward = new(float64(i + 1))
 	}
 	samples[3].Reward = new(-1.0)
-	_, err = s.tune(t.Context(), samples, tuning{"tuned", reward.Raw, 0})
+	_, err = s.tune(t.Context(), samples, trial.Tunings(0, 1, false)[0])
 	require.ErrorContains(t, err, "below 0")
+	require.NoError(t, os.RemoveAll(s.out))
 
 	samples[3].Reward = new(4.0)
-	s.folder, err = report.NewFolder(s.out)
-	require.NoError(t, err)
 	before := nn.Hash(s.base.UNet)
-	tuned, err := s.tune(t.Context(), samples, tuning{"tuned", reward.Raw, 0})
+	tuned, err := s.tune(t.Context(), samples, trial.Tunings(0, 1, false)[0])
 	require.NoError(t, err)
 	require.Equal(t, before, nn.Hash(s.base.UNet))
 	require.NotEqual(t, before, nn.Hash(tuned.UNet))

@@ -5,8 +5,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"image"
 	"io/fs"
-	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -19,6 +19,9 @@ import (
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/examples/internal/command/commandtest"
+	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/finetune"
+	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
@@ -31,6 +34,7 @@ func TestMain(m *testing.M) {
 				panic(err)
 			}
 		}
+		dies()
 		main()
 	})
 }
@@ -88,7 +92,7 @@ func TestStoppedWhileItGenerates(t *testing.T) {
 			require.NoFileExists(t, filepath.Join(out, "metrics.jsonl"))
 			if s.signal == syscall.SIGINT {
 				whole(t, out)
-				require.Equal(t, "quickstart: stopped; what was finished is in "+out, last)
+				require.Equal(t, "quickstart: stopped; what was finished is in "+out+"; -resume goes on", last)
 			}
 		})
 	}
@@ -100,7 +104,7 @@ func TestStoppedWhileItTunes(t *testing.T) {
 	c.AwaitFile(t, filepath.Join(out, "metrics.jsonl"))
 	code, last := c.End(t, syscall.SIGINT)
 	require.Equal(t, 130, code, c.Stderr.String())
-	require.Equal(t, "quickstart: stopped; what was finished is in "+out, last)
+	require.Equal(t, "quickstart: stopped; what was finished is in "+out+"; -resume goes on", last)
 	whole(t, out)
 
 	samples := samplesOf(t, out)
@@ -133,10 +137,10 @@ func TestStoppedWhileItTunes(t *testing.T) {
 	require.FileExists(t, filepath.Join(out, "report.html"))
 	require.NoDirExists(t, filepath.Join(out, "tuned"))
 
-	s := &session{options: options{out: filepath.Join(t.TempDir(), "other")}}
-	require.NoError(t, s.load(t.Context()))
-	defer s.clip.Close()
-	model, err := alignment.Load(filepath.Join(out, "reward"), s.clip)
+	encoder, err := tiny.CLIP()
+	require.NoError(t, err)
+	defer encoder.Close()
+	model, err := alignment.Load(filepath.Join(out, "reward"), encoder)
 	require.NoError(t, err)
 
 	limitFiles(t, 150_000) // less than the head, more than what the testing package logs meanwhile
@@ -150,8 +154,8 @@ func TestStoppedWhileItTunes(t *testing.T) {
 // A full disk is one error that names the file, and no file is there in part.
 func TestFullDisk(t *testing.T) {
 	for file, limit := range map[string]int{
-		"samples/00000.png":                    700,     // config.json is smaller
-		"tuned/text_encoder/model.safetensors": 300_000, // all that comes before is
+		"cache":       700,     // config.json is smaller
+		"checkpoints": 300_000, // all that comes before is
 	} {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "run")
@@ -159,11 +163,16 @@ func TestFullDisk(t *testing.T) {
 			c := commandtest.Start(t, "-out", out, "-samples", "64", "-steps", "1", "-beta", "0")
 			code, last := c.Wait()
 			require.Equal(t, 1, code, c.Stderr.String())
-			require.Contains(t, last, filepath.Join(out, filepath.FromSlash(file)))
-			require.Contains(t, last, syscall.EFBIG.Error())
-			require.Equal(t, 1, strings.Count(c.Stderr.String(), "quickstart: "))
-			require.NoFileExists(t, filepath.Join(out, filepath.FromSlash(file)))
-			require.NoFileExists(t, filepath.Join(out, "tuned", "model_index.json"))
+			said := c.Stderr.String()
+			require.Contains(t, said, filepath.Join(out, file)+string(filepath.Separator))
+			require.Contains(t, said, syscall.EFBIG.Error())
+			require.Equal(t, 1, strings.Count(said, "quickstart: "))
+			require.Contains(t, last, "\tquickstart -out "+out)
+			require.Contains(t, last, " -resume")
+			entries, err := os.ReadDir(filepath.Join(out, file))
+			require.NoError(t, err)
+			require.Empty(t, entries)
+			require.NoDirExists(t, filepath.Join(out, "tuned"))
 			whole(t, out)
 			if limit > 700 {
 				require.Len(t, samplesOf(t, out), 64)
@@ -198,46 +207,53 @@ func TestLabelsThatCannotBeUsed(t *testing.T) {
 	} {
 		file, out := filepath.Join(dir, "labels.jsonl"), filepath.Join(dir, "out")
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
-		err := run(t.Context(), options{out: out, labels: file})
+		err := begin(t, "-out", out, "-labels", file)
 		require.ErrorContains(t, err, want, text)
 		require.ErrorContains(t, err, file, text)
 		require.NoDirExists(t, out, "it fails before anything is written")
 	}
-	err := run(t.Context(), options{out: dir, labels: filepath.Join(dir, "labels.jsonl")})
-	require.ErrorContains(t, err, "give another -out")
-	require.FileExists(t, filepath.Join(dir, "labels.jsonl"))
+	labels := filepath.Join(dir, "labels.jsonl")
+	good := `{"prompt":"a star","label":"good","file":"a.png"}` + "\n"
+	require.NoError(t, os.WriteFile(labels, []byte(good), 0o644))
+	require.NoError(t, picture.WritePNG(filepath.Join(dir, "a.png"), image.NewNRGBA(image.Rect(0, 0, 64, 64))))
+	require.ErrorIs(t, begin(t, "-out", dir, "-labels", labels), fs.ErrExist, "labels are not mixed with a run")
+	require.FileExists(t, labels)
 }
 
+// begin starts the program in this process.
+func begin(t *testing.T, args ...string) error {
+	t.Helper()
+	o, err := parse(args)
+	require.NoError(t, err)
+	return start(t.Context(), o)
+}
+
+// A folder that holds something is left as it is: others' files, and, without -resume, a run.
 func TestRunFolder(t *testing.T) {
 	dir := t.TempDir()
-	mine := filepath.Join(dir, "thesis.txt")
-	require.NoError(t, os.WriteFile(mine, []byte("x"), 0o644))
-	s := &session{options: options{out: dir}}
-	require.ErrorContains(t, s.load(t.Context()), "is not empty")
-	s.clip.Close()
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	require.Len(t, entries, 1)
-
-	// An earlier run's files go; others stay.
-	for _, name := range append([]string{"config.json", ".samples.jsonl.123"}, runFiles...) {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("old"), 0o644))
+	write := func(name, text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
-	require.NoError(t, s.load(t.Context()))
-	s.clip.Close()
-	entries, err = os.ReadDir(dir)
-	require.NoError(t, err)
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
+	names := func() (all []string) {
+		entries, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		for _, e := range entries {
+			all = append(all, e.Name())
+		}
+		return all
 	}
-	require.Equal(t, []string{"config.json", "samples", "thesis.txt"}, names)
-	require.DirExists(t, filepath.Join(dir, "samples"))
-	whole(t, dir)
-}
-
-func TestAUCThatIsNoNumber(t *testing.T) {
-	text, err := json.Marshal(map[string]comparison{"seen": {alignment.Comparison{Accuracy: alignment.Accuracy{N: 3, Accuracy: 1, AUC: math.NaN()}, CLIPAUC: math.NaN()}}})
-	require.NoError(t, err)
-	require.JSONEq(t, `{"seen":{"n":3,"accuracy":1,"auc":null,"clip_auc":null}}`, string(text))
+	write("thesis.txt", "x")
+	for _, resume := range []string{"-resume=false", "-resume"} {
+		require.ErrorIs(t, begin(t, "-out", dir, resume), fs.ErrExist)
+		require.Equal(t, []string{"thesis.txt"}, names())
+	}
+	write("config.json", `{"program": "quickstart", "seed": 2}`)
+	var exists *finetune.RunExistsError
+	err := begin(t, "-out", dir, "-steps", "3")
+	require.ErrorAs(t, err, &exists)
+	require.Equal(t, "quickstart -out "+dir+" -steps 3 -resume", exists.Command)
+	var different *finetune.DifferentRunError
+	require.ErrorAs(t, begin(t, "-out", dir, "-resume"), &different)
+	require.Contains(t, different.Differences, "seed was 2 and is 1")
+	require.Equal(t, []string{"config.json", "thesis.txt"}, names())
 }

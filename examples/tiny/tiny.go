@@ -15,6 +15,7 @@ import (
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
+	"github.com/kudos-ml/kudos/diffusion/pipeline"
 )
 
 //go:embed model
@@ -45,4 +46,14 @@ var Wrong = shapes.Wrong{Count: 0.55, Colour: 0.53, Background: 0.5}
 // Pretraining is the distribution that the UNet was trained on: n drawn pictures, captions as wrong as they were then.
 func Pretraining(seed uint64, n int) dataset.Dataset {
 	return shapes.World{Seed: seed, N: n, Wrong: Wrong}
+}
+
+// Load loads the pipeline, whose name is tiny.
+func Load() (*pipeline.Pipeline, error) {
+	p, err := pipeline.LoadFS(FS())
+	if err != nil {
+		return nil, err
+	}
+	p.Name = "tiny"
+	return p, nil
 }

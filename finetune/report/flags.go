@@ -1,9 +1,13 @@
 package report
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"flag"
 	"fmt"
+	"io"
 	"math"
+	"os"
 	"slices"
 )
 
@@ -11,12 +15,12 @@ import (
 const resumeFlag = "resume"
 
 // Config is what the flags of a program determine of its run, for config.json: the program's name as
-// "program", and each flag's value by its name, but for -resume. A flag whose Value is no flag.Getter
-// has its String.
+// "program", and each flag's value by its name, but for -resume, and -out, which is where the run is.
+// A flag whose Value is no flag.Getter has its String.
 func Config(f *flag.FlagSet) map[string]any {
 	config := map[string]any{"program": f.Name()}
 	f.VisitAll(func(f *flag.Flag) {
-		if f.Name == resumeFlag {
+		if f.Name == resumeFlag || f.Name == "out" {
 			return
 		}
 		config[f.Name] = f.Value.String()
@@ -39,6 +43,7 @@ func Resume(program string, args []string) string {
 type Limit struct {
 	flags       []string
 	least, most float64
+	times       int  // of what they must be multiples; 0: any number is right
 	above       bool // least itself is out
 	below       bool // most itself is out
 }
@@ -63,9 +68,16 @@ func From(least, most float64, flags ...string) Limit {
 	return Limit{flags: flags, least: least, most: most, below: true}
 }
 
+// Multiple is the limit of flags that must be multiples of a number, and at least least.
+func Multiple(of, least int, flags ...string) Limit {
+	return Limit{flags: flags, least: float64(least), most: math.MaxFloat64, times: of}
+}
+
 // String says it after "must be".
 func (l Limit) String() string {
 	switch {
+	case l.times > 0:
+		return fmt.Sprintf("a multiple of %d, at least %g", l.times, l.least)
 	case l.most == math.MaxFloat64 && l.above:
 		return fmt.Sprintf("a number above %g", l.least)
 	case l.most == math.MaxFloat64:
@@ -92,7 +104,7 @@ func Check(f *flag.FlagSet, limits ...Limit) error {
 			if l.below {
 				high = v < l.most
 			}
-			if !low || !high {
+			if !low || !high || l.times > 0 && int(v)%l.times != 0 {
 				return fmt.Errorf("-%s %v must be %v", name, f.Lookup(name).Value, l)
 			}
 		}
@@ -118,4 +130,21 @@ func Given(f *flag.FlagSet) map[string]bool {
 	given := map[string]bool{}
 	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	return given
+}
+
+// Hash is the SHA-256 of a file, in hexadecimal, for config.json. Without a name it is empty.
+func Hash(name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return "", fmt.Errorf("report: %w", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("report: %w", err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -1,8 +1,14 @@
 package report_test
 
 import (
+	"errors"
 	"flag"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -13,6 +19,7 @@ func TestConfigOfFlags(t *testing.T) {
 	f := flag.NewFlagSet("tune", flag.ContinueOnError)
 	f.Int("steps", 3, "")
 	f.Bool("resume", false, "")
+	f.String("out", "runs", "")
 	f.Float64("lr", 0.1, "")
 	size := report.Size(5)
 	f.Var(&size, "memory", "")
@@ -60,6 +67,43 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	require.EqualError(t, check(report.AtLeast(4, "x", "n"), "-x", "4"), "-n 3 must be a number of at least 4")
+	require.NoError(t, check(report.Multiple(4, 8, "n"), "-n", "12"))
+	for _, n := range []string{"10", "4"} {
+		require.EqualError(t, check(report.Multiple(4, 8, "n"), "-n", n),
+			"-n "+n+" must be a multiple of 4, at least 8")
+	}
 	require.EqualError(t, check(report.AtLeast(0, "x"), "-x", "1", "more"), `unexpected argument "more"`)
 	require.Panics(t, func() { _ = check(report.AtLeast(0, "none")) })
+}
+
+func TestHash(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "labels")
+	_, err := report.Hash(name)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NoError(t, os.WriteFile(name, []byte("abc"), 0o644))
+	sum, err := report.Hash(name)
+	require.NoError(t, err)
+	require.Equal(t, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", sum)
+	sum, err = report.Hash("")
+	require.NoError(t, err)
+	require.Empty(t, sum)
+}
+
+func TestStages(t *testing.T) {
+	var shown strings.Builder
+	s := report.NewStages()
+	s.Progress = report.Plain(&shown)
+	require.NoError(t, s.Do("paint", 2, func(bar *report.Stage) error {
+		bar.Add(2)
+		time.Sleep(time.Millisecond)
+		return nil
+	}))
+	full := errors.New("the disk is full")
+	err := s.Do("score", 3, func(*report.Stage) error { return full })
+	require.ErrorIs(t, err, full)
+	require.EqualError(t, err, "score: the disk is full")
+	require.GreaterOrEqual(t, s.Seconds["paint"], 0.001)
+	require.Contains(t, s.Seconds, "score")
+	require.Contains(t, shown.String(), "paint: 2 in ")
+	require.Contains(t, shown.String(), "score: stopped at 0 of 3")
 }

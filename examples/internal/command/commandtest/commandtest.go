@@ -34,11 +34,17 @@ type Program struct {
 // Start runs the program with arguments, until the test ends at the longest.
 func Start(t *testing.T, args ...string) *Program {
 	t.Helper()
+	return StartWith(t, nil, args...)
+}
+
+// StartWith is Start with variables NAME=VALUE in the program's environment.
+func StartWith(t *testing.T, variables []string, args ...string) *Program {
+	t.Helper()
 	p := &Program{
 		Cmd:   exec.CommandContext(t.Context(), os.Args[0], args...),
 		ended: make(chan struct{}),
 	}
-	p.Env = append(os.Environ(), variable+"=1")
+	p.Env = append(append(os.Environ(), variable+"=1"), variables...)
 	p.Cmd.Stderr = &p.Stderr
 	require.NoError(t, p.Cmd.Start())
 	go func() {

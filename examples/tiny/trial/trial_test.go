@@ -1,0 +1,101 @@
+package trial_test
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/dataset/shapes"
+	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/examples/tiny/trial"
+	"github.com/kudos-ml/kudos/reward/alignment"
+)
+
+func TestTunings(t *testing.T) {
+	all := trial.Tunings(0.5, 1, true)
+	var names []string
+	var betas []float64
+	for _, u := range all {
+		names, betas = append(names, u.Name), append(betas, u.Beta)
+	}
+	require.Equal(t, []string{"tuned", "equal", "shuffled", "beta_0"}, names)
+	require.Equal(t, []float64{0.5, 0.5, 0.5, 0}, betas)
+	require.Len(t, trial.Tunings(0.5, 1, false), 1)
+}
+
+// A model that is the base paints what the base paints, and one of other weights does not.
+func TestTrial(t *testing.T) {
+	base, err := tiny.Load()
+	require.NoError(t, err)
+	require.Equal(t, "tiny", base.Name)
+	encoder, err := tiny.CLIP()
+	require.NoError(t, err)
+	defer encoder.Close()
+	samples, err := dataset.Collect(t.Context(), tiny.Pretraining(1, 24))
+	require.NoError(t, err)
+	for i := range samples {
+		require.NoError(t, shapes.Known(samples[i]))
+		samples[i].Label, err = shapes.Rater{}.Label(samples[i])
+		require.NoError(t, err)
+	}
+	require.ErrorContains(t, shapes.Known(dataset.Sample{Prompt: "a dragon"}), "a dragon")
+	training := &alignment.Training{
+		CLIP: encoder, Samples: dataset.FromSlice(samples), Hidden: 8, Passes: 1, Seed: 1,
+		Perturb: func(string, int, *rand.Rand) ([]string, error) { return nil, nil },
+	}
+	for _, err := range training.Epochs(t.Context()) {
+		require.NoError(t, err)
+	}
+	seen, unseen, err := shapes.Grammar.Split("heart")
+	require.NoError(t, err)
+	other, err := base.Clone()
+	require.NoError(t, err)
+	clear(other.UNet.ConvOut.Weight.Float32s())
+	try := &trial.Trial{
+		Base: base, Reward: training.Model(), CLIP: encoder, Seen: seen, Unseen: unseen, Pictures: 4,
+		Tuned: []trial.Arm{
+			{Name: "tuned", Title: "tuned", Model: base.With("tuned", base.UNet)},
+			{Name: "blind", Title: "a blind one", Model: other},
+		},
+		Request: pipeline.Request{Steps: 2, Guidance: 1, Seed: 3, Batch: 4},
+	}
+	done := 0
+	found, err := try.Run(t.Context(), func(n int) { done += n })
+	require.NoError(t, err)
+	require.Equal(t, 2*4*(4+2), try.Work())
+	require.Equal(t, try.Work(), done)
+
+	for _, prompts := range []string{"seen", "unseen"} {
+		require.Zero(t, found.Gain[prompts].Points)
+		require.Contains(t, found.Over[prompts], "blind")
+		all := found.Alignment[prompts]["all"]
+		require.Equal(t, all["base"], all["tuned"])
+		require.Equal(t, 4, all["best_of_n"].N)
+		require.Equal(t, 1, found.Alignment[prompts]["count"]["base"].N, "one of each category")
+		require.Equal(t, 4, found.Reward[prompts].N)
+	}
+	require.Equal(t, found.Frechet["base"], found.Frechet["tuned"])
+	require.Greater(t, found.Frechet["blind"], found.Frechet["drawn"])
+	require.Equal(t, found.Diversity["base"], found.Diversity["tuned"])
+	text, err := json.Marshal(found)
+	require.NoError(t, err)
+	for _, name := range []string{"alignment", "gain", "over", "frechet", "diversity", "reward"} {
+		require.Contains(t, string(text), `"`+name+`":{`)
+	}
+
+	tables := found.Tables()
+	require.Len(t, tables, 4)
+	require.Equal(t, "Alignment, unseen prompts", tables[0].Title)
+	require.Equal(t, []string{"prompts", "base", "tuned", "best of 4", "a blind one"}, tables[0].Header)
+	require.Contains(t, tables[0].Note, "Tuned − base: +0.0 points (+0.0 to +0.0); tuned − a blind one: ")
+	require.Equal(t, "drawn", tables[2].Header[5])
+	page := found.Page("A title", "It was tuned.", "go run x")
+	require.Contains(t, page.Lead, "It was tuned. On prompts with kinds of things that no label")
+	require.NoError(t, page.WriteFile(filepath.Join(t.TempDir(), "report.html")))
+	require.Len(t, page.Blocks, 1+2+4)
+}
