@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 				panic(err)
 			}
 		}
-		dies()
+		commandtest.Dies()
 		main()
 	})
 }

@@ -2,9 +2,12 @@
 //
 //	go run ./examples/reward -samples FILE.jsonl -clip DIR -out DIR
 //
-// The file is as package dataset describes it, with labels good, bad or skip. The reward is a folder that examples/finetune and
-// examples/evaluate read, and alignment.Load in programs of one's own; report.json beside it says how well it predicts labels of prompts
-// that it was not trained on.
+// The file is as package dataset describes it, with labels good, bad or skip. The reward is a folder
+// that examples/finetune and examples/evaluate read, and alignment.Load in programs of one's own;
+// report.json beside it says how well it predicts labels of prompts that it was not trained on.
+//
+// Its folder training/ has the run: config.json, metrics.jsonl, report.html and checkpoints/. However
+// it ends, the same command with -resume goes on.
 package main
 
 import (
@@ -12,55 +15,64 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
+// passes over the labels, at most.
+const passes = 60
+
+// options are the flags.
 type options struct {
 	samples, clip, out, cache string
 	lambda, heldOut           float64
 	hidden                    int
-	product                   bool
+	product, resume           bool
 	seed                      uint64
+
+	config  map[string]any // the flags, for config.json
+	command string         // resumes the run
 }
 
 func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("reward", flag.ContinueOnError)
 	f.StringVar(&o.samples, "samples", "", "JSONL `file` of pictures with labels good, bad or skip (required)")
-	f.StringVar(&o.clip, "clip", "", "`folder` of a CLIPModel with tokenizer and preprocessor, as transformers writes it; without it the embedded miniature's, which knows shapes only")
+	f.StringVar(&o.clip, "clip", "", "`folder` of a CLIPModel with tokenizer and preprocessor, as "+
+		"transformers writes it; without it the embedded miniature's, which knows shapes only")
 	f.StringVar(&o.out, "out", "", "`folder` for the reward (required)")
-	f.StringVar(&o.cache, "cache", "", "`file` that keeps the pictures' features, so that another run needs not compute them (default features.safetensors in -out)")
-	f.Float64Var(&o.lambda, "lambda", 0.5, "weight λ of prompt classification against other prompts of the file; 0 leaves it out")
+	f.StringVar(&o.cache, "cache", "", "`file` that keeps the pictures' features, so that another run "+
+		"needs not compute them (default features.safetensors in -out)")
+	f.Float64Var(&o.lambda, "lambda", 0.5, "weight λ of prompt classification against other prompts of "+
+		"the file; 0 leaves it out")
 	f.Float64Var(&o.heldOut, "held-out", 0.2, "share of the prompts whose labels are for testing only")
 	f.IntVar(&o.hidden, "hidden", 1024, "hidden units of the perceptron")
-	f.BoolVar(&o.product, "product", true, "let the perceptron read the product of the two embeddings too; the paper's reads only the two")
+	f.BoolVar(&o.product, "product", true, "let the perceptron read the product of the two embeddings "+
+		"too; the paper's reads only the two")
 	f.Uint64Var(&o.seed, "seed", 1, "decides every random draw")
+	f.BoolVar(&o.resume, "resume", false, "go on with the run that -out holds, or begin if it holds none; "+
+		"-cache may be another")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
-	switch {
-	case f.NArg() > 0:
-		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
-	case o.samples == "" || o.out == "":
-		return o, errors.New("-samples and -out are required")
-	case !(o.lambda >= 0):
-		return o, fmt.Errorf("-lambda %v must not be negative", o.lambda)
-	case !(o.heldOut > 0 && o.heldOut < 1):
-		return o, fmt.Errorf("-held-out %v must be between 0 and 1", o.heldOut)
-	case o.hidden < 1:
-		return o, fmt.Errorf("-hidden %d: at least 1 is needed", o.hidden)
+	err = report.Check(f, report.AtLeast(0, "lambda"), report.Between(0, 1, "held-out"), report.AtLeast(1, "hidden"))
+	if err == nil && (o.samples == "" || o.out == "") {
+		err = errors.New("-samples and -out are required")
 	}
 	if o.cache == "" {
 		o.cache = filepath.Join(o.out, "features.safetensors")
 	}
-	return o, nil
+	o.config, o.command = report.Config(f), report.Resume("reward", args)
+	return o, err
 }
 
 func main() {
@@ -70,7 +82,7 @@ func main() {
 			return err
 		}
 		return run(ctx, o)
-	}, func() string { return "the features so far are in " + o.cache })
+	}, func() string { return "the features so far are in " + o.cache + "; -resume goes on" })
 }
 
 // result is report.json.
@@ -81,7 +93,8 @@ type result struct {
 	Lambda  float64 `json:"lambda"`
 	Train   count   `json:"train"`
 	Test    count   `json:"test"`
-	HeldOut scores  `json:"held_out"`
+	// HeldOut is how well the reward, and CLIP's similarity, predict the labels of held-out prompts.
+	HeldOut alignment.Comparison `json:"held_out"`
 }
 
 // A count is of labels, and of the prompts that they are for.
@@ -91,16 +104,17 @@ type count struct {
 	Bad     int `json:"bad"`
 }
 
-// scores are how well the reward, and CLIP's similarity, predict the labels of held-out prompts. AUCs are null where all labels are the same.
-type scores struct {
-	N        int      `json:"n"`
-	Accuracy float64  `json:"accuracy"`
-	AUC      *float64 `json:"auc"`
-	CLIPAUC  *float64 `json:"clip_auc"`
+// A session is the run in hand.
+type session struct {
+	options
+	progress *report.Progress
+	cache    *clip.Cache
+	kept     time.Time // when the features were
 }
 
 func run(ctx context.Context, o options) error {
-	labelled, err := dataset.CollectLabelled(ctx, dataset.File{Path: o.samples}) // what is wrong with the file is known before anything takes time
+	// What is wrong with the file is known before anything takes time.
+	labelled, err := dataset.CollectLabelled(ctx, dataset.File{Path: o.samples})
 	if err != nil {
 		return err
 	}
@@ -116,34 +130,99 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("-clip: %w", err)
 	}
 	defer encoder.Close()
-	folder, err := report.NewFolder(o.out)
+	samples, err := report.Hash(o.samples)
 	if err != nil {
 		return err
 	}
-	cache, err := clip.OpenCache(encoder, o.cache)
+	o.config["sha256"] = map[string]string{"samples": samples, "clip": encoder.Hash()}
+	begun := finetune.Run{
+		Folder: filepath.Join(o.out, "training"), Resume: o.resume, Config: o.config, Command: o.command,
+		MayChange: []string{"cache"},
+	}
+	return begun.Do(ctx, func() error {
+		cache, err := clip.OpenCache(encoder, o.cache)
+		if err != nil {
+			return err
+		}
+		s := &session{options: o, progress: report.Stderr(), cache: cache, kept: time.Now()}
+		return errors.Join(s.run(ctx, rest, heldOut), cache.Save())
+	})
+}
+
+// run learns the reward from the labels of some prompts and tests it by those of others.
+func (s *session) run(ctx context.Context, rest, heldOut []dataset.Sample) error {
+	model, err := s.learn(ctx, rest)
 	if err != nil {
 		return err
 	}
-	r := result{Samples: o.samples, CLIP: encoder.Hash(), Seed: o.seed, Lambda: o.lambda}
+	r := result{Samples: s.samples, CLIP: s.cache.Hash(), Seed: s.seed, Lambda: s.lambda}
 	r.Train, r.Test = counts(rest), counts(heldOut)
-	model, err := learn(ctx, cache, rest, o)
-	if err == nil {
-		r.HeldOut, err = compare(ctx, model, heldOut, o)
-	}
-	if err = errors.Join(err, cache.Save()); err != nil {
+	bar := s.progress.Stage("test", len(heldOut))
+	r.HeldOut, err = model.Evaluate(ctx, s.pictures(heldOut, bar))
+	bar.End()
+	if err != nil {
 		return err
 	}
-	if err := model.Save(o.out); err != nil {
+	if err := model.Save(s.out); err != nil {
 		return err
 	}
-	if err := folder.JSON("report.json", r); err != nil {
+	if err := report.Folder(s.out).JSON("report.json", r); err != nil {
 		return err
 	}
-	if err := table(r).Print(os.Stdout); err != nil {
+	if err := r.table().Print(os.Stdout); err != nil {
 		return err
 	}
-	fmt.Printf("\nThe reward is in %s.\n", o.out)
+	fmt.Printf("\nThe reward is in %s.\n", s.out)
 	return nil
+}
+
+// pictures are the labelled samples of the prompts of some of them, each counted as it is read. Now
+// and then their features so far are kept.
+func (s *session) pictures(of []dataset.Sample, bar *report.Stage) dataset.Dataset {
+	prompts := map[string]bool{}
+	for _, sample := range of {
+		prompts[sample.Prompt] = true
+	}
+	file := dataset.File{Path: s.samples, Images: true}
+	labelled := dataset.Filter(file, func(s dataset.Sample) bool {
+		return (s.Label == dataset.Good || s.Label == dataset.Bad) && prompts[s.Prompt]
+	})
+	return dataset.Map(labelled, func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
+		bar.Add(1)
+		if time.Since(s.kept) < time.Minute {
+			return sample, nil
+		}
+		s.kept = time.Now()
+		return sample, s.cache.Save()
+	})
+}
+
+// learn trains the reward on the labels of all prompts that are not for testing.
+func (s *session) learn(ctx context.Context, rest []dataset.Sample) (*alignment.Model, error) {
+	bar := s.progress.Stage("features", len(rest))
+	t := &alignment.Training{
+		CLIP: s.cache, Lambda: s.lambda, Hidden: s.hidden, Product: s.product, Seed: s.seed, Passes: passes,
+		Samples: s.pictures(rest, bar),
+	}
+	if s.lambda > 0 { // 8 prompts with the true one, or as many as there are
+		prompts := dataset.Prompts(rest)
+		t.Prompts, t.Perturb = min(8, len(prompts)), dataset.OtherPrompts(prompts)
+	}
+	_, err := t.State(ctx) // which reads the pictures
+	bar.End()
+	if err = errors.Join(err, s.cache.Save()); err != nil {
+		return nil, err
+	}
+	bar = s.progress.Stage("reward", passes)
+	defer bar.End()
+	folder := filepath.Join(s.out, "training")
+	saved := &finetune.Checkpoints{Trainer: t, Folder: folder, Resume: s.resume}
+	record := &finetune.Record{Trainer: saved, Folder: folder, Name: "reward", Progress: io.Discard}
+	err = finetune.Each(ctx, record, func(epoch finetune.Step) {
+		bar.Note("held-out accuracy %.0f %%", 100*epoch.Metrics["held-out accuracy"])
+		bar.Add(1)
+	})
+	return t.Model(), err
 }
 
 func counts(labelled []dataset.Sample) count {
@@ -158,83 +237,23 @@ func counts(labelled []dataset.Sample) count {
 	return c
 }
 
-// pictures are the labelled samples of the prompts of some of them, each counted as it is read.
-func pictures(o options, of []dataset.Sample, bar *report.Stage) dataset.Dataset {
-	prompts := map[string]bool{}
-	for _, s := range of {
-		prompts[s.Prompt] = true
-	}
-	labelled := dataset.Filter(dataset.File{Path: o.samples, Images: true}, func(s dataset.Sample) bool {
-		return (s.Label == dataset.Good || s.Label == dataset.Bad) && prompts[s.Prompt]
-	})
-	return dataset.Map(labelled, func(_ context.Context, s dataset.Sample) (dataset.Sample, error) {
-		bar.Add(1)
-		return s, nil
-	})
-}
-
-// learn trains the reward on the labels of all prompts that are not for testing.
-func learn(ctx context.Context, cache *clip.Cache, rest []dataset.Sample,
-	o options) (*alignment.Model, error) {
-	const passes = 60
-	progress := report.Stderr()
-	reading := progress.Stage("features", len(rest))
-	t := &alignment.Training{
-		CLIP: cache, Lambda: o.lambda, Hidden: o.hidden, Product: o.product, Seed: o.seed, Passes: passes,
-		Samples: pictures(o, rest, reading),
-	}
-	if o.lambda > 0 { // 8 prompts with the true one, or as many as there are
-		prompts := dataset.Prompts(rest)
-		t.Prompts, t.Perturb = min(8, len(prompts)), dataset.OtherPrompts(prompts)
-	}
-	var learning *report.Stage
-	for epoch, err := range t.Epochs(ctx) {
-		if err != nil {
-			reading.End()
-			return nil, err
-		}
-		if learning == nil {
-			reading.End()
-			if err := cache.Save(); err != nil {
-				return nil, err
-			}
-			learning = progress.Stage("reward", passes)
-		}
-		learning.Note("held-out accuracy %.0f %%", 100*epoch.HeldOut.Accuracy)
-		learning.Add(1)
-	}
-	learning.End()
-	return t.Model(), nil
-}
-
-// compare tests the reward on the held-out prompts.
-func compare(ctx context.Context, model *alignment.Model, heldOut []dataset.Sample,
-	o options) (scores, error) {
-	bar := report.Stderr().Stage("test", len(heldOut))
-	c, err := model.Evaluate(ctx, pictures(o, heldOut, bar))
-	bar.End()
-	known := func(v float64) *float64 {
+// table shows it to people.
+func (r result) table() report.Table {
+	auc := func(v float64) string {
 		if math.IsNaN(v) {
-			return nil
-		}
-		return &v
-	}
-	return scores{c.N, c.Accuracy.Accuracy, known(c.AUC), known(c.CLIPAUC)}, err
-}
-
-func table(r result) report.Table {
-	auc := func(v *float64) string {
-		if v == nil {
 			return "–"
 		}
-		return fmt.Sprintf("%.2f", *v)
+		return fmt.Sprintf("%.2f", v)
 	}
+	c := r.HeldOut
 	return report.Table{
-		Title: "The reward on prompts that it was not trained on", Header: []string{"", "labels", "accuracy", "AUC"},
+		Title:  "The reward on prompts that it was not trained on",
+		Header: []string{"", "labels", "accuracy", "AUC"},
 		Rows: [][]string{
-			{"reward", fmt.Sprint(r.HeldOut.N), report.Percent(r.HeldOut.Accuracy), auc(r.HeldOut.AUC)},
-			{"CLIP similarity", fmt.Sprint(r.HeldOut.N), "", auc(r.HeldOut.CLIPAUC)},
+			{"reward", fmt.Sprint(c.N), report.Percent(c.Accuracy.Accuracy), auc(c.AUC)},
+			{"CLIP similarity", fmt.Sprint(c.N), "", auc(c.CLIPAUC)},
 		},
-		Note: fmt.Sprintf("Learned from %d labels good and %d bad of %d prompts, tested on those of %d others.", r.Train.Good, r.Train.Bad, r.Train.Prompts, r.Test.Prompts),
+		Note: fmt.Sprintf("Learned from %d labels good and %d bad of %d prompts, tested on those of %d others.",
+			r.Train.Good, r.Train.Bad, r.Train.Prompts, r.Test.Prompts),
 	}
 }

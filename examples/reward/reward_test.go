@@ -14,6 +14,7 @@ import (
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
@@ -52,8 +53,8 @@ func TestReward(t *testing.T) {
 	require.Equal(t, 600, first.Train.Good+first.Train.Bad+first.Test.Good+first.Test.Bad)
 	require.Equal(t, first.HeldOut.N, first.Test.Good+first.Test.Bad)
 	require.Greater(t, first.Test.Prompts, 20)
-	require.Greater(t, *first.HeldOut.AUC, 0.7)
-	require.Greater(t, *first.HeldOut.CLIPAUC, 0.6)
+	require.Greater(t, first.HeldOut.AUC, 0.7)
+	require.Greater(t, first.HeldOut.CLIPAUC, 0.6)
 
 	encoder, err := tiny.CLIP()
 	require.NoError(t, err)
@@ -63,6 +64,8 @@ func TestReward(t *testing.T) {
 
 	before, err := os.Stat(o.cache)
 	require.NoError(t, err)
+	require.ErrorAs(t, run(t.Context(), o), new(*finetune.RunExistsError))
+	o.resume = true
 	require.NoError(t, run(t.Context(), o))
 	require.Equal(t, first, read())
 	after, err := os.Stat(o.cache)
@@ -90,7 +93,9 @@ func TestWhatCannotBeLearnedFrom(t *testing.T) {
 	} {
 		file := filepath.Join(t.TempDir(), "samples.jsonl")
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
-		err := run(t.Context(), options{samples: file, out: filepath.Join(t.TempDir(), "out"), cache: filepath.Join(t.TempDir(), "f"), heldOut: 0.2, hidden: 8})
+		o, err := parse([]string{"-samples", file, "-out", filepath.Join(t.TempDir(), "out"), "-hidden", "8"})
+		require.NoError(t, err)
+		err = run(t.Context(), o)
 		require.ErrorContains(t, err, want, text)
 		require.ErrorContains(t, err, file, text)
 	}

@@ -63,6 +63,11 @@ func Within(least, most float64, flags ...string) Limit {
 	return Limit{flags: flags, least: least, most: most}
 }
 
+// Between is the limit of flags that must be numbers above low and below high.
+func Between(low, high float64, flags ...string) Limit {
+	return Limit{flags: flags, least: low, most: high, above: true, below: true}
+}
+
 // From is the limit of flags that must be numbers of least or more and below most.
 func From(least, most float64, flags ...string) Limit {
 	return Limit{flags: flags, least: least, most: most, below: true}
@@ -82,6 +87,8 @@ func (l Limit) String() string {
 		return fmt.Sprintf("a number above %g", l.least)
 	case l.most == math.MaxFloat64:
 		return fmt.Sprintf("a number of at least %g", l.least)
+	case l.below && l.above:
+		return fmt.Sprintf("between %g and %g", l.least, l.most)
 	case l.below:
 		return fmt.Sprintf("at least %g and below %g", l.least, l.most)
 	}

@@ -88,6 +88,7 @@ type session struct {
 	bestAt   int     // its epoch
 	train    []example
 	heldOut  []example
+	data     float64 // names both
 
 	rows, labels, zeros, good *tensor.Dense // what the loss reads
 
@@ -119,6 +120,7 @@ func (t *Training) start(ctx context.Context) (*session, error) {
 	if err := s.split(examples); err != nil {
 		return nil, err
 	}
+	s.data = s.dataHash()
 	c := HeadConfig{Embedding: len(examples[0].image), Hidden: s.Hidden, Product: s.Product}
 	s.head, t.head = newHead(c, s.Seed), newHead(c, s.Seed)
 	s.Batch = min(s.Batch, len(s.train))

@@ -114,7 +114,10 @@ func clone(of []kernels.Parameter) []kernels.Parameter {
 	return out
 }
 
-const bestName = "best."
+const (
+	bestName = "best."
+	dataName = "data"
+)
 
 // State is what a checkpoint needs: the weights, AdamW's state, and the best weights so far.
 func (t *Training) State(ctx context.Context) (finetune.State, error) {
@@ -125,7 +128,7 @@ func (t *Training) State(ctx context.Context) (finetune.State, error) {
 	if err != nil {
 		return finetune.State{}, fmt.Errorf("alignment: %w", err)
 	}
-	state := finetune.State{Step: t.session.next, Tensors: tensors, Values: map[string]float64{}}
+	state := finetune.State{Step: t.session.next, Tensors: tensors, Values: map[string]float64{dataName: t.session.data}}
 	if !math.IsInf(t.session.best, 1) { // no number is as long as every held-out loss was none
 		state.Values["best"], state.Values["best epoch"] = t.session.best, float64(t.session.bestAt)
 	}
@@ -139,6 +142,9 @@ func (t *Training) State(ctx context.Context) (finetune.State, error) {
 func (t *Training) Restore(ctx context.Context, state finetune.State) error {
 	if err := t.prepare(ctx); err != nil {
 		return err
+	}
+	if data, ok := state.Values[dataName]; ok && data != t.session.data {
+		return errors.New("alignment: the state is of a training on other samples")
 	}
 	var stepper []kernels.Parameter
 	best := map[string]*tensor.Dense{}

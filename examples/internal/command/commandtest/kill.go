@@ -1,0 +1,141 @@
+//go:build unix
+
+package commandtest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kudos-ml/kudos/internal/file"
+)
+
+// What tells a program to die: before operation K on the disk or, torn, after half of it; and where to
+// list its operations.
+const (
+	dieAt   = "KUDOS_DIE_AT"
+	dieTorn = "KUDOS_DIE_TORN"
+	listTo  = "KUDOS_LIST_TO"
+)
+
+// Dies makes the program do what Kill and List have put into its environment. It is called in TestMain,
+// before the program's main.
+func Dies() {
+	at, _ := strconv.ParseInt(os.Getenv(dieAt), 10, 64) // none is never
+	torn, to := os.Getenv(dieTorn) != "", os.Getenv(listTo)
+	if at == 0 && to == "" {
+		return
+	}
+	var list *os.File
+	if to != "" {
+		var err error
+		if list, err = os.Create(to); err != nil {
+			panic(err)
+		}
+	}
+	var done atomic.Int64
+	file.Before = func(_, name string) error {
+		if list != nil {
+			fmt.Fprintln(list, name)
+		}
+		switch n := done.Add(1); {
+		case at == 0 || n < at:
+			return nil
+		case torn && n == at:
+			return errors.New("torn")
+		}
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // it has no other end
+		select {}
+	}
+}
+
+// List runs a program to its end and returns the files of its operations on the disk, in their order,
+// relative to a folder.
+func List(t *testing.T, folder string, args ...string) (operations []string) {
+	t.Helper()
+	list := filepath.Join(t.TempDir(), "list")
+	p := StartWith(t, []string{listTo + "=" + list}, args...)
+	code, _ := p.Wait()
+	require.Zero(t, code, p.Stderr.String())
+	text, err := os.ReadFile(list)
+	require.NoError(t, err)
+	for name := range strings.Lines(string(text)) {
+		name, err := filepath.Rel(folder, strings.TrimSpace(name))
+		require.NoError(t, err)
+		operations = append(operations, filepath.ToSlash(name))
+	}
+	return operations
+}
+
+// A Moment is an operation on the disk before which a program is killed or, torn, half-way through.
+type Moment struct {
+	Operation int // from 1
+	Name      string
+	Torn      bool
+}
+
+// Moments spreads n moments over the kinds of files that a program writes, by the folder or file that
+// they begin with, and over the operations on each kind.
+func Moments(operations []string, n int) (all []Moment) {
+	var kinds []string
+	of := map[string][]int{}
+	for i, name := range operations {
+		kind, _, _ := strings.Cut(name, "/")
+		if file.IsLeft(kind) { // half-written
+			kind = ""
+		}
+		if of[kind] == nil {
+			kinds = append(kinds, kind)
+		}
+		of[kind] = append(of[kind], i+1)
+	}
+	for i := range n {
+		kind := kinds[i%len(kinds)]
+		if n < len(kinds) {
+			kind = kinds[(2*i+1)*len(kinds)/(2*n)]
+		}
+		at := of[kind][(2*i+1)*len(of[kind])/(2*n)]
+		all = append(all, Moment{at, operations[at-1], i%2 == 1})
+	}
+	return all
+}
+
+// Kill runs a program until it dies at a moment.
+func Kill(t *testing.T, m Moment, args ...string) {
+	t.Helper()
+	variables := []string{fmt.Sprint(dieAt, "=", m.Operation)}
+	if m.Torn {
+		variables = append(variables, dieTorn+"=1")
+	}
+	p := StartWith(t, variables, args...)
+	code, _ := p.Wait()
+	require.Equal(t, -1, code, "%s: %s", m.Name, &p.Stderr)
+	t.Logf("killed at operation %d, %s, torn: %t", m.Operation, m.Name, m.Torn)
+}
+
+// Files are the files of a folder, by their names there, but for those that keep leaves out.
+func Files(t *testing.T, dir string, keep func(name string) bool) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if name = filepath.ToSlash(name); err != nil || !keep(name) {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		all[name] = string(text)
+		return err
+	}))
+	return all
+}
