@@ -42,15 +42,30 @@ func TestKilled(t *testing.T) {
 	args := func(out string) []string {
 		return []string{"-out", filepath.Join(dir, out), "-samples", "64", "-steps", "5", "-eval", "128"}
 	}
-	whole := filepath.Join(dir, "whole")
-	operations := commandtest.List(t, whole, args("whole")...)
-	var judged []string // what evaluation has painted
-	for i, name := range operations {
-		if strings.HasPrefix(name, "cache/") && slices.Contains(operations[:i], "tuned/model_index.json") {
-			judged = append(judged, name)
-		}
+	// Painting for the evaluation takes most of a run. It is done once, and read where it is right.
+	painted := map[string]string{}
+	first := filepath.Join(dir, "first")
+	operations := commandtest.List(t, first, args("first")...)
+	tuned := slices.Index(operations, "tuned/model_index.json")
+	for name, text := range commandtest.Files(t, first, func(name string) bool {
+		return strings.HasPrefix(name, "cache/") && slices.Index(operations, name) > tuned
+	}) {
+		painted[name] = text
 	}
+	require.Len(t, painted, 2*(4+4+3*4), "batches of both kinds of prompts")
+	paint := func(out string) string {
+		out = filepath.Join(dir, out)
+		for name, text := range painted {
+			name = filepath.Join(out, name)
+			require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))
+			require.NoError(t, os.WriteFile(name, []byte(text), 0o644))
+		}
+		return out
+	}
+	whole := paint("whole")
+	operations = commandtest.List(t, whole, append(args("whole"), "-resume")...)
 	want := files(t, whole)
+	require.Equal(t, files(t, first), want)
 	require.Contains(t, want, "report.html")
 	require.Contains(t, want, "tuned/unet/diffusion_pytorch_model.safetensors")
 	goOn := func(out string) {
@@ -60,23 +75,10 @@ func TestKilled(t *testing.T) {
 	}
 	for i, m := range commandtest.Moments(operations, *moments) {
 		out := fmt.Sprint(i)
-		commandtest.Kill(t, m, args(out)...)
-		for _, name := range judged { // which takes most of a run: it is read if it is right
-			to := filepath.Join(dir, out, name)
-			if _, err := os.Stat(to); err == nil || !strings.HasSuffix(name, ".safetensors") {
-				continue
-			}
-			text, err := os.ReadFile(filepath.Join(whole, name))
-			require.NoError(t, err)
-			require.NoError(t, os.MkdirAll(filepath.Dir(to), 0o755))
-			require.NoError(t, os.WriteFile(to, text, 0o644))
-		}
+		paint(out)
+		commandtest.Kill(t, m, append(args(out), "-resume")...)
 		goOn(out)
 		require.Equal(t, want, files(t, filepath.Join(dir, out)), m.Name)
 		require.NoError(t, os.RemoveAll(filepath.Join(dir, out)))
 	}
-
-	// A run that is at its end is what it was.
-	goOn("whole")
-	require.Equal(t, want, files(t, whole))
 }
