@@ -22,8 +22,9 @@ import (
 	"github.com/kudos-ml/kudos/internal/weights"
 )
 
-// README's commands, from prompts to an evaluation, are run as they stand there, with small numbers added, on the miniature and on a folder of
-// diffusers'. Each program reads what those before it wrote.
+// The commands of README.md, from prompts to an evaluation, are run as they stand there, with small
+// numbers added, on the miniature and on a folder of diffusers'. Each program reads what those before
+// it wrote.
 func TestREADMEsCommands(t *testing.T) {
 	programs := t.TempDir()
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", programs+string(filepath.Separator),
@@ -51,7 +52,7 @@ var small = map[string]string{
 	"evaluate": "-steps 2 -guidance 2 -batch 8 -n 2",
 }
 
-// chain runs README's commands in a folder that holds MODEL.
+// chain runs README.md's commands in a folder that holds MODEL.
 func chain(t *testing.T, programs, dir string, prompts, unseen []string, label func(*testing.T, []dataset.Sample)) {
 	require.NoError(t, os.Rename(filepath.Join(dir, "MODEL", "clip"), filepath.Join(dir, "CLIP")))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "PROMPTS"), []byte(strings.Join(prompts, "\n")), 0o644))
@@ -121,13 +122,14 @@ func chain(t *testing.T, programs, dir string, prompts, unseen []string, label f
 	require.FileExists(t, filepath.Join(evaluation, "report.html"))
 }
 
-// commands are the lines of README's only block in sh.
+// commands are the lines of README.md's only block in sh. A line that ends in \ goes on in the next.
 func commands(t *testing.T) []string {
-	_, after, ok := strings.Cut(string(read(t, "../README.md")), "```sh\n")
+	_, after, ok := strings.Cut(string(read(t, "README.md")), "```sh\n")
 	require.True(t, ok)
 	block, rest, ok := strings.Cut(after, "```")
 	require.True(t, ok)
 	require.NotContains(t, rest, "```sh")
+	block = strings.ReplaceAll(block, "\\\n", " ")
 	return strings.Split(strings.TrimSpace(block), "\n")
 }
 

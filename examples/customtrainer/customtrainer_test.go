@@ -22,6 +22,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/reward"
 
 	// What the programs import, so that whoever can run this test has all that building them needs.
@@ -321,8 +322,8 @@ func TestPolicy(t *testing.T) {
 	require.True(t, last > first+0.1, "the reward was %v first and %v last", first, last)
 }
 
-// TestReadme builds README's program and holds what it prints to what README says that it prints, digits aside: they
-// depend on the processor's rounding.
+// TestReadme builds README's program and holds what it prints to what README says that it prints,
+// digits aside: they depend on the processor's rounding. The model that it saves can be loaded.
 func TestReadme(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
 	require.NoError(t, err)
@@ -330,12 +331,23 @@ func TestReadme(t *testing.T) {
 	require.True(t, ok)
 	source, rest, ok := strings.Cut(rest, "```\n")
 	require.True(t, ok)
-	require.Equal(t, 25, lines(source))
+	require.Equal(t, 30, lines(source))
+	require.Contains(t, string(text), "## In 30 lines\n")
 	_, rest, _ = strings.Cut(rest, "```text\n")
 	want, _, ok := strings.Cut(rest, "```\n")
 	require.True(t, ok)
-	out, err := exec.CommandContext(t.Context(), outside(t, "readme", source)).CombinedOutput()
+	run := exec.CommandContext(t.Context(), outside(t, "readme", source))
+	run.Dir = t.TempDir()
+	out, err := run.CombinedOutput()
 	require.NoError(t, err, string(out))
 	digits := regexp.MustCompile(`0\.\d+`)
 	require.Equal(t, digits.ReplaceAllString(want, "x"), digits.ReplaceAllString(string(out), "x"))
+
+	base, err := pipeline.LoadFS(tiny.FS())
+	require.NoError(t, err)
+	tuned, err := pipeline.Load(filepath.Join(run.Dir, "tuned"))
+	require.NoError(t, err)
+	require.NotEqual(t, nn.Hash(base.UNet), nn.Hash(tuned.UNet), "the UNet is tuned")
+	require.Equal(t, nn.Hash(base.Text), nn.Hash(tuned.Text))
+	require.Equal(t, nn.Hash(base.VAE), nn.Hash(tuned.VAE))
 }
