@@ -45,8 +45,8 @@ const (
 	Combination Category = "combination" // two attributes or more
 )
 
-// Categories lists the paper's categories in its order.
-var Categories = []Category{Count, Colour, Background, Combination}
+// Categories lists the paper's four categories in its order. Every call returns a new slice.
+func Categories() []Category { return []Category{Count, Colour, Background, Combination} }
 
 // Category returns the category of c.
 func (c Claim) Category() Category {

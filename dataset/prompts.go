@@ -124,12 +124,13 @@ func OtherPrompts(prompts []string) func(prompt string, n int, r *rand.Rand) ([]
 // Draw returns n prompts of the grammar, an equal share of each of Categories in turn. Prompt i is
 // a pure function of seed, stream, which names what the prompts are for, and i.
 func (g *Grammar) Draw(stream string, seed uint64, n int) ([]string, error) {
+	categories := Categories()
 	prompts := make([]string, n)
 	for i := range prompts {
-		claims := g.Claims(Categories[i%len(Categories)])
+		category := categories[i%len(categories)]
+		claims := g.Claims(category)
 		if len(claims) == 0 {
-			return nil, fmt.Errorf("dataset: the grammar has no prompts of the category %s",
-				Categories[i%len(Categories)])
+			return nil, fmt.Errorf("dataset: the grammar has no prompts of the category %s", category)
 		}
 		claim := claims[rng.New(seed, stream, 0, uint64(i)).IntN(len(claims))]
 		var err error

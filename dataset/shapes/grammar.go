@@ -1,12 +1,27 @@
 package shapes
 
-import "github.com/kudos-ml/kudos/dataset"
+import (
+	"slices"
+
+	"github.com/kudos-ml/kudos/dataset"
+)
 
 // Side is the width and height of a picture in pixels.
 const Side = 64
 
-// Grammar is the world's language: 8 kinds of things, 1 to 6 of them, 9 colours, 8 backgrounds.
-var Grammar = dataset.Grammar{
+// Grammar returns the world's language: 8 kinds of things, 1 to 6 of them, 9 colours, 8
+// backgrounds. Every call returns a new copy: a caller who changes it changes no other caller's,
+// and neither what is drawn nor what the judge sees.
+func Grammar() *dataset.Grammar {
+	g := grammar
+	g.Objects = slices.Clone(g.Objects)
+	g.Counts = slices.Clone(g.Counts)
+	g.Colours = slices.Clone(g.Colours)
+	g.Backgrounds = slices.Clone(g.Backgrounds)
+	return &g
+}
+
+var grammar = dataset.Grammar{
 	Objects: []dataset.Object{
 		{Name: "circle", Plural: "circles"},
 		{Name: "square", Plural: "squares"},

@@ -73,7 +73,7 @@ func Judge(img image.Image) Reading {
 			fits[k] += fit
 		}
 	}
-	r.Kind = Grammar.Objects[best(fits[:])].Name
+	r.Kind = grammar.Objects[best(fits[:])].Name
 	return r
 }
 
@@ -128,7 +128,7 @@ func background(p *[Side * Side]rgb, r *Reading) rgb {
 		}
 	}
 	k := best(votes[:])
-	r.Background = Grammar.Backgrounds[k]
+	r.Background = grammar.Backgrounds[k]
 	if all == 0 {
 		return backgrounds[k]
 	}
@@ -226,10 +226,10 @@ func found(part []int, near *[Side * Side]int8) Found {
 		t.Y += (float64(i/Side) + 0.5) / t.Area
 	}
 	k := best(votes[:])
-	t.Colour, t.Purity = Grammar.Colours[k], votes[k]/t.Area
+	t.Colour, t.Purity = grammar.Colours[k], votes[k]/t.Area
 	t.fits = fit(part, t)
 	k = best(t.fits[:])
-	t.Kind, t.Fit = Grammar.Objects[k].Name, t.fits[k]
+	t.Kind, t.Fit = grammar.Objects[k].Name, t.fits[k]
 	return t
 }
 

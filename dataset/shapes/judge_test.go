@@ -10,7 +10,7 @@ import (
 // TestJudgeOnDrawnScenes is the judge's accuracy where the truth is known.
 func TestJudgeOnDrawnScenes(t *testing.T) {
 	const n = 2000
-	w := World{Seed: 7, Claims: Grammar.Claims(dataset.Combination)}
+	w := World{Seed: 7, Claims: grammar.Claims(dataset.Combination)}
 	var count, colour, background, kind, all int
 	for i := range uint64(n) {
 		s, _, err := w.Scene(i)

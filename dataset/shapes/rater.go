@@ -22,7 +22,7 @@ func (r Rater) Label(s dataset.Sample) (dataset.Label, error) {
 	if s.Image == nil {
 		return dataset.Unlabelled, fmt.Errorf("shapes: sample %q (%s) has no picture to judge", s.ID, s.Prompt)
 	}
-	claim, err := Grammar.Parse(s.Prompt)
+	claim, err := grammar.Parse(s.Prompt)
 	if err != nil {
 		return dataset.Unlabelled, fmt.Errorf("shapes: sample %q: %w", s.ID, err)
 	}

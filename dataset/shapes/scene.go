@@ -30,10 +30,10 @@ func (s Scene) Claim() dataset.Claim {
 // Compose draws a scene that a claim is true of. What the claim leaves open is drawn evenly, except the count,
 // which is then 1: "a circle".
 func Compose(c dataset.Claim, r *rand.Rand) (Scene, error) {
-	if _, err := Grammar.Render(c); err != nil {
+	if _, err := grammar.Render(c); err != nil {
 		return Scene{}, fmt.Errorf("shapes: %w", err)
 	}
-	colour, background := Grammar.Colours[r.IntN(len(colours))], Grammar.Backgrounds[r.IntN(len(backgrounds))]
+	colour, background := grammar.Colours[r.IntN(len(colours))], grammar.Backgrounds[r.IntN(len(backgrounds))]
 	if c.Colour != "" {
 		colour = c.Colour
 	}
@@ -80,9 +80,9 @@ func arrange(n int, r *rand.Rand) []Thing {
 
 // Draw returns the scene's picture, Side×Side and opaque. It panics if a word is not Grammar's.
 func Draw(s Scene) *image.RGBA {
-	kind := slices.IndexFunc(Grammar.Objects, func(o dataset.Object) bool { return o.Name == s.Kind })
-	colour := colours[slices.Index(Grammar.Colours, s.Colour)]
-	background := slices.Index(Grammar.Backgrounds, s.Background)
+	kind := slices.IndexFunc(grammar.Objects, func(o dataset.Object) bool { return o.Name == s.Kind })
+	colour := colours[slices.Index(grammar.Colours, s.Colour)]
+	background := slices.Index(grammar.Backgrounds, s.Background)
 
 	var mask [Side * Side]float32
 	for _, t := range s.Things {

@@ -45,7 +45,7 @@ func (w World) Sample(i uint64) (dataset.Sample, error) {
 	if err != nil {
 		return dataset.Sample{}, err
 	}
-	prompt, err := Grammar.Render(w.corrupt(claim, i))
+	prompt, err := grammar.Render(w.corrupt(claim, i))
 	if err != nil {
 		return dataset.Sample{}, err
 	}
@@ -93,7 +93,7 @@ func Illustrate(prompts []string, stream string, seed uint64) dataset.Dataset {
 }
 
 func illustration(prompt string, r *rand.Rand) (image.Image, error) {
-	claim, err := Grammar.Parse(prompt)
+	claim, err := grammar.Parse(prompt)
 	if err != nil {
 		return nil, err
 	}
@@ -107,10 +107,10 @@ func illustration(prompt string, r *rand.Rand) (image.Image, error) {
 // mix lists claims by category, as often as a category is drawn: half of the captions claim everything, because they
 // teach the most.
 var mix = func() (lists [][]dataset.Claim) {
-	for _, c := range dataset.Categories {
-		lists = append(lists, Grammar.Claims(c))
+	for _, c := range dataset.Categories() {
+		lists = append(lists, grammar.Claims(c))
 	}
-	all := Grammar.Claims(dataset.Combination)
+	all := grammar.Claims(dataset.Combination)
 	return append(lists, all, all)
 }()
 
@@ -118,15 +118,15 @@ var mix = func() (lists [][]dataset.Claim) {
 func (w World) corrupt(c dataset.Claim, i uint64) dataset.Claim {
 	r := rng.New(w.Seed, "shapes caption", 0, i)
 	wrongCount, wrongColour, wrongBackground := r.Float64() < w.Wrong.Count, r.Float64() < w.Wrong.Colour, r.Float64() < w.Wrong.Background
-	count, colour, background := 1+r.IntN(len(Grammar.Counts)-1), r.IntN(len(colours)-1), r.IntN(len(backgrounds)-1)
+	count, colour, background := 1+r.IntN(len(grammar.Counts)-1), r.IntN(len(colours)-1), r.IntN(len(backgrounds)-1)
 	if c.Count != 0 && wrongCount {
-		c.Count = 1 + (c.Count-1+count)%len(Grammar.Counts)
+		c.Count = 1 + (c.Count-1+count)%len(grammar.Counts)
 	}
 	if c.Colour != "" && wrongColour {
-		c.Colour = other(Grammar.Colours, c.Colour, colour)
+		c.Colour = other(grammar.Colours, c.Colour, colour)
 	}
 	if c.Background != "" && wrongBackground {
-		c.Background = other(Grammar.Backgrounds, c.Background, background)
+		c.Background = other(grammar.Backgrounds, c.Background, background)
 	}
 	return c
 }

@@ -94,7 +94,7 @@ var wears = []wear{
 // are standard deviations, in levels of 255 and in pixels.
 func TestJudgeOnWornPictures(t *testing.T) {
 	const n = 150
-	world := World{Seed: 11, Claims: Grammar.Claims(dataset.Combination)}
+	world := World{Seed: 11, Claims: grammar.Claims(dataset.Combination)}
 	table := fmt.Sprintf("\n%-24s count  colour  background  kind  all\n", "right, in %")
 	for _, w := range wears {
 		var right [5]int

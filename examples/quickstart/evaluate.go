@@ -211,7 +211,7 @@ func (sp *split) rates() map[string]map[string]rate {
 	for arm := range sp.good {
 		of := map[string][]bool{}
 		for i, sample := range sp.arms[arm] {
-			for _, part := range []string{"all", shapes.Grammar.Category(sample)} {
+			for _, part := range []string{"all", shapes.Grammar().Category(sample)} {
 				of[part] = append(of[part], sp.follows(arm, i))
 			}
 		}
@@ -241,7 +241,7 @@ func (s *session) quality(ctx context.Context, r *result, splits []*split) error
 	}
 	kinds := make([]string, len(prompts))
 	for i, p := range prompts {
-		claim, err := shapes.Grammar.Parse(p)
+		claim, err := shapes.Grammar().Parse(p)
 		if err != nil {
 			return err
 		}

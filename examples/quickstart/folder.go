@@ -68,7 +68,7 @@ func (s *session) peoplesLabels(ctx context.Context) (dataset.Dataset, error) {
 		return nil, fmt.Errorf("-labels %s is in the folder -out, whose files this run replaces: give another -out", s.labels)
 	}
 	grammatical := func(sample dataset.Sample) error {
-		_, err := shapes.Grammar.Parse(sample.Prompt)
+		_, err := shapes.Grammar().Parse(sample.Prompt)
 		return err
 	}
 	samples, err := dataset.CollectLabelled(ctx, dataset.File{Path: s.labels, Images: true, Check: grammatical})

@@ -118,7 +118,7 @@ func (s *session) load(ctx context.Context) (err error) {
 	if s.clip, err = tiny.CLIP(); err != nil {
 		return err
 	}
-	if s.seen, s.unseen, err = shapes.Grammar.Split(unseenKinds...); err != nil {
+	if s.seen, s.unseen, err = shapes.Grammar().Split(unseenKinds...); err != nil {
 		return err
 	}
 	return s.open()
@@ -241,7 +241,7 @@ func (s *session) learn(ctx context.Context, labelled dataset.Dataset) (*alignme
 	t := &alignment.Training{
 		CLIP: s.clip, Samples: labelled, Lambda: 0.5, Hidden: 256, Product: true, LR: 1e-3, Seed: s.seed,
 		Perturb: func(prompt string, n int, r *rand.Rand) ([]string, error) {
-			return shapes.Grammar.Perturb(prompt, n, r)
+			return shapes.Grammar().Perturb(prompt, n, r)
 		},
 	}
 	err := s.stage("reward", 60, func(bar *report.Stage) error {
@@ -274,7 +274,7 @@ func (s *session) tune(ctx context.Context, samples []dataset.Sample, u tuning) 
 	// Those of each category have the same sum of weights: the reward decides between pictures, not
 	// between easy and hard prompts, or tuning would drift to what the base model does well
 	// already.
-	balanced := reward.Balanced(u.weights, shapes.Grammar.Category)
+	balanced := reward.Balanced(u.weights, shapes.Grammar().Category)
 	weighted := reward.Weigh(dataset.FromSlice(samples), balanced)
 	network, err := nn.Clone(s.base.UNet)
 	if err != nil {

@@ -71,7 +71,7 @@ func (g gain) String() string {
 }
 
 func names() (out []string) {
-	for _, c := range dataset.Categories {
+	for _, c := range dataset.Categories() {
 		out = append(out, string(c))
 	}
 	return out

@@ -39,10 +39,12 @@ func CLIP() (*clip.Encoder, error) {
 	return clip.LoadFS(sub)
 }
 
-// Wrong is how often the captions that the UNet was trained on claim another value than their picture shows.
-var Wrong = shapes.Wrong{Count: 0.55, Colour: 0.53, Background: 0.5}
+// Wrong returns how often the captions that the UNet was trained on claim another value than their
+// picture shows: a probability in [0,1] for each attribute.
+func Wrong() shapes.Wrong { return shapes.Wrong{Count: 0.55, Colour: 0.53, Background: 0.5} }
 
-// Pretraining is the distribution that the UNet was trained on: n drawn pictures, captions as wrong as they were then.
+// Pretraining is the distribution that the UNet was trained on: n drawn pictures, whose captions
+// are as wrong as Wrong says.
 func Pretraining(seed uint64, n int) dataset.Dataset {
-	return shapes.World{Seed: seed, N: n, Wrong: Wrong}
+	return shapes.World{Seed: seed, N: n, Wrong: Wrong()}
 }

@@ -79,7 +79,7 @@ func TestCLIPTellsCaptionsApart(t *testing.T) {
 		return words[r.IntN(len(words))]
 	}
 	var kinds []string
-	for _, o := range shapes.Grammar.Objects {
+	for _, o := range shapes.Grammar().Objects {
 		kinds = append(kinds, o.Name)
 	}
 	attributes := []struct {
@@ -89,18 +89,18 @@ func TestCLIPTellsCaptionsApart(t *testing.T) {
 	}{
 		{"kind", func(c *dataset.Claim) { c.Object = other(kinds, c.Object) }, 185},
 		{"count", func(c *dataset.Claim) { c.Count = c.Count%6 + 1 }, 172},
-		{"colour", func(c *dataset.Claim) { c.Colour = other(shapes.Grammar.Colours, c.Colour) }, 195},
-		{"background", func(c *dataset.Claim) { c.Background = other(shapes.Grammar.Backgrounds, c.Background) }, 195},
+		{"colour", func(c *dataset.Claim) { c.Colour = other(shapes.Grammar().Colours, c.Colour) }, 195},
+		{"background", func(c *dataset.Claim) { c.Background = other(shapes.Grammar().Backgrounds, c.Background) }, 195},
 	}
 	const n = 200
 	var pictures []image.Image
 	var captions []string
 	caption := func(c dataset.Claim) {
-		text, err := shapes.Grammar.Render(c)
+		text, err := shapes.Grammar().Render(c)
 		require.NoError(t, err)
 		captions = append(captions, text)
 	}
-	claims := shapes.Grammar.Claims(dataset.Combination)
+	claims := shapes.Grammar().Claims(dataset.Combination)
 	for range n {
 		claim := claims[r.IntN(len(claims))]
 		scene, err := shapes.Compose(claim, r)
@@ -143,8 +143,8 @@ func TestConditionsTellKindsApart(t *testing.T) {
 	p, err := pipeline.LoadFS(tiny.FS())
 	require.NoError(t, err)
 	var captions []string
-	for _, o := range shapes.Grammar.Objects {
-		caption, err := shapes.Grammar.Render(dataset.Claim{Object: o.Name, Count: 2, Colour: "red"})
+	for _, o := range shapes.Grammar().Objects {
+		caption, err := shapes.Grammar().Render(dataset.Claim{Object: o.Name, Count: 2, Colour: "red"})
 		require.NoError(t, err)
 		captions = append(captions, caption)
 	}
@@ -174,7 +174,7 @@ func TestAutoencoderKeepsWhatIsJudged(t *testing.T) {
 	p, err := pipeline.LoadFS(tiny.FS())
 	require.NoError(t, err)
 	const n = 64
-	encoded, err := dataset.Collect(ctx, p.Encode(shapes.World{Seed: 99, N: n, Claims: shapes.Grammar.Claims(dataset.Combination)}, pipeline.EncodeOptions{Batch: 16}))
+	encoded, err := dataset.Collect(ctx, p.Encode(shapes.World{Seed: 99, N: n, Claims: shapes.Grammar().Claims(dataset.Combination)}, pipeline.EncodeOptions{Batch: 16}))
 	require.NoError(t, err)
 	c := p.VAE.Config
 	latent := tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(1, c.SampleSize/p.VAE.Factor(), c.SampleSize/p.VAE.Factor(), c.LatentChannels))
@@ -192,7 +192,7 @@ func TestAutoencoderKeepsWhatIsJudged(t *testing.T) {
 		require.NoError(t, machine.RunAll())
 		p, err := picture.FromValues(machine.Value(decoded).Float32s(), c.SampleSize, c.SampleSize)
 		require.NoError(t, err)
-		claim, err := shapes.Grammar.Parse(s.Prompt)
+		claim, err := shapes.Grammar().Parse(s.Prompt)
 		require.NoError(t, err)
 		if shapes.Judge(p.Image()).Follows(claim) {
 			right++
@@ -326,10 +326,10 @@ func TestPicturesAreThePrompts(t *testing.T) {
 	p, err := pipeline.LoadFS(tiny.FS())
 	require.NoError(t, err)
 	r := rand.New(rand.NewPCG(2, 6))
-	claims := shapes.Grammar.Claims(dataset.Combination)
+	claims := shapes.Grammar().Claims(dataset.Combination)
 	var prompts []string
 	for range 32 {
-		prompt, err := shapes.Grammar.Render(claims[r.IntN(len(claims))])
+		prompt, err := shapes.Grammar().Render(claims[r.IntN(len(claims))])
 		require.NoError(t, err)
 		prompts = append(prompts, prompt)
 	}
@@ -337,7 +337,7 @@ func TestPicturesAreThePrompts(t *testing.T) {
 	require.NoError(t, err)
 	var kind, colour, background int
 	for _, s := range all {
-		claim, err := shapes.Grammar.Parse(s.Prompt)
+		claim, err := shapes.Grammar().Parse(s.Prompt)
 		require.NoError(t, err)
 		reading := shapes.Judge(s.Image)
 		if reading.Kind == claim.Object {

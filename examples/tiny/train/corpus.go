@@ -26,7 +26,7 @@ type drawing struct {
 func corpus(seed uint64, n int) ([]drawing, error) {
 	drawings := make([]drawing, n)
 	errs := make([]error, runtime.GOMAXPROCS(0))
-	world := shapes.World{Seed: seed, N: n, Wrong: tiny.Wrong}
+	world := shapes.World{Seed: seed, N: n, Wrong: tiny.Wrong()}
 	var wg sync.WaitGroup
 	for worker := range errs {
 		wg.Go(func() {
@@ -53,7 +53,7 @@ func draw(world shapes.World, i uint64) (drawing, error) {
 	if err != nil {
 		return drawing{}, err
 	}
-	right, err := shapes.Grammar.Render(claim)
+	right, err := shapes.Grammar().Render(claim)
 	if err != nil {
 		return drawing{}, err
 	}
@@ -77,15 +77,15 @@ func describe(c dataset.Claim, leave float64, r *rand.Rand) (string, error) {
 	if r.Float64() < leave {
 		c.Background = ""
 	}
-	return shapes.Grammar.Render(c)
+	return shapes.Grammar().Render(c)
 }
 
 // prompts lists every caption that the grammar can make.
 func prompts() ([]string, error) {
 	var all []string
-	for _, category := range dataset.Categories {
-		for _, claim := range shapes.Grammar.Claims(category) {
-			text, err := shapes.Grammar.Render(claim)
+	for _, category := range dataset.Categories() {
+		for _, claim := range shapes.Grammar().Claims(category) {
+			text, err := shapes.Grammar().Render(claim)
 			if err != nil {
 				return nil, err
 			}
