@@ -98,18 +98,17 @@ func (f Folder) metadata(ctx context.Context) iter.Seq2[Sample, error] {
 			if err == nil {
 				s, err = f.decode(s)
 			}
-			if err == nil {
-				err = ctx.Err()
-			}
 			if err != nil {
-				err = fmt.Errorf("dataset: %s:%d: %w", path, line, err)
+				err = &LineError{path, line, err}
+			} else {
+				err = ctx.Err()
 			}
 			if !yield(s, err) || err != nil {
 				return
 			}
 		}
 		if err := scan.Err(); err != nil {
-			yield(Sample{}, fmt.Errorf("dataset: %s:%d: %w", path, line+1, err))
+			yield(Sample{}, &LineError{path, line + 1, err})
 		}
 	}
 }

@@ -131,11 +131,12 @@ func article(word string) string {
 	return "a"
 }
 
-// Parse returns what a prompt claims; it is Render's inverse. Case and extra spaces do not matter. The error of
-// a prompt outside the grammar names the words that do not fit.
+// Parse returns what a prompt claims. It is the inverse of Render. Case and extra spaces do not
+// matter. The error of a prompt outside the grammar is a *PromptError, which names the words that
+// do not fit.
 func (g *Grammar) Parse(prompt string) (Claim, error) {
-	fail := func(what string, words string) (Claim, error) {
-		return Claim{}, fmt.Errorf("dataset: prompt %q is not in the grammar: %q is no %s of it", prompt, words, what)
+	fail := func(part, words string) (Claim, error) {
+		return Claim{}, &PromptError{Prompt: prompt, Words: words, Part: part}
 	}
 	var c Claim
 	number, rest, _ := strings.Cut(strings.Join(strings.Fields(strings.ToLower(prompt)), " "), " ")

@@ -58,8 +58,8 @@ func (f File) All(ctx context.Context) iter.Seq2[Sample, error] {
 				err = ctx.Err()
 			}
 			if err == nil {
-				if err = f.complete(&s); err != nil {
-					err = fmt.Errorf("dataset: %s:%d: %w", f.Path, line, err)
+				if wrong := f.complete(&s); wrong != nil {
+					err = &LineError{f.Path, line, wrong}
 				}
 			}
 			if !yield(s, err) || err != nil {
@@ -152,14 +152,14 @@ func lines(r io.Reader, name string, line *int) iter.Seq2[Sample, error] {
 				err = named.add(&s, name, *line)
 			}
 			if err != nil {
-				err = fmt.Errorf("dataset: %s:%d: %w", name, *line, err)
+				err = &LineError{name, *line, err}
 			}
 			if !yield(s, err) || err != nil {
 				return
 			}
 		}
 		if err := scan.Err(); err != nil {
-			yield(Sample{}, fmt.Errorf("dataset: %s:%d: %w", name, *line+1, err))
+			yield(Sample{}, &LineError{name, *line + 1, err})
 		}
 	}
 }

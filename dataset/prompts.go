@@ -46,7 +46,7 @@ func ReadPrompts(ctx context.Context, name string) ([]string, error) {
 			prompts = append(prompts, line)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("dataset: %s:%d: %w", name, number, err)
+			return nil, &LineError{name, number, err}
 		}
 	}
 	return notNone(prompts, name)

@@ -1,6 +1,7 @@
 package shapes_test
 
 import (
+	"image"
 	"math/rand/v2"
 	"testing"
 
@@ -30,4 +31,14 @@ func TestGrammarIsACopy(t *testing.T) {
 	scene, err := shapes.Compose(claim, rand.New(rand.NewPCG(1, 0)))
 	require.NoError(t, err)
 	require.True(t, shapes.Judge(shapes.Draw(scene)).Follows(claim))
+}
+
+// A prompt that is not of the world's language is found by its type through the rater's error.
+func TestRaterNamesTheWordsThatDoNotFit(t *testing.T) {
+	blank := image.NewRGBA(image.Rect(0, 0, shapes.Side, shapes.Side))
+	_, err := shapes.Rater{}.Label(dataset.Sample{ID: "7", Prompt: "two green dogs", Image: blank})
+	var wrong *dataset.PromptError
+	require.ErrorAs(t, err, &wrong)
+	require.Equal(t, dataset.PromptError{Prompt: "two green dogs", Words: "dogs", Part: "object"}, *wrong)
+	require.ErrorContains(t, err, `shapes: sample "7": `)
 }
