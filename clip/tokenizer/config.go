@@ -65,17 +65,17 @@ func readConfig(fsys fs.FS, added []addedToken) (*config, error) {
 	c := &config{length: clipLength, start: file.Start, end: file.End, unknown: file.Unknown, pad: file.Pad, added: added}
 	switch {
 	case file.Side != "" && file.Side != "right":
-		return nil, fmt.Errorf("tokenizer: %s: padding_side is %q; CLIP pads on the right", configFile, file.Side)
+		return nil, wrong(configFile, "padding_side is %q; CLIP pads on the right", file.Side)
 	case file.Cut != "" && file.Cut != "right":
-		return nil, fmt.Errorf("tokenizer: %s: truncation_side is %q; CLIP cuts on the right", configFile, file.Cut)
+		return nil, wrong(configFile, "truncation_side is %q; CLIP cuts on the right", file.Cut)
 	case file.Split:
-		return nil, fmt.Errorf("tokenizer: %s: split_special_tokens is true, which is not supported", configFile)
+		return nil, wrong(configFile, "split_special_tokens is true, which is not supported")
 	}
 	if n := file.Length; n != nil && *n < 1<<20 {
 		c.length = int(*n)
 	}
 	if c.length < 2 {
-		return nil, fmt.Errorf("tokenizer: %s: model_max_length is %d, less than start and end", configFile, c.length)
+		return nil, wrong(configFile, "model_max_length is %d, less than start and end", c.length)
 	}
 	for _, t := range append([]addedToken{c.start, c.end, c.unknown, c.pad}, file.extra()...) {
 		if !slices.ContainsFunc(added, func(a addedToken) bool { return a.Content == t.Content }) {

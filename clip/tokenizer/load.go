@@ -46,13 +46,13 @@ type vocabulary struct {
 }
 
 func readVocabulary(fsys fs.FS) (*vocabulary, error) {
-	v := &vocabulary{file: "vocab.json"}
+	v := &vocabulary{file: vocabularyFile}
 	if err := readJSON(fsys, v.file, &v.ids); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w, and there is no tokenizer.json", err)
 	} else if err != nil {
 		return nil, err
 	}
-	text, err := fs.ReadFile(fsys, "merges.txt")
+	text, err := fs.ReadFile(fsys, mergesFile)
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
@@ -62,14 +62,19 @@ func readVocabulary(fsys fs.FS) (*vocabulary, error) {
 			continue
 		}
 		if len(strings.Fields(line)) != 2 {
-			return nil, fmt.Errorf("tokenizer: merges.txt:%d: %q is not two tokens", i+1, line)
+			return nil, &FileError{mergesFile, i + 1,
+				fmt.Errorf("%s:%d: %q is not two tokens", mergesFile, i+1, line)}
 		}
 		v.merges = append(v.merges, line)
 	}
 	return v, nil
 }
 
-const tokenizerFile = "tokenizer.json"
+const (
+	tokenizerFile  = "tokenizer.json"
+	vocabularyFile = "vocab.json"
+	mergesFile     = "merges.txt"
+)
 
 // readTokenizerJSON reads the one file of the library tokenizers.
 func readTokenizerJSON(fsys fs.FS) (*vocabulary, error) {
@@ -86,12 +91,13 @@ func readTokenizerJSON(fsys fs.FS) (*vocabulary, error) {
 		return nil, err
 	}
 	if file.Model.Type != "BPE" || file.Model.Suffix != wordEnd {
-		return nil, fmt.Errorf("tokenizer: tokenizer.json: model is %q with end of word %q, not CLIP's BPE with %q", file.Model.Type, file.Model.Suffix, wordEnd)
+		return nil, wrong(tokenizerFile, "model is %q with end of word %q, not CLIP's BPE with %q",
+			file.Model.Type, file.Model.Suffix, wordEnd)
 	}
 	v := &vocabulary{file: tokenizerFile, ids: file.Model.Vocab, added: file.Added}
 	var err error
 	if v.merges, err = parseMerges(file.Model.Merges); err != nil {
-		return nil, fmt.Errorf("tokenizer: tokenizer.json: merges: %w", err)
+		return nil, wrong(tokenizerFile, "merges: %w", err)
 	}
 	return v, nil
 }
@@ -119,7 +125,7 @@ func (v *vocabulary) tokenizer(c *config) (*Tokenizer, error) {
 	for _, s := range []addedToken{c.start, c.end, c.unknown, c.pad} {
 		listed := func(a addedToken) bool { return a.Content == s.Content && a.id >= 0 }
 		if _, ok := v.ids[s.Content]; !ok && !slices.ContainsFunc(c.added, listed) {
-			return nil, fmt.Errorf("tokenizer: %s has no token %q", v.file, s.Content)
+			return nil, &FileError{File: v.file, Err: fmt.Errorf("%s has no token %q", v.file, s.Content)}
 		}
 	}
 	if err := v.number(c.added); err != nil {
@@ -131,7 +137,18 @@ func (v *vocabulary) tokenizer(c *config) (*Tokenizer, error) {
 	t.start, t.end, t.unknown, t.pad = t.ids[c.start.Content], t.ids[c.end.Content], t.ids[c.unknown.Content], t.ids[c.pad.Content]
 	t.setAdded(c.added)
 	t.index()
-	return t, t.setMerges()
+	if err := t.setMerges(); err != nil {
+		return nil, &FileError{File: v.mergesFile(), Err: err}
+	}
+	return t, nil
+}
+
+// mergesFile is the file that holds the merges.
+func (v *vocabulary) mergesFile() string {
+	if v.file == vocabularyFile {
+		return mergesFile
+	}
+	return v.file
 }
 
 // number gives added tokens their ids: the vocabulary's, the file's, or the next free one.
@@ -149,7 +166,8 @@ func (v *vocabulary) number(added []addedToken) error {
 		}
 		switch {
 		case known && a.id >= 0 && a.id != id:
-			return fmt.Errorf("tokenizer: added token %q has id %d, but %d in %s", a.Content, a.id, id, v.file)
+			return &FileError{File: v.file, Err: fmt.Errorf("added token %q has id %d, but %d in %s",
+				a.Content, a.id, id, v.file)}
 		case known:
 			a.id = id
 		case a.id < 0:
@@ -172,10 +190,10 @@ func (t *Tokenizer) setTokens(v *vocabulary, added []addedToken) error {
 	last := -1
 	for token, id := range all {
 		if id < 0 || id >= most {
-			return fmt.Errorf("tokenizer: %s: %q has id %d, which is not in [0, %d)", v.file, token, id, most)
+			return wrong(v.file, "%q has id %d, which is not in [0, %d)", token, id, most)
 		}
 		if other, ok := byID[id]; ok {
-			return fmt.Errorf("tokenizer: %s: %q and %q share id %d", v.file, min(token, other), max(token, other), id)
+			return wrong(v.file, "%q and %q share id %d", min(token, other), max(token, other), id)
 		}
 		byID[id] = token
 		last = max(last, id)
@@ -197,7 +215,8 @@ func (t *Tokenizer) setMerges() error {
 		right, okRight := t.ids[b]
 		id, ok := t.ids[a+b]
 		if !okLeft || !okRight || !ok {
-			return fmt.Errorf("tokenizer: merge %d (%s): the vocabulary lacks %q, %q or %q", rank+1, merge, a, b, a+b)
+			return fmt.Errorf("merge %d (%s): the vocabulary lacks %q, %q or %q",
+				rank+1, merge, a, b, a+b)
 		}
 		if _, twice := t.joins[pair{left, right}]; !twice {
 			t.joins[pair{left, right}] = join{rank, id}
@@ -213,7 +232,7 @@ func readJSON(fsys fs.FS, name string, to any) error {
 		return fmt.Errorf("tokenizer: %w", err)
 	}
 	if err := json.Unmarshal(text, to); err != nil {
-		return fmt.Errorf("tokenizer: %s: %w", name, err)
+		return wrong(name, "%w", err)
 	}
 	return nil
 }

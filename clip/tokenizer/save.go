@@ -40,9 +40,9 @@ func (t *Tokenizer) Save(dir string) error {
 		name string
 		data []byte
 	}{
-		{"vocab.json", t.vocabJSON()},
-		{"merges.txt", []byte("#version: 0.2\n" + strings.Join(t.merges, "\n") + "\n")},
-		{"tokenizer_config.json", append(config, '\n')},
+		{vocabularyFile, t.vocabJSON()},
+		{mergesFile, []byte("#version: 0.2\n" + strings.Join(t.merges, "\n") + "\n")},
+		{configFile, append(config, '\n')},
 	} {
 		if err := file.WriteBytes(filepath.Join(dir, f.name), f.data); err != nil {
 			return fmt.Errorf("tokenizer: %w", err)

@@ -34,7 +34,10 @@ func Train(corpus []string, merges int) (*Tokenizer, error) {
 	t.tokens = append(t.tokens, startToken, endToken)
 	t.setAdded([]addedToken{{Content: startToken, Special: true, id: t.start}, {Content: endToken, Special: true, id: t.end}})
 	t.index()
-	return t, t.setMerges()
+	if err := t.setMerges(); err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	return t, nil
 }
 
 // A counted word is a distinct word of the corpus as ids.
