@@ -82,7 +82,7 @@ func (c *Cache) ImageFeatures(ctx context.Context, pictures []image.Image) (*ten
 		}
 		rows, err := c.Encoder.ImageFeatures(ctx, some)
 		if err != nil {
-			return nil, err
+			return nil, asGiven(err, which)
 		}
 		width := rows.Shape()[1]
 		for row, i := range which {
@@ -95,6 +95,15 @@ func (c *Cache) ImageFeatures(ctx context.Context, pictures []image.Image) (*ten
 		copy(out.Float32s()[i*width:], c.features[k])
 	}
 	return out, nil
+}
+
+// asGiven is an error of some of the pictures as one of all of them: which are the indices of some.
+func asGiven(err error, which []int) error {
+	var one *PictureError
+	if errors.As(err, &one) {
+		return &PictureError{Index: which[one.Index], Err: one.Err}
+	}
+	return err
 }
 
 // Save writes the file if there is anything new to write: whole, or after an error as it was.

@@ -67,8 +67,8 @@ func ReadTextConfig(fsys fs.FS) (TextConfig, error) {
 	if err != nil {
 		return TextConfig{}, err
 	}
-	if err := checkKind(file.Model); err != nil {
-		return TextConfig{}, err
+	if !isCLIP(file.Model) {
+		return TextConfig{}, &KindError{file.Model, "CLIPTextModel"}
 	}
 	c := DefaultTextConfig()
 	if err := parse(first(file.Text, text), &c); err != nil {
@@ -91,13 +91,13 @@ func readModelConfig(fsys fs.FS) (Config, error) {
 	if _, err := readConfig(fsys, &file); err != nil {
 		return Config{}, err
 	}
-	if err := checkKind(file.Kind); err != nil {
-		return Config{}, err
+	if !isCLIP(file.Kind) {
+		return Config{}, &KindError{file.Kind, "CLIPModel"}
 	}
 	c := Config{Text: DefaultTextConfig(), Vision: defaultVision(), Projection: 512, LogitScale: 2.6592}
 	text, vision := first(file.TextOver, file.Text), first(file.VisionOver, file.Vision)
 	if text == nil || vision == nil {
-		return c, fmt.Errorf("clip: %s has no text_config or no vision_config: it is no CLIPModel's", configFile)
+		return c, &KindError{file.Kind, "CLIPModel"}
 	}
 	if err := parse(text, &c.Text); err != nil {
 		return c, err
@@ -180,14 +180,15 @@ func checkWithin(least float64, numbers int) error {
 	return nil
 }
 
-// checkKind refuses the configs of other models, which have the same keys. Keys that only other models have are harmless:
-// transformers' CLIP reads none of them.
-func checkKind(kind string) error {
-	switch kind {
+// isCLIP reports whether a config's model_type is one of CLIP's. It tells other models by it, whose
+// configs have the same keys. Keys that only other models have are harmless: transformers' CLIP
+// reads none of them.
+func isCLIP(modelType string) bool {
+	switch modelType {
 	case "", "clip", "clip_text_model":
-		return nil
+		return true
 	}
-	return fmt.Errorf("clip: %s: model_type: %q is not supported", configFile, kind)
+	return false
 }
 
 func (c Config) check() error {

@@ -157,7 +157,7 @@ func (e *Encoder) ImageFeatures(ctx context.Context, pictures []image.Image) (*t
 		one := len(pixels) / size
 		for row := range n {
 			if err := e.Preprocessor.Pixels(pixels[row*one:(row+1)*one], pictures[from+row]); err != nil {
-				return nil, fmt.Errorf("%w (picture %d)", err, from+row)
+				return nil, &PictureError{Index: from + row, Err: err}
 			}
 		}
 		for row := n; row < size; row++ {

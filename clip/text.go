@@ -190,7 +190,8 @@ func NewTexts(n, length int) *Texts {
 	return &Texts{tensor.New(tensor.WithShape(n, length), tensor.Of(tensor.Float32)), tensor.New(tensor.WithShape(n), tensor.Of(tensor.Float32))}
 }
 
-// Set makes text row the given ids. It fails where they don't fit the model.
+// Set makes text row the given ids, of which there must be as many as t has tokens a text. An id
+// that is not in the model's vocabulary is a *VocabularyError.
 func (m *TextModel) Set(t *Texts, row int, ids []int) error {
 	length := t.IDs.Shape()[1]
 	if len(ids) != length {
@@ -198,7 +199,7 @@ func (m *TextModel) Set(t *Texts, row int, ids []int) error {
 	}
 	for i, id := range ids {
 		if id < 0 || id >= m.Config.Vocabulary {
-			return fmt.Errorf("clip: token id %d is not in the model's vocabulary of %d", id, m.Config.Vocabulary)
+			return &VocabularyError{ID: id, Vocabulary: m.Config.Vocabulary}
 		}
 		t.IDs.Float32s()[row*length+i] = float32(id)
 	}
