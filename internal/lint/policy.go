@@ -89,6 +89,12 @@ var forbidden = []Ban{
 	{Import: "github.com/alecthomas/kong", In: "examples/...", Why: "a library has no command line"},
 }
 
+// width is what fits into a window beside another.
+var width = Width{
+	Most:   140,
+	Except: ". clip/... dataset/... diffusion/... examples/... finetune/... internal/... kernels/... reward/...",
+}
+
 // testSupport are packages that exist for tests.
 const testSupport = "kernels/kerneltest diffusion/diffusiontest internal/golden examples/internal/command/commandtest"
 
