@@ -43,7 +43,11 @@ func publicPackages(sources []Source) (all []*pkg) {
 		}
 		p := byName[s.Package]
 		if p == nil {
-			p = &pkg{name: s.Package, types: map[string][]*ast.TypeSpec{}, methods: map[string]bool{}}
+			p = &pkg{
+				name:    s.Package,
+				types:   map[string][]*ast.TypeSpec{},
+				methods: map[string]bool{},
+			}
 			byName[s.Package] = p
 		}
 		p.add(s)

@@ -27,8 +27,8 @@ func Foreign(sources []Source) (wrong []string) {
 
 func (d declaration) foreign() (wrong []string) {
 	if d.unknown != nil {
-		place := d.source.place(d.unknown)
-		wrong = append(wrong, fmt.Sprintf("%s: the source does not say the type of %s", place, d.text))
+		wrong = append(wrong, fmt.Sprintf("%s: the source does not say the type of %s",
+			d.source.place(d.unknown), d.text))
 	}
 	imported := d.source.names()
 	inTypes(d.types, func(n ast.Node) {
@@ -40,7 +40,8 @@ func (d declaration) foreign() (wrong []string) {
 		if !ok {
 			return
 		}
-		shows := fmt.Sprintf("%s: %s shows %s.%s", d.source.place(sel), d.text, of.Name, sel.Sel.Name)
+		shows := fmt.Sprintf("%s: %s shows %s.%s",
+			d.source.place(sel), d.text, of.Name, sel.Sel.Name)
 		p, known := imported[of.Name]
 		to, ours := inModule(p)
 		switch {
@@ -101,10 +102,13 @@ func InternalExamples(sources []Source) (wrong []string) {
 				continue
 			}
 			ast.Inspect(f, func(n ast.Node) bool {
-				if id, ok := n.(*ast.Ident); ok {
-					if to, ours := inModule(imported[id.Name]); ours && isInternal(to) {
-						wrong = append(wrong, fmt.Sprintf("%s: %s uses %s", s.place(id), f.Name.Name, to))
-					}
+				id, ok := n.(*ast.Ident)
+				if !ok {
+					return true
+				}
+				if to, ours := inModule(imported[id.Name]); ours && isInternal(to) {
+					wrong = append(wrong, fmt.Sprintf("%s: %s uses %s",
+						s.place(id), f.Name.Name, to))
 				}
 				return true
 			})

@@ -38,8 +38,9 @@ import (
 		"func f(p in.P) {}":       "",
 		"func F() []map[string]*in.P { return nil }": at +
 			"func F() []map[string]*in.P" + weights,
-		"type T struct{ p in.P }":                  "",
-		"type T struct{ P other.P }":               at + "type T struct { P other.P } shows other.P of example.org/other",
+		"type T struct{ p in.P }": "",
+		"type T struct{ P other.P }": at +
+			"type T struct { P other.P } shows other.P of example.org/other",
 		"type T struct{ in.P }":                    at + "type T struct { in.P }" + weights,
 		"type T = in.P":                            at + "type T = in.P" + weights,
 		"type T interface{ M() in.P }":             at + "type T interface { M() in.P }" + weights,
