@@ -118,8 +118,9 @@ func parsePreprocessor(text []byte, side int) (*Preprocessor, error) {
 		return nil, errors.New("do_pad is true, which CLIP does not do")
 	case c.Square:
 		return nil, errors.New("use_square_size is true, which is not supported")
-	case c.Resample < 0 || c.Resample >= len(picture.Filters):
-		return nil, fmt.Errorf("resample %d is none of Pillow's 0 (nearest) to %d (Hamming)", c.Resample, len(picture.Filters)-1)
+	case !picture.Filter(c.Resample).Valid():
+		return nil, fmt.Errorf("resample %d is none of Pillow's 0 (nearest) to %d (Hamming)",
+			c.Resample, picture.Hamming)
 	case c.Normalize && (len(c.Mean) != 3 || len(c.Std) != 3 || slices.Contains(c.Std, 0)):
 		return nil, fmt.Errorf("image_mean %v and image_std %v are not three numbers each, the latter not 0", c.Mean, c.Std)
 	}
@@ -213,7 +214,8 @@ func (p *Preprocessor) Pixels(dst []float32, img image.Image) error {
 	if b := img.Bounds(); b.Empty() {
 		return fmt.Errorf("clip: a picture of %d×%d pixels", b.Dx(), b.Dy())
 	}
-	if p.Resample < 0 || p.Resample >= len(picture.Filters) {
+	filter := picture.Filter(p.Resample)
+	if !filter.Valid() {
 		return fmt.Errorf("clip: resample %d is none of Pillow's filters", p.Resample)
 	}
 	rgb := picture.OnWhite(img)
@@ -222,7 +224,7 @@ func (p *Preprocessor) Pixels(dst []float32, img image.Image) error {
 		if w < 1 || h < 1 || w > picture.MostPixels/h {
 			return fmt.Errorf("clip: a picture of %d×%d pixels cannot be resized to %d×%d", rgb.W, rgb.H, w, h)
 		}
-		rgb = rgb.Resize(w, h, picture.Filters[p.Resample])
+		rgb = rgb.Resize(w, h, filter)
 	}
 	if p.Crop {
 		rgb = rgb.Crop(p.Side, p.Side)
