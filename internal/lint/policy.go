@@ -174,7 +174,7 @@ var forbidden = []Ban{
 
 // width is what fits into a window beside another.
 var width = Width{
-	Most: 140,
+	Most:   140,
 	Except: ". clip/... dataset/... diffusion/... examples/... finetune/... kernels/... reward/...",
 }
 
