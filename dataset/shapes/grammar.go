@@ -42,16 +42,18 @@ var grammar = dataset.Grammar{
 	},
 }
 
-// rgb is a colour; 0 to 255 a channel.
+// An rgb is a colour: red, green and blue, 0 to 255 each.
 type rgb [3]float32
 
-// colours are the things' colours, in Grammar's order: saturated, and far from every background.
+// colours are the colours of the things, in Grammar's order: saturated, and far from every
+// background.
 var colours = [...]rgb{
 	{220, 28, 36}, {250, 130, 14}, {252, 226, 24}, {24, 156, 52}, {16, 206, 224},
 	{32, 64, 222}, {132, 30, 176}, {252, 84, 176}, {18, 18, 22},
 }
 
-// backgrounds are the backgrounds' mean colours, in Grammar's order: muted, and far from each other.
+// backgrounds are the mean colours of the backgrounds, in Grammar's order: muted, and far from each
+// other.
 var backgrounds = [...]rgb{
 	{224, 206, 162}, {238, 242, 247}, {98, 128, 88}, {150, 152, 157},
 	{116, 160, 190}, {196, 146, 110}, {84, 84, 98}, {180, 160, 204},

@@ -39,6 +39,7 @@ func TestRaterNamesTheWordsThatDoNotFit(t *testing.T) {
 	_, err := shapes.Rater{}.Label(dataset.Sample{ID: "7", Prompt: "two green dogs", Image: blank})
 	var wrong *dataset.PromptError
 	require.ErrorAs(t, err, &wrong)
-	require.Equal(t, dataset.PromptError{Prompt: "two green dogs", Words: "dogs", Part: "object"}, *wrong)
+	want := dataset.PromptError{Prompt: "two green dogs", Words: "dogs", Part: "object"}
+	require.Equal(t, want, *wrong)
 	require.ErrorContains(t, err, `shapes: sample "7": `)
 }
