@@ -30,7 +30,8 @@ type VocabularyError struct {
 
 // Error names the id and the size of the vocabulary.
 func (e *VocabularyError) Error() string {
-	return fmt.Sprintf("clip: token id %d is not in the model's vocabulary of %d", e.ID, e.Vocabulary)
+	return fmt.Sprintf("clip: token id %d is not in the model's vocabulary of %d",
+		e.ID, e.Vocabulary)
 }
 
 // A PictureError says which of several pictures cannot be encoded. It is what the ImageFeatures of
