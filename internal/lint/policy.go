@@ -175,7 +175,7 @@ var forbidden = []Ban{
 // width is what fits into a window beside another.
 var width = Width{
 	Most:   140,
-	Except: ". clip/... diffusion/... examples/... finetune/... kernels/... reward/...",
+	Except: ". diffusion/... examples/... finetune/... kernels/... reward/...",
 }
 
 // testSupport are packages that exist for tests.
