@@ -1,9 +1,10 @@
 // Package tiny embeds the miniature Stable Diffusion: 64×64 pictures of coloured shapes.
 //
-// It is a complete text-to-image model in the ecosystem's own formats: a CLIP tokenizer and text encoder, an
-// AutoencoderKL, a UNet2DConditionModel, a scheduler, and the CLIP a reward is learned on, every weight made
-// from scratch by examples/tiny/train and stored in float16. The UNet was trained on captions that are often
-// wrong, so that there is something for a reward to teach.
+// It is a complete text-to-image model in the ecosystem's own formats: a CLIP tokenizer and text
+// encoder, an AutoencoderKL, a UNet2DConditionModel, a scheduler, and the CLIP that a reward is
+// learned on. examples/tiny/train made every weight from scratch. They are stored in float16. The
+// UNet was trained on captions that are often wrong, so that there is something for a reward to
+// teach.
 //
 // README.md beside this file says how it was made and what it can do.
 package tiny
@@ -20,8 +21,9 @@ import (
 //go:embed model
 var model embed.FS
 
-// FS returns the pipeline folder as diffusers lays it out (model_index.json, tokenizer, text_encoder, unet, vae,
-// scheduler), and clip beside them: a CLIPModel with its tokenizer and preprocessor.
+// FS returns the pipeline's folder as diffusers lays it out: model_index.json, tokenizer,
+// text_encoder, unet, vae and scheduler. Beside them is the folder clip, a CLIPModel with its
+// tokenizer and its preprocessor.
 func FS() fs.FS {
 	sub, err := fs.Sub(model, "model")
 	if err != nil {
@@ -30,7 +32,7 @@ func FS() fs.FS {
 	return sub
 }
 
-// CLIP loads the one that rewards are learned on.
+// CLIP loads the CLIP that rewards are learned on.
 func CLIP() (*clip.Encoder, error) {
 	sub, err := fs.Sub(FS(), "clip")
 	if err != nil {
