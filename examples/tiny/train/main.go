@@ -212,6 +212,11 @@ func (o options) trainUNet(
 		latents:  latents,
 		captions: map[string][]float32{},
 	}
+	p.UNet, err = unet.New(unetConfig(p.VAE.Config.LatentChannels, p.Text.Config.Width))
+	if err != nil {
+		return err
+	}
+	nn.Init(p.UNet, o.Seed)
 	texts := []string{""}
 	for _, drawn := range drawings {
 		texts = append(texts, drawn.right, drawn.wrong)
@@ -227,10 +232,6 @@ func (o options) trainUNet(
 	}
 	length, width := conditions[""].Tokens.Shape()[0], conditions[""].Tokens.Shape()[1]
 	d.setBatch(64, p.VAE.Config.LatentChannels, length, width)
-	if p.UNet, err = unet.New(unetConfig(p.VAE.Config.LatentChannels, width)); err != nil {
-		return err
-	}
-	nn.Init(p.UNet, o.Seed)
 	if err := o.start(p.UNet, "unet", "diffusion_pytorch_model.safetensors"); err != nil {
 		return err
 	}
