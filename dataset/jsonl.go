@@ -21,7 +21,7 @@ import (
 // File is the dataset of a JSONL file: one JSON object a line, in UTF-8. Two lines may read
 //
 //	{"id":"7","prompt":"two green dogs","file":"images/7.png","label":"good"}
-//	{"prompt":"a dog","judgements":3,"good":0.9,"reward":0.9,"source":{"seed":1,"index":8}}
+//	{"prompt":"a dog","judgements":10,"good":0.9,"reward":0.8,"source":{"seed":1,"index":8}}
 //
 // A line has these fields:
 //
