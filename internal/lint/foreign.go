@@ -14,10 +14,13 @@ const mayAppear = "gorgonia.org/gorgonia/... gorgonia.org/tensor/..."
 
 // Foreign returns the types in what importers see that they cannot name, or would need another
 // module for: internal ones, and those of modules other than gorgonia's. It returns as well what it
-// cannot tell: a type of a package whose name does not follow from its path, and a variable whose
-// type the source does not say.
+// cannot tell: a type of a package whose name does not follow from its path, names that an import
+// with a dot brings in, and a variable whose type the source does not say.
 func Foreign(sources []Source) (wrong []string) {
 	for _, p := range publicPackages(sources) {
+		for _, s := range p.sources {
+			wrong = append(wrong, s.dotted()...)
+		}
 		for _, d := range p.visible() {
 			wrong = append(wrong, d.foreign()...)
 		}
@@ -25,6 +28,18 @@ func Foreign(sources []Source) (wrong []string) {
 	return wrong
 }
 
+// dotted returns the imports whose names a file uses without the package's.
+func (s Source) dotted() (wrong []string) {
+	const hides = ": an import with a dot hides whose names they are"
+	for _, spec := range s.File.Imports {
+		if spec.Name != nil && spec.Name.Name == "." {
+			wrong = append(wrong, s.place(spec)+hides)
+		}
+	}
+	return wrong
+}
+
+// foreign is Foreign of one declaration.
 func (d declaration) foreign() (wrong []string) {
 	if d.unknown != nil {
 		wrong = append(wrong, fmt.Sprintf("%s: the source does not say the type of %s",

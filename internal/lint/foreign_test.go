@@ -78,8 +78,16 @@ import (
 		require.Equal(t, list(wrong), Foreign(sources), text)
 	}
 
-	// The file that declares a type is the one whose imports count.
 	sources := parse(t, map[string]string{
+		"low/a.go":      "package low\n\nimport . \"example.org/p\"\n\nfunc F(a A) {}",
+		"low/a_test.go": "package low\n\nimport . \"example.org/p\"",
+	})
+	require.Equal(t,
+		[]string{"low/a.go:3: an import with a dot hides whose names they are"},
+		Foreign(sources))
+
+	// The file that declares a type is the one whose imports count.
+	sources = parse(t, map[string]string{
 		"low/a.go": "package low\n\nimport p \"context\"\n\nfunc F(x hidden, c p.Context) {}",
 		"low/b.go": "package low\n\nimport p \"example.org/p\"\n\ntype hidden struct{ A p.A }",
 	})

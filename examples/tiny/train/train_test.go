@@ -11,8 +11,8 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 )
 
-// Two steps of each network make a folder that is whole: it generates, and its CLIP encodes. The same
-// command, given again, has nothing left to train and makes the same weights.
+// Two steps of each network make a folder that is whole: it generates, and its CLIP encodes. The
+// same command, given again, has nothing left to train and makes the same weights.
 func TestTrainMakesAWholeModel(t *testing.T) {
 	dir := t.TempDir()
 	o := options{
