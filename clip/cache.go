@@ -20,22 +20,26 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// A Cache is an Encoder that keeps the features of pictures in a file, so that each picture is encoded once. Pictures are told apart by
-// their pixels, not by where they lie. It is for one goroutine.
+// A Cache is an Encoder that keeps the features of pictures in a file, so that each picture is
+// encoded once. Pictures are told apart by their pixels, not by the files they come from. A Cache
+// is for one goroutine at a time.
 type Cache struct {
 	*Encoder
 	file     string
-	features map[string][]float32 // by what key says of a picture
-	changed  bool
+	features map[string][]float32 // by the key of the picture
+	changed  bool                 // since the file was read or written
 }
 
-const cacheKey = "made by" // of the file's metadata
+// cacheKey is the key of the file's metadata whose value is maker's.
+const cacheKey = "made by"
 
-// maker is what features depend on beside the picture: the weights and how pictures are prepared for them.
+// maker names what features depend on besides the picture: the weights, and how pictures are
+// prepared for them.
 func (e *Encoder) maker() string { return fmt.Sprint(e.Hash(), *e.Preprocessor) }
 
-// OpenCache reads the features that are in a safetensors file: [Projection] each. There need be no such file, and one that another
-// CLIP made, or another Preprocessor, is passed over; Save then replaces it.
+// OpenCache reads the features that are in a safetensors file, [Projection] each. There need be no
+// such file. One that was made by another CLIP, or with another Preprocessor, counts as empty, and
+// Save replaces it.
 func OpenCache(e *Encoder, file string) (*Cache, error) {
 	c := &Cache{Encoder: e, file: file, features: map[string][]float32{}}
 	f, err := weights.Open(file)
@@ -54,14 +58,18 @@ func OpenCache(e *Encoder, file string) (*Cache, error) {
 			return nil, fmt.Errorf("clip: %w", err)
 		}
 		if n := len(c.features[name]); n != e.Model.Config.Projection {
-			return nil, fmt.Errorf("clip: %s: tensor %s holds %d features, not %d", file, name, n, e.Model.Config.Projection)
+			return nil, fmt.Errorf("clip: %s: tensor %s holds %d features, not %d",
+				file, name, n, e.Model.Config.Projection)
 		}
 	}
 	return c, nil
 }
 
-// ImageFeatures is Encoder.ImageFeatures, computed for pictures that are not in the cache. After an error it has those that came before.
-func (c *Cache) ImageFeatures(ctx context.Context, pictures []image.Image) (*tensor.Dense, error) {
+// ImageFeatures is Encoder.ImageFeatures. It encodes only the pictures that are not in the cache.
+// After an error the cache has the features of some pictures that came before.
+func (c *Cache) ImageFeatures(
+	ctx context.Context, pictures []image.Image,
+) (*tensor.Dense, error) {
 	if len(pictures) == 0 {
 		return nil, errors.New("clip: nothing to encode")
 	}
@@ -73,7 +81,7 @@ func (c *Cache) ImageFeatures(ctx context.Context, pictures []image.Image) (*ten
 			missing, seen[keys[i]] = append(missing, i), true
 		}
 	}
-	const part = 64 // as many are lost if it is interrupted
+	const part = 64 // at most so many pictures are encoded in vain if there is an error
 	for from := 0; from < len(missing); from += part {
 		which := missing[from:min(from+part, len(missing))]
 		some := make([]image.Image, len(which))
@@ -82,7 +90,7 @@ func (c *Cache) ImageFeatures(ctx context.Context, pictures []image.Image) (*ten
 		}
 		rows, err := c.Encoder.ImageFeatures(ctx, some)
 		if err != nil {
-			return nil, err
+			return nil, asGiven(err, which)
 		}
 		width := rows.Shape()[1]
 		for row, i := range which {
@@ -97,7 +105,17 @@ func (c *Cache) ImageFeatures(ctx context.Context, pictures []image.Image) (*ten
 	return out, nil
 }
 
-// Save writes the file if there is anything new to write: whole, or after an error as it was.
+// asGiven returns an error of some of the pictures as an error of all of them. which are the
+// indices of those.
+func asGiven(err error, which []int) error {
+	var one *PictureError
+	if errors.As(err, &one) {
+		return &PictureError{Index: which[one.Index], Err: one.Err}
+	}
+	return err
+}
+
+// Save writes the file if there are features that it lacks. After an error the file is as it was.
 func (c *Cache) Save() error {
 	if !c.changed {
 		return nil
@@ -106,18 +124,20 @@ func (c *Cache) Save() error {
 	for k, f := range c.features {
 		features[k] = tensor.New(tensor.WithShape(len(f)), tensor.WithBacking(f))
 	}
-	if err := weights.Save(c.file, features, kernels.Float32, map[string]string{cacheKey: c.maker()}); err != nil {
+	metadata := map[string]string{cacheKey: c.maker()}
+	if err := weights.Save(c.file, features, kernels.Float32, metadata); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	c.changed = false
 	return nil
 }
 
-// key is a hash of a picture's size and pixels.
+// key returns a hash of a picture's size and pixels.
 func key(p image.Image) string {
 	b := p.Bounds()
 	var pixels bytes.Buffer
-	pixels.Write(binary.LittleEndian.AppendUint64(nil, uint64(b.Dx())&math.MaxUint32<<32|uint64(b.Dy())&math.MaxUint32))
+	size := uint64(b.Dx())&math.MaxUint32<<32 | uint64(b.Dy())&math.MaxUint32
+	pixels.Write(binary.LittleEndian.AppendUint64(nil, size))
 	for y := b.Min.Y; y < b.Max.Y; y++ {
 		for x := b.Min.X; x < b.Max.X; x++ {
 			c := color.NRGBA64Model.Convert(p.At(x, y)).(color.NRGBA64)

@@ -25,7 +25,8 @@ func squares(n int) []image.Image {
 	return out
 }
 
-// Features come out of the cache as they went in, and are computed for pictures alone that are not in it.
+// Features come out of the cache as they went in, and are computed for pictures alone that are not
+// in it.
 func TestCache(t *testing.T) {
 	dir := filepath.Join("..", "testdata", "golden", "sd1", "clip")
 	load := func() *Encoder {
@@ -46,11 +47,13 @@ func TestCache(t *testing.T) {
 	require.NoError(t, err)
 	width := want.Shape()[1]
 	require.Equal(t, want.Float32s()[:2*width], got.Float32s()[:2*width])
-	require.Equal(t, want.Float32s()[:width], got.Float32s()[2*width:], "a picture that comes twice")
+	require.Equal(t, want.Float32s()[:width], got.Float32s()[2*width:],
+		"a picture that comes twice")
 	require.Len(t, c.features, 2)
 	require.NoError(t, c.Save())
 
-	// With weights that make nothing but nonsense, what is in the file is still right, and the rest is not.
+	// With weights that make nothing but nonsense, what is in the file is still right, and the rest
+	// is not.
 	other := load()
 	c, err = OpenCache(other, file)
 	require.NoError(t, err)
@@ -80,14 +83,16 @@ func TestCache(t *testing.T) {
 	require.ErrorContains(t, err, "nothing to encode")
 }
 
-// Any pixel, the size and the transparency tell pictures apart; where a picture lies in its image does not.
+// Any pixel, the size and the transparency tell pictures apart; where a picture lies in its image
+// does not.
 func TestKeys(t *testing.T) {
 	p := squares(1)[0].(*image.NRGBA)
 	require.Equal(t, key(p), key(squares(1)[0]))
 	moved := image.NewNRGBA(image.Rect(-3, 0, 0, 3))
 	draw.Draw(moved, moved.Bounds(), p, image.Pt(2, 3), draw.Src)
 	require.Equal(t, key(p.SubImage(image.Rect(2, 3, 5, 6))), key(moved))
-	require.NotEqual(t, key(p.SubImage(image.Rect(0, 0, 4, 2))), key(p.SubImage(image.Rect(0, 0, 2, 4))))
+	wide, high := p.SubImage(image.Rect(0, 0, 4, 2)), p.SubImage(image.Rect(0, 0, 2, 4))
+	require.NotEqual(t, key(wide), key(high))
 	before := key(p)
 	p.Set(8, 6, color.NRGBA{1, 2, 3, 255})
 	changed := key(p)

@@ -67,8 +67,9 @@ func TestTextEncoderGolden(t *testing.T) {
 		pooled, err := m.Pooled(ids, kernels.Input(g, "pool", in.Pool))
 		require.NoError(t, err)
 		got := evaluate(t, g, hidden, pooled)
-		golden.Near(t, "hidden", got[0], c.Tensor(t, "text.last_hidden_state").Float32s(), tolerance)
-		golden.Near(t, "pooled", got[1], c.Tensor(t, "text.pooler_output").Float32s(), tolerance)
+		want := func(name string) []float32 { return c.Tensor(t, name).Float32s() }
+		golden.Near(t, "hidden", got[0], want("text.last_hidden_state"), tolerance)
+		golden.Near(t, "pooled", got[1], want("text.pooler_output"), tolerance)
 	}, "text.input_ids")
 }
 
@@ -77,16 +78,19 @@ func TestModelGolden(t *testing.T) {
 		m, err := LoadModel(filepath.Join(c.Dir, "clip"))
 		require.NoError(t, err)
 		in, g := texts(t, m.Text, c.Tensor(t, "clip.input_ids")), gorgonia.NewGraph()
-		text, err := m.TextFeatures(kernels.Input(g, "ids", in.IDs), kernels.Input(g, "pool", in.Pool))
+		ids, pool := kernels.Input(g, "ids", in.IDs), kernels.Input(g, "pool", in.Pool)
+		text, err := m.TextFeatures(ids, pool)
 		require.NoError(t, err)
-		image, err := m.ImageFeatures(kernels.Input(g, "pixels", c.ChannelsLast(t, "clip.pixel_values")))
+		pixels := kernels.Input(g, "pixels", c.ChannelsLast(t, "clip.pixel_values"))
+		image, err := m.ImageFeatures(pixels)
 		require.NoError(t, err)
 		logits, err := m.Logits(image, text)
 		require.NoError(t, err)
 		got := evaluate(t, g, text, image, logits)
-		golden.Near(t, "text", got[0], c.Tensor(t, "clip.text_embeds").Float32s(), tolerance)
-		golden.Near(t, "image", got[1], c.Tensor(t, "clip.image_embeds").Float32s(), tolerance)
-		golden.Near(t, "logits", got[2], c.Tensor(t, "clip.logits_per_image").Float32s(), tolerance)
+		want := func(name string) []float32 { return c.Tensor(t, name).Float32s() }
+		golden.Near(t, "text", got[0], want("clip.text_embeds"), tolerance)
+		golden.Near(t, "image", got[1], want("clip.image_embeds"), tolerance)
+		golden.Near(t, "logits", got[2], want("clip.logits_per_image"), tolerance)
 	}, "clip")
 }
 
@@ -108,7 +112,8 @@ func TestPreprocessingGolden(t *testing.T) {
 	}, "image.rgb")
 }
 
-// Resizing and cutting give the bytes that CLIPImageProcessor gives (internal/golden/preprocess.py).
+// Resizing and cutting give the bytes that CLIPImageProcessor gives
+// (internal/golden/preprocess.py).
 func TestPreprocessorBytesGolden(t *testing.T) {
 	raw, err := os.ReadFile("testdata/preprocess.json")
 	require.NoError(t, err)
@@ -148,11 +153,31 @@ func tiny(t testing.TB) *Encoder {
 	tok.Length = 8
 	m, err := NewModel(Config{
 		Text: TextConfig{
-			Vocabulary: tok.Size(), Width: 16, Intermediate: 32, Layers: 2, Heads: 2, Positions: 8, Activation: "quick_gelu", Epsilon: 1e-5,
-			Start: tok.Start(), End: tok.End(), Pad: tok.Pad(),
+			Vocabulary:   tok.Size(),
+			Width:        16,
+			Intermediate: 32,
+			Layers:       2,
+			Heads:        2,
+			Positions:    8,
+			Activation:   "quick_gelu",
+			Epsilon:      1e-5,
+			Start:        tok.Start(),
+			End:          tok.End(),
+			Pad:          tok.Pad(),
 		},
-		Vision:     VisionConfig{Width: 24, Intermediate: 48, Layers: 2, Heads: 3, Channels: 3, Side: 16, Patch: 8, Activation: "gelu", Epsilon: 1e-5},
-		Projection: 12, LogitScale: 2.6592,
+		Vision: VisionConfig{
+			Width:        24,
+			Intermediate: 48,
+			Layers:       2,
+			Heads:        3,
+			Channels:     3,
+			Side:         16,
+			Patch:        8,
+			Activation:   "gelu",
+			Epsilon:      1e-5,
+		},
+		Projection: 12,
+		LogitScale: 2.6592,
 	})
 	require.NoError(t, err)
 	nn.Init(m, 1)
@@ -176,7 +201,8 @@ func TestEncoder(t *testing.T) {
 	defer e.Close()
 	e.Batch = 4
 	ctx := context.Background()
-	pictures, prompts := noise(7, 20, 30), []string{"a red circle", "", "a blue star on fire", "x", "y", "a red circle"}
+	pictures := noise(7, 20, 30)
+	prompts := []string{"a red circle", "", "a blue star on fire", "x", "y", "a red circle"}
 	images, err := e.ImageFeatures(ctx, pictures)
 	require.NoError(t, err)
 	require.Equal(t, tensor.Shape{7, 12}, images.Shape())
@@ -192,7 +218,8 @@ func TestEncoder(t *testing.T) {
 			require.InDelta(t, 1, length, 1e-5)
 		}
 	}
-	require.Equal(t, texts.Float32s()[:12], texts.Float32s()[60:], "one prompt, one answer, in any batch")
+	require.Equal(t, texts.Float32s()[:12], texts.Float32s()[60:],
+		"one prompt has the same features in any batch")
 	one, err := e.ImageFeatures(ctx, pictures[5:6])
 	require.NoError(t, err)
 	require.InDeltaSlice(t, images.Float32s()[60:72], one.Float32s(), 1e-6)
@@ -247,43 +274,99 @@ func TestPoolPosition(t *testing.T) {
 	require.Equal(t, 2, m.PoolPosition([]int{5, 2, 9, 9, 1}), "the first largest id")
 	m.Config.End = 9
 	require.Equal(t, 2, m.PoolPosition([]int{10, 2, 9, 9, 1}), "the first end")
-	require.Equal(t, 0, m.PoolPosition([]int{10, 2, 1}), "no end: the first position, as argmax of nothing")
+	require.Equal(t, 0, m.PoolPosition([]int{10, 2, 1}), "without an end the first position")
 }
 
 func TestConfigs(t *testing.T) {
 	read := func(text string) (Config, error) {
 		return readModelConfig(fstest.MapFS{"config.json": {Data: []byte(text)}})
 	}
-	c, err := read(`{"text_config": {"hidden_size": 64, "num_hidden_layers": 3}, "text_config_dict": {"hidden_size": 128, "eos_token_id": 2}, "vision_config": {"patch_size": 14}, "projection_dim": 7}`)
+	c, err := read(`{
+		"text_config": {"hidden_size": 64, "num_hidden_layers": 3},
+		"text_config_dict": {"hidden_size": 128, "eos_token_id": 2},
+		"vision_config": {"patch_size": 14},
+		"projection_dim": 7
+	}`)
 	require.NoError(t, err)
-	want := Config{Text: DefaultTextConfig(), Vision: defaultVision(), Projection: 7, LogitScale: 2.6592}
+	want := Config{
+		Text:       DefaultTextConfig(),
+		Vision:     defaultVision(),
+		Projection: 7,
+		LogitScale: 2.6592,
+	}
 	want.Text.Width, want.Text.End, want.Vision.Patch = 128, 2, 14
 	require.Equal(t, want, c)
-	text, err := ReadTextConfig(fstest.MapFS{"config.json": {Data: []byte(`{"text_config": {"hidden_size": 64}, "text_config_dict": {"hidden_size": 128}, "vision_config": {"hidden_size": 32}}`)}})
+	text, err := ReadTextConfig(fstest.MapFS{"config.json": {Data: []byte(`{
+		"text_config": {"hidden_size": 64},
+		"text_config_dict": {"hidden_size": 128},
+		"vision_config": {"hidden_size": 32}
+	}`)}})
 	require.NoError(t, err)
 	require.Equal(t, 64, text.Width, "CLIPTextModel reads text_config alone")
 
-	for text, says := range map[string]string{
-		`{"text_config": {}}`: "no vision_config",
-		`{"text_config": {"hidden_act": "relu"}, "vision_config": {}}`:         `hidden_act "relu"`,
-		`{"text_config": {"num_attention_heads": 7}, "vision_config": {}}`:     "7 heads",
-		`{"text_config": {}, "vision_config": {"patch_size": 15}}`:             "no multiple of patch_size 15",
-		`{"text_config": {}, "vision_config": {}, "projection_dim": 0}`:        "projection_dim is 0",
-		`{"text_config": {"vocab_size": "many"}, "vision_config": {}}`:         "vocab_size",
-		`{"text_config": {}, "vision_config": {"num_channels": 1}}`:            "num_channels is 1",
-		`{"text_config": {"max_position_embeddings": 0}, "vision_config": {}}`: "max_position_embeddings 0",
-		`{"text_config": {}, "vision_config": {}, "model_type": "siglip"}`:     `model_type: "siglip" is not supported`,
-		`{"text_config": {"layer_norm_eps": 0}, "vision_config": {}}`:          "layer_norm_eps of the text encoder is 0",
-		`nonsense`: "config.json",
+	for _, c := range []struct{ text, says string }{
+		{
+			`{"text_config": {}}`,
+			"no vision_config",
+		},
+		{
+			`{"text_config": {"hidden_act": "relu"}, "vision_config": {}}`,
+			`hidden_act "relu"`,
+		},
+		{
+			`{"text_config": {"num_attention_heads": 7}, "vision_config": {}}`,
+			"7 heads",
+		},
+		{
+			`{"text_config": {}, "vision_config": {"patch_size": 15}}`,
+			"no multiple of patch_size 15",
+		},
+		{
+			`{"text_config": {}, "vision_config": {}, "projection_dim": 0}`,
+			"projection_dim is 0",
+		},
+		{
+			`{"text_config": {"vocab_size": "many"}, "vision_config": {}}`,
+			"vocab_size",
+		},
+		{
+			`{"text_config": {}, "vision_config": {"num_channels": 1}}`,
+			"num_channels is 1",
+		},
+		{
+			`{"text_config": {"max_position_embeddings": 0}, "vision_config": {}}`,
+			"max_position_embeddings 0",
+		},
+		{
+			`{"text_config": {}, "vision_config": {}, "model_type": "siglip"}`,
+			`model_type: "siglip" is not supported`,
+		},
+		{
+			`{"text_config": {"layer_norm_eps": 0}, "vision_config": {}}`,
+			"layer_norm_eps of the text encoder is 0",
+		},
+		{
+			`nonsense`,
+			"config.json",
+		},
 	} {
-		_, err := read(text)
-		require.ErrorContains(t, err, says)
+		_, err := read(c.text)
+		require.ErrorContains(t, err, c.says)
 	}
 }
 
 // A config that asks for more than the file holds is refused before memory is taken for it.
 func TestConfigsBeyondTheFile(t *testing.T) {
-	c := TextConfig{Vocabulary: 20, Width: 8, Intermediate: 12, Layers: 2, Heads: 2, Positions: 5, Activation: "gelu", Epsilon: 1e-5}
+	c := TextConfig{
+		Vocabulary:   20,
+		Width:        8,
+		Intermediate: 12,
+		Layers:       2,
+		Heads:        2,
+		Positions:    5,
+		Activation:   "gelu",
+		Epsilon:      1e-5,
+	}
 	m, err := NewTextModel(c)
 	require.NoError(t, err)
 	numbers := 0
@@ -293,9 +376,11 @@ func TestConfigsBeyondTheFile(t *testing.T) {
 	_, err = NewTextModelWithin(c, numbers)
 	require.NoError(t, err)
 	for name, change := range map[string]func(c *TextConfig){
-		"vocabulary": func(c *TextConfig) { c.Vocabulary = 1 << 60 }, "width": func(c *TextConfig) { c.Width = 1 << 62 },
-		"middle": func(c *TextConfig) { c.Intermediate = 1 << 40 }, "layers": func(c *TextConfig) { c.Layers = 1 << 62 },
-		"positions": func(c *TextConfig) { c.Positions = 1 << 40 },
+		"vocabulary": func(c *TextConfig) { c.Vocabulary = 1 << 60 },
+		"width":      func(c *TextConfig) { c.Width = 1 << 62 },
+		"middle":     func(c *TextConfig) { c.Intermediate = 1 << 40 },
+		"layers":     func(c *TextConfig) { c.Layers = 1 << 62 },
+		"positions":  func(c *TextConfig) { c.Positions = 1 << 40 },
 	} {
 		big := c
 		change(&big)
@@ -308,61 +393,88 @@ func TestPreprocessorFiles(t *testing.T) {
 	read := func(text string) (*Preprocessor, error) {
 		return loadPreprocessor(fstest.MapFS{"preprocessor_config.json": {Data: []byte(text)}}, 16)
 	}
-	old, err := read(`{"size": 16, "crop_size": 16, "feature_extractor_type": "CLIPFeatureExtractor"}`)
+	old, err := read(`{
+		"size": 16, "crop_size": 16, "feature_extractor_type": "CLIPFeatureExtractor"
+	}`)
 	require.NoError(t, err)
 	require.Equal(t, NewPreprocessor(16), old)
 	none, err := loadPreprocessor(fstest.MapFS{}, 16)
 	require.NoError(t, err)
 	require.Equal(t, NewPreprocessor(16), none)
-	for text, says := range map[string]string{
-		`{"size": 16, "crop_size": 20}`: "come out 20×20, the model reads 16×16",
-		`{"size": 16}`:                  "come out 224×224, the model reads 16×16",
-		`{"size": {"height": 20, "width": 16}, "do_center_crop": false}`: "come out 16×20, the model reads 16×16",
-		`{"size": {"shortest_edge": 16, "longest_edge": 32}}`:            `size is {"shortest_edge": 16, "longest_edge": 32}, not`,
-		`{"size": {"height": 16}}`:                                       `size is {"height": 16}, not`,
-		`{"size": 0}`:                                                    "size is 0, not",
-		`{"size": "big"}`:                                                `size is "big", not`,
-		`{"size": -3}`:                                                   "size is -3, not",
-		`{"crop_size": {"shortest_edge": 16}}`:                           "crop_size has a shortest_edge",
-		`{"resample": 6}`:                                                "resample 6",
-		`{"resample": -1}`:                                               "resample -1",
-		`{"image_mean": "grey"}`:                                         "image_mean",
-		`{"image_mean": [1, 2]}`:                                         "image_mean [1 2]",
-		`{"image_std": [1, 0, 1]}`:                                       "image_std [1 0 1]",
-		`{"use_square_size": true}`:                                      "use_square_size",
-		`{"do_pad": true}`:                                               "do_pad",
-		`{"image_processor_type": "ViTImageProcessor"}`:                  `image_processor_type "ViTImageProcessor"`,
-		`[`: "preprocessor_config.json: ",
+	for _, c := range []struct{ text, says string }{
+		{`{"size": 16, "crop_size": 20}`, "come out 20×20, the model reads 16×16"},
+		{`{"size": 16}`, "come out 224×224, the model reads 16×16"},
+		{
+			`{"size": {"height": 20, "width": 16}, "do_center_crop": false}`,
+			"come out 16×20, the model reads 16×16",
+		},
+		{
+			`{"size": {"shortest_edge": 16, "longest_edge": 32}}`,
+			`size is {"shortest_edge": 16, "longest_edge": 32}, not`,
+		},
+		{`{"size": {"height": 16}}`, `size is {"height": 16}, not`},
+		{`{"size": 0}`, "size is 0, not"},
+		{`{"size": "big"}`, `size is "big", not`},
+		{`{"size": -3}`, "size is -3, not"},
+		{`{"crop_size": {"shortest_edge": 16}}`, "crop_size has a shortest_edge"},
+		{`{"resample": 6}`, "resample 6"},
+		{`{"resample": -1}`, "resample -1"},
+		{`{"image_mean": "grey"}`, "image_mean"},
+		{`{"image_mean": [1, 2]}`, "image_mean [1 2]"},
+		{`{"image_std": [1, 0, 1]}`, "image_std [1 0 1]"},
+		{`{"use_square_size": true}`, "use_square_size"},
+		{`{"do_pad": true}`, "do_pad"},
+		{
+			`{"image_processor_type": "ViTImageProcessor"}`,
+			`image_processor_type "ViTImageProcessor"`,
+		},
+		{`[`, "preprocessor_config.json: "},
 	} {
-		_, err := read(text)
-		require.ErrorContains(t, err, says)
+		_, err := read(c.text)
+		require.ErrorContains(t, err, c.says)
 		require.ErrorContains(t, err, "clip: preprocessor_config.json: ")
 	}
 	whole, err := read(`{"do_resize": false, "do_center_crop": false}`)
 	require.NoError(t, err)
 	pixels := make([]float32, 16*16*3)
 	require.NoError(t, whole.Pixels(pixels, noise(1, 16, 16)[0]))
-	require.ErrorContains(t, whole.Pixels(pixels, noise(1, 32, 8)[0]), "32×8 pixels do not fit the model's 16×16")
-	require.ErrorContains(t, NewPreprocessor(16).Pixels(pixels[1:], noise(1, 32, 8)[0]), "(767 values)")
+	square, wide := noise(1, 16, 16)[0], noise(1, 32, 8)[0]
+	require.ErrorContains(t, whole.Pixels(pixels, wide),
+		"32×8 pixels do not fit the model's 16×16")
+	require.ErrorContains(t, NewPreprocessor(16).Pixels(pixels[1:], wide), "(767 values)")
 	thread := image.NewGray(image.Rect(0, 0, 1, 1<<20))
-	require.ErrorContains(t, NewPreprocessor(16).Pixels(pixels, thread), "1×1048576 pixels cannot be resized to 16×16777216")
+	require.ErrorContains(t, NewPreprocessor(16).Pixels(pixels, thread),
+		"1×1048576 pixels cannot be resized to 16×16777216")
 	huge, err := read(`{"size": 1000000000000000000, "crop_size": 16}`)
 	require.NoError(t, err)
-	require.ErrorContains(t, huge.Pixels(pixels, noise(1, 16, 16)[0]), "cannot be resized to 1000000000000000000×")
+	require.ErrorContains(t, huge.Pixels(pixels, square),
+		"cannot be resized to 1000000000000000000×")
 	whole.Resample = 7
-	require.ErrorContains(t, whole.Pixels(pixels, noise(1, 16, 16)[0]), "resample 7")
+	require.ErrorContains(t, whole.Pixels(pixels, square), "resample 7")
 }
 
-// A CLIPProcessor of transformers 5 is saved with its image processor within processor_config.json, which goes before
-// preprocessor_config.json; that of transformers 4 says nothing of pictures.
+// A CLIPProcessor of transformers 5 is saved with its image processor within processor_config.json.
+// It is read in place of preprocessor_config.json. The processor_config.json of transformers 4 says
+// nothing of pictures.
 func TestProcessorFiles(t *testing.T) {
 	read := func(processor, preprocessor string) (*Preprocessor, error) {
-		return loadPreprocessor(fstest.MapFS{processorFile: {Data: []byte(processor)}, preprocessorFile: {Data: []byte(preprocessor)}}, 16)
+		return loadPreprocessor(fstest.MapFS{
+			processorFile:    {Data: []byte(processor)},
+			preprocessorFile: {Data: []byte(preprocessor)},
+		}, 16)
 	}
-	p, err := read(`{"image_processor": {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}, "resample": 2}, "processor_class": "CLIPProcessor"}`, `{}`)
+	p, err := read(`{
+		"image_processor": {
+			"size": {"shortest_edge": 16},
+			"crop_size": {"height": 16, "width": 16},
+			"resample": 2
+		},
+		"processor_class": "CLIPProcessor"
+	}`, `{}`)
 	require.NoError(t, err)
 	require.Equal(t, 2, p.Resample)
-	p, err = read(`{"processor_class": "CLIPProcessor"}`, `{"size": 16, "crop_size": 16, "resample": 4}`)
+	p, err = read(`{"processor_class": "CLIPProcessor"}`,
+		`{"size": 16, "crop_size": 16, "resample": 4}`)
 	require.NoError(t, err)
 	require.Equal(t, 4, p.Resample)
 	_, err = read(`{"image_processor": {"do_pad": true}}`, `{}`)
@@ -372,14 +484,16 @@ func TestProcessorFiles(t *testing.T) {
 
 	e, dir := tiny(t), t.TempDir()
 	defer e.Close()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, processorFile), []byte(`{"image_processor": {"do_pad": true}}`), 0o644))
+	another := []byte(`{"image_processor": {"do_pad": true}}`)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, processorFile), another, 0o644))
 	require.NoError(t, e.Save(dir, kernels.Float32))
 	again, err := Load(dir)
 	require.NoError(t, err)
 	require.Equal(t, e.Preprocessor, again.Preprocessor)
 }
 
-// What transformers makes of a picture under every kind of configuration, to the bit (internal/golden/picture.py). What we write, we read.
+// Pixels are what transformers makes of a picture, to the bit, under every kind of configuration
+// (internal/golden/picture.py makes the references). What is written is read as the same.
 func TestPreprocessingIsTransformersGolden(t *testing.T) {
 	text, err := os.ReadFile("testdata/preprocessor.json")
 	require.NoError(t, err)
@@ -405,7 +519,8 @@ func TestPreprocessingIsTransformersGolden(t *testing.T) {
 		require.Len(t, r.Bits, len(pixels))
 		require.NoError(t, p.Pixels(pixels, img))
 		for i, v := range pixels {
-			require.Equal(t, r.Bits[i], math.Float32bits(v), "value %d of %s under %s", i, r.Picture, r.Config)
+			require.Equal(t, r.Bits[i], math.Float32bits(v),
+				"value %d of %s under %s", i, r.Picture, r.Config)
 		}
 	}
 }
@@ -436,7 +551,10 @@ func TestWrongWeights(t *testing.T) {
 func TestPickleIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, tiny(t).Save(dir, kernels.Float32))
-	require.NoError(t, os.Rename(filepath.Join(dir, "model.safetensors"), filepath.Join(dir, "pytorch_model.bin")))
+	require.NoError(t, os.Rename(
+		filepath.Join(dir, "model.safetensors"),
+		filepath.Join(dir, "pytorch_model.bin"),
+	))
 	_, err := Load(dir)
 	require.ErrorContains(t, err, "convert it to safetensors")
 }
@@ -457,18 +575,20 @@ func TestEncoderTakesTurns(t *testing.T) {
 	group.Wait()
 }
 
-// Contrastive training: every parameter has a gradient, which says how the loss changes, and following it finds who
-// belongs to whom.
+// In contrastive training every parameter has a gradient, and the gradient says how the loss
+// changes. Following it finds which text belongs to which picture.
 func TestContrastiveTraining(t *testing.T) {
 	e := tiny(t)
 	prompts := []string{"a red circle", "a blue square", "a green star", "a red star"}
-	in, pixels := NewTexts(4, 8), tensor.New(tensor.WithShape(4, 16, 16, 3), tensor.Of(tensor.Float32))
+	in := NewTexts(4, 8)
+	pixels := tensor.New(tensor.WithShape(4, 16, 16, 3), tensor.Of(tensor.Float32))
 	for i, p := range noise(4, 2, 2) { // four blurs of colours
 		require.NoError(t, e.Model.Text.Set(in, i, e.Tokenizer.Encode(prompts[i])))
 		require.NoError(t, e.Preprocessor.Pixels(pixels.Float32s()[i*768:(i+1)*768], p))
 	}
 	g := gorgonia.NewGraph()
-	text, err := e.Model.TextFeatures(kernels.Input(g, "ids", in.IDs), kernels.Input(g, "pool", in.Pool))
+	ids, pool := kernels.Input(g, "ids", in.IDs), kernels.Input(g, "pool", in.Pool)
+	text, err := e.Model.TextFeatures(ids, pool)
 	require.NoError(t, err)
 	image, err := e.Model.ImageFeatures(kernels.Input(g, "pixels", pixels))
 	require.NoError(t, err)
@@ -495,10 +615,11 @@ func TestContrastiveTraining(t *testing.T) {
 			}
 		}
 	}
+	notZero := func(v float32) bool { return v != 0 }
 	gradient := func() (all [][]float32, square float64) {
 		for i, p := range parameters {
 			grad := slices.Clone(m.Value(grads[i]).Float32s())
-			require.True(t, slices.ContainsFunc(grad, func(v float32) bool { return v != 0 }), "%s has no gradient", p.Name)
+			require.True(t, slices.ContainsFunc(grad, notZero), "%s has no gradient", p.Name)
 			for _, v := range grad {
 				square += float64(v) * float64(v)
 			}

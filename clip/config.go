@@ -6,58 +6,80 @@ import (
 	"io/fs"
 )
 
-// A TextConfig is the shape of a text encoder: a config.json of transformers' CLIPTextModel.
+// A TextConfig describes a text encoder. It is what the config.json of transformers' CLIPTextModel
+// holds.
 type TextConfig struct {
 	Vocabulary   int     `json:"vocab_size"`
 	Width        int     `json:"hidden_size"`
-	Intermediate int     `json:"intermediate_size"` // width of the MLP's middle
+	Intermediate int     `json:"intermediate_size"` // the width in the middle of an MLP
 	Layers       int     `json:"num_hidden_layers"`
 	Heads        int     `json:"num_attention_heads"`
-	Positions    int     `json:"max_position_embeddings"` // most tokens of a text
+	Positions    int     `json:"max_position_embeddings"` // the most tokens of a text
 	Activation   string  `json:"hidden_act"`              // "quick_gelu" or "gelu"
-	Epsilon      float64 `json:"layer_norm_eps"`
+	Epsilon      float64 `json:"layer_norm_eps"`          // above 0
 	Start        int     `json:"bos_token_id"`
 	End          int     `json:"eos_token_id"` // see PoolPosition
 	Pad          int     `json:"pad_token_id"`
 }
 
-// A VisionConfig is the shape of an image encoder: a config.json of transformers' CLIPVisionModel.
+// A VisionConfig describes an image encoder. It is what the config.json of transformers'
+// CLIPVisionModel holds.
 type VisionConfig struct {
 	Width        int     `json:"hidden_size"`
 	Intermediate int     `json:"intermediate_size"`
 	Layers       int     `json:"num_hidden_layers"`
 	Heads        int     `json:"num_attention_heads"`
-	Channels     int     `json:"num_channels"`
-	Side         int     `json:"image_size"` // pixels
-	Patch        int     `json:"patch_size"` // pixels; the side is a multiple
+	Channels     int     `json:"num_channels"` // 3
+	Side         int     `json:"image_size"`   // of a picture, in pixels
+	Patch        int     `json:"patch_size"`   // in pixels; Side is a multiple of it
 	Activation   string  `json:"hidden_act"`
 	Epsilon      float64 `json:"layer_norm_eps"`
 }
 
-// A Config is the shape of both encoders and of the space they meet in: a config.json of transformers' CLIPModel.
+// A Config describes both encoders and the space that they meet in. It is what the config.json of
+// transformers' CLIPModel holds.
 type Config struct {
 	Text       TextConfig   `json:"text_config"`
 	Vision     VisionConfig `json:"vision_config"`
-	Projection int          `json:"projection_dim"` // features of a text or picture
-	LogitScale float64      `json:"logit_scale_init_value"`
+	Projection int          `json:"projection_dim"`         // the features of a text or a picture
+	LogitScale float64      `json:"logit_scale_init_value"` // the logarithm of the logits' factor
 }
 
-// DefaultTextConfig returns the defaults of transformers' class, which stand for the keys that a file lacks.
+// DefaultTextConfig returns the defaults of transformers' CLIPTextConfig. They stand for the keys
+// that a file lacks.
 func DefaultTextConfig() TextConfig {
 	return TextConfig{
-		Vocabulary: 49408, Width: 512, Intermediate: 2048, Layers: 12, Heads: 8, Positions: 77, Activation: "quick_gelu", Epsilon: 1e-5,
-		Start: 49406, End: 49407, Pad: 1,
+		Vocabulary:   49408,
+		Width:        512,
+		Intermediate: 2048,
+		Layers:       12,
+		Heads:        8,
+		Positions:    77,
+		Activation:   quickGELU,
+		Epsilon:      1e-5,
+		Start:        49406,
+		End:          49407,
+		Pad:          1,
 	}
 }
 
-// defaultVision returns the defaults of transformers' class.
+// defaultVision returns the defaults of transformers' CLIPVisionConfig.
 func defaultVision() VisionConfig {
 	return VisionConfig{
-		Width: 768, Intermediate: 3072, Layers: 12, Heads: 12, Channels: 3, Side: 224, Patch: 32, Activation: "quick_gelu", Epsilon: 1e-5,
+		Width:        768,
+		Intermediate: 3072,
+		Layers:       12,
+		Heads:        12,
+		Channels:     3,
+		Side:         224,
+		Patch:        32,
+		Activation:   quickGELU,
+		Epsilon:      1e-5,
 	}
 }
 
-// ReadTextConfig reads the config.json of a CLIPTextModel, or the text part of a CLIPModel's.
+// ReadTextConfig reads the config.json of a CLIPTextModel, or the part for texts of a CLIPModel's.
+// The config.json of another kind of model is a *KindError.
 func ReadTextConfig(fsys fs.FS) (TextConfig, error) {
 	var file struct {
 		Text  json.RawMessage `json:"text_config"`
@@ -67,8 +89,8 @@ func ReadTextConfig(fsys fs.FS) (TextConfig, error) {
 	if err != nil {
 		return TextConfig{}, err
 	}
-	if err := checkKind(file.Model); err != nil {
-		return TextConfig{}, err
+	if !isCLIP(file.Model) {
+		return TextConfig{}, &KindError{file.Model, "CLIPTextModel"}
 	}
 	c := DefaultTextConfig()
 	if err := parse(first(file.Text, text), &c); err != nil {
@@ -80,24 +102,32 @@ func ReadTextConfig(fsys fs.FS) (TextConfig, error) {
 // readModelConfig reads the config.json of a CLIPModel.
 func readModelConfig(fsys fs.FS) (Config, error) {
 	var file struct {
-		Text       json.RawMessage `json:"text_config"`
-		TextOver   json.RawMessage `json:"text_config_dict"` // where a file has it, it alone counts; so transformers has it
-		Vision     json.RawMessage `json:"vision_config"`
+		Text   json.RawMessage `json:"text_config"`
+		Vision json.RawMessage `json:"vision_config"`
+
+		// Where a file has one of these, it counts in place of the one above, as in transformers.
+		TextOver   json.RawMessage `json:"text_config_dict"`
 		VisionOver json.RawMessage `json:"vision_config_dict"`
-		Kind       string          `json:"model_type"`
-		Projection *int            `json:"projection_dim"`
-		LogitScale *float64        `json:"logit_scale_init_value"`
+
+		Kind       string   `json:"model_type"`
+		Projection *int     `json:"projection_dim"`
+		LogitScale *float64 `json:"logit_scale_init_value"`
 	}
 	if _, err := readConfig(fsys, &file); err != nil {
 		return Config{}, err
 	}
-	if err := checkKind(file.Kind); err != nil {
-		return Config{}, err
+	if !isCLIP(file.Kind) {
+		return Config{}, &KindError{file.Kind, "CLIPModel"}
 	}
-	c := Config{Text: DefaultTextConfig(), Vision: defaultVision(), Projection: 512, LogitScale: 2.6592}
+	c := Config{
+		Text:       DefaultTextConfig(),
+		Vision:     defaultVision(),
+		Projection: 512,
+		LogitScale: 2.6592,
+	}
 	text, vision := first(file.TextOver, file.Text), first(file.VisionOver, file.Vision)
 	if text == nil || vision == nil {
-		return c, fmt.Errorf("clip: %s has no text_config or no vision_config: it is no CLIPModel's", configFile)
+		return c, &KindError{file.Kind, "CLIPModel"}
 	}
 	if err := parse(text, &c.Text); err != nil {
 		return c, err
@@ -127,7 +157,7 @@ func readConfig(fsys fs.FS, to any) ([]byte, error) {
 	return text, nil
 }
 
-// first is the first part that a file has.
+// first returns the first of parts that a file has, and nil if it has none.
 func first(parts ...json.RawMessage) json.RawMessage {
 	for _, part := range parts {
 		if part != nil && string(part) != "null" {
@@ -146,48 +176,64 @@ func parse(text []byte, to any) error {
 
 func (c TextConfig) check() error {
 	if c.Vocabulary < 1 || c.Positions < 2 {
-		return fmt.Errorf("clip: %s: vocab_size %d or max_position_embeddings %d is too small", configFile, c.Vocabulary, c.Positions)
+		return fmt.Errorf("clip: %s: vocab_size %d or max_position_embeddings %d is too small",
+			configFile, c.Vocabulary, c.Positions)
 	}
-	return checkEncoder("text", c.Width, c.Intermediate, c.Layers, c.Heads, c.Activation, c.Epsilon)
+	return c.encoder().check("text")
 }
 
-// least is fewer weights than the encoder has, by little. It is a float so that no config overflows it.
+func (c TextConfig) encoder() encoderConfig {
+	return encoderConfig{c.Width, c.Intermediate, c.Layers, c.Heads, c.Activation, c.Epsilon}
+}
+
+// least returns a number of weights that the encoder has at least, and little less than it has. It
+// is a float so that no config overflows it.
 func (c TextConfig) least() float64 {
-	return float64(c.Width) * (float64(c.Vocabulary) + float64(c.Positions) + float64(c.Layers)*(4*float64(c.Width)+2*float64(c.Intermediate)))
+	tables := float64(c.Vocabulary) + float64(c.Positions)
+	return float64(c.Width) * (tables + c.encoder().leastPerWidth())
 }
 
 func (c VisionConfig) check() error {
 	if c.Patch < 1 || c.Side < c.Patch || c.Side%c.Patch != 0 {
-		return fmt.Errorf("clip: %s: image_size %d is no multiple of patch_size %d", configFile, c.Side, c.Patch)
+		return fmt.Errorf("clip: %s: image_size %d is no multiple of patch_size %d",
+			configFile, c.Side, c.Patch)
 	}
 	if c.Channels != 3 {
 		return fmt.Errorf("clip: %s: num_channels is %d, not 3", configFile, c.Channels)
 	}
-	return checkEncoder("vision", c.Width, c.Intermediate, c.Layers, c.Heads, c.Activation, c.Epsilon)
+	return c.encoder().check("vision")
 }
 
-// least is fewer weights than the encoder has, by little. It is a float so that no config overflows it.
+func (c VisionConfig) encoder() encoderConfig {
+	return encoderConfig{c.Width, c.Intermediate, c.Layers, c.Heads, c.Activation, c.Epsilon}
+}
+
+// least is as TextConfig.least.
 func (c VisionConfig) least() float64 {
 	side := float64(c.Side / c.Patch)
-	return float64(c.Width) * (side*side + 3*float64(c.Patch)*float64(c.Patch) + float64(c.Layers)*(4*float64(c.Width)+2*float64(c.Intermediate)))
+	tables := side*side + 3*float64(c.Patch)*float64(c.Patch)
+	return float64(c.Width) * (tables + c.encoder().leastPerWidth())
 }
 
-// checkWithin reports a config that asks for more weights than the file's numbers, before memory is taken for them.
+// checkWithin refuses a config that asks for more weights than the file has numbers, before memory
+// is taken for them.
 func checkWithin(least float64, numbers int) error {
 	if least > float64(numbers) {
-		return fmt.Errorf("clip: %s describes a model of at least %.0f weights, the file holds %d", configFile, least, numbers)
+		return fmt.Errorf("clip: %s describes a model of at least %.0f weights, the file holds %d",
+			configFile, least, numbers)
 	}
 	return nil
 }
 
-// checkKind refuses the configs of other models, which have the same keys. Keys that only other models have are harmless:
-// transformers' CLIP reads none of them.
-func checkKind(kind string) error {
-	switch kind {
+// isCLIP reports whether a config's model_type is one of CLIP's. It tells other models by it, whose
+// configs have the same keys. Keys that only other models have are harmless: transformers' CLIP
+// reads none of them.
+func isCLIP(modelType string) bool {
+	switch modelType {
 	case "", "clip", "clip_text_model":
-		return nil
+		return true
 	}
-	return fmt.Errorf("clip: %s: model_type: %q is not supported", configFile, kind)
+	return false
 }
 
 func (c Config) check() error {
@@ -200,20 +246,38 @@ func (c Config) check() error {
 	return c.Vision.check()
 }
 
-func checkEncoder(name string, width, intermediate, layers, heads int, activation string, epsilon float64) error {
+// An encoderConfig is what the configs of both encoders have.
+type encoderConfig struct {
+	width, intermediate, layers, heads int
+
+	activation string
+	epsilon    float64
+}
+
+// check refuses an encoder that there cannot be. The name, "text" or "vision", is for the error.
+func (c encoderConfig) check(name string) error {
 	switch {
-	case width < 1 || intermediate < 1 || layers < 0 || heads < 1 || width%heads != 0:
-		return fmt.Errorf("clip: %s: %s encoder of width %d and %d, %d layers, %d heads: the width must be a multiple of the heads", configFile, name, width, intermediate, layers, heads)
-	case !(epsilon > 0):
-		return fmt.Errorf("clip: %s: layer_norm_eps of the %s encoder is %g", configFile, name, epsilon)
-	case activation != quickGELU && activation != exactGELU:
-		return fmt.Errorf("clip: %s: hidden_act %q is neither %s nor %s", configFile, activation, quickGELU, exactGELU)
+	case c.width < 1, c.intermediate < 1, c.layers < 0, c.heads < 1, c.width%c.heads != 0:
+		return fmt.Errorf("clip: %s: %s encoder of width %d and %d, %d layers, %d heads: "+
+			"the width must be a multiple of the heads",
+			configFile, name, c.width, c.intermediate, c.layers, c.heads)
+	case !(c.epsilon > 0):
+		return fmt.Errorf("clip: %s: layer_norm_eps of the %s encoder is %g",
+			configFile, name, c.epsilon)
+	case c.activation != quickGELU && c.activation != exactGELU:
+		return fmt.Errorf("clip: %s: hidden_act %q is neither %s nor %s",
+			configFile, c.activation, quickGELU, exactGELU)
 	}
 	return nil
 }
 
-// The activations of CLIPs: OpenAI's, and all later ones'.
+// leastPerWidth returns the number of weights of the layers' matrices, over the width.
+func (c encoderConfig) leastPerWidth() float64 {
+	return float64(c.layers) * (4*float64(c.width) + 2*float64(c.intermediate))
+}
+
+// The activations of CLIPs.
 const (
-	quickGELU = "quick_gelu"
-	exactGELU = "gelu"
+	quickGELU = "quick_gelu" // of OpenAI's
+	exactGELU = "gelu"       // of all later ones
 )

@@ -18,14 +18,15 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// An Encoder makes normalized features of prompts and pictures. It may be used by several goroutines, which
-// take turns, and reads the model's weights anew at every call.
+// An Encoder makes features of prompts and pictures. Several goroutines may use it at once: they
+// take turns. It reads the model's weights anew at every call.
 type Encoder struct {
 	Model        *Model
 	Tokenizer    *tokenizer.Tokenizer
 	Preprocessor *Preprocessor
 
-	// Batch is the most prompts or pictures that are encoded at once; 0 means 16, enough to keep two cores busy.
+	// Batch is how many prompts or pictures are encoded at once, at most. 0 means 16, which is
+	// enough to keep two cores busy.
 	Batch int
 
 	mutex  sync.Mutex
@@ -33,7 +34,9 @@ type Encoder struct {
 	images map[int]*imageGraph
 }
 
-// Load reads a CLIPModel's folder with its tokenizer and preprocessor.
+// Load reads the folder of a CLIPModel, with its tokenizer and its preprocessor, as transformers
+// writes it. The folder of another kind of model is a *KindError. What is wrong with the tokenizer
+// is a *tokenizer.FileError. An error wraps io/fs.ErrNotExist if a file is missing.
 func Load(dir string) (*Encoder, error) {
 	e, err := LoadFS(os.DirFS(dir))
 	if err != nil {
@@ -60,12 +63,15 @@ func LoadFS(fsys fs.FS) (*Encoder, error) {
 	return &Encoder{Model: m, Tokenizer: t, Preprocessor: p}, nil
 }
 
-// Save writes a folder that Load, and transformers, read. Another CLIP's processor_config.json, which would be read instead, is removed.
+// Save writes a folder that Load and transformers read, with weights in the precision given. If the
+// folder has the processor_config.json of another CLIP, which would be read instead of what Save
+// writes, Save removes it.
 func (e *Encoder) Save(dir string, as kernels.Precision) error {
 	if err := e.Model.Save(dir, as); err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(dir, processorFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := os.Remove(filepath.Join(dir, processorFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("clip: %w", err)
 	}
 	if err := writeJSON(filepath.Join(dir, preprocessorFile), e.Preprocessor.config()); err != nil {
@@ -77,10 +83,11 @@ func (e *Encoder) Save(dir string, as kernels.Precision) error {
 	return nil
 }
 
-// Hash names the encoder's CLIP by its weights.
+// Hash names the encoder's model by its weights; see Model.Hash.
 func (e *Encoder) Hash() string { return e.Model.Hash() }
 
-// Close frees what encoding has compiled; using the encoder again compiles anew.
+// Close frees the memory of what encoding has compiled. The encoder can still be used: it compiles
+// anew.
 func (e *Encoder) Close() error {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
@@ -118,7 +125,7 @@ func compile(g *gorgonia.ExprGraph, out *gorgonia.Node) (run, error) {
 	return run{m, out}, err
 }
 
-// values runs the graph and returns the first n rows of its result.
+// values runs the graph and returns the first n rows of its result. They are the machine's memory.
 func (r run) values(n int) ([]float32, error) {
 	if err := r.machine.RunAll(); err != nil {
 		return nil, err
@@ -127,8 +134,9 @@ func (r run) values(n int) ([]float32, error) {
 	return v.Float32s()[:n*v.Shape()[1]], nil
 }
 
-// TextFeatures returns the features [N,Projection] of prompts; each row has length 1. A row does not depend on the
-// others.
+// TextFeatures returns the features of prompts, [N,Projection]. Each row has the length 1 and does
+// not depend on the other prompts. A prompt that is too long loses its last tokens. No prompts are
+// an error. A tokenizer that does not belong to the model is a *VocabularyError.
 func (e *Encoder) TextFeatures(ctx context.Context, prompts []string) (*tensor.Dense, error) {
 	return e.encode(ctx, len(prompts), func(from, n, size int) ([]float32, error) {
 		g, err := e.textGraph(size)
@@ -137,7 +145,8 @@ func (e *Encoder) TextFeatures(ctx context.Context, prompts []string) (*tensor.D
 		}
 		for row := range size { // the rows beyond n repeat the last one
 			prompt := prompts[from+min(row, n-1)]
-			if err := e.Model.Text.Set(g.in, row, e.Tokenizer.Encode(prompt)); err != nil {
+			err := e.Model.Text.Set(g.in, row, e.Tokenizer.Encode(prompt))
+			if err != nil {
 				return nil, fmt.Errorf("%w (prompt %q)", err, prompt)
 			}
 		}
@@ -145,9 +154,12 @@ func (e *Encoder) TextFeatures(ctx context.Context, prompts []string) (*tensor.D
 	})
 }
 
-// ImageFeatures returns the features [N,Projection] of pictures; each row has length 1. A row does not depend on the
-// others.
-func (e *Encoder) ImageFeatures(ctx context.Context, pictures []image.Image) (*tensor.Dense, error) {
+// ImageFeatures returns the features of pictures, [N,Projection]. Each row has the length 1 and
+// does not depend on the other pictures. No pictures are an error. A picture that cannot be encoded
+// is a *PictureError.
+func (e *Encoder) ImageFeatures(
+	ctx context.Context, pictures []image.Image,
+) (*tensor.Dense, error) {
 	return e.encode(ctx, len(pictures), func(from, n, size int) ([]float32, error) {
 		g, err := e.imageGraph(size)
 		if err != nil {
@@ -156,8 +168,9 @@ func (e *Encoder) ImageFeatures(ctx context.Context, pictures []image.Image) (*t
 		pixels := g.in.Float32s()
 		one := len(pixels) / size
 		for row := range n {
-			if err := e.Preprocessor.Pixels(pixels[row*one:(row+1)*one], pictures[from+row]); err != nil {
-				return nil, fmt.Errorf("%w (picture %d)", err, from+row)
+			dst, index := pixels[row*one:(row+1)*one], from+row
+			if err := e.Preprocessor.Pixels(dst, pictures[index]); err != nil {
+				return nil, &PictureError{Index: index, Err: err}
 			}
 		}
 		for row := n; row < size; row++ {
@@ -167,8 +180,11 @@ func (e *Encoder) ImageFeatures(ctx context.Context, pictures []image.Image) (*t
 	})
 }
 
-// encode calls part for batches: n inputs from one on, in a graph of size ≥ n.
-func (e *Encoder) encode(ctx context.Context, count int, part func(from, n, size int) ([]float32, error)) (*tensor.Dense, error) {
+// encode encodes count inputs in batches. It calls part for each: to encode n inputs from one index
+// on in the graph for size inputs, n or more, and to return their rows.
+func (e *Encoder) encode(
+	ctx context.Context, count int, part func(from, n, size int) ([]float32, error),
+) (*tensor.Dense, error) {
 	if count == 0 {
 		return nil, errors.New("clip: nothing to encode")
 	}
@@ -184,7 +200,7 @@ func (e *Encoder) encode(ctx context.Context, count int, part func(from, n, size
 			return nil, fmt.Errorf("clip: %d of %d encoded: %w", from, count, err)
 		}
 		n := min(most, count-from)
-		size := min(most, 1<<bits.Len(uint(n-1))) // powers of two, so that few graphs are compiled
+		size := min(most, 1<<bits.Len(uint(n-1))) // a power of two, so that there are few graphs
 		rows, err := part(from, n, size)
 		if err != nil {
 			return nil, err
@@ -200,7 +216,8 @@ func (e *Encoder) textGraph(size int) (*textGraph, error) {
 		return g, nil
 	}
 	in, g := NewTexts(size, e.Tokenizer.Length), gorgonia.NewGraph()
-	out, err := e.Model.TextFeatures(kernels.Input(g, "ids", in.IDs), kernels.Input(g, "pool", in.Pool))
+	ids, pool := kernels.Input(g, "ids", in.IDs), kernels.Input(g, "pool", in.Pool)
+	out, err := e.Model.TextFeatures(ids, pool)
 	if err != nil {
 		return nil, err
 	}

@@ -11,9 +11,10 @@ import (
 	"github.com/kudos-ml/kudos/clip"
 )
 
-// Prompts and pictures meet in one space, where a dot product of two rows is the cosine between them.
+// Prompts and pictures meet in one space, where the dot product of two rows is the cosine between
+// them. The folder is one that transformers wrote, of random weights.
 func ExampleEncoder() {
-	encoder, err := clip.Load("../testdata/golden/sd1/clip") // a folder as transformers writes it, here of random weights
+	encoder, err := clip.Load("../testdata/golden/sd1/clip")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -24,7 +25,8 @@ func ExampleEncoder() {
 		log.Fatal(err)
 	}
 	green := image.NewRGBA(image.Rect(0, 0, 100, 80)) // resized and cut as CLIP wants it
-	draw.Draw(green, green.Bounds(), image.NewUniform(color.RGBA{G: 200, A: 255}), image.Point{}, draw.Src)
+	paint := image.NewUniform(color.RGBA{G: 200, A: 255})
+	draw.Draw(green, green.Bounds(), paint, image.Point{}, draw.Src)
 	pictures, err := encoder.ImageFeatures(ctx, []image.Image{green})
 	if err != nil {
 		log.Fatal(err)

@@ -26,7 +26,8 @@ func (a *attention) forward(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {
 	return a.Out.Forward(b, b.Do(kernels.Attention(q, k, v, a.options)))
 }
 
-// A layer is one block of a transformer, norms first: x + attention(norm(x)), then x + mlp(norm(x)).
+// A layer is one block of a transformer, with the norms first: x + attention(norm(x)), and then
+// x + mlp(norm(x)).
 type layer struct {
 	Norm1     *nn.LayerNorm `weight:"layer_norm1"`
 	Attention *attention    `weight:"self_attn"`
@@ -37,19 +38,26 @@ type layer struct {
 	activation string
 }
 
-func newLayer(width, intermediate, heads int, epsilon float64, activation string, causal bool) *layer {
-	square := func() *nn.Linear { return nn.NewLinear(width, width, true) }
-	return &layer{
-		Norm1:      nn.NewLayerNorm(width, epsilon),
-		Attention:  &attention{square(), square(), square(), square(), kernels.AttentionOptions{Heads: heads, Causal: causal}},
-		Norm2:      nn.NewLayerNorm(width, epsilon),
-		Up:         nn.NewLinear(width, intermediate, true),
-		Down:       nn.NewLinear(intermediate, width, true),
-		activation: activation,
+// newLayers returns the layers of an encoder, of zeros. In a causal one a token sees only itself
+// and those before it.
+func newLayers(c encoderConfig, causal bool) (layers []*layer) {
+	square := func() *nn.Linear { return nn.NewLinear(c.width, c.width, true) }
+	options := kernels.AttentionOptions{Heads: c.heads, Causal: causal}
+	for range c.layers {
+		layers = append(layers, &layer{
+			Norm1:      nn.NewLayerNorm(c.width, c.epsilon),
+			Attention:  &attention{square(), square(), square(), square(), options},
+			Norm2:      nn.NewLayerNorm(c.width, c.epsilon),
+			Up:         nn.NewLinear(c.width, c.intermediate, true),
+			Down:       nn.NewLinear(c.intermediate, c.width, true),
+			activation: c.activation,
+		})
 	}
+	return layers
 }
 
-// tableDeviation is the standard deviation of fresh tables, and of what maps a patch.
+// tableDeviation is the standard deviation of the fresh weights of tables, and of what maps a
+// patch.
 const tableDeviation = 0.02
 
 // root is 1/√n.

@@ -11,40 +11,53 @@ import (
 	"github.com/kudos-ml/kudos/internal/picture"
 )
 
-// A Preprocessor makes the pixels that an image encoder reads from any picture, as transformers' CLIPImageProcessor does with Pillow:
-// what is transparent becomes white, the picture is resized, its centre cut out, values scaled and normalized. It does not turn a picture
-// by its EXIF orientation.
+// A Preprocessor makes of any picture the pixels that an image encoder reads, as transformers'
+// CLIPImageProcessor does with Pillow. What is transparent becomes white. The picture is resized,
+// and its centre is cut out. Values are scaled and normalized. A picture is not turned by its EXIF
+// orientation.
 type Preprocessor struct {
-	Side      int        // pictures come out Side × Side
-	Resize    Size       // the zero Size leaves pictures as they are
-	Resample  int        // Pillow's number of the filter: 0 nearest, 1 Lanczos, 2 bilinear, 3 bicubic, 4 box, 5 Hamming
-	Crop      bool       // Side × Side around the centre, black where the picture ends; else resizing must yield that
-	Scale     float64    // of the 8-bit values
+	Side   int  // pictures come out with Side × Side pixels
+	Resize Size // the zero Size leaves pictures as they are
+	// Resample is Pillow's number of the filter: 0 nearest, 1 Lanczos, 2 bilinear, 3 bicubic, 4
+	// box, 5 Hamming.
+	Resample int
+	// Crop says that Side × Side pixels around the centre are cut out, black where the picture
+	// ends. Without it pictures must be Side × Side when they are resized.
+	Crop      bool
+	Scale     float64    // the factor of the 8-bit values, 0 to 255
 	Mean, Std [3]float64 // of red, green and blue, after scaling
 }
 
-// A Size is what pictures are resized to: the shorter edge to Edge and the longer in proportion, rounded down, or both to Width and Height.
+// A Size is what pictures are resized to, in pixels. With an Edge, that is the shorter edge, and
+// the longer one follows in proportion, rounded down. Without it pictures come out Width × Height.
 type Size struct {
 	Edge   int `json:"shortest_edge,omitempty"`
 	Height int `json:"height,omitempty"`
 	Width  int `json:"width,omitempty"`
 }
 
-// NewPreprocessor is CLIP's own, for pictures of side pixels.
+// NewPreprocessor returns the preprocessor of OpenAI's CLIPs, for pictures of side × side pixels.
 func NewPreprocessor(side int) *Preprocessor {
 	return &Preprocessor{
-		Side: side, Resize: Size{Edge: side}, Resample: bicubic, Crop: true, Scale: 1. / 255,
-		Mean: [3]float64{0.48145466, 0.4578275, 0.40821073}, Std: [3]float64{0.26862954, 0.26130258, 0.27577711},
+		Side:     side,
+		Resize:   Size{Edge: side},
+		Resample: int(picture.Bicubic),
+		Crop:     true,
+		Scale:    1. / 255,
+		Mean:     [3]float64{0.48145466, 0.4578275, 0.40821073},
+		Std:      [3]float64{0.26862954, 0.26130258, 0.27577711},
 	}
 }
 
 const (
 	preprocessorFile = "preprocessor_config.json"
-	processorFile    = "processor_config.json" // of transformers 5, whose key image_processor holds what is otherwise in preprocessorFile
-	bicubic          = 3                       // in Pillow
+	// processorFile is written by transformers 5. Its key image_processor holds what is otherwise
+	// in preprocessorFile.
+	processorFile = "processor_config.json"
 )
 
-// preprocessorConfig is the file; keys that it lacks are as in CLIPImageProcessor.
+// A preprocessorConfig is what the file holds. Keys that the file lacks are as in
+// CLIPImageProcessor.
 type preprocessorConfig struct {
 	Resize     bool            `json:"do_resize"`
 	Size       json.RawMessage `json:"size,omitempty"`
@@ -56,17 +69,18 @@ type preprocessorConfig struct {
 	Normalize  bool            `json:"do_normalize"`
 	Mean       []float64       `json:"image_mean"`
 	Std        []float64       `json:"image_std"`
-	ConvertRGB bool            `json:"do_convert_rgb"` // false makes transformers fail at what is not RGB, and changes nothing else
+	ConvertRGB bool            `json:"do_convert_rgb"` // false: transformers takes RGB alone
 	Pad        bool            `json:"do_pad,omitempty"`
 	Square     bool            `json:"use_square_size,omitempty"`
 	Kind       string          `json:"image_processor_type"`
 }
 
-// kinds are the names under which transformers has had this processor.
+// kinds are the names that this processor has had in transformers. The first is today's.
 var kinds = []string{"CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPFeatureExtractor"}
 
-// loadPreprocessor reads preprocessor_config.json, or what a CLIPProcessor of transformers 5 wrote, which goes first; without either the
-// pictures are prepared as for OpenAI's CLIP.
+// loadPreprocessor reads processor_config.json, as a CLIPProcessor of transformers 5 writes it, or
+// else preprocessor_config.json. Without either, pictures are prepared as for OpenAI's CLIPs. side
+// is that of the pictures that the model reads.
 func loadPreprocessor(fsys fs.FS, side int) (*Preprocessor, error) {
 	name, text, err := readPreprocessor(fsys)
 	if err != nil {
@@ -82,7 +96,8 @@ func loadPreprocessor(fsys fs.FS, side int) (*Preprocessor, error) {
 	return p, nil
 }
 
-// readPreprocessor returns the configuration, nil if there is none, and the file that has it.
+// readPreprocessor returns the configuration, which is nil if there is none, and the name of the
+// file that has it.
 func readPreprocessor(fsys fs.FS) (name string, config []byte, err error) {
 	text, err := fs.ReadFile(fsys, processorFile)
 	if err == nil {
@@ -105,8 +120,16 @@ func readPreprocessor(fsys fs.FS) (name string, config []byte, err error) {
 func parsePreprocessor(text []byte, side int) (*Preprocessor, error) {
 	p := NewPreprocessor(side)
 	c := preprocessorConfig{
-		Resize: true, Resample: bicubic, Crop: true, Rescale: true, Factor: p.Scale,
-		Normalize: true, Mean: p.Mean[:], Std: p.Std[:], ConvertRGB: true, Kind: kinds[0],
+		Resize:     true,
+		Resample:   p.Resample,
+		Crop:       true,
+		Rescale:    true,
+		Factor:     p.Scale,
+		Normalize:  true,
+		Mean:       p.Mean[:],
+		Std:        p.Std[:],
+		ConvertRGB: true,
+		Kind:       kinds[0],
 	}
 	if err := json.Unmarshal(text, &c); err != nil {
 		return nil, err
@@ -118,10 +141,13 @@ func parsePreprocessor(text []byte, side int) (*Preprocessor, error) {
 		return nil, errors.New("do_pad is true, which CLIP does not do")
 	case c.Square:
 		return nil, errors.New("use_square_size is true, which is not supported")
-	case c.Resample < 0 || c.Resample >= len(picture.Filters):
-		return nil, fmt.Errorf("resample %d is none of Pillow's 0 (nearest) to %d (Hamming)", c.Resample, len(picture.Filters)-1)
+	case !picture.Filter(c.Resample).Valid():
+		return nil, fmt.Errorf("resample %d is none of Pillow's 0 (nearest) to %d (Hamming)",
+			c.Resample, picture.Hamming)
 	case c.Normalize && (len(c.Mean) != 3 || len(c.Std) != 3 || slices.Contains(c.Std, 0)):
-		return nil, fmt.Errorf("image_mean %v and image_std %v are not three numbers each, the latter not 0", c.Mean, c.Std)
+		return nil, fmt.Errorf(
+			"image_mean %v and image_std %v are not three numbers each, the latter not 0",
+			c.Mean, c.Std)
 	}
 	p.Resample, p.Crop, p.Scale = c.Resample, c.Crop, 1
 	if c.Rescale {
@@ -134,15 +160,17 @@ func parsePreprocessor(text []byte, side int) (*Preprocessor, error) {
 	return p, p.setSizes(c)
 }
 
-// setSizes sets Resize and checks that pictures come out as the model reads them.
+// setSizes sets Resize, and checks that pictures come out with the side that the model reads.
 func (p *Preprocessor) setSizes(c preprocessorConfig) (err error) {
 	const usual = 224 // CLIPImageProcessor's, where the file has none
-	crop := Size{Height: usual, Width: usual}
-	p.Resize = Size{Edge: usual}
-	if err := parseSize(c.Size, &p.Resize, func(n int) Size { return Size{Edge: n} }); err != nil {
+	edge := func(n int) Size { return Size{Edge: n} }
+	square := func(n int) Size { return Size{Height: n, Width: n} }
+	crop := square(usual)
+	p.Resize = edge(usual)
+	if err := parseSize(c.Size, &p.Resize, edge); err != nil {
 		return fmt.Errorf("size %w", err)
 	}
-	if err := parseSize(c.CropSize, &crop, func(n int) Size { return Size{Height: n, Width: n} }); err != nil {
+	if err := parseSize(c.CropSize, &crop, square); err != nil {
 		return fmt.Errorf("crop_size %w", err)
 	}
 	if !c.Resize {
@@ -156,12 +184,14 @@ func (p *Preprocessor) setSizes(c preprocessorConfig) (err error) {
 		}
 	}
 	if out.Edge == 0 && out != (Size{}) && (out.Width != p.Side || out.Height != p.Side) {
-		return fmt.Errorf("pictures come out %d×%d, the model reads %d×%d", out.Width, out.Height, p.Side, p.Side)
+		return fmt.Errorf("pictures come out %d×%d, the model reads %d×%d",
+			out.Width, out.Height, p.Side, p.Side)
 	}
 	return nil
 }
 
-// parseSize reads n, {"shortest_edge": n} or {"height": h, "width": w} to size, which null or nothing leaves as it is.
+// parseSize sets size from n, {"shortest_edge": n} or {"height": h, "width": w}. number makes the
+// size of n alone. Where there is null, or nothing, size stays as it is.
 func parseSize(raw json.RawMessage, size *Size, number func(int) Size) error {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil
@@ -178,18 +208,28 @@ func parseSize(raw json.RawMessage, size *Size, number func(int) Size) error {
 		delete(keys, "height")
 		delete(keys, "width")
 	}
-	edge, both := size.Edge > 0 && size.Height == 0 && size.Width == 0, size.Edge == 0 && size.Height > 0 && size.Width > 0
+	edge := size.Edge > 0 && size.Height == 0 && size.Width == 0
+	both := size.Edge == 0 && size.Height > 0 && size.Width > 0
 	if len(keys) > 0 || !edge && !both {
-		return fmt.Errorf(`is %s, not a number of pixels, {"shortest_edge"} or {"height", "width"}`, raw)
+		return fmt.Errorf(
+			`is %s, not a number of pixels, {"shortest_edge"} or {"height", "width"}`, raw)
 	}
 	return nil
 }
 
-// config is p as the file has it.
+// config returns p as the file has it.
 func (p *Preprocessor) config() preprocessorConfig {
 	c := preprocessorConfig{
-		Resize: p.Resize != Size{}, Resample: p.Resample, Crop: p.Crop, Rescale: true, Factor: p.Scale,
-		Normalize: true, Mean: p.Mean[:], Std: p.Std[:], ConvertRGB: true, Kind: kinds[0],
+		Resize:     p.Resize != Size{},
+		Resample:   p.Resample,
+		Crop:       p.Crop,
+		Rescale:    true,
+		Factor:     p.Scale,
+		Normalize:  true,
+		Mean:       p.Mean[:],
+		Std:        p.Std[:],
+		ConvertRGB: true,
+		Kind:       kinds[0],
 	}
 	marshal := func(s Size) json.RawMessage {
 		text, err := json.Marshal(s)
@@ -207,28 +247,32 @@ func (p *Preprocessor) config() preprocessorConfig {
 	return c
 }
 
-// Pixels writes a picture's [Side,Side,3] values to dst. An empty picture is an error, and one that does not come out Side × Side, or
-// is so narrow that resizing would make it huge.
+// Pixels writes the values of a picture, [Side,Side,3], to dst, which has room for just these. It
+// is an error if the picture is empty, if it does not come out with Side × Side pixels, or if it is
+// so narrow that resizing would make it huge.
 func (p *Preprocessor) Pixels(dst []float32, img image.Image) error {
 	if b := img.Bounds(); b.Empty() {
 		return fmt.Errorf("clip: a picture of %d×%d pixels", b.Dx(), b.Dy())
 	}
-	if p.Resample < 0 || p.Resample >= len(picture.Filters) {
+	filter := picture.Filter(p.Resample)
+	if !filter.Valid() {
 		return fmt.Errorf("clip: resample %d is none of Pillow's filters", p.Resample)
 	}
 	rgb := picture.OnWhite(img)
 	if p.Resize != (Size{}) {
 		w, h := p.Resize.of(rgb.W, rgb.H)
 		if w < 1 || h < 1 || w > picture.MostPixels/h {
-			return fmt.Errorf("clip: a picture of %d×%d pixels cannot be resized to %d×%d", rgb.W, rgb.H, w, h)
+			return fmt.Errorf("clip: a picture of %d×%d pixels cannot be resized to %d×%d",
+				rgb.W, rgb.H, w, h)
 		}
-		rgb = rgb.Resize(w, h, picture.Filters[p.Resample])
+		rgb = rgb.Resize(w, h, filter)
 	}
 	if p.Crop {
 		rgb = rgb.Crop(p.Side, p.Side)
 	}
 	if rgb.W != p.Side || rgb.H != p.Side || len(dst) != len(rgb.Pix) {
-		return fmt.Errorf("clip: %d×%d pixels do not fit the model's %d×%d (%d values)", rgb.W, rgb.H, p.Side, p.Side, len(dst))
+		return fmt.Errorf("clip: %d×%d pixels do not fit the model's %d×%d (%d values)",
+			rgb.W, rgb.H, p.Side, p.Side, len(dst))
 	}
 	values := p.values()
 	for i, v := range rgb.Pix {
@@ -237,18 +281,20 @@ func (p *Preprocessor) Pixels(dst []float32, img image.Image) error {
 	return nil
 }
 
-// values are the results of every 8-bit value in each channel, rounded where transformers rounds: after scaling and normalizing.
+// values returns what every 8-bit value of a channel becomes. It is rounded where transformers
+// rounds: after scaling, and in normalizing.
 func (p *Preprocessor) values() (table [3][256]float32) {
 	for c := range table {
 		for v := range table[c] {
-			table[c][v] = (float32(float64(v)*p.Scale) - float32(p.Mean[c])) / float32(p.Std[c])
+			scaled := float32(float64(v) * p.Scale)
+			table[c][v] = (scaled - float32(p.Mean[c])) / float32(p.Std[c])
 		}
 	}
 	return table
 }
 
-// of is the size of a w × h picture after resizing.
-func (s Size) of(w, h int) (int, int) {
+// of returns the width and the height of a w × h picture when it is resized.
+func (s Size) of(w, h int) (width, height int) {
 	switch {
 	case s.Edge == 0:
 		return s.Width, s.Height

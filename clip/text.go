@@ -16,7 +16,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// A TextModel is CLIP's text encoder (transformers' CLIPTextModel): a transformer in which a token sees those before it.
+// A TextModel is CLIP's text encoder (transformers' CLIPTextModel): a transformer in which a token
+// sees itself and the tokens before it.
 type TextModel struct {
 	Config TextConfig
 
@@ -26,7 +27,7 @@ type TextModel struct {
 	Norm      *nn.LayerNorm `weight:"final_layer_norm"`
 }
 
-// NewTextModel returns a text encoder of zeros.
+// NewTextModel returns a text encoder of zeros. A config that describes none is an error.
 func NewTextModel(c TextConfig) (*TextModel, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -35,16 +36,14 @@ func NewTextModel(c TextConfig) (*TextModel, error) {
 		Config:    c,
 		Tokens:    nn.NewEmbedding(c.Vocabulary, c.Width),
 		Positions: nn.NewEmbedding(c.Positions, c.Width),
+		Layers:    newLayers(c.encoder(), true),
 		Norm:      nn.NewLayerNorm(c.Width, c.Epsilon),
-	}
-	for range c.Layers {
-		m.Layers = append(m.Layers, newLayer(c.Width, c.Intermediate, c.Heads, c.Epsilon, c.Activation, true))
 	}
 	return m, nil
 }
 
-// NewTextModelWithin is NewTextModel for a file of so many numbers: a config that asks for more is an error, before memory is
-// taken for it.
+// NewTextModelWithin is NewTextModel for weights from a file of so many numbers. A config that asks
+// for more is an error, and no memory is taken for it.
 func NewTextModelWithin(c TextConfig, numbers int) (*TextModel, error) {
 	if err := checkWithin(c.least(), numbers); err != nil {
 		return nil, err
@@ -52,7 +51,9 @@ func NewTextModelWithin(c TextConfig, numbers int) (*TextModel, error) {
 	return NewTextModel(c)
 }
 
-// LoadText reads a text_encoder folder: config.json and model.safetensors, as CLIPTextModel or CLIPModel write them.
+// LoadText reads a folder of a text encoder: the config.json and the model.safetensors that
+// transformers' CLIPTextModel writes, or the encoder for texts of those that CLIPModel writes. The
+// folder of another kind of model is a *KindError.
 func LoadText(dir string) (*TextModel, error) {
 	m, err := LoadTextFS(os.DirFS(dir))
 	if err != nil {
@@ -64,7 +65,8 @@ func LoadText(dir string) (*TextModel, error) {
 // Trainable lists the network's parameters under transformers' names.
 func (m *TextModel) Trainable() []kernels.Parameter { return nn.Parameters(m) }
 
-// InitWeights satisfies nn.Initializer with what transformers draws, where initializer_factor is 1.
+// InitWeights draws fresh weights as transformers does where initializer_factor is 1. It satisfies
+// nn.Initializer.
 func (m *TextModel) InitWeights(rand func(name string) *rand.Rand) {
 	nn.Normal(m.Tokens.Weight, tableDeviation, rand("tokens"))
 	nn.Normal(m.Positions.Weight, tableDeviation, rand("positions"))
@@ -98,9 +100,11 @@ func LoadTextFS(fsys fs.FS) (*TextModel, error) {
 	return m, nil
 }
 
-// besideText reports the parts of a CLIPModel that are not its text encoder.
+// besideText reports whether a tensor is of a part of a CLIPModel that is not its text encoder.
 func besideText(name string) bool {
-	for _, part := range []string{"vision_model.", "visual_projection.", "text_projection.", "logit_scale"} {
+	for _, part := range []string{
+		"vision_model.", "visual_projection.", "text_projection.", "logit_scale",
+	} {
 		if strings.HasPrefix(name, part) {
 			return true
 		}
@@ -108,10 +112,11 @@ func besideText(name string) bool {
 	return false
 }
 
-// isBuffer reports the row of numbers 0, 1, 2, … that old files carry.
+// isBuffer reports whether a tensor is the row of numbers 0, 1, 2, … that old files have.
 func isBuffer(name string) bool { return strings.HasSuffix(name, "embeddings.position_ids") }
 
-// Save writes a folder that LoadText, and transformers, read. A low-rank adapter that is attached is an error: the folder would lack it.
+// Save writes a folder that LoadText and transformers read, with weights in the precision given. A
+// low-rank adapter that is attached is an error: the folder would lack it.
 func (m *TextModel) Save(dir string, as kernels.Precision) error {
 	config := struct {
 		Architectures []string `json:"architectures"`
@@ -132,17 +137,19 @@ func saveModel(dir string, config, model any, as kernels.Precision) error {
 	if err := writeJSON(filepath.Join(dir, configFile), config); err != nil {
 		return err
 	}
-	if err := weights.Save(filepath.Join(dir, "model.safetensors"), model, as, map[string]string{"format": "pt"}); err != nil {
+	file, metadata := filepath.Join(dir, "model.safetensors"), map[string]string{"format": "pt"}
+	if err := weights.Save(file, model, as, metadata); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	return nil
 }
 
-// Hidden adds the encoder to ids' graph: the last hidden state [N,L,Width] of token ids [N,L], what Stable Diffusion is
-// conditioned on.
+// Hidden adds the encoder to the graph of ids: token ids [N,L], L at most Positions. It returns
+// their last hidden state [N,L,Width], on which Stable Diffusion is conditioned.
 func (m *TextModel) Hidden(ids *gorgonia.Node) (*gorgonia.Node, error) {
 	if s := ids.Shape(); s.Dims() != 2 || s[1] > m.Config.Positions {
-		return nil, fmt.Errorf("clip: token ids %v are not [N,L] with L at most %d", s, m.Config.Positions)
+		return nil, fmt.Errorf("clip: token ids %v are not [N,L] with L at most %d",
+			s, m.Config.Positions)
 	}
 	b := nn.On(ids)
 	x := addPositions(b, m.Tokens.Forward(b, ids), m.Positions)
@@ -152,7 +159,8 @@ func (m *TextModel) Hidden(ids *gorgonia.Node) (*gorgonia.Node, error) {
 	return b.Result(m.Norm.Forward(b, x))
 }
 
-// Pooled is Hidden at one position a text: [N,Width] at the positions pool [N], for which see PoolPosition.
+// Pooled is Hidden at one position of each text: it returns [N,Width]. The positions are pool [N];
+// see PoolPosition.
 func (m *TextModel) Pooled(ids, pool *gorgonia.Node) (*gorgonia.Node, error) {
 	hidden, err := m.Hidden(ids)
 	if err != nil {
@@ -161,11 +169,12 @@ func (m *TextModel) Pooled(ids, pool *gorgonia.Node) (*gorgonia.Node, error) {
 	return kernels.GatherRows(hidden, pool)
 }
 
-// legacyEnd is the eos_token_id of configs that were published wrong; it stands for the largest id.
+// legacyEnd is the eos_token_id of configs that were published with a wrong one. It stands for the
+// largest id.
 const legacyEnd = 2
 
-// PoolPosition is where a text is pooled: at its first end, or, where the config gives the end as 2 (as those of OpenAI's
-// CLIPs do), at its first largest id.
+// PoolPosition returns where a text is pooled: at its first End. Where the config gives End as 2,
+// as those of OpenAI's CLIPs do, it is at the first of the largest ids. Without an End it is 0.
 func (m *TextModel) PoolPosition(ids []int) int {
 	best := 0
 	for i, id := range ids {
@@ -181,16 +190,20 @@ func (m *TextModel) PoolPosition(ids []int) int {
 
 // Texts are encoded prompts as a graph reads them.
 type Texts struct {
-	IDs  *tensor.Dense // [N,L]
-	Pool *tensor.Dense // [N]
+	IDs  *tensor.Dense // [N,L], the token ids
+	Pool *tensor.Dense // [N], where each text is pooled
 }
 
-// NewTexts makes room for n texts of length tokens.
+// NewTexts makes room for n texts of length tokens each.
 func NewTexts(n, length int) *Texts {
-	return &Texts{tensor.New(tensor.WithShape(n, length), tensor.Of(tensor.Float32)), tensor.New(tensor.WithShape(n), tensor.Of(tensor.Float32))}
+	return &Texts{
+		IDs:  tensor.New(tensor.WithShape(n, length), tensor.Of(tensor.Float32)),
+		Pool: tensor.New(tensor.WithShape(n), tensor.Of(tensor.Float32)),
+	}
 }
 
-// Set makes text row the given ids. It fails where they don't fit the model.
+// Set makes text row the given ids, of which there must be as many as t has tokens a text. An id
+// that is not in the model's vocabulary is a *VocabularyError.
 func (m *TextModel) Set(t *Texts, row int, ids []int) error {
 	length := t.IDs.Shape()[1]
 	if len(ids) != length {
@@ -198,7 +211,7 @@ func (m *TextModel) Set(t *Texts, row int, ids []int) error {
 	}
 	for i, id := range ids {
 		if id < 0 || id >= m.Config.Vocabulary {
-			return fmt.Errorf("clip: token id %d is not in the model's vocabulary of %d", id, m.Config.Vocabulary)
+			return &VocabularyError{ID: id, Vocabulary: m.Config.Vocabulary}
 		}
 		t.IDs.Float32s()[row*length+i] = float32(id)
 	}

@@ -23,7 +23,7 @@ type VisionModel struct {
 	PostNorm  *nn.LayerNorm `weight:"post_layernorm"`
 }
 
-// NewVisionModel returns an image encoder of zeros.
+// NewVisionModel returns an image encoder of zeros. A config that describes none is an error.
 func NewVisionModel(c VisionConfig) (*VisionModel, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -35,20 +35,18 @@ func NewVisionModel(c VisionConfig) (*VisionModel, error) {
 		Patch:     nn.NewConv2D(c.Channels, c.Width, c.Patch, c.Patch, false),
 		Positions: nn.NewEmbedding(1+side*side, c.Width),
 		PreNorm:   nn.NewLayerNorm(c.Width, c.Epsilon),
+		Layers:    newLayers(c.encoder(), false),
 		PostNorm:  nn.NewLayerNorm(c.Width, c.Epsilon),
 	}
 	m.Patch.Conv = kernels.Conv{Stride: c.Patch}
-	for range c.Layers {
-		m.Layers = append(m.Layers, newLayer(c.Width, c.Intermediate, c.Heads, c.Epsilon, c.Activation, false))
-	}
 	return m, nil
 }
 
 // Trainable lists the network's parameters under transformers' names.
 func (m *VisionModel) Trainable() []kernels.Parameter { return nn.Parameters(m) }
 
-// InitWeights satisfies nn.Initializer with what transformers draws, where initializer_factor is 1
-// and initializer_range 0.02.
+// InitWeights draws fresh weights as transformers does where initializer_factor is 1 and
+// initializer_range is 0.02. It satisfies nn.Initializer.
 func (m *VisionModel) InitWeights(rand func(name string) *rand.Rand) {
 	nn.Normal(m.Class, root(m.Config.Width), rand("class"))
 	nn.Normal(m.Patch.Weight, tableDeviation, rand("patches"))
@@ -56,12 +54,13 @@ func (m *VisionModel) InitWeights(rand func(name string) *rand.Rand) {
 	initLayers(m.Layers, m.Config.Width, rand)
 }
 
-// Pooled adds the encoder to the graph of pixels [N,Side,Side,3], which a Preprocessor makes: [N,Width], the last state
-// of the class token.
+// Pooled adds the encoder to the graph of pixels [N,Side,Side,3], which a Preprocessor makes. It
+// returns the last state of the class token, [N,Width].
 func (m *VisionModel) Pooled(pixels *gorgonia.Node) (*gorgonia.Node, error) {
 	s := pixels.Shape()
 	if c := m.Config; s.Dims() != 4 || s[1] != c.Side || s[2] != c.Side || s[3] != c.Channels {
-		return nil, fmt.Errorf("clip: pixels %v are not [N,%d,%d,%d]", s, c.Side, c.Side, c.Channels)
+		return nil, fmt.Errorf("clip: pixels %v are not [N,%d,%d,%d]",
+			s, c.Side, c.Side, c.Channels)
 	}
 	b := nn.On(pixels)
 	n, d, patches := s[0], m.Config.Width, m.Positions.Weight.Shape()[0]-1
@@ -76,10 +75,11 @@ func (m *VisionModel) Pooled(pixels *gorgonia.Node) (*gorgonia.Node, error) {
 	return b.Result(m.PostNorm.Forward(b, first))
 }
 
-// class repeats the class token: [n,D].
+// class returns the class token n times, [n,D].
 func (m *VisionModel) class(b *nn.Builder, g *gorgonia.ExprGraph, n int) *gorgonia.Node {
 	d := m.Config.Width
 	row := b.Reshape(b.Param(m.Class), 1, d)
-	zeros := kernels.Input(g, fmt.Sprintf("class token of %d", n), tensor.New(tensor.WithShape(n, 1), tensor.Of(tensor.Float32)))
+	rows := tensor.New(tensor.WithShape(n, 1), tensor.Of(tensor.Float32)) // all of them the first
+	zeros := kernels.Input(g, fmt.Sprintf("class token of %d", n), rows)
 	return b.Reshape(b.Do(kernels.Embedding(row, zeros)), n, d)
 }

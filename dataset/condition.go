@@ -9,23 +9,24 @@ import (
 )
 
 // A Condition is what a network is told of a sample's prompt: float32 tensors in the shapes below.
-// Parts that the network does not read are nil; a network that reads tokens alone ignores the rest.
+// Parts that the network does not read are nil. A network that reads tokens alone ignores the rest.
 //
-// The same type holds the conditions of N samples: each part then has N rows, [N,L,D], [N,P] and
+// The same type holds the conditions of N samples. Each part then has N rows: [N,L,D], [N,P] and
 // [N,6]. Batch makes such a condition and Fill writes into it.
 type Condition struct {
 	Tokens *tensor.Dense // [L,D], one vector a token: the text encoder's last hidden state
-	Pooled *tensor.Dense // [P], one vector for all of the prompt, as SDXL and SD 3 read it
+	Pooled *tensor.Dense // [P], one vector for the whole prompt, as SDXL and SD 3 read it
 
-	// Sizes [6] are SDXL's, in pixels: height and width of the picture before it was cropped, top
-	// and left of the crop, height and width that are aimed at (Podell et al. 2023, §2.2).
+	// Sizes is [6], in pixels, as SDXL reads it (Podell et al. 2023, §2.2): the height and width of
+	// the picture before it was cropped, the top and left of the crop, and the height and width of
+	// the picture that is to be made.
 	Sizes *tensor.Dense
 }
 
 // IsZero reports whether c has no part.
 func (c Condition) IsZero() bool { return c == Condition{} }
 
-// Parts yields the parts that are there, by their names: tokens, pooled, sizes.
+// Parts yields the parts that are not nil, with their names: "tokens", "pooled", "sizes".
 func (c Condition) Parts() iter.Seq2[string, *tensor.Dense] {
 	return func(yield func(string, *tensor.Dense) bool) {
 		for i, p := range c.parts() {
@@ -36,7 +37,8 @@ func (c Condition) Parts() iter.Seq2[string, *tensor.Dense] {
 	}
 }
 
-// parts are a condition's, in the order of Condition.parts, with a sample's number of dimensions.
+// parts are the parts of a condition in the order of the method parts, with the number of
+// dimensions that they have for one sample.
 var parts = [...]struct {
 	name string
 	dims int
@@ -46,11 +48,12 @@ func (c *Condition) parts() [len(parts)]**tensor.Dense {
 	return [...]**tensor.Dense{&c.Tokens, &c.Pooled, &c.Sizes}
 }
 
-// Fits says by an error, which names the part, why a sample of condition c cannot be in one batch
-// with one of condition like.
+// Fits returns nil if samples of the conditions c and like can be in one batch: both have the same
+// parts, in the same shapes and in float32. Otherwise its error names a part that c lacks, has too
+// many, or has in another shape or type.
 func (c Condition) Fits(like Condition) error { return c.fits(like, 0) }
 
-// fits is Fits where like has so many dimensions more in front.
+// fits is Fits where the parts of like have so many dimensions more in front.
 func (c Condition) fits(like Condition, more int) error {
 	if c.IsZero() && !like.IsZero() {
 		return errors.New("dataset: there is no condition")
@@ -77,7 +80,7 @@ func (c Condition) fits(like Condition, more int) error {
 	return nil
 }
 
-// Batch returns zeros with room for n samples' conditions that have the parts and shapes of c.
+// Batch returns a condition of zeros for n samples, each with the parts and shapes of c.
 func (c Condition) Batch(n int) (batch Condition) {
 	to := batch.parts()
 	for i, p := range c.parts() {
@@ -89,9 +92,9 @@ func (c Condition) Batch(n int) (batch Condition) {
 	return batch
 }
 
-// Fill writes conditions of samples into the rows of a batch that Batch made, in order. It is an
-// error, which names the sample by its row and the part, if they are more or fewer than the batch
-// has rows, or if one lacks a part, has one too many or one of another shape or type.
+// Fill writes the conditions of samples, in order, into the rows of a condition that Batch made. It
+// is an error if there are more or fewer of them than rows, and if one of them does not fit the
+// batch. That error names the sample by its row and says what Fits says.
 func (c Condition) Fill(samples ...Condition) error {
 	for name, p := range c.Parts() {
 		if p.Shape()[0] != len(samples) {
@@ -113,7 +116,7 @@ func (c Condition) Fill(samples ...Condition) error {
 	return nil
 }
 
-// Row returns sample i's condition of a batch. It shares the batch's memory.
+// Row returns the condition of sample i, from 0, of a batch. It shares the batch's memory.
 func (c Condition) Row(i int) (row Condition) {
 	to := row.parts()
 	for k, p := range c.parts() {

@@ -34,7 +34,8 @@ func TestConditionBatch(t *testing.T) {
 	require.NoError(t, batch.Fill(a, b))
 	require.Equal(t, []float32{10, 11, 12, 13, 30, 31, 32, 33}, batch.Tokens.Float32s())
 	require.Equal(t, []float32{14, 15, 16, 34, 35, 36}, batch.Pooled.Float32s())
-	require.Equal(t, []float32{17, 18, 19, 20, 21, 22, 37, 38, 39, 40, 41, 42}, batch.Sizes.Float32s())
+	sizes := []float32{17, 18, 19, 20, 21, 22, 37, 38, 39, 40, 41, 42}
+	require.Equal(t, sizes, batch.Sizes.Float32s())
 	for i, c := range []dataset.Condition{a, b} {
 		row := batch.Row(i)
 		require.NoError(t, row.Fits(c))
@@ -59,9 +60,14 @@ func TestConditionsThatDoNotFit(t *testing.T) {
 	zeros := func(of tensor.Dtype, shape ...int) *tensor.Dense {
 		return tensor.New(tensor.WithShape(shape...), tensor.Of(of))
 	}
+	deep := func(c *dataset.Condition) { c.Pooled = zeros(tensor.Float32, 1, 3) }
 	for want, change := range map[string]func(c *dataset.Condition){
-		"there is no condition":                        func(c *dataset.Condition) { *c = dataset.Condition{} },
-		"the condition has no pooled, others have (3)": func(c *dataset.Condition) { c.Pooled = nil },
+		"there is no condition": func(c *dataset.Condition) {
+			*c = dataset.Condition{}
+		},
+		"the condition has no pooled, others have (3)": func(c *dataset.Condition) {
+			c.Pooled = nil
+		},
 		"the condition has tokens (3, 2), others have (2, 2)": func(c *dataset.Condition) {
 			c.Tokens = zeros(tensor.Float32, 3, 2)
 		},
@@ -71,9 +77,7 @@ func TestConditionsThatDoNotFit(t *testing.T) {
 		"the condition has pooled float64 (3), not float32 of rank 1": func(c *dataset.Condition) {
 			c.Pooled = zeros(tensor.Float64, 3)
 		},
-		"the condition has pooled float32 (1, 3), not float32 of rank 1": func(c *dataset.Condition) {
-			c.Pooled = zeros(tensor.Float32, 1, 3)
-		},
+		"the condition has pooled float32 (1, 3), not float32 of rank 1": deep,
 	} {
 		batch, c := condition(0).Batch(2), condition(0)
 		change(&c)
@@ -82,5 +86,6 @@ func TestConditionsThatDoNotFit(t *testing.T) {
 	tokens := dataset.Condition{Tokens: condition(0).Tokens}
 	require.EqualError(t, tokens.Batch(1).Fill(condition(0)),
 		"sample 0 of 1: dataset: the condition has pooled (3), others have none")
-	require.EqualError(t, tokens.Batch(2).Fill(tokens), "dataset: 1 conditions for a batch of tokens (2, 2, 2)")
+	require.EqualError(t, tokens.Batch(2).Fill(tokens),
+		"dataset: 1 conditions for a batch of tokens (2, 2, 2)")
 }

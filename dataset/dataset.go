@@ -9,48 +9,48 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Label is what a rater said of how well a picture follows its prompt.
+// A Label says how well a picture follows its prompt.
 type Label uint8
 
-// The labels of the paper (Lee et al. 2023, §4.1); the zero value is a picture nobody has judged.
-// Skip is a picture that is neither: people could not say, or did not agree.
+// The labels of the paper (Lee et al. 2023, §4.1).
 const (
-	Unlabelled Label = iota
+	Unlabelled Label = iota // nobody has judged the picture
 	Good
 	Bad
-	Skip
+	Skip // people could not say, or did not agree
 )
 
-// A Sample is one prompt with what is known about it. Every field but Prompt may be absent; absent
-// pointers and slices are nil.
+// A Sample is one prompt with what is known about it. Every field but Prompt may be absent. The
+// zero value of a field says that it is.
 type Sample struct {
-	// ID names the sample, and no other of its dataset: what belongs to a sample is found by it,
-	// whatever the order. Files and generators give each sample one.
+	// ID names the sample, and no other one of its dataset. What belongs to a sample is found by
+	// the ID, whatever the order of the samples. Files and generators give each sample an ID.
 	ID     string
 	Prompt string
 	// Group is the same for samples that were judged together: a pair, or a set that was ranked.
 	Group string
 
 	Label Label
-	// Judgements is how many people judged the sample good or bad, and Good the share of them, in
-	// [0,1], that said good. Both are 0 where the Label alone is known. A Label beside them does
-	// not contradict them: it is Good with Good ≥ ½, Bad with Good ≤ ½, or Skip. See Majority.
+	// Judgements is how many people judged the sample good or bad. Good is the share of them, 0 to
+	// 1, that said good. Both are 0 where the Label alone is known. A Label beside them does not
+	// contradict them: it is Good with a share of ½ or more, Bad with one of ½ or less, or Skip.
+	// See Majority.
 	Judgements int
 	Good       float64
 
-	Reward *float64 // what a reward model or a rater gave, in [0, 1] for the paper's model
+	Reward *float64 // from a reward model or a rater; 0 to 1 from the model of the paper
 
 	Image image.Image // the decoded picture
-	File  string      // the picture's path, as the file that lists it spells it, slashes forward
+	File  string      // the picture's path as a file lists it, with forward slashes
 
 	Latent    *tensor.Dense // [H,W,C] float32, the VAE's scaled latent
 	Condition Condition     // what the network is told of the prompt
 
-	Source Source
+	Source Source // where the sample comes from
 }
 
-// Majority is the label that a share of good judgements amounts to: Good above ½, Bad below, and
-// Skip at ½ and for what is no share.
+// Majority returns the label that a share of good judgements amounts to: Good above ½, Bad below
+// it, and Skip at ½. It is Skip as well for a number that is not in 0 to 1.
 func Majority(good float64) Label {
 	switch {
 	case good > 0.5 && good <= 1:
@@ -61,7 +61,8 @@ func Majority(good float64) Label {
 	return Skip
 }
 
-// checkJudgements says what is wrong with what people said of a sample.
+// checkJudgements returns an error if the fields for what people said of a sample contradict each
+// other.
 func (s Sample) checkJudgements() error {
 	switch {
 	case s.Judgements < 0:
@@ -88,10 +89,12 @@ type Source struct {
 	Rater    string  `json:"rater,omitempty"`    // who labelled it
 }
 
-// A Dataset is a sequence of samples. Ranging again starts again and gives the same samples in the
-// same order; Keep sees to that where they cost much to make, or are made by what changes. After an
-// error the sequence ends.
+// A Dataset is a sequence of samples. Ranging over it again starts again, and gives the same
+// samples in the same order. Keep makes one of a sequence whose samples cost much to make, or would
+// be others the next time.
 type Dataset interface {
+	// All yields the samples one after another. Where it cannot go on, or ctx has ended, it yields
+	// an error. After an error the sequence ends.
 	All(ctx context.Context) iter.Seq2[Sample, error]
 }
 

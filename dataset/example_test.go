@@ -26,7 +26,8 @@ func ExampleGrammar() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("%d %s %s %q: %s\n", claim.Count, claim.Colour, claim.Object, claim.Background, claim.Category())
+	fmt.Println(claim.Count, claim.Colour, claim.Object, claim.Background)
+	fmt.Println(claim.Category())
 	prompt, err := grammar.Render(dataset.Claim{Object: "wolf", Colour: "red"})
 	if err != nil {
 		log.Fatal(err)
@@ -35,7 +36,8 @@ func ExampleGrammar() {
 	_, err = grammar.Parse("two green cats")
 	fmt.Println(err)
 	// Output:
-	// 2 green dog "in the city": combination
+	// 2 green dog in the city
+	// combination
 	// a red colored wolf
 	// dataset: prompt "two green cats" is not in the grammar: "cats" is no object of it
 }
@@ -54,10 +56,13 @@ func ExampleGrammar_Perturb() {
 	// one green dog in the city
 }
 
-// A source of samples is a function that yields them; a dataset stays what it is, however often it is ranged over.
+// A source of samples is a function that yields them; a dataset stays what it is, however often it
+// is ranged over.
 func ExampleDataset() {
 	labels := dataset.FromSlice([]dataset.Sample{
-		{Prompt: "a dog", Label: dataset.Good}, {Prompt: "two dogs", Label: dataset.Bad}, {Prompt: "a wolf", Label: dataset.Good},
+		{Prompt: "a dog", Label: dataset.Good},
+		{Prompt: "two dogs", Label: dataset.Bad},
+		{Prompt: "a wolf", Label: dataset.Good},
 	})
 	good := dataset.Filter(labels, func(s dataset.Sample) bool { return s.Label == dataset.Good })
 	for sample, err := range good.All(context.Background()) {
@@ -71,9 +76,10 @@ func ExampleDataset() {
 	// a wolf
 }
 
-// The format of label files, both ways. A field that is misspelt is an error, not a label that is missing.
+// The format of label files, both ways. A field that is misspelt is an error, not a label that is
+// missing.
 func ExampleRead() {
-	file := strings.NewReader(`{"id":"7","prompt":"two green dogs","label":"good","source":{"rater":"anna"}}
+	file := strings.NewReader(`{"id":"7","prompt":"a dog","label":"good","source":{"rater":"anna"}}
 {"prompt":"a wolf","lable":"bad"}
 `)
 	for sample, err := range dataset.Read(file, "labels.jsonl") {
@@ -83,7 +89,8 @@ func ExampleRead() {
 		}
 		fmt.Println(sample.ID, sample.Label, sample.Source.Rater)
 	}
-	if err := dataset.Encode(os.Stdout, dataset.Sample{Prompt: "a wolf", Label: dataset.Bad}); err != nil {
+	wolf := dataset.Sample{Prompt: "a wolf", Label: dataset.Bad}
+	if err := dataset.Encode(os.Stdout, wolf); err != nil {
 		log.Fatal(err)
 	}
 	// Output:
@@ -123,8 +130,11 @@ func ExampleWriteFolder() {
 // What is learned from some prompts is tested on others.
 func ExampleSplitPrompts() {
 	labels := []dataset.Sample{
-		{Prompt: "a dog", Label: dataset.Good}, {Prompt: "a wolf", Label: dataset.Bad}, {Prompt: "a dog", Label: dataset.Bad},
-		{Prompt: "two dogs", Label: dataset.Good}, {Prompt: "a wolf", Label: dataset.Good},
+		{Prompt: "a dog", Label: dataset.Good},
+		{Prompt: "a wolf", Label: dataset.Bad},
+		{Prompt: "a dog", Label: dataset.Bad},
+		{Prompt: "two dogs", Label: dataset.Good},
+		{Prompt: "a wolf", Label: dataset.Good},
 	}
 	rest, heldOut, err := dataset.SplitPrompts(labels, 0.4, 1)
 	if err != nil {

@@ -15,20 +15,24 @@ import (
 	"strings"
 )
 
-// Folder is the dataset of a folder of captioned pictures, in whichever of three forms the folder has:
+// Folder is the dataset of a folder of captioned pictures. The folder has one of three forms:
 //
-//   - samples.jsonl, in the format of File;
-//   - metadata.jsonl, a line a picture with file_name and text, as Hugging Face's imagefolder has it
-//     (huggingface.co/docs/datasets/image_dataset); a line may have more, which is passed over;
-//   - neither: every PNG, JPEG or WebP picture in the folder or below it, in the order of their names, with its caption in a file of the same
-//     name that ends in .txt. Names that begin with a dot are passed over.
+//   - It has a samples.jsonl, in the format of File.
+//   - It has a metadata.jsonl: a line a picture, with file_name and text, as Hugging Face's
+//     imagefolder has it (huggingface.co/docs/datasets/image_dataset). What else a line has is
+//     passed over.
+//   - It has neither. Then every PNG, JPEG or WebP picture in the folder or below it counts, in the
+//     order of their names. The caption is in a file of the same name that ends in .txt. Names that
+//     begin with a dot are passed over.
 //
-// A picture's path is relative to the folder and stays inside it. It is its sample's ID too, unless
-// samples.jsonl says another. A picture without caption is an error, which names it, or file and
-// line.
+// A picture's path is relative to the folder and stays inside it. It is the ID of the sample too,
+// unless samples.jsonl says another. A picture without a caption is an error. What is wrong in a
+// line of a JSONL file is a *LineError. Other errors name the picture or its caption.
 type Folder struct {
-	Path   string
-	Images bool // decode each picture into Image when its sample's turn comes; one that cannot be read is then an error
+	Path string
+	// Images says that the pictures are to be decoded into Image. Each is when its sample's turn
+	// comes. One that cannot be read is then an error.
+	Images bool
 }
 
 const (
@@ -46,10 +50,13 @@ func (f Folder) All(ctx context.Context) iter.Seq2[Sample, error] {
 	switch {
 	case samples && metadata:
 		return func(yield func(Sample, error) bool) {
-			yield(Sample{}, fmt.Errorf("dataset: %s has %s and %s: one of them says what is in the folder", f.Path, samplesFile, metadataFile))
+			yield(Sample{}, fmt.Errorf(
+				"dataset: %s has %s and %s: one of them says what is in the folder",
+				f.Path, samplesFile, metadataFile))
 		}
 	case samples:
-		return File{Path: filepath.Join(f.Path, samplesFile), Images: f.Images, Check: needsFile}.All(ctx)
+		path := filepath.Join(f.Path, samplesFile)
+		return File{Path: path, Images: f.Images, Check: needsFile}.All(ctx)
 	case metadata:
 		return f.metadata(ctx)
 	}
@@ -98,18 +105,17 @@ func (f Folder) metadata(ctx context.Context) iter.Seq2[Sample, error] {
 			if err == nil {
 				s, err = f.decode(s)
 			}
-			if err == nil {
-				err = ctx.Err()
-			}
 			if err != nil {
-				err = fmt.Errorf("dataset: %s:%d: %w", path, line, err)
+				err = &LineError{path, line, err}
+			} else {
+				err = ctx.Err()
 			}
 			if !yield(s, err) || err != nil {
 				return
 			}
 		}
 		if err := scan.Err(); err != nil {
-			yield(Sample{}, fmt.Errorf("dataset: %s:%d: %w", path, line+1, err))
+			yield(Sample{}, &LineError{path, line + 1, err})
 		}
 	}
 }
@@ -131,7 +137,7 @@ func decodeMetadata(text []byte) (Sample, error) {
 	return Sample{Prompt: r.Text, File: r.File}, checkFile(r.File)
 }
 
-// pictures are the endings of files that captions are looked for beside.
+// pictures are the endings of the files that count as pictures.
 var pictures = []string{".png", ".jpg", ".jpeg", ".webp"}
 
 // captions yields pictures with their captions in files beside them.
@@ -167,12 +173,14 @@ func (f Folder) captions(ctx context.Context) iter.Seq2[Sample, error] {
 		case err != nil:
 			yield(Sample{}, fmt.Errorf("dataset: %w", err))
 		case !found:
-			yield(Sample{}, fmt.Errorf("dataset: %s holds neither %s nor %s nor pictures (%s)", f.Path, samplesFile, metadataFile, strings.Join(pictures, " ")))
+			yield(Sample{}, fmt.Errorf("dataset: %s holds neither %s nor %s nor pictures (%s)",
+				f.Path, samplesFile, metadataFile, strings.Join(pictures, " ")))
 		}
 	}
 }
 
-// captioned reads a picture's caption and, if it is asked for, the picture.
+// captioned returns the sample of a picture: it reads the caption and, if that is asked for, the
+// picture.
 func (f Folder) captioned(path string) (Sample, error) {
 	file, err := filepath.Rel(f.Path, path)
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 	"github.com/kudos-ml/kudos/internal/picture"
 )
 
-// inFolder makes a folder of files by name; names of pictures make pictures as wide as their text is long.
+// inFolder makes a folder of files by name; names of pictures make pictures as wide as their text
+// is long.
 func inFolder(t *testing.T, files map[string]string) Folder {
 	t.Helper()
 	dir := t.TempDir()
@@ -20,7 +21,8 @@ func inFolder(t *testing.T, files map[string]string) Folder {
 		path := filepath.Join(dir, filepath.FromSlash(name))
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		if filepath.Ext(name) == ".png" && text != "broken" {
-			require.NoError(t, picture.WritePNG(path, image.NewGray(image.Rect(0, 0, len(text), 1))))
+			img := image.NewGray(image.Rect(0, 0, len(text), 1))
+			require.NoError(t, picture.WritePNG(path, img))
 			continue
 		}
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
@@ -35,12 +37,23 @@ func TestFoldersOfEveryForm(t *testing.T) {
 	}
 	both := []row{{"a dog", "a.png", 3}, {"two dogs", "sub/b.png", 5}}
 	for name, files := range map[string]map[string]string{
-		"captions": {"a.png": "xxx", "a.txt": "\ufeffa dog\n", "sub/b.png": "xxxxx", "sub/b.txt": "  two dogs \r\n", "notes.txt": "of mine",
-			".hidden.png": "broken", ".thumbs/c.png": "broken"},
-		"metadata": {"a.png": "xxx", "sub/b.png": "xxxxx", "stray.png": "broken",
-			"metadata.jsonl": `{"file_name":"a.png","text":"a dog","width":3}` + "\n\n" + `{"text":"two dogs","file_name":"sub/b.png"}`},
-		"samples": {"a.png": "xxx", "sub/b.png": "xxxxx",
-			"samples.jsonl": `{"prompt":"a dog","file":"a.png","reward":0.5}` + "\n" + `{"prompt":"two dogs","file":"sub/b.png"}`},
+		"captions": {
+			"a.png": "xxx", "a.txt": "\ufeffa dog\n",
+			"sub/b.png": "xxxxx", "sub/b.txt": "  two dogs \r\n",
+			"notes.txt":   "of mine",
+			".hidden.png": "broken", ".thumbs/c.png": "broken",
+		},
+		"metadata": {
+			"a.png": "xxx", "sub/b.png": "xxxxx", "stray.png": "broken",
+			"metadata.jsonl": `{"file_name":"a.png","text":"a dog","width":3}
+
+{"text":"two dogs","file_name":"sub/b.png"}`,
+		},
+		"samples": {
+			"a.png": "xxx", "sub/b.png": "xxxxx",
+			"samples.jsonl": `{"prompt":"a dog","file":"a.png","reward":0.5}
+{"prompt":"two dogs","file":"sub/b.png"}`,
+		},
 	} {
 		f := inFolder(t, files)
 		for range 2 { // ranging again starts again
@@ -60,12 +73,15 @@ func TestFoldersOfEveryForm(t *testing.T) {
 	}
 }
 
-// Pictures are decoded one at a time: a broken one is met when its turn comes, and without Images not at all.
+// Pictures are decoded one at a time: a broken one is met when its turn comes, and without Images
+// not at all.
 func TestFoldersAreRead(t *testing.T) {
 	for _, files := range []map[string]string{
 		{"a.png": "x", "a.txt": "a dog", "b.png": "broken", "b.txt": "b"},
-		{"a.png": "x", "b.png": "broken", "metadata.jsonl": `{"file_name":"a.png","text":"a dog"}` + "\n" + `{"file_name":"b.png","text":"b"}`},
-		{"a.png": "x", "b.png": "broken", "samples.jsonl": `{"file":"a.png","prompt":"a dog"}` + "\n" + `{"file":"b.png","prompt":"b"}`},
+		{"a.png": "x", "b.png": "broken", "metadata.jsonl": `{"file_name":"a.png","text":"a dog"}
+{"file_name":"b.png","text":"b"}`},
+		{"a.png": "x", "b.png": "broken", "samples.jsonl": `{"file":"a.png","prompt":"a dog"}
+{"file":"b.png","prompt":"b"}`},
 	} {
 		f := inFolder(t, files)
 		got, err := Collect(t.Context(), f)
@@ -85,22 +101,53 @@ func TestFoldersAreRead(t *testing.T) {
 
 func TestFoldersWithoutCaptions(t *testing.T) {
 	line := func(text string) map[string]string {
-		return map[string]string{"a.png": "x", "metadata.jsonl": `{"file_name":"a.png","text":"a dog"}` + "\n" + text}
+		const first = `{"file_name":"a.png","text":"a dog"}` + "\n"
+		return map[string]string{"a.png": "x", "metadata.jsonl": first + text}
 	}
 	for _, c := range []struct {
 		files map[string]string
 		want  string
 	}{
-		{map[string]string{"a.png": "x"}, "a.png has no caption: open "},
-		{map[string]string{"a.png": "x", "a.txt": " \n"}, "a.txt, the caption of a.png, is empty"},
-		{map[string]string{"a.txt": "a dog"}, "holds neither samples.jsonl nor metadata.jsonl nor pictures (.png .jpg .jpeg .webp)"},
-		{map[string]string{"samples.jsonl": "", "metadata.jsonl": ""}, "has samples.jsonl and metadata.jsonl"},
-		{map[string]string{"samples.jsonl": `{"prompt":"a dog"}`}, "samples.jsonl:1: the line names no file"},
-		{line(`{"text":"b"}`), "metadata.jsonl:2: file_name is missing"},
-		{line(`{"file_name":"a.png"}`), "metadata.jsonl:2: text, the caption, is missing"},
-		{line(`{"file_name":"../a.png","text":"b"}`), `metadata.jsonl:2: file "../a.png" is not a path inside`},
-		{line(`{"file_name":"gone.png","text":"b"}`), "metadata.jsonl:2: picture: open "},
-		{line(`{"file_name":1}`), "metadata.jsonl:2: bad JSON"},
+		{
+			map[string]string{"a.png": "x"},
+			"a.png has no caption: open ",
+		},
+		{
+			map[string]string{"a.png": "x", "a.txt": " \n"},
+			"a.txt, the caption of a.png, is empty",
+		},
+		{
+			map[string]string{"a.txt": "a dog"},
+			"holds neither samples.jsonl nor metadata.jsonl nor pictures (.png .jpg .jpeg .webp)",
+		},
+		{
+			map[string]string{"samples.jsonl": "", "metadata.jsonl": ""},
+			"has samples.jsonl and metadata.jsonl",
+		},
+		{
+			map[string]string{"samples.jsonl": `{"prompt":"a dog"}`},
+			"samples.jsonl:1: the line names no file",
+		},
+		{
+			line(`{"text":"b"}`),
+			"metadata.jsonl:2: file_name is missing",
+		},
+		{
+			line(`{"file_name":"a.png"}`),
+			"metadata.jsonl:2: text, the caption, is missing",
+		},
+		{
+			line(`{"file_name":"../a.png","text":"b"}`),
+			`metadata.jsonl:2: file "../a.png" is not a path inside`,
+		},
+		{
+			line(`{"file_name":"gone.png","text":"b"}`),
+			"metadata.jsonl:2: picture: open ",
+		},
+		{
+			line(`{"file_name":1}`),
+			"metadata.jsonl:2: bad JSON",
+		},
 	} {
 		f := inFolder(t, c.files)
 		_, err := Collect(t.Context(), f)

@@ -10,22 +10,24 @@ import (
 //
 //	<number> [<colour> [colored]] <object(s)> [<background>]
 //
-// of Lee et al. 2023: "two dogs", "a green colored dog", "a dog in the forest", "two green dogs in the city".
-// It is data: words only, lower case, single spaces. The number is "a" (or "an") where it is not claimed.
+// of Lee et al. 2023: "two dogs", "a green colored dog", "a dog in the forest", "two green dogs in
+// the city". It is data. All words are in lower case, with single spaces between them. The number
+// is "a" or "an" where a prompt does not claim one.
 type Grammar struct {
 	Objects     []Object
 	Counts      []string // the words for 1, 2, 3, …
 	Colours     []string
 	Backgrounds []string // with their preposition: "in the city"
-	// Colored is put after the colour where the colour is all that a prompt claims; "" for none. Parse takes
-	// prompts with and without it.
+	// Colored is the word that Render puts after the colour where the colour is all that a prompt
+	// claims. "" puts none. Parse takes prompts with the word and without it.
 	Colored string
 }
 
 // An Object is a noun and its plural.
 type Object struct{ Name, Plural string }
 
-// A Claim is what a prompt says: an object and up to three attributes. Zero values are what it does not say.
+// A Claim is what a prompt says: an object and up to three attributes. The zero value of an
+// attribute says that the prompt does not claim it.
 type Claim struct {
 	Object     string // the singular noun
 	Count      int    // 0: not claimed, "a"
@@ -33,7 +35,7 @@ type Claim struct {
 	Background string
 }
 
-// A Category tells prompts apart by which attributes they claim.
+// A Category says which attributes a prompt claims.
 type Category string
 
 // The paper's four categories, and prompts that claim no attribute at all.
@@ -45,8 +47,8 @@ const (
 	Combination Category = "combination" // two attributes or more
 )
 
-// Categories lists the paper's categories in its order.
-var Categories = []Category{Count, Colour, Background, Combination}
+// Categories lists the paper's four categories in its order. Every call returns a new slice.
+func Categories() []Category { return []Category{Count, Colour, Background, Combination} }
 
 // Category returns the category of c.
 func (c Claim) Category() Category {
@@ -66,7 +68,8 @@ func (c Claim) Category() Category {
 	return category
 }
 
-// Render returns the prompt that claims c. It is an error if c uses a word that g does not have.
+// Render returns the prompt that claims c. It is an error if c has a word, or a count, that g does
+// not have.
 func (g *Grammar) Render(c Claim) (string, error) {
 	if err := g.check(c); err != nil {
 		return "", err
@@ -98,30 +101,36 @@ func (g *Grammar) Render(c Claim) (string, error) {
 
 func (g *Grammar) check(c Claim) error {
 	if g.object(c.Object) < 0 {
-		return fmt.Errorf("dataset: object %q is not in the grammar (%s)", c.Object, g.objectNames())
+		return g.noObject(c.Object)
 	}
 	if c.Count < 0 || c.Count > len(g.Counts) {
-		return fmt.Errorf("dataset: count %d is not in the grammar (1 to %d)", c.Count, len(g.Counts))
+		return fmt.Errorf("dataset: count %d is not in the grammar (1 to %d)",
+			c.Count, len(g.Counts))
 	}
 	if c.Colour != "" && !slices.Contains(g.Colours, c.Colour) {
-		return fmt.Errorf("dataset: colour %q is not in the grammar (%s)", c.Colour, strings.Join(g.Colours, ", "))
+		return fmt.Errorf("dataset: colour %q is not in the grammar (%s)",
+			c.Colour, strings.Join(g.Colours, ", "))
 	}
 	if c.Background != "" && !slices.Contains(g.Backgrounds, c.Background) {
-		return fmt.Errorf("dataset: background %q is not in the grammar (%s)", c.Background, strings.Join(g.Backgrounds, ", "))
+		return fmt.Errorf("dataset: background %q is not in the grammar (%s)",
+			c.Background, strings.Join(g.Backgrounds, ", "))
 	}
 	return nil
 }
 
+// object returns the index of an object by its singular noun, and −1 if there is none.
 func (g *Grammar) object(name string) int {
 	return slices.IndexFunc(g.Objects, func(o Object) bool { return o.Name == name })
 }
 
-func (g *Grammar) objectNames() string {
+// noObject is the error for an object that the grammar does not have.
+func (g *Grammar) noObject(name string) error {
 	var names []string
 	for _, o := range g.Objects {
 		names = append(names, o.Name)
 	}
-	return strings.Join(names, ", ")
+	return fmt.Errorf("dataset: object %q is not in the grammar (%s)",
+		name, strings.Join(names, ", "))
 }
 
 func article(word string) string {
@@ -131,11 +140,12 @@ func article(word string) string {
 	return "a"
 }
 
-// Parse returns what a prompt claims; it is Render's inverse. Case and extra spaces do not matter. The error of
-// a prompt outside the grammar names the words that do not fit.
+// Parse returns what a prompt claims. It is the inverse of Render. Case and extra spaces do not
+// matter. The error of a prompt outside the grammar is a *PromptError, which names the words that
+// do not fit.
 func (g *Grammar) Parse(prompt string) (Claim, error) {
-	fail := func(what string, words string) (Claim, error) {
-		return Claim{}, fmt.Errorf("dataset: prompt %q is not in the grammar: %q is no %s of it", prompt, words, what)
+	fail := func(part, words string) (Claim, error) {
+		return Claim{}, &PromptError{Prompt: prompt, Words: words, Part: part}
 	}
 	var c Claim
 	number, rest, _ := strings.Cut(strings.Join(strings.Fields(strings.ToLower(prompt)), " "), " ")
@@ -144,7 +154,7 @@ func (g *Grammar) Parse(prompt string) (Claim, error) {
 	} else if number != "a" && number != "an" {
 		return fail("number", number)
 	}
-	if g.parseNoun(&c, rest) { // before the colours: "an orange" has none
+	if g.parseNoun(&c, rest) { // before colours are looked for: "an orange" has none
 		return c, nil
 	}
 	rest, c.Colour = g.cutColour(rest)
@@ -166,7 +176,8 @@ func (g *Grammar) Parse(prompt string) (Claim, error) {
 	return fail("object", rest)
 }
 
-// parseNoun reads an object and, if there is one, a background.
+// parseNoun reads an object and, if there is one, a background into c. It reports whether the words
+// are just that.
 func (g *Grammar) parseNoun(c *Claim, words string) bool {
 	for _, o := range g.Objects {
 		noun := o.Name
@@ -182,7 +193,7 @@ func (g *Grammar) parseNoun(c *Claim, words string) bool {
 	return false
 }
 
-// cutColour splits a leading colour, with or without "colored", from words.
+// cutColour splits a leading colour, with or without the word Colored, from words.
 func (g *Grammar) cutColour(words string) (rest, colour string) {
 	for _, colour := range g.Colours {
 		if rest, ok := cutWord(words, colour); ok {
@@ -197,7 +208,8 @@ func (g *Grammar) cutColour(words string) (rest, colour string) {
 	return words, ""
 }
 
-// cutWord removes a leading word (or words) and the space behind it.
+// cutWord removes a leading word, or several, and the space behind it. ok is false if s does not
+// begin with the whole word.
 func cutWord(s, word string) (rest string, ok bool) {
 	rest, ok = strings.CutPrefix(s, word)
 	if !ok || rest != "" && rest[0] != ' ' {
@@ -206,7 +218,7 @@ func cutWord(s, word string) (rest string, ok bool) {
 	return strings.TrimPrefix(rest, " "), true
 }
 
-// Claims lists all claims of one of the paper's categories, object by object. A combination claims all three
+// Claims returns all claims of a category, object by object. Those of Combination claim all three
 // attributes.
 func (g *Grammar) Claims(category Category) []Claim {
 	counts, colours, backgrounds := []int{0}, []string{""}, []string{""}
@@ -235,11 +247,12 @@ func (g *Grammar) Claims(category Category) []Claim {
 	return claims
 }
 
-// Split divides a grammar by objects: unseen holds those named, seen all others; the other words are in both.
+// Split divides a grammar by its objects: unseen has those that are named, and seen has all others.
+// Both have all other words, which they share with g. A name that is no object of g is an error.
 func (g *Grammar) Split(objects ...string) (seen, unseen Grammar, err error) {
 	for _, name := range objects {
 		if g.object(name) < 0 {
-			return seen, unseen, fmt.Errorf("dataset: object %q is not in the grammar (%s)", name, g.objectNames())
+			return seen, unseen, g.noObject(name)
 		}
 	}
 	seen, unseen = *g, *g

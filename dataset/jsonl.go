@@ -18,28 +18,37 @@ import (
 	"github.com/kudos-ml/kudos/internal/picture"
 )
 
-// File is the dataset of a JSONL file: one JSON object a line, in UTF-8.
+// File is the dataset of a JSONL file: one JSON object a line, in UTF-8. Two lines may read
 //
-//	{"id":"7","prompt":"two green dogs","file":"images/7.png","label":"good","reward":0.9,"source":{"seed":1,"index":7}}
+//	{"id":"7","prompt":"two green dogs","file":"images/7.png","label":"good"}
+//	{"prompt":"a dog","judgements":10,"good":0.9,"reward":0.8,"source":{"seed":1,"index":8}}
 //
-//	prompt  string, required, not empty
-//	id      string: names the sample; two lines with the same are an error
-//	file    string: the picture, PNG, JPEG or WebP; a path with forward slashes, relative to the JSONL file's folder and inside it
-//	group   string: the same for samples that were judged together
-//	label   "good", "bad" or "skip"; absent where nobody judged, or where good says it (Majority)
-//	judgements  number, above 0, of people who judged
-//	good        number, 0 to 1: the share of them that said good; both are there or neither
-//	reward  number
-//	source  object: where the sample comes from; its fields are those of Source
+// A line has these fields:
 //
-// A line without an id is named by its picture's path or, where that is not there or another line's
-// name, by the file's name and the line's number: by its place, that is, as long as nobody gives it
-// a name. Blank lines are skipped. Whatever else a line holds is an error that names the file and
-// the line: a misspelt field would otherwise be a label that is silently not there.
+//	prompt      string, required and not empty
+//	id          string: the sample's ID; no two lines have the same
+//	file        string: the path of the picture, a PNG, JPEG or WebP; with forward slashes,
+//	            relative to the folder of the JSONL file, and inside that folder
+//	group       string: the same for samples that were judged together
+//	label       "good", "bad" or "skip"; absent where nobody judged, or where it follows from good
+//	judgements  number: how many people judged, above 0
+//	good        number: the share of them that said good, 0 to 1; there if judgements is
+//	reward      number
+//	source      object: where the sample comes from; its fields are those of Source
+//
+// A line without an id gets the path of its picture as the sample's ID. If that is absent, or is
+// the ID of another line, the sample is named by the file's name and the number of the line: such
+// an ID lasts only as long as the line keeps its place. Blank lines are skipped.
+//
+// Any other field is an error: a field that is misspelt would otherwise be a label that is not
+// there, and nobody would see it. What is wrong in a line is a *LineError, which names the file and
+// the line.
 type File struct {
-	Path   string
-	Images bool // decode the pictures into Image; a line whose picture cannot be read is then an error
-	// Check, unless nil, says what is wrong with a sample; its error is returned with the file and the line.
+	Path string
+	// Images says that the pictures are to be decoded into Image. A line whose picture cannot be
+	// read is then an error.
+	Images bool
+	// Check, unless nil, is called for every sample. Its error is that of the sample's line.
 	Check func(Sample) error
 }
 
@@ -58,8 +67,8 @@ func (f File) All(ctx context.Context) iter.Seq2[Sample, error] {
 				err = ctx.Err()
 			}
 			if err == nil {
-				if err = f.complete(&s); err != nil {
-					err = fmt.Errorf("dataset: %s:%d: %w", f.Path, line, err)
+				if wrong := f.complete(&s); wrong != nil {
+					err = &LineError{f.Path, line, wrong}
 				}
 			}
 			if !yield(s, err) || err != nil {
@@ -69,7 +78,7 @@ func (f File) All(ctx context.Context) iter.Seq2[Sample, error] {
 	}
 }
 
-// complete reads a sample's picture and checks the sample, where that is asked for.
+// complete reads a sample's picture and checks the sample, as far as f asks for that.
 func (f File) complete(s *Sample) error {
 	if f.Images {
 		if err := s.readImage(filepath.Dir(f.Path)); err != nil {
@@ -82,7 +91,7 @@ func (f File) complete(s *Sample) error {
 	return nil
 }
 
-// readImage decodes a sample's picture, if it has one, which lies in a folder.
+// readImage decodes a sample's picture, if it has one. Its path is relative to the folder.
 func (s *Sample) readImage(folder string) (err error) {
 	if s.File != "" {
 		s.Image, err = picture.Read(filepath.Join(folder, filepath.FromSlash(s.File)))
@@ -90,9 +99,9 @@ func (s *Sample) readImage(folder string) (err error) {
 	return err
 }
 
-// WithImages is the dataset of d's samples with their pictures, which lie in a folder under the
-// paths that the samples' File names. Each is decoded when its sample's turn comes. A picture that
-// cannot be read is an error that names the sample.
+// WithImages is the dataset of d's samples with their pictures. The File of a sample is the path of
+// its picture, relative to the folder. A picture is decoded when its sample's turn comes. One that
+// cannot be read is an error that names the sample. A sample without a File stays as it is.
 func WithImages(d Dataset, folder string) Dataset {
 	return Map(d, func(_ context.Context, s Sample) (Sample, error) {
 		if err := s.readImage(folder); err != nil {
@@ -102,13 +111,14 @@ func WithImages(d Dataset, folder string) Dataset {
 	})
 }
 
-// Picture returns where the picture of one of f's samples lies.
+// Picture returns the path of the picture of one of f's samples.
 func (f File) Picture(s Sample) string {
 	return filepath.Join(filepath.Dir(f.Path), filepath.FromSlash(s.File))
 }
 
-// Decode returns one of f's samples with its picture in Image. With Map, samples that were read
-// without pictures get them when their turn comes.
+// Decode returns one of f's samples with its picture in Image. It is a function for Map, by which
+// samples that were read without pictures get them when their turn comes. It is an error if the
+// sample has no File.
 func (f File) Decode(_ context.Context, s Sample) (_ Sample, err error) {
 	if s.File == "" {
 		return s, fmt.Errorf("dataset: %s: sample %q (%s) names no file", f.Path, s.ID, s.Prompt)
@@ -119,8 +129,8 @@ func (f File) Decode(_ context.Context, s Sample) (_ Sample, err error) {
 	return s, nil
 }
 
-// Read yields the samples of a JSONL text in the format of File; name stands for it in errors. After an error it
-// ends.
+// Read yields the samples of a JSONL text in the format of File. Errors call the text by the name
+// given. After an error it ends.
 func Read(r io.Reader, name string) iter.Seq2[Sample, error] {
 	return func(yield func(Sample, error) bool) {
 		var line int
@@ -132,10 +142,10 @@ func Read(r io.Reader, name string) iter.Seq2[Sample, error] {
 	}
 }
 
-// maxLine is the longest line that is read, in bytes: a hundred times what a prompt needs.
+// maxLine is the longest line that is read, in bytes. That is a hundred times what a prompt needs.
 const maxLine = 1 << 20
 
-// lines yields one sample a line and keeps count of the lines.
+// lines yields one sample a line, and keeps the number of the line in *line.
 func lines(r io.Reader, name string, line *int) iter.Seq2[Sample, error] {
 	return func(yield func(Sample, error) bool) {
 		scan := bufio.NewScanner(r)
@@ -152,22 +162,22 @@ func lines(r io.Reader, name string, line *int) iter.Seq2[Sample, error] {
 				err = named.add(&s, name, *line)
 			}
 			if err != nil {
-				err = fmt.Errorf("dataset: %s:%d: %w", name, *line, err)
+				err = &LineError{name, *line, err}
 			}
 			if !yield(s, err) || err != nil {
 				return
 			}
 		}
 		if err := scan.Err(); err != nil {
-			yield(Sample{}, fmt.Errorf("dataset: %s:%d: %w", name, *line+1, err))
+			yield(Sample{}, &LineError{name, *line + 1, err})
 		}
 	}
 }
 
-// names are the lines of a file by their samples' IDs.
+// names are the numbers of a file's lines by the IDs of their samples.
 type names map[string]int
 
-// add sees that the sample of a line has an ID of its own.
+// add gives the sample of a line an ID if it has none. It is an error if another line has the same.
 func (n names) add(s *Sample, file string, line int) error {
 	if other, taken := n[s.ID]; taken && s.ID != "" {
 		return fmt.Errorf("line %d has the id %q too", other, s.ID)
@@ -182,7 +192,7 @@ func (n names) add(s *Sample, file string, line int) error {
 	return nil
 }
 
-// record is a line of a JSONL file.
+// A record is a line of a JSONL file.
 type record struct {
 	ID         string   `json:"id,omitempty"`
 	Prompt     string   `json:"prompt"`
@@ -236,7 +246,8 @@ func decode(text []byte) (Sample, error) {
 	return s, s.checkJudgements()
 }
 
-// checkFile accepts relative paths with forward slashes that stay inside the folder, and "".
+// checkFile refuses a path that is not relative, leads out of its folder or has backslashes. It
+// accepts "".
 func checkFile(file string) error {
 	if file != "" && (!filepath.IsLocal(filepath.FromSlash(file)) || strings.Contains(file, `\`)) {
 		return fmt.Errorf("file %q is not a path inside the folder, with forward slashes", file)
@@ -244,7 +255,7 @@ func checkFile(file string) error {
 	return nil
 }
 
-// ParseLabel returns the label named "good", "bad" or "skip".
+// ParseLabel returns the label that is named "good", "bad" or "skip". Any other name is an error.
 func ParseLabel(name string) (Label, error) {
 	for _, l := range []Label{Good, Bad, Skip} {
 		if l.String() == name {
@@ -270,8 +281,9 @@ func (l Label) String() string {
 }
 
 // Encode writes one sample as a line in the format of File. Pictures, latents and conditions are
-// not part of it. A sample with judgements and without a label gets one where it is read:
-// Majority's.
+// not part of the format. A sample that has judgements and no label has the label of Majority when
+// it is read again. A sample that could not be read again is an error, and nothing of it is
+// written.
 func Encode(w io.Writer, s Sample) error {
 	fail := func(err error) error { return fmt.Errorf("dataset: sample %q: %w", s.ID, err) }
 	if strings.TrimSpace(s.Prompt) == "" {
@@ -313,8 +325,8 @@ func Encode(w io.Writer, s Sample) error {
 }
 
 // Write writes all samples of d to a file in the format of File and returns their number. Two
-// samples with the same ID are an error; those without one are named when the file is read. The
-// file is there whole or, after an error, as it was before.
+// samples with the same ID are an error. Samples without an ID get one when the file is read. After
+// an error the file is as it was before.
 func Write(ctx context.Context, path string, d Dataset) (n int, err error) {
 	err = file.Write(path, func(w io.Writer) (err error) {
 		n, err = encodeAll(ctx, w, d)

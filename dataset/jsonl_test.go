@@ -20,9 +20,28 @@ import (
 func reward(r float64) *float64 { return &r }
 
 var some = []Sample{
-	{ID: "a", Prompt: "two <green> dogs & \"a\" cat", File: "images/a.png", Label: Good, Reward: reward(0.25)},
-	{ID: "b", Prompt: "ein Hund für Ünal", Label: Bad, Reward: reward(0),
-		Source: Source{Model: "tiny", Sampler: "ddim", Steps: 15, Guidance: 2.5, Seed: math.MaxUint64, Index: 3, Rater: "judge"}},
+	{
+		ID:     "a",
+		Prompt: `two <green> dogs & "a" cat`,
+		File:   "images/a.png",
+		Label:  Good,
+		Reward: reward(0.25),
+	},
+	{
+		ID:     "b",
+		Prompt: "ein Hund für Ünal",
+		Label:  Bad,
+		Reward: reward(0),
+		Source: Source{
+			Model:    "tiny",
+			Sampler:  "ddim",
+			Steps:    15,
+			Guidance: 2.5,
+			Seed:     math.MaxUint64,
+			Index:    3,
+			Rater:    "judge",
+		},
+	},
 	{Prompt: "nobody judged me"},
 	{ID: "d", Prompt: "unclear", Label: Skip, Group: "d or e", Judgements: 4, Good: 0.5},
 }
@@ -41,35 +60,47 @@ func TestWriteReadsBack(t *testing.T) {
 	}
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
-	require.Equal(t, `{"id":"a","prompt":"two <green> dogs & \"a\" cat","file":"images/a.png","label":"good","reward":0.25}`,
+	require.Equal(t, `{"id":"a","prompt":"two <green> dogs & \"a\" cat",`+
+		`"file":"images/a.png","label":"good","reward":0.25}`,
 		strings.Split(string(text), "\n")[0])
 }
 
 func TestBadLinesNameFileAndLine(t *testing.T) {
-	for line, want := range map[string]string{
-		`{"prompt":"x","label":"great"}`:                           `label "great" is none of good, bad and skip`,
-		`{"prompt":"x","label":""}`:                                `label "" is none of`,
-		`{"prompt":"x","label":true}`:                              `bad JSON`,
-		`{"prompt":"x","lable":"good"}`:                            `unknown field "lable"`,
-		`{"prompt":"x"`:                                            `ends inside`,
-		`{"prompt":"x"} {"prompt":"y"}`:                            `more than one value`,
-		`prompt: x`:                                                `bad JSON`,
-		`{"id":"1"}`:                                               `prompt is missing`,
-		`{"prompt":"x","reward":"1"}`:                              `bad JSON`,
-		`{"prompt":"x","file":"/etc/x"}`:                           `"/etc/x" is not a path inside`,
-		`{"prompt":"x","file":"../x.png"}`:                         `"../x.png" is not a path inside`,
-		`{"prompt":"x","file":"a\\b.png"}`:                         `is not a path inside`,
-		`{"prompt":"x","judgements":3}`:                            `judgements, above 0, and good go together`,
-		`{"prompt":"x","good":0.5}`:                                `judgements, above 0, and good go together`,
-		`{"prompt":"x","judgements":0,"good":0}`:                   `judgements, above 0, and good go together`,
-		`{"prompt":"x","judgements":-3,"good":0.5}`:                `there are -3 judgements`,
-		`{"prompt":"x","judgements":3,"good":1.5}`:                 `good judgements is 1.5, not in [0,1]`,
-		`{"prompt":"x","judgements":4,"good":0.25,"label":"good"}`: `the label is good, and the share of good judgements 0.25`,
-		`{"prompt":"x","judgements":4,"good":0.75,"label":"bad"}`:  `the label is bad, and the share of good judgements 0.75`,
-		`{"id":"first","prompt":"x"}`:                              `line 1 has the id "first" too`,
+	const (
+		first    = `{"id":"first","prompt":"fine","label":"good"}` + "\n\n"
+		together = `judgements, above 0, and good go together`
+	)
+	for _, c := range []struct{ line, want string }{
+		{`{"prompt":"x","label":"great"}`, `label "great" is none of good, bad and skip`},
+		{`{"prompt":"x","label":""}`, `label "" is none of`},
+		{`{"prompt":"x","label":true}`, `bad JSON`},
+		{`{"prompt":"x","lable":"good"}`, `unknown field "lable"`},
+		{`{"prompt":"x"`, `ends inside`},
+		{`{"prompt":"x"} {"prompt":"y"}`, `more than one value`},
+		{`prompt: x`, `bad JSON`},
+		{`{"id":"1"}`, `prompt is missing`},
+		{`{"prompt":"x","reward":"1"}`, `bad JSON`},
+		{`{"prompt":"x","file":"/etc/x"}`, `"/etc/x" is not a path inside`},
+		{`{"prompt":"x","file":"../x.png"}`, `"../x.png" is not a path inside`},
+		{`{"prompt":"x","file":"a\\b.png"}`, `is not a path inside`},
+		{`{"prompt":"x","judgements":3}`, together},
+		{`{"prompt":"x","good":0.5}`, together},
+		{`{"prompt":"x","judgements":0,"good":0}`, together},
+		{`{"prompt":"x","judgements":-3,"good":0.5}`, `there are -3 judgements`},
+		{`{"prompt":"x","judgements":3,"good":1.5}`, `good judgements is 1.5, not in [0,1]`},
+		{
+			`{"prompt":"x","judgements":4,"good":0.25,"label":"good"}`,
+			`the label is good, and the share of good judgements 0.25`,
+		},
+		{
+			`{"prompt":"x","judgements":4,"good":0.75,"label":"bad"}`,
+			`the label is bad, and the share of good judgements 0.75`,
+		},
+		{`{"id":"first","prompt":"x"}`, `line 1 has the id "first" too`},
 	} {
+		line, want := c.line, c.want
 		path := filepath.Join(t.TempDir(), "labels.jsonl")
-		text := "{\"id\":\"first\",\"prompt\":\"fine\",\"label\":\"good\"}\n\n" + line + "\n{\"prompt\":\"fine\"}\n"
+		text := first + line + "\n" + `{"prompt":"fine"}` + "\n"
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 		got, err := Collect(t.Context(), File{Path: path})
 		require.ErrorContains(t, err, want, line)
@@ -77,7 +108,8 @@ func TestBadLinesNameFileAndLine(t *testing.T) {
 		require.Len(t, got, 1, "nothing after an error")
 	}
 	path := filepath.Join(t.TempDir(), "checked.jsonl")
-	require.NoError(t, os.WriteFile(path, []byte("{\"prompt\":\"fine\"}\n\n{\"prompt\":\"odd\"}\n"), 0o644))
+	text := `{"prompt":"fine"}` + "\n\n" + `{"prompt":"odd"}` + "\n"
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 	_, err := Collect(t.Context(), File{Path: path, Check: func(s Sample) error {
 		if s.Prompt == "odd" {
 			return errors.New("an odd prompt")
@@ -98,14 +130,16 @@ func TestBadLinesNameFileAndLine(t *testing.T) {
 // anything.
 func TestJudgements(t *testing.T) {
 	for line, want := range map[string]Sample{
-		`"judgements":3,"good":0.75`:                {Label: Good, Judgements: 3, Good: 0.75},
-		`"judgements":3,"good":0`:                   {Label: Bad, Judgements: 3},
-		`"judgements":2,"good":0.5`:                 {Label: Skip, Judgements: 2, Good: 0.5},
-		`"judgements":2,"good":0.5,"label":"good"`:  {Label: Good, Judgements: 2, Good: 0.5},
-		`"judgements":2,"good":0.5,"label":"bad"`:   {Label: Bad, Judgements: 2, Good: 0.5},
-		`"judgements":9,"good":0.6,"label":"skip"`:  {Label: Skip, Judgements: 9, Good: 0.6},
-		`"judgements":9,"good":1,"group":"2 and 3"`: {Label: Good, Judgements: 9, Good: 1, Group: "2 and 3"},
-		`"label":"good"`:                            {Label: Good},
+		`"judgements":3,"good":0.75`:               {Label: Good, Judgements: 3, Good: 0.75},
+		`"judgements":3,"good":0`:                  {Label: Bad, Judgements: 3},
+		`"judgements":2,"good":0.5`:                {Label: Skip, Judgements: 2, Good: 0.5},
+		`"judgements":2,"good":0.5,"label":"good"`: {Label: Good, Judgements: 2, Good: 0.5},
+		`"judgements":2,"good":0.5,"label":"bad"`:  {Label: Bad, Judgements: 2, Good: 0.5},
+		`"judgements":9,"good":0.6,"label":"skip"`: {Label: Skip, Judgements: 9, Good: 0.6},
+		`"judgements":9,"good":1,"group":"2 and 3"`: {
+			Label: Good, Judgements: 9, Good: 1, Group: "2 and 3",
+		},
+		`"label":"good"`: {Label: Good},
 	} {
 		want.ID, want.Prompt = "a", "x"
 		for got, err := range Read(strings.NewReader(`{"id":"a","prompt":"x",`+line+"}"), "x") {
@@ -156,7 +190,8 @@ func TestPicturesComeFromBesideTheFile(t *testing.T) {
 	img := image.NewRGBA(image.Rect(0, 0, 3, 2))
 	require.NoError(t, picture.WritePNG(filepath.Join(dir, "images", "a.png"), img))
 	path := filepath.Join(dir, "samples.jsonl")
-	_, err := Write(t.Context(), path, FromSlice([]Sample{some[0], {Prompt: "gone", File: "images/gone.png"}}))
+	gone := Sample{Prompt: "gone", File: "images/gone.png"}
+	_, err := Write(t.Context(), path, FromSlice([]Sample{some[0], gone}))
 	require.NoError(t, err)
 	got, err := Collect(t.Context(), File{Path: path, Images: true})
 	require.ErrorIs(t, err, os.ErrNotExist)
@@ -188,10 +223,17 @@ func TestEncodeRefuses(t *testing.T) {
 	_, err := encodeAll(t.Context(), &full{10}, FromSlice(some))
 	require.ErrorContains(t, err, "no space left")
 	for _, s := range []Sample{
-		{}, {Prompt: "x", Reward: reward(math.NaN())}, {Prompt: "x", File: "/x"}, {Prompt: "x", Label: 9},
-		{Prompt: "x", Judgements: -1}, {Prompt: "x", Good: 1}, {Prompt: "x", Judgements: 2, Good: math.NaN()},
-		{Prompt: "x", Judgements: 2, Good: 1.1}, {Prompt: "x", Judgements: 2, Good: -0.1},
-		{Prompt: "x", Judgements: 2, Good: 0.4, Label: Good}, {Prompt: "x", Judgements: 2, Good: 0.6, Label: Bad},
+		{},
+		{Prompt: "x", Reward: reward(math.NaN())},
+		{Prompt: "x", File: "/x"},
+		{Prompt: "x", Label: 9},
+		{Prompt: "x", Judgements: -1},
+		{Prompt: "x", Good: 1},
+		{Prompt: "x", Judgements: 2, Good: math.NaN()},
+		{Prompt: "x", Judgements: 2, Good: 1.1},
+		{Prompt: "x", Judgements: 2, Good: -0.1},
+		{Prompt: "x", Judgements: 2, Good: 0.4, Label: Good},
+		{Prompt: "x", Judgements: 2, Good: 0.6, Label: Bad},
 	} {
 		var b bytes.Buffer
 		require.Error(t, Encode(&b, s))
@@ -199,7 +241,8 @@ func TestEncodeRefuses(t *testing.T) {
 	}
 }
 
-// A dataset that fails half-way, a folder that is not there: what was there before stays, and nothing else.
+// A dataset that fails half-way, a folder that is not there: what was there before stays, and
+// nothing else.
 func TestWriteIsWholeOrNothing(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "samples.jsonl")
@@ -209,12 +252,13 @@ func TestWriteIsWholeOrNothing(t *testing.T) {
 	require.NoError(t, err)
 
 	broken := errors.New("broken")
-	_, err = Write(t.Context(), path, Map(FromSlice(some), func(_ context.Context, s Sample) (Sample, error) {
+	atB := func(_ context.Context, s Sample) (Sample, error) {
 		if s.ID == "b" {
 			return s, broken
 		}
 		return s, nil
-	}))
+	}
+	_, err = Write(t.Context(), path, Map(FromSlice(some), atB))
 	require.ErrorIs(t, err, broken)
 	require.ErrorContains(t, err, path)
 	after, err := os.ReadFile(path)
@@ -251,7 +295,8 @@ func TestStreams(t *testing.T) {
 	require.Equal(t, "abc", ids(t, Take(d, 3)))
 	require.Equal(t, "", ids(t, Take(d, 0)))
 	require.Equal(t, "abcdefgh", ids(t, Take(d, 100)))
-	require.Equal(t, "bd", ids(t, Filter(d, func(s Sample) bool { return s.ID == "b" || s.ID == "d" })))
+	bOrD := func(s Sample) bool { return s.ID == "b" || s.ID == "d" }
+	require.Equal(t, "bd", ids(t, Filter(d, bOrD)))
 	require.Equal(t, "abcdefghxy", ids(t, Join(d, letters("xy"))))
 
 	first := ids(t, Shuffle(d, 1, 0))
@@ -262,7 +307,8 @@ func TestStreams(t *testing.T) {
 	require.NotEqual(t, first, ids(t, Shuffle(d, 2, 0)))
 
 	cycle := Cycle(func(e uint64) Dataset { return Shuffle(d, 1, e) })
-	require.Equal(t, first+ids(t, Shuffle(d, 1, 1))+ids(t, Shuffle(d, 1, 2))[:3], ids(t, Take(cycle, 19)))
+	second, third := ids(t, Shuffle(d, 1, 1)), ids(t, Shuffle(d, 1, 2))
+	require.Equal(t, first+second+third[:3], ids(t, Take(cycle, 19)))
 	_, err := Collect(t.Context(), Cycle(func(uint64) Dataset { return letters("") }))
 	require.ErrorContains(t, err, "no samples")
 }
@@ -279,8 +325,12 @@ func TestStreamsPassErrorsOn(t *testing.T) {
 	})
 	same := func(_ context.Context, s Sample) (Sample, error) { return s, nil }
 	for name, d := range map[string]Dataset{
-		"filter": Filter(bad, func(Sample) bool { return true }), "map": Map(bad, same), "join": Join(bad, letters("z")),
-		"take": Take(bad, 9), "shuffle": Shuffle(bad, 1, 1), "cycle": Cycle(func(uint64) Dataset { return bad }),
+		"filter":  Filter(bad, func(Sample) bool { return true }),
+		"map":     Map(bad, same),
+		"join":    Join(bad, letters("z")),
+		"take":    Take(bad, 9),
+		"shuffle": Shuffle(bad, 1, 1),
+		"cycle":   Cycle(func(uint64) Dataset { return bad }),
 	} {
 		errs := 0
 		for s, err := range d.All(t.Context()) {

@@ -6,11 +6,13 @@ import (
 	"sync/atomic"
 )
 
-// Keep is d, ranged over once: its samples are kept in memory, pictures and all, when a range over
-// them first comes to the end, and from then on are what every range gives. A range that ends
-// early, by break or by an error, keeps nothing, and the next begins again at d's beginning.
-// Several may range at once: those that begin before anything is kept each range over d, which must
-// allow that, and the first to come to its end is the one that is kept.
+// Keep is the dataset of d's samples, for which d is ranged over once. When a range comes to the
+// end, the samples are kept in memory, pictures and all. From then on every range gives them. A
+// range that ends early, by break or by an error, keeps nothing, and the next one begins at the
+// beginning of d.
+//
+// Several goroutines may range at once. Those that begin before anything is kept range over d,
+// which must allow that. What the first of them gets is what is kept.
 func Keep(d Dataset) Dataset { return &kept{d: d} }
 
 type kept struct {

@@ -5,10 +5,14 @@ import (
 	"math/rand/v2"
 )
 
-// Perturb returns n prompts that are wrong where prompt is right: each changes the colour, the count, the object
-// or the background to another word of the grammar (Lee et al. 2023, §4.2). What changes is chosen evenly among
-// what the prompt says. All results differ from prompt and from each other: when the prompts with one change are
-// used up, two things change, and so on. It is an error to ask for more than there are.
+// Perturb returns n prompts that are wrong where the one given is right. Each changes the colour,
+// the count, the object or the background to another word of the grammar (Lee et al. 2023, §4.2).
+// What changes is chosen evenly, by r, among what the prompt says. All results differ from the
+// prompt and from each other. When the prompts with one change are used up, two things change, and
+// so on.
+//
+// A prompt that g does not have is a *PromptError. It is an error too if there are fewer than n
+// such prompts.
 func (g *Grammar) Perturb(prompt string, n int, r *rand.Rand) ([]string, error) {
 	claim, err := g.Parse(prompt)
 	if err != nil {
@@ -40,15 +44,16 @@ func (g *Grammar) Perturb(prompt string, n int, r *rand.Rand) ([]string, error) 
 			}
 		}
 		if len(layer) == 0 {
-			return nil, fmt.Errorf("dataset: prompt %q has only %d perturbations, not %d", prompt, len(out), n)
+			return nil, fmt.Errorf("dataset: prompt %q has only %d perturbations, not %d",
+				prompt, len(out), n)
 		}
 		layers = append(layers, layer)
 	}
 	return out, nil
 }
 
-// changes returns the claims that differ from one of claims in one word and are not in seen (to which it adds
-// them), grouped by what changes.
+// changes returns the claims that differ in one word from one of those given and are not in seen.
+// It adds them to seen. They are grouped by what changes.
 func (g *Grammar) changes(claims []Claim, seen map[Claim]bool) [][]Claim {
 	var groups [4][]Claim
 	add := func(group int, c Claim) {

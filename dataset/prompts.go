@@ -14,9 +14,9 @@ import (
 	"github.com/kudos-ml/kudos/internal/rng"
 )
 
-// ReadPrompts reads a file of prompts: one a line, in UTF-8, blank lines skipped; or, if its name
-// ends in .jsonl, those of samples in the format of File. Errors name the file and the line; a file
-// without any prompt is one.
+// ReadPrompts reads a file of prompts. They are in UTF-8, one a line, and blank lines are skipped.
+// If the file's name ends in .jsonl, they are those of samples in the format of File. A line that
+// is wrong is a *LineError. A file without any prompt is an error.
 func ReadPrompts(ctx context.Context, name string) ([]string, error) {
 	if filepath.Ext(name) == ".jsonl" {
 		samples, err := Collect(ctx, File{Path: name})
@@ -46,7 +46,7 @@ func ReadPrompts(ctx context.Context, name string) ([]string, error) {
 			prompts = append(prompts, line)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("dataset: %s:%d: %w", name, number, err)
+			return nil, &LineError{name, number, err}
 		}
 	}
 	return notNone(prompts, name)
@@ -59,7 +59,7 @@ func notNone(prompts []string, name string) ([]string, error) {
 	return prompts, nil
 }
 
-// Prompts lists the different prompts of samples, sorted.
+// Prompts returns the different prompts of samples, sorted.
 func Prompts(samples []Sample) []string {
 	prompts := make([]string, len(samples))
 	for i, s := range samples {
@@ -69,11 +69,14 @@ func Prompts(samples []Sample) []string {
 	return slices.Compact(prompts)
 }
 
-// SplitPrompts holds out all samples of a share of the prompts, 0 to 1, which seed chooses, in
-// order. What is learned from the rest can be tested on them, as on prompts that were never seen;
-// held out by themselves, samples would have others of their prompt in training. At least one
-// prompt is held out, and at least two are left, of which training can hold out one again; fewer
-// than three are an error.
+// SplitPrompts holds out all samples of some of the prompts. share, 0 to 1, is the share of the
+// prompts that are held out, and seed chooses which. Both results are in the order of samples.
+//
+// What is learned from the rest can be tested on those held out, as on prompts that were never
+// seen. Samples that were held out one by one would have others of the same prompt in training.
+//
+// At least one prompt is held out. At least two are left, so that training can hold out one of them
+// again. Samples of fewer than three prompts are an error.
 func SplitPrompts(
 	samples []Sample, share float64, seed uint64,
 ) (rest, heldOut []Sample, err error) {
@@ -102,10 +105,12 @@ func SplitPrompts(
 	return rest, heldOut, nil
 }
 
-// OtherPrompts returns a function that takes the wrong prompts for a right one from among prompts:
-// n different ones, or all but the right one if there are fewer, in an order that r decides. It is
-// what Grammar.Perturb is for prompts that no grammar has. (Those of Lee et al. 2023, §4.2, are
-// variations of the right one, which takes a grammar.)
+// OtherPrompts returns a function that takes the wrong prompts for a right one from among those
+// given. It returns n different ones in an order that r decides. If there are fewer, it returns all
+// but the right one. It never fails.
+//
+// It stands in for Grammar.Perturb where no grammar has the prompts. (The wrong prompts of Lee et
+// al. 2023, §4.2, are variations of the right one, which takes a grammar.)
 func OtherPrompts(prompts []string) func(prompt string, n int, r *rand.Rand) ([]string, error) {
 	prompts = slices.Clone(prompts)
 	slices.Sort(prompts)
@@ -121,15 +126,18 @@ func OtherPrompts(prompts []string) func(prompt string, n int, r *rand.Rand) ([]
 	}
 }
 
-// Draw returns n prompts of the grammar, an equal share of each of Categories in turn. Prompt i is
-// a pure function of seed, stream, which names what the prompts are for, and i.
+// Draw returns n prompts of the grammar: one of each of Categories in turn, again and again. The
+// stream names what the prompts are for. Prompt i is a pure function of seed, stream and i. It is
+// an error if the grammar has no prompts of a category.
 func (g *Grammar) Draw(stream string, seed uint64, n int) ([]string, error) {
+	categories := Categories()
 	prompts := make([]string, n)
 	for i := range prompts {
-		claims := g.Claims(Categories[i%len(Categories)])
+		category := categories[i%len(categories)]
+		claims := g.Claims(category)
 		if len(claims) == 0 {
 			return nil, fmt.Errorf("dataset: the grammar has no prompts of the category %s",
-				Categories[i%len(Categories)])
+				category)
 		}
 		claim := claims[rng.New(seed, stream, 0, uint64(i)).IntN(len(claims))]
 		var err error
@@ -140,8 +148,8 @@ func (g *Grammar) Draw(stream string, seed uint64, n int) ([]string, error) {
 	return prompts, nil
 }
 
-// Category returns the category of a sample's prompt, or "" if the grammar does not have the
-// prompt. It is a key to group samples by.
+// Category returns the category of a sample's prompt, and "" if the grammar does not have the
+// prompt. It is a key by which samples can be grouped.
 func (g *Grammar) Category(s Sample) string {
 	claim, err := g.Parse(s.Prompt)
 	if err != nil {

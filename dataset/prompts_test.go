@@ -120,7 +120,7 @@ func TestDraw(t *testing.T) {
 	prompts, err := g.Draw("test", 1, 40)
 	require.NoError(t, err)
 	for i, p := range prompts {
-		require.Equal(t, string(Categories[i%4]), g.Category(Sample{Prompt: p}))
+		require.Equal(t, string(Categories()[i%4]), g.Category(Sample{Prompt: p}))
 	}
 	more, err := g.Draw("test", 1, 80)
 	require.NoError(t, err)

@@ -26,7 +26,7 @@ func FromSlice(samples []Sample) Dataset {
 	})
 }
 
-// Collect returns all samples of d.
+// Collect returns all samples of d. With an error it returns those that came before it.
 func Collect(ctx context.Context, d Dataset) ([]Sample, error) {
 	var samples []Sample
 	for s, err := range d.All(ctx) {
@@ -38,10 +38,12 @@ func Collect(ctx context.Context, d Dataset) ([]Sample, error) {
 	return samples, nil
 }
 
-// ErrNoLabels is what CollectLabelled's error wraps where nothing is labelled.
+// ErrNoLabels is the error that CollectLabelled wraps where no sample is labelled. A caller can ask
+// for labels.
 var ErrNoLabels = errors.New("no sample is labelled good or bad")
 
-// CollectLabelled returns the samples of d that are labelled good or bad. It is an error if there are none.
+// CollectLabelled returns the samples of d that are labelled good or bad. It is an error, which
+// wraps ErrNoLabels, if there are none.
 func CollectLabelled(ctx context.Context, d Dataset) ([]Sample, error) {
 	all, err := Collect(ctx, d)
 	if err != nil {
@@ -59,7 +61,7 @@ func CollectLabelled(ctx context.Context, d Dataset) ([]Sample, error) {
 	return labelled, nil
 }
 
-// of names the file that a dataset comes from, where it has one.
+// of names the file that a dataset comes from, if it is a File.
 func of(d Dataset) string {
 	if f, ok := d.(File); ok {
 		return " in " + f.Path
@@ -129,8 +131,8 @@ func Take(d Dataset, n int) Dataset {
 	})
 }
 
-// Shuffle is the dataset of d's samples in an order that seed and epoch decide. It holds all of them in memory
-// while it is ranged over.
+// Shuffle is the dataset of d's samples in an order that seed and epoch decide. While it is ranged
+// over it holds all samples in memory.
 func Shuffle(d Dataset, seed, epoch uint64) Dataset {
 	return Func(func(ctx context.Context) iter.Seq2[Sample, error] {
 		return func(yield func(Sample, error) bool) {
@@ -148,8 +150,9 @@ func Shuffle(d Dataset, seed, epoch uint64) Dataset {
 	})
 }
 
-// Cycle is d over and over, without end: its passes are those of epoch(0), epoch(1), … . A pass without samples
-// is an error.
+// Cycle is the dataset of the samples of epoch(0), then those of epoch(1), and so on without end. A
+// pass without samples is an error. With Shuffle it gives d over and over, each time in another
+// order:
 //
 //	dataset.Cycle(func(e uint64) dataset.Dataset { return dataset.Shuffle(d, seed, e) })
 func Cycle(epoch func(uint64) Dataset) Dataset {
@@ -164,7 +167,8 @@ func Cycle(epoch func(uint64) Dataset) Dataset {
 					}
 				}
 				if empty {
-					yield(Sample{}, fmt.Errorf("dataset: nothing to cycle over: pass %d has no samples", e))
+					yield(Sample{}, fmt.Errorf(
+						"dataset: nothing to cycle over: pass %d has no samples", e))
 					return
 				}
 			}

@@ -12,20 +12,21 @@ import (
 	"unicode/utf8"
 )
 
-// An addedToken is looked for in a text before the rest is split into words; its fields are those of the library tokenizers.
+// An addedToken is looked for in a text before the rest of the text is split into words. Its fields
+// are those of Hugging Face's library tokenizers.
 type addedToken struct {
 	Content    string `json:"content"`
-	SingleWord bool   `json:"single_word"` // only where no letter, digit or underscore touches it
-	LStrip     bool   `json:"lstrip"`      // takes the spaces before it along
-	RStrip     bool   `json:"rstrip"`      // and those after it
-	Normalized bool   `json:"normalized"`  // is looked for in the normalized text, and normalized itself
+	SingleWord bool   `json:"single_word"` // found only where no letter, digit or _ touches it
+	LStrip     bool   `json:"lstrip"`      // the spaces before it are part of it
+	RStrip     bool   `json:"rstrip"`      // the spaces after it are part of it
+	Normalized bool   `json:"normalized"`  // found, normalized itself, in the normalized text
 	Special    bool   `json:"special"`
 
-	id int // -1 until it has one
+	id int // −1 until it has one
 }
 
-// UnmarshalJSON reads a token's object, or its content alone, which is a special token. What is not special is normalized unless
-// the object says otherwise.
+// UnmarshalJSON reads the object of a token, or the content of a special token alone. A token that
+// is not special is normalized, unless its object says otherwise.
 func (t *addedToken) UnmarshalJSON(raw []byte) error {
 	if string(raw) == "null" {
 		return nil
@@ -57,13 +58,14 @@ func (t *addedToken) UnmarshalJSON(raw []byte) error {
 // addedFields is addedToken without its reading of JSON.
 type addedFields addedToken
 
-// A finder finds tokens in a text: the leftmost one, and the longest of those that begin there.
+// A finder finds tokens in a text: the leftmost one first, and of those that begin at the same
+// place the longest.
 type finder struct {
 	expression *regexp.Regexp // nil if there is nothing to find
 	tokens     map[string]addedToken
 }
 
-// newFinder finds tokens by what normalize makes of them.
+// newFinder returns a finder of the tokens, as normalize spells them.
 func newFinder(tokens []addedToken, normalize func(string) string) finder {
 	f := finder{tokens: make(map[string]addedToken)}
 	var alternatives []string
@@ -82,7 +84,8 @@ func newFinder(tokens []addedToken, normalize func(string) string) finder {
 	return f
 }
 
-// split yields the parts of a text in their order: text without tokens (id -1), or a token's id.
+// split yields the parts of a text in their order: a piece of text without tokens, with the id −1,
+// or "" with the id of a token.
 func (f finder) split(text string) iter.Seq2[string, int] {
 	return func(yield func(string, int) bool) {
 		done := 0
@@ -100,7 +103,8 @@ func (f finder) split(text string) iter.Seq2[string, int] {
 			if start > done && !yield(text[done:start], -1) {
 				return
 			}
-			if start < end && !yield("", t.id) { // nothing is left of spaces that the token before has taken along
+			// A token of spaces has none left if the token before it has taken them along.
+			if start < end && !yield("", t.id) {
 				return
 			}
 			done = end
@@ -134,21 +138,27 @@ func endsWord(s string) bool {
 	return n > 0 && isWord(r)
 }
 
-// isWord is \w of Unicode's regular expressions (UTS 18, annex C), for Unicode 16 as letters and numbers are.
+// isWord reports whether \w matches a rune in regular expressions of Unicode (UTS 18, annex C). It
+// is that of Unicode 16, as letters and numbers are.
 func isWord(r rune) bool {
-	return unicode.In(r, unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M, unicode.Nd, unicode.Pc, unicode.Join_Control) ||
-		newWordRune.MatchString(string(r))
+	return unicode.In(r, unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M,
+		unicode.Nd, unicode.Pc, unicode.Join_Control) || newWordRune.MatchString(string(r))
 }
 
-// newWordRune is what Unicode 16 has more than Go: letters, digits, and marks.
-var newWordRune = regexp.MustCompile(`[` + newLetters + newNumbers + `\x{897}\x{10d69}-\x{10d6d}\x{10efc}\x{113b8}-\x{113c0}\x{113c2}\x{113c5}\x{113c7}-\x{113ca}` +
-	`\x{113cc}-\x{113d0}\x{113d2}\x{113e1}\x{113e2}\x{11f5a}\x{1611e}-\x{1612f}\x{1e5ee}\x{1e5ef}]`)
+// newWordRune matches those letters, digits and marks of Unicode 16 that Go does not know.
+var newWordRune = regexp.MustCompile(`[` + newLetters + newNumbers +
+	`\x{897}\x{10d69}-\x{10d6d}\x{10efc}\x{113b8}-\x{113c0}\x{113c2}\x{113c5}` +
+	`\x{113c7}-\x{113ca}\x{113cc}-\x{113d0}\x{113d2}\x{113e1}\x{113e2}\x{11f5a}` +
+	`\x{1611e}-\x{1612f}\x{1e5ee}\x{1e5ef}` +
+	`]`)
 
-// setAdded sets the tokens that are looked for in texts; of two with the same content the last counts.
+// setAdded sets the tokens that are looked for in texts. Of two with the same content the last
+// counts.
 func (t *Tokenizer) setAdded(tokens []addedToken) {
 	t.added = nil
 	for _, a := range tokens {
-		t.added = slices.DeleteFunc(t.added, func(b addedToken) bool { return a.Content == b.Content })
+		same := func(b addedToken) bool { return a.Content == b.Content }
+		t.added = slices.DeleteFunc(t.added, same)
 		t.added = append(t.added, a)
 	}
 	slices.SortFunc(t.added, func(a, b addedToken) int { return cmp.Compare(a.id, b.id) })

@@ -2,7 +2,8 @@ package tokenizer
 
 import "container/heap"
 
-// appendWord appends the tokens of one word: its bytes, joined best merge first, leftmost first among equals.
+// appendWord appends the tokens of one word to ids. They are its bytes, joined by the best merge
+// first, and of equal ones by the leftmost.
 func (t *Tokenizer) appendWord(ids []int, word string) []int {
 	if word == startToken {
 		return append(ids, t.start)
@@ -20,18 +21,18 @@ func (t *Tokenizer) appendWord(ids []int, word string) []int {
 	return ids
 }
 
-// A word is a linked list of parts and the merges that may be next. The linked list keeps a long word's cost
-// at n log n.
+// A word is a linked list of parts, with the merges that may be next. By the list, a word of n
+// bytes costs n log n.
 type word struct {
 	t     *Tokenizer
 	parts []part
 	queue candidates
 }
 
-// A part's neighbours are indexes into the word's parts, -1 at its ends.
+// A part is a token of a word. Its neighbours are indices into the word's parts, −1 at the ends.
 type part struct{ id, previous, next int }
 
-// A candidate is a merge that was possible when the parts at left and right had these ids.
+// A candidate is a merge of the parts at left and right. It was possible when they had these ids.
 type candidate struct {
 	join
 	left, right int

@@ -22,26 +22,34 @@ type config struct {
 	added                    []addedToken // those four too
 }
 
-// A configJSON is tokenizer_config.json; in special_tokens_map.json are some of its keys.
+// A configJSON is what tokenizer_config.json holds. special_tokens_map.json holds some of its keys.
 type configJSON struct {
-	Length     *float64           `json:"model_max_length"` // transformers writes 1e30 for "no limit"
-	Side       string             `json:"padding_side"`
-	Cut        string             `json:"truncation_side"`
-	Split      bool               `json:"split_special_tokens"`
-	Start      addedToken         `json:"bos_token"`
-	End        addedToken         `json:"eos_token"`
-	Unknown    addedToken         `json:"unk_token"`
-	Pad        addedToken         `json:"pad_token"`
-	Decoder    map[int]addedToken `json:"added_tokens_decoder"`
-	Extra      tokenList          `json:"extra_special_tokens"`
-	Additional tokenList          `json:"additional_special_tokens"` // as it was called before transformers 5
+	Length  *float64           `json:"model_max_length"` // 1e30 if transformers has no limit
+	Side    string             `json:"padding_side"`
+	Cut     string             `json:"truncation_side"`
+	Split   bool               `json:"split_special_tokens"`
+	Start   addedToken         `json:"bos_token"`
+	End     addedToken         `json:"eos_token"`
+	Unknown addedToken         `json:"unk_token"`
+	Pad     addedToken         `json:"pad_token"`
+	Decoder map[int]addedToken `json:"added_tokens_decoder"`
+	Extra   tokenList          `json:"extra_special_tokens"`
+
+	// Additional is what Extra was called before transformers 5.
+	Additional tokenList `json:"additional_special_tokens"`
 }
 
-// readConfig reads tokenizer_config.json; what it does not say is as in CLIP. If it lists added tokens, they are all. If not, those of
-// tokenizer.json count, with what special_tokens_map.json and added_tokens.json say.
+// readConfig reads tokenizer_config.json. What it does not say is as in CLIP. If it lists added
+// tokens, there are no others. If not, those given count, which are from tokenizer.json, with those
+// of special_tokens_map.json and added_tokens.json.
 func readConfig(fsys fs.FS, added []addedToken) (*config, error) {
 	special := func(s string) addedToken { return addedToken{Content: s, Special: true, id: -1} }
-	file := configJSON{Start: special(startToken), End: special(endToken), Unknown: special(endToken), Pad: special(endToken)}
+	file := configJSON{
+		Start:   special(startToken),
+		End:     special(endToken),
+		Unknown: special(endToken),
+		Pad:     special(endToken),
+	}
 	if err := readOptional(fsys, configFile, &file); err != nil {
 		return nil, err
 	}
@@ -62,30 +70,38 @@ func readConfig(fsys fs.FS, added []addedToken) (*config, error) {
 		added = append(more, added...)
 	}
 	slices.SortStableFunc(added, func(a, b addedToken) int { return cmp.Compare(a.id, b.id) })
-	c := &config{length: clipLength, start: file.Start, end: file.End, unknown: file.Unknown, pad: file.Pad, added: added}
+	c := &config{
+		length:  clipLength,
+		start:   file.Start,
+		end:     file.End,
+		unknown: file.Unknown,
+		pad:     file.Pad,
+		added:   added,
+	}
 	switch {
 	case file.Side != "" && file.Side != "right":
-		return nil, fmt.Errorf("tokenizer: %s: padding_side is %q; CLIP pads on the right", configFile, file.Side)
+		return nil, wrong(configFile, "padding_side is %q; CLIP pads on the right", file.Side)
 	case file.Cut != "" && file.Cut != "right":
-		return nil, fmt.Errorf("tokenizer: %s: truncation_side is %q; CLIP cuts on the right", configFile, file.Cut)
+		return nil, wrong(configFile, "truncation_side is %q; CLIP cuts on the right", file.Cut)
 	case file.Split:
-		return nil, fmt.Errorf("tokenizer: %s: split_special_tokens is true, which is not supported", configFile)
+		return nil, wrong(configFile, "split_special_tokens is true, which is not supported")
 	}
 	if n := file.Length; n != nil && *n < 1<<20 {
 		c.length = int(*n)
 	}
 	if c.length < 2 {
-		return nil, fmt.Errorf("tokenizer: %s: model_max_length is %d, less than start and end", configFile, c.length)
+		return nil, wrong(configFile, "model_max_length is %d, less than start and end", c.length)
 	}
 	for _, t := range append([]addedToken{c.start, c.end, c.unknown, c.pad}, file.extra()...) {
-		if !slices.ContainsFunc(added, func(a addedToken) bool { return a.Content == t.Content }) {
+		same := func(a addedToken) bool { return a.Content == t.Content }
+		if !slices.ContainsFunc(added, same) {
 			c.added = append(c.added, t)
 		}
 	}
 	return c, nil
 }
 
-// extra are the special tokens beside those that have a name.
+// extra returns the special tokens besides those that have a name.
 func (c *configJSON) extra() []addedToken {
 	if len(c.Extra) > 0 {
 		return c.Extra
@@ -101,13 +117,20 @@ func (c *configJSON) legacyAdded(fsys fs.FS) (added []addedToken, err error) {
 	}
 	named := append([]addedToken{c.Start, c.End, c.Unknown, c.Pad}, c.extra()...)
 	for _, content := range slices.Sorted(maps.Keys(ids)) {
-		special := slices.ContainsFunc(named, func(t addedToken) bool { return t.Content == content })
-		added = append(added, addedToken{Content: content, Normalized: !special, Special: special, id: ids[content]})
+		same := func(t addedToken) bool { return t.Content == content }
+		special := slices.ContainsFunc(named, same)
+		added = append(added, addedToken{
+			Content:    content,
+			Normalized: !special,
+			Special:    special,
+			id:         ids[content],
+		})
 	}
 	return added, nil
 }
 
-// A tokenList is a list of tokens. Files that transformers wrote for a while have an empty object instead.
+// A tokenList is a list of tokens. For a while transformers wrote an empty object for an empty
+// list.
 type tokenList []addedToken
 
 func (l *tokenList) UnmarshalJSON(raw []byte) error {

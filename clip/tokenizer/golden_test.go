@@ -25,7 +25,8 @@ func TestGolden(t *testing.T) {
 				for _, id := range tok.Encode(text) {
 					got = append(got, float32(id))
 				}
-				require.Equal(t, c.Tensor(t, fmt.Sprintf("tokenizer.ids.%d", i)).Float32s(), got, "%q", text)
+				want := c.Tensor(t, fmt.Sprintf("tokenizer.ids.%d", i)).Float32s()
+				require.Equal(t, want, got, "%q", text)
 			}
 			require.Positive(t, i, "the case has texts")
 		}

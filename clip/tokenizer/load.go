@@ -11,8 +11,12 @@ import (
 	"strings"
 )
 
-// Load reads a tokenizer's folder as transformers writes it: tokenizer.json, or vocab.json and merges.txt where that is absent;
-// tokenizer_config.json; and in old folders special_tokens_map.json and added_tokens.json. The last three may be absent.
+// Load reads a tokenizer's folder as transformers writes it. The vocabulary is in tokenizer.json
+// or, if that is absent, in vocab.json and merges.txt. The rest is in tokenizer_config.json and, in
+// old folders, in special_tokens_map.json and added_tokens.json. Each of these three may be absent.
+//
+// A file that is wrong, or describes a tokenizer that is not CLIP's, is a *FileError. If the
+// vocabulary is missing, the error wraps io/fs.ErrNotExist.
 func Load(dir string) (*Tokenizer, error) {
 	t, err := LoadFS(os.DirFS(dir))
 	if err != nil {
@@ -37,7 +41,7 @@ func LoadFS(fsys fs.FS) (*Tokenizer, error) {
 	return v.tokenizer(c)
 }
 
-// A vocabulary is what the files hold, and the file's name for errors.
+// A vocabulary is what the files hold. file is the name of that with the tokens, for errors.
 type vocabulary struct {
 	file   string
 	ids    map[string]int
@@ -46,13 +50,13 @@ type vocabulary struct {
 }
 
 func readVocabulary(fsys fs.FS) (*vocabulary, error) {
-	v := &vocabulary{file: "vocab.json"}
+	v := &vocabulary{file: vocabularyFile}
 	if err := readJSON(fsys, v.file, &v.ids); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w, and there is no tokenizer.json", err)
 	} else if err != nil {
 		return nil, err
 	}
-	text, err := fs.ReadFile(fsys, "merges.txt")
+	text, err := fs.ReadFile(fsys, mergesFile)
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
@@ -62,16 +66,21 @@ func readVocabulary(fsys fs.FS) (*vocabulary, error) {
 			continue
 		}
 		if len(strings.Fields(line)) != 2 {
-			return nil, fmt.Errorf("tokenizer: merges.txt:%d: %q is not two tokens", i+1, line)
+			return nil, &FileError{mergesFile, i + 1,
+				fmt.Errorf("%s:%d: %q is not two tokens", mergesFile, i+1, line)}
 		}
 		v.merges = append(v.merges, line)
 	}
 	return v, nil
 }
 
-const tokenizerFile = "tokenizer.json"
+const (
+	tokenizerFile  = "tokenizer.json"
+	vocabularyFile = "vocab.json"
+	mergesFile     = "merges.txt"
+)
 
-// readTokenizerJSON reads the one file of the library tokenizers.
+// readTokenizerJSON reads tokenizer.json, the file of Hugging Face's library tokenizers.
 func readTokenizerJSON(fsys fs.FS) (*vocabulary, error) {
 	var file struct {
 		Added []addedToken `json:"added_tokens"`
@@ -86,17 +95,18 @@ func readTokenizerJSON(fsys fs.FS) (*vocabulary, error) {
 		return nil, err
 	}
 	if file.Model.Type != "BPE" || file.Model.Suffix != wordEnd {
-		return nil, fmt.Errorf("tokenizer: tokenizer.json: model is %q with end of word %q, not CLIP's BPE with %q", file.Model.Type, file.Model.Suffix, wordEnd)
+		return nil, wrong(tokenizerFile, "model is %q with end of word %q, not CLIP's BPE with %q",
+			file.Model.Type, file.Model.Suffix, wordEnd)
 	}
 	v := &vocabulary{file: tokenizerFile, ids: file.Model.Vocab, added: file.Added}
 	var err error
 	if v.merges, err = parseMerges(file.Model.Merges); err != nil {
-		return nil, fmt.Errorf("tokenizer: tokenizer.json: merges: %w", err)
+		return nil, wrong(tokenizerFile, "merges: %w", err)
 	}
 	return v, nil
 }
 
-// parseMerges reads a list of ["a", "b"], or of "a b" as older files have it.
+// parseMerges reads a list of ["a", "b"], or of "a b" as older files have them.
 func parseMerges(raw json.RawMessage) (merges []string, err error) {
 	var pairs [][]string
 	if json.Unmarshal(raw, &pairs) == nil {
@@ -115,11 +125,17 @@ func parseMerges(raw json.RawMessage) (merges []string, err error) {
 }
 
 func (v *vocabulary) tokenizer(c *config) (*Tokenizer, error) {
-	t := &Tokenizer{Length: c.length, merges: v.merges, normalize: normalize, words: transformersWords}
+	t := &Tokenizer{
+		Length:    c.length,
+		merges:    v.merges,
+		normalize: normalize,
+		words:     transformersWords,
+	}
 	for _, s := range []addedToken{c.start, c.end, c.unknown, c.pad} {
 		listed := func(a addedToken) bool { return a.Content == s.Content && a.id >= 0 }
 		if _, ok := v.ids[s.Content]; !ok && !slices.ContainsFunc(c.added, listed) {
-			return nil, fmt.Errorf("tokenizer: %s has no token %q", v.file, s.Content)
+			err := fmt.Errorf("%s has no token %q", v.file, s.Content)
+			return nil, &FileError{File: v.file, Err: err}
 		}
 	}
 	if err := v.number(c.added); err != nil {
@@ -128,13 +144,28 @@ func (v *vocabulary) tokenizer(c *config) (*Tokenizer, error) {
 	if err := t.setTokens(v, c.added); err != nil {
 		return nil, err
 	}
-	t.start, t.end, t.unknown, t.pad = t.ids[c.start.Content], t.ids[c.end.Content], t.ids[c.unknown.Content], t.ids[c.pad.Content]
+	t.start = t.ids[c.start.Content]
+	t.end = t.ids[c.end.Content]
+	t.unknown = t.ids[c.unknown.Content]
+	t.pad = t.ids[c.pad.Content]
 	t.setAdded(c.added)
 	t.index()
-	return t, t.setMerges()
+	if err := t.setMerges(); err != nil {
+		return nil, &FileError{File: v.mergesFile(), Err: err}
+	}
+	return t, nil
 }
 
-// number gives added tokens their ids: the vocabulary's, the file's, or the next free one.
+// mergesFile is the file that holds the merges.
+func (v *vocabulary) mergesFile() string {
+	if v.file == vocabularyFile {
+		return mergesFile
+	}
+	return v.file
+}
+
+// number gives added tokens their ids: that of the vocabulary, or that of their own file, or else
+// the next one that is free.
 func (v *vocabulary) number(added []addedToken) error {
 	next := 0
 	for _, id := range v.ids {
@@ -149,7 +180,8 @@ func (v *vocabulary) number(added []addedToken) error {
 		}
 		switch {
 		case known && a.id >= 0 && a.id != id:
-			return fmt.Errorf("tokenizer: added token %q has id %d, but %d in %s", a.Content, a.id, id, v.file)
+			err := fmt.Errorf("added token %q has id %d, but %d in %s", a.Content, a.id, id, v.file)
+			return &FileError{File: v.file, Err: err}
 		case known:
 			a.id = id
 		case a.id < 0:
@@ -161,21 +193,22 @@ func (v *vocabulary) number(added []addedToken) error {
 	return nil
 }
 
-// setTokens checks that every id has one token and sets tokens and ids.
+// setTokens sets tokens and ids. Two tokens with one id are an error.
 func (t *Tokenizer) setTokens(v *vocabulary, added []addedToken) error {
 	all := maps.Clone(v.ids)
 	for _, a := range added {
 		all[a.Content] = a.id
 	}
-	const most = 1 << 22 // far beyond any vocabulary: an id of a broken file must not fill the memory
+	// most is far beyond any vocabulary: an id in a broken file must not fill the memory.
+	const most = 1 << 22
 	byID := make(map[int]string, len(all))
 	last := -1
 	for token, id := range all {
 		if id < 0 || id >= most {
-			return fmt.Errorf("tokenizer: %s: %q has id %d, which is not in [0, %d)", v.file, token, id, most)
+			return wrong(v.file, "%q has id %d, which is not in [0, %d)", token, id, most)
 		}
 		if other, ok := byID[id]; ok {
-			return fmt.Errorf("tokenizer: %s: %q and %q share id %d", v.file, min(token, other), max(token, other), id)
+			return wrong(v.file, "%q and %q share id %d", min(token, other), max(token, other), id)
 		}
 		byID[id] = token
 		last = max(last, id)
@@ -188,7 +221,7 @@ func (t *Tokenizer) setTokens(v *vocabulary, added []addedToken) error {
 	return nil
 }
 
-// setMerges makes joins of merges.
+// setMerges makes joins of merges. A merge of tokens that there are not is an error.
 func (t *Tokenizer) setMerges() error {
 	t.joins = make(map[pair]join, len(t.merges))
 	for rank, merge := range t.merges {
@@ -197,7 +230,8 @@ func (t *Tokenizer) setMerges() error {
 		right, okRight := t.ids[b]
 		id, ok := t.ids[a+b]
 		if !okLeft || !okRight || !ok {
-			return fmt.Errorf("tokenizer: merge %d (%s): the vocabulary lacks %q, %q or %q", rank+1, merge, a, b, a+b)
+			return fmt.Errorf("merge %d (%s): the vocabulary lacks %q, %q or %q",
+				rank+1, merge, a, b, a+b)
 		}
 		if _, twice := t.joins[pair{left, right}]; !twice {
 			t.joins[pair{left, right}] = join{rank, id}
@@ -206,14 +240,14 @@ func (t *Tokenizer) setMerges() error {
 	return nil
 }
 
-// readJSON reads a JSON file; a wrong one's error names the file.
+// readJSON reads a JSON file. If it is no JSON, the error is a *FileError.
 func readJSON(fsys fs.FS, name string, to any) error {
 	text, err := fs.ReadFile(fsys, name)
 	if err != nil {
 		return fmt.Errorf("tokenizer: %w", err)
 	}
 	if err := json.Unmarshal(text, to); err != nil {
-		return fmt.Errorf("tokenizer: %s: %w", name, err)
+		return wrong(name, "%w", err)
 	}
 	return nil
 }

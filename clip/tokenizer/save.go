@@ -13,8 +13,9 @@ import (
 	"github.com/kudos-ml/kudos/internal/file"
 )
 
-// Save writes vocab.json, merges.txt and tokenizer_config.json to dir, as transformers' CLIPTokenizer reads them, and removes the
-// tokenizer.json of another tokenizer, which would be read instead. Each file is whole or absent, whatever happens.
+// Save writes vocab.json, merges.txt and tokenizer_config.json to dir, as transformers'
+// CLIPTokenizer reads them. If dir has the tokenizer.json of another tokenizer, which would be read
+// instead of them, Save removes it. Whatever happens, each file is whole or as it was.
 func (t *Tokenizer) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("tokenizer: %w", err)
@@ -40,21 +41,22 @@ func (t *Tokenizer) Save(dir string) error {
 		name string
 		data []byte
 	}{
-		{"vocab.json", t.vocabJSON()},
-		{"merges.txt", []byte("#version: 0.2\n" + strings.Join(t.merges, "\n") + "\n")},
-		{"tokenizer_config.json", append(config, '\n')},
+		{vocabularyFile, t.vocabJSON()},
+		{mergesFile, []byte("#version: 0.2\n" + strings.Join(t.merges, "\n") + "\n")},
+		{configFile, append(config, '\n')},
 	} {
 		if err := file.WriteBytes(filepath.Join(dir, f.name), f.data); err != nil {
 			return fmt.Errorf("tokenizer: %w", err)
 		}
 	}
-	if err := os.Remove(filepath.Join(dir, tokenizerFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err = os.Remove(filepath.Join(dir, tokenizerFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("tokenizer: %w", err)
 	}
 	return nil
 }
 
-// vocabJSON lists the tokens in the order of their ids.
+// vocabJSON returns the text of vocab.json, with the tokens in the order of their ids.
 func (t *Tokenizer) vocabJSON() []byte {
 	var b bytes.Buffer
 	b.WriteString("{")
@@ -70,7 +72,7 @@ func (t *Tokenizer) vocabJSON() []byte {
 	return b.Bytes()
 }
 
-// quote is s as JSON, with < and > as they are.
+// quote returns s as JSON, in which < and > stay as they are.
 func quote(s string) string {
 	var b strings.Builder
 	e := json.NewEncoder(&b)

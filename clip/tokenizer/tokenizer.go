@@ -1,9 +1,12 @@
-// Package tokenizer turns prompts into the token ids that CLIP's text encoders read: byte-level byte-pair
-// encoding with an end-of-word mark (Sennrich et al. 2016; Radford et al. 2021).
+// Package tokenizer turns prompts into the token ids that CLIP's text encoders read. The encoding
+// is byte-level byte-pair encoding with an end-of-word mark (Sennrich et al. 2016; Radford et al.
+// 2021).
 //
-// A Tokenizer comes from a folder as transformers writes it (Load) or from a corpus (Train), and writes such a
-// folder itself (Save). It cleans text as transformers' CLIPTokenizer does; OpenAI gives the same vocabulary
-// with the cleaning of openai/CLIP.
+// A Tokenizer comes from a folder as transformers writes it (Load) or from a corpus (Train). Save
+// writes such a folder. A Tokenizer cleans text as transformers' CLIPTokenizer does. OpenAI returns
+// one with the same vocabulary that cleans text as openai/CLIP does.
+//
+// What is wrong in a file is a FileError, which names the file.
 package tokenizer
 
 import "strings"
@@ -14,9 +17,11 @@ const (
 	endToken   = "<|endoftext|>"
 )
 
-// A Tokenizer is a vocabulary with its merges. It is safe for concurrent use as long as Length is not changed.
+// A Tokenizer is a vocabulary with its merges. It is safe for concurrent use as long as nobody
+// changes Length.
 type Tokenizer struct {
-	// Length is the number of ids of every encoding, at least 2: 77 for CLIP (its number of positions).
+	// Length is the number of ids of every encoding, at least 2. It is 77 for OpenAI's CLIPs, which
+	// have as many positions.
 	Length int
 
 	tokens  []string       // by id; empty where an id is unused
@@ -30,17 +35,20 @@ type Tokenizer struct {
 	bytes   [256]int       // id of each byte's symbol
 	last    [256]int       // id of each byte's symbol at a word's end
 
-	added           []addedToken          // found in the text before it is split into words:
-	raw, normalized finder                // as it is, or after normalize
-	normalize       func(string) string   // cleans a text
-	words           func(string) []string // splits a clean text
+	added      []addedToken // found in the text before it is split into words
+	raw        finder       // of those that are found in the text as it is
+	normalized finder       // of those that are found in the clean text
+
+	normalize func(string) string   // cleans a text
+	words     func(string) []string // splits a clean text
 }
 
 type pair struct{ left, right int }
 
 type join struct{ rank, id int }
 
-// Encode returns Length ids: start, the text's tokens, end, padding. A text that is too long loses its last tokens.
+// Encode returns Length ids: the start, the text's tokens, the end, and padding. A text that is too
+// long loses its last tokens.
 func (t *Tokenizer) Encode(text string) []int {
 	ids := make([]int, 0, t.Length)
 	ids = append(ids, t.start)
@@ -53,7 +61,7 @@ func (t *Tokenizer) Encode(text string) []int {
 	return ids
 }
 
-// Tokens returns the ids of the text alone, without start, end, padding or a limit.
+// Tokens returns the ids of all of the text's tokens, without start, end and padding.
 func (t *Tokenizer) Tokens(text string) []int {
 	var ids []int
 	for part, id := range t.raw.split(strings.ToValidUTF8(text, "\uFFFD")) {
@@ -74,19 +82,20 @@ func (t *Tokenizer) Tokens(text string) []int {
 	return ids
 }
 
-// Size is the number of rows that an embedding table for this vocabulary needs.
+// Size returns the number of rows that an embedding table for the vocabulary needs.
 func (t *Tokenizer) Size() int { return len(t.tokens) }
 
-// Start, End and Pad are the ids of the special tokens; an encoding's text ends before the first End.
+// Start returns the id of the token that begins every encoding: <|startoftext|>.
 func (t *Tokenizer) Start() int { return t.start }
 
-// End is the id of <|endoftext|>, at whose first position CLIP pools.
+// End returns the id of the token that ends the text of every encoding: <|endoftext|>. CLIP pools
+// at the first of them.
 func (t *Tokenizer) End() int { return t.end }
 
-// Pad is the id that fills an encoding up to Length.
+// Pad returns the id that fills an encoding up to Length.
 func (t *Tokenizer) Pad() int { return t.pad }
 
-// Token returns the token of an id, with its end-of-word mark; empty if the id is unused.
+// Token returns the token of an id, with its end-of-word mark. It is "" if the id is unused.
 func (t *Tokenizer) Token(id int) string {
 	if id < 0 || id >= len(t.tokens) {
 		return ""
@@ -94,9 +103,10 @@ func (t *Tokenizer) Token(id int) string {
 	return t.tokens[id]
 }
 
-// OpenAI returns a tokenizer with t's vocabulary and openai/CLIP's reading of text: HTML entities are
-// unescaped twice, spaces joined, the whole lower-cased as Python does it, and the rest of an encoding is
-// filled with 0. (What openai/CLIP does with the library ftfy is not done.)
+// OpenAI returns a tokenizer with t's vocabulary that cleans text as openai/CLIP does. HTML
+// entities are unescaped twice, spaces are joined, and the whole text is lower-cased as Python does
+// it. The rest of an encoding is filled with 0. (What openai/CLIP does by the library ftfy is not
+// done.)
 func (t *Tokenizer) OpenAI() *Tokenizer {
 	o := *t
 	o.pad = 0
@@ -105,7 +115,8 @@ func (t *Tokenizer) OpenAI() *Tokenizer {
 	return &o
 }
 
-// symbols are the printable stand-ins of the 256 bytes, in CLIP's order of ids.
+// symbols are the printable stand-ins of the 256 bytes in the order of CLIP's ids, and byteOf the
+// bytes that they stand for.
 var symbols, byteOf = func() ([]string, []int) {
 	var names []string
 	var of []int

@@ -36,7 +36,8 @@ func readReferences(t *testing.T, name string) []reference {
 	return rows
 }
 
-var more = flag.String("references", "", "a file of internal/golden/tokenizer.py to hold the full vocabulary to as well")
+var more = flag.String("references", "",
+	"a `file` of internal/golden/tokenizer.py to hold the full vocabulary to as well")
 
 func small(t testing.TB) *Tokenizer {
 	tok, err := Load("testdata/small")
@@ -47,12 +48,14 @@ func small(t testing.TB) *Tokenizer {
 func TestAsTransformersAndOpenAIGolden(t *testing.T) {
 	tok := small(t)
 	for _, r := range references(t) {
-		require.Equal(t, r.SmallTransformers, orEmpty(tok.Tokens(r.Text)), "transformers: %q", r.Text)
-		require.Equal(t, r.SmallOpenAI, orEmpty(tok.OpenAI().Tokens(r.Text)), "openai: %q", r.Text)
+		transformers, openAI := tokens(tok, r.Text), tokens(tok.OpenAI(), r.Text)
+		require.Equal(t, r.SmallTransformers, transformers, "transformers: %q", r.Text)
+		require.Equal(t, r.SmallOpenAI, openAI, "openai: %q", r.Text)
 	}
 }
 
-func orEmpty(ids []int) []int { return append([]int{}, ids...) }
+// tokens returns the tokens of a text. It is not nil where there are none.
+func tokens(t *Tokenizer, text string) []int { return append([]int{}, t.Tokens(text)...) }
 
 func TestFullVocabulary(t *testing.T) {
 	tok, err := LoadFS(fullCLIP(t))
@@ -66,8 +69,9 @@ func TestFullVocabulary(t *testing.T) {
 	}
 	wrong := 0
 	for _, r := range rows {
-		a := assert.Equal(t, r.FullTransformers, orEmpty(tok.Tokens(r.Text)), "transformers: %q", r.Text)
-		b := assert.Equal(t, r.FullOpenAI, orEmpty(tok.OpenAI().Tokens(r.Text)), "openai: %q", r.Text)
+		transformers, openAI := tokens(tok, r.Text), tokens(tok.OpenAI(), r.Text)
+		a := assert.Equal(t, r.FullTransformers, transformers, "transformers: %q", r.Text)
+		b := assert.Equal(t, r.FullOpenAI, openAI, "openai: %q", r.Text)
 		if !a || !b {
 			wrong++
 		}
@@ -75,7 +79,8 @@ func TestFullVocabulary(t *testing.T) {
 	t.Logf("%d of %d texts differ", wrong, len(rows))
 }
 
-// fullCLIP makes the folder of OpenAI's CLIP out of its list of merges, which stands beside the repository.
+// fullCLIP makes the folder of OpenAI's CLIP out of its list of merges, which lies beside the
+// repository.
 func fullCLIP(t *testing.T) fstest.MapFS {
 	name := "../../../shared/clip/bpe_simple_vocab_16e6.txt.gz"
 	f, err := os.Open(name)
@@ -123,10 +128,12 @@ func TestEncodePadsAndCuts(t *testing.T) {
 
 func TestPadTokenIsSpecial(t *testing.T) {
 	fsys := folder(t)
-	fsys["tokenizer_config.json"] = &fstest.MapFile{Data: []byte(`{"pad_token": {"content": "!"}, "model_max_length": 6}`)}
+	config := `{"pad_token": {"content": "!"}, "model_max_length": 6}`
+	fsys["tokenizer_config.json"] = &fstest.MapFile{Data: []byte(config)}
 	tok, err := LoadFS(fsys)
 	require.NoError(t, err)
-	require.Equal(t, []int{812, 320, 0, 0, 813, 0}, tok.Encode("a!!"), "transformers finds the padding token in the text")
+	require.Equal(t, []int{812, 320, 0, 0, 813, 0}, tok.Encode("a!!"),
+		"transformers finds the padding token in the text")
 }
 
 func folder(t *testing.T) fstest.MapFS {
@@ -140,25 +147,74 @@ func folder(t *testing.T) fstest.MapFS {
 }
 
 func TestErrorsNameTheFile(t *testing.T) {
-	for name, c := range map[string]struct{ file, data, says string }{
-		"no merges":         {"merges.txt", "", "merges.txt"},
-		"bad vocabulary":    {"vocab.json", "{", "vocab.json"},
-		"double id":         {"vocab.json", `{"a":1,"b":1,"<|startoftext|>":2,"<|endoftext|>":3}`, `"a" and "b" share id 1`},
-		"huge id":           {"vocab.json", `{"a":1000000000,"<|startoftext|>":2,"<|endoftext|>":3}`, `"a" has id 1000000000`},
-		"negative id":       {"vocab.json", `{"a":-1,"<|startoftext|>":2,"<|endoftext|>":3}`, `"a" has id -1`},
-		"no end":            {"vocab.json", `{"a":0,"<|startoftext|>":1}`, `vocab.json has no token "<|endoftext|>"`},
-		"three in a merge":  {"merges.txt", "#version: 0.2\na b\na b c\n", "merges.txt:3"},
-		"merge of nothing":  {"merges.txt", "zz qq\n", `the vocabulary lacks "zz", "qq" or "zzqq"`},
-		"length":            {"tokenizer_config.json", `{"model_max_length": 1}`, "model_max_length is 1"},
-		"side":              {"tokenizer_config.json", `{"padding_side": "left"}`, "padding_side"},
-		"cut":               {"tokenizer_config.json", `{"truncation_side": "left"}`, `truncation_side is "left"`},
-		"split":             {"tokenizer_config.json", `{"split_special_tokens": true}`, "split_special_tokens"},
-		"token of a number": {"tokenizer_config.json", `{"pad_token": 3}`, "3 is not a token"},
-		"other id":          {"added_tokens.json", `{"a": 7}`, `added token "a" has id 7, but 64 in vocab.json`},
-		"taken id":          {"added_tokens.json", `{"<cat>": 7}`, `"(" and "<cat>" share id 7`},
-		"list of a number":  {"tokenizer_config.json", `{"extra_special_tokens": 3}`, "3 is not a list of tokens"},
+	const ends = `"<|startoftext|>":2,"<|endoftext|>":3}`
+	for _, c := range []struct{ name, file, data, says string }{
+		{
+			"no merges", "merges.txt", "",
+			"merges.txt",
+		},
+		{
+			"bad vocabulary", "vocab.json", "{",
+			"vocab.json",
+		},
+		{
+			"double id", "vocab.json", `{"a":1,"b":1,` + ends,
+			`"a" and "b" share id 1`,
+		},
+		{
+			"huge id", "vocab.json", `{"a":1000000000,` + ends,
+			`"a" has id 1000000000`,
+		},
+		{
+			"negative id", "vocab.json", `{"a":-1,` + ends,
+			`"a" has id -1`,
+		},
+		{
+			"no end", "vocab.json", `{"a":0,"<|startoftext|>":1}`,
+			`vocab.json has no token "<|endoftext|>"`,
+		},
+		{
+			"three in a merge", "merges.txt", "#version: 0.2\na b\na b c\n",
+			"merges.txt:3",
+		},
+		{
+			"merge of nothing", "merges.txt", "zz qq\n",
+			`the vocabulary lacks "zz", "qq" or "zzqq"`,
+		},
+		{
+			"length", "tokenizer_config.json", `{"model_max_length": 1}`,
+			"model_max_length is 1",
+		},
+		{
+			"side", "tokenizer_config.json", `{"padding_side": "left"}`,
+			"padding_side",
+		},
+		{
+			"cut", "tokenizer_config.json", `{"truncation_side": "left"}`,
+			`truncation_side is "left"`,
+		},
+		{
+			"split", "tokenizer_config.json", `{"split_special_tokens": true}`,
+			"split_special_tokens",
+		},
+		{
+			"token of a number", "tokenizer_config.json", `{"pad_token": 3}`,
+			"3 is not a token",
+		},
+		{
+			"other id", "added_tokens.json", `{"a": 7}`,
+			`added token "a" has id 7, but 64 in vocab.json`,
+		},
+		{
+			"taken id", "added_tokens.json", `{"<cat>": 7}`,
+			`"(" and "<cat>" share id 7`,
+		},
+		{
+			"list of a number", "tokenizer_config.json", `{"extra_special_tokens": 3}`,
+			"3 is not a list of tokens",
+		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			fsys := folder(t)
 			fsys[c.file] = &fstest.MapFile{Data: []byte(c.data)}
 			if c.data == "" {
@@ -182,7 +238,12 @@ func tokenizerJSON(t *testing.T, added any, merge func(string) any) *fstest.MapF
 	}
 	raw, err := json.Marshal(map[string]any{
 		"added_tokens": added,
-		"model":        map[string]any{"type": "BPE", "end_of_word_suffix": "</w>", "vocab": tok.ids, "merges": merges},
+		"model": map[string]any{
+			"type":               "BPE",
+			"end_of_word_suffix": "</w>",
+			"vocab":              tok.ids,
+			"merges":             merges,
+		},
 	})
 	require.NoError(t, err)
 	return &fstest.MapFile{Data: raw}
@@ -192,11 +253,20 @@ func asPair(merge string) any { return strings.Split(merge, " ") }
 
 func TestTokenizerJSON(t *testing.T) {
 	want := small(t)
-	added := json.RawMessage(`[{"id": 812, "content": "<|startoftext|>", "special": true}, {"id": 813, "content": "<|endoftext|>", "special": true},
-		{"id": 814, "content": "<cat-toy>"}]`)
-	for name, merge := range map[string]func(string) any{"pairs": asPair, "strings": func(m string) any { return m }} {
+	added := json.RawMessage(`[
+		{"id": 812, "content": "<|startoftext|>", "special": true},
+		{"id": 813, "content": "<|endoftext|>", "special": true},
+		{"id": 814, "content": "<cat-toy>"}
+	]`)
+	for name, merge := range map[string]func(string) any{
+		"pairs":   asPair,
+		"strings": func(m string) any { return m },
+	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := LoadFS(fstest.MapFS{"tokenizer.json": tokenizerJSON(t, added, merge), "vocab.json": {Data: []byte("{")}})
+			got, err := LoadFS(fstest.MapFS{
+				"tokenizer.json": tokenizerJSON(t, added, merge),
+				"vocab.json":     {Data: []byte("{")},
+			})
 			require.NoError(t, err, "tokenizer.json is read, vocab.json is not")
 			for _, r := range references(t) {
 				require.Equal(t, want.Encode(r.Text), got.Encode(r.Text))
@@ -206,7 +276,8 @@ func TestTokenizerJSON(t *testing.T) {
 	}
 }
 
-// Folders of all ages, with added tokens of all kinds, give the ids that transformers gives, and so does what Save makes of them.
+// Folders of all ages, with added tokens of all kinds, give the ids that transformers gives. So
+// does what Save makes of them.
 func TestFoldersGolden(t *testing.T) {
 	raw, err := os.ReadFile("testdata/folders.json")
 	require.NoError(t, err)
@@ -225,7 +296,10 @@ func TestFoldersGolden(t *testing.T) {
 			for name, data := range f.Files {
 				fsys[name] = &fstest.MapFile{Data: data}
 				if name == "tokenizer.json" { // the reference holds its added tokens only
-					fsys = fstest.MapFS{name: tokenizerJSON(t, data, asPair), configFile: fsys[configFile]}
+					fsys = fstest.MapFS{
+						name:       tokenizerJSON(t, data, asPair),
+						configFile: fsys[configFile],
+					}
 				}
 			}
 			if _, ok := f.Files[configFile]; ok {
@@ -263,7 +337,11 @@ func TestTrain(t *testing.T) {
 }
 
 func TestTrainedSurvivesSaving(t *testing.T) {
-	corpus := []string{"two green dogs on the beach", "three red cups in the city", "a photo of two \"cups\" & <dogs>"}
+	corpus := []string{
+		"two green dogs on the beach",
+		"three red cups in the city",
+		`a photo of two "cups" & <dogs>`,
+	}
 	tok, err := Train(append(corpus, corpus...), 200)
 	require.NoError(t, err)
 	tok.Length = 24
@@ -281,13 +359,17 @@ func TestTrainedSurvivesSaving(t *testing.T) {
 	require.Len(t, files, 3)
 }
 
-// Tokens of spaces, of which those before them may have taken something along, and letters that Go does not know yet: as transformers
-// 5.24.0 has it.
+// Added tokens are found as transformers 5.24.0 finds them: tokens of spaces, which the token
+// before them may have taken along, and tokens beside letters that Go does not know yet.
 func TestAddedTokens(t *testing.T) {
 	fsys := folder(t)
-	fsys[configFile] = &fstest.MapFile{Data: []byte(`{"added_tokens_decoder": {"812": {"content": "<|startoftext|>", "special": true}, "813": {"content": "<|endoftext|>", "special": true},
-		"814": {"content": "<cat>", "rstrip": true, "normalized": false}, "815": {"content": "\u2003", "lstrip": true, "normalized": false},
-		"816": {"content": "sks", "single_word": true}}}`)}
+	fsys[configFile] = &fstest.MapFile{Data: []byte(`{"added_tokens_decoder": {
+		"812": {"content": "<|startoftext|>", "special": true},
+		"813": {"content": "<|endoftext|>", "special": true},
+		"814": {"content": "<cat>", "rstrip": true, "normalized": false},
+		"815": {"content": "\u2003", "lstrip": true, "normalized": false},
+		"816": {"content": "sks", "single_word": true}
+	}}`)}
 	tok, err := LoadFS(fsys)
 	require.NoError(t, err)
 	for text, want := range map[string][]int{
@@ -308,7 +390,8 @@ func TestSaveReplacesAnother(t *testing.T) {
 	tok, err := Train([]string{"two dogs", "two dogs"}, 20)
 	require.NoError(t, err)
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, tokenizerFile), tokenizerJSON(t, []any{}, asPair).Data, 0o644))
+	another := tokenizerJSON(t, []any{}, asPair).Data
+	require.NoError(t, os.WriteFile(filepath.Join(dir, tokenizerFile), another, 0o644))
 	require.NoError(t, tok.Save(dir))
 	again, err := Load(dir)
 	require.NoError(t, err)
@@ -317,7 +400,9 @@ func TestSaveReplacesAnother(t *testing.T) {
 
 // Whatever the text, an encoding has its length, known ids, and its parts in order.
 func FuzzEncode(f *testing.F) {
-	for _, s := range []string{"", "a", "&#x;&#", "\xff\xfe", "İ<|endoftext|>'s", strings.Repeat("x", 3000)} {
+	for _, s := range []string{
+		"", "a", "&#x;&#", "\xff\xfe", "İ<|endoftext|>'s", strings.Repeat("x", 3000),
+	} {
 		f.Add(s)
 	}
 	tok := small(f)

@@ -6,10 +6,11 @@ import (
 	"slices"
 )
 
-// Train learns a vocabulary on a corpus: the 512 byte symbols of CLIP, then one token a merge, then start and
-// end. Each merge joins the pair of neighbours that is the most frequent in the corpus (of equals the first in
-// alphabetical order), so the result depends on the corpus's word counts alone. Fewer merges are learned when
-// no pair is left that occurs twice. Length is 77.
+// Train learns a vocabulary on a corpus. It has the 512 byte symbols of CLIP, then one token a
+// merge, then the start and the end. Each merge joins the pair of neighbours that is the most
+// frequent in the corpus; of equals it is the first in alphabetical order. So the result depends on
+// the counts of the corpus's words alone. There are fewer merges if no pair is left that occurs
+// twice. A negative number of merges is an error. Length is 77.
 func Train(corpus []string, merges int) (*Tokenizer, error) {
 	if merges < 0 {
 		return nil, fmt.Errorf("tokenizer: %d merges asked for", merges)
@@ -32,9 +33,15 @@ func Train(corpus []string, merges int) (*Tokenizer, error) {
 	t.start, t.end = len(t.tokens), len(t.tokens)+1
 	t.pad, t.unknown = t.end, t.end
 	t.tokens = append(t.tokens, startToken, endToken)
-	t.setAdded([]addedToken{{Content: startToken, Special: true, id: t.start}, {Content: endToken, Special: true, id: t.end}})
+	t.setAdded([]addedToken{
+		{Content: startToken, Special: true, id: t.start},
+		{Content: endToken, Special: true, id: t.end},
+	})
 	t.index()
-	return t, t.setMerges()
+	if err := t.setMerges(); err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	return t, nil
 }
 
 // A counted word is a distinct word of the corpus as ids.
@@ -62,7 +69,7 @@ func countWords(t *Tokenizer, corpus []string) []counted {
 	return list
 }
 
-// commonest is the most frequent pair of neighbours, if one occurs at least twice.
+// commonest returns the most frequent pair of neighbours. ok is false if none occurs twice.
 func (t *Tokenizer) commonest(list []counted) (best pair, ok bool) {
 	counts := make(map[pair]int)
 	for _, w := range list {
@@ -79,10 +86,11 @@ func (t *Tokenizer) commonest(list []counted) (best pair, ok bool) {
 	return best, ok
 }
 
-// merge is a pair as merges.txt spells it.
+// merge returns a pair as merges.txt spells it.
 func (t *Tokenizer) merge(p pair) string { return t.tokens[p.left] + " " + t.tokens[p.right] }
 
-// learn adds the pair's token and joins the pair everywhere. Two pairs may spell one token; it then keeps its id.
+// learn adds the token of a pair, and joins the pair wherever it occurs. Where another pair spells
+// the same token already, the token keeps its id.
 func (t *Tokenizer) learn(p pair, list []counted) {
 	t.merges = append(t.merges, t.merge(p))
 	token := t.tokens[p.left] + t.tokens[p.right]

@@ -12,7 +12,7 @@ import (
 
 // A prompt becomes a picture, and the judge says, from the pixels alone, what is in it.
 func ExampleJudge() {
-	claim, err := shapes.Grammar.Parse("three green hearts on the beach")
+	claim, err := shapes.Grammar().Parse("three green hearts on the beach")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -30,7 +30,12 @@ func ExampleJudge() {
 
 // A world whose captions lie about the count half of the time, and a rater that never errs.
 func ExampleRater() {
-	world := shapes.World{Seed: 1, N: 4, Claims: shapes.Grammar.Claims(dataset.Count), Wrong: shapes.Wrong{Count: 0.5}}
+	world := shapes.World{
+		Seed:   1,
+		N:      4,
+		Claims: shapes.Grammar().Claims(dataset.Count),
+		Wrong:  shapes.Wrong{Count: 0.5},
+	}
 	for sample, err := range world.All(context.Background()) {
 		if err != nil {
 			log.Fatal(err)

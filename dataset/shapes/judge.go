@@ -12,25 +12,25 @@ type Reading struct {
 	Count      int
 	Colour     string  // the things' common colour, "" if they differ or there are none
 	Background string  // the nearest of Grammar's, never empty
-	Kind       string  // the kind that fits the things best, "" if there are none
+	Kind       string  // the singular noun of the kind that fits them best, "" if there are none
 	Things     []Found // from the top down
-	// Clear is the share of the background's pixels that vote for Background, 0 to 1.
-	Clear float64
+	Clear      float64 // the share of the background's pixels that vote for Background, 0 to 1
 }
 
 // A Found is one thing that the judge sees.
 type Found struct {
-	X, Y   float64 // its centre in pixels
+	X, Y   float64 // its centre in pixels; y points down
 	Area   float64 // in pixels
-	Colour string  // its colour by vote, and the share of its pixels that vote for it
-	Purity float64
-	Kind   string // the kind it resembles most, and how much of the two overlaps (intersection over union)
-	Fit    float64
+	Colour string  // that which most of its pixels vote for
+	Purity float64 // the share of its pixels that vote for Colour, 0 to 1
+	Kind   string  // the kind that it resembles most
+	Fit    float64 // how far it and an outline of Kind overlap: intersection over union, 0 to 1
 	fits   [len(outlines)]float64
 }
 
-// Follows reports whether the picture shows all that c claims: the object always, and the count, the colour and
-// the background where they are claimed. Without a count, one thing or more will do.
+// Follows reports whether the picture shows all that c claims: the object in any case, and the
+// count, the colour and the background where c claims them. Where c claims no count, one thing or
+// more will do.
 func (r Reading) Follows(c dataset.Claim) bool {
 	return r.Count > 0 && r.Kind == c.Object &&
 		(c.Count == 0 || r.Count == c.Count) &&
@@ -38,17 +38,18 @@ func (r Reading) Follows(c dataset.Claim) bool {
 		(c.Background == "" || r.Background == c.Background)
 }
 
-// minArea is the least number of pixels of a thing; what is smaller is dirt. The smallest drawn thing, a crescent
-// among six, has 60.
+// minArea is the least number of pixels of a thing. What is smaller is dirt. The smallest thing
+// that is drawn, a crescent among six, has 60.
 const minArea = 40
 
-// Judge reads a picture of Side×Side pixels, from its pixels alone. Other sizes are looked at through a grid of
-// Side×Side points.
+// Judge reads a picture of Side×Side pixels, from its pixels alone. A picture of another size is
+// looked at through a grid of Side×Side points.
 //
-// The background is the palette entry nearest to most pixels. A pixel belongs to a thing if it is nearer to one
-// of the things' colours than to the background; neighbouring such pixels are one thing, if they are at least 40.
-// A thing's colour is that which most of its pixels are nearest to, and its kind that whose outline, at the same
-// place and of the same area, overlaps it most.
+// The background is the one of the palette that most pixels are nearest to. A pixel belongs to a
+// thing if it is nearer to one of the things' colours than to the background. At least 40 such
+// pixels that touch each other are a thing. A thing has the colour that most of its pixels are
+// nearest to. Its kind is that whose outline, at the same place and of the same area, overlaps it
+// most.
 func Judge(img image.Image) Reading {
 	p := pixels(img)
 	var r Reading
@@ -73,7 +74,7 @@ func Judge(img image.Image) Reading {
 			fits[k] += fit
 		}
 	}
-	r.Kind = Grammar.Objects[best(fits[:])].Name
+	r.Kind = grammar.Objects[best(fits[:])].Name
 	return r
 }
 
@@ -92,14 +93,16 @@ func pixels(img image.Image) *[Side * Side]rgb {
 	}
 	for y := range Side {
 		for x := range Side {
-			r, g, bl, _ := img.At(b.Min.X+(2*x+1)*b.Dx()/(2*Side), b.Min.Y+(2*y+1)*b.Dy()/(2*Side)).RGBA()
+			at := image.Pt((2*x+1)*b.Dx()/(2*Side), (2*y+1)*b.Dy()/(2*Side)).Add(b.Min)
+			r, g, bl, _ := img.At(at.X, at.Y).RGBA()
 			p[y*Side+x] = rgb{float32(r >> 8), float32(g >> 8), float32(bl >> 8)}
 		}
 	}
 	return &p
 }
 
-// rows returns an opaque picture's bytes, four a pixel, where it has them.
+// rows returns the bytes of a picture, four a pixel. ok is false if the picture is not opaque or
+// has its pixels in another form.
 func rows(img image.Image) (pix []uint8, stride int, ok bool) {
 	switch img := img.(type) {
 	case *image.RGBA:
@@ -110,8 +113,8 @@ func rows(img image.Image) (pix []uint8, stride int, ok bool) {
 	return nil, 0, false
 }
 
-// background finds the background that most pixels are near to, writes it to r and returns its mean colour in
-// this picture.
+// background finds the background that most pixels are nearest to. It writes it to r and returns
+// its mean colour in this picture.
 func background(p *[Side * Side]rgb, r *Reading) rgb {
 	var votes [len(backgrounds)]float64
 	var sums [len(backgrounds)][3]float64
@@ -128,7 +131,7 @@ func background(p *[Side * Side]rgb, r *Reading) rgb {
 		}
 	}
 	k := best(votes[:])
-	r.Background = Grammar.Backgrounds[k]
+	r.Background = grammar.Backgrounds[k]
 	if all == 0 {
 		return backgrounds[k]
 	}
@@ -166,8 +169,8 @@ func best(scores []float64) int {
 	return at
 }
 
-// nearest returns for each pixel the index of the thing's colour that it is nearest to, or −1 where the
-// background is nearer.
+// nearest returns for each pixel the index of the thing's colour that it is nearest to, and −1
+// where the background is nearer.
 func nearest(p *[Side * Side]rgb, background rgb) *[Side * Side]int8 {
 	var near [Side * Side]int8
 	for i, c := range p {
@@ -180,7 +183,8 @@ func nearest(p *[Side * Side]rgb, background rgb) *[Side * Side]int8 {
 	return &near
 }
 
-// components returns the connected sets of pixels (4 neighbours) that are not background, from the top down.
+// components returns the sets of pixels that are not background and touch each other (4
+// neighbours), from the top down.
 func components(near *[Side * Side]int8) [][]int {
 	var seen [Side * Side]bool
 	var parts [][]int
@@ -226,15 +230,15 @@ func found(part []int, near *[Side * Side]int8) Found {
 		t.Y += (float64(i/Side) + 0.5) / t.Area
 	}
 	k := best(votes[:])
-	t.Colour, t.Purity = Grammar.Colours[k], votes[k]/t.Area
+	t.Colour, t.Purity = grammar.Colours[k], votes[k]/t.Area
 	t.fits = fit(part, t)
 	k = best(t.fits[:])
-	t.Kind, t.Fit = Grammar.Objects[k].Name, t.fits[k]
+	t.Kind, t.Fit = grammar.Objects[k].Name, t.fits[k]
 	return t
 }
 
-// fit returns, for every kind, the intersection over union of a component and the kind's outline of the same
-// centre and area, at the best of three angles.
+// fit returns for every kind the intersection over union of a component and the kind's outline,
+// which is given the same centre and area, at the best of three angles.
 func fit(part []int, t Found) (fits [len(outlines)]float64) {
 	for k, outline := range outlines {
 		area, cx, cy := moments(outline)

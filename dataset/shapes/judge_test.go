@@ -7,10 +7,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestJudgeOnDrawnScenes is the judge's accuracy where the truth is known.
+// TestJudgeOnDrawnScenes measures the judge's accuracy where the truth is known.
 func TestJudgeOnDrawnScenes(t *testing.T) {
 	const n = 2000
-	w := World{Seed: 7, Claims: Grammar.Claims(dataset.Combination)}
+	w := World{Seed: 7, Claims: grammar.Claims(dataset.Combination)}
 	var count, colour, background, kind, all int
 	for i := range uint64(n) {
 		s, _, err := w.Scene(i)
@@ -34,7 +34,8 @@ func TestJudgeOnDrawnScenes(t *testing.T) {
 			all++
 		}
 	}
-	t.Logf("of %d drawn scenes: count %d, colour %d, background %d, kind %d, all %d right", n, count, colour, background, kind, all)
+	t.Logf("of %d drawn scenes: count %d, colour %d, background %d, kind %d, all %d right",
+		n, count, colour, background, kind, all)
 	for _, right := range []int{count, colour, background, kind, all} {
 		require.GreaterOrEqual(t, right, n*99/100)
 	}

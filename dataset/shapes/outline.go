@@ -4,8 +4,8 @@ import "math"
 
 type point struct{ x, y float64 }
 
-// outlines are the kinds' shapes as polygons around the origin, in Grammar's order; y points down and the
-// farthest corner is at a distance of about 1.
+// outlines are the shapes of the kinds, in Grammar's order, as polygons around the origin. y points
+// down. The corner that is farthest from the origin is at a distance of about 1.
 var outlines = [...][]point{
 	circle(), square(), polygon(3, 1.12, 1.12), star(), cross(), heart(), diamond(), crescent(),
 }
@@ -21,7 +21,8 @@ func star() []point { return polygon(10, 1.15, 0.5) }
 
 func diamond() []point { return []point{{0, -1.15}, {0.72, 0}, {0, 1.15}, {-0.72, 0}} }
 
-// polygon has n corners, the first at the top, at distances that alternate between outer and inner.
+// polygon returns n corners, the first at the top, at distances from the origin that alternate
+// between outer and inner.
 func polygon(n int, outer, inner float64) []point {
 	var ps []point
 	for i := range n {
@@ -38,7 +39,8 @@ func polygon(n int, outer, inner float64) []point {
 func cross() []point {
 	const a, b = 1.0, 0.36
 	return []point{
-		{-b, -a}, {b, -a}, {b, -b}, {a, -b}, {a, b}, {b, b}, {b, a}, {-b, a}, {-b, b}, {-a, b}, {-a, -b}, {-b, -b},
+		{-b, -a}, {b, -a}, {b, -b}, {a, -b}, {a, b}, {b, b},
+		{b, a}, {-b, a}, {-b, b}, {-a, b}, {-a, -b}, {-b, -b},
 	}
 }
 
@@ -79,7 +81,7 @@ func crescent() []point {
 	return ps
 }
 
-// place returns outline turned by angle, scaled by r and moved to (x, y).
+// place returns an outline turned by angle, in radians, scaled by r, and moved to (x, y).
 func place(outline []point, x, y, r, angle float64) []point {
 	s, c := math.Sincos(angle)
 	ps := make([]point, len(outline))
@@ -89,15 +91,16 @@ func place(outline []point, x, y, r, angle float64) []point {
 	return ps
 }
 
-// cover adds to mask [Side,Side] the share of every pixel that lies inside the polygon, from over×over samples a
-// pixel. Rows are filled span by span: even-odd rule.
+// cover adds to mask [Side,Side] the share of every pixel that lies inside a polygon, by the
+// even-odd rule. Every row of pixels is cut by so many lines as over says, and the share of a line
+// is exact.
 func cover(mask []float32, polygon []point, over int) {
 	lo, hi := math.Inf(1), math.Inf(-1)
 	for _, p := range polygon {
 		lo, hi = min(lo, p.y), max(hi, p.y)
 	}
 	step := 1 / float64(over)
-	weight := float32(step) // of one row of samples, exact in x
+	weight := float32(step) // of one row of samples
 	var cuts []float64
 	for row := max(0, int(lo*float64(over))); row < min(Side*over, int(hi*float64(over))+1); row++ {
 		y := (float64(row) + 0.5) * step
@@ -108,7 +111,7 @@ func cover(mask []float32, polygon []point, over int) {
 	}
 }
 
-// crossings appends where the polygon's edges meet the horizontal line at y, in order.
+// crossings appends to cuts where the edges of a polygon meet the horizontal line at y, in order.
 func crossings(cuts []float64, polygon []point, y float64) []float64 {
 	for i, p := range polygon {
 		q := polygon[(i+1)%len(polygon)]

@@ -9,26 +9,31 @@ import (
 	"github.com/kudos-ml/kudos/internal/rng"
 )
 
-// A Rater labels pictures as the judge sees them, and errs now and then, as people do. The zero Rater never
-// errs. It is also a reward.Model, of rewards 0 and 1.
+// A Rater labels pictures as the judge sees them, and errs now and then, as people do. The zero
+// Rater never errs. A Rater is also a reward.Model, whose rewards are 0 and 1.
 type Rater struct {
 	ErrorRate float64 // the probability that a label is the opposite of the judge's, 0 to 1
-	Seed      uint64  // decides which labels err; the same picture with the same prompt always gets the same
+	Seed      uint64  // decides which labels err
 }
 
-// Label says whether a sample's picture follows its prompt. It is an error if the sample has no picture or its
-// prompt is not in Grammar.
+// Label returns Good if a sample's picture follows its prompt, and Bad if not, or the opposite
+// where r errs. A picture with a prompt always gets the same label from r. It is an error if the
+// sample has no picture. A prompt that is not of Grammar is a *dataset.PromptError.
 func (r Rater) Label(s dataset.Sample) (dataset.Label, error) {
 	if s.Image == nil {
-		return dataset.Unlabelled, fmt.Errorf("shapes: sample %q (%s) has no picture to judge", s.ID, s.Prompt)
+		return dataset.Unlabelled, fmt.Errorf("shapes: sample %q (%s) has no picture to judge",
+			s.ID, s.Prompt)
 	}
-	claim, err := Grammar.Parse(s.Prompt)
+	claim, err := grammar.Parse(s.Prompt)
 	if err != nil {
 		return dataset.Unlabelled, fmt.Errorf("shapes: sample %q: %w", s.ID, err)
 	}
 	good := Judge(s.Image).Follows(claim)
-	if r.ErrorRate > 0 && rng.New(r.Seed, "shapes rater", 0, fingerprint(s)).Float64() < r.ErrorRate {
-		good = !good
+	if r.ErrorRate > 0 {
+		draw := rng.New(r.Seed, "shapes rater", 0, fingerprint(s)).Float64()
+		if draw < r.ErrorRate {
+			good = !good
+		}
 	}
 	if good {
 		return dataset.Good, nil
@@ -36,7 +41,8 @@ func (r Rater) Label(s dataset.Sample) (dataset.Label, error) {
 	return dataset.Bad, nil
 }
 
-// Score returns 1 for what Label calls good and 0 for what it calls bad.
+// Score returns one reward a sample, in order: 1 where Label says Good, and 0 where it says Bad.
+// Its errors are those of Label.
 func (r Rater) Score(ctx context.Context, samples []dataset.Sample) ([]float64, error) {
 	scores := make([]float64, len(samples))
 	for i, s := range samples {
@@ -54,7 +60,7 @@ func (r Rater) Score(ctx context.Context, samples []dataset.Sample) ([]float64, 
 	return scores, nil
 }
 
-// fingerprint is a hash of a sample's prompt and pixels.
+// fingerprint returns a hash of a sample's prompt and pixels.
 func fingerprint(s dataset.Sample) uint64 {
 	h := fnv.New64a()
 	h.Write([]byte(s.Prompt))
@@ -66,6 +72,6 @@ func fingerprint(s dataset.Sample) uint64 {
 
 // Known is an error where a sample's prompt is not in Grammar: a dataset.File's Check.
 func Known(s dataset.Sample) error {
-	_, err := Grammar.Parse(s.Prompt)
+	_, err := Grammar().Parse(s.Prompt)
 	return err
 }

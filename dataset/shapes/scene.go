@@ -10,37 +10,50 @@ import (
 	"github.com/kudos-ml/kudos/dataset"
 )
 
-// A Scene is everything that is drawn: things of one kind and one colour on a background. Kind, Colour and
-// Background are words of Grammar (Kind a singular).
+// A Scene is everything that is drawn: things of one kind and one colour on a background. Kind,
+// Colour and Background are words of Grammar. Kind is the singular noun.
 type Scene struct {
 	Kind, Colour, Background string
 	Things                   []Thing
 	Texture                  [4]float64 // where the background's pattern starts, 0 to 1 each
-	Shade                    float64    // the things' brightness, around 1
+	Shade                    float64    // how bright the things are; 1 is as in the palette
 }
 
-// A Thing is where one of a scene's things is, in pixels; y points down. Angle is in radians.
+// A Thing is where one of a scene's things is: its centre and its radius in pixels, where y points
+// down, and its angle in radians.
 type Thing struct{ X, Y, Radius, Angle float64 }
 
 // Claim returns everything there is to say of the scene.
 func (s Scene) Claim() dataset.Claim {
-	return dataset.Claim{Object: s.Kind, Count: len(s.Things), Colour: s.Colour, Background: s.Background}
+	return dataset.Claim{
+		Object:     s.Kind,
+		Count:      len(s.Things),
+		Colour:     s.Colour,
+		Background: s.Background,
+	}
 }
 
-// Compose draws a scene that a claim is true of. What the claim leaves open is drawn evenly, except the count,
-// which is then 1: "a circle".
+// Compose returns a scene, drawn by r, that a claim is true of. What the claim leaves open is drawn
+// evenly, but for the count, which is then 1: "a circle". A claim that is not of Grammar is an
+// error.
 func Compose(c dataset.Claim, r *rand.Rand) (Scene, error) {
-	if _, err := Grammar.Render(c); err != nil {
+	if _, err := grammar.Render(c); err != nil {
 		return Scene{}, fmt.Errorf("shapes: %w", err)
 	}
-	colour, background := Grammar.Colours[r.IntN(len(colours))], Grammar.Backgrounds[r.IntN(len(backgrounds))]
+	colour := grammar.Colours[r.IntN(len(colours))]
+	background := grammar.Backgrounds[r.IntN(len(backgrounds))]
 	if c.Colour != "" {
 		colour = c.Colour
 	}
 	if c.Background != "" {
 		background = c.Background
 	}
-	s := Scene{Kind: c.Object, Colour: colour, Background: background, Shade: 0.96 + 0.08*r.Float64()}
+	s := Scene{
+		Kind:       c.Object,
+		Colour:     colour,
+		Background: background,
+		Shade:      0.96 + 0.08*r.Float64(),
+	}
 	for i := range s.Texture {
 		s.Texture[i] = r.Float64()
 	}
@@ -48,7 +61,8 @@ func Compose(c dataset.Claim, r *rand.Rand) (Scene, error) {
 	return s, nil
 }
 
-// How things are arranged. The gap keeps them apart after a lossy autoencoder, the tilt keeps squares from being diamonds.
+// How things are arranged. The gap is large enough to keep them apart after a lossy autoencoder.
+// The tilt is small enough that no square becomes a diamond.
 const (
 	gap      = 2.5  // least distance of centres, in radii
 	margin   = 1.15 // least distance of a centre from the picture's edge, in radii
@@ -56,11 +70,12 @@ const (
 	variance = 0.05 // largest relative change of the radius
 )
 
-// radii are those of each of n things, in sides of the picture: as large as leaves them room, because a kind is told, and learned, by
-// its outline.
+// radii are the radius of each of n things, by n, as a share of the picture's side. They are as
+// large as leaves the things room: a kind is told, and learned, by its outline.
 var radii = [...]float64{1: 0.28, 2: 0.20, 3: 0.165, 4: 0.145, 5: 0.125, 6: 0.115}
 
-// arrange throws n things until none is too close to another, and starts anew when it gets stuck.
+// arrange throws n things one after another. One that falls too close to another is thrown again,
+// and after 60 throws all are.
 func arrange(n int, r *rand.Rand) []Thing {
 	size := Side * radii[n] * (1 + variance*(2*r.Float64()-1))
 	var things []Thing
@@ -69,7 +84,9 @@ func arrange(n int, r *rand.Rand) []Thing {
 			things, tries = things[:0], 0
 		}
 		room := Side - 2*margin*size
-		t := Thing{margin*size + room*r.Float64(), margin*size + room*r.Float64(), size, tilt * (2*r.Float64() - 1)}
+		x := margin*size + room*r.Float64()
+		y := margin*size + room*r.Float64()
+		t := Thing{x, y, size, tilt * (2*r.Float64() - 1)}
 		near := func(o Thing) bool { return math.Hypot(o.X-t.X, o.Y-t.Y) < gap*size }
 		if !slices.ContainsFunc(things, near) {
 			things = append(things, t)
@@ -78,11 +95,13 @@ func arrange(n int, r *rand.Rand) []Thing {
 	return things
 }
 
-// Draw returns the scene's picture, Side×Side and opaque. It panics if a word is not Grammar's.
+// Draw returns the scene's picture, Side×Side and opaque. It panics if a word of the scene is not
+// of Grammar.
 func Draw(s Scene) *image.RGBA {
-	kind := slices.IndexFunc(Grammar.Objects, func(o dataset.Object) bool { return o.Name == s.Kind })
-	colour := colours[slices.Index(Grammar.Colours, s.Colour)]
-	background := slices.Index(Grammar.Backgrounds, s.Background)
+	isKind := func(o dataset.Object) bool { return o.Name == s.Kind }
+	kind := slices.IndexFunc(grammar.Objects, isKind)
+	colour := colours[slices.Index(grammar.Colours, s.Colour)]
+	background := slices.Index(grammar.Backgrounds, s.Background)
 
 	var mask [Side * Side]float32
 	for _, t := range s.Things {

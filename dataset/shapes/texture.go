@@ -2,7 +2,8 @@ package shapes
 
 import "math"
 
-// texture is how much brighter than its mean background b is at (x, y); p shifts the pattern.
+// texture returns how much brighter than its mean the background b, an index of backgrounds, is at
+// (x, y). p shifts the pattern.
 func texture(b int, x, y float64, p [4]float64) float32 {
 	sin := func(a, phase float64) float64 { return math.Sin(a + 2*math.Pi*phase) }
 	var v float64
@@ -27,7 +28,7 @@ func texture(b int, x, y float64, p [4]float64) float32 {
 	return float32(v)
 }
 
-// grain is noise between −1 and 1, the same at the same place.
+// grain is noise between −1 and 1 that is always the same at one place, for one p.
 func grain(x, y float64, p [4]float64) float64 {
 	h := uint64(x)*0x9e3779b97f4a7c15 ^ uint64(y)*0xc2b2ae3d27d4eb4f ^ math.Float64bits(p[3])
 	h = (h ^ h>>29) * 0xbf58476d1ce4e5b9

@@ -11,17 +11,21 @@ import (
 	"github.com/kudos-ml/kudos/internal/rng"
 )
 
-// A World is an endless supply of drawn pictures with captions, made as they are asked for: sample i is a pure
-// function of (Seed, i). It implements dataset.Dataset.
+// A World is an endless supply of drawn pictures with captions, which are made when they are asked
+// for. Sample i is a pure function of i and the fields but N. A World is a dataset.Dataset of N
+// samples.
 type World struct {
-	Seed   uint64
-	N      int             // samples in All
-	Claims []dataset.Claim // what captions are drawn from, evenly; nil: combinations half of the time, the other categories in the rest
-	Wrong  Wrong           // how often captions are wrong
+	Seed uint64
+	N    int // the number of samples in All
+	// Claims are what captions are drawn from, evenly. Nil stands for a mix of the paper's
+	// categories, of which a combination is drawn half of the time.
+	Claims []dataset.Claim
+	Wrong  Wrong // how often captions are wrong
 }
 
-// Wrong holds the probability, for each attribute that a caption claims, that it says another value than the
-// picture shows. A picture's caption is wrong for good: it does not change from epoch to epoch.
+// A Wrong holds a probability for each attribute that a caption claims: that of saying another
+// value than the picture shows. A picture's caption is wrong for good: it does not change from
+// epoch to epoch.
 type Wrong struct{ Count, Colour, Background float64 }
 
 // All yields the samples 0 to N−1.
@@ -39,13 +43,13 @@ func (w World) All(ctx context.Context) iter.Seq2[dataset.Sample, error] {
 	}
 }
 
-// Sample returns sample i: its picture, and a caption that is wrong as often as w says.
+// Sample returns sample i: a picture, and a caption that is wrong as often as w.Wrong says.
 func (w World) Sample(i uint64) (dataset.Sample, error) {
 	scene, claim, err := w.Scene(i)
 	if err != nil {
 		return dataset.Sample{}, err
 	}
-	prompt, err := Grammar.Render(w.corrupt(claim, i))
+	prompt, err := grammar.Render(w.corrupt(claim, i))
 	if err != nil {
 		return dataset.Sample{}, err
 	}
@@ -57,7 +61,7 @@ func (w World) Sample(i uint64) (dataset.Sample, error) {
 	}, nil
 }
 
-// Scene returns the scene of sample i and the true claim that its caption is made from.
+// Scene returns the scene of sample i, and the claim, true of it, that its caption is made from.
 func (w World) Scene(i uint64) (Scene, dataset.Claim, error) {
 	r := rng.New(w.Seed, "shapes scene", 0, i)
 	claims := w.Claims
@@ -72,8 +76,9 @@ func (w World) Scene(i uint64) (Scene, dataset.Claim, error) {
 	return scene, claim, err
 }
 
-// Illustrate is the dataset of a drawn picture of each prompt, which must be of Grammar. Picture i
-// is a pure function of prompt i, seed, stream, which names what the pictures are for, and i.
+// Illustrate is the dataset of a drawn picture of each prompt. The stream names what the pictures
+// are for. Picture i is a pure function of prompt i, stream, seed and i. A prompt that is not of
+// Grammar is a *dataset.PromptError.
 func Illustrate(prompts []string, stream string, seed uint64) dataset.Dataset {
 	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
 		return func(yield func(dataset.Sample, error) bool) {
@@ -93,7 +98,7 @@ func Illustrate(prompts []string, stream string, seed uint64) dataset.Dataset {
 }
 
 func illustration(prompt string, r *rand.Rand) (image.Image, error) {
-	claim, err := Grammar.Parse(prompt)
+	claim, err := grammar.Parse(prompt)
 	if err != nil {
 		return nil, err
 	}
@@ -104,34 +109,38 @@ func illustration(prompt string, r *rand.Rand) (image.Image, error) {
 	return Draw(scene), nil
 }
 
-// mix lists claims by category, as often as a category is drawn: half of the captions claim everything, because they
-// teach the most.
+// mix has the claims of a category once for each of its chances to be drawn. Half of the captions
+// claim everything, because these teach the most.
 var mix = func() (lists [][]dataset.Claim) {
-	for _, c := range dataset.Categories {
-		lists = append(lists, Grammar.Claims(c))
+	for _, c := range dataset.Categories() {
+		lists = append(lists, grammar.Claims(c))
 	}
-	all := Grammar.Claims(dataset.Combination)
+	all := grammar.Claims(dataset.Combination)
 	return append(lists, all, all)
 }()
 
-// corrupt replaces what caption i gets wrong.
+// corrupt returns a claim with what caption i gets wrong of it.
 func (w World) corrupt(c dataset.Claim, i uint64) dataset.Claim {
 	r := rng.New(w.Seed, "shapes caption", 0, i)
-	wrongCount, wrongColour, wrongBackground := r.Float64() < w.Wrong.Count, r.Float64() < w.Wrong.Colour, r.Float64() < w.Wrong.Background
-	count, colour, background := 1+r.IntN(len(Grammar.Counts)-1), r.IntN(len(colours)-1), r.IntN(len(backgrounds)-1)
+	wrongCount := r.Float64() < w.Wrong.Count
+	wrongColour := r.Float64() < w.Wrong.Colour
+	wrongBackground := r.Float64() < w.Wrong.Background
+	count := 1 + r.IntN(len(grammar.Counts)-1)
+	colour := r.IntN(len(colours) - 1)
+	background := r.IntN(len(backgrounds) - 1)
 	if c.Count != 0 && wrongCount {
-		c.Count = 1 + (c.Count-1+count)%len(Grammar.Counts)
+		c.Count = 1 + (c.Count-1+count)%len(grammar.Counts)
 	}
 	if c.Colour != "" && wrongColour {
-		c.Colour = other(Grammar.Colours, c.Colour, colour)
+		c.Colour = other(grammar.Colours, c.Colour, colour)
 	}
 	if c.Background != "" && wrongBackground {
-		c.Background = other(Grammar.Backgrounds, c.Background, background)
+		c.Background = other(grammar.Backgrounds, c.Background, background)
 	}
 	return c
 }
 
-// other returns the i-th word that is not word.
+// other returns the i-th, from 0, of words without word.
 func other(words []string, word string, i int) string {
 	for _, w := range words {
 		if w == word {

@@ -90,11 +90,11 @@ var wears = []wear{
 	{"faded by 30 %", fade(0.30), 0},
 }
 
-// TestJudgeOnWornPictures shows, with -v, how the judge does on pictures that are not as drawn; noise and blur
-// are standard deviations, in levels of 255 and in pixels.
+// TestJudgeOnWornPictures shows, with -v, how the judge does on pictures that are not as drawn.
+// Noise and blur are given by their standard deviations: in levels of 255, and in pixels.
 func TestJudgeOnWornPictures(t *testing.T) {
 	const n = 150
-	world := World{Seed: 11, Claims: Grammar.Claims(dataset.Combination)}
+	world := World{Seed: 11, Claims: grammar.Claims(dataset.Combination)}
 	table := fmt.Sprintf("\n%-24s count  colour  background  kind  all\n", "right, in %")
 	for _, w := range wears {
 		var right [5]int
@@ -102,14 +102,21 @@ func TestJudgeOnWornPictures(t *testing.T) {
 			s, _, err := world.Scene(i)
 			require.NoError(t, err)
 			r, c := Judge(worn(Draw(s), w, i)), s.Claim()
-			for k, ok := range []bool{r.Count == c.Count, r.Colour == c.Colour, r.Background == c.Background, r.Kind == c.Object, r.Follows(c)} {
+			for k, ok := range [...]bool{
+				r.Count == c.Count,
+				r.Colour == c.Colour,
+				r.Background == c.Background,
+				r.Kind == c.Object,
+				r.Follows(c),
+			} {
 				if ok {
 					right[k]++
 				}
 			}
 		}
 		percent := func(k int) float64 { return 100 * float64(right[k]) / n }
-		table += fmt.Sprintf("%-24s %5.1f  %6.1f  %10.1f  %4.0f  %3.0f\n", w.name, percent(0), percent(1), percent(2), percent(3), percent(4))
+		table += fmt.Sprintf("%-24s %5.1f  %6.1f  %10.1f  %4.0f  %3.0f\n",
+			w.name, percent(0), percent(1), percent(2), percent(3), percent(4))
 		require.GreaterOrEqual(t, percent(4), 100*w.right, w.name)
 	}
 	t.Log(table)

@@ -289,7 +289,7 @@ func TestPrefer(t *testing.T) {
 	require.NoError(t, err)
 	tuned, err := unet.Load(filepath.Join(folder, "unet"))
 	require.NoError(t, err)
-	prompts, err := shapes.Grammar.Draw("preferences", 1, 8)
+	prompts, err := shapes.Grammar().Draw("preferences", 1, 8)
 	require.NoError(t, err)
 	liked := func(p *pipeline.Pipeline) (sum float64) {
 		request := pipeline.Request{Prompts: prompts, PerPrompt: 4, Steps: 8, Guidance: 2, Seed: 1}

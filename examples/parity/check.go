@@ -15,16 +15,28 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// Tolerances are of the relative error ‖a−b‖/‖b‖ unless it says otherwise. PyTorch's own float32 is off from its float64 by 3e-7 to 4e-7
-// in forward passes of small pipelines, by at most 6e-7 along a trajectory and by at most 6e-6 in a gradient.
+// The tolerances. They are of the relative error ‖a−b‖/‖b‖, where the comment does not say
+// otherwise. PyTorch's own float32 differs from its float64 by 3e-7 to 4e-7 in forward passes of
+// small pipelines, by at most 6e-7 along a trajectory, and by at most 6e-6 in a gradient.
 const (
-	forward  = 1e-5 // results, losses, gradients' norms and states of a trajectory
-	gradient = 1e-4 // ‖a−b‖ ≤ 1e-4·‖b‖ + 1e-8·G, where G is the largest norm of all gradients of the case: small ones are sums of large numbers
-	delta    = 5e-4 // the change of a parameter: AdamW divides a gradient by its size, small ones too
-	guided   = 1e-3 // latents of a whole guided generation, against another's float32; against float64 it is forward's
-	levels   = 2.0  // the largest difference of a pixel of 0 to 255 after that; against float64 it is 1
-	pixel    = 1e-6 // the largest difference of a preprocessed value
-	exact    = 0    // how many numbers differ
+	// forward is that of results, losses, norms of gradients and states of a trajectory.
+	forward = 1e-5
+	// gradient is that of a gradient: ‖a−b‖ ≤ 1e-4·‖b‖ + 1e-8·G. G is the largest norm of all
+	// gradients of the case. Small gradients are sums of large numbers.
+	gradient = 1e-4
+	// delta is that of the change of a parameter. AdamW divides a gradient by its size, a small one
+	// too.
+	delta = 5e-4
+	// guided is that of the latents of a whole guided generation, where the other side computed in
+	// float32. Where it computed in float64, it is forward's.
+	guided = 1e-3
+	// levels is the largest difference of a pixel, 0 to 255, of that generation. Where the other
+	// side computed in float64, it is 1.
+	levels = 2.0
+	// pixel is the largest difference of a preprocessed value.
+	pixel = 1e-6
+	// exact is how many numbers may differ.
+	exact = 0
 )
 
 const casesFile = "cases.safetensors"
@@ -51,7 +63,7 @@ func (c *check) say(format string, args ...any) {
 	fmt.Fprintf(c.progress, "parity: %s: %s\n", c.dir, fmt.Sprintf(format, args...))
 }
 
-// path is that of a part in the folder.
+// path returns the path of a part of the folder.
 func (c *check) path(elements ...string) string {
 	return filepath.Join(append([]string{c.dir}, elements...)...)
 }
@@ -63,7 +75,8 @@ func (c *check) has(name string) bool {
 
 // any reports whether a tensor's name begins with prefix.
 func (c *check) any(prefix string) bool {
-	return slices.ContainsFunc(c.data.Names(), func(name string) bool { return strings.HasPrefix(name, prefix) })
+	begins := func(name string) bool { return strings.HasPrefix(name, prefix) }
+	return slices.ContainsFunc(c.data.Names(), begins)
 }
 
 // read returns a tensor of so many dimensions and notes that it is used.
@@ -74,7 +87,9 @@ func (c *check) read(name string, dims int) (*tensor.Dense, error) {
 		return nil, fmt.Errorf("%s: tensor %s is missing", c.path(casesFile), name)
 	}
 	if len(shape) != dims || slices.Contains(shape, 0) {
-		return nil, fmt.Errorf("%s: tensor %s is %v, which has not %d dimensions, all more than 0", c.path(casesFile), name, shape, dims)
+		return nil, fmt.Errorf(
+			"%s: tensor %s is %v, which has not %d dimensions, all more than 0",
+			c.path(casesFile), name, shape, dims)
 	}
 	d, err := c.data.Tensor(name)
 	if err != nil {
@@ -83,7 +98,8 @@ func (c *check) read(name string, dims int) (*tensor.Dense, error) {
 	return d, nil
 }
 
-// pictures is read of a tensor [...,C,H,W] as [...,H,W,C]. Kernels of convolutions, [O,I,H,W], come as [O,H,W,I] as they are here.
+// pictures is read of a tensor that is [...,C,H,W] in the file. It returns it as [...,H,W,C]. So
+// kernels of convolutions, which are [O,I,H,W] there, come as [O,H,W,I], as they are here.
 func (c *check) pictures(name string, dims int) (*tensor.Dense, error) {
 	d, err := c.read(name, dims)
 	if err != nil {
@@ -101,7 +117,7 @@ func (c *check) pictures(name string, dims int) (*tensor.Dense, error) {
 	return tensor.New(tensor.WithShape(s...), tensor.WithBacking(dst)), nil
 }
 
-// parameter is read of what belongs to a parameter: its gradient or change.
+// parameter is read of the gradient or the change of a parameter, which has the shape given.
 func (c *check) parameter(name string, like tensor.Shape) (*tensor.Dense, error) {
 	load := c.read
 	if len(like) == 4 {
@@ -110,12 +126,13 @@ func (c *check) parameter(name string, like tensor.Shape) (*tensor.Dense, error)
 	d, err := load(name, len(like))
 	if err == nil && !d.Shape().Eq(like) {
 		shape, _ := c.data.Shape(name)
-		err = fmt.Errorf("%s: tensor %s is %v, the parameter is, channels last, %v", c.path(casesFile), name, shape, like)
+		err = fmt.Errorf("%s: tensor %s is %v, the parameter is, channels last, %v",
+			c.path(casesFile), name, shape, like)
 	}
 	return d, err
 }
 
-// want names what the other side computed: a tensor of pictures, if it has 4 dimensions, or of anything else.
+// want is read of what the other side computed for got. With 4 dimensions it is one of pictures.
 func (c *check) want(name string, got *tensor.Dense) (*tensor.Dense, error) {
 	load := c.read
 	if got.Dims() == 4 {
@@ -123,12 +140,14 @@ func (c *check) want(name string, got *tensor.Dense) (*tensor.Dense, error) {
 	}
 	d, err := load(name, got.Dims())
 	if err == nil && !d.Shape().Eq(got.Shape()) {
-		err = fmt.Errorf("it is %v here and %v there, channels last", got.Shape(), d.Shape())
+		err = fmt.Errorf("it is %v here and %v there, channels last",
+			got.Shape(), d.Shape())
 	}
 	return d, err
 }
 
-// near adds a row that compares a result with a tensor of the file under a row's name. What the file lacks is not compared.
+// near adds a row, of the name given, that compares a result with a tensor of the file. If the file
+// lacks the tensor, it adds none.
 func (c *check) near(rowName, name string, got *tensor.Dense) {
 	if !c.has(name) {
 		return
@@ -145,27 +164,41 @@ func (c *check) near(rowName, name string, got *tensor.Dense) {
 // add adds a row with the shape of a tensor of the file.
 func (c *check) add(rowName, name string, e float64, worst string, tolerance float64) {
 	shape, _ := c.data.Shape(name)
-	c.rows = append(c.rows, row{Name: rowName, Shape: shape, Error: number(e), Worst: worst, Tolerance: tolerance, OK: e <= tolerance})
+	c.rows = append(c.rows, row{
+		Name:      rowName,
+		Shape:     shape,
+		Error:     number(e),
+		Worst:     worst,
+		Tolerance: tolerance,
+		OK:        e <= tolerance,
+	})
 }
 
 // fail adds a row for what could not be compared.
 func (c *check) fail(name string, err error) {
-	c.rows = append(c.rows, row{Name: name, Error: number(math.NaN()), Problem: err.Error()})
+	c.rows = append(c.rows, row{
+		Name:    name,
+		Error:   number(math.NaN()),
+		Problem: err.Error(),
+	})
 }
 
 // unused adds a row for the tensors that no comparison has used, if there are any.
 func (c *check) unused() {
-	names := slices.DeleteFunc(c.data.Names(), func(name string) bool { return c.used[name] })
+	isUsed := func(name string) bool { return c.used[name] }
+	names := slices.DeleteFunc(c.data.Names(), isUsed)
 	if n := len(names); n > 0 {
 		more := ""
 		if n > 5 {
 			names, more = names[:5], ", …"
 		}
-		c.fail("unused", fmt.Errorf("%d tensors of the file were not used: %s%s", n, strings.Join(names, ", "), more))
+		c.fail("unused", fmt.Errorf("%d tensors of the file were not used: %s%s",
+			n, strings.Join(names, ", "), more))
 	}
 }
 
-// relative is ‖got−want‖/(‖want‖+floor), NaN if anything is, and where the difference is largest. Nothing is off from nothing by 0.
+// relative returns ‖got−want‖/(‖want‖+floor), which is NaN if any value is, and the index where the
+// difference is largest. Two tensors of zeros differ by 0.
 func relative(got, want []float32, floor float64) (e float64, at int) {
 	diff := 0.0
 	for i, w := range want {
@@ -179,7 +212,8 @@ func relative(got, want []float32, floor float64) (e float64, at int) {
 	return math.Sqrt(diff) / (length(want) + floor), at
 }
 
-// largestDifference is max |got−want|, and where; the first NaN if there is one.
+// largestDifference returns max |got−want| and its index. If a difference is NaN, it returns the
+// first such.
 func largestDifference(got, want []float32) (largest float64, at int) {
 	largest = -1
 	for i, w := range want {
@@ -203,7 +237,7 @@ func length(x []float32) float64 {
 	return math.Sqrt(sum)
 }
 
-// element describes one element of two tensors: its index, channels last, and its values.
+// element describes one element of two tensors: its index, channels last, and the values there.
 func element(at int, got, want *tensor.Dense) string {
 	shape := got.Shape()
 	index := make([]int, len(shape))
@@ -213,19 +247,27 @@ func element(at int, got, want *tensor.Dense) string {
 	return fmt.Sprintf("%v: %.6g, not %.6g", index, got.Float32s()[at], want.Float32s()[at])
 }
 
-// A group is the comparison of many tensors as one row, that of the worst.
+// A group is the comparison of many tensors as one row: that of the worst. NaN is the worst.
 type group struct {
 	count int
 	row
 }
 
 func (g *group) add(name string, shape []int, e float64, worst string, tolerance float64) {
-	if g.count++; g.count == 1 || float64(g.Error) == float64(g.Error) && !(e <= float64(g.Error)) {
-		g.row = row{Shape: shape, Error: number(e), Worst: name + " " + worst, Tolerance: tolerance, OK: e <= tolerance}
+	known := float64(g.Error)
+	if g.count++; g.count > 1 && (math.IsNaN(known) || e <= known) {
+		return
+	}
+	g.row = row{
+		Shape:     shape,
+		Error:     number(e),
+		Worst:     name + " " + worst,
+		Tolerance: tolerance,
+		OK:        e <= tolerance,
 	}
 }
 
-// group adds the row of a group, if anything is in it.
+// group adds the row of a group, if there is anything in the group.
 func (c *check) group(name string, g group) {
 	if g.count > 0 {
 		g.Name = name
@@ -234,8 +276,11 @@ func (c *check) group(name string, g group) {
 	}
 }
 
-// evaluate runs the graph of some nodes and shows their values, which are valid until show returns.
-func evaluate(g *gorgonia.ExprGraph, nodes gorgonia.Nodes, show func(values []*tensor.Dense)) error {
+// evaluate runs a graph and calls show with the values of some of its nodes. The values are valid
+// until show returns.
+func evaluate(
+	g *gorgonia.ExprGraph, nodes gorgonia.Nodes, show func(values []*tensor.Dense),
+) error {
 	m, err := kernels.NewMachine(g, kernels.Config{Want: nodes})
 	if err != nil {
 		return err

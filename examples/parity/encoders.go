@@ -15,7 +15,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// tokenizer compares the token ids of the metadata's texts, by the tokenizer of a folder.
+// tokenizer compares the token ids that the tokenizer of a folder gives for the texts in the
+// metadata.
 func (c *check) tokenizer(folder string) error {
 	t, err := tokenizer.Load(c.path(folder))
 	if err != nil {
@@ -57,7 +58,7 @@ func (c *check) ids(rowName string, t *tokenizer.Tokenizer) error {
 	return nil
 }
 
-// texts reads token ids [P,L] as a text encoder does.
+// texts reads token ids, [P,L], as a text encoder reads them.
 func (c *check) texts(name string, m *clip.TextModel) (*clip.Texts, error) {
 	d, err := c.read(name, 2)
 	if err != nil {
@@ -65,7 +66,9 @@ func (c *check) texts(name string, m *clip.TextModel) (*clip.Texts, error) {
 	}
 	n, length := d.Shape()[0], d.Shape()[1]
 	if length > m.Config.Positions {
-		return nil, fmt.Errorf("%s: tensor %s has %d ids a text, the text encoder takes %d at most", c.path(casesFile), name, length, m.Config.Positions)
+		return nil, fmt.Errorf(
+			"%s: tensor %s has %d ids a text, the text encoder takes %d at most",
+			c.path(casesFile), name, length, m.Config.Positions)
 	}
 	in, ids := clip.NewTexts(n, length), make([]int, length)
 	for row := range n {
@@ -87,7 +90,8 @@ func (c *check) text() error {
 	return c.textOf("", m)
 }
 
-// textOf compares what a text encoder makes of the case's ids, in rows whose names begin with prefix.
+// textOf compares what a text encoder makes of the ids of the case. The names of its rows begin
+// with prefix.
 func (c *check) textOf(prefix string, m *clip.TextModel) error {
 	if !c.has("text.last_hidden_state") && !c.has("text.pooler_output") {
 		return nil
@@ -134,7 +138,8 @@ func (c *check) vae() error {
 	return c.vaeOf("", v)
 }
 
-// vaeOf compares both halves of an autoencoder, one after the other.
+// vaeOf compares both halves of an autoencoder, one after the other. The names of its rows begin
+// with prefix.
 func (c *check) vaeOf(prefix string, v *vae.AutoencoderKL) error {
 	if c.has("vae.mean") || c.has("vae.logvar") {
 		x, err := c.pictures("vae.sample", 4)
@@ -166,7 +171,9 @@ func (c *check) vaeOf(prefix string, v *vae.AutoencoderKL) error {
 	if err != nil {
 		return err
 	}
-	return evaluate(g, gorgonia.Nodes{decoded}, func(got []*tensor.Dense) { c.near(prefix+"vae.decoded", "vae.decoded", got[0]) })
+	return evaluate(g, gorgonia.Nodes{decoded}, func(got []*tensor.Dense) {
+		c.near(prefix+"vae.decoded", "vae.decoded", got[0])
+	})
 }
 
 // clip compares a CLIPModel, its tokenizer and its preprocessing.
@@ -203,7 +210,8 @@ func (c *check) pixels(pre *clip.Preprocessor) error {
 	p := picture.NewRGB(shape[1], shape[0])
 	for i, v := range rgb.Float32s() {
 		if v != float32(uint8(v)) {
-			return fmt.Errorf("%s: tensor image.rgb holds %g, which is no byte", c.path(casesFile), v)
+			return fmt.Errorf("%s: tensor image.rgb holds %g, which is no byte",
+				c.path(casesFile), v)
 		}
 		p.Pix[i] = uint8(v)
 	}
@@ -235,7 +243,8 @@ func (c *check) features(m *clip.Model) error {
 		return err
 	}
 	g := gorgonia.NewGraph()
-	text, err := m.TextFeatures(kernels.Input(g, "ids", in.IDs), kernels.Input(g, "pool", in.Pool))
+	ids, pool := kernels.Input(g, "ids", in.IDs), kernels.Input(g, "pool", in.Pool)
+	text, err := m.TextFeatures(ids, pool)
 	if err != nil {
 		return err
 	}

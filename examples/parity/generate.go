@@ -19,7 +19,8 @@ type request struct {
 	Dtype    string // what the other side computed in
 }
 
-// generate compares what the whole pipeline makes of prompts, with the folder's own sampler: the last latents and the pictures.
+// generate compares what the whole pipeline makes of prompts by the folder's own sampler: the last
+// latents and the pictures.
 func (c *check) generate() error {
 	var r request
 	if err := json.Unmarshal([]byte(c.data.Metadata["generate"]), &r); err != nil {
@@ -39,22 +40,32 @@ func (c *check) generate() error {
 	}
 	n, shape := len(r.Prompts), latents.Shape().Clone()
 	if n == 0 || shape[0] != n || images.Shape()[0] != n || !noise.Shape()[1:].Eq(shape) {
-		return fmt.Errorf("%d prompts, noise %v, latents %v and images %v (channels last) do not fit", n, noise.Shape(), shape, images.Shape())
+		return fmt.Errorf(
+			"%d prompts, noise %v, latents %v and images %v (channels last) do not fit",
+			n, noise.Shape(), shape, images.Shape())
 	}
 	p, err := pipeline.Load(c.dir)
 	if err != nil {
 		return err
 	}
-	size, scale, made := shape[1:].TotalSize(), p.VAE.Factor(), 0
+	size, made := shape[1:].TotalSize(), 0
+	height, width := shape[1]*p.VAE.Factor(), shape[2]*p.VAE.Factor()
 	got := tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
-	pictures := tensor.New(tensor.WithShape(n, shape[1]*scale, shape[2]*scale, 3), tensor.Of(tensor.Float32))
+	pictures := tensor.New(tensor.WithShape(n, height, width, 3), tensor.Of(tensor.Float32))
 	if !pictures.Shape().Eq(images.Shape()) {
-		return fmt.Errorf("generate.images is %v, the pictures here are %v", images.Shape(), pictures.Shape())
+		return fmt.Errorf("generate.images is %v, the pictures here are %v",
+			images.Shape(), pictures.Shape())
 	}
 	samples := p.Generate(pipeline.Request{
-		Prompts: r.Prompts, PerPrompt: 1, Steps: r.Steps, Guidance: r.Guidance, Batch: 1, Height: shape[1] * scale, Width: shape[2] * scale,
+		Prompts:   r.Prompts,
+		PerPrompt: 1,
+		Steps:     r.Steps,
+		Guidance:  r.Guidance,
+		Batch:     1,
+		Height:    height,
+		Width:     width,
 		Noise: func(row, draw int, dst []float32) {
-			if draw < noise.Shape()[0] { // beyond, the latents differ, which is an error below
+			if draw < noise.Shape()[0] { // with more draws the latents differ, and the row fails
 				copy(dst, noise.Float32s()[(draw*n+row)*size:][:size])
 			}
 		},

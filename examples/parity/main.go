@@ -1,11 +1,16 @@
-// Command parity compares what kudos computes with what diffusers, transformers and peft computed on the same checkpoint:
+// Command parity compares what kudos computes with what diffusers, transformers and peft computed
+// on the same checkpoint:
 //
 //	go run ./examples/parity [-json] DIR...
 //
-// DIR is a pipeline's folder as diffusers writes it, with the inputs and results of the other side in cases.safetensors beside it;
-// clip, lora and single.safetensors may be there too (testdata/golden/README.md says which tensors and how they are made). Any subset
-// will do: what is there is compared, one row a tensor or group of tensors. The exit status is 1 if a row fails, if a tensor of
-// cases.safetensors was not used, or if nothing was compared.
+// DIR is a pipeline's folder as diffusers writes it. In it is also cases.safetensors, which has the
+// inputs and the results of the other side. The folders clip and lora and the file
+// single.safetensors may be there too. testdata/golden/README.md says which tensors there are and
+// how they are made.
+//
+// Any subset will do: what is there is compared. There is a row for each tensor, or for a group of
+// tensors. The exit status is 1 if a row fails, if a tensor of cases.safetensors was not used, or
+// if nothing was compared.
 package main
 
 import (
@@ -24,11 +29,12 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is the program; it returns its exit status.
+// run is the program. It returns the exit status.
 func run(args []string, out, progress io.Writer) int {
 	f := flag.NewFlagSet("parity", flag.ContinueOnError)
 	f.SetOutput(progress)
-	asJSON := f.Bool("json", false, "print the rows as JSON; an error that is no finite number is null")
+	asJSON := f.Bool("json", false,
+		"print the rows as JSON; an error that is no finite number is null")
 	f.Usage = func() {
 		fmt.Fprintln(progress, "usage: parity [-json] DIR...")
 		f.PrintDefaults()
@@ -64,14 +70,15 @@ func run(args []string, out, progress io.Writer) int {
 	return status
 }
 
-// A report is what one folder comes to.
+// A report is the result of one folder.
 type report struct {
 	Dir  string `json:"dir"`
 	Rows []row  `json:"rows"`
-	OK   bool   `json:"ok"` // something was compared, nothing failed and nothing was left unused
+	OK   bool   `json:"ok"` // something was compared, nothing failed, and every tensor was used
 }
 
-// A row is a comparison. It passes if Error is at most Tolerance and Problem is empty; NaN does not.
+// A row is a comparison. It passes if Error is at most Tolerance and Problem is empty. NaN does not
+// pass.
 type row struct {
 	Name      string  `json:"name"`
 	Shape     []int   `json:"shape,omitempty"` // in the file
@@ -85,6 +92,7 @@ type row struct {
 // A number is a float64 that is null in JSON if it is not finite.
 type number float64
 
+// MarshalJSON writes the number or null.
 func (n number) MarshalJSON() ([]byte, error) {
 	if v := float64(n); math.IsNaN(v) || math.IsInf(v, 0) {
 		return []byte("null"), nil
@@ -106,25 +114,27 @@ func (r report) print(out io.Writer) {
 			fmt.Fprintf(w, "  %s\t%s\t%s\n", verdict, row.Name, row.Problem)
 			continue
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%v\t%.2g of %g\t%s\n", verdict, row.Name, row.Shape, float64(row.Error), row.Tolerance, row.Worst)
+		fmt.Fprintf(w, "  %s\t%s\t%v\t%.2g of %g\t%s\n", verdict, row.Name, row.Shape,
+			float64(row.Error), row.Tolerance, row.Worst)
 	}
 	w.Flush()
 	fmt.Fprintf(out, "  %d rows, %d failed\n", len(r.Rows), failed)
 }
 
-// compare makes every comparison that a folder has the tensors for.
+// compare makes every comparison that a folder has tensors for.
 func compare(dir string, progress io.Writer) report {
 	c, err := open(dir, progress)
 	if err != nil {
 		return report{Dir: dir, Rows: []row{{Name: casesFile, Problem: err.Error()}}}
 	}
 	defer c.data.Close()
+	tokenizer := func() error { return c.tokenizer("tokenizer") }
 	for _, part := range []struct {
-		name, needs string // what begins with needs is what the part compares
+		name, needs string // the part compares tensors whose names begin with needs
 		path        string // of the model in the folder
 		run         func() error
 	}{
-		{"tokenizer", "tokenizer.ids.", "tokenizer", func() error { return c.tokenizer("tokenizer") }},
+		{"tokenizer", "tokenizer.ids.", "tokenizer", tokenizer},
 		{"text", "text.", "text_encoder", c.text},
 		{"vae", "vae.", "vae", c.vae},
 		{"clip", "", "clip", c.clip},

@@ -29,7 +29,7 @@ func TestGolden(t *testing.T) {
 	})
 }
 
-// copied is a case's folder that may be changed, or the named parts of it.
+// copied returns a copy of a case's folder, or of the named parts of it, that may be changed.
 func copied(t *testing.T, name string, parts ...string) string {
 	t.Helper()
 	from, to := filepath.Join("..", "..", "testdata", "golden", name), t.TempDir()
@@ -38,7 +38,8 @@ func copied(t *testing.T, name string, parts ...string) string {
 	}
 	for _, part := range append(parts, casesFile) {
 		if info, err := os.Stat(filepath.Join(from, part)); err == nil && info.IsDir() {
-			require.NoError(t, os.CopyFS(filepath.Join(to, part), os.DirFS(filepath.Join(from, part))))
+			folder := os.DirFS(filepath.Join(from, part))
+			require.NoError(t, os.CopyFS(filepath.Join(to, part), folder))
 			continue
 		}
 		data, err := os.ReadFile(filepath.Join(from, part))
@@ -102,17 +103,42 @@ func failing(t *testing.T, dir string) map[string]row {
 func TestEveryRowCanFail(t *testing.T) {
 	dir := copied(t, "sd1")
 	file := filepath.Join(dir, casesFile)
-	want := map[string]string{ // tensors by rows
-		"text.last_hidden_state": "", "text.pooler_output": "", "vae.mean": "", "vae.logvar": "", "vae.decoded": "",
-		"clip.text_embeds": "", "clip.image_embeds": "", "clip.logits_per_image": "", "image.pixel_values": "",
-		"unet.out": "", "unet.grad_sample": "", "unet.grad_encoder_hidden_states": "", "unet.grad": "unet.grad.conv_in.weight",
-		"lora.unet.out": "", "lora.kohya.out": "", "lora.old.out": "", "lora.text.last_hidden_state": "", "lora.kohya.text.last_hidden_state": "",
-		"lora.grad":       "lora.grad.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight",
-		"lora.train.loss": "", "lora.train.grad_norm": "", "train.loss": "", "train.grad_norm": "",
-		"lora.train.delta": "lora.train.delta.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight",
-		"generate.latents": "",
-		"sampler.ddim":     "sampler.ddim.trajectory", // its start
-		"sampler.ddpm":     "sampler.ddpm.trajectory", "sampler.ddpm.timesteps": "",
+	const toQ = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight"
+	want := map[string]string{ // tensors by rows; "" is the row's name
+		"text.last_hidden_state": "",
+		"text.pooler_output":     "",
+
+		"vae.mean":    "",
+		"vae.logvar":  "",
+		"vae.decoded": "",
+
+		"clip.text_embeds":      "",
+		"clip.image_embeds":     "",
+		"clip.logits_per_image": "",
+		"image.pixel_values":    "",
+
+		"unet.out":                        "",
+		"unet.grad_sample":                "",
+		"unet.grad_encoder_hidden_states": "",
+		"unet.grad":                       "unet.grad.conv_in.weight",
+
+		"lora.unet.out":                     "",
+		"lora.kohya.out":                    "",
+		"lora.old.out":                      "",
+		"lora.text.last_hidden_state":       "",
+		"lora.kohya.text.last_hidden_state": "",
+		"lora.grad":                         "lora.grad." + toQ,
+
+		"lora.train.loss":      "",
+		"lora.train.grad_norm": "",
+		"lora.train.delta":     "lora.train.delta." + toQ,
+		"train.loss":           "",
+		"train.grad_norm":      "",
+
+		"generate.latents":       "",
+		"sampler.ddim":           "sampler.ddim.trajectory", // its start
+		"sampler.ddpm":           "sampler.ddpm.trajectory",
+		"sampler.ddpm.timesteps": "",
 	}
 	for name, tensor := range want {
 		if tensor == "" {
@@ -158,42 +184,47 @@ func TestEverythingIsUsed(t *testing.T) {
 	file := filepath.Join(dir, casesFile)
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(file, bytes.Replace(data, []byte(`"text.pooler_output"`), []byte(`"text.cooler_output"`), 1), 0o644))
+	data = bytes.Replace(data, []byte(`"text.pooler_output"`), []byte(`"text.cooler_output"`), 1)
+	require.NoError(t, os.WriteFile(file, data, 0o644))
 	require.Contains(t, failing(t, dir)["unused"].Problem, "text.cooler_output")
 }
 
-// What is broken is an error in a row, not a panic, and does not keep the rest from being compared.
+// What is broken is an error in a row and not a panic. The rest is compared all the same.
 func TestBrokenFolders(t *testing.T) {
 	require.Equal(t, 1, run(nil, io.Discard, io.Discard))
 	require.Equal(t, 1, run([]string{"-nonsense"}, io.Discard, io.Discard))
 	require.Zero(t, run([]string{"-help"}, io.Discard, io.Discard))
 	require.Contains(t, failing(t, t.TempDir())[casesFile].Problem, casesFile)
 
-	require.Contains(t, failing(t, copied(t, "shards", "model_index.json"))[casesFile].Problem, "nothing was compared")
+	got := failing(t, copied(t, "shards", "model_index.json"))
+	require.Contains(t, got[casesFile].Problem, "nothing was compared")
 
 	dir := copied(t, "shards", "text_encoder", "tokenizer")
 	file := filepath.Join(dir, casesFile)
 	require.NoError(t, os.WriteFile(file, nil, 0o644))
 	require.Contains(t, failing(t, dir)[casesFile].Problem, "0 bytes")
-	require.NoError(t, os.WriteFile(file, append(binary.LittleEndian.AppendUint64(nil, 2), "{}"...), 0o644))
+	empty := append(binary.LittleEndian.AppendUint64(nil, 2), "{}"...)
+	require.NoError(t, os.WriteFile(file, empty, 0o644))
 	require.Contains(t, failing(t, dir)[casesFile].Problem, "nothing was compared")
 
 	dir = copied(t, "shards", "text_encoder", "tokenizer", "vae")
-	change(t, filepath.Join(dir, casesFile), "text.input_ids", func(data []byte) { data[2] = 1 })
+	cases := filepath.Join(dir, casesFile)
+	change(t, cases, "text.input_ids", func(data []byte) { data[2] = 1 })
 	weights := filepath.Join(dir, "vae", "diffusion_pytorch_model.safetensors")
 	whole, err := os.ReadFile(weights)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(weights, whole[:len(whole)-2], 0o644))
-	got := failing(t, dir)
+	got = failing(t, dir)
 	require.Contains(t, got["text"].Problem, "not in the model's vocabulary")
 	require.Contains(t, got["vae"].Problem, "diffusion_pytorch_model.safetensors")
 	require.NotContains(t, got, "tokenizer.ids")
 }
 
-// A tensor of the checkpoint file that is not the folder's fails.
+// A tensor of the checkpoint in one file that is not that of the folder fails.
 func TestSingleFileDiffers(t *testing.T) {
 	dir := copied(t, "shards")
-	change(t, filepath.Join(dir, "single.safetensors"), "model.diffusion_model.out.2.weight", func(data []byte) { data[0] ^= 1 })
+	single := filepath.Join(dir, "single.safetensors")
+	change(t, single, "model.diffusion_model.out.2.weight", func(data []byte) { data[0] ^= 1 })
 	got := failing(t, dir)
 	require.Len(t, got, 2)
 	require.Contains(t, got, "single.unet.out")

@@ -18,7 +18,8 @@ import (
 
 type sum = [sha256.Size]byte
 
-// single compares the checkpoint file with the folder: the same tensors, and the same outputs in the case.
+// single compares the checkpoint in one file with the folder. It must have the same tensors, and
+// make the same outputs of the case.
 func (c *check) single() error {
 	parts := []struct {
 		folder string
@@ -29,7 +30,9 @@ func (c *check) single() error {
 		{"unet", func(dir string) (any, error) { return unet.Load(dir) }},
 	}
 	sums := map[string]map[string]sum{}
-	for _, part := range parts { // before the file is read: two whole pipelines need not fit into memory
+	// The parts of the folder are hashed before the file is read: two whole pipelines need not fit
+	// into memory.
+	for _, part := range parts {
 		m, err := part.load(c.path(part.folder))
 		if errors.Is(err, fs.ErrNotExist) {
 			if _, err := os.Stat(c.path(part.folder)); err != nil {
@@ -63,7 +66,7 @@ func (c *check) single() error {
 	return c.out("single.unet.out", "unet.out", p.UNet)
 }
 
-// same adds a row for tensors that are to be equal: its error is how many are not.
+// same adds a row for tensors that are to be equal. Its error is the number of those that are not.
 func (c *check) same(name string, got, want map[string]sum) {
 	var differ []string
 	for tensor := range want {
@@ -71,14 +74,21 @@ func (c *check) same(name string, got, want map[string]sum) {
 			differ = append(differ, tensor)
 		}
 	}
-	r := row{Name: name, Error: number(len(differ)), Worst: fmt.Sprintf("of %d tensors", len(want)), Tolerance: exact, OK: len(differ) == 0 && len(want) > 0}
+	r := row{
+		Name:      name,
+		Error:     number(len(differ)),
+		Worst:     fmt.Sprintf("of %d tensors", len(want)),
+		Tolerance: exact,
+		OK:        len(differ) == 0 && len(want) > 0,
+	}
 	if len(differ) > 0 {
-		r.Worst = fmt.Sprintf("%d of %d tensors: %s differs", len(differ), len(want), slices.Min(differ))
+		r.Worst = fmt.Sprintf("%d of %d tensors: %s differs",
+			len(differ), len(want), slices.Min(differ))
 	}
 	c.rows = append(c.rows, r)
 }
 
-// hashes are the SHA-256 of a model's tensors, by name.
+// hashes returns the SHA-256 of each of a model's tensors, by name.
 func hashes(model any) map[string]sum {
 	out := map[string]sum{}
 	for _, p := range nn.Parameters(model) {

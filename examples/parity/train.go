@@ -14,7 +14,7 @@ import (
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
-// constants are the metadata "train".
+// constants are the metadata "train". Model and Pretrain are the numbers of samples.
 type constants struct {
 	Steps, Model, Pretrain int
 	Beta, LR, Eps, Clip    float64
@@ -22,7 +22,7 @@ type constants struct {
 	Decay                  float64 `json:"weight_decay"`
 }
 
-// A training is Eq. 2 and its gradients as a graph, over batches that the case gives.
+// A training is Eq. 2 with its gradients as a graph, over the batches of the case.
 type training struct {
 	constants
 	*check
@@ -34,18 +34,21 @@ type training struct {
 	loss    *optim.Compiled
 }
 
-// train makes the case's updates of a network and compares the losses, the gradients' norms and the changes of parameters, in tensors
-// whose names begin with prefix. The batches are those of train.*.
+// train makes the updates of the case on a network. It compares the losses, the norms of the
+// gradients and the changes of the parameters with tensors whose names begin with prefix. The
+// batches are the tensors train.*.
 func (c *check) train(prefix string, n finetune.Network) error {
 	t := &training{check: c}
 	if err := json.Unmarshal([]byte(c.data.Metadata["train"]), &t.constants); err != nil {
 		return fmt.Errorf("%s: metadata train: %w", c.path(casesFile), err)
 	}
 	if t.Steps < 1 || t.Model < 0 || t.Pretrain < 0 || t.Model+t.Pretrain < 1 {
-		return fmt.Errorf("%s: metadata train: %d steps of %d and %d samples", c.path(casesFile), t.Steps, t.Model, t.Pretrain)
+		return fmt.Errorf("%s: metadata train: %d steps of %d and %d samples",
+			c.path(casesFile), t.Steps, t.Model, t.Pretrain)
 	}
 	if shape, _ := c.data.Shape(prefix + "loss"); len(shape) != 1 || shape[0] != t.Steps {
-		return fmt.Errorf("%s: tensor %sloss is %v, the metadata's train has %d steps", c.path(casesFile), prefix, shape, t.Steps)
+		return fmt.Errorf("%s: tensor %sloss is %v, the metadata's train has %d steps",
+			c.path(casesFile), prefix, shape, t.Steps)
 	}
 	if err := t.compile(n); err != nil {
 		return err
@@ -67,7 +70,8 @@ func (c *check) train(prefix string, n finetune.Network) error {
 		if err != nil {
 			return err
 		}
-		losses.Float32s()[step], norms.Float32s()[step] = float32(r.Loss), float32(r.GradNorm)
+		losses.Float32s()[step] = float32(r.Loss)
+		norms.Float32s()[step] = float32(r.GradNorm)
 	}
 	c.near(prefix+"loss", prefix+"loss", losses)
 	c.near(prefix+"grad_norm", prefix+"grad_norm", norms)
@@ -85,16 +89,17 @@ func (c *check) train(prefix string, n finetune.Network) error {
 		for j, v := range p.Value.Float32s() {
 			before[i][j] = v - before[i][j]
 		}
-		got := tensor.New(tensor.WithShape(p.Value.Shape().Clone()...), tensor.WithBacking(before[i]))
+		shape := p.Value.Shape().Clone()
+		got := tensor.New(tensor.WithShape(shape...), tensor.WithBacking(before[i]))
 		e, at := relative(got.Float32s(), want.Float32s(), 0)
-		shape, _ := c.data.Shape(name)
-		deltas.add(p.Name, shape, e, element(at, got, want), delta)
+		inFile, _ := c.data.Shape(name)
+		deltas.add(p.Name, inFile, e, element(at, got, want), delta)
 	}
 	c.group(prefix+"delta", deltas)
 	return nil
 }
 
-// compile builds the loss of batches of the first one's shape.
+// compile compiles the loss for batches of the shape of the first one.
 func (t *training) compile(n finetune.Network) (err error) {
 	if t.schedule, err = diffusion.LoadSchedule(t.path("scheduler")); err != nil {
 		return err
@@ -104,7 +109,8 @@ func (t *training) compile(n finetune.Network) (err error) {
 	if err != nil {
 		return err
 	}
-	adam.LR, adam.Beta1, adam.Beta2, adam.Eps, adam.WeightDecay = t.LR, t.Betas[0], t.Betas[1], t.Eps, t.Decay
+	adam.LR, adam.Eps, adam.WeightDecay = t.LR, t.Eps, t.Decay
+	adam.Beta1, adam.Beta2 = t.Betas[0], t.Betas[1]
 	t.stepper.Optimizer = adam
 	latents, err := t.pictures("train.latents.0", 4)
 	if err != nil {
@@ -116,7 +122,8 @@ func (t *training) compile(n finetune.Network) (err error) {
 	}
 	size := t.Model + t.Pretrain
 	if latents.Shape()[0] != size || states.Shape()[0] != size {
-		return fmt.Errorf("train.latents.0 %v (channels last) and train.encoder_hidden_states.0 %v are not of %d samples",
+		return fmt.Errorf("train.latents.0 %v (channels last) and "+
+			"train.encoder_hidden_states.0 %v are not of %d samples",
 			latents.Shape(), states.Shape(), size)
 	}
 	zeros := func(shape ...int) *tensor.Dense {
@@ -133,16 +140,24 @@ func (t *training) compile(n finetune.Network) (err error) {
 	}
 	t.loss, err = t.stepper.Compile(func(g *gorgonia.ExprGraph) (loss optim.Loss, err error) {
 		b := &finetune.Batch{
-			Graph: g, Own: t.Model, Pretrain: t.Pretrain, OwnOf: t.Model, PretrainOf: t.Pretrain,
-			Noisy: kernels.Input(g, "noisy", t.noisy), Timesteps: kernels.Input(g, "timesteps", t.timesteps),
-			Conditions: diffusion.Input(g, dataset.Condition{Tokens: t.conditions}), Target: kernels.Input(g, "target", t.target),
-			Rewards: kernels.Input(g, "rewards", t.rewards), Weights: kernels.Input(g, "weights", weights),
+			Graph:      g,
+			Own:        t.Model,
+			Pretrain:   t.Pretrain,
+			OwnOf:      t.Model,
+			PretrainOf: t.Pretrain,
+			Noisy:      kernels.Input(g, "noisy", t.noisy),
+			Timesteps:  kernels.Input(g, "timesteps", t.timesteps),
+			Conditions: diffusion.Input(g, dataset.Condition{Tokens: t.conditions}),
+			Target:     kernels.Input(g, "target", t.target),
+			Rewards:    kernels.Input(g, "rewards", t.rewards),
+			Weights:    kernels.Input(g, "weights", weights),
 		}
 		if b.Predicted, err = n.Predict(b.Noisy, b.Timesteps, b.Conditions); err != nil {
 			return loss, err
 		}
 		if !b.Predicted.Shape().Eq(b.Target.Shape()) {
-			return loss, fmt.Errorf("the network makes %v of latents %v (channels last): it is not trained on them alone",
+			return loss, fmt.Errorf("the network makes %v of latents %v (channels last): "+
+				"it is not trained on them alone",
 				b.Predicted.Shape(), b.Target.Shape())
 		}
 		loss.Value, err = t.eq2(b)
@@ -189,7 +204,10 @@ func (t *training) fill(i int) error {
 		dims int
 		to   *tensor.Dense
 	}
-	inputs := []input{{"train.timesteps.", 1, t.timesteps}, {"train.encoder_hidden_states.", 3, t.conditions}}
+	inputs := []input{
+		{"train.timesteps.", 1, t.timesteps},
+		{"train.encoder_hidden_states.", 3, t.conditions},
+	}
 	if t.rewards != nil {
 		inputs = append(inputs, input{"train.rewards.", 1, t.rewards})
 	}

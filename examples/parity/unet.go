@@ -22,7 +22,7 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// unet compares all that the UNet is part of. Training changes its weights, so that comes last.
+// unet compares all that the UNet is part of. Training comes last because it changes the weights.
 func (c *check) unet() error {
 	prefixes := []string{"unet.", "sampler.", "lora.", "train."}
 	if !slices.ContainsFunc(prefixes, c.any) {
@@ -32,7 +32,8 @@ func (c *check) unet() error {
 	if err != nil {
 		return err
 	}
-	if err := c.gradients("unet.", u, nn.Parameters(u), c.has("unet.cotangent")); err != nil {
+	err = c.gradients("unet.", u, nn.Parameters(u), c.has("unet.cotangent"))
+	if err != nil {
 		c.fail("unet", err)
 	}
 	c.samplers(u)
@@ -54,7 +55,7 @@ type network interface {
 	Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error)
 }
 
-// predict adds the case's inputs to a graph, and what the network says of them.
+// predict adds the inputs of the case to a graph, and what the network says of them.
 func (c *check) predict(g *gorgonia.ExprGraph, n network) (
 	x *gorgonia.Node, condition diffusion.Condition, y *gorgonia.Node, err error,
 ) {
@@ -93,8 +94,12 @@ func (c *check) out(rowName, name string, n network) error {
 	return evaluate(g, gorgonia.Nodes{y}, func(v []*tensor.Dense) { c.near(rowName, name, v[0]) })
 }
 
-// gradients compares what begins with prefix: a network's output and, with the cotangent, those of its gradients that the case has.
-func (c *check) gradients(prefix string, n network, parameters []kernels.Parameter, backward bool) error {
+// gradients compares a network's output with the tensor prefix+"out". With backward it also
+// compares those gradients, by the cotangent of the case, that the case has under names that begin
+// with prefix.
+func (c *check) gradients(
+	prefix string, n network, parameters []kernels.Parameter, backward bool,
+) error {
 	if !backward {
 		if !c.has(prefix + "out") {
 			return nil
@@ -111,7 +116,8 @@ func (c *check) gradients(prefix string, n network, parameters []kernels.Paramet
 		return err
 	}
 	if !cotangent.Shape().Eq(y.Shape()) {
-		return fmt.Errorf("unet.cotangent is, channels last, %v and the output %v", cotangent.Shape(), y.Shape())
+		return fmt.Errorf("unet.cotangent is, channels last, %v and the output %v",
+			cotangent.Shape(), y.Shape())
 	}
 	product, err := kernels.Mul(y, kernels.Input(g, "cotangent", cotangent))
 	if err != nil {
@@ -159,7 +165,9 @@ func (c *check) gradients(prefix string, n network, parameters []kernels.Paramet
 }
 
 // compareGradients adds a row for the gradient of each input, and one for those of the parameters.
-func (c *check) compareGradients(prefix string, names []string, got []*tensor.Dense, largest float64) {
+func (c *check) compareGradients(
+	prefix string, names []string, got []*tensor.Dense, largest float64,
+) {
 	var all group
 	for i, name := range names {
 		want, err := c.parameter(name, got[i].Shape())
@@ -167,7 +175,7 @@ func (c *check) compareGradients(prefix string, names []string, got []*tensor.De
 			c.fail(name, err)
 			continue
 		}
-		e, at := relative(got[i].Float32s(), want.Float32s(), 1e-4*largest) // 1e-4·(‖b‖ + 1e-4·G)
+		e, at := relative(got[i].Float32s(), want.Float32s(), 1e-4*largest) // see gradient
 		shape, _ := c.data.Shape(name)
 		if parameter, ok := strings.CutPrefix(name, prefix+"grad."); ok {
 			all.add(parameter, shape, e, element(at, got[i], want), gradient)
@@ -191,7 +199,7 @@ func (c *check) samplers(u *unet.UNet2DCondition) {
 	}
 }
 
-// schedule is the folder's, with the keys that the case gives a sampler.
+// schedule returns the folder's schedule, with the keys that the case gives for a sampler.
 func (c *check) schedule(sampler string) (*diffusion.Schedule, error) {
 	s, err := diffusion.LoadSchedule(c.path("scheduler"))
 	if err != nil {
@@ -246,11 +254,12 @@ func (c *check) sampler(name string, u *unet.UNet2DCondition) error {
 	}
 	steps, shape := times.Shape()[0], want.Shape()[1:].Clone()
 	if !draws.Shape().Eq(want.Shape()) || want.Shape()[0] != steps+1 {
-		return fmt.Errorf("%d timesteps, noise %v and trajectory %v (channels last) do not fit", steps, draws.Shape(), want.Shape())
+		return fmt.Errorf("%d timesteps, noise %v and trajectory %v (channels last) do not fit",
+			steps, draws.Shape(), want.Shape())
 	}
 	batch, one := shape.TotalSize(), shape.TotalSize()/shape[0]
 	o.Noise = func(row, draw int, dst []float32) {
-		if draw <= steps { // beyond, the number of steps is wrong, which is an error below
+		if draw <= steps { // with more draws the number of steps is wrong: an error below
 			copy(dst, draws.Float32s()[draw*batch+row*one:][:one])
 		}
 	}
@@ -262,7 +271,8 @@ func (c *check) sampler(name string, u *unet.UNet2DCondition) error {
 	copy(net.Condition.Tokens.Float32s(), condition.Float32s())
 
 	at := func(d *tensor.Dense, step int) *tensor.Dense {
-		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(d.Float32s()[step*batch:][:batch]))
+		part := d.Float32s()[step*batch:][:batch]
+		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(part))
 	}
 	file, _ := c.data.Shape(prefix + ".trajectory")
 	var states group
@@ -270,10 +280,11 @@ func (c *check) sampler(name string, u *unet.UNet2DCondition) error {
 		e, worst := relative(got.Float32s(), want.Float32s(), 0)
 		states.add(what, file, e, element(worst, got, want), forward)
 	}
-	// The start is a multiple of the noise. By which number, the first step says.
+	// The start is a multiple of the noise. The first step shows by which number.
 	add("start", multiple(at(draws, 0), at(want, 0)), at(want, 0))
 	count, wrong, first := 0, 0, ""
-	for step, err := range sampler.Sample(context.Background(), net.Predict, s, o.Noise.Start(shape...), o) {
+	start := o.Noise.Start(shape...)
+	for step, err := range sampler.Sample(context.Background(), net.Predict, s, start, o) {
 		if err != nil {
 			return err
 		}
@@ -295,7 +306,7 @@ func (c *check) sampler(name string, u *unet.UNet2DCondition) error {
 	return nil
 }
 
-// multiple is the multiple of x that is nearest to y.
+// multiple returns the multiple of x that is nearest to y.
 func multiple(x, y *tensor.Dense) *tensor.Dense {
 	xy, xx := 0.0, 0.0
 	for i, v := range x.Float32s() {
@@ -331,7 +342,8 @@ func (c *check) adapters(u *unet.UNet2DCondition) error {
 	return nil
 }
 
-// mainAdapter is the file that diffusers writes, whose tensors are called lora.unet.out, lora.grad.*, lora.train.*.
+// mainAdapter is the file that diffusers writes. Its tensors are called lora.unet.out, lora.grad.*
+// and lora.train.*.
 const mainAdapter = "pytorch_lora_weights"
 
 func (c *check) adapter(name, file string, u *unet.UNet2DCondition, text *clip.TextModel) error {

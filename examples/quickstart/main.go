@@ -110,7 +110,7 @@ func load(ctx context.Context, o options) (s *session, err error) {
 		}
 	}
 	// Hearts and crescents are in no label and no tuning sample. The base model knows them.
-	if s.seen, s.unseen, err = shapes.Grammar.Split("heart", "crescent"); err != nil {
+	if s.seen, s.unseen, err = shapes.Grammar().Split("heart", "crescent"); err != nil {
 		return nil, err
 	}
 	if s.base, err = tiny.Load(); err != nil {
@@ -198,7 +198,7 @@ func (s *session) learn(ctx context.Context, p *dataset.Gallery) (*alignment.Mod
 		s.labelled = p.Samples
 	}
 	t := &alignment.Training{
-		CLIP: s.clip, Samples: dataset.FromSlice(s.labelled), Perturb: shapes.Grammar.Perturb,
+		CLIP: s.clip, Samples: dataset.FromSlice(s.labelled), Perturb: shapes.Grammar().Perturb,
 		Lambda: 0.5, Hidden: 256, Product: true, LR: 1e-3, Seed: s.seed,
 	}
 	if err := s.Do("reward", 60, func(bar *report.Stage) error {
@@ -221,7 +221,7 @@ func (s *session) learn(ctx context.Context, p *dataset.Gallery) (*alignment.Mod
 func (s *session) tune(
 	ctx context.Context, pictures []dataset.Sample, u trial.Tuning,
 ) (*pipeline.Pipeline, error) {
-	weights := reward.Balanced(u.Weights, shapes.Grammar.Category)
+	weights := reward.Balanced(u.Weights, shapes.Grammar().Category)
 	own := reward.Weigh(dataset.FromSlice(pictures), weights)
 	network, err := nn.Clone(s.base.UNet)
 	if err != nil {

@@ -14,12 +14,18 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// BenchmarkTrainingStep is an update by Eq. 2, of eight rewarded samples and eight for pretraining.
+// BenchmarkTrainingStep times an update by Eq. 2, of eight rewarded samples and eight for
+// pretraining.
 func BenchmarkTrainingStep(b *testing.B) {
 	u := network(b)
 	trainer := &finetune.Tuner{
-		Network: u, Schedule: schedule(b), Own: samples(u, 8), Pretrain: samples(u, 8),
-		OwnBatch: 8, PretrainBatch: 8, Updates: 1 << 30,
+		Network:       u,
+		Schedule:      schedule(b),
+		Own:           samples(u, 8),
+		Pretrain:      samples(u, 8),
+		OwnBatch:      8,
+		PretrainBatch: 8,
+		Updates:       1 << 30,
 	}
 	defer trainer.Close()
 	next, stop := iter.Pull2(trainer.Steps(b.Context()))
@@ -35,7 +41,7 @@ func BenchmarkTrainingStep(b *testing.B) {
 	b.ReportMetric(float64(16*b.N)/b.Elapsed().Seconds(), "samples/s")
 }
 
-// BenchmarkEvaluation is the network's prediction for eight latents.
+// BenchmarkEvaluation times the network's prediction for eight latents.
 func BenchmarkEvaluation(b *testing.B) {
 	const n = 8
 	u := network(b)

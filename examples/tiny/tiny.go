@@ -1,9 +1,10 @@
 // Package tiny embeds the miniature Stable Diffusion: 64×64 pictures of coloured shapes.
 //
-// It is a complete text-to-image model in the ecosystem's own formats: a CLIP tokenizer and text encoder, an
-// AutoencoderKL, a UNet2DConditionModel, a scheduler, and the CLIP a reward is learned on, every weight made
-// from scratch by examples/tiny/train and stored in float16. The UNet was trained on captions that are often
-// wrong, so that there is something for a reward to teach.
+// It is a complete text-to-image model in the ecosystem's own formats: a CLIP tokenizer and text
+// encoder, an AutoencoderKL, a UNet2DConditionModel, a scheduler, and the CLIP that a reward is
+// learned on. examples/tiny/train made every weight from scratch. They are stored in float16. The
+// UNet was trained on captions that are often wrong, so that there is something for a reward to
+// teach.
 //
 // README.md beside this file says how it was made and what it can do.
 package tiny
@@ -21,8 +22,9 @@ import (
 //go:embed model
 var model embed.FS
 
-// FS returns the pipeline folder as diffusers lays it out (model_index.json, tokenizer, text_encoder, unet, vae,
-// scheduler), and clip beside them: a CLIPModel with its tokenizer and preprocessor.
+// FS returns the pipeline's folder as diffusers lays it out: model_index.json, tokenizer,
+// text_encoder, unet, vae and scheduler. Beside them is the folder clip, a CLIPModel with its
+// tokenizer and its preprocessor.
 func FS() fs.FS {
 	sub, err := fs.Sub(model, "model")
 	if err != nil {
@@ -31,7 +33,7 @@ func FS() fs.FS {
 	return sub
 }
 
-// CLIP loads the one that rewards are learned on.
+// CLIP loads the CLIP that rewards are learned on.
 func CLIP() (*clip.Encoder, error) {
 	sub, err := fs.Sub(FS(), "clip")
 	if err != nil {
@@ -40,12 +42,14 @@ func CLIP() (*clip.Encoder, error) {
 	return clip.LoadFS(sub)
 }
 
-// Wrong is how often the captions that the UNet was trained on claim another value than their picture shows.
-var Wrong = shapes.Wrong{Count: 0.55, Colour: 0.53, Background: 0.5}
+// Wrong returns how often the captions that the UNet was trained on claim another value than their
+// picture shows: a probability in [0,1] for each attribute.
+func Wrong() shapes.Wrong { return shapes.Wrong{Count: 0.55, Colour: 0.53, Background: 0.5} }
 
-// Pretraining is the distribution that the UNet was trained on: n drawn pictures, captions as wrong as they were then.
+// Pretraining is the distribution that the UNet was trained on: n drawn pictures, whose captions
+// are as wrong as Wrong says.
 func Pretraining(seed uint64, n int) dataset.Dataset {
-	return shapes.World{Seed: seed, N: n, Wrong: Wrong}
+	return shapes.World{Seed: seed, N: n, Wrong: Wrong()}
 }
 
 // Load loads the pipeline, whose name is tiny.

@@ -33,7 +33,7 @@ import (
 // TestSize holds what is embedded to 16 MB.
 func TestSize(t *testing.T) {
 	var size int64
-	require.NoError(t, fs.WalkDir(tiny.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+	add := func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -42,20 +42,26 @@ func TestSize(t *testing.T) {
 			size += info.Size()
 		}
 		return err
-	}))
+	}
+	require.NoError(t, fs.WalkDir(tiny.FS(), ".", add))
 	t.Logf("%.1f MB", float64(size)/1e6)
 	require.Less(t, size, int64(16e6))
 }
 
-// TestIsWhatIsSaved holds the embedded networks to what they are saved as today, which diffusers loads.
+// TestIsWhatIsSaved holds the embedded networks to the files that they are saved as today, which
+// diffusers loads.
 func TestIsWhatIsSaved(t *testing.T) {
 	p, err := pipeline.LoadFS(tiny.FS())
 	require.NoError(t, err)
 	dir := t.TempDir()
 	require.NoError(t, p.Save(dir, kernels.Float16))
 	for _, name := range []string{
-		"unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json", "vae/diffusion_pytorch_model.safetensors",
-		"text_encoder/config.json", "text_encoder/model.safetensors",
+		"unet/config.json",
+		"unet/diffusion_pytorch_model.safetensors",
+		"vae/config.json",
+		"vae/diffusion_pytorch_model.safetensors",
+		"text_encoder/config.json",
+		"text_encoder/model.safetensors",
 	} {
 		saved, err := os.ReadFile(filepath.Join(dir, name))
 		require.NoError(t, err)
@@ -65,8 +71,9 @@ func TestIsWhatIsSaved(t *testing.T) {
 	}
 }
 
-// TestCLIPTellsCaptionsApart asks CLIP which of two captions of a drawn picture is true, where they differ in one attribute. By lot it would
-// be right in half. A UNet conditioned on it, and a reward, can learn no attribute that it confuses.
+// TestCLIPTellsCaptionsApart asks CLIP which of two captions of a drawn picture is true, where they
+// differ in one attribute. By lot it would be right in half of them. Neither a UNet that is
+// conditioned on it nor a reward can learn an attribute that it confuses.
 func TestCLIPTellsCaptionsApart(t *testing.T) {
 	ctx := context.Background()
 	encoder, err := tiny.CLIP()
@@ -78,8 +85,9 @@ func TestCLIPTellsCaptionsApart(t *testing.T) {
 		words = slices.DeleteFunc(slices.Clone(words), func(w string) bool { return w == than })
 		return words[r.IntN(len(words))]
 	}
+	g := shapes.Grammar()
 	var kinds []string
-	for _, o := range shapes.Grammar.Objects {
+	for _, o := range g.Objects {
 		kinds = append(kinds, o.Name)
 	}
 	attributes := []struct {
@@ -89,18 +97,22 @@ func TestCLIPTellsCaptionsApart(t *testing.T) {
 	}{
 		{"kind", func(c *dataset.Claim) { c.Object = other(kinds, c.Object) }, 185},
 		{"count", func(c *dataset.Claim) { c.Count = c.Count%6 + 1 }, 172},
-		{"colour", func(c *dataset.Claim) { c.Colour = other(shapes.Grammar.Colours, c.Colour) }, 195},
-		{"background", func(c *dataset.Claim) { c.Background = other(shapes.Grammar.Backgrounds, c.Background) }, 195},
+		{"colour", func(c *dataset.Claim) { c.Colour = other(g.Colours, c.Colour) }, 195},
+		{
+			"background",
+			func(c *dataset.Claim) { c.Background = other(g.Backgrounds, c.Background) },
+			195,
+		},
 	}
 	const n = 200
 	var pictures []image.Image
 	var captions []string
 	caption := func(c dataset.Claim) {
-		text, err := shapes.Grammar.Render(c)
+		text, err := g.Render(c)
 		require.NoError(t, err)
 		captions = append(captions, text)
 	}
-	claims := shapes.Grammar.Claims(dataset.Combination)
+	claims := g.Claims(dataset.Combination)
 	for range n {
 		claim := claims[r.IntN(len(claims))]
 		scene, err := shapes.Compose(claim, r)
@@ -137,14 +149,16 @@ func TestCLIPTellsCaptionsApart(t *testing.T) {
 	}
 }
 
-// TestConditionsTellKindsApart compares what the UNet reads of captions that differ in the kind alone, at the kind's own token: states that are
-// nearly the same, as CLIP's are where a word matters late, teach it kinds slowly or never.
+// TestConditionsTellKindsApart compares what the UNet reads of captions that differ in the kind
+// alone, at the token of the kind. States that are nearly the same, as CLIP's are where a word
+// matters late, teach the UNet kinds slowly or never.
 func TestConditionsTellKindsApart(t *testing.T) {
 	p, err := pipeline.LoadFS(tiny.FS())
 	require.NoError(t, err)
 	var captions []string
-	for _, o := range shapes.Grammar.Objects {
-		caption, err := shapes.Grammar.Render(dataset.Claim{Object: o.Name, Count: 2, Colour: "red"})
+	g := shapes.Grammar()
+	for _, o := range g.Objects {
+		caption, err := g.Render(dataset.Claim{Object: o.Name, Count: 2, Colour: "red"})
 		require.NoError(t, err)
 		captions = append(captions, caption)
 	}
@@ -167,17 +181,23 @@ func TestConditionsTellKindsApart(t *testing.T) {
 	}
 }
 
-// TestAutoencoderKeepsWhatIsJudged encodes drawn scenes and decodes them: the judge reads the same from them, or no label would
-// mean what the UNet did.
+// TestAutoencoderKeepsWhatIsJudged encodes drawn scenes and decodes them. The judge reads the same
+// from them as before. Otherwise a label would not say what the UNet did.
 func TestAutoencoderKeepsWhatIsJudged(t *testing.T) {
 	ctx := context.Background()
 	p, err := pipeline.LoadFS(tiny.FS())
 	require.NoError(t, err)
 	const n = 64
-	encoded, err := dataset.Collect(ctx, p.Encode(shapes.World{Seed: 99, N: n, Claims: shapes.Grammar.Claims(dataset.Combination)}, pipeline.EncodeOptions{Batch: 16}))
+	claims := shapes.Grammar().Claims(dataset.Combination)
+	world := shapes.World{Seed: 99, N: n, Claims: claims}
+	encoded, err := dataset.Collect(ctx, p.Encode(world, pipeline.EncodeOptions{Batch: 16}))
 	require.NoError(t, err)
 	c := p.VAE.Config
-	latent := tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(1, c.SampleSize/p.VAE.Factor(), c.SampleSize/p.VAE.Factor(), c.LatentChannels))
+	side := c.SampleSize / p.VAE.Factor()
+	latent := tensor.New(
+		tensor.Of(tensor.Float32),
+		tensor.WithShape(1, side, side, c.LatentChannels),
+	)
 	g := gorgonia.NewGraph()
 	decoded, err := p.VAE.Decode(kernels.Input(g, "latent", latent))
 	require.NoError(t, err)
@@ -192,7 +212,7 @@ func TestAutoencoderKeepsWhatIsJudged(t *testing.T) {
 		require.NoError(t, machine.RunAll())
 		p, err := picture.FromValues(machine.Value(decoded).Float32s(), c.SampleSize, c.SampleSize)
 		require.NoError(t, err)
-		claim, err := shapes.Grammar.Parse(s.Prompt)
+		claim, err := shapes.Grammar().Parse(s.Prompt)
 		require.NoError(t, err)
 		if shapes.Judge(p.Image()).Follows(claim) {
 			right++
@@ -210,7 +230,7 @@ func network(t testing.TB) *unet.UNet2DCondition {
 	return u
 }
 
-// samples are n random latents and conditions with a reward.
+// samples returns n random latents and conditions with a reward.
 func samples(u *unet.UNet2DCondition, n int) dataset.Dataset {
 	normal := func(stream string, i int, shape ...int) *tensor.Dense {
 		x := tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
@@ -218,11 +238,15 @@ func samples(u *unet.UNet2DCondition, n int) dataset.Dataset {
 		return x
 	}
 	reward := 0.5
+	side, channels := u.Config.SampleSize, u.Config.InChannels
 	var all []dataset.Sample
 	for i := range n {
+		latent := normal("latent", i, side, side, channels)
+		tokens := normal("condition", i, 16, u.Config.CrossAttentionDim[0])
 		all = append(all, dataset.Sample{
-			Latent:    normal("latent", i, u.Config.SampleSize, u.Config.SampleSize, u.Config.InChannels),
-			Condition: dataset.Condition{Tokens: normal("condition", i, 16, u.Config.CrossAttentionDim[0])}, Reward: &reward,
+			Latent:    latent,
+			Condition: dataset.Condition{Tokens: tokens},
+			Reward:    &reward,
 		})
 	}
 	return dataset.FromSlice(all)
@@ -235,8 +259,13 @@ func TestTrainingStepIsWhatIsPlanned(t *testing.T) {
 		before := kerneltest.LiveBytes()
 		u := network(t)
 		trainer := &finetune.Tuner{
-			Network: u, Schedule: schedule(t), Own: samples(u, 8), Pretrain: samples(u, 8),
-			OwnBatch: 64, PretrainBatch: 32, Updates: 3,
+			Network:       u,
+			Schedule:      schedule(t),
+			Own:           samples(u, 8),
+			Pretrain:      samples(u, 8),
+			OwnBatch:      64,
+			PretrainBatch: 32,
+			Updates:       3,
 		}
 		for _, err := range trainer.Steps(context.Background()) {
 			require.NoError(t, err)
@@ -254,8 +283,8 @@ func schedule(t testing.TB) *diffusion.Schedule {
 	return s
 }
 
-// TestGradientsUnderBudgets holds the miniature's loss and gradients to the same bits under byte budgets of 50 % and 25 % of
-// the activations' peak.
+// TestGradientsUnderBudgets holds the miniature's loss and gradients to the same bits where the
+// machine may have only 50 % or 25 % of the bytes that the activations take at their peak.
 func TestGradientsUnderBudgets(t *testing.T) {
 	u := network(t)
 	const n = 4
@@ -266,7 +295,9 @@ func TestGradientsUnderBudgets(t *testing.T) {
 	}
 	g := gorgonia.NewGraph()
 	s, c := u.Config.SampleSize, u.Config.InChannels
-	predicted, err := u.Predict(input(g, "x", n, s, s, c), input(g, "t", n), diffusion.Condition{Tokens: input(g, "c", n, 16, u.Config.CrossAttentionDim[0])})
+	noisy, times := input(g, "x", n, s, s, c), input(g, "t", n)
+	tokens := input(g, "c", n, 16, u.Config.CrossAttentionDim[0])
+	predicted, err := u.Predict(noisy, times, diffusion.Condition{Tokens: tokens})
 	require.NoError(t, err)
 	loss, err := kernels.MSE(predicted, input(g, "noise", n, s, s, c), nil)
 	require.NoError(t, err)
@@ -300,11 +331,18 @@ func TestGradientsUnderBudgets(t *testing.T) {
 	}
 }
 
-// TestGenerates makes two pictures of each of two prompts: other noise and other prompts make other pictures.
+// TestGenerates makes two pictures of each of two prompts. Other noise makes other pictures, and so
+// do other prompts.
 func TestGenerates(t *testing.T) {
 	p, err := pipeline.LoadFS(tiny.FS())
 	require.NoError(t, err)
-	request := pipeline.Request{Prompts: []string{"two red circles", "a star on the beach"}, PerPrompt: 2, Steps: 4, Guidance: 1, Batch: 4}
+	request := pipeline.Request{
+		Prompts:   []string{"two red circles", "a star on the beach"},
+		PerPrompt: 2,
+		Steps:     4,
+		Guidance:  1,
+		Batch:     4,
+	}
 	all, err := dataset.Collect(context.Background(), p.Generate(request))
 	require.NoError(t, err)
 	require.Len(t, all, 4)
@@ -320,24 +358,33 @@ func TestGenerates(t *testing.T) {
 	}
 }
 
-// TestPicturesAreThePrompts holds the embedded parts to each other: with another schedule or text encoder than the UNet's own, fewer
-// pictures have what their prompts ask for. Colours and backgrounds were taught wrong in half of the captions, so not all can be right.
+// TestPicturesAreThePrompts holds the embedded parts to each other. With another schedule or
+// another text encoder than the UNet's own, fewer pictures have what their prompts ask for. Colours
+// and backgrounds were taught wrong in half of the captions, so not all pictures can be right.
 func TestPicturesAreThePrompts(t *testing.T) {
 	p, err := pipeline.LoadFS(tiny.FS())
 	require.NoError(t, err)
 	r := rand.New(rand.NewPCG(2, 6))
-	claims := shapes.Grammar.Claims(dataset.Combination)
+	g := shapes.Grammar()
+	claims := g.Claims(dataset.Combination)
 	var prompts []string
 	for range 32 {
-		prompt, err := shapes.Grammar.Render(claims[r.IntN(len(claims))])
+		prompt, err := g.Render(claims[r.IntN(len(claims))])
 		require.NoError(t, err)
 		prompts = append(prompts, prompt)
 	}
-	all, err := dataset.Collect(context.Background(), p.Generate(pipeline.Request{Prompts: prompts, PerPrompt: 1, Steps: 15, Guidance: 4, Batch: 32}))
+	request := pipeline.Request{
+		Prompts:   prompts,
+		PerPrompt: 1,
+		Steps:     15,
+		Guidance:  4,
+		Batch:     32,
+	}
+	all, err := dataset.Collect(context.Background(), p.Generate(request))
 	require.NoError(t, err)
 	var kind, colour, background int
 	for _, s := range all {
-		claim, err := shapes.Grammar.Parse(s.Prompt)
+		claim, err := g.Parse(s.Prompt)
 		require.NoError(t, err)
 		reading := shapes.Judge(s.Image)
 		if reading.Kind == claim.Object {

@@ -21,8 +21,8 @@ import (
 
 var errDead = errors.New("dead")
 
-// dieAt runs f and lets its k-th operation and all behind it fail, as if the process had died
-// there. It says whether f came that far.
+// dieAt runs f and lets all operations but the first k fail, as if the process had died there. It
+// reports whether f came that far.
 func dieAt(k int, f func()) (died bool) {
 	n := 0
 	Before = func(string, string) error {
@@ -39,34 +39,36 @@ func dieAt(k int, f func()) (died bool) {
 // anotherProcess makes this process forget which folders it has written to.
 func anotherProcess() { places.clean, places.unlocked = nil, nil }
 
-// tree is what is under a folder: contents by name.
+// tree returns what is under a folder: the contents of the files by their names.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	require.NoError(t, fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+	read := func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		all[name] = string(text)
 		return err
-	}))
+	}
+	require.NoError(t, fs.WalkDir(os.DirFS(dir), ".", read))
 	return all
 }
 
 func TestWrittenWholeOrNotAtAll(t *testing.T) {
 	big := strings.Repeat("new and long ", 100_000) // several writes
+	writeBig := func(dir string) error { return WriteBytes(filepath.Join(dir, "a"), []byte(big)) }
 	for name, test := range map[string]struct {
 		do         func(dir string) error
 		old, fresh map[string]string // what is there before and after
 		between    bool              // that nothing is there is allowed too
 	}{
 		"a file": {
-			do:    func(dir string) error { return WriteBytes(filepath.Join(dir, "a"), []byte(big)) },
+			do:    writeBig,
 			fresh: map[string]string{"a": big},
 		},
 		"another in its place": {
-			do:  func(dir string) error { return WriteBytes(filepath.Join(dir, "a"), []byte(big)) },
+			do:  writeBig,
 			old: map[string]string{"a": "old"}, fresh: map[string]string{"a": big},
 		},
 		"a log": {
@@ -117,8 +119,10 @@ func TestWrittenWholeOrNotAtAll(t *testing.T) {
 						delete(left, name)
 					}
 				}
+				unchanged := fmt.Sprint(left) == fmt.Sprint(test.old)
+				between := test.between && died && len(left) == 0
 				switch {
-				case fmt.Sprint(left) == fmt.Sprint(test.old), test.between && died && len(left) == 0:
+				case unchanged, between:
 					require.ErrorIs(t, err, errDead, "after operation %d", k)
 					require.ErrorContains(t, err, filepath.Join(dir, "a"))
 				default:
@@ -161,7 +165,8 @@ func TestWriteErrors(t *testing.T) {
 	err = WriteFolder(nowhere, func(string) error { return nil })
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.NotContains(t, err.Error(), suffix)
-	require.ErrorIs(t, WriteFolder(filepath.Join(dir, "f"), func(string) error { return broken }), broken)
+	err = WriteFolder(filepath.Join(dir, "f"), func(string) error { return broken })
+	require.ErrorIs(t, err, broken)
 	require.Error(t, WriteBytes(dir, nil), "a folder is not replaced by a file")
 	require.Equal(t, want, tree(t, dir))
 }
@@ -203,10 +208,11 @@ func TestTemporaryFilesOfTheLiving(t *testing.T) {
 			return WriteBytes(filepath.Join(dir, "b"), []byte("b"))
 		})
 	}))
-	require.Equal(t, map[string]string{"a": "a", "b": "b", "f/1": "", ".kudos.tmp": ""}, tree(t, dir))
+	want := map[string]string{"a": "a", "b": "b", "f/1": "", ".kudos.tmp": ""}
+	require.Equal(t, want, tree(t, dir))
 }
 
-// Somebody else's lock on the folder hinders nobody: flock(1) is used like that.
+// A lock that another program has on the folder, as flock(1) takes one, keeps nobody from writing.
 func TestAFolderThatSomebodyElseLocks(t *testing.T) {
 	dir := t.TempDir()
 	dead := filepath.Join(dir, prefix+"DEAD"+suffix)
@@ -295,7 +301,7 @@ func TestChild(t *testing.T) {
 	time.Sleep(time.Minute)
 }
 
-// What a lock's file says of its holder is shown on terminals.
+// What a lock's file says of its holder is shown on terminals: a whole line, of printable letters.
 func TestHolder(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), lockFile))
 	require.NoError(t, err)
@@ -361,7 +367,8 @@ func TestLogSurvivesAKill(t *testing.T) {
 		require.NoError(t, log.Close())
 		require.Equal(t, append(kept[:len(kept):len(kept)], line{7, 7}), readLog(t, path))
 	}
-	require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte("x"), 10000), 0o644)) // no line at all
+	noLine := bytes.Repeat([]byte("x"), 10000)
+	require.NoError(t, os.WriteFile(path, noLine, 0o644))
 	log, err = OpenLog(path)
 	require.NoError(t, err)
 	require.NoError(t, log.Append(line{1, 1}))

@@ -4,8 +4,9 @@ package file
 
 import "golang.org/x/sys/unix"
 
-// Free is how many bytes the user may still write to the file system of a folder, or of the nearest
-// one above it that is there. It is false where that is not known.
+// Free returns how many bytes the user may still write to the file system of a folder. Where the
+// folder is not there yet, it is the nearest one above it that counts. known is false where the
+// system does not say.
 func Free(dir string) (bytes int64, known bool) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(existing(dir), &s); err != nil || s.Bsize <= 0 {

@@ -14,8 +14,8 @@ import (
 )
 
 // limitFiles makes writes behind the first n bytes of a file fail until the test ends, as they do
-// on a full disk. The go command's own log of the test, which may grow meanwhile, must not reach
-// it.
+// on a full disk. The limit holds for all files of the process, the log that the go command keeps
+// of a test's output among them: n must be larger than that may grow.
 func limitFiles(t *testing.T, n uint64) {
 	t.Helper()
 	signal.Ignore(syscall.SIGXFSZ)

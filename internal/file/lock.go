@@ -18,16 +18,17 @@ var (
 	errNoLocks = errors.New("there are no locks here")
 )
 
-// lockFile is there while a process writes to a folder, and after one was killed.
+// lockFile is the name of the file that holds a folder's lock. It is there while a process has the
+// lock, and stays when that process is killed.
 const lockFile = ".lock"
 
 // A LockedError says that another process is writing to a folder.
 type LockedError struct {
 	Folder string
-	Holder string // what is known of it; may be empty
+	Holder string // its program, process, machine and time; "" where that is not known
 }
 
-// Error names the folder and who has it.
+// Error names the folder and the process.
 func (e *LockedError) Error() string {
 	text := e.Folder + " is being written to by another process"
 	if e.Holder != "" {
@@ -36,21 +37,23 @@ func (e *LockedError) Error() string {
 	return text
 }
 
-// A held lock is this process's, which may ask for it several times.
+// A held is a lock that this process has. The process may ask for it several times.
 type held struct {
-	f     *os.File // nil where there are no locks
-	path  string
-	count int
+	f     *os.File // the lock's file, open; nil where there are no locks
+	path  string   // of the lock's file
+	count int      // how often it was asked for and not given back
 }
 
+// locks are those of this process, by the absolute path of their folder.
 var locks = struct {
 	sync.Mutex
 	held map[string]*held
 }{held: map[string]*held{}}
 
-// Lock claims a folder, which must be there, for this process; another one that does is refused
-// with a *LockedError. It lasts until unlock is called as often as Lock was, or the process dies,
-// however it dies. Where the system has no locks it claims nothing.
+// Lock claims a folder for this process. The folder must be there. Another process that asks for
+// the same folder meanwhile gets a *LockedError. The claim lasts until unlock has been called as
+// often as Lock, or until the process dies, however it dies. Where the system has no locks, Lock
+// claims nothing and is no error.
 func Lock(dir string) (unlock func() error, err error) {
 	key, err := filepath.Abs(dir)
 	if err == nil {
@@ -82,7 +85,8 @@ func Lock(dir string) (unlock func() error, err error) {
 	return once, nil
 }
 
-// take opens and locks the file. One that its last holder has removed meanwhile locks nobody out.
+// take opens and locks the file. The last holder may have removed the file between the two: a lock
+// on such a file keeps nobody out, so take begins again.
 func (h *held) take(dir string) error {
 	for {
 		if err := before("lock", h.path); err != nil {
@@ -95,10 +99,10 @@ func (h *held) take(dir string) error {
 		switch lock(f, true) {
 		case errBusy:
 			holder := holder(f)
-			_ = f.Close() // nothing was written
+			_ = f.Close() // nothing was written to it
 			return &LockedError{dir, holder}
 		case errNoLocks:
-			_ = f.Close() // as above
+			_ = f.Close() // here too
 			_ = os.Remove(h.path)
 			return nil
 		}
@@ -111,14 +115,15 @@ func (h *held) take(dir string) error {
 				return nil
 			}
 		}
-		_ = f.Close() // the file is another's, or nobody's
+		_ = f.Close() // under the path there is another file by now, or none
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("lock %s: %w", dir, err)
 		}
 	}
 }
 
-// sign says in the file who has it. It is there for messages: where it fails they say less.
+// sign writes into the file who holds the lock. The text is for messages: where it cannot be
+// written they say less, and the lock holds all the same.
 func (h *held) sign() {
 	text := fmt.Sprintf("%s, process %d", filepath.Base(os.Args[0]), os.Getpid())
 	if host, err := os.Hostname(); err == nil {
@@ -126,14 +131,15 @@ func (h *held) sign() {
 	}
 	text += ", since " + time.Now().Format("2006-01-02 15:04:05")
 	if h.f.Truncate(0) == nil {
-		_, _ = h.f.WriteAt([]byte(text+"\n"), 0) // see above
+		_, _ = h.f.WriteAt([]byte(text+"\n"), 0) // a message that says less is no error
 	}
 }
 
-// holder reads what sign wrote. It is shown on terminals.
+// holder reads what sign wrote. Anybody may have written to the file and the text is shown on
+// terminals: what is not printable is left out.
 func holder(f *os.File) string {
 	text := make([]byte, 300)
-	n, _ := f.ReadAt(text, 0) // a short file ends early
+	n, _ := f.ReadAt(text, 0) // the error of a file that is shorter
 	line, _, whole := strings.Cut(string(text[:n]), "\n")
 	if !whole {
 		return ""
@@ -146,14 +152,15 @@ func holder(f *os.File) string {
 	}, line)
 }
 
-// release removes the file while nobody else can have locked it, and unlocks.
+// release removes the file and then unlocks it, so that nobody else can have locked it when it is
+// removed.
 func (h *held) release() error {
 	if h.f == nil {
 		return nil
 	}
 	gone := remove(h.path, os.Remove)
 	err := h.f.Close()
-	if gone != nil && runtime.GOOS == "windows" { // it removes no open file, not even another's
+	if gone != nil && runtime.GOOS == "windows" { // Windows does not remove a file that is open
 		_ = remove(h.path, os.Remove)
 	}
 	if err != nil {
@@ -162,7 +169,7 @@ func (h *held) release() error {
 	return nil
 }
 
-// existing is a folder, or the nearest one above it that is there.
+// existing returns the folder, or the nearest one above it that is there.
 func existing(dir string) string {
 	for {
 		if _, err := os.Stat(dir); err == nil {

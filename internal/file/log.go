@@ -11,15 +11,15 @@ import (
 )
 
 // A Log is a JSONL file that grows by one line at a time. Whatever happens to the process, at most
-// the line that was being written is lost; to keep the lines whatever happens to the machine takes
-// Sync.
+// the line that was being written is lost. If the machine fails, the lines since the last Sync may
+// be lost as well.
 type Log struct {
 	f   *os.File
-	end int64 // behind the last whole line
+	end int64 // the offset behind the last whole line
 }
 
-// OpenLog opens a log to append to, and makes it if it is not there. A last line without its end,
-// left by a process that was killed, is cut off.
+// OpenLog opens a log to append to, and makes it if it is not there. A process that was killed may
+// have left a last line without its end. That line is cut off.
 func OpenLog(name string) (*Log, error) {
 	if err := before("create", name); err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (l *Log) truncate() error {
 	return l.f.Truncate(l.end)
 }
 
-// Append writes v as one line: all of it or, after an error, none of it.
+// Append writes v as one line. After an error nothing of the line is in the log.
 func (l *Log) Append(v any) error {
 	line, err := json.Marshal(v)
 	if err != nil {
@@ -92,10 +92,10 @@ func (l *Log) Sync() error {
 	return l.f.Sync()
 }
 
-// Close makes sure that all lines are on the disk, and closes the log.
+// Close makes sure that all lines are on the disk, and closes the log in any case.
 func (l *Log) Close() error { return errors.Join(l.Sync(), l.f.Close()) }
 
-// WriteLog writes a log of the lines given, in place of what the file was before.
+// WriteLog replaces a file by a log of the lines given, as Write does.
 func WriteLog[T any](name string, lines []T) error {
 	return Write(name, func(w io.Writer) error {
 		e := json.NewEncoder(w)
@@ -108,8 +108,8 @@ func WriteLog[T any](name string, lines []T) error {
 	})
 }
 
-// ReadLog yields the lines of a log, decoded. A last line without its end is left out. After an
-// error, which names the line, it ends.
+// ReadLog yields the lines of a log, decoded. A last line without its end is left out. An error
+// names the line, and ends the sequence.
 func ReadLog[T any](name string) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T

@@ -7,24 +7,27 @@ import (
 	"time"
 )
 
-// A place is a folder that is being written to.
+// A place is a folder while this process writes to it.
 type place struct {
 	name string
-	// folder is open and, where that can be, locked together with other writers; nil on Windows.
+	// folder is open so that it can be synced, and locked together with other writers where the
+	// system has locks. It is nil where it cannot be opened, as on Windows.
 	folder *os.File
 }
 
-// What is known of the folders that this process has written to.
+// places is what is known of the folders that this process has written to, by their absolute paths.
 var places struct {
 	sync.Mutex
-	clean    map[string]bool // nothing of dead processes is in them
-	unlocked map[string]bool // locks do not work, or somebody else has one
+	clean    map[string]bool // nothing of dead processes is in it
+	unlocked map[string]bool // it has no locks, or somebody keeps it locked for himself alone
 }
 
-// patience is how long a writer waits for one that cleans up. That takes milliseconds.
+// patience is how long a writer waits for another one, who has locked the folder for himself alone
+// to clean up. Cleaning up takes milliseconds.
 const patience = time.Second
 
-// enter begins to write to a folder. What goes wrong is not said here: creating the file will.
+// enter begins to write to a folder. It reports no error: what is wrong with the folder shows when
+// a file is made in it.
 func enter(dir string) *place {
 	p := &place{name: dir}
 	key, err := filepath.Abs(dir)
@@ -44,7 +47,7 @@ func enter(dir string) *place {
 		p.clean(time.Now().Add(-24 * time.Hour))
 		clean = true
 	} else if !clean && p.lock(true) == nil {
-		p.clean(time.Now().Add(24 * time.Hour)) // all
+		p.clean(time.Now().Add(24 * time.Hour)) // everything: nobody else is writing
 		clean = true
 	}
 	if p.folder != nil && !unlocked {
@@ -61,7 +64,7 @@ func enter(dir string) *place {
 
 func (p *place) lock(alone bool) error { return lock(p.folder, alone) }
 
-// share takes the lock that says that somebody is writing.
+// share takes the lock that all who write hold together. It reports whether it got it.
 func (p *place) share() bool {
 	for until := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		err := p.lock(false)
@@ -85,12 +88,12 @@ func (p *place) clean(until time.Time) {
 			continue
 		}
 		if info, err := e.Info(); err == nil && info.ModTime().Before(until) {
-			_ = remove(filepath.Join(p.name, e.Name()), os.RemoveAll) // it harms nobody
+			_ = remove(filepath.Join(p.name, e.Name()), os.RemoveAll) // what stays harms nobody
 		}
 	}
 }
 
-// sync makes the names in the folder last, where the system can.
+// sync makes the names in the folder last, where the system can do that.
 func (p *place) sync() error {
 	if p.folder == nil {
 		return nil
@@ -104,6 +107,6 @@ func (p *place) sync() error {
 // leave ends writing, and with it the lock.
 func (p *place) leave() {
 	if p.folder != nil {
-		_ = p.folder.Close() // nothing was written by it
+		_ = p.folder.Close() // nothing was written through it
 	}
 }

@@ -12,7 +12,8 @@ import (
 // openFolder opens a folder to lock and to sync it.
 func openFolder(dir string) (*os.File, error) { return os.Open(dir) }
 
-// syncFolder makes the names in a folder last. Some file systems need not or cannot be told.
+// syncFolder makes the names in a folder last. Some file systems cannot be told, or need not be:
+// that is no error.
 func syncFolder(f *os.File) error {
 	err := f.Sync()
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EBADF) {
@@ -21,9 +22,9 @@ func syncFolder(f *os.File) error {
 	return err
 }
 
-// lock takes a lock (flock(2)) that ends when f is closed or the process dies, alone or together
-// with others. It does not wait: errBusy says that another has it, errNoLocks that there are none
-// here.
+// lock locks a file (flock(2)) for this process alone, or together with others. The lock ends when
+// f is closed or the process dies. lock does not wait: it returns errBusy if another has the file
+// locked, and errNoLocks if the file system has no locks.
 func lock(f *os.File, alone bool) error {
 	how := unix.LOCK_SH
 	if alone {

@@ -7,16 +7,16 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// openFolder opens nothing: a folder that is open could not be renamed, and is neither locked nor
-// synced here.
+// openFolder opens nothing. A folder that is open could not be renamed on Windows, which neither
+// locks nor syncs folders.
 func openFolder(string) (*os.File, error) { return nil, nil }
 
 func syncFolder(*os.File) error { return nil }
 
-// lock takes a lock (LockFileEx) that ends when f is closed or the process dies, alone or together
-// with others. It does not wait: errBusy says that another has it, errNoLocks that there are none
-// here. The byte that is locked lies where no file has one, so that everybody can read what is in
-// f.
+// lock locks a file (LockFileEx) for this process alone, or together with others. The lock ends
+// when f is closed or the process dies. lock does not wait: it returns errBusy if another has the
+// file locked, and errNoLocks if there are no locks. It locks one byte far behind the end of any
+// file, so that everybody can read what is in f.
 func lock(f *os.File, alone bool) error {
 	var flags uint32 = windows.LOCKFILE_FAIL_IMMEDIATELY
 	if alone {
@@ -33,8 +33,9 @@ func lock(f *os.File, alone bool) error {
 	return errNoLocks
 }
 
-// Free is how many bytes the user may still write to the file system of a folder, or of the nearest
-// one above it that is there. It is false where that is not known.
+// Free returns how many bytes the user may still write to the file system of a folder. Where the
+// folder is not there yet, it is the nearest one above it that counts. known is false where the
+// system does not say.
 func Free(dir string) (bytes int64, known bool) {
 	name, err := windows.UTF16PtrFromString(existing(dir))
 	if err != nil {

@@ -14,10 +14,11 @@ import (
 	"strings"
 )
 
-// Before, unless nil, is asked before each operation that changes the disk: create, write, sync,
-// close, rename, append, remove, and so on, with the name of the file. An error that it returns is
-// what the operation fails with; half of what a write or an append had to write is then written. It
-// is there for tests of what dies half-way, and must not be set while files are written.
+// Before, unless nil, is called before each operation that changes the disk: create, lock, write,
+// append, truncate, sync, rename, remove, with the name of the file. If it returns an error, the
+// operation fails with that error. A write or an append then writes half of what it had to write.
+// It is there for tests of what happens to a process that dies half-way. It must not be set while
+// files are written.
 var Before func(operation, name string) error
 
 func before(operation, name string) error {
@@ -27,9 +28,9 @@ func before(operation, name string) error {
 	return Before(operation, name)
 }
 
-// Write replaces a file by what write gives. After an error the file is as it was before. A new
-// file gets the mode that is usual for the process; one that takes another's place gets the other's
-// mode, where the system allows it.
+// Write replaces a file by what the function writes to w. After an error the file is as it was
+// before. A new file gets the mode that is usual for the process. One that takes another's place
+// gets the other's mode, where the system allows that.
 func Write(name string, write func(w io.Writer) error) error {
 	p := enter(filepath.Dir(name))
 	defer p.leave()
@@ -39,7 +40,7 @@ func Write(name string, write func(w io.Writer) error) error {
 		err = rename(temp, name)
 	}
 	if err != nil {
-		_ = remove(temp, os.Remove) // it is not there, or the next process removes it
+		_ = remove(temp, os.Remove) // where this fails, the next process removes it
 		return fmt.Errorf("write %s: %w", name, bare(err, temp))
 	}
 	if err := p.sync(); err != nil {
@@ -48,7 +49,8 @@ func Write(name string, write func(w io.Writer) error) error {
 	return nil
 }
 
-// fill writes a temporary file to the disk. It is closed when it returns.
+// fill writes a temporary file to the disk, and closes it. The file is to replace the one of the
+// name given.
 func fill(temp, name string, write func(io.Writer) error) (err error) {
 	if err := before("create", temp); err != nil {
 		return err
@@ -74,7 +76,7 @@ func fill(temp, name string, write func(io.Writer) error) (err error) {
 	return f.Sync()
 }
 
-// A writer is a file that may die half-way.
+// A writer writes to a file what Before lets through.
 type writer struct{ f *os.File }
 
 func (w writer) Write(p []byte) (int, error) {
@@ -99,7 +101,7 @@ func remove(name string, by func(string) error) error {
 	return by(name)
 }
 
-// bare takes the temporary name out of an error, which would tell nobody anything.
+// bare takes the temporary name out of an error: it would tell nobody anything.
 func bare(err error, temp string) error {
 	var path *fs.PathError
 	if errors.As(err, &path) && path.Path == temp {
@@ -132,9 +134,9 @@ func WriteJSON(name string, v any) error {
 	return WriteBytes(name, b.Bytes())
 }
 
-// WriteFolder makes a folder of what fill writes to the one that it is given. It is there whole or
-// not at all, if fill writes its files by this package. A folder that has the name already is
-// replaced; between two moments it is then not there.
+// WriteFolder makes a folder. fill is given a temporary one to write to, which then gets the name.
+// The folder is there whole or not at all, provided that fill writes its files by this package. One
+// that has the name already is replaced: for a moment there is then no folder of that name.
 func WriteFolder(name string, fill func(dir string) error) error {
 	p := enter(filepath.Dir(name))
 	defer p.leave()
@@ -153,7 +155,7 @@ func WriteFolder(name string, fill func(dir string) error) error {
 		err = rename(temp, name)
 	}
 	if err != nil {
-		_ = remove(temp, os.RemoveAll) // or the next process removes it
+		_ = remove(temp, os.RemoveAll) // where this fails, the next process removes it
 		return fmt.Errorf("write %s: %w", name, bare(err, temp))
 	}
 	if err := p.sync(); err != nil {
@@ -162,8 +164,8 @@ func WriteFolder(name string, fill func(dir string) error) error {
 	return nil
 }
 
-// RemoveFolder removes a folder. Whatever happens meanwhile, under its name it is whole or not
-// there.
+// RemoveFolder removes a folder. Whatever happens meanwhile, what is there under the name is the
+// whole folder or nothing.
 func RemoveFolder(name string) error {
 	p := enter(filepath.Dir(name))
 	defer p.leave()
@@ -173,7 +175,7 @@ func RemoveFolder(name string) error {
 	return nil
 }
 
-// away renames what may be there and then removes it.
+// away gives a folder a temporary name and then removes it. A folder that is not there is no error.
 func (p *place) away(name string) error {
 	temp := p.temporary()
 	err := rename(name, temp)
@@ -191,11 +193,11 @@ const (
 	suffix = ".tmp"
 )
 
-// temporary is a name in the folder that nobody has.
+// temporary returns a name in the folder that no file has.
 func (p *place) temporary() string { return filepath.Join(p.name, prefix+rand.Text()+suffix) }
 
-// IsLeft says whether a name in a folder is one that killed processes leave: a temporary one, or the
-// lock's.
+// IsLeft reports whether a name in a folder is one that killed processes leave: a temporary name,
+// or that of the lock.
 func IsLeft(name string) bool { return name == lockFile || isTemporary(name) }
 
 func isTemporary(name string) bool {

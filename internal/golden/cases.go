@@ -1,4 +1,5 @@
-// Package golden reads the cases that models are held to: what diffusers and transformers compute on small pipelines.
+// Package golden reads the cases that models are held to: what diffusers and transformers compute
+// on small pipelines.
 package golden
 
 import (
@@ -22,14 +23,21 @@ type Case struct {
 }
 
 // only is for cases that are too large to keep.
-var only = flag.String("golden", "", "hold the tests to the case in this `folder` (an absolute path) alone")
+var only = flag.String("golden", "",
+	"hold the tests to the case in this `folder` (an absolute path) alone")
 
-// Each runs a test on every case that has what it needs, tensors or files: those in the repository, of which there must be
-// some, and those that lie beside it; or on the case that the flag names. root is the repository's root as the test sees it.
+// Each runs a test on every case that has what it needs: tensors, or files of the pipeline. The
+// cases are those in the repository, one of which at least must have that, and those that lie
+// beside it. With the flag -golden it is the one case that the flag names. root is the repository's
+// root as the test sees it.
 func Each(t *testing.T, root string, test func(t *testing.T, c Case), needs ...string) {
 	t.Helper()
-	own, _ := filepath.Glob(filepath.Join(root, "testdata", "golden", "*", "cases.safetensors"))
-	beside, _ := filepath.Glob(filepath.Join(root, "..", "shared", "golden", "cases", "*", "cases.safetensors"))
+	cases := func(folder ...string) []string {
+		folder = append(folder, "*", "cases.safetensors")
+		files, _ := filepath.Glob(filepath.Join(root, filepath.Join(folder...)))
+		return files
+	}
+	own, beside := cases("testdata", "golden"), cases("..", "shared", "golden", "cases")
 	if *only != "" {
 		own, beside = []string{filepath.Join(*only, "cases.safetensors")}, nil
 	}
@@ -48,7 +56,8 @@ func Each(t *testing.T, root string, test func(t *testing.T, c Case), needs ...s
 		if i < len(own) {
 			tested++
 		}
-		t.Run(strings.TrimPrefix(filepath.ToSlash(dir), filepath.ToSlash(root)+"/"), func(t *testing.T) { test(t, c) })
+		name := strings.TrimPrefix(filepath.ToSlash(dir), filepath.ToSlash(root)+"/")
+		t.Run(name, func(t *testing.T) { test(t, c) })
 	}
 	switch {
 	case tested > 0:
@@ -65,13 +74,13 @@ func (c Case) Has(name string) bool {
 	return ok
 }
 
-// HasFile reports whether the case has a file, or a folder: a part of a pipeline.
+// HasFile reports whether the case has a file or a folder, such as a part of a pipeline.
 func (c Case) HasFile(name string) bool {
 	_, err := os.Stat(filepath.Join(c.Dir, name))
 	return err == nil
 }
 
-// Tensor is one of the case's tensors as it is in the file.
+// Tensor returns one of the case's tensors as it is in the file.
 func (c Case) Tensor(t *testing.T, name string) *tensor.Dense {
 	t.Helper()
 	d, err := c.Data.Tensor(name)
@@ -81,7 +90,7 @@ func (c Case) Tensor(t *testing.T, name string) *tensor.Dense {
 	return d
 }
 
-// ChannelsLast is a tensor [...,C,H,W] as [...,H,W,C].
+// ChannelsLast returns a tensor that is [...,C,H,W] in the file as [...,H,W,C].
 func (c Case) ChannelsLast(t *testing.T, name string) *tensor.Dense {
 	t.Helper()
 	d := c.Tensor(t, name)
@@ -98,7 +107,8 @@ func (c Case) ChannelsLast(t *testing.T, name string) *tensor.Dense {
 	return tensor.New(tensor.WithShape(s...), tensor.WithBacking(dst))
 }
 
-// Distance is the relative error ‖got-want‖/‖want‖; NaN if anything is.
+// Distance returns the relative error ‖got-want‖/‖want‖. It is NaN if any value is, and infinite if
+// the lengths differ.
 func Distance(got, want []float32) float64 {
 	if len(got) != len(want) {
 		return math.Inf(1)
@@ -117,7 +127,8 @@ func Near(t *testing.T, what string, got, want []float32, tolerance float64) {
 	t.Helper()
 	d := Distance(got, want)
 	if !(d <= tolerance) {
-		t.Errorf("%s: relative error %.3g, more than %g (%d values, %d wanted)", what, d, tolerance, len(got), len(want))
+		t.Errorf("%s: relative error %.3g, more than %g (%d values, %d wanted)",
+			what, d, tolerance, len(got), len(want))
 	}
 	t.Logf("%s: relative error %.2g", what, d)
 }

@@ -12,10 +12,12 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// Init holds fresh networks to those that diffusers or transformers make of the same config: mean,
-// variance and kurtosis of each kind of tensor, as the case's init.json has them of 16 networks.
-// They must agree within five standard errors of both sides together, and what is constant there
-// must be equal here. network is the name in that file; zeros makes a network for nn.Init.
+// Init holds fresh networks to those that diffusers or transformers make of the same config. It
+// compares the mean, the variance and the kurtosis of each kind of tensor, over 16 networks, with
+// those that the case's init.json has of 16 networks of theirs. The two must agree within five
+// standard errors of their difference. What is constant there must be equal here.
+//
+// network is the name in that file, and zeros makes a network for nn.Init.
 func Init(t *testing.T, c Case, network string, zeros func() any) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(c.Dir, "init.json"))
@@ -60,7 +62,7 @@ func Init(t *testing.T, c Case, network string, zeros func() any) {
 		got := moments(x)
 		for i, m := range []struct {
 			name  string
-			error float64 // of a difference, for a normal distribution; an even one's is less
+			error float64 // of a difference, for normal values; that of uniform ones is less
 		}{
 			{"mean", math.Sqrt(2 * w[2] / n)},
 			{"variance", w[2] * math.Sqrt(2*2/n)},
@@ -79,10 +81,10 @@ func Init(t *testing.T, c Case, network string, zeros func() any) {
 	}
 }
 
-// blocks are the numbers of blocks in a name.
+// blocks finds the numbers of blocks in a name. Tensors that differ in them alone are of one kind.
 var blocks = regexp.MustCompile(`\.[0-9]+\.`)
 
-// moments are mean, variance and kurtosis.
+// moments returns the mean, the variance and the kurtosis.
 func moments(x []float64) (m [3]float64) {
 	n := float64(len(x))
 	for _, v := range x {

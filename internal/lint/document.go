@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// Undocumented returns the packages that do not have one package comment, in one file, beginning as go doc wants it, and
-// the exported declarations without a comment. A program's own declarations need none.
+// Undocumented returns the packages that do not have one package comment, in one file, that begins
+// as go doc wants it. It returns as well the exported declarations that have no comment. A
+// program's declarations need none.
 func Undocumented(sources []Source) []string {
 	var wrong []string
 	names, comments := map[string]string{}, map[string][]Source{}
@@ -30,23 +31,27 @@ func Undocumented(sources []Source) []string {
 		if names[p] == "main" {
 			begin = "Command " + p[strings.LastIndexByte(p, '/')+1:] + " "
 		}
+		place := func(s Source) string { return s.place(s.File.Doc) }
 		switch c := comments[p]; {
 		case len(c) == 0:
 			wrong = append(wrong, fmt.Sprintf("%s: no package comment", p))
 		case len(c) > 1:
-			wrong = append(wrong, fmt.Sprintf("%s: a second package comment", c[1].place(c[1].File.Doc)))
+			wrong = append(wrong, fmt.Sprintf("%s: a second package comment", place(c[1])))
 		case !strings.HasPrefix(c[0].File.Doc.Text(), begin):
-			wrong = append(wrong, fmt.Sprintf("%s: the package comment does not begin with %q", c[0].place(c[0].File.Doc), begin))
+			wrong = append(wrong, fmt.Sprintf("%s: the package comment does not begin with %q",
+				place(c[0]), begin))
 		}
 	}
 	return wrong
 }
 
-// bare returns the exported declarations of a file that have no comment. One comment on a group covers the group.
+// bare returns the exported declarations of a file that have no comment. The comment of a group is
+// one for all that is in it.
 func (s Source) bare() []string {
 	var wrong []string
+	exists := func(c *ast.CommentGroup) bool { return c != nil }
 	report := func(n ast.Node, name *ast.Ident, comments ...*ast.CommentGroup) {
-		if name.IsExported() && !slices.ContainsFunc(comments, func(c *ast.CommentGroup) bool { return c != nil }) {
+		if name.IsExported() && !slices.ContainsFunc(comments, exists) {
 			wrong = append(wrong, fmt.Sprintf("%s: %s has no comment", s.place(n), name.Name))
 		}
 	}
@@ -91,23 +96,26 @@ func receiver(d *ast.FuncDecl) *ast.Ident {
 	}
 }
 
-// Unmapped returns what is wrong with the map in the root's package comment: a public package that has no line there, and
-// a line above that of a package which its package imports. A line is indented and begins with the package's path.
+// Unmapped returns what is wrong with the map in the root's package comment: a public package that
+// has no line there, and a package whose line stands above that of a package which it imports. A
+// line of the map is indented and begins with a package's path.
 func Unmapped(sources []Source) []string {
 	lines := map[string]int{}
 	for _, s := range sources {
 		if s.Package == "." && !s.Test && s.File.Doc != nil {
 			for i, line := range strings.Split(s.File.Doc.Text(), "\n") {
-				if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(line, "\t") && lines[f[0]] == 0 {
+				f := strings.Fields(line)
+				if len(f) > 1 && strings.HasPrefix(line, "\t") && lines[f[0]] == 0 {
 					lines[f[0]] = i + 1
 				}
 			}
 		}
 	}
+	const unlisted = "internal/... kernels/internal/... examples/... " + testSupport
 	var wrong []string
 	missing := map[string]bool{}
 	for _, s := range sources {
-		if s.Test || s.Package == "." || covers("internal/... kernels/internal/... examples/... "+testSupport, s.Package) {
+		if s.Test || s.Package == "." || covers(unlisted, s.Package) {
 			continue
 		}
 		if lines[s.Package] == 0 && !missing[s.Package] {
@@ -115,8 +123,10 @@ func Unmapped(sources []Source) []string {
 			wrong = append(wrong, fmt.Sprintf("%s: doc.go has no line for this package", s.Package))
 		}
 		for place, imported := range s.imports {
-			if to, ok := inModule(imported); ok && lines[s.Package] > 0 && lines[to] > lines[s.Package] {
-				wrong = append(wrong, fmt.Sprintf("%s: doc.go has %s above %s, which it imports", place, s.Package, to))
+			to, ok := inModule(imported)
+			if ok && lines[s.Package] > 0 && lines[to] > lines[s.Package] {
+				wrong = append(wrong, fmt.Sprintf("%s: doc.go has %s above %s, which it imports",
+					place, s.Package, to))
 			}
 		}
 	}

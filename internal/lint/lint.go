@@ -24,8 +24,9 @@ type Source struct {
 	set     *token.FileSet
 }
 
-// Read parses all Go files of a module, whatever their build constraints. It leaves out what the go command does:
-// testdata, names that begin with a dot or an underscore, and modules in the module.
+// Read parses all Go files of a module, whatever their build constraints. It leaves out what the
+// go command leaves out: testdata, names that begin with a dot or an underscore, and modules in the
+// module.
 func Read(root fs.FS) ([]Source, error) {
 	var sources []Source
 	set := token.NewFileSet()
@@ -33,9 +34,11 @@ func Read(root fs.FS) ([]Source, error) {
 		if err != nil {
 			return err
 		}
-		hidden := name != "." && (strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_"))
+		hidden := name != "." && strings.ContainsAny(d.Name()[:1], "._")
 		if d.IsDir() {
-			if _, err := fs.Stat(root, path.Join(name, "go.mod")); hidden || d.Name() == "testdata" || name != "." && err == nil {
+			_, err := fs.Stat(root, path.Join(name, "go.mod"))
+			module := name != "." && err == nil
+			if hidden || d.Name() == "testdata" || module {
 				return fs.SkipDir
 			}
 			return nil
@@ -51,7 +54,8 @@ func Read(root fs.FS) ([]Source, error) {
 		if err != nil {
 			return err
 		}
-		sources = append(sources, Source{path.Dir(name), strings.HasSuffix(name, "_test.go"), file, set})
+		test := strings.HasSuffix(name, "_test.go")
+		sources = append(sources, Source{path.Dir(name), test, file, set})
 		return nil
 	})
 	return sources, err
@@ -72,22 +76,23 @@ func (s Source) place(n ast.Node) string {
 	return fmt.Sprintf("%s:%d", p.Filename, p.Line)
 }
 
-// A Policy says which packages of the module may import which. Lists are separated by spaces.
+// A Policy says which packages of the module may import which. The packages of a list are separated
+// by spaces.
 type Policy struct {
 	Imports    map[string]string // of each package, what it may import
 	Tests      string            // what tests may import beside that and their own package
 	Exceptions []Exception
 }
 
-// An Exception is one more edge.
+// An Exception is one more import that is allowed.
 type Exception struct {
 	From, To string
-	Test     bool // in tests only
-	For      string
+	Test     bool   // in tests only
+	For      string // the reason
 }
 
-// Check returns what breaks the policy: an edge that it does not allow, a package that it does not know, and a line of
-// the policy that nothing needs.
+// Check returns what breaks the policy: an import that it does not allow, a package that it has no
+// line for, and a line or an exception of the policy that nothing needs.
 func (p Policy) Check(sources []Source) []string {
 	var wrong []string
 	packages, used := map[string]bool{}, map[Exception]bool{}
@@ -119,12 +124,14 @@ func (p Policy) Check(sources []Source) []string {
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Imports)) {
 		if !strings.HasSuffix(name, "/...") && !packages[name] {
-			wrong = append(wrong, fmt.Sprintf("%s: the policy has a line for this package, which does not exist", name))
+			wrong = append(wrong, fmt.Sprintf(
+				"%s: the policy has a line for this package, which does not exist", name))
 		}
 	}
 	for _, e := range p.Exceptions {
 		if !used[e] {
-			wrong = append(wrong, fmt.Sprintf("%s: nothing needs the exception for %s", e.From, e.To))
+			wrong = append(wrong, fmt.Sprintf("%s: nothing needs the exception for %s",
+				e.From, e.To))
 		}
 	}
 	return wrong
@@ -165,9 +172,11 @@ func Forbidden(sources []Source, bans []Ban) []string {
 	for _, s := range sources {
 		for place, imported := range s.imports {
 			for _, b := range bans {
-				if covers(b.Import, imported) && (b.Tests || !s.Test) && !covers(b.In, s.Package) {
-					wrong = append(wrong, fmt.Sprintf("%s: %s may not import %s: %s", place, s.Package, imported, b.Why))
+				if !covers(b.Import, imported) || s.Test && !b.Tests || covers(b.In, s.Package) {
+					continue
 				}
+				wrong = append(wrong, fmt.Sprintf("%s: %s may not import %s: %s",
+					place, s.Package, imported, b.Why))
 			}
 		}
 	}

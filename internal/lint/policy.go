@@ -11,8 +11,8 @@ const (
 	anything = "*"
 )
 
-// house says of each package what all of the module it may import. Paths are relative to the module's root; a path that
-// ends in /... stands for all the packages under it.
+// house says of each package which packages of the module it may import. Paths are relative to the
+// module's root. A path that ends in /... stands for all the packages under it.
 var house = Policy{
 	Imports: map[string]string{
 		".":                "",
@@ -40,7 +40,8 @@ var house = Policy{
 		"diffusion/vae":           "kernels kernels/nn " + inner,
 		"diffusion/diffusiontest": "diffusion",
 		"diffusion/lora":          "diffusion diffusion/unet clip " + below + " " + inner,
-		"diffusion/pipeline":      "diffusion diffusion/unet diffusion/vae clip clip/tokenizer dataset " + below + " " + inner,
+		"diffusion/pipeline": "diffusion diffusion/unet diffusion/vae clip clip/tokenizer " +
+			"dataset " + below + " " + inner,
 
 		"reward/measure":   "",
 		"reward":           "dataset reward/measure internal/file internal/picture",
@@ -51,48 +52,138 @@ var house = Policy{
 		"finetune/report": "internal/file internal/picture",
 
 		// The trainer is handed latents and conditions: it knows no encoder and no pipeline.
-		"finetune": "finetune/report dataset reward reward/measure diffusion " + below + " " + inner,
+		"finetune": "finetune/report dataset reward reward/measure diffusion " +
+			below + " " + inner,
 
 		// Nothing else imports examples.
 		"examples/...": anything,
 	},
 	// Tests may import these as well.
 	Tests: "internal/golden kernels/kerneltest diffusion/diffusiontest examples/tiny",
-	// Single edges beside the lines above, each with what it is for.
+	// Single imports beside those of the lines above, each with the reason.
 	Exceptions: []Exception{
-		{From: "kernels/nn", To: "kernels/internal/cpu", For: "merging a low-rank pair is a product"},
+		{
+			From: "kernels/nn",
+			To:   "kernels/internal/cpu",
+			For:  "merging a low-rank pair is a product",
+		},
 		{From: "reward", To: "internal/rng", For: "Shuffled draws a permutation"},
 		{From: "diffusion/unet", To: "dataset", Test: true, For: "conditions are made in tensors"},
-		{From: "kernels", To: "kernels/optim", Test: true, For: "the machine's tests run whole training steps"},
+		{
+			From: "kernels",
+			To:   "kernels/optim",
+			Test: true,
+			For:  "the machine's tests run whole training steps",
+		},
 		{From: "kernels/nn", To: "kernels/optim", Test: true, For: "its example trains a model"},
-		{From: "diffusion/unet", To: "kernels/optim", Test: true, For: "its example trains a network"},
-		{From: "diffusion/vae", To: "kernels/optim", Test: true, For: "its example trains a network"},
-		{From: "diffusion", To: "diffusion/unet", Test: true, For: "samplers are held to diffusers' paths on a network of its own"},
-		{From: "diffusion/lora", To: "diffusion/pipeline", Test: true, For: "adapters are held to diffusers' on whole pipelines"},
-		{From: "finetune", To: "diffusion/lora", Test: true, For: "training of adapters is held to peft's"},
-		{From: "finetune", To: "clip", Test: true, For: "an adapter's file has parts for the text encoder"},
-		{From: "finetune", To: "diffusion/unet", Test: true, For: "training is held to PyTorch's losses on diffusers' network"},
+		{
+			From: "diffusion/unet",
+			To:   "kernels/optim",
+			Test: true,
+			For:  "its example trains a network",
+		},
+		{
+			From: "diffusion/vae",
+			To:   "kernels/optim",
+			Test: true,
+			For:  "its example trains a network",
+		},
+		{
+			From: "diffusion",
+			To:   "diffusion/unet",
+			Test: true,
+			For:  "samplers are held to diffusers' paths on a network of its own",
+		},
+		{
+			From: "diffusion/lora",
+			To:   "diffusion/pipeline",
+			Test: true,
+			For:  "adapters are held to diffusers' on whole pipelines",
+		},
+		{
+			From: "finetune",
+			To:   "diffusion/lora",
+			Test: true,
+			For:  "training of adapters is held to peft's",
+		},
+		{
+			From: "finetune",
+			To:   "clip",
+			Test: true,
+			For:  "an adapter's file has parts for the text encoder",
+		},
+		{
+			From: "finetune",
+			To:   "diffusion/unet",
+			Test: true,
+			For:  "training is held to PyTorch's losses on diffusers' network",
+		},
 	},
 }
 
 // forbidden are imports that only a few packages may have.
 var forbidden = []Ban{
-	{Import: "C", In: "kernels/cuda", Tests: true, Why: "everything else builds without a C compiler"},
-	{Import: "math/rand", Tests: true, Why: "draws are named by seed, stream, step and sample: internal/rng, or math/rand/v2 with a source"},
-	{Import: "gonum.org/v1/gonum/blas/...", Tests: true, Why: "products are kernels/internal/cpu's"},
-	{Import: "unsafe", In: "kernels kernels/internal/cpu kernels/cuda internal/weights",
-		Why: "memory is reinterpreted there and nowhere else"},
-	{Import: "testing/...", In: testSupport, Why: "programs would get the flags of go test"},
-	{Import: "github.com/stretchr/testify/...", In: testSupport, Why: "it is for tests"},
-	{Import: "pgregory.net/rapid", In: testSupport, Why: "it is for tests"},
-	{Import: "flag", In: "examples/... finetune/report " + testSupport, Why: "a library has no command line"},
-	{Import: "github.com/alecthomas/kong", In: "examples/...", Why: "a library has no command line"},
+	{
+		Import: "C",
+		In:     "kernels/cuda",
+		Tests:  true,
+		Why:    "everything else builds without a C compiler",
+	},
+	{
+		Import: "math/rand",
+		Tests:  true,
+		Why: "draws are named by seed, stream, step and sample: " +
+			"internal/rng, or math/rand/v2 with a source",
+	},
+	{
+		Import: "gonum.org/v1/gonum/blas/...",
+		Tests:  true,
+		Why:    "products are kernels/internal/cpu's",
+	},
+	{
+		Import: "unsafe",
+		In:     "kernels kernels/internal/cpu kernels/cuda internal/weights",
+		Why:    "memory is reinterpreted there and nowhere else",
+	},
+	{
+		Import: "testing/...",
+		In:     testSupport,
+		Why:    "programs would get the flags of go test",
+	},
+	{
+		Import: "github.com/stretchr/testify/...",
+		In:     testSupport,
+		Why:    "it is for tests",
+	},
+	{
+		Import: "pgregory.net/rapid",
+		In:     testSupport,
+		Why:    "it is for tests",
+	},
+	{
+		Import: "flag",
+		In:     "examples/... finetune/report " + testSupport,
+		Why:    "a library has no command line",
+	},
+	{
+		Import: "github.com/alecthomas/kong",
+		In:     "examples/...",
+		Why:    "a library has no command line",
+	},
+}
+
+// width is what fits into a window beside another.
+var width = Width{
+	Most:   140,
+	Except: ". diffusion/... examples/... finetune/... kernels/... reward/...",
 }
 
 // testSupport are packages that exist for tests.
-const testSupport = "kernels/kerneltest diffusion/diffusiontest internal/golden examples/internal/command/commandtest"
+const testSupport = "kernels/kerneltest diffusion/diffusiontest internal/golden " +
+	"examples/internal/command/commandtest"
 
-// covers reports whether a list of paths holds a path. An element that ends in /... holds what is under it, and itself.
+// covers reports whether a list of paths, separated by spaces, holds a path. One that ends in /...
+// holds itself and all that is under it.
 func covers(list, path string) bool {
 	for e := range strings.FieldsSeq(list) {
 		prefix, tree := strings.CutSuffix(e, "/...")

@@ -2,8 +2,9 @@ package picture
 
 import "image"
 
-// A JPEG (and a lossy WebP) holds its chroma at half the resolution. The standard library repeats each chroma value;
-// here it is interpolated and converted as in libjpeg, so that a file gives the pixels that Pillow sees.
+// A JPEG (and a lossy WebP) holds its chroma at half the resolution. The standard library repeats
+// each chroma value. Here chroma is interpolated and converted as in libjpeg, so that a file gives
+// the pixels that Pillow sees.
 
 // colours converts luma and chroma (0 to 255) in 16-bit fixed point.
 type colours struct {
@@ -11,7 +12,8 @@ type colours struct {
 	redCr, greenCb, greenCr, blueCb int32
 }
 
-// jfif is the full range of JPEG files (jdcolor.c), video the range 16 to 235 of VP8 (ITU-R BT.601).
+// The ranges of luma: jfif is the full range of JPEG files (jdcolor.c), and video the range 16 to
+// 235 of VP8 (ITU-R BT.601).
 var (
 	jfif  = colours{65536, 0, 91881, 22554, 46802, 116130}
 	video = colours{76309, 16, 104597, 25675, 53279, 132201}
@@ -28,7 +30,7 @@ func (c colours) set(rgb []uint8, y, cb, cr uint8) {
 
 func clamp8(v int32) uint8 { return uint8(min(max(v, 0), 255)) }
 
-// fromYCbCr fills p from planes.
+// fromYCbCr fills p with the picture that planes of luma and chroma hold.
 func (p *RGB) fromYCbCr(src *image.YCbCr, c colours) {
 	columns, rows := halves(src.SubsampleRatio)
 	cw, ch := p.W, p.H
@@ -43,7 +45,13 @@ func (p *RGB) fromYCbCr(src *image.YCbCr, c colours) {
 		p.fromPlanes(src, c)
 		return
 	}
-	up := chroma{cw, ch, src.CStride, columns, rows, make([]int32, cw), make([]uint8, 2*cw), make([]uint8, 2*cw)}
+	up := chroma{
+		w: cw, h: ch, stride: src.CStride,
+		columns: columns, rows: rows,
+		sum:  make([]int32, cw),
+		blue: make([]uint8, 2*cw),
+		red:  make([]uint8, 2*cw),
+	}
 	for y := range p.H {
 		up.row(up.blue, src.Cb, y)
 		up.row(up.red, src.Cr, y)
@@ -53,7 +61,7 @@ func (p *RGB) fromYCbCr(src *image.YCbCr, c colours) {
 	}
 }
 
-// fromPlanes takes each pixel's nearest chroma.
+// fromPlanes is fromYCbCr without interpolation: each pixel gets the nearest chroma.
 func (p *RGB) fromPlanes(src *image.YCbCr, c colours) {
 	b := src.Bounds()
 	for y := range p.H {
@@ -77,8 +85,8 @@ func halves(r image.YCbCrSubsampleRatio) (columns, rows bool) {
 	return false, false
 }
 
-// chroma doubles planes of w × h values: three parts the nearest value, one part the next ("fancy
-// upsampling", jdsample.c).
+// A chroma doubles planes of w × h values. A new value is three parts of the nearest old one and
+// one part of the next nearest (jdsample.c calls it "fancy upsampling").
 type chroma struct {
 	w, h, stride  int
 	columns, rows bool // which are doubled

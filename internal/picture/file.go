@@ -21,14 +21,17 @@ import (
 // ErrFormat means that a file is no PNG, JPEG or WebP picture.
 var ErrFormat = errors.New("not a PNG, JPEG or WebP picture")
 
-// MostPixels is what Decode accepts, and Pillow: a small file can claim to be a huge picture.
+// MostPixels is the largest number of pixels that is decoded, and Pillow's limit too: a small file
+// can claim to be a huge picture.
 const MostPixels = 178_956_970
 
-// Read decodes a file and turns the picture upright by its orientation in EXIF or XMP, as diffusers' load_image does. Errors name the
-// file; one that holds no picture is ErrFormat. A picture of more than 178,956,970 pixels is refused before memory is taken for it.
+// Read decodes a file and turns the picture upright by its orientation in EXIF or XMP, as
+// diffusers' load_image does. Errors name the file. The error of a file that is no picture wraps
+// ErrFormat. A picture of more than MostPixels is refused before memory is taken for it.
 //
-// In two cases Pillow reads something else: what a PNG of 2, 4 or 16 bits names as its transparent colour (tRNS) is transparent here, Pillow
-// 13 compares it with values of 8 bits; and a progressive JPEG with restart markers and subsampled chroma is an error of the standard library.
+// In two cases Pillow reads something else. What a PNG of 2, 4 or 16 bits names as its transparent
+// colour (tRNS) is transparent here; Pillow 13 compares it with values of 8 bits. A progressive
+// JPEG with restart markers and subsampled chroma is an error of the standard library.
 func Read(name string) (image.Image, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -46,7 +49,7 @@ func ReadFS(fsys fs.FS, name string) (image.Image, error) {
 	return decode(name, data)
 }
 
-// Decode reads a picture from r; name is for errors.
+// Decode is Read of what r gives. Errors call it by the name given.
 func Decode(r io.Reader, name string) (image.Image, error) {
 	data, err := io.ReadAll(r)
 	if err != nil {
@@ -64,7 +67,8 @@ func decode(name string, data []byte) (image.Image, error) {
 		return nil, fmt.Errorf("picture: %s: broken picture: %w", name, err)
 	}
 	if size.Width <= 0 || size.Height <= 0 || size.Width > MostPixels/size.Height {
-		return nil, fmt.Errorf("picture: %s: %d×%d pixels are not between 1 and %d", name, size.Width, size.Height, MostPixels)
+		return nil, fmt.Errorf("picture: %s: %d×%d pixels are not between 1 and %d",
+			name, size.Width, size.Height, MostPixels)
 	}
 	img, _, err := image.Decode(bytes.NewReader(data))
 	if err != nil {
@@ -76,8 +80,8 @@ func decode(name string, data []byte) (image.Image, error) {
 	return upright(img, orientation(data)), nil
 }
 
-// fromWebP converts the planes of a lossy WebP, which are in video range; the standard library would take
-// them for JPEG's.
+// fromWebP converts the planes of a lossy WebP, which are in video range. The standard library
+// would take them for those of a JPEG. A lossless WebP stays as it is.
 func fromWebP(img image.Image) image.Image {
 	var planes *image.YCbCr
 	switch img := img.(type) {
@@ -93,10 +97,11 @@ func fromWebP(img image.Image) image.Image {
 	return p.withAlpha(alphas(img))
 }
 
-// A Text is a note in a PNG file, such as the prompt it was made from.
+// A Text is a note in a PNG file, such as the prompt that the picture was made from.
 type Text struct{ Key, Value string }
 
-// EncodePNG writes img as PNG with notes. The result depends on its arguments alone.
+// EncodePNG writes img as PNG with notes. A note's key has 1 to 79 bytes. What is written depends
+// on img and the notes alone.
 func EncodePNG(w io.Writer, img image.Image, notes ...Text) error {
 	var b bytes.Buffer
 	if err := png.Encode(&b, img); err != nil {
@@ -124,7 +129,7 @@ func writeChunk(b *bytes.Buffer, kind, data string) {
 	b.Write(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE([]byte(kind+data))))
 }
 
-// WritePNG writes img to a file that is whole or, after an error, as it was before.
+// WritePNG is EncodePNG to a file. After an error the file is as it was before.
 func WritePNG(name string, img image.Image, notes ...Text) error {
 	err := file.Write(name, func(w io.Writer) error { return EncodePNG(w, img, notes...) })
 	if err != nil {

@@ -8,17 +8,19 @@ import (
 	"regexp"
 )
 
-// orientation is how a file's picture is to be turned: 1 to 8 as EXIF 2.3 has it (tag 0x0112), or, where no EXIF has the tag, as XMP has it
-// (tiff:Orientation); 1 if neither says.
+// orientation returns how a file's picture is to be turned: 1 to 8 as EXIF 2.3 has it (tag 0x0112).
+// Where no EXIF has the tag, it is what XMP has (tiff:Orientation). It is 1 if neither says.
 func orientation(data []byte) int {
 	var tiff, xmp []byte
 	for kind, body := range sections(data) {
+		begins := func(with string) bool { return bytes.HasPrefix(body, []byte(with)) }
 		rest, marked := bytes.CutPrefix(body, []byte("Exif\x00\x00"))
 		switch {
 		case tiff == nil && (kind == "eXIf" || kind == "EXIF" || kind == jpegApp1 && marked):
 			tiff = rest
-		case kind == "XMP ", kind == "iTXt" && bytes.HasPrefix(body, []byte("XML:com.adobe.xmp\x00")),
-			kind == jpegApp1 && bytes.HasPrefix(body, []byte("http://ns.adobe.com/xap/1.0/\x00")):
+		case kind == "XMP ",
+			kind == "iTXt" && begins("XML:com.adobe.xmp\x00"),
+			kind == jpegApp1 && begins("http://ns.adobe.com/xap/1.0/\x00"):
 			xmp = body
 		}
 	}
@@ -34,7 +36,7 @@ func orientation(data []byte) int {
 
 var xmpOrientation = regexp.MustCompile(`tiff:Orientation(?:="|>)([0-9])`)
 
-// exifOrientation is the tag's value, if the TIFF within EXIF has one.
+// exifOrientation returns the tag's value, and false if the TIFF within EXIF has no such tag.
 func exifOrientation(tiff []byte) (int, bool) {
 	var order binary.ByteOrder = binary.LittleEndian
 	if bytes.HasPrefix(tiff, []byte("MM")) {
@@ -60,11 +62,12 @@ func exifOrientation(tiff []byte) (int, bool) {
 	return 0, false
 }
 
-// jpegApp1 is the marker of a JPEG's segments of EXIF and of XMP.
+// jpegApp1 is the marker of the segments in which a JPEG has EXIF and XMP.
 const jpegApp1 = "\xe1"
 
-// sections yields the parts of a file before its pixels, and maybe after them: a JPEG's segments by their markers, the chunks of a PNG or a
-// WebP by their names.
+// sections yields the parts of a file that are not pixels, and maybe the pixels too: a JPEG's
+// segments before its pixels with their markers, and the chunks of a PNG or a WebP with their
+// names.
 func sections(data []byte) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		switch {

@@ -1,5 +1,5 @@
-// Package picture reads, resizes and writes pictures the way the models' makers did: resizing is Pillow's to
-// the bit, and tensors are [H,W,3] float32 in -1 to 1.
+// Package picture reads, resizes and writes pictures as the makers of the models did. Resizing is
+// Pillow's to the bit. Tensors are [H,W,3] float32, -1 to 1.
 package picture
 
 import (
@@ -20,8 +20,9 @@ type RGB struct {
 // NewRGB is a black picture.
 func NewRGB(w, h int) *RGB { return &RGB{w, h, make([]uint8, w*h*3)} }
 
-// FromImage converts any image as Pillow's convert("RGB") does: alpha is dropped, of 16 bits a channel the upper 8 are kept. A
-// grey picture of 16 bits is cut off at 255, which makes most of them white; that is Pillow's doing.
+// FromImage converts any image as Pillow's convert("RGB") does. Alpha is dropped. Of 16 bits a
+// channel the upper 8 are kept. But values of a grey picture of 16 bits are cut off at 255, as in
+// Pillow, which makes most such pictures white.
 func FromImage(src image.Image) *RGB {
 	b := src.Bounds()
 	dst := NewRGB(b.Dx(), b.Dy())
@@ -42,7 +43,8 @@ func FromImage(src image.Image) *RGB {
 	return dst
 }
 
-// OnWhite converts any image as transformers' convert_to_rgb does: alpha is what shows of the picture in front of white.
+// OnWhite converts any image as transformers' convert_to_rgb does: what is transparent shows white
+// behind it.
 func OnWhite(src image.Image) *RGB {
 	p, alpha := FromImage(src), alphas(src)
 	for i, v := range p.Pix {
@@ -60,7 +62,7 @@ func overWhite(v, alpha uint8) uint8 {
 	return uint8((sum>>8 + sum) >> (8 + precision))
 }
 
-// alphas are the alpha of every pixel, row by row; nil if all are opaque.
+// alphas returns the alpha of every pixel, row by row. It is nil if all pixels are opaque.
 func alphas(src image.Image) []uint8 {
 	if o, ok := src.(interface{ Opaque() bool }); ok && o.Opaque() {
 		return nil
@@ -76,7 +78,7 @@ func alphas(src image.Image) []uint8 {
 	return all
 }
 
-// fromFour copies pixels of four bytes, the fourth dropped.
+// fromFour copies pixels of four bytes, of which it drops the fourth.
 func (p *RGB) fromFour(pix []uint8, stride, offset int) {
 	for y := range p.H {
 		row, out := pix[offset+y*stride:], p.Pix[y*p.W*3:]
@@ -96,7 +98,7 @@ func (p *RGB) fromAny(src image.Image) {
 	}
 }
 
-// eightBits is a colour as Pillow makes it RGB.
+// eightBits returns a colour in 8 bits a channel, as Pillow makes it RGB.
 func eightBits(c color.Color) (r, g, b uint8) {
 	switch c := c.(type) {
 	case color.NRGBA64: // colours survive where alpha is 0
@@ -111,17 +113,17 @@ func eightBits(c color.Color) (r, g, b uint8) {
 	return n.R, n.G, n.B
 }
 
-// inked is what an ink leaves of the light that black leaves (cmyk2rgb of Convert.c).
+// inked returns what an ink leaves of the light that black leaves (cmyk2rgb of Pillow's Convert.c).
 func inked(ink, black uint8) uint8 {
 	light := 255 - uint32(black)
 	product := uint32(ink)*light + 128
 	return uint8(light - (product>>8+product)>>8)
 }
 
-// Image is p as an image of the standard library.
+// Image returns p as an image of the standard library.
 func (p *RGB) Image() *image.NRGBA { return p.withAlpha(nil) }
 
-// withAlpha is p with the alpha of every pixel; nil is opaque.
+// withAlpha returns p with the alpha of every pixel. Nil is opaque.
 func (p *RGB) withAlpha(alpha []uint8) *image.NRGBA {
 	dst := image.NewNRGBA(image.Rect(0, 0, p.W, p.H))
 	for i := range p.W * p.H {
@@ -134,11 +136,12 @@ func (p *RGB) withAlpha(alpha []uint8) *image.NRGBA {
 	return dst
 }
 
-// Crop is the w × h pixels around the centre; what lies outside the picture is black. An odd margin's extra
-// pixel is on the right and at the bottom, as in transformers' center_crop.
+// Crop returns the w × h pixels around the centre. What lies outside the picture is black. Of an
+// odd margin the extra pixel is on the right and at the bottom, as in transformers' center_crop.
+// Where black is added, the extra pixel of it is on the left and at the top.
 func (p *RGB) Crop(w, h int) *RGB {
 	dst := NewRGB(w, h)
-	left, top := (p.W-w)>>1, (p.H-h)>>1 // rounded down, also below zero: a pad's extra pixel is on the left and at the top
+	left, top := (p.W-w)>>1, (p.H-h)>>1 // rounded down, below zero too
 	for y := range h {
 		for x := range w {
 			sx, sy := x+left, y+top
@@ -150,7 +153,7 @@ func (p *RGB) Crop(w, h int) *RGB {
 	return dst
 }
 
-// Tensor is p as [H,W,3] in -1 (black) to 1 (white), what a VAE reads.
+// Tensor returns p as [H,W,3] float32, -1 (black) to 1 (white): what a VAE reads.
 func (p *RGB) Tensor() *tensor.Dense {
 	data := make([]float32, len(p.Pix))
 	for i, v := range p.Pix {
@@ -159,8 +162,8 @@ func (p *RGB) Tensor() *tensor.Dense {
 	return tensor.New(tensor.WithShape(p.H, p.W, 3), tensor.WithBacking(data))
 }
 
-// FromTensor makes a picture of [H,W,3] values in -1 to 1, as diffusers does: clamped, rounded to even. NaN is
-// an error.
+// FromTensor makes a picture of float32 values [H,W,3], -1 to 1, as diffusers does: values beyond
+// are clamped, and halves are rounded to even. NaN is an error, and so is another type or shape.
 func FromTensor(t *tensor.Dense) (*RGB, error) {
 	s := t.Shape()
 	if t.Dtype() != tensor.Float32 || len(s) != 3 || s[2] != 3 {
@@ -169,7 +172,7 @@ func FromTensor(t *tensor.Dense) (*RGB, error) {
 	return FromValues(t.Float32s(), s[1], s[0])
 }
 
-// FromValues is FromTensor of h × w × 3 values.
+// FromValues is FromTensor of the h × w × 3 values of a tensor.
 func FromValues(values []float32, w, h int) (*RGB, error) {
 	if len(values) != w*h*3 {
 		return nil, fmt.Errorf("picture: %d values are no %d×%d picture", len(values), w, h)

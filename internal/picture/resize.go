@@ -2,20 +2,42 @@ package picture
 
 import "math"
 
-// A Filter is a resampling kernel: zero beyond Support. Without At a pixel is the nearest of the source.
-type Filter struct {
-	Support float64
-	At      func(x float64) float64
+// A Filter is one of Pillow's ways to resize (PIL.Image.Resampling). Its number is Pillow's, which
+// files of preprocessing hold.
+type Filter int
+
+// The filters.
+const (
+	Nearest  Filter = iota // the nearest pixel of the source
+	Lanczos                // sinc(x)·sinc(x/3)
+	Bilinear               // 1 − |x|
+	Bicubic                // Keys' kernel with a = −0.5: what CLIP's preprocessing uses
+	Box                    // the mean of the pixels under the new one
+	Hamming                // sinc under a Hamming window
+)
+
+// Valid reports whether f is one of the filters.
+func (f Filter) Valid() bool { return Nearest <= f && f <= Hamming }
+
+// kernel returns the filter as a function, which is 0 at distances beyond support. Nearest has
+// none.
+func (f Filter) kernel() (support float64, at func(x float64) float64) {
+	switch f {
+	case Lanczos:
+		return 3, lanczos
+	case Bilinear:
+		return 1, bilinear
+	case Bicubic:
+		return 2, bicubic
+	case Box:
+		return 0.5, box
+	case Hamming:
+		return 1, hamming
+	}
+	panic("picture: a filter without a kernel")
 }
 
-// Filters are Pillow's, by its numbers (PIL.Image.Resampling), which files of preprocessing hold.
-var Filters = []Filter{Nearest, Lanczos, Bilinear, Bicubic, Box, Hamming}
-
-// Nearest is Pillow's NEAREST.
-var Nearest = Filter{}
-
-// Bicubic is Pillow's BICUBIC (Keys' kernel with a = -0.5), what CLIP's preprocessing uses.
-var Bicubic = Filter{2, func(x float64) float64 {
+func bicubic(x float64) float64 {
 	const a = -0.5
 	x = math.Abs(x)
 	switch {
@@ -25,35 +47,32 @@ var Bicubic = Filter{2, func(x float64) float64 {
 		return (((x-5)*x+8)*x - 4) * a
 	}
 	return 0
-}}
+}
 
-// Bilinear is Pillow's BILINEAR.
-var Bilinear = Filter{1, func(x float64) float64 { return max(1-math.Abs(x), 0) }}
+func bilinear(x float64) float64 { return max(1-math.Abs(x), 0) }
 
-// Box is Pillow's BOX: the mean of the pixels under the new one.
-var Box = Filter{0.5, func(x float64) float64 {
+func box(x float64) float64 {
 	if -0.5 < x && x <= 0.5 {
 		return 1
 	}
 	return 0
-}}
+}
 
-// Hamming is Pillow's HAMMING, whose two constants are rounded to float32.
-var Hamming = Filter{1, func(x float64) float64 {
+// hamming has Pillow's two constants, which are rounded to float32.
+func hamming(x float64) float64 {
 	const constant, cosine = float32(0.54), float32(0.46)
 	if math.Abs(x) >= 1 {
 		return 0
 	}
 	return sinc(x) * (float64(constant) + float64(cosine)*math.Cos(math.Pi*x))
-}}
+}
 
-// Lanczos is Pillow's LANCZOS.
-var Lanczos = Filter{3, func(x float64) float64 {
+func lanczos(x float64) float64 {
 	if x < -3 || x >= 3 {
 		return 0
 	}
 	return sinc(x) * sinc(x/3)
-}}
+}
 
 func sinc(x float64) float64 {
 	if x == 0 {
@@ -62,11 +81,13 @@ func sinc(x float64) float64 {
 	return math.Sin(math.Pi*x) / (math.Pi * x)
 }
 
-// Resize is Pillow 13's resize to the bit (Resample.c): a pass over rows and one over columns, 8 bits between them, weights
-// of 22 fraction bits; a picture that shrinks is averaged over all of its pixels. Columns are first where the height shrinks by more
-// than twice what the width does. (Pillow before 13 always began with rows, which changes some values by 1.) w and h are at least 1.
+// Resize returns the picture in w × h pixels, w and h at least 1, as Pillow 13 resizes it to the
+// bit (Resample.c). There is a pass over the rows and one over the columns, with values of 8 bits
+// between them. Weights have 22 bits behind the point. A picture that shrinks is averaged over all
+// of its pixels. The columns come first where the height shrinks by more than twice what the width
+// does. (Pillow before 13 always began with the rows, which changes some values by 1.)
 func (p *RGB) Resize(w, h int, f Filter) *RGB {
-	if f.At == nil {
+	if f == Nearest {
 		return p.nearest(w, h)
 	}
 	columnsFirst := h < p.H && 2*(p.W-w) < p.H-h
@@ -82,7 +103,7 @@ func (p *RGB) Resize(w, h int, f Filter) *RGB {
 	return p
 }
 
-// nearest takes the pixel under each new pixel's centre.
+// nearest resizes to the pixels under the new pixels' centres.
 func (p *RGB) nearest(w, h int) *RGB {
 	dst, columns := NewRGB(w, h), centres(p.W, w)
 	for y, from := range centres(p.H, h) {
@@ -93,7 +114,8 @@ func (p *RGB) nearest(w, h int) *RGB {
 	return dst
 }
 
-// centres are the source's pixels under the new ones' centres; the sum is Pillow's, rounding and all (Geometry.c).
+// centres returns for each of out new pixels the one of in pixels that its centre lies in. Centres
+// are summed up as in Pillow (Geometry.c), so that they are rounded as there.
 func centres(in, out int) []int {
 	scale := float64(in) / float64(out)
 	at := make([]int, out)
@@ -108,7 +130,7 @@ func centres(in, out int) []int {
 // fraction is the number of bits behind the point in a weight.
 const fraction = 32 - 8 - 2
 
-// A window is the weights of one output pixel, the first for the input pixel at start.
+// A window is the weights of one output pixel. The first is that of the input pixel at start.
 type window struct {
 	start   int
 	weights []int32
@@ -118,7 +140,8 @@ type window struct {
 func windows(in, out int, f Filter) []window {
 	scale := float64(in) / float64(out)
 	stretch := max(scale, 1)
-	support := f.Support * stretch
+	support, at := f.kernel()
+	support *= stretch
 	all := make([]window, out)
 	for i := range all {
 		center := (float64(i) + 0.5) * scale
@@ -126,7 +149,7 @@ func windows(in, out int, f Filter) []window {
 		end := min(int(center+support+0.5), in)
 		weights, sum := make([]float64, end-start), 0.0
 		for j := range weights {
-			weights[j] = f.At((float64(j+start) - center + 0.5) * (1 / stretch))
+			weights[j] = at((float64(j+start) - center + 0.5) * (1 / stretch))
 			sum += weights[j]
 		}
 		all[i] = window{start, fixed(weights, sum)}
@@ -169,7 +192,7 @@ func (p *RGB) resizeColumns(h int, f Filter) *RGB {
 	return dst
 }
 
-// apply is the weighted sum of every step-th value, rounded and clamped to 8 bits.
+// apply returns the weighted sum of every step-th value, rounded and clamped to 8 bits.
 func (w window) apply(values []uint8, step int) uint8 {
 	sum := int32(1) << (fraction - 1)
 	for i, weight := range w.weights {

@@ -1,8 +1,14 @@
 // Package rng makes every random draw a pure function of what it is for.
 //
-// A draw is named by (seed, stream, step, sample): the run's seed, what is drawn ("noise", "timestep",
-// "order", …), the training or sampling step, and the sample's index in the whole batch. Nothing else decides
-// it, so a resumed run, a run with another batch split and a run on more machines see the same numbers.
+// A draw is named by (seed, stream, step, sample):
+//
+//   - seed is the run's;
+//   - stream says what is drawn: "noise", "timestep", "order", …;
+//   - step is the step of training or of sampling;
+//   - sample is the sample's index in the whole batch.
+//
+// Nothing else decides a draw. So a run that is resumed sees the same numbers, and so does one that
+// splits its batches otherwise, or works on more machines.
 package rng
 
 import (
@@ -10,7 +16,8 @@ import (
 	"math/rand/v2"
 )
 
-// New returns the generator of one draw. Generators of different names are independent.
+// New returns the generator of one draw. The generators of different names are independent of each
+// other.
 func New(seed uint64, stream string, step, sample uint64) *rand.Rand {
 	h := fnv.New64a()
 	h.Write([]byte(stream))
@@ -27,8 +34,8 @@ func Normal(dst []float32, seed uint64, stream string, step, sample uint64) {
 	}
 }
 
-// mix is the finalizer of splitmix64: a bijection that spreads every bit of x over the result
-// (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
+// mix is the finalizer of splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number
+// Generators, 2014). It is a bijection, and every bit of x has a say in every bit of the result.
 func mix(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9

@@ -9,7 +9,8 @@ import (
 	"github.com/x448/float16"
 )
 
-// decode converts len(dst) values of type d to float32; b holds them. It reports false for a type that is not read.
+// decode converts len(dst) values of type d, which b holds, to float32. It reports false for a type
+// that is not read.
 func decode(dst []float32, b []byte, d safetensors.DType) bool {
 	le := binary.LittleEndian
 	switch d {
@@ -47,10 +48,12 @@ func decode(dst []float32, b []byte, d safetensors.DType) bool {
 	return true
 }
 
-// decodeBlock is how many values are decoded before they are looked at, so that they still lie in the cache.
+// decodeBlock is how many values are decoded before they are checked. They still lie in the cache
+// then.
 const decodeBlock = 1 << 14
 
-// floats decodes a stored tensor into dst, in the file's order, and forgets its pages.
+// floats decodes a stored tensor into dst, in the file's order, and gives back the memory of its
+// pages.
 func (s stored) floats(dst []float32) error {
 	defer s.of.forget(s.from, s.to)
 	if !decode(dst, s.bytes(), s.dtype) {
@@ -59,8 +62,8 @@ func (s stored) floats(dst []float32) error {
 	return nil
 }
 
-// into decodes a stored tensor of finite numbers into a parameter's memory and forgets its pages. It needs no more memory than
-// one filter of a convolution.
+// into decodes a stored tensor of finite numbers into a parameter's memory, and gives back the
+// memory of its pages. It needs no memory besides, but for one filter of a convolution.
 func (s stored) into(p parameter) error {
 	defer s.of.forget(s.from, s.to)
 	dst, one := p.Value.Float32s(), int(s.dtype.Size())

@@ -14,23 +14,25 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A File is an open safetensors file, several that are one (a checkpoint in shards), or a Part of one.
+// A File is an open safetensors file, several files that are one (a checkpoint in shards), or a
+// Part of one.
 type File struct {
-	Name     string            // for messages
+	Name     string            // the path, or the file's name in its folder
 	Metadata map[string]string // of the first file
 
 	tensors map[string]stored
 	maps    []*mapping
 }
 
-// A mapping is a file's bytes.
+// A mapping is the bytes of a file.
 type mapping struct {
 	data   []byte
-	mapped bool // from the file, not read
+	mapped bool // the bytes are the file's, mapped into memory; otherwise a copy
 }
 
-// Open opens one file. Its tensors are read when they are asked for; on Unix the file is mapped, not read, and the pages of a
-// tensor are given back when it has been read.
+// Open opens one file. Its tensors are read when they are asked for. On Unix the file is mapped
+// into memory, and the memory of a tensor's pages is given back when the tensor has been read.
+// Elsewhere Open reads the whole file.
 func Open(name string) (*File, error) {
 	if err := checkPickle(name); err != nil {
 		return nil, err
@@ -48,14 +50,15 @@ var pickles = []string{".bin", ".ckpt", ".pt", ".pth"}
 // checkPickle refuses a file whose name says that PyTorch wrote it.
 func checkPickle(name string) error {
 	if slices.Contains(pickles, strings.ToLower(path.Ext(name))) {
-		return fmt.Errorf("weights: %s is a pickle file, which can run any code; convert it to safetensors", name)
+		return fmt.Errorf("weights: %s is a pickle file, which can run any code; "+
+			"convert it to safetensors", name)
 	}
 	return nil
 }
 
-// OpenFolder opens the weights named base in a model's folder: base.safetensors, the shards that
-// base.safetensors.index.json lists, or the half precision variant base.fp16.safetensors or its shards, whichever is there
-// first.
+// OpenFolder opens the weights named base in a model's folder. It looks for, in this order,
+// base.safetensors, the shards that base.safetensors.index.json lists, and the same of the variant
+// in half precision: base.fp16.safetensors and base.safetensors.index.fp16.json.
 func OpenFolder(fsys fs.FS, base string) (*File, error) {
 	for _, variant := range []string{"", ".fp16"} {
 		name := base + variant + ".safetensors"
@@ -88,7 +91,7 @@ func exists(fsys fs.FS, name string) bool {
 	return err == nil
 }
 
-// readIndex lists the shards of an index file. They must lie beside it.
+// readIndex returns the shards that an index file lists. They must lie in its folder.
 func readIndex(fsys fs.FS, name string) ([]string, error) {
 	text, err := fs.ReadFile(fsys, name)
 	if err != nil {
@@ -103,7 +106,8 @@ func readIndex(fsys fs.FS, name string) ([]string, error) {
 	var shards, missing []string
 	for _, shard := range slices.Compact(slices.Sorted(maps.Values(index.WeightMap))) {
 		if !fs.ValidPath(shard) || strings.ContainsAny(shard, `/\:`) {
-			return nil, fmt.Errorf("weights: %s: shard %q is not in the index's folder", name, shard)
+			return nil, fmt.Errorf("weights: %s: shard %q is not in the index's folder",
+				name, shard)
 		}
 		if err := checkPickle(shard); err != nil {
 			return nil, err
@@ -115,7 +119,8 @@ func readIndex(fsys fs.FS, name string) ([]string, error) {
 		shards = append(shards, full)
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("weights: %s lists %s: %w", name, strings.Join(missing, ", "), fs.ErrNotExist)
+		return nil, fmt.Errorf("weights: %s lists %s: %w",
+			name, strings.Join(missing, ", "), fs.ErrNotExist)
 	}
 	if len(shards) == 0 {
 		return nil, fmt.Errorf("weights: %s lists no shards", name)
@@ -133,7 +138,7 @@ func openAll(fsys fs.FS, name string, files []string) (*File, error) {
 	return f, nil
 }
 
-// mapFS maps a file of a folder on disk, and reads one of another file system.
+// mapFS maps a file if it is in a folder on disk, and reads it if the file system is another one.
 func mapFS(fsys fs.FS, name string) (*mapping, error) {
 	h, err := fsys.Open(name)
 	if err != nil {
@@ -169,8 +174,9 @@ func (f *File) add(name string, open func() (*mapping, error)) error {
 	return nil
 }
 
-// Part is the tensors of f that names has, under other names: one name renames a tensor, several are those of its equal
-// parts along the first axis. It lives as long as f.
+// Part returns those tensors of f that names has, under the names that it has for them. One name
+// renames a tensor. Several split it along the first axis into as many equal parts. The part can be
+// used until f is closed.
 func (f *File) Part(names map[string][]string) (*File, error) {
 	part := &File{Name: f.Name, Metadata: f.Metadata, tensors: make(map[string]stored, len(names))}
 	var missing []string
@@ -181,12 +187,14 @@ func (f *File) Part(names map[string][]string) (*File, error) {
 			continue
 		}
 		if n := len(to); n > 1 && (len(s.shape) == 0 || s.shape[0]%n != 0) {
-			return nil, fmt.Errorf("weights: %s: tensor %s of shape %v is not %d in one", f.Name, from, s.shape, n)
+			return nil, fmt.Errorf("weights: %s: tensor %s of shape %v is not %d in one",
+				f.Name, from, s.shape, n)
 		}
 		bytes := (s.to - s.from) / len(to)
 		for i, name := range to {
 			if other, twice := part.tensors[name]; twice {
-				return nil, fmt.Errorf("weights: %s: %s and %s are the same tensor, %s", f.Name, min(from, other.origin), max(from, other.origin), name)
+				return nil, fmt.Errorf("weights: %s: %s and %s are the same tensor, %s",
+					f.Name, min(from, other.origin), max(from, other.origin), name)
 			}
 			p := s
 			if len(to) > 1 {
@@ -198,12 +206,13 @@ func (f *File) Part(names map[string][]string) (*File, error) {
 	}
 	if len(missing) > 0 {
 		slices.Sort(missing)
-		return nil, fmt.Errorf("weights: %s does not fit:\n\t%s", f.Name, strings.Join(missing, "\n\t"))
+		return nil, fmt.Errorf("weights: %s does not fit:\n\t%s",
+			f.Name, strings.Join(missing, "\n\t"))
 	}
 	return part, nil
 }
 
-// Close releases the file. Tensors that were read stay.
+// Close releases the file. Tensors that were read stay, those of Views excepted.
 func (f *File) Close() error {
 	var errs []error
 	for _, m := range f.maps {
@@ -213,10 +222,10 @@ func (f *File) Close() error {
 	return errors.Join(errs...)
 }
 
-// Names lists the tensors in alphabetical order.
+// Names returns the names of the tensors in alphabetical order.
 func (f *File) Names() []string { return slices.Sorted(maps.Keys(f.tensors)) }
 
-// Size is the number of elements of all tensors.
+// Size returns the number of elements of all tensors together.
 func (f *File) Size() int {
 	n := 0
 	for _, s := range f.tensors {
@@ -225,13 +234,14 @@ func (f *File) Size() int {
 	return n
 }
 
-// Shape returns a tensor's shape, and false if the file has no such tensor.
+// Shape returns a tensor's shape in the file. ok is false if the file has no such tensor.
 func (f *File) Shape(name string) (shape []int, ok bool) {
 	s, ok := f.tensors[name]
 	return slices.Clone(s.shape), ok
 }
 
-// Floats returns a tensor's values: float32, float16, bfloat16, or float64 and whole numbers rounded to float32.
+// Floats returns a tensor's values as float32, in the file's order. float16 and bfloat16 are exact;
+// float64 and whole numbers are rounded.
 func (f *File) Floats(name string) ([]float32, error) {
 	s, ok := f.tensors[name]
 	if !ok {
@@ -244,7 +254,8 @@ func (f *File) Floats(name string) ([]float32, error) {
 	return out, nil
 }
 
-// Tensor returns a tensor as Floats does, in its shape in the file; one without dimensions is [1].
+// Tensor returns a tensor's values as Floats does, in the shape that the file has. A tensor without
+// dimensions is [1].
 func (f *File) Tensor(name string) (*tensor.Dense, error) {
 	data, err := f.Floats(name)
 	if err != nil {

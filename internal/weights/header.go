@@ -12,33 +12,37 @@ import (
 	"github.com/nlpodyssey/safetensors"
 )
 
-// A stored tensor is where a file holds it.
+// A stored says where a file holds a tensor: in the bytes of a mapping from one offset to another.
 type stored struct {
-	origin string // its name in the file, for messages
+	origin string // the tensor's name in the file, for messages
 	dtype  safetensors.DType
 	shape  []int
 	of     *mapping
-	from   int // its bytes in the mapping
+	from   int
 	to     int
 }
 
 func (s stored) bytes() []byte { return s.of.data[s.from:s.to] }
 
-// size is the number of its elements.
+// size returns the number of the tensor's elements.
 func (s stored) size() int { return (s.to - s.from) / int(s.dtype.Size()) }
 
-// maxHeader is the longest header that the format allows.
+// maxHeader is the longest header that the format allows, in bytes.
 const maxHeader = 100_000_000
 
-// parse reads the header of a safetensors file that nobody vouches for: 8 bytes of length, JSON, the tensors' bytes. Every
-// tensor's type, shape and place must agree, and together they must cover the rest of the file, once.
+// parse reads the header of a safetensors file. The file is the length of a header in 8 bytes, the
+// header in JSON, and the bytes of the tensors. Nobody vouches for it: the type, the shape and the
+// place of every tensor must agree, and the tensors together must cover the rest of the file once.
 func parse(m *mapping) (tensors map[string]stored, metadata map[string]string, err error) {
 	if len(m.data) < 8 {
-		return nil, nil, fmt.Errorf("it has %d bytes, less than the length of a header", len(m.data))
+		return nil, nil, fmt.Errorf("it has %d bytes, less than the length of a header",
+			len(m.data))
 	}
 	length := binary.LittleEndian.Uint64(m.data)
 	if rest := len(m.data) - 8; length > uint64(rest) || length > maxHeader {
-		return nil, nil, fmt.Errorf("its header says %d bytes, the file has %d and the format allows %d", length, rest, maxHeader)
+		return nil, nil, fmt.Errorf(
+			"its header says %d bytes, the file has %d and the format allows %d",
+			length, rest, maxHeader)
 	}
 	start := 8 + int(length)
 	var header map[string]json.RawMessage
@@ -63,7 +67,8 @@ func parse(m *mapping) (tensors map[string]stored, metadata map[string]string, e
 	return tensors, metadata, checkCover(tensors, start, len(m.data))
 }
 
-// parseTensor reads one tensor's entry; its offsets are relative to the tensors' bytes, of which there are so many.
+// parseTensor reads one tensor's entry of a header. The tensors have so many bytes in the file, and
+// the entry's offsets are relative to the first of them.
 func parseTensor(text []byte, bytes int) (stored, error) {
 	var entry struct {
 		DType   string `json:"dtype"`
@@ -82,7 +87,8 @@ func parseTensor(text []byte, bytes int) (stored, error) {
 	}
 	from, to := entry.Offsets[0], entry.Offsets[1]
 	if from < 0 || to < from || to > bytes {
-		return stored{}, fmt.Errorf("data_offsets %v are not within the %d bytes behind the header", entry.Offsets, bytes)
+		return stored{}, fmt.Errorf("data_offsets %v are not within the %d bytes behind the header",
+			entry.Offsets, bytes)
 	}
 	size := int(d.Size())
 	if slices.Contains(entry.Shape, 0) {
@@ -90,20 +96,27 @@ func parseTensor(text []byte, bytes int) (stored, error) {
 	}
 	for _, n := range entry.Shape {
 		if n < 0 || n > 0 && size > bytes/n {
-			return stored{}, fmt.Errorf("shape %v of %s is more than the %d bytes behind the header", entry.Shape, d, bytes)
+			return stored{}, fmt.Errorf(
+				"shape %v of %s is more than the %d bytes behind the header",
+				entry.Shape, d, bytes)
 		}
 		size *= n
 	}
 	if size != to-from {
-		return stored{}, fmt.Errorf("shape %v of %s takes %d bytes, data_offsets %v hold %d", entry.Shape, d, size, entry.Offsets, to-from)
+		return stored{}, fmt.Errorf("shape %v of %s takes %d bytes, data_offsets %v hold %d",
+			entry.Shape, d, size, entry.Offsets, to-from)
 	}
 	return stored{dtype: d, shape: entry.Shape, from: from, to: to}, nil
 }
 
-// checkCover reports bytes between start and end that two tensors share or none has.
+// checkCover refuses tensors that share bytes between start and end, or leave some to no tensor.
 func checkCover(tensors map[string]stored, start, end int) error {
 	inOrder := slices.SortedFunc(maps.Values(tensors), func(a, b stored) int {
-		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to), cmp.Compare(a.origin, b.origin))
+		return cmp.Or(
+			cmp.Compare(a.from, b.from),
+			cmp.Compare(a.to, b.to),
+			cmp.Compare(a.origin, b.origin),
+		)
 	})
 	at, last := start, "the header"
 	for _, s := range inOrder {
@@ -111,7 +124,8 @@ func checkCover(tensors map[string]stored, start, end int) error {
 		case s.from < at:
 			return fmt.Errorf("tensors %s and %s overlap by %d bytes", last, s.origin, at-s.from)
 		case s.from > at:
-			return fmt.Errorf("%d bytes between %s and %s belong to no tensor", s.from-at, last, s.origin)
+			return fmt.Errorf("%d bytes between %s and %s belong to no tensor",
+				s.from-at, last, s.origin)
 		}
 		at, last = s.to, s.origin
 	}

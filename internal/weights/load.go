@@ -1,31 +1,32 @@
 package weights
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 )
 
-// Names are how a file spells what a model names otherwise. The zero value is no difference.
+// Names say how the names of a file differ from those of a model. The zero value is no difference.
 type Names struct {
 	// Rename returns the model's name of a tensor in the file. Nil leaves all names as they are.
 	Rename func(name string) string
-	// Ignore reports tensors of the file, by its own names, that are no weights of the model and that it may carry.
+	// Ignore reports whether the file may have a tensor that is no weight of the model. The name is
+	// the file's. Nil ignores none.
 	Ignore func(name string) bool
 }
 
-// Load copies a file's tensors into a model. One error lists every tensor of the model that the file lacks, every
-// tensor of the file that the model lacks, and every one that has another shape or a value that is not finite; then
-// the model's contents are undefined.
+// Load copies a file's tensors into a model. One error lists every tensor of the model that the
+// file lacks, every tensor of the file that the model lacks, and every tensor that has another
+// shape or a value that is not finite. After an error the values of the model are undefined.
 func Load(model any, f *File, n Names) error { return read(model, f, n, stored.into) }
 
-// Check is Load without the numbers: it looks at names and shapes, and leaves the model as it is.
+// Check is Load without the values: it looks at names and shapes alone, and leaves the model as it
+// is.
 func Check(model any, f *File, n Names) error {
 	return read(model, f, n, func(stored, parameter) error { return nil })
 }
 
-// read finds the tensor of each parameter and puts it into it.
+// read finds the tensor of each parameter and calls into with the two.
 func read(model any, f *File, n Names, into func(stored, parameter) error) error {
 	in := map[string]string{} // the model's name to the file's
 	var problems []string
@@ -38,7 +39,8 @@ func read(model any, f *File, n Names, into func(stored, parameter) error) error
 			to = n.Rename(name)
 		}
 		if first, twice := in[to]; twice {
-			problems = append(problems, fmt.Sprintf("%s and %s are the same tensor, %s", first, name, to))
+			problems = append(problems, fmt.Sprintf("%s and %s are the same tensor, %s",
+				first, name, to))
 		}
 		in[to] = name
 	}
@@ -63,10 +65,11 @@ func read(model any, f *File, n Names, into func(stored, parameter) error) error
 		return nil
 	}
 	slices.Sort(problems)
-	return fmt.Errorf("weights: %s does not fit:\n\t%w", f.Name, errors.New(strings.Join(problems, "\n\t")))
+	return fmt.Errorf("weights: %s does not fit:\n\t%s", f.Name, strings.Join(problems, "\n\t"))
 }
 
-// squeeze drops trailing ones: a linear layer that a checkpoint spells as a 1×1 convolution has the same numbers.
+// squeeze drops trailing ones of a shape. A checkpoint may spell a linear layer as a 1×1
+// convolution: the numbers are the same.
 func squeeze(shape []int) []int {
 	for len(shape) > 0 && shape[len(shape)-1] == 1 {
 		shape = shape[:len(shape)-1]

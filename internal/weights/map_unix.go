@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapFile maps a file into memory, read only.
+// mapFile maps a file into memory to be read.
 func mapFile(name string) (*mapping, error) {
 	h, err := os.Open(name)
 	if err != nil {
@@ -40,10 +40,12 @@ func (m *mapping) close() error {
 	return unix.Munmap(m.data)
 }
 
-// forget gives back the memory of some pages of a mapping; they are read from the file again if somebody looks.
+// forget gives back the memory of the pages that hold some bytes of a mapping. They are read from
+// the file again if somebody looks at them.
 func (m *mapping) forget(from, to int) {
 	if m.mapped && from < to {
 		from -= from % os.Getpagesize()
-		_ = unix.Madvise(m.data[from:to], unix.MADV_DONTNEED) // advice: nothing is lost where it is not taken
+		// It is advice: nothing is lost where it is not taken.
+		_ = unix.Madvise(m.data[from:to], unix.MADV_DONTNEED)
 	}
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// resident reads how many bytes of the process are in memory, from a line of /proc/self/status: VmRSS now, VmHWM at most.
+// resident returns how many bytes of the process are in memory, by a line of /proc/self/status:
+// VmRSS is how many there are now, and VmHWM how many there were at most.
 func resident(t *testing.T, line string) int {
 	status, err := os.ReadFile("/proc/self/status")
 	require.NoError(t, err)
@@ -32,7 +33,8 @@ func TestLoadingTakesTheWeightsAndOneTensor(t *testing.T) {
 		Layers []*tensor.Dense `weight:"layers"`
 	}) {
 		for range count {
-			m.Layers = append(m.Layers, tensor.New(tensor.WithShape(size), tensor.Of(tensor.Float32)))
+			layer := tensor.New(tensor.WithShape(size), tensor.Of(tensor.Float32))
+			m.Layers = append(m.Layers, layer)
 		}
 		return m
 	}
@@ -57,5 +59,6 @@ func TestLoadingTakesTheWeightsAndOneTensor(t *testing.T) {
 	before := resident(t, "VmRSS")
 	require.NoError(t, weights.Load(&empty, f, weights.Names{}))
 	require.Equal(t, float32(7), empty.Layers[count-1].Float32s()[1])
-	require.Less(t, resident(t, "VmHWM")-before, 2*4*size, "the file's pages are given back tensor by tensor")
+	require.Less(t, resident(t, "VmHWM")-before, 2*4*size,
+		"the file's pages are given back tensor by tensor")
 }

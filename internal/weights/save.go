@@ -16,16 +16,16 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// dtypes are the format's names of precisions.
+// dtypes are the types of the format that parameters are written in.
 var dtypes = map[kernels.Precision]safetensors.DType{
 	kernels.Float32:  safetensors.F32,
 	kernels.BFloat16: safetensors.BF16,
 	kernels.Float16:  safetensors.F16,
 }
 
-// Save writes a model's parameters to a file, whole or not at all. Values are rounded to the nearest
-// that the precision has, of two that are as near to the one whose last bit is 0. One that is beyond
-// its largest is an error.
+// Save writes a model's parameters to a file, whole or not at all. Values are rounded to the
+// nearest one that the precision has. Of two that are equally near it is the one whose last bit is
+// 0. A value that is not finite, or is not when it is rounded, is an error.
 func Save(name string, model any, as kernels.Precision, metadata map[string]string) error {
 	err := file.Write(name, func(w io.Writer) error { return Encode(w, model, as, metadata) })
 	if err != nil {
@@ -34,7 +34,7 @@ func Save(name string, model any, as kernels.Precision, metadata map[string]stri
 	return nil
 }
 
-// Encode writes a model's parameters as a file has them.
+// Encode is Save to a writer.
 func Encode(w io.Writer, model any, as kernels.Precision, metadata map[string]string) error {
 	all := parameters(model)
 	views := make(map[string]view, len(all))
@@ -51,7 +51,8 @@ func Encode(w io.Writer, model any, as kernels.Precision, metadata map[string]st
 	return safetensors.SerializeToWriter(views, metadata, w)
 }
 
-// A view is a parameter as safetensors writes it. Its bytes are made when they are asked for.
+// A view is a parameter as the package safetensors writes it. Its bytes are made when they are
+// asked for.
 type view struct {
 	p parameter
 	d safetensors.DType
@@ -114,8 +115,8 @@ func (v view) Data() []byte {
 	return out
 }
 
-// bytesOf are numbers as files have them: no copy where memory has them so too. A checkpoint is
-// written while there is little memory left.
+// bytesOf returns numbers as files have them. Where memory has them in the same form, it returns
+// that memory and no copy: a checkpoint is written while there is little memory left.
 func bytesOf(values []float32) []byte {
 	if littleEndian {
 		return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values))
@@ -127,7 +128,8 @@ func bytesOf(values []float32) []byte {
 	return out
 }
 
-// Hash names a model's parameters: the SHA-256 of their names, shapes and float32 values, in hexadecimal.
+// Hash names a model by its parameters: it is the SHA-256 of their names, shapes and float32
+// values, in hexadecimal.
 func Hash(model any) string {
 	h := sha256.New()
 	for _, p := range Parameters(model) {

@@ -10,11 +10,11 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// littleEndian says that this machine has numbers in memory as files have them.
+// littleEndian reports whether this machine has numbers in memory as files have them.
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
-// Views returns the tensors of a file in alphabetical order, those of float32 without reading them:
-// they are the file's memory. Nobody may write to them, or look at them after Close.
+// Views returns the tensors of a file in alphabetical order. Those of float32 are not read: they
+// are the memory that the file is mapped to. Nobody may write to them, or look at them after Close.
 func (f *File) Views() ([]kernels.Parameter, error) {
 	var out []kernels.Parameter
 	for _, name := range f.Names() {

@@ -2,20 +2,29 @@
 //
 // # Models
 //
-// A model is a tree of structs. Fields with a tag `weight:"NAME"` are walked: a *tensor.Dense is a parameter, a struct,
-// a pointer to one or a slice of either is a part, and names are joined with dots, slices adding their index; the tag
-// `weight:"."` adds nothing. Nil pointers and nil tensors are parts that a model does not have. The option
-// `weight:"NAME,conv"` marks a convolution's weight, which is [Cout,KH,KW,Cin] in memory and [Cout,Cin,KH,KW] in files;
-// `weight:"NAME,scalar"` a tensor of shape [1] that files hold with no dimensions.
+// A model is a tree of structs. Its fields with a tag `weight:"NAME"` count, and no others:
 //
-// A map from names to any of these is a model, too, and so is a list of kernels.Parameter, whose tensors are in files as they
-// are in memory.
+//   - a *tensor.Dense is a parameter;
+//   - a struct, a pointer to a struct, or a slice of either is a part of the model;
+//   - a nil pointer or nil tensor is a part that the model does not have.
+//
+// A parameter's name is that of its parts and its own, joined with dots. A slice adds the index.
+// The tag `weight:"."` adds nothing.
+//
+// The option `weight:"NAME,conv"` marks the weight of a convolution, which is [Cout,KH,KW,Cin] in
+// memory and [Cout,Cin,KH,KW] in files. `weight:"NAME,scalar"` marks a tensor that is [1] in memory
+// and has no dimensions in files.
+//
+// A map from names to any of these is a model, too. So is a list of kernels.Parameter, whose
+// tensors are in files as they are in memory.
 //
 // # Files
 //
-// The format is safetensors (huggingface.co/docs/safetensors): one file, several with an index, or a variant named
-// ".fp16.". float32, bfloat16 and float16 are read and written. Loading is strict: one error lists
-// every tensor that is missing, unused, misshapen or not finite. Writing replaces a file whole or not at all.
+// The format is safetensors (huggingface.co/docs/safetensors): one file, several with an index, or
+// a variant named ".fp16.". Parameters are written in float32, bfloat16 or float16. These are read,
+// and so are float64, int64, int32 and uint8, which are rounded to float32. Loading is strict: one
+// error lists every tensor that is missing, unused, misshapen or not finite. Writing replaces a
+// file whole or not at all.
 package weights
 
 import (
@@ -31,7 +40,7 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// A parameter is a model's, and how files hold it.
+// A parameter is one of a model, with how files hold it.
 type parameter struct {
 	kernels.Parameter
 	layout layout
@@ -46,8 +55,8 @@ const (
 	scalar        // [1] in memory, [] in files
 )
 
-// Parameters lists a model's parameters in the order of its fields. It panics if a tag is on a field of another type:
-// that is a mistake in the model's source.
+// Parameters lists a model's parameters in the order of its fields. It panics if a tag is on a
+// field of a type that is none of those above: that is a mistake in the model's source.
 func Parameters(model any) []kernels.Parameter {
 	all := parameters(model)
 	out := make([]kernels.Parameter, len(all))
@@ -61,13 +70,15 @@ func parameters(model any) []parameter {
 	var out []parameter
 	walk(reflect.ValueOf(model), "", "", func(name, option string, part any) {
 		if t, ok := part.(*tensor.Dense); ok {
-			out = append(out, parameter{kernels.Parameter{Name: name, Value: t}, layoutOf(name, option)})
+			p := kernels.Parameter{Name: name, Value: t}
+			out = append(out, parameter{p, layoutOf(name, option)})
 		}
 	})
 	return out
 }
 
-// Parts yields, with their names, the parts of a model that are held by pointers: layers and parameters among them.
+// Parts yields, with their names, those parts of a model that pointers point to: layers, and
+// parameters too.
 func Parts(model any) iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
 		more := true
@@ -77,7 +88,8 @@ func Parts(model any) iter.Seq2[string, any] {
 	}
 }
 
-// walk visits what pointers that are not nil point to, the outer before the inner.
+// walk calls visit for every part that a pointer points to, the outer before the inner. Nil
+// pointers are passed over.
 func walk(v reflect.Value, name, option string, visit func(name, option string, part any)) {
 	if v.Kind() == reflect.Invalid {
 		return
@@ -107,7 +119,9 @@ func walk(v reflect.Value, name, option string, visit func(name, option string, 
 		}
 	case reflect.Map:
 		keys := v.MapKeys()
-		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+		slices.SortFunc(keys, func(a, b reflect.Value) int {
+			return strings.Compare(a.String(), b.String())
+		})
 		for _, k := range keys {
 			walk(v.MapIndex(k), join(name, k.String()), "", visit)
 		}
@@ -147,7 +161,7 @@ func join(prefix, name string) string {
 	return prefix + "." + name
 }
 
-// fileShape is the parameter's shape in a file.
+// fileShape returns the parameter's shape in a file.
 func (p parameter) fileShape() []int {
 	s := p.Value.Shape()
 	switch p.layout {
@@ -159,7 +173,8 @@ func (p parameter) fileShape() []int {
 	return append([]int{}, s...)
 }
 
-// toFile writes the parameter's values to dst in a file's order: a convolution's as [O,I,H,W].
+// toFile writes the parameter's values to dst in the order of a file: those of a convolution as
+// [O,I,H,W].
 func (p parameter) toFile(dst []float32) {
 	src := p.Value.Float32s()
 	if p.layout != conv {

@@ -38,9 +38,12 @@ func dense(start float32, shape ...int) *tensor.Dense {
 
 func newModel(start float32) *model {
 	return &model{
-		Layers: []*layer{{dense(start, 2, 1, 2, 3), dense(start+20, 2)}, {Bias: dense(start+30, 1)}},
-		Inner:  layer{Bias: dense(start+40, 3)},
-		Scale:  dense(start+50, 1),
+		Layers: []*layer{
+			{dense(start, 2, 1, 2, 3), dense(start+20, 2)},
+			{Bias: dense(start+30, 1)},
+		},
+		Inner: layer{Bias: dense(start+40, 3)},
+		Scale: dense(start+50, 1),
 	}
 }
 
@@ -49,7 +52,10 @@ func TestNamesFollowFields(t *testing.T) {
 	for _, p := range weights.Parameters(newModel(0)) {
 		names = append(names, p.Name)
 	}
-	require.Equal(t, []string{"layers.0.weight", "layers.0.bias", "layers.1.bias", "bias", "logit_scale"}, names)
+	want := []string{
+		"layers.0.weight", "layers.0.bias", "layers.1.bias", "bias", "logit_scale",
+	}
+	require.Equal(t, want, names)
 }
 
 // A list of parameters and a map are models, too.
@@ -59,7 +65,11 @@ func TestNamesOfListsAndMaps(t *testing.T) {
 		"y": []kernels.Parameter{{Name: "b", Value: b}, {Name: "a", Value: a}},
 		"x": &layer{Bias: b}, "nothing": nil,
 	}
-	want := []kernels.Parameter{{Name: "x.bias", Value: b}, {Name: "y.b", Value: b}, {Name: "y.a", Value: a}}
+	want := []kernels.Parameter{
+		{Name: "x.bias", Value: b},
+		{Name: "y.b", Value: b},
+		{Name: "y.a", Value: a},
+	}
 	require.Equal(t, want, weights.Parameters(m))
 
 	twice := []kernels.Parameter{{Name: "a", Value: a}, {Name: "a", Value: b}}
@@ -123,7 +133,8 @@ func TestBrokenFiles(t *testing.T) {
 		_, err := weights.Open(name)
 		require.ErrorContains(t, err, name, "%d bytes", n)
 	}
-	require.NoError(t, os.WriteFile(name, append(bytes.Repeat([]byte{0xff}, 8), whole[8:]...), 0o644))
+	endless := append(bytes.Repeat([]byte{0xff}, 8), whole[8:]...)
+	require.NoError(t, os.WriteFile(name, endless, 0o644))
 	_, err = weights.Open(name)
 	require.ErrorContains(t, err, "its header says")
 }
@@ -167,7 +178,8 @@ func TestBFloat16Bits(t *testing.T) {
 		name := filepath.Join(t.TempDir(), "m.safetensors")
 		value := dense(0, 1)
 		value.Float32s()[0] = math.Float32frombits(c.bits)
-		require.NoError(t, weights.Save(name, []kernels.Parameter{{Name: "x", Value: value}}, kernels.BFloat16, nil))
+		model := []kernels.Parameter{{Name: "x", Value: value}}
+		require.NoError(t, weights.Save(name, model, kernels.BFloat16, nil))
 		file, err := os.ReadFile(name)
 		require.NoError(t, err)
 		require.Contains(t, string(file), `"dtype":"BF16"`)
@@ -187,10 +199,17 @@ func TestShardsAndVariants(t *testing.T) {
 	full := newModel(3)
 	first, rest := &model{Layers: full.Layers[:1]}, *full
 	rest.Layers = []*layer{nil, full.Layers[1]}
-	require.NoError(t, weights.Save(filepath.Join(dir, "a-1.safetensors"), first, kernels.Float32, nil))
-	require.NoError(t, weights.Save(filepath.Join(dir, "a-2.safetensors"), rest, kernels.Float32, nil))
-	index := `{"weight_map": {"layers.0.weight": "a-1.safetensors", "logit_scale": "a-2.safetensors"}}`
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "a.safetensors.index.json"), []byte(index), 0o644))
+	save := func(name string, model any, as kernels.Precision) {
+		require.NoError(t, weights.Save(filepath.Join(dir, name), model, as, nil))
+	}
+	write := func(name, text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	save("a-1.safetensors", first, kernels.Float32)
+	save("a-2.safetensors", rest, kernels.Float32)
+	write("a.safetensors.index.json", `{"weight_map": {
+		"layers.0.weight": "a-1.safetensors", "logit_scale": "a-2.safetensors"
+	}}`)
 	f, err := weights.OpenFolder(os.DirFS(dir), "a")
 	require.NoError(t, err)
 	m := newModel(0)
@@ -198,16 +217,16 @@ func TestShardsAndVariants(t *testing.T) {
 	require.Equal(t, weights.Hash(newModel(3)), weights.Hash(m))
 	require.NoError(t, f.Close())
 
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "a.safetensors.index.json"), []byte(`{"weight_map": {"x": "../a-1.safetensors"}}`), 0o644))
+	write("a.safetensors.index.json", `{"weight_map": {"x": "../a-1.safetensors"}}`)
 	_, err = weights.OpenFolder(os.DirFS(dir), "a")
 	require.ErrorContains(t, err, "not in the index's folder")
 
-	require.NoError(t, weights.Save(filepath.Join(dir, "b.fp16.safetensors"), newModel(3), kernels.Float16, nil))
+	save("b.fp16.safetensors", newModel(3), kernels.Float16)
 	f, err = weights.OpenFolder(os.DirFS(dir), "b")
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
 
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "c.bin"), nil, 0o644))
+	write("c.bin", "")
 	_, err = weights.OpenFolder(os.DirFS(dir), "c")
 	require.ErrorContains(t, err, "pickle")
 }
@@ -218,7 +237,10 @@ func TestViews(t *testing.T) {
 	big := tensor.New(tensor.WithShape(1<<20, 2), tensor.WithBacking(make([]float32, 2<<20)))
 	big.Float32s()[7] = 7
 	one := tensor.New(tensor.WithShape(1), tensor.WithBacking([]float32{1.5}))
-	for d, most := range map[kernels.Precision]uint64{kernels.Float32: 1 << 20, kernels.Float16: 1 << 30} {
+	for d, most := range map[kernels.Precision]uint64{
+		kernels.Float32: 1 << 20,
+		kernels.Float16: 1 << 30,
+	} {
 		all := []kernels.Parameter{{Name: "big", Value: big}, {Name: "a", Value: one}}
 		require.NoError(t, weights.Save(name, all, d, nil))
 		f, err := weights.Open(name)

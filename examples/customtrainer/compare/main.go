@@ -16,7 +16,7 @@ import (
 func main() {
 	ctx, model := context.Background(), must(pipeline.LoadFS(tiny.FS()))
 	scorer := &evaluate.Scorer{Reward: shapes.Rater{}, CLIP: must(tiny.CLIP())}
-	prompts := must(shapes.Grammar.Draw("compare", 1, 8))
+	prompts := must(shapes.Grammar().Draw("compare", 1, 8))
 	arm := func(name string, guidance float64) *evaluate.Arm {
 		request := pipeline.Request{Prompts: prompts, PerPrompt: 4, Steps: 8, Guidance: guidance, Seed: 1}
 		return must(scorer.Score(ctx, name, model.Generate(request)))

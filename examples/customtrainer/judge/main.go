@@ -23,7 +23,7 @@ func main() {
 	rest, heldOut, err := dataset.SplitPrompts(labels, 0.25, 1)
 	must(0, err)
 	training := &alignment.Training{
-		CLIP: clip, Samples: dataset.FromSlice(rest), Perturb: shapes.Grammar.Perturb, Lambda: 0.5,
+		CLIP: clip, Samples: dataset.FromSlice(rest), Perturb: shapes.Grammar().Perturb, Lambda: 0.5,
 		Hidden: 64, Batch: 16, Product: true,
 	}
 	for epoch, err := range training.Epochs(ctx) {

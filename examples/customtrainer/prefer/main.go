@@ -39,7 +39,7 @@ func main() {
 	folder, updates := os.Args[1], must(strconv.Atoi(os.Args[2]))
 	tuned, base := must(pipeline.LoadFS(tiny.FS())), must(pipeline.LoadFS(tiny.FS()))
 	pictures := base.Generate(pipeline.Request{
-		Prompts: must(shapes.Grammar.Draw("preferences", 1, 8)), PerPrompt: 4, Steps: 8, Guidance: 2, Seed: 1,
+		Prompts: must(shapes.Grammar().Draw("preferences", 1, 8)), PerPrompt: 4, Steps: 8, Guidance: 2, Seed: 1,
 	})
 	// Pictures of one prompt are compared.
 	grouped := dataset.Map(pictures, func(_ context.Context, s dataset.Sample) (dataset.Sample, error) {

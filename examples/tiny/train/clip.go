@@ -12,28 +12,48 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// textLength is the number of tokens of a prompt. The longest of the grammar has 12.
+// textLength is the number of tokens of a prompt. The longest prompt of the grammar has 12.
 const textLength = 16
 
-// clipConfig is CLIP with a vision transformer of 8×8 patches. Its text encoder is also the one that conditions the UNet, as
-// CLIP's is in Stable Diffusion 1.
+// clipConfig describes a CLIP with a vision transformer of 8×8 patches. Its text encoder also
+// conditions the UNet, as CLIP's does in Stable Diffusion 1.
 func clipConfig(t *tokenizer.Tokenizer) clip.Config {
 	return clip.Config{
 		Text: clip.TextConfig{
-			Vocabulary: t.Size(), Width: 64, Intermediate: 256, Layers: 3, Heads: 4, Positions: textLength, Activation: "quick_gelu",
-			Epsilon: 1e-5, Start: t.Start(), End: t.End(), Pad: t.Pad(),
+			Vocabulary:   t.Size(),
+			Width:        64,
+			Intermediate: 256,
+			Layers:       3,
+			Heads:        4,
+			Positions:    textLength,
+			Activation:   "quick_gelu",
+			Epsilon:      1e-5,
+			Start:        t.Start(),
+			End:          t.End(),
+			Pad:          t.Pad(),
 		},
 		Vision: clip.VisionConfig{
-			Width: 96, Intermediate: 384, Layers: 4, Heads: 4, Channels: 3, Side: side, Patch: 8, Activation: "quick_gelu", Epsilon: 1e-5,
+			Width:        96,
+			Intermediate: 384,
+			Layers:       4,
+			Heads:        4,
+			Channels:     3,
+			Side:         side,
+			Patch:        8,
+			Activation:   "quick_gelu",
+			Epsilon:      1e-5,
 		},
-		Projection: 64, LogitScale: 2.6592,
+		Projection: 64,
+		LogitScale: 2.6592,
 	}
 }
 
-// sines makes the positions of a vision transformer's patches waves along y, in the first half of the channels, and x. Beside patches, noise of
-// CLIP's own scale is too small to say where one is, and shapes are learned later.
+// sines sets the positions of a vision transformer's patches to waves: along y in the first half of
+// the channels, and along x in the other. CLIP's own positions are noise. Beside the patches, noise
+// of its scale is too small to say where a patch is, and shapes are learned later.
 func sines(m *clip.VisionModel) {
-	table, width, side := m.Positions.Weight.Float32s(), m.Config.Width, m.Config.Side/m.Config.Patch
+	table, width := m.Positions.Weight.Float32s(), m.Config.Width
+	side := m.Config.Side / m.Config.Patch
 	for i := range side * side {
 		row := table[(1+i)*width : (2+i)*width] // row 0 is the class token's
 		for k := range row {
@@ -47,17 +67,20 @@ func sines(m *clip.VisionModel) {
 	}
 }
 
-// speak makes the token embeddings as large as what the layers add to them. CLIP's own scale, 0.02, lets a word that matters
-// late, as a kind does, drown in those that matter early: the hidden states of "circle" and "square" then differ by a fifth of their
-// length, of "red" and "green" by more than all of it, and the UNet, which reads these states, hardly learns kinds.
+// speak makes the token embeddings as large as what the layers add to them. CLIP's own scale is
+// 0.02. At that scale a word that comes to matter late in training, as a kind does, drowns in those
+// that matter early. The hidden states of "circle" and "square" then differ by a fifth of their
+// length, those of "red" and "green" by more than all of it. The UNet reads these states, and
+// hardly learns kinds.
 func speak(m *clip.TextModel) {
 	for i := range m.Tokens.Weight.Float32s() {
 		m.Tokens.Weight.Float32s()[i] *= 25
 	}
 }
 
-// A matching is CLIP's training: pictures and their true captions, of which each is to find the other. The first half of the
-// steps gives whole captions: kinds and counts are learned late, and only where pairs differ in nothing else.
+// A matching is CLIP's training, in which pictures and their true captions are to find each other.
+// In the first half of the steps captions are whole: kinds and counts are learned late, and only
+// where pairs differ in nothing else.
 type matching struct {
 	seed     uint64
 	steps    int
@@ -70,11 +93,19 @@ type matching struct {
 	texts  *clip.Texts
 }
 
-func newMatching(seed uint64, steps int, drawings []drawing, m *clip.Model, t *tokenizer.Tokenizer, batch int) *matching {
+func newMatching(
+	seed uint64, steps int, drawings []drawing,
+	m *clip.Model, t *tokenizer.Tokenizer, batch int,
+) *matching {
 	return &matching{
-		seed: seed, steps: steps, drawings: drawings, model: m, tokens: t, pre: clip.NewPreprocessor(side),
-		pixels: tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(batch, side, side, 3)),
-		texts:  clip.NewTexts(batch, textLength),
+		seed:     seed,
+		steps:    steps,
+		drawings: drawings,
+		model:    m,
+		tokens:   t,
+		pre:      clip.NewPreprocessor(side),
+		pixels:   tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(batch, side, side, 3)),
+		texts:    clip.NewTexts(batch, textLength),
 	}
 }
 
@@ -83,7 +114,8 @@ func (m *matching) loss(g *gorgonia.ExprGraph) (*gorgonia.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	texts, err := m.model.TextFeatures(kernels.Input(g, "ids", m.texts.IDs), kernels.Input(g, "pool", m.texts.Pool))
+	ids, pool := kernels.Input(g, "ids", m.texts.IDs), kernels.Input(g, "pool", m.texts.Pool)
+	texts, err := m.model.TextFeatures(ids, pool)
 	if err != nil {
 		return nil, err
 	}

@@ -14,19 +14,19 @@ import (
 
 const side = shapes.Side
 
-// A drawing is one drawn scene, all that is true of it, which CLIP learns from, and what the UNet is told of it: the caption, first without
-// its errors, then with them.
+// A drawing is one drawn scene, with what is said of it.
 type drawing struct {
-	truth        dataset.Claim
-	right, wrong string
-	pixels       []uint8 // [64,64,3]
+	truth  dataset.Claim // all that is true of the scene; CLIP learns from it
+	right  string        // the caption that the UNet is told first, without errors
+	wrong  string        // the caption that it is told then, with its errors
+	pixels []uint8       // [64,64,3]
 }
 
-// corpus draws n scenes, each from seed and its number alone.
+// corpus draws n scenes. Each is a pure function of seed and its number.
 func corpus(seed uint64, n int) ([]drawing, error) {
 	drawings := make([]drawing, n)
 	errs := make([]error, runtime.GOMAXPROCS(0))
-	world := shapes.World{Seed: seed, N: n, Wrong: tiny.Wrong}
+	world := shapes.World{Seed: seed, N: n, Wrong: tiny.Wrong()}
 	var wg sync.WaitGroup
 	for worker := range errs {
 		wg.Go(func() {
@@ -53,7 +53,7 @@ func draw(world shapes.World, i uint64) (drawing, error) {
 	if err != nil {
 		return drawing{}, err
 	}
-	right, err := shapes.Grammar.Render(claim)
+	right, err := shapes.Grammar().Render(claim)
 	if err != nil {
 		return drawing{}, err
 	}
@@ -62,11 +62,11 @@ func draw(world shapes.World, i uint64) (drawing, error) {
 	for p := 0; p < len(img.Pix); p += 4 {
 		pixels = append(pixels, img.Pix[p], img.Pix[p+1], img.Pix[p+2])
 	}
-	return drawing{scene.Claim(), right, sample.Prompt, pixels}, nil
+	return drawing{truth: scene.Claim(), right: right, wrong: sample.Prompt, pixels: pixels}, nil
 }
 
-// describe renders a true claim of which each attribute is left out with a probability, so that CLIP learns each by itself. The
-// count may go only where "a circle" is still true.
+// describe renders a true claim. Each attribute is left out with the probability leave, so that
+// CLIP learns each by itself. The count may be left out only where "a circle" is still true.
 func describe(c dataset.Claim, leave float64, r *rand.Rand) (string, error) {
 	if r.Float64() < leave && c.Count == 1 {
 		c.Count = 0
@@ -77,15 +77,15 @@ func describe(c dataset.Claim, leave float64, r *rand.Rand) (string, error) {
 	if r.Float64() < leave {
 		c.Background = ""
 	}
-	return shapes.Grammar.Render(c)
+	return shapes.Grammar().Render(c)
 }
 
-// prompts lists every caption that the grammar can make.
+// prompts returns every caption that the grammar can make.
 func prompts() ([]string, error) {
 	var all []string
-	for _, category := range dataset.Categories {
-		for _, claim := range shapes.Grammar.Claims(category) {
-			text, err := shapes.Grammar.Render(claim)
+	for _, category := range dataset.Categories() {
+		for _, claim := range shapes.Grammar().Claims(category) {
+			text, err := shapes.Grammar().Render(claim)
 			if err != nil {
 				return nil, err
 			}
@@ -95,7 +95,8 @@ func prompts() ([]string, error) {
 	return all, nil
 }
 
-// order returns the n indexes below size of one step, every index once before any comes again.
+// order returns the n indices below size of one step. Over the steps every index comes once before
+// any comes again.
 func order(seed uint64, stream string, step, n, size int) []int {
 	out := make([]int, n)
 	epoch, perm := -1, []int(nil)

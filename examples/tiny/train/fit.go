@@ -18,41 +18,45 @@ import (
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
-// A fit trains one network: it repeats fill, forward, backward and AdamW, keeps an average of the weights, and leaves
-// a checkpoint from which it goes on with the same numbers.
+// A fit trains one network. It repeats filling the batch, the forward pass, the backward pass and
+// AdamW, and keeps an average of the weights. It leaves checkpoints, from which it goes on with the
+// same numbers.
 type fit struct {
 	Name       string
 	Model      any     // layers with weight tags
 	Steps      int     // in all
-	LR         float64 // at its peak: 5 % of the steps warm up, then it falls along a cosine to zero
-	Average    float64 // decay of the weights' moving average
-	Checkpoint string  // file
+	LR         float64 // at its peak: 5 % of the steps rise to it, the others fall to 0 by a cosine
+	Average    float64 // the decay of the weights' moving average
+	Checkpoint string  // the file
 	Curve      *file.Log
 
-	// Loss builds the scalar that is minimized; Fill writes the batch of a step to what Loss reads.
+	// Loss adds the scalar that is minimized to a graph.
 	Loss func(g *gorgonia.ExprGraph) (*gorgonia.Node, error)
+	// Fill writes the batch of a step to what Loss reads.
 	Fill func(step int) error
 }
 
-// errStopped says that a fit was told to stop and has left its checkpoint.
+// errStopped is the error of a fit that was told to stop and has left its checkpoint.
 var errStopped = errors.New("stopped; the same command goes on from here")
 
-// A point of a training curve.
+// A point is one of a training curve.
 type point struct {
 	Network string  `json:"network"`
 	Step    int     `json:"step"`
-	Loss    float64 `json:"loss"`    // mean since the point before
+	Loss    float64 `json:"loss"`    // the mean since the point before
 	Seconds float64 `json:"seconds"` // of training since this process started
 }
 
-// run trains until the last step, or until ctx is done. Afterwards Model holds the averaged weights.
+// run trains until the last step. Model then holds the averaged weights. If ctx ends before, the
+// error wraps errStopped.
 func (f *fit) run(ctx context.Context) error {
 	s, err := f.start()
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Name, err)
 	}
 	defer s.stepper.Close()
-	slog.Info("training", "network", f.Name, "parameters", count(s.stepper.Parameters), "from", s.stepper.Steps(), "to", f.Steps)
+	slog.Info("training", "network", f.Name, "parameters", count(s.stepper.Parameters),
+		"from", s.stepper.Steps(), "to", f.Steps)
 	began, saved, first, sum := time.Now(), time.Now(), s.stepper.Steps(), 0.0
 	for step := first; step < f.Steps; {
 		if ctx.Err() != nil {
@@ -71,11 +75,13 @@ func (f *fit) run(ctx context.Context) error {
 		sum += r.Loss
 		step++
 		if step%100 == 0 || step == f.Steps {
-			n := min(100, step-first)
+			loss := sum / float64(min(100, step-first))
 			each := time.Since(began) / time.Duration(step-first)
-			slog.Info(f.Name, "step", step, "of", f.Steps, "loss", sum/float64(n),
-				"each", each.Round(time.Millisecond/10), "left", (each * time.Duration(f.Steps-step)).Round(time.Second))
-			if err := f.Curve.Append(point{f.Name, step, sum / float64(n), time.Since(began).Seconds()}); err != nil {
+			left := each * time.Duration(f.Steps-step)
+			slog.Info(f.Name, "step", step, "of", f.Steps, "loss", loss,
+				"each", each.Round(time.Millisecond/10), "left", left.Round(time.Second))
+			p := point{f.Name, step, loss, time.Since(began).Seconds()}
+			if err := f.Curve.Append(p); err != nil {
 				return err
 			}
 			sum = 0
@@ -91,7 +97,7 @@ func (f *fit) run(ctx context.Context) error {
 	return nil
 }
 
-// A state is a fit in action, which a checkpoint holds.
+// A state is what a fit changes while it runs, and a checkpoint holds.
 type state struct {
 	stepper *optim.Stepper
 	average *optim.EMA
@@ -101,13 +107,14 @@ type state struct {
 func (f *fit) start() (*state, error) {
 	rate := optim.Cosine(max(1, f.Steps/20), f.Steps)
 	s := &state{stepper: &optim.Stepper{
-		Parameters: nn.Parameters(f.Model), LR: func(step int) float64 { return f.LR * rate(step) },
+		Parameters: nn.Parameters(f.Model),
+		LR:         func(step int) float64 { return f.LR * rate(step) },
 	}}
 	var err error
 	if s.average, err = optim.NewEMA(f.Average, s.stepper.Parameters...); err != nil {
 		return nil, err
 	}
-	s.average.WarmUp = true // or it is the random start for as long as it averages over
+	s.average.WarmUp = true // without it the random start would be part of the average for long
 	if err := s.load(f.Checkpoint); err != nil {
 		return nil, err
 	}
@@ -120,7 +127,8 @@ func (f *fit) start() (*state, error) {
 
 const averagePrefix = "average."
 
-// tensors lists all that a checkpoint holds: the stepper's state, and the average's under a prefix.
+// tensors returns all that a checkpoint holds: the state of the stepper, and that of the average
+// under a prefix.
 func (s *state) tensors() ([]kernels.Parameter, error) {
 	state, err := s.stepper.State()
 	if err != nil {

@@ -11,11 +11,11 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// scale is how many pixels of a picture, across and down, are one position of its latent.
+// scale is how many pixels of a picture, across and down, make one position of its latent.
 const scale = 4
 
-// The denoiser works on 16×16, 8×8 and 4×4 positions, with attention on the latter two, one layer a level: larger ones
-// that were tried gained less than more steps of this one.
+// unetConfig describes a UNet on 16×16, 8×8 and 4×4 positions, with attention on the latter two and
+// one layer a level. Larger ones that were tried gained less than this one gains by more steps.
 func unetConfig(latentChannels, textWidth int) unet.Config {
 	c := unet.DefaultConfig()
 	c.SampleSize = side / scale
@@ -30,11 +30,15 @@ func unetConfig(latentChannels, textWidth int) unet.Config {
 	return c
 }
 
-// noiseConfig is DDPM's schedule, sampled from its last timestep on. Stable Diffusion's own leaves 7 % of the signal there:
-// over 16×16 positions more than enough to read the background from, so that the network would learn to look for it in the
-// noise instead of in the prompt (Lin et al. 2024, Common Diffusion Noise Schedules and Sample Steps Are Flawed). The network
-// predicts velocity, as Stable Diffusion 2's does: what a picture shows is decided where there is much noise, and that is where the
-// error of ε hardly counts.
+// noiseConfig describes DDPM's schedule, sampled from its last timestep on.
+//
+// Stable Diffusion's own schedule leaves 7 % of the signal at the last timestep. Over 16×16
+// positions that is more than enough to read the background from. The network would learn to look
+// for it in the noise, and not in the prompt (Lin et al. 2024, Common Diffusion Noise Schedules and
+// Sample Steps Are Flawed).
+//
+// The network predicts velocity, as that of Stable Diffusion 2 does. What a picture shows is
+// decided where there is much noise, and there an error of ε hardly counts.
 func noiseConfig() diffusion.Config {
 	c := diffusion.StableDiffusion()
 	c.BetaSchedule, c.BetaStart, c.BetaEnd = new("linear"), new(1e-4), new(0.02)
@@ -43,16 +47,17 @@ func noiseConfig() diffusion.Config {
 	return c
 }
 
-const promptDropout = 0.1 // of captions are replaced by the empty one, for guidance
+// promptDropout is the share of captions that are replaced by the empty one, for guidance.
+const promptDropout = 0.1
 
-// A denoising is the UNet's training on a pool of latents: the batch that the graph reads, and where it comes from.
+// A denoising is the UNet's training on a pool of latents.
 type denoising struct {
 	seed     uint64
 	schedule *diffusion.Schedule
 	latents  [][]float32          // a picture's latent [16,16,4], scaled
 	captions map[string][]float32 // hidden states [L,D] of every caption, the empty one too
 
-	clean, noise, noisy, target, t, c *tensor.Dense
+	clean, noise, noisy, target, t, c *tensor.Dense // the batch that the graph reads
 }
 
 // setBatch makes room for n samples of latents [16,16,channels] and conditions [length,width].
@@ -75,7 +80,7 @@ func (d *denoising) loss(m *unet.UNet2DCondition, g *gorgonia.ExprGraph) (*gorgo
 	return kernels.MSE(predicted, kernels.Input(g, "target", d.target), nil)
 }
 
-// fill draws the batch of a step; caption says which caption goes with a picture.
+// fill draws the batch of a step. caption returns the caption of a picture by its row in the pool.
 func (d *denoising) fill(step int, caption func(row int) string) error {
 	n := d.t.Shape()[0]
 	clean, noise, c := d.clean.Float32s(), d.noise.Float32s(), d.c.Float32s()

@@ -11,8 +11,9 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// The autoencoder turns 64×64×3 pictures into 16×16×4 latents. Stable Diffusion's own factor 8, with 12 channels, was tried:
-// after twice the time it told the kinds of small things apart in one picture of two.
+// vaeConfig describes an autoencoder that makes 16×16×4 latents of 64×64×3 pictures. Stable
+// Diffusion's own factor of 8 was tried, with 12 channels. After twice the time it told the kinds
+// of small things apart in one picture of two.
 func vaeConfig() vae.Config {
 	c := vae.DefaultConfig()
 	c.BlockOutChannels = []int{24, 48, 64}
@@ -25,8 +26,8 @@ func vaeConfig() vae.Config {
 	return c
 }
 
-// What the reconstruction's mean square error is weighed against: the absolute error keeps edges crisp, the
-// divergence from a standard normal keeps latents in a range that noise can cover.
+// The weights of what is added to the reconstruction's mean square error. The absolute error keeps
+// edges crisp. The divergence from a standard normal keeps latents in a range that noise can cover.
 const (
 	weightL1 = 0.3
 	weightKL = 1e-4
@@ -42,11 +43,13 @@ type compression struct {
 }
 
 func newCompression(seed uint64, drawings []drawing, m *vae.AutoencoderKL, batch int) *compression {
-	h := side / m.Factor()
+	h, channels := side/m.Factor(), m.Config.LatentChannels
 	return &compression{
-		seed: seed, drawings: drawings, model: m,
-		pixels: tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(batch, side, side, 3)),
-		noise:  tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(batch, h, h, m.Config.LatentChannels)),
+		seed:     seed,
+		drawings: drawings,
+		model:    m,
+		pixels:   tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(batch, side, side, 3)),
+		noise:    tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(batch, h, h, channels)),
 	}
 }
 
@@ -69,10 +72,12 @@ func (c *compression) loss(g *gorgonia.ExprGraph) (*gorgonia.Node, error) {
 	}
 	square := e.do(kernels.Mul(mean, mean))
 	variance := e.do(kernels.Exp(logvar))
-	kl := e.do(kernels.Sum(e.do(kernels.Add(e.do(kernels.Add(square, variance)), e.do(kernels.Scale(logvar, -1))))))
+	both := e.do(kernels.Add(square, variance))
+	kl := e.do(kernels.Sum(e.do(kernels.Add(both, e.do(kernels.Scale(logvar, -1))))))
 	loss := e.do(kernels.MSE(y, x, nil))
 	loss = e.do(kernels.Add(loss, e.do(kernels.Scale(e.do(kernels.L1(y, x)), weightL1))))
-	loss = e.do(kernels.Add(loss, e.do(kernels.Scale(kl, weightKL/2/float64(mean.Shape().TotalSize())))))
+	each := weightKL / 2 / float64(mean.Shape().TotalSize())
+	loss = e.do(kernels.Add(loss, e.do(kernels.Scale(kl, each))))
 	return loss, e.err
 }
 
@@ -81,7 +86,8 @@ func (c *compression) fill(step int) error {
 	size, latent := side*side*3, len(c.noise.Float32s())/batch
 	for i, row := range order(c.seed, "vae order", step, batch, len(c.drawings)) {
 		scalePixels(c.pixels.Float32s()[i*size:(i+1)*size], c.drawings[row].pixels)
-		rng.Normal(c.noise.Float32s()[i*latent:(i+1)*latent], c.seed, "vae noise", uint64(step), uint64(i))
+		noise := c.noise.Float32s()[i*latent : (i+1)*latent]
+		rng.Normal(noise, c.seed, "vae noise", uint64(step), uint64(i))
 	}
 	return nil
 }
@@ -92,8 +98,9 @@ func scalePixels(dst []float32, pixels []uint8) {
 	}
 }
 
-// encodeAll returns the latents' means of all drawings and sets the model's scaling factor to 1/(their standard
-// deviation), so that what the UNet sees has unit variance. The latents returned are scaled.
+// encodeAll returns the latents of all drawings, each the mean of its distribution. It sets the
+// model's scaling factor to 1 over their standard deviation, and returns them scaled. So what the
+// UNet sees has unit variance.
 func encodeAll(m *vae.AutoencoderKL, drawings []drawing) ([][]float32, error) {
 	const batch = 64
 	x := tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(batch, side, side, 3))
@@ -135,7 +142,7 @@ func encodeAll(m *vae.AutoencoderKL, drawings []drawing) ([][]float32, error) {
 	return out, nil
 }
 
-// sticky remembers the first error of a chain of operations, so that a formula reads as one.
+// A sticky remembers the first error of several operations, so that a formula reads as one.
 type sticky struct{ err error }
 
 func (s *sticky) do(n *gorgonia.Node, err error) *gorgonia.Node {

@@ -196,7 +196,7 @@ func (t *Trial) best(
 
 // measure makes the numbers of one kind of prompts.
 func (t *Trial) measure(ctx context.Context, r *Result, one *evaluate.Trial) (err error) {
-	r.Alignment[one.Name] = one.Rates(shapes.Grammar.Category)
+	r.Alignment[one.Name] = one.Rates(shapes.Grammar().Category)
 	tuned, seed := t.Tuned[0].Name, t.Request.Seed
 	if r.Gain[one.Name], err = one.Gain(tuned, base, seed); err != nil {
 		return err
@@ -226,7 +226,7 @@ func (t *Trial) quality(ctx context.Context, trials []*evaluate.Trial) (q evalua
 			}
 		}
 		for _, sample := range one.Pictures[base] {
-			claim, err := shapes.Grammar.Parse(sample.Prompt)
+			claim, err := shapes.Grammar().Parse(sample.Prompt)
 			if err != nil {
 				return q, err
 			}
@@ -257,7 +257,7 @@ func (t *Trial) drawn(ctx context.Context, prompts []string, stream string) (all
 // Tables are the rates, the quality and the reward for people.
 func (r *Result) Tables() (tables []report.Table) {
 	var categories []string
-	for _, c := range dataset.Categories {
+	for _, c := range dataset.Categories() {
 		categories = append(categories, string(c))
 	}
 	for _, one := range []*evaluate.Trial{r.trials[1], r.trials[0]} {
@@ -267,7 +267,7 @@ func (r *Result) Tables() (tables []report.Table) {
 			note += "; tuned − " + r.titles[arm] + ": " + r.Over[one.Name][arm].String()
 		}
 		tables = append(tables,
-			one.Table(shapes.Grammar.Category, categories, r.arms, r.titles, note+"."))
+			one.Table(shapes.Grammar().Category, categories, r.arms, r.titles, note+"."))
 	}
 	tables = append(tables, r.Quality.Table(append(r.arms, drawn), r.titles,
 		"Fréchet distance in CLIP's image features to drawn scenes of the same prompts, smaller is "+

@@ -51,7 +51,7 @@ func TestTrial(t *testing.T) {
 	for _, err := range training.Epochs(t.Context()) {
 		require.NoError(t, err)
 	}
-	seen, unseen, err := shapes.Grammar.Split("heart")
+	seen, unseen, err := shapes.Grammar().Split("heart")
 	require.NoError(t, err)
 	other, err := base.Clone()
 	require.NoError(t, err)
