@@ -2,6 +2,20 @@ package cpu
 
 import "fmt"
 
+// activationBodies are the activations, their gradients, sums and products, value by value.
+type activationBodies struct {
+	add, mul binary
+
+	exp, sigmoid, silu, gelu, quickGELU, relu unary
+
+	// dst = y · f'(v), where x is v. For sigmoid x is the result f(v) instead.
+	sigmoidGrad, siluGrad, geluGrad, quickGELUGrad, reluGrad binary
+
+	// dst = value · gelu(gate), and its gradients by value and by gate.
+	geglu     func(dst, value, gate []float32)
+	gegluGrad func(dvalue, dgate, value, gate, dy []float32)
+}
+
 // Exp is dst[i] = e^x[i]. dst may be x. It panics if the lengths differ, as all of this file's kernels do.
 func Exp(pool *Pool, dst, x []float32) { runUnary(pool, "Exp", vec.exp, dst, x) }
 

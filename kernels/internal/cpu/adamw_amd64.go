@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// updaters are those that this machine has, the best one last.
+// updaters are those that this machine has, the fastest one last.
 var updaters = availableUpdaters()
 
 func availableUpdaters() []*updater {
@@ -17,7 +17,7 @@ func availableUpdaters() []*updater {
 		u = append(u, wide("AVX2", adamwAVX2, sumSquaresAVX2, blendAVX2))
 	}
 	if cpu.X86.HasAVX512F {
-		u = append(u, wide("AVX512", adamwAVX512, sumSquaresAVX512, blendAVX512))
+		u = append(u, wide("AVX-512", adamwAVX512, sumSquaresAVX512, blendAVX512))
 	}
 	return u
 }

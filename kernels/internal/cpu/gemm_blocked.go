@@ -33,6 +33,9 @@ type micro struct {
 	packTransposed func(dst, src []float32, stride, width, n, k int)
 }
 
+// kernel is what this machine computes products with.
+var kernel = kernels[len(kernels)-1]
+
 // A product is one matrix product C[m,n] = A[m,k]·B[k,n] as the blocked algorithm sees it: where A's and B's
 // elements come from and where C's rows go is open, so that a convolution is a product too.
 type product struct {

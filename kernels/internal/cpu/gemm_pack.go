@@ -1,7 +1,5 @@
 package cpu
 
-import "unsafe"
-
 // A grid is a set of positions (n, i, j) in images [N,H,W,C], numbered row by row: position (i,j) is the pixel
 // (i*step+y, j*step+x). As a window it stands for the rows×cols pixels from there on, which may lie outside.
 type grid struct {
@@ -183,29 +181,5 @@ func (s *rhs) packWindows(dst []float32, u *micro, j0, j1, k0, k1 int) {
 				n, y = n+1, 0
 			}
 		}
-	}
-}
-
-// packTransposedGeneric is the definition of micro.packTransposed.
-func packTransposedGeneric(dst, src []float32, stride, width, n, k int) {
-	for j := range width {
-		d := dst[j:]
-		if j >= n {
-			for p := range k {
-				d[p*width] = 0
-			}
-			continue
-		}
-		for p, v := range src[j*stride:][:k] {
-			d[p*width] = v
-		}
-	}
-}
-
-// copy4Generic is the definition of micro.copyMR and copyNR for runs of 4.
-func copy4Generic(dst, src *float32, stride, k int) {
-	d, s := unsafe.Slice(dst, 4*k), unsafe.Slice(src, (k-1)*stride+4)
-	for p := range k {
-		copy(d[4*p:4*p+4], s[p*stride:])
 	}
 }

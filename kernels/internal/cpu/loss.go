@@ -1,5 +1,15 @@
 package cpu
 
+// lossBodies are what losses sum up, and their gradients.
+type lossBodies struct {
+	sum    func(x []float32) float64    // Σ x
+	sumAbs func(x, y []float32) float64 // Σ |x−y|
+	sumSq  func(x, y []float32) float64 // Σ (x−y)²
+
+	subScale  func(dst, x, y []float32, a float32) // dst = a·(x−y)
+	signScale func(dst, x, y []float32, a float32) // dst = a·sign(x−y)
+}
+
 // lossBlock is how many values one part of a reduction has, the same on every machine.
 const lossBlock = 16384
 

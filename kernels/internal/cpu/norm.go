@@ -5,6 +5,18 @@ import (
 	"math"
 )
 
+// normBodies go down the columns of matrices [rows,C], which lie in x, dz and dst.
+type normBodies struct {
+	// moments is first[c] = Σ x[c] and second[c] = Σ x[c]² over the rows.
+	moments func(first, second []float64, x []float32)
+	// normalize is dst = (x−mean[c])·rstd[c]·scale[c] + shift[c].
+	normalize func(dst, x, mean, rstd, scale, shift []float32)
+	// gradSums is first[c] = Σ dz and second[c] = Σ dz·(x−mean[c])·rstd[c] over the rows.
+	gradSums func(first, second []float64, x, dz, mean, rstd []float32)
+	// inputGrad is dst = dz·a[c] + (x−mean[c])·b[c] + d[c].
+	inputGrad func(dst, x, dz, mean, a, b, d []float32)
+}
+
 // A NormShape is what a normalization of x [N,P,C] is about: N samples of P positions of C channels, whose statistics are
 // taken over all positions of each of Groups groups of neighbouring channels. Layer norm is P = 1 and Groups = 1.
 type NormShape struct {

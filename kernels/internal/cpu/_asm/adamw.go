@@ -14,29 +14,6 @@ func adamw(c *build.Context) {
 	}
 }
 
-// begin starts a function over n values, a multiple of the register's lanes, and returns the pointers named.
-func begin(c *build.Context, name string, s isa, signature, doc string, pointers ...string) (n reg.GPVirtual, at []reg.GPVirtual) {
-	c.Function(name + s.name)
-	c.Attributes(build.NOSPLIT)
-	c.SignatureExpr(signature)
-	c.Doc(name + s.name + " " + doc)
-	for _, p := range pointers {
-		at = append(at, c.Load(c.Param(p), c.GP64()).(reg.GPVirtual))
-	}
-	return c.Load(c.Param("n"), c.GP64()).(reg.GPVirtual), at
-}
-
-// loop repeats body for n/step times, with an index that counts bytes.
-func loop(c *build.Context, name string, n reg.GPVirtual, step int, body func(i reg.GPVirtual)) {
-	i := c.GP64()
-	c.XORQ(i, i)
-	c.Label(name)
-	body(i)
-	c.ADDQ(U32(4*step), i)
-	c.SUBQ(U32(step), n)
-	c.JNZ(LabelRef(name))
-}
-
 // adamwStep is the body of AdamW.
 func adamwStep(c *build.Context, s isa) {
 	n, at := begin(c, "adamw", s, "func(p, m, v, grad *float32, n int, s *float32)",
@@ -103,10 +80,4 @@ func blend(c *build.Context, s isa) {
 		c.VMOVUPS(t, dst)
 	})
 	end(c)
-}
-
-// end leaves a function that used wide registers.
-func end(c *build.Context) {
-	c.VZEROUPPER()
-	c.RET()
 }

@@ -17,17 +17,6 @@ func softmax(c *build.Context) {
 	}
 }
 
-// broadcast is a parameter of the function, in every lane.
-func broadcast(c *build.Context, s isa, name string) reg.VecVirtual {
-	p, err := c.Param(name).Resolve()
-	if err != nil {
-		panic(name + ": " + err.Error())
-	}
-	v := s.vector(c)
-	c.VBROADCASTSS(p.Addr, v)
-	return v
-}
-
 func scale(c *build.Context, s isa) {
 	n, at := begin(c, "scale", s, "func(dst, x *float32, n int, a float32)", "is a·x for n values.", "dst", "x")
 	a := broadcast(c, s, "a")
@@ -70,26 +59,6 @@ func fold(c *build.Context, s isa, v reg.VecVirtual, f func(...Op)) reg.VecVirtu
 		f(other, low, low)
 	}
 	return low
-}
-
-// addUp is the sum of all lanes of float64 registers, in the lowest lane of one.
-func addUp(c *build.Context, s isa, sums []reg.VecVirtual) reg.VecVirtual {
-	for _, v := range sums[1:] {
-		c.VADDPD(v, sums[0], sums[0])
-	}
-	half := sums[0].AsY()
-	if s.lanes == 16 {
-		high := c.YMM()
-		c.VEXTRACTF64X4(Imm(1), sums[0], high)
-		c.VADDPD(high, half, half)
-	}
-	high := c.XMM()
-	c.VEXTRACTF128(Imm(1), half, high)
-	c.VADDPD(high, sums[0].AsX(), high)
-	odd := c.XMM()
-	c.VPERMILPD(Imm(1), high, odd)
-	c.VADDSD(odd, high, high)
-	return high
 }
 
 // expShift adds up in float64 what it stores.
