@@ -10,36 +10,61 @@ import (
 )
 
 // An Activation is what a norm applies to its result as part of the same operation.
-type Activation bool
+type Activation uint8
 
-// The activations that norms have.
 const (
-	Identity       Activation = false
-	SiLUActivation Activation = true
+	// Identity is no activation. It is the zero value.
+	Identity Activation = iota
+	// SiLUActivation is SiLU, x·σ(x).
+	SiLUActivation
 )
 
-// GroupNorm returns x [N,...,C] normalized over all positions of each of groups groups of neighbouring channels, times
-// scale [C], plus shift [C] (Wu and He 2018), and the activation of that. eps is added to the variance.
-func GroupNorm(x, scale, shift *gorgonia.Node, groups int, eps float64, act Activation) (*gorgonia.Node, error) {
-	return Apply(norm{Groups: groups, Eps: eps, SiLU: bool(act)}, x, scale, shift)
+// String is the activation's name in lower case, such as "silu".
+func (a Activation) String() string {
+	switch a {
+	case Identity:
+		return "identity"
+	case SiLUActivation:
+		return "silu"
+	}
+	return fmt.Sprintf("Activation(%d)", uint8(a))
 }
 
-// LayerNorm returns x [...,C] normalized over its last axis, times scale [C], plus shift [C] (Ba et al. 2016), and the
-// activation of that. eps is added to the variance.
-func LayerNorm(x, scale, shift *gorgonia.Node, eps float64, act Activation) (*gorgonia.Node, error) {
-	return Apply(norm{Eps: eps, SiLU: bool(act)}, x, scale, shift)
+// GroupNorm normalizes x [N,...,C] and returns act(x̂·scale + shift) [N,...,C], where x̂ is x
+// normalized and scale and shift are [C] (Wu and He 2018). The channels are divided into groups of
+// C/groups neighbours. Each group of each sample has the mean and the variance of all its
+// positions. eps is added to the variance and is positive. It is an error if groups does not divide
+// C.
+func GroupNorm(
+	x, scale, shift *gorgonia.Node, groups int, eps float64, act Activation,
+) (*gorgonia.Node, error) {
+	if groups < 1 {
+		return nil, fmt.Errorf("kernels: GroupNorm: %d groups", groups)
+	}
+	return Apply(norm{Groups: groups, Eps: eps, Activation: act}, x, scale, shift)
+}
+
+// LayerNorm normalizes each row of x [...,C]'s last axis and returns act(x̂·scale + shift) [...,C],
+// where x̂ is x normalized and scale and shift are [C] (Ba et al. 2016). eps is added to the
+// variance and is positive.
+func LayerNorm(
+	x, scale, shift *gorgonia.Node, eps float64, act Activation,
+) (*gorgonia.Node, error) {
+	return Apply(norm{Eps: eps, Activation: act}, x, scale, shift)
 }
 
 // norm is a group norm, or a layer norm if Groups is 0. Its inputs are x, scale and shift.
 type norm struct {
-	Groups int
-	Eps    float64
-	SiLU   bool
+	Groups     int
+	Eps        float64
+	Activation Activation
 }
 
 func (r norm) of(x tensor.Shape) cpu.NormShape {
 	c := x[x.Dims()-1]
-	s := cpu.NormShape{N: leading(x), P: 1, C: c, Groups: 1, Eps: r.Eps, SiLU: r.SiLU}
+	s := cpu.NormShape{
+		N: leading(x), P: 1, C: c, Groups: 1, Eps: r.Eps, SiLU: r.Activation == SiLUActivation,
+	}
 	if r.Groups > 0 {
 		s.N, s.P, s.Groups = x[0], leading(x)/x[0], r.Groups
 	}
@@ -60,6 +85,9 @@ func (r norm) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	}
 	if !(r.Eps > 0) {
 		return nil, fmt.Errorf("eps is %v", r.Eps)
+	}
+	if r.Activation > SiLUActivation {
+		return nil, fmt.Errorf("norms have no %v", r.Activation)
 	}
 	return x.Clone(), nil
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/stretchr/testify/require"
 	"gorgonia.org/gorgonia"
 
 	"github.com/kudos-ml/kudos/kernels"
@@ -51,7 +52,7 @@ func TestGroupNorm(t *testing.T) {
 						return kernels.GroupNorm(in[0], in[1], in[2], c.groups, 1e-5, act)
 					},
 					Shapes:     [][]int{{c.n, c.h, c.w, c.c}, {c.c}, {c.c}},
-					Definition: normalized(c.n, c.h*c.w, c.c, c.groups, 1e-5, bool(act)),
+					Definition: normalized(c.n, c.h*c.w, c.c, c.groups, 1e-5, act == kernels.SiLUActivation),
 				})
 			})
 		}
@@ -65,7 +66,30 @@ func TestLayerNorm(t *testing.T) {
 				return kernels.LayerNorm(in[0], in[1], in[2], 1e-5, act)
 			},
 			Shapes:     [][]int{{2, 5, 20}, {20}, {20}},
-			Definition: normalized(10, 1, 20, 1, 1e-5, bool(act)),
+			Definition: normalized(10, 1, 20, 1, 1e-5, act == kernels.SiLUActivation),
 		})
 	}
+}
+
+func TestActivationsAreNamed(t *testing.T) {
+	require.Equal(t, "identity", kernels.Identity.String())
+	require.Equal(t, "silu", kernels.SiLUActivation.String())
+	require.Equal(t, "Activation(7)", kernels.Activation(7).String())
+	require.Zero(t, kernels.Identity)
+}
+
+func TestNormsRefuse(t *testing.T) {
+	g := gorgonia.NewGraph()
+	x := kernels.Input(g, "x", dense([]int{1, 2, 4}, make([]float32, 8)...))
+	c := kernels.Input(g, "c", dense([]int{4}, make([]float32, 4)...))
+	for _, groups := range []int{-1, 0, 3} {
+		_, err := kernels.GroupNorm(x, c, c, groups, 1e-5, kernels.Identity)
+		require.ErrorContains(t, err, fmt.Sprint(groups, " groups"))
+	}
+	_, err := kernels.GroupNorm(x, c, c, 2, 1e-5, 7)
+	require.ErrorContains(t, err, "norms have no Activation(7)")
+	_, err = kernels.LayerNorm(x, c, c, 1e-5, 7)
+	require.ErrorContains(t, err, "norms have no Activation(7)")
+	_, err = kernels.LayerNorm(x, c, c, 0, kernels.Identity)
+	require.ErrorContains(t, err, "eps is 0")
 }
