@@ -133,40 +133,52 @@ func (p *program) overwrites(v *value, in []int, buffers []buffer, t int) int {
 	return k
 }
 
-// place gives every buffer an offset such that buffers that live at the same time don't overlap, and returns how
-// long the arena must be. Largest first, each goes where it fits best between those already placed (Pisarchyk, Lee:
-// Efficient Memory Management for Deep Neural Net Inference, 2020, "greedy by size").
+// place gives every buffer an offset, so that buffers that live at the same time do not overlap. It
+// returns how long the arena must be. The largest buffer comes first. Each goes where it fits best
+// between those already placed (Pisarchyk, Lee: Efficient Memory Management for Deep Neural Net
+// Inference, 2020, "greedy by size"). This looks once at every pair of buffers.
 func place(buffers []buffer) int {
 	order := make([]int, len(buffers))
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(buffers[b].size, buffers[a].size) })
-	placed := make([]buffer, 0, len(buffers)) // by offset
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Compare(buffers[b].size, buffers[a].size)
+	})
+	taken := make([]block, 0, len(buffers)) // by offset
 	end := 0
 	for _, i := range order {
 		b := &buffers[i]
-		b.offset = fit(placed, b)
-		at, _ := slices.BinarySearchFunc(placed, b.offset, func(p buffer, o int) int { return cmp.Compare(p.offset, o) })
-		placed = slices.Insert(placed, at, *b)
-		end = max(end, b.offset+align(b.size))
+		b.offset = fit(taken, b)
+		at, _ := slices.BinarySearchFunc(taken, b.offset, func(p block, offset int) int {
+			return cmp.Compare(p.offset, offset)
+		})
+		p := block{first: b.first, last: b.last, offset: b.offset, end: b.offset + align(b.size)}
+		taken = slices.Insert(taken, at, p)
+		end = max(end, p.end)
 	}
 	return end
 }
 
-// fit returns the offset of the smallest gap that holds b among placed buffers, or the end of them.
-func fit(placed []buffer, b *buffer) int {
+// A block is the part of the arena that a buffer has, from the first to the last step of its life.
+type block struct{ first, last, offset, end int }
+
+// fit returns where b goes: the offset of the smallest gap between the blocks that live at the same
+// time as b, or their end if no gap holds b. Of gaps of one size it is the first.
+func fit(taken []block, b *buffer) int {
 	need := align(b.size)
 	end, best, room := 0, -1, 0
-	for i := range placed {
-		p := &placed[i]
+	for i := range taken {
+		p := &taken[i]
 		if p.last < b.first || b.last < p.first {
 			continue
 		}
 		if gap := p.offset - end; gap >= need && (best < 0 || gap < room) {
-			best, room = end, gap
+			if best, room = end, gap; gap == need {
+				return best // no gap is smaller
+			}
 		}
-		end = max(end, p.offset+align(p.size))
+		end = max(end, p.end)
 	}
 	if best >= 0 {
 		return best
