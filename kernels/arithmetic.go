@@ -102,7 +102,7 @@ func (sumAll) Differentiable(n int) []bool { return allTrue(n) }
 func (sumAll) Types(_ Precision, in []Precision) ([]Precision, Precision) { return in, Float32 }
 
 func (sumAll) Eval(c *Context, dst Tensor, in []Tensor) {
-	dst.Data[0] = float32(cpu.Sum(c.pool, in[0].Data, c.Scratch()))
+	dst.Data[0] = float32(cpu.Sum(c.pool, in[0].Data, c.Workspace()))
 }
 
 func (sumAll) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -70,7 +70,7 @@ func (attention) Types(p Precision, in []Precision) ([]Precision, Precision) {
 
 func (r attention) Eval(c *Context, dst Tensor, in []Tensor) {
 	q, k, v := in[0], in[1], in[2]
-	cpu.Attention(c.pool, r.of(c, q.Shape, k.Shape), dst.Data, q.Data, k.Data, v.Data, r.mask(in), c.Scratch())
+	cpu.Attention(c.pool, r.of(c, q.Shape, k.Shape), dst.Data, q.Data, k.Data, v.Data, r.mask(in), c.Workspace())
 }
 
 func (attention) Differentiable(n int) []bool {
@@ -116,7 +116,7 @@ func (r attentionGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	q, k, v, dout := in[0], in[1], in[2], in[len(in)-1]
 	n, m := len(q.Data), len(k.Data)
 	cpu.AttentionGrad(c.pool, attention(r).of(c, q.Shape, k.Shape), dst.Data[:n], dst.Data[n:n+m], dst.Data[n+m:],
-		q.Data, k.Data, v.Data, attention(r).mask(in), dout.Data, c.Scratch())
+		q.Data, k.Data, v.Data, attention(r).mask(in), dout.Data, c.Workspace())
 }
 
 func (attentionGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

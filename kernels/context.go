@@ -8,20 +8,20 @@ import (
 
 // A Context is what a Rule is evaluated in: what Eval uses beside its inputs.
 type Context struct {
-	scratch   []float32
+	workspace []float32
 	pool      *cpu.Pool
 	precision Precision
 }
 
 // NewContext returns a context with this scratch memory, as a machine of that precision has it, and
 // the process's shared workers, for who calls Eval without a Machine, as tests do.
-func NewContext(scratch []float32, p Precision) *Context {
-	return &Context{scratch: scratch, precision: p}
+func NewContext(workspace []float32, p Precision) *Context {
+	return &Context{workspace: workspace, precision: p}
 }
 
 // Scratch returns the scratch memory that the rule asked for as a Workspacer. Its contents are
 // undefined.
-func (c *Context) Scratch() []float32 { return c.scratch }
+func (c *Context) Workspace() []float32 { return c.workspace }
 
 // Precision returns the precision of the machine. In one of BFloat16 a rule that is a Typer sees
 // values that are rounded to bfloat16 even if its Eval sees them as float32.

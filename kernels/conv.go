@@ -78,7 +78,7 @@ func (r conv2D) Eval(c *Context, dst Tensor, in []Tensor) {
 		bias = in[2].Data
 	}
 	g := r.geometry(in[0].Shape, in[1].Shape)
-	g.Forward(c.pool, dst.Data, in[0].Data, in[1].Data, bias, c.Scratch())
+	g.Forward(c.pool, dst.Data, in[0].Data, in[1].Data, bias, c.Workspace())
 }
 
 func (r conv2D) Differentiable(n int) []bool { return allTrue(n) }
@@ -133,7 +133,7 @@ func (convInputGrad) Types(p Precision, in []Precision) ([]Precision, Precision)
 
 func (r convInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	g := r.Conv.geometry(dst.Shape, in[1].Shape)
-	g.InputGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Scratch())
+	g.InputGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Workspace())
 }
 
 func (r convInputGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -184,7 +184,7 @@ func (convWeightGrad) Types(p Precision, in []Precision) ([]Precision, Precision
 
 func (r convWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	g := r.Conv.geometry(in[1].Shape, dst.Shape)
-	g.WeightGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Scratch())
+	g.WeightGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Workspace())
 }
 
 func (r convWeightGrad) Differentiable(n int) []bool { return allTrue(n) }

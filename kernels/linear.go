@@ -56,7 +56,7 @@ func (r linear) Eval(c *Context, dst Tensor, in []Tensor) {
 	if r.Bias {
 		p.Bias = in[2].Data
 	}
-	cpu.Gemm(c.pool, &p, c.Scratch())
+	cpu.Gemm(c.pool, &p, c.Workspace())
 }
 
 func (r linear) Differentiable(n int) []bool { return allTrue(n) }
@@ -104,7 +104,7 @@ func (linearInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Gemm(c.pool, &cpu.Product{
 		M: leading(dy.Shape), N: w.Shape[1], K: w.Shape[0],
 		A: matrix(dy), B: matrix(w), C: matrix(dst),
-	}, c.Scratch())
+	}, c.Workspace())
 }
 
 func (linearInputGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -144,7 +144,7 @@ func (linearWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Gemm(c.pool, &cpu.Product{
 		M: dst.Shape[0], N: dst.Shape[1], K: leading(x.Shape),
 		A: transposed(dy), B: matrix(x), C: matrix(dst),
-	}, c.Scratch())
+	}, c.Workspace())
 }
 
 func (linearWeightGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -177,7 +177,7 @@ func (columnSums) Types(p Precision, in []Precision) ([]Precision, Precision) {
 }
 
 func (columnSums) Eval(c *Context, dst Tensor, in []Tensor) {
-	cpu.ColumnSums(c.pool, dst.Data, in[0].Data, leading(in[0].Shape), dst.Shape[0], c.Scratch())
+	cpu.ColumnSums(c.pool, dst.Data, in[0].Data, leading(in[0].Shape), dst.Shape[0], c.Workspace())
 }
 
 func (columnSums) Differentiable(n int) []bool { return make([]bool, n) }

@@ -49,7 +49,7 @@ func (r mse) Eval(c *Context, dst Tensor, in []Tensor) {
 	n := in[0].Shape[0]
 	size := len(in[0].Data) / n
 	for i := range n {
-		s += r.weight(in, i, size) * cpu.SumSquares2(c.pool, in[0].Data[i*size:(i+1)*size], in[1].Data[i*size:(i+1)*size], c.Scratch())
+		s += r.weight(in, i, size) * cpu.SumSquaredDifferences(c.pool, in[0].Data[i*size:(i+1)*size], in[1].Data[i*size:(i+1)*size], c.Workspace())
 	}
 	dst.Data[0] = float32(s)
 }
@@ -104,7 +104,7 @@ func (l1) Workspace(c *Context, in []tensor.Shape) int {
 func (l1) Differentiable(n int) []bool { return allTrue(n) }
 
 func (l1) Eval(c *Context, dst Tensor, in []Tensor) {
-	dst.Data[0] = float32(cpu.SumAbs(c.pool, in[0].Data, in[1].Data, c.Scratch()) / float64(len(in[0].Data)))
+	dst.Data[0] = float32(cpu.SumAbsDifferences(c.pool, in[0].Data, in[1].Data, c.Workspace()) / float64(len(in[0].Data)))
 }
 
 func (l1) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {

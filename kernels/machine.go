@@ -152,13 +152,13 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	steps := p.steps(order, updates)
 	buffers := p.assign(steps)
 	length := place(buffers)
-	scratch := p.scratch(&m.context, order)
+	workspace := p.workspace(&m.context, order)
 	m.plan = p.planOf(steps, buffers, kept, c.Updates)
-	m.plan.Arena, m.plan.Workspace = int64(length), int64(scratch)
-	if m.arena, err = newArena(length + scratch); err != nil {
+	m.plan.Arena, m.plan.Workspace = int64(length), int64(workspace)
+	if m.arena, err = newArena(length + workspace); err != nil {
 		return nil, err
 	}
-	m.workspace = values[float32](m.arena.pages, length, scratch/4)
+	m.workspace = values[float32](m.arena.pages, length, workspace/4)
 	m.prepare(steps, buffers)
 	return m, nil
 }
@@ -175,19 +175,19 @@ func (p *program) kept(updates []update) []bool {
 	return kept
 }
 
-// scratch returns how many bytes of scratch memory the steps need, one at a time.
-func (p *program) scratch(c *Context, order []int) int {
+// workspace returns how many bytes of scratch memory the steps need, one at a time.
+func (p *program) workspace(c *Context, order []int) int {
 	bytes := 0
 	for _, i := range order {
 		if rule := p.values[i].rule; rule != nil {
-			bytes = max(bytes, p.scratchOf(c, i)+p.widenedBytes(i))
+			bytes = max(bytes, p.workspaceOf(c, i)+p.widenedBytes(i))
 		}
 	}
 	return bytes
 }
 
-// scratchOf returns how many bytes of scratch memory i's rule wants; float32 copies lie behind them.
-func (p *program) scratchOf(c *Context, i int) int {
+// workspaceOf returns how many bytes of scratch memory i's rule wants; float32 copies lie behind them.
+func (p *program) workspaceOf(c *Context, i int) int {
 	n := workspace(c, p.values[i].rule, p.shapes(i))
 	if p.widens(i) {
 		n = align(n)
@@ -309,7 +309,7 @@ func (m *Machine) prepare(steps []step, buffers []buffer) {
 			k.args = m.arguments(k)
 			continue
 		}
-		n := p.scratchOf(&m.context, s.value) / floats(1)
+		n := p.workspaceOf(&m.context, s.value) / floats(1)
 		k.ws = m.workspace[:n]
 		if p.widens(s.value) {
 			k.wide = k.widened(m.workspace[n:])
@@ -378,7 +378,7 @@ func (m *Machine) RunAll() error {
 func (m *Machine) run(k *task) error {
 	switch {
 	case k.rule != nil:
-		m.context.scratch = k.ws
+		m.context.workspace = k.ws
 		k.eval(&m.context)
 	case k.by != nil:
 		if err := m.update(k); err != nil {

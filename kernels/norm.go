@@ -100,7 +100,7 @@ func (norm) Types(p Precision, in []Precision) ([]Precision, Precision) {
 }
 
 func (r norm) Eval(c *Context, dst Tensor, in []Tensor) {
-	cpu.Norm(c.pool, r.of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, c.Scratch())
+	cpu.Norm(c.pool, r.of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, c.Workspace())
 }
 
 func (r norm) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -146,7 +146,7 @@ func (normInputGrad) Types(p Precision, in []Precision) ([]Precision, Precision)
 }
 
 func (r normInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
-	cpu.NormInputGrad(c.pool, norm(r).of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, in[3].Data, c.Scratch())
+	cpu.NormInputGrad(c.pool, norm(r).of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, in[3].Data, c.Workspace())
 }
 
 func (normInputGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -172,7 +172,7 @@ func (normParamGrad) Types(p Precision, in []Precision) ([]Precision, Precision)
 
 func (r normParamGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	n := len(dst.Data) / 2
-	cpu.NormParamGrad(c.pool, norm(r).of(in[0].Shape), dst.Data[:n], dst.Data[n:], in[0].Data, in[1].Data, in[2].Data, in[3].Data, c.Scratch())
+	cpu.NormParamGrad(c.pool, norm(r).of(in[0].Shape), dst.Data[:n], dst.Data[n:], in[0].Data, in[1].Data, in[2].Data, in[3].Data, c.Workspace())
 }
 
 func (normParamGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -145,7 +145,7 @@ func (o op) Do(values ...gorgonia.Value) (gorgonia.Value, error) {
 	}
 	dst := Tensor{Shape: o.out, Data: make([]float32, o.out.TotalSize())}
 	var c Context
-	c.scratch = make([]float32, workspace(&c, o.rule, o.in)/4)
+	c.workspace = make([]float32, workspace(&c, o.rule, o.in)/4)
 	o.rule.Eval(&c, dst, in)
 	if o.out.IsScalar() {
 		return gorgonia.NewF32(dst.Data[0]), nil

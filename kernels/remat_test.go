@@ -19,7 +19,7 @@ func (blend) Differentiable(int) []bool                     { return []bool{true
 func (blend) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
 
 func (blend) Eval(c *Context, dst Tensor, in []Tensor) {
-	ws := c.Scratch()
+	ws := c.Workspace()
 	copy(ws, in[0].Data)
 	for i, y := range in[1].Data {
 		dst.Data[i] = 0.5*ws[i] + 0.4*y + 0.1*ws[i]*y

@@ -228,7 +228,7 @@ func (doubled) Eval(_ *Context, dst Tensor, in []Tensor) {
 }
 
 func (doubled) EvalTyped(c *Context, dst Tensor, in []Tensor) {
-	if c.Precision() != BFloat16 || len(c.Scratch()) > 0 {
+	if c.Precision() != BFloat16 || len(c.Workspace()) > 0 {
 		panic("not the context of a bfloat16 machine that widens nothing")
 	}
 	for i, x := range in[0].BF16 {
@@ -278,8 +278,8 @@ func TestTypedEvaler(t *testing.T) {
 	}
 }
 
-// Copies for rules of float32 lie apart from each other and from the scratch memory that a rule asked
-// for itself, all of it within the workspace.
+// The float32 copies for a rule lie apart from each other and from what the rule asks for itself.
+// All of it is within the machine's workspace.
 func TestWidenedCopies(t *testing.T) {
 	g := gorgonia.NewGraph()
 	x, y := variable(g, "x", 101), variable(g, "y", 101)
@@ -287,7 +287,7 @@ func TestWidenedCopies(t *testing.T) {
 	require.NoError(t, err)
 	py, err := Apply(pressed{BFloat16}, y)
 	require.NoError(t, err)
-	z, err := Apply(blend{}, px, py) // wants as much scratch memory as x has values
+	z, err := Apply(blend{}, px, py) // wants a workspace of as many values as x has
 	require.NoError(t, err)
 	m, err := NewMachine(g, Config{Want: gorgonia.Nodes{z}, Precision: BFloat16})
 	require.NoError(t, err)

@@ -46,8 +46,8 @@ func (r square) Eval(c *kernels.Context, dst kernels.Tensor, in []kernels.Tensor
 	switch r.Mistake {
 	case "writes beside":
 		*(*float32)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(dst.Data)), 4*len(dst.Data))) = 1
-	case "writes beside scratch":
-		*(*float32)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(c.Scratch())), -4)) = 1
+	case "writes beside the workspace":
+		*(*float32)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(c.Workspace())), -4)) = 1
 	case "allocates":
 		escaped = make([]float32, 1)
 	case "one value":
@@ -132,8 +132,8 @@ func TestCheckFails(t *testing.T) {
 		require.ErrorContains(t, squareCase(mistake).check(), message, mistake)
 	}
 	for mistake, message := range map[string]string{
-		"writes beside":         "writes beside its result",
-		"writes beside scratch": "writes beside its 3 values of scratch memory",
+		"writes beside":               "writes beside its result",
+		"writes beside the workspace": "writes beside its 3 values of workspace",
 	} {
 		c := squareCase(mistake)
 		in, err := c.inputs()

@@ -36,11 +36,11 @@ func InChild(t *testing.T, f func()) {
 	t.Logf("%s", out)
 }
 
-// Freed returns how much less memory without a file behind it the process holds after close, which
+// freedBy returns how much less memory without a file behind it the process holds after close, which
 // must free what lies outside of Go's heap, such as a machine's Close. Nothing is collected between
 // the two readings, so what Go's runtime holds is the same in both: the result is exact up to the
-// few pages that reading takes. Freed skips the test where the system does not tell.
-func Freed(t testing.TB, close func() error) int64 {
+// few pages that reading takes. freedBy skips the test where the system does not tell.
+func freedBy(t testing.TB, close func() error) int64 {
 	t.Helper()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	debug.FreeOSMemory() // nothing is left to be given back in the background
@@ -69,7 +69,7 @@ func LiveBytes() int64 {
 // about 2.5 KB for each of a run's steps, of which 3 KiB are allowed.
 func RequirePlanned(t testing.TB, p kernels.Plan, live int64, close func() error) {
 	t.Helper()
-	freed, mapped := Freed(t, close), p.Arena+p.Workspace
+	freed, mapped := freedBy(t, close), p.Arena+p.Workspace
 	heap := p.Total() - mapped
 	t.Logf("%v: %d bytes freed of %d planned, %d bytes live of %d", p, freed, mapped, live, heap)
 	if !(freed >= mapped-pages && freed <= mapped+pages) {
@@ -80,7 +80,7 @@ func RequirePlanned(t testing.TB, p kernels.Plan, live int64, close func() error
 	}
 }
 
-// pages is what Freed is exact to.
+// pages is what freedBy is exact to.
 const pages = 64 << 10
 
 // anonymousBytes is how much memory the process holds that no file backs.

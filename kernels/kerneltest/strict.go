@@ -211,7 +211,7 @@ func (s *strict) evaluateRule(r kernels.Rule, shape tensor.Shape, in []kernels.T
 	case !out.intact():
 		return out.Tensor, fmt.Errorf("writes beside its result")
 	case !guardsAre(wsAll, isPoison):
-		return out.Tensor, fmt.Errorf("writes beside its %d values of scratch memory", len(ws))
+		return out.Tensor, fmt.Errorf("writes beside its %d values of workspace", len(ws))
 	}
 	if i := out.untouched(); i >= 0 {
 		return out.Tensor, fmt.Errorf("leaves value %v as it was, or reads memory that nobody wrote", Index(shape, i))

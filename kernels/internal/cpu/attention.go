@@ -56,8 +56,8 @@ func (s AttentionShape) overRows() product {
 
 func (s AttentionShape) block() int { return min(attentionRows, s.Lq) }
 
-// An attentionScratch is one worker's memory.
-type attentionScratch struct {
+// An attentionWorkspace is one worker's memory.
+type attentionWorkspace struct {
 	keys, values, more []float32 // packed
 	// Of a block of queries: softmax's numerators and what they are to be multiplied by, the gradient of the scores, the queries
 	// over √D and dout.
@@ -66,7 +66,7 @@ type attentionScratch struct {
 }
 
 // scratch divides a worker's memory, and returns how much that is.
-func (s AttentionShape) scratch(ws []float32) (m attentionScratch, size int) {
+func (s AttentionShape) scratch(ws []float32) (m attentionWorkspace, size int) {
 	a, b, c := s.byKeys(), s.byValues(), s.overRows()
 	byKeys, byValues := kernel.packedSize(&a), kernel.packedSize(&b)
 	for _, part := range []struct {
@@ -160,7 +160,7 @@ func (t *attentionTask) part(x []float32, head, length, row int) Matrix {
 }
 
 // multiply is c = a·b, or c += a·b, of m rows.
-func (m *attentionScratch) multiply(p product, rows int, a Matrix, b rhs, c Matrix) {
+func (m *attentionWorkspace) multiply(p product, rows int, a Matrix, b rhs, c Matrix) {
 	p.m, p.a.matrix, p.b, p.c, p.ldc = rows, a, b, c.Data, c.Stride
 	kernel.multiply(serial, &p, m.ws)
 }
@@ -176,7 +176,7 @@ func scaled(dst, x Matrix, width int, a []float32) {
 func (s AttentionShape) root() float32 { return float32(1 / math.Sqrt(float64(s.D))) }
 
 // scores computes Q·Kᵀ/√D of queries [lo,hi) in m.weights, and m.q unless values are bfloat16.
-func (t *attentionTask) scores(head, lo, hi int, keys rhs, m *attentionScratch) {
+func (t *attentionTask) scores(head, lo, hi int, keys rhs, m *attentionWorkspace) {
 	weights := Matrix{Data: m.weights, Stride: t.Lk}
 	if t.BFloat16 {
 		m.multiply(t.byKeys(), hi-lo, t.part(t.q, head, t.Lq, lo), keys, weights)
@@ -194,7 +194,7 @@ func (t *attentionTask) scores(head, lo, hi int, keys rhs, m *attentionScratch) 
 
 // weigh computes m.q, m.weights and m.norm of queries [lo,hi). Rows as long as the result's are normalized later, rather than those of
 // weights, which are longer.
-func (t *attentionTask) weigh(head, lo, hi int, keys rhs, m *attentionScratch) {
+func (t *attentionTask) weigh(head, lo, hi int, keys rhs, m *attentionWorkspace) {
 	t.scores(head, lo, hi, keys, m)
 	for i := range hi - lo {
 		row := m.weights[i*t.Lk:][:t.Lk]
@@ -220,7 +220,7 @@ func (t *attentionTask) weigh(head, lo, hi int, keys rhs, m *attentionScratch) {
 	}
 }
 
-func (t *attentionTask) forward(head, block int, keys, values rhs, m *attentionScratch) {
+func (t *attentionTask) forward(head, block int, keys, values rhs, m *attentionWorkspace) {
 	lo, hi := span(block, attentionRows, t.Lq)
 	t.weigh(head, lo, hi, keys, m)
 	if t.BFloat16 {
@@ -231,7 +231,7 @@ func (t *attentionTask) forward(head, block int, keys, values rhs, m *attentionS
 	scaled(out, out, t.D, m.norm[:hi-lo])
 }
 
-func (t *attentionTask) backward(head, block int, keys, values, keysAsValues rhs, m *attentionScratch) {
+func (t *attentionTask) backward(head, block int, keys, values, keysAsValues rhs, m *attentionWorkspace) {
 	lo, hi := span(block, attentionRows, t.Lq)
 	t.weigh(head, lo, hi, keys, m)
 	norm := m.norm[:hi-lo]
@@ -265,7 +265,7 @@ func (t *attentionTask) backward(head, block int, keys, values, keysAsValues rhs
 // backwardBF16 is backward for bfloat16 values. Here the probabilities are what is multiplied: what
 // would be divided by their sums elsewhere would not be bfloat16.
 func (t *attentionTask) backwardBF16(
-	head, lo int, over product, dout Matrix, values, keysAsValues rhs, m *attentionScratch,
+	head, lo int, over product, dout Matrix, values, keysAsValues rhs, m *attentionWorkspace,
 ) {
 	rows, last := over.k, lo+over.k == t.Lq
 	weights, slopes := Matrix{Data: m.weights, Stride: t.Lk}, Matrix{Data: m.slopes, Stride: t.Lk}

@@ -226,7 +226,7 @@ func TestGemmRefuses(t *testing.T) {
 		require.Panics(t, func() { Gemm(Shared, &p, ws) }, name)
 	}
 	p := ok()
-	require.Panics(t, func() { Gemm(Shared, &p, nil) }, "no scratch memory")
+	require.Panics(t, func() { Gemm(Shared, &p, nil) }, "no workspace")
 }
 
 func TestGemmAllocatesNothing(t *testing.T) {

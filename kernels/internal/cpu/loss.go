@@ -55,15 +55,15 @@ func Sum(pool *Pool, x, ws []float32) float64 {
 	return reduce(pool, reduceTask{x: x, sum: vec.sum}, ws)
 }
 
-// SumAbs returns Σ |x[i] − y[i]|, accumulated in float64. It panics if the lengths differ, as all of this file's kernels do.
-func SumAbs(pool *Pool, x, y, ws []float32) float64 {
-	mustMatch("SumAbs", len(x), y)
+// SumAbsDifferences returns Σ |x[i] − y[i]|, accumulated in float64. It panics if the lengths differ, as all of this file's kernels do.
+func SumAbsDifferences(pool *Pool, x, y, ws []float32) float64 {
+	mustMatch("SumAbsDifferences", len(x), y)
 	return reduce(pool, reduceTask{x: x, y: y, pair: vec.sumAbs}, ws)
 }
 
-// SumSquares2 returns Σ (x[i] − y[i])², accumulated in float64.
-func SumSquares2(pool *Pool, x, y, ws []float32) float64 {
-	mustMatch("SumSquares2", len(x), y)
+// SumSquaredDifferences returns Σ (x[i] − y[i])², accumulated in float64.
+func SumSquaredDifferences(pool *Pool, x, y, ws []float32) float64 {
+	mustMatch("SumSquaredDifferences", len(x), y)
 	return reduce(pool, reduceTask{x: x, y: y, pair: vec.sumSq}, ws)
 }
 

@@ -59,6 +59,6 @@ func mustMatch(kernel string, n int, slices ...[]float32) {
 
 func mustHold(kernel string, ws []float32, n int) {
 	if len(ws) < n {
-		panic(fmt.Sprintf("cpu: %s: scratch memory has %d values, not %d", kernel, len(ws), n))
+		panic(fmt.Sprintf("cpu: %s: the workspace has %d values, not %d", kernel, len(ws), n))
 	}
 }
