@@ -7,48 +7,57 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Plan is what the process holds for a run, in bytes. It is known before anything runs.
+// A Plan is the memory that a process needs for a run, in bytes, and the work of the run. It is
+// known before anything runs.
 type Plan struct {
 	Weights   int64 // parameters: inputs that Param made, or that Config.Updates change
 	Inputs    int64 // other inputs and constants
 	Optimizer int64 // state of the optimizers in Config.Updates that have a method Bytes() int64
-	Arena     int64 // results of all steps, those that are wanted among them
-	Workspace int64 // scratch memory of the steps, which take turns
-	Other     int64 // for the caller to add: an optimizer applied after the run, a moving average, …
+	Arena     int64 // results of all steps, with those that are wanted
+	Workspace int64 // workspace of the steps, which take turns
+	Other     int64 // for the caller to add, such as a moving average
 
-	// Outputs is the part of Arena that wanted results take, and Live the most that lives in Arena at once: the difference
-	// is what could not be fitted together.
-	Outputs, Live int64
-	// Activations is the most that intermediate values take at once, wanted results and gradients for Updates
-	// aside: what Config.ActivationBytes bounds.
+	Outputs int64 // the part of Arena that wanted results take
+	Live    int64 // the most that lives in Arena at once; the rest of Arena is lost between buffers
+
+	// Activations is the most that intermediate values take at once. Wanted results and gradients
+	// for Updates do not count. It is what Config.ActivationBytes bounds.
 	Activations int64
 
 	Steps          int     // operations of a run
-	Recomputed     int     // of them, how many compute a value again
-	RecomputedCost float64 // their estimated share of the arithmetic, 0 to 1
-	Conversions    int     // of Steps, how many convert values between float32 and bfloat16
+	Recomputed     int     // the part of Steps that computes a value again
+	RecomputedCost float64 // its estimated share of the arithmetic, 0 to 1
+	Conversions    int     // the part of Steps that converts between float32 and bfloat16
 }
 
-// Total is the sum of all that is held.
+// Total returns the sum of all the memory.
 func (p Plan) Total() int64 {
 	return p.Weights + p.Inputs + p.Optimizer + p.Arena + p.Workspace + p.Other
 }
 
-// String is one line for people.
+// String returns one line for people, in megabytes of 10⁶ bytes.
 func (p Plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s:", megabytes(p.Total()))
 	for _, part := range []struct {
 		name  string
 		bytes int64
-	}{{"weights", p.Weights}, {"inputs", p.Inputs}, {"optimizer", p.Optimizer}, {"arena", p.Arena}, {"workspace", p.Workspace}, {"other", p.Other}} {
+	}{
+		{"weights", p.Weights},
+		{"inputs", p.Inputs},
+		{"optimizer", p.Optimizer},
+		{"arena", p.Arena},
+		{"workspace", p.Workspace},
+		{"other", p.Other},
+	} {
 		if part.bytes > 0 {
 			fmt.Fprintf(&b, " %s %s,", part.name, megabytes(part.bytes))
 		}
 	}
 	fmt.Fprintf(&b, " %d steps", p.Steps)
 	if p.Recomputed > 0 {
-		fmt.Fprintf(&b, ", %d of them again (%.0f %% of the arithmetic)", p.Recomputed, 100*p.RecomputedCost)
+		const again = ", %d of them again (%.0f %% of the arithmetic)"
+		fmt.Fprintf(&b, again, p.Recomputed, 100*p.RecomputedCost)
 	}
 	if p.Conversions > 0 {
 		fmt.Fprintf(&b, ", %d of them conversions", p.Conversions)
@@ -58,7 +67,7 @@ func (p Plan) String() string {
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
-// planOf adds up what a run of steps holds.
+// planOf adds up the memory that a run of steps takes.
 func (p *program) planOf(steps []step, buffers []buffer, kept []bool, updates []Update) Plan {
 	plan := Plan{Steps: len(steps) - len(updates)}
 	p.countSteps(&plan, steps)
@@ -74,6 +83,8 @@ func (p *program) planOf(steps []step, buffers []buffer, kept []bool, updates []
 	return plan
 }
 
+// countSteps counts the steps that compute again or convert, and the share of the former in the
+// arithmetic.
 func (p *program) countSteps(plan *Plan, steps []step) {
 	done := make([]bool, len(p.values))
 	var all, again float64
@@ -97,7 +108,7 @@ func (p *program) countSteps(plan *Plan, steps []step) {
 	}
 }
 
-// countInputs counts memory that two inputs are bound to once.
+// countInputs counts the memory of inputs. Memory that two inputs are bound to counts once.
 func (p *program) countInputs(plan *Plan, updates []Update) {
 	updated := make(map[int]bool)
 	for _, u := range updates {
@@ -124,6 +135,7 @@ func (p *program) countInputs(plan *Plan, updates []Update) {
 	}
 }
 
+// countBuffers counts the memory of results.
 func (p *program) countBuffers(plan *Plan, steps []step, buffers []buffer, kept []bool) {
 	live := make([]int, len(steps)+1)
 	for _, b := range buffers {
@@ -139,10 +151,12 @@ func (p *program) countBuffers(plan *Plan, steps []step, buffers []buffer, kept 
 	last := p.lastReads(steps)
 	for t, s := range steps {
 		for k, b := range s.in {
-			if b != none && b == s.out && !kept[p.values[s.reads[k]].root] { // what is overwritten in place ends a step earlier
-				activations[t] -= align(buffers[b].size)
-				activations[t+1] += align(buffers[b].size)
+			if b == none || b != s.out || kept[p.values[s.reads[k]].root] {
+				continue
 			}
+			// A value that is overwritten in place ends a step earlier.
+			activations[t] -= align(buffers[b].size)
+			activations[t+1] += align(buffers[b].size)
 		}
 		if s.out != none && !kept[s.value] {
 			span(activations, t, last[t], align(buffers[s.out].size))
@@ -151,7 +165,8 @@ func (p *program) countBuffers(plan *Plan, steps []step, buffers []buffer, kept 
 	plan.Activations = int64(highest(activations))
 }
 
-// span adds n to a running count from the first step to the last.
+// span adds n to a running sum from step first to step last. change holds the differences of the
+// sum from step to step.
 func span(change []int, first, last, n int) {
 	change[first] += n
 	if last+1 < len(change) {
@@ -159,6 +174,7 @@ func span(change []int, first, last, n int) {
 	}
 }
 
+// highest returns the largest value of a running sum, and at least 0.
 func highest(change []int) int {
 	sum, top := 0, 0
 	for _, c := range change {
