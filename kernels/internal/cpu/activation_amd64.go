@@ -4,8 +4,8 @@ package cpu
 
 import "math"
 
-// An elementwise function is one of assembly. n is a positive multiple of vectorLanes. One that is
-// unary does not read y.
+// An elementwise function is one of assembly. n is a positive multiple of vectorLanes. One with a
+// single input does not read y. table is activationTable.
 type elementwise func(dst, x, y *float32, n int, table *float32)
 
 // activationAssembly is the assembly of activationBodies.
@@ -31,7 +31,7 @@ var (
 	}
 )
 
-// bodies are the definitions where there is no assembly.
+// bodies returns the definitions where there is no assembly.
 func (a activationAssembly) bodies() activationBodies {
 	v := activationGeneric
 	v.add, v.mul = a.add.binary(addGeneric), a.mul.binary(mulGeneric)
@@ -53,7 +53,7 @@ func (a activationAssembly) bodies() activationBodies {
 	return v
 }
 
-// unary leaves to the definition what does not fill registers.
+// unary uses the definition for the values that do not fill registers.
 func (f elementwise) unary(definition unary) unary {
 	return func(dst, x []float32) {
 		n := wholeLanes(len(dst))
@@ -65,7 +65,7 @@ func (f elementwise) unary(definition unary) unary {
 	}
 }
 
-// binary leaves to the definition what does not fill registers.
+// binary uses the definition for the values that do not fill registers.
 func (f elementwise) binary(definition binary) binary {
 	return func(dst, x, y []float32) {
 		n := wholeLanes(len(dst))
@@ -77,7 +77,8 @@ func (f elementwise) binary(definition binary) binary {
 	}
 }
 
-// activationTable holds the constants that the assembly reads, a register each, in the order of the generator's.
+// activationTable holds the constants that the assembly reads. Each fills a register. The order is
+// the one of the generator in _asm.
 var activationTable = func() (table [27][16]float32) {
 	rows := []float32{
 		math.Log2E, ln2High, ln2Low, lowestExp, highestExp, 1, 0.5, math.Float32frombits(127),

@@ -34,14 +34,14 @@ func mulGeneric(dst, x, y []float32) {
 }
 
 const (
-	// ln 2 = ln2High + ln2Low, the former with few bits.
+	// ln 2 = ln2High + ln2Low. ln2High has few bits, so that n·ln2High is exact.
 	ln2High, ln2Low = 0.693359375, -2.12194440e-4
-	// Beyond these e^x is 0 or infinite in float32.
+	// Below lowestExp e^x is 0 in float32, and above highestExp it is infinite.
 	lowestExp, highestExp = -104, 89
 )
 
-// exp32 is e^x within 2 units in the last place: x = n·ln 2 + r with |r| ≤ ln 2 / 2, e^r by its Taylor polynomial of
-// degree 7, whose error there is below float32's.
+// exp32 is e^x within 2 units in the last place. With x = n·ln 2 + r and |r| ≤ ln 2 / 2, e^r is its
+// Taylor polynomial of degree 7. The polynomial's error there is below that of float32.
 func exp32(x float32) float32 {
 	if x != x {
 		return x
@@ -74,10 +74,12 @@ func siluSlope(v float32) float32 {
 	return s * (1 + v*(1-s))
 }
 
-// erfc32 approximates erfc(z) = t·e^(P(t)−z²) for z ≥ 0, t = 1/(1+z/2), with a relative error below 1.2e-7: the
-// coefficients of P from the highest power down (Press et al., Numerical Recipes, 2nd edition, §6.2).
+// erfc32 are the coefficients of P, from the highest power down, with erfc(z) ≈ t·e^(P(t)−z²) for z
+// ≥ 0 and t = 1/(1+z/2). The relative error is below 1.2e-7 (Press et al., Numerical Recipes, 2nd
+// edition, §6.2).
 var erfc32 = [10]float32{
-	0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807, -0.18628806, 0.09678418, 0.37409196, 1.00002368, -1.26551223,
+	0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807,
+	-0.18628806, 0.09678418, 0.37409196, 1.00002368, -1.26551223,
 }
 
 // normal32 is Φ(v), the standard normal distribution function.
@@ -134,7 +136,7 @@ func quickGELUGeneric(dst, x []float32) {
 	}
 }
 
-// reluGeneric keeps NaN, as PyTorch does.
+// reluGeneric returns NaN for NaN, as PyTorch does.
 func reluGeneric(dst, x []float32) {
 	for i, v := range x {
 		if v <= 0 {

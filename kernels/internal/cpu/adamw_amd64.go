@@ -22,12 +22,16 @@ func availableUpdaters() []*updater {
 	return u
 }
 
-// updateLanes is what the assembly's lengths are multiples of; the rest is left to the definition.
+// updateLanes divides every length that the assembly takes. The rest is left to the definition.
 const updateLanes = 32
 
 // wide makes an updater of assembly.
-func wide(name string, adamw func(p, m, v, grad *float32, n int, s *float32), squares func(x *float32, n int) float64,
-	blend func(dst, x *float32, n int, a float32)) *updater {
+func wide(
+	name string,
+	adamw func(p, m, v, grad *float32, n int, s *float32),
+	squares func(x *float32, n int) float64,
+	blend func(dst, x *float32, n int, a float32),
+) *updater {
 	return &updater{
 		name: name,
 		adamw: func(p, m, v, g []float32, s *AdamWStep) {

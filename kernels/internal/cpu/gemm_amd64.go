@@ -33,7 +33,7 @@ func availableKernels() []*micro {
 	return slices.Clip(list)
 }
 
-// packTransposedAVX2 leaves to Go what does not fill blocks of eight by eight.
+// packTransposedAVX2 copies with Go the elements that do not fill blocks of eight by eight.
 func packTransposedAVX2(dst, src []float32, stride, width, n, k int) {
 	full, steps := n&^7, k&^7
 	if steps > 0 {

@@ -52,7 +52,8 @@ func tileGeneric(a, b, c, bias *float32, k, rs, ks, ldc int, add bool) {
 	}
 }
 
-// dot4 is the products of a, ks apart, with the four columns of the panel b.
+// dot4 returns the products of a row of A with the four columns of the panel b. The elements of the
+// row are ks apart.
 func dot4(a, b []float32, ks int) (s0, s1, s2, s3 float32) {
 	for p := 0; len(b) >= 4; p += ks {
 		v := a[p]
@@ -81,7 +82,7 @@ func packTransposedGeneric(dst, src []float32, stride, width, n, k int) {
 	}
 }
 
-// copy4Generic is the definition of micro.copyMR and copyNR for runs of 4.
+// copy4Generic is the definition of micro.copyMR and micro.copyNR, for runs of 4.
 func copy4Generic(dst, src *float32, stride, k int) {
 	d, s := unsafe.Slice(dst, 4*k), unsafe.Slice(src, (k-1)*stride+4)
 	for p := range k {

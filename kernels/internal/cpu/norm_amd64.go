@@ -16,9 +16,10 @@ var (
 	normAVX512 = normAssembly{momentsAVX512, normalizeAVX512, gradSumsAVX512, inputGradAVX512}
 )
 
-// bodies leave to the definitions the matrices whose columns do not fill registers.
+// bodies use the definitions for matrices whose columns do not fill registers.
 func (asm normAssembly) bodies() normBodies {
-	// fits says that columns fill registers. It panics unless every matrix has the rows of x.
+	// fits reports whether the columns fill registers. It panics unless every matrix has the rows
+	// of x.
 	fits := func(columns int, x []float32, others ...[]float32) bool {
 		for _, o := range others {
 			_ = o[len(x)-1]

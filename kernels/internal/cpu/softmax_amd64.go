@@ -18,7 +18,7 @@ var (
 	}
 )
 
-// bodies leave to the definitions what does not fill registers.
+// bodies use the definitions for the values that do not fill registers.
 func (a softmaxAssembly) bodies() softmaxBodies {
 	return softmaxBodies{
 		scale: func(dst, x []float32, factor float32) {

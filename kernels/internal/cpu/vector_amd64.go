@@ -23,8 +23,7 @@ func availableVectors() []vector {
 	return v
 }
 
-// vectorLanes is what the lengths that a vector's assembly takes are multiples of. A body leaves
-// the rest to the definition.
+// vectorLanes divides every length that the assembly of a vector takes.
 const vectorLanes = 16
 
 // wholeLanes is n rounded down to a multiple of vectorLanes.
