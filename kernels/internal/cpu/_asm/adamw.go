@@ -26,7 +26,9 @@ func adamwStep(c *build.Context, s isa) {
 	keep, beta1, beta2, rest1 := constant[0], constant[1], constant[2], constant[3]
 	rest2, rate, unbias, eps := constant[4], constant[5], constant[6], constant[7]
 	loop(c, "step", n, s.lanes, func(i reg.GPVirtual) {
-		p, m, v := Mem{Base: at[0], Index: i, Scale: 1}, Mem{Base: at[1], Index: i, Scale: 1}, Mem{Base: at[2], Index: i, Scale: 1}
+		p := Mem{Base: at[0], Index: i, Scale: 1}
+		m := Mem{Base: at[1], Index: i, Scale: 1}
+		v := Mem{Base: at[2], Index: i, Scale: 1}
 		g, t, mean, square := s.vector(c), s.vector(c), s.vector(c), s.vector(c)
 		c.VMOVUPS(Mem{Base: at[3], Index: i, Scale: 1}, g)
 		c.VMULPS(rest1, g, mean)
@@ -49,7 +51,8 @@ func adamwStep(c *build.Context, s isa) {
 
 // squares is the body of SumSquares, with four registers of float64 sums.
 func squares(c *build.Context, s isa) {
-	n, at := begin(c, "sumSquares", s, "func(x *float32, n int) float64", "returns the sum of the squares of n values.", "x")
+	n, at := begin(c, "sumSquares", s, "func(x *float32, n int) float64",
+		"returns the sum of the squares of n values.", "x")
 	const sums = 4
 	sum := s.vectors(c, sums)
 	for _, v := range sum {
@@ -68,7 +71,8 @@ func squares(c *build.Context, s isa) {
 
 // blend is the body of Blend.
 func blend(c *build.Context, s isa) {
-	n, at := begin(c, "blend", s, "func(dst, x *float32, n int, a float32)", "moves n values of dst towards x by a.", "dst", "x")
+	n, at := begin(c, "blend", s, "func(dst, x *float32, n int, a float32)",
+		"moves n values of dst towards x by a.", "dst", "x")
 	a := broadcast(c, s, "a")
 	loop(c, "blend", n, s.lanes, func(i reg.GPVirtual) {
 		dst := Mem{Base: at[0], Index: i, Scale: 1}

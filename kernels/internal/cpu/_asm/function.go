@@ -16,9 +16,14 @@ func begin(
 	c.SignatureExpr(signature)
 	c.Doc(name + s.name + " " + doc)
 	for _, p := range pointers {
-		at = append(at, c.Load(c.Param(p), c.GP64()).(reg.GPVirtual))
+		at = append(at, load(c, p))
 	}
-	return c.Load(c.Param("n"), c.GP64()).(reg.GPVirtual), at
+	return load(c, "n"), at
+}
+
+// load is a parameter of the function, in a register.
+func load(c *build.Context, name string) reg.GPVirtual {
+	return c.Load(c.Param(name), c.GP64()).(reg.GPVirtual)
 }
 
 // end leaves a function that used wide registers.
@@ -38,7 +43,7 @@ func loop(c *build.Context, name string, n reg.GPVirtual, step int, body func(i 
 	c.JNZ(LabelRef(name))
 }
 
-// broadcast is a parameter of the function, in every lane.
+// broadcast is a parameter of the function, in every lane of a register.
 func broadcast(c *build.Context, s isa, name string) reg.VecVirtual {
 	p, err := c.Param(name).Resolve()
 	if err != nil {
