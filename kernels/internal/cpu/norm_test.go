@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestColumns holds the passes of normalizations to their definitions in float64.
+// TestColumns compares the passes of normalizations with their definitions in float64.
 func TestColumns(t *testing.T) {
 	for _, v := range vectors {
 		for _, c := range lengths {
@@ -17,7 +17,8 @@ func TestColumns(t *testing.T) {
 				x, dz := normal(r, rows*c), normal(r, rows*c)
 				mean, rstd, scale, shift := normal(r, c), normal(r, c), normal(r, c), normal(r, c)
 				y, dx := scratch(rows*c), scratch(rows*c)
-				sum, square, dzs, dzxs := make([]float64, c), make([]float64, c), make([]float64, c), make([]float64, c)
+				sum, square := make([]float64, c), make([]float64, c)
+				dzs, dzxs := make([]float64, c), make([]float64, c)
 				sum[0], dzxs[c-1] = 7, 7 // what is there before does not count
 				v.moments(sum, square, x)
 				v.normalize(y, x, mean, rstd, scale, shift)
@@ -25,18 +26,23 @@ func TestColumns(t *testing.T) {
 				v.inputGrad(dx, x, dz, mean, rstd, scale, shift)
 				for k := range c {
 					var s, q, a, b float64
-					m, rs, sc, sh := float64(mean[k]), float64(rstd[k]), float64(scale[k]), float64(shift[k])
+					m, rs := float64(mean[k]), float64(rstd[k])
+					sc, sh := float64(scale[k]), float64(shift[k])
 					for i := k; i < len(x); i += c {
 						u, d := float64(x[i]), float64(dz[i])
 						s, q, a, b = s+u, q+u*u, a+d, b+d*(u-m)*rs
 						size := math.Abs(u) + math.Abs(m) + math.Abs(d) + 1
 						size *= (math.Abs(rs) + 1) * (math.Abs(sc) + math.Abs(sh) + 1)
-						requireNear(t, (u-m)*rs*sc+sh, float64(y[i]), size, v.name, c, rows, "normalize")
-						requireNear(t, d*rs+(u-m)*sc+sh, float64(dx[i]), size, v.name, c, rows, "inputGrad")
+						z, dz := (u-m)*rs*sc+sh, d*rs+(u-m)*sc+sh
+						requireNear(t, z, float64(y[i]), size, v.name, c, rows, "normalize")
+						requireNear(t, dz, float64(dx[i]), size, v.name, c, rows, "inputGrad")
 					}
-					require.True(t, math.Abs(sum[k]-s) <= 1e-12 && math.Abs(square[k]-q) <= 1e-11, "%s, %d: sums are float64", v.name, c)
-					require.True(t, math.Abs(dzs[k]-a) <= 1e-12, "%s, %d: sums are float64", v.name, c)
-					requireNear(t, b, dzxs[k], 50*(math.Abs(rs)+1)*(math.Abs(m)+1), v.name, c, rows, "gradSums")
+					const float64s = "%s, %d: sums are float64"
+					require.True(t, math.Abs(sum[k]-s) <= 1e-12, float64s, v.name, c)
+					require.True(t, math.Abs(square[k]-q) <= 1e-11, float64s, v.name, c)
+					require.True(t, math.Abs(dzs[k]-a) <= 1e-12, float64s, v.name, c)
+					size := 50 * (math.Abs(rs) + 1) * (math.Abs(m) + 1)
+					requireNear(t, b, dzxs[k], size, v.name, c, rows, "gradSums")
 				}
 			}
 		}

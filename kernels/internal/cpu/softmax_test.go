@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// lengths are below, at and above a register's, so that the assembly, what is left over, and both are tried.
+// lengths are below, at and above that of a register. So they try the assembly, the definition for
+// the rest, and both together.
 var lengths = []int{1, 7, 16, 17, 48, 77, 256}
 
 // requireNear fails unless got is want up to the rounding of float32 operations on values of size.
@@ -17,7 +18,7 @@ func requireNear(t *testing.T, want, got, size float64, what ...any) {
 	require.True(t, math.Abs(got-want) <= 4*0x1p-24*size, "%g, not %g: %v", got, want, what)
 }
 
-// TestScores holds the passes over a row of scores to their definitions in float64.
+// TestScores compares the passes over a row of scores with their definitions in float64.
 func TestScores(t *testing.T) {
 	for _, v := range vectors {
 		for _, n := range lengths {
@@ -30,9 +31,11 @@ func TestScores(t *testing.T) {
 				size += math.Abs(float64(x[i]) * float64(y[i]))
 			}
 			require.Equal(t, float32(top), v.max(x), "%s, %d", v.name, n)
-			require.True(t, math.Abs(v.dot(x, y)-dot) <= 1e-12*size, "%s, %d: sums are float64", v.name, n)
+			require.True(t, math.Abs(v.dot(x, y)-dot) <= 1e-12*size,
+				"%s, %d: sums are float64", v.name, n)
 
-			scaled, slope, e := make([]float32, n), append([]float32(nil), x...), append([]float32(nil), x...)
+			scaled := make([]float32, n)
+			slope, e := append([]float32(nil), x...), append([]float32(nil), x...)
 			v.scale(scaled, x, 0.3)
 			v.softmaxGrad(slope, y, 0.25)
 			sum := v.expShift(e, float32(top))
