@@ -190,8 +190,8 @@ func TestClipByHand(t *testing.T) {
 	require.InDeltaSlice(t, []float32{1.5, 2}, a.Float32s(), 5e-7)
 }
 
-// A gradient that two parameters share counts twice and is scaled once. The norm of (3, 4) twice and
-// of (5) is √75.
+// A gradient that two parameters share counts twice and is scaled once. The norm of (3, 4) twice
+// and of (5) is √75.
 func TestClipOfSharedGradients(t *testing.T) {
 	var c Clipper
 	shared, other := dense([]float32{3, 4}, 2), dense([]float32{5}, 1)
