@@ -31,7 +31,8 @@ func normalized(n, p, c, groups int, eps float64, silu bool) func(in [][]float64
 				each(func(i, _ int) { sum += x[i] })
 				each(func(i, _ int) { square += (x[i] - sum/count) * (x[i] - sum/count) })
 				each(func(i, channel int) {
-					y := (x[i]-sum/count)/math.Sqrt(square/count+eps)*in[1][channel] + in[2][channel]
+					y := (x[i] - sum/count) / math.Sqrt(square/count+eps)
+					y = y*in[1][channel] + in[2][channel]
 					if silu {
 						y /= 1 + math.Exp(-y)
 					}
@@ -44,15 +45,18 @@ func normalized(n, p, c, groups int, eps float64, silu bool) func(in [][]float64
 }
 
 func TestGroupNorm(t *testing.T) {
-	for _, c := range []struct{ n, h, w, c, groups int }{{2, 3, 3, 8, 4}, {1, 2, 5, 12, 3}, {3, 1, 1, 6, 1}, {1, 20, 20, 4, 2}} {
+	for _, c := range []struct{ n, h, w, c, groups int }{
+		{2, 3, 3, 8, 4}, {1, 2, 5, 12, 3}, {3, 1, 1, 6, 1}, {1, 20, 20, 4, 2},
+	} {
 		for _, act := range []kernels.Activation{kernels.Identity, kernels.SiLUActivation} {
+			silu := act == kernels.SiLUActivation
 			t.Run(fmt.Sprintf("%+v %v", c, act), func(t *testing.T) {
 				kerneltest.Check(t, kerneltest.Case{
 					Op: func(in ...*gorgonia.Node) (*gorgonia.Node, error) {
 						return kernels.GroupNorm(in[0], in[1], in[2], c.groups, 1e-5, act)
 					},
 					Shapes:     [][]int{{c.n, c.h, c.w, c.c}, {c.c}, {c.c}},
-					Definition: normalized(c.n, c.h*c.w, c.c, c.groups, 1e-5, act == kernels.SiLUActivation),
+					Definition: normalized(c.n, c.h*c.w, c.c, c.groups, 1e-5, silu),
 				})
 			})
 		}
