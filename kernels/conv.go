@@ -15,8 +15,8 @@ type Conv struct {
 	Top, Bottom, Left, Right int // rows and columns of zeros around the image
 }
 
-// Same returns a Conv of stride 1 that keeps the size of images. The kernel is kernel×kernel, with
-// an odd kernel.
+// Same returns a Conv of stride 1 that keeps the size of images, for a kernel of kernel×kernel.
+// kernel is odd.
 func Same(kernel int) Conv {
 	p := kernel / 2
 	return Conv{Stride: 1, Top: p, Bottom: p, Left: p, Right: p}
