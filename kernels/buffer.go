@@ -20,9 +20,9 @@ type buffer struct {
 
 // A step computes a value or applies an update.
 type step struct {
-	value  int   // what is computed, or none for an update
-	update int   // which update is applied, or none
-	reads  []int // values
+	value  int   // the value that is computed, or none for an update
+	update int   // the update that is applied, or none
+	reads  []int // the values that are read
 	in     []int // the buffer of each of reads, or none
 	out    int   // the buffer of the result, or none
 }
@@ -33,7 +33,7 @@ const none = -1
 // steps makes steps of values in the order to compute them. Each update comes behind the last step
 // that reads its parameter or writes its gradient.
 func (p *program) steps(order []int, updates []update) []step {
-	due := make([][]int, len(order)+1) // updates behind each step
+	due := make([][]int, len(order)+1) // the updates that come behind each step
 	last := make([]int, len(p.values)) // 1 + the last step that touches a root
 	for t, i := range order {
 		last[i] = t + 1

@@ -97,7 +97,7 @@ type task struct {
 	rule  Rule // nil for a foreign operation or an update
 	dst   Tensor
 	in    []Tensor
-	ws    []float32     // scratch memory
+	ws    []float32     // the workspace
 	typed TypedEvaler   // rule, if it is evaluated on tensors that are not all float32
 	wide  *wide         // else, what stands for tensors that are not float32
 	args  []argument    // of a foreign operation

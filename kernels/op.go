@@ -93,7 +93,7 @@ func Apply(rule Rule, inputs ...*gorgonia.Node) (*gorgonia.Node, error) {
 		if sameInputs(n, inputs) && sameOp(n, o) {
 			return n, nil
 		}
-		o.salt++ // gorgonia handed back another node with the same 32-bit hash
+		o.salt++ // gorgonia returned another node with the same 32-bit hash
 	}
 }
 

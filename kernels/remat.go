@@ -51,8 +51,8 @@ func (p *program) withBudget(order []int, kept []bool, budget int) ([]int, error
 // An ActivationError means that a graph does not fit Config.ActivationBytes, even if values are
 // computed again.
 type ActivationError struct {
-	Bytes int64 // what was asked for
-	Least int64 // what can be met
+	Bytes int64 // the bound that was asked for
+	Least int64 // a bound that can be met, found by bisection to 0.5 %
 }
 
 // Error names both numbers.

@@ -45,7 +45,7 @@ func InChild(t *testing.T, f func()) {
 func freedBy(t testing.TB, close func() error) int64 {
 	t.Helper()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	debug.FreeOSMemory() // nothing is left to be given back in the background
+	debug.FreeOSMemory() // leaves nothing for the runtime to free in the background
 	before := anonymousBytes(t)
 	if err := close(); err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func freedBy(t testing.TB, close func() error) int64 {
 // LiveBytes returns how much of Go's heap is in use after the garbage is collected.
 func LiveBytes() int64 {
 	runtime.GC()
-	runtime.GC() // what the first one finalized
+	runtime.GC() // collects what the first one finalized
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)

@@ -12,7 +12,7 @@ import (
 func ToBF16(x float32) uint16 {
 	b := math.Float32bits(x)
 	if x != x {
-		return uint16(b>>16) | 0x40 // quiet, lest a NaN of low bits alone become infinite
+		return uint16(b>>16) | 0x40 // quiet: a NaN of low bits alone would become infinite
 	}
 	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }
