@@ -9,31 +9,34 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
-// SiLU returns x·σ(x), σ the logistic function.
+// SiLU returns x·σ(x), where σ is the logistic function. x has any shape.
 func SiLU(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"SiLU"}, x) }
 
-// GELU returns x·Φ(x), Φ the standard normal distribution function: the exact form, with erf.
+// GELU returns x·Φ(x), where Φ is the standard normal distribution function. It is the exact form,
+// with erf. x has any shape.
 func GELU(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"GELU"}, x) }
 
-// QuickGELU returns x·σ(1.702·x), as OpenAI's CLIP has it.
+// QuickGELU returns x·σ(1.702·x), as OpenAI's CLIP has it. x has any shape.
 func QuickGELU(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"QuickGELU"}, x) }
 
-// ReLU returns max(x, 0).
+// ReLU returns max(x, 0). x has any shape.
 func ReLU(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"ReLU"}, x) }
 
-// Sigmoid returns σ(x) = 1/(1+e^−x).
+// Sigmoid returns σ(x) = 1/(1+e^−x). x has any shape.
 func Sigmoid(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"Sigmoid"}, x) }
 
-// Exp returns e^x.
+// Exp returns e^x. x has any shape.
 func Exp(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"Exp"}, x) }
 
-// Log returns ln x, NaN below 0.
+// Log returns ln x: −Inf at 0, NaN below. x has any shape.
 func Log(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"Log"}, x) }
 
-// Softplus returns ln(1 + e^x), which is −ln σ(−x): the loss of a preference is Softplus(−margin).
+// Softplus returns ln(1 + e^x), which is −ln σ(−x). The loss of a preference is Softplus(−margin).
+// x has any shape.
 func Softplus(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"Softplus"}, x) }
 
-// unaryBodies are the elementwise functions: f, and the gradient of a function whose f' is known of x, or of y = f(x).
+// unaryBodies are the elementwise functions f, by name. grad multiplies by f', which is a function
+// of x, or of y = f(x).
 var unaryBodies = map[string]struct {
 	eval       func(pool *cpu.Pool, dst, x []float32)
 	grad       func(pool *cpu.Pool, dx, xy, dy []float32)
@@ -70,7 +73,8 @@ func (r unary) Grad(in gorgonia.Nodes, out, dout *gorgonia.Node) (gorgonia.Nodes
 	return gorgonia.Nodes{dx}, err
 }
 
-// unaryGrad is unary's gradient: of x (or y, for some functions) and dy.
+// unaryGrad is the gradient of unary. Its inputs are x (or y, for functions whose fromResult is
+// set) and dy.
 type unaryGrad struct{ Function string }
 
 func (r unaryGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in) }
@@ -87,7 +91,7 @@ func (unaryGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, e
 	return make(gorgonia.Nodes, len(in)), nil
 }
 
-// sameShape is the shape that all inputs have.
+// sameShape returns the shape that all inputs have.
 func sameShape(in []tensor.Shape) (tensor.Shape, error) {
 	for _, s := range in[1:] {
 		if !s.Eq(in[0]) {
@@ -97,8 +101,8 @@ func sameShape(in []tensor.Shape) (tensor.Shape, error) {
 	return in[0].Clone(), nil
 }
 
-// GEGLU returns, of x [...,2C], its first half times the GELU of its second half: [...,C] (Shazeer 2020; the order is
-// diffusers').
+// GEGLU splits the last axis of x [...,2C] and returns the first half times GELU of the second
+// half: [...,C] (Shazeer 2020; the order is that of diffusers).
 func GEGLU(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(geglu{}, x) }
 
 type geglu struct{}
@@ -125,7 +129,7 @@ func (geglu) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, er
 	return gorgonia.Nodes{dx}, err
 }
 
-// gegluGrad is GEGLU's gradient, of x and dy.
+// gegluGrad is the gradient of GEGLU. Its inputs are x and dy.
 type gegluGrad struct{}
 
 func (gegluGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }

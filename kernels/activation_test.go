@@ -26,7 +26,7 @@ func elementwise(f func(v float64) float64) func(in [][]float64) []float64 {
 
 func TestActivations(t *testing.T) {
 	for name, c := range map[string]struct {
-		op func(x *gorgonia.Node) (*gorgonia.Node, error)
+		op unaryFunc
 		f  func(v float64) float64
 	}{
 		"SiLU":      {kernels.SiLU, func(v float64) float64 { return v * sigma(v) }},
@@ -36,11 +36,14 @@ func TestActivations(t *testing.T) {
 		"Sigmoid":   {kernels.Sigmoid, sigma},
 		"Exp":       {kernels.Exp, math.Exp},
 		"Softplus":  {kernels.Softplus, func(v float64) float64 { return math.Log1p(math.Exp(v)) }},
-		"Scale":     {func(x *gorgonia.Node) (*gorgonia.Node, error) { return kernels.Scale(x, -2.5) }, func(v float64) float64 { return -2.5 * v }},
+		"Scale": {
+			func(x *gorgonia.Node) (*gorgonia.Node, error) { return kernels.Scale(x, -2.5) },
+			func(v float64) float64 { return -2.5 * v },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kerneltest.Check(t, kerneltest.Case{
-				Op:         func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return c.op(in[0]) },
+				Op:         unaryOp(c.op),
 				Shapes:     [][]int{{5, 11}},
 				Definition: elementwise(c.f),
 			})
@@ -48,16 +51,17 @@ func TestActivations(t *testing.T) {
 	}
 }
 
-// Log is tested where it is defined; Softplus where e^x would overflow, and where 1 + e^x is 1.
+// Log is tested where it is defined. Softplus is tested where e^x would overflow, and where 1 + e^x
+// is 1.
 func TestLogAndSoftplusFar(t *testing.T) {
 	kerneltest.Check(t, kerneltest.Case{
-		Op:         func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.Log(in[0]) },
+		Op:         unaryOp(kernels.Log),
 		Shapes:     [][]int{{5}},
 		Inputs:     [][]float32{{0.5, 1, 2, 40, 1e3}},
 		Definition: elementwise(math.Log),
 	})
 	kerneltest.Check(t, kerneltest.Case{
-		Op:     func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.Softplus(in[0]) },
+		Op:     unaryOp(kernels.Softplus),
 		Shapes: [][]int{{5}},
 		Inputs: [][]float32{{-200, -30, 0, 30, 200}},
 		Definition: elementwise(func(v float64) float64 {
@@ -68,7 +72,7 @@ func TestLogAndSoftplusFar(t *testing.T) {
 
 func TestGEGLU(t *testing.T) {
 	kerneltest.Check(t, kerneltest.Case{
-		Op:     func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.GEGLU(in[0]) },
+		Op:     unaryOp(kernels.GEGLU),
 		Shapes: [][]int{{3, 2, 42}},
 		Definition: func(in [][]float64) (out []float64) {
 			for row := range 6 {
@@ -93,22 +97,22 @@ func TestArithmetic(t *testing.T) {
 	}
 	for name, c := range map[string]kerneltest.Case{
 		"Sub": {
-			Op:         func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.Sub(in[0], in[1]) },
+			Op:         binaryOp(kernels.Sub),
 			Shapes:     [][]int{{7, 5}, {7, 5}},
 			Definition: pair(func(a, b float64) float64 { return a - b }),
 		},
 		"Add": {
-			Op:         func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.Add(in[0], in[1]) },
+			Op:         binaryOp(kernels.Add),
 			Shapes:     [][]int{{7, 5}, {7, 5}},
 			Definition: pair(func(a, b float64) float64 { return a + b }),
 		},
 		"Mul": {
-			Op:         func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.Mul(in[0], in[1]) },
+			Op:         binaryOp(kernels.Mul),
 			Shapes:     [][]int{{7, 5}, {7, 5}},
 			Definition: pair(func(a, b float64) float64 { return a * b }),
 		},
 		"Sum": {
-			Op:     func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.Sum(in[0]) },
+			Op:     unaryOp(kernels.Sum),
 			Shapes: [][]int{{7, 5}},
 			Definition: func(in [][]float64) []float64 {
 				s := 0.0
@@ -119,7 +123,7 @@ func TestArithmetic(t *testing.T) {
 			},
 		},
 		"L2Normalize": {
-			Op:     func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.L2Normalize(in[0]) },
+			Op:     unaryOp(kernels.L2Normalize),
 			Shapes: [][]int{{4, 5}},
 			Definition: func(in [][]float64) (out []float64) {
 				for row := range 4 {

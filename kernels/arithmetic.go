@@ -10,7 +10,7 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
-// Add returns x + y, which have one shape.
+// Add returns x + y. They have one shape.
 func Add(x, y *gorgonia.Node) (*gorgonia.Node, error) { return Apply(add{}, x, y) }
 
 type add struct{}
@@ -28,7 +28,7 @@ func (add) Grad(_ gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error
 	return gorgonia.Nodes{dout, dout}, nil
 }
 
-// Sub returns x − y, which have one shape.
+// Sub returns x − y. They have one shape.
 func Sub(x, y *gorgonia.Node) (*gorgonia.Node, error) { return Apply(sub{}, x, y) }
 
 type sub struct{}
@@ -47,7 +47,7 @@ func (sub) Grad(_ gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error
 	return gorgonia.Nodes{dout, dy}, err
 }
 
-// Mul returns x·y element by element; they have one shape.
+// Mul returns x·y, element by element. They have one shape.
 func Mul(x, y *gorgonia.Node) (*gorgonia.Node, error) { return Apply(mul{}, x, y) }
 
 type mul struct{}
@@ -68,7 +68,7 @@ func (mul) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, erro
 	)
 }
 
-// Scale returns a·x.
+// Scale returns a·x. x has any shape.
 func Scale(x *gorgonia.Node, a float64) (*gorgonia.Node, error) { return Apply(scale{a}, x) }
 
 type scale struct{ By float64 }
@@ -87,7 +87,7 @@ func (r scale) Grad(_ gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, e
 	return gorgonia.Nodes{dx}, err
 }
 
-// Sum returns the sum of all elements, a scalar, accumulated in float64.
+// Sum returns the sum of all elements of x, a scalar. It is accumulated in float64.
 func Sum(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(sumAll{}, x) }
 
 type sumAll struct{}
@@ -98,11 +98,11 @@ func (sumAll) Workspace(c *Context, in []tensor.Shape) int {
 }
 func (sumAll) Differentiable(n int) []bool { return allTrue(n) }
 
-// Types says that a sum is float32, whatever it is of.
+// Types says that a sum is float32, whatever the type of its terms.
 func (sumAll) Types(_ Precision, in []Precision) ([]Precision, Precision) { return in, Float32 }
 
 func (sumAll) Eval(c *Context, dst Tensor, in []Tensor) {
-	dst.Data[0] = float32(cpu.Sum(c.pool, in[0].Data, c.Scratch()))
+	dst.Data[0] = float32(cpu.Sum(c.pool, in[0].Data, c.Workspace()))
 }
 
 func (sumAll) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -110,12 +110,15 @@ func (sumAll) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, e
 	return gorgonia.Nodes{dx}, err
 }
 
-// spread is a scalar in the shape of another input, whose values it does not read.
+// spread fills the shape of its first input with its second, a scalar. It does not read the values
+// of the first.
 type spread struct{ Of string }
 
 func (spread) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
-func (spread) Eval(c *Context, dst Tensor, in []Tensor)      { cpu.Fill(c.pool, dst.Data, in[1].Data[0]) }
-func (spread) Differentiable(n int) []bool                   { return make([]bool, n) }
+func (spread) Eval(c *Context, dst Tensor, in []Tensor) {
+	cpu.Fill(c.pool, dst.Data, in[1].Data[0])
+}
+func (spread) Differentiable(n int) []bool { return make([]bool, n) }
 
 func (spread) Types(_ Precision, in []Precision) ([]Precision, Precision) {
 	return []Precision{in[0], Float32}, in[0]
@@ -125,7 +128,8 @@ func (spread) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, erro
 	return make(gorgonia.Nodes, len(in)), nil
 }
 
-// L2Normalize returns x with each row of its last axis divided by its Euclidean norm. A row of zeros stays.
+// L2Normalize divides each row of the last axis of x by the row's Euclidean norm. A row of zeros
+// stays as it is.
 func L2Normalize(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(l2Normalize{}, x) }
 
 type l2Normalize struct{}
@@ -149,7 +153,7 @@ func (l2Normalize) Eval(_ *Context, dst Tensor, in []Tensor) {
 	}
 }
 
-// rowNorm is a row's Euclidean norm, and 1 for a row of zeros.
+// rowNorm returns the Euclidean norm of a row, and 1 for a row of zeros.
 func rowNorm(x []float32) float64 {
 	var square float64
 	for _, v := range x {
@@ -166,7 +170,7 @@ func (l2Normalize) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nod
 	return gorgonia.Nodes{dx}, err
 }
 
-// l2NormalizeGrad is (dy − y·Σ y·dy)/‖x‖ for each row, of x and dy.
+// l2NormalizeGrad is (dy − y·Σ y·dy)/‖x‖ for each row. Its inputs are x and dy.
 type l2NormalizeGrad struct{}
 
 func (l2NormalizeGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in) }

@@ -11,13 +11,14 @@ import (
 
 // AttentionOptions are the choices of Attention.
 type AttentionOptions struct {
-	Heads   int            // required; it divides the width
-	Causal  bool           // query i sees keys 0 to i only
-	KeyMask *gorgonia.Node // [N,Lk], 1 for keys that are seen and 0 for others; nil: all are seen
+	Heads   int            // required; it divides the width Heads·D
+	Causal  bool           // whether query i sees keys 0 to i only
+	KeyMask *gorgonia.Node // [N,Lk]: 1 where a key is seen, 0 where not; nil: all are seen
 }
 
-// Attention returns, for each head, softmax(Q·Kᵀ/√D)·V (Vaswani et al. 2017, eq. 1): q [N,Lq,Heads·D], k and v
-// [N,Lk,Heads·D], the result [N,Lq,Heads·D]. The matrix of scores is never stored.
+// Attention returns softmax(Q·Kᵀ/√D)·V for each head (Vaswani et al. 2017, eq. 1). q is
+// [N,Lq,Heads·D], k and v are [N,Lk,Heads·D], and the result is [N,Lq,Heads·D]. A query that sees
+// no key gets zeros. The whole matrix of scores is never stored.
 func Attention(q, k, v *gorgonia.Node, o AttentionOptions) (*gorgonia.Node, error) {
 	r := attention{Heads: o.Heads, Causal: o.Causal, Masked: o.KeyMask != nil}
 	if o.KeyMask != nil {
@@ -26,7 +27,7 @@ func Attention(q, k, v *gorgonia.Node, o AttentionOptions) (*gorgonia.Node, erro
 	return Apply(r, q, k, v)
 }
 
-// attention is Attention; its inputs are q, k, v and, if Masked, the mask.
+// attention is Attention. Its inputs are q, k, v and, if Masked, the mask.
 type attention struct {
 	Heads          int
 	Causal, Masked bool
@@ -42,7 +43,8 @@ func (r attention) of(c *Context, q, k tensor.Shape) cpu.AttentionShape {
 func (r attention) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	q, k, v := in[0], in[1], in[2]
 	if q.Dims() != 3 || k.Dims() != 3 || !k.Eq(v) || q[0] != k[0] || q[2] != k[2] {
-		return nil, fmt.Errorf("q %v, k %v and v %v are not [N,Lq,C], [N,Lk,C] and [N,Lk,C]", q, k, v)
+		const wrong = "q %v, k %v and v %v are not [N,Lq,C], [N,Lk,C] and [N,Lk,C]"
+		return nil, fmt.Errorf(wrong, q, k, v)
 	}
 	if r.Heads < 1 || q[2]%r.Heads != 0 {
 		return nil, fmt.Errorf("a width of %d is not divided by %d heads", q[2], r.Heads)
@@ -70,7 +72,8 @@ func (attention) Types(p Precision, in []Precision) ([]Precision, Precision) {
 
 func (r attention) Eval(c *Context, dst Tensor, in []Tensor) {
 	q, k, v := in[0], in[1], in[2]
-	cpu.Attention(c.pool, r.of(c, q.Shape, k.Shape), dst.Data, q.Data, k.Data, v.Data, r.mask(in), c.Scratch())
+	s, mask := r.of(c, q.Shape, k.Shape), r.mask(in)
+	cpu.Attention(c.pool, s, dst.Data, q.Data, k.Data, v.Data, mask, c.Workspace())
 }
 
 func (attention) Differentiable(n int) []bool {
@@ -91,7 +94,8 @@ func (r attention) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nod
 	return nodes, err
 }
 
-// attentionGrad is attention's gradients by q, k and v, one after another, of attention's inputs and dout.
+// attentionGrad holds the gradients of attention by q, k and v, one after another in one flat
+// result. Its inputs are those of attention and dout.
 type attentionGrad attention
 
 func (r attentionGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
@@ -115,8 +119,11 @@ func (r attentionGrad) Types(p Precision, in []Precision) ([]Precision, Precisio
 func (r attentionGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	q, k, v, dout := in[0], in[1], in[2], in[len(in)-1]
 	n, m := len(q.Data), len(k.Data)
-	cpu.AttentionGrad(c.pool, attention(r).of(c, q.Shape, k.Shape), dst.Data[:n], dst.Data[n:n+m], dst.Data[n+m:],
-		q.Data, k.Data, v.Data, attention(r).mask(in), dout.Data, c.Scratch())
+	dq, dk, dv := dst.Data[:n], dst.Data[n:n+m], dst.Data[n+m:]
+	s, mask := attention(r).of(c, q.Shape, k.Shape), attention(r).mask(in)
+	cpu.AttentionGrad(
+		c.pool, s, dq, dk, dv, q.Data, k.Data, v.Data, mask, dout.Data, c.Workspace(),
+	)
 }
 
 func (attentionGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -12,7 +12,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/kerneltest"
 )
 
-// attended is the definition of attention on q [n,lq,heads·d], k and v [n,lk,heads·d] and, if there is one, a mask [n,lk].
+// attended is the definition of attention on q [n,lq,heads·d], k and v [n,lk,heads·d] and, if there
+// is one, a mask [n,lk].
 func attended(n, heads, lq, lk, d int, causal bool) func(in [][]float64) []float64 {
 	return func(in [][]float64) []float64 {
 		q, k, v := in[0], in[1], in[2]
@@ -57,7 +58,8 @@ func TestAttention(t *testing.T) {
 		{n: 1, heads: 3, lq: 4, lk: 4, d: 7, causal: true},
 		{n: 2, heads: 2, lq: 3, lk: 6, d: 3, masked: true},
 		{n: 1, heads: 1, lq: 400, lk: 5, d: 2}, // more queries than share packed keys
-		{n: 1, heads: 1, lq: 2, lk: 300, d: 3}, // more keys, and then a longer head, than a product sums at once
+		// More keys, and then a longer head, than a product sums at once:
+		{n: 1, heads: 1, lq: 2, lk: 300, d: 3},
 		{n: 1, heads: 1, lq: 2, lk: 3, d: 300},
 		{n: 1, heads: 2, lq: 45, lk: 45, d: 5, causal: true},
 	} {
@@ -91,11 +93,10 @@ func TestAttention(t *testing.T) {
 
 func TestAttentionRefusesShapes(t *testing.T) {
 	g := gorgonia.NewGraph()
-	in := func(name string, shape ...int) *gorgonia.Node {
-		return gorgonia.NewTensor(g, gorgonia.Float32, len(shape), gorgonia.WithShape(shape...), gorgonia.WithName(name))
-	}
-	_, err := kernels.Attention(in("q", 1, 2, 6), in("k", 1, 3, 6), in("v", 1, 3, 6), kernels.AttentionOptions{Heads: 4})
+	q, k, v := node(g, "q", 1, 2, 6), node(g, "k", 1, 3, 6), node(g, "v", 1, 3, 6)
+	_, err := kernels.Attention(q, k, v, kernels.AttentionOptions{Heads: 4})
 	require.ErrorContains(t, err, "not divided by 4 heads")
-	_, err = kernels.Attention(in("q", 1, 2, 6), in("k2", 2, 3, 6), in("v2", 2, 3, 6), kernels.AttentionOptions{Heads: 2})
+	k, v = node(g, "k2", 2, 3, 6), node(g, "v2", 2, 3, 6)
+	_, err = kernels.Attention(q, k, v, kernels.AttentionOptions{Heads: 2})
 	require.ErrorContains(t, err, "are not [N,Lq,C]")
 }

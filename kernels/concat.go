@@ -11,8 +11,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
-// Concat returns the inputs side by side on their last axis, which holds the channels: [...,C1], [...,C2], … →
-// [...,C1+C2+…].
+// Concat puts its inputs side by side on their last axis, which holds the channels: [...,C1],
+// [...,C2], … → [...,C1+C2+…]. A single input is returned as it is.
 func Concat(xs ...*gorgonia.Node) (*gorgonia.Node, error) {
 	if len(xs) == 0 || xs[0] == nil {
 		return ConcatAxis(0, xs...)
@@ -20,7 +20,8 @@ func Concat(xs ...*gorgonia.Node) (*gorgonia.Node, error) {
 	return ConcatAxis(xs[0].Dims()-1, xs...)
 }
 
-// ConcatAxis returns the inputs one behind the other on an axis; they have the same size on all others.
+// ConcatAxis puts its inputs one behind the other on an axis. They have the same size on all other
+// axes. A single input is returned as it is.
 func ConcatAxis(axis int, xs ...*gorgonia.Node) (*gorgonia.Node, error) {
 	if len(xs) == 1 && xs[0] != nil {
 		return xs[0], nil
@@ -40,7 +41,9 @@ func (r concat) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	}
 	to := in[0].Clone()
 	for _, x := range in[1:] {
-		if x.Dims() != to.Dims() || !slices.Equal(x[:r.Axis], to[:r.Axis]) || !slices.Equal(x[r.Axis+1:], to[r.Axis+1:]) {
+		if x.Dims() != to.Dims() ||
+			!slices.Equal(x[:r.Axis], to[:r.Axis]) ||
+			!slices.Equal(x[r.Axis+1:], to[r.Axis+1:]) {
 			return nil, fmt.Errorf("%v and %v differ beside axis %d", in[0], x, r.Axis)
 		}
 		to[r.Axis] += x[r.Axis]

@@ -6,38 +6,38 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
-// A Context is what a Rule is evaluated in: what Eval uses beside its inputs.
+// A Context is what Eval of a Rule uses beside its inputs: the workspace, the workers, the
+// precision.
 type Context struct {
-	scratch   []float32
+	workspace []float32
 	pool      *cpu.Pool
 	precision Precision
 }
 
-// NewContext returns a context with this scratch memory, as a machine of that precision has it, and
-// the process's shared workers, for who calls Eval without a Machine, as tests do.
-func NewContext(scratch []float32, p Precision) *Context {
-	return &Context{scratch: scratch, precision: p}
+// NewContext returns a Context with this workspace, as a machine of precision p has it, and the
+// process's shared workers. It is for callers of Eval without a Machine, such as tests.
+func NewContext(workspace []float32, p Precision) *Context {
+	return &Context{workspace: workspace, precision: p}
 }
 
-// Scratch returns the scratch memory that the rule asked for as a Workspacer. Its contents are
-// undefined.
-func (c *Context) Scratch() []float32 { return c.scratch }
+// Workspace returns the memory that the rule asked for as a Workspacer. Its contents are undefined.
+func (c *Context) Workspace() []float32 { return c.workspace }
 
-// Precision returns the precision of the machine. In one of BFloat16 a rule that is a Typer sees
-// values that are rounded to bfloat16 even if its Eval sees them as float32.
+// Precision returns the precision of the machine. In a machine of BFloat16 a rule that is a Typer
+// gets values that are rounded to bfloat16, even if its Eval gets them as float32.
 func (c *Context) Precision() Precision { return c.precision }
 
-// Workers returns on how many workers the parts of a task are done at once, at most. It is the
-// same for Workspace and for Eval, so that a rule can ask for scratch memory for each worker.
+// Workers returns how many workers do the parts of a task at once, at most. It is the same for
+// Workspacer.Workspace and for Eval. So a rule can ask for memory for each worker.
 func (c *Context) Workers() int { return c.pool.Workers() }
 
-// Parallel does every part in [0, parts) of t once and returns when all are done. It allocates
-// nothing; but t goes to other goroutines and so to the heap, hence a rule keeps its tasks for the
-// next time, in a sync.Pool say. A part does not call Parallel itself. How the work is cut into
-// parts must not depend on Workers if the results are to be the same everywhere.
+// Parallel does each part in [0, parts) of t once, and returns when all are done. It allocates
+// nothing itself. But t goes to other goroutines, and so to the heap: a rule keeps its tasks for
+// the next time, for example in a sync.Pool. A part does not call Parallel itself. For the same
+// results everywhere, the cut into parts must not depend on Workers.
 func (c *Context) Parallel(parts int, t Task) { c.pool.Parallel(parts, t) }
 
-// workspace returns how many bytes of scratch memory a rule wants: whole float32 values.
+// workspace returns how many bytes a rule's workspace has. It is a whole number of float32 values.
 func workspace(c *Context, r Rule, in []tensor.Shape) int {
 	w, ok := r.(Workspacer)
 	if !ok {
@@ -46,5 +46,5 @@ func workspace(c *Context, r Rule, in []tensor.Shape) int {
 	return (w.Workspace(c, in) + 3) / 4 * 4
 }
 
-// floats is how many bytes n float32 values are.
+// floats returns how many bytes n float32 values take.
 func floats(n int) int { return 4 * n }

@@ -9,20 +9,22 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
-// Conv is how a convolution walks over its image.
+// Conv is the stride and the padding of a convolution.
 type Conv struct {
 	Stride                   int // in both directions; 0 means 1
 	Top, Bottom, Left, Right int // rows and columns of zeros around the image
 }
 
-// Same returns a Conv of stride 1 that keeps the image's size for an odd kernel×kernel.
+// Same returns a Conv of stride 1 that keeps the size of images, for a kernel of kernel×kernel.
+// kernel is odd.
 func Same(kernel int) Conv {
 	p := kernel / 2
 	return Conv{Stride: 1, Top: p, Bottom: p, Left: p, Right: p}
 }
 
-// Conv2D returns the convolution (cross-correlation, as everywhere in the field) of x [N,H,W,Cin] with w [Cout,KH,KW,Cin],
-// plus b [Cout] unless it is nil: [N,OH,OW,Cout] with OH = floor((H + Top + Bottom − KH)/Stride) + 1 and OW likewise.
+// Conv2D returns the convolution of x [N,H,W,Cin] with w [Cout,KH,KW,Cin], plus b [Cout] unless b
+// is nil. It is a cross-correlation, as everywhere in the field. The result is [N,OH,OW,Cout], with
+// OH = ⌊(H + Top + Bottom − KH)/Stride⌋ + 1 and OW likewise.
 func Conv2D(x, w, b *gorgonia.Node, c Conv) (*gorgonia.Node, error) {
 	if c.Stride == 0 {
 		c.Stride = 1
@@ -33,7 +35,7 @@ func Conv2D(x, w, b *gorgonia.Node, c Conv) (*gorgonia.Node, error) {
 	return Apply(conv2D{Conv: c, Bias: true}, x, w, b)
 }
 
-// geometry is c for x [N,H,W,Cin] and w [Cout,KH,KW,Cin].
+// geometry is the convolution c of x [N,H,W,Cin] with w [Cout,KH,KW,Cin], as package cpu has it.
 func (c Conv) geometry(x, w tensor.Shape) cpu.Conv {
 	return cpu.Conv{
 		N: x[0], H: x[1], W: x[2], In: x[3], Out: w[0], KH: w[1], KW: w[2],
@@ -41,7 +43,7 @@ func (c Conv) geometry(x, w tensor.Shape) cpu.Conv {
 	}
 }
 
-// conv2D is Conv2D; its inputs are x, w and, with Bias, b.
+// conv2D is Conv2D. Its inputs are x, w and, with Bias, b.
 type conv2D struct {
 	Conv
 	Bias bool
@@ -78,7 +80,7 @@ func (r conv2D) Eval(c *Context, dst Tensor, in []Tensor) {
 		bias = in[2].Data
 	}
 	g := r.geometry(in[0].Shape, in[1].Shape)
-	g.Forward(c.pool, dst.Data, in[0].Data, in[1].Data, bias, c.Scratch())
+	g.Forward(c.pool, dst.Data, in[0].Data, in[1].Data, bias, c.Workspace())
 }
 
 func (r conv2D) Differentiable(n int) []bool { return allTrue(n) }
@@ -100,7 +102,8 @@ func (r conv2D) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes,
 	return gorgonia.Nodes{dx, dw, db}, err
 }
 
-// convInputGrad is the gradient of Conv2D's x: dy [N,OH,OW,Cout], w [Cout,KH,KW,Cin] → [N,H,W,Cin].
+// convInputGrad is the gradient of Conv2D by x. Its inputs are dy [N,OH,OW,Cout] and w
+// [Cout,KH,KW,Cin], its result is [N,H,W,Cin].
 type convInputGrad struct {
 	Conv
 	H, W int
@@ -133,7 +136,7 @@ func (convInputGrad) Types(p Precision, in []Precision) ([]Precision, Precision)
 
 func (r convInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	g := r.Conv.geometry(dst.Shape, in[1].Shape)
-	g.InputGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Scratch())
+	g.InputGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Workspace())
 }
 
 func (r convInputGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -148,7 +151,8 @@ func (r convInputGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia
 	)
 }
 
-// convWeightGrad is the gradient of Conv2D's w: dy [N,OH,OW,Cout], x [N,H,W,Cin] → [Cout,KH,KW,Cin].
+// convWeightGrad is the gradient of Conv2D by w. Its inputs are dy [N,OH,OW,Cout] and x
+// [N,H,W,Cin], its result is [Cout,KH,KW,Cin].
 type convWeightGrad struct {
 	Conv
 	KH, KW int
@@ -176,7 +180,7 @@ func (r convWeightGrad) Workspace(c *Context, in []tensor.Shape) int {
 	return floats(g.WeightGradWorkspace(c.pool))
 }
 
-// Types says that a parameter's gradient is float32.
+// Types says that the gradient of a parameter is float32.
 func (convWeightGrad) Types(p Precision, in []Precision) ([]Precision, Precision) {
 	takes, _ := product(p, in, 2)
 	return takes, Float32
@@ -184,7 +188,7 @@ func (convWeightGrad) Types(p Precision, in []Precision) ([]Precision, Precision
 
 func (r convWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	g := r.Conv.geometry(in[1].Shape, dst.Shape)
-	g.WeightGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Scratch())
+	g.WeightGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Workspace())
 }
 
 func (r convWeightGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -199,7 +203,7 @@ func (r convWeightGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgoni
 	)
 }
 
-// fitsOut returns an error unless g is a convolution whose result has dy's shape.
+// fitsOut returns an error unless g is a convolution whose result has the shape of dy.
 func fitsOut(g *cpu.Conv, dy tensor.Shape) error {
 	if err := g.Check(); err != nil {
 		return err

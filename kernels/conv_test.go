@@ -11,7 +11,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/kerneltest"
 )
 
-// convDefinition is the convolution of x [n,h,w,in] with weights [out,kh,kw,in], written from its formula.
+// convDefinition is the convolution of x [n,h,w,in] with weights [out,kh,kw,in], written from its
+// formula.
 func convDefinition(x, w [4]int, c kernels.Conv) func([][]float64) []float64 {
 	stride := max(c.Stride, 1)
 	oh, ow := (x[1]+c.Top+c.Bottom-w[1])/stride+1, (x[2]+c.Left+c.Right-w[2])/stride+1
@@ -46,10 +47,16 @@ func TestConv2D(t *testing.T) {
 	}{
 		{[4]int{2, 4, 3, 2}, [4]int{3, 1, 1, 2}, kernels.Conv{}},
 		{[4]int{2, 4, 3, 2}, [4]int{3, 3, 3, 2}, kernels.Same(3)},
-		{[4]int{1, 5, 4, 2}, [4]int{3, 3, 3, 2}, kernels.Conv{Stride: 2, Top: 1, Bottom: 1, Left: 1, Right: 1}},
+		{
+			[4]int{1, 5, 4, 2}, [4]int{3, 3, 3, 2},
+			kernels.Conv{Stride: 2, Top: 1, Bottom: 1, Left: 1, Right: 1},
+		},
 		{[4]int{1, 4, 4, 3}, [4]int{2, 3, 3, 3}, kernels.Conv{Stride: 2, Bottom: 1, Right: 1}},
 		{[4]int{1, 6, 4, 3}, [4]int{5, 2, 2, 3}, kernels.Conv{Stride: 2}},
-		{[4]int{1, 4, 5, 2}, [4]int{2, 2, 3, 2}, kernels.Conv{Stride: 3, Top: 2, Left: 1, Right: 2}},
+		{
+			[4]int{1, 4, 5, 2}, [4]int{2, 2, 3, 2},
+			kernels.Conv{Stride: 3, Top: 2, Left: 1, Right: 2},
+		},
 		{[4]int{2, 3, 3, 2}, [4]int{2, 1, 1, 2}, kernels.Conv{Stride: 2}},
 	}
 	for _, k := range cases {
@@ -80,13 +87,21 @@ func TestConv2DRefuses(t *testing.T) {
 		"channels": func() (*gorgonia.Node, error) {
 			return kernels.Conv2D(x, node(g, "w5", 3, 3, 3, 5), nil, kernels.Same(3))
 		},
-		"bias":    func() (*gorgonia.Node, error) { return kernels.Conv2D(x, w, node(g, "b", 4), kernels.Same(3)) },
-		"stride":  func() (*gorgonia.Node, error) { return kernels.Conv2D(x, w, nil, kernels.Conv{Stride: -1}) },
-		"padding": func() (*gorgonia.Node, error) { return kernels.Conv2D(x, w, nil, kernels.Conv{Left: -1}) },
+		"bias": func() (*gorgonia.Node, error) {
+			return kernels.Conv2D(x, w, node(g, "b", 4), kernels.Same(3))
+		},
+		"stride": func() (*gorgonia.Node, error) {
+			return kernels.Conv2D(x, w, nil, kernels.Conv{Stride: -1})
+		},
+		"padding": func() (*gorgonia.Node, error) {
+			return kernels.Conv2D(x, w, nil, kernels.Conv{Left: -1})
+		},
 		"too large": func() (*gorgonia.Node, error) {
 			return kernels.Conv2D(x, node(g, "w9", 3, 9, 9, 2), nil, kernels.Conv{})
 		},
-		"rank": func() (*gorgonia.Node, error) { return kernels.Conv2D(node(g, "x3", 4, 4, 2), w, nil, kernels.Conv{}) },
+		"rank": func() (*gorgonia.Node, error) {
+			return kernels.Conv2D(node(g, "x3", 4, 4, 2), w, nil, kernels.Conv{})
+		},
 	} {
 		_, err := try()
 		require.ErrorContains(t, err, "kernels: ", name)

@@ -10,8 +10,9 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
-// Embedding looks ids up in table [V,D]: [N,L] → [N,L,D], or any other shape of ids. The ids are whole numbers in 0 to
-// V−1; others make a run panic. They have no gradient.
+// Embedding looks up rows of table [V,D]: ids [N,L] → [N,L,D], or ids of any other shape with D
+// added. The ids are whole numbers in 0 to V−1. Other ids make a run panic. The ids have no
+// gradient.
 func Embedding(table, ids *gorgonia.Node) (*gorgonia.Node, error) {
 	return Apply(embedding{}, table, ids)
 }
@@ -27,7 +28,7 @@ func (embedding) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return append(ids.Clone(), table[1]), nil
 }
 
-// Types says that ids are float32, which bfloat16 does not have all of.
+// Types says that ids are float32. bfloat16 does not have every whole number that an id may be.
 func (embedding) Types(p Precision, in []Precision) ([]Precision, Precision) {
 	return []Precision{in[0], Float32}, p
 }
@@ -44,7 +45,7 @@ func (embedding) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes
 	return gorgonia.Nodes{dtable, nil}, err
 }
 
-// embeddingGrad adds up dy [...,D] by ids [...] in a table [V,D].
+// embeddingGrad adds each row of dy [...,D] to the row of a table [V,D] that ids [...] names.
 type embeddingGrad struct{ V int }
 
 func (r embeddingGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
@@ -55,7 +56,7 @@ func (r embeddingGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{r.V, in[0][in[0].Dims()-1]}, nil
 }
 
-// Types says that a parameter's gradient is float32.
+// Types says that the gradient of a parameter is float32.
 func (embeddingGrad) Types(_ Precision, in []Precision) ([]Precision, Precision) {
 	return []Precision{in[0], Float32}, Float32
 }
@@ -71,8 +72,8 @@ func (embeddingGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.N
 	return gorgonia.Nodes{ddy, nil}, err
 }
 
-// GatherRows takes one row of each sample: x [N,L,D], index [N] → [N,D]. The indices are whole numbers in 0 to L−1; others
-// make a run panic. They have no gradient.
+// GatherRows takes one row of each sample: x [N,L,D], index [N] → [N,D]. The indices are whole
+// numbers in 0 to L−1. Other indices make a run panic. The indices have no gradient.
 func GatherRows(x, index *gorgonia.Node) (*gorgonia.Node, error) {
 	return Apply(gatherRows{}, x, index)
 }
@@ -104,7 +105,7 @@ func (gatherRows) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Node
 	return gorgonia.Nodes{dx, nil}, err
 }
 
-// gatherRowsGrad puts dy [N,D] at index [N] in zeros [N,L,D].
+// gatherRowsGrad writes row n of dy [N,D] to row index[n] of sample n, in zeros [N,L,D].
 type gatherRowsGrad struct{ L int }
 
 func (r gatherRowsGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
@@ -130,10 +131,14 @@ func (gatherRowsGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.
 	return gorgonia.Nodes{ddy, nil}, err
 }
 
-// TimestepEmbedding returns sines and cosines of timesteps t [N] at dim/2 frequencies from 1 down to 1/10000: [N,dim], as
-// diffusers' get_timestep_embedding does. Frequency j is 10000^(−j/(dim/2 − freqShift)); sines come first unless
-// flipSinToCos. It has no gradient.
-func TimestepEmbedding(t *gorgonia.Node, dim int, flipSinToCos bool, freqShift float64) (*gorgonia.Node, error) {
+// TimestepEmbedding returns sines and cosines of timesteps t [N], each at dim/2 frequencies:
+// [N,dim]. It is get_timestep_embedding of diffusers. Frequency j is 10000^(−j/(dim/2 −
+// freqShift)): the frequencies go from 1 down to about 1/10000. Sines come first, cosines second,
+// or the other way round with flipSinToCos. If dim is odd, the last value is 0. There is no
+// gradient.
+func TimestepEmbedding(
+	t *gorgonia.Node, dim int, flipSinToCos bool, freqShift float64,
+) (*gorgonia.Node, error) {
 	return Apply(timestepEmbedding{Dim: dim, Flip: flipSinToCos, Shift: freqShift}, t)
 }
 
@@ -160,6 +165,8 @@ func (r timestepEmbedding) Eval(_ *Context, dst Tensor, in []Tensor) {
 
 func (timestepEmbedding) Differentiable(n int) []bool { return make([]bool, n) }
 
-func (timestepEmbedding) Grad(gorgonia.Nodes, *gorgonia.Node, *gorgonia.Node) (gorgonia.Nodes, error) {
+func (timestepEmbedding) Grad(
+	gorgonia.Nodes, *gorgonia.Node, *gorgonia.Node,
+) (gorgonia.Nodes, error) {
 	return gorgonia.Nodes{nil}, nil
 }

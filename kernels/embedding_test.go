@@ -37,7 +37,9 @@ func TestGatherRows(t *testing.T) {
 		Shapes: [][]int{s, {3}},
 		Inputs: [][]float32{nil, {3, 0, 2}},
 		Definition: func(in [][]float64) []float64 {
-			return each([]int{3, 5}, func(i []int) float64 { return in[0][at(s, i[0], int(in[1][i[0]]), i[1])] })
+			return each([]int{3, 5}, func(i []int) float64 {
+				return in[0][at(s, i[0], int(in[1][i[0]]), i[1])]
+			})
 		},
 		NoGrad: []int{1},
 	})
@@ -50,7 +52,8 @@ func TestIndicesMustBeRows(t *testing.T) {
 		table := kernels.Input(g, "table", dense([]int{5, 2}, kerneltest.Normal(10, "table")...))
 		y, err := kernels.Embedding(table, kernels.Input(g, "ids", dense([]int{2}, 1, id)))
 		require.NoError(t, err)
-		require.PanicsWithValue(t, fmt.Sprintf("cpu: GatherRows: index 1 is %v, not an integer in 0 to 4", id), func() { values(t, y) })
+		wrong := fmt.Sprintf("cpu: GatherRows: index 1 is %v, not an integer in 0 to 4", id)
+		require.PanicsWithValue(t, wrong, func() { values(t, y) })
 
 		g = gorgonia.NewGraph()
 		x := kernels.Input(g, "x", dense([]int{2, 5, 1}, kerneltest.Normal(10, "x")...))
@@ -94,7 +97,8 @@ func TestTimestepEmbedding(t *testing.T) {
 					if i[1] == 2*half {
 						return 0
 					}
-					angle := in[0][i[0]] * math.Pow(10000, -float64(i[1]%half)/(float64(half)-c.shift))
+					exponent := -float64(i[1]%half) / (float64(half) - c.shift)
+					angle := in[0][i[0]] * math.Pow(10000, exponent)
 					if (i[1] < half) != c.flip {
 						return math.Sin(angle)
 					}
@@ -106,13 +110,16 @@ func TestTimestepEmbedding(t *testing.T) {
 	}
 }
 
-// What get_timestep_embedding(torch.tensor([1., 500.]), 4, flip_sin_to_cos=True, downscale_freq_shift=0) is by hand: the
-// frequencies are 1 and 1/100.
+// By hand this is get_timestep_embedding(torch.tensor([1., 500.]), 4, flip_sin_to_cos=True,
+// downscale_freq_shift=0). The frequencies are 1 and 1/100.
 func TestTimestepEmbeddingByHand(t *testing.T) {
 	g := gorgonia.NewGraph()
 	y, err := kernels.TimestepEmbedding(kernels.Input(g, "t", dense([]int{2}, 1, 500)), 4, true, 0)
 	require.NoError(t, err)
-	want := []float64{0.54030231, 0.99995000, 0.84147098, 0.00999983, -0.88384927, 0.28366219, -0.46777181, -0.95892427}
+	want := []float64{
+		0.54030231, 0.99995000, 0.84147098, 0.00999983,
+		-0.88384927, 0.28366219, -0.46777181, -0.95892427,
+	}
 	require.NoError(t, kerneltest.Compare(values(t, y), want, tensor.Shape{2, 4}, 1e-7))
 }
 
@@ -121,13 +128,17 @@ func TestMeanSumAndRepeat(t *testing.T) {
 	for axis := range s {
 		to := append([]int(nil), s...)
 		to = append(to[:axis], to[axis+1:]...)
-		for name, op := range map[string]func(*gorgonia.Node, int) (*gorgonia.Node, error){"mean": kernels.Mean, "sum": kernels.SumAxis} {
+		for name, op := range map[string]func(*gorgonia.Node, int) (*gorgonia.Node, error){
+			"mean": kernels.Mean, "sum": kernels.SumAxis,
+		} {
 			scale := 1.0
 			if name == "mean" {
 				scale = 1 / float64(s[axis])
 			}
 			kerneltest.Check(t, kerneltest.Case{
-				Op:     unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) { return op(x, axis) }),
+				Op: unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) {
+					return op(x, axis)
+				}),
 				Shapes: [][]int{s},
 				Definition: func(in [][]float64) []float64 {
 					return each(to, func(i []int) (sum float64) {
@@ -146,7 +157,9 @@ func TestMeanSumAndRepeat(t *testing.T) {
 		s := []int{3, 4}
 		to := append(append(append([]int(nil), s[:axis]...), 2), s[axis:]...)
 		kerneltest.Check(t, kerneltest.Case{
-			Op:     unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) { return kernels.Repeat(x, axis, 2) }),
+			Op: unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) {
+				return kernels.Repeat(x, axis, 2)
+			}),
 			Shapes: [][]int{s},
 			Definition: func(in [][]float64) []float64 {
 				return each(to, func(i []int) float64 {
@@ -156,9 +169,14 @@ func TestMeanSumAndRepeat(t *testing.T) {
 		})
 	}
 	kerneltest.Check(t, kerneltest.Case{
-		Op:         unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) { return kernels.Mean(x, 0) }),
-		Shapes:     [][]int{{4}},
-		Definition: func(in [][]float64) []float64 { return []float64{(in[0][0] + in[0][1] + in[0][2] + in[0][3]) / 4} },
+		Op: unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return kernels.Mean(x, 0)
+		}),
+		Shapes: [][]int{{4}},
+		Definition: func(in [][]float64) []float64 {
+			x := in[0]
+			return []float64{(x[0] + x[1] + x[2] + x[3]) / 4}
+		},
 	})
 }
 
@@ -168,7 +186,9 @@ func TestAddTimeAndPositions(t *testing.T) {
 		Op:     binaryOp(kernels.AddTime),
 		Shapes: [][]int{x, {2, 70}},
 		Definition: func(in [][]float64) []float64 {
-			return each(x, func(i []int) float64 { return in[0][at(x, i...)] + in[1][i[0]*70+i[3]] })
+			return each(x, func(i []int) float64 {
+				return in[0][at(x, i...)] + in[1][i[0]*70+i[3]]
+			})
 		},
 		Gradient: func(_ [][]float64, dy []float64) [][]float64 {
 			dt := each([]int{2, 70}, func(i []int) (sum float64) {

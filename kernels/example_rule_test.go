@@ -14,8 +14,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/kerneltest"
 )
 
-// Snake is the activation x + sin²(a·x)/a (Ziyin, Hartwig, Ueda: Neural Networks Fail to Learn Periodic Functions and
-// How to Fix It, 2020), as an operation of one's own.
+// Snake is the activation x + sin²(a·x)/a (Ziyin, Hartwig, Ueda: Neural Networks Fail to Learn
+// Periodic Functions and How to Fix It, 2020), as an operation of one's own.
 func Snake(x *gorgonia.Node, a float64) (*gorgonia.Node, error) {
 	return kernels.Apply(snake{Frequency: a}, x)
 }
@@ -90,11 +90,12 @@ func TestSnake(t *testing.T) {
 	})
 }
 
-// An operation of one's own is a Rule: Snake, in this file, is an activation with its gradient, and its test a call
-// of kerneltest.Check.
+// An operation of one's own is a Rule. Snake, in this file, is an activation with its gradient. Its
+// test is a call of kerneltest.Check.
 func Example_rule() {
 	g := gorgonia.NewGraph()
-	x := tensor.New(tensor.WithShape(3), tensor.WithBacking([]float32{-math.Pi / 2, 0, math.Pi / 4}))
+	values := []float32{-math.Pi / 2, 0, math.Pi / 4}
+	x := tensor.New(tensor.WithShape(3), tensor.WithBacking(values))
 	y, err := Snake(kernels.Input(g, "x", x), 1)
 	if err != nil {
 		log.Fatal(err)

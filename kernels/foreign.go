@@ -7,7 +7,7 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// An argument is an input of an operation that is not ours.
+// An argument is an input of a foreign operation, which is one that this package did not make.
 type argument struct {
 	value *value
 	box   int           // of a boxed value
@@ -28,7 +28,7 @@ func (m *Machine) arguments(k *task) []argument {
 	return args
 }
 
-// foreign runs an operation that is not ours and copies its result into the arena.
+// foreign runs a foreign operation and copies its result into the arena.
 func (m *Machine) foreign(k *task) error {
 	in := make([]gorgonia.Value, len(k.args))
 	for i := range k.args {
@@ -45,7 +45,7 @@ func (m *Machine) foreign(k *task) error {
 	return copyValue(k.dst, v)
 }
 
-// argument returns the i-th input of a foreign operation as gorgonia has it.
+// argument returns the i-th input of a foreign operation as a value of gorgonia's.
 func (m *Machine) argument(k *task, i int) gorgonia.Value {
 	a := &k.args[i]
 	switch external := a.value.kind == input || a.value.kind == constant; {
@@ -61,7 +61,7 @@ func (m *Machine) argument(k *task, i int) gorgonia.Value {
 	return denseOf(a.value.shape, k.in[i].Data) // a view of an input
 }
 
-// copyValue copies a foreign operation's result to dst.
+// copyValue copies the result of a foreign operation to dst.
 func copyValue(dst Tensor, v gorgonia.Value) error {
 	switch v := v.(type) {
 	case *gorgonia.F32:
@@ -81,5 +81,6 @@ func copyValue(dst Tensor, v gorgonia.Value) error {
 	if v == nil {
 		return fmt.Errorf("gave no value, not float32 values of shape %v", dst.Shape)
 	}
-	return fmt.Errorf("gave a %T of %v of shape %v, not float32 values of shape %v", v, v.Dtype(), v.Shape(), dst.Shape)
+	const wrong = "gave a %T of %v of shape %v, not float32 values of shape %v"
+	return fmt.Errorf(wrong, v, v.Dtype(), v.Shape(), dst.Shape)
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
-// Linear returns x·wᵀ + b: x is [...,in], w [out,in], b [out] or nil for none; the result is [...,out].
+// Linear returns x·wᵀ + b. x is [...,in], w is [out,in], b is [out], or nil for none, and the
+// result is [...,out].
 func Linear(x, w, b *gorgonia.Node) (*gorgonia.Node, error) {
 	if b == nil {
 		return Apply(linear{}, x, w)
@@ -17,7 +18,7 @@ func Linear(x, w, b *gorgonia.Node) (*gorgonia.Node, error) {
 	return Apply(linear{Bias: true}, x, w, b)
 }
 
-// linear is Linear; its inputs are x, w and, with Bias, b.
+// linear is Linear. Its inputs are x, w and, with Bias, b.
 type linear struct{ Bias bool }
 
 func (r linear) Shape(in []tensor.Shape) (tensor.Shape, error) {
@@ -56,7 +57,7 @@ func (r linear) Eval(c *Context, dst Tensor, in []Tensor) {
 	if r.Bias {
 		p.Bias = in[2].Data
 	}
-	cpu.Gemm(c.pool, &p, c.Scratch())
+	cpu.Gemm(c.pool, &p, c.Workspace())
 }
 
 func (r linear) Differentiable(n int) []bool { return allTrue(n) }
@@ -77,7 +78,7 @@ func (r linear) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes,
 	return gorgonia.Nodes{dx, dw, db}, err
 }
 
-// linearInputGrad is dy·w: dy [...,out], w [out,in] → [...,in].
+// linearInputGrad is dy·w, the gradient of Linear by x: dy [...,out], w [out,in] → [...,in].
 type linearInputGrad struct{}
 
 func (linearInputGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
@@ -104,7 +105,7 @@ func (linearInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Gemm(c.pool, &cpu.Product{
 		M: leading(dy.Shape), N: w.Shape[1], K: w.Shape[0],
 		A: matrix(dy), B: matrix(w), C: matrix(dst),
-	}, c.Scratch())
+	}, c.Workspace())
 }
 
 func (linearInputGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -116,7 +117,7 @@ func (linearInputGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia
 	)
 }
 
-// linearWeightGrad is dyᵀ·x: dy [...,out], x [...,in] → [out,in].
+// linearWeightGrad is dyᵀ·x, the gradient of Linear by w: dy [...,out], x [...,in] → [out,in].
 type linearWeightGrad struct{}
 
 func (linearWeightGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
@@ -133,7 +134,7 @@ func (linearWeightGrad) Workspace(c *Context, in []tensor.Shape) int {
 	return floats(p.Workspace(c.pool))
 }
 
-// Types says that a parameter's gradient is float32.
+// Types says that the gradient of a parameter is float32.
 func (linearWeightGrad) Types(p Precision, in []Precision) ([]Precision, Precision) {
 	takes, _ := product(p, in, 2)
 	return takes, Float32
@@ -144,7 +145,7 @@ func (linearWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Gemm(c.pool, &cpu.Product{
 		M: dst.Shape[0], N: dst.Shape[1], K: leading(x.Shape),
 		A: transposed(dy), B: matrix(x), C: matrix(dst),
-	}, c.Scratch())
+	}, c.Workspace())
 }
 
 func (linearWeightGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -170,14 +171,14 @@ func (columnSums) Workspace(c *Context, in []tensor.Shape) int {
 	return floats(cpu.ColumnSumsWorkspace(leading(in[0]), in[0][in[0].Dims()-1]))
 }
 
-// Types says that a parameter's gradient is float32.
+// Types says that the gradient of a parameter is float32.
 func (columnSums) Types(p Precision, in []Precision) ([]Precision, Precision) {
 	takes, _ := product(p, in, 1)
 	return takes, Float32
 }
 
 func (columnSums) Eval(c *Context, dst Tensor, in []Tensor) {
-	cpu.ColumnSums(c.pool, dst.Data, in[0].Data, leading(in[0].Shape), dst.Shape[0], c.Scratch())
+	cpu.ColumnSums(c.pool, dst.Data, in[0].Data, leading(in[0].Shape), dst.Shape[0], c.Workspace())
 }
 
 func (columnSums) Differentiable(n int) []bool { return make([]bool, n) }
@@ -186,7 +187,7 @@ func (columnSums) Grad(gorgonia.Nodes, *gorgonia.Node, *gorgonia.Node) (gorgonia
 	return gorgonia.Nodes{nil}, nil
 }
 
-// leading is the product of all dimensions but the last.
+// leading returns the product of all dimensions but the last.
 func leading(s tensor.Shape) int {
 	n := 1
 	for _, d := range s[:len(s)-1] {
@@ -195,18 +196,19 @@ func leading(s tensor.Shape) int {
 	return n
 }
 
-// matrix is t as a matrix whose rows are t's last axis.
+// matrix is t as a matrix. Its rows are the rows of t's last axis.
 func matrix(t Tensor) cpu.Matrix {
 	return cpu.Matrix{Data: t.Data, Stride: t.Shape[len(t.Shape)-1]}
 }
 
-// transposed is the transpose of matrix.
+// transposed is the transpose of matrix(t).
 func transposed(t Tensor) cpu.Matrix {
 	m := matrix(t)
 	m.Transposed = true
 	return m
 }
 
+// allTrue returns a slice that holds true n times.
 func allTrue(n int) []bool {
 	b := make([]bool, n)
 	for i := range b {
@@ -215,7 +217,7 @@ func allTrue(n int) []bool {
 	return b
 }
 
-// grads makes each gradient node in turn, up to the first error.
+// grads makes each gradient node in turn. It stops at the first error.
 func grads(makers ...func() (*gorgonia.Node, error)) (gorgonia.Nodes, error) {
 	nodes := make(gorgonia.Nodes, len(makers))
 	for i, m := range makers {

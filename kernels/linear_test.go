@@ -46,7 +46,9 @@ func TestLinear(t *testing.T) {
 				if bias {
 					shapes = append(shapes, []int{out})
 				}
-				kerneltest.Check(t, kerneltest.Case{Op: linearOp, Shapes: shapes, Definition: linearDefinition(rows, in, out)})
+				kerneltest.Check(t, kerneltest.Case{
+					Op: linearOp, Shapes: shapes, Definition: linearDefinition(rows, in, out),
+				})
 			})
 		}
 	}
@@ -92,7 +94,9 @@ func TestLinearTwice(t *testing.T) {
 }
 
 func node(g *gorgonia.ExprGraph, name string, shape ...int) *gorgonia.Node {
-	return gorgonia.NewTensor(g, gorgonia.Float32, len(shape), gorgonia.WithShape(shape...), gorgonia.WithName(name))
+	return gorgonia.NewTensor(
+		g, gorgonia.Float32, len(shape), gorgonia.WithShape(shape...), gorgonia.WithName(name),
+	)
 }
 
 func TestLinearRefuses(t *testing.T) {

@@ -10,8 +10,9 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
-// MSE returns Σ_n w_n · mean (x_n − y_n)², a scalar: the mean is over the elements of sample n of x and y [N,...]. weight
-// is [N]; nil is 1/N for each, which makes it the mean over all elements.
+// MSE returns Σ_n w_n · mean (x_n − y_n)², a scalar. x and y are [N,...], and the mean is over the
+// elements of sample n. weight is [N]. A nil weight is 1/N for each sample, which makes the loss
+// the mean over all elements.
 func MSE(x, y, weight *gorgonia.Node) (*gorgonia.Node, error) {
 	if weight == nil {
 		return Apply(mse{}, x, y)
@@ -19,7 +20,7 @@ func MSE(x, y, weight *gorgonia.Node) (*gorgonia.Node, error) {
 	return Apply(mse{Weighted: true}, x, y, weight)
 }
 
-// mse is MSE; its inputs are x, y and, if Weighted, the weights.
+// mse is MSE. Its inputs are x, y and, if Weighted, the weights.
 type mse struct{ Weighted bool }
 
 func (r mse) Shape(in []tensor.Shape) (tensor.Shape, error) {
@@ -36,7 +37,7 @@ func (mse) Workspace(c *Context, in []tensor.Shape) int {
 	return floats(cpu.ReduceWorkspace(in[0].TotalSize()))
 }
 
-// weight of sample n for each of its size elements' squares.
+// weight returns the weight of each squared difference of sample n, which has size of them.
 func (r mse) weight(in []Tensor, n, size int) float64 {
 	if r.Weighted {
 		return float64(in[2].Data[n]) / float64(size)
@@ -49,7 +50,8 @@ func (r mse) Eval(c *Context, dst Tensor, in []Tensor) {
 	n := in[0].Shape[0]
 	size := len(in[0].Data) / n
 	for i := range n {
-		s += r.weight(in, i, size) * cpu.SumSquares2(c.pool, in[0].Data[i*size:(i+1)*size], in[1].Data[i*size:(i+1)*size], c.Scratch())
+		x, y := in[0].Data[i*size:(i+1)*size], in[1].Data[i*size:(i+1)*size]
+		s += r.weight(in, i, size) * cpu.SumSquaredDifferences(c.pool, x, y, c.Workspace())
 	}
 	dst.Data[0] = float32(s)
 }
@@ -69,7 +71,7 @@ func (r mse) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, er
 	return append(gorgonia.Nodes{dx, dy}, make(gorgonia.Nodes, len(in)-2)...), err
 }
 
-// mseGrad is mse's gradient by x, of mse's inputs and the scalar dout.
+// mseGrad is the gradient of mse by x. Its inputs are those of mse and the scalar dout.
 type mseGrad mse
 
 func (r mseGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
@@ -80,7 +82,8 @@ func (r mseGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	size := len(dst.Data) / n
 	for i := range n {
 		a := 2 * mse(r).weight(in, i, size) * float64(in[len(in)-1].Data[0])
-		cpu.SubScale(c.pool, dst.Data[i*size:(i+1)*size], in[0].Data[i*size:(i+1)*size], in[1].Data[i*size:(i+1)*size], float32(a))
+		x, y := in[0].Data[i*size:(i+1)*size], in[1].Data[i*size:(i+1)*size]
+		cpu.SubScale(c.pool, dst.Data[i*size:(i+1)*size], x, y, float32(a))
 	}
 }
 
@@ -88,7 +91,8 @@ func (mseGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, err
 	return make(gorgonia.Nodes, len(in)), nil
 }
 
-// L1 returns the mean of |x − y| over all elements, a scalar. Its gradient is 0 where they are equal.
+// L1 returns the mean of |x − y| over all elements, a scalar. x and y have one shape. The gradient
+// is 0 where they are equal.
 func L1(x, y *gorgonia.Node) (*gorgonia.Node, error) { return Apply(l1{}, x, y) }
 
 type l1 struct{}
@@ -104,7 +108,8 @@ func (l1) Workspace(c *Context, in []tensor.Shape) int {
 func (l1) Differentiable(n int) []bool { return allTrue(n) }
 
 func (l1) Eval(c *Context, dst Tensor, in []Tensor) {
-	dst.Data[0] = float32(cpu.SumAbs(c.pool, in[0].Data, in[1].Data, c.Scratch()) / float64(len(in[0].Data)))
+	sum := cpu.SumAbsDifferences(c.pool, in[0].Data, in[1].Data, c.Workspace())
+	dst.Data[0] = float32(sum / float64(len(in[0].Data)))
 }
 
 func (l1) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -116,7 +121,7 @@ func (l1) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error
 	return gorgonia.Nodes{dx, dy}, err
 }
 
-// l1Grad is l1's gradient by x, of x, y and the scalar dout.
+// l1Grad is the gradient of l1 by x. Its inputs are x, y and the scalar dout.
 type l1Grad struct{}
 
 func (l1Grad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
@@ -130,8 +135,9 @@ func (l1Grad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, erro
 	return make(gorgonia.Nodes, len(in)), nil
 }
 
-// SoftmaxCrossEntropy returns Σ_n w_n · −log softmax(logits_n)[target_n], a scalar: logits [N,K], target [N] whole numbers
-// below K, weight [N] or nil for 1/N each.
+// SoftmaxCrossEntropy returns Σ_n w_n · −log softmax(logits_n)[target_n], a scalar. logits is
+// [N,K]. target is [N], whole numbers in 0 to K−1. weight is [N], or nil for 1/N each. Only logits
+// has a gradient.
 func SoftmaxCrossEntropy(logits, target, weight *gorgonia.Node) (*gorgonia.Node, error) {
 	if weight == nil {
 		return Apply(crossEntropy{}, logits, target)
@@ -139,7 +145,7 @@ func SoftmaxCrossEntropy(logits, target, weight *gorgonia.Node) (*gorgonia.Node,
 	return Apply(crossEntropy{Weighted: true}, logits, target, weight)
 }
 
-// crossEntropy is SoftmaxCrossEntropy; its inputs are logits, target and, if Weighted, the weights.
+// crossEntropy is SoftmaxCrossEntropy. Its inputs are logits, target and, if Weighted, the weights.
 type crossEntropy struct{ Weighted bool }
 
 func (r crossEntropy) Shape(in []tensor.Shape) (tensor.Shape, error) {
@@ -156,7 +162,7 @@ func (r crossEntropy) weight(in []Tensor, n int) float64 {
 	return 1 / float64(in[0].Shape[0])
 }
 
-// logSum is log Σ exp of a row.
+// logSum returns log Σ exp of a row.
 func logSum(row []float32) float64 {
 	top := math.Inf(-1)
 	for _, v := range row {
@@ -190,7 +196,8 @@ func (r crossEntropy) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.
 	return append(gorgonia.Nodes{dx}, make(gorgonia.Nodes, len(in)-1)...), err
 }
 
-// crossEntropyGrad is w·(softmax − one-hot)·dout, of crossEntropy's inputs and the scalar dout.
+// crossEntropyGrad is w·(softmax − one-hot)·dout. Its inputs are those of crossEntropy and the
+// scalar dout.
 type crossEntropyGrad crossEntropy
 
 func (crossEntropyGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }

@@ -21,12 +21,16 @@ func TestMSE(t *testing.T) {
 		}
 	}
 	kerneltest.Check(t, kerneltest.Case{
-		Op:         func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.MSE(in[0], in[1], nil) },
+		Op: func(in ...*gorgonia.Node) (*gorgonia.Node, error) {
+			return kernels.MSE(in[0], in[1], nil)
+		},
 		Shapes:     [][]int{{4, 2, 3}, {4, 2, 3}},
 		Definition: weighted(func([][]float64, int) float64 { return 0.25 }),
 	})
 	kerneltest.Check(t, kerneltest.Case{
-		Op:         func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.MSE(in[0], in[1], in[2]) },
+		Op: func(in ...*gorgonia.Node) (*gorgonia.Node, error) {
+			return kernels.MSE(in[0], in[1], in[2])
+		},
 		Shapes:     [][]int{{4, 2, 3}, {4, 2, 3}, {4}},
 		NoGrad:     []int{2},
 		Definition: weighted(func(in [][]float64, n int) float64 { return in[2][n] }),
@@ -35,7 +39,7 @@ func TestMSE(t *testing.T) {
 
 func TestL1(t *testing.T) {
 	kerneltest.Check(t, kerneltest.Case{
-		Op:     func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.L1(in[0], in[1]) },
+		Op:     binaryOp(kernels.L1),
 		Shapes: [][]int{{3, 7}, {3, 7}},
 		Definition: func(in [][]float64) []float64 {
 			s := 0.0
@@ -68,12 +72,18 @@ func TestSoftmaxCrossEntropy(t *testing.T) {
 		Op: func(in ...*gorgonia.Node) (*gorgonia.Node, error) {
 			return kernels.SoftmaxCrossEntropy(in[0], in[1], nil)
 		},
-		Shapes: [][]int{{3, 5}, {3}}, Inputs: [][]float32{nil, target}, NoGrad: []int{1}, Definition: loss,
+		Shapes:     [][]int{{3, 5}, {3}},
+		Inputs:     [][]float32{nil, target},
+		NoGrad:     []int{1},
+		Definition: loss,
 	})
 	kerneltest.Check(t, kerneltest.Case{
 		Op: func(in ...*gorgonia.Node) (*gorgonia.Node, error) {
 			return kernels.SoftmaxCrossEntropy(in[0], in[1], in[2])
 		},
-		Shapes: [][]int{{3, 5}, {3}, {3}}, Inputs: [][]float32{nil, target, {0, 2, 0.5}}, NoGrad: []int{1, 2}, Definition: loss,
+		Shapes:     [][]int{{3, 5}, {3}, {3}},
+		Inputs:     [][]float32{nil, target, {0, 2, 0.5}},
+		NoGrad:     []int{1, 2},
+		Definition: loss,
 	})
 }

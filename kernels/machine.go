@@ -14,33 +14,36 @@ import (
 
 // Config says what a Machine computes and how.
 type Config struct {
-	// Want are the nodes whose values are read after a run: a loss, gradients, read-outs. Nothing is computed that
-	// neither they nor Updates need.
+	// Want are the nodes whose values are read after a run, such as a loss or gradients. Nodes that
+	// neither Want nor Updates need are not computed.
 	Want gorgonia.Nodes
 
-	// Updates are applied during a run, each as soon as its gradient is there and nothing reads its parameter any
-	// more; the gradient's memory is then used for something else.
+	// Updates are applied during a run. Each is applied as soon as its gradient is there and
+	// nothing reads its parameter any more. Then the gradient's memory is used for something else.
 	Updates []Update
 
-	// Parameters are what people call the parameters: errors name them so. A parameter without a name is "a parameter".
+	// Parameters give the parameters their names in errors. One that is not in the list is called
+	// "a parameter".
 	Parameters []Parameter
 
-	// ActivationBytes bounds the memory of intermediate values that live at once, results in Want and gradients in
-	// Updates aside: values that don't fit are dropped and computed again when they are read. 0 sets no bound. A run gives
-	// the same bits with any bound. One that cannot be met is an ActivationError.
+	// ActivationBytes bounds the memory of the intermediate values that live at once. Results in
+	// Want and gradients in Updates do not count. Values that do not fit are dropped and computed
+	// again when they are read. A run gives the same bits with any bound. 0 sets no bound. A bound
+	// that cannot be met is an ActivationError.
 	ActivationBytes int64
 
-	// Precision is Float32, or BFloat16: then products take their operands in bfloat16, and what
-	// they give and what is made of it is stored so. The package comment has the details. Nodes, the
-	// values in Want, parameters and their gradients are float32 in any case.
+	// Precision is Float32 or BFloat16. In BFloat16 products take their operands in bfloat16. Their
+	// results, and what is computed from these, are stored in bfloat16. The package comment has the
+	// details. Nodes, the values in Want, parameters and their gradients are float32 in any case.
 	Precision Precision
 
-	// WatchNaN makes a run fail at the first operation whose result has a value that is not finite, and name it.
+	// WatchNaN makes a run fail at the first operation whose result has a value that is not finite.
+	// The error names the operation.
 	WatchNaN bool
 
-	// Workers are what the machine's work is divided among. Machines that run at the same time
-	// share them. nil means those of the process, as many as GOMAXPROCS was when it started, which
-	// optimizers use in any case. Results do not depend on them.
+	// Workers do the work of the machine. Machines that run at the same time share them. nil means
+	// the workers of the process, as many as GOMAXPROCS was when it started. Optimizers use those
+	// in any case. Results do not depend on the workers.
 	Workers *Workers
 
 	// Profile makes the machine measure the time that every kind of operation takes.
@@ -56,17 +59,20 @@ type Update struct {
 
 // An Optimizer changes a parameter by its gradient.
 type Optimizer interface {
-	// Update changes param, which is the same at every step. It must not keep grad.
+	// Update changes param, which is the same tensor at every step. It must not keep grad.
 	Update(param, grad *tensor.Dense) error
 }
 
-// A Machine runs a graph, or the wanted part of it. It satisfies gorgonia.VM. NewMachine decides once in which order,
-// in which memory and how often everything is computed; then RunAll can be called any number of times and allocates
-// nothing (operations that are not of this package aside).
+// A Machine runs a graph, or the wanted part of it. It satisfies gorgonia.VM. NewMachine decides
+// once in which order, in which memory and how often everything is computed. Then RunAll can be
+// called any number of times. It allocates nothing, except for operations that are not of this
+// package.
 //
-// Inputs are read at each run from the values bound to their nodes, without a copy: write into the same tensors, or
-// bind others with gorgonia.Let. A machine is for one goroutine at a time. Its memory is not the collector's: it is
-// held until Close.
+// A run reads its inputs from the values bound to their nodes, without a copy. To change them,
+// write into the same tensors, or bind others with gorgonia.Let.
+//
+// A Machine is for one goroutine at a time. Its memory is outside of Go's heap where the system
+// allows it, and is held until Close.
 type Machine struct {
 	program   *program
 	plan      Plan
@@ -91,7 +97,7 @@ type task struct {
 	rule  Rule // nil for a foreign operation or an update
 	dst   Tensor
 	in    []Tensor
-	ws    []float32     // scratch memory
+	ws    []float32     // the workspace
 	typed TypedEvaler   // rule, if it is evaluated on tensors that are not all float32
 	wide  *wide         // else, what stands for tensors that are not float32
 	args  []argument    // of a foreign operation
@@ -100,7 +106,7 @@ type task struct {
 	kind  int // in the profile
 }
 
-// An external is an input or constant and where its memory is read.
+// An external is an input or a constant, with the places that read its memory.
 type external struct {
 	value *value
 	dense *tensor.Dense // bound at the last run
@@ -108,16 +114,19 @@ type external struct {
 	uses  []use
 }
 
-// A use is a slice of an external's memory in a task.
+// A use is a part of an external's memory that a task reads.
 type use struct {
 	to           *Tensor
 	offset, size int
 }
 
-// NewMachine compiles the part of g that c wants.
+// NewMachine compiles the part of g that c wants. It is an error if a wanted node is not of g or is
+// not float32, if an update does not fit its parameter, or if the memory cannot be had. A bound on
+// activations that cannot be met is an ActivationError.
 func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	if c.Precision != Float32 && c.Precision != BFloat16 {
-		return nil, fmt.Errorf("kernels: a machine computes in float32 or bfloat16, not %v", c.Precision)
+		const wrong = "kernels: a machine computes in float32 or bfloat16, not %v"
+		return nil, fmt.Errorf(wrong, c.Precision)
 	}
 	want := append(gorgonia.Nodes{}, c.Want...)
 	names := make(map[*tensor.Dense]string, len(c.Parameters))
@@ -152,18 +161,19 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	steps := p.steps(order, updates)
 	buffers := p.assign(steps)
 	length := place(buffers)
-	scratch := p.scratch(&m.context, order)
+	workspace := p.workspace(&m.context, order)
 	m.plan = p.planOf(steps, buffers, kept, c.Updates)
-	m.plan.Arena, m.plan.Workspace = int64(length), int64(scratch)
-	if m.arena, err = newArena(length + scratch); err != nil {
+	m.plan.Arena, m.plan.Workspace = int64(length), int64(workspace)
+	if m.arena, err = newArena(length + workspace); err != nil {
 		return nil, err
 	}
-	m.workspace = values[float32](m.arena.pages, length, scratch/4)
+	m.workspace = values[float32](m.arena.pages, length, workspace/4)
 	m.prepare(steps, buffers)
 	return m, nil
 }
 
-// kept marks values that are results of the run: wanted, or an update's gradient.
+// kept marks the values that are results of the run: those that are wanted, and the gradients of
+// updates.
 func (p *program) kept(updates []update) []bool {
 	kept := make([]bool, len(p.values))
 	for i := range p.values {
@@ -175,19 +185,20 @@ func (p *program) kept(updates []update) []bool {
 	return kept
 }
 
-// scratch returns how many bytes of scratch memory the steps need, one at a time.
-func (p *program) scratch(c *Context, order []int) int {
+// workspace returns how many bytes of workspace the steps need. They take turns.
+func (p *program) workspace(c *Context, order []int) int {
 	bytes := 0
 	for _, i := range order {
 		if rule := p.values[i].rule; rule != nil {
-			bytes = max(bytes, p.scratchOf(c, i)+p.widenedBytes(i))
+			bytes = max(bytes, p.workspaceOf(c, i)+p.widenedBytes(i))
 		}
 	}
 	return bytes
 }
 
-// scratchOf returns how many bytes of scratch memory i's rule wants; float32 copies lie behind them.
-func (p *program) scratchOf(c *Context, i int) int {
+// workspaceOf returns how many bytes of workspace the rule of i needs. The float32 copies lie
+// behind them.
+func (p *program) workspaceOf(c *Context, i int) int {
 	n := workspace(c, p.values[i].rule, p.shapes(i))
 	if p.widens(i) {
 		n = align(n)
@@ -195,9 +206,10 @@ func (p *program) scratchOf(c *Context, i int) int {
 	return n
 }
 
-// update is an Update by value.
+// update is an Update whose nodes are numbers of values.
 type update struct{ param, grad int }
 
+// check returns an error unless u is an input and a gradient that fits it.
 func (u Update) check(names map[*tensor.Dense]string) error {
 	if u.Param == nil || u.Grad == nil || u.By == nil {
 		return errors.New("a parameter, a gradient or an optimizer is missing")
@@ -209,12 +221,13 @@ func (u Update) check(names map[*tensor.Dense]string) error {
 	case u.Param.Dtype() != tensor.Float32 || u.Grad.Dtype() != tensor.Float32:
 		return fmt.Errorf("%s and its gradient %s must be float32", param, grad)
 	case !u.Param.Shape().Eq(u.Grad.Shape()):
-		return fmt.Errorf("%s is %v, its gradient %s is %v", param, u.Param.Shape(), grad, u.Grad.Shape())
+		const wrong = "%s is %v, its gradient %s is %v"
+		return fmt.Errorf(wrong, param, u.Param.Shape(), grad, u.Grad.Shape())
 	}
 	return nil
 }
 
-// nameOf is what people call a node: a parameter by its name, if it has one.
+// nameOf returns what errors call a node: a parameter by its name in names, if it has one.
 func nameOf(n *gorgonia.Node, names map[*tensor.Dense]string) string {
 	if t, ok := n.Value().(*tensor.Dense); ok && n.IsVar() {
 		if name, ok := names[t]; ok {
@@ -227,7 +240,7 @@ func nameOf(n *gorgonia.Node, names map[*tensor.Dense]string) string {
 	return n.Name()
 }
 
-// nameOf is what people call a value: an operation together with the parameters that it reads.
+// nameOf returns what errors call a value: an operation together with the parameters that it reads.
 func (m *Machine) nameOf(v *value) string {
 	name := nameOf(v.node, m.names)
 	if v.kind == input || v.kind == constant {
@@ -245,7 +258,7 @@ func (m *Machine) nameOf(v *value) string {
 	return fmt.Sprintf("node %d (%s)", v.node.ID(), name)
 }
 
-// shapes returns the shapes of a value's inputs.
+// shapes returns the shapes of the inputs of i.
 func (p *program) shapes(i int) []tensor.Shape {
 	shapes := make([]tensor.Shape, len(p.values[i].in))
 	for k, c := range p.values[i].in {
@@ -254,7 +267,8 @@ func (p *program) shapes(i int) []tensor.Shape {
 	return shapes
 }
 
-// prepare makes tasks of steps: everything a run would otherwise have to look up or allocate.
+// prepare makes tasks of steps. A task has everything that a run would otherwise look up or
+// allocate.
 func (m *Machine) prepare(steps []step, buffers []buffer) {
 	p := m.program
 	m.boxes = make([]gorgonia.Value, len(p.values))
@@ -309,7 +323,7 @@ func (m *Machine) prepare(steps []step, buffers []buffer) {
 			k.args = m.arguments(k)
 			continue
 		}
-		n := p.scratchOf(&m.context, s.value) / floats(1)
+		n := p.workspaceOf(&m.context, s.value) / floats(1)
 		k.ws = m.workspace[:n]
 		if p.widens(s.value) {
 			k.wide = k.widened(m.workspace[n:])
@@ -339,12 +353,14 @@ func (m *Machine) prepareUpdates(memory func(value, buffer int) Tensor) {
 	}
 }
 
-// denseOf wraps memory as a tensor.
+// denseOf returns a tensor that shares data.
 func denseOf(s tensor.Shape, data []float32) *tensor.Dense {
 	return tensor.New(tensor.WithShape(s...), tensor.WithBacking(data))
 }
 
-// RunAll reads the inputs, computes everything and applies the updates.
+// RunAll reads the inputs, computes everything and applies the updates. It is an error if an input
+// has no value or does not fit, if an update or an operation of gorgonia's fails, or if the machine
+// is closed.
 func (m *Machine) RunAll() error {
 	if m.arena == nil {
 		return errors.New("kernels: the machine is closed")
@@ -378,7 +394,7 @@ func (m *Machine) RunAll() error {
 func (m *Machine) run(k *task) error {
 	switch {
 	case k.rule != nil:
-		m.context.scratch = k.ws
+		m.context.workspace = k.ws
 		k.eval(&m.context)
 	case k.by != nil:
 		if err := m.update(k); err != nil {
@@ -396,7 +412,7 @@ func (m *Machine) run(k *task) error {
 	return nil
 }
 
-// eval evaluates a task's rule on what its tensors are.
+// eval evaluates a task's rule on its tensors, with the method for their types.
 func (k *task) eval(c *Context) {
 	switch {
 	case k.wide != nil:
@@ -432,20 +448,25 @@ func (m *Machine) watch(k *task) error {
 	return nil
 }
 
+// notFinite is the error that value i of the result of k, x, is not finite.
 func (m *Machine) notFinite(k *task, i int, x float32) error {
 	return fmt.Errorf("kernels: %s %v: value %d is %v", m.nameOf(k.value), k.value.shape, i, x)
 }
 
-// bind fetches what the caller bound to an input.
+// bind reads the value that the caller bound to an input.
 func (m *Machine) bind(e *external) error {
 	n := e.value.node
 	if e.value.boxed {
 		return nil
 	}
+	wrong := func(what string, args ...any) error {
+		name, shape := m.nameOf(e.value), e.value.shape
+		return fmt.Errorf("kernels: input %s %v "+what, append([]any{name, shape}, args...)...)
+	}
 	var data []float32
 	switch v := n.Value().(type) {
 	case nil:
-		return fmt.Errorf("kernels: input %s %v has no value", m.nameOf(e.value), e.value.shape)
+		return wrong("has no value")
 	case *gorgonia.F32:
 		e.cell[0] = float32(*v)
 		data, e.dense = e.cell[:], nil
@@ -454,14 +475,14 @@ func (m *Machine) bind(e *external) error {
 			return nil
 		}
 		if v.Dtype() != tensor.Float32 || v.RequiresIterator() {
-			return fmt.Errorf("kernels: input %s %v is bound to a tensor that is %v or not contiguous", m.nameOf(e.value), e.value.shape, v.Dtype())
+			return wrong("is bound to a tensor that is %v or not contiguous", v.Dtype())
 		}
 		data, e.dense = v.Float32s(), v
 	default:
-		return fmt.Errorf("kernels: input %s %v is bound to a %T, not to float32 values", m.nameOf(e.value), e.value.shape, v)
+		return wrong("is bound to a %T, not to float32 values", v)
 	}
 	if len(data) != e.value.size {
-		return fmt.Errorf("kernels: input %s %v is bound to %d values", m.nameOf(e.value), e.value.shape, len(data))
+		return wrong("is bound to %d values", len(data))
 	}
 	for _, u := range e.uses {
 		u.to.Data = data[u.offset : u.offset+u.size : u.offset+u.size]
@@ -471,15 +492,18 @@ func (m *Machine) bind(e *external) error {
 
 // sameMemory reports whether the uses still point into v.
 func sameMemory(v *tensor.Dense, uses []use) bool {
-	data := v.Float32s()
-	return len(uses) == 0 || unsafe.SliceData(uses[0].to.Data) == unsafe.SliceData(data[uses[0].offset:])
+	if len(uses) == 0 {
+		return true
+	}
+	first, data := uses[0], v.Float32s()
+	return unsafe.SliceData(first.to.Data) == unsafe.SliceData(data[first.offset:])
 }
 
-// Value returns the value of a wanted node, a scalar with shape (). The memory is the machine's: it is valid until the
-// next RunAll or Close. Value returns nil for a node that is not in Config.Want.
+// Value returns the value of a wanted node. A scalar has shape (). The memory is the machine's: it
+// is valid until the next RunAll or Close. Value returns nil for a node that is not in Config.Want.
 func (m *Machine) Value(n *gorgonia.Node) *tensor.Dense { return m.outputs[n] }
 
-// Scalar returns the value of a wanted node that has one value, or NaN for any other.
+// Scalar returns the value of a wanted node that has one value, and NaN for any other node.
 func (m *Machine) Scalar(n *gorgonia.Node) float64 {
 	v := m.outputs[n]
 	if v == nil || v.Size() != 1 {
@@ -488,13 +512,15 @@ func (m *Machine) Scalar(n *gorgonia.Node) float64 {
 	return float64(v.Float32s()[0])
 }
 
-// Plan returns what the machine and what it reads hold.
+// Plan returns the memory that the machine, its inputs and its optimizers take, and the number of
+// its steps.
 func (m *Machine) Plan() Plan { return m.plan }
 
-// Reset does nothing: a machine is always ready to run.
+// Reset does nothing, as a machine is always ready to run. gorgonia.VM asks for it.
 func (m *Machine) Reset() {}
 
-// Close frees the machine's memory. Values read from it must not be used any more.
+// Close frees the machine's memory. Values that were read from it must not be used any more. A
+// second Close does nothing.
 func (m *Machine) Close() error {
 	if m.arena == nil {
 		return nil
@@ -504,8 +530,9 @@ func (m *Machine) Close() error {
 	return a.free()
 }
 
-// ValueGrads pairs parameters, inputs of the graph by which gorgonia.Grad has been asked, with their gradients, which must
-// be in Config.Want: what any gorgonia.Solver steps after a run.
+// ValueGrads pairs parameters with their gradients, as any gorgonia.Solver takes them after a run.
+// The parameters are inputs of the graph that gorgonia.Grad was called with. It is an error if a
+// gradient is not in Config.Want.
 func (m *Machine) ValueGrads(params ...*gorgonia.Node) ([]gorgonia.ValueGrad, error) {
 	pairs := make([]gorgonia.ValueGrad, len(params))
 	for i, p := range params {
@@ -518,7 +545,7 @@ func (m *Machine) ValueGrads(params ...*gorgonia.Node) ([]gorgonia.ValueGrad, er
 	return pairs, nil
 }
 
-// valueGrad is a parameter with its gradient.
+// A valueGrad is a parameter with its gradient. It satisfies gorgonia.ValueGrad.
 type valueGrad struct {
 	param *gorgonia.Node
 	grad  *tensor.Dense

@@ -55,12 +55,16 @@ func ramp(n int, seed float64) []float32 {
 
 // variable adds an input with a value.
 func variable(g *gorgonia.ExprGraph, name string, shape ...int) *gorgonia.Node {
-	s := tensor.Shape(shape)
-	v := tensor.New(tensor.WithShape(shape...), tensor.WithBacking(ramp(s.TotalSize(), float64(len(g.AllNodes())))))
-	return gorgonia.NewTensor(g, tensor.Float32, len(shape), gorgonia.WithShape(shape...), gorgonia.WithName(name), gorgonia.WithValue(v))
+	data := ramp(tensor.Shape(shape).TotalSize(), float64(len(g.AllNodes())))
+	v := tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data))
+	return gorgonia.NewTensor(
+		g, tensor.Float32, len(shape),
+		gorgonia.WithShape(shape...), gorgonia.WithName(name), gorgonia.WithValue(v),
+	)
 }
 
-// mixed builds a small network of gorgonia's operations and ours, and returns its loss and parameters.
+// mixed builds a small network of gorgonia's operations and ours, and returns its loss and
+// parameters.
 func mixed(t *testing.T) (g *gorgonia.ExprGraph, loss *gorgonia.Node, params gorgonia.Nodes) {
 	g = gorgonia.NewGraph()
 	x := variable(g, "x", 3, 4)
@@ -73,7 +77,9 @@ func mixed(t *testing.T) (g *gorgonia.ExprGraph, loss *gorgonia.Node, params gor
 	h = must(Apply(square{}, must(gorgonia.Tanh(h))))
 	r := must(gorgonia.Mul(h, w2))
 	h = must(gorgonia.Add(h, must(gorgonia.Sigmoid(r))))
-	loss = must(gorgonia.Add(must(gorgonia.Sum(must(Apply(square{}, h)))), must(gorgonia.Mean(must(gorgonia.HadamardProd(r, h))))))
+	squares := must(gorgonia.Sum(must(Apply(square{}, h))))
+	mean := must(gorgonia.Mean(must(gorgonia.HadamardProd(r, h))))
+	loss = must(gorgonia.Add(squares, mean))
 	return g, loss, gorgonia.Nodes{w1, w2, b, x}
 }
 
@@ -106,12 +112,13 @@ func TestMachineAgreesWithTapeMachine(t *testing.T) {
 		require.NoError(t, m.RunAll())
 		got = nil
 		for _, n := range want {
-			require.True(t, n.Shape().Eq(m.Value(n).Shape()), "%v %v", n.Shape(), m.Value(n).Shape())
-			got = append(got, valueBits(m.Value(n)))
+			v := m.Value(n)
+			require.True(t, n.Shape().Eq(v.Shape()), "%v %v", n.Shape(), v.Shape())
+			got = append(got, valueBits(v))
 		}
 	}
 
-	var read []gorgonia.Value = make([]gorgonia.Value, len(want))
+	read := make([]gorgonia.Value, len(want))
 	for i, n := range want {
 		gorgonia.Read(n, &read[i])
 	}

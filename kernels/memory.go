@@ -5,13 +5,13 @@ import (
 	"unsafe"
 )
 
-// An arena is zeroed memory outside of Go's heap where the system allows it, so that the collector neither scans it
-// nor counts it, and it goes back to the system when it is freed.
+// An arena is zeroed memory. Where the system allows it, it is outside of Go's heap. Then the
+// garbage collector neither scans nor counts it, and it goes back to the system when it is freed.
 type arena struct {
 	pages []byte
 }
 
-// newArena returns n bytes of memory, aligned to a page.
+// newArena returns n bytes of memory. They are aligned to alignment at least.
 func newArena(n int) (*arena, error) {
 	if n == 0 {
 		return &arena{}, nil
@@ -23,7 +23,8 @@ func newArena(n int) (*arena, error) {
 	return &arena{pages: pages}, nil
 }
 
-// values returns n values of memory from an offset in bytes on, which is a multiple of their size.
+// values returns n values of memory that begin at an offset. The offset is in bytes and a multiple
+// of the values' size.
 func values[T any](memory []byte, offset, n int) []T {
 	if n == 0 {
 		return nil
@@ -33,7 +34,7 @@ func values[T any](memory []byte, offset, n int) []T {
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(part))), n)
 }
 
-// free gives the memory back; nothing may use it any more.
+// free returns the memory to the system. Nothing may use it any more.
 func (a *arena) free() error {
 	pages := a.pages
 	a.pages = nil

@@ -6,14 +6,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hugePage is the size from which huge pages are asked for.
+// hugePage is the size in bytes from which on huge pages are asked for.
 const hugePage = 2 << 20
 
-// mapPages asks for huge pages: with 4 KiB ones the translation of addresses limits large products. It's no more
-// than advice; a system without them serves small ones. Pages are taken when they are first written to, so a machine that is
-// compiled for its plan takes none, however large the plan is.
+// mapPages returns memory from the system. It asks for huge pages, because with pages of 4 KiB
+// address translation limits large products. A system without huge pages serves small ones. A page
+// is taken when it is first written to. So a machine that is compiled only for its plan takes none,
+// however large the plan is.
 func mapPages(bytes int) ([]byte, error) {
-	pages, err := unix.Mmap(-1, 0, bytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	const access = unix.PROT_READ | unix.PROT_WRITE
+	const flags = unix.MAP_PRIVATE | unix.MAP_ANON | unix.MAP_NORESERVE
+	pages, err := unix.Mmap(-1, 0, bytes, access, flags)
 	if err != nil {
 		return nil, fmt.Errorf("mmap: %w", err)
 	}

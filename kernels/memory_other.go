@@ -4,7 +4,7 @@ package kernels
 
 import "unsafe"
 
-// mapPages allocates on Go's heap, as float32 values so that they are aligned.
+// mapPages allocates on Go's heap. The memory is aligned to alignment.
 func mapPages(bytes int) ([]byte, error) {
 	values := make([]float32, (bytes+alignment+3)/4)
 	skip := 0

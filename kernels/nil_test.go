@@ -8,17 +8,19 @@ import (
 	"gorgonia.org/gorgonia"
 )
 
-// A nil input, which is what is left of an operation that failed, is an error and no panic.
-// Builders of graphs rely on that: they go on after an error, and tell the first.
+// A nil input is an error and no panic. It is the result of an operation that failed. Builders of
+// graphs rely on that: they go on after an error, and report the first.
 func TestNilInputs(t *testing.T) {
 	type node = *gorgonia.Node
 	x := kernels.Input(gorgonia.NewGraph(), "x", dense([]int{1, 2, 2, 1}, 1, 2, 3, 4))
 	for name, op := range map[string]func(x, y node) (node, error){
 		"Add": kernels.Add, "Mul": kernels.Mul, "AddTime": kernels.AddTime, "L1": kernels.L1,
 		"AddPositions": kernels.AddPositions, "Embedding": kernels.Embedding,
-		"GatherRows":    kernels.GatherRows,
-		"Linear":        func(x, y node) (node, error) { return kernels.Linear(x, y, nil) },
-		"Conv2D":        func(x, y node) (node, error) { return kernels.Conv2D(x, y, nil, kernels.Conv{}) },
+		"GatherRows": kernels.GatherRows,
+		"Linear":     func(x, y node) (node, error) { return kernels.Linear(x, y, nil) },
+		"Conv2D": func(x, y node) (node, error) {
+			return kernels.Conv2D(x, y, nil, kernels.Conv{})
+		},
 		"Concat":        func(x, y node) (node, error) { return kernels.Concat(x, y) },
 		"Concat of one": func(_, y node) (node, error) { return kernels.Concat(y) },
 		"MSE":           func(x, y node) (node, error) { return kernels.MSE(x, y, nil) },
@@ -45,8 +47,8 @@ func TestNilInputs(t *testing.T) {
 	}
 	for name, op := range map[string]func(x node) (node, error){
 		"SiLU": kernels.SiLU, "GELU": kernels.GELU, "QuickGELU": kernels.QuickGELU,
-		"ReLU": kernels.ReLU, "Sigmoid": kernels.Sigmoid, "Exp": kernels.Exp, "GEGLU": kernels.GEGLU,
-		"Sum": kernels.Sum, "L2Normalize": kernels.L2Normalize,
+		"ReLU": kernels.ReLU, "Sigmoid": kernels.Sigmoid, "Exp": kernels.Exp,
+		"GEGLU": kernels.GEGLU, "Sum": kernels.Sum, "L2Normalize": kernels.L2Normalize,
 		"UpsampleNearest2x": kernels.UpsampleNearest2x,
 		"Scale":             func(x node) (node, error) { return kernels.Scale(x, 2) },
 		"Mean":              func(x node) (node, error) { return kernels.Mean(x, 0) },

@@ -10,36 +10,62 @@ import (
 )
 
 // An Activation is what a norm applies to its result as part of the same operation.
-type Activation bool
+type Activation uint8
 
-// The activations that norms have.
 const (
-	Identity       Activation = false
-	SiLUActivation Activation = true
+	// Identity is no activation. It is the zero value.
+	Identity Activation = iota
+	// SiLUActivation is SiLU, x·σ(x).
+	SiLUActivation
 )
 
-// GroupNorm returns x [N,...,C] normalized over all positions of each of groups groups of neighbouring channels, times
-// scale [C], plus shift [C] (Wu and He 2018), and the activation of that. eps is added to the variance.
-func GroupNorm(x, scale, shift *gorgonia.Node, groups int, eps float64, act Activation) (*gorgonia.Node, error) {
-	return Apply(norm{Groups: groups, Eps: eps, SiLU: bool(act)}, x, scale, shift)
+// String is the activation's name in lower case, such as "silu".
+func (a Activation) String() string {
+	switch a {
+	case Identity:
+		return "identity"
+	case SiLUActivation:
+		return "silu"
+	}
+	return fmt.Sprintf("Activation(%d)", uint8(a))
 }
 
-// LayerNorm returns x [...,C] normalized over its last axis, times scale [C], plus shift [C] (Ba et al. 2016), and the
-// activation of that. eps is added to the variance.
-func LayerNorm(x, scale, shift *gorgonia.Node, eps float64, act Activation) (*gorgonia.Node, error) {
-	return Apply(norm{Eps: eps, SiLU: bool(act)}, x, scale, shift)
+// GroupNorm normalizes x [N,...,C] and returns act(x̂·scale + shift) [N,...,C], where x̂ is x
+// normalized and scale and shift are [C] (Wu and He 2018). The channels are cut into groups of
+// C/groups neighbours. x̂ has mean 0 and variance 1 in each group of each sample, over all
+// positions. eps is added to the variance and is positive. It is an error if groups does not divide
+// C.
+func GroupNorm(
+	x, scale, shift *gorgonia.Node, groups int, eps float64, act Activation,
+) (*gorgonia.Node, error) {
+	if groups < 1 {
+		return nil, fmt.Errorf("kernels: GroupNorm: %d groups", groups)
+	}
+	return Apply(norm{Groups: groups, Eps: eps, Activation: act}, x, scale, shift)
+}
+
+// LayerNorm normalizes each row of the last axis of x [...,C] and returns act(x̂·scale + shift)
+// [...,C], where x̂ is x normalized and scale and shift are [C] (Ba et al. 2016). x̂ has mean 0 and
+// variance 1 in each row. eps is added to the variance and is positive.
+func LayerNorm(
+	x, scale, shift *gorgonia.Node, eps float64, act Activation,
+) (*gorgonia.Node, error) {
+	return Apply(norm{Eps: eps, Activation: act}, x, scale, shift)
 }
 
 // norm is a group norm, or a layer norm if Groups is 0. Its inputs are x, scale and shift.
 type norm struct {
-	Groups int
-	Eps    float64
-	SiLU   bool
+	Groups     int
+	Eps        float64
+	Activation Activation
 }
 
+// of is r for x of this shape, as package cpu has it.
 func (r norm) of(x tensor.Shape) cpu.NormShape {
 	c := x[x.Dims()-1]
-	s := cpu.NormShape{N: leading(x), P: 1, C: c, Groups: 1, Eps: r.Eps, SiLU: r.SiLU}
+	s := cpu.NormShape{
+		N: leading(x), P: 1, C: c, Groups: 1, Eps: r.Eps, SiLU: r.Activation == SiLUActivation,
+	}
 	if r.Groups > 0 {
 		s.N, s.P, s.Groups = x[0], leading(x)/x[0], r.Groups
 	}
@@ -61,18 +87,25 @@ func (r norm) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	if !(r.Eps > 0) {
 		return nil, fmt.Errorf("eps is %v", r.Eps)
 	}
+	if r.Activation > SiLUActivation {
+		return nil, fmt.Errorf("norms have no %v", r.Activation)
+	}
 	return x.Clone(), nil
 }
 
-func (r norm) Workspace(c *Context, in []tensor.Shape) int { return floats(r.of(in[0]).Workspace()) }
-func (norm) Differentiable(n int) []bool                   { return allTrue(n) }
+func (r norm) Workspace(c *Context, in []tensor.Shape) int {
+	return floats(r.of(in[0]).Workspace())
+}
+
+func (norm) Differentiable(n int) []bool { return allTrue(n) }
 
 func (norm) Types(p Precision, in []Precision) ([]Precision, Precision) {
 	return product(p, in, 1)
 }
 
 func (r norm) Eval(c *Context, dst Tensor, in []Tensor) {
-	cpu.Norm(c.pool, r.of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, c.Scratch())
+	x, scale, shift := in[0].Data, in[1].Data, in[2].Data
+	cpu.Norm(c.pool, r.of(dst.Shape), dst.Data, x, scale, shift, c.Workspace())
 }
 
 func (r norm) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -87,8 +120,11 @@ func (r norm) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, e
 	return unpack(packed, gorgonia.Nodes{dx}, in[1].Shape(), in[2].Shape())
 }
 
-// unpack appends to nodes the tensors of the given shapes that follow each other in packed.
-func unpack(packed *gorgonia.Node, nodes gorgonia.Nodes, shapes ...tensor.Shape) (gorgonia.Nodes, error) {
+// unpack returns nodes and, after them, the tensors of the given shapes that follow each other in
+// packed.
+func unpack(
+	packed *gorgonia.Node, nodes gorgonia.Nodes, shapes ...tensor.Shape,
+) (gorgonia.Nodes, error) {
 	offset := 0
 	for _, s := range shapes {
 		n, err := View(packed, offset, s...)
@@ -101,7 +137,7 @@ func unpack(packed *gorgonia.Node, nodes gorgonia.Nodes, shapes ...tensor.Shape)
 	return nodes, nil
 }
 
-// normInputGrad is norm's gradient by x, of norm's inputs and dy.
+// normInputGrad is the gradient of norm by x. Its inputs are those of norm and dy.
 type normInputGrad norm
 
 func (r normInputGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
@@ -118,14 +154,17 @@ func (normInputGrad) Types(p Precision, in []Precision) ([]Precision, Precision)
 }
 
 func (r normInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
-	cpu.NormInputGrad(c.pool, norm(r).of(dst.Shape), dst.Data, in[0].Data, in[1].Data, in[2].Data, in[3].Data, c.Scratch())
+	s := norm(r).of(dst.Shape)
+	x, scale, shift, dy := in[0].Data, in[1].Data, in[2].Data, in[3].Data
+	cpu.NormInputGrad(c.pool, s, dst.Data, x, scale, shift, dy, c.Workspace())
 }
 
 func (normInputGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
 	return make(gorgonia.Nodes, len(in)), nil
 }
 
-// normParamGrad is norm's gradient by scale and by shift, [2C], of norm's inputs and dy.
+// normParamGrad is the gradient of norm by scale and by shift, one after the other: [2C]. Its
+// inputs are those of norm and dy.
 type normParamGrad norm
 
 func (r normParamGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
@@ -137,14 +176,17 @@ func (r normParamGrad) Workspace(c *Context, in []tensor.Shape) int {
 }
 func (normParamGrad) Differentiable(n int) []bool { return make([]bool, n) }
 
-// Types says that a parameter's gradient is float32.
+// Types says that the gradient of a parameter is float32.
 func (normParamGrad) Types(p Precision, in []Precision) ([]Precision, Precision) {
 	return []Precision{p, Float32, Float32, p}, Float32
 }
 
 func (r normParamGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	n := len(dst.Data) / 2
-	cpu.NormParamGrad(c.pool, norm(r).of(in[0].Shape), dst.Data[:n], dst.Data[n:], in[0].Data, in[1].Data, in[2].Data, in[3].Data, c.Scratch())
+	dscale, dshift := dst.Data[:n], dst.Data[n:]
+	s := norm(r).of(in[0].Shape)
+	x, scale, shift, dy := in[0].Data, in[1].Data, in[2].Data, in[3].Data
+	cpu.NormParamGrad(c.pool, s, dscale, dshift, x, scale, shift, dy, c.Workspace())
 }
 
 func (normParamGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

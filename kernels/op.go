@@ -11,8 +11,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Tensor is what a body sees: row-major values and their shape. A scalar has one value and no
-// shape. Rules that are no [Typer] see float32 values alone.
+// A Tensor is the values and the shape that Eval of a Rule gets. The values are row-major. A scalar
+// has one value and no dimensions. Rules that are no [Typer] get float32 values alone.
 type Tensor struct {
 	Shape tensor.Shape
 	Type  Precision // Float32 or BFloat16
@@ -20,41 +20,46 @@ type Tensor struct {
 	BF16  []BF16    // the values if they are BFloat16
 }
 
-// A Rule is one operation: what distinguishes it from all others. It is a small struct whose fields, printed
-// with %+v, are everything that decides the result beside the inputs (gorgonia merges nodes by hash, and the
-// hash is made from that text). Apply turns it into a node.
+// A Rule is one operation. It is a small struct. Its fields and the inputs decide the result. Two
+// rules that print alike with %+v must be the same operation: gorgonia merges nodes by a hash, and
+// the hash is of that text. Apply makes a node of a Rule.
 type Rule interface {
-	// Shape returns the result's shape (empty for a scalar), or an error that names what does not fit.
+	// Shape returns the shape of the result, which is empty for a scalar, or an error that names
+	// what does not fit.
 	Shape(in []tensor.Shape) (tensor.Shape, error)
-	// Eval overwrites all of dst with the result. It must not allocate, keep its arguments or write to in;
-	// dst overlaps no input, unless the rule is an InPlacer.
+	// Eval overwrites all of dst with the result. It must not allocate, keep its arguments or write
+	// to in. dst overlaps no input, unless the rule is an InPlacer.
 	Eval(c *Context, dst Tensor, in []Tensor)
-	// Grad returns the gradient of each input, given the inputs, the result and the result's gradient; nil
-	// where there is none. Inputs that never have one must be nil here for every call.
+	// Grad returns the gradient of each input, given the inputs, the result and the gradient of the
+	// result. It is nil where there is none. Inputs that never have a gradient must be nil here at
+	// every call.
 	Grad(in gorgonia.Nodes, out, dout *gorgonia.Node) (gorgonia.Nodes, error)
 	// Differentiable reports for each of n inputs whether Grad returns a node for it.
 	Differentiable(n int) []bool
 }
 
-// A Workspacer is a Rule whose Eval wants scratch memory.
+// A Workspacer is a Rule whose Eval needs a workspace: memory for intermediate values. Eval gets it
+// from Context.Workspace.
 type Workspacer interface {
-	// Workspace returns how many bytes Eval wants for inputs of these shapes.
+	// Workspace returns how many bytes Eval needs for inputs of these shapes.
 	Workspace(c *Context, in []tensor.Shape) int
 }
 
 // An InPlacer is a Rule whose result may overwrite one of its inputs.
 type InPlacer interface {
-	// InPlace returns the input that dst may share all of its memory with.
+	// InPlace returns the number of the input that dst may share all of its memory with, or −1 for
+	// none.
 	InPlace() int
 }
 
-// An Aliaser is a Rule whose result is part of its first input's memory. Its Eval copies; the machine aliases instead.
+// An Aliaser is a Rule whose result is a part of the memory of its first input. Its Eval copies. A
+// Machine does not call Eval but lets the result share the memory.
 type Aliaser interface {
-	// Alias returns where in the first input, counted in values, the result begins.
+	// Alias returns where the result begins in the first input, counted in values.
 	Alias() (offset int)
 }
 
-// op makes a gorgonia.SDOp of a Rule at fixed shapes.
+// op is a Rule at fixed shapes, as a gorgonia.SDOp.
 type op struct {
 	rule Rule
 	in   []tensor.Shape
@@ -62,7 +67,8 @@ type op struct {
 	salt uint32 // tells apart operations whose hashes collide
 }
 
-// Apply adds rule's result for the inputs, which must be float32, to their graph.
+// Apply adds the result of rule for the inputs to their graph. The inputs are float32. It is an
+// error if one is nil or not float32, or if rule refuses their shapes.
 func Apply(rule Rule, inputs ...*gorgonia.Node) (*gorgonia.Node, error) {
 	o := op{rule: rule, in: make([]tensor.Shape, len(inputs))}
 	for i, n := range inputs {
@@ -70,7 +76,8 @@ func Apply(rule Rule, inputs ...*gorgonia.Node) (*gorgonia.Node, error) {
 			return nil, fmt.Errorf("kernels: %s: input %d is nil", o, i)
 		}
 		if n.Dtype() != tensor.Float32 {
-			return nil, fmt.Errorf("kernels: %s: input %d (%s) is %v, not float32", o, i, nameOf(n, nil), n.Dtype())
+			const wrong = "kernels: %s: input %d (%s) is %v, not float32"
+			return nil, fmt.Errorf(wrong, o, i, nameOf(n, nil), n.Dtype())
 		}
 		o.in[i] = n.Shape()
 	}
@@ -86,11 +93,11 @@ func Apply(rule Rule, inputs ...*gorgonia.Node) (*gorgonia.Node, error) {
 		if sameInputs(n, inputs) && sameOp(n, o) {
 			return n, nil
 		}
-		o.salt++ // gorgonia handed back another node with the same 32-bit hash
+		o.salt++ // gorgonia returned another node with the same 32-bit hash
 	}
 }
 
-// RuleOf returns the rule of a node that Apply made, or nil.
+// RuleOf returns the rule of a node that Apply made, or nil for any other node.
 func RuleOf(n *gorgonia.Node) Rule {
 	if o, ok := n.Op().(op); ok {
 		return o.rule
@@ -115,7 +122,7 @@ func sameOp(n *gorgonia.Node, o op) bool {
 
 func (o op) Arity() int { return len(o.in) }
 
-// Type is built anew at each call: gorgonia hands it back to a pool.
+// Type makes a new type at each call, because gorgonia returns it to a pool.
 func (o op) Type() hm.Type {
 	ts := make([]hm.Type, 0, len(o.in)+1)
 	for _, s := range append(slices.Clone(o.in), o.out) {
@@ -130,7 +137,7 @@ func (o op) Type() hm.Type {
 
 func (o op) InferShape(...gorgonia.DimSizer) (tensor.Shape, error) { return o.out.Clone(), nil }
 
-// Do is the plain path, for gorgonia's own machines: it allocates the result and the scratch memory.
+// Do runs the operation in gorgonia's own machines. It allocates the result and the workspace.
 func (o op) Do(values ...gorgonia.Value) (gorgonia.Value, error) {
 	in := make([]Tensor, len(values))
 	for i, v := range values {
@@ -139,13 +146,14 @@ func (o op) Do(values ...gorgonia.Value) (gorgonia.Value, error) {
 			return nil, fmt.Errorf("kernels: %s: input %d: %w", o, i, err)
 		}
 		if !slices.Equal(t.Shape, o.in[i]) {
-			return nil, fmt.Errorf("kernels: %s: input %d has shape %v, not %v", o, i, t.Shape, o.in[i])
+			const wrong = "kernels: %s: input %d has shape %v, not %v"
+			return nil, fmt.Errorf(wrong, o, i, t.Shape, o.in[i])
 		}
 		in[i] = t
 	}
 	dst := Tensor{Shape: o.out, Data: make([]float32, o.out.TotalSize())}
 	var c Context
-	c.scratch = make([]float32, workspace(&c, o.rule, o.in)/4)
+	c.workspace = make([]float32, workspace(&c, o.rule, o.in)/4)
 	o.rule.Eval(&c, dst, in)
 	if o.out.IsScalar() {
 		return gorgonia.NewF32(dst.Data[0]), nil
@@ -153,7 +161,7 @@ func (o op) Do(values ...gorgonia.Value) (gorgonia.Value, error) {
 	return tensor.New(tensor.WithShape(o.out...), tensor.WithBacking(dst.Data)), nil
 }
 
-// valueTensor is the memory of a gorgonia value; a scalar's is a copy.
+// valueTensor returns the memory of a gorgonia value. For a scalar it returns a copy.
 func valueTensor(v gorgonia.Value) (Tensor, error) {
 	switch v := v.(type) {
 	case *gorgonia.F32:

@@ -7,19 +7,21 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Parameter is a tensor that training changes and files hold, under the name that both know it by, such as
-// "up_blocks.1.resnets.0.conv1.weight".
+// A Parameter is a tensor that training changes and that files hold. Training and files know it by
+// Name, such as "up_blocks.1.resnets.0.conv1.weight".
 type Parameter struct {
 	Name  string
 	Value *tensor.Dense // float32, contiguous
 }
 
-// Param returns the node of parameter t in g: an input bound to t. Asked again for the same tensor it returns the same
-// node, so a layer that is used twice has one parameter, and a gradient is found by asking for the parameter's node.
-// Param(g, nil) is nil, which operations take for an optional parameter that is absent.
+// Param returns the node of parameter t in g: an input bound to t. For the same tensor it returns
+// the same node every time. So a layer that is used twice has one parameter, and a gradient is
+// found by asking for the parameter's node. Param(g, nil) is nil, which operations take for an
+// optional parameter that is absent.
 //
-// gorgonia makes one node of inputs that have equal names, so a parameter's node is named by its tensor: two networks of one
-// architecture stay two in a graph. What people call a parameter is known from Config.Parameters.
+// The node is named by its tensor's address, because gorgonia makes one node of inputs that have
+// equal names. So two networks of one architecture stay two in a graph. Config.Parameters gives the
+// names that errors use.
 func Param(g *gorgonia.ExprGraph, t *tensor.Dense) *gorgonia.Node {
 	if t == nil {
 		return nil
@@ -27,7 +29,7 @@ func Param(g *gorgonia.ExprGraph, t *tensor.Dense) *gorgonia.Node {
 	return bind(g, nodeName(t), t)
 }
 
-// nodeName is what the node of parameter t is named.
+// nodeName returns the name of the node of parameter t.
 func nodeName(t *tensor.Dense) string { return fmt.Sprintf("param %p", t) }
 
 // isParam reports whether Param made n.
@@ -36,9 +38,10 @@ func isParam(n *gorgonia.Node) bool {
 	return ok && n.IsVar() && n.Name() == nodeName(t)
 }
 
-// Input returns an input of g named name and bound to t. Asked again for the same tensor it returns the same node. An
-// input of that name bound to another tensor stays what it is: gorgonia would merge the two, so the new one is named
-// "name 2".
+// Input returns an input of g that is named name and bound to t. For the same tensor it returns the
+// same node every time. gorgonia would merge it with another input of that name. So if one is bound
+// to another tensor, the new input is named "name 2", or the next number that is free. Input(g,
+// name, nil) is nil.
 func Input(g *gorgonia.ExprGraph, name string, t *tensor.Dense) *gorgonia.Node {
 	if t == nil {
 		return nil
@@ -53,12 +56,14 @@ func Input(g *gorgonia.ExprGraph, name string, t *tensor.Dense) *gorgonia.Node {
 	}
 }
 
-// leaf returns the input of g with t's type and shape that is named name, adding it if there is none.
+// leaf returns the input of g with this name and with the type and shape of t. It adds the input if
+// there is none.
 func leaf(g *gorgonia.ExprGraph, name string, t *tensor.Dense) *gorgonia.Node {
-	return gorgonia.NewTensor(g, t.Dtype(), t.Dims(), gorgonia.WithShape(t.Shape()...), gorgonia.WithName(name))
+	shape := gorgonia.WithShape(t.Shape()...)
+	return gorgonia.NewTensor(g, t.Dtype(), t.Dims(), shape, gorgonia.WithName(name))
 }
 
-// bind makes t the value of the input of that name.
+// bind makes t the value of the input of this name, and returns the input.
 func bind(g *gorgonia.ExprGraph, name string, t *tensor.Dense) *gorgonia.Node {
 	n := leaf(g, name, t)
 	if n.Value() != gorgonia.Value(t) {

@@ -1,175 +1,185 @@
 package kernels
 
 import (
-	"cmp"
-	"slices"
+	"fmt"
+	"strings"
+
+	"gorgonia.org/tensor"
 )
 
-// alignment of everything in the arena, in bytes: a cache line, which is also the widest vector.
-const alignment = 64
+// A Plan is the memory that a process needs for a run, in bytes, and the work of the run. It is
+// known before anything runs.
+type Plan struct {
+	Weights   int64 // parameters: inputs that Param made, or that Config.Updates change
+	Inputs    int64 // other inputs and constants
+	Optimizer int64 // state of the optimizers in Config.Updates that have a method Bytes() int64
+	Arena     int64 // results of all steps, with those that are wanted
+	Workspace int64 // workspace of the steps, which take turns
+	Other     int64 // for the caller to add, such as a moving average
 
-func align(n int) int { return (n + alignment - 1) / alignment * alignment }
+	Outputs int64 // the part of Arena that wanted results take
+	Live    int64 // the most that lives in Arena at once; the rest of Arena is lost between buffers
 
-// A buffer is a piece of the arena from the step that fills it to the step that last reads it.
-type buffer struct {
-	size        int // bytes
-	first, last int // steps; last is the number of steps if the buffer outlives the run
-	offset      int // bytes
+	// Activations is the most that intermediate values take at once. Wanted results and gradients
+	// for Updates do not count. It is what Config.ActivationBytes bounds.
+	Activations int64
+
+	Steps          int     // operations of a run
+	Recomputed     int     // the part of Steps that computes a value again
+	RecomputedCost float64 // its estimated share of the arithmetic, 0 to 1
+	Conversions    int     // the part of Steps that converts between float32 and bfloat16
 }
 
-// A step computes a value, or applies an update.
-type step struct {
-	value  int   // what is computed, or none for an update
-	update int   // which update is applied, or none
-	reads  []int // values
-	in     []int // the buffer of each of reads, or none
-	out    int   // the buffer of the result, or none
+// Total returns the sum of all the memory.
+func (p Plan) Total() int64 {
+	return p.Weights + p.Inputs + p.Optimizer + p.Arena + p.Workspace + p.Other
 }
 
-// none is no value, no update and the buffer of what is not in the arena.
-const none = -1
-
-// steps makes steps of values in the order to compute them, and puts each update behind the last step that reads
-// its parameter or writes its gradient.
-func (p *program) steps(order []int, updates []update) []step {
-	due := make([][]int, len(order)+1) // updates behind each step
-	last := make([]int, len(p.values)) // 1 + the last step that touches a root
-	for t, i := range order {
-		last[i] = t + 1
-		for _, c := range p.values[i].in {
-			last[p.values[c].root] = t + 1
+// String returns one line for people, in megabytes of 10⁶ bytes.
+func (p Plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s:", megabytes(p.Total()))
+	for _, part := range []struct {
+		name  string
+		bytes int64
+	}{
+		{"weights", p.Weights},
+		{"inputs", p.Inputs},
+		{"optimizer", p.Optimizer},
+		{"arena", p.Arena},
+		{"workspace", p.Workspace},
+		{"other", p.Other},
+	} {
+		if part.bytes > 0 {
+			fmt.Fprintf(&b, " %s %s,", part.name, megabytes(part.bytes))
 		}
 	}
-	for k, u := range updates {
-		t := max(last[p.values[u.param].root], last[p.values[u.grad].root])
-		due[t] = append(due[t], k)
+	fmt.Fprintf(&b, " %d steps", p.Steps)
+	if p.Recomputed > 0 {
+		const again = ", %d of them again (%.0f %% of the arithmetic)"
+		fmt.Fprintf(&b, again, p.Recomputed, 100*p.RecomputedCost)
 	}
-	steps := make([]step, 0, len(order)+len(updates))
-	for t := range due {
-		if t > 0 {
-			i := order[t-1]
-			steps = append(steps, step{value: i, update: none, reads: p.values[i].in})
-		}
-		for _, k := range due[t] {
-			steps = append(steps, step{value: none, update: k, reads: []int{updates[k].param, updates[k].grad}, out: none})
-		}
+	if p.Conversions > 0 {
+		fmt.Fprintf(&b, ", %d of them conversions", p.Conversions)
 	}
-	return steps
+	return b.String()
 }
 
-// assign gives every step's result a buffer, overwriting an input that dies where the rule allows it.
-func (p *program) assign(steps []step) []buffer {
-	last := p.lastReads(steps)
-	var buffers []buffer
-	current := make([]int, len(p.values)) // the buffer that holds a root now
-	for i := range current {
-		current[i] = none
-	}
-	for t := range steps {
-		s := &steps[t]
-		s.in = make([]int, len(s.reads))
-		for k, c := range s.reads {
-			s.in[k] = current[p.values[c].root]
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+
+// planOf adds up the memory that a run of steps takes.
+func (p *program) planOf(steps []step, buffers []buffer, kept []bool, updates []Update) Plan {
+	plan := Plan{Steps: len(steps) - len(updates)}
+	p.countSteps(&plan, steps)
+	p.countInputs(&plan, updates)
+	p.countBuffers(&plan, steps, buffers, kept)
+	seen := make(map[Optimizer]bool)
+	for _, u := range updates {
+		if b, ok := u.By.(interface{ Bytes() int64 }); ok && !seen[u.By] {
+			seen[u.By] = true
+			plan.Optimizer += b.Bytes()
 		}
-		if s.value == none || p.values[s.value].boxed {
-			s.out = none
+	}
+	return plan
+}
+
+// countSteps counts the steps that compute again or convert, and the share of the former in the
+// arithmetic.
+func (p *program) countSteps(plan *Plan, steps []step) {
+	done := make([]bool, len(p.values))
+	var all, again float64
+	for _, s := range steps {
+		if s.value == none {
 			continue
 		}
-		v := &p.values[s.value]
-		if k := p.overwrites(v, s.in, buffers, t); k >= 0 {
-			s.out = s.in[k]
-			buffers[s.out].last = last[t]
-		} else {
-			s.out = len(buffers)
-			buffers = append(buffers, buffer{size: v.bytes(), first: t, last: last[t]})
+		cost := p.costOf(s.value)
+		all += cost
+		if p.converts(s.value) {
+			plan.Conversions++
 		}
-		current[s.value] = s.out
+		if done[s.value] {
+			plan.Recomputed++
+			again += cost
+		}
+		done[s.value] = true
 	}
-	return buffers
+	if all > 0 {
+		plan.RecomputedCost = again / all
+	}
 }
 
-// lastReads returns for each step the last step that reads its result.
-func (p *program) lastReads(steps []step) []int {
-	last := make([]int, len(steps))
-	writer := make([]int, len(p.values)) // the step that computed a root last
-	for t := range steps {
-		for _, c := range steps[t].reads {
-			if r := p.values[c].root; p.values[r].runs() {
-				last[writer[r]] = t
-			}
-		}
-		last[t] = t
-		if v := steps[t].value; v != none {
-			writer[v] = t
-		}
+// countInputs counts the memory of inputs. Memory that two inputs are bound to counts once.
+func (p *program) countInputs(plan *Plan, updates []Update) {
+	updated := make(map[int]bool)
+	for _, u := range updates {
+		updated[p.index[u.Param]] = true
 	}
+	seen := make(map[*tensor.Dense]bool)
 	for i := range p.values {
-		if v := &p.values[i]; v.runs() && v.wanted {
-			last[writer[i]] = len(steps)
-		}
-	}
-	return last
-}
-
-// overwrites returns the input of v, computed at step t, whose memory its result may take over, or -1.
-func (p *program) overwrites(v *value, in []int, buffers []buffer, t int) int {
-	r, ok := v.rule.(InPlacer)
-	if !ok {
-		return -1
-	}
-	k := r.InPlace()
-	if k < 0 || in[k] == none {
-		return -1
-	}
-	c := &p.values[v.in[k]]
-	if b := buffers[in[k]]; b.last != t || b.size != v.bytes() || c.offset != 0 || c.size != v.size {
-		return -1
-	}
-	for j := range in {
-		if j != k && in[j] == in[k] {
-			return -1
-		}
-	}
-	return k
-}
-
-// place gives every buffer an offset such that buffers that live at the same time don't overlap, and returns how
-// long the arena must be. Largest first, each goes where it fits best between those already placed (Pisarchyk, Lee:
-// Efficient Memory Management for Deep Neural Net Inference, 2020, "greedy by size").
-func place(buffers []buffer) int {
-	order := make([]int, len(buffers))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(buffers[b].size, buffers[a].size) })
-	placed := make([]buffer, 0, len(buffers)) // by offset
-	end := 0
-	for _, i := range order {
-		b := &buffers[i]
-		b.offset = fit(placed, b)
-		at, _ := slices.BinarySearchFunc(placed, b.offset, func(p buffer, o int) int { return cmp.Compare(p.offset, o) })
-		placed = slices.Insert(placed, at, *b)
-		end = max(end, b.offset+align(b.size))
-	}
-	return end
-}
-
-// fit returns the offset of the smallest gap that holds b among placed buffers, or the end of them.
-func fit(placed []buffer, b *buffer) int {
-	need := align(b.size)
-	end, best, room := 0, -1, 0
-	for i := range placed {
-		p := &placed[i]
-		if p.last < b.first || b.last < p.first {
+		v := &p.values[i]
+		if v.kind != input && v.kind != constant {
 			continue
 		}
-		if gap := p.offset - end; gap >= need && (best < 0 || gap < room) {
-			best, room = end, gap
+		if d, ok := v.node.Value().(*tensor.Dense); ok {
+			if seen[d] {
+				continue
+			}
+			seen[d] = true
 		}
-		end = max(end, p.offset+align(p.size))
+		bytes := int64(v.size) * int64(v.node.Dtype().Size())
+		if updated[i] || isParam(v.node) {
+			plan.Weights += bytes
+		} else {
+			plan.Inputs += bytes
+		}
 	}
-	if best >= 0 {
-		return best
+}
+
+// countBuffers counts the memory of results.
+func (p *program) countBuffers(plan *Plan, steps []step, buffers []buffer, kept []bool) {
+	live := make([]int, len(steps)+1)
+	for _, b := range buffers {
+		n := align(b.size)
+		if b.last == len(steps) {
+			plan.Outputs += int64(n)
+		}
+		span(live, b.first, b.last, n)
 	}
-	return end
+	plan.Live = int64(highest(live))
+
+	activations := make([]int, len(steps)+1)
+	last := p.lastReads(steps)
+	for t, s := range steps {
+		for k, b := range s.in {
+			if b == none || b != s.out || kept[p.values[s.reads[k]].root] {
+				continue
+			}
+			// A value that is overwritten in place ends a step earlier.
+			activations[t] -= align(buffers[b].size)
+			activations[t+1] += align(buffers[b].size)
+		}
+		if s.out != none && !kept[s.value] {
+			span(activations, t, last[t], align(buffers[s.out].size))
+		}
+	}
+	plan.Activations = int64(highest(activations))
+}
+
+// span adds n to a running sum from step first to step last. change holds the differences of the
+// sum from step to step.
+func span(change []int, first, last, n int) {
+	change[first] += n
+	if last+1 < len(change) {
+		change[last+1] -= n
+	}
+}
+
+// highest returns the largest value of a running sum, and at least 0.
+func highest(change []int) int {
+	sum, top := 0, 0
+	for _, c := range change {
+		sum += c
+		top = max(top, sum)
+	}
+	return top
 }

@@ -53,8 +53,8 @@ func (pressed) Grad(gorgonia.Nodes, *gorgonia.Node, *gorgonia.Node) (gorgonia.No
 	return gorgonia.Nodes{nil}, nil
 }
 
-// randomGraph draws a graph of vectors from rules with views, results in place and foreign operations among them, and
-// which nodes are wanted.
+// randomGraph draws a graph of vectors from rules with views, results in place and foreign
+// operations among them, and which nodes are wanted.
 func randomGraph(t *rapid.T) (*gorgonia.ExprGraph, gorgonia.Nodes) {
 	g := gorgonia.NewGraph()
 	nodes := gorgonia.Nodes{variable(g, "a", 8), variable(g, "b", 8), variable(g, "c", 40)}
@@ -94,8 +94,8 @@ func randomGraph(t *rapid.T) (*gorgonia.ExprGraph, gorgonia.Nodes) {
 	return g, want
 }
 
-// TestMemoryIsNeverOverwritten compares runs in a tight arena, with and without a budget, with the plain evaluation of
-// every node into memory of its own.
+// TestMemoryIsNeverOverwritten compares runs in a tight arena, with and without a budget, with the
+// plain evaluation of every node into memory of its own.
 func TestMemoryIsNeverOverwritten(t *testing.T) {
 	for _, p := range []Precision{Float32, BFloat16} {
 		t.Run(p.String(), func(t *testing.T) { memoryIsNeverOverwritten(t, p) })
@@ -118,7 +118,8 @@ func memoryIsNeverOverwritten(t *testing.T, precision Precision) {
 				}
 			}
 			for _, n := range want {
-				require.Equal(t, valueBits(plain[n]), valueBits(m.Value(n)), "node %d: %s", n.ID(), n.Name())
+				want, got := valueBits(plain[n]), valueBits(m.Value(n))
+				require.Equal(t, want, got, "node %d: %s", n.ID(), n.Name())
 			}
 		}
 		check(m)
@@ -136,10 +137,13 @@ func memoryIsNeverOverwritten(t *testing.T, precision Precision) {
 	})
 }
 
-// evaluate runs every node's Do: on rounded values and with a rounded result where that is what the
-// precision means.
-func evaluate(t *rapid.T, g *gorgonia.ExprGraph, precision Precision) map[*gorgonia.Node]gorgonia.Value {
-	values, types := make(map[*gorgonia.Node]gorgonia.Value), make(map[*gorgonia.Node]Precision)
+// evaluate runs Do of every node. Values and results that are bfloat16 in a machine of this
+// precision are rounded.
+func evaluate(
+	t *rapid.T, g *gorgonia.ExprGraph, precision Precision,
+) map[*gorgonia.Node]gorgonia.Value {
+	values := make(map[*gorgonia.Node]gorgonia.Value)
+	types := make(map[*gorgonia.Node]Precision)
 	for _, n := range g.AllNodes() {
 		if n.Op() == nil {
 			values[n] = n.Value()
@@ -198,7 +202,9 @@ func TestPlace(t *testing.T) {
 		buffers := make([]buffer, n)
 		for i := range buffers {
 			first := rapid.IntRange(0, 50).Draw(t, "first")
-			buffers[i] = buffer{size: rapid.IntRange(1, 500).Draw(t, "size"), first: first, last: first + rapid.IntRange(0, 20).Draw(t, "life")}
+			size := rapid.IntRange(1, 500).Draw(t, "size")
+			life := rapid.IntRange(0, 20).Draw(t, "life")
+			buffers[i] = buffer{size: size, first: first, last: first + life}
 		}
 		end := place(buffers)
 		for i, a := range buffers {
@@ -215,12 +221,38 @@ func TestPlace(t *testing.T) {
 	})
 }
 
-// What is laid out by hand: two buffers of 128 bytes that never meet share memory, one of 64 that meets both lies
-// behind.
+// By hand, two buffers of 128 bytes that never live at the same time share memory. One of 64 that
+// lives at the same time as both lies behind them.
 func TestPlaceByHand(t *testing.T) {
-	buffers := []buffer{{size: 128, first: 0, last: 1}, {size: 40, first: 1, last: 2}, {size: 128, first: 2, last: 3}}
+	buffers := []buffer{
+		{size: 128, first: 0, last: 1},
+		{size: 40, first: 1, last: 2},
+		{size: 128, first: 2, last: 3},
+	}
 	require.Equal(t, 192, place(buffers))
-	require.Equal(t, []int{0, 128, 0}, []int{buffers[0].offset, buffers[1].offset, buffers[2].offset})
+	for i, offset := range []int{0, 128, 0} {
+		require.Equal(t, offset, buffers[i].offset)
+	}
+}
+
+// Of several gaps the smallest that holds a buffer takes it, and of equal gaps the first.
+func TestPlaceFitsBest(t *testing.T) {
+	buffers := []buffer{
+		{size: 512, first: 0, last: 1},
+		{size: 448, first: 0, last: 0}, // in step 1 a gap of 448 bytes from 512 on
+		{size: 384, first: 0, last: 1},
+		{size: 320, first: 0, last: 0}, // in step 1 a gap of 320 bytes from 1344 on
+		{size: 320, first: 0, last: 1},
+		{size: 320, first: 0, last: 0}, // in step 1 a gap of 320 bytes from 1984 on
+		{size: 256, first: 0, last: 1},
+		{size: 256, first: 1, last: 1}, // the first gap of 320 bytes, of which it leaves 64
+		{size: 64, first: 1, last: 1},  // these 64 bytes
+		{size: 64, first: 1, last: 1},  // the other gap of 320 bytes
+	}
+	require.Equal(t, 2560, place(buffers))
+	for i, offset := range []int{0, 512, 960, 1344, 1664, 1984, 2304, 1344, 1600, 1984} {
+		require.Equal(t, offset, buffers[i].offset, "buffer %d", i)
+	}
 }
 
 // descent is gradient descent, which notes the order of updates.
@@ -264,7 +296,8 @@ func TestUpdatesHappenWhereGradientsAppear(t *testing.T) {
 			require.NoError(t, m.RunAll())
 			for i := range params {
 				if !consume {
-					require.NoError(t, sgd.Update(params[i].Value().(*tensor.Dense), m.Value(grads[i])))
+					param := params[i].Value().(*tensor.Dense)
+					require.NoError(t, sgd.Update(param, m.Value(grads[i])))
 				}
 			}
 		}
@@ -340,7 +373,8 @@ func TestErrorsNameTheNode(t *testing.T) {
 	other := gorgonia.NewGraph()
 	_, err = NewMachine(other, Config{Want: gorgonia.Nodes{w}})
 	require.ErrorContains(t, err, "not, or no longer, a node of the graph")
-	_, err = NewMachine(g, Config{Want: gorgonia.Nodes{w}, Updates: []Update{{x, variable(g, "long", 5), &descent{}}}})
+	long := Update{x, variable(g, "long", 5), &descent{}}
+	_, err = NewMachine(g, Config{Want: gorgonia.Nodes{w}, Updates: []Update{long}})
 	require.ErrorContains(t, err, "x is (4), its gradient long is (5)")
 	m, err = NewMachine(g, Config{Updates: []Update{{x, y, &descent{fail: true}}}})
 	require.NoError(t, err)

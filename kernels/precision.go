@@ -19,7 +19,7 @@ const (
 	Float16
 )
 
-// Size is how many bytes a value takes.
+// Size returns how many bytes a value takes.
 func (p Precision) Size() int {
 	if p == Float32 {
 		return 4
@@ -27,7 +27,7 @@ func (p Precision) Size() int {
 	return 2
 }
 
-// String is the name that PyTorch has for p, such as "bfloat16".
+// String returns the name that PyTorch has for p, such as "bfloat16".
 func (p Precision) String() string {
 	switch p {
 	case Float32:
@@ -43,14 +43,14 @@ func (p Precision) String() string {
 // A BF16 is a bfloat16: the upper half of a float32.
 type BF16 uint16
 
-// NewBF16 returns x rounded to the nearest bfloat16, and of two that are equally near to the one whose
-// last bit is 0. What is too large becomes infinite, NaN stays NaN.
+// NewBF16 returns x rounded to the nearest bfloat16. Of two that are equally near it is the one
+// whose last bit is 0. Values that are too large become infinite. NaN stays NaN.
 func NewBF16(x float32) BF16 { return BF16(cpu.ToBF16(x)) }
 
-// Float32 returns b's value, which is a float32 without rounding.
+// Float32 returns the value of b. Every bfloat16 is a float32, so nothing is rounded.
 func (b BF16) Float32() float32 { return cpu.FromBF16(uint16(b)) }
 
-// words is x as package cpu has it.
+// words is x in the type that package cpu has for bfloat16.
 func words(x []BF16) []uint16 {
 	return unsafe.Slice((*uint16)(unsafe.SliceData(x)), len(x))
 }

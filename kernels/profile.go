@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// An OpTime is what one kind of operation has taken in all runs so far.
+// An OpTime is the time that one kind of operation has taken in all runs so far.
 type OpTime struct {
-	Op    string // the name of the rule's type, or that of a foreign operation; "update" for updates
+	Op    string // the type of the rule or of gorgonia's operation; "update" for updates
 	Calls int
 	Time  time.Duration
 }
@@ -21,7 +21,7 @@ type profile struct {
 	index map[string]int
 }
 
-// kind returns the number of an operation's kind.
+// kind returns the number of a task's kind.
 func (p *profile) kind(k *task) int {
 	name := "update"
 	switch {
@@ -42,8 +42,8 @@ func (p *profile) kind(k *task) int {
 	return i
 }
 
-// Profile returns what each kind of operation has taken since NewMachine, longest first. Nothing is measured unless
-// Config.Profile is set.
+// Profile returns the time that each kind of operation has taken since NewMachine, longest first.
+// It is empty unless Config.Profile is set.
 func (m *Machine) Profile() []OpTime {
 	times := slices.Clone(m.profile.kinds)
 	slices.SortFunc(times, func(a, b OpTime) int {

@@ -15,26 +15,26 @@ import (
 type kind uint8
 
 const (
-	input    kind = iota // bound to the node by the caller
-	constant             // part of the graph
-	computed             // by a Rule
-	foreign              // by the Do of an operation that is not ours
+	input    kind = iota // the caller binds it to the node
+	constant             // it is part of the graph
+	computed             // a Rule computes it
+	foreign              // an operation of another package computes it, with Do
 )
 
-// A value is what the machine knows of a node. Values are numbered in the order of the nodes' creation, which is
-// topological.
+// A value is a node as the machine sees it. Values are numbered in the order in which their nodes
+// were made, which is topological. Conversions of values come in between.
 type value struct {
 	node  *gorgonia.Node
 	kind  kind
-	rule  Rule // of a computed value
-	in    []int
+	rule  Rule  // of a computed value
+	in    []int // the values that it is computed from
 	shape tensor.Shape
 	typ   Precision
-	size  int  // how many values; a scalar has one
-	boxed bool // not float32: kept as a gorgonia.Value, outside the arena
+	size  int  // how many numbers; a scalar has one
+	boxed bool // the node is not float32: a gorgonia.Value holds it, outside the arena
 
 	root   int // the value whose memory holds this one: itself, unless it is a view
-	offset int // where in root it begins, in values
+	offset int // where in root it begins, in numbers
 
 	readers []int // values computed from this one or from its views; of roots only
 	wanted  bool  // this value or one of its views outlives the run; of roots only
@@ -45,13 +45,16 @@ type program struct {
 	precision Precision
 	values    []value
 	index     map[*gorgonia.Node]int
-	out       map[*gorgonia.Node]int // the values of nodes that are read out
-	converted map[int]int            // conversions of values that run
+	out       map[*gorgonia.Node]int // the values of nodes that are read after a run
+	converted map[int]int            // the conversions of results of steps, by value
 }
 
-// newProgram numbers what the needed nodes need, which are there in float32, and those of them that
-// are read out after a run. It takes time linear in the graph.
-func newProgram(g *gorgonia.ExprGraph, need, out gorgonia.Nodes, precision Precision) (*program, error) {
+// newProgram numbers the values that the nodes in need are computed from. Those in need are made
+// available in float32. Those in out are made to outlive the run. It takes time linear in the
+// graph.
+func newProgram(
+	g *gorgonia.ExprGraph, need, out gorgonia.Nodes, precision Precision,
+) (*program, error) {
 	for _, n := range g.AllNodes() {
 		if err := refuseStatement(n); err != nil {
 			return nil, err
@@ -67,8 +70,11 @@ func newProgram(g *gorgonia.ExprGraph, need, out gorgonia.Nodes, precision Preci
 	}
 	slices.SortFunc(nodes, func(a, b *gorgonia.Node) int { return int(a.ID() - b.ID()) })
 	p := &program{
-		precision: precision, values: make([]value, 0, len(nodes)), index: make(map[*gorgonia.Node]int, len(nodes)),
-		out: make(map[*gorgonia.Node]int), converted: make(map[int]int),
+		precision: precision,
+		values:    make([]value, 0, len(nodes)),
+		index:     make(map[*gorgonia.Node]int, len(nodes)),
+		out:       make(map[*gorgonia.Node]int),
+		converted: make(map[int]int),
 	}
 	needed := make(map[*gorgonia.Node]bool, len(need))
 	for _, n := range need {
@@ -90,18 +96,21 @@ func newProgram(g *gorgonia.ExprGraph, need, out gorgonia.Nodes, precision Preci
 	return p, nil
 }
 
-// readOut makes a node's value outlive the run; what is an input's memory is copied.
+// readOut makes the value of a node outlive the run. The memory of an input is copied.
 func (p *program) readOut(n *gorgonia.Node) error {
 	i := p.as(p.index[n], Float32)
 	v := p.values[i]
 	if v.boxed {
-		return fmt.Errorf("kernels: wanted node %d (%s) is %v, not float32", n.ID(), n.Name(), n.Dtype())
+		const wrong = "kernels: wanted node %d (%s) is %v, not float32"
+		return fmt.Errorf(wrong, n.ID(), n.Name(), n.Dtype())
 	}
 	if _, ok := p.out[n]; ok {
 		return nil
 	}
 	if !p.values[v.root].runs() {
-		i = p.push(value{node: n, kind: computed, rule: convert{}, in: []int{i}, shape: v.shape, size: v.size})
+		i = p.push(value{
+			node: n, kind: computed, rule: convert{}, in: []int{i}, shape: v.shape, size: v.size,
+		})
 	}
 	p.values[p.values[i].root].wanted = true
 	p.out[n] = i
@@ -114,15 +123,22 @@ func refuseStatement(n *gorgonia.Node) error {
 	case op == nil:
 		return nil
 	case reflect.TypeOf(op).String() == "gorgonia.readOp":
-		return fmt.Errorf("kernels: node %d (%s): gorgonia.Read is not supported: want the node and read it with Machine.Value", n.ID(), n.Name())
+		const wrong = "kernels: node %d (%s): gorgonia.Read is not supported: " +
+			"want the node and read it with Machine.Value"
+		return fmt.Errorf(wrong, n.ID(), n.Name())
 	case reflect.TypeOf(op).String() == "gorgonia.letOp":
-		return fmt.Errorf("kernels: node %d (%s): gorgonia.Set is not supported: bind inputs with gorgonia.Let", n.ID(), n.Name())
+		const wrong = "kernels: node %d (%s): gorgonia.Set is not supported: " +
+			"bind inputs with gorgonia.Let"
+		return fmt.Errorf(wrong, n.ID(), n.Name())
 	}
 	return nil
 }
 
-// reachable returns the wanted nodes and all that they are computed from, each with its inputs in order.
-func reachable(g *gorgonia.ExprGraph, want gorgonia.Nodes) (map[*gorgonia.Node]gorgonia.Nodes, error) {
+// reachable returns the wanted nodes and all nodes that they are computed from, each with its
+// inputs in order.
+func reachable(
+	g *gorgonia.ExprGraph, want gorgonia.Nodes,
+) (map[*gorgonia.Node]gorgonia.Nodes, error) {
 	children := make(map[*gorgonia.Node]gorgonia.Nodes)
 	todo := slices.Clone(want)
 	for len(todo) > 0 {
@@ -132,7 +148,8 @@ func reachable(g *gorgonia.ExprGraph, want gorgonia.Nodes) (map[*gorgonia.Node]g
 			continue
 		}
 		if n.Graph() != g || g.Node(n.ID()) != n {
-			return nil, fmt.Errorf("kernels: node %d (%s) is not, or no longer, a node of the graph", n.ID(), n.Name())
+			const wrong = "kernels: node %d (%s) is not, or no longer, a node of the graph"
+			return nil, fmt.Errorf(wrong, n.ID(), n.Name())
 		}
 		it := g.From(n.ID())
 		in := make(gorgonia.Nodes, 0, it.Len())
@@ -145,7 +162,7 @@ func reachable(g *gorgonia.ExprGraph, want gorgonia.Nodes) (map[*gorgonia.Node]g
 	return children, nil
 }
 
-// add appends the value of a node whose inputs are there.
+// add appends the value of a node. The values of its inputs are there already.
 func (p *program) add(n *gorgonia.Node, inputs gorgonia.Nodes) error {
 	v := value{node: n, shape: n.Shape(), boxed: n.Dtype() != tensor.Float32}
 	v.size = v.shape.TotalSize()
@@ -171,8 +188,8 @@ func (p *program) add(n *gorgonia.Node, inputs gorgonia.Nodes) error {
 	}
 	if v.kind == computed {
 		for _, k := range v.in {
-			if p.values[k].boxed {
-				return fmt.Errorf("its input %s is %v, not float32", p.values[k].node.Name(), p.values[k].node.Dtype())
+			if c := &p.values[k]; c.boxed {
+				return fmt.Errorf("its input %s is %v, not float32", c.node.Name(), c.node.Dtype())
 			}
 		}
 	}
@@ -207,7 +224,7 @@ func (p *program) push(v value) int {
 	return i
 }
 
-// repeated reports whether in[k]'s memory is also that of an earlier input.
+// repeated reports whether the memory of in[k] is also that of an earlier input.
 func repeated(p *program, in []int, k int) bool {
 	for _, c := range in[:k] {
 		if p.values[c].root == p.values[in[k]].root {
@@ -217,7 +234,8 @@ func repeated(p *program, in []int, k int) bool {
 	return false
 }
 
-// runs reports whether the value is the result of a step, rather than given or part of another.
+// runs reports whether the value is the result of a step. Otherwise it is given, or part of another
+// value.
 func (v *value) runs() bool {
 	if v.kind != computed {
 		return v.kind == foreign
@@ -226,10 +244,10 @@ func (v *value) runs() bool {
 	return !view
 }
 
-// bytes is how much memory the value takes.
+// bytes returns how much memory the value takes.
 func (v *value) bytes() int { return v.size * v.typ.Size() }
 
-// isAdd recognizes the addition that gorgonia puts where gradients meet, for equal shapes.
+// isAdd recognizes the addition of equal shapes that gorgonia puts where gradients meet.
 func isAdd(n *gorgonia.Node, in gorgonia.Nodes) bool {
 	if len(in) != 2 || n.Dtype() != tensor.Float32 {
 		return false
@@ -243,7 +261,7 @@ func isAdd(n *gorgonia.Node, in gorgonia.Nodes) bool {
 	return reflect.TypeOf(n.Op()) == reflect.TypeOf(add) && n.Op().Hashcode() == add.Hashcode()
 }
 
-// sum is gorgonia's addition of equal shapes.
+// sum is gorgonia's addition of equal shapes, as a rule of this package.
 type sum struct{}
 
 func (sum) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0], nil }

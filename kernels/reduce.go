@@ -10,7 +10,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
-// Mean returns the mean over an axis, which the result does not have any more: for axis 1, [N,L,D] → [N,D].
+// Mean returns the mean over an axis. The result does not have that axis: for axis 1, [N,L,D] →
+// [N,D].
 func Mean(x *gorgonia.Node, axis int) (*gorgonia.Node, error) {
 	scale := 1.0
 	if x != nil && axis >= 0 && axis < x.Dims() {
@@ -19,7 +20,8 @@ func Mean(x *gorgonia.Node, axis int) (*gorgonia.Node, error) {
 	return Apply(sumAxis{Axis: axis, Scale: scale}, x)
 }
 
-// SumAxis returns the sum over an axis, which the result does not have any more.
+// SumAxis returns the sum over an axis. The result does not have that axis: for axis 1, [N,L,D] →
+// [N,D].
 func SumAxis(x *gorgonia.Node, axis int) (*gorgonia.Node, error) {
 	return Apply(sumAxis{Axis: axis, Scale: 1}, x)
 }
@@ -29,7 +31,7 @@ func Repeat(x *gorgonia.Node, axis, n int) (*gorgonia.Node, error) {
 	return Apply(repeat{Axis: axis, N: n, Scale: 1}, x)
 }
 
-// sumAxis is Scale times the sum over an axis, accumulated in float64.
+// sumAxis is Scale times the sum over an axis. The sum is accumulated in float64.
 type sumAxis struct {
 	Axis  int
 	Scale float64
@@ -42,7 +44,7 @@ func (r sumAxis) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return slices.Delete(in[0].Clone(), r.Axis, r.Axis+1), nil
 }
 
-// Types says that a sum is float32, whatever it is of.
+// Types says that a sum is float32, whatever the type of its terms.
 func (sumAxis) Types(_ Precision, in []Precision) ([]Precision, Precision) { return in, Float32 }
 
 func (r sumAxis) Eval(c *Context, dst Tensor, in []Tensor) {
@@ -66,7 +68,8 @@ type repeat struct {
 
 func (r repeat) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	if r.Axis < 0 || r.Axis > in[0].Dims() || r.N < 1 {
-		return nil, fmt.Errorf("%v cannot be repeated %d times along a new axis %d", in[0], r.N, r.Axis)
+		const wrong = "%v cannot be repeated %d times along a new axis %d"
+		return nil, fmt.Errorf(wrong, in[0], r.N, r.Axis)
 	}
 	return slices.Insert(in[0].Clone(), r.Axis, r.N), nil
 }
@@ -85,24 +88,30 @@ func (r repeat) Grad(_ gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, 
 	return gorgonia.Nodes{dx}, err
 }
 
-// AddTime adds an embedding t [N,C] of each sample's timestep to all of its pixels or tokens: x [N,H,W,C] or [N,L,C].
+// AddTime adds t [N,C], an embedding of each sample's timestep, to all pixels or tokens of the
+// sample. x is [N,H,W,C] or [N,L,C], and so is the result.
 func AddTime(x, t *gorgonia.Node) (*gorgonia.Node, error) {
 	return Apply(addRepeated{Lead: 1}, x, t)
 }
 
-// AddPositions adds p [L,D] to every sample: x [N,L,D].
+// AddPositions adds p [L,D] to every sample of x [N,L,D].
 func AddPositions(x, p *gorgonia.Node) (*gorgonia.Node, error) {
 	return Apply(addRepeated{Lead: 0}, x, p)
 }
 
-// addRepeated is x + y for a y that lacks some of x's axes: its first Lead axes are x's first, its others x's last.
+// addRepeated is x + y for a y that lacks some axes of x. The first Lead axes of y are the first
+// axes of x. The others are the last axes of x.
 type addRepeated struct{ Lead int }
 
 func (r addRepeated) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	x, y := in[0], in[1]
 	trail := y.Dims() - r.Lead
-	if trail < 1 || x.Dims() <= y.Dims() || !slices.Equal(x[:r.Lead], y[:r.Lead]) || !slices.Equal(x[x.Dims()-trail:], y[r.Lead:]) {
-		return nil, fmt.Errorf("%v does not fit %v: its first %d axes are not the other's first and its last the other's last", y, x, r.Lead)
+	if trail < 1 || x.Dims() <= y.Dims() ||
+		!slices.Equal(x[:r.Lead], y[:r.Lead]) ||
+		!slices.Equal(x[x.Dims()-trail:], y[r.Lead:]) {
+		const wrong = "%v does not fit %v: its first %d axes are not the other's first " +
+			"and its last the other's last"
+		return nil, fmt.Errorf(wrong, y, x, r.Lead)
 	}
 	return x.Clone(), nil
 }

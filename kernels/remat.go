@@ -7,26 +7,30 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Coster is a Rule that knows what its Eval costs, in multiply-adds. For other rules the machine guesses from their
-// shapes. It decides what is rather kept than computed again.
+// A Coster is a Rule that knows what its Eval costs. For other rules the machine estimates the cost
+// from their shapes. Values that cost little are computed again rather than kept.
 type Coster interface {
+	// Cost returns the cost of Eval for inputs of these shapes, in multiply-adds.
 	Cost(in []tensor.Shape) float64
 }
 
 const (
-	// valueCost is what reading or writing a float32 costs in multiply-adds, memory being that much
-	// slower.
+	// valueCost is what reading or writing a float32 costs, in multiply-adds. Memory is slower than
+	// arithmetic by that much.
 	valueCost = 20
-	// maxRecomputed bounds how often, on average, a value is computed: beyond that a budget counts as too small.
+	// maxRecomputed is how often a value is computed on average, at most. A budget that needs more
+	// is too small.
 	maxRecomputed = 16
 )
 
-// withBudget returns the order with values computed again such that intermediate values that live at once take
-// no more than budget bytes. It is an ActivationError if that is impossible.
+// withBudget returns the order with some values computed again, so that the intermediate values
+// that live at once take no more than budget bytes. If that is impossible it returns an
+// ActivationError.
 func (p *program) withBudget(order []int, kept []bool, budget int) ([]int, error) {
 	var best *rematerializer
 	for _, farsighted := range []bool{true, false} {
-		if r := p.rematerialize(order, kept, budget, farsighted); r != nil && (best == nil || r.cost < best.cost) {
+		r := p.rematerialize(order, kept, budget, farsighted)
+		if r != nil && (best == nil || r.cost < best.cost) {
 			best = r
 		}
 	}
@@ -44,59 +48,78 @@ func (p *program) withBudget(order []int, kept []bool, budget int) ([]int, error
 	return nil, &ActivationError{Bytes: int64(budget), Least: int64(hi)}
 }
 
-// An ActivationError means that computing values again does not make a graph fit Config.ActivationBytes.
+// An ActivationError means that a graph does not fit Config.ActivationBytes, even if values are
+// computed again.
 type ActivationError struct {
-	Bytes int64 // what was asked for
-	Least int64 // what can be met
+	Bytes int64 // the bound that was asked for
+	Least int64 // a bound that can be met, found by bisection to 0.5 %
 }
 
-// Error names both.
+// Error names both numbers.
 func (e *ActivationError) Error() string {
-	return fmt.Sprintf("kernels: activations don't fit %d bytes; the least that can be met is %d", e.Bytes, e.Least)
+	const wrong = "kernels: activations don't fit %d bytes; the least that can be met is %d"
+	return fmt.Sprintf(wrong, e.Bytes, e.Least)
 }
 
-// peak returns the most bytes that intermediate values take at once without any recomputation.
+// peak returns the most bytes that intermediate values take at once if nothing is computed again.
 func (p *program) peak(order []int, kept []bool) int {
 	r := p.rematerialize(order, kept, math.MaxInt, true)
 	return r.most
 }
 
-// A rematerializer plays a run in which memory is short: when a value doesn't fit, the one that is cheapest to
-// compute again, for its size and the time until it is needed, makes room; when a step reads a value that is gone it is
-// computed again, after what it is computed from (Kirisame et al.: Dynamic Tensor Rematerialization, 2021, but with
-// the future known).
+// A rematerializer plays a run in which memory is short. If a value does not fit, another one makes
+// room. It is the one that costs least to compute again, for its size and for the time until it is
+// needed. If a step reads a value that is gone, the value is computed again, after the values that
+// it is computed from. (Kirisame et al.: Dynamic Tensor Rematerialization, 2021. Here the future is
+// known.)
 type rematerializer struct {
 	p          *program
-	kept       []bool // results: not counted, never dropped
-	budget     int
-	farsighted bool // weigh the time until a value is needed
+	kept       []bool // the results, which are not counted and never dropped
+	budget     int    // bytes
+	farsighted bool   // whether the time until a value is needed counts
 
-	cost     float64 // of what was computed again
+	cost  float64 // of all that was computed again
+	used  int     // bytes that are taken now
+	most  int     // the most bytes that were taken at once
+	now   int     // the step of the original order
+	steps []int   // the new order
+	live  []int   // the resident values that may be dropped
+
+	// By value:
 	costs    []float64
-	uses     [][]int // when each value is read in the original order
-	next     []int   // the first of uses that is not past
-	need     []int   // when a dropped value is needed again
-	chain    []float64
+	uses     [][]int   // when it is read in the original order
+	next     []int     // the first of uses that is not past
+	need     []int     // when it is needed again, once it is dropped
+	chain    []float64 // chainCost when it was dropped
 	computed []bool
 	resident []bool
-	lost     []bool // gone for good: a foreign result, or what can't be computed without one
-	pins     []int
-	live     []int // resident values that may be dropped
-	used     int
-	most     int
-	now      int
-	steps    []int
+	lost     []bool // gone for good: a foreign result, or one that needs such a result
+	pins     []int  // how many computations that are under way read it
 }
 
 // never is later than any step.
 const never = math.MaxInt
 
-// rematerialize returns nil if the budget can't be met.
-func (p *program) rematerialize(order []int, kept []bool, budget int, farsighted bool) *rematerializer {
+// rematerialize plays the run in this order. It returns nil if the budget cannot be met.
+func (p *program) rematerialize(
+	order []int, kept []bool, budget int, farsighted bool,
+) *rematerializer {
 	n := len(p.values)
-	r := &rematerializer{p: p, kept: kept, budget: budget, farsighted: farsighted,
-		costs: make([]float64, n), uses: make([][]int, n), next: make([]int, n), need: make([]int, n), chain: make([]float64, n),
-		computed: make([]bool, n), resident: make([]bool, n), lost: make([]bool, n), pins: make([]int, n)}
+	r := &rematerializer{
+		p:          p,
+		kept:       kept,
+		budget:     budget,
+		farsighted: farsighted,
+		costs:      make([]float64, n),
+		uses:       make([][]int, n),
+		next:       make([]int, n),
+		need:       make([]int, n),
+		chain:      make([]float64, n),
+		computed:   make([]bool, n),
+		resident:   make([]bool, n),
+		lost:       make([]bool, n),
+		pins:       make([]int, n),
+	}
 	for t, i := range order {
 		r.costs[i] = p.costOf(i)
 		for k := range p.values[i].in {
@@ -121,10 +144,11 @@ func (p *program) rematerialize(order []int, kept []bool, budget int, farsighted
 	return r
 }
 
-// root returns the value that holds the memory of i's k-th input.
+// root returns the value that holds the memory of the k-th input of i.
 func (p *program) root(i, k int) int { return p.values[p.values[i].in[k]].root }
 
-// compute makes i's inputs resident, then room for its result, and schedules it.
+// compute makes the inputs of i resident, then makes room for its result and appends i to the
+// steps. It reports whether that is within the budget.
 func (r *rematerializer) compute(i int) bool {
 	for k := range r.p.values[i].in {
 		c := r.p.root(i, k)
@@ -158,6 +182,7 @@ func (r *rematerializer) compute(i int) bool {
 	return true
 }
 
+// pin adds by to the pins of the inputs of i, but not to those of except.
 func (r *rematerializer) pin(i, by, except int) {
 	for k := range r.p.values[i].in {
 		if c := r.p.root(i, k); c != except {
@@ -166,7 +191,7 @@ func (r *rematerializer) pin(i, by, except int) {
 	}
 }
 
-// overwritten returns the value whose memory i's result takes over, or -1.
+// overwritten returns the value whose memory the result of i takes over, or −1.
 func (r *rematerializer) overwritten(i int) int {
 	v := &r.p.values[i]
 	rule, ok := v.rule.(InPlacer)
@@ -193,7 +218,7 @@ func (r *rematerializer) overwritten(i int) int {
 	return c
 }
 
-// size is how much of the budget i takes.
+// size returns how many bytes of the budget i takes.
 func (r *rematerializer) size(i int) int {
 	if v := &r.p.values[i]; !r.kept[i] && !v.boxed {
 		return align(v.bytes())
@@ -201,6 +226,8 @@ func (r *rematerializer) size(i int) int {
 	return 0
 }
 
+// droppable reports whether i takes part in the budget: whether it is an intermediate value in the
+// arena.
 func (r *rematerializer) droppable(i int) bool {
 	return r.p.values[i].runs() && !r.kept[i] && !r.p.values[i].boxed
 }
@@ -231,7 +258,7 @@ func (r *rematerializer) again(c int) bool {
 	return true
 }
 
-// lose marks what is gone for good when c is.
+// lose marks the values that are gone for good if c is.
 func (r *rematerializer) lose(c int) {
 	r.lost[c] = true
 	for _, d := range r.p.values[c].readers {
@@ -241,7 +268,7 @@ func (r *rematerializer) lose(c int) {
 	}
 }
 
-// makeRoom drops values until n more fit.
+// makeRoom drops values until n more bytes fit. It reports whether they do.
 func (r *rematerializer) makeRoom(n int) bool {
 	for r.used+n > r.budget {
 		best, lowest := -1, math.Inf(1)
@@ -261,7 +288,7 @@ func (r *rematerializer) makeRoom(n int) bool {
 	return true
 }
 
-// score is low for what is rather dropped.
+// score is low for values that are better dropped.
 func (r *rematerializer) score(c int) float64 {
 	need := r.needed(c)
 	if need == never {
@@ -277,7 +304,7 @@ func (r *rematerializer) score(c int) float64 {
 	return s
 }
 
-// needed returns when c is needed next, by a step or to compute again what was dropped.
+// needed returns when c is needed next: by a step, or to compute a dropped value again.
 func (r *rematerializer) needed(c int) int {
 	need := never
 	if n := r.next[c]; n < len(r.uses[c]) {
@@ -291,7 +318,7 @@ func (r *rematerializer) needed(c int) int {
 	return need
 }
 
-// chainCost is what computing c again costs with all that is gone before it.
+// chainCost returns the cost of computing c again, with everything before it that is gone.
 func (r *rematerializer) chainCost(c int) float64 {
 	cost := r.costs[c]
 	for k := range r.p.values[c].in {
@@ -302,7 +329,7 @@ func (r *rematerializer) chainCost(c int) float64 {
 	return cost
 }
 
-// drop frees c's memory.
+// drop frees the memory of c.
 func (r *rematerializer) drop(c int) {
 	r.chain[c] = r.chainCost(c)
 	r.need[c] = r.needed(c)
@@ -321,7 +348,8 @@ func (r *rematerializer) drop(c int) {
 	r.hasten(c)
 }
 
-// hasten tells what c was computed from, if it is gone too, that it is needed as early as c.
+// hasten tells the values that c is computed from, if they are gone too, that they are needed as
+// early as c.
 func (r *rematerializer) hasten(c int) {
 	for k := range r.p.values[c].in {
 		if d := r.p.root(c, k); r.p.values[d].runs() && !r.resident[d] && r.need[d] > r.need[c] {
@@ -331,8 +359,8 @@ func (r *rematerializer) hasten(c int) {
 	}
 }
 
-// costOf estimates what i's Eval costs in multiply-adds: the traffic of its inputs and result, and, if an input is
-// a matrix of weights [out, …], a product with it.
+// costOf estimates the cost of Eval of i, in multiply-adds. It is the traffic of the inputs and the
+// result. If an input is a matrix of weights [out,…], it is also a product with that matrix.
 func (p *program) costOf(i int) float64 {
 	v := &p.values[i]
 	if c, ok := v.rule.(Coster); ok {

@@ -9,7 +9,7 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// blend is 0.5·x + 0.4·y + 0.1·x·y, within ±1 as x and y are, a rule of two inputs whose gradients read both.
+// blend is 0.5·x + 0.4·y + 0.1·x·y. It is within ±1 if x and y are. Its gradients read both inputs.
 type blend struct{}
 
 func (blend) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }
@@ -19,7 +19,7 @@ func (blend) Differentiable(int) []bool                     { return []bool{true
 func (blend) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
 
 func (blend) Eval(c *Context, dst Tensor, in []Tensor) {
-	ws := c.Scratch()
+	ws := c.Workspace()
 	copy(ws, in[0].Data)
 	for i, y := range in[1].Data {
 		dst.Data[i] = 0.5*ws[i] + 0.4*y + 0.1*ws[i]*y
@@ -77,8 +77,11 @@ func (fill) Grad(gorgonia.Nodes, *gorgonia.Node, *gorgonia.Node) (gorgonia.Nodes
 	return gorgonia.Nodes{nil}, nil
 }
 
-// stacked is a chain of depth layers with a skip connection from each layer to its mirror image, as a UNet has them.
-func stacked(t testing.TB, depth, n int) (g *gorgonia.ExprGraph, loss *gorgonia.Node, params gorgonia.Nodes) {
+// stacked is a chain of depth layers, with a skip connection from each layer to its mirror image.
+// It is like a UNet.
+func stacked(
+	t testing.TB, depth, n int,
+) (g *gorgonia.ExprGraph, loss *gorgonia.Node, params gorgonia.Nodes) {
 	g = gorgonia.NewGraph()
 	h := variable(g, "x", n)
 	var skips gorgonia.Nodes

@@ -9,7 +9,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
-// UpsampleNearest2x doubles the height and width of x: [N,H,W,C] → [N,2H,2W,C], each value four times.
+// UpsampleNearest2x doubles the height and width of images: [N,H,W,C] → [N,2H,2W,C]. Each value is
+// there four times.
 func UpsampleNearest2x(x *gorgonia.Node) (*gorgonia.Node, error) {
 	if x == nil || x.Dims() != 4 {
 		return Apply(upsample{}, x)
@@ -17,8 +18,9 @@ func UpsampleNearest2x(x *gorgonia.Node) (*gorgonia.Node, error) {
 	return UpsampleNearest(x, 2*x.Shape()[1], 2*x.Shape()[2])
 }
 
-// UpsampleNearest makes images h high and w wide: [N,H,W,C] → [N,h,w,C]. The value at (i,j) is that at
-// (⌊i·H/h⌋, ⌊j·W/w⌋), as diffusers has it where a size is not a multiple of the other.
+// UpsampleNearest makes images h high and w wide: [N,H,W,C] → [N,h,w,C]. The value at (i,j) is the
+// value of x at (⌊i·H/h⌋, ⌊j·W/w⌋). This is as in diffusers where one size is not a multiple of the
+// other.
 func UpsampleNearest(x *gorgonia.Node, h, w int) (*gorgonia.Node, error) {
 	return Apply(upsample{H: h, W: w}, x)
 }
@@ -53,7 +55,9 @@ func (upsample) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes,
 // upsampleGrad is the gradient of upsample by images H high and W wide.
 type upsampleGrad struct{ H, W int }
 
-func (r upsampleGrad) Shape(in []tensor.Shape) (tensor.Shape, error) { return upsample(r).Shape(in) }
+func (r upsampleGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
+	return upsample(r).Shape(in)
+}
 
 func (upsampleGrad) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
 
@@ -69,8 +73,8 @@ func (upsampleGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.No
 	return gorgonia.Nodes{dx}, err
 }
 
-// AveragePool returns the means of windows of k×k, k apart: [N,H,W,C] → [N,⌊H/k⌋,⌊W/k⌋,C]. Rows and columns
-// that fill no window count for nothing.
+// AveragePool returns the means of windows of k×k that are k apart: [N,H,W,C] → [N,⌊H/k⌋,⌊W/k⌋,C].
+// Rows and columns that fill no window do not count.
 func AveragePool(x *gorgonia.Node, k int) (*gorgonia.Node, error) {
 	return Apply(averagePool{K: k}, x)
 }
@@ -113,7 +117,9 @@ func (r averagePoolGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{in[0][0], r.H, r.W, in[0][3]}, nil
 }
 
-func (averagePoolGrad) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }
+func (averagePoolGrad) Types(_ Precision, in []Precision) ([]Precision, Precision) {
+	return alike(in)
+}
 
 func (r averagePoolGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.AveragePoolGrad(c.pool, dst.Data, in[0].Data, resampling(dst.Shape, in[0].Shape), r.K)

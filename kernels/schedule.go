@@ -1,10 +1,14 @@
 package kernels
 
-// order returns the values that steps compute in an order chosen for low peak memory: that of the nodes' creation,
-// which for the backward pass is gradients as they come, except that a step that frees at least what it takes (a sum
-// of two gradients, a bias's gradient) is hoisted to where its inputs are there. It takes linear time.
+// order returns the values that steps compute, in an order chosen for low peak memory. It is the
+// order in which the nodes were made. For the backward pass that is gradients as they come. But a
+// step that frees at least the memory that it takes, such as a sum of two gradients or the gradient
+// of a bias, is hoisted: it comes as soon as its inputs are there. order takes linear time.
 func (p *program) order() []int {
-	s := scheduler{p: p, missing: make([]int, len(p.values)), pending: make([]int, len(p.values)), done: make([]bool, len(p.values))}
+	n := len(p.values)
+	s := scheduler{
+		p: p, missing: make([]int, n), pending: make([]int, n), done: make([]bool, n),
+	}
 	for i := range p.values {
 		s.pending[i] = len(p.values[i].readers)
 		if p.values[i].runs() {
@@ -19,6 +23,7 @@ func (p *program) order() []int {
 	return s.steps
 }
 
+// A scheduler puts steps in order.
 type scheduler struct {
 	p       *program
 	missing []int // how many computed inputs a value waits for
@@ -27,6 +32,7 @@ type scheduler struct {
 	steps   []int
 }
 
+// countMissing returns how many inputs of i are still to be computed.
 func (s *scheduler) countMissing(i int) int {
 	v, n := &s.p.values[i], 0
 	for k, c := range v.in {
@@ -38,7 +44,7 @@ func (s *scheduler) countMissing(i int) int {
 	return n
 }
 
-// run schedules i, and then every step that has become worth doing at once.
+// run schedules i, and then every step that can be hoisted.
 func (s *scheduler) run(i int) {
 	todo := []int{i}
 	for len(todo) > 0 {
@@ -73,7 +79,7 @@ func (s *scheduler) run(i int) {
 	}
 }
 
-// hoistable reports whether i can run and frees at least as much as it takes.
+// hoistable reports whether i can run and frees at least as much memory as it takes.
 func (s *scheduler) hoistable(i int) bool {
 	if s.done[i] || s.missing[i] > 0 {
 		return false
@@ -82,7 +88,8 @@ func (s *scheduler) hoistable(i int) bool {
 	freed := 0
 	for k, c := range v.in {
 		r := s.p.values[c].root
-		if w := &s.p.values[r]; w.runs() && !w.wanted && s.pending[r] == 1 && !repeated(s.p, v.in, k) {
+		w := &s.p.values[r]
+		if w.runs() && !w.wanted && s.pending[r] == 1 && !repeated(s.p, v.in, k) {
 			freed += w.bytes()
 		}
 	}

@@ -11,8 +11,9 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
-// Slice returns the part of x whose coordinate on the axis is in [start, end). A part that is contiguous, as a few
-// samples of a batch are, is a View: the Machine copies nothing.
+// Slice returns the part of x whose coordinate on the axis is in [start, end). A part that is
+// contiguous, such as a few samples of a batch, is a View, of which a Machine copies nothing. An
+// empty part is an error.
 func Slice(x *gorgonia.Node, axis, start, end int) (*gorgonia.Node, error) {
 	r := slice{Axis: axis, Start: start, End: end}
 	if x == nil {
@@ -32,7 +33,8 @@ func Slice(x *gorgonia.Node, axis, start, end int) (*gorgonia.Node, error) {
 	return Apply(r, x)
 }
 
-// Split cuts x along the axis into parts of the given sizes, which must add up to x's.
+// Split cuts x along the axis into parts of the given sizes. It is an error if the sizes do not add
+// up to the size of the axis.
 func Split(x *gorgonia.Node, axis int, sizes ...int) (gorgonia.Nodes, error) {
 	if x == nil {
 		return nil, errors.New("kernels: Split: the input is nil")
@@ -50,7 +52,8 @@ func Split(x *gorgonia.Node, axis int, sizes ...int) (gorgonia.Nodes, error) {
 		at += n
 	}
 	if d := x.Shape()[axis]; at != d {
-		return nil, fmt.Errorf("kernels: Split: sizes %v add up to %d, axis %d of %v has %d", sizes, at, axis, x.Shape(), d)
+		const wrong = "kernels: Split: sizes %v add up to %d, axis %d of %v has %d"
+		return nil, fmt.Errorf(wrong, sizes, at, axis, x.Shape(), d)
 	}
 	return parts, nil
 }
@@ -64,7 +67,8 @@ func (r slice) Shape(in []tensor.Shape) (tensor.Shape, error) {
 		return nil, err
 	}
 	if r.Start < 0 || r.Start >= r.End || r.End > x[r.Axis] {
-		return nil, fmt.Errorf("[%d, %d) is empty or not within axis %d of %v", r.Start, r.End, r.Axis, x)
+		const wrong = "[%d, %d) is empty or not within axis %d of %v"
+		return nil, fmt.Errorf(wrong, r.Start, r.End, r.Axis, x)
 	}
 	to := x.Clone()
 	to[r.Axis] = r.End - r.Start
@@ -87,7 +91,8 @@ func (r slice) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, 
 	return gorgonia.Nodes{dx}, err
 }
 
-// pad is the gradient of a slice: zeros around x make its axis Size long, x begins at Start.
+// pad is the gradient of a slice. It adds zeros around x until its axis is Size long. x begins at
+// Start.
 type pad struct{ Axis, Start, Size int }
 
 func (r pad) Shape(in []tensor.Shape) (tensor.Shape, error) {

@@ -23,7 +23,8 @@ func at(s []int, index ...int) int {
 	return i
 }
 
-// each calls f with the coordinates of every value of a tensor of shape s, in order, and returns what f does.
+// each calls f with the coordinates of every value of a tensor of shape s, in order, and returns
+// what f does.
 func each(s []int, f func(index []int) float64) []float64 {
 	y := make([]float64, tensor.Shape(s).TotalSize())
 	for i := range y {
@@ -32,19 +33,34 @@ func each(s []int, f func(index []int) float64) []float64 {
 	return y
 }
 
-func unaryOp(f func(x *gorgonia.Node) (*gorgonia.Node, error)) func(in ...*gorgonia.Node) (*gorgonia.Node, error) {
+// Operations of one, two and any number of inputs.
+type (
+	unaryFunc  = func(x *gorgonia.Node) (*gorgonia.Node, error)
+	binaryFunc = func(x, y *gorgonia.Node) (*gorgonia.Node, error)
+	operation  = func(in ...*gorgonia.Node) (*gorgonia.Node, error)
+)
+
+func unaryOp(f unaryFunc) operation {
 	return func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return f(in[0]) }
 }
 
-func binaryOp(f func(x, y *gorgonia.Node) (*gorgonia.Node, error)) func(in ...*gorgonia.Node) (*gorgonia.Node, error) {
+func binaryOp(f binaryFunc) operation {
 	return func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return f(in[0], in[1]) }
+}
+
+// reshaped is Reshape to these dimensions.
+func reshaped(dims ...int) operation {
+	return unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		return kernels.Reshape(x, dims...)
+	})
 }
 
 // leaves are inputs without values.
 func leaves(g *gorgonia.ExprGraph, shapes ...[]int) gorgonia.Nodes {
 	var in gorgonia.Nodes
 	for _, s := range shapes {
-		in = append(in, kernels.Input(g, "x", tensor.New(tensor.WithShape(s...), tensor.Of(tensor.Float32))))
+		zeros := tensor.New(tensor.WithShape(s...), tensor.Of(tensor.Float32))
+		in = append(in, kernels.Input(g, "x", zeros))
 	}
 	return in
 }
@@ -63,24 +79,28 @@ func same(in [][]float64) []float64 { return append([]float64(nil), in[0]...) }
 
 func TestReshapeAndView(t *testing.T) {
 	kerneltest.Check(t, kerneltest.Case{
-		Op:         unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) { return kernels.Reshape(x, 4, 3) }),
+		Op:         reshaped(4, 3),
 		Shapes:     [][]int{{2, 6}},
 		Definition: same,
 	})
 	kerneltest.Check(t, kerneltest.Case{
-		Op:         unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) { return kernels.Reshape(x) }),
+		Op:         reshaped(),
 		Shapes:     [][]int{{1, 1}},
 		Definition: same,
 	})
 	kerneltest.Check(t, kerneltest.Case{
-		Op:         unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) { return kernels.Reshape(x, 1) }),
+		Op:         reshaped(1),
 		Shapes:     [][]int{{}},
 		Definition: same,
 	})
 	kerneltest.Check(t, kerneltest.Case{
-		Op:         unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) { return kernels.View(x, 5, 2, 3) }),
-		Shapes:     [][]int{{13}},
-		Definition: func(in [][]float64) []float64 { return append([]float64(nil), in[0][5:11]...) },
+		Op: unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return kernels.View(x, 5, 2, 3)
+		}),
+		Shapes: [][]int{{13}},
+		Definition: func(in [][]float64) []float64 {
+			return append([]float64(nil), in[0][5:11]...)
+		},
 	})
 }
 
@@ -123,11 +143,12 @@ func TestSlice(t *testing.T) {
 	}
 }
 
-// Slices of gorgonia's own that begin a multiple of 256 apart become one node.
+// Slices of gorgonia's own become one node if they begin a multiple of 256 apart. Those of Slice
+// stay two.
 func TestSlicesStayTwo(t *testing.T) {
 	for _, axis := range []int{0, 1} {
 		g := gorgonia.NewGraph()
-		x := tensor.New(tensor.WithShape(512, 512), tensor.WithBacking(kerneltest.Normal(512*512, "x")))
+		x := dense([]int{512, 512}, kerneltest.Normal(512*512, "x")...)
 		n := kernels.Input(g, "x", x)
 		a, err := kernels.Slice(n, axis, 0, 256)
 		require.NoError(t, err)
@@ -161,7 +182,11 @@ func TestSplitAndConcat(t *testing.T) {
 			return each(s, func(i []int) float64 { return in[0][at(s, i[0], i[1], (i[2]+1)%6)] })
 		},
 	})
-	for axis, shapes := range [][][]int{{{1, 4, 2}, {3, 4, 2}}, {{2, 1, 3}, {2, 4, 3}, {2, 2, 3}}, {{3, 2, 5}, {3, 2, 1}}} {
+	for axis, shapes := range [][][]int{
+		{{1, 4, 2}, {3, 4, 2}},
+		{{2, 1, 3}, {2, 4, 3}, {2, 2, 3}},
+		{{3, 2, 5}, {3, 2, 1}},
+	} {
 		kerneltest.Check(t, kerneltest.Case{
 			Op: func(in ...*gorgonia.Node) (*gorgonia.Node, error) {
 				return kernels.ConcatAxis(axis, in...)
@@ -172,10 +197,14 @@ func TestSplitAndConcat(t *testing.T) {
 	}
 	// An input that is there twice has two parts in its gradient.
 	kerneltest.Check(t, kerneltest.Case{
-		Op:     unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) { return kernels.Concat(x, x) }),
+		Op: unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return kernels.Concat(x, x)
+		}),
 		Shapes: [][]int{{2, 3}},
 		Definition: func(in [][]float64) []float64 {
-			return each([]int{2, 6}, func(i []int) float64 { return in[0][at([]int{2, 3}, i[0], i[1]%3)] })
+			return each([]int{2, 6}, func(i []int) float64 {
+				return in[0][at([]int{2, 3}, i[0], i[1]%3)]
+			})
 		},
 	})
 }
@@ -245,7 +274,9 @@ func TestSliceAndConcatErrors(t *testing.T) {
 }
 
 func TestUpsampleNearest(t *testing.T) {
-	for _, c := range []struct{ h, w, toH, toW int }{{2, 3, 4, 6}, {3, 2, 5, 3}, {4, 5, 7, 9}, {5, 4, 3, 4}, {3, 3, 8, 2}, {2, 2, 2, 2}} {
+	for _, c := range []struct{ h, w, toH, toW int }{
+		{2, 3, 4, 6}, {3, 2, 5, 3}, {4, 5, 7, 9}, {5, 4, 3, 4}, {3, 3, 8, 2}, {2, 2, 2, 2},
+	} {
 		s, to := []int{2, c.h, c.w, 3}, []int{2, c.toH, c.toW, 3}
 		kerneltest.Check(t, kerneltest.Case{
 			Op: unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) {
@@ -267,19 +298,23 @@ func TestUpsampleNearest(t *testing.T) {
 }
 
 func TestAveragePool(t *testing.T) {
-	for _, c := range []struct{ h, w, k int }{{4, 6, 2}, {5, 7, 2}, {6, 3, 3}, {3, 2, 1}, {4, 4, 4}} {
+	for _, c := range []struct{ h, w, k int }{
+		{4, 6, 2}, {5, 7, 2}, {6, 3, 3}, {3, 2, 1}, {4, 4, 4},
+	} {
 		s, to := []int{2, c.h, c.w, 3}, []int{2, c.h / c.k, c.w / c.k, 3}
 		kerneltest.Check(t, kerneltest.Case{
-			Op:     unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) { return kernels.AveragePool(x, c.k) }),
+			Op: unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) {
+				return kernels.AveragePool(x, c.k)
+			}),
 			Shapes: [][]int{s},
 			Definition: func(in [][]float64) []float64 {
 				return each(to, func(i []int) (mean float64) {
 					for u := range c.k {
 						for v := range c.k {
-							mean += in[0][at(s, i[0], c.k*i[1]+u, c.k*i[2]+v, i[3])] / float64(c.k*c.k)
+							mean += in[0][at(s, i[0], c.k*i[1]+u, c.k*i[2]+v, i[3])]
 						}
 					}
-					return mean
+					return mean / float64(c.k*c.k)
 				})
 			},
 		})

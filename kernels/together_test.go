@@ -79,7 +79,9 @@ func TestMachinesAtOnce(t *testing.T) {
 		r := maker(kernels.NewWorkers(1))
 		wantLoss[i], want[i] = r.steps(t, steps), weights(r)
 	}
-	for _, w := range []*kernels.Workers{nil, kernels.NewWorkers(1), kernels.NewWorkers(2), kernels.NewWorkers(4)} {
+	for _, w := range []*kernels.Workers{
+		nil, kernels.NewWorkers(1), kernels.NewWorkers(2), kernels.NewWorkers(4),
+	} {
 		var trainees [3]trainee
 		for i, maker := range makers {
 			trainees[i] = maker(w)

@@ -14,11 +14,11 @@ import (
 	"github.com/kudos-ml/kudos/kernels/kerneltest"
 )
 
-// What gorgonia does with nodes that one would not expect.
+// These tests are about what gorgonia does with nodes, and one would not expect.
 
 // collidingNames returns two names whose inputs, vectors of n values, have one 32-bit hash.
 func collidingNames(t *testing.T, n int) (a, b string) {
-	like := gorgonia.NewTensor(gorgonia.NewGraph(), tensor.Float32, 1, gorgonia.WithShape(n), gorgonia.WithName("like"))
+	like := node(gorgonia.NewGraph(), "like", n)
 	hash := func(name string) uint32 {
 		h := fnv.New32a()
 		fmt.Fprintf(h, "%v%v", like.Type(), like.Shape())
@@ -37,7 +37,8 @@ func collidingNames(t *testing.T, n int) (a, b string) {
 	}
 }
 
-// Two inputs whose hashes collide are two, but one operation on both of them is one node to gorgonia.
+// Two inputs whose hashes collide are two nodes. But the same operation on each of them would be
+// one node to gorgonia.
 func TestNodesWithOneHashStayTwo(t *testing.T) {
 	na, nb := collidingNames(t, 2)
 	g := gorgonia.NewGraph()
@@ -116,7 +117,8 @@ func TestTypesAreMadeAnew(t *testing.T) {
 	require.NotSame(t, n.Op().Type(), n.Op().Type())
 }
 
-// A value that is read several times has several gradients, which gorgonia adds, one of them itself the output's.
+// A value that is read several times has several gradients, which gorgonia adds. One of them is
+// itself the gradient of the output.
 func TestFanOut(t *testing.T) {
 	kerneltest.Check(t, kerneltest.Case{
 		Op: unaryOp(func(x *gorgonia.Node) (*gorgonia.Node, error) {
@@ -138,7 +140,10 @@ func TestFanOut(t *testing.T) {
 		}),
 		Shapes: [][]int{{2, 3}},
 		Definition: func(in [][]float64) []float64 {
-			return each([]int{6}, func(i []int) float64 { x := in[0][i[0]]; return (4*x*x + x) * x })
+			return each([]int{6}, func(i []int) float64 {
+				x := in[0][i[0]]
+				return (4*x*x + x) * x
+			})
 		},
 	})
 }
@@ -168,11 +173,15 @@ func TestOperationsOfGorgonia(t *testing.T) {
 	})
 }
 
-// A small network in both machines: a convolution, a norm, attention, a linear layer and a loss. That gorgonia's machine
-// and ours agree to the last bit is part of every Check; here for a graph of many operations.
+// A small network in both machines: a convolution, a norm, attention, a linear layer and a loss.
+// Every Check tests that gorgonia's machine and Machine agree to the last bit. Here the graph has
+// many operations.
 func TestNetworkInBothMachines(t *testing.T) {
 	const n, h, c, heads = 2, 4, 8, 2
-	shapes := [][]int{{n, h, h, 3}, {c, 3, 3, 3}, {c}, {c}, {c}, {3 * c, c}, {3, c}, {3}, {n, h, h, 3}, {n}, {n, c}}
+	shapes := [][]int{
+		{n, h, h, 3}, {c, 3, 3, 3}, {c}, {c}, {c}, {3 * c, c}, {3, c}, {3},
+		{n, h, h, 3}, {n}, {n, c},
+	}
 	op := func(in ...*gorgonia.Node) (*gorgonia.Node, error) {
 		x, err := kernels.Conv2D(in[0], in[1], in[2], kernels.Same(3))
 		must := func(y *gorgonia.Node, e error) *gorgonia.Node {
@@ -194,13 +203,14 @@ func TestNetworkInBothMachines(t *testing.T) {
 		loss := must(kernels.MSE(y, in[8], in[9]))
 		return loss, err
 	}
-	// The gradients of the parts are held to definitions elsewhere; here this says that a step against the gradient lowers the
-	// loss by what the gradient promises.
+	// Other tests compare the gradients of the operations with definitions. Here a step against the
+	// gradient must lower the loss by as much as the gradient says.
 	g := gorgonia.NewGraph()
 	nodes := make([]*gorgonia.Node, len(shapes))
 	inputs := make([]*tensor.Dense, len(shapes))
 	for i, s := range shapes {
-		inputs[i] = dense(s, kerneltest.Normal(tensor.Shape(s).TotalSize(), fmt.Sprint("network ", i))...)
+		size, name := tensor.Shape(s).TotalSize(), fmt.Sprint("network ", i)
+		inputs[i] = dense(s, kerneltest.Normal(size, name)...)
 		nodes[i] = kernels.Input(g, fmt.Sprint("in ", i), inputs[i])
 	}
 	loss, err := op(nodes...)
@@ -224,7 +234,8 @@ func TestNetworkInBothMachines(t *testing.T) {
 	require.NoError(t, tape.RunAll())
 	require.Equal(t, []float32{float32(*read[0].(*gorgonia.F32))}, m.Value(loss).Float32s())
 	for i := range grads {
-		require.Equal(t, read[i+1].(*tensor.Dense).Float32s(), m.Value(grads[i]).Float32s(), "gradient %d", i)
+		want := read[i+1].(*tensor.Dense).Float32s()
+		require.Equal(t, want, m.Value(grads[i]).Float32s(), "gradient %d", i)
 	}
 
 	before := m.Scalar(loss)

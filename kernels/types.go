@@ -10,24 +10,25 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
-// A Typer is a Rule that knows other types than float32. Of all others inputs and results are
+// A Typer is a Rule that knows other types than float32. For all other rules inputs and results are
 // float32 in every Machine.
 type Typer interface {
-	// Types returns of which type each input is taken and of which type the result is given in a
-	// Machine of precision p, where the inputs are there as in. What is taken otherwise than it is
-	// there is converted before. A Float32 machine does not ask.
+	// Types returns the type that the rule takes each input in, and the type of its result, in a
+	// Machine of precision p. in holds the types that the inputs have. An input whose type is not
+	// the one that the rule takes is converted first. A Float32 machine does not ask.
 	Types(p Precision, in []Precision) (takes []Precision, gives Precision)
 }
 
-// A TypedEvaler is a Typer with a body of its own for tensors that are not all float32. For other
-// rules a Machine evaluates Eval on float32 copies of those that are not, in scratch memory, and
-// rounds its result.
+// A TypedEvaler is a Typer with an evaluation of its own for tensors that are not all float32. For
+// other rules a Machine makes float32 copies of those that are not, in the workspace. It calls Eval
+// on the copies and rounds the result.
 type TypedEvaler interface {
-	// EvalTyped is Eval where an input or the result is not float32.
+	// EvalTyped is Eval for an input or a result that is not float32.
 	EvalTyped(c *Context, dst Tensor, in []Tensor)
 }
 
-// alike is for rules of which all inputs and the result have one type: bfloat16 if an input has it.
+// alike is for rules whose inputs and result all have one type. It is bfloat16 if an input is, and
+// float32 otherwise.
 func alike(in []Precision) (takes []Precision, gives Precision) {
 	gives = Float32
 	for _, t := range in {
@@ -36,7 +37,7 @@ func alike(in []Precision) (takes []Precision, gives Precision) {
 	return slices.Repeat([]Precision{gives}, len(in)), gives
 }
 
-// product is for rules that give p and take it for their first n inputs, float32 for the others.
+// product is for rules that take their first n inputs in p and the others in float32, and give p.
 func product(p Precision, in []Precision, n int) (takes []Precision, gives Precision) {
 	takes = make([]Precision, len(in))
 	for i := range takes[:n] {
@@ -45,7 +46,8 @@ func product(p Precision, in []Precision, n int) (takes []Precision, gives Preci
 	return takes, p
 }
 
-// typesOf returns the types that a value takes its inputs in, nil for float32, and has itself.
+// typesOf returns the types that a value takes its inputs in, and its own type. takes is nil if all
+// are float32.
 func (p *program) typesOf(v *value) (takes []Precision, gives Precision, err error) {
 	if p.precision == Float32 || len(v.in) == 0 {
 		return nil, Float32, nil
@@ -63,13 +65,14 @@ func (p *program) typesOf(v *value) (takes []Precision, gives Precision, err err
 	}
 	takes, gives = t.Types(p.precision, in)
 	if len(takes) != len(in) || slices.Max(append(takes, gives)) > BFloat16 {
-		return nil, 0, fmt.Errorf("it takes %v for its %d inputs and gives %v", takes, len(in), gives)
+		const wrong = "it takes %v for its %d inputs and gives %v"
+		return nil, 0, fmt.Errorf(wrong, takes, len(in), gives)
 	}
 	return takes, gives, nil
 }
 
-// as returns the value that is i's in type t: i itself, or a conversion, which is added where there
-// is none. What is in memory anyway, as weights are, is converted anew for each reader: a copy
+// as returns value i in type t: i itself, or a conversion of it. The conversion is added if there
+// is none. Memory that is there anyway, such as weights, is converted for each reader again: a copy
 // would live from the forward pass to the backward pass, and is cheap to make.
 func (p *program) as(i int, t Precision) int {
 	v := p.values[i]
@@ -79,7 +82,10 @@ func (p *program) as(i int, t Precision) int {
 	if c, ok := p.converted[i]; ok {
 		return c
 	}
-	c := p.push(value{node: v.node, kind: computed, rule: convert{}, in: []int{i}, shape: v.shape, size: v.size, typ: t})
+	c := p.push(value{
+		node: v.node, kind: computed, rule: convert{}, in: []int{i}, shape: v.shape, size: v.size,
+		typ: t,
+	})
 	if p.values[v.root].runs() {
 		p.converted[i] = c
 	}
@@ -93,7 +99,7 @@ func (p *program) converts(i int) bool {
 	return ok && v.typ != p.values[v.in[0]].typ
 }
 
-// convert is its input, in the result's type. It also copies what is read out.
+// convert is its input in the type of the result. It also copies inputs whose values are wanted.
 type convert struct{}
 
 func (convert) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0], nil }
@@ -112,7 +118,7 @@ func (convert) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, err
 	return make(gorgonia.Nodes, len(in)), nil
 }
 
-// A wide is what a rule that knows float32 alone is evaluated on in place of tensors of other types.
+// A wide holds the float32 copies that a rule is evaluated on in place of tensors of other types.
 type wide struct {
 	dst Tensor
 	in  []Tensor
@@ -124,13 +130,14 @@ func (p *program) widens(i int) bool {
 	return !ok && p.mixed(i)
 }
 
-// mixed reports whether a value or one that it is computed from is not float32.
+// mixed reports whether a value, or a value that it is computed from, is not float32.
 func (p *program) mixed(i int) bool {
 	v := &p.values[i]
-	return v.typ != Float32 || slices.ContainsFunc(v.in, func(c int) bool { return p.values[c].typ != Float32 })
+	return v.typ != Float32 ||
+		slices.ContainsFunc(v.in, func(c int) bool { return p.values[c].typ != Float32 })
 }
 
-// widenedBytes is how much scratch memory the copies take.
+// widenedBytes returns how many bytes the copies take.
 func (p *program) widenedBytes(i int) int {
 	if !p.widens(i) {
 		return 0
@@ -144,15 +151,15 @@ func (p *program) widenedBytes(i int) int {
 	return n
 }
 
-// widened cuts scratch memory for the copies of what k reads and gives.
-func (k *task) widened(scratch []float32) *wide {
+// widened divides memory among the copies of what k reads and writes.
+func (k *task) widened(workspace []float32) *wide {
 	cut := func(t Tensor) Tensor {
 		if t.Type == Float32 {
 			return t
 		}
 		n := len(t.BF16)
-		w := Tensor{Shape: t.Shape, Data: scratch[:n:n]}
-		scratch = scratch[align(floats(n))/floats(1):]
+		w := Tensor{Shape: t.Shape, Data: workspace[:n:n]}
+		workspace = workspace[align(floats(n))/floats(1):]
 		return w
 	}
 	w := &wide{in: make([]Tensor, len(k.in))}

@@ -12,13 +12,16 @@ import (
 )
 
 // small is a linear layer, an activation and a loss, with the gradients of the layer's parameters.
-func small(t *testing.T) (g *gorgonia.ExprGraph, want gorgonia.Nodes, nodes map[string]*gorgonia.Node) {
+func small(
+	t *testing.T,
+) (g *gorgonia.ExprGraph, want gorgonia.Nodes, nodes map[string]*gorgonia.Node) {
 	g = gorgonia.NewGraph()
 	must := func(n *gorgonia.Node, err error) *gorgonia.Node {
 		require.NoError(t, err)
 		return n
 	}
-	x, w, b, target := variable(g, "x", 2, 40), variable(g, "w", 30, 40), variable(g, "b", 30), variable(g, "target", 60)
+	x, w := variable(g, "x", 2, 40), variable(g, "w", 30, 40)
+	b, target := variable(g, "b", 30), variable(g, "target", 60)
 	linear := must(Linear(x, w, b))
 	silu := must(SiLU(linear))
 	flat := must(Reshape(silu, 60))
@@ -26,19 +29,24 @@ func small(t *testing.T) (g *gorgonia.ExprGraph, want gorgonia.Nodes, nodes map[
 	grads, err := gorgonia.Grad(loss, w, b)
 	require.NoError(t, err)
 	return g, append(gorgonia.Nodes{loss, flat}, grads...), map[string]*gorgonia.Node{
-		"x": x, "w": w, "b": b, "linear": linear, "silu": silu, "flat": flat, "loss": loss, "dw": grads[0], "db": grads[1],
+		"x": x, "w": w, "b": b,
+		"linear": linear, "silu": silu, "flat": flat, "loss": loss,
+		"dw": grads[0], "db": grads[1],
 	}
 }
 
-// The types of a small graph's values, by hand, and what is converted: x and w for the product, flat
-// for the loss (its gradient and who wants it read the same conversion), the gradient of flat for
-// what comes before, and x again for w's gradient.
+// The types of a small graph's values, by hand, and the five conversions. x and w are converted for
+// the product. flat is converted for the loss; its gradient and its reader after the run read the
+// same conversion. The gradient of flat is converted for the operations before it. x is converted
+// again for the gradient of w.
 func TestTypesByHand(t *testing.T) {
 	g, want, nodes := small(t)
 	p, err := newProgram(g, want, want, BFloat16)
 	require.NoError(t, err)
 	for name, want := range map[string]Precision{
-		"x": Float32, "w": Float32, "b": Float32, "linear": BFloat16, "silu": BFloat16, "flat": BFloat16, "loss": Float32, "dw": Float32, "db": Float32,
+		"x": Float32, "w": Float32, "b": Float32,
+		"linear": BFloat16, "silu": BFloat16, "flat": BFloat16, "loss": Float32,
+		"dw": Float32, "db": Float32,
 	} {
 		require.Equal(t, want, p.values[p.index[nodes[name]]].typ, name)
 	}
@@ -131,7 +139,8 @@ func TestTypesOfRules(t *testing.T) {
 	// Others follow what they are given.
 	for _, rule := range []Typer{
 		unary{}, unaryGrad{}, geglu{}, gegluGrad{}, add{}, sub{}, mul{}, scale{}, sum{}, concat{},
-		slice{}, pad{}, unview{}, repeat{}, addRepeated{}, upsample{}, upsampleGrad{}, averagePool{}, averagePoolGrad{},
+		slice{}, pad{}, unview{}, repeat{}, addRepeated{},
+		upsample{}, upsampleGrad{}, averagePool{}, averagePoolGrad{},
 	} {
 		for _, c := range []struct{ in, takes types }{
 			{types{f, f}, types{f, f}}, {types{f, b}, types{b, b}}, {types{b, b}, types{b, b}},
@@ -228,7 +237,7 @@ func (doubled) Eval(_ *Context, dst Tensor, in []Tensor) {
 }
 
 func (doubled) EvalTyped(c *Context, dst Tensor, in []Tensor) {
-	if c.Precision() != BFloat16 || len(c.Scratch()) > 0 {
+	if c.Precision() != BFloat16 || len(c.Workspace()) > 0 {
 		panic("not the context of a bfloat16 machine that widens nothing")
 	}
 	for i, x := range in[0].BF16 {
@@ -250,8 +259,8 @@ func (doubled) Grad(gorgonia.Nodes, *gorgonia.Node, *gorgonia.Node) (gorgonia.No
 	return gorgonia.Nodes{nil}, nil
 }
 
-// A rule's own body is called where a tensor is bfloat16, Eval where none is; types that no machine
-// has are refused.
+// EvalTyped is called where a tensor is bfloat16, and Eval where none is. Types that no machine has
+// are refused.
 func TestTypedEvaler(t *testing.T) {
 	g := gorgonia.NewGraph()
 	x := variable(g, "x", 100)
@@ -268,7 +277,8 @@ func TestTypedEvaler(t *testing.T) {
 	require.NoError(t, m.RunAll())
 	for i, x := range xs {
 		require.Equal(t, 2*x, m.Value(whole).Float32s()[i])
-		require.Equal(t, NewBF16(2*NewBF16(x).Float32()+1024).Float32(), m.Value(half).Float32s()[i])
+		rounded := NewBF16(2*NewBF16(x).Float32() + 1024).Float32()
+		require.Equal(t, rounded, m.Value(half).Float32s()[i])
 	}
 	for _, wrong := range []string{"type", "number"} {
 		n, err := Apply(doubled{Wrong: wrong}, x)
@@ -278,8 +288,8 @@ func TestTypedEvaler(t *testing.T) {
 	}
 }
 
-// Copies for rules of float32 lie apart from each other and from the scratch memory that a rule asked
-// for itself, all of it within the workspace.
+// The float32 copies for a rule lie apart from each other and from what the rule asks for itself.
+// All of it is within the machine's workspace.
 func TestWidenedCopies(t *testing.T) {
 	g := gorgonia.NewGraph()
 	x, y := variable(g, "x", 101), variable(g, "y", 101)
@@ -287,7 +297,7 @@ func TestWidenedCopies(t *testing.T) {
 	require.NoError(t, err)
 	py, err := Apply(pressed{BFloat16}, y)
 	require.NoError(t, err)
-	z, err := Apply(blend{}, px, py) // wants as much scratch memory as x has values
+	z, err := Apply(blend{}, px, py) // wants a workspace of as many values as x has
 	require.NoError(t, err)
 	m, err := NewMachine(g, Config{Want: gorgonia.Nodes{z}, Precision: BFloat16})
 	require.NoError(t, err)
@@ -295,14 +305,15 @@ func TestWidenedCopies(t *testing.T) {
 	require.EqualValues(t, 4*align(4*101), m.Plan().Workspace)
 	require.NoError(t, m.RunAll())
 	b := func(x float32) float32 { return NewBF16(x).Float32() }
+	xs, ys := x.Value().(*tensor.Dense).Float32s(), y.Value().(*tensor.Dense).Float32s()
 	for i, got := range m.Value(z).Float32s() {
-		u, v := b(x.Value().(*tensor.Dense).Float32s()[i]), b(y.Value().(*tensor.Dense).Float32s()[i])
+		u, v := b(xs[i]), b(ys[i])
 		require.InDelta(t, b(0.5*u+0.4*v+0.1*u*v), got, 0x1p-7*math.Abs(float64(got)))
 	}
 }
 
-// A result goes in place of an input of its own type only: of four values in turns of bfloat16 and
-// float32, each made of the one before, two neighbours live at a time.
+// A result overwrites an input of its own type only. Here four values are bfloat16 and float32 in
+// turns, and each is computed from the one before. Two neighbours live at a time.
 func TestInPlaceOfOneType(t *testing.T) {
 	g := gorgonia.NewGraph()
 	n := variable(g, "x", 1000)

@@ -28,14 +28,14 @@ func (b *network) param(mean, scale float64, shape ...int) *gorgonia.Node {
 	for i := range data {
 		data[i] = float32(mean + scale*float64(data[i]))
 	}
-	p := kernels.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data))}
+	p := kernels.Parameter{Name: name, Value: dense(shape, data...)}
 	b.params = append(b.params, p)
 	return kernels.Param(b.g, p.Value)
 }
 
 func (b *network) input(name string, shape ...int) *gorgonia.Node {
-	return kernels.Input(b.g, name, tensor.New(tensor.WithShape(shape...),
-		tensor.WithBacking(kerneltest.Normal(tensor.Shape(shape).TotalSize(), name))))
+	data := kerneltest.Normal(tensor.Shape(shape).TotalSize(), name)
+	return kernels.Input(b.g, name, dense(shape, data...))
 }
 
 func (b *network) check(n *gorgonia.Node, err error) *gorgonia.Node {
@@ -58,7 +58,8 @@ func (b *network) conv(x *gorgonia.Node, out, kernel, stride int) *gorgonia.Node
 
 func (b *network) linear(x *gorgonia.Node, out int) *gorgonia.Node {
 	in := x.Shape()[x.Dims()-1]
-	return b.check(kernels.Linear(x, b.param(0, 1/math.Sqrt(float64(in)), out, in), b.param(0, 0.1, out)))
+	w := b.param(0, 1/math.Sqrt(float64(in)), out, in)
+	return b.check(kernels.Linear(x, w, b.param(0, 0.1, out)))
 }
 
 func (b *network) norm(x *gorgonia.Node, act kernels.Activation) *gorgonia.Node {
@@ -81,15 +82,18 @@ func (b *network) residual(x, t *gorgonia.Node, out int) *gorgonia.Node {
 func (b *network) attend(x, c *gorgonia.Node) *gorgonia.Node {
 	s := x.Shape()
 	h := b.check(kernels.Reshape(b.norm(x, kernels.Identity), s[0], s[1]*s[2], s[3]))
-	h = b.check(kernels.Attention(b.linear(h, s[3]), b.linear(c, s[3]), b.linear(c, s[3]), kernels.AttentionOptions{Heads: 2}))
+	q, k, v := b.linear(h, s[3]), b.linear(c, s[3]), b.linear(c, s[3])
+	h = b.check(kernels.Attention(q, k, v, kernels.AttentionOptions{Heads: 2}))
 	h = b.check(kernels.Reshape(b.linear(h, s[3]), s...))
 	return b.check(kernels.Add(x, h))
 }
 
-// unet builds a small UNet for n pictures of side×side and its loss. levels is how often it halves them.
+// unet builds a small UNet for n images of side×side, and its loss. levels is how often it halves
+// the images.
 func unet(n, side, width, levels int) (b *network, loss *gorgonia.Node) {
 	b = &network{g: gorgonia.NewGraph()}
-	x, noise, c := b.input("x", n, side, side, 4), b.input("noise", n, side, side, 4), b.input("c", n, 7, 16)
+	x, noise := b.input("x", n, side, side, 4), b.input("noise", n, side, side, 4)
+	c := b.input("c", n, 7, 16)
 	t := b.check(kernels.TimestepEmbedding(b.input("t", n), 16, true, 0))
 	t = b.check(kernels.SiLU(b.linear(t, 4*width)))
 	h := b.conv(x, width, 3, 1)
@@ -130,7 +134,7 @@ func (b *network) nodes() (nodes gorgonia.Nodes) {
 	return nodes
 }
 
-// TestUNetUnderBudgets holds loss and gradients to the same bits whatever the budget.
+// TestUNetUnderBudgets compares the bits of loss and gradients under several budgets.
 func TestUNetUnderBudgets(t *testing.T) {
 	b, loss := unet(2, 16, 8, 2)
 	want := append(gorgonia.Nodes{loss}, b.gradients(t, loss)...)
@@ -155,7 +159,8 @@ func TestUNetUnderBudgets(t *testing.T) {
 	t.Log(plan)
 	for _, percent := range []int64{50, 25} {
 		values, p := run(plan.Activations * percent / 100)
-		t.Logf("%d %%: %v; activations %d of %d bytes, arena %d, live %d", percent, p, p.Activations, plan.Activations, p.Arena, p.Live)
+		t.Logf("%d %%: %v; activations %d of %d bytes, arena %d, live %d",
+			percent, p, p.Activations, plan.Activations, p.Arena, p.Live)
 		require.LessOrEqual(t, p.Activations, plan.Activations*percent/100)
 		require.Positive(t, p.Recomputed)
 		for i := range whole {
@@ -173,8 +178,8 @@ func finite(x []float32) bool {
 	return sum > 0 && !math.IsNaN(sum) && !math.IsInf(sum, 0)
 }
 
-// TestTrainingSteps trains with updates during the run and with a Solver after it: the loss falls, and both ways
-// give the same bits without allocating.
+// TestTrainingSteps trains with updates during the run, and with a Solver after it. The loss falls.
+// Both ways give the same bits without allocating.
 func TestTrainingSteps(t *testing.T) {
 	train := func(during bool) (first, last float64, params [][]float32) {
 		b, loss := unet(2, 8, 4, 1)
@@ -227,14 +232,18 @@ func TestTrainingSteps(t *testing.T) {
 	require.Equal(t, during, after)
 }
 
-// TestUNetInBFloat16 trains in a machine of BFloat16, from the same parameters as in one of Float32.
+// TestUNetInBFloat16 trains in a machine of BFloat16, from the same parameters as in one of
+// Float32.
 //
-// A value of bfloat16 is off by up to 2⁻⁸ of itself, 2⁻⁹ on average, one way or the other; a loss that
-// is a mean of hundreds of squares, each behind some 50 such values, is off by less than one rounding.
-// While the parameters take the same way so does it, so 2⁻⁸ bounds the distance of a few steps.
+// A value of bfloat16 is off by up to 2⁻⁸ of itself and by 2⁻⁹ on average, up or down. The loss is
+// a mean of hundreds of squares, each computed from some 50 such values. It is off by less than one
+// rounding. This holds as long as the parameters take the same way. So 2⁻⁸ bounds the distance of a
+// few steps.
 func TestUNetInBFloat16(t *testing.T) {
 	const steps = 8
-	train := func(c kernels.Config, percent int64) (losses []float64, params [][]float32, plan kernels.Plan) {
+	train := func(
+		c kernels.Config, percent int64,
+	) (losses []float64, params [][]float32, plan kernels.Plan) {
 		b, loss := unet(2, 16, 8, 2)
 		grads := b.gradients(t, loss)
 		opt, err := optim.NewAdamW(b.params...)
@@ -286,7 +295,8 @@ func TestUNetInBFloat16(t *testing.T) {
 		require.Equal(t, params, paramsAgain)
 	}
 	for _, workers := range []int{1, 3} {
-		again, paramsAgain, _ := train(kernels.Config{Precision: kernels.BFloat16, Workers: kernels.NewWorkers(workers)}, 100)
+		c := kernels.Config{Precision: kernels.BFloat16, Workers: kernels.NewWorkers(workers)}
+		again, paramsAgain, _ := train(c, 100)
 		require.Equal(t, losses, again)
 		require.Equal(t, params, paramsAgain)
 	}

@@ -10,7 +10,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
-// Reshape returns x with other dimensions and the same values in the same order. The Machine copies nothing.
+// Reshape returns x with other dimensions, and the same values in the same order. A Machine copies
+// nothing. It is an error if the sizes differ.
 func Reshape(x *gorgonia.Node, dims ...int) (*gorgonia.Node, error) {
 	if x == nil {
 		return Apply(view{To: dims}, x)
@@ -19,14 +20,15 @@ func Reshape(x *gorgonia.Node, dims ...int) (*gorgonia.Node, error) {
 		return x, nil
 	}
 	if tensor.Shape(dims).TotalSize() != x.Shape().TotalSize() {
-		return nil, fmt.Errorf("kernels: Reshape: %v and %v differ in size", x.Shape(), tensor.Shape(dims))
+		const wrong = "kernels: Reshape: %v and %v differ in size"
+		return nil, fmt.Errorf(wrong, x.Shape(), tensor.Shape(dims))
 	}
 	return View(x, 0, dims...)
 }
 
-// View returns the values of x from offset on, in row-major order, as a tensor of the given dimensions. The Machine
-// copies nothing. It is how the results of an operation that computes several gradients at once are told apart:
-// the operation packs them into one flat result.
+// View returns the values of x from offset on, in row-major order, as a tensor of the given
+// dimensions. A Machine copies nothing. View separates the results of an operation that computes
+// several gradients at once and packs them into one flat result.
 func View(x *gorgonia.Node, offset int, dims ...int) (*gorgonia.Node, error) {
 	return Apply(view{Offset: offset, To: dims}, x)
 }
@@ -68,7 +70,7 @@ func (r view) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, e
 	return gorgonia.Nodes{dx}, err
 }
 
-// unview is the gradient of a part: it puts x's values at Offset and zeros around them.
+// unview is the gradient of a part. It writes the values of x at Offset, with zeros around them.
 type unview struct {
 	Offset int
 	To     tensor.Shape
@@ -97,7 +99,8 @@ func (r unview) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes,
 	return gorgonia.Nodes{dx}, err
 }
 
-// around returns the products of the dimensions before and behind an axis, or an error if s has no such axis.
+// around returns the product of the dimensions before an axis and of those behind it, or an error
+// if s has no such axis.
 func around(s tensor.Shape, axis int) (before, behind int, err error) {
 	if axis < 0 || axis >= s.Dims() {
 		return 0, 0, fmt.Errorf("%v has no axis %d", s, axis)
@@ -105,7 +108,7 @@ func around(s tensor.Shape, axis int) (before, behind int, err error) {
 	return volume(s[:axis]), volume(s[axis+1:]), nil
 }
 
-// volume is the product of dimensions, 1 if there are none.
+// volume returns the product of dimensions, 1 if there are none.
 func volume(dims []int) int {
 	n := 1
 	for _, d := range dims {

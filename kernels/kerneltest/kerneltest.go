@@ -1,26 +1,30 @@
 // Package kerneltest checks operations of package kernels against their definitions.
 //
-// A definition is a plain function over float64 values, in row-major order. [Check] runs the operation in gorgonia's
-// own TapeMachine and in [kernels.Machine], which must agree to the last bit, and compares its value with the
-// definition's and its gradients with the definition's central differences. It also runs each operation by itself, the
-// gradients' too, in memory that shows what a body must not do: leave a value of the result as it was, write beside the
-// result or the scratch memory or to an input, allocate.
+// A definition is a plain function over float64 values, in row-major order. [Check] runs the
+// operation in gorgonia's own TapeMachine and in [kernels.Machine]. These must agree to the last
+// bit. It compares the value with the definition's, and the gradients with the central differences
+// of the definition.
 //
-// All of that is done in a Float32 machine and in one of BFloat16. For the latter, inputs that have a
-// gradient, and the cotangent, are rounded to bfloat16 first; the definition sees them so.
+// It also runs each operation by itself, those of the gradients too. There it uses memory that
+// shows four mistakes of a rule: to leave a value of the result as it was, to write beside the
+// result or the workspace, to write to an input, and to allocate.
+//
+// All of that is done in a Float32 machine and in one of BFloat16. For the latter, inputs that have
+// a gradient, and the cotangent, are rounded to bfloat16 first. The definition gets the rounded
+// values.
 //
 // # Tolerance
 //
-// A float32 result differs from the float64 definition by rounding: of each value, relative to it, and of the terms of
-// sums, relative to what is typical for the result. So an element w of a result may be off by
-// Tolerance · (|w| + rms of the result). What is not a number always fails.
+// A float32 result differs from the float64 definition by rounding. Each value is rounded, relative
+// to itself. The terms of sums are rounded, relative to what is typical for the result. So an
+// element w of a result may be off by Tolerance · (|w| + rms of the result). A NaN always fails.
 //
-// In a BFloat16 machine the result is rounded once more, by 2⁻⁸·|w| at most, and so may be its terms,
-// which may be as large as the result's largest value: what an operation before has rounded, or the
-// probabilities in [kernels.Attention]. So n · 2⁻⁸ · (|w| + largest) is added to what is allowed, n
-// being the number of roundings that follow each other until the result is there. The gradient of a
-// weight alone has none behind it: products of bfloat16 values are summed in float32, so it is held
-// to what float32 is held to.
+// In a BFloat16 machine the result is rounded once more, by 2⁻⁸·|w| at most. Its terms may be
+// rounded too, and they may be as large as the largest value of the result. For example, an earlier
+// operation has rounded them, or they are the probabilities in [kernels.Attention]. So n · 2⁻⁸ ·
+// (|w| + largest value) is added to the tolerance, where n is the number of roundings that follow
+// each other until the result is there. The gradient of a weight alone has no such rounding,
+// because products of bfloat16 values are summed in float32. So it has the tolerance of float32.
 package kerneltest
 
 import (
@@ -34,48 +38,50 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// DefaultTolerance is a hundred roundings of float32: sums of a few thousand terms stay far below it, and any error
-// of a formula is far above.
+// DefaultTolerance is a hundred roundings of float32. Sums of a few thousand terms stay far below
+// it, and any error of a formula is far above it.
 const DefaultTolerance = 100.0 / (1 << 24)
 
-// bfloat16Rounding is by how much rounding to bfloat16 changes a value at most, relative to it.
+// bfloat16Rounding is by how much rounding to bfloat16 changes a value at most, relative to the
+// value.
 const bfloat16Rounding = 1.0 / (1 << 8)
 
 // A Case is an operation at fixed shapes, with its definition.
 type Case struct {
-	// Op applies the operation, or several, to one node an input.
+	// Op applies the operation, or several. It gets one node for each input.
 	Op func(in ...*gorgonia.Node) (*gorgonia.Node, error)
 
-	// Shapes are the inputs' shapes; an empty one is a scalar.
+	// Shapes are the shapes of the inputs. An empty shape is a scalar.
 	Shapes [][]int
 
-	// Inputs are the inputs' values. Where it is nil or has no values for an input they are standard normal.
+	// Inputs are the values of the inputs. An input without values here gets standard normal ones.
 	Inputs [][]float32
 
 	// Definition returns the values of the result.
 	Definition func(in [][]float64) []float64
 
-	// Gradient returns the gradients of Σ result·cotangent by each input, nil for those in NoGrad. If it is
-	// nil itself, central differences of the definition take its place.
+	// Gradient returns the gradients of Σ result·cotangent by each input, nil for those in NoGrad.
+	// If Gradient itself is nil, central differences of the definition take its place.
 	Gradient func(in [][]float64, cotangent []float64) [][]float64
 
 	// NoGrad are the inputs whose gradient is not asked for.
 	NoGrad []int
 
-	// Tolerance is explained in the package comment; 0 means DefaultTolerance.
+	// Tolerance is explained in the package comment. 0 means DefaultTolerance.
 	Tolerance float64
 }
 
-// Normal returns n standard normal values, the same for the same name.
+// Normal returns n standard normal values. They depend on n and name alone.
 func Normal(n int, name string) []float32 {
 	x := make([]float32, n)
 	rng.Normal(x, 1, "kerneltest "+name, 0, 0)
 	return x
 }
 
-// Check fails the test if the operation's value, or the gradient of Σ result·cotangent for a random cotangent, is not what
-// the definition says, if gorgonia's machine and ours disagree, if a second run gives other bits than the first, or if a
-// body breaks a rule of the package comment.
+// Check fails the test if the operation's value, or the gradient of Σ result·cotangent for a random
+// cotangent, is not that of the definition. It also fails the test if gorgonia's machine and this
+// module's disagree, if a second run gives other bits than the first, or if a rule makes a mistake
+// that the package comment names.
 func Check(t testing.TB, c Case) {
 	t.Helper()
 	if err := c.check(); err != nil {
@@ -111,7 +117,7 @@ func (c Case) check() error {
 	return nil
 }
 
-// rounded returns x, each value rounded to the nearest bfloat16.
+// rounded returns x with each value rounded to the nearest bfloat16.
 func rounded(x []float32) []float32 {
 	y := make([]float32, len(x))
 	for i, v := range x {
@@ -120,7 +126,7 @@ func rounded(x []float32) []float32 {
 	return y
 }
 
-// checkIn checks the operation in machines of a precision, and returns what they give.
+// checkIn checks the operation in machines of a precision, and returns their results.
 func (c Case) checkIn(p kernels.Precision, in [][]float32, cotangent []float32) ([]result, error) {
 	want := c.Definition(doubles(in))
 	results, err := c.run(in, cotangent, machine{p}.run)
@@ -168,7 +174,8 @@ func (c Case) inputs() ([][]float32, error) {
 			in[i] = Normal(n, fmt.Sprint("input ", i))
 		}
 		if len(in[i]) != n {
-			return nil, fmt.Errorf("kerneltest: input %d of shape %v has %d values", i, s, len(in[i]))
+			const wrong = "kerneltest: input %d of shape %v has %d values"
+			return nil, fmt.Errorf(wrong, i, s, len(in[i]))
 		}
 	}
 	return in, nil
@@ -183,7 +190,7 @@ func (c Case) wantsGrad(input int) bool {
 	return true
 }
 
-// gradients returns the wanted gradient of each input.
+// gradients returns the gradient of each input that has one.
 func (c Case) gradients(in [][]float64, cotangent []float64) [][]float64 {
 	if c.Gradient != nil {
 		return c.Gradient(in, cotangent)
@@ -197,7 +204,8 @@ func (c Case) gradients(in [][]float64, cotangent []float64) [][]float64 {
 	return g
 }
 
-// differences returns the central differences of Σ definition·cotangent by an input. Their own error is about 1e-8.
+// differences returns the central differences of Σ definition·cotangent by an input. Their own
+// error is about 1e-8.
 func (c Case) differences(in [][]float64, input int, cotangent []float64) []float64 {
 	x := in[input]
 	g := make([]float64, len(x))
@@ -232,14 +240,18 @@ func double(x []float32) []float64 {
 	return d
 }
 
-// nodes builds the graph: the result, Σ result·cotangent and its gradient by every input that has one.
-func (c Case) nodes(g *gorgonia.ExprGraph, in []*gorgonia.Node, cotangent []float32) (all gorgonia.Nodes, err error) {
+// nodes builds the graph: the result, Σ result·cotangent, and its gradient by every input that has
+// one.
+func (c Case) nodes(
+	g *gorgonia.ExprGraph, in []*gorgonia.Node, cotangent []float32,
+) (all gorgonia.Nodes, err error) {
 	out, err := c.Op(in...)
 	if err != nil {
 		return nil, err
 	}
 	if n := out.Shape().TotalSize(); n != len(cotangent) {
-		return nil, fmt.Errorf("the result is %v, the definition has %d values", out.Shape(), len(cotangent))
+		const wrong = "the result is %v, the definition has %d values"
+		return nil, fmt.Errorf(wrong, out.Shape(), len(cotangent))
 	}
 	loss, err := kernels.Apply(dot{}, out, node(g, "cotangent", out.Shape(), cotangent))
 	if err != nil {
@@ -259,12 +271,13 @@ func (c Case) nodes(g *gorgonia.ExprGraph, in []*gorgonia.Node, cotangent []floa
 	return append(all, grads...), err
 }
 
-// node adds an input to g. It is bound to a copy of the values.
+// node adds an input to g and binds it to a copy of values.
 func node(g *gorgonia.ExprGraph, name string, s tensor.Shape, values []float32) *gorgonia.Node {
 	if s.IsScalar() {
 		n := gorgonia.NewScalar(g, tensor.Float32, gorgonia.WithName(name))
 		gorgonia.Let(n, gorgonia.NewF32(values[0]))
 		return n
 	}
-	return kernels.Input(g, name, tensor.New(tensor.WithShape(s...), tensor.WithBacking(append([]float32(nil), values...))))
+	data := append([]float32(nil), values...)
+	return kernels.Input(g, name, tensor.New(tensor.WithShape(s...), tensor.WithBacking(data)))
 }

@@ -46,8 +46,8 @@ func (r square) Eval(c *kernels.Context, dst kernels.Tensor, in []kernels.Tensor
 	switch r.Mistake {
 	case "writes beside":
 		*(*float32)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(dst.Data)), 4*len(dst.Data))) = 1
-	case "writes beside scratch":
-		*(*float32)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(c.Scratch())), -4)) = 1
+	case "writes beside the workspace":
+		*(*float32)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(c.Workspace())), -4)) = 1
 	case "allocates":
 		escaped = make([]float32, 1)
 	case "one value":
@@ -86,7 +86,9 @@ func (scaledProduct) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Node
 
 func squareCase(mistake string) Case {
 	return Case{
-		Op:     func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.Apply(square{mistake}, in...) },
+		Op: func(in ...*gorgonia.Node) (*gorgonia.Node, error) {
+			return kernels.Apply(square{mistake}, in...)
+		},
 		Shapes: [][]int{{2, 3}},
 		Definition: func(in [][]float64) []float64 {
 			y := make([]float64, len(in[0]))
@@ -132,8 +134,8 @@ func TestCheckFails(t *testing.T) {
 		require.ErrorContains(t, squareCase(mistake).check(), message, mistake)
 	}
 	for mistake, message := range map[string]string{
-		"writes beside":         "writes beside its result",
-		"writes beside scratch": "writes beside its 3 values of scratch memory",
+		"writes beside":               "writes beside its result",
+		"writes beside the workspace": "writes beside its 3 values of workspace",
 	} {
 		c := squareCase(mistake)
 		in, err := c.inputs()
@@ -154,21 +156,27 @@ func TestCheckFails(t *testing.T) {
 
 func TestCompare(t *testing.T) {
 	s := tensor.Shape{2, 2}
-	require.NoError(t, Compare([]float32{1, 2, 3, 4}, []float64{1, 2, 3, 4}, s, 0))
-	require.NoError(t, Compare([]float32{1, 2, 3, 4.04}, []float64{1, 2, 3, 4}, s, 0.01))
-	require.ErrorContains(t, Compare([]float32{1, 2, 3, 4.04}, []float64{1, 2, 3, 4}, s, 0.001), "value [1 1] is 4.04, not 4")
-	require.Error(t, Compare([]float32{1, 2, 3}, []float64{1, 2, 3, 4}, s, 1))
-	require.ErrorContains(t, Compare([]float32{1, 2, float32(math.NaN()), 5}, []float64{1, 2, 3, 4}, s, 1e-3), "value [1 0] is NaN")
+	want := []float64{1, 2, 3, 4}
+	require.NoError(t, Compare([]float32{1, 2, 3, 4}, want, s, 0))
+	off := []float32{1, 2, 3, 4.04}
+	require.NoError(t, Compare(off, want, s, 0.01))
+	require.ErrorContains(t, Compare(off, want, s, 0.001), "value [1 1] is 4.04, not 4")
+	require.Error(t, Compare([]float32{1, 2, 3}, want, s, 1))
+	nan := []float32{1, 2, float32(math.NaN()), 5}
+	require.ErrorContains(t, Compare(nan, want, s, 1e-3), "value [1 0] is NaN")
 }
 
-// halfSquare is x², taken and given in bfloat16 by a body of its own, plus a mistake if there is one.
+// halfSquare is x², plus a mistake if there is one. It takes and gives bfloat16, in a body of its
+// own.
 type halfSquare struct{ Mistake string }
 
 func (halfSquare) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0], nil }
 func (halfSquare) InPlace() int                                  { return 0 }
 func (halfSquare) Differentiable(n int) []bool                   { return make([]bool, n) }
 
-func (halfSquare) Types(p kernels.Precision, _ []kernels.Precision) ([]kernels.Precision, kernels.Precision) {
+func (halfSquare) Types(
+	p kernels.Precision, _ []kernels.Precision,
+) ([]kernels.Precision, kernels.Precision) {
 	return []kernels.Precision{p}, p
 }
 
@@ -208,11 +216,13 @@ func (halfSquare) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, 
 	return make(gorgonia.Nodes, len(in)), nil
 }
 
-// A body for bfloat16 is held to what others are.
+// A body for bfloat16 must keep the rules of all bodies.
 func TestCheckOfBFloat16(t *testing.T) {
 	check := func(mistake string) error {
 		c := squareCase("")
-		c.Op = func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return kernels.Apply(halfSquare{mistake}, in...) }
+		c.Op = func(in ...*gorgonia.Node) (*gorgonia.Node, error) {
+			return kernels.Apply(halfSquare{mistake}, in...)
+		}
 		c.NoGrad = []int{0}
 		return c.check()
 	}
@@ -232,7 +242,7 @@ func TestCheckOfBFloat16(t *testing.T) {
 	}
 }
 
-// What is rounded counts as often as it is, and what is not does not.
+// A result may be off by as much as its roundings. Without roundings it may not.
 func TestCompareOfBFloat16(t *testing.T) {
 	s := tensor.Shape{2}
 	want := []float64{1, 2}

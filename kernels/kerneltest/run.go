@@ -18,10 +18,10 @@ type result struct {
 	data  []float32
 }
 
-// A runner runs g and returns the values of the wanted nodes, copied.
+// A runner runs g and returns copies of the values of the wanted nodes.
 type runner func(g *gorgonia.ExprGraph, want gorgonia.Nodes) ([][]float32, error)
 
-// run builds the graph and runs it: the result, the loss and the gradients.
+// run builds the graph and runs it. It returns the result, the loss and the gradients.
 func (c Case) run(in [][]float32, cotangent []float32, machine runner) ([]result, error) {
 	g := gorgonia.NewGraph()
 	leaves := make([]*gorgonia.Node, len(in))
@@ -78,11 +78,11 @@ func runTape(g *gorgonia.ExprGraph, want gorgonia.Nodes) ([][]float32, error) {
 	return values, nil
 }
 
-// A machine is the precision of a Machine.
+// A machine is a kernels.Machine of a precision.
 type machine struct{ precision kernels.Precision }
 
-// run runs g in ours, twice: whatever a body finds in the result's or the scratch memory must not
-// matter.
+// run runs g in a kernels.Machine, twice. The contents of the result's memory and of the workspace
+// before a run must not matter.
 func (p machine) run(g *gorgonia.ExprGraph, want gorgonia.Nodes) ([][]float32, error) {
 	m, err := kernels.NewMachine(g, kernels.Config{Want: want, Precision: p.precision})
 	if err != nil {
@@ -105,7 +105,7 @@ func (p machine) run(g *gorgonia.ExprGraph, want gorgonia.Nodes) ([][]float32, e
 	return values, nil
 }
 
-// valuesOf copies a value's memory.
+// valuesOf returns a copy of a value's memory.
 func valuesOf(v gorgonia.Value) []float32 {
 	switch v := v.(type) {
 	case *gorgonia.F32:
@@ -125,7 +125,7 @@ func sameResults(got, want []result) error {
 	return nil
 }
 
-// sameBits compares bit by bit, so that a NaN equals itself: that both machines find one is for Compare to say.
+// sameBits compares bit by bit. So a NaN equals itself: Compare says whether a NaN is wrong.
 func sameBits(got, want []float32, s tensor.Shape) error {
 	if len(got) != len(want) {
 		return fmt.Errorf("%d values, not %d", len(got), len(want))
@@ -138,14 +138,16 @@ func sameBits(got, want []float32, s tensor.Shape) error {
 	return nil
 }
 
-// Compare returns an error that names the worst element if got differs from want by more than the tolerance of the
-// package comment.
+// Compare returns an error that names the worst element if got differs from want by more than the
+// tolerance. The package comment says how the tolerance is applied.
 func Compare(got []float32, want []float64, s tensor.Shape, tolerance float64) error {
 	return compare(got, want, s, tolerance, 0)
 }
 
-// compare is Compare for what roundings to bfloat16 are behind.
-func compare(got []float32, want []float64, s tensor.Shape, tolerance float64, roundings int) error {
+// compare is Compare for results that have so many roundings to bfloat16 behind them.
+func compare(
+	got []float32, want []float64, s tensor.Shape, tolerance float64, roundings int,
+) error {
 	if len(got) != len(want) {
 		return fmt.Errorf("%d values, not %d", len(got), len(want))
 	}
@@ -172,11 +174,12 @@ func compare(got []float32, want []float64, s tensor.Shape, tolerance float64, r
 	if worst < 0 {
 		return nil
 	}
+	off := math.Abs(float64(got[worst]) - want[worst])
 	return fmt.Errorf("value %v is %v, not %v: off by %.3g, %.3g times what is allowed (rms %.3g)",
-		Index(s, worst), got[worst], want[worst], math.Abs(float64(got[worst])-want[worst]), excess, rms)
+		Index(s, worst), got[worst], want[worst], off, excess, rms)
 }
 
-// differenceError is what central differences may be off where a gradient is zero.
+// differenceError is the error that central differences may have where a gradient is zero.
 const differenceError = 1e-9
 
 // Index returns the coordinates of the i-th value of a tensor of shape s.

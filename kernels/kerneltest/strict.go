@@ -12,7 +12,7 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// guard is how many values on both sides of a piece of memory must stay as they are.
+// guard is how many values on each side of a piece of memory must stay as they are.
 const guard = 64
 
 // poison and poison16 are NaNs that no computation gives.
@@ -20,7 +20,7 @@ var poison = math.Float32frombits(0x7fc0dead)
 
 const poison16 kernels.BF16 = 0x7fdb
 
-// poisoned returns n values of memory that is poisoned, with guards around it.
+// poisoned returns n values of memory that holds poison, with guards around it.
 func poisoned[T any](n int, poison T) (values, all []T) {
 	all = make([]T, n+2*guard)
 	for i := range all {
@@ -46,7 +46,7 @@ func newGuarded(s tensor.Shape, p kernels.Precision) guarded {
 	return g
 }
 
-// intact reports whether the guards are.
+// intact reports whether the guards are as they were.
 func (g *guarded) intact() bool {
 	isPoison16 := func(b kernels.BF16) bool { return b == poison16 }
 	return guardsAre(g.all, isPoison) && guardsAre(g.all16, isPoison16)
@@ -61,26 +61,27 @@ func guardsAre[T any](all []T, poisoned func(T) bool) bool {
 	return true
 }
 
-// untouched returns the first value that is still poisoned, or -1.
+// untouched returns the first value that is still poisoned, or −1.
 func (g *guarded) untouched() int {
 	return max(slices.IndexFunc(g.Data, isPoison), slices.Index(g.BF16, poison16))
 }
 
 func isPoison(x float32) bool { return math.Float32bits(x) == math.Float32bits(poison) }
 
-// A strict computes every node by itself, in the order of their creation. Results and scratch memory
-// are poisoned and guarded, inputs must stay as they are, a second evaluation must not allocate, and
-// one in place, where the rule allows it, must give the same.
+// A strict computes every node by itself, in the order in which the nodes were made. Results and
+// workspaces are poisoned and guarded. Inputs must stay as they are. A second evaluation must not
+// allocate. An evaluation in place, where the rule allows it, must give the same.
 //
-// It is also the definition of what a machine of its precision computes: a bfloat16 operand is
-// rounded, if it is not of that type already; the rule is evaluated in float32; a bfloat16 result is
-// rounded.
+// It is also the definition of what a machine of its precision computes. A bfloat16 operand is
+// rounded, unless it is of that type already. The rule is evaluated in float32. A bfloat16 result
+// is rounded.
 type strict struct {
 	precision kernels.Precision
 	roundings []int // of the wanted values: how many bfloat16 roundings follow each other
 }
 
-// A computed is a node's value and how many roundings to bfloat16 it has behind it, at most.
+// A computed is the value of a node, with the number of roundings to bfloat16 that it has behind
+// it, at most.
 type computed struct {
 	kernels.Tensor
 	roundings int
@@ -103,7 +104,9 @@ func (s *strict) run(g *gorgonia.ExprGraph, want gorgonia.Nodes) ([][]float32, e
 	return values, nil
 }
 
-func (s *strict) evaluate(n *gorgonia.Node, g *gorgonia.ExprGraph, done map[*gorgonia.Node]computed) (computed, error) {
+func (s *strict) evaluate(
+	n *gorgonia.Node, g *gorgonia.ExprGraph, done map[*gorgonia.Node]computed,
+) (computed, error) {
 	var inputs []computed
 	for it := g.From(n.ID()); it.Next(); {
 		inputs = append(inputs, done[it.Node().(*gorgonia.Node)])
@@ -139,9 +142,12 @@ func (s *strict) evaluate(n *gorgonia.Node, g *gorgonia.ExprGraph, done map[*gor
 	return out, err
 }
 
-// types returns what an operation takes and gives: its rule says so. gorgonia's own know float32
-// alone, except that the sum of two gradients is to a machine a rule of its own.
-func (s *strict) types(n *gorgonia.Node, inputs []computed) (takes []kernels.Precision, gives kernels.Precision) {
+// types returns the types that an operation takes and gives. Its rule says so. gorgonia's
+// operations know float32 alone. The sum of two gradients is an exception: a machine takes it for a
+// rule of its own.
+func (s *strict) types(
+	n *gorgonia.Node, inputs []computed,
+) (takes []kernels.Precision, gives kernels.Precision) {
 	r := kernels.RuleOf(n)
 	types := make([]kernels.Precision, len(inputs))
 	for i := range inputs {
@@ -164,7 +170,7 @@ func (s *strict) types(n *gorgonia.Node, inputs []computed) (takes []kernels.Pre
 // isSum reports whether n is gorgonia's sum of two tensors, which it puts where gradients meet.
 func isSum(n *gorgonia.Node) bool { return strings.HasPrefix(n.Op().String(), "+ ") }
 
-// cast returns t's values in another type.
+// cast returns the values of t in another type.
 func cast(t kernels.Tensor, p kernels.Precision) kernels.Tensor {
 	if t.Type == p {
 		return t
@@ -183,19 +189,23 @@ func evaluateForeign(n *gorgonia.Node, in []kernels.Tensor) (kernels.Tensor, err
 	args := make([]gorgonia.Value, len(in))
 	for i, t := range in {
 		if args[i] = gorgonia.Value(gorgonia.NewF32(t.Data[0])); !t.Shape.IsScalar() {
-			args[i] = tensor.New(tensor.WithShape(t.Shape...), tensor.WithBacking(slices.Clone(t.Data)))
+			data := tensor.WithBacking(slices.Clone(t.Data))
+			args[i] = tensor.New(tensor.WithShape(t.Shape...), data)
 		}
 	}
 	v, err := n.Op().Do(args...)
 	return kernels.Tensor{Shape: n.Shape(), Data: valuesOf(v)}, err
 }
 
-// evaluateRule returns the result as the rule's body gives it.
-func (s *strict) evaluateRule(r kernels.Rule, shape tensor.Shape, in []kernels.Tensor, gives kernels.Precision) (kernels.Tensor, error) {
+// evaluateRule returns the result that Eval of the rule gives.
+func (s *strict) evaluateRule(
+	r kernels.Rule, shape tensor.Shape, in []kernels.Tensor, gives kernels.Precision,
+) (kernels.Tensor, error) {
 	eval := r.Eval
+	isBF16 := func(t kernels.Tensor) bool { return t.Type != kernels.Float32 }
 	if t, ok := r.(kernels.TypedEvaler); !ok {
 		gives = kernels.Float32
-	} else if gives != kernels.Float32 || slices.ContainsFunc(in, func(t kernels.Tensor) bool { return t.Type != kernels.Float32 }) {
+	} else if gives != kernels.Float32 || slices.ContainsFunc(in, isBF16) {
 		eval = t.EvalTyped
 	}
 	shapes := make([]tensor.Shape, len(in))
@@ -211,10 +221,11 @@ func (s *strict) evaluateRule(r kernels.Rule, shape tensor.Shape, in []kernels.T
 	case !out.intact():
 		return out.Tensor, fmt.Errorf("writes beside its result")
 	case !guardsAre(wsAll, isPoison):
-		return out.Tensor, fmt.Errorf("writes beside its %d values of scratch memory", len(ws))
+		return out.Tensor, fmt.Errorf("writes beside its %d values of workspace", len(ws))
 	}
 	if i := out.untouched(); i >= 0 {
-		return out.Tensor, fmt.Errorf("leaves value %v as it was, or reads memory that nobody wrote", Index(shape, i))
+		const wrong = "leaves value %v as it was, or reads memory that nobody wrote"
+		return out.Tensor, fmt.Errorf(wrong, Index(shape, i))
 	}
 	for i := range in {
 		if err := sameValues(in[i], before[i]); err != nil {
@@ -244,7 +255,7 @@ func sameValues(got, want kernels.Tensor) error {
 	return sameBits(cast(got, kernels.Float32).Data, cast(want, kernels.Float32).Data, want.Shape)
 }
 
-// workspace is how many float32 values of scratch memory a rule wants.
+// workspace returns how many float32 values of workspace a rule needs.
 func (s *strict) workspace(r kernels.Rule, in []tensor.Shape) int {
 	w, ok := r.(kernels.Workspacer)
 	if !ok {
@@ -253,9 +264,13 @@ func (s *strict) workspace(r kernels.Rule, in []tensor.Shape) int {
 	return (w.Workspace(kernels.NewContext(nil, s.precision), in) + 3) / 4
 }
 
-// evaluateInPlace lets the result overwrite the input that it may.
-func evaluateInPlace(c *kernels.Context, r kernels.Rule,
-	eval func(*kernels.Context, kernels.Tensor, []kernels.Tensor), want kernels.Tensor, in []kernels.Tensor,
+// evaluateInPlace lets the result overwrite the input that it may overwrite.
+func evaluateInPlace(
+	c *kernels.Context,
+	r kernels.Rule,
+	eval func(*kernels.Context, kernels.Tensor, []kernels.Tensor),
+	want kernels.Tensor,
+	in []kernels.Tensor,
 ) error {
 	p, ok := r.(kernels.InPlacer)
 	if !ok || p.InPlace() < 0 {
@@ -276,7 +291,8 @@ func evaluateInPlace(c *kernels.Context, r kernels.Rule,
 	return nil
 }
 
-// allocations returns how many objects f allocates: the least of some runs, since others allocate too.
+// allocations returns how many objects f allocates. It takes the least of several runs, since
+// others allocate too.
 func allocations(f func()) uint64 {
 	least := uint64(math.MaxUint64)
 	var before, after runtime.MemStats

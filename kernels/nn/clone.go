@@ -6,10 +6,10 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Clone returns a model with parameters of its own that have model's values: one to be tuned beside the
-// other. What is one tensor or part in two places of the model is one in the copy, too. Fields
-// without a weight tag are copied as an assignment copies them. It is an error if a layer has a
-// low-rank adapter, which the copy would lack.
+// Clone returns a model that has parameters of its own with the values of model. So one of the two
+// can be tuned beside the other. A tensor or part that is in two places of the model is one in the
+// copy, too. Fields without a weight tag are copied as an assignment copies them. It is an error if
+// a layer has a low-rank adapter, because the copy would lack it.
 func Clone[T any](model T) (T, error) {
 	if err := Unadapted(model); err != nil {
 		var none T
@@ -19,9 +19,10 @@ func Clone[T any](model T) (T, error) {
 	return c.clone(reflect.ValueOf(&model).Elem()).Interface().(T), nil
 }
 
-// A cloner knows the copies of what pointers point to.
+// A cloner maps pointers to the copies of what they point to.
 type cloner map[any]reflect.Value
 
+// clone returns a copy of v.
 func (c cloner) clone(v reflect.Value) reflect.Value {
 	switch v.Kind() {
 	case reflect.Interface:
@@ -70,7 +71,8 @@ func (c cloner) clone(v reflect.Value) reflect.Value {
 	return v
 }
 
-// pointer clones what v points to, once.
+// pointer returns a pointer to a copy of what v points to. It makes one copy for all pointers to
+// the same.
 func (c cloner) pointer(v reflect.Value) reflect.Value {
 	if v.IsNil() {
 		return v

@@ -11,7 +11,8 @@ import (
 	"strings"
 )
 
-// Ints is a list of numbers that configs may also spell as one number, meaning that number for every level.
+// Ints is a list of numbers, one a level. Config files may also write one number, which is then the
+// number of every level.
 type Ints []int
 
 // UnmarshalJSON reads a number or a list of numbers.
@@ -27,7 +28,8 @@ func (n *Ints) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// MarshalJSON writes one number as a number: libraries take a list only if it has one for every level.
+// MarshalJSON writes a list of one number as a number. Libraries take a list only if it has a
+// number for every level.
 func (n Ints) MarshalJSON() ([]byte, error) {
 	if len(n) == 1 {
 		return json.Marshal(n[0])
@@ -35,7 +37,8 @@ func (n Ints) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]int(n))
 }
 
-// At returns the number of level i.
+// At returns the number of level i, which is counted from 0. It panics if there are several numbers
+// and none for i.
 func (n Ints) At(i int) int {
 	if len(n) == 1 {
 		return n[0]
@@ -43,10 +46,18 @@ func (n Ints) At(i int) int {
 	return n[i]
 }
 
-// DecodeConfig reads a model's config.json into a struct that holds the defaults. Keys without a field are ignored, as the libraries
-// ignore keys that they don't know, but for those of only: they would change what the model computes, unless they have one of the
-// values that only lists (or a list of those, one a level), and are refused by name. So is null for a field that has a default,
-// unless it is a bool: null is as good as false there.
+// DecodeConfig reads the text of a model's config.json into the struct that into points to. The
+// struct holds the defaults before.
+//
+// Keys without a field are ignored, as the libraries ignore keys that they do not know. The keys of
+// only are an exception: they change what the model computes. Such a key may have one of the values
+// that only lists for it, or a list of those values, one a level. Any other value is an error that
+// names the key.
+//
+// null is an error for a field whose default is not the zero value. A bool is an exception: for it
+// null is false.
+//
+// One error lists all that is wrong.
 func DecodeConfig(text []byte, into any, only map[string][]any) error {
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(text, &all); err != nil {
@@ -71,7 +82,7 @@ func DecodeConfig(text []byte, into any, only map[string][]any) error {
 	return errors.Join(errs...)
 }
 
-// listed reports whether a JSON value, or each in it if it is a list, is one of some values.
+// listed reports whether a JSON value is one of values, or a list of such.
 func listed(text json.RawMessage, values []any) bool {
 	var value any
 	if json.Unmarshal(text, &value) != nil {
@@ -86,7 +97,8 @@ func listed(text json.RawMessage, values []any) bool {
 	})
 }
 
-// keys maps JSON names to a struct's fields, and to those of the structs embedded in it that it has none for itself.
+// keys maps JSON names to the fields of a struct, and to those of its embedded structs. A field of
+// the struct itself goes before one of the same name in an embedded struct.
 func keys(v reflect.Value) map[string]reflect.Value {
 	out := map[string]reflect.Value{}
 	for i := range v.NumField() {

@@ -10,22 +10,27 @@ import (
 	"github.com/kudos-ml/kudos/internal/weights"
 )
 
-// An Initializer is a model, or a part of one, whose fresh weights are not all as Init draws them.
+// An Initializer is a model, or a part of one, that draws some of its fresh weights itself.
 type Initializer interface {
-	// InitWeights draws over what Init has drawn. rand returns a source for a tensor, by the name
-	// that it has in the part: the numbers that come from it depend on Init's seed and on the
-	// tensor's whole name alone.
+	// InitWeights overwrites weights that Init has drawn. rand returns a source of random numbers
+	// for a tensor, by the name that the tensor has in the part. The numbers depend on the seed of
+	// Init and on the tensor's whole name alone.
 	InitWeights(rand func(name string) *rand.Rand)
 }
 
-// Init fills a model with fresh weights to train from. What a tensor becomes depends on seed and on
+// Init fills a model with fresh weights to train from. The values of a tensor depend on seed and on
 // its own name, and on nothing else in the model.
 //
-// Layers of this package are drawn as PyTorch draws its own: weights and biases of Linear and
-// Conv2D evenly between ±1/√fan-in, where fan-in is how many products an output is the sum of;
-// tables of Embedding with standard deviation 1; norms are scale 1 and shift 0. Of tensors outside
-// of these layers, one of several axes is drawn as the weight of a Linear, and one of a single axis
-// stays what it is. Then every Initializer draws over that, those within others first.
+// Layers of this package are drawn as PyTorch draws its own:
+//
+//   - Linear and Conv2D: weights and biases uniformly between ±1/√fan-in. Fan-in is how many
+//     products an output is the sum of.
+//   - Embedding: normally, with standard deviation 1.
+//   - GroupNorm and LayerNorm: weights 1 and biases 0.
+//
+// Other tensors of several axes are drawn as the weight of a Linear. Other tensors of one axis stay
+// as they are. After that every Initializer overwrites what it wants to. Those within others come
+// first.
 func Init(model any, seed uint64) {
 	source := func(name string) *rand.Rand { return rng.New(seed, "init "+name, 0, 0) }
 	var own []func()
@@ -71,7 +76,7 @@ func Init(model any, seed uint64) {
 	}
 }
 
-// unit is a norm that leaves what it has normalized as it is.
+// unit makes a norm leave its normalized values as they are.
 func unit(scale, shift *tensor.Dense) {
 	for i := range scale.Float32s() {
 		scale.Float32s()[i] = 1
@@ -79,7 +84,7 @@ func unit(scale, shift *tensor.Dense) {
 	clear(shift.Float32s())
 }
 
-// Uniform fills t with values that lie evenly between −bound and bound.
+// Uniform fills t with values that are uniform between −bound and bound.
 func Uniform(t *tensor.Dense, bound float64, r *rand.Rand) {
 	for i := range t.Float32s() {
 		t.Float32s()[i] = float32(bound * (2*r.Float64() - 1))

@@ -15,7 +15,7 @@ type Linear struct {
 	Additions
 }
 
-// NewLinear returns a layer of zeros.
+// NewLinear returns a layer of zeros, with a bias or without.
 func NewLinear(in, out int, bias bool) *Linear {
 	l := &Linear{Weight: zeros(out, in)}
 	if bias {
@@ -29,7 +29,7 @@ func (l *Linear) Forward(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 	return l.addTo(b, x, b.Do(kernels.Linear(x, b.Param(l.Weight), b.Param(l.Bias))))
 }
 
-// Conv2D is a convolution of channels-last pictures.
+// Conv2D is a two-dimensional convolution of images, channels last.
 type Conv2D struct {
 	Weight *tensor.Dense `weight:"weight,conv"` // [Cout,KH,KW,Cin]
 	Bias   *tensor.Dense `weight:"bias"`        // [Cout], or nil
@@ -38,7 +38,8 @@ type Conv2D struct {
 	Additions
 }
 
-// NewConv2D returns a layer of zeros with a square kernel, and zeros around the picture that keep its size at stride 1.
+// NewConv2D returns a layer of zeros, with a bias or without. The kernel is kernel×kernel. The
+// padding keeps the size of images at stride 1 if kernel is odd.
 func NewConv2D(in, out, kernel, stride int, bias bool) *Conv2D {
 	pad := kernel / 2
 	l := &Conv2D{
@@ -51,7 +52,7 @@ func NewConv2D(in, out, kernel, stride int, bias bool) *Conv2D {
 	return l
 }
 
-// Forward maps x [N,H,W,Cin] to [N,H',W',Cout].
+// Forward maps x [N,H,W,Cin] to [N,H',W',Cout], with the sizes of kernels.Conv2D.
 func (l *Conv2D) Forward(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 	return l.addTo(b, x, b.Do(kernels.Conv2D(x, b.Param(l.Weight), b.Param(l.Bias), l.Conv)))
 }
@@ -65,17 +66,17 @@ type GroupNorm struct {
 	Eps    float64
 }
 
-// NewGroupNorm returns a layer of zeros.
+// NewGroupNorm returns a layer of zeros. groups divides channels, and eps is positive.
 func NewGroupNorm(channels, groups int, eps float64) *GroupNorm {
 	return &GroupNorm{Weight: zeros(channels), Bias: zeros(channels), Groups: groups, Eps: eps}
 }
 
-// Forward normalizes x [N,...,C].
+// Forward maps x [N,...,C] to the same shape.
 func (l *GroupNorm) Forward(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 	return l.forward(b, x, kernels.Identity)
 }
 
-// ForwardSiLU is Forward and SiLU behind it, as one operation.
+// ForwardSiLU is Forward followed by SiLU, in one operation.
 func (l *GroupNorm) ForwardSiLU(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 	return l.forward(b, x, kernels.SiLUActivation)
 }
@@ -92,12 +93,12 @@ type LayerNorm struct {
 	Eps float64
 }
 
-// NewLayerNorm returns a layer of zeros.
+// NewLayerNorm returns a layer of zeros. eps is positive.
 func NewLayerNorm(channels int, eps float64) *LayerNorm {
 	return &LayerNorm{Weight: zeros(channels), Bias: zeros(channels), Eps: eps}
 }
 
-// Forward normalizes x [...,C].
+// Forward maps x [...,C] to the same shape.
 func (l *LayerNorm) Forward(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 	return b.Do(kernels.LayerNorm(x, b.Param(l.Weight), b.Param(l.Bias), l.Eps, kernels.Identity))
 }
@@ -107,10 +108,10 @@ type Embedding struct {
 	Weight *tensor.Dense `weight:"weight"` // [V,D]
 }
 
-// NewEmbedding returns a table of zeros.
+// NewEmbedding returns a table of zeros, [entries,width].
 func NewEmbedding(entries, width int) *Embedding { return &Embedding{zeros(entries, width)} }
 
-// Forward maps whole numbers ids [N,L] to [N,L,D].
+// Forward maps ids [N,L], whole numbers in 0 to V−1, to [N,L,D].
 func (l *Embedding) Forward(b *Builder, ids *gorgonia.Node) *gorgonia.Node {
 	return b.Do(kernels.Embedding(b.Param(l.Weight), ids))
 }

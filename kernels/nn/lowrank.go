@@ -13,8 +13,9 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
-// A LowRank is what low-rank adaptation (Hu et al. 2022) adds to a layer: Scale·B(A(x)). A maps to a few channels, the rank, with the
-// layer's own kernel and stride, B these to the layer's output at each position. Its tensors carry peft's names.
+// A LowRank is what low-rank adaptation adds to a layer: Scale·B(A(x)) (Hu et al. 2022). A maps x
+// to a few channels, with the kernel and the stride of the layer. Their number is the rank. B maps
+// these to the layer's output at each position. The tensors have the names that peft gives them.
 type LowRank struct {
 	A Layer `weight:"lora_A"`
 	B Layer `weight:"lora_B"`
@@ -22,14 +23,16 @@ type LowRank struct {
 	Scale float64
 }
 
-// A Layer is a Linear or a Conv2D: what low-rank adaptation applies to, and is made of.
+// A Layer is a Linear or a Conv2D. Low-rank adaptation applies to layers, and is made of layers.
 type Layer interface {
 	Forward(b *Builder, x *gorgonia.Node) *gorgonia.Node
 	// NewLowRank returns zeros that fit the layer, with Scale 0.
 	NewLowRank(rank int) *LowRank
-	// Attach adds p's result to the layer's in graphs that are built from now on, Detach ends that.
+	// Attach adds the result of p to that of the layer, in graphs that are built from now on.
+	// Detach ends that.
 	Attach(p *LowRank)
 	Detach(p *LowRank)
+	// Attached reports whether the layer has an adapter.
 	Attached() bool
 
 	weight() *tensor.Dense
@@ -46,21 +49,25 @@ func Layers(model any) iter.Seq2[string, Layer] {
 	}
 }
 
-// Unadapted returns an error if something is attached to a layer of the model: a file of the model's weights would lack it.
+// Unadapted returns an error if a layer of the model has a low-rank adapter: a file of the model's
+// weights would lack it.
 func Unadapted(model any) error {
 	for name, l := range Layers(model) {
 		if l.Attached() {
-			return fmt.Errorf("nn: %s has a low-rank adapter, which is not saved with the weights: merge or detach it first", name)
+			const wrong = "nn: %s has a low-rank adapter, which is not saved with the weights: " +
+				"merge or detach it first"
+			return fmt.Errorf(wrong, name)
 		}
 	}
 	return nil
 }
 
-// Rank is the number of channels between A and B.
+// Rank returns the number of channels between A and B.
 func (p *LowRank) Rank() int { return p.A.weight().Shape()[0] }
 
-// Merge adds Scale·B·A to the layer's weight. That a convolution's weight is [Cout,KH,KW,Cin], and A's [rank,KH,KW,Cin], makes both
-// matrices as they are.
+// Merge adds Scale·B·A to the layer's weight. A and B are as into.NewLowRank makes them. A
+// convolution's weight [Cout,KH,KW,Cin] is in memory a matrix [Cout,KH·KW·Cin], and A's weight is a
+// matrix [rank,KH·KW·Cin], so B·A is a product of matrices for both kinds of layers.
 func (p *LowRank) Merge(into Layer) {
 	a, b, w := p.A.weight().Float32s(), p.B.weight().Float32s(), into.weight().Float32s()
 	rank, rows := p.Rank(), into.weight().Shape()[0]
@@ -68,7 +75,9 @@ func (p *LowRank) Merge(into Layer) {
 	delta := make([]float32, len(w))
 	product := cpu.Product{
 		M: rows, N: columns, K: rank,
-		A: cpu.Matrix{Data: b, Stride: rank}, B: cpu.Matrix{Data: a, Stride: columns}, C: cpu.Matrix{Data: delta, Stride: columns},
+		A: cpu.Matrix{Data: b, Stride: rank},
+		B: cpu.Matrix{Data: a, Stride: columns},
+		C: cpu.Matrix{Data: delta, Stride: columns},
 	}
 	cpu.Gemm(cpu.Shared, &product, make([]float32, product.Workspace(cpu.Shared)))
 	for i, d := range delta {
@@ -76,27 +85,30 @@ func (p *LowRank) Merge(into Layer) {
 	}
 }
 
-// Additions are the low-rank pairs attached to a layer. They are no part of its own weights.
-type Additions struct{ pairs []*LowRank }
+// Additions are the low-rank adapters that are attached to a layer. They are no part of its own
+// weights.
+type Additions struct{ adapters []*LowRank }
 
-// Attach adds p's result to the layer's in graphs that are built from now on.
-func (a *Additions) Attach(p *LowRank) { a.pairs = append(a.pairs, p) }
+// Attach adds the result of p to that of the layer, in graphs that are built from now on.
+func (a *Additions) Attach(p *LowRank) { a.adapters = append(a.adapters, p) }
 
 // Detach ends what Attach did.
 func (a *Additions) Detach(p *LowRank) {
-	a.pairs = slices.DeleteFunc(a.pairs, func(q *LowRank) bool { return p == q })
+	a.adapters = slices.DeleteFunc(a.adapters, func(q *LowRank) bool { return p == q })
 }
 
-// detachAll leaves nothing of the pairs, not even memory that a copy of a shares.
-func (a *Additions) detachAll() { a.pairs = nil }
+// detachAll detaches everything. It also gives up the memory of the list, which a copy of a may
+// share.
+func (a *Additions) detachAll() { a.adapters = nil }
 
-// Attached reports whether there is a pair.
-func (a *Additions) Attached() bool { return len(a.pairs) > 0 }
+// Attached reports whether there is an adapter.
+func (a *Additions) Attached() bool { return len(a.adapters) > 0 }
 
-// addTo returns y, the layer's own result for x, and what the pairs add.
+// addTo returns y, the layer's own result for x, plus the results of the adapters.
 func (a *Additions) addTo(b *Builder, x, y *gorgonia.Node) *gorgonia.Node {
-	for _, p := range a.pairs {
-		h := b.Do(kernels.Scale(p.A.Forward(b, x), p.Scale)) // here, where there are the fewest channels
+	for _, p := range a.adapters {
+		// Scale multiplies the output of A, which has the fewest channels.
+		h := b.Do(kernels.Scale(p.A.Forward(b, x), p.Scale))
 		y = b.Add(y, p.B.Forward(b, h))
 	}
 	return y

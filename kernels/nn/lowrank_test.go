@@ -7,7 +7,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A pair adds Scale·B·A·x: on x = (1,0,−1) with A = (1,1,2), B = (10,20)ᵀ and Scale ½ that is ½·(1−2)·(10,20) = (−5,−10).
+// An adapter adds Scale·B·A·x. For x = (1,0,−1), A = (1,1,2), B = (10,20)ᵀ and Scale ½ that is
+// ½·(1−2)·(10,20) = (−5,−10).
 func TestLowRankLinear(t *testing.T) {
 	l := &Linear{Weight: of([]int{2, 3}, 1, 2, 3, 4, 5, 6)}
 	x := of([]int{1, 3}, 1, 0, -1)
@@ -30,8 +31,8 @@ func TestLowRankLinear(t *testing.T) {
 	require.Equal(t, []float32{-2 - 5, -2 - 10}, forward(t, x, l.Forward).Float32s())
 }
 
-// A convolution with a pair computes what it computes with the pair merged, at any stride, kernel and padding. All numbers are whole, so
-// the two are equal.
+// A convolution with an adapter computes the same as one into which the adapter is merged, at any
+// stride, kernel and padding. All numbers are whole, so the two results are equal.
 func TestLowRankConv2D(t *testing.T) {
 	for _, kernel := range []int{1, 3} {
 		for _, stride := range []int{1, 2} {
@@ -63,7 +64,11 @@ func TestLayers(t *testing.T) {
 	for name := range Layers(newNetwork()) {
 		names = append(names, name)
 	}
-	require.Equal(t, []string{"patch_embedding", "time_embedding.linear_1", "blocks.0.proj", "blocks.0.conv", "blocks.1.proj", "blocks.1.conv", "free"}, names)
+	require.Equal(t, []string{
+		"patch_embedding", "time_embedding.linear_1",
+		"blocks.0.proj", "blocks.0.conv", "blocks.1.proj", "blocks.1.conv",
+		"free",
+	}, names)
 	for name := range Layers(newNetwork()) {
 		require.Equal(t, "patch_embedding", name)
 		break

@@ -3,10 +3,10 @@
 //
 // # Models
 //
-// A model is plain data, a tree of structs. A field with a tag `weight:"NAME"` is a part of it: a
-// *tensor.Dense is a parameter, a struct or a pointer to one is a model in the model, and slices
-// and maps hold several. A parameter's name is made of the tags on the way to it and of the indexes
-// and keys of slices and maps, joined by dots:
+// A model is plain data, a tree of structs. A field with a tag `weight:"NAME"` is a part of the
+// model. A *tensor.Dense is a parameter. A struct, or a pointer to one, is a model in the model.
+// Slices and maps hold several parts. The name of a parameter is made of the tags on the way to it,
+// and of the indexes and keys of slices and maps. They are joined by dots. For example
 //
 //	type Block struct {
 //		Norm  *nn.LayerNorm `weight:"norm"`
@@ -21,23 +21,23 @@
 // tag `weight:"."` adds nothing to the name. A nil pointer is a part that the model does not have.
 // Fields without a tag are the model's own business, such as sizes and switches.
 //
-// A list of kernels.Parameter is a model, too: an optimizer's state is saved and loaded as one.
+// A list of kernels.Parameter is a model, too. The state of an optimizer is saved and loaded so.
 //
-// Parameters lists what a model has, Init fills it with fresh weights, Save and Load write and read
-// it. Layers are made of zeros; after New… either Init or Load comes first.
+// Parameters lists the parameters of a model, Init fills it with fresh weights, and Save and Load
+// write and read it. A layer that New… returns is made of zeros. Call Init or Load before its use.
 //
 // # Files
 //
-// Files are safetensors (huggingface.co/docs/safetensors). Names in the file are those of the
-// parameters. A convolution's weight is [Cout,KH,KW,Cin] in memory and [Cout,Cin,KH,KW] in files,
-// as PyTorch has it; the tag `weight:"NAME,conv"` says so of a field of your own. The tag
-// `weight:"NAME,scalar"` is of a tensor [1] that files hold without dimensions.
+// Files are safetensors (huggingface.co/docs/safetensors). A tensor in the file has the name of its
+// parameter. A convolution's weight is [Cout,KH,KW,Cin] in memory and [Cout,Cin,KH,KW] in files, as
+// in PyTorch. The tag `weight:"NAME,conv"` says so of a field of your own. The tag
+// `weight:"NAME,scalar"` is for a tensor [1] that files hold without dimensions.
 //
 // # Graphs
 //
 // A layer's Forward adds its operations to a graph, through a Builder. A Builder keeps the first
-// error, as bufio.Writer does, and whatever comes after it returns nil. So a forward pass
-// reads like the paper, with no check between its lines, and is checked once, at its end:
+// error, as bufio.Writer does, and every result after it is nil. So a forward pass reads like the
+// paper, without a check between its lines, and is checked once, at its end:
 //
 //	func (m *Model) Predict(x *gorgonia.Node) (*gorgonia.Node, error) {
 //		b := nn.On(x)
@@ -47,13 +47,15 @@
 //		return b.Result(x)
 //	}
 //
-// Any operation of package kernels, or of yours by kernels.Apply, goes through Do. They take what
-// is nil for an error of their own, which comes too late to be told.
+// Do takes any operation of package kernels, or one of yours made with kernels.Apply. After an
+// error the operations still run. They get nil nodes and return errors of their own, which Do
+// ignores.
 //
 // # Adapters
 //
-// A LowRank that is attached to a layer adds to its results in graphs that are built from then on.
-// It is no part of the layer's weights, and is merged into them or trained and saved on its own.
+// A LowRank that is attached to a layer adds to the layer's results, in graphs that are built from
+// then on. It is no part of the layer's weights. It is merged into them, or trained and saved on
+// its own.
 package nn
 
 import (
@@ -64,36 +66,37 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// Parameters lists a model's parameters in the order of its fields, each under the name that its tags make. It panics if a
-// tag is on a field of a type that cannot hold parameters: that is a mistake in the model's source.
+// Parameters lists the parameters of a model in the order of its fields, under the names that its
+// tags make. It panics if a tag is on a field of a type that cannot hold parameters, because that
+// is a mistake in the model's source.
 func Parameters(model any) []kernels.Parameter { return weights.Parameters(model) }
 
-// Hash names a model, or a []kernels.Parameter, by what its parameters are: the SHA-256 of their
-// names, shapes and float32 values, in hexadecimal.
+// Hash returns the SHA-256 of the names, shapes and float32 values of the parameters, in
+// hexadecimal. model is a model or a []kernels.Parameter.
 func Hash(model any) string { return weights.Hash(model) }
 
-// A Builder adds operations to a graph until the first error, which it keeps. After it every result
-// is nil, and so is what is made of it.
+// A Builder adds operations to a graph until the first error, which it keeps. After that every
+// result is nil, and so is every result that is made of it.
 type Builder struct {
 	g   *gorgonia.ExprGraph
 	err error
 }
 
-// On returns a Builder for n's graph.
+// On returns a Builder for the graph of n.
 func On(n *gorgonia.Node) *Builder { return &Builder{g: n.Graph()} }
 
 // Err returns the first error.
 func (b *Builder) Err() error { return b.err }
 
-// Fail keeps err unless there has been an error before.
+// Fail keeps err, unless there has been an error before.
 func (b *Builder) Fail(err error) {
 	if b.err == nil {
 		b.err = err
 	}
 }
 
-// Do takes the results of an operation of package kernels, b.Do(kernels.Mul(x, y)), and returns the
-// first. It is nil after an error, of this operation or of one before.
+// Do takes the results of an operation, as in b.Do(kernels.Mul(x, y)), and returns the node. It is
+// nil after an error, of this operation or of an earlier one.
 func (b *Builder) Do(n *gorgonia.Node, err error) *gorgonia.Node {
 	if b.err == nil {
 		b.err = err
@@ -112,7 +115,7 @@ func (b *Builder) Result(n *gorgonia.Node) (*gorgonia.Node, error) {
 	return n, nil
 }
 
-// Param returns the node of a parameter; nil for nil.
+// Param returns the node of parameter t, and nil for nil or after an error.
 func (b *Builder) Param(t *tensor.Dense) *gorgonia.Node {
 	if t == nil || b.err != nil {
 		return nil
@@ -120,15 +123,15 @@ func (b *Builder) Param(t *tensor.Dense) *gorgonia.Node {
 	return kernels.Param(b.g, t)
 }
 
-// Add returns x + y.
+// Add returns x + y. They have one shape.
 func (b *Builder) Add(x, y *gorgonia.Node) *gorgonia.Node { return b.Do(kernels.Add(x, y)) }
 
-// Reshape returns x in another shape.
+// Reshape returns x in another shape of the same size.
 func (b *Builder) Reshape(x *gorgonia.Node, shape ...int) *gorgonia.Node {
 	return b.Do(kernels.Reshape(x, shape...))
 }
 
-// Shape returns x's shape with as many dimensions as wanted; zeros after an error.
+// Shape returns the shape of x. After an error it returns zeros, as many as dims.
 func (b *Builder) Shape(x *gorgonia.Node, dims int) tensor.Shape {
 	if b.err != nil {
 		return make(tensor.Shape, dims)

@@ -35,16 +35,17 @@ func (descent) Update(param, grad *tensor.Dense) error {
 	return nil
 }
 
-// Two networks of one architecture, shapes and names alike, stay two in one graph. One is trained to say what the other says;
-// it is what it would be had the other's answer been an input, and the other is as it was. gorgonia would merge inputs
-// of equal name and shape, and then the loss would be 0 from the start.
+// Two networks of one architecture, with the same shapes and names, stay two in one graph. One is
+// trained to give the results of the other. It becomes the same as if those results were an input,
+// and the other network stays as it was. gorgonia would merge inputs of equal name and shape, and
+// then the loss would be 0 from the start.
 func TestTwoNetworksOfTheSameNamesInOneGraph(t *testing.T) {
 	x := of([]int{2, 3}, 1, 0, -1, 0.5, 2, -0.5)
-	train := func(p *perceptron, target func(g *gorgonia.ExprGraph, b *Builder, x *gorgonia.Node) *gorgonia.Node) []float64 {
+	train := func(p *perceptron, target pass) []float64 {
 		g := gorgonia.NewGraph()
 		in := kernels.Input(g, "x", x)
 		b := On(in)
-		y, want := p.Forward(b, in), target(g, b, in)
+		y, want := p.Forward(b, in), target(b, in)
 		require.NoError(t, b.Err())
 		loss, err := kernels.MSE(y, want, nil)
 		require.NoError(t, err)
@@ -56,7 +57,8 @@ func TestTwoNetworksOfTheSameNamesInOneGraph(t *testing.T) {
 		require.NoError(t, err)
 		c := kernels.Config{Want: gorgonia.Nodes{loss}, Parameters: Parameters(p)}
 		for i := range nodes {
-			c.Updates = append(c.Updates, kernels.Update{Param: nodes[i], Grad: grads[i], By: descent{}})
+			u := kernels.Update{Param: nodes[i], Grad: grads[i], By: descent{}}
+			c.Updates = append(c.Updates, u)
 		}
 		m, err := kernels.NewMachine(g, c)
 		require.NoError(t, err)
@@ -69,15 +71,14 @@ func TestTwoNetworksOfTheSameNamesInOneGraph(t *testing.T) {
 		return losses
 	}
 	tuned, reference, alone := newPerceptron(1), newPerceptron(2), newPerceptron(1)
-	losses := train(tuned, func(_ *gorgonia.ExprGraph, b *Builder, x *gorgonia.Node) *gorgonia.Node {
-		return reference.Forward(b, x)
-	})
+	losses := train(tuned, reference.Forward)
 	require.Positive(t, losses[0], "the two are one")
 	require.Less(t, losses[19], losses[0]/2)
-	require.Equal(t, Parameters(newPerceptron(2)), Parameters(reference), "the one that is not trained")
+	untouched := Parameters(newPerceptron(2))
+	require.Equal(t, untouched, Parameters(reference), "the one that is not trained")
 	answer := forward(t, x, reference.Forward)
-	require.Equal(t, losses, train(alone, func(g *gorgonia.ExprGraph, _ *Builder, _ *gorgonia.Node) *gorgonia.Node {
-		return kernels.Input(g, "answer", answer)
+	require.Equal(t, losses, train(alone, func(_ *Builder, x *gorgonia.Node) *gorgonia.Node {
+		return kernels.Input(x.Graph(), "answer", answer)
 	}))
 	require.Equal(t, Parameters(alone), Parameters(tuned))
 }

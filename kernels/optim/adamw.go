@@ -1,12 +1,13 @@
-// Package optim changes parameters by their gradients: AdamW, clipping by global norm, exponential moving averages and
-// learning rate schedules.
+// Package optim changes parameters by their gradients: AdamW, clipping by global norm, exponential
+// moving averages and learning rate schedules. A Stepper puts these together to training steps.
 //
 // # Two ways to step
 //
-// AdamW is a gorgonia.Solver, stepping all parameters after a run, and a kernels.Optimizer, which a kernels.Machine
-// calls during a run for one parameter at a time, as soon as its gradient is there. Both give the same bits: a
-// parameter's state is its own, found by the tensor that holds it. With clipping by global norm all gradients must be
-// there first, so that is the Solver's way.
+// AdamW is a gorgonia.Solver and a kernels.Optimizer. As a Solver it steps all parameters after a
+// run. As an Optimizer it steps one parameter at a time: a kernels.Machine calls it during a run,
+// as soon as the gradient of the parameter is there. Both give the same bits, because the state of
+// a parameter is its own. AdamW finds it by the parameter's tensor. Clipping by global norm needs
+// all gradients first, so it is only for the Solver's way.
 //
 // # Determinism
 //
@@ -23,21 +24,21 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// AdamW is the optimizer of Loshchilov, Hutter: Decoupled Weight Decay Regularization, 2019, with the arithmetic of
-// PyTorch's torch.optim.AdamW: for gradient g at a parameter's t-th step,
+// AdamW is the optimizer of Loshchilov, Hutter: Decoupled Weight Decay Regularization, 2019, with
+// the arithmetic of PyTorch's torch.optim.AdamW. For a gradient g at a parameter's t-th step it is
 //
 //	p ← p · (1 − LR·WeightDecay)
 //	m ← β₁·m + (1−β₁)·g
 //	v ← β₂·v + (1−β₂)·g²
 //	p ← p − LR · (m / (1−β₁ᵗ)) / (√v / √(1−β₂ᵗ) + Eps)
 //
-// Its numbers may be changed between steps. It is for one goroutine at a time.
+// The exported fields may be changed between steps. It is for one goroutine at a time.
 type AdamW struct {
-	LR          float64 // learning rate
-	Beta1       float64 // decay of the gradient's mean
-	Beta2       float64 // decay of the squared gradient's mean
-	Eps         float64 // added to the root of the squared gradient's mean
-	WeightDecay float64 // fraction of LR by which a parameter shrinks in a step
+	LR          float64 // learning rate, 0 or more
+	Beta1       float64 // decay of the mean of the gradient, in [0,1)
+	Beta2       float64 // decay of the mean of the squared gradient, in [0,1)
+	Eps         float64 // added to the root of the mean of the squared gradient
+	WeightDecay float64 // a step shrinks a parameter by LR·WeightDecay of itself
 
 	states  []*state
 	byValue map[*tensor.Dense]*state
@@ -48,7 +49,7 @@ var (
 	_ kernels.Optimizer = (*AdamW)(nil)
 )
 
-// A state is what AdamW remembers of a parameter. Its memory is taken at the first step.
+// A state is what AdamW remembers of a parameter. Its memory is allocated at the first step.
 type state struct {
 	kernels.Parameter
 	mean, square []float32 // m and v
@@ -62,10 +63,18 @@ func (s *state) begin() {
 	}
 }
 
-// NewAdamW returns an optimizer of the parameters with PyTorch's defaults: LR 1e-3, Beta1 0.9, Beta2 0.999, Eps 1e-8,
-// WeightDecay 1e-2. Names must be unique and not empty, values float32 and contiguous.
+// NewAdamW returns an optimizer of the parameters with the defaults of PyTorch: LR 1e-3, Beta1 0.9,
+// Beta2 0.999, Eps 1e-8, WeightDecay 1e-2. It is an error if a name is empty or not unique, if a
+// value is not a contiguous float32 tensor, or if two parameters are the same tensor.
 func NewAdamW(parameters ...kernels.Parameter) (*AdamW, error) {
-	a := &AdamW{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 1e-2, byValue: make(map[*tensor.Dense]*state)}
+	a := &AdamW{
+		LR:          1e-3,
+		Beta1:       0.9,
+		Beta2:       0.999,
+		Eps:         1e-8,
+		WeightDecay: 1e-2,
+		byValue:     make(map[*tensor.Dense]*state),
+	}
 	names := make(map[string]bool)
 	for _, p := range parameters {
 		if p.Name == "" || names[p.Name] {
@@ -95,7 +104,8 @@ func (a *AdamW) add(p kernels.Parameter) (*state, error) {
 // SetLR sets LR.
 func (a *AdamW) SetLR(lr float64) { a.LR = lr }
 
-// Update steps one parameter. One that NewAdamW was not given is an error.
+// Update steps one parameter by its gradient. It is an error if NewAdamW was not given the
+// parameter, or if the gradient does not fit it.
 func (a *AdamW) Update(param, grad *tensor.Dense) error {
 	s, ok := a.byValue[param]
 	if !ok {
@@ -111,15 +121,17 @@ func (a *AdamW) step(s *state, grad *tensor.Dense) error {
 	s.begin()
 	p, g := s.Value.Float32s(), grad.Float32s()
 	if len(g) != len(p) || len(p) != len(s.mean) {
-		return fmt.Errorf("optim: parameter %s has %d values, its gradient %d, its state %d", s.Name, len(p), len(g), len(s.mean))
+		const wrong = "optim: parameter %s has %d values, its gradient %d, its state %d"
+		return fmt.Errorf(wrong, s.Name, len(p), len(g), len(s.mean))
 	}
 	s.steps++
-	cpu.AdamW(cpu.Shared, p, s.mean, s.square, g, cpu.NewAdamWStep(s.steps, a.LR, a.Beta1, a.Beta2, a.Eps, a.WeightDecay))
+	step := cpu.NewAdamWStep(s.steps, a.LR, a.Beta1, a.Beta2, a.Eps, a.WeightDecay)
+	cpu.AdamW(cpu.Shared, p, s.mean, s.square, g, step)
 	return nil
 }
 
-// Step steps parameters, after a run, in any order. As a gorgonia.Solver must, it also takes ones that NewAdamW was
-// not given; they are named by their number.
+// Step steps parameters after a run, in any order. As a gorgonia.Solver must, it also takes
+// parameters that NewAdamW was not given. Their names are their numbers.
 func (a *AdamW) Step(model []gorgonia.ValueGrad) error {
 	for i, m := range model {
 		value, ok := m.Value().(*tensor.Dense)
@@ -136,7 +148,8 @@ func (a *AdamW) Step(model []gorgonia.ValueGrad) error {
 		}
 		s, ok := a.byValue[value]
 		if !ok {
-			if s, err = a.add(kernels.Parameter{Name: strconv.Itoa(len(a.states)), Value: value}); err != nil {
+			p := kernels.Parameter{Name: strconv.Itoa(len(a.states)), Value: value}
+			if s, err = a.add(p); err != nil {
 				return err
 			}
 		}
@@ -147,7 +160,7 @@ func (a *AdamW) Step(model []gorgonia.ValueGrad) error {
 	return nil
 }
 
-// Bytes is how much memory the optimizer's state takes from the first step on.
+// Bytes returns how much memory the state takes from the first step on.
 func (a *AdamW) Bytes() int64 {
 	var n int64
 	for _, s := range a.states {
@@ -156,8 +169,9 @@ func (a *AdamW) Bytes() int64 {
 	return n
 }
 
-// State returns what a checkpoint needs beside the parameters: for each, in order, its name with the suffixes PyTorch
-// uses, ".step" [1], ".exp_avg" and ".exp_avg_sq" of the parameter's shape. The latter two share the optimizer's memory.
+// State returns what a checkpoint needs beside the parameters. For each parameter, in order, it is
+// three tensors with the suffixes that PyTorch uses: ".step" [1], and ".exp_avg" and ".exp_avg_sq"
+// in the shape of the parameter. The latter two share the optimizer's memory.
 func (a *AdamW) State() []kernels.Parameter {
 	var out []kernels.Parameter
 	for _, s := range a.states {
@@ -175,8 +189,8 @@ func dense(data []float32, shape ...int) *tensor.Dense {
 	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data))
 }
 
-// SetState copies what State returned, in any order. One error lists all that is missing, unknown or misshapen, and then
-// nothing has changed.
+// SetState copies what State returned, in any order. One error lists all that is missing, unknown
+// or of another shape. After an error nothing has changed.
 func (a *AdamW) SetState(from []kernels.Parameter) error {
 	state := a.State()
 	if err := transfer(state, from); err != nil {

@@ -8,20 +8,20 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Clipper limits gradients by the norm of all of them together. The zero value is ready; it keeps scratch memory
-// between calls.
+// A Clipper limits gradients by the norm of all of them together. The zero value is ready to use.
+// It keeps memory between calls.
 type Clipper struct {
 	sums   []float64
 	scaled map[*float32]bool // the first elements of gradients that are scaled
 }
 
-// Clip scales the gradients, in place, such that the Euclidean norm of all of them together is at most max, and returns
-// the norm they had. As PyTorch's clip_grad_norm_ does, it scales by max/(norm + 1e-6) if that is below 1. The norm is
-// taken in float64 and does not depend on the number of workers. If it is not finite, that is an error and the gradients
-// stay as they are.
+// Clip scales the gradients in place, so that the Euclidean norm of all of them together is at most
+// max. It returns the norm that they had. Like PyTorch's clip_grad_norm_ it scales by max/(norm +
+// 1e-6) if that is below 1. The norm is computed in float64. It does not depend on the number of
+// workers. A norm that is not finite is an error, and the gradients stay as they are.
 //
-// Parameters whose gradients are equal may share one, as two biases that are added to the same value do: it counts in the
-// norm for each of them and is scaled once.
+// Parameters whose gradients are equal may share one tensor, as two biases that are added to the
+// same value do. It counts in the norm for each of them and is scaled once.
 func (c *Clipper) Clip(max float64, grads ...*tensor.Dense) (norm float64, err error) {
 	if norm, err = c.Norm(grads...); err != nil {
 		return norm, err
@@ -33,7 +33,7 @@ func (c *Clipper) Clip(max float64, grads ...*tensor.Dense) (norm float64, err e
 	return norm, nil
 }
 
-// shrink scales gradients of a norm to max at most.
+// shrink scales gradients that have this norm to at most max.
 func (c *Clipper) shrink(max, norm float64, grads []*tensor.Dense) {
 	scale := max / (norm + 1e-6)
 	if !(scale < 1) {
@@ -53,7 +53,8 @@ func (c *Clipper) shrink(max, norm float64, grads []*tensor.Dense) {
 	}
 }
 
-// Norm returns the Euclidean norm of all gradients together.
+// Norm returns the Euclidean norm of all gradients together. It is an error if one is not a
+// contiguous float32 tensor.
 func (c *Clipper) Norm(grads ...*tensor.Dense) (float64, error) {
 	var sum float64
 	for i, g := range grads {

@@ -10,13 +10,14 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// An EMA is an exponential moving average of parameters: after each training step, average ← Decay·average +
-// (1−Decay)·parameter. It starts at the parameters' values.
+// An EMA is an exponential moving average of parameters. After each training step it is average ←
+// Decay·average + (1−Decay)·parameter. It starts at the values of the parameters.
 type EMA struct {
-	// Decay, in [0, 1), is how much of the average stays in a step: 0.9999 averages over ten thousand steps.
+	// Decay, in [0, 1), is how much of the average stays in a step. With 0.9999 it averages over
+	// ten thousand steps.
 	Decay float64
-	// WarmUp makes the decay of step n, counted from 1, at most (1+n)/(10+n), so that a short run's average is not
-	// its start.
+	// WarmUp makes the decay of step n at most (1+n)/(10+n), with n counted from 1. So the average
+	// of a short run is not its start.
 	WarmUp bool
 
 	steps      int
@@ -26,10 +27,11 @@ type EMA struct {
 	sums       []float64
 }
 
-// stillness is after how many steps an average that has never moved is an error.
+// stillness is after how many steps it is an error if no average has ever moved.
 const stillness = 100
 
-// NewEMA returns the average of parameters, which are float32 and contiguous, with the given decay and without warm-up.
+// NewEMA returns the average of parameters with the given decay and without warm-up. It is an error
+// if decay is not in [0, 1), or if a parameter is not a contiguous float32 tensor.
 func NewEMA(decay float64, parameters ...kernels.Parameter) (*EMA, error) {
 	if !(decay >= 0 && decay < 1) {
 		return nil, fmt.Errorf("optim: EMA decay %v is not in [0, 1)", decay)
@@ -44,8 +46,9 @@ func NewEMA(decay float64, parameters ...kernels.Parameter) (*EMA, error) {
 	return e, nil
 }
 
-// Update takes the parameters' values into the averages. If after 100 steps no average has ever moved it is an error: then
-// what is averaged is not what is trained, or Decay is so close to 1 that float32 swallows the steps.
+// Update adds the values of the parameters to the averages. It is an error if no average has moved
+// in the first 100 steps. Then the parameters are not those that are trained, or Decay is so close
+// to 1 that float32 does not show the steps.
 func (e *EMA) Update() error {
 	e.steps++
 	decay := e.Decay
@@ -55,19 +58,21 @@ func (e *EMA) Update() error {
 	for i, p := range e.parameters {
 		x, average := p.Value.Float32s(), e.average[i]
 		if len(x) != len(average) {
-			return fmt.Errorf("optim: parameter %s has %d values, its average %d", p.Name, len(x), len(average))
+			const wrong = "optim: parameter %s has %d values, its average %d"
+			return fmt.Errorf(wrong, p.Name, len(x), len(average))
 		}
 		before := e.fingerprint(average)
 		cpu.Blend(cpu.Shared, average, x, float32(1-decay))
 		e.moved = e.moved || before != e.fingerprint(average)
 	}
 	if !e.moved && e.steps >= stillness {
-		return fmt.Errorf("optim: the moving average has not moved in %d steps of decay %v", e.steps, decay)
+		const wrong = "optim: the moving average has not moved in %d steps of decay %v"
+		return fmt.Errorf(wrong, e.steps, decay)
 	}
 	return nil
 }
 
-// fingerprint changes with x, as long as that matters.
+// fingerprint returns a number that changes with x. It is 0 once an average has moved.
 func (e *EMA) fingerprint(x []float32) float64 {
 	if e.moved {
 		return 0
@@ -90,7 +95,7 @@ func (e *EMA) Distance() float64 {
 	return math.Sqrt(sum)
 }
 
-// Bytes is how much memory the averages take.
+// Bytes returns how much memory the averages take.
 func (e *EMA) Bytes() int64 {
 	var n int64
 	for _, a := range e.average {
@@ -99,8 +104,8 @@ func (e *EMA) Bytes() int64 {
 	return n
 }
 
-// Swap exchanges the parameters' values with the averages: once to evaluate or save the average, once more to go on
-// training.
+// Swap exchanges the values of the parameters with the averages. Call it once to evaluate or save
+// the average, and once more to go on training.
 func (e *EMA) Swap() {
 	for i, p := range e.parameters {
 		x, average := p.Value.Float32s(), e.average[i]
@@ -110,21 +115,23 @@ func (e *EMA) Swap() {
 	}
 }
 
-// CopyTo writes the averages to parameters of the same names and shapes, in any order.
+// CopyTo writes the averages to parameters of the same names and shapes, in any order. One error
+// lists all that is missing, unknown or of another shape. After an error nothing has changed.
 func (e *EMA) CopyTo(to []kernels.Parameter) error { return transfer(to, e.State()[1:]) }
 
-// State returns what a checkpoint needs: "steps" [1], and each average under its parameter's name. The averages share
-// memory with the EMA.
+// State returns what a checkpoint needs: "steps" [1], and each average under the name of its
+// parameter. The averages share memory with the EMA.
 func (e *EMA) State() []kernels.Parameter {
 	out := []kernels.Parameter{{Name: "steps", Value: dense([]float32{float32(e.steps)}, 1)}}
 	for i, p := range e.parameters {
-		out = append(out, kernels.Parameter{Name: p.Name, Value: dense(e.average[i], p.Value.Shape()...)})
+		average := dense(e.average[i], p.Value.Shape()...)
+		out = append(out, kernels.Parameter{Name: p.Name, Value: average})
 	}
 	return out
 }
 
-// SetState copies what State returned, in any order. One error lists all that is missing, unknown or misshapen, and then
-// nothing has changed.
+// SetState copies what State returned, in any order. One error lists all that is missing, unknown
+// or of another shape. After an error nothing has changed.
 func (e *EMA) SetState(from []kernels.Parameter) error {
 	state := e.State()
 	if err := transfer(state, from); err != nil {
@@ -134,7 +141,8 @@ func (e *EMA) SetState(from []kernels.Parameter) error {
 	return nil
 }
 
-// transfer copies tensors to those of the same names, if all are there and fit.
+// transfer copies tensors to those of the same names. If one is missing, unknown or of another
+// shape, it copies nothing and returns an error.
 func transfer(to, from []kernels.Parameter) error {
 	if err := fits(to, from); err != nil {
 		return err
@@ -149,7 +157,7 @@ func transfer(to, from []kernels.Parameter) error {
 	return nil
 }
 
-// fits returns one error that lists all that is missing, unknown or misshapen in from.
+// fits returns one error that lists all that is missing, unknown or of another shape in from.
 func fits(to, from []kernels.Parameter) error {
 	given := make(map[string]*tensor.Dense, len(from))
 	var errs []error
@@ -166,7 +174,9 @@ func fits(to, from []kernels.Parameter) error {
 		case g == nil:
 			errs = append(errs, fmt.Errorf("optim: %s is missing", t.Name))
 		case g.Dtype() != tensor.Float32 || !g.Shape().Eq(t.Value.Shape()) || g.RequiresIterator():
-			errs = append(errs, fmt.Errorf("optim: %s is %v %v, not contiguous float32 %v", t.Name, g.Dtype(), g.Shape(), t.Value.Shape()))
+			const wrong = "optim: %s is %v %v, not contiguous float32 %v"
+			e := fmt.Errorf(wrong, t.Name, g.Dtype(), g.Shape(), t.Value.Shape())
+			errs = append(errs, e)
 		}
 	}
 	for _, f := range from {

@@ -30,8 +30,8 @@ type valueGrad struct{ value, grad gorgonia.Value }
 func (v valueGrad) Value() gorgonia.Value         { return v.value }
 func (v valueGrad) Grad() (gorgonia.Value, error) { return v.grad, nil }
 
-// TestAdamWByHand follows one parameter for three steps. With β₁ = 0.5, β₂ = 0.75, ε = 0.5, learning rate 0.1, decay 0.5,
-// from p = 2 with gradients 1, −1, 2:
+// TestAdamWByHand follows one parameter for three steps. It has β₁ = 0.5, β₂ = 0.75, ε = 0.5,
+// learning rate 0.1 and weight decay 0.5. From p = 2, with gradients 1, −1 and 2:
 //
 //	t = 1: p·0.95 = 1.9; m = 0.5, v = 0.25; m̂ = 1, √v̂ = 1; p = 1.9 − 0.1·1/1.5
 //	t = 2: m = −0.25, v = 0.4375; m̂ = −1/3, v̂ = 1
@@ -68,7 +68,8 @@ func TestAdamWFollowsItsDefinition(t *testing.T) {
 		a, err := NewAdamW(p)
 		require.NoError(t, err)
 		a.LR = 0.01
-		want, m, v, g := make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)
+		want, m := make([]float64, n), make([]float64, n)
+		v, g := make([]float64, n), make([]float64, n)
 		for i, x := range p.Value.Float32s() {
 			want[i] = float64(x)
 		}
@@ -146,13 +147,17 @@ func TestAdamWErrors(t *testing.T) {
 	require.ErrorContains(t, err, "parameters p and q are the same tensor")
 	a, err := NewAdamW(p)
 	require.NoError(t, err)
-	require.ErrorContains(t, a.Update(dense([]float32{1}, 1), p.Value), "does not know this parameter of shape (1)")
-	require.ErrorContains(t, a.Update(p.Value, dense([]float32{1}, 1)), "parameter p has 2 values, its gradient 1")
-	err = a.SetState([]kernels.Parameter{parameter("p.step", 3), parameter("p.exp_avg", 1, 2, 3), parameter("r", 1)})
+	one := dense([]float32{1}, 1)
+	require.ErrorContains(t, a.Update(one, p.Value), "does not know this parameter of shape (1)")
+	require.ErrorContains(t, a.Update(p.Value, one), "parameter p has 2 values, its gradient 1")
+	err = a.SetState([]kernels.Parameter{
+		parameter("p.step", 3), parameter("p.exp_avg", 1, 2, 3), parameter("r", 1),
+	})
 	require.ErrorContains(t, err, "p.exp_avg_sq is missing")
 	require.ErrorContains(t, err, "p.exp_avg is float32 (3)")
 	require.ErrorContains(t, err, "r is unknown")
-	require.Equal(t, float32(0), a.State()[0].Value.Float32s()[0], "a failed SetState must change nothing")
+	step := a.State()[0].Value.Float32s()[0]
+	require.Equal(t, float32(0), step, "a failed SetState must change nothing")
 }
 
 func TestAdamWAllocatesNothing(t *testing.T) {
@@ -185,7 +190,8 @@ func TestClipByHand(t *testing.T) {
 	require.InDeltaSlice(t, []float32{1.5, 2}, a.Float32s(), 5e-7)
 }
 
-// A gradient that two parameters share counts twice and is scaled once: the norm of (3, 4) twice and (5) is √75.
+// A gradient that two parameters share counts twice and is scaled once. The norm of (3, 4) twice
+// and of (5) is √75.
 func TestClipOfSharedGradients(t *testing.T) {
 	var c Clipper
 	shared, other := dense([]float32{3, 4}, 2), dense([]float32{5}, 1)
@@ -266,7 +272,16 @@ func TestSchedules(t *testing.T) {
 	for step, want := range []float64{0.25, 0.5, 0.75, 1, 1} {
 		require.InDelta(t, want, constant(step), 1e-15, "step %d", step)
 	}
-	for step, want := range map[int]float64{0: 0.25, 2: 0.75, 3: 1, 5: 0.5 * (1 + math.Sqrt2/2), 7: 0.5, 9: 0.5 * (1 - math.Sqrt2/2), 11: 0, 100: 0} {
+	for step, want := range map[int]float64{
+		0:   0.25,
+		2:   0.75,
+		3:   1,
+		5:   0.5 * (1 + math.Sqrt2/2),
+		7:   0.5,
+		9:   0.5 * (1 - math.Sqrt2/2),
+		11:  0,
+		100: 0,
+	} {
 		require.InDelta(t, want, cosine(step), 1e-15, "step %d", step)
 	}
 	require.Equal(t, 1.0, Constant(0)(0))

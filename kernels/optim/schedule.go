@@ -2,17 +2,18 @@ package optim
 
 import "math"
 
-// A Schedule returns the factor by which the learning rate of a step, counted from 0, is multiplied.
+// A Schedule returns the factor by which the learning rate of a step is multiplied, from 0 to 1.
+// Steps count from 0.
 type Schedule func(step int) float64
 
-// Constant rises linearly over the first warmUp steps, to 1 at step warmUp, and stays there: step s has the factor
-// (s+1)/(warmUp+1) before.
+// Constant rises linearly over the first warmUp steps: step s has the factor (s+1)/(warmUp+1). From
+// step warmUp on it is 1.
 func Constant(warmUp int) Schedule {
 	return func(step int) float64 { return rise(step, warmUp) }
 }
 
-// Cosine rises as Constant does and then falls along half a cosine, from 1 at step warmUp to 0 at step total
-// (Loshchilov, Hutter: SGDR, 2017). It stays 0 behind it.
+// Cosine rises as Constant does. Then it falls along half a cosine, from 1 at step warmUp to 0 at
+// step total (Loshchilov, Hutter: SGDR, 2017). From there on it is 0.
 func Cosine(warmUp, total int) Schedule {
 	return func(step int) float64 {
 		if step < warmUp {

@@ -14,24 +14,25 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
 
-// An Optimizer changes parameters by their gradients, one at a time. AdamW is one.
+// An Optimizer changes parameters by their gradients, one parameter at a time. AdamW is one. It
+// finds what it remembers of a parameter by the parameter's tensor.
 //
-// What it remembers of a parameter it finds by the tensor. Three more methods are optional:
-// SetLR(lr float64), which a Stepper with a learning rate calls before each step; Bytes() int64,
-// its memory for the plan; and those of Stateful, without which training cannot be taken up again.
+// An Optimizer may have more methods. SetLR(lr float64) sets the learning rate: a Stepper with LR
+// calls it before each step. Bytes() int64 returns its memory, for the plan. The methods of
+// Stateful save and restore its state: without them training cannot be resumed.
 type Optimizer = kernels.Optimizer
 
-// Stateful is what has a state that a checkpoint must hold.
+// A Stateful has a state that a checkpoint must hold.
 type Stateful interface {
-	// State returns tensors under unique names. They may share memory with what they are of.
+	// State returns tensors under unique names. They may share memory with the state.
 	State() []kernels.Parameter
 	// SetState copies what State returned, in any order. After an error nothing has changed.
 	SetState(from []kernels.Parameter) error
 }
 
-// A Stepper is parameters, what changes them, and the losses by which they are changed. It is what
-// trainers are made of: it differentiates a loss, adds up the gradients of micro-batches, measures
-// and clips their norm, refuses what is not finite, and steps.
+// A Stepper is parameters, an optimizer that changes them, and the losses to change them by.
+// Trainers are made of it. It differentiates a loss, adds up the gradients of micro-batches,
+// measures and clips their norm, refuses values that are not finite, and steps.
 //
 //	s := &optim.Stepper{Parameters: nn.Parameters(model)}
 //	loss, err := s.Compile(func(g *gorgonia.ExprGraph) (optim.Loss, error) { … })
@@ -46,16 +47,17 @@ type Stepper struct {
 
 	// Optimizer steps the parameters. Nil is AdamW with PyTorch's defaults (NewAdamW).
 	Optimizer Optimizer
-	// LR gives each step's learning rate; steps count from 0. Nil leaves the optimizer its own.
+	// LR returns the learning rate of each step. Steps count from 0. Nil leaves the optimizer its
+	// own learning rate.
 	LR func(step int) float64
-	// Clip is the largest norm of all gradients together; longer ones are scaled down as PyTorch's
-	// clip_grad_norm_ does. 0 does not clip.
+	// Clip is the largest norm of all gradients together. Gradients with a larger norm are scaled
+	// down as by PyTorch's clip_grad_norm_. 0 does not clip.
 	Clip float64
-	// Accumulate says that a step may have several micro-batches, whose gradients are added.
+	// Accumulate says that a step may have several micro-batches. Their gradients are added up.
 	// Without it and without Clip, gradients are used up during the backward pass: they never are
 	// in memory all at once.
 	Accumulate bool
-	// Machine is how the losses are computed; Want, Updates and Parameters are the Stepper's.
+	// Machine says how the losses are computed. The Stepper sets Want, Updates and Parameters.
 	Machine kernels.Config
 
 	step    int
@@ -63,31 +65,31 @@ type Stepper struct {
 	sums    []*tensor.Dense // of gradients, with Accumulate; in the order of Parameters
 	norms   Clipper
 	torn    error
-	squared float64 // the norm of the gradients that were used up, squared
+	squared float64 // the squared norm of the gradients that were used up in this step
 	losses  []*Compiled
 }
 
-// A Loss is a scalar to minimize, as a node, and the scalars of its graph that are to be known.
+// A Loss is a scalar to minimize, as a node, and other scalars of its graph that a step reports.
 type Loss struct {
 	Value *gorgonia.Node // the scalar that is differentiated
-	Parts []Part
+	Parts []Part         // what a step reports beside it
 }
 
-// A Part is a scalar that a step reports: a summand of the loss, or anything else of its graph.
+// A Part is a scalar that a step reports: a summand of the loss, or any other scalar of its graph.
 type Part struct {
 	Name  string
 	Value *gorgonia.Node
 }
 
-// A Compiled is a loss of some batch shape, ready to be stepped by.
+// A Compiled is a loss for one batch shape, ready for steps.
 type Compiled struct {
 	s       *Stepper
 	loss    Loss
 	machine *kernels.Machine
-	grads   gorgonia.Nodes // where they are kept: with Clip, without Accumulate
+	grads   gorgonia.Nodes // those that the machine keeps: with Clip, without Accumulate
 }
 
-// A Result is what a step did.
+// A Result is what a step reports.
 type Result struct {
 	Step     int                // from 0
 	Loss     float64            // the sum over the micro-batches
@@ -96,17 +98,17 @@ type Result struct {
 	LR       float64            // NaN where the optimizer has its own
 }
 
-// A NotFiniteError says what of a step is infinite or not a number.
+// A NotFiniteError says which value of a step is infinite or not a number.
 type NotFiniteError struct {
 	Step  int
 	What  string // "loss", a part's name, or "gradient of " and a parameter's
 	Value float64
-	// Torn says that other parameters had been stepped before it was seen, so that they must be
-	// restored. Where gradients are kept (Clip, Accumulate) no parameter has changed.
+	// Torn says that some parameters had been stepped before the value was seen, so that all must
+	// be restored. Where gradients are kept (Clip, Accumulate) no parameter has changed.
 	Torn bool
 }
 
-// Error names all of it.
+// Error names the step, the value and what has it.
 func (e *NotFiniteError) Error() string {
 	text := fmt.Sprintf("optim: step %d: the %s is %v", e.Step, e.What, e.Value)
 	if e.Torn {
@@ -115,13 +117,14 @@ func (e *NotFiniteError) Error() string {
 	return text
 }
 
-// ErrTorn is what a Stepper answers after a step that failed when some parameters had been stepped
-// and others had not. SetState, which restores all of them, ends that.
+// ErrTorn is the error of a Stepper after a step that failed when some parameters had been stepped
+// and others had not. SetState restores all of them and ends that.
 var ErrTorn = errors.New("optim: an earlier step failed half-way: parameters must be restored")
 
 // Compile differentiates the loss that build makes in an empty graph, and plans how it is computed.
-// It may be called for several batch shapes over the same parameters. The loss must depend on each
-// of them. A bound on activations that cannot be met is a *kernels.ActivationError.
+// It may be called for several batch shapes over the same parameters. It is an error if the loss is
+// not a scalar, or if it does not depend on every parameter. A bound on activations that cannot be
+// met is a *kernels.ActivationError.
 func (s *Stepper) Compile(build func(g *gorgonia.ExprGraph) (Loss, error)) (*Compiled, error) {
 	if err := s.begin(); err != nil {
 		return nil, err
@@ -166,7 +169,7 @@ func (s *Stepper) Compile(build func(g *gorgonia.ExprGraph) (Loss, error)) (*Com
 	return c, nil
 }
 
-// begin checks the Stepper and fills in what is not given.
+// begin checks the Stepper and sets the fields that are not given.
 func (s *Stepper) begin() error {
 	if s.begun {
 		return nil
@@ -185,7 +188,8 @@ func (s *Stepper) begin() error {
 		s.Optimizer = adam
 	}
 	if _, ok := s.Optimizer.(interface{ SetLR(float64) }); s.LR != nil && !ok {
-		return fmt.Errorf("optim: the Stepper has a learning rate and %T no method SetLR", s.Optimizer)
+		const wrong = "optim: the Stepper has a learning rate and %T no method SetLR"
+		return fmt.Errorf(wrong, s.Optimizer)
 	}
 	names := map[string]bool{}
 	for _, p := range s.Parameters {
@@ -198,7 +202,7 @@ func (s *Stepper) begin() error {
 	return nil
 }
 
-// inputs are the nodes that n is computed from.
+// inputs returns the nodes that n is computed from.
 func inputs(n *gorgonia.Node) map[int64]bool {
 	seen, todo := map[int64]bool{}, []int64{n.ID()}
 	for len(todo) > 0 {
@@ -213,7 +217,7 @@ func inputs(n *gorgonia.Node) map[int64]bool {
 	return seen
 }
 
-// A taker takes the gradient of a parameter as soon as it is there: it steps the parameter, or adds
+// A taker takes the gradient of a parameter as soon as it is there. It steps the parameter, or adds
 // the gradient to those of the step's other micro-batches.
 type taker struct {
 	c *Compiled
@@ -246,9 +250,11 @@ func (t *taker) Update(param, grad *tensor.Dense) error {
 	return s.Optimizer.Update(param, grad)
 }
 
+// finite reports whether x is a number and not infinite.
 func finite(x float64) bool { return x-x == 0 }
 
-// check looks at the loss and its parts after, or during, a run.
+// check returns an error if the loss or a part is not finite. The machine has computed them before
+// any gradient.
 func (c *Compiled) check() error {
 	for _, p := range append(slices.Clone(c.loss.Parts), Part{"loss", c.loss.Value}) {
 		if v := c.machine.Scalar(p.Value); !finite(v) {
@@ -258,7 +264,8 @@ func (c *Compiled) check() error {
 	return nil
 }
 
-// Plan is the memory that steps by this loss take, the optimizer's and the sums of gradients included.
+// Plan returns the memory that steps by this loss take, with that of the optimizer and of the sums
+// of gradients.
 func (c *Compiled) Plan() kernels.Plan {
 	plan := c.machine.Plan()
 	if b, ok := c.s.Optimizer.(interface{ Bytes() int64 }); ok {
@@ -270,7 +277,7 @@ func (c *Compiled) Plan() kernels.Plan {
 	return plan
 }
 
-// bytes is the memory of all parameters.
+// bytes returns the memory of all parameters.
 func (s *Stepper) bytes() (n int64) {
 	for _, p := range s.Parameters {
 		n += 4 * int64(p.Value.Size())
@@ -278,21 +285,21 @@ func (s *Stepper) bytes() (n int64) {
 	return n
 }
 
-// A Micro is a part of a step's batch: a loss, and what writes the batch to the tensors that it reads.
+// A Micro is a micro-batch, a part of a step's batch.
 type Micro struct {
 	Loss *Compiled
-	Fill func() error // nil: they are written already
+	Fill func() error // writes the inputs of the loss; nil: they are written already
 }
 
-// Step makes a step by one loss, whose inputs are written.
+// Step makes a step by one loss. Its inputs are written already. Errors are those of StepAll.
 func (s *Stepper) Step(loss *Compiled) (Result, error) { return s.StepAll(Micro{Loss: loss}) }
 
-// StepAll makes one step by the sum of the losses of micro-batches, one after another. More than one
-// need Accumulate. That the sum is the loss of the whole batch is the losses' affair: each divides by
-// the size of the whole.
+// StepAll makes one step by the sum of the losses of micro-batches, which run one after another.
+// More than one micro-batch needs Accumulate. For the sum to be the loss of the whole batch, each
+// loss must divide by the size of the whole batch.
 //
-// What is not finite is a *NotFiniteError. After an error that leaves parameters torn, it answers
-// ErrTorn until SetState restores them.
+// A value that is not finite is a *NotFiniteError. After an error that leaves parameters torn,
+// every step returns ErrTorn until SetState restores them.
 func (s *Stepper) StepAll(batch ...Micro) (Result, error) {
 	switch {
 	case s.torn != nil:
@@ -300,7 +307,8 @@ func (s *Stepper) StepAll(batch ...Micro) (Result, error) {
 	case len(batch) == 0:
 		return Result{}, errors.New("optim: a step without a batch")
 	case len(batch) > 1 && !s.Accumulate:
-		return Result{}, fmt.Errorf("optim: a step of %d micro-batches needs Accumulate", len(batch))
+		const wrong = "optim: a step of %d micro-batches needs Accumulate"
+		return Result{}, fmt.Errorf(wrong, len(batch))
 	}
 	r := Result{Step: s.step, LR: math.NaN(), Parts: map[string]float64{}}
 	if s.LR != nil {
@@ -328,6 +336,7 @@ func (s *Stepper) StepAll(batch ...Micro) (Result, error) {
 	return r, nil
 }
 
+// clearSums makes the sums of gradients zero.
 func (s *Stepper) clearSums() {
 	if s.sums == nil {
 		for _, p := range s.Parameters {
@@ -340,7 +349,7 @@ func (s *Stepper) clearSums() {
 	}
 }
 
-// run computes a micro-batch's loss and takes its gradients.
+// run computes the loss of a micro-batch and takes its gradients.
 func (s *Stepper) run(m Micro, r *Result) error {
 	if m.Loss == nil || m.Loss.s != s {
 		return errors.New("optim: a loss that this Stepper has not compiled")
@@ -351,7 +360,7 @@ func (s *Stepper) run(m Micro, r *Result) error {
 		}
 	}
 	failure := m.Loss.machine.RunAll()
-	// They are computed before any gradient, and tell more about what is wrong.
+	// The loss and its parts are computed before any gradient. They tell more about what is wrong.
 	if err := m.Loss.check(); err != nil && s.torn == nil {
 		return err
 	}
@@ -369,7 +378,7 @@ func (s *Stepper) run(m Micro, r *Result) error {
 	return nil
 }
 
-// finish steps by the gradients that are kept, if they are.
+// finish steps by the gradients, if they are kept.
 func (s *Stepper) finish(c *Compiled, r *Result) error {
 	grads := s.sums
 	for _, g := range c.grads {
@@ -398,7 +407,7 @@ func (s *Stepper) finish(c *Compiled, r *Result) error {
 	return nil
 }
 
-// notFinite names the gradient that is not.
+// notFinite returns the error that names the gradient that is not finite.
 func (s *Stepper) notFinite(grads []*tensor.Dense) error {
 	for i, g := range grads {
 		norm, err := s.norms.Norm(g)
@@ -413,7 +422,7 @@ func (s *Stepper) notFinite(grads []*tensor.Dense) error {
 	return &NotFiniteError{Step: s.step, What: "gradients' norm", Value: math.Inf(1)}
 }
 
-// Steps is how many steps have been made.
+// Steps returns how many steps have been made.
 func (s *Stepper) Steps() int { return s.step }
 
 const (
@@ -422,9 +431,9 @@ const (
 	optimizerName = "optimizer."
 )
 
-// State returns all that a checkpoint needs: the parameters' names behind "parameter.", the
-// optimizer's state behind "optimizer.", and "step" [1]. A Stepper whose parameters are torn has none,
-// nor has one whose Optimizer is not Stateful.
+// State returns what a checkpoint needs: "step" [1], the parameters under "parameter." and their
+// name, and the optimizer's state under "optimizer." and its name. It is an error if the parameters
+// are torn, or if the Optimizer is not Stateful.
 func (s *Stepper) State() ([]kernels.Parameter, error) {
 	if s.torn != nil {
 		return nil, s.torn
@@ -438,7 +447,8 @@ func (s *Stepper) state() ([]kernels.Parameter, error) {
 	}
 	o, ok := s.Optimizer.(Stateful)
 	if !ok {
-		return nil, fmt.Errorf("optim: %T has no State and SetState to save and restore it by", s.Optimizer)
+		const wrong = "optim: %T has no State and SetState to save and restore it by"
+		return nil, fmt.Errorf(wrong, s.Optimizer)
 	}
 	all := []kernels.Parameter{{Name: stepName, Value: dense([]float32{float32(s.step)}, 1)}}
 	for _, p := range s.Parameters {
@@ -450,8 +460,8 @@ func (s *Stepper) state() ([]kernels.Parameter, error) {
 	return all, nil
 }
 
-// SetState copies what State returned, in any order. One error lists all that is missing, unknown or
-// misshapen, and then nothing has changed.
+// SetState copies what State returned, in any order. One error lists all that is missing, unknown
+// or of another shape. After that error nothing has changed.
 func (s *Stepper) SetState(from []kernels.Parameter) error {
 	state, err := s.state()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,7 +19,8 @@ func dense(values []float32, shape ...int) *tensor.Dense {
 	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(values))
 }
 
-// descent is p ← p − LR·(g + Momentum·v), v the sum of earlier gradients: an optimizer of one's own.
+// descent is an optimizer of one's own: p ← p − LR·(g + Momentum·v), where v is the sum of earlier
+// gradients.
 type descent struct {
 	LR, Momentum float64
 	names        map[*tensor.Dense]string
@@ -26,7 +28,11 @@ type descent struct {
 }
 
 func newDescent(momentum float64, ps ...kernels.Parameter) *descent {
-	d := &descent{Momentum: momentum, names: map[*tensor.Dense]string{}, past: map[*tensor.Dense]*tensor.Dense{}}
+	d := &descent{
+		Momentum: momentum,
+		names:    map[*tensor.Dense]string{},
+		past:     map[*tensor.Dense]*tensor.Dense{},
+	}
 	for _, p := range ps {
 		d.names[p.Value] = p.Name
 		d.past[p.Value] = dense(make([]float32, p.Value.Size()), p.Value.Shape()...)
@@ -63,7 +69,8 @@ func (d *descent) SetState(from []kernels.Parameter) error {
 	return nil
 }
 
-// A line is y = a·x + b, fitted to points (x, y) by the mean of weighted squares over all of Total points.
+// A line is y = a·x + b. It is fitted to points (x, y) by the mean of weighted squares over all of
+// total points.
 type line struct {
 	params  []kernels.Parameter
 	x, y, w *tensor.Dense
@@ -73,7 +80,8 @@ type line struct {
 func newLine(n int) *line {
 	l := &line{total: n}
 	l.params = []kernels.Parameter{
-		{Name: "a", Value: dense([]float32{0.5}, 1, 1)}, {Name: "b", Value: dense([]float32{-0.25}, 1)},
+		{Name: "a", Value: dense([]float32{0.5}, 1, 1)},
+		{Name: "b", Value: dense([]float32{-0.25}, 1)},
 	}
 	return l
 }
@@ -114,7 +122,8 @@ func (l *line) fill(from, n, step int) {
 // byHand is the loss, what is said and the gradients in float64.
 func (l *line) byHand(a, b float64) (loss, said, da, db float64) {
 	for i, x := range l.x.Float32s() {
-		x, y, w := float64(x), float64(l.y.Float32s()[i]), float64(l.w.Float32s()[i])/float64(l.total)
+		x, y := float64(x), float64(l.y.Float32s()[i])
+		w := float64(l.w.Float32s()[i]) / float64(l.total)
 		e := a*x + b - y
 		loss, said, da, db = loss+w*e*e, said+a*x+b, da+2*w*e*x, db+2*w*e
 	}
@@ -122,11 +131,12 @@ func (l *line) byHand(a, b float64) (loss, said, da, db float64) {
 }
 
 func (l *line) values() []float64 {
-	return []float64{float64(l.params[0].Value.Float32s()[0]), float64(l.params[1].Value.Float32s()[0])}
+	a, b := l.params[0].Value.Float32s()[0], l.params[1].Value.Float32s()[0]
+	return []float64{float64(a), float64(b)}
 }
 
-// Three steps by hand, of an optimizer of one's own with a learning rate that changes: gradients
-// used up as they appear, clipped, kept for more than one micro-batch.
+// Three steps by hand, of an optimizer of one's own with a learning rate that changes. The
+// gradients are used up as they appear, clipped, or kept for more than one micro-batch.
 func TestStepperByHand(t *testing.T) {
 	for name, change := range map[string]func(*optim.Stepper){
 		"used up":     func(*optim.Stepper) {},
@@ -138,7 +148,9 @@ func TestStepperByHand(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := newLine(7)
 			rate := func(step int) float64 { return 0.1 / float64(1+step) }
-			s := &optim.Stepper{Parameters: l.params, Optimizer: newDescent(0.5, l.params...), LR: rate}
+			s := &optim.Stepper{
+				Parameters: l.params, Optimizer: newDescent(0.5, l.params...), LR: rate,
+			}
 			change(s)
 			loss, err := s.Compile(l.loss(7))
 			require.NoError(t, err)
@@ -174,13 +186,18 @@ func TestStepperByHand(t *testing.T) {
 	}
 }
 
-// The gradients of micro-batches of 4, 2 and 1 points are those of all 7, to rounding, clipped or not;
-// so are loss, parts and norm.
+// The gradients of micro-batches of 4, 2 and 1 points are those of all 7, up to rounding, clipped
+// or not. So are the loss, its parts and the norm.
 func TestMicroBatchesAreTheBatch(t *testing.T) {
 	for _, clip := range []float64{0, 0.5} {
 		train := func(sizes ...int) (values []float64, results []optim.Result) {
 			l := newLine(7)
-			s := &optim.Stepper{Parameters: l.params, LR: func(int) float64 { return 0.05 }, Clip: clip, Accumulate: len(sizes) > 1}
+			s := &optim.Stepper{
+				Parameters: l.params,
+				LR:         func(int) float64 { return 0.05 },
+				Clip:       clip,
+				Accumulate: len(sizes) > 1,
+			}
 			defer s.Close()
 			type part struct {
 				loss    *optim.Compiled
@@ -221,12 +238,22 @@ func TestMicroBatchesAreTheBatch(t *testing.T) {
 	}
 }
 
-// Taken up again from its state, training goes on with the same bits; the state is named.
+// copiesOf returns parameters with the same names and values.
+func copiesOf(all []kernels.Parameter) (copies []kernels.Parameter) {
+	for _, p := range all {
+		value := p.Value.Clone().(*tensor.Dense)
+		copies = append(copies, kernels.Parameter{Name: p.Name, Value: value})
+	}
+	return copies
+}
+
+// Training that is resumed from its state goes on with the same bits. The state has names.
 func TestStepperState(t *testing.T) {
 	for _, clip := range []float64{0, 0.5} {
 		start := func() (*line, *optim.Stepper, *optim.Compiled) {
 			l := newLine(7)
-			s := &optim.Stepper{Parameters: l.params, LR: func(step int) float64 { return 0.1 / float64(1+step) }, Clip: clip}
+			rate := func(step int) float64 { return 0.1 / float64(1+step) }
+			s := &optim.Stepper{Parameters: l.params, LR: rate, Clip: clip}
 			loss, err := s.Compile(l.loss(7))
 			require.NoError(t, err)
 			return l, s, loss
@@ -242,13 +269,13 @@ func TestStepperState(t *testing.T) {
 		run(l, s, loss, 3)
 		state, err := s.State()
 		require.NoError(t, err)
-		var copies []kernels.Parameter
-		names := map[string]bool{}
+		copies, names := copiesOf(state), map[string]bool{}
 		for _, p := range state {
 			names[p.Name] = true
-			copies = append(copies, kernels.Parameter{Name: p.Name, Value: p.Value.Clone().(*tensor.Dense)})
 		}
-		for _, name := range []string{"step", "parameter.a", "optimizer.a.exp_avg", "optimizer.b.step"} {
+		for _, name := range []string{
+			"step", "parameter.a", "optimizer.a.exp_avg", "optimizer.b.step",
+		} {
 			require.True(t, names[name], name)
 		}
 		run(l, s, loss, 6)
@@ -256,7 +283,9 @@ func TestStepperState(t *testing.T) {
 		again, other, otherLoss := start()
 		before := again.values()
 		require.ErrorContains(t, other.SetState(copies[1:]), "step is missing")
-		require.ErrorContains(t, other.SetState(append(copies[:len(copies):len(copies)], kernels.Parameter{Name: "more", Value: copies[0].Value})), "more is unknown")
+		more := kernels.Parameter{Name: "more", Value: copies[0].Value}
+		err = other.SetState(append(slices.Clone(copies), more))
+		require.ErrorContains(t, err, "more is unknown")
 		require.Equal(t, before, again.values(), "nothing has changed")
 		require.NoError(t, other.SetState(copies))
 		require.Equal(t, 3, other.Steps())
@@ -273,11 +302,13 @@ func (h huge) Update(_, _ *tensor.Dense) error {
 	return nil
 }
 
-// What is not finite is named, and where gradients are kept, or the loss says it, no parameter changes.
+// An error names the value that is not finite. No parameter changes if gradients are kept, or if it
+// is the loss that is not finite.
 func TestNotFinite(t *testing.T) {
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	for name, change := range map[string]func(*optim.Stepper){
-		"used up": func(*optim.Stepper) {}, "clipped": func(s *optim.Stepper) { s.Clip = 1 },
+		"used up":     func(*optim.Stepper) {},
+		"clipped":     func(s *optim.Stepper) { s.Clip = 1 },
 		"accumulated": func(s *optim.Stepper) { s.Accumulate = true },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -307,8 +338,9 @@ func TestNotFinite(t *testing.T) {
 	}
 }
 
-// A root's gradient at 0 is infinite and its loss is not: the error names the parameter. Where gradients
-// are used up others have been stepped by then, so that nothing goes on before the state is restored.
+// The gradient of a root at 0 is infinite, and the loss is not. The error names the parameter. If
+// gradients are used up, other parameters may have been stepped by then. Then no step is made
+// before the state is restored.
 func TestTorn(t *testing.T) {
 	first := kernels.Parameter{Name: "first", Value: dense([]float32{3}, 1)}
 	second := kernels.Parameter{Name: "second", Value: dense([]float32{4}, 1)}
@@ -334,16 +366,18 @@ func TestTorn(t *testing.T) {
 		for _, clip := range []float64{0, 1} {
 			t.Run(fmt.Sprint(order[0].Name, clip), func(t *testing.T) {
 				first.Value.Float32s()[0], second.Value.Float32s()[0] = 3, 4
-				s := &optim.Stepper{Parameters: order, Optimizer: newDescent(0, order...), LR: func(int) float64 { return 0.1 }, Clip: clip}
+				s := &optim.Stepper{
+					Parameters: order,
+					Optimizer:  newDescent(0, order...),
+					LR:         func(int) float64 { return 0.1 },
+					Clip:       clip,
+				}
 				loss, err := s.Compile(build)
 				require.NoError(t, err)
 				defer s.Close()
 				state, err := s.State()
 				require.NoError(t, err)
-				var copies []kernels.Parameter
-				for _, p := range state {
-					copies = append(copies, kernels.Parameter{Name: p.Name, Value: p.Value.Clone().(*tensor.Dense)})
-				}
+				copies := copiesOf(state)
 				second.Value.Float32s()[0] = 0
 				_, err = s.Step(loss)
 				var e *optim.NotFiniteError
@@ -362,7 +396,8 @@ func TestTorn(t *testing.T) {
 					require.ErrorIs(t, err, optim.ErrTorn)
 				}
 				require.NoError(t, s.SetState(copies))
-				require.Equal(t, []float32{3, 4}, []float32{first.Value.Float32s()[0], second.Value.Float32s()[0]})
+				require.Equal(t, []float32{3}, first.Value.Float32s())
+				require.Equal(t, []float32{4}, second.Value.Float32s())
 				_, err = s.Step(loss)
 				require.NoError(t, err)
 				// By hand: 3 − 0.1·6 and 4 − 0.1·(1/4), or their clipped gradients.
@@ -383,13 +418,16 @@ func TestWhatCannotBeStepped(t *testing.T) {
 	empty := &optim.Stepper{}
 	_, err := empty.Compile(l.loss(2))
 	require.EqualError(t, err, "optim: the Stepper has no parameters")
-	twice := &optim.Stepper{Parameters: []kernels.Parameter{l.params[0], {Name: "a", Value: l.params[1].Value}}, Optimizer: huge{t}}
+	names := []kernels.Parameter{l.params[0], {Name: "a", Value: l.params[1].Value}}
+	twice := &optim.Stepper{Parameters: names, Optimizer: huge{t}}
 	_, err = twice.Compile(l.loss(2))
 	require.ErrorContains(t, err, `name "a" is empty or not unique`)
-	rate := &optim.Stepper{Parameters: l.params, Optimizer: huge{t}, LR: func(int) float64 { return 1 }}
+	one := func(int) float64 { return 1 }
+	rate := &optim.Stepper{Parameters: l.params, Optimizer: huge{t}, LR: one}
 	_, err = rate.Compile(l.loss(2))
 	require.ErrorContains(t, err, "no method SetLR")
-	more := &optim.Stepper{Parameters: append(l.params[:2:2], kernels.Parameter{Name: "c", Value: dense([]float32{1}, 1)})}
+	c := kernels.Parameter{Name: "c", Value: dense([]float32{1}, 1)}
+	more := &optim.Stepper{Parameters: append(l.params[:2:2], c)}
 	_, err = more.Compile(l.loss(2))
 	require.EqualError(t, err, "optim: the loss does not depend on parameter c")
 
@@ -418,7 +456,8 @@ func TestWhatCannotBeStepped(t *testing.T) {
 	require.ErrorContains(t, err, "learning rate is NaN")
 }
 
-// The plan has all that steps take: AdamW's two moments and, with Accumulate, the sums.
+// The plan has all memory that steps take: the two moments of AdamW and, with Accumulate, the sums
+// of gradients.
 func TestStepperPlan(t *testing.T) {
 	l := newLine(7)
 	for _, accumulate := range []bool{false, true} {

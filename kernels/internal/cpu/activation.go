@@ -2,13 +2,29 @@ package cpu
 
 import "fmt"
 
-// Exp is dst[i] = e^x[i]. dst may be x. It panics if the lengths differ, as all of this file's kernels do.
+// activationBodies are the activations, their gradients, sums and products, value by value.
+type activationBodies struct {
+	add, mul binary
+
+	exp, sigmoid, silu, gelu, quickGELU, relu unary
+
+	// dst = y · f'(v), where x is v. For sigmoid x is the result f(v) instead.
+	sigmoidGrad, siluGrad, geluGrad, quickGELUGrad, reluGrad binary
+
+	// dst = value · gelu(gate), and its gradients by value and by gate.
+	geglu     func(dst, value, gate []float32)
+	gegluGrad func(dvalue, dgate, value, gate, dy []float32)
+}
+
+// Exp is dst[i] = e^x[i]. dst may be x. It panics if the lengths differ, as all kernels of this
+// file do.
 func Exp(pool *Pool, dst, x []float32) { runUnary(pool, "Exp", vec.exp, dst, x) }
 
 // Sigmoid is dst[i] = σ(x[i]) = 1 / (1 + e^−x[i]). dst may be x.
 func Sigmoid(pool *Pool, dst, x []float32) { runUnary(pool, "Sigmoid", vec.sigmoid, dst, x) }
 
-// SigmoidGrad is dx[i] = dy[i] · s[i] · (1 − s[i]), where s is Sigmoid's result. dx may be s or dy.
+// SigmoidGrad is dx[i] = dy[i] · s[i] · (1 − s[i]), where s is the result of Sigmoid. dx may be s
+// or dy.
 func SigmoidGrad(pool *Pool, dx, s, dy []float32) {
 	runBinary(pool, "SigmoidGrad", vec.sigmoidGrad, dx, s, dy)
 }
@@ -17,13 +33,19 @@ func SigmoidGrad(pool *Pool, dx, s, dy []float32) {
 func SiLU(pool *Pool, dst, x []float32) { runUnary(pool, "SiLU", vec.silu, dst, x) }
 
 // SiLUGrad is dx[i] = dy[i] · σ(v) · (1 + v·(1 − σ(v))) for v = x[i]. dx may be x or dy.
-func SiLUGrad(pool *Pool, dx, x, dy []float32) { runBinary(pool, "SiLUGrad", vec.siluGrad, dx, x, dy) }
+func SiLUGrad(pool *Pool, dx, x, dy []float32) {
+	runBinary(pool, "SiLUGrad", vec.siluGrad, dx, x, dy)
+}
 
-// GELU is dst[i] = x[i] · Φ(x[i]), Φ the standard normal distribution function (the exact form, with erf). dst may be x.
+// GELU is dst[i] = x[i] · Φ(x[i]), where Φ is the standard normal distribution function. It is the
+// exact form, with erf. dst may be x.
 func GELU(pool *Pool, dst, x []float32) { runUnary(pool, "GELU", vec.gelu, dst, x) }
 
-// GELUGrad is dx[i] = dy[i] · (Φ(v) + v·φ(v)) for v = x[i], φ the standard normal density. dx may be x or dy.
-func GELUGrad(pool *Pool, dx, x, dy []float32) { runBinary(pool, "GELUGrad", vec.geluGrad, dx, x, dy) }
+// GELUGrad is dx[i] = dy[i] · (Φ(v) + v·φ(v)) for v = x[i], where φ is the standard normal density.
+// dx may be x or dy.
+func GELUGrad(pool *Pool, dx, x, dy []float32) {
+	runBinary(pool, "GELUGrad", vec.geluGrad, dx, x, dy)
+}
 
 // QuickGELU is dst[i] = x[i] · σ(1.702·x[i]). dst may be x.
 func QuickGELU(pool *Pool, dst, x []float32) { runUnary(pool, "QuickGELU", vec.quickGELU, dst, x) }
@@ -37,13 +59,17 @@ func QuickGELUGrad(pool *Pool, dx, x, dy []float32) {
 func ReLU(pool *Pool, dst, x []float32) { runUnary(pool, "ReLU", vec.relu, dst, x) }
 
 // ReLUGrad is dx[i] = dy[i] where x[i] > 0, else 0. dx may be x or dy.
-func ReLUGrad(pool *Pool, dx, x, dy []float32) { runBinary(pool, "ReLUGrad", vec.reluGrad, dx, x, dy) }
+func ReLUGrad(pool *Pool, dx, x, dy []float32) {
+	runBinary(pool, "ReLUGrad", vec.reluGrad, dx, x, dy)
+}
 
 // Log is dst[i] = ln x[i]. dst may be x.
 func Log(pool *Pool, dst, x []float32) { runUnary(pool, "Log", logGeneric, dst, x) }
 
 // LogGrad is dx[i] = dy[i] / x[i]. dx may be x or dy.
-func LogGrad(pool *Pool, dx, x, dy []float32) { runBinary(pool, "LogGrad", logGradGeneric, dx, x, dy) }
+func LogGrad(pool *Pool, dx, x, dy []float32) {
+	runBinary(pool, "LogGrad", logGradGeneric, dx, x, dy)
+}
 
 // Softplus is dst[i] = ln(1 + e^x[i]). dst may be x.
 func Softplus(pool *Pool, dst, x []float32) { runUnary(pool, "Softplus", softplusGeneric, dst, x) }
@@ -53,7 +79,7 @@ func SoftplusGrad(pool *Pool, dx, x, dy []float32) {
 	runBinary(pool, "SoftplusGrad", softplusGradGeneric, dx, x, dy)
 }
 
-// A gegluTask runs GEGLU (dx nil) or its gradient over blocks of rows.
+// A gegluTask runs GEGLU or its gradient over blocks of rows.
 type gegluTask struct {
 	out, x, dy   []float32
 	width, block int
@@ -84,9 +110,11 @@ func runGEGLU(pool *Pool, g gegluTask) {
 	gegluTasks.put(t)
 }
 
+// checkGEGLU panics unless x has rows of 2·width values and y has half as many values.
 func checkGEGLU(kernel string, x, y []float32, width int) {
 	if width < 1 || len(x)%(2*width) != 0 || len(y)*2 != len(x) {
-		panic(fmt.Sprintf("cpu: %s: %d values for rows of 2·%d and results of %d", kernel, len(x), width, len(y)))
+		const wrong = "cpu: %s: %d values for rows of 2·%d and results of %d"
+		panic(fmt.Sprintf(wrong, kernel, len(x), width, len(y)))
 	}
 }
 
@@ -96,13 +124,14 @@ func checkGEGLU(kernel string, x, y []float32, width int) {
 //		dst[i] = x[i] * gelu(x[width+i])
 //	}
 //
-// (diffusers' order: the value first, then the gate.)
+// The value comes first, then the gate, as in diffusers.
 func GEGLU(pool *Pool, dst, x []float32, width int) {
 	checkGEGLU("GEGLU", x, dst, width)
 	runGEGLU(pool, gegluTask{out: dst, x: x, width: width})
 }
 
-// GEGLUGrad is GEGLU's gradient: dx has x's length, dy the result's.
+// GEGLUGrad is the gradient of GEGLU by x. dx is as long as x, and dy is as long as the result of
+// GEGLU.
 func GEGLUGrad(pool *Pool, dx, x, dy []float32, width int) {
 	checkGEGLU("GEGLUGrad", x, dy, width)
 	mustMatch("GEGLUGrad", len(x), dx)

@@ -2,47 +2,44 @@
 
 package cpu
 
-import (
-	"math"
+import "math"
 
-	x86 "golang.org/x/sys/cpu"
-)
-
-// vectors are the bodies that this machine runs, the best one last.
-var vectors = availableVectors()
-
-func init() { vec = vectors[len(vectors)-1] }
-
-func availableVectors() []vector {
-	v := []vector{portable}
-	if x86.X86.HasAVX2 && x86.X86.HasFMA {
-		v = append(v, assembled("AVX2", [...]elementwise{
-			addAVX2, mulAVX2, expAVX2, sigmoidAVX2, siluAVX2, siluGradAVX2,
-			quickGELUAVX2, quickGELUGradAVX2, geluAVX2, geluGradAVX2,
-		}).with(rowsAVX2))
-	}
-	if x86.X86.HasAVX512F {
-		v = append(v, assembled("AVX-512", [...]elementwise{
-			addAVX512, mulAVX512, expAVX512, sigmoidAVX512, siluAVX512, siluGradAVX512,
-			quickGELUAVX512, quickGELUGradAVX512, geluAVX512, geluGradAVX512,
-		}).with(rowsAVX512))
-	}
-	return v
-}
-
-// An elementwise function of assembly: n is a positive multiple of activationLanes.
+// An elementwise function is one of assembly. n is a positive multiple of vectorLanes. One with a
+// single input does not read y. table is activationTable.
 type elementwise func(dst, x, y *float32, n int, table *float32)
 
-const activationLanes = 16
+// activationAssembly is the assembly of activationBodies.
+type activationAssembly struct {
+	add, mul, exp, sigmoid   elementwise
+	silu, siluGrad           elementwise
+	quickGELU, quickGELUGrad elementwise
+	gelu, geluGrad           elementwise
+}
 
-func assembled(name string, f [10]elementwise) vector {
-	v := portable
-	v.name = name
-	v.add, v.mul = f[0].binary(portable.add), f[1].binary(portable.mul)
-	v.exp, v.sigmoid = f[2].unary(portable.exp), f[3].unary(portable.sigmoid)
-	v.silu, v.siluGrad = f[4].unary(portable.silu), f[5].binary(portable.siluGrad)
-	v.quickGELU, v.quickGELUGrad = f[6].unary(portable.quickGELU), f[7].binary(portable.quickGELUGrad)
-	v.gelu, v.geluGrad = f[8].unary(portable.gelu), f[9].binary(portable.geluGrad)
+var (
+	activationAVX2 = activationAssembly{
+		addAVX2, mulAVX2, expAVX2, sigmoidAVX2,
+		siluAVX2, siluGradAVX2,
+		quickGELUAVX2, quickGELUGradAVX2,
+		geluAVX2, geluGradAVX2,
+	}
+	activationAVX512 = activationAssembly{
+		addAVX512, mulAVX512, expAVX512, sigmoidAVX512,
+		siluAVX512, siluGradAVX512,
+		quickGELUAVX512, quickGELUGradAVX512,
+		geluAVX512, geluGradAVX512,
+	}
+)
+
+// bodies returns the definitions where there is no assembly.
+func (a activationAssembly) bodies() activationBodies {
+	v := activationGeneric
+	v.add, v.mul = a.add.binary(addGeneric), a.mul.binary(mulGeneric)
+	v.exp, v.sigmoid = a.exp.unary(expGeneric), a.sigmoid.unary(sigmoidGeneric)
+	v.silu, v.siluGrad = a.silu.unary(siluGeneric), a.siluGrad.binary(siluGradGeneric)
+	v.quickGELU = a.quickGELU.unary(quickGELUGeneric)
+	v.quickGELUGrad = a.quickGELUGrad.binary(quickGELUGradGeneric)
+	v.gelu, v.geluGrad = a.gelu.unary(geluGeneric), a.geluGrad.binary(geluGradGeneric)
 	v.geglu = func(dst, value, gate []float32) {
 		v.gelu(dst, gate)
 		v.mul(dst, dst, value)
@@ -56,10 +53,10 @@ func assembled(name string, f [10]elementwise) vector {
 	return v
 }
 
-// unary leaves to the definition what does not fill registers.
+// unary uses the definition for the values that do not fill registers.
 func (f elementwise) unary(definition unary) unary {
 	return func(dst, x []float32) {
-		n := len(dst) &^ (activationLanes - 1)
+		n := wholeLanes(len(dst))
 		if n > 0 {
 			_ = x[n-1]
 			f(&dst[0], &x[0], &x[0], n, &activationTable[0][0])
@@ -68,9 +65,10 @@ func (f elementwise) unary(definition unary) unary {
 	}
 }
 
+// binary uses the definition for the values that do not fill registers.
 func (f elementwise) binary(definition binary) binary {
 	return func(dst, x, y []float32) {
-		n := len(dst) &^ (activationLanes - 1)
+		n := wholeLanes(len(dst))
 		if n > 0 {
 			_, _ = x[n-1], y[n-1]
 			f(&dst[0], &x[0], &y[0], n, &activationTable[0][0])
@@ -79,7 +77,8 @@ func (f elementwise) binary(definition binary) binary {
 	}
 }
 
-// activationTable holds the constants that the assembly reads, a register each, in the order of the generator's.
+// activationTable holds the constants that the assembly reads. Each fills a register. The order is
+// the one of the generator in _asm.
 var activationTable = func() (table [27][16]float32) {
 	rows := []float32{
 		math.Log2E, ln2High, ln2Low, lowestExp, highestExp, 1, 0.5, math.Float32frombits(127),

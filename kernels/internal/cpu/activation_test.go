@@ -7,7 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestVectors holds every elementwise body of every instruction set to its definition in float64.
+// TestVectors compares every elementwise body of every instruction set with its definition in
+// float64.
 func TestVectors(t *testing.T) {
 	sigmoid := func(v float64) float64 { return 1 / (1 + math.Exp(-v)) }
 	slope := func(v float64) float64 { return sigmoid(v) * (1 + v*(1-sigmoid(v))) }
@@ -22,26 +23,35 @@ func TestVectors(t *testing.T) {
 	for i := range ys {
 		ys[i] = float32(math.Sin(float64(i)))
 	}
+	type function = func(x, y float64) float64
+	result := function(nil) // the error is relative to the result itself
+	byX := func(x, _ float64) float64 { return math.Abs(x) }
+	byY := func(_, y float64) float64 { return math.Abs(y) }
+	gelu := func(x, _ float64) float64 { return x * normal(x) }
+	quickGELU := func(x, _ float64) float64 { return x * sigmoid(1.702*x) }
+	// 1.702 is rounded, and the product with x again.
+	twice := func(x, _ float64) float64 { return 2 * math.Abs(x*sigmoid(1.702*x)) }
 	for _, v := range vectors {
 		for _, c := range []struct {
 			name       string
 			unary      unary
 			binary     binary
-			definition func(x, y float64) float64
-			scale      func(x, y float64) float64 // what the error is relative to
+			definition function
+			scale      function // what the error is relative to
 		}{
-			{name: "exp", unary: v.exp, definition: func(x, _ float64) float64 { return math.Exp(x) }},
-			{name: "sigmoid", unary: v.sigmoid, definition: func(x, _ float64) float64 { return sigmoid(x) }},
-			{name: "silu", unary: v.silu, definition: func(x, _ float64) float64 { return x * sigmoid(x) }},
-			{name: "quickGELU", unary: v.quickGELU, definition: func(x, _ float64) float64 { return x * sigmoid(1.702*x) },
-				// 1.702 is rounded, and the product with x again.
-				scale: func(x, _ float64) float64 { return 2 * math.Abs(x*sigmoid(1.702*x)) }},
-			{name: "gelu", unary: v.gelu, definition: func(x, _ float64) float64 { return x * normal(x) }, scale: func(x, _ float64) float64 { return math.Abs(x) }},
-			{name: "siluGrad", binary: v.siluGrad, definition: func(x, y float64) float64 { return y * slope(x) }, scale: func(x, y float64) float64 { return math.Abs(y) }},
-			{name: "quickGELUGrad", binary: v.quickGELUGrad, definition: func(x, y float64) float64 { return y * slope(1.702*x) }, scale: func(x, y float64) float64 { return math.Abs(y) }},
-			{name: "geluGrad", binary: v.geluGrad, definition: func(x, y float64) float64 { return y * bell(x) }, scale: func(x, y float64) float64 { return math.Abs(y) }},
-			{name: "add", binary: v.add, definition: func(x, y float64) float64 { return x + y }},
-			{name: "mul", binary: v.mul, definition: func(x, y float64) float64 { return x * y }},
+			{"exp", v.exp, nil, func(x, _ float64) float64 { return math.Exp(x) }, result},
+			{"sigmoid", v.sigmoid, nil, func(x, _ float64) float64 { return sigmoid(x) }, result},
+			{"silu", v.silu, nil, func(x, _ float64) float64 { return x * sigmoid(x) }, result},
+			{"quickGELU", v.quickGELU, nil, quickGELU, twice},
+			{"gelu", v.gelu, nil, gelu, byX},
+			{"siluGrad", nil, v.siluGrad, func(x, y float64) float64 { return y * slope(x) }, byY},
+			{
+				"quickGELUGrad", nil, v.quickGELUGrad,
+				func(x, y float64) float64 { return y * slope(1.702*x) }, byY,
+			},
+			{"geluGrad", nil, v.geluGrad, func(x, y float64) float64 { return y * bell(x) }, byY},
+			{"add", nil, v.add, func(x, y float64) float64 { return x + y }, result},
+			{"mul", nil, v.mul, func(x, y float64) float64 { return x * y }, result},
 		} {
 			got := make([]float32, len(xs))
 			if c.unary != nil {
@@ -56,7 +66,7 @@ func TestVectors(t *testing.T) {
 				if c.scale != nil {
 					size = c.scale(float64(x), float64(ys[i]))
 				}
-				// The condition of e^x: its argument's rounding alone is worth |x| units.
+				// The condition of e^x: the rounding of its argument alone is worth |x| units.
 				size *= 1 + math.Abs(float64(x))/8
 				if d := math.Abs(float64(got[i])-want) / (size + 1e-37); !(d <= worst) {
 					worst, at = d, i
@@ -69,7 +79,9 @@ func TestVectors(t *testing.T) {
 		for len(nan) < 19 {
 			nan = append(nan, nan[0])
 		}
-		for name, f := range map[string]unary{"exp": v.exp, "sigmoid": v.sigmoid, "silu": v.silu, "gelu": v.gelu} {
+		for name, f := range map[string]unary{
+			"exp": v.exp, "sigmoid": v.sigmoid, "silu": v.silu, "gelu": v.gelu,
+		} {
 			got := make([]float32, len(nan))
 			f(got, nan)
 			for _, g := range got {

@@ -5,9 +5,9 @@ import (
 	"math"
 )
 
-// AdamWStep are the numbers of one AdamW step, made once by NewAdamWStep.
+// AdamWStep are the numbers of one AdamW step. NewAdamWStep makes them once, for all parameters.
 type AdamWStep struct {
-	Keep         float32 // 1 − lr·decay: what is left of a parameter
+	Keep         float32 // 1 − lr·decay: the part of a parameter that weight decay leaves
 	Beta1, Beta2 float32
 	OneMinus1    float32 // 1 − β₁
 	OneMinus2    float32 // 1 − β₂
@@ -16,7 +16,8 @@ type AdamWStep struct {
 	Eps          float32
 }
 
-// NewAdamWStep returns the numbers of step t, counted from 1.
+// NewAdamWStep returns the numbers of step t, which is counted from 1. lr is the learning rate, and
+// decay is the weight decay.
 func NewAdamWStep(t int, lr, beta1, beta2, eps, decay float64) AdamWStep {
 	return AdamWStep{
 		Keep:  float32(1 - lr*decay),
@@ -28,7 +29,8 @@ func NewAdamWStep(t int, lr, beta1, beta2, eps, decay float64) AdamWStep {
 	}
 }
 
-// An updater is the single-threaded bodies of one instruction set. The portable one is the definition.
+// An updater is the bodies of one instruction set for updates of parameters. Each body runs in the
+// calling goroutine alone. updaterGeneric is the definition.
 type updater struct {
 	name       string
 	adamw      func(p, m, v, g []float32, s *AdamWStep)
@@ -41,8 +43,8 @@ var updaterGeneric = updater{"generic", adamwGeneric, sumSquaresGeneric, blendGe
 // update is what this machine runs.
 var update = updaters[len(updaters)-1]
 
-// updateBlock is how many parameters one part of an update has: four streams of them stay in L2, and it is
-// the same on every machine, as is the order of a sum over blocks.
+// updateBlock is how many parameters one part of an update has. Four streams of them stay in the L2
+// cache. It is the same on every machine, and so is the order of a sum over blocks.
 const updateBlock = 8192
 
 // AdamW is, for parameters p, the moments m and v of their gradients, and gradients g,
@@ -53,11 +55,13 @@ const updateBlock = 8192
 //		p[i] = s.Keep*p[i] - s.Rate*m[i]/(sqrt(v[i])*s.Unbias+s.Eps)
 //	}
 //
-// up to rounding (Loshchilov, Hutter: Decoupled Weight Decay Regularization, 2019; ε and the bias correction as
-// PyTorch has them). The result does not depend on the number of workers. It panics if the lengths differ.
+// up to rounding (Loshchilov, Hutter: Decoupled Weight Decay Regularization, 2019). ε and the bias
+// correction are as in PyTorch. The result does not depend on the number of workers. It panics if
+// the lengths differ.
 func AdamW(pool *Pool, p, m, v, g []float32, s AdamWStep) {
 	if len(m) != len(p) || len(v) != len(p) || len(g) != len(p) {
-		panic(fmt.Sprintf("cpu: AdamW: %d parameters, moments of %d and %d, %d gradients", len(p), len(m), len(v), len(g)))
+		const wrong = "cpu: AdamW: %d parameters, moments of %d and %d, %d gradients"
+		panic(fmt.Sprintf(wrong, len(p), len(m), len(v), len(g)))
 	}
 	t := adamwTasks.get()
 	*t = adamwTask{p, m, v, g, s}
@@ -77,8 +81,8 @@ func (t *adamwTask) Do(_, part int) {
 	update.adamw(t.p[lo:hi], t.m[lo:hi], t.v[lo:hi], t.g[lo:hi], &t.s)
 }
 
-// SumSquares returns the sum of the squares of x in float64, added up in an order that depends on x's length only.
-// ws needs SumSquaresWorkspace(len(x)) values.
+// SumSquares returns the sum of the squares of x in float64. The order of the sum depends on the
+// length of x only. ws has at least SumSquaresWorkspace(len(x)) values. It panics if ws is shorter.
 func SumSquares(pool *Pool, x []float32, ws []float64) float64 {
 	parts := SumSquaresWorkspace(len(x))
 	if len(ws) < parts {
@@ -95,7 +99,7 @@ func SumSquares(pool *Pool, x []float32, ws []float64) float64 {
 	return sum
 }
 
-// SumSquaresWorkspace is how many values of workspace SumSquares wants for n values.
+// SumSquaresWorkspace returns how many values of workspace SumSquares needs for n values.
 func SumSquaresWorkspace(n int) int { return ceilDiv(n, updateBlock) }
 
 type squaresTask struct {
@@ -110,13 +114,13 @@ func (t *squaresTask) Do(_, part int) {
 	t.sums[part] = update.sumSquares(t.x[lo:hi])
 }
 
-// Blend is
+// Blend is a step of an exponential moving average,
 //
 //	for i := range dst {
 //		dst[i] += a * (x[i] - dst[i])
 //	}
 //
-// up to rounding: an exponential moving average's step. It panics if the lengths differ.
+// up to rounding. It panics if the lengths differ.
 func Blend(pool *Pool, dst, x []float32, a float32) {
 	if len(dst) != len(x) {
 		panic(fmt.Sprintf("cpu: Blend: %d and %d values", len(dst), len(x)))

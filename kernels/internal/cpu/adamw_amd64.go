@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// updaters are those that this machine has, the best one last.
+// updaters are those that this machine has, the fastest one last.
 var updaters = availableUpdaters()
 
 func availableUpdaters() []*updater {
@@ -17,17 +17,21 @@ func availableUpdaters() []*updater {
 		u = append(u, wide("AVX2", adamwAVX2, sumSquaresAVX2, blendAVX2))
 	}
 	if cpu.X86.HasAVX512F {
-		u = append(u, wide("AVX512", adamwAVX512, sumSquaresAVX512, blendAVX512))
+		u = append(u, wide("AVX-512", adamwAVX512, sumSquaresAVX512, blendAVX512))
 	}
 	return u
 }
 
-// updateLanes is what the assembly's lengths are multiples of; the rest is left to the definition.
+// updateLanes divides every length that the assembly takes. The rest is left to the definition.
 const updateLanes = 32
 
 // wide makes an updater of assembly.
-func wide(name string, adamw func(p, m, v, grad *float32, n int, s *float32), squares func(x *float32, n int) float64,
-	blend func(dst, x *float32, n int, a float32)) *updater {
+func wide(
+	name string,
+	adamw func(p, m, v, grad *float32, n int, s *float32),
+	squares func(x *float32, n int) float64,
+	blend func(dst, x *float32, n int, a float32),
+) *updater {
 	return &updater{
 		name: name,
 		adamw: func(p, m, v, g []float32, s *AdamWStep) {

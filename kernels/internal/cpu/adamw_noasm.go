@@ -2,5 +2,5 @@
 
 package cpu
 
-// updaters are those that this machine has, the best one last.
+// updaters are those that this machine has, the fastest one last.
 var updaters = []*updater{&updaterGeneric}

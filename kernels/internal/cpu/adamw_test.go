@@ -46,10 +46,12 @@ func TestUpdatersFollowTheDefinition(t *testing.T) {
 			g, q := wiggle(n, 4), wiggle(n, 3)
 			for i, x := range wiggle(n, 2) {
 				wm[i] = float64(s.Beta1)*float64(x) + float64(s.OneMinus1)*float64(g[i])
-				wv[i] = float64(s.Beta2)*float64(q[i]*q[i]) + float64(s.OneMinus2)*float64(g[i])*float64(g[i])
+				square := float64(g[i]) * float64(g[i])
+				wv[i] = float64(s.Beta2)*float64(q[i]*q[i]) + float64(s.OneMinus2)*square
 			}
 			for i, x := range wiggle(n, 1) {
-				wp[i] = float64(s.Keep)*float64(x) - float64(s.Rate)*wm[i]/(math.Sqrt(wv[i])*float64(s.Unbias)+float64(s.Eps))
+				root := math.Sqrt(wv[i])*float64(s.Unbias) + float64(s.Eps)
+				wp[i] = float64(s.Keep)*float64(x) - float64(s.Rate)*wm[i]/root
 			}
 			require.True(t, worst(p, wp) <= excess*worst(p0, wp), "%s: p of %d", u.name, n)
 			require.True(t, worst(m, wm) <= excess*worst(m0, wm), "%s: m of %d", u.name, n)
@@ -69,7 +71,8 @@ func TestUpdatersFollowTheDefinition(t *testing.T) {
 			for i, y := range wiggle(n, 6) {
 				blended[i] = float64(y) + float64(float32(0.3))*(float64(x[i])-float64(y))
 			}
-			require.True(t, worst(dst, blended) <= excess*worst(plain, blended), "%s: blend of %d", u.name, n)
+			allowed := excess * worst(plain, blended)
+			require.True(t, worst(dst, blended) <= allowed, "%s: blend of %d", u.name, n)
 		}
 	}
 }
@@ -92,9 +95,15 @@ func TestUpdatesDoNotDependOnWorkers(t *testing.T) {
 
 func TestUpdatesPanicOnMisuse(t *testing.T) {
 	x, y := make([]float32, 3), make([]float32, 4)
-	require.PanicsWithValue(t, "cpu: AdamW: 3 parameters, moments of 3 and 4, 3 gradients", func() { AdamW(Shared, x, x, y, x, AdamWStep{}) })
-	require.PanicsWithValue(t, "cpu: Blend: 3 and 4 values", func() { Blend(Shared, x, y, 1) })
-	require.PanicsWithValue(t, "cpu: SumSquares: 0 values of workspace, not 1", func() { SumSquares(Shared, x, nil) })
+	for text, misuse := range map[string]func(){
+		"cpu: AdamW: 3 parameters, moments of 3 and 4, 3 gradients": func() {
+			AdamW(Shared, x, x, y, x, AdamWStep{})
+		},
+		"cpu: Blend: 3 and 4 values":                    func() { Blend(Shared, x, y, 1) },
+		"cpu: SumSquares: 0 values of workspace, not 1": func() { SumSquares(Shared, x, nil) },
+	} {
+		require.PanicsWithValue(t, text, misuse)
+	}
 }
 
 func BenchmarkAdamW(b *testing.B) {

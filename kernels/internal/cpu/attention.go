@@ -5,24 +5,25 @@ import (
 	"math"
 )
 
-// An AttentionShape is what attention is about: N samples of Lq queries and Lk keys, Heads heads of D values each. Queries
-// are [N,Lq,Heads·D], keys and values [N,Lk,Heads·D].
+// An AttentionShape is the shape of attention: N samples of Lq queries and Lk keys, and Heads heads
+// of D values each. Queries are [N,Lq,Heads·D]. Keys and values are [N,Lk,Heads·D].
 type AttentionShape struct {
 	N, Heads, Lq, Lk, D int
 	Causal              bool // query i sees keys 0 to i
 
-	// BFloat16 says that q, k, v and dout are bfloat16 values, held in float32. Then so are all
-	// operands of products: softmax's numerators P and the gradient dS of the scores are rounded to
-	// bfloat16 before they are multiplied, and √D divides behind products. The sums of P's rows
-	// and of P∘dP are of values that are not rounded, in float64.
+	// BFloat16 says that q, k, v and dout are bfloat16 values, held in float32. Then all operands
+	// of products are bfloat16 values. For this, the numerators P of softmax and the gradient dS of
+	// the scores are rounded before they are multiplied, and the division by √D comes after the
+	// products. The sums of P's rows and of P∘dP are of values that are not rounded, in float64.
 	BFloat16 bool
 }
 
 const (
-	// attentionRows is how many queries are looked at together: the scores of so many rows are all that is ever stored. They are
-	// whole tiles of each micro-kernel of assembly.
+	// attentionRows is how many queries are computed together. Only the scores of so many rows are
+	// stored. They are whole tiles of each micro-kernel of assembly.
 	attentionRows = 42
-	// attentionBlocks is how many blocks of queries in a row share the head's keys and values, packed for the products.
+	// attentionBlocks is how many blocks of queries share the keys and values of a head, which are
+	// packed for the products once.
 	attentionBlocks = 8
 )
 
@@ -31,6 +32,7 @@ func (s AttentionShape) keys() int    { return s.N * s.Lk * s.Heads * s.D }
 func (s AttentionShape) blocks() int  { return ceilDiv(s.Lq, attentionRows) }
 func (s AttentionShape) parts() int   { return ceilDiv(s.blocks(), attentionBlocks) }
 
+// check panics unless the lengths are those of s.
 func (s AttentionShape) check(kernel string, mask []float32, queries, keys [][]float32) {
 	if s.N < 0 || s.Heads < 1 || s.Lq < 1 || s.Lk < 1 || s.D < 1 {
 		panic(fmt.Sprintf("cpu: %s: no such shape: %+v", kernel, s))
@@ -42,40 +44,56 @@ func (s AttentionShape) check(kernel string, mask []float32, queries, keys [][]f
 	}
 }
 
-// byKeys is a product of a block whose columns are the keys, such as Q·Kᵀ, byValues one that sums over them, such as P·V, and
-// overRows one that sums over the block's queries, such as Pᵀ·dout.
+// byKeys is a product of a block of queries whose columns are the keys, such as Q·Kᵀ.
 func (s AttentionShape) byKeys() product {
 	return product{m: s.block(), n: s.Lk, k: s.D, b: rhs{matrix: Matrix{Transposed: true}}}
 }
 
+// byValues is a product of a block of queries that sums over the keys, such as P·V.
 func (s AttentionShape) byValues() product { return product{m: s.block(), n: s.D, k: s.Lk} }
 
+// overRows is a product that sums over the queries of a block, such as Pᵀ·dout.
 func (s AttentionShape) overRows() product {
 	return product{m: s.Lk, n: s.D, k: s.block(), a: lhs{matrix: Matrix{Transposed: true}}}
 }
 
 func (s AttentionShape) block() int { return min(attentionRows, s.Lq) }
 
-// An attentionScratch is one worker's memory.
-type attentionScratch struct {
-	keys, values, more []float32 // packed
-	// Of a block of queries: softmax's numerators and what they are to be multiplied by, the gradient of the scores, the queries
-	// over √D and dout.
-	weights, norm, slopes, q, dout []float32
-	ws                             []float32 // of products
+// An attentionWorkspace is the memory of one worker.
+type attentionWorkspace struct {
+	keys, values []float32 // packed
+	keysAsValues []float32 // packed
+
+	// Of a block of queries:
+	weights []float32 // the numerators of softmax
+	norm    []float32 // one over the sums of the numerators
+	slopes  []float32 // the gradient of the scores
+	q       []float32 // the queries over √D
+	dout    []float32 // dout times norm
+
+	ws []float32 // of products
 }
 
-// scratch divides a worker's memory, and returns how much that is.
-func (s AttentionShape) scratch(ws []float32) (m attentionScratch, size int) {
+// divide divides the memory of a worker, and returns how many values that is. A nil ws only counts.
+func (s AttentionShape) divide(ws []float32) (m attentionWorkspace, size int) {
 	a, b, c := s.byKeys(), s.byValues(), s.overRows()
 	byKeys, byValues := kernel.packedSize(&a), kernel.packedSize(&b)
+	products := max(
+		kernel.workspace(serial, &a), kernel.workspace(serial, &b), kernel.workspace(serial, &c),
+	)
 	for _, part := range []struct {
 		of *[]float32
 		n  int
 	}{
-		{&m.keys, byKeys}, {&m.values, max(byKeys, byValues)}, {&m.more, byValues},
-		{&m.weights, s.block() * s.Lk}, {&m.slopes, s.block() * s.Lk}, {&m.q, s.block() * s.D}, {&m.dout, s.block() * s.D}, {&m.norm, s.block()},
-		{&m.ws, max(kernel.workspace(serial, &a), kernel.workspace(serial, &b), kernel.workspace(serial, &c))},
+		{&m.keys, byKeys},
+		{&m.values, max(byKeys, byValues)},
+		{&m.keysAsValues, byValues},
+		{&m.weights, s.block() * s.Lk},
+		{&m.slopes, s.block() * s.Lk},
+		{&m.q, s.block() * s.D},
+		{&m.dout, s.block() * s.D},
+		{&m.norm, s.block()},
+		{&m.ws, products},
 	} {
 		n := roundUp(part.n, 16)
 		if ws != nil {
@@ -87,14 +105,15 @@ func (s AttentionShape) scratch(ws []float32) (m attentionScratch, size int) {
 }
 
 func (s AttentionShape) perWorker() int {
-	_, size := s.scratch(nil)
+	_, size := s.divide(nil)
 	return size
 }
 
-// Workspace returns how many values of scratch memory attention and its gradient want.
+// Workspace returns how many values of workspace Attention and AttentionGrad need.
 func (s AttentionShape) Workspace(pool *Pool) int { return pool.Workers()*s.perWorker() + 16 }
 
-// An attentionTask makes the result of some blocks of queries of one head, or the gradients of one head.
+// An attentionTask computes the result for some blocks of queries of one head, or the gradients of
+// one head.
 type attentionTask struct {
 	AttentionShape
 	q, k, v, mask, out, dout, dq, dk, dv, ws []float32
@@ -111,22 +130,27 @@ func runAttention(pool *Pool, t attentionTask, parts int, ws []float32) {
 	attentionTasks.put(task)
 }
 
-// Attention is, for each head, softmax(Q·Kᵀ/√D)·V (Vaswani et al. 2017, eq. 1). Keys whose mask [N,Lk] is 0 are not seen; a
-// query that sees no key gets zeros. Only the scores of a few queries are stored at a time. It panics on wrong lengths.
+// Attention is, for each head, softmax(Q·Kᵀ/√D)·V (Vaswani et al. 2017, eq. 1). mask is [N,Lk] or
+// nil. Keys whose mask is 0 are not seen. A query that sees no key gets zeros. Only the scores of a
+// few queries are stored at a time. It panics on wrong lengths.
 func Attention(pool *Pool, s AttentionShape, out, q, k, v, mask, ws []float32) {
 	s.check("Attention", mask, [][]float32{out, q}, [][]float32{k, v})
-	runAttention(pool, attentionTask{AttentionShape: s, q: q, k: k, v: v, mask: mask, out: out}, s.N*s.Heads*s.parts(), ws)
+	t := attentionTask{AttentionShape: s, q: q, k: k, v: v, mask: mask, out: out}
+	runAttention(pool, t, s.N*s.Heads*s.parts(), ws)
 }
 
-// AttentionGrad is the gradient of Attention by q, k and v.
+// AttentionGrad is the gradient of Attention by q, k and v. It panics on wrong lengths.
 func AttentionGrad(pool *Pool, s AttentionShape, dq, dk, dv, q, k, v, mask, dout, ws []float32) {
 	s.check("AttentionGrad", mask, [][]float32{dq, q, dout}, [][]float32{dk, dv, k, v})
-	runAttention(pool, attentionTask{AttentionShape: s, q: q, k: k, v: v, mask: mask, dout: dout, dq: dq, dk: dk, dv: dv}, s.N*s.Heads, ws)
+	t := attentionTask{
+		AttentionShape: s, q: q, k: k, v: v, mask: mask, dout: dout, dq: dq, dk: dk, dv: dv,
+	}
+	runAttention(pool, t, s.N*s.Heads, ws)
 }
 
 func (t *attentionTask) Do(worker, part int) {
 	size := t.perWorker()
-	m, _ := t.scratch(aligned(t.ws)[worker*size:][:size])
+	m, _ := t.divide(aligned(t.ws)[worker*size:][:size])
 	if t.dout == nil {
 		head, part := part/t.parts(), part%t.parts()
 		keys := pack(t.byKeys(), t.part(t.k, head, t.Lk, 0), m.keys)
@@ -139,33 +163,33 @@ func (t *attentionTask) Do(worker, part int) {
 	}
 	keys := pack(t.byKeys(), t.part(t.k, part, t.Lk, 0), m.keys)
 	values := pack(t.byKeys(), t.part(t.v, part, t.Lk, 0), m.values)
-	keysAsValues := pack(t.byValues(), t.part(t.k, part, t.Lk, 0), m.more)
+	keysAsValues := pack(t.byValues(), t.part(t.k, part, t.Lk, 0), m.keysAsValues)
 	for block := range t.blocks() {
 		t.backward(part, block, keys, values, keysAsValues, &m)
 	}
 }
 
-// pack packs the right factor x of p, which may be there transposed.
+// pack packs x as the right factor of p. Whether x is transposed is as p says.
 func pack(p product, x Matrix, dst []float32) rhs {
 	x.Transposed = p.b.matrix.Transposed
 	p.b.matrix = x
 	return kernel.packWhole(&p, dst)
 }
 
-// part is a head's rows of x [N,L,Heads·D], from row on.
+// part returns the rows of a head of x [N,L,Heads·D], from a row on.
 func (t *attentionTask) part(x []float32, head, length, row int) Matrix {
 	n, h := head/t.Heads, head%t.Heads
 	stride := t.Heads * t.D
 	return Matrix{Data: x[(n*length+row)*stride+h*t.D:], Stride: stride}
 }
 
-// multiply is c = a·b, or c += a·b, of m rows.
-func (m *attentionScratch) multiply(p product, rows int, a Matrix, b rhs, c Matrix) {
+// multiply is c = a·b for some rows of a, or c += a·b if p accumulates.
+func (m *attentionWorkspace) multiply(p product, rows int, a Matrix, b rhs, c Matrix) {
 	p.m, p.a.matrix, p.b, p.c, p.ldc = rows, a, b, c.Data, c.Stride
 	kernel.multiply(serial, &p, m.ws)
 }
 
-// scaled is dst = a[i]·x for rows i of x; dst may be x.
+// scaled is dst = a[i]·x for each row i of x. dst may be x.
 func scaled(dst, x Matrix, width int, a []float32) {
 	for i, v := range a {
 		vec.scale(dst.Data[i*dst.Stride:][:width], x.Data[i*x.Stride:][:width], v)
@@ -175,8 +199,9 @@ func scaled(dst, x Matrix, width int, a []float32) {
 // root is 1/√D.
 func (s AttentionShape) root() float32 { return float32(1 / math.Sqrt(float64(s.D))) }
 
-// scores computes Q·Kᵀ/√D of queries [lo,hi) in m.weights, and m.q unless values are bfloat16.
-func (t *attentionTask) scores(head, lo, hi int, keys rhs, m *attentionScratch) {
+// scores computes Q·Kᵀ/√D of queries [lo,hi) in m.weights. It also computes Q/√D in m.q, unless the
+// values are bfloat16.
+func (t *attentionTask) scores(head, lo, hi int, keys rhs, m *attentionWorkspace) {
 	weights := Matrix{Data: m.weights, Stride: t.Lk}
 	if t.BFloat16 {
 		m.multiply(t.byKeys(), hi-lo, t.part(t.q, head, t.Lq, lo), keys, weights)
@@ -192,9 +217,10 @@ func (t *attentionTask) scores(head, lo, hi int, keys rhs, m *attentionScratch) 
 	m.multiply(t.byKeys(), hi-lo, q, keys, weights)
 }
 
-// weigh computes m.q, m.weights and m.norm of queries [lo,hi). Rows as long as the result's are normalized later, rather than those of
-// weights, which are longer.
-func (t *attentionTask) weigh(head, lo, hi int, keys rhs, m *attentionScratch) {
+// weigh computes the scores of queries [lo,hi), the numerators of their softmax in m.weights, and
+// one over the sums of these in m.norm. The rows of the result are multiplied by m.norm later. They
+// are shorter than those of the weights.
+func (t *attentionTask) weigh(head, lo, hi int, keys rhs, m *attentionWorkspace) {
 	t.scores(head, lo, hi, keys, m)
 	for i := range hi - lo {
 		row := m.weights[i*t.Lk:][:t.Lk]
@@ -220,7 +246,8 @@ func (t *attentionTask) weigh(head, lo, hi int, keys rhs, m *attentionScratch) {
 	}
 }
 
-func (t *attentionTask) forward(head, block int, keys, values rhs, m *attentionScratch) {
+// forward computes the result for a block of queries.
+func (t *attentionTask) forward(head, block int, keys, values rhs, m *attentionWorkspace) {
 	lo, hi := span(block, attentionRows, t.Lq)
 	t.weigh(head, lo, hi, keys, m)
 	if t.BFloat16 {
@@ -231,7 +258,10 @@ func (t *attentionTask) forward(head, block int, keys, values rhs, m *attentionS
 	scaled(out, out, t.D, m.norm[:hi-lo])
 }
 
-func (t *attentionTask) backward(head, block int, keys, values, keysAsValues rhs, m *attentionScratch) {
+// backward computes dq of a block of queries, and adds the block's part to dk and dv.
+func (t *attentionTask) backward(
+	head, block int, keys, values, keysAsValues rhs, m *attentionWorkspace,
+) {
 	lo, hi := span(block, attentionRows, t.Lq)
 	t.weigh(head, lo, hi, keys, m)
 	norm := m.norm[:hi-lo]
@@ -262,10 +292,10 @@ func (t *attentionTask) backward(head, block int, keys, values, keysAsValues rhs
 	scaled(dq, dq, t.D, norm)
 }
 
-// backwardBF16 is backward for bfloat16 values. Here the probabilities are what is multiplied: what
-// would be divided by their sums elsewhere would not be bfloat16.
+// backwardBF16 is backward for bfloat16 values. Here P itself is multiplied. backward multiplies
+// the numerators of P, and scales dout and q instead, but these would then not be bfloat16.
 func (t *attentionTask) backwardBF16(
-	head, lo int, over product, dout Matrix, values, keysAsValues rhs, m *attentionScratch,
+	head, lo int, over product, dout Matrix, values, keysAsValues rhs, m *attentionWorkspace,
 ) {
 	rows, last := over.k, lo+over.k == t.Lq
 	weights, slopes := Matrix{Data: m.weights, Stride: t.Lk}, Matrix{Data: m.slopes, Stride: t.Lk}
@@ -285,14 +315,14 @@ func (t *attentionTask) backwardBF16(
 	m.multiply(over, t.Lk, transposed, rhs{matrix: t.part(t.q, head, t.Lq, lo)}, dk)
 	dq := t.part(t.dq, head, t.Lq, lo)
 	m.multiply(t.byValues(), rows, slopes, keysAsValues, dq)
-	t.divide(dq, rows)
+	t.divideByRoot(dq, rows)
 	if last {
-		t.divide(dk, t.Lk)
+		t.divideByRoot(dk, t.Lk)
 	}
 }
 
-// divide divides rows of x by √D.
-func (t *attentionTask) divide(x Matrix, rows int) {
+// divideByRoot divides rows of x by √D.
+func (t *attentionTask) divideByRoot(x Matrix, rows int) {
 	for i := range rows {
 		row := x.Data[i*x.Stride:][:t.D]
 		vec.scale(row, row, t.root())

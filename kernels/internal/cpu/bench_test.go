@@ -31,7 +31,8 @@ func BenchmarkPeak(b *testing.B) {
 		b.Skip("there is no assembly")
 	}
 	n := Shared.Workers()
-	perSecond(b, float64(n*(1<<16)*12*2*multiplyAddLanes), func() { Shared.Parallel(n, peakTask{}) })
+	operations := n * (1 << 16) * 12 * 2 * multiplyAddLanes
+	perSecond(b, float64(operations), func() { Shared.Parallel(n, peakTask{}) })
 }
 
 // BenchmarkGemm is C = A·B, [M,K]·[K,N], where T marks a factor that is stored transposed: a
@@ -41,8 +42,9 @@ func BenchmarkGemm(b *testing.B) {
 		op      string
 		m, n, k int
 	}{
-		{"NT", 4096, 320, 320}, {"TN", 320, 320, 4096}, {"NN", 1024, 5120, 640}, {"NT", 1024, 640, 2560},
-		{"NT", 77, 1280, 768}, {"NN", 4096, 40, 4096}, {"NT", 4096, 64, 64}, {"NT", 1024, 1024, 128},
+		{"NT", 4096, 320, 320}, {"TN", 320, 320, 4096}, {"NN", 1024, 5120, 640},
+		{"NT", 1024, 640, 2560}, {"NT", 77, 1280, 768}, {"NN", 4096, 40, 4096},
+		{"NT", 4096, 64, 64}, {"NT", 1024, 1024, 128},
 	} {
 		b.Run(fmt.Sprintf("%s/%dx%dx%d", s.op, s.m, s.n, s.k), func(b *testing.B) {
 			p := Product{M: s.m, N: s.n, K: s.k,
@@ -72,7 +74,7 @@ func BenchmarkConv(b *testing.B) {
 			Stride: 1, Top: pad, Bottom: pad, Left: pad, Right: pad}
 		positions, taps := s.n*s.side*s.side, s.kernel*s.kernel*s.in
 		x, w, y := wiggle(positions*s.in, 1), wiggle(s.out*taps, 2), wiggle(positions*s.out, 3)
-		ws := make([]float32, max(c.ForwardWorkspace(Shared), c.InputGradWorkspace(Shared), c.WeightGradWorkspace(Shared)))
+		ws := make([]float32, c.largestWorkspace())
 		name := fmt.Sprintf("%dx%dx%dx%dto%d/kernel%d", s.n, s.side, s.side, s.in, s.out, s.kernel)
 		for _, pass := range []struct {
 			name string
@@ -107,7 +109,9 @@ func BenchmarkAttention(b *testing.B) {
 			perSecond(b, 2*product, func() { Attention(Shared, s, out, q, k, v, nil, ws) })
 		})
 		b.Run(name+"/backward", func(b *testing.B) {
-			perSecond(b, 5*product, func() { AttentionGrad(Shared, s, dq, dk, dv, q, k, v, nil, dout, ws) })
+			perSecond(b, 5*product, func() {
+				AttentionGrad(Shared, s, dq, dk, dv, q, k, v, nil, dout, ws)
+			})
 		})
 	}
 }
@@ -130,7 +134,9 @@ func BenchmarkNorm(b *testing.B) {
 		}{
 			{"forward", 2, func() { Norm(Shared, s, y, x, scale, shift, ws) }},
 			{"input", 3, func() { NormInputGrad(Shared, s, y, x, scale, shift, dy, ws) }},
-			{"parameters", 2, func() { NormParamGrad(Shared, s, dscale, dshift, x, scale, shift, dy, ws) }},
+			{"parameters", 2, func() {
+				NormParamGrad(Shared, s, dscale, dshift, x, scale, shift, dy, ws)
+			}},
 		} {
 			b.Run(fmt.Sprintf("%dx%dx%d/%s", s.N, s.P, s.C, pass.name), func(b *testing.B) {
 				b.SetBytes(int64(4 * n * pass.reads))

@@ -5,14 +5,14 @@ import (
 	"math"
 )
 
-// A bfloat16 is the upper half of a float32, in a uint16.
+// In this package a bfloat16 is a uint16: the upper half of a float32.
 
-// ToBF16 returns x rounded to the nearest bfloat16, and of two that are equally near to the one whose
-// last bit is 0. What is too large becomes infinite, NaN stays NaN.
+// ToBF16 returns x rounded to the nearest bfloat16. Of two that are equally near it is the one
+// whose last bit is 0. Values that are too large become infinite. NaN stays NaN.
 func ToBF16(x float32) uint16 {
 	b := math.Float32bits(x)
 	if x != x {
-		return uint16(b>>16) | 0x40 // quiet, lest a NaN of low bits alone become infinite
+		return uint16(b>>16) | 0x40 // quiet: a NaN of low bits alone would become infinite
 	}
 	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }
@@ -26,7 +26,7 @@ func ToBF16s(pool *Pool, dst []uint16, x []float32) { convert(pool, dst, x, true
 // FromBF16s is dst[i] = FromBF16(x[i]). It panics if the lengths differ.
 func FromBF16s(pool *Pool, dst []float32, x []uint16) { convert(pool, x, dst, false) }
 
-// A convertTask converts blocks of values, to half or from it.
+// A convertTask converts blocks of values to half or from it.
 type convertTask struct {
 	half  []uint16
 	whole []float32

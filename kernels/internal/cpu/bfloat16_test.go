@@ -21,7 +21,7 @@ func TestBF16ByHand(t *testing.T) {
 		{1 + 0x1p-8 + 0x1p-23, 0x3f81}, // above half way
 		{1 + 3*0x1p-8 - 0x1p-22, 0x3f81},
 		{2 - 0x1p-9, 0x4000},          // up to the next power of two
-		{math.MaxFloat32, 0x7f80},     // infinite: it is beyond the largest by more than half a unit
+		{math.MaxFloat32, 0x7f80},     // infinite: more than half a unit beyond the largest
 		{0x1.fep127, 0x7f7f},          // the largest
 		{0x1.feffp127, 0x7f7f},        // nearer to the largest
 		{inf, 0x7f80}, {-inf, 0xff80}, //
@@ -35,7 +35,8 @@ func TestBF16ByHand(t *testing.T) {
 	}
 }
 
-// Every bfloat16 is itself after the way there and back, and no other is nearer to what was rounded.
+// Every bfloat16 stays itself after the way there and back. No other bfloat16 is nearer to the
+// value that was rounded.
 func TestBF16IsNearest(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range 1 << 16 {
@@ -76,7 +77,8 @@ func TestConversions(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(20, func() { FromBF16s(Shared, whole, half) }))
 }
 
-// inOrder is what the product of bfloat16 values is: K is cut into ⌈K/256⌉ blocks of ⌈K/blocks⌉, and
+// inOrder is the definition of the product of bfloat16 values. K is cut into ⌈K/256⌉ blocks of
+// ⌈K/blocks⌉, and
 //
 //	s := 0
 //	for k in block { s += A(i,k)·B(k,j) }
@@ -84,7 +86,8 @@ func TestConversions(t *testing.T) {
 //	if block == 0 { s += bias[j] }
 //	C(i,j) = s
 //
-// in float32. Each product is exact, so it does not matter whether it is rounded before it is added.
+// in float32. Each product is exact, so it does not matter whether it is rounded before it is
+// added.
 func (p *Product) inOrder() []float32 {
 	blocks := ceilDiv(p.K, 256)
 	size := ceilDiv(p.K, blocks)
@@ -114,11 +117,14 @@ func rounded(x []float32) []float32 {
 
 // The product of bfloat16 values has the same bits with every body and any number of workers.
 func TestGemmOfBF16(t *testing.T) {
-	for i, s := range [][3]int{{5, 3, 2}, {14, 32, 256}, {29, 65, 257}, {97, 40, 600}, {300, 48, 1000}, {1, 100, 77}} {
+	for i, s := range [][3]int{
+		{5, 3, 2}, {14, 32, 256}, {29, 65, 257}, {97, 40, 600}, {300, 48, 1000}, {1, 100, 77},
+	} {
 		for mode := range 4 {
 			r := rand.New(rand.NewPCG(uint64(i), uint64(mode)))
 			p := Product{M: s[0], N: s[1], K: s[2], Bias: normal(r, s[1])}
-			p.A, p.B = matrixFor(r, p.M, p.K, 1, mode&1 != 0), matrixFor(r, p.K, p.N, 0, mode&2 != 0)
+			p.A = matrixFor(r, p.M, p.K, 1, mode&1 != 0)
+			p.B = matrixFor(r, p.K, p.N, 0, mode&2 != 0)
 			rounded(p.A.Data)
 			rounded(p.B.Data)
 			want := bits(p.inOrder())
@@ -127,7 +133,8 @@ func TestGemmOfBF16(t *testing.T) {
 					pool := NewPool(workers)
 					p.C = Matrix{Data: scratch(p.M * p.N), Stride: p.N}
 					Gemm(pool, &p, scratch(p.Workspace(pool)))
-					require.Equal(t, want, bits(p.C.Data), "%v, mode %d, %d workers", s, mode, workers)
+					got := bits(p.C.Data)
+					require.Equal(t, want, got, "%v, mode %d, %d workers", s, mode, workers)
 				}
 			})
 		}
@@ -157,9 +164,11 @@ func TestConvOfBF16(t *testing.T) {
 	})
 }
 
-// exactAttention is attention and its gradients in float64 for one sample and head; round is applied
-// to what is an operand of a product.
-func exactAttention(s AttentionShape, q, k, v, dout []float32, round func(float64) float64) [][]float64 {
+// exactAttention is attention and its gradients in float64, for one sample and one head. round is
+// applied to the operands of products.
+func exactAttention(
+	s AttentionShape, q, k, v, dout []float32, round func(float64) float64,
+) [][]float64 {
 	out, dq := make([]float64, len(q)), make([]float64, len(q))
 	dk, dv := make([]float64, len(k)), make([]float64, len(v))
 	root := 1 / math.Sqrt(float64(s.D))
@@ -197,24 +206,28 @@ func exactAttention(s AttentionShape, q, k, v, dout []float32, round func(float6
 	return [][]float64{out, dq, dk, dv}
 }
 
-// Attention to bfloat16 values rounds what it multiplies: it is much nearer to the definition that
-// does so than that is to the one that does not.
+// Attention to bfloat16 values rounds the operands of products. It is much nearer to the definition
+// that rounds them than that definition is to the one that does not.
 func TestAttentionOfBF16(t *testing.T) {
 	was := vec
 	defer func() { vec = was }()
-	for _, s := range []AttentionShape{{Lq: 1, Lk: 1, D: 1}, {Lq: 50, Lk: 77, D: 24}, {Lq: 97, Lk: 300, D: 40}} {
+	round := func(x float64) float64 { return float64(FromBF16(ToBF16(float32(x)))) }
+	for _, s := range []AttentionShape{
+		{Lq: 1, Lk: 1, D: 1}, {Lq: 50, Lk: 77, D: 24}, {Lq: 97, Lk: 300, D: 40},
+	} {
 		s.N, s.Heads, s.BFloat16 = 1, 1, true
 		r := rand.New(rand.NewPCG(uint64(s.Lq), 6))
 		q, dout := rounded(normal(r, s.queries())), rounded(normal(r, s.queries()))
 		k, v := rounded(normal(r, s.keys())), rounded(normal(r, s.keys()))
-		rounding := exactAttention(s, q, k, v, dout, func(x float64) float64 { return float64(FromBF16(ToBF16(float32(x)))) })
+		rounding := exactAttention(s, q, k, v, dout, round)
 		exact := exactAttention(s, q, k, v, dout, func(x float64) float64 { return x })
 		eachKernel(t, func(t *testing.T) {
 			for _, vec = range vectors {
 				out, dq := scratch(s.queries()), scratch(s.queries())
 				dk, dv := scratch(s.keys()), scratch(s.keys())
 				Attention(Shared, s, out, q, k, v, nil, scratch(s.Workspace(Shared)))
-				AttentionGrad(Shared, s, dq, dk, dv, q, k, v, nil, dout, scratch(s.Workspace(Shared)))
+				ws := scratch(s.Workspace(Shared))
+				AttentionGrad(Shared, s, dq, dk, dv, q, k, v, nil, dout, ws)
 				for i, got := range [][]float32{out, dq, dk, dv} {
 					var size, apart float64
 					for j, w := range rounding[i] {
@@ -222,10 +235,14 @@ func TestAttentionOfBF16(t *testing.T) {
 						apart += (w - exact[i][j]) * (w - exact[i][j])
 					}
 					size, apart = math.Sqrt(size), math.Sqrt(apart)
-					d, name := distance(got, rounding[i]), fmt.Sprint(s, vec.name, []string{" out", " dq", " dk", " dv"}[i])
-					require.True(t, d <= 0.1*apart+1e-6*size, "%s: %g from the definition, which is %g from the exact one", name, d, apart)
+					d := distance(got, rounding[i])
+					name := fmt.Sprint(s, vec.name, []string{" out", " dq", " dk", " dv"}[i])
+					require.True(t, d <= 0.1*apart+1e-6*size,
+						"%s: %g from the definition, which is %g from the exact one",
+						name, d, apart)
 					if s.Lk > 1 {
-						require.True(t, apart > 1e-4*size && apart < 0x1p-8*size, "%s: rounding changes %g by %g", name, size, apart)
+						require.True(t, apart > 1e-4*size && apart < 0x1p-8*size,
+							"%s: rounding changes %g by %g", name, size, apart)
 					}
 				}
 			}

@@ -2,10 +2,10 @@ package cpu
 
 import "fmt"
 
-// sumRows is how many rows one part of a column sum has, the same on every machine.
+// sumRows is how many rows one part of a column sum has. It is the same on every machine.
 const sumRows = 512
 
-// ColumnSumsWorkspace returns how many values of scratch memory ColumnSums wants.
+// ColumnSumsWorkspace returns how many values of workspace ColumnSums needs.
 func ColumnSumsWorkspace(rows, columns int) int { return 2*ceilDiv(rows, sumRows)*columns + 1 }
 
 // ColumnSums is
@@ -14,10 +14,11 @@ func ColumnSumsWorkspace(rows, columns int) int { return 2*ceilDiv(rows, sumRows
 //		sums[j] = Σ_i x[i*columns+j]
 //	}
 //
-// accumulated in float64 and rounded once. It panics on wrong lengths.
+// The sums are accumulated in float64 and rounded once. It panics on wrong lengths.
 func ColumnSums(pool *Pool, sums, x []float32, rows, columns int, ws []float32) {
 	if len(sums) != columns || len(x) != rows*columns {
-		panic(fmt.Sprintf("cpu: ColumnSums: %d sums and %d values for %d×%d", len(sums), len(x), rows, columns))
+		const wrong = "cpu: ColumnSums: %d sums and %d values for %d×%d"
+		panic(fmt.Sprintf(wrong, len(sums), len(x), rows, columns))
 	}
 	mustHold("ColumnSums", ws, ColumnSumsWorkspace(rows, columns))
 	parts := ceilDiv(rows, sumRows)

@@ -2,8 +2,9 @@ package cpu
 
 import "fmt"
 
-// A Conv is the geometry of a two-dimensional convolution, from x [N,H,W,In] with weights w [Out,KH,KW,In] to
-// y [N,OH,OW,Out], OH and OW as OutSize says. Padding is with zeros.
+// A Conv is the geometry of a two-dimensional convolution of x [N,H,W,In] with weights w
+// [Out,KH,KW,In]. The result y is [N,OH,OW,Out], with OH and OW from OutSize. Padding is with
+// zeros.
 type Conv struct {
 	N, H, W, In              int
 	Out, KH, KW              int
@@ -11,12 +12,14 @@ type Conv struct {
 	Top, Bottom, Left, Right int // padding
 }
 
-// OutSize returns the height and width of the result, floor((H + Top + Bottom − KH)/Stride) + 1 and likewise.
+// OutSize returns the height and width of the result: ⌊(H + Top + Bottom − KH)/Stride⌋ + 1 and ⌊(W
+// + Left + Right − KW)/Stride⌋ + 1.
 func (c *Conv) OutSize() (oh, ow int) {
 	return (c.H+c.Top+c.Bottom-c.KH)/c.Stride + 1, (c.W+c.Left+c.Right-c.KW)/c.Stride + 1
 }
 
-// Check returns an error if c is no convolution: a size below 1, negative padding, a kernel larger than the padded image.
+// Check returns an error if c is no convolution: if a size is below 1, padding is negative, or the
+// kernel is larger than the padded image.
 func (c *Conv) Check() error {
 	if min(c.N, c.H, c.W, c.In, c.Out, c.KH, c.KW, c.Stride) < 1 {
 		return fmt.Errorf("cpu: convolution with a size below 1: %+v", *c)
@@ -30,18 +33,20 @@ func (c *Conv) Check() error {
 	return nil
 }
 
+// must panics unless c is a convolution and the lengths are those of its tensors.
 func (c *Conv) must(kernel string, x, w, y []float32) {
 	if err := c.Check(); err != nil {
 		panic(err.Error())
 	}
 	oh, ow := c.OutSize()
 	if len(x) != c.N*c.H*c.W*c.In || len(w) != c.Out*c.KH*c.KW*c.In || len(y) != c.N*oh*ow*c.Out {
-		panic(fmt.Sprintf("cpu: %s: %d values of x, %d of w, %d of y for %+v", kernel, len(x), len(w), len(y), *c))
+		const wrong = "cpu: %s: %d values of x, %d of w, %d of y for %+v"
+		panic(fmt.Sprintf(wrong, kernel, len(x), len(w), len(y), *c))
 	}
 }
 
-// ForwardWorkspace returns how many values of scratch memory Forward wants. It grows with the workers
-// of pool, as the others do.
+// ForwardWorkspace returns how many values of workspace Forward needs. It grows with the workers of
+// pool, as the other workspaces do.
 func (c *Conv) ForwardWorkspace(pool *Pool) int {
 	p := c.forward(nil, nil, nil, nil)
 	return kernel.workspace(pool, &p)
@@ -51,7 +56,8 @@ func (c *Conv) ForwardWorkspace(pool *Pool) int {
 //
 //	y[n,i,j,o] = bias[o] + Σ_{a,b,k} x[n, i·Stride+a−Top, j·Stride+b−Left, k] · w[o,a,b,k]
 //
-// up to rounding, where x is zero outside the image. bias [Out] may be nil.
+// up to rounding. x is zero outside the image. bias is [Out], or nil for none. It panics on wrong
+// lengths.
 func (c *Conv) Forward(pool *Pool, y, x, w, bias, ws []float32) {
 	c.must("Conv.Forward", x, w, y)
 	if bias != nil && len(bias) != c.Out {
@@ -62,7 +68,7 @@ func (c *Conv) Forward(pool *Pool, y, x, w, bias, ws []float32) {
 	kernel.multiply(pool, &p, ws)
 }
 
-// InputGradWorkspace returns how many values of scratch memory InputGrad wants.
+// InputGradWorkspace returns how many values of workspace InputGrad needs.
 func (c *Conv) InputGradWorkspace(pool *Pool) int {
 	most := 0
 	for y := range c.Stride {
@@ -74,9 +80,12 @@ func (c *Conv) InputGradWorkspace(pool *Pool) int {
 	return most
 }
 
-// InputGrad is the gradient of x, given that of y:
+// InputGrad is the gradient of Forward by x, given the gradient dy of y:
 //
-//	dx[n,h,v,k] = Σ dy[n,i,j,o] · w[o,a,b,k]   over o and all i, j, a, b with i·Stride+a−Top = h, j·Stride+b−Left = v
+//	dx[n,h,v,k] = Σ dy[n,i,j,o] · w[o,a,b,k]
+//
+// The sum is over o and over all i, j, a, b with i·Stride+a−Top = h and j·Stride+b−Left = v. It
+// panics on wrong lengths.
 func (c *Conv) InputGrad(pool *Pool, dx, dy, w, ws []float32) {
 	c.must("Conv.InputGrad", dx, w, dy)
 	mustHold("Conv.InputGrad", ws, c.InputGradWorkspace(pool))
@@ -88,15 +97,17 @@ func (c *Conv) InputGrad(pool *Pool, dx, dy, w, ws []float32) {
 	}
 }
 
-// WeightGradWorkspace returns how many values of scratch memory WeightGrad wants.
+// WeightGradWorkspace returns how many values of workspace WeightGrad needs.
 func (c *Conv) WeightGradWorkspace(pool *Pool) int {
 	p := c.weightGrad(nil, nil, nil)
 	return kernel.workspace(pool, &p)
 }
 
-// WeightGrad is the gradient of w, given that of y:
+// WeightGrad is the gradient of Forward by w, given the gradient dy of y:
 //
 //	dw[o,a,b,k] = Σ_{n,i,j} dy[n,i,j,o] · x[n, i·Stride+a−Top, j·Stride+b−Left, k]
+//
+// It panics on wrong lengths.
 func (c *Conv) WeightGrad(pool *Pool, dw, dy, x, ws []float32) {
 	c.must("Conv.WeightGrad", x, dw, dy)
 	mustHold("Conv.WeightGrad", ws, c.WeightGradWorkspace(pool))
@@ -109,7 +120,7 @@ func (c *Conv) plain() bool {
 	return c.KH == 1 && c.KW == 1 && c.Stride == 1 && c.Top+c.Bottom+c.Left+c.Right == 0
 }
 
-// patches is the window of x that each position of y reads.
+// patches returns the windows of x that the positions of y read.
 func (c *Conv) patches() grid {
 	oh, ow := c.OutSize()
 	return grid{
@@ -118,7 +129,7 @@ func (c *Conv) patches() grid {
 	}
 }
 
-// forward is patches(x)·wᵀ.
+// forward is the product patches(x)·wᵀ.
 func (c *Conv) forward(y, x, w, bias []float32) product {
 	oh, ow := c.OutSize()
 	k := c.KH * c.KW * c.In
@@ -130,7 +141,7 @@ func (c *Conv) forward(y, x, w, bias []float32) product {
 	}
 }
 
-// weightGrad is dyᵀ·patches(x).
+// weightGrad is the product dyᵀ·patches(x).
 func (c *Conv) weightGrad(dw, dy, x []float32) product {
 	oh, ow := c.OutSize()
 	n := c.KH * c.KW * c.In
@@ -142,8 +153,9 @@ func (c *Conv) weightGrad(dw, dy, x []float32) product {
 	}
 }
 
-// inputGrad is the gradient of x's pixels (y + i·Stride, x + j·Stride). Each reads a window of dy, through those taps
-// (a,b) of the kernel, last to first, with a ≡ y+Top and b ≡ x+Left modulo Stride.
+// inputGrad is the product that gives the gradient of x's pixels (y + i·Stride, x + j·Stride). Each
+// of these pixels reads a window of dy, through those taps (a,b) of the kernel with a ≡ y+Top and b
+// ≡ x+Left modulo Stride, the last tap first.
 func (c *Conv) inputGrad(dx, dy, w []float32, y, x int) product {
 	oh, ow := c.OutSize()
 	a, rows, top := taps(c.KH, c.Stride, y+c.Top)
@@ -158,14 +170,22 @@ func (c *Conv) inputGrad(dx, dy, w []float32, y, x int) product {
 	if c.plain() {
 		return p
 	}
-	p.a.window = grid{on: true, gh: gh, gw: gw, h: oh, w: ow, c: c.Out, step: 1, y: top, x: left, rows: rows, cols: cols}
-	p.b.flip = flip{on: true, a: a, b: b, step: c.Stride, cols: cols, o: c.Out, kh: c.KH, kw: c.KW, c: c.In}
-	p.rows = grid{on: c.Stride > 1, gh: gh, gw: gw, h: c.H, w: c.W, c: c.In, step: c.Stride, y: y, x: x}
+	p.a.window = grid{
+		on: true, gh: gh, gw: gw, h: oh, w: ow, c: c.Out,
+		step: 1, y: top, x: left, rows: rows, cols: cols,
+	}
+	p.b.flip = flip{
+		on: true, a: a, b: b, step: c.Stride, cols: cols, o: c.Out, kh: c.KH, kw: c.KW, c: c.In,
+	}
+	p.rows = grid{
+		on: c.Stride > 1, gh: gh, gw: gw, h: c.H, w: c.W, c: c.In, step: c.Stride, y: y, x: x,
+	}
 	return p
 }
 
-// taps finds the taps of a kernel through which pixel at, counted from the edge of the padding, has contributed: the
-// last one, how many they are (step apart), and which position of the result the last one led to.
+// taps finds the taps of a kernel through which one pixel contributes to the result. at is where
+// the pixel is, counted from the edge of the padding. The taps are step apart. taps returns the
+// last one, how many they are, and the position of the result that the last one leads to.
 func taps(kernel, step, at int) (last, n, position int) {
 	first := at % step
 	if first >= kernel {

@@ -1,6 +1,6 @@
 package cpu
 
-// eachTap calls f for every multiply-add of the convolution with the indices of y, x and w.
+// eachTap calls f for every multiply-add of the convolution, with the indices of y, x and w.
 func (c *Conv) eachTap(f func(y, x, w int)) {
 	oh, ow := c.OutSize()
 	for p := range c.N * oh * ow {
@@ -19,7 +19,8 @@ func (c *Conv) eachTap(f func(y, x, w int)) {
 	}
 }
 
-// forwardGeneric, inputGradGeneric and weightGradGeneric are the definitions of Conv's passes.
+// forwardGeneric, inputGradGeneric and weightGradGeneric are the definitions of Forward, InputGrad
+// and WeightGrad.
 func (c *Conv) forwardGeneric(y, x, w, bias []float32) {
 	clear(y)
 	c.eachTap(func(iy, ix, iw int) { y[iy] += x[ix] * w[iw] })

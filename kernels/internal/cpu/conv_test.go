@@ -8,19 +8,30 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// padded is c with padding of so many pixels on every side.
+func (c Conv) padded(pixels int) Conv {
+	c.Top, c.Bottom, c.Left, c.Right = pixels, pixels, pixels, pixels
+	return c
+}
+
 var testConvs = []Conv{
 	{N: 1, H: 1, W: 1, In: 1, Out: 1, KH: 1, KW: 1, Stride: 1},
 	{N: 2, H: 5, W: 4, In: 3, Out: 7, KH: 1, KW: 1, Stride: 1},
-	{N: 1, H: 7, W: 6, In: 5, Out: 9, KH: 3, KW: 3, Stride: 1, Top: 1, Bottom: 1, Left: 1, Right: 1},
-	{N: 3, H: 4, W: 4, In: 32, Out: 33, KH: 3, KW: 3, Stride: 1, Top: 1, Bottom: 1, Left: 1, Right: 1},
-	{N: 2, H: 8, W: 7, In: 6, Out: 20, KH: 3, KW: 3, Stride: 2, Top: 1, Bottom: 1, Left: 1, Right: 1},
-	{N: 2, H: 8, W: 8, In: 16, Out: 16, KH: 3, KW: 3, Stride: 2, Bottom: 1, Right: 1}, // diffusers' VAE
-	{N: 1, H: 9, W: 5, In: 3, Out: 4, KH: 2, KW: 4, Stride: 3, Top: 2, Bottom: 0, Left: 1, Right: 3},
-	{N: 1, H: 3, W: 3, In: 2, Out: 3, KH: 5, KW: 5, Stride: 1, Top: 3, Bottom: 4, Left: 2, Right: 5},
-	{N: 2, H: 12, W: 8, In: 3, Out: 10, KH: 4, KW: 4, Stride: 4}, // a vision transformer's patches
+	Conv{N: 1, H: 7, W: 6, In: 5, Out: 9, KH: 3, KW: 3, Stride: 1}.padded(1),
+	Conv{N: 3, H: 4, W: 4, In: 32, Out: 33, KH: 3, KW: 3, Stride: 1}.padded(1),
+	Conv{N: 2, H: 8, W: 7, In: 6, Out: 20, KH: 3, KW: 3, Stride: 2}.padded(1),
+	// As in the autoencoder of diffusers:
+	{N: 2, H: 8, W: 8, In: 16, Out: 16, KH: 3, KW: 3, Stride: 2, Bottom: 1, Right: 1},
+	{N: 1, H: 9, W: 5, In: 3, Out: 4, KH: 2, KW: 4, Stride: 3, Top: 2, Left: 1, Right: 3},
+	{
+		N: 1, H: 3, W: 3, In: 2, Out: 3, KH: 5, KW: 5, Stride: 1,
+		Top: 3, Bottom: 4, Left: 2, Right: 5,
+	},
+	// As for the patches of a vision transformer:
+	{N: 2, H: 12, W: 8, In: 3, Out: 10, KH: 4, KW: 4, Stride: 4},
 	{N: 2, H: 6, W: 6, In: 8, Out: 8, KH: 1, KW: 1, Stride: 2},
 	{N: 1, H: 4, W: 5, In: 2, Out: 3, KH: 1, KW: 1, Stride: 1, Top: 1, Left: 2},
-	{N: 1, H: 11, W: 13, In: 40, Out: 4, KH: 3, KW: 3, Stride: 1, Top: 1, Bottom: 1, Left: 1, Right: 1},
+	Conv{N: 1, H: 11, W: 13, In: 40, Out: 4, KH: 3, KW: 3, Stride: 1}.padded(1),
 	{N: 1, H: 5, W: 5, In: 4, Out: 4, KH: 2, KW: 2, Stride: 3, Bottom: 1},
 }
 
@@ -40,7 +51,16 @@ func (c *Conv) exactPasses(x, w, dy, bias []float32) (y, dx, dw []float64) {
 
 func (c *Conv) tensors(r *rand.Rand) (x, w, dy, bias []float32) {
 	oh, ow := c.OutSize()
-	return normal(r, c.N*c.H*c.W*c.In), normal(r, c.Out*c.KH*c.KW*c.In), normal(r, c.N*oh*ow*c.Out), normal(r, c.Out)
+	x, w = normal(r, c.N*c.H*c.W*c.In), normal(r, c.Out*c.KH*c.KW*c.In)
+	dy, bias = normal(r, c.N*oh*ow*c.Out), normal(r, c.Out)
+	return x, w, dy, bias
+}
+
+// largestWorkspace is enough for every pass on the shared pool.
+func (c *Conv) largestWorkspace() int {
+	return max(
+		c.ForwardWorkspace(Shared), c.InputGradWorkspace(Shared), c.WeightGradWorkspace(Shared),
+	)
 }
 
 func TestConvByHand(t *testing.T) {
@@ -86,7 +106,11 @@ func TestConvAgainstFloat64(t *testing.T) {
 
 func TestConvSameBitsForAnyWorkers(t *testing.T) {
 	eachKernel(t, func(t *testing.T) {
-		for _, c := range []Conv{testConvs[3], testConvs[4], {N: 2, H: 10, W: 9, In: 24, Out: 48, KH: 3, KW: 3, Stride: 1, Top: 1, Bottom: 1, Left: 1, Right: 1}} {
+		for _, c := range []Conv{
+			testConvs[3],
+			testConvs[4],
+			Conv{N: 2, H: 10, W: 9, In: 24, Out: 48, KH: 3, KW: 3, Stride: 1}.padded(1),
+		} {
 			x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(1, 1)))
 			var first []uint32
 			for _, workers := range []int{1, 2, 3, 16} {
@@ -131,7 +155,7 @@ func TestConvRefuses(t *testing.T) {
 func TestConvAllocatesNothing(t *testing.T) {
 	c := testConvs[4]
 	x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(1, 1)))
-	ws := make([]float32, max(c.ForwardWorkspace(Shared), c.InputGradWorkspace(Shared), c.WeightGradWorkspace(Shared)))
+	ws := make([]float32, c.largestWorkspace())
 	run := func() {
 		c.Forward(Shared, dy, x, w, bias, ws)
 		c.InputGrad(Shared, x, dy, w, ws)

@@ -2,29 +2,47 @@
 //
 // # Contract
 //
-// Tensors are dense and row-major, channels last: images [N,H,W,C], tokens [N,L,C], linear weights [out,in],
-// convolution weights [out,KH,KW,in]. A kernel overwrites its destination, which comes before its inputs, unless its
-// comment says that it accumulates; destinations overlap no input unless its comment says that they may. Kernels panic on
-// misuse (lengths, geometry); they allocate nothing in a steady run. Scratch memory comes from the caller; its size
-// is a function of the shapes and of the pool's workers.
+// Tensors are dense and row-major, with channels last. Images are [N,H,W,C], tokens [N,L,C], linear
+// weights [out,in] and convolution weights [out,KH,KW,in].
 //
-// Each kernel is a quartet: x.go has the contract and the checks, x_generic.go the definition in plain Go,
-// x_amd64.go and x_amd64.s bodies for AVX2 with FMA and for AVX-512, x_noasm.go what is used in their absence. The
-// body is chosen when the program starts, by what the processor has; the build tag purego leaves all assembly out.
+// A kernel's destination comes before its inputs. The kernel overwrites its destination, unless its
+// comment says that it accumulates. A destination overlaps no input, unless the kernel's comment
+// says that it may. Kernels panic on wrong lengths and wrong geometry.
+//
+// Kernels allocate nothing in a steady run. The caller gives scratch memory. Its size is a function
+// of the shapes and of the pool's workers.
+//
+// # Files
+//
+// Each kernel with assembly is in files of one stem:
+//
+//	x.go          the contract and the checks
+//	x_generic.go  the definition in plain Go
+//	x_amd64.go    which bodies this processor has, and the declarations of the assembly
+//	x_amd64.s     bodies for AVX2 with FMA and for AVX-512
+//	x_noasm.go    what is used where there is no assembly
+//
+// The stems are gemm, adamw, activation, softmax and norm. The bodies of the last three make one
+// vector, so one choice is made for them, in vector_amd64.go or vector_noasm.go. The choice is made
+// when the program starts. The build tag purego leaves all assembly out.
+//
+// The command in _asm writes the .s files: go generate runs it.
 //
 // # Numbers
 //
-// Results are bit-identical from run to run and for any number of workers: work is cut by shape, never by the
-// number of workers, and every sum has one order. They may differ between bodies, by rounding: a body errs at most
-// about twice as much as the plain float32 loop does against float64.
+// Results are bit-identical from run to run and for any number of workers. For this, work is cut by
+// shape, never by the number of workers, and every sum has one order. Results may differ between
+// bodies, by rounding: against float64 a body errs at most about twice as much as the plain float32
+// loop does.
 //
 // # Workers
 //
-// A Pool's Parallel hands the parts of a task to persistent workers, which poll for a while after
+// A Pool's Parallel hands the parts of a task to persistent workers. These poll for a while after
 // their last part and then park. A kernel that has parts takes the pool as its first argument.
+//
 // Several goroutines may run kernels on one pool at the same time, each with scratch memory of its
-// own; they share the workers. Inside a task products are made on a pool of one. A call of assembly
-// lasts well under a millisecond, as Go cannot interrupt it.
+// own. They share the workers. Inside a task products are made on a pool of one worker. A call of
+// assembly lasts well under a millisecond, as Go cannot interrupt it.
 package cpu
 
 //go:generate go run -C _asm . ..

@@ -1,10 +1,11 @@
 package cpu
 
-// elementBlock is how many values one part of an elementwise kernel has: few enough that three streams of them
-// stay in a core's L2, enough (a few microseconds) to be worth handing to a worker.
+// elementBlock is how many values one part of an elementwise kernel has. Three streams of so many
+// values stay in the L2 cache of a core. It is work of a few microseconds, enough to be worth
+// handing to a worker.
 const elementBlock = 8192
 
-// An elementTask runs exactly one of its bodies over blocks of the values.
+// An elementTask runs the one of its four bodies that is set, over blocks of the values.
 type elementTask struct {
 	unary     unary
 	binary    binary

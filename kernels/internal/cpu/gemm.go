@@ -2,10 +2,11 @@ package cpu
 
 import "fmt"
 
-// A Matrix is a row-major view of memory: element (i,j) is Data[i*Stride+j], or Data[j*Stride+i] if Transposed.
+// A Matrix is a row-major view of memory. Element (i,j) is Data[i*Stride+j], or Data[j*Stride+i] if
+// Transposed.
 type Matrix struct {
 	Data       []float32
-	Stride     int // values from one row of the memory to the next, at least a row's length
+	Stride     int // values from one row of memory to the next; at least the length of a row
 	Transposed bool
 }
 
@@ -21,7 +22,7 @@ type Matrix struct {
 //		}
 //	}
 //
-// up to rounding. Accumulate keeps what is in C and adds to it.
+// up to rounding. With Accumulate the product is added to the contents of C.
 type Product struct {
 	M, N, K    int
 	A, B, C    Matrix    // C is not transposed and overlaps nothing else
@@ -29,14 +30,15 @@ type Product struct {
 	Accumulate bool
 }
 
-// Workspace returns how many values of scratch memory Gemm wants for p. It looks at the sizes and at which of A and
-// B are transposed, and grows with the workers of pool.
+// Workspace returns how many values of workspace Gemm needs for p. It depends on the sizes and on
+// which of A and B are transposed. It grows with the workers of pool.
 func (p *Product) Workspace(pool *Pool) int {
 	q := p.product()
 	return kernel.workspace(pool, &q)
 }
 
-// Gemm computes p. ws has at least p.Workspace(pool) values, with any contents. It panics on wrong sizes.
+// Gemm computes p. ws has at least p.Workspace(pool) values, with any contents. It panics on wrong
+// sizes.
 func Gemm(pool *Pool, p *Product, ws []float32) {
 	p.check()
 	mustHold("Gemm", ws, p.Workspace(pool))
@@ -44,6 +46,7 @@ func Gemm(pool *Pool, p *Product, ws []float32) {
 	kernel.multiply(pool, &q, ws)
 }
 
+// product is p for the blocked algorithm.
 func (p *Product) product() product {
 	return product{
 		m: p.M, n: p.N, k: p.K,
@@ -75,6 +78,7 @@ func (m *Matrix) check(name string, rows, columns int) {
 		return
 	}
 	if m.Stride < columns || len(m.Data) < (rows-1)*m.Stride+columns {
-		panic(fmt.Sprintf("cpu: Gemm: %s has %d values at stride %d, too few for %d rows of %d", name, len(m.Data), m.Stride, rows, columns))
+		const wrong = "cpu: Gemm: %s has %d values at stride %d, too few for %d rows of %d"
+		panic(fmt.Sprintf(wrong, name, len(m.Data), m.Stride, rows, columns))
 	}
 }

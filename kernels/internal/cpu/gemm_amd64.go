@@ -5,14 +5,11 @@ package cpu
 import (
 	"slices"
 
-	x86 "golang.org/x/sys/cpu"
+	"golang.org/x/sys/cpu"
 )
 
-// kernels are the micro-kernels that this machine runs, the best one last.
+// kernels are the micro-kernels that this machine has, the fastest one last.
 var kernels = availableKernels()
-
-// kernel is what products are computed with.
-var kernel = kernels[len(kernels)-1]
 
 var (
 	microAVX2 = micro{
@@ -27,16 +24,16 @@ var (
 
 func availableKernels() []*micro {
 	list := []*micro{&microGeneric}
-	if x86.X86.HasAVX2 && x86.X86.HasFMA {
+	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
 		list = append(list, &microAVX2)
-		if x86.X86.HasAVX512F {
+		if cpu.X86.HasAVX512F {
 			list = append(list, &microAVX512)
 		}
 	}
 	return slices.Clip(list)
 }
 
-// packTransposedAVX2 leaves to Go what does not fill blocks of eight by eight.
+// packTransposedAVX2 copies with Go the elements that do not fill blocks of eight by eight.
 func packTransposedAVX2(dst, src []float32, stride, width, n, k int) {
 	full, steps := n&^7, k&^7
 	if steps > 0 {

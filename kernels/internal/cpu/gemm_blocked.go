@@ -2,19 +2,21 @@ package cpu
 
 import "unsafe"
 
-// blockK is how many steps of K one pass takes: a panel of B of that depth (16 or 32 KiB) stays in L1.
+// blockK is how many steps of K one pass takes. A panel of B of that depth has 16 or 32 KiB and
+// stays in the L1 cache.
 const blockK = 256
 
-// blockM is about how many rows of A a part packs, in whole tiles: with blockK they are about 100 KiB, which stay in L2.
+// blockM is about how many rows of A a part packs. They are whole tiles. With blockK they have
+// about 100 KiB and stay in the L2 cache.
 const blockM = 96
 
-// aloneM is the most rows of C with which parts pack B for themselves.
+// aloneM is the most rows of C for which parts pack B for themselves.
 const aloneM = 256
 
-// smallProduct is how many multiply-adds are not worth a dispatch.
+// smallProduct is the number of multiply-adds up to which a product is not divided among workers.
 const smallProduct = 1 << 15
 
-// A micro is the innermost kernel of one instruction set.
+// A micro is the innermost kernel of one instruction set, with what it needs to pack its operands.
 type micro struct {
 	name   string
 	mr, nr int // rows and columns of the tile of C that it computes
@@ -25,16 +27,21 @@ type micro struct {
 	//	if bias != nil { s += bias[j] }
 	//	c[i*ldc+j] = s
 	tile func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
-	// half is tile for the first nr/2 columns alone. It may be nil.
+	// half is tile for the first nr/2 columns alone. It is nil where there is none.
 	half func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
-	// copyMR is dst[p*mr+i] = src[p*stride+i] for p < k and i < mr. copyNR is the same for nr.
+	// copyMR is dst[p*mr+i] = src[p*stride+i] for p < k and i < mr. copyNR is the same with nr.
 	copyMR, copyNR func(dst, src *float32, stride, k int)
-	// packTransposed is dst[p*width+j] = src[j*stride+p] for p < k and j < n; what is between n and width is zero.
+	// packTransposed is dst[p*width+j] = src[j*stride+p] for p < k and j < n, and 0 for j from n to
+	// width.
 	packTransposed func(dst, src []float32, stride, width, n, k int)
 }
 
-// A product is one matrix product C[m,n] = A[m,k]·B[k,n] as the blocked algorithm sees it: where A's and B's
-// elements come from and where C's rows go is open, so that a convolution is a product too.
+// kernel is what this machine computes products with.
+var kernel = kernels[len(kernels)-1]
+
+// A product is one matrix product C[m,n] = A[m,k]·B[k,n] for the blocked algorithm. It leaves open
+// where the elements of A and B come from and where the rows of C go. So a convolution is a product
+// too.
 type product struct {
 	m, n, k    int
 	a          lhs
@@ -46,21 +53,24 @@ type product struct {
 	accumulate bool
 }
 
-// A cut is how a product is divided; it decides how fast the result comes and nothing else. K is taken in blocks. For
-// each, B's block is packed into panels of nr columns, shared by all workers, and each part of C packs its rows of A
-// into panels of mr. If C has few rows, a part takes some columns through all of K and packs what it needs of B itself.
+// A cut says how a product is divided. It decides how fast the result comes, and nothing else.
+//
+// K is taken in blocks. For each block of K, the block of B is packed into panels of nr columns,
+// which all workers share. Each part of C packs its rows of A into panels of mr rows. If C has few
+// rows, a part takes some columns through all of K instead, and packs what it needs of B itself.
 type cut struct {
 	kc, blocks     int // depth and number of K's blocks
 	mc, nc         int // rows and columns of C in a part
 	mParts, nParts int
-	alone          bool // parts pack B for themselves
+	alone          bool // whether parts pack B for themselves
 	panels         int  // of B
 	packPanels     int  // of B, packed by one part
 	packParts      int
 	layout         // of a panel of A
 }
 
-// A layout is where a packed panel of A has its elements: (i,p) at i*rs + p*ks, size values in all.
+// A layout is where the elements of a packed panel of A are. Element (i,p) is at i*rs + p*ks. size
+// is the number of values in all.
 type layout struct{ rs, ks, size int }
 
 // cut divides p for a number of workers.
@@ -92,8 +102,7 @@ func (u *micro) cut(p *product, workers int) cut {
 	return c
 }
 
-// shared, packedA and packedB are the sizes of a packed block of B for all workers, and for each worker of a packed
-// block of A and a panel of B.
+// shared returns the size of a packed block of B, which all workers share.
 func (c *cut) shared(u *micro) int {
 	if c.alone {
 		return 0
@@ -101,8 +110,10 @@ func (c *cut) shared(u *micro) int {
 	return roundUp(c.panels*u.nr*c.kc, 16)
 }
 
+// packedA returns the size of a worker's packed block of A.
 func (c *cut) packedA(u *micro) int { return roundUp(c.mc/u.mr*c.size, 16) }
 
+// packedB returns the size of a worker's packed panel of B.
 func (c *cut) packedB(u *micro) int {
 	if !c.alone {
 		return 0
@@ -110,10 +121,12 @@ func (c *cut) packedB(u *micro) int {
 	return roundUp(u.nr*c.kc, 16)
 }
 
-// perWorker is a block of A, a panel of B and a tile of C.
-func (c *cut) perWorker(u *micro) int { return c.packedA(u) + c.packedB(u) + roundUp(u.mr*u.nr, 16) }
+// perWorker returns the size of a worker's memory: a block of A, a panel of B and a tile of C.
+func (c *cut) perWorker(u *micro) int {
+	return c.packedA(u) + c.packedB(u) + roundUp(u.mr*u.nr, 16)
+}
 
-// workspace is how much scratch memory multiply wants.
+// workspace returns how many values of workspace multiply needs.
 func (u *micro) workspace(pool *Pool, p *product) int {
 	if p.m == 0 || p.n == 0 || p.k == 0 {
 		return 0
@@ -123,7 +136,8 @@ func (u *micro) workspace(pool *Pool, p *product) int {
 	return 2*c.shared(u) + workers*c.perWorker(u) + 16
 }
 
-// A gemmTask is one stage of a product: the tiles of block now, while block now+1 of B is packed.
+// A gemmTask is one stage of a product. A stage computes the tiles of block now, and packs block
+// now+1 of B.
 type gemmTask struct {
 	product
 	cut
@@ -169,6 +183,7 @@ func (u *micro) multiply(pool *Pool, p *product, ws []float32) {
 	gemmTasks.put(t)
 }
 
+// run does the parts of a stage: alone if the product is small.
 func (t *gemmTask) run(pool *Pool, parts int) {
 	if t.m*t.n*t.kc > smallProduct {
 		pool.Parallel(parts, t)
@@ -179,7 +194,7 @@ func (t *gemmTask) run(pool *Pool, parts int) {
 	}
 }
 
-// nothing is the product with k = 0.
+// nothing computes the product with k = 0.
 func (p *product) nothing() {
 	for i := range p.m {
 		c := p.row(i)
@@ -192,7 +207,7 @@ func (p *product) nothing() {
 	}
 }
 
-// row is row i of C.
+// row returns row i of C.
 func (p *product) row(i int) []float32 {
 	at := i * p.ldc
 	if p.rows.on {
@@ -201,7 +216,7 @@ func (p *product) row(i int) []float32 {
 	return p.c[at:][:p.n]
 }
 
-// aligned is ws from its first cache line on.
+// aligned returns ws from its first cache line on.
 func aligned(ws []float32) []float32 {
 	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(ws)))/4) & 15
 	return ws[skip:]
@@ -225,13 +240,14 @@ func (t *gemmTask) Do(worker, part int) {
 	t.tiles(worker, t.now, part/t.nParts, part%t.nParts)
 }
 
-// packedSize is how many values packWhole writes.
+// packedSize returns how many values packWhole writes.
 func (u *micro) packedSize(p *product) int {
 	c := u.cut(p, 1)
 	return c.blocks * c.panels * u.nr * c.kc
 }
 
-// packWhole packs all of B to dst and returns what stands for it in several products of few rows, whatever those are.
+// packWhole packs all of B to dst. It returns the right factor for several products with this B, of
+// any A of few rows.
 func (u *micro) packWhole(p *product, dst []float32) rhs {
 	t := gemmTasks.get()
 	t.product, t.cut, t.u = *p, u.cut(p, 1), u
@@ -250,7 +266,7 @@ func (t *gemmTask) packB(dst []float32, block, j int) {
 	t.b.pack(dst[:t.u.nr*(k1-k0)], t.u, j, min(j+t.u.nr, t.n), k0, k1)
 }
 
-// tiles computes a part of C for a block.
+// tiles computes a part of C for a block of K.
 func (t *gemmTask) tiles(worker, block, mPart, nPart int) {
 	i0, i1 := span(mPart, t.mc, t.m)
 	j0, j1 := span(nPart, t.nc, t.n)
@@ -273,7 +289,7 @@ func (t *gemmTask) tiles(worker, block, mPart, nPart int) {
 	}
 }
 
-// column computes rows [i0,i1) of C under one panel of B, which begins at column j.
+// column computes rows [i0,i1) of C for one panel of B, which begins at column j.
 func (t *gemmTask) column(a, b, tmp []float32, i0, i1, j, k, block int) {
 	u := t.u
 	add := t.accumulate || block > 0
@@ -296,7 +312,7 @@ func (t *gemmTask) column(a, b, tmp []float32, i0, i1, j, k, block int) {
 	}
 }
 
-// merge moves a tile that lies apart into C, as micro.tile does.
+// merge moves a tile that lies in memory of its own into C, as micro.tile does.
 func (t *gemmTask) merge(tmp []float32, i0, i1, j0, j1 int, bias, add bool) {
 	for i := i0; i < i1; i++ {
 		s := tmp[(i-i0)*t.u.nr:][:j1-j0]

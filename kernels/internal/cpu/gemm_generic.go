@@ -52,7 +52,8 @@ func tileGeneric(a, b, c, bias *float32, k, rs, ks, ldc int, add bool) {
 	}
 }
 
-// dot4 is the products of a, ks apart, with the four columns of the panel b.
+// dot4 returns the products of a row of A with the four columns of the panel b. The elements of the
+// row are ks apart.
 func dot4(a, b []float32, ks int) (s0, s1, s2, s3 float32) {
 	for p := 0; len(b) >= 4; p += ks {
 		v := a[p]
@@ -63,4 +64,28 @@ func dot4(a, b []float32, ks int) (s0, s1, s2, s3 float32) {
 		b = b[4:]
 	}
 	return
+}
+
+// packTransposedGeneric is the definition of micro.packTransposed.
+func packTransposedGeneric(dst, src []float32, stride, width, n, k int) {
+	for j := range width {
+		d := dst[j:]
+		if j >= n {
+			for p := range k {
+				d[p*width] = 0
+			}
+			continue
+		}
+		for p, v := range src[j*stride:][:k] {
+			d[p*width] = v
+		}
+	}
+}
+
+// copy4Generic is the definition of micro.copyMR and micro.copyNR, for runs of 4.
+func copy4Generic(dst, src *float32, stride, k int) {
+	d, s := unsafe.Slice(dst, 4*k), unsafe.Slice(src, (k-1)*stride+4)
+	for p := range k {
+		copy(d[4*p:4*p+4], s[p*stride:])
+	}
 }

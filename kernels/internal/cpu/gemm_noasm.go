@@ -2,8 +2,5 @@
 
 package cpu
 
-// kernels are the micro-kernels that this machine runs, the best one last.
+// kernels are the micro-kernels that this machine has, the fastest one last.
 var kernels = []*micro{&microGeneric}
-
-// kernel is what products are computed with.
-var kernel = kernels[len(kernels)-1]

@@ -1,9 +1,8 @@
 package cpu
 
-import "unsafe"
-
-// A grid is a set of positions (n, i, j) in images [N,H,W,C], numbered row by row: position (i,j) is the pixel
-// (i*step+y, j*step+x). As a window it stands for the rows×cols pixels from there on, which may lie outside.
+// A grid is a set of positions (n,i,j) in images [N,H,W,C], numbered row by row. Position (i,j) is
+// at the pixel (i*step+y, j*step+x). It stands for that pixel, or for the window of rows×cols
+// pixels that begins there. Pixels of a window may lie outside the image.
 type grid struct {
 	on         bool
 	gh, gw     int // positions in an image, down and across
@@ -12,19 +11,20 @@ type grid struct {
 	rows, cols int
 }
 
-// split is position p's image number, row and column.
+// split returns the image number, row and column of position p.
 func (g *grid) split(p int) (n, i, j int) {
 	n, p = p/(g.gh*g.gw), p%(g.gh*g.gw)
 	return n, p / g.gw, p % g.gw
 }
 
-// at is where position p's pixel begins in memory.
+// at returns where the pixel of position p begins in memory.
 func (g *grid) at(p int) int {
 	n, i, j := g.split(p)
 	return ((n*g.h+i*g.step+g.y)*g.w + j*g.step + g.x) * g.c
 }
 
-// copyWindow copies values [k0,k1) of position (n,i,j)'s window [rows,cols,c] to dst, zeros for what is outside.
+// copyWindow copies values [k0,k1) of the window [rows,cols,c] of position (n,i,j) to dst. Values
+// outside the image are zero.
 func (g *grid) copyWindow(dst, images []float32, n, i, j, k0, k1 int) {
 	line := g.cols * g.c // values of a row of the window: they are contiguous in the image
 	y, x := i*g.step+g.y, j*g.step+g.x
@@ -48,13 +48,15 @@ func (g *grid) copyWindow(dst, images []float32, n, i, j, k0, k1 int) {
 	}
 }
 
-// An lhs is where the left factor A[m,k] comes from: a matrix, or row i is position i's window.
+// An lhs is where the left factor A[m,k] comes from. It is a matrix, or, with window, row i is the
+// window of position i.
 type lhs struct {
 	matrix Matrix
 	window grid
 }
 
-// layout is how a panel of mr rows is packed: row after row, or, if A is transposed, column after column.
+// layout says how a panel of mr rows is packed: row after row, or, if A is transposed, column after
+// column.
 func (s *lhs) layout(mr, kc int) layout {
 	if s.matrix.Transposed {
 		return layout{rs: 1, ks: mr, size: mr * kc}
@@ -63,7 +65,8 @@ func (s *lhs) layout(mr, kc int) layout {
 	return layout{rs: rs, ks: 1, size: mr * rs}
 }
 
-// pack packs rows [i0,i1) and columns [k0,k1) into panels of mr rows. Rows beyond i1 keep what is there.
+// pack packs rows [i0,i1) and columns [k0,k1) into panels of mr rows. Rows from i1 on keep their
+// contents.
 func (s *lhs) pack(dst []float32, l layout, u *micro, i0, i1, k0, k1 int) {
 	mr := u.mr
 	switch {
@@ -82,18 +85,22 @@ func (s *lhs) pack(dst []float32, l layout, u *micro, i0, i1, k0, k1 int) {
 	case s.matrix.Transposed:
 		for i := i0; i < i1; i += mr {
 			panel := dst[(i-i0)/mr*l.size:]
-			packColumns(panel, s.matrix.Data[k0*s.matrix.Stride+i:], s.matrix.Stride, mr, min(mr, i1-i), k1-k0, u.copyMR)
+			src, stride := s.matrix.Data[k0*s.matrix.Stride+i:], s.matrix.Stride
+			packColumns(panel, src, stride, mr, min(mr, i1-i), k1-k0, u.copyMR)
 		}
 	default:
 		for i := i0; i < i1; i++ {
-			copy(dst[(i-i0)/mr*l.size+(i-i0)%mr*l.rs:], s.matrix.Data[i*s.matrix.Stride+k0:][:k1-k0])
+			row := dst[(i-i0)/mr*l.size+(i-i0)%mr*l.rs:]
+			copy(row, s.matrix.Data[i*s.matrix.Stride+k0:][:k1-k0])
 		}
 	}
 }
 
-// packColumns is dst[p*width+i] = src[p*stride+i] for p < k and i < n; what is between n and width is zero. full
-// does it for n = width.
-func packColumns(dst, src []float32, stride, width, n, k int, full func(dst, src *float32, stride, k int)) {
+// packColumns is dst[p*width+i] = src[p*stride+i] for p < k and i < n, and 0 for i from n to width.
+// full does it for n = width.
+func packColumns(
+	dst, src []float32, stride, width, n, k int, full func(dst, src *float32, stride, k int),
+) {
 	if n == width {
 		_, _ = dst[k*width-1], src[(k-1)*stride+n-1]
 		full(&dst[0], &src[0], stride, k)
@@ -105,8 +112,9 @@ func packColumns(dst, src []float32, stride, width, n, k int, full func(dst, src
 	}
 }
 
-// An rhs is where the right factor B[k,n] comes from: a matrix; or row k is position k's window; or, with flip, the
-// weights of a convolution seen from its result; or it is what packWhole has packed, for a product of aloneM rows at most.
+// An rhs is where the right factor B[k,n] comes from. It is one of four: a matrix; windows, where
+// row k is the window of position k; with flip, the weights of a convolution as its gradient reads
+// them; or the result of packWhole, for a product of at most aloneM rows.
 type rhs struct {
 	matrix Matrix
 	window grid
@@ -114,7 +122,8 @@ type rhs struct {
 	packed []float32
 }
 
-// A flip says that row k = (r,s,o) of B begins at element ((o*KH + a−step·r)*KW + b−step·s)*C of weights [O,KH,KW,C].
+// A flip says that row k = (r,s,o) of B begins at element ((o*KH + a−step·r)*KW + b−step·s)*C of
+// weights [O,KH,KW,C].
 type flip struct {
 	on         bool
 	a, b, step int
@@ -123,12 +132,13 @@ type flip struct {
 	c          int
 }
 
+// at returns where row k begins.
 func (f *flip) at(k int) int {
 	rs, o := k/f.o, k%f.o
 	return ((o*f.kh+f.a-f.step*(rs/f.cols))*f.kw + f.b - f.step*(rs%f.cols)) * f.c
 }
 
-// pack packs columns [j0,j1) and rows [k0,k1) as dst[(p-k0)*nr+j-j0], with zeros beyond j1.
+// pack packs columns [j0,j1) and rows [k0,k1) as dst[(p-k0)*nr+j-j0]. Columns from j1 on are zero.
 func (s *rhs) pack(dst []float32, u *micro, j0, j1, k0, k1 int) {
 	nr := u.nr
 	switch {
@@ -138,25 +148,29 @@ func (s *rhs) pack(dst []float32, u *micro, j0, j1, k0, k1 int) {
 		f := &s.flip
 		for k0 < k1 { // rows of one tap are equally far apart
 			end := min(k1, (k0/f.o+1)*f.o)
-			packColumns(dst, s.matrix.Data[f.at(k0)+j0:], f.kh*f.kw*f.c, nr, j1-j0, end-k0, u.copyNR)
+			src, stride := s.matrix.Data[f.at(k0)+j0:], f.kh*f.kw*f.c
+			packColumns(dst, src, stride, nr, j1-j0, end-k0, u.copyNR)
 			dst, k0 = dst[(end-k0)*nr:], end
 		}
 	case s.matrix.Transposed:
-		u.packTransposed(dst, s.matrix.Data[j0*s.matrix.Stride+k0:], s.matrix.Stride, nr, j1-j0, k1-k0)
+		src, stride := s.matrix.Data[j0*s.matrix.Stride+k0:], s.matrix.Stride
+		u.packTransposed(dst, src, stride, nr, j1-j0, k1-k0)
 	default:
-		packColumns(dst, s.matrix.Data[k0*s.matrix.Stride+j0:], s.matrix.Stride, nr, j1-j0, k1-k0, u.copyNR)
+		src, stride := s.matrix.Data[k0*s.matrix.Stride+j0:], s.matrix.Stride
+		packColumns(dst, src, stride, nr, j1-j0, k1-k0, u.copyNR)
 	}
 }
 
-// packWindows packs windows position by position, or, where these columns lie in a single row of the window and
-// inside the image, whole runs of positions: their pixels are equally far apart.
+// packWindows packs windows position by position. It packs whole runs of positions where the
+// columns lie in a single row of the window and inside the image: there the pixels are equally far
+// apart.
 func (s *rhs) packWindows(dst []float32, u *micro, j0, j1, k0, k1 int) {
 	g := &s.window
 	line := g.cols * g.c
 	r := j0 / line
 	first, last := j0%line/g.c, (j1-1)%line/g.c // columns of the window
 	regular := j1-j0 == u.nr && (j1-1)/line == r
-	// positions [lo,hi) of a row have both columns inside
+	// For positions [lo,hi) of a row both columns are inside the image.
 	lo := min(max(ceilDiv(max(-g.x-first, 0), g.step), 0), g.gw)
 	hi := min(max(ceilDiv(g.w-g.x-last, g.step), lo), g.gw)
 	n, y, x := g.split(k0)
@@ -183,29 +197,5 @@ func (s *rhs) packWindows(dst []float32, u *micro, j0, j1, k0, k1 int) {
 				n, y = n+1, 0
 			}
 		}
-	}
-}
-
-// packTransposedGeneric is the definition of micro.packTransposed.
-func packTransposedGeneric(dst, src []float32, stride, width, n, k int) {
-	for j := range width {
-		d := dst[j:]
-		if j >= n {
-			for p := range k {
-				d[p*width] = 0
-			}
-			continue
-		}
-		for p, v := range src[j*stride:][:k] {
-			d[p*width] = v
-		}
-	}
-}
-
-// copy4Generic is the definition of micro.copyMR and copyNR for runs of 4.
-func copy4Generic(dst, src *float32, stride, k int) {
-	d, s := unsafe.Slice(dst, 4*k), unsafe.Slice(src, (k-1)*stride+4)
-	for p := range k {
-		copy(d[4*p:4*p+4], s[p*stride:])
 	}
 }

@@ -45,8 +45,8 @@ func distance(x []float32, exact []float64) float64 {
 	return math.Sqrt(s)
 }
 
-// requireAsGood fails unless got errs at most twice what the plain float32 definition errs against float64, counting
-// for the latter at least half a rounding of the exact result.
+// requireAsGood fails unless the error of got against float64 is at most twice that of the plain
+// float32 definition. The latter counts as at least half a rounding of the exact result.
 func requireAsGood(t *testing.T, got, plain []float32, exact []float64) {
 	t.Helper()
 	require.Len(t, got, len(exact))
@@ -63,7 +63,8 @@ func matrixFor(r *rand.Rand, rows, columns, gap int, transposed bool) Matrix {
 	if transposed {
 		rows, columns = columns, rows
 	}
-	return Matrix{Data: normal(r, rows*(columns+gap)), Stride: columns + gap, Transposed: transposed}
+	data, stride := normal(r, rows*(columns+gap)), columns+gap
+	return Matrix{Data: data, Stride: stride, Transposed: transposed}
 }
 
 func (p *Product) exact() []float64 {
@@ -107,14 +108,16 @@ func TestGemmByHand(t *testing.T) {
 		require.Equal(t, []float32{121, 224, 327, 147, 254, 361}, p.C.Data)
 		p.A.Transposed, p.Bias, p.Accumulate = true, nil, true
 		Gemm(Shared, &p, scratch(p.Workspace(Shared)))
-		require.Equal(t, []float32{121 + 29, 224 + 33, 327 + 37, 147 + 42, 254 + 48, 361 + 54}, p.C.Data)
+		want := []float32{121 + 29, 224 + 33, 327 + 37, 147 + 42, 254 + 48, 361 + 54}
+		require.Equal(t, want, p.C.Data)
 	})
 }
 
 func TestGemmAgainstFloat64(t *testing.T) {
 	sizes := [][3]int{
-		{1, 1, 1}, {1, 17, 5}, {5, 3, 2}, {6, 16, 1}, {7, 33, 9}, {13, 31, 257}, {14, 32, 256}, {29, 65, 300},
-		{97, 40, 40}, {64, 64, 64}, {77, 24, 771}, {3, 200, 0}, {0, 4, 4}, {4, 0, 4}, {230, 15, 70}, {800, 40, 12},
+		{1, 1, 1}, {1, 17, 5}, {5, 3, 2}, {6, 16, 1}, {7, 33, 9}, {13, 31, 257}, {14, 32, 256},
+		{29, 65, 300}, {97, 40, 40}, {64, 64, 64}, {77, 24, 771}, {3, 200, 0}, {0, 4, 4},
+		{4, 0, 4}, {230, 15, 70}, {800, 40, 12},
 	}
 	eachKernel(t, func(t *testing.T) {
 		for i, s := range sizes {
@@ -140,7 +143,9 @@ func TestGemmAgainstFloat64(t *testing.T) {
 				}
 				before := gap(&p)
 				Gemm(Shared, &p, scratch(p.Workspace(Shared)))
-				t.Run(fmt.Sprint(s, mode), func(t *testing.T) { requireAsGood(t, p.result(), plain.result(), exact) })
+				t.Run(fmt.Sprint(s, mode), func(t *testing.T) {
+					requireAsGood(t, p.result(), plain.result(), exact)
+				})
 				require.Equal(t, before, gap(&p), "wrote between C's rows")
 			}
 		}
@@ -196,7 +201,9 @@ func TestGemmLetsNaNThrough(t *testing.T) {
 	eachKernel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(5, 6))
 		p := Product{M: 9, N: 20, K: 30}
-		p.A, p.B, p.C = matrixFor(r, 9, 30, 0, false), matrixFor(r, 30, 20, 0, true), matrixFor(r, 9, 20, 0, false)
+		p.A = matrixFor(r, 9, 30, 0, false)
+		p.B = matrixFor(r, 30, 20, 0, true)
+		p.C = matrixFor(r, 9, 20, 0, false)
 		p.A.Data[4*30+7] = float32(math.NaN())
 		Gemm(Shared, &p, scratch(p.Workspace(Shared)))
 		for i, v := range p.C.Data {
@@ -207,7 +214,9 @@ func TestGemmLetsNaNThrough(t *testing.T) {
 
 func TestGemmRefuses(t *testing.T) {
 	ok := func() Product {
-		m := func(rows, columns int) Matrix { return Matrix{Data: make([]float32, rows*columns), Stride: columns} }
+		m := func(rows, columns int) Matrix {
+			return Matrix{Data: make([]float32, rows*columns), Stride: columns}
+		}
 		return Product{M: 2, N: 3, K: 4, A: m(2, 4), B: m(4, 3), C: m(2, 3)}
 	}
 	for name, spoil := range map[string]func(p *Product){
@@ -226,13 +235,15 @@ func TestGemmRefuses(t *testing.T) {
 		require.Panics(t, func() { Gemm(Shared, &p, ws) }, name)
 	}
 	p := ok()
-	require.Panics(t, func() { Gemm(Shared, &p, nil) }, "no scratch memory")
+	require.Panics(t, func() { Gemm(Shared, &p, nil) }, "no workspace")
 }
 
 func TestGemmAllocatesNothing(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	p := Product{M: 100, N: 100, K: 300}
-	p.A, p.B, p.C = matrixFor(r, 100, 300, 0, false), matrixFor(r, 300, 100, 0, true), matrixFor(r, 100, 100, 0, false)
+	p.A = matrixFor(r, 100, 300, 0, false)
+	p.B = matrixFor(r, 300, 100, 0, true)
+	p.C = matrixFor(r, 100, 100, 0, false)
 	ws := make([]float32, p.Workspace(Shared))
 	Gemm(Shared, &p, ws)
 	require.Zero(t, testing.AllocsPerRun(20, func() { Gemm(Shared, &p, ws) }))
@@ -252,7 +263,9 @@ func TestColumnSums(t *testing.T) {
 			got := scratch(s[1])
 			ColumnSums(pool, got, x, s[0], s[1], scratch(ColumnSumsWorkspace(s[0], s[1])))
 			for j, v := range got {
-				require.True(t, math.Abs(float64(v)-exact[j]) <= math.Abs(exact[j])*0x1p-24+1e-12, "%v column %d: %g, not %g", s, j, v, exact[j])
+				allowed := math.Abs(exact[j])*0x1p-24 + 1e-12
+				require.True(t, math.Abs(float64(v)-exact[j]) <= allowed,
+					"%v column %d: %g, not %g", s, j, v, exact[j])
 			}
 			if first == nil {
 				first = got
@@ -260,5 +273,6 @@ func TestColumnSums(t *testing.T) {
 			require.Equal(t, first, got)
 		}
 	}
-	require.Panics(t, func() { ColumnSums(Shared, make([]float32, 3), make([]float32, 8), 2, 4, make([]float32, 100)) })
+	sums, x, ws := make([]float32, 3), make([]float32, 8), make([]float32, 100)
+	require.Panics(t, func() { ColumnSums(Shared, sums, x, 2, 4, ws) })
 }

@@ -1,9 +1,19 @@
 package cpu
 
-// lossBlock is how many values one part of a reduction has, the same on every machine.
+// lossBodies are the sums that losses are made of, and their gradients.
+type lossBodies struct {
+	sum    func(x []float32) float64    // Σ x
+	sumAbs func(x, y []float32) float64 // Σ |x−y|
+	sumSq  func(x, y []float32) float64 // Σ (x−y)²
+
+	subScale  func(dst, x, y []float32, a float32) // dst = a·(x−y)
+	signScale func(dst, x, y []float32, a float32) // dst = a·sign(x−y)
+}
+
+// lossBlock is how many values one part of a reduction has. It is the same on every machine.
 const lossBlock = 16384
 
-// ReduceWorkspace returns how many values of scratch memory the reductions of n values want.
+// ReduceWorkspace returns how many values of workspace the reductions of n values need.
 func ReduceWorkspace(n int) int { return 2*ceilDiv(n, lossBlock) + 2 }
 
 // A reduceTask adds up blocks of values in float64.
@@ -40,20 +50,22 @@ func reduce(pool *Pool, r reduceTask, ws []float32) float64 {
 	return s
 }
 
-// Sum returns Σ x[i], accumulated in float64.
+// Sum returns Σ x[i], accumulated in float64. ws has ReduceWorkspace(len(x)) values, as for all
+// reductions.
 func Sum(pool *Pool, x, ws []float32) float64 {
 	return reduce(pool, reduceTask{x: x, sum: vec.sum}, ws)
 }
 
-// SumAbs returns Σ |x[i] − y[i]|, accumulated in float64. It panics if the lengths differ, as all of this file's kernels do.
-func SumAbs(pool *Pool, x, y, ws []float32) float64 {
-	mustMatch("SumAbs", len(x), y)
+// SumAbsDifferences returns Σ |x[i] − y[i]|, accumulated in float64. It panics if the lengths
+// differ, as all kernels of this file do.
+func SumAbsDifferences(pool *Pool, x, y, ws []float32) float64 {
+	mustMatch("SumAbsDifferences", len(x), y)
 	return reduce(pool, reduceTask{x: x, y: y, pair: vec.sumAbs}, ws)
 }
 
-// SumSquares2 returns Σ (x[i] − y[i])², accumulated in float64.
-func SumSquares2(pool *Pool, x, y, ws []float32) float64 {
-	mustMatch("SumSquares2", len(x), y)
+// SumSquaredDifferences returns Σ (x[i] − y[i])², accumulated in float64.
+func SumSquaredDifferences(pool *Pool, x, y, ws []float32) float64 {
+	mustMatch("SumSquaredDifferences", len(x), y)
 	return reduce(pool, reduceTask{x: x, y: y, pair: vec.sumSq}, ws)
 }
 

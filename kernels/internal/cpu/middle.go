@@ -2,16 +2,16 @@ package cpu
 
 import "fmt"
 
-// This file's kernels see a tensor as [a,b,c] in row-major order and the axis b as what is summed or repeated.
+// The kernels of this file take a tensor as [a,b,c] in row-major order. They sum or repeat along b.
 
 // middleColumns is how many columns are summed at once.
 const middleColumns = 64
 
-// SumMiddle is, accumulated in float64,
+// SumMiddle is
 //
 //	dst[i,k] = scale · Σ_j x[i,j,k]
 //
-// It panics on wrong lengths.
+// accumulated in float64. It panics on wrong lengths.
 func SumMiddle(pool *Pool, dst, x []float32, a, b, c int, scale float64) {
 	mustBe3D("SumMiddle", x, dst, a, b, c)
 	t := middleTasks.get()
@@ -51,7 +51,8 @@ const (
 	addMiddle
 )
 
-// A middleTask does blocks of rows of x or dst, of sums (rows in pieces of middleColumns) for sumMiddle.
+// A middleTask does blocks of rows of x or dst. For sumMiddle it does blocks of sums, whose rows
+// are cut into pieces of middleColumns.
 type middleTask struct {
 	op            middleOp
 	dst, x, y     []float32
@@ -100,6 +101,7 @@ func (t *middleTask) sum(i, piece int) {
 
 func mustBe3D(kernel string, full, reduced []float32, a, b, c int) {
 	if len(full) != a*b*c || len(reduced) != a*c {
-		panic(fmt.Sprintf("cpu: %s: %d and %d values for [%d,%d,%d]", kernel, len(full), len(reduced), a, b, c))
+		const wrong = "cpu: %s: %d and %d values for [%d,%d,%d]"
+		panic(fmt.Sprintf(wrong, kernel, len(full), len(reduced), a, b, c))
 	}
 }

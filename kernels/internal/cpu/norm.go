@@ -5,15 +5,29 @@ import (
 	"math"
 )
 
-// A NormShape is what a normalization of x [N,P,C] is about: N samples of P positions of C channels, whose statistics are
-// taken over all positions of each of Groups groups of neighbouring channels. Layer norm is P = 1 and Groups = 1.
+// normBodies go down the columns of matrices [rows,C], which lie in x, dz and dst.
+type normBodies struct {
+	// moments is first[c] = Σ x[c] and second[c] = Σ x[c]² over the rows.
+	moments func(first, second []float64, x []float32)
+	// normalize is dst = (x−mean[c])·rstd[c]·scale[c] + shift[c].
+	normalize func(dst, x, mean, rstd, scale, shift []float32)
+	// gradSums is first[c] = Σ dz and second[c] = Σ dz·(x−mean[c])·rstd[c] over the rows.
+	gradSums func(first, second []float64, x, dz, mean, rstd []float32)
+	// inputGrad is dst = dz·a[c] + (x−mean[c])·b[c] + d[c].
+	inputGrad func(dst, x, dz, mean, a, b, d []float32)
+}
+
+// A NormShape is the shape of a normalization of x [N,P,C]: N samples of P positions of C channels.
+// The channels are cut into Groups groups of neighbours. Each group of each sample has one mean and
+// one variance, over all its positions. Layer norm is P = 1 and Groups = 1.
 type NormShape struct {
 	N, P, C, Groups int
 	Eps             float64
-	SiLU            bool // SiLU behind it
+	SiLU            bool // whether SiLU follows
 }
 
-// normRows is how many positions one part of a normalization has at most, the same on every machine.
+// normRows is how many positions one part of a normalization has at most. It is the same on every
+// machine.
 const normRows = 256
 
 func (s NormShape) check(kernel string, values []float32, channels ...[]float32) {
@@ -24,12 +38,13 @@ func (s NormShape) check(kernel string, values []float32, channels ...[]float32)
 	mustMatch(kernel, s.C, channels...)
 }
 
-// blocks is how many parts a sample's positions are cut into.
+// blocks returns how many parts the positions of a sample are cut into.
 func (s NormShape) blocks() int { return ceilDiv(s.P, normRows) }
 
-// parts is how many parts all samples are cut into. Short samples go together.
+// parts returns how many parts all samples are cut into. Short samples go together.
 func (s NormShape) parts() int { return ceilDiv(s.N, s.together()) * s.blocks() }
 
+// together returns how many samples one part has.
 func (s NormShape) together() int {
 	if s.blocks() > 1 {
 		return 1
@@ -37,7 +52,7 @@ func (s NormShape) together() int {
 	return max(1, elementBlock/(s.P*s.C))
 }
 
-// Workspace returns how many values of scratch memory the normalizations want.
+// Workspace returns how many values of workspace the normalizations need.
 func (s NormShape) Workspace() int {
 	sums := 2 * s.N * s.blocks() * s.C // two float64 a channel
 	slopes := 0
@@ -47,12 +62,15 @@ func (s NormShape) Workspace() int {
 	return 2*2*sums + 5*s.N*s.C + slopes + 8
 }
 
+// A normPass does positions [lo,hi) of sample n, which are one of its blocks.
+type normPass func(t *normTask, n, block, lo, hi int)
+
 // A normTask is one pass over the values of a normalization.
 type normTask struct {
 	NormShape
-	pass                     func(t *normTask, n, block, lo, hi int)
+	pass                     normPass
 	dst, x, dy, scale, shift []float32
-	dz                       []float32 // the gradient before SiLU: dy without it
+	dz                       []float32 // the gradient before SiLU; it is dy if there is no SiLU
 	sums, gradSums           []float64 // [N,blocks,2,C] twice; [parts,2,C]
 	mean, rstd               []float32 // [N,C], the group's value for each of its channels
 	a, b, d                  []float32 // [N,C], of the gradient by x
@@ -69,8 +87,8 @@ func (t *normTask) Do(_, part int) {
 	}
 }
 
-// run cuts ws, takes the statistics and makes the passes.
-func (s NormShape) run(pool *Pool, ws []float32, t normTask, passes ...func(t *normTask, n, block, lo, hi int)) {
+// run divides ws, computes the statistics and makes the passes.
+func (s NormShape) run(pool *Pool, ws []float32, t normTask, passes ...normPass) {
 	mustHold("norm", ws, s.Workspace())
 	sums := 2 * s.N * s.blocks() * s.C
 	all := doubles(ws, 2*sums)
@@ -97,20 +115,22 @@ func sumPass(t *normTask, n, block, lo, hi int) {
 	vec.moments(first, second, t.rows(t.x, n, lo, hi))
 }
 
-// rows are a sample's positions [lo,hi) of x, pair a block's two sums for each channel.
+// rows returns positions [lo,hi) of sample n of x.
 func (t *normTask) rows(x []float32, n, lo, hi int) []float32 {
 	return x[(n*t.P+lo)*t.C : (n*t.P+hi)*t.C]
 }
 
+// pair returns the two sums of a block for each channel.
 func (t *normTask) pair(sums []float64, n, block int) (first, second []float64) {
 	s := sums[2*(n*t.blocks()+block)*t.C:][:2*t.C]
 	return s[:t.C], s[t.C:]
 }
 
-// channels are a sample's values of x [N,C].
+// channels returns the values of sample n of x [N,C].
 func (t *normTask) channels(x []float32, n int) []float32 { return x[n*t.C:][:t.C] }
 
-// statistics turns the sums of a sample into the mean and 1/√(variance+ε) of each channel's group.
+// statistics turns the sums of a sample into the mean and 1/√(variance+ε) of the group of each
+// channel.
 func (t *normTask) statistics(n int) (mean, rstd []float32) {
 	mean, rstd = t.channels(t.mean, n), t.channels(t.rstd, n)
 	width := t.C / t.Groups
@@ -131,7 +151,7 @@ func (t *normTask) statistics(n int) (mean, rstd []float32) {
 	return mean, rstd
 }
 
-// groupSums adds up a sample's gradient sums over each group: Σ scale·dz and Σ scale·dz·x̂, for every channel of it.
+// groupSums adds up the gradient sums of a sample over group g: Σ scale·dz and Σ scale·dz·x̂.
 func (t *normTask) groupSums(n, g int) (first, second float64) {
 	width := t.C / t.Groups
 	for b := range t.blocks() {
@@ -143,18 +163,20 @@ func (t *normTask) groupSums(n, g int) (first, second float64) {
 	return first, second
 }
 
+// applyPass writes the result.
 func applyPass(t *normTask, n, block, lo, hi int) {
 	if block == 0 && t.blocks() == 1 {
 		t.statistics(n)
 	}
-	dst := t.rows(t.dst, n, lo, hi)
-	vec.normalize(dst, t.rows(t.x, n, lo, hi), t.channels(t.mean, n), t.channels(t.rstd, n), t.scale, t.shift)
+	dst, x := t.rows(t.dst, n, lo, hi), t.rows(t.x, n, lo, hi)
+	vec.normalize(dst, x, t.channels(t.mean, n), t.channels(t.rstd, n), t.scale, t.shift)
 	if t.SiLU {
 		vec.silu(dst, dst)
 	}
 }
 
-// statisticsPass is made where a sample has several blocks, so that each reads finished statistics.
+// statisticsPass computes the statistics of samples that have several blocks, so that each block
+// then reads finished ones.
 func statisticsPass(t *normTask, n, block, _, _ int) {
 	if block == 0 && t.blocks() > 1 {
 		t.statistics(n)
@@ -168,21 +190,22 @@ func gradSumPass(t *normTask, n, block, lo, hi int) {
 	}
 	t.undoSiLU(n, lo, hi)
 	first, second := t.pair(t.gradSums, n, block)
-	vec.gradSums(first, second, t.rows(t.x, n, lo, hi), t.rows(t.dz, n, lo, hi), t.channels(t.mean, n), t.channels(t.rstd, n))
+	x, dz := t.rows(t.x, n, lo, hi), t.rows(t.dz, n, lo, hi)
+	vec.gradSums(first, second, x, dz, t.channels(t.mean, n), t.channels(t.rstd, n))
 }
 
-// undoSiLU writes to dz the gradient before SiLU of a sample's positions [lo,hi).
+// undoSiLU writes to dz the gradient before SiLU of positions [lo,hi) of a sample.
 func (t *normTask) undoSiLU(n, lo, hi int) {
 	if !t.SiLU {
 		return
 	}
-	dz := t.rows(t.dz, n, lo, hi)
-	vec.normalize(dz, t.rows(t.x, n, lo, hi), t.channels(t.mean, n), t.channels(t.rstd, n), t.scale, t.shift)
+	x, dz := t.rows(t.x, n, lo, hi), t.rows(t.dz, n, lo, hi)
+	vec.normalize(dz, x, t.channels(t.mean, n), t.channels(t.rstd, n), t.scale, t.shift)
 	vec.siluGrad(dz, dz, t.rows(t.dy, n, lo, hi))
 }
 
-// coefficientsPass makes, for each channel, the a, b and d of vec.inputGrad: with r = 1/σ, and m1 and m2 the means over
-// the group of scale·dz and of scale·dz·x̂,
+// coefficientsPass computes the a, b and d of vec.inputGrad for each channel. With r = 1/√(σ²+ε),
+// and with m1 and m2 the means over the group of scale·dz and of scale·dz·x̂, they are those of
 //
 //	dx = r·(scale·dz − m1 − (x−μ)·r·m2)
 func coefficientsPass(t *normTask, n, block, _, _ int) {
@@ -203,12 +226,15 @@ func coefficientsPass(t *normTask, n, block, _, _ int) {
 	}
 }
 
+// inputGradPass writes the gradient by x.
 func inputGradPass(t *normTask, n, _, lo, hi int) {
-	vec.inputGrad(t.rows(t.dst, n, lo, hi), t.rows(t.x, n, lo, hi), t.rows(t.dz, n, lo, hi), t.channels(t.mean, n),
-		t.channels(t.a, n), t.channels(t.b, n), t.channels(t.d, n))
+	vec.inputGrad(
+		t.rows(t.dst, n, lo, hi), t.rows(t.x, n, lo, hi), t.rows(t.dz, n, lo, hi),
+		t.channels(t.mean, n), t.channels(t.a, n), t.channels(t.b, n), t.channels(t.d, n),
+	)
 }
 
-// sum64 is Σ x, and weighted64 Σ w·x, in four sums side by side.
+// sum64 returns Σ x, in four sums side by side.
 func sum64(x []float64) float64 {
 	var s [4]float64
 	for ; len(x) >= 4; x = x[4:] {
@@ -223,6 +249,7 @@ func sum64(x []float64) float64 {
 	return s[0] + s[1] + (s[2] + s[3])
 }
 
+// weighted64 returns Σ w·x, in four sums side by side.
 func weighted64(x []float64, w []float32) float64 {
 	var s [4]float64
 	for ; len(x) >= 4; x, w = x[4:], w[4:] {
@@ -237,31 +264,35 @@ func weighted64(x []float64, w []float32) float64 {
 	return s[0] + s[1] + (s[2] + s[3])
 }
 
-// Norm is, for each sample n and group g with its mean μ and variance σ² (of the population) over positions and channels,
+// Norm is, for each sample n and group g with mean μ and population variance σ² over positions and
+// channels,
 //
 //	y[n,p,c] = (x[n,p,c] − μ) / √(σ²+Eps) · scale[c] + shift[c]
 //
-// and SiLU of that if it is asked for. Statistics are accumulated in float64. It panics on wrong lengths.
+// With s.SiLU it is SiLU of that. The statistics are accumulated in float64. It panics on wrong
+// lengths.
 func Norm(pool *Pool, s NormShape, y, x, scale, shift, ws []float32) {
 	s.check("Norm", y, scale, shift)
 	s.check("Norm", x)
-	s.run(pool, ws, normTask{dst: y, x: x, scale: scale, shift: shift}, sumPass, statisticsPass, applyPass)
+	t := normTask{dst: y, x: x, scale: scale, shift: shift}
+	s.run(pool, ws, t, sumPass, statisticsPass, applyPass)
 }
 
-// NormInputGrad is the gradient of Norm by x.
+// NormInputGrad is the gradient of Norm by x. It panics on wrong lengths.
 func NormInputGrad(pool *Pool, s NormShape, dx, x, scale, shift, dy, ws []float32) {
 	s.check("NormInputGrad", dx, scale, shift)
 	s.check("NormInputGrad", x)
 	s.check("NormInputGrad", dy)
-	s.run(pool, ws, normTask{dst: dx, x: x, scale: scale, shift: shift, dy: dy},
-		sumPass, statisticsPass, gradSumPass, coefficientsPass, inputGradPass)
+	t := normTask{dst: dx, x: x, scale: scale, shift: shift, dy: dy}
+	s.run(pool, ws, t, sumPass, statisticsPass, gradSumPass, coefficientsPass, inputGradPass)
 }
 
-// NormParamGrad is the gradient of Norm by scale and by shift.
+// NormParamGrad is the gradient of Norm by scale and by shift. It panics on wrong lengths.
 func NormParamGrad(pool *Pool, s NormShape, dscale, dshift, x, scale, shift, dy, ws []float32) {
 	s.check("NormParamGrad", x, dscale, dshift, scale, shift)
 	s.check("NormParamGrad", dy)
-	s.run(pool, ws, normTask{x: x, scale: scale, shift: shift, dy: dy}, sumPass, statisticsPass, gradSumPass)
+	t := normTask{x: x, scale: scale, shift: shift, dy: dy}
+	s.run(pool, ws, t, sumPass, statisticsPass, gradSumPass)
 	sums := 2 * s.N * s.blocks() * s.C
 	all := doubles(ws, 2*sums)[sums:]
 	for c := range s.C {

@@ -8,46 +8,47 @@ import (
 	"time"
 )
 
-// A Task is work that is done in parts. Parts may run in any order and at the same time, so a part
-// must neither read what another part writes nor depend on the worker that runs it, except for
-// scratch memory of that worker.
+// A Task is work that is done in parts. Parts may run in any order and at the same time. So a part
+// must not read what another part writes. It must not depend on the worker that runs it, except
+// that it may use workspace of that worker.
 type Task interface {
-	// Do does one part. worker is in [0, the pool's Workers()), and no two parts of a dispatch run
-	// on one worker at the same time.
+	// Do does one part. worker is in [0, the pool's Workers()). No two parts of a dispatch run on
+	// one worker at the same time.
 	Do(worker, part int)
 }
 
 const (
-	// spinFor is how long an idle worker polls for the next dispatch before it parks. Waking a
-	// parked worker takes about 100 µs, finding work while polling 1 to 3 µs. A training step of a
-	// small UNet takes 3 % longer with 150 µs.
+	// spinFor is how long an idle worker polls for the next dispatch before it parks. To wake a
+	// parked worker takes about 100 µs, to find work while polling 1 to 3 µs. With 150 µs a
+	// training step of a small UNet takes 3 % longer.
 	spinFor = 400 * time.Microsecond
-	// stallAfter is how long one short round of polling may take. One that takes longer was
-	// suspended by the operating system: somebody else needs the core.
+	// stallAfter is how long one short round of polling may take. If one takes longer, the
+	// operating system has suspended the worker: another program needs the core.
 	stallAfter = 40 * time.Microsecond
 	// calmFor is how long workers park at once after such a stall.
 	calmFor = 20 * time.Millisecond
-	// polls is the number of loads in one round of polling, a fraction of a microsecond.
+	// polls is the number of loads in one round of polling, which takes a fraction of a
+	// microsecond.
 	polls = 64
-	// maxWorkers is where the count of those who have joined a dispatch ends.
+	// maxWorkers is the most workers that a pool may have. It keeps their count in a dispatch below
+	// openBit.
 	maxWorkers = 1024
 )
 
-// A Pool is workers that share the parts of tasks. Goroutines may call Parallel at the same time:
-// each works at its own dispatch, and helpers, which are goroutines of the pool, join those that
-// are open. There are as many helpers at work as leave every caller one of the workers. A nil Pool
-// is Shared.
+// A Pool is workers that share the parts of tasks. Goroutines may call Parallel at the same time.
+// Each works at its own dispatch, and counts as one of the workers. The other workers are helpers,
+// which are goroutines of the pool. They join the dispatches that are open. A nil Pool is Shared.
 type Pool struct{ crew *crew }
 
-// Shared is the pool of who names no other, of GOMAXPROCS workers.
+// Shared is the pool for callers that name no other. It has GOMAXPROCS workers.
 var Shared = NewPool(0)
 
-// serial is the pool of products inside a task.
+// serial is the pool for products inside a task. It has one worker.
 var serial = NewPool(1)
 
-// NewPool returns a pool of 1 to 1024 workers, one caller of Parallel included; 0 means GOMAXPROCS,
-// as it is now. The number changes no result, only how fast it comes. It panics on other numbers.
-// Helpers start when they are first needed, and end when the pool is garbage.
+// NewPool returns a pool of 1 to 1024 workers. A caller of Parallel is one of them. 0 means
+// GOMAXPROCS, as it is now. The number changes no result, only how fast it comes. It panics on
+// other numbers. Helpers start when they are first needed. They end when the pool is garbage.
 func NewPool(workers int) *Pool {
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
@@ -64,6 +65,7 @@ func NewPool(workers int) *Pool {
 	return p
 }
 
+// members returns the crew of p.
 func (p *Pool) members() *crew {
 	if p == nil {
 		return Shared.crew
@@ -71,21 +73,23 @@ func (p *Pool) members() *crew {
 	return p.crew
 }
 
-// Workers returns how many workers share a task at most, the caller included. Scratch memory that
-// each worker needs its own of is sized by it.
+// Workers returns how many workers share a task at most, the caller included. It is the number of
+// workers that need workspace of their own.
 func (p *Pool) Workers() int { return p.members().workers }
 
-// Enter says that the caller keeps a core busy from now on, between its dispatches too, until Leave.
-// So when as many have entered as there are workers each does its tasks alone.
+// Enter says that the caller keeps a core busy until Leave, between its dispatches too. If as many
+// callers have entered as there are workers, each does its tasks alone.
 func (p *Pool) Enter() { p.members().entered.Add(1) }
 
 // Leave ends what Enter began.
 func (p *Pool) Leave() { p.members().entered.Add(-1) }
 
-// Parallel does every part in [0, parts) of t once and returns when all are done. It does not
-// allocate. The caller is worker 0. It never waits for a helper that has not begun with a part.
-// A part that calls Parallel makes a dispatch like any other. A panic of a part that the caller
-// does comes out of Parallel, when no other part runs any more; elsewhere it ends the program.
+// Parallel does every part in [0, parts) of t once, and returns when all are done. It does not
+// allocate. The caller is worker 0. It never waits for a helper that has not begun a part. A part
+// that calls Parallel makes a dispatch like any other.
+//
+// If a part that the caller does panics, the panic comes out of Parallel when no other part runs
+// any more. If a part that a helper does panics, the program ends.
 func (p *Pool) Parallel(parts int, t Task) {
 	if parts > 1 {
 		if c := p.members(); c.workers > 1 {
@@ -100,7 +104,8 @@ func (p *Pool) Parallel(parts int, t Task) {
 	}
 }
 
-// A crew is what a pool's helpers refer to: not the pool, which may become garbage.
+// A crew is the part of a pool that its helpers refer to. They must not refer to the pool, or it
+// would never become garbage.
 type crew struct {
 	workers int
 	helpers []helper
@@ -117,13 +122,14 @@ type crew struct {
 	started atomic.Int32 // helpers that run; written under mu
 }
 
-// A helper is what others see of it.
+// A helper is the part of a helper's state that others see.
 type helper struct {
 	asleep atomic.Bool
 	wake   chan struct{}
 }
 
-// A dispatch is a call of Parallel. state and what it guards lie apart from next, which all write.
+// A dispatch is a call of Parallel. All workers write next. So it has a cache line of its own,
+// apart from the other fields.
 type dispatch struct {
 	state atomic.Uint32 // how many helpers are in it, and openBit
 	task  Task
@@ -138,13 +144,13 @@ const openBit = 1 << 16
 
 var epoch = time.Now()
 
-// mayHelp returns how many helpers may be at work: those that have the numbers 1 to mayHelp. A
-// caller that has entered and dispatches counts once.
+// mayHelp returns how many helpers may work. Those are the helpers 1 to mayHelp. A caller that has
+// entered and dispatches counts once.
 func (c *crew) mayHelp() int {
 	return c.workers - max(int(c.entered.Load()), mathbits.OnesCount64(c.busy.Load()))
 }
 
-// occupy finds a free slot.
+// occupy finds a free slot and takes it.
 func (c *crew) occupy() (slot int, ok bool) {
 	for {
 		busy := c.busy.Load()
@@ -158,6 +164,7 @@ func (c *crew) occupy() (slot int, ok bool) {
 	}
 }
 
+// dispatch does all parts of t in a slot, with the help of the crew.
 func (c *crew) dispatch(slot, parts int, t Task) {
 	d := &c.slots[slot]
 	d.task, d.parts = t, int64(parts)
@@ -169,7 +176,7 @@ func (c *crew) dispatch(slot, parts int, t Task) {
 	}
 }
 
-// part does the next part, and returns false if there is none: then nobody need join any more.
+// part does the next part. It returns false if there is none. Then no helper need join any more.
 func (d *dispatch) part(worker int) bool {
 	i := d.next.Add(1) - 1
 	if i >= d.parts {
@@ -180,14 +187,14 @@ func (d *dispatch) part(worker int) bool {
 	return true
 }
 
-// shut lets nobody join any more. It writes only where it must: others poll what it would write to.
+// shut lets no helper join any more. It writes only if it must, because others poll that memory.
 func (d *dispatch) shut() {
 	if d.state.Load()&openBit != 0 {
 		d.state.And(^uint32(openBit))
 	}
 }
 
-// finish lets nobody join any more, waits for those who have, and frees the slot.
+// finish lets no helper join any more, waits for those that have, and frees the slot.
 func (c *crew) finish(slot int) {
 	d := &c.slots[slot]
 	d.shut()
@@ -227,6 +234,7 @@ func (c *crew) call(n int) {
 	}
 }
 
+// start starts helpers until n run.
 func (c *crew) start(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -264,7 +272,7 @@ func (c *crew) help(worker int) {
 	}
 }
 
-// join joins a dispatch, or returns nil if there is none for this worker.
+// join joins a dispatch. It returns nil if there is none for this worker.
 func (c *crew) join(worker int) *dispatch {
 	for {
 		d, state := c.open(worker)
@@ -274,8 +282,8 @@ func (c *crew) join(worker int) *dispatch {
 	}
 }
 
-// open returns the open dispatch that fewest helpers are in, with its state, or nil if there is
-// none or this worker may not help.
+// open returns the open dispatch that the fewest helpers are in, and its state. It returns nil if
+// there is none, or if this worker may not help.
 func (c *crew) open(worker int) (d *dispatch, state uint32) {
 	busy := c.busy.Load()
 	if busy == 0 || worker > c.mayHelp() {
@@ -290,7 +298,7 @@ func (c *crew) open(worker int) (d *dispatch, state uint32) {
 	return d, state
 }
 
-// idle polls for an open dispatch; if none comes in time, or the worker may not help at present, it
+// idle polls for an open dispatch. If none comes in time, or if the worker may not help now, it
 // sleeps until it is woken.
 func (c *crew) idle(worker int) {
 	now := time.Since(epoch)
@@ -316,5 +324,5 @@ func (c *crew) idle(worker int) {
 	<-me.wake
 }
 
-// crowded reports whether other programs lately took a core away from a polling worker.
+// crowded reports whether another program lately took a core away from a polling worker.
 func (c *crew) crowded() bool { return int64(time.Since(epoch)) < c.calmBefore.Load() }

@@ -150,7 +150,8 @@ func TestCallersTakeWorkersFromHelpers(t *testing.T) {
 			})
 		}
 		all.Wait()
-		require.LessOrEqual(t, int(b.highest.Load()), max(4-callers, 0), "helpers beside %d callers", callers)
+		helpers := max(4-callers, 0)
+		require.LessOrEqual(t, int(b.highest.Load()), helpers, "helpers beside %d callers", callers)
 		require.LessOrEqual(t, int(b.most.Load()), max(4, callers), "%d callers", callers)
 	}
 }

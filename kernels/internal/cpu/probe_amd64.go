@@ -5,7 +5,8 @@ package cpu
 // multiplyAddLanes is how many values a register has in multiplyAdds.
 var multiplyAddLanes = map[*micro]int{&microGeneric: 8, &microAVX2: 8, &microAVX512: 16}[kernel]
 
-// multiplyAdds does n rounds of 12 multiply-adds of registers that wait for nothing but the units: the peak.
+// multiplyAdds does n rounds of 12 multiply-adds of registers. They wait for nothing but the
+// arithmetic units. Their rate is the most that the processor can do.
 func multiplyAdds(n int) {
 	if kernel == &microAVX512 {
 		multiplyAddsAVX512(n)

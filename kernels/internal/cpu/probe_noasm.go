@@ -2,7 +2,7 @@
 
 package cpu
 
-// multiplyAddLanes is 0: there is no peak to probe.
+// multiplyAddLanes is 0: without assembly there is no peak to measure.
 var multiplyAddLanes = 0
 
 func multiplyAdds(int) {}

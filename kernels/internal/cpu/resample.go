@@ -2,7 +2,7 @@ package cpu
 
 import "fmt"
 
-// A Resampling is between images [N,H,W,C] and [N,OH,OW,C].
+// A Resampling is between images [N,H,W,C] and images [N,OH,OW,C].
 type Resampling struct{ N, H, W, OH, OW, C int }
 
 func (r Resampling) mustFit(kernel string, x, y []float32) {
@@ -21,18 +21,19 @@ func UpsampleNearest(pool *Pool, y, x []float32, r Resampling) {
 	runResampling(pool, resampleTask{Resampling: r, op: nearest, dst: y, src: x}, r.OH, r.OW)
 }
 
-// UpsampleNearestGrad sums, for each value of x, the gradients dy of the values of y that are it. It panics on wrong lengths.
+// UpsampleNearestGrad is the gradient of UpsampleNearest by x. For each value of x it sums dy over
+// the values of y that are copies of it. It panics on wrong lengths.
 func UpsampleNearestGrad(pool *Pool, dx, dy []float32, r Resampling) {
 	r.mustFit("UpsampleNearestGrad", dx, dy)
 	runResampling(pool, resampleTask{Resampling: r, op: nearestGrad, dst: dx, src: dy}, r.H, r.W)
 }
 
-// AveragePool is the mean over windows of k×k, k apart; rows and columns of x that fill no window count for
-// nothing:
+// AveragePool is the mean over windows of k×k that are k apart,
 //
 //	y[n,i,j] = Σ_{u,v<k} x[n, k·i+u, k·j+v] / k²
 //
-// for all channels, with OH ≤ H/k and OW ≤ W/k. It panics on wrong lengths.
+// for all channels, with OH ≤ H/k and OW ≤ W/k. Rows and columns of x that fill no window do not
+// count. It panics on wrong lengths.
 func AveragePool(pool *Pool, y, x []float32, r Resampling, k int) {
 	r.mustPool("AveragePool", k)
 	r.mustFit("AveragePool", x, y)
@@ -43,7 +44,8 @@ func AveragePool(pool *Pool, y, x []float32, r Resampling, k int) {
 func AveragePoolGrad(pool *Pool, dx, dy []float32, r Resampling, k int) {
 	r.mustPool("AveragePoolGrad", k)
 	r.mustFit("AveragePoolGrad", dx, dy)
-	runResampling(pool, resampleTask{Resampling: r, op: pool2DGrad, k: k, dst: dx, src: dy}, r.H, r.W)
+	t := resampleTask{Resampling: r, op: pool2DGrad, k: k, dst: dx, src: dy}
+	runResampling(pool, t, r.H, r.W)
 }
 
 func (r Resampling) mustPool(kernel string, k int) {
@@ -61,7 +63,7 @@ const (
 	pool2DGrad
 )
 
-// A resampleTask does blocks of rows of dst, an image of the given height.
+// A resampleTask does blocks of rows of dst. The images of dst have the given height.
 type resampleTask struct {
 	Resampling
 	op            resampleOp
@@ -98,7 +100,7 @@ func (t *resampleTask) Do(_, part int) {
 	}
 }
 
-// pixel returns the channels of a pixel of an image of that size.
+// pixel returns the channels of pixel (i,j) of image n, where images have the given size.
 func (t *resampleTask) pixel(image []float32, n, i, j, height, width int) []float32 {
 	at := ((n*height+i)*width + j) * t.C
 	return image[at : at+t.C : at+t.C]
@@ -106,7 +108,8 @@ func (t *resampleTask) pixel(image []float32, n, i, j, height, width int) []floa
 
 func (t *resampleTask) nearest(n, i int) {
 	for j := range t.OW {
-		copy(t.pixel(t.dst, n, i, j, t.OH, t.OW), t.pixel(t.src, n, i*t.H/t.OH, j*t.W/t.OW, t.H, t.W))
+		y := t.pixel(t.dst, n, i, j, t.OH, t.OW)
+		copy(y, t.pixel(t.src, n, i*t.H/t.OH, j*t.W/t.OW, t.H, t.W))
 	}
 }
 

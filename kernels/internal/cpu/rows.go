@@ -25,7 +25,7 @@ func CopyRows(pool *Pool, dst, src []float32, rows, dstStride, srcStride, n int)
 	copyTasks.put(t)
 }
 
-// A copyTask copies blocks of short rows, or pieces of long ones.
+// A copyTask copies blocks of short rows, or pieces of long rows.
 type copyTask struct {
 	dst, src             []float32
 	rows                 int
@@ -50,13 +50,14 @@ func (t *copyTask) Do(_, part int) {
 //		copy(dst[i*columns:][:columns], src[(i*step+int(k))*columns:])
 //	}
 //
-// With step 0 the index is a row of src, else a row among the step that belong to i. It panics on wrong lengths and on an
-// index that is no such row.
+// With step 0 an index is the number of a row of src. Otherwise sample i has step rows of src, and
+// its index is the number of one of them. It panics on wrong lengths and on an index of no row.
 func GatherRows(pool *Pool, dst, src, index []float32, columns, step int) {
 	mustMatch("GatherRows", len(index)*columns, dst)
 	mustIndex("GatherRows", src, index, columns, step)
 	t := gatherTasks.get()
-	*t = gatherTask{dst: dst, src: src, index: index, columns: columns, step: step, block: max(1, elementBlock/columns)}
+	*t = gatherTask{dst: dst, src: src, index: index, columns: columns, step: step}
+	t.block = max(1, elementBlock/columns)
 	pool.Parallel(ceilDiv(len(index), t.block), t)
 	gatherTasks.put(t)
 }
@@ -79,7 +80,7 @@ func (t *gatherTask) Do(_, part int) {
 // scatterColumns is how many columns one part of ScatterRows adds up.
 const scatterColumns = 64
 
-// ScatterRows is the gradient of GatherRows by src: with dst zero at first,
+// ScatterRows is the gradient of GatherRows by src. It sets dst to zero, and then
 //
 //	for i, k := range index {
 //		dst[(i*step+int(k))*columns:][:columns] += dy[i*columns:][:columns]
@@ -103,7 +104,7 @@ type scatterTask struct {
 
 var scatterTasks freeList[scatterTask]
 
-// Do adds up some columns, so that rows that are hit more than once are summed in one order.
+// Do adds up some columns of all rows. So rows that several indices name are summed in one order.
 func (t *scatterTask) Do(_, part int) {
 	lo, hi := span(part, scatterColumns, t.columns)
 	for i, k := range t.index {
@@ -113,18 +114,20 @@ func (t *scatterTask) Do(_, part int) {
 	}
 }
 
-// mustIndex panics unless every index is a row of x.
+// mustIndex panics unless every index is the number of a row of x.
 func mustIndex(kernel string, x, index []float32, columns, step int) {
 	rows := step
 	if step == 0 {
 		rows = len(x) / columns
 	}
 	if len(x)%columns != 0 || step != 0 && len(x) != step*len(index)*columns {
-		panic(fmt.Sprintf("cpu: %s: %d values are no rows of %d for %d indices", kernel, len(x), columns, len(index)))
+		const wrong = "cpu: %s: %d values are no rows of %d for %d indices"
+		panic(fmt.Sprintf(wrong, kernel, len(x), columns, len(index)))
 	}
 	for i, k := range index {
 		if !(k >= 0 && int(k) < rows && k == float32(int(k))) {
-			panic(fmt.Sprintf("cpu: %s: index %d is %v, not an integer in 0 to %d", kernel, i, k, rows-1))
+			const wrong = "cpu: %s: index %d is %v, not an integer in 0 to %d"
+			panic(fmt.Sprintf(wrong, kernel, i, k, rows-1))
 		}
 	}
 }

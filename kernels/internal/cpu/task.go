@@ -23,7 +23,7 @@ func (l *freeList[T]) get() *T {
 	return new(T)
 }
 
-// put clears t, lest it keep memory alive, and keeps it.
+// put keeps t for the next call. It clears t first, so that t keeps no memory alive.
 func (l *freeList[T]) put(t *T) {
 	var zero T
 	*t = zero
@@ -32,8 +32,10 @@ func (l *freeList[T]) put(t *T) {
 	l.free = append(l.free, t)
 }
 
+// ceilDiv returns ⌈a/b⌉.
 func ceilDiv(a, b int) int { return (a + b - 1) / b }
 
+// roundUp returns the least multiple of b that is not below a.
 func roundUp(a, b int) int { return ceilDiv(a, b) * b }
 
 // span returns where block number part begins and ends among n values.
@@ -41,7 +43,7 @@ func span(part, block, n int) (lo, hi int) {
 	return part * block, min((part+1)*block, n)
 }
 
-// doubles is how scratch memory holds float64 values: two float32 each.
+// doubles returns n float64 values in a workspace. Each takes the memory of two float32.
 func doubles(ws []float32, n int) []float64 {
 	if n == 0 {
 		return nil
@@ -49,6 +51,7 @@ func doubles(ws []float32, n int) []float64 {
 	return unsafe.Slice((*float64)(unsafe.Pointer(&ws[:2*n][0])), n)
 }
 
+// mustMatch panics unless every slice has n values.
 func mustMatch(kernel string, n int, slices ...[]float32) {
 	for i, s := range slices {
 		if len(s) != n {
@@ -57,8 +60,9 @@ func mustMatch(kernel string, n int, slices ...[]float32) {
 	}
 }
 
+// mustHold panics if a workspace has fewer than n values.
 func mustHold(kernel string, ws []float32, n int) {
 	if len(ws) < n {
-		panic(fmt.Sprintf("cpu: %s: scratch memory has %d values, not %d", kernel, len(ws), n))
+		panic(fmt.Sprintf("cpu: %s: the workspace has %d values, not %d", kernel, len(ws), n))
 	}
 }

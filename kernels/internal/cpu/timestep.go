@@ -10,10 +10,12 @@ import (
 //	f[j] = exp(−ln(10000) · j/(half − shift))
 //	dst[n,j] = sin(t[n]·f[j]),  dst[n,half+j] = cos(t[n]·f[j])
 //
-// with sines and cosines swapped if flip, and a zero behind them if dim is odd. It panics on wrong lengths.
+// With flip, sines and cosines change places. If dim is odd, a zero comes last. It panics on wrong
+// lengths.
 func TimestepEmbedding(dst, t []float32, dim int, shift float64, flip bool) {
 	if dim < 2 || len(dst) != len(t)*dim {
-		panic(fmt.Sprintf("cpu: TimestepEmbedding: %d values for %d timesteps and %d dimensions", len(dst), len(t), dim))
+		const wrong = "cpu: TimestepEmbedding: %d values for %d timesteps and %d dimensions"
+		panic(fmt.Sprintf(wrong, len(dst), len(t), dim))
 	}
 	half := dim / 2
 	if dim%2 == 1 {

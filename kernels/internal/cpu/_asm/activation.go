@@ -6,8 +6,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// The rows of the table of constants that every function here is given, each a register wide: activationTable in the
-// package, in the same order.
+// The rows of the table of constants that every function here gets. Each is as wide as a register.
+// The table is activationTable in the package, and has the same order.
 const (
 	kLog2E = iota
 	kLn2High
@@ -162,38 +162,42 @@ func (e emitter) bell(x reg.VecVirtual) reg.VecVirtual {
 	return v
 }
 
-// activation writes the elementwise functions, all of one signature: y is what a unary function does not read.
+// activation writes the elementwise functions. They all have one signature. A unary function does
+// not read y.
 func activation(c *build.Context) {
 	const signature = "func(dst, x, y *float32, n int, table *float32)"
+	type vec = reg.VecVirtual
 	for _, s := range []isa{avx2, avx512} {
 		for _, f := range []struct {
 			name string
-			body func(e emitter, x reg.VecVirtual, y Mem) reg.VecVirtual
+			body func(e emitter, x vec, y Mem) vec
 		}{
-			{"exp", func(e emitter, x reg.VecVirtual, _ Mem) reg.VecVirtual { return e.exp(x) }},
-			{"sigmoid", func(e emitter, x reg.VecVirtual, _ Mem) reg.VecVirtual { return e.sigmoid(x) }},
-			{"silu", func(e emitter, x reg.VecVirtual, _ Mem) reg.VecVirtual { return e.mul(x, e.sigmoid(x)) }},
-			{"siluGrad", func(e emitter, x reg.VecVirtual, y Mem) reg.VecVirtual { return e.mul(y, e.slope(x)) }},
-			{"quickGELU", func(e emitter, x reg.VecVirtual, _ Mem) reg.VecVirtual {
+			{"exp", func(e emitter, x vec, _ Mem) vec { return e.exp(x) }},
+			{"sigmoid", func(e emitter, x vec, _ Mem) vec { return e.sigmoid(x) }},
+			{"silu", func(e emitter, x vec, _ Mem) vec { return e.mul(x, e.sigmoid(x)) }},
+			{"siluGrad", func(e emitter, x vec, y Mem) vec { return e.mul(y, e.slope(x)) }},
+			{"quickGELU", func(e emitter, x vec, _ Mem) vec {
 				return e.mul(x, e.sigmoid(e.mul(e.k(kQuick), x)))
 			}},
-			{"quickGELUGrad", func(e emitter, x reg.VecVirtual, y Mem) reg.VecVirtual {
+			{"quickGELUGrad", func(e emitter, x vec, y Mem) vec {
 				return e.mul(y, e.slope(e.mul(e.k(kQuick), x)))
 			}},
-			{"gelu", func(e emitter, x reg.VecVirtual, _ Mem) reg.VecVirtual { return e.mul(x, e.normal(x)) }},
-			{"geluGrad", func(e emitter, x reg.VecVirtual, y Mem) reg.VecVirtual { return e.mul(y, e.bell(x)) }},
-			{"add", func(e emitter, x reg.VecVirtual, y Mem) reg.VecVirtual {
+			{"gelu", func(e emitter, x vec, _ Mem) vec { return e.mul(x, e.normal(x)) }},
+			{"geluGrad", func(e emitter, x vec, y Mem) vec { return e.mul(y, e.bell(x)) }},
+			{"add", func(e emitter, x vec, y Mem) vec {
 				e.VADDPS(y, x, x)
 				return x
 			}},
-			{"mul", func(e emitter, x reg.VecVirtual, y Mem) reg.VecVirtual { return e.mul(y, x) }},
+			{"mul", func(e emitter, x vec, y Mem) vec { return e.mul(y, x) }},
 		} {
-			n, at := begin(c, f.name, s, signature, "is "+f.name+" of n values.", "dst", "x", "y", "table")
+			doc := "is " + f.name + " of n values."
+			n, at := begin(c, f.name, s, signature, doc, "dst", "x", "y", "table")
 			e := emitter{c, s, at[3]}
 			loop(c, "next", n, s.lanes, func(i reg.GPVirtual) {
-				x := e.new()
+				dst := Mem{Base: at[0], Index: i, Scale: 1}
+				x, y := e.new(), Mem{Base: at[2], Index: i, Scale: 1}
 				c.VMOVUPS(Mem{Base: at[1], Index: i, Scale: 1}, x)
-				c.VMOVUPS(f.body(e, x, Mem{Base: at[2], Index: i, Scale: 1}), Mem{Base: at[0], Index: i, Scale: 1})
+				c.VMOVUPS(f.body(e, x, y), dst)
 			})
 			end(c)
 		}

@@ -14,29 +14,6 @@ func adamw(c *build.Context) {
 	}
 }
 
-// begin starts a function over n values, a multiple of the register's lanes, and returns the pointers named.
-func begin(c *build.Context, name string, s isa, signature, doc string, pointers ...string) (n reg.GPVirtual, at []reg.GPVirtual) {
-	c.Function(name + s.name)
-	c.Attributes(build.NOSPLIT)
-	c.SignatureExpr(signature)
-	c.Doc(name + s.name + " " + doc)
-	for _, p := range pointers {
-		at = append(at, c.Load(c.Param(p), c.GP64()).(reg.GPVirtual))
-	}
-	return c.Load(c.Param("n"), c.GP64()).(reg.GPVirtual), at
-}
-
-// loop repeats body for n/step times, with an index that counts bytes.
-func loop(c *build.Context, name string, n reg.GPVirtual, step int, body func(i reg.GPVirtual)) {
-	i := c.GP64()
-	c.XORQ(i, i)
-	c.Label(name)
-	body(i)
-	c.ADDQ(U32(4*step), i)
-	c.SUBQ(U32(step), n)
-	c.JNZ(LabelRef(name))
-}
-
 // adamwStep is the body of AdamW.
 func adamwStep(c *build.Context, s isa) {
 	n, at := begin(c, "adamw", s, "func(p, m, v, grad *float32, n int, s *float32)",
@@ -49,7 +26,9 @@ func adamwStep(c *build.Context, s isa) {
 	keep, beta1, beta2, rest1 := constant[0], constant[1], constant[2], constant[3]
 	rest2, rate, unbias, eps := constant[4], constant[5], constant[6], constant[7]
 	loop(c, "step", n, s.lanes, func(i reg.GPVirtual) {
-		p, m, v := Mem{Base: at[0], Index: i, Scale: 1}, Mem{Base: at[1], Index: i, Scale: 1}, Mem{Base: at[2], Index: i, Scale: 1}
+		p := Mem{Base: at[0], Index: i, Scale: 1}
+		m := Mem{Base: at[1], Index: i, Scale: 1}
+		v := Mem{Base: at[2], Index: i, Scale: 1}
 		g, t, mean, square := s.vector(c), s.vector(c), s.vector(c), s.vector(c)
 		c.VMOVUPS(Mem{Base: at[3], Index: i, Scale: 1}, g)
 		c.VMULPS(rest1, g, mean)
@@ -72,7 +51,8 @@ func adamwStep(c *build.Context, s isa) {
 
 // squares is the body of SumSquares, with four registers of float64 sums.
 func squares(c *build.Context, s isa) {
-	n, at := begin(c, "sumSquares", s, "func(x *float32, n int) float64", "returns the sum of the squares of n values.", "x")
+	n, at := begin(c, "sumSquares", s, "func(x *float32, n int) float64",
+		"returns the sum of the squares of n values.", "x")
 	const sums = 4
 	sum := s.vectors(c, sums)
 	for _, v := range sum {
@@ -91,7 +71,8 @@ func squares(c *build.Context, s isa) {
 
 // blend is the body of Blend.
 func blend(c *build.Context, s isa) {
-	n, at := begin(c, "blend", s, "func(dst, x *float32, n int, a float32)", "moves n values of dst towards x by a.", "dst", "x")
+	n, at := begin(c, "blend", s, "func(dst, x *float32, n int, a float32)",
+		"moves n values of dst towards x by a.", "dst", "x")
 	a := broadcast(c, s, "a")
 	loop(c, "blend", n, s.lanes, func(i reg.GPVirtual) {
 		dst := Mem{Base: at[0], Index: i, Scale: 1}
@@ -103,10 +84,4 @@ func blend(c *build.Context, s isa) {
 		c.VMOVUPS(t, dst)
 	})
 	end(c)
-}
-
-// end leaves a function that used wide registers.
-func end(c *build.Context) {
-	c.VZEROUPPER()
-	c.RET()
 }

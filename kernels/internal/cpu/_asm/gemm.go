@@ -20,7 +20,8 @@ func gemm(c *build.Context) {
 	}
 }
 
-// rows addresses rows of a matrix by one base register for every three of them and a stride register.
+// rows addresses rows of a matrix. It has a base register for every three rows, and a stride
+// register.
 type rows struct {
 	bases  []reg.GPVirtual
 	stride reg.GPVirtual
@@ -57,16 +58,16 @@ func tile(c *build.Context, s isa, mr, width int) {
 	c.SignatureExpr("func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)")
 	c.Doc(fmt.Sprintf("%s computes a tile of %d×%d.", name, mr, width*s.lanes))
 
-	cRows := newRows(c, c.Load(c.Param("c"), c.GP64()).(reg.GPVirtual), c.Load(c.Param("ldc"), c.GP64()).(reg.GPVirtual), mr)
+	cRows := newRows(c, load(c, "c"), load(c, "ldc"), mr)
 	for i := range mr {
 		c.PREFETCHT0(cRows.at(i, 0))
 		c.PREFETCHT0(cRows.at(i, width*s.bytes()-1))
 	}
-	aRows := newRows(c, c.Load(c.Param("a"), c.GP64()).(reg.GPVirtual), c.Load(c.Param("rs"), c.GP64()).(reg.GPVirtual), mr)
-	b := c.Load(c.Param("b"), c.GP64()).(reg.GPVirtual)
-	ks := c.Load(c.Param("ks"), c.GP64()).(reg.GPVirtual)
+	aRows := newRows(c, load(c, "a"), load(c, "rs"), mr)
+	b := load(c, "b")
+	ks := load(c, "ks")
 	c.SHLQ(Imm(2), ks)
-	k := c.Load(c.Param("k"), c.GP64()).(reg.GPVirtual)
+	k := load(c, "k")
 
 	acc := s.vectors(c, width*mr)
 	for _, v := range acc {
@@ -116,7 +117,7 @@ func tile(c *build.Context, s isa, mr, width int) {
 		c.VADDPS(cRows.at(i/width, i%width*s.bytes()), v, v)
 	}
 	c.Label("bias")
-	bias := c.Load(c.Param("bias"), c.GP64()).(reg.GPVirtual)
+	bias := load(c, "bias")
 	c.TESTQ(bias, bias)
 	c.JZ(LabelRef("store"))
 	for i := range width {
@@ -139,10 +140,10 @@ func transpose8(c *build.Context) {
 	c.Function("transpose8AVX2")
 	c.Attributes(build.NOSPLIT)
 	c.SignatureExpr("func(dst, src *float32, stride, width, k int)")
-	dst := c.Load(c.Param("dst"), c.GP64()).(reg.GPVirtual)
-	width := c.Load(c.Param("width"), c.GP64()).(reg.GPVirtual)
-	src := newRows(c, c.Load(c.Param("src"), c.GP64()).(reg.GPVirtual), c.Load(c.Param("stride"), c.GP64()).(reg.GPVirtual), 8)
-	k := c.Load(c.Param("k"), c.GP64()).(reg.GPVirtual)
+	dst := load(c, "dst")
+	width := load(c, "width")
+	src := newRows(c, load(c, "src"), load(c, "stride"), 8)
+	k := load(c, "k")
 	c.SHLQ(Imm(2), width)
 
 	c.Label("eight")
@@ -179,10 +180,10 @@ func copyRuns(c *build.Context, n int) {
 	c.Function(fmt.Sprintf("copy%dAVX2", n))
 	c.Attributes(build.NOSPLIT)
 	c.SignatureExpr("func(dst, src *float32, stride, k int)")
-	dst := c.Load(c.Param("dst"), c.GP64())
-	src := c.Load(c.Param("src"), c.GP64())
-	stride := c.Load(c.Param("stride"), c.GP64())
-	k := c.Load(c.Param("k"), c.GP64())
+	dst := load(c, "dst")
+	src := load(c, "src")
+	stride := load(c, "stride")
+	k := load(c, "k")
 	c.SHLQ(Imm(2), stride)
 	c.Label("run")
 	for i := 0; i < n; {

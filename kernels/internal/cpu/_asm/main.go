@@ -1,4 +1,5 @@
-// Command _asm writes the assembly of package cpu to the folder it is given: one file for each family of kernels.
+// Command _asm writes the assembly of package cpu to the folder that it is given, one file for each
+// family of functions.
 package main
 
 import (
@@ -11,7 +12,7 @@ import (
 	"github.com/mmcloughlin/avo/printer"
 )
 
-// families are the files NAME_amd64.s and what writes each.
+// families are the files NAME_amd64.s, and the function that writes each.
 var families = map[string]func(*build.Context){
 	"activation": activation,
 	"adamw":      adamw,
@@ -33,7 +34,8 @@ func main() {
 	}
 }
 
-// generate writes one file. The functions' Go declarations, with the same signatures, are in the package.
+// generate writes one file. The package has the Go declarations of the functions, with the same
+// signatures.
 func generate(path string, write func(*build.Context)) error {
 	c := build.NewContext()
 	c.ConstraintExpr("amd64,!purego")
@@ -45,7 +47,8 @@ func generate(path string, write func(*build.Context)) error {
 	if err := pass.Compile.Execute(f); err != nil {
 		return err
 	}
-	text, err := printer.NewGoAsm(printer.Config{Name: "go generate ./kernels/internal/cpu"}).Print(f)
+	config := printer.Config{Name: "go generate ./kernels/internal/cpu"}
+	text, err := printer.NewGoAsm(config).Print(f)
 	if err != nil {
 		return err
 	}

@@ -9,8 +9,8 @@ import (
 // normColumns is how many columns the norms' functions take at once; n is a multiple of it.
 const normColumns = 16
 
-// norms writes the passes of normalizations over a block of rows. Each goes down the rows of 16 columns, then to the next
-// columns: what belongs to a column stays in registers.
+// norms writes the passes of normalizations over a block of rows. Each goes down the rows of 16
+// columns, and then to the next columns. So the values that belong to a column stay in registers.
 func norms(c *build.Context) {
 	for _, s := range []isa{avx2, avx512} {
 		moments(c, s)
@@ -35,14 +35,15 @@ func newStrip(c *build.Context, s isa, name, signature, doc string, pointers ...
 	for i, p := range pointers {
 		w.at[p] = at[i]
 	}
-	w.n, w.rows = n, c.Load(c.Param("rows"), c.GP64()).(reg.GPVirtual)
+	w.n, w.rows = n, load(c, "rows")
 	w.stride, w.column, w.cell = c.GP64(), c.GP64(), c.GP64()
 	c.MOVQ(n, w.stride)
 	c.SHLQ(Imm(2), w.stride)
 	return w
 }
 
-// each writes the walk: first before a strip's rows, row for every row of it, last behind them.
+// each writes the walk. It writes first before the rows of a strip, row for every row, and last
+// behind them.
 func (w *strip) each(first, row, last func()) {
 	w.XORQ(w.column, w.column)
 	w.Label("columns")
@@ -148,11 +149,14 @@ func moments(c *build.Context, s isa) {
 }
 
 func normalize(c *build.Context, s isa) {
-	w := newStrip(c, s, "normalize", "func(dst, x, mean, rstd, scale, shift *float32, n, rows int)", "is (x−mean)·rstd·scale + shift for n columns.",
+	w := newStrip(c, s, "normalize",
+		"func(dst, x, mean, rstd, scale, shift *float32, n, rows int)",
+		"is (x−mean)·rstd·scale + shift for n columns.",
 		"dst", "x", "mean", "rstd", "scale", "shift")
 	var mean, rstd, scale, shift []reg.VecVirtual
 	w.each(func() {
-		mean, rstd, scale, shift = w.columns("mean"), w.columns("rstd"), w.columns("scale"), w.columns("shift")
+		mean, rstd = w.columns("mean"), w.columns("rstd")
+		scale, shift = w.columns("scale"), w.columns("shift")
 	}, func() {
 		for k := range mean {
 			v := w.new()
@@ -166,7 +170,8 @@ func normalize(c *build.Context, s isa) {
 }
 
 func gradSums(c *build.Context, s isa) {
-	w := newStrip(c, s, "gradSums", "func(first, second *float64, x, dz, mean, rstd *float32, n, rows int)",
+	w := newStrip(c, s, "gradSums",
+		"func(first, second *float64, x, dz, mean, rstd *float32, n, rows int)",
 		"is the sums of dz and of dz·(x−mean)·rstd for n columns.",
 		"first", "second", "x", "dz", "mean", "rstd")
 	var first, second, mean, rstd []reg.VecVirtual
@@ -192,7 +197,9 @@ func gradSums(c *build.Context, s isa) {
 }
 
 func inputGrad(c *build.Context, s isa) {
-	w := newStrip(c, s, "inputGrad", "func(dst, x, dz, mean, a, b, d *float32, n, rows int)", "is dz·a + (x−mean)·b + d for n columns.",
+	w := newStrip(c, s, "inputGrad",
+		"func(dst, x, dz, mean, a, b, d *float32, n, rows int)",
+		"is dz·a + (x−mean)·b + d for n columns.",
 		"dst", "x", "dz", "mean", "a", "b", "d")
 	var mean, a, b, d []reg.VecVirtual
 	w.each(func() {

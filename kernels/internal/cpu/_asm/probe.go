@@ -4,16 +4,16 @@ import (
 	. "github.com/mmcloughlin/avo/operand"
 
 	"github.com/mmcloughlin/avo/build"
-	"github.com/mmcloughlin/avo/reg"
 )
 
-// probe is n rounds of multiply-adds that wait for nothing but the units: the processor's peak.
+// probe writes n rounds of multiply-adds. They wait for nothing but the arithmetic units. Their
+// rate is the most that the processor can do.
 func probe(c *build.Context) {
 	for _, s := range []isa{avx2, avx512} {
 		c.Function("multiplyAdds" + s.name)
 		c.Attributes(build.NOSPLIT)
 		c.SignatureExpr("func(n int)")
-		n := c.Load(c.Param("n"), c.GP64()).(reg.GPVirtual)
+		n := load(c, "n")
 		acc := s.vectors(c, 12)
 		x := s.vector(c)
 		s.zero(c, x)

@@ -6,7 +6,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// softmax writes the passes over a row of scores and over its gradient. Each takes a multiple of 16 values.
+// softmax writes the passes over a row of scores and over its gradient. Each takes a multiple of 16
+// values.
 func softmax(c *build.Context) {
 	for _, s := range []isa{avx2, avx512} {
 		scale(c, s)
@@ -17,19 +18,9 @@ func softmax(c *build.Context) {
 	}
 }
 
-// broadcast is a parameter of the function, in every lane.
-func broadcast(c *build.Context, s isa, name string) reg.VecVirtual {
-	p, err := c.Param(name).Resolve()
-	if err != nil {
-		panic(name + ": " + err.Error())
-	}
-	v := s.vector(c)
-	c.VBROADCASTSS(p.Addr, v)
-	return v
-}
-
 func scale(c *build.Context, s isa) {
-	n, at := begin(c, "scale", s, "func(dst, x *float32, n int, a float32)", "is a·x for n values.", "dst", "x")
+	n, at := begin(c, "scale", s, "func(dst, x *float32, n int, a float32)",
+		"is a·x for n values.", "dst", "x")
 	a := broadcast(c, s, "a")
 	loop(c, "next", n, s.lanes, func(i reg.GPVirtual) {
 		v := s.vector(c)
@@ -39,9 +30,11 @@ func scale(c *build.Context, s isa) {
 	end(c)
 }
 
-// highest passes over NaN: of two operands VMAXPS returns the second, what was highest so far, if one is not a number.
+// highest passes over NaN. If one of its operands is not a number, VMAXPS returns the second, which
+// is the highest value so far.
 func highest(c *build.Context, s isa) {
-	n, at := begin(c, "max", s, "func(x *float32, n int, least float32) float32", "returns the largest of n values and least.", "x")
+	n, at := begin(c, "max", s, "func(x *float32, n int, least float32) float32",
+		"returns the largest of n values and least.", "x")
 	top := broadcast(c, s, "least")
 	loop(c, "next", n, s.lanes, func(i reg.GPVirtual) {
 		v := s.vector(c)
@@ -72,29 +65,10 @@ func fold(c *build.Context, s isa, v reg.VecVirtual, f func(...Op)) reg.VecVirtu
 	return low
 }
 
-// addUp is the sum of all lanes of float64 registers, in the lowest lane of one.
-func addUp(c *build.Context, s isa, sums []reg.VecVirtual) reg.VecVirtual {
-	for _, v := range sums[1:] {
-		c.VADDPD(v, sums[0], sums[0])
-	}
-	half := sums[0].AsY()
-	if s.lanes == 16 {
-		high := c.YMM()
-		c.VEXTRACTF64X4(Imm(1), sums[0], high)
-		c.VADDPD(high, half, half)
-	}
-	high := c.XMM()
-	c.VEXTRACTF128(Imm(1), half, high)
-	c.VADDPD(high, sums[0].AsX(), high)
-	odd := c.XMM()
-	c.VPERMILPD(Imm(1), high, odd)
-	c.VADDSD(odd, high, high)
-	return high
-}
-
-// expShift adds up in float64 what it stores.
+// expShift stores float32 values and adds them up in float64.
 func expShift(c *build.Context, s isa) {
-	n, at := begin(c, "expShift", s, "func(x *float32, n int, shift float32, table *float32) float64",
+	n, at := begin(c, "expShift", s,
+		"func(x *float32, n int, shift float32, table *float32) float64",
 		"makes n values e^(x−shift) and returns their sum.", "x", "table")
 	e := emitter{c, s, at[1]}
 	shift := broadcast(c, s, "shift")
@@ -118,7 +92,8 @@ func expShift(c *build.Context, s isa) {
 }
 
 func dot(c *build.Context, s isa) {
-	n, at := begin(c, "dot", s, "func(x, y *float32, n int) float64", "returns the sum of x·y of n values.", "x", "y")
+	n, at := begin(c, "dot", s, "func(x, y *float32, n int) float64",
+		"returns the sum of x·y of n values.", "x", "y")
 	const sums = 2
 	sum := s.vectors(c, sums)
 	for _, v := range sum {
@@ -137,7 +112,8 @@ func dot(c *build.Context, s isa) {
 }
 
 func softmaxGrad(c *build.Context, s isa) {
-	n, at := begin(c, "softmaxGrad", s, "func(p, dp *float32, n int, delta float32)", "makes n values p·(dp−delta).", "p", "dp")
+	n, at := begin(c, "softmaxGrad", s, "func(p, dp *float32, n int, delta float32)",
+		"makes n values p·(dp−delta).", "p", "dp")
 	delta := broadcast(c, s, "delta")
 	loop(c, "next", n, s.lanes, func(i reg.GPVirtual) {
 		p, v := Mem{Base: at[0], Index: i, Scale: 1}, s.vector(c)
