@@ -77,9 +77,9 @@ type attentionWorkspace struct {
 // divide divides the memory of a worker, and returns how many values that is. A nil ws only counts.
 func (s AttentionShape) divide(ws []float32) (m attentionWorkspace, size int) {
 	a, b, c := s.byKeys(), s.byValues(), s.overRows()
-	byKeys, byValues := kernel.packedSize(&a), kernel.packedSize(&b)
+	byKeys, byValues := micro.packedSize(&a), micro.packedSize(&b)
 	products := max(
-		kernel.workspace(serial, &a), kernel.workspace(serial, &b), kernel.workspace(serial, &c),
+		micro.workspace(serial, &a), micro.workspace(serial, &b), micro.workspace(serial, &c),
 	)
 	for _, part := range []struct {
 		of *[]float32
@@ -173,7 +173,7 @@ func (t *attentionTask) Do(worker, part int) {
 func pack(p product, x Matrix, dst []float32) rhs {
 	x.Transposed = p.b.matrix.Transposed
 	p.b.matrix = x
-	return kernel.packWhole(&p, dst)
+	return micro.packWhole(&p, dst)
 }
 
 // part returns the rows of a head of x [N,L,Heads·D], from a row on.
@@ -186,7 +186,7 @@ func (t *attentionTask) part(x []float32, head, length, row int) Matrix {
 // multiply is c = a·b for some rows of a, or c += a·b if p accumulates.
 func (m *attentionWorkspace) multiply(p product, rows int, a Matrix, b rhs, c Matrix) {
 	p.m, p.a.matrix, p.b, p.c, p.ldc = rows, a, b, c.Data, c.Stride
-	kernel.multiply(serial, &p, m.ws)
+	micro.multiply(serial, &p, m.ws)
 }
 
 // scaled is dst = a[i]·x for each row i of x. dst may be x.

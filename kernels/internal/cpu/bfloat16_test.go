@@ -128,7 +128,7 @@ func TestGemmOfBF16(t *testing.T) {
 			rounded(p.A.Data)
 			rounded(p.B.Data)
 			want := bits(p.inOrder())
-			eachKernel(t, func(t *testing.T) {
+			eachMicroKernel(t, func(t *testing.T) {
 				for _, workers := range []int{1, 3} {
 					pool := NewPool(workers)
 					p.C = Matrix{Data: scratch(p.M * p.N), Stride: p.N}
@@ -144,7 +144,7 @@ func TestGemmOfBF16(t *testing.T) {
 // So have the three passes of a convolution.
 func TestConvOfBF16(t *testing.T) {
 	var want [][]uint32
-	eachKernel(t, func(t *testing.T) {
+	eachMicroKernel(t, func(t *testing.T) {
 		var got [][]uint32
 		for i, c := range testConvs {
 			x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(uint64(i), 5)))
@@ -221,7 +221,7 @@ func TestAttentionOfBF16(t *testing.T) {
 		k, v := rounded(normal(r, s.keys())), rounded(normal(r, s.keys()))
 		rounding := exactAttention(s, q, k, v, dout, round)
 		exact := exactAttention(s, q, k, v, dout, func(x float64) float64 { return x })
-		eachKernel(t, func(t *testing.T) {
+		eachMicroKernel(t, func(t *testing.T) {
 			for _, vec = range vectors {
 				out, dq := scratch(s.queries()), scratch(s.queries())
 				dk, dv := scratch(s.keys()), scratch(s.keys())

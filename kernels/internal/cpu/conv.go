@@ -49,7 +49,7 @@ func (c *Conv) must(kernel string, x, w, y []float32) {
 // pool, as the other workspaces do.
 func (c *Conv) ForwardWorkspace(pool *Pool) int {
 	p := c.forward(nil, nil, nil, nil)
-	return kernel.workspace(pool, &p)
+	return micro.workspace(pool, &p)
 }
 
 // Forward is
@@ -65,7 +65,7 @@ func (c *Conv) Forward(pool *Pool, y, x, w, bias, ws []float32) {
 	}
 	mustHold("Conv.Forward", ws, c.ForwardWorkspace(pool))
 	p := c.forward(y, x, w, bias)
-	kernel.multiply(pool, &p, ws)
+	micro.multiply(pool, &p, ws)
 }
 
 // InputGradWorkspace returns how many values of workspace InputGrad needs.
@@ -74,7 +74,7 @@ func (c *Conv) InputGradWorkspace(pool *Pool) int {
 	for y := range c.Stride {
 		for x := range c.Stride {
 			p := c.inputGrad(nil, nil, nil, y, x)
-			most = max(most, kernel.workspace(pool, &p))
+			most = max(most, micro.workspace(pool, &p))
 		}
 	}
 	return most
@@ -92,7 +92,7 @@ func (c *Conv) InputGrad(pool *Pool, dx, dy, w, ws []float32) {
 	for y := range c.Stride {
 		for x := range c.Stride {
 			p := c.inputGrad(dx, dy, w, y, x)
-			kernel.multiply(pool, &p, ws)
+			micro.multiply(pool, &p, ws)
 		}
 	}
 }
@@ -100,7 +100,7 @@ func (c *Conv) InputGrad(pool *Pool, dx, dy, w, ws []float32) {
 // WeightGradWorkspace returns how many values of workspace WeightGrad needs.
 func (c *Conv) WeightGradWorkspace(pool *Pool) int {
 	p := c.weightGrad(nil, nil, nil)
-	return kernel.workspace(pool, &p)
+	return micro.workspace(pool, &p)
 }
 
 // WeightGrad is the gradient of Forward by w, given the gradient dy of y:
@@ -112,7 +112,7 @@ func (c *Conv) WeightGrad(pool *Pool, dw, dy, x, ws []float32) {
 	c.must("Conv.WeightGrad", x, dw, dy)
 	mustHold("Conv.WeightGrad", ws, c.WeightGradWorkspace(pool))
 	p := c.weightGrad(dw, dy, x)
-	kernel.multiply(pool, &p, ws)
+	micro.multiply(pool, &p, ws)
 }
 
 // plain reports whether the convolution is a product of matrices as they lie in memory.

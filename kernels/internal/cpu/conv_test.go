@@ -64,7 +64,7 @@ func (c *Conv) largestWorkspace() int {
 }
 
 func TestConvByHand(t *testing.T) {
-	eachKernel(t, func(t *testing.T) {
+	eachMicroKernel(t, func(t *testing.T) {
 		c := Conv{N: 1, H: 2, W: 3, In: 1, Out: 1, KH: 2, KW: 2, Stride: 1, Left: 1}
 		x, w := []float32{1, 2, 3, 4, 5, 6}, []float32{1, 10, 100, 1000}
 		y, dx, dw := make([]float32, 3), make([]float32, 6), make([]float32, 4)
@@ -79,7 +79,7 @@ func TestConvByHand(t *testing.T) {
 }
 
 func TestConvAgainstFloat64(t *testing.T) {
-	eachKernel(t, func(t *testing.T) {
+	eachMicroKernel(t, func(t *testing.T) {
 		for i, c := range testConvs {
 			r := rand.New(rand.NewPCG(uint64(i), 1))
 			x, w, dy, bias := c.tensors(r)
@@ -105,7 +105,7 @@ func TestConvAgainstFloat64(t *testing.T) {
 }
 
 func TestConvSameBitsForAnyWorkers(t *testing.T) {
-	eachKernel(t, func(t *testing.T) {
+	eachMicroKernel(t, func(t *testing.T) {
 		for _, c := range []Conv{
 			testConvs[3],
 			testConvs[4],

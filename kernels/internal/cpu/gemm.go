@@ -34,7 +34,7 @@ type Product struct {
 // which of A and B are transposed. It grows with the workers of pool.
 func (p *Product) Workspace(pool *Pool) int {
 	q := p.product()
-	return kernel.workspace(pool, &q)
+	return micro.workspace(pool, &q)
 }
 
 // Gemm computes p. ws has at least p.Workspace(pool) values, with any contents. It panics on wrong
@@ -43,7 +43,7 @@ func Gemm(pool *Pool, p *Product, ws []float32) {
 	p.check()
 	mustHold("Gemm", ws, p.Workspace(pool))
 	q := p.product()
-	kernel.multiply(pool, &q, ws)
+	micro.multiply(pool, &q, ws)
 }
 
 // product is p for the blocked algorithm.

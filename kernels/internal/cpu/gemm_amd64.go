@@ -8,22 +8,22 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// kernels are the micro-kernels that this machine has, the fastest one last.
-var kernels = availableKernels()
+// micros are the micro-kernels that this machine has, the fastest one last.
+var micros = availableMicros()
 
 var (
-	microAVX2 = micro{
+	microAVX2 = microKernel{
 		name: "AVX2", mr: 6, nr: 16, tile: tileAVX2, half: halfAVX2,
 		copyMR: copy6AVX2, copyNR: copy16AVX2, packTransposed: packTransposedAVX2,
 	}
-	microAVX512 = micro{
+	microAVX512 = microKernel{
 		name: "AVX-512", mr: 14, nr: 32, tile: tileAVX512, half: halfAVX512,
 		copyMR: copy14AVX2, copyNR: copy32AVX2, packTransposed: packTransposedAVX2,
 	}
 )
 
-func availableKernels() []*micro {
-	list := []*micro{&microGeneric}
+func availableMicros() []*microKernel {
+	list := []*microKernel{&microGeneric}
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
 		list = append(list, &microAVX2)
 		if cpu.X86.HasAVX512F {

@@ -16,8 +16,9 @@ const aloneM = 256
 // smallProduct is the number of multiply-adds up to which a product is not divided among workers.
 const smallProduct = 1 << 15
 
-// A micro is the innermost kernel of one instruction set, with what it needs to pack its operands.
-type micro struct {
+// A microKernel is the innermost kernel of one instruction set, with what it needs to pack its
+// operands.
+type microKernel struct {
 	name   string
 	mr, nr int // rows and columns of the tile of C that it computes
 	// tile is, for i < mr and j < nr,
@@ -36,8 +37,8 @@ type micro struct {
 	packTransposed func(dst, src []float32, stride, width, n, k int)
 }
 
-// kernel is what this machine computes products with.
-var kernel = kernels[len(kernels)-1]
+// micro is what this machine computes products with.
+var micro = micros[len(micros)-1]
 
 // A product is one matrix product C[m,n] = A[m,k]·B[k,n] for the blocked algorithm. It leaves open
 // where the elements of A and B come from and where the rows of C go. So a convolution is a product
@@ -74,7 +75,7 @@ type cut struct {
 type layout struct{ rs, ks, size int }
 
 // cut divides p for a number of workers.
-func (u *micro) cut(p *product, workers int) cut {
+func (u *microKernel) cut(p *product, workers int) cut {
 	var c cut
 	c.blocks = ceilDiv(p.k, blockK)
 	c.kc = ceilDiv(p.k, c.blocks)
@@ -103,7 +104,7 @@ func (u *micro) cut(p *product, workers int) cut {
 }
 
 // shared returns the size of a packed block of B, which all workers share.
-func (c *cut) shared(u *micro) int {
+func (c *cut) shared(u *microKernel) int {
 	if c.alone {
 		return 0
 	}
@@ -111,10 +112,10 @@ func (c *cut) shared(u *micro) int {
 }
 
 // packedA returns the size of a worker's packed block of A.
-func (c *cut) packedA(u *micro) int { return roundUp(c.mc/u.mr*c.size, 16) }
+func (c *cut) packedA(u *microKernel) int { return roundUp(c.mc/u.mr*c.size, 16) }
 
 // packedB returns the size of a worker's packed panel of B.
-func (c *cut) packedB(u *micro) int {
+func (c *cut) packedB(u *microKernel) int {
 	if !c.alone {
 		return 0
 	}
@@ -122,12 +123,12 @@ func (c *cut) packedB(u *micro) int {
 }
 
 // perWorker returns the size of a worker's memory: a block of A, a panel of B and a tile of C.
-func (c *cut) perWorker(u *micro) int {
+func (c *cut) perWorker(u *microKernel) int {
 	return c.packedA(u) + c.packedB(u) + roundUp(u.mr*u.nr, 16)
 }
 
 // workspace returns how many values of workspace multiply needs.
-func (u *micro) workspace(pool *Pool, p *product) int {
+func (u *microKernel) workspace(pool *Pool, p *product) int {
 	if p.m == 0 || p.n == 0 || p.k == 0 {
 		return 0
 	}
@@ -141,7 +142,7 @@ func (u *micro) workspace(pool *Pool, p *product) int {
 type gemmTask struct {
 	product
 	cut
-	u       *micro
+	u       *microKernel
 	now     int
 	packing int // parts of this stage that pack; they come first
 	packed  [2][]float32
@@ -151,7 +152,7 @@ type gemmTask struct {
 var gemmTasks freeList[gemmTask]
 
 // multiply computes p. ws has u.workspace(pool, p) values.
-func (u *micro) multiply(pool *Pool, p *product, ws []float32) {
+func (u *microKernel) multiply(pool *Pool, p *product, ws []float32) {
 	if p.m == 0 || p.n == 0 {
 		return
 	}
@@ -241,14 +242,14 @@ func (t *gemmTask) Do(worker, part int) {
 }
 
 // packedSize returns how many values packWhole writes.
-func (u *micro) packedSize(p *product) int {
+func (u *microKernel) packedSize(p *product) int {
 	c := u.cut(p, 1)
 	return c.blocks * c.panels * u.nr * c.kc
 }
 
 // packWhole packs all of B to dst. It returns the right factor for several products with this B, of
 // any A of few rows.
-func (u *micro) packWhole(p *product, dst []float32) rhs {
+func (u *microKernel) packWhole(p *product, dst []float32) rhs {
 	t := gemmTasks.get()
 	t.product, t.cut, t.u = *p, u.cut(p, 1), u
 	for block := range t.blocks {
@@ -312,7 +313,7 @@ func (t *gemmTask) column(a, b, tmp []float32, i0, i1, j, k, block int) {
 	}
 }
 
-// merge moves a tile that lies in memory of its own into C, as micro.tile does.
+// merge moves a tile that lies in memory of its own into C, as microKernel.tile does.
 func (t *gemmTask) merge(tmp []float32, i0, i1, j0, j1 int, bias, add bool) {
 	for i := i0; i < i1; i++ {
 		s := tmp[(i-i0)*t.u.nr:][:j1-j0]

@@ -30,7 +30,7 @@ func (m *Matrix) at(i, j int) float32 {
 }
 
 // microGeneric is the micro-kernel in Go, for a tile of 4×4.
-var microGeneric = micro{
+var microGeneric = microKernel{
 	name: "generic", mr: 4, nr: 4, tile: tileGeneric,
 	copyMR: copy4Generic, copyNR: copy4Generic, packTransposed: packTransposedGeneric,
 }
@@ -66,7 +66,7 @@ func dot4(a, b []float32, ks int) (s0, s1, s2, s3 float32) {
 	return
 }
 
-// packTransposedGeneric is the definition of micro.packTransposed.
+// packTransposedGeneric is the definition of microKernel.packTransposed.
 func packTransposedGeneric(dst, src []float32, stride, width, n, k int) {
 	for j := range width {
 		d := dst[j:]
@@ -82,7 +82,7 @@ func packTransposedGeneric(dst, src []float32, stride, width, n, k int) {
 	}
 }
 
-// copy4Generic is the definition of micro.copyMR and micro.copyNR, for runs of 4.
+// copy4Generic is the definition of microKernel.copyMR and microKernel.copyNR, for runs of 4.
 func copy4Generic(dst, src *float32, stride, k int) {
 	d, s := unsafe.Slice(dst, 4*k), unsafe.Slice(src, (k-1)*stride+4)
 	for p := range k {

@@ -2,5 +2,5 @@
 
 package cpu
 
-// kernels are the micro-kernels that this machine has, the fastest one last.
-var kernels = []*micro{&microGeneric}
+// micros are the micro-kernels that this machine has, the fastest one last.
+var micros = []*microKernel{&microGeneric}

@@ -67,7 +67,7 @@ func (s *lhs) layout(mr, kc int) layout {
 
 // pack packs rows [i0,i1) and columns [k0,k1) into panels of mr rows. Rows from i1 on keep their
 // contents.
-func (s *lhs) pack(dst []float32, l layout, u *micro, i0, i1, k0, k1 int) {
+func (s *lhs) pack(dst []float32, l layout, u *microKernel, i0, i1, k0, k1 int) {
 	mr := u.mr
 	switch {
 	case s.window.on:
@@ -139,7 +139,7 @@ func (f *flip) at(k int) int {
 }
 
 // pack packs columns [j0,j1) and rows [k0,k1) as dst[(p-k0)*nr+j-j0]. Columns from j1 on are zero.
-func (s *rhs) pack(dst []float32, u *micro, j0, j1, k0, k1 int) {
+func (s *rhs) pack(dst []float32, u *microKernel, j0, j1, k0, k1 int) {
 	nr := u.nr
 	switch {
 	case s.window.on:
@@ -164,7 +164,7 @@ func (s *rhs) pack(dst []float32, u *micro, j0, j1, k0, k1 int) {
 // packWindows packs windows position by position. It packs whole runs of positions where the
 // columns lie in a single row of the window and inside the image: there the pixels are equally far
 // apart.
-func (s *rhs) packWindows(dst []float32, u *micro, j0, j1, k0, k1 int) {
+func (s *rhs) packWindows(dst []float32, u *microKernel, j0, j1, k0, k1 int) {
 	g := &s.window
 	line := g.cols * g.c
 	r := j0 / line

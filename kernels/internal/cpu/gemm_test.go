@@ -9,12 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// eachKernel runs a test with every micro-kernel this machine has.
-func eachKernel(t *testing.T, f func(t *testing.T)) {
-	was := kernel
-	defer func() { kernel = was }()
-	for _, u := range kernels {
-		kernel = u
+// eachMicroKernel runs a test with every micro-kernel this machine has.
+func eachMicroKernel(t *testing.T, f func(t *testing.T)) {
+	was := micro
+	defer func() { micro = was }()
+	for _, u := range micros {
+		micro = u
 		t.Run(u.name, f)
 	}
 }
@@ -96,7 +96,7 @@ func (p *Product) result() []float32 {
 }
 
 func TestGemmByHand(t *testing.T) {
-	eachKernel(t, func(t *testing.T) {
+	eachMicroKernel(t, func(t *testing.T) {
 		p := Product{
 			M: 2, N: 3, K: 2,
 			A:    Matrix{Data: []float32{1, 2, 3, 4}, Stride: 2},
@@ -119,7 +119,7 @@ func TestGemmAgainstFloat64(t *testing.T) {
 		{29, 65, 300}, {97, 40, 40}, {64, 64, 64}, {77, 24, 771}, {3, 200, 0}, {0, 4, 4},
 		{4, 0, 4}, {230, 15, 70}, {800, 40, 12},
 	}
-	eachKernel(t, func(t *testing.T) {
+	eachMicroKernel(t, func(t *testing.T) {
 		for i, s := range sizes {
 			for mode := range 16 {
 				r := rand.New(rand.NewPCG(uint64(i), uint64(mode)))
@@ -162,7 +162,7 @@ func bits(x []float32) []uint32 {
 }
 
 func TestGemmSameBitsForAnyWorkers(t *testing.T) {
-	eachKernel(t, func(t *testing.T) {
+	eachMicroKernel(t, func(t *testing.T) {
 		for _, s := range [][3]int{{200, 100, 300}, {64, 640, 520}, {33, 70, 2000}} {
 			r := rand.New(rand.NewPCG(1, 2))
 			p := Product{M: s[0], N: s[1], K: s[2], Bias: normal(r, s[1])}
@@ -183,7 +183,7 @@ func TestGemmSameBitsForAnyWorkers(t *testing.T) {
 
 // A row's result must not depend on the rows beside it: a sample does not depend on its batch.
 func TestGemmRowsDoNotDependOnOneAnother(t *testing.T) {
-	eachKernel(t, func(t *testing.T) {
+	eachMicroKernel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(3, 4))
 		p := Product{M: 40, N: 50, K: 300}
 		p.A, p.B = matrixFor(r, p.M, p.K, 0, false), matrixFor(r, p.K, p.N, 0, true)
@@ -198,7 +198,7 @@ func TestGemmRowsDoNotDependOnOneAnother(t *testing.T) {
 }
 
 func TestGemmLetsNaNThrough(t *testing.T) {
-	eachKernel(t, func(t *testing.T) {
+	eachMicroKernel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(5, 6))
 		p := Product{M: 9, N: 20, K: 30}
 		p.A = matrixFor(r, 9, 30, 0, false)

@@ -3,12 +3,14 @@
 package cpu
 
 // multiplyAddLanes is how many values a register has in multiplyAdds.
-var multiplyAddLanes = map[*micro]int{&microGeneric: 8, &microAVX2: 8, &microAVX512: 16}[kernel]
+var multiplyAddLanes = map[*microKernel]int{
+	&microGeneric: 8, &microAVX2: 8, &microAVX512: 16,
+}[micro]
 
 // multiplyAdds does n rounds of 12 multiply-adds of registers. They wait for nothing but the
 // arithmetic units. Their rate is the most that the processor can do.
 func multiplyAdds(n int) {
-	if kernel == &microAVX512 {
+	if micro == &microAVX512 {
 		multiplyAddsAVX512(n)
 		return
 	}

@@ -50,7 +50,7 @@ func (r rows) at(i, disp int) Mem {
 	return m
 }
 
-// tile is micro.tile for mr rows of width registers: two, or one, which is micro.half.
+// tile is microKernel.tile for mr rows of width registers: two, or one, which is microKernel.half.
 func tile(c *build.Context, s isa, mr, width int) {
 	name := [3]string{1: "half", 2: "tile"}[width] + s.name
 	c.Function(name)
