@@ -153,16 +153,19 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	}
 	kept := p.kept(updates)
 	order := p.order()
-	if c.ActivationBytes > 0 {
+	steps := p.steps(order, updates)
+	buffers := p.assign(steps)
+	m.plan = p.planOf(steps, buffers, kept, c.Updates)
+	if c.ActivationBytes > 0 && m.plan.Activations > c.ActivationBytes {
 		if order, err = p.withBudget(order, kept, int(c.ActivationBytes)); err != nil {
 			return nil, err
 		}
+		steps = p.steps(order, updates)
+		buffers = p.assign(steps)
+		m.plan = p.planOf(steps, buffers, kept, c.Updates)
 	}
-	steps := p.steps(order, updates)
-	buffers := p.assign(steps)
 	length := place(buffers)
 	workspace := p.workspace(&m.context, order)
-	m.plan = p.planOf(steps, buffers, kept, c.Updates)
 	m.plan.Arena, m.plan.Workspace = int64(length), int64(workspace)
 	if m.arena, err = newArena(length + workspace); err != nil {
 		return nil, err
