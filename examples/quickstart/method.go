@@ -240,6 +240,7 @@ func (s *session) writeSamples(ctx context.Context, samples []dataset.Sample) er
 func (s *session) learn(ctx context.Context, labelled dataset.Dataset) (*alignment.Model, error) {
 	t := &alignment.Training{
 		CLIP: s.clip, Samples: labelled, Lambda: 0.5, Hidden: 256, Product: true, LR: 1e-3, Seed: s.seed,
+		HeldOut: 0.15,
 		Perturb: func(prompt string, n int, r *rand.Rand) ([]string, error) {
 			return shapes.Grammar.Perturb(prompt, n, r)
 		},

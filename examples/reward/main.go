@@ -181,6 +181,7 @@ func learn(ctx context.Context, cache *clip.Cache, rest []dataset.Sample,
 	reading := progress.Stage("features", len(rest))
 	t := &alignment.Training{
 		CLIP: cache, Lambda: o.lambda, Hidden: o.hidden, Product: o.product, Seed: o.seed, Passes: passes,
+		HeldOut: 0.15,
 		Samples: pictures(o, rest, reading),
 	}
 	if o.lambda > 0 { // 8 prompts with the true one, or as many as there are

@@ -59,6 +59,7 @@ func ExampleTraining() {
 	}
 	training := &alignment.Training{
 		CLIP: primary{}, Samples: dataset.FromSlice(labels), Lambda: 0.5, Prompts: 3, Hidden: 32, LR: 0.01,
+		HeldOut: 0.15,
 		Perturb: func(prompt string, n int, _ *rand.Rand) ([]string, error) {
 			var wrong []string
 			for _, c := range colours {

@@ -127,6 +127,6 @@ func labelled(perPrompt int, seed uint64, things ...string) []dataset.Sample {
 func training(samples []dataset.Sample) *Training {
 	return &Training{
 		CLIP: fakeCLIP{hash: "0123456789abcdef"}, Samples: dataset.FromSlice(samples), Perturb: perturb,
-		Hidden: 32, Lambda: 0.5, Prompts: 4, Product: true, LR: 3e-3, Batch: 32, Seed: 5,
+		Hidden: 32, Lambda: 0.5, Prompts: 4, Product: true, LR: 3e-3, Batch: 32, HeldOut: 0.15, Seed: 5,
 	}
 }
