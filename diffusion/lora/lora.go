@@ -39,7 +39,8 @@ import (
 // A Config says what New attaches.
 type Config struct {
 	Rank int // channels between A and B, 1 or more; diffusers' training scripts have 4
-	// Alpha is α: a pair adds Alpha/Rank·B·A. It must be more than 0; diffusers' training scripts have it equal to Rank.
+	// Alpha is α: a pair adds Alpha/Rank·B·A. It is a finite number above 0. 0 is Rank, because a
+	// pair that adds 0 could not be trained; diffusers' training scripts have it equal to Rank too.
 	Alpha float64
 	// Targets reports whether to adapt the layer of a name. Nil is Attention.
 	Targets func(name string) bool
@@ -78,6 +79,9 @@ type pair struct {
 // New attaches a pair to each of the UNet's layers that are targets. A is drawn evenly between ±1/√fan-in, as peft has it, each from the
 // seed and its layer's name alone; B is 0, so the network computes what it did before.
 func New(u *unet.UNet2DCondition, c Config) (*Adapter, error) {
+	if c.Alpha == 0 {
+		c.Alpha = float64(c.Rank)
+	}
 	if c.Rank < 1 || !(c.Alpha > 0) || math.IsInf(c.Alpha, 0) {
 		return nil, fmt.Errorf("lora: rank %d and alpha %v are not both more than 0", c.Rank, c.Alpha)
 	}

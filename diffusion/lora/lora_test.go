@@ -221,8 +221,12 @@ func TestNew(t *testing.T) {
 	require.Equal(t, "conv_in", all.pairs[0].name)
 	require.Equal(t, tensor.Shape{1, 3, 3, 4}, all.Trainable()[0].Value.Shape())
 	all.Detach()
+	same, err := New(p.UNet, Config{Rank: 3})
+	require.NoError(t, err)
+	require.Equal(t, 3.0, same.pairs[0].alpha, "α is the rank where Config says none")
+	same.Detach()
 
-	for _, bad := range []Config{{Alpha: 1}, {Rank: -1, Alpha: 1}, {Rank: 1}, {Rank: 1, Alpha: math.NaN()}, {Rank: 1, Alpha: math.Inf(1)}} {
+	for _, bad := range []Config{{Alpha: 1}, {Rank: -1, Alpha: 1}, {Rank: 1, Alpha: -1}, {Rank: 1, Alpha: math.NaN()}, {Rank: 1, Alpha: math.Inf(1)}} {
 		_, err := New(p.UNet, bad)
 		require.ErrorContains(t, err, "not both more than 0")
 	}
