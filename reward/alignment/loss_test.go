@@ -67,7 +67,7 @@ func TestLossesInTheHead(t *testing.T) {
 }
 
 // handLoss is Eq. 1 in float64 for images' examples; p are a head's parameters one behind the other.
-func handLoss(p []float64, c HeadConfig, examples []example, t *Training) (mse, classification float64) {
+func handLoss(p []float64, c headConfig, examples []example, t *Training) (mse, classification float64) {
 	good := 0.0
 	for _, e := range examples {
 		good += label(e.good)
@@ -95,7 +95,7 @@ func handLoss(p []float64, c HeadConfig, examples []example, t *Training) (mse, 
 }
 
 // handLogit is the perceptron: inputs are the embeddings times √width, and their product.
-func handLogit(p []float64, c HeadConfig, picture, text []float32) float64 {
+func handLogit(p []float64, c headConfig, picture, text []float32) float64 {
 	root := math.Sqrt(float64(c.Embedding))
 	var x []float64
 	for _, v := range picture {
@@ -121,7 +121,7 @@ func handLogit(p []float64, c HeadConfig, picture, text []float32) float64 {
 	return out
 }
 
-func vector(h *Head) (out []float64) {
+func vector(h *head) (out []float64) {
 	for _, p := range nn.Parameters(h) {
 		for _, v := range p.Value.Float32s() {
 			out = append(out, float64(v))
@@ -210,7 +210,7 @@ func adamByHand(p, m, v, g []float64, t, lr float64) {
 // The score in float64 that a model gives is the graph's.
 func TestScoreIsTheGraphs(t *testing.T) {
 	for _, product := range []bool{false, true} {
-		c := HeadConfig{Embedding: 6, Hidden: 5, Product: product}
+		c := headConfig{Embedding: 6, Hidden: 5, Product: product}
 		h := newHead(c, 1)
 		var rows []float32
 		var want []float64
@@ -218,13 +218,13 @@ func TestScoreIsTheGraphs(t *testing.T) {
 			picture, text := make([]float32, 6), make([]float32, 6)
 			rng.Normal(picture, 2, "picture", 0, uint64(i))
 			rng.Normal(text, 2, "text", 0, uint64(i))
-			row := make([]float32, c.Width())
+			row := make([]float32, c.width())
 			c.join(row, picture, text)
 			rows, want = append(rows, row...), append(want, h.score(row))
 			require.InDelta(t, 1/(1+math.Exp(-handLogit(vector(h), c, picture, text))), h.score(row), 1e-6)
 		}
 		g := gorgonia.NewGraph()
-		x := kernels.Input(g, "x", dense([]int{20, c.Width()}, rows...))
+		x := kernels.Input(g, "x", dense([]int{20, c.width()}, rows...))
 		nb := nn.On(x)
 		r := nb.Do(kernels.Sigmoid(h.logits(nb, x)))
 		machine, err := kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{r}})

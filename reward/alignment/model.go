@@ -22,7 +22,6 @@ import (
 	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
-	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/reward"
 	"github.com/kudos-ml/kudos/reward/measure"
 )
@@ -30,7 +29,7 @@ import (
 // A Model scores pictures in [0,1]. It is a reward.Model.
 type Model struct {
 	clip CLIP
-	head *Head
+	head *head
 }
 
 var _ reward.Model = (*Model)(nil)
@@ -42,7 +41,7 @@ func (m *Model) Score(ctx context.Context, samples []dataset.Sample) ([]float64,
 		return nil, err
 	}
 	scores := make([]float64, len(samples))
-	row := make([]float32, m.head.config.Width())
+	row := make([]float32, m.head.config.width())
 	for i, p := range pairs {
 		m.head.config.join(row, p.image, p.text)
 		scores[i] = m.head.score(row)
@@ -118,7 +117,7 @@ func (m *Model) Evaluate(ctx context.Context, d dataset.Dataset) (Comparison, er
 		return Comparison{}, err
 	}
 	scores, similarity, good := make([]float64, len(pairs)), make([]float64, len(pairs)), make([]bool, len(pairs))
-	row := make([]float32, m.head.config.Width())
+	row := make([]float32, m.head.config.width())
 	for i, p := range pairs {
 		m.head.config.join(row, p.image, p.text)
 		scores[i], good[i] = m.head.score(row), samples[i].Label == dataset.Good
@@ -140,7 +139,7 @@ func (m *Model) Evaluate(ctx context.Context, d dataset.Dataset) (Comparison, er
 type config struct {
 	Format string `json:"format"`
 	CLIP   string `json:"clip"` // its hash
-	HeadConfig
+	headConfig
 }
 
 const (
@@ -187,7 +186,7 @@ func Load(dir string, clip CLIP) (*Model, error) {
 	if hash := clip.Hash(); c.CLIP != hash {
 		return nil, fmt.Errorf("alignment: %s was trained on the CLIP %.12s…, this one is %.12s…", dir, c.CLIP, hash)
 	}
-	h := &Head{nn.NewLinear(c.Width(), c.Hidden, true), nn.NewLinear(c.Hidden, 1, true), c.HeadConfig}
+	h := emptyHead(c.headConfig)
 	f, err := weights.Open(filepath.Join(dir, headFile))
 	if err != nil {
 		return nil, fmt.Errorf("alignment: %w", err)

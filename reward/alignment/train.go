@@ -63,7 +63,7 @@ type Training struct {
 	Wait int
 	Seed uint64
 
-	head    *Head    // with the best weights so far
+	head    *head    // with the best weights so far
 	session *session // of the first epoch on
 }
 
@@ -98,7 +98,7 @@ type example struct {
 // A session is a Training in action.
 type session struct {
 	Training // defaults filled in
-	head     *Head
+	head     *head
 	next     int     // epoch
 	best     float64 // the least held-out loss so far
 	bestAt   int     // its epoch
@@ -137,7 +137,7 @@ func (t *Training) start(ctx context.Context) (*session, error) {
 	if err := s.split(examples); err != nil {
 		return nil, err
 	}
-	c := HeadConfig{Embedding: len(examples[0].image), Hidden: s.Hidden, Product: s.Product}
+	c := headConfig{Embedding: len(examples[0].image), Hidden: s.Hidden, Product: s.Product}
 	s.head, t.head = newHead(c, s.Seed), newHead(c, s.Seed)
 	s.Batch = min(s.Batch, len(s.train))
 	return s, s.compile()
@@ -319,7 +319,7 @@ func (s *session) compile() error {
 		return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
 	}
 	m, n := s.Batch, s.Prompts
-	s.rows, s.labels, s.zeros, s.good = zeros(m*n, s.head.config.Width()), zeros(m, 1), zeros(m), zeros(m)
+	s.rows, s.labels, s.zeros, s.good = zeros(m*n, s.head.config.width()), zeros(m, 1), zeros(m), zeros(m)
 	s.stepper = &optim.Stepper{Parameters: nn.Parameters(s.head), LR: func(int) float64 { return s.LR }}
 	var err error
 	s.loss, err = s.stepper.Compile(s.eq1)
@@ -373,7 +373,7 @@ func (s *session) judge(e *Epoch) error {
 		return nil
 	}
 	scores, good := make([]float64, len(s.heldOut)), make([]bool, len(s.heldOut))
-	row := make([]float32, s.head.config.Width())
+	row := make([]float32, s.head.config.width())
 	for i, x := range s.heldOut {
 		s.head.config.join(row, x.image, x.texts[0])
 		scores[i], good[i] = s.head.score(row), x.good
@@ -385,7 +385,7 @@ func (s *session) judge(e *Epoch) error {
 }
 
 func (s *session) fill(indexes []int) {
-	n, width := s.Prompts, s.head.config.Width()
+	n, width := s.Prompts, s.head.config.width()
 	count := 0
 	for i, index := range indexes {
 		x := s.train[index]
