@@ -13,10 +13,12 @@ import (
 // error: the copy would lack it.
 func (p *Pipeline) Clone() (*Pipeline, error) {
 	if p.unread != nil {
-		return nil, errUnread
+		return nil, &UnreadError{Model: p.Name}
 	}
 	if p.network != nil {
-		return nil, fmt.Errorf("pipeline: a %T is not copied: clone the pipeline that it was put into, and With its copy", p.network)
+		return nil, &NetworkError{
+			p.network, "copied: clone the pipeline that it was put into, and With its copy",
+		}
 	}
 	c := *p
 	var err error

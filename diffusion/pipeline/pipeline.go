@@ -86,8 +86,6 @@ func (p *Pipeline) LoadUNet() error {
 	return nil
 }
 
-var errUnread = errors.New("pipeline: the UNet that LoadFrozen left out has not been read")
-
 func load(name string, whole bool) (*Pipeline, error) {
 	info, err := os.Stat(name)
 	switch {
@@ -325,9 +323,9 @@ func (p *Pipeline) Save(dir string, as kernels.Precision) error {
 func (p *Pipeline) checkSaves() error {
 	switch {
 	case p.unread != nil:
-		return errUnread
+		return &UnreadError{Model: p.Name}
 	case p.UNet == nil && p.network != nil:
-		return fmt.Errorf("pipeline: a %T is not what diffusers reads: save it by itself", p.network)
+		return &NetworkError{p.network, "what diffusers reads: save it by itself"}
 	case p.UNet == nil:
 		return errors.New("pipeline: the UNet is missing")
 	}

@@ -396,9 +396,10 @@ func TestFrozen(t *testing.T) {
 
 		dir := t.TempDir()
 		_, err = dataset.Collect(t.Context(), p.Generate(request()))
-		require.ErrorIs(t, err, errUnread)
-		require.ErrorIs(t, p.Save(dir, kernels.Float32), errUnread)
-		require.ErrorIs(t, p.SaveUNet(dir, kernels.Float32), errUnread)
+		var unread *UnreadError
+		require.ErrorAs(t, err, &unread)
+		require.ErrorAs(t, p.Save(dir, kernels.Float32), &unread)
+		require.ErrorAs(t, p.SaveUNet(dir, kernels.Float32), &unread)
 		require.NoError(t, p.SaveFrozen(dir, kernels.Float32))
 		_, err = Load(dir)
 		require.ErrorContains(t, err, "model_index.json", "it is not complete")

@@ -166,7 +166,8 @@ func (m *Model) Save(dir string) error {
 	return nil
 }
 
-// Load reads a folder that Save wrote. clip must be the one that the reward was trained on.
+// Load reads a folder that Save wrote. clip must be the one that the reward was learned on; another
+// one is a *DifferentCLIPError.
 func Load(dir string, clip CLIP) (*Model, error) {
 	name := filepath.Join(dir, configFile)
 	text, err := os.ReadFile(name)
@@ -184,7 +185,7 @@ func Load(dir string, clip CLIP) (*Model, error) {
 		return nil, fmt.Errorf("alignment: %s: %d inputs and %d hidden units", name, c.Embedding, c.Hidden)
 	}
 	if hash := clip.Hash(); c.CLIP != hash {
-		return nil, fmt.Errorf("alignment: %s was trained on the CLIP %.12s…, this one is %.12s…", dir, c.CLIP, hash)
+		return nil, &DifferentCLIPError{Folder: dir, Learned: c.CLIP, Given: hash}
 	}
 	h := emptyHead(c.headConfig)
 	f, err := weights.Open(filepath.Join(dir, headFile))
