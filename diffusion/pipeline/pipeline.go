@@ -1,7 +1,3 @@
-// Package pipeline puts a text-to-image model together: a folder becomes tokenizer, text encoder, UNet, VAE and
-// schedule; prompts become samples (Generate), pictures and prompts become latents and conditions (Encode).
-//
-// Both are datasets, so what trains or scores samples does not care where they come from.
 package pipeline
 
 import (
