@@ -1,8 +1,3 @@
-// Package unet is the denoising network of Stable Diffusion 1, 2 and XL: diffusers'
-// UNet2DConditionModel, a U-shaped convolutional network (Ronneberger et al. 2015) that attends to
-// a text (Rombach et al. 2022, §3.3).
-//
-// Everything is configured by the checkpoint's config.json. Latents and pictures are channels-last.
 package unet
 
 import (

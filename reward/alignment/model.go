@@ -1,10 +1,3 @@
-// Package alignment is the paper's reward model (Lee et al. 2023, §4.2): a perceptron on CLIP's embeddings of a picture
-// and its prompt, learned from labels good and bad by
-//
-//	L_reward = L_MSE + λ · L_pc        (Eq. 1)
-//
-// loss.go holds both losses. Training learns a Model; a Model is saved as a folder that names its CLIP by hash, because
-// it means nothing on another.
 package alignment
 
 import (
