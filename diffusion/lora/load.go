@@ -17,13 +17,14 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// Load reads a file in one of the namings of the package comment and attaches its pairs to the layers that they name: the UNet's and the
-// text encoder's, which may be nil if the file has nothing for it. The rank is each pair's own. Alpha is, in kohya's naming, each pair's
-// own tensor; in diffusers', what the file's lora_adapter_metadata say, rank_pattern, alpha_pattern and use_rslora included; and where
-// neither says anything, the rank.
+// Load reads a file in one of the namings of the package comment and attaches its pairs to the
+// layers that they name: the UNet's and the text encoder's, which may be nil if the file has
+// nothing for it. The rank is each pair's own. Alpha is, in kohya's naming, each pair's own tensor;
+// in diffusers', what the file's lora_adapter_metadata say, rank_pattern, alpha_pattern and
+// use_rslora included; and where neither says anything, the rank.
 //
-// One error lists every tensor that no layer has a use for, every one that is missing or misshapen or not finite, and every pair whose rank
-// is not the metadata's. Then nothing is attached.
+// One error lists every tensor that no layer has a use for, every one that is missing or misshapen
+// or not finite, and every pair whose rank is not the metadata's. Then nothing is attached.
 func Load(file string, u *unet.UNet2DCondition, text *clip.TextModel) (*Adapter, error) {
 	f, err := weights.Open(file)
 	if err != nil {
@@ -133,8 +134,8 @@ func (p pair) spellings() []spelling {
 	return out
 }
 
-// oldName is a projection of attention as diffusers first had it: attn1.processor.to_q_lora in the UNet, self_attn.to_q_lora in the text
-// encoder.
+// oldName is a projection of attention as diffusers first had it: attn1.processor.to_q_lora in the
+// UNet, self_attn.to_q_lora in the text encoder.
 func oldName(name string) (string, bool) {
 	for layer, old := range map[string]string{
 		".to_q": ".processor.to_q_lora", ".to_k": ".processor.to_k_lora", ".to_v": ".processor.to_v_lora", ".to_out.0": ".processor.to_out_lora",
@@ -152,7 +153,8 @@ func (p pair) kohyaName() string { return p.network.kohya + strings.ReplaceAll(p
 
 const metadataKey = "lora_adapter_metadata"
 
-// A setting is the LoraConfig of peft for one network, as far as it matters. A nil one says nothing.
+// A setting is the LoraConfig of peft for one network, as far as it matters. A nil one says
+// nothing.
 type setting struct {
 	Rank         int                `json:"r"`
 	Alpha        float64            `json:"lora_alpha"`
@@ -162,7 +164,8 @@ type setting struct {
 	DoRA         bool               `json:"use_dora"`   // weights are scaled, too (Liu et al. 2024); not supported
 }
 
-// parseMetadata splits the file's metadata, whose keys are those of LoraConfig behind "unet." and "text_encoder.".
+// parseMetadata splits the file's metadata, whose keys are those of LoraConfig behind "unet." and
+// "text_encoder.".
 func parseMetadata(text string) (map[network]*setting, error) {
 	if text == "" {
 		return nil, nil
@@ -218,8 +221,8 @@ func (s *setting) alpha(p pair) (float64, error) {
 	return alpha, err
 }
 
-// lookUp returns the value of the first pattern that the layer's name, or its end behind a dot, matches, as peft's get_pattern_key does.
-// diffusers writes the patterns in alphabetical order.
+// lookUp returns the value of the first pattern that the layer's name, or its end behind a dot,
+// matches, as peft's get_pattern_key does. diffusers writes the patterns in alphabetical order.
 func lookUp[T any](patterns map[string]T, p pair, otherwise T) (T, error) {
 	names := []string{p.name}
 	if p.network == textNetwork {

@@ -64,8 +64,8 @@ func hidden(t *testing.T, p *pipeline.Pipeline, c golden.Case) []float32 {
 // forms are the files of a case and where what diffusers computes with each begins.
 var forms = map[string]string{"pytorch_lora_weights": "lora.unet.out", "kohya": "lora.kohya.out", "old": "lora.old.out"}
 
-// Every form of file makes the UNet and the text encoder compute what diffusers computes with it: attached, merged, and saved and loaded
-// again in either naming.
+// Every form of file makes the UNet and the text encoder compute what diffusers computes with it:
+// attached, merged, and saved and loaded again in either naming.
 func TestFilesGolden(t *testing.T) {
 	compared := 0
 	golden.Each(t, "../..", func(t *testing.T, c golden.Case) {
@@ -342,7 +342,8 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
-// Patterns match as peft's get_pattern_key does: the whole name or its end behind a dot, the first in order.
+// Patterns match as peft's get_pattern_key does: the whole name or its end behind a dot, the first
+// in order.
 func TestLookUp(t *testing.T) {
 	at := pair{network: unetNetwork, name: "down_blocks.0.attentions.0.proj_in"}
 	for pattern, matches := range map[string]bool{

@@ -34,7 +34,8 @@ func (a *Adapter) Save(file string, as kernels.Precision) error {
 	return nil
 }
 
-// metadata are peft's LoraConfigs in diffusers' form, each layer with its own rank and alpha; empty if these are equal everywhere.
+// metadata are peft's LoraConfigs in diffusers' form, each layer with its own rank and alpha; empty
+// if these are equal everywhere.
 func (a *Adapter) metadata() (string, error) {
 	all, plain := map[string]any{}, true
 	for prefix, n := range map[string]network{"unet.": unetNetwork, "text_encoder.": textNetwork} {

@@ -38,8 +38,8 @@ func ExampleLoad() {
 	// there is no other: true
 }
 
-// What a pipeline generates is a dataset: samples with pictures, one after another, made as they are
-// asked for.
+// What a pipeline generates is a dataset: samples with pictures, one after another, made as they
+// are asked for.
 func ExamplePipeline_Generate() {
 	// A folder as diffusers writes it, here a tiny one of random weights.
 	p, err := pipeline.Load("../../testdata/golden/sd1")
@@ -135,8 +135,8 @@ func (n *denoiser) Predict(
 	return b.Result(n.Conv.Forward(b, x))
 }
 
-// A network of one's own makes pictures with the model's text encoder, schedule and VAE. It is saved
-// by itself.
+// A network of one's own makes pictures with the model's text encoder, schedule and VAE. It is
+// saved by itself.
 func ExamplePipeline_With() {
 	p, err := pipeline.Load("../../testdata/golden/sd1")
 	if err != nil {

@@ -32,8 +32,8 @@ type Pipeline struct {
 	network Network                               // where UNet is nil; see With
 	unread  func() (*unet.UNet2DCondition, error) // reads the UNet that LoadFrozen left out
 
-	// Extra lists the tensors of a checkpoint file (LoadFile) that no part has; files carry averages of training, buffers and
-	// unused layers.
+	// Extra lists the tensors of a checkpoint file (LoadFile) that no part has; files carry
+	// averages of training, buffers and unused layers.
 	Extra []string
 }
 
@@ -65,8 +65,9 @@ const indexFile = "model_index.json"
 //     ~/.cache/huggingface/hub). Nothing is downloaded.
 func Load(name string) (*Pipeline, error) { return load(name, true) }
 
-// LoadFrozen is Load without the numbers of the UNet, which are most of a model's. They are zeros that take no memory until LoadUNet reads
-// them, so that what is done before, such as encoding pictures and prompts, has that memory.
+// LoadFrozen is Load without the numbers of the UNet, which are most of a model's. They are zeros
+// that take no memory until LoadUNet reads them, so that what is done before, such as encoding
+// pictures and prompts, has that memory.
 func LoadFrozen(name string) (*Pipeline, error) { return load(name, false) }
 
 // LoadUNet reads the UNet that LoadFrozen left out; it replaces p.UNet.
@@ -200,8 +201,8 @@ func checkComplete(fsys fs.FS) error {
 	return fmt.Errorf("pipeline: %w", errors.Join(missing...))
 }
 
-// readIndex checks model_index.json and returns the scheduler's class there, which goes before that of scheduler_config.json as in
-// diffusers; empty if there is none.
+// readIndex checks model_index.json and returns the scheduler's class there, which goes before that
+// of scheduler_config.json as in diffusers; empty if there is none.
 func readIndex(fsys fs.FS) (scheduler string, err error) {
 	text, err := fs.ReadFile(fsys, indexFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -237,7 +238,8 @@ func (p *Pipeline) class() string {
 	return className
 }
 
-// inpaints reports a UNet that reads noisy latents, a mask and the latents of the picture behind the mask.
+// inpaints reports a UNet that reads noisy latents, a mask and the latents of the picture behind
+// the mask.
 func (p *Pipeline) inpaints() bool {
 	return p.UNet != nil && p.UNet.Config.InChannels == 2*p.UNet.Config.OutChannels+1
 }
@@ -300,8 +302,8 @@ func (p *Pipeline) With(name string, n Network) *Pipeline {
 	return &other
 }
 
-// Save writes a folder that Load, and diffusers, read. model_index.json comes last, and one that is there goes first, so a
-// folder that has it is complete.
+// Save writes a folder that Load, and diffusers, read. model_index.json comes last, and one that is
+// there goes first, so a folder that has it is complete.
 func (p *Pipeline) Save(dir string, as kernels.Precision) error {
 	if err := p.check(); err != nil {
 		return err

@@ -9,7 +9,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// A Config is diffusers' config.json of a UNet2DConditionModel: the keys that decide what is computed here.
+// A Config is diffusers' config.json of a UNet2DConditionModel: the keys that decide what is
+// computed here.
 type Config struct {
 	SampleSize                int      `json:"sample_size,omitempty"` // latent's side in training; any is taken
 	InChannels                int      `json:"in_channels"`
@@ -25,10 +26,11 @@ type Config struct {
 	NormEps                   float64  `json:"norm_eps"`
 	CrossAttentionDim         nn.Ints  `json:"cross_attention_dim"`
 	TransformerLayersPerBlock nn.Ints  `json:"transformer_layers_per_block"`
-	// ReverseTransformerLayersPerBlock is that of the way up, from its first level on; nil: the same as on the way down.
+	// ReverseTransformerLayersPerBlock is that of the way up, from its first level on; nil: the
+	// same as on the way down.
 	ReverseTransformerLayersPerBlock []int `json:"reverse_transformer_layers_per_block,omitempty"`
-	// AttentionHeadDim is the number of heads, one or one a level; the key's name is a mistake that every
-	// checkpoint has.
+	// AttentionHeadDim is the number of heads, one or one a level; the key's name is a mistake that
+	// every checkpoint has.
 	AttentionHeadDim    nn.Ints `json:"attention_head_dim"`
 	UseLinearProjection bool    `json:"use_linear_projection"`
 	TimeEmbeddingDim    int     `json:"time_embedding_dim,omitempty"` // 0: four times the first of BlockOutChannels
@@ -38,11 +40,13 @@ type Config struct {
 	AdditionEmbedType                 string `json:"addition_embed_type,omitempty"`
 	AdditionTimeEmbedDim              int    `json:"addition_time_embed_dim,omitempty"`
 	ProjectionClassEmbeddingsInputDim int    `json:"projection_class_embeddings_input_dim,omitempty"`
-	// UpcastAttention asks for float32 in attention when the rest is float16. Here all is float32: it is kept for those who read what Save writes.
+	// UpcastAttention asks for float32 in attention when the rest is float16. Here all is float32:
+	// it is kept for those who read what Save writes.
 	UpcastAttention bool `json:"upcast_attention,omitempty"`
 }
 
-// DefaultConfig returns the defaults of diffusers' class, which stand for the keys that older files lack.
+// DefaultConfig returns the defaults of diffusers' class, which stand for the keys that older files
+// lack.
 func DefaultConfig() Config {
 	cross, up := "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
 	return Config{
@@ -76,8 +80,8 @@ var off = []any{nil, false}
 // textTime is the AdditionEmbedType of SDXL.
 const textTime = "text_time"
 
-// ParseConfig reads a config.json. A key whose value asks for something else than is implemented is an error that
-// names it.
+// ParseConfig reads a config.json. A key whose value asks for something else than is implemented is
+// an error that names it.
 func ParseConfig(text []byte) (Config, error) {
 	file := struct {
 		Config
@@ -161,8 +165,9 @@ func (c Config) check() error {
 	return nil
 }
 
-// least is fewer weights than the network has, by a factor of some layers_per_block at most: on the way down, with one attention a level, and the
-// attentions of the way up. It is a float so that no config overflows it.
+// least is fewer weights than the network has, by a factor of some layers_per_block at most: on the
+// way down, with one attention a level, and the attentions of the way up. It is a float so that no
+// config overflows it.
 func (c Config) least() float64 {
 	time := float64(c.timeChannels())
 	sum := 9*float64(c.InChannels+c.OutChannels)*float64(c.BlockOutChannels[0]) + time*time
@@ -185,7 +190,8 @@ func (c Config) least() float64 {
 // timeChannels is the length of the vectors that timesteps become.
 func (c Config) timeChannels() int { return cmp.Or(c.TimeEmbeddingDim, 4*c.BlockOutChannels[0]) }
 
-// upLayers is the number of blocks of a transformer on the way up, at a level counted as on the way down.
+// upLayers is the number of blocks of a transformer on the way up, at a level counted as on the way
+// down.
 func (c Config) upLayers(level int) int {
 	if up := c.ReverseTransformerLayersPerBlock; up != nil {
 		return up[len(up)-1-level]

@@ -22,8 +22,8 @@
 //	predicted, err := network.Predict(x, times, condition)
 //
 // x is [N,H,W,C], times [N] (0 to 999) and the condition's tokens [N,L,D]; with SDXL's
-// addition_embed_type it reads the pooled vectors and the sizes as well. Sides may be of any length.
-// The network is a diffusion.Denoiser: diffusion.Compile makes it run on tensors, and
+// addition_embed_type it reads the pooled vectors and the sizes as well. Sides may be of any
+// length. The network is a diffusion.Denoiser: diffusion.Compile makes it run on tensors, and
 // diffusion.Guide wraps it in classifier-free guidance.
 //
 // # Training

@@ -7,7 +7,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// A resnet is a residual block: two convolutions behind group norms and SiLU, the time added between them.
+// A resnet is a residual block: two convolutions behind group norms and SiLU, the time added
+// between them.
 type resnet struct {
 	Norm1        *nn.GroupNorm `weight:"norm1"`
 	Conv1        *nn.Conv2D    `weight:"conv1"`
@@ -47,8 +48,8 @@ type layer interface {
 	Forward(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node
 }
 
-// A transformer lets positions attend to each other and to the text (diffusers' Transformer2DModel). Channels-last
-// latents are tokens already, so nothing is moved.
+// A transformer lets positions attend to each other and to the text (diffusers'
+// Transformer2DModel). Channels-last latents are tokens already, so nothing is moved.
 type transformer struct {
 	Norm    *nn.GroupNorm       `weight:"norm"`
 	ProjIn  layer               `weight:"proj_in"` // a 1×1 convolution in SD 1, linear in SD 2

@@ -31,7 +31,8 @@ type UNet2DCondition struct {
 	Config Config
 }
 
-// A block is one level on the way down or up, or the middle. Attentions are nil where it does not attend.
+// A block is one level on the way down or up, or the middle. Attentions are nil where it does not
+// attend.
 type block struct {
 	Resnets      []*resnet      `weight:"resnets"`
 	Attentions   []*transformer `weight:"attentions"`
@@ -128,9 +129,9 @@ func (b *block) addAttention(c Config, level, layers int) {
 }
 
 // Predict adds to x's graph what the network says of noisy latents x [N,H,W,C] at timesteps t [N]
-// under conditions c: [N,H,W,Cout] of what it was trained to predict. It reads the tokens [N,L,D], and
-// with Config.AdditionEmbedType the pooled vectors [N,P] and the sizes [N,6]; it is an error that names
-// the part if one is not there.
+// under conditions c: [N,H,W,Cout] of what it was trained to predict. It reads the tokens [N,L,D],
+// and with Config.AdditionEmbedType the pooled vectors [N,P] and the sizes [N,6]; it is an error
+// that names the part if one is not there.
 func (u *UNet2DCondition) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
 	if s := x.Shape(); s.Dims() != 4 || s[3] != u.Config.InChannels {
 		return nil, fmt.Errorf("unet: latents %v are not [N,H,W,%d]", s, u.Config.InChannels)
@@ -250,7 +251,8 @@ func ReadConfig(fsys fs.FS) (Config, error) {
 	return ParseConfig(text)
 }
 
-// NewWithin is New for a file of so many numbers: a config that asks for more is an error, before memory is taken for it.
+// NewWithin is New for a file of so many numbers: a config that asks for more is an error, before
+// memory is taken for it.
 func NewWithin(c Config, numbers int) (*UNet2DCondition, error) {
 	if least := c.least(); least > float64(numbers) {
 		return nil, fmt.Errorf("unet: config.json describes a network of at least %.0f weights, the file holds %d", least, numbers)
@@ -271,7 +273,8 @@ func LoadFS(fsys fs.FS) (*UNet2DCondition, error) {
 	return u, nil
 }
 
-// NewFS is New of the config.json of a folder that has the network's file. Its tensors must fit, but no number is read.
+// NewFS is New of the config.json of a folder that has the network's file. Its tensors must fit,
+// but no number is read.
 func NewFS(fsys fs.FS) (*UNet2DCondition, error) {
 	u, f, err := open(fsys)
 	if err != nil {

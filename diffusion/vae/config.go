@@ -6,7 +6,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// A Config is diffusers' config.json of an AutoencoderKL: the keys that decide what is computed here.
+// A Config is diffusers' config.json of an AutoencoderKL: the keys that decide what is computed
+// here.
 type Config struct {
 	SampleSize           int      `json:"sample_size,omitempty"` // picture's side in training; any is taken
 	InChannels           int      `json:"in_channels"`
@@ -21,11 +22,13 @@ type Config struct {
 	UseQuantConv         bool     `json:"use_quant_conv"`
 	UsePostQuantConv     bool     `json:"use_post_quant_conv"`
 	MidBlockAddAttention bool     `json:"mid_block_add_attention"`
-	// ForceUpcast asks for float32 when the rest is float16. Here all is float32: it is kept for those who read what Save writes.
+	// ForceUpcast asks for float32 when the rest is float16. Here all is float32: it is kept for
+	// those who read what Save writes.
 	ForceUpcast bool `json:"force_upcast"`
 }
 
-// DefaultConfig returns the defaults of diffusers' class, which stand for the keys that older files lack.
+// DefaultConfig returns the defaults of diffusers' class, which stand for the keys that older files
+// lack.
 func DefaultConfig() Config {
 	return Config{
 		InChannels: 3, OutChannels: 3,
@@ -36,13 +39,14 @@ func DefaultConfig() Config {
 	}
 }
 
-// implemented holds the further keys that change what is computed, and the values of them that are what this package computes.
+// implemented holds the further keys that change what is computed, and the values of them that are
+// what this package computes.
 var implemented = map[string][]any{
 	"_class_name": {"AutoencoderKL"}, "act_fn": {"silu", "SiLU", "swish"}, "shift_factor": {nil, 0.0}, "latents_mean": {nil}, "latents_std": {nil},
 }
 
-// ParseConfig reads a config.json. A key whose value asks for something else than is implemented is an error that
-// names it.
+// ParseConfig reads a config.json. A key whose value asks for something else than is implemented is
+// an error that names it.
 func ParseConfig(text []byte) (Config, error) {
 	file := struct {
 		Config
@@ -83,7 +87,8 @@ func (c Config) check() error {
 	return nil
 }
 
-// least is fewer weights than the network has, by a factor that no config makes large: convolutions of the encoder. It is a float so that no config overflows it.
+// least is fewer weights than the network has, by a factor that no config makes large: convolutions
+// of the encoder. It is a float so that no config overflows it.
 func (c Config) least() float64 {
 	latents := float64(c.LatentChannels)
 	sum := 9*float64(c.InChannels+c.OutChannels)*float64(c.BlockOutChannels[0]) + 18*latents*float64(c.BlockOutChannels[len(c.BlockOutChannels)-1])

@@ -1,8 +1,8 @@
-// Package vae is the autoencoder of Stable Diffusion: diffusers' AutoencoderKL, which turns pictures into latents an
-// eighth as wide and high, and back (Rombach et al. 2022, §3.1).
+// Package vae is the autoencoder of Stable Diffusion: diffusers' AutoencoderKL, which turns
+// pictures into latents an eighth as wide and high, and back (Rombach et al. 2022, §3.1).
 //
-// Everything is configured by the checkpoint's config.json. Latents and pictures are channels-last; pictures are in
-// [-1,1]. No scaling factor is applied here.
+// Everything is configured by the checkpoint's config.json. Latents and pictures are channels-last;
+// pictures are in [-1,1]. No scaling factor is applied here.
 package vae
 
 import (
@@ -53,8 +53,8 @@ func (v *AutoencoderKL) Trainable() []kernels.Parameter { return nn.Parameters(v
 // Factor is how many pixels wide and high a latent's position is.
 func (v *AutoencoderKL) Factor() int { return 1 << (len(v.Config.BlockOutChannels) - 1) }
 
-// Encode adds to x's graph the mean and the log variance [N,h,w,C] of the latents of pictures x [N,H,W,3]. The
-// latter is kept in [-30,20], as diffusers does.
+// Encode adds to x's graph the mean and the log variance [N,h,w,C] of the latents of pictures x
+// [N,H,W,3]. The latter is kept in [-30,20], as diffusers does.
 func (v *AutoencoderKL) Encode(x *gorgonia.Node) (mean, logvar *gorgonia.Node, err error) {
 	if s := x.Shape(); s.Dims() != 4 || s[3] != v.Config.InChannels {
 		return nil, nil, fmt.Errorf("vae: pictures %v are not [N,H,W,%d]", s, v.Config.InChannels)
@@ -110,7 +110,8 @@ func ReadConfig(fsys fs.FS) (Config, error) {
 	return ParseConfig(text)
 }
 
-// NewWithin is New for a file of so many numbers: a config that asks for more is an error, before memory is taken for it.
+// NewWithin is New for a file of so many numbers: a config that asks for more is an error, before
+// memory is taken for it.
 func NewWithin(c Config, numbers int) (*AutoencoderKL, error) {
 	if least := c.least(); least > float64(numbers) {
 		return nil, fmt.Errorf("vae: config.json describes a network of at least %.0f weights, the file holds %d", least, numbers)

@@ -3,9 +3,9 @@
 //
 //	L_reward = L_MSE + λ · L_pc        (Eq. 1)
 //
-// loss.go holds both losses. L_MSE is the squared error of the reward as a prediction of the label, 1
-// or 0. L_pc is prompt classification: among N prompts, the true one of a good picture must have the
-// highest reward.
+// loss.go holds both losses. L_MSE is the squared error of the reward as a prediction of the label,
+// 1 or 0. L_pc is prompt classification: among N prompts, the true one of a good picture must have
+// the highest reward.
 //
 // # Training
 //
@@ -27,18 +27,19 @@
 //
 // encoder is a *clip.Encoder, grammar a dataset.Grammar; dataset.OtherPrompts makes wrong prompts
 // of prompts of any kind. HeldOut is the share of the prompts that training does not see. Their
-// labels say when it stops, and which weights Model has; with 0 all labels are learned from, and the
-// last weights count. Each picture and each prompt is embedded once, before the first epoch.
+// labels say when it stops, and which weights Model has; with 0 all labels are learned from, and
+// the last weights count. Each picture and each prompt is embedded once, before the first epoch.
 //
-// A Training is a finetune.Trainer whose steps are epochs. Wrapped in finetune.Checkpoints it can be
-// taken up again with the same bits, and finetune.Record shows its progress and writes its report.
+// A Training is a finetune.Trainer whose steps are epochs. Wrapped in finetune.Checkpoints it can
+// be taken up again with the same bits, and finetune.Record shows its progress and writes its
+// report.
 //
 // # Scoring
 //
-// A Model is a reward.Model: it gives each sample a reward between 0 and 1, which does not depend on
-// the sample's neighbours. So it can weight samples, choose the best of n and compare models, as any
-// reward can. Evaluate says how well it predicts labels that it was not trained on, beside CLIP's
-// similarity, which is what one has without labels:
+// A Model is a reward.Model: it gives each sample a reward between 0 and 1, which does not depend
+// on the sample's neighbours. So it can weight samples, choose the best of n and compare models, as
+// any reward can. Evaluate says how well it predicts labels that it was not trained on, beside
+// CLIP's similarity, which is what one has without labels:
 //
 //	comparison, err := model.Evaluate(ctx, others)
 //	…
@@ -53,6 +54,6 @@
 //
 // # Write your own CLIP
 //
-// What embeds pictures and prompts is an interface of three methods, CLIP. Any model with features of
-// both will do, if they are of one width and norm 1. Its Hash must change with its weights.
+// What embeds pictures and prompts is an interface of three methods, CLIP. Any model with features
+// of both will do, if they are of one width and norm 1. Its Hash must change with its weights.
 package alignment

@@ -19,7 +19,8 @@ import (
 
 var colours = []string{"red", "green", "blue"}
 
-// primary is a CLIP for three prompts and pictures of one colour: the feature of either is its colour.
+// primary is a CLIP for three prompts and pictures of one colour: the feature of either is its
+// colour.
 type primary struct{}
 
 func (primary) Hash() string { return "primary" }

@@ -37,8 +37,9 @@ func run(t *testing.T, b batch, logits, labels, good []float32, loss func(b batc
 	return machine.Scalar(value), machine.Value(d[0]).Float32s()
 }
 
-// TestLossesInTheHead is two pictures with two prompts each. The first is good: its prompts' logits are 0 and ln 3, rewards
-// 1/2 and 3/4. The second is bad, with the logit −ln 3 and the reward 1/4; its other prompt counts nowhere.
+// TestLossesInTheHead is two pictures with two prompts each. The first is good: its prompts' logits
+// are 0 and ln 3, rewards 1/2 and 3/4. The second is bad, with the logit −ln 3 and the reward 1/4;
+// its other prompt counts nowhere.
 //
 //	L_MSE = ((1 − 1/2)² + (0 − 1/4)²) / 2 = 5/32, by the logits −(1 − 1/2)·1/4 = −1/8 and 1/4·3/16 = 3/64
 //	T = 1/4: L_pc = −ln(e² / (e² + e³)) = ln(1 + e), on the good one alone; P = 1/(1 + e) for the true prompt
@@ -66,7 +67,8 @@ func TestLossesInTheHead(t *testing.T) {
 	require.InDeltaSlice(t, []float32{-0.75, 0.75, 0, 0}, slope, 3e-7)
 }
 
-// handLoss is Eq. 1 in float64 for images' examples; p are a head's parameters one behind the other.
+// handLoss is Eq. 1 in float64 for images' examples; p are a head's parameters one behind the
+// other.
 func handLoss(p []float64, c headConfig, examples []example, t *Training) (mse, classification float64) {
 	good := 0.0
 	for _, e := range examples {

@@ -92,8 +92,8 @@ func (m *Model) pairs(ctx context.Context, samples []dataset.Sample, features []
 	return pairs, nil
 }
 
-// A Comparison is how well the reward predicts labels, and how well CLIP's similarity does, which is what one would use
-// without labels.
+// A Comparison is how well the reward predicts labels, and how well CLIP's similarity does, which
+// is what one would use without labels.
 type Comparison struct {
 	Accuracy
 	CLIPAUC float64 `json:"clip_auc"`

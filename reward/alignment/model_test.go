@@ -29,7 +29,8 @@ func trained(t *testing.T) *Model {
 	return training.Model()
 }
 
-// A model that is saved and loaded gives the same scores, bit for bit; they are in [0,1] and not a sample's neighbours'.
+// A model that is saved and loaded gives the same scores, bit for bit; they are in [0,1] and not a
+// sample's neighbours'.
 func TestSavedIsTheSame(t *testing.T) {
 	m := trained(t)
 	dir := filepath.Join(t.TempDir(), "a", "reward")

@@ -27,8 +27,8 @@ type CLIP interface {
 	Hash() string // names the weights
 }
 
-// Training learns a reward from labels by Eq. 1 of the paper, L_MSE + λ·L_pc. It is a finetune.Trainer
-// whose steps are epochs, and Resumable.
+// Training learns a reward from labels by Eq. 1 of the paper, L_MSE + λ·L_pc. It is a
+// finetune.Trainer whose steps are epochs, and Resumable.
 type Training struct {
 	CLIP    CLIP
 	Samples dataset.Dataset // pictures with labels; those not labelled good or bad are passed over
@@ -170,7 +170,8 @@ func or[T comparable](v, otherwise T) T {
 	return v
 }
 
-// embed makes an example of every labelled sample; each picture and each distinct prompt is embedded once.
+// embed makes an example of every labelled sample; each picture and each distinct prompt is
+// embedded once.
 func (s *session) embed(ctx context.Context) ([]example, error) {
 	samples, features, err := embedLabelled(ctx, s.CLIP, s.Samples)
 	if err != nil {
@@ -206,8 +207,8 @@ func (s *session) embed(ctx context.Context) ([]example, error) {
 	return examples, nil
 }
 
-// embedLabelled returns the samples of d that are labelled good or bad, and their pictures' embeddings instead of the pictures, of which it
-// holds a few at a time.
+// embedLabelled returns the samples of d that are labelled good or bad, and their pictures'
+// embeddings instead of the pictures, of which it holds a few at a time.
 func embedLabelled(ctx context.Context, c CLIP, d dataset.Dataset) (samples []dataset.Sample, features [][]float32, err error) {
 	var pictures []image.Image
 	embed := func() error {

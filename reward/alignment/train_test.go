@@ -29,7 +29,8 @@ var (
 	others = []string{"bed", "cat", "egg", "ink"} // things of prompts that no training sees
 )
 
-// The reward learns what CLIP's similarity cannot tell, for prompts and things that it has not seen.
+// The reward learns what CLIP's similarity cannot tell, for prompts and things that it has not
+// seen.
 func TestLearns(t *testing.T) {
 	for name, change := range map[string]func(*Training){
 		"with classification": func(*Training) {},
@@ -56,7 +57,8 @@ func TestLearns(t *testing.T) {
 	}
 }
 
-// Prompts are held out, not pictures: none is on both sides, none is lost, and the share is what was asked for.
+// Prompts are held out, not pictures: none is on both sides, none is lost, and the share is what
+// was asked for.
 func TestPromptsAreHeldOut(t *testing.T) {
 	training := training(labelled(4, 1, things...)) // 72 prompts
 	training.HeldOut = 0.25
@@ -121,7 +123,8 @@ func noisy() *Training {
 	return t
 }
 
-// Training stops when Wait passes have brought nothing, and the model is that of the best pass, bit for bit.
+// Training stops when Wait passes have brought nothing, and the model is that of the best pass, bit
+// for bit.
 func TestEarlyStopping(t *testing.T) {
 	training := noisy()
 	epochs := train(t, training)

@@ -16,9 +16,9 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// Epochs trains until the held-out loss has stopped falling or all Passes are made. Breaking out of the loop is fine: Model
-// has the best weights so far, and ranging again goes on from there. An epoch that ends with an error
-// has changed nothing.
+// Epochs trains until the held-out loss has stopped falling or all Passes are made. Breaking out of
+// the loop is fine: Model has the best weights so far, and ranging again goes on from there. An
+// epoch that ends with an error has changed nothing.
 func (t *Training) Epochs(ctx context.Context) iter.Seq2[Epoch, error] {
 	return func(yield func(Epoch, error) bool) {
 		if err := t.prepare(ctx); err != nil {
@@ -44,8 +44,9 @@ func (t *Training) Epochs(ctx context.Context) iter.Seq2[Epoch, error] {
 	}
 }
 
-// Steps are the epochs as steps of a finetune.Trainer. The terms of a step's Loss are L_MSE and λ·L_pc;
-// its metrics are the loss, accuracy and AUC on the held-out prompts, where some are held out.
+// Steps are the epochs as steps of a finetune.Trainer. The terms of a step's Loss are L_MSE and
+// λ·L_pc; its metrics are the loss, accuracy and AUC on the held-out prompts, where some are held
+// out.
 func (t *Training) Steps(ctx context.Context) iter.Seq2[finetune.Step, error] {
 	return func(yield func(finetune.Step, error) bool) {
 		for e, err := range t.Epochs(ctx) {
