@@ -88,7 +88,8 @@ func New(u *unet.UNet2DCondition, c Config) (*Adapter, error) {
 		c.Alpha = float64(c.Rank)
 	}
 	if c.Rank < 1 || !(c.Alpha > 0) || math.IsInf(c.Alpha, 0) {
-		return nil, fmt.Errorf("lora: rank %d and alpha %v are not both more than 0", c.Rank, c.Alpha)
+		return nil, fmt.Errorf("lora: rank %d and alpha %v are not both more than 0",
+			c.Rank, c.Alpha)
 	}
 	targets := c.Targets
 	if targets == nil {

@@ -12,13 +12,16 @@ import (
 // A Config is diffusers' config.json of a UNet2DConditionModel: the keys that decide what is
 // computed here.
 type Config struct {
-	SampleSize                int      `json:"sample_size,omitempty"` // latent's side in training; any is taken
-	InChannels                int      `json:"in_channels"`
-	OutChannels               int      `json:"out_channels"`
-	FlipSinToCos              bool     `json:"flip_sin_to_cos"`
-	FreqShift                 float64  `json:"freq_shift"`
-	DownBlockTypes            []string `json:"down_block_types"` // CrossAttnDownBlock2D or DownBlock2D
-	UpBlockTypes              []string `json:"up_block_types"`   // CrossAttnUpBlock2D or UpBlock2D
+	// SampleSize is a latent's side in training. Latents of any side are taken.
+	SampleSize   int     `json:"sample_size,omitempty"`
+	InChannels   int     `json:"in_channels"`
+	OutChannels  int     `json:"out_channels"`
+	FlipSinToCos bool    `json:"flip_sin_to_cos"`
+	FreqShift    float64 `json:"freq_shift"`
+	// DownBlockTypes are CrossAttnDownBlock2D or DownBlock2D, one a level.
+	DownBlockTypes []string `json:"down_block_types"`
+	// UpBlockTypes are CrossAttnUpBlock2D or UpBlock2D, one a level.
+	UpBlockTypes              []string `json:"up_block_types"`
 	BlockOutChannels          []int    `json:"block_out_channels"`
 	LayersPerBlock            nn.Ints  `json:"layers_per_block"`
 	DownsamplePadding         int      `json:"downsample_padding"`
@@ -33,13 +36,16 @@ type Config struct {
 	// every checkpoint has.
 	AttentionHeadDim    nn.Ints `json:"attention_head_dim"`
 	UseLinearProjection bool    `json:"use_linear_projection"`
-	TimeEmbeddingDim    int     `json:"time_embedding_dim,omitempty"` // 0: four times the first of BlockOutChannels
+	// TimeEmbeddingDim is the length of what timesteps become. 0 is four times the first of
+	// BlockOutChannels.
+	TimeEmbeddingDim int `json:"time_embedding_dim,omitempty"`
 	// AdditionEmbedType is empty, or text_time: the network reads a condition's pooled vector and
 	// sizes too, as SDXL's does. Each size becomes AdditionTimeEmbedDim numbers, as a timestep
 	// does, and the pooled vector with all of them ProjectionClassEmbeddingsInputDim.
-	AdditionEmbedType                 string `json:"addition_embed_type,omitempty"`
-	AdditionTimeEmbedDim              int    `json:"addition_time_embed_dim,omitempty"`
-	ProjectionClassEmbeddingsInputDim int    `json:"projection_class_embeddings_input_dim,omitempty"`
+	AdditionEmbedType    string `json:"addition_embed_type,omitempty"`
+	AdditionTimeEmbedDim int    `json:"addition_time_embed_dim,omitempty"`
+
+	ProjectionClassEmbeddingsInputDim int `json:"projection_class_embeddings_input_dim,omitempty"`
 	// UpcastAttention asks for float32 in attention when the rest is float16. Here all is float32:
 	// it is kept for those who read what Save writes.
 	UpcastAttention bool `json:"upcast_attention,omitempty"`
@@ -67,12 +73,27 @@ func DefaultConfig() Config {
 // mid_block_only_cross_attention are of blocks, addition_embed_type_num_heads of embeddings, that
 // are refused; dropout is for training only and off in every released model.
 var implemented = map[string][]any{
-	"_class_name": {"UNet2DConditionModel"}, "act_fn": {"silu", "SiLU", "swish"}, "mid_block_type": {"UNetMidBlock2DCrossAttn"}, "mid_block_scale_factor": {1.0},
-	"resnet_time_scale_shift": {"default"}, "time_embedding_type": {"positional"}, "attention_type": {"default", nil},
-	"conv_in_kernel": {3.0}, "conv_out_kernel": {3.0},
-	"center_input_sample": off, "only_cross_attention": off, "dual_cross_attention": off, "num_attention_heads": off,
-	"time_embedding_act_fn": off, "timestep_post_act": off, "time_cond_proj_dim": off, "encoder_hid_dim": off, "encoder_hid_dim_type": off,
-	"class_embed_type": off, "num_class_embeds": off, "class_embeddings_concat": off,
+	"_class_name":             {"UNet2DConditionModel"},
+	"act_fn":                  {"silu", "SiLU", "swish"},
+	"mid_block_type":          {"UNetMidBlock2DCrossAttn"},
+	"mid_block_scale_factor":  {1.0},
+	"resnet_time_scale_shift": {"default"},
+	"time_embedding_type":     {"positional"},
+	"attention_type":          {"default", nil},
+	"conv_in_kernel":          {3.0},
+	"conv_out_kernel":         {3.0},
+	"center_input_sample":     off,
+	"only_cross_attention":    off,
+	"dual_cross_attention":    off,
+	"num_attention_heads":     off,
+	"time_embedding_act_fn":   off,
+	"timestep_post_act":       off,
+	"time_cond_proj_dim":      off,
+	"encoder_hid_dim":         off,
+	"encoder_hid_dim_type":    off,
+	"class_embed_type":        off,
+	"num_class_embeds":        off,
+	"class_embeddings_concat": off,
 }
 
 var off = []any{nil, false}
@@ -93,7 +114,8 @@ func ParseConfig(text []byte) (Config, error) {
 	c := file.Config
 	for _, side := range file.Size {
 		if side != file.Size[0] || len(file.Size) > 2 {
-			return Config{}, fmt.Errorf("unet: config.json: sample_size: %v is not supported: it is no square", file.Size)
+			return Config{}, fmt.Errorf("unet: config.json: sample_size: %v is not supported: "+
+				"it is no square", file.Size)
 		}
 		c.SampleSize = side
 	}
@@ -102,7 +124,8 @@ func ParseConfig(text []byte) (Config, error) {
 	}
 	for _, types := range [][]string{c.DownBlockTypes, c.UpBlockTypes} {
 		for i, t := range types {
-			types[i] = strings.TrimPrefix(t, "UNetRes") // what the first versions of diffusers put before these names
+			// The first versions of diffusers put this before the names.
+			types[i] = strings.TrimPrefix(t, "UNetRes")
 		}
 	}
 	return c, c.check()
@@ -110,13 +133,18 @@ func ParseConfig(text []byte) (Config, error) {
 
 func (c Config) check() error {
 	levels := len(c.BlockOutChannels)
-	fail := func(format string, args ...any) error { return fmt.Errorf("unet: config.json: "+format, args...) }
+	fail := func(format string, args ...any) error {
+		return fmt.Errorf("unet: config.json: "+format, args...)
+	}
 	if levels == 0 || len(c.DownBlockTypes) != levels || len(c.UpBlockTypes) != levels {
-		return fail("%d block_out_channels, %d down_block_types and %d up_block_types are not one a level", levels, len(c.DownBlockTypes), len(c.UpBlockTypes))
+		return fail("%d block_out_channels, %d down_block_types and %d up_block_types are not one "+
+			"a level", levels, len(c.DownBlockTypes), len(c.UpBlockTypes))
 	}
 	for key, list := range map[string]nn.Ints{
-		"layers_per_block": c.LayersPerBlock, "cross_attention_dim": c.CrossAttentionDim,
-		"transformer_layers_per_block": c.TransformerLayersPerBlock, "attention_head_dim": c.AttentionHeadDim,
+		"layers_per_block":             c.LayersPerBlock,
+		"cross_attention_dim":          c.CrossAttentionDim,
+		"transformer_layers_per_block": c.TransformerLayersPerBlock,
+		"attention_head_dim":           c.AttentionHeadDim,
 	} {
 		if len(list) != 1 && len(list) != levels {
 			return fail("%s has %d numbers, not 1 or %d", key, len(list), levels)
@@ -127,11 +155,15 @@ func (c Config) check() error {
 			}
 		}
 	}
-	if c.InChannels < 1 || c.OutChannels < 1 || c.NormNumGroups < 1 || !(c.NormEps > 0) || c.DownsamplePadding < 0 || c.DownsamplePadding > 1 {
-		return fail("in_channels, out_channels, norm_num_groups, norm_eps or downsample_padding is out of range")
+	if c.InChannels < 1 || c.OutChannels < 1 || c.NormNumGroups < 1 || !(c.NormEps > 0) ||
+		c.DownsamplePadding < 0 || c.DownsamplePadding > 1 {
+		return fail("in_channels, out_channels, norm_num_groups, norm_eps or " +
+			"downsample_padding is out of range")
 	}
-	if up := c.ReverseTransformerLayersPerBlock; up != nil && (len(up) != levels || slices.Min(up) < 1) {
-		return fail("reverse_transformer_layers_per_block is %v, not %d numbers above 0", up, levels)
+	up := c.ReverseTransformerLayersPerBlock
+	if up != nil && (len(up) != levels || slices.Min(up) < 1) {
+		return fail("reverse_transformer_layers_per_block is %v, not %d numbers above 0",
+			up, levels)
 	}
 	if c.TimeEmbeddingDim < 0 {
 		return fail("time_embedding_dim is %d", c.TimeEmbeddingDim)
@@ -149,7 +181,8 @@ func (c Config) check() error {
 	}
 	for i, channels := range c.BlockOutChannels {
 		if channels < 1 || channels%c.NormNumGroups != 0 {
-			return fail("block_out_channels has %d, which %d groups do not divide", channels, c.NormNumGroups)
+			return fail("block_out_channels has %d, which %d groups do not divide",
+				channels, c.NormNumGroups)
 		}
 		down, up := c.DownBlockTypes[i], c.UpBlockTypes[i]
 		if down != "CrossAttnDownBlock2D" && down != "DownBlock2D" {
@@ -159,7 +192,8 @@ func (c Config) check() error {
 			return fail("up_block_types: %s is not supported", up)
 		}
 		if c.attends(i) && channels%c.AttentionHeadDim.At(i) != 0 {
-			return fail("%d channels are not divided by %d heads (attention_head_dim)", channels, c.AttentionHeadDim.At(i))
+			return fail("%d channels are not divided by %d heads (attention_head_dim)",
+				channels, c.AttentionHeadDim.At(i))
 		}
 	}
 	return nil
@@ -202,5 +236,7 @@ func (c Config) upLayers(level int) int {
 // attends reports whether a level has transformers, on the way down, up, or in the middle.
 func (c Config) attends(level int) bool {
 	levels := len(c.BlockOutChannels)
-	return c.DownBlockTypes[level] == "CrossAttnDownBlock2D" || c.UpBlockTypes[levels-1-level] == "CrossAttnUpBlock2D" || level == levels-1
+	return c.DownBlockTypes[level] == "CrossAttnDownBlock2D" ||
+		c.UpBlockTypes[levels-1-level] == "CrossAttnUpBlock2D" ||
+		level == levels-1
 }

@@ -114,7 +114,8 @@ func ReadConfig(fsys fs.FS) (Config, error) {
 // memory is taken for it.
 func NewWithin(c Config, numbers int) (*AutoencoderKL, error) {
 	if least := c.least(); least > float64(numbers) {
-		return nil, fmt.Errorf("vae: config.json describes a network of at least %.0f weights, the file holds %d", least, numbers)
+		return nil, fmt.Errorf("vae: config.json describes a network of at least %.0f weights, "+
+			"the file holds %d", least, numbers)
 	}
 	return New(c)
 }
@@ -140,6 +141,11 @@ func LoadFS(fsys fs.FS) (*AutoencoderKL, error) {
 	return v, nil
 }
 
+// today are the attention's names by those in older files.
+var today = map[string]string{
+	"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0",
+}
+
 // modern turns the attention's names in older files into today's.
 func modern(name string) string {
 	const attention = ".attentions.0."
@@ -148,8 +154,8 @@ func modern(name string) string {
 		return name
 	}
 	part, rest, _ := strings.Cut(name[i+len(attention):], ".")
-	if today, ok := map[string]string{"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}[part]; ok {
-		return name[:i+len(attention)] + today + "." + rest
+	if now, ok := today[part]; ok {
+		return name[:i+len(attention)] + now + "." + rest
 	}
 	return name
 }
@@ -163,9 +169,10 @@ func (v *AutoencoderKL) Save(dir string, as kernels.Precision) error {
 	if err != nil {
 		return fmt.Errorf("vae: %w", err)
 	}
+	metadata := map[string]string{"format": "pt"}
 	err = errors.Join(
 		os.MkdirAll(dir, 0o755),
-		weights.Save(filepath.Join(dir, base+".safetensors"), v, as, map[string]string{"format": "pt"}),
+		weights.Save(filepath.Join(dir, base+".safetensors"), v, as, metadata),
 		file.WriteBytes(filepath.Join(dir, "config.json"), append(text, '\n')),
 	)
 	if err != nil {
