@@ -16,43 +16,76 @@ import (
 )
 
 // A Config is a scheduler_config.json of diffusers. A key that the file lacks is nil and means the
-// default of the class that reads it, which is in the comment behind the key; keys of samplers that
+// default of the class that reads it, which is in the comment above the field. Keys of samplers that
 // we do not have are kept in Other, so that saving loses nothing.
 type Config struct {
-	Class         *string   `json:"_class_name,omitempty"`            // the sampler that the folder's makers chose
-	TrainSteps    *int      `json:"num_train_timesteps,omitempty"`    // 1000
-	BetaStart     *float64  `json:"beta_start,omitempty"`             // 0.0001
-	BetaEnd       *float64  `json:"beta_end,omitempty"`               // 0.02
-	BetaSchedule  *string   `json:"beta_schedule,omitempty"`          // "linear"; "scaled_linear", "squaredcos_cap_v2"
-	TrainedBetas  []float64 `json:"trained_betas,omitempty"`          // instead of a formula; num_train_timesteps of them
-	Prediction    *string   `json:"prediction_type,omitempty"`        // "epsilon"; "v_prediction", "sample"
-	Spacing       *string   `json:"timestep_spacing,omitempty"`       // "leading" for DDIM, DDPM and PNDM, else "linspace"; "trailing"
-	StepsOffset   *int      `json:"steps_offset,omitempty"`           // 0; added to the timesteps of "leading"
-	ZeroSNR       *bool     `json:"rescale_betas_zero_snr,omitempty"` // false; true leaves no signal at the last timestep. PNDM does not know it
-	SetAlphaToOne *bool     `json:"set_alpha_to_one,omitempty"`       // true for DDIM, false for PNDM: the last step ends at ᾱ = 1, not at ᾱ of timestep 0
-	ClipSample    *bool     `json:"clip_sample,omitempty"`            // false, see NewSchedule; true: DDIM and DDPM clamp x̂₀
-	ClipRange     *float64  `json:"clip_sample_range,omitempty"`      // 1
-	Thresholding  *bool     `json:"thresholding,omitempty"`           // false; DDIM, DDPM and DPM-Solver++ refuse true
-	Variance      *string   `json:"variance_type,omitempty"`          // "fixed_small" for DDPM; "fixed_small_log", "fixed_large"
-	SkipPRK       *bool     `json:"skip_prk_steps,omitempty"`         // false; true starts PNDM without Runge-Kutta steps
+	// Class is the sampler that the folder's makers chose.
+	Class *string `json:"_class_name,omitempty"`
+	// TrainSteps is 1000.
+	TrainSteps *int `json:"num_train_timesteps,omitempty"`
+	// BetaStart is 0.0001.
+	BetaStart *float64 `json:"beta_start,omitempty"`
+	// BetaEnd is 0.02.
+	BetaEnd *float64 `json:"beta_end,omitempty"`
+	// BetaSchedule is "linear"; others are "scaled_linear" and "squaredcos_cap_v2".
+	BetaSchedule *string `json:"beta_schedule,omitempty"`
+	// TrainedBetas stand instead of a formula, num_train_timesteps of them.
+	TrainedBetas []float64 `json:"trained_betas,omitempty"`
+	// Prediction is "epsilon"; others are "v_prediction" and "sample".
+	Prediction *string `json:"prediction_type,omitempty"`
+	// Spacing is "leading" for DDIM, DDPM and PNDM, and "linspace" for others. There is "trailing"
+	// too.
+	Spacing *string `json:"timestep_spacing,omitempty"`
+	// StepsOffset is 0. It is added to the timesteps of "leading".
+	StepsOffset *int `json:"steps_offset,omitempty"`
+	// ZeroSNR is false. True leaves no signal at the last timestep. PNDM does not know it.
+	ZeroSNR *bool `json:"rescale_betas_zero_snr,omitempty"`
+	// SetAlphaToOne is true for DDIM and false for PNDM. With true the last step ends at ᾱ = 1,
+	// with false at ᾱ of timestep 0.
+	SetAlphaToOne *bool `json:"set_alpha_to_one,omitempty"`
+	// ClipSample is false, see NewSchedule. With true DDIM and DDPM clamp x̂₀.
+	ClipSample *bool `json:"clip_sample,omitempty"`
+	// ClipRange is 1.
+	ClipRange *float64 `json:"clip_sample_range,omitempty"`
+	// Thresholding is false. DDIM, DDPM and DPM-Solver++ refuse true.
+	Thresholding *bool `json:"thresholding,omitempty"`
+	// Variance is "fixed_small" for DDPM; others are "fixed_small_log" and "fixed_large".
+	Variance *string `json:"variance_type,omitempty"`
+	// SkipPRK is false. True starts PNDM without Runge-Kutta steps.
+	SkipPRK *bool `json:"skip_prk_steps,omitempty"`
 
-	Karras          *bool    `json:"use_karras_sigmas,omitempty"`  // false; Euler and DPM-Solver++ know it
-	SigmaMin        *float64 `json:"sigma_min,omitempty"`          // where Karras' noise levels of Euler and DPM-Solver++ end,
-	SigmaMax        *float64 `json:"sigma_max,omitempty"`          // and begin; the schedule's own
-	Interpolation   *string  `json:"interpolation_type,omitempty"` // "linear" for Euler; "log_linear"
-	FinalSigma      *string  `json:"final_sigmas_type,omitempty"`  // "zero" for Euler and DPM-Solver++; "sigma_min"
-	Algorithm       *string  `json:"algorithm_type,omitempty"`     // "dpmsolver++"; others are refused
-	Solver          *string  `json:"solver_type,omitempty"`        // "midpoint"; "heun"
-	SolverOrder     *int     `json:"solver_order,omitempty"`       // 2; 1, others are refused
-	LowerOrderFinal *bool    `json:"lower_order_final,omitempty"`  // true: fewer than 15 steps of DPM-Solver++ end with one of order 1
-	EulerAtFinal    *bool    `json:"euler_at_final,omitempty"`     // false; true: any number of them does
-	LambdaMin       *float64 `json:"lambda_min_clipped,omitempty"` // -Inf; DPM-Solver++ begins where ln √(ᾱ/(1-ᾱ)) is at least this
+	// Karras is false. Euler and DPM-Solver++ know it.
+	Karras *bool `json:"use_karras_sigmas,omitempty"`
+	// SigmaMin and SigmaMax are where Karras' noise levels of Euler and DPM-Solver++ end and begin.
+	// They are the schedule's own.
+	SigmaMin *float64 `json:"sigma_min,omitempty"`
+	SigmaMax *float64 `json:"sigma_max,omitempty"`
+	// Interpolation is "linear" for Euler; another is "log_linear".
+	Interpolation *string `json:"interpolation_type,omitempty"`
+	// FinalSigma is "zero" for Euler and DPM-Solver++; another is "sigma_min".
+	FinalSigma *string `json:"final_sigmas_type,omitempty"`
+	// Algorithm is "dpmsolver++". Others are refused.
+	Algorithm *string `json:"algorithm_type,omitempty"`
+	// Solver is "midpoint"; another is "heun".
+	Solver *string `json:"solver_type,omitempty"`
+	// SolverOrder is 2. 1 is known too, and others are refused.
+	SolverOrder *int `json:"solver_order,omitempty"`
+	// LowerOrderFinal is true: fewer than 15 steps of DPM-Solver++ end with one of order 1.
+	LowerOrderFinal *bool `json:"lower_order_final,omitempty"`
+	// EulerAtFinal is false. With true any number of steps ends with one of order 1.
+	EulerAtFinal *bool `json:"euler_at_final,omitempty"`
+	// LambdaMin is -Inf. DPM-Solver++ begins where ln √(ᾱ/(1-ᾱ)) is at least this.
+	LambdaMin *float64 `json:"lambda_min_clipped,omitempty"`
 
-	Shift         *float64 `json:"shift,omitempty"`               // 1; of rectified flow, see Flow
-	ShiftTerminal *float64 `json:"shift_terminal,omitempty"`      // none; the σ of FlowEuler's last step
-	Stochastic    *bool    `json:"stochastic_sampling,omitempty"` // false; true: FlowEuler draws noise
+	// Shift is 1. It is that of rectified flow, see Flow.
+	Shift *float64 `json:"shift,omitempty"`
+	// ShiftTerminal is the σ of FlowEuler's last step. It has no default.
+	ShiftTerminal *float64 `json:"shift_terminal,omitempty"`
+	// Stochastic is false. With true FlowEuler draws noise.
+	Stochastic *bool `json:"stochastic_sampling,omitempty"`
 
-	Other map[string]json.RawMessage `json:"-"` // every other key
+	// Other holds every other key.
+	Other map[string]json.RawMessage `json:"-"`
 }
 
 // The classes of diffusers whose samplers we have.
@@ -79,7 +112,8 @@ var (
 		StepsOffset: new(0), ZeroSNR: new(false),
 		ClipSample: new(false), ClipRange: new(1.), Thresholding: new(false), Variance: new(""),
 		SkipPRK: new(false), Karras: new(false), Interpolation: new("linear"),
-		FinalSigma: new("zero"), Algorithm: new("dpmsolver++"), Solver: new("midpoint"), SolverOrder: new(2),
+		FinalSigma: new("zero"),
+		Algorithm:  new("dpmsolver++"), Solver: new("midpoint"), SolverOrder: new(2),
 		LowerOrderFinal: new(true), EulerAtFinal: new(false), LambdaMin: new(math.Inf(-1)),
 		Shift: new(1.), Stochastic: new(false),
 	}
@@ -102,8 +136,14 @@ func (c Config) settle(class string) Config {
 // StableDiffusion is the schedule of Stable Diffusion 1 and 2, for models that predict ε.
 func StableDiffusion() Config {
 	return Config{
-		Class: new("DDIMScheduler"), TrainSteps: new(1000), BetaStart: new(0.00085), BetaEnd: new(0.012), BetaSchedule: new("scaled_linear"),
-		Prediction: new("epsilon"), Spacing: new("leading"), StepsOffset: new(1), SetAlphaToOne: new(false), ClipSample: new(false),
+		Class:        new("DDIMScheduler"),
+		TrainSteps:   new(1000),
+		BetaStart:    new(0.00085),
+		BetaEnd:      new(0.012),
+		BetaSchedule: new("scaled_linear"),
+		Prediction:   new("epsilon"),
+		Spacing:      new("leading"),
+		StepsOffset:  new(1), SetAlphaToOne: new(false), ClipSample: new(false),
 	}
 }
 
@@ -247,7 +287,8 @@ func (c *Config) refuse(keys ...string) error {
 // refuseThresholding is for samplers that know this key.
 func (c *Config) refuseThresholding() error {
 	if *c.Thresholding {
-		return fmt.Errorf("diffusion: thresholding is not supported (it is meant for models of pixels)")
+		return fmt.Errorf(
+			"diffusion: thresholding is not supported (it is meant for models of pixels)")
 	}
 	return nil
 }

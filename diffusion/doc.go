@@ -30,7 +30,8 @@
 //
 // A sampler is a function on one page that yields its steps; the caller owns the loop:
 //
-//	for step, err := range diffusion.DDIM(ctx, net.Predict, schedule, noise.Start(8, 64, 64, 4), options) {
+//	start := noise.Start(8, 64, 64, 4)
+//	for step, err := range diffusion.DDIM(ctx, net.Predict, schedule, start, options) {
 //
 // DDPM, DDIM, PNDM, Euler, EulerAncestral, DPMSolver and FlowEuler compute what diffusers'
 // schedulers of these names compute with the same scheduler_config.json: a key that is missing

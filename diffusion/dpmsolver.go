@@ -91,7 +91,8 @@ func (l ladder) dpmDescent(steps int) (descent, error) {
 		only("solver_order", *c.SolverOrder, 2, 1),
 		c.refuse("use_exponential_sigmas", "use_beta_sigmas", "use_flow_sigmas"),
 	)
-	if v := *c.Variance; strings.HasPrefix(v, "learned") { // the network says more than a Prediction
+	// Such a network says more than a Prediction.
+	if v := *c.Variance; strings.HasPrefix(v, "learned") {
 		err = cmp.Or(err, fmt.Errorf("diffusion: variance_type %s is not supported", v))
 	}
 	if !*c.Karras { // which goes before
@@ -123,8 +124,8 @@ func (l ladder) dpmDescent(steps int) (descent, error) {
 		count++ // and the least noisy one is not used
 	}
 	if last < count {
-		return descent{}, fmt.Errorf("diffusion: %d sampling steps of DPM-Solver++ take %d timesteps, "+
-			"and lambda_min_clipped %g leaves %d", steps, count, *c.LambdaMin, last)
+		return descent{}, fmt.Errorf("diffusion: %d sampling steps of DPM-Solver++ take %d "+
+			"timesteps, and lambda_min_clipped %g leaves %d", steps, count, *c.LambdaMin, last)
 	}
 	times, err := l.spread(last, count)
 	if err != nil {

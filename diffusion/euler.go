@@ -77,7 +77,8 @@ func (l ladder) eulerDescent(steps int) (descent, error) {
 	switch kind := *c.Interpolation; kind {
 	case "linear":
 	case "log_linear": // one level more than timesteps: the last step ends there
-		d.sigmas = linspace(math.Log(float64(table[len(table)-1])), math.Log(float64(table[0])), steps+1)
+		first, last := float64(table[len(table)-1]), float64(table[0])
+		d.sigmas = linspace(math.Log(first), math.Log(last), steps+1)
 		for i, log := range d.sigmas {
 			d.sigmas[i] = float32(math.Exp(float64(log)))
 		}

@@ -14,7 +14,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// Sampling is a loop. Here the network is the exact denoiser of a world in which every latent is about 2.
+// Sampling is a loop. Here the network is the exact denoiser of a world in which every latent is
+// about 2.
 func ExampleDDIM() {
 	schedule, err := diffusion.NewSchedule(diffusion.StableDiffusion())
 	if err != nil {
@@ -38,7 +39,8 @@ func ExampleDDIM() {
 	// step 4 of 4, timestep 1: 2.0
 }
 
-// A sampler by its name, as a flag has it. Eight steps of the second order end where four of DDIM did.
+// A sampler by its name, as a flag has it. Eight steps of the second order end where four of DDIM
+// did.
 func ExampleParseSampler() {
 	schedule, err := diffusion.NewSchedule(diffusion.StableDiffusion())
 	if err != nil {
@@ -77,8 +79,9 @@ func ExamplePrediction_MinSNR() {
 	// t 999:  0.5 % signal, min-SNR weight 1.00
 }
 
-// Guidance is a wrapper: what the condition changes counts scale times. Here a function stands in for the network, which
-// predicts its condition, so that without one it is 1, with one 3, and guided 1 + 2·(3−1).
+// Guidance is a wrapper: what the condition changes counts scale times. Here a function stands in
+// for the network, which predicts its condition, so that without one it is 1, with one 3, and
+// guided 1 + 2·(3−1).
 func ExampleGuide() {
 	network := diffusion.Func(func(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
 		return kernels.Reshape(c.Tokens, x.Shape()...)

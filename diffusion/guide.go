@@ -35,8 +35,8 @@ func Guide(d Denoiser, unconditional dataset.Condition, scale float64) Denoiser 
 				continue
 			}
 			if part.with == nil || part.none == nil {
-				return nil, fmt.Errorf("diffusion: of the conditions and the unconditional one, one has "+
-					"no %s", part.name)
+				return nil, fmt.Errorf("diffusion: of the conditions and the unconditional one, "+
+					"one has no %s", part.name)
 			}
 			empty, err := repeatRows(part.none, part.with.Shape())
 			if err != nil {

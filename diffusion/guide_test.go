@@ -12,7 +12,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// linear is a denoiser that can be checked by hand: it says 2·x + the sample's condition, in all channels.
+// linear is a denoiser that can be checked by hand: it says 2·x + the sample's condition, in all
+// channels.
 var linear = diffusion.Func(func(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
 	twice, err := kernels.Scale(x, 2)
 	if err != nil {
@@ -106,8 +107,8 @@ func TestGuideAllParts(t *testing.T) {
 	require.Equal(t, []float32{21 + 2*(13-21), 21 + 2*(5-21)}, said.Float32s())
 }
 
-// A network that is compiled as it is is read as what its schedule says that it predicts: DDIM's only step
-// ends at x̂₀.
+// A network that is compiled as it is is read as what its schedule says that it predicts: DDIM's
+// only step ends at x̂₀.
 func TestCompiledNetworksAreRead(t *testing.T) {
 	x, c := []float32{1, 2}, []float32{1}
 	for p, want := range map[string][]float32{ // √ᾱ = 0.6, √(1-ᾱ) = 0.8; the network says 2x + 1

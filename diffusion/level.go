@@ -44,7 +44,8 @@ func combine(dst, x, noise *tensor.Dense, levels []Level, weigh func(Level) (a, 
 	for _, d := range []*tensor.Dense{dst, x, noise} {
 		if d.Dtype() != tensor.Float32 || !d.Shape().Eq(x.Shape()) || x.Dims() < 1 ||
 			x.Shape()[0] != len(levels) {
-			return fmt.Errorf("diffusion: %d levels do not fit latents %v, noise %v, result %v, all float32",
+			return fmt.Errorf(
+				"diffusion: %d levels do not fit latents %v, noise %v, result %v, all float32",
 				len(levels), x.Shape(), noise.Shape(), dst.Shape())
 		}
 	}

@@ -41,7 +41,8 @@ func Compile(d Denoiser, latent tensor.Shape, like dataset.Condition) (*Compiled
 		return nil, err
 	}
 	c.said = said
-	if c.machine, err = kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{said}}); err != nil {
+	c.machine, err = kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{said}})
+	if err != nil {
 		return nil, err
 	}
 	return c, nil

@@ -69,7 +69,12 @@ type hop struct {
 }
 
 // adams are the weights of the Adams-Bashforth methods, the latest first.
-var adams = [][]float64{{1}, {3. / 2, -1. / 2}, {23. / 12, -16. / 12, 5. / 12}, {55. / 24, -59. / 24, 37. / 24, -9. / 24}}
+var adams = [][]float64{
+	{1},
+	{3. / 2, -1. / 2},
+	{23. / 12, -16. / 12, 5. / 12},
+	{55. / 24, -59. / 24, 37. / 24, -9. / 24},
+}
 
 // pndmPlan lists the hops.
 func (l ladder) pndmPlan(steps int) ([]hop, error) {
@@ -82,23 +87,26 @@ func (l ladder) pndmPlan(steps int) ([]hop, error) {
 	if *l.config.SkipPRK {
 		for i, t := range times {
 			if i == 1 { // improved Euler: the first step is made again with the mean of both ends
-				plan = append(plan, hop{ask: t, from: t + stride, to: t, stage: 1, weights: []float64{1. / 2, 1. / 2}})
+				plan = append(plan, hop{
+					ask: t, from: t + stride, to: t, stage: 1, weights: []float64{1. / 2, 1. / 2},
+				})
 			}
 			plan = append(plan, hop{ask: t, from: t, to: t - stride})
 		}
 		return plan, nil
 	}
 	if steps < 4 {
-		return nil, fmt.Errorf("diffusion: PNDM starts with three steps of Runge-Kutta (skip_prk_steps is false) and needs at least 4, not %d", steps)
+		return nil, fmt.Errorf("diffusion: PNDM starts with three steps of Runge-Kutta "+
+			"(skip_prk_steps is false) and needs at least 4, not %d", steps)
 	}
-	half := stride / 2
+	half, simpson := stride/2, []float64{1. / 6, 1. / 3, 1. / 3, 1. / 6}
 	for i := range 3 {
 		t, next := times[i], times[i+1]
 		plan = append(plan,
 			hop{ask: t, from: t, to: t - half, weights: []float64{1}},
 			hop{ask: next + half, from: t, to: next + half, stage: 1, weights: []float64{0, 1}},
 			hop{ask: next + half, from: t, to: next, stage: 2, weights: []float64{0, 0, 1}},
-			hop{ask: next, from: t, to: next, stage: 3, weights: []float64{1. / 6, 1. / 3, 1. / 3, 1. / 6}},
+			hop{ask: next, from: t, to: next, stage: 3, weights: simpson},
 		)
 	}
 	for _, t := range times[3:] {

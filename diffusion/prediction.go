@@ -24,10 +24,14 @@ type Prediction struct {
 
 // The predictions. Name is prediction_type of diffusers' configs.
 var (
-	Epsilon      = Prediction{name: "epsilon", noise: [3]float64{1}}
-	Velocity     = Prediction{name: "v_prediction", clean: [3]float64{2: -1}, noise: [3]float64{1: 1}}
+	Epsilon  = Prediction{name: "epsilon", noise: [3]float64{1}}
+	Velocity = Prediction{
+		name: "v_prediction", clean: [3]float64{2: -1}, noise: [3]float64{1: 1},
+	}
 	Clean        = Prediction{name: "sample", clean: [3]float64{1}}
-	FlowVelocity = Prediction{name: "flow_prediction", clean: [3]float64{-1}, noise: [3]float64{1}}
+	FlowVelocity = Prediction{
+		name: "flow_prediction", clean: [3]float64{-1}, noise: [3]float64{1},
+	}
 )
 
 // String is the prediction's name in diffusers: epsilon, v_prediction, sample or flow_prediction.

@@ -28,8 +28,9 @@ func TestReadByHand(t *testing.T) {
 	}
 }
 
-// What every network is trained to say gives x₀ and ε back, on levels that preserve variance, on the
-// straight line and on others. Where x is all signal or all noise, only rounding may be divided by little.
+// What every network is trained to say gives x₀ and ε back, on levels that preserve variance, on
+// the straight line and on others. Where x is all signal or all noise, only rounding may be divided
+// by little.
 func TestWhatIsTrainedIsRead(t *testing.T) {
 	r := rng.New(1, "levels", 0, 0)
 	one := func(v float64) *tensor.Dense {
@@ -63,7 +64,8 @@ func TestWhatIsTrainedIsRead(t *testing.T) {
 	}
 }
 
-// Where x and what is said are of one thing alone there is an error, and what is determined is right.
+// Where x and what is said are of one thing alone there is an error, and what is determined is
+// right.
 func TestReadWhereNothingIsSaid(t *testing.T) {
 	noise, picture := diffusion.Level{Noise: 1, Timestep: 999}, diffusion.Level{Signal: 1, Timestep: 0}
 	_, eps, err := diffusion.Epsilon.Read(noise)
@@ -95,7 +97,8 @@ func TestMinSNRIsOfTheCleanLatent(t *testing.T) {
 	const x, wrong, gamma = 0.3, 0.1, 5
 	for _, l := range []diffusion.Level{{Signal: 0.6, Noise: 0.8}, {Signal: 0.96, Noise: 0.28}, {Signal: 0.9, Noise: 0.1}} {
 		for _, p := range predictions {
-			// What is said so that x̂₀ is x₀, and what is said so that it is wrong: two points of a line.
+			// What is said so that x̂₀ is x₀, and what is said so that it is wrong: two points of a
+			// line.
 			said := func(x0 float64) float64 {
 				clean, _, err := p.Read(l)
 				require.NoError(t, err)

@@ -21,8 +21,11 @@ type SampleOptions struct {
 	// Steps are those of the sampler, 1 to the timesteps of training; 15 to 50 are usual, and 10 to
 	// 25 of PNDM and DPMSolver.
 	Steps int
-	Eta   float64 // of DDIM, 0: deterministic; 1: as much noise as DDPM. Others have none and refuse it
-	Noise Noise   // read only by samplers that draw noise
+	// Eta is DDIM's: 0 is deterministic, 1 draws as much noise as DDPM. Other samplers have none and
+	// refuse it.
+	Eta float64
+	// Noise is read only by samplers that draw noise.
+	Noise Noise
 }
 
 // A Step is the state of sampling after one step. A step that draws noise has drawn its Latent from
@@ -86,7 +89,8 @@ type advance func(i int, x, said, noise []float32, step Step)
 // walk visits the network and makes a step after each, beginning at start·x; step i's noise is draw
 // i+1 of n. Each time that its result is ranged over, begin makes a new advance.
 func walk(
-	ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, visits []visit, begin func() advance,
+	ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise,
+	visits []visit, begin func() advance,
 ) Steps {
 	return func(yield func(Step, error) bool) {
 		if x.Dtype() != tensor.Float32 || x.Dims() < 2 {
@@ -155,7 +159,8 @@ type move struct {
 
 // follow makes moves, beginning at start·x, with x̂₀ clamped to [-clip, clip].
 func (p Prediction) follow(
-	ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise, moves []move, clip float64,
+	ctx context.Context, net Network, x *tensor.Dense, start float64, n Noise,
+	moves []move, clip float64,
 ) Steps {
 	visits := make([]visit, len(moves))
 	for i, m := range moves {

@@ -26,7 +26,8 @@ func schedule(t testing.TB, change func(*diffusion.Config)) *diffusion.Schedule 
 	return s
 }
 
-// Along the path to a Gaussian with a known equation, DDIM's error halves when its steps are halved: order 1.
+// Along the path to a Gaussian with a known equation, DDIM's error halves when its steps are
+// halved: order 1.
 func TestDDIMConvergesInFirstOrder(t *testing.T) {
 	s := schedule(t, func(c *diffusion.Config) {
 		c.TrainSteps, c.BetaStart, c.BetaEnd = new(32000), new(0.00085/32), new(0.012/32)
@@ -67,8 +68,9 @@ func fine(t testing.TB, change func(*diffusion.Config)) *diffusion.Schedule {
 	})
 }
 
-// Where the noise is half gone, halving the steps of a sampler of order k divides its distance from the known path by 2ᵏ. (Near timestep
-// 0, ε̂ grows with the root of t, and no method that follows it in t keeps its order.)
+// Where the noise is half gone, halving the steps of a sampler of order k divides its distance from
+// the known path by 2ᵏ. (Near timestep 0, ε̂ grows with the root of t, and no method that follows
+// it in t keeps its order.)
 func TestOrdersOfConvergence(t *testing.T) {
 	for _, c := range []struct {
 		sampler string
@@ -124,8 +126,8 @@ func TestOrdersOfConvergence(t *testing.T) {
 	}
 }
 
-// Whatever a network predicts and whatever the process, sampling comes to the known end of the known path,
-// in first order. An ε alone gives no x₀ where a flow begins, which is an error.
+// Whatever a network predicts and whatever the process, sampling comes to the known end of the
+// known path, in first order. An ε alone gives no x₀ where a flow begins, which is an error.
 func TestEveryPredictionOfEveryProcess(t *testing.T) {
 	table := fine(t, func(c *diffusion.Config) { c.Spacing = new("trailing") }).Process
 	for name, c := range map[string]struct {
@@ -177,8 +179,8 @@ func TestEveryPredictionOfEveryProcess(t *testing.T) {
 	}
 }
 
-// A step that draws noise says from which normal distribution: without its noise a latent is Mean, and Sigma
-// is what the noise was multiplied by.
+// A step that draws noise says from which normal distribution: without its noise a latent is Mean,
+// and Sigma is what the noise was multiplied by.
 func TestStepsSayTheirDistribution(t *testing.T) {
 	noise := diffusion.SeededNoise(3, 0)
 	sd := schedule(t, func(c *diffusion.Config) { c.SkipPRK = new(true) })
@@ -275,8 +277,9 @@ func TestStepsSayTheirGain(t *testing.T) {
 	}
 }
 
-// Samplers that draw noise come to the variance of noisy latents in first order. What each draw adds to a sample is known, because the
-// network is linear: row i of the batch gets draw i, and no other.
+// Samplers that draw noise come to the variance of noisy latents in first order. What each draw
+// adds to a sample is known, because the network is linear: row i of the batch gets draw i, and no
+// other.
 func TestNoisySamplersConvergeInDistribution(t *testing.T) {
 	s := fine(t, func(*diffusion.Config) {})
 	g := diffusiontest.Gaussian{Std: 0.3, Schedule: s}
@@ -387,7 +390,8 @@ func TestTimesteps(t *testing.T) {
 	}
 }
 
-// Where NumPy's arange is one too long, diffusers would ask at timestep -1; here there are as many steps as were asked for.
+// Where NumPy's arange is one too long, diffusers would ask at timestep -1; here there are as many
+// steps as were asked for.
 func TestTrailingTimestepsEnd(t *testing.T) {
 	s := schedule(t, func(c *diffusion.Config) { c.Spacing = new("trailing") })
 	last, err := diffusion.Last(diffusion.DDIM(context.Background(), diffusiontest.Gaussian{Std: 1, Schedule: s}.Predict, s, diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), diffusion.SampleOptions{Steps: 61}))
@@ -411,8 +415,9 @@ func TestOneStepByHand(t *testing.T) {
 		if step.Index == 1 {
 			break
 		}
-		// At timestep 1, √ᾱ = 0.6, √(1-ᾱ) = 0.8: x̂₀ = (1 - 0.4)/0.6 = 1, clamped to 0.5, and (0.5 - 0.4)/0.6 = 1/6. At timestep
-		// 0, √ᾱ = 0.8, √(1-ᾱ) = 0.6: x = 0.8·x̂₀ + 0.6·0.5.
+		// At timestep 1, √ᾱ = 0.6, √(1-ᾱ) = 0.8: x̂₀ = (1 - 0.4)/0.6 = 1, clamped to 0.5,
+		// and (0.5 - 0.4)/0.6 = 1/6. At timestep 0, √ᾱ = 0.8, √(1-ᾱ) = 0.6:
+		// x = 0.8·x̂₀ + 0.6·0.5.
 		require.InDeltaSlice(t, []float32{0.5, 1. / 6}, step.Clean.Float32s(), 1e-6)
 		require.InDeltaSlice(t, []float32{0.7, 0.8/6 + 0.3}, step.Latent.Float32s(), 1e-6)
 	}

@@ -28,13 +28,14 @@ func formula(x *tensor.Dense, t float64) (*tensor.Dense, error) {
 	return y, nil
 }
 
-// Every sampler is held to diffusers' scheduler over timestep spacings, numbers of steps and the keys that it knows, on a network that
-// is a formula.
+// Every sampler is held to diffusers' scheduler over timestep spacings, numbers of steps and the
+// keys that it knows, on a network that is a formula.
 func TestSchedulersGolden(t *testing.T) {
 	require.Greater(t, schedulersGolden(t, "testdata/samplers.safetensors"), 100)
 }
 
-// FlowEuler is held to FlowMatchEulerDiscreteScheduler, its double shift of the first and last σ included.
+// FlowEuler is held to FlowMatchEulerDiscreteScheduler, its double shift of the first and last σ
+// included.
 func TestFlowGolden(t *testing.T) {
 	require.Equal(t, 12, schedulersGolden(t, "testdata/flow.safetensors"))
 	file, err := weights.Open("testdata/flow.safetensors")
@@ -42,8 +43,8 @@ func TestFlowGolden(t *testing.T) {
 	defer file.Close()
 	want, err := file.Tensor("levels")
 	require.NoError(t, err)
-	// Training in diffusers draws one of 1,000 levels, here any: they are the ends of 1,000 equal shares. Its
-	// shift rounds to float32 four times, by 2⁻²⁴ each.
+	// Training in diffusers draws one of 1,000 levels, here any: they are the ends of 1,000 equal
+	// shares. Its shift rounds to float32 four times, by 2⁻²⁴ each.
 	flow := diffusion.Flow{Steps: 1000, Shift: 3}
 	for i, sigma := range want.Float32s() {
 		level := flow.From(0)(float64(1000-i) / 1000)

@@ -96,7 +96,8 @@ func TestMinSNR(t *testing.T) {
 	require.InDelta(t, 0.18, diffusion.Velocity.MinSNR(5, little), 1e-6)
 	require.InDelta(t, 5, diffusion.Clean.MinSNR(5, much), 1e-6)
 	require.InDelta(t, 0.18/0.82, diffusion.Clean.MinSNR(5, little), 1e-6)
-	// At σ = 1/4 of a flow the SNR is 9, and an error of ε - x₀ is 4 of x₀; at 3/4 it is 1/9, and 4/3.
+	// At σ = 1/4 of a flow the SNR is 9, and an error of ε - x₀ is 4 of x₀; at 3/4 it is 1/9, and
+	// 4/3.
 	require.InDelta(t, 5./16, diffusion.FlowVelocity.MinSNR(5, diffusion.Flow{Steps: 1000}.At(250)), 1e-12)
 	require.InDelta(t, 1./16, diffusion.FlowVelocity.MinSNR(5, diffusion.Flow{Steps: 1000}.At(750)), 1e-12)
 	noise, picture := diffusion.Level{Noise: 1}, diffusion.Level{Signal: 1}

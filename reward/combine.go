@@ -120,10 +120,10 @@ func Scored(d dataset.Dataset, m Model, n int) dataset.Dataset {
 	})
 }
 
-// BestOf returns, of every n samples with the same prompt, the one that m scores highest, with its score as
-// reward; of equals the first. Samples with one prompt need not lie together: its first n make the first choice,
-// and so on. The choices come in the order of their groups' first samples. It is an error if some prompt's samples
-// are not a multiple of n.
+// BestOf returns, of every n samples with the same prompt, the one that m scores highest, with its
+// score as reward; of equals the first. Samples with one prompt need not lie together: its first n
+// make the first choice, and so on. The choices come in the order of their groups' first samples.
+// It is an error if some prompt's samples are not a multiple of n.
 func BestOf(ctx context.Context, m Model, samples []dataset.Sample, n int) ([]dataset.Sample, error) {
 	groups, err := groupsOf(samples, n)
 	if err != nil {

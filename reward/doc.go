@@ -1,8 +1,8 @@
 // Package reward scores how well pictures follow their prompts, and does things with scores.
 //
-// A Model gives one score a sample. What makes or joins models is a Model again (Sum, Batched); what makes
-// samples with rewards of samples without is a dataset again (Scored, Best, Weigh), which computes
-// nothing before it is ranged over; BestOf chooses among samples.
+// A Model gives one score a sample. What makes or joins models is a Model again (Sum, Batched);
+// what makes samples with rewards of samples without is a dataset again (Scored, Best, Weigh),
+// which computes nothing before it is ranged over; BestOf chooses among samples.
 //
 // # From rewards to weights
 //

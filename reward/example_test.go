@@ -19,7 +19,8 @@ var words = reward.Func(func(_ context.Context, samples []dataset.Sample) ([]flo
 	return scores, nil
 })
 
-// Any function of samples is a Model; a dataset with its scores as rewards is what fine-tuning reads.
+// Any function of samples is a Model; a dataset with its scores as rewards is what fine-tuning
+// reads.
 func ExampleScored() {
 	samples := dataset.FromSlice([]dataset.Sample{{Prompt: "a dog"}, {Prompt: "two green dogs in the city"}, {Prompt: "a green dog"}})
 	for s, err := range reward.Scored(samples, words, 2).All(context.Background()) {

@@ -8,8 +8,8 @@ import (
 
 // A Model scores how well pictures follow their prompts.
 type Model interface {
-	// Score returns one value a sample, in order; higher is better. A sample's value does not depend on its
-	// neighbours in the batch.
+	// Score returns one value a sample, in order; higher is better. A sample's value does not
+	// depend on its neighbours in the batch.
 	Score(ctx context.Context, samples []dataset.Sample) ([]float64, error)
 }
 

@@ -64,7 +64,8 @@ func Raw(samples []dataset.Sample) ([]float64, error) {
 	return each(samples, func(r float64) float64 { return r })
 }
 
-// MinMax stretches rewards over 0 to 1: (r − min) / (max − min). It is an error if all are the same.
+// MinMax stretches rewards over 0 to 1: (r − min) / (max − min). It is an error if all are the
+// same.
 func MinMax(samples []dataset.Sample) ([]float64, error) {
 	rewards, err := Raw(samples)
 	if err != nil {

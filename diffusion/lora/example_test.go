@@ -11,7 +11,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// An adapter is attached, trained as a finetune.Network, saved for diffusers, and, here or there, loaded and merged.
+// An adapter is attached, trained as a finetune.Network, saved for diffusers, and, here or there,
+// loaded and merged.
 func Example() {
 	config := unet.DefaultConfig()
 	config.BlockOutChannels, config.NormNumGroups, config.CrossAttentionDim = []int{8, 16, 16, 16}, 4, []int{12}
@@ -23,7 +24,9 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(len(adapter.Trainable()), "tensors to train, among them", adapter.Trainable()[0].Name)
+	first := adapter.Trainable()[0].Name
+	fmt.Println(len(adapter.Trainable()), "tensors to train; the first is")
+	fmt.Println(first)
 	dir, err := os.MkdirTemp("", "lora")
 	if err != nil {
 		log.Fatal(err)
@@ -42,5 +45,6 @@ func Example() {
 	loaded.Scale(0.8)
 	loaded.Merge()
 	// Output:
-	// 256 tensors to train, among them down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight
+	// 256 tensors to train; the first is
+	// down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight
 }

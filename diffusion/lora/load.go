@@ -17,13 +17,14 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// Load reads a file in one of the namings of the package comment and attaches its pairs to the layers that they name: the UNet's and the
-// text encoder's, which may be nil if the file has nothing for it. The rank is each pair's own. Alpha is, in kohya's naming, each pair's
-// own tensor; in diffusers', what the file's lora_adapter_metadata say, rank_pattern, alpha_pattern and use_rslora included; and where
-// neither says anything, the rank.
+// Load reads a file in one of the namings of the package comment and attaches its pairs to the
+// layers that they name: the UNet's and the text encoder's, which may be nil if the file has
+// nothing for it. The rank is each pair's own. Alpha is, in kohya's naming, each pair's own tensor;
+// in diffusers', what the file's lora_adapter_metadata say, rank_pattern, alpha_pattern and
+// use_rslora included; and where neither says anything, the rank.
 //
-// One error lists every tensor that no layer has a use for, every one that is missing or misshapen or not finite, and every pair whose rank
-// is not the metadata's. Then nothing is attached.
+// One error lists every tensor that no layer has a use for, every one that is missing or misshapen
+// or not finite, and every pair whose rank is not the metadata's. Then nothing is attached.
 func Load(file string, u *unet.UNet2DCondition, text *clip.TextModel) (*Adapter, error) {
 	f, err := weights.Open(file)
 	if err != nil {
@@ -31,8 +32,9 @@ func Load(file string, u *unet.UNet2DCondition, text *clip.TextModel) (*Adapter,
 	}
 	defer f.Close()
 	a := &Adapter{unet: u}
-	canonical, alphas := map[string]string{}, map[string]string{} // by names in the file: diffusers' names; and by those, alphas in the file
-	parts := map[string]any{}                                     // what is loaded, by names in diffusers' naming
+	canonical := map[string]string{} // diffusers' names by names in the file
+	alphas := map[string]string{}    // alphas' names in the file by diffusers' names
+	parts := map[string]any{}        // what is loaded, by diffusers' names
 	var errs []error
 	for _, p := range layers(u, text) {
 		rank := 0
@@ -54,7 +56,9 @@ func Load(file string, u *unet.UNet2DCondition, text *clip.TextModel) (*Adapter,
 		if rank == 0 {
 			continue
 		}
-		if p.LowRank = p.layer.NewLowRank(1); rank <= f.Size()/p.columns() { // else A is misshapen, and no memory is taken for it
+		p.LowRank = p.layer.NewLowRank(1)
+		// Otherwise A is misshapen, and no memory is taken for it.
+		if rank <= f.Size()/p.columns() {
 			p.LowRank = p.layer.NewLowRank(rank)
 		}
 		parts[p.fullName()] = p.LowRank
@@ -111,8 +115,14 @@ type spelling struct{ down, up, alpha string }
 
 func (p pair) spellings() []spelling {
 	var out []spelling
-	for _, kohya := range []string{p.kohyaName(), strings.Replace(p.kohyaName(), "lora_te_", "lora_te1_", 1)} { // te1 where there may be a second
-		out = append(out, spelling{kohya + ".lora_down.weight", kohya + ".lora_up.weight", kohya + ".alpha"})
+	kohya := p.kohyaName()
+	for _, stem := range []string{
+		kohya,
+		strings.Replace(kohya, "lora_te_", "lora_te1_", 1), // te1 where there may be a second
+	} {
+		out = append(out, spelling{
+			down: stem + ".lora_down.weight", up: stem + ".lora_up.weight", alpha: stem + ".alpha",
+		})
 	}
 	add := func(stem, down, up string) { out = append(out, spelling{stem + down, stem + up, ""}) }
 	stems := []string{p.fullName()}
@@ -133,12 +143,18 @@ func (p pair) spellings() []spelling {
 	return out
 }
 
-// oldName is a projection of attention as diffusers first had it: attn1.processor.to_q_lora in the UNet, self_attn.to_q_lora in the text
-// encoder.
+// oldName is a projection of attention as diffusers first had it: attn1.processor.to_q_lora in the
+// UNet, self_attn.to_q_lora in the text encoder.
 func oldName(name string) (string, bool) {
 	for layer, old := range map[string]string{
-		".to_q": ".processor.to_q_lora", ".to_k": ".processor.to_k_lora", ".to_v": ".processor.to_v_lora", ".to_out.0": ".processor.to_out_lora",
-		".q_proj": ".to_q_lora", ".k_proj": ".to_k_lora", ".v_proj": ".to_v_lora", ".out_proj": ".to_out_lora",
+		".to_q":     ".processor.to_q_lora",
+		".to_k":     ".processor.to_k_lora",
+		".to_v":     ".processor.to_v_lora",
+		".to_out.0": ".processor.to_out_lora",
+		".q_proj":   ".to_q_lora",
+		".k_proj":   ".to_k_lora",
+		".v_proj":   ".to_v_lora",
+		".out_proj": ".to_out_lora",
 	} {
 		if stem, ok := strings.CutSuffix(name, layer); ok {
 			return stem + old, true
@@ -152,17 +168,21 @@ func (p pair) kohyaName() string { return p.network.kohya + strings.ReplaceAll(p
 
 const metadataKey = "lora_adapter_metadata"
 
-// A setting is the LoraConfig of peft for one network, as far as it matters. A nil one says nothing.
+// A setting is the LoraConfig of peft for one network, as far as it matters. A nil one says
+// nothing.
 type setting struct {
 	Rank         int                `json:"r"`
 	Alpha        float64            `json:"lora_alpha"`
 	RankPattern  map[string]int     `json:"rank_pattern"`
 	AlphaPattern map[string]float64 `json:"alpha_pattern"`
-	RSLoRA       bool               `json:"use_rslora"` // a pair adds α/√r·B·A (Kalajdzievski 2023)
-	DoRA         bool               `json:"use_dora"`   // weights are scaled, too (Liu et al. 2024); not supported
+	// RSLoRA says that a pair adds α/√r·B·A (Kalajdzievski 2023).
+	RSLoRA bool `json:"use_rslora"`
+	// DoRA says that weights are scaled, too (Liu et al. 2024). It is not supported.
+	DoRA bool `json:"use_dora"`
 }
 
-// parseMetadata splits the file's metadata, whose keys are those of LoraConfig behind "unet." and "text_encoder.".
+// parseMetadata splits the file's metadata, whose keys are those of LoraConfig behind "unet." and
+// "text_encoder.".
 func parseMetadata(text string) (map[network]*setting, error) {
 	if text == "" {
 		return nil, nil
@@ -209,7 +229,8 @@ func (s *setting) alpha(p pair) (float64, error) {
 		return 0, err
 	}
 	if want != rank {
-		return 0, fmt.Errorf("%s has rank %d, by %s it is %d", p.fullName(), rank, metadataKey, want)
+		return 0, fmt.Errorf("%s has rank %d, by %s it is %d",
+			p.fullName(), rank, metadataKey, want)
 	}
 	alpha, err := lookUp(s.AlphaPattern, p, s.Alpha)
 	if s.RSLoRA {
@@ -218,8 +239,8 @@ func (s *setting) alpha(p pair) (float64, error) {
 	return alpha, err
 }
 
-// lookUp returns the value of the first pattern that the layer's name, or its end behind a dot, matches, as peft's get_pattern_key does.
-// diffusers writes the patterns in alphabetical order.
+// lookUp returns the value of the first pattern that the layer's name, or its end behind a dot,
+// matches, as peft's get_pattern_key does. diffusers writes the patterns in alphabetical order.
 func lookUp[T any](patterns map[string]T, p pair, otherwise T) (T, error) {
 	names := []string{p.name}
 	if p.network == textNetwork {

@@ -1,19 +1,22 @@
-// Package lora adapts a Stable Diffusion by low-rank pairs (Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2022): a layer
-// with weight W computes with
+// Package lora adapts a Stable Diffusion by low-rank pairs (Hu et al., LoRA: Low-Rank Adaptation of
+// Large Language Models, 2022): a layer with weight W computes with
 //
 //	W' = W + α/r·B·A
 //
-// where A has r rows and B r columns, r being the rank. W stays as it is, so only A and B are trained, and a file of them is small. For a
-// convolution, A is one with r output channels and B is 1×1.
+// where A has r rows and B r columns, r being the rank. W stays as it is, so only A and B are
+// trained, and a file of them is small. For a convolution, A is one with r output channels and B is
+// 1×1.
 //
-// An Adapter is attached to the layers that it adapts, and counts in every graph built from then on: New attaches pairs to be trained
-// (an Adapter is a finetune.Network), Load those of a file. Several may be attached at once; what they add is summed. Detach takes an
-// Adapter off again, and Merge makes it part of the weights.
+// An Adapter is attached to the layers that it adapts, and counts in every graph built from then
+// on: New attaches pairs to be trained (an Adapter is a finetune.Network), Load those of a file.
+// Several may be attached at once; what they add is summed. Detach takes an Adapter off again, and
+// Merge makes it part of the weights.
 //
 // # Files
 //
-// Files are safetensors in either of two namings: diffusers', as its save_lora_weights writes and its load_lora_weights reads them, and
-// that of kohya-ss/sd-scripts, which most other programs read. Load takes both, and diffusers' older spellings:
+// Files are safetensors in either of two namings: diffusers', as its save_lora_weights writes and
+// its load_lora_weights reads them, and that of kohya-ss/sd-scripts, which most other programs
+// read. Load takes both, and diffusers' older spellings:
 //
 //	unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight
 //	unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora.down.weight
@@ -39,14 +42,16 @@ import (
 // A Config says what New attaches.
 type Config struct {
 	Rank int // channels between A and B, 1 or more; diffusers' training scripts have 4
-	// Alpha is α: a pair adds Alpha/Rank·B·A. It must be more than 0; diffusers' training scripts have it equal to Rank.
+	// Alpha is α: a pair adds Alpha/Rank·B·A. It is a finite number above 0. 0 is Rank, because a
+	// pair that adds 0 could not be trained; diffusers' training scripts have it equal to Rank too.
 	Alpha float64
 	// Targets reports whether to adapt the layer of a name. Nil is Attention.
 	Targets func(name string) bool
 	Seed    uint64 // what A is drawn from
 }
 
-// Attention reports the projections of attention, to_q, to_k, to_v and to_out.0: the layers that diffusers' training scripts adapt.
+// Attention reports the projections of attention, to_q, to_k, to_v and to_out.0: the layers that
+// diffusers' training scripts adapt.
 func Attention(name string) bool {
 	for _, layer := range []string{".to_q", ".to_k", ".to_v", ".to_out.0"} {
 		if strings.HasSuffix(name, layer) {
@@ -75,11 +80,16 @@ type pair struct {
 	*nn.LowRank
 }
 
-// New attaches a pair to each of the UNet's layers that are targets. A is drawn evenly between ±1/√fan-in, as peft has it, each from the
-// seed and its layer's name alone; B is 0, so the network computes what it did before.
+// New attaches a pair to each of the UNet's layers that are targets. A is drawn evenly between
+// ±1/√fan-in, as peft has it, each from the seed and its layer's name alone; B is 0, so the network
+// computes what it did before.
 func New(u *unet.UNet2DCondition, c Config) (*Adapter, error) {
+	if c.Alpha == 0 {
+		c.Alpha = float64(c.Rank)
+	}
 	if c.Rank < 1 || !(c.Alpha > 0) || math.IsInf(c.Alpha, 0) {
-		return nil, fmt.Errorf("lora: rank %d and alpha %v are not both more than 0", c.Rank, c.Alpha)
+		return nil, fmt.Errorf("lora: rank %d and alpha %v are not both more than 0",
+			c.Rank, c.Alpha)
 	}
 	targets := c.Targets
 	if targets == nil {
@@ -116,8 +126,8 @@ func (a *Adapter) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia
 	return a.unet.Predict(x, t, c)
 }
 
-// Trainable lists A and B of the UNet's pairs under peft's names, the layer's and lora_A.weight or lora_B.weight. Pairs of a text encoder
-// are not among them: Predict is handed its conditions.
+// Trainable lists A and B of the UNet's pairs under peft's names, the layer's and lora_A.weight or
+// lora_B.weight. Pairs of a text encoder are not among them: Predict is handed its conditions.
 func (a *Adapter) Trainable() []kernels.Parameter {
 	var out []kernels.Parameter
 	for _, p := range a.pairs {
@@ -132,8 +142,9 @@ func (a *Adapter) Trainable() []kernels.Parameter {
 	return out
 }
 
-// Scale makes graphs that are built from now on, and Merge, add scale times what the adapter adds: 0 nothing, 1 all of it, which is
-// what New and Load start with. Files that are saved do not depend on it.
+// Scale makes graphs that are built from now on, and Merge, add scale times what the adapter adds:
+// 0 nothing, 1 all of it, which is what New and Load start with. Files that are saved do not depend
+// on it.
 func (a *Adapter) Scale(scale float64) {
 	for _, p := range a.pairs {
 		p.LowRank.Scale = scale * p.alpha / float64(p.Rank())
@@ -154,8 +165,8 @@ func (a *Adapter) Detach() {
 	}
 }
 
-// Merge adds the pairs to the layers' weights and detaches them. The networks then compute what they did, up to rounding, and can be
-// saved. What is merged once is not merged again.
+// Merge adds the pairs to the layers' weights and detaches them. The networks then compute what
+// they did, up to rounding, and can be saved. What is merged once is not merged again.
 func (a *Adapter) Merge() {
 	a.Detach()
 	if a.merged {

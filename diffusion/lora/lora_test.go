@@ -64,8 +64,8 @@ func hidden(t *testing.T, p *pipeline.Pipeline, c golden.Case) []float32 {
 // forms are the files of a case and where what diffusers computes with each begins.
 var forms = map[string]string{"pytorch_lora_weights": "lora.unet.out", "kohya": "lora.kohya.out", "old": "lora.old.out"}
 
-// Every form of file makes the UNet and the text encoder compute what diffusers computes with it: attached, merged, and saved and loaded
-// again in either naming.
+// Every form of file makes the UNet and the text encoder compute what diffusers computes with it:
+// attached, merged, and saved and loaded again in either naming.
 func TestFilesGolden(t *testing.T) {
 	compared := 0
 	golden.Each(t, "../..", func(t *testing.T, c golden.Case) {
@@ -221,8 +221,12 @@ func TestNew(t *testing.T) {
 	require.Equal(t, "conv_in", all.pairs[0].name)
 	require.Equal(t, tensor.Shape{1, 3, 3, 4}, all.Trainable()[0].Value.Shape())
 	all.Detach()
+	same, err := New(p.UNet, Config{Rank: 3})
+	require.NoError(t, err)
+	require.Equal(t, 3.0, same.pairs[0].alpha, "α is the rank where Config says none")
+	same.Detach()
 
-	for _, bad := range []Config{{Alpha: 1}, {Rank: -1, Alpha: 1}, {Rank: 1}, {Rank: 1, Alpha: math.NaN()}, {Rank: 1, Alpha: math.Inf(1)}} {
+	for _, bad := range []Config{{Alpha: 1}, {Rank: -1, Alpha: 1}, {Rank: 1, Alpha: -1}, {Rank: 1, Alpha: math.NaN()}, {Rank: 1, Alpha: math.Inf(1)}} {
 		_, err := New(p.UNet, bad)
 		require.ErrorContains(t, err, "not both more than 0")
 	}
@@ -338,7 +342,8 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
-// Patterns match as peft's get_pattern_key does: the whole name or its end behind a dot, the first in order.
+// Patterns match as peft's get_pattern_key does: the whole name or its end behind a dot, the first
+// in order.
 func TestLookUp(t *testing.T) {
 	at := pair{network: unetNetwork, name: "down_blocks.0.attentions.0.proj_in"}
 	for pattern, matches := range map[string]bool{

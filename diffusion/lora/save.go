@@ -34,7 +34,8 @@ func (a *Adapter) Save(file string, as kernels.Precision) error {
 	return nil
 }
 
-// metadata are peft's LoraConfigs in diffusers' form, each layer with its own rank and alpha; empty if these are equal everywhere.
+// metadata are peft's LoraConfigs in diffusers' form, each layer with its own rank and alpha; empty
+// if these are equal everywhere.
 func (a *Adapter) metadata() (string, error) {
 	all, plain := map[string]any{}, true
 	for prefix, n := range map[string]network{"unet.": unetNetwork, "text_encoder.": textNetwork} {
@@ -65,7 +66,12 @@ func (a *Adapter) metadata() (string, error) {
 			continue
 		}
 		for key, value := range map[string]any{
-			"peft_type": "LORA", "r": first.Rank(), "lora_alpha": first.alpha, "rank_pattern": ranks, "alpha_pattern": alphas, "target_modules": names,
+			"peft_type":      "LORA",
+			"r":              first.Rank(),
+			"lora_alpha":     first.alpha,
+			"rank_pattern":   ranks,
+			"alpha_pattern":  alphas,
+			"target_modules": names,
 		} {
 			all[prefix+key] = value
 		}
@@ -83,11 +89,12 @@ func (a *Adapter) metadata() (string, error) {
 func (a *Adapter) SaveKohya(file string, as kernels.Precision) error {
 	parts := map[string]any{}
 	for _, p := range a.pairs {
+		alpha := []float32{float32(p.alpha)}
 		parts[p.kohyaName()] = struct {
 			Down  nn.Layer      `weight:"lora_down"`
 			Up    nn.Layer      `weight:"lora_up"`
 			Alpha *tensor.Dense `weight:"alpha,scalar"`
-		}{p.A, p.B, tensor.New(tensor.WithShape(1), tensor.WithBacking([]float32{float32(p.alpha)}))}
+		}{p.A, p.B, tensor.New(tensor.WithShape(1), tensor.WithBacking(alpha))}
 	}
 	metadata := map[string]string{"ss_network_module": "networks.lora"}
 	if len(a.pairs) > 0 {

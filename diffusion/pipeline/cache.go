@@ -13,8 +13,9 @@ import (
 // repository is a name on the Hugging Face hub: ORG/NAME, or NAME alone.
 var repository = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
-// cached finds what is in the cache of a repository's main branch, as huggingface.co/docs/huggingface_hub/guides/manage-cache
-// lays it out: models--ORG--NAME/refs/main holds the commit, snapshots/COMMIT the files.
+// cached finds what is in the cache of a repository's main branch, as
+// huggingface.co/docs/huggingface_hub/guides/manage-cache lays it out: models--ORG--NAME/refs/main
+// holds the commit, snapshots/COMMIT the files.
 func cached(name string) (string, error) {
 	cache, err := cacheFolder()
 	if err != nil {

@@ -9,14 +9,16 @@ import (
 
 // Clone returns a pipeline of the same name that shares no memory with p: one whose networks can be
 // tuned beside p's. Where only the UNet is to be tuned, and the memory of the others matters, a
-// pipeline With a clone of the UNet (nn.Clone) shares them. A low-rank adapter that is attached is an
-// error: the copy would lack it.
+// pipeline With a clone of the UNet (nn.Clone) shares them. A low-rank adapter that is attached is
+// an error: the copy would lack it.
 func (p *Pipeline) Clone() (*Pipeline, error) {
 	if p.unread != nil {
-		return nil, errUnread
+		return nil, &UnreadError{Model: p.Name}
 	}
 	if p.network != nil {
-		return nil, fmt.Errorf("pipeline: a %T is not copied: clone the pipeline that it was put into, and With its copy", p.network)
+		return nil, &NetworkError{
+			p.network, "copied: clone the pipeline that it was put into, and With its copy",
+		}
 	}
 	c := *p
 	var err error

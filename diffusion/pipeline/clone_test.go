@@ -41,8 +41,8 @@ func TestClone(t *testing.T) {
 	require.ErrorContains(t, err, "low-rank adapter")
 }
 
-// Decode makes the pictures that Generate makes of the same latents; EncodeImages the latents that Encode
-// makes of pictures.
+// Decode makes the pictures that Generate makes of the same latents; EncodeImages the latents that
+// Encode makes of pictures.
 func TestDecodeAndEncodeImages(t *testing.T) {
 	p, err := Load("../../examples/tiny/model")
 	require.NoError(t, err)

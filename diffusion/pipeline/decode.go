@@ -13,8 +13,8 @@ import (
 	"github.com/kudos-ml/kudos/internal/picture"
 )
 
-// Decode returns the pictures of latents [N,h,w,C], scaled as the UNet reads them and as samples have
-// them. A latent's position is 8×8 pixels with Stable Diffusion's VAE. Latents that make a
+// Decode returns the pictures of latents [N,h,w,C], scaled as the UNet reads them and as samples
+// have them. A latent's position is 8×8 pixels with Stable Diffusion's VAE. Latents that make a
 // picture with values that are not finite are an error.
 func (p *Pipeline) Decode(ctx context.Context, latents *tensor.Dense) ([]image.Image, error) {
 	if p.VAE == nil {
@@ -34,8 +34,8 @@ func (p *Pipeline) Decode(ctx context.Context, latents *tensor.Dense) ([]image.I
 	return d.decode(ctx, 0, rows)
 }
 
-// EncodeImages returns the latents [N,h,w,C] of pictures, scaled as the UNet reads them: the means of
-// the VAE's encoder. Pictures of another size than the model's are resized on their shorter edge
+// EncodeImages returns the latents [N,h,w,C] of pictures, scaled as the UNet reads them: the means
+// of the VAE's encoder. Pictures of another size than the model's are resized on their shorter edge
 // and cut out of the centre, as Encode does it.
 func (p *Pipeline) EncodeImages(ctx context.Context, pictures []image.Image) (*tensor.Dense, error) {
 	if err := p.checkImages(); err != nil {

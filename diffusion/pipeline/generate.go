@@ -69,7 +69,7 @@ func (r Request) check(p *Pipeline) error {
 	}
 	switch {
 	case p.unread != nil:
-		return errUnread
+		return &UnreadError{Model: p.Name}
 	case p.inpaints():
 		return fmt.Errorf("pipeline: the UNet reads %d channels: latents, a mask and a masked picture; an inpainting model does not generate from prompts alone", p.UNet.Config.InChannels)
 	case len(r.Prompts) == 0:

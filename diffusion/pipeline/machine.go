@@ -91,7 +91,8 @@ func (p *Pipeline) newTexts() *texts {
 	return t
 }
 
-// textBatch is how many prompts are encoded at once: as many as keep every core busy at little memory.
+// textBatch is how many prompts are encoded at once: as many as keep every core busy at little
+// memory.
 const textBatch = 16
 
 // encode returns the conditions of prompts. They are shared and must not be written to.

@@ -22,8 +22,9 @@ var resnetNames = map[string]string{
 	"conv_shortcut": "skip_connection",
 }
 
-// unetName is the name in a checkpoint file of a UNet's parameter. The file counts the layers on the way down, and those on
-// the way up, across the levels; a downsampling counts as a layer, an upsampling belongs to the one before it.
+// unetName is the name in a checkpoint file of a UNet's parameter. The file counts the layers on
+// the way down, and those on the way up, across the levels; a downsampling counts as a layer, an
+// upsampling belongs to the one before it.
 func unetName(c unet.Config, name string) string {
 	p := strings.Split(name, ".")
 	last := p[len(p)-1]
@@ -75,8 +76,8 @@ func resnetName(p []string) string { return resnetNames[p[0]] + "." + p[1] }
 // attentionNames are the VAE's attention by diffusers' names.
 var attentionNames = map[string]string{"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out": "proj_out"}
 
-// vaeName is the name in a checkpoint file of a parameter of a VAE with so many levels. The file counts the decoder's levels
-// from the last that is computed.
+// vaeName is the name in a checkpoint file of a parameter of a VAE with so many levels. The file
+// counts the decoder's levels from the last that is computed.
 func vaeName(levels int, name string) string {
 	name = strings.NewReplacer("conv_norm_out", "norm_out", "conv_shortcut", "nin_shortcut").Replace(name)
 	p := strings.Split(name, ".")
@@ -100,7 +101,8 @@ func vaeName(levels int, name string) string {
 	return fmt.Sprintf("%s%s.%s.%d.%ssample.conv.%s", vaePrefix, p[0], way, level, way, last)
 }
 
-// openNames are OpenCLIP's names of a layer's parts. Query, key and value are one tensor there, in this order.
+// openNames are OpenCLIP's names of a layer's parts. Query, key and value are one tensor there, in
+// this order.
 var openNames = strings.NewReplacer(
 	"embeddings.token_embedding.weight", "token_embedding.weight", "embeddings.position_embedding.weight", "positional_embedding",
 	"final_layer_norm", "ln_final", "encoder.layers", "transformer.resblocks", "layer_norm1", "ln_1", "layer_norm2", "ln_2",

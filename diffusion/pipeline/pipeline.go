@@ -1,7 +1,3 @@
-// Package pipeline puts a text-to-image model together: a folder becomes tokenizer, text encoder, UNet, VAE and
-// schedule; prompts become samples (Generate), pictures and prompts become latents and conditions (Encode).
-//
-// Both are datasets, so what trains or scores samples does not care where they come from.
 package pipeline
 
 import (
@@ -36,8 +32,8 @@ type Pipeline struct {
 	network Network                               // where UNet is nil; see With
 	unread  func() (*unet.UNet2DCondition, error) // reads the UNet that LoadFrozen left out
 
-	// Extra lists the tensors of a checkpoint file (LoadFile) that no part has; files carry averages of training, buffers and
-	// unused layers.
+	// Extra lists the tensors of a checkpoint file (LoadFile) that no part has; files carry
+	// averages of training, buffers and unused layers.
 	Extra []string
 }
 
@@ -69,8 +65,9 @@ const indexFile = "model_index.json"
 //     ~/.cache/huggingface/hub). Nothing is downloaded.
 func Load(name string) (*Pipeline, error) { return load(name, true) }
 
-// LoadFrozen is Load without the numbers of the UNet, which are most of a model's. They are zeros that take no memory until LoadUNet reads
-// them, so that what is done before, such as encoding pictures and prompts, has that memory.
+// LoadFrozen is Load without the numbers of the UNet, which are most of a model's. They are zeros
+// that take no memory until LoadUNet reads them, so that what is done before, such as encoding
+// pictures and prompts, has that memory.
 func LoadFrozen(name string) (*Pipeline, error) { return load(name, false) }
 
 // LoadUNet reads the UNet that LoadFrozen left out; it replaces p.UNet.
@@ -85,8 +82,6 @@ func (p *Pipeline) LoadUNet() error {
 	p.UNet, p.unread = u, nil
 	return nil
 }
-
-var errUnread = errors.New("pipeline: the UNet that LoadFrozen left out has not been read")
 
 func load(name string, whole bool) (*Pipeline, error) {
 	info, err := os.Stat(name)
@@ -206,8 +201,8 @@ func checkComplete(fsys fs.FS) error {
 	return fmt.Errorf("pipeline: %w", errors.Join(missing...))
 }
 
-// readIndex checks model_index.json and returns the scheduler's class there, which goes before that of scheduler_config.json as in
-// diffusers; empty if there is none.
+// readIndex checks model_index.json and returns the scheduler's class there, which goes before that
+// of scheduler_config.json as in diffusers; empty if there is none.
 func readIndex(fsys fs.FS) (scheduler string, err error) {
 	text, err := fs.ReadFile(fsys, indexFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -243,7 +238,8 @@ func (p *Pipeline) class() string {
 	return className
 }
 
-// inpaints reports a UNet that reads noisy latents, a mask and the latents of the picture behind the mask.
+// inpaints reports a UNet that reads noisy latents, a mask and the latents of the picture behind
+// the mask.
 func (p *Pipeline) inpaints() bool {
 	return p.UNet != nil && p.UNet.Config.InChannels == 2*p.UNet.Config.OutChannels+1
 }
@@ -306,8 +302,8 @@ func (p *Pipeline) With(name string, n Network) *Pipeline {
 	return &other
 }
 
-// Save writes a folder that Load, and diffusers, read. model_index.json comes last, and one that is there goes first, so a
-// folder that has it is complete.
+// Save writes a folder that Load, and diffusers, read. model_index.json comes last, and one that is
+// there goes first, so a folder that has it is complete.
 func (p *Pipeline) Save(dir string, as kernels.Precision) error {
 	if err := p.check(); err != nil {
 		return err
@@ -325,9 +321,9 @@ func (p *Pipeline) Save(dir string, as kernels.Precision) error {
 func (p *Pipeline) checkSaves() error {
 	switch {
 	case p.unread != nil:
-		return errUnread
+		return &UnreadError{Model: p.Name}
 	case p.UNet == nil && p.network != nil:
-		return fmt.Errorf("pipeline: a %T is not what diffusers reads: save it by itself", p.network)
+		return &NetworkError{p.network, "what diffusers reads: save it by itself"}
 	case p.UNet == nil:
 		return errors.New("pipeline: the UNet is missing")
 	}

@@ -72,7 +72,8 @@ func TestGenerate(t *testing.T) {
 		}
 		require.NotEqual(t, all[0].Latent.Float32s(), all[1].Latent.Float32s())
 
-		// The split into batches, the rest of the request and leaving out the decoder change nothing but rounding.
+		// The split into batches, the rest of the request and leaving out the decoder change
+		// nothing but rounding.
 		part := r
 		part.Prompts, part.First, part.Batch, part.Latents = r.Prompts[1:], 2, 1, true
 		for i, s := range collect(t, p.Generate(part)) {
@@ -98,7 +99,8 @@ func sampler(t *testing.T, name string) diffusion.Sampler {
 	return s
 }
 
-// With every sampler, a sample is the same in whatever batch it is made; the pictures are not those of another sampler.
+// With every sampler, a sample is the same in whatever batch it is made; the pictures are not those
+// of another sampler.
 func TestGenerateWithEverySampler(t *testing.T) {
 	p, err := Load("../../testdata/golden/sd2")
 	require.NoError(t, err)
@@ -121,7 +123,8 @@ func TestGenerateWithEverySampler(t *testing.T) {
 	}
 }
 
-// Without a choice, model_index.json says which sampler; one that we do not have is named, and any other can be chosen.
+// Without a choice, model_index.json says which sampler; one that we do not have is named, and any
+// other can be chosen.
 func TestGenerateWithTheFoldersSampler(t *testing.T) {
 	for class, want := range map[string]string{
 		"EulerAncestralDiscreteScheduler": "euler_a", "DPMSolverMultistepScheduler": "dpmpp_2m", "UniPCMultistepScheduler": "",
@@ -150,7 +153,8 @@ func TestGenerateWithTheFoldersSampler(t *testing.T) {
 	}
 }
 
-// A schedule that leaves no signal at its last timestep is sampled from there, with and without noise.
+// A schedule that leaves no signal at its last timestep is sampled from there, with and without
+// noise.
 func TestGenerateFromZeroSignal(t *testing.T) {
 	p, err := Load("../../testdata/golden/sd2")
 	require.NoError(t, err)
@@ -170,7 +174,8 @@ func TestGenerateFromZeroSignal(t *testing.T) {
 	}
 }
 
-// What a UNet predicts reaches the sampler as it is: by way of ε, what there is little signal for would be lost to rounding.
+// What a UNet predicts reaches the sampler as it is: by way of ε, what there is little signal for
+// would be lost to rounding.
 func TestGenerateFromLittleSignal(t *testing.T) {
 	p, err := Load("../../testdata/golden/sd2")
 	require.NoError(t, err)
@@ -201,8 +206,9 @@ func TestGenerateFromLittleSignal(t *testing.T) {
 	}
 }
 
-// The folder's own sampler has steps_offset 1 and clips nothing, whatever the folder says, however it is
-// chosen. Other samplers have that where it says anything, and their own steps_offset where it does not.
+// The folder's own sampler has steps_offset 1 and clips nothing, whatever the folder says, however
+// it is chosen. Other samplers have that where it says anything, and their own steps_offset where
+// it does not.
 func TestGenerateAsStableDiffusionPipeline(t *testing.T) {
 	p, err := Load("../../testdata/golden/sd2")
 	require.NoError(t, err)
@@ -224,8 +230,8 @@ func TestGenerateAsStableDiffusionPipeline(t *testing.T) {
 	require.Equal(t, other, latents("ddpm", new(0), new(true)))
 	require.NotEqual(t, other, latents("ddpm", nil, nil))
 
-	// Whoever samples the UNet by hand gets the same, with the pipeline's schedule and with one that is made
-	// of a config without a word on clip_sample: latents lie outside of ±1.
+	// Whoever samples the UNet by hand gets the same, with the pipeline's schedule and with one
+	// that is made of a config without a word on clip_sample: latents lie outside of ±1.
 	bare := diffusion.StableDiffusion()
 	bare.Prediction, bare.ClipSample = p.Schedule.Config.Prediction, nil
 	byHand, err := diffusion.NewSchedule(bare)
@@ -375,7 +381,8 @@ func TestSave(t *testing.T) {
 	})
 }
 
-// Without its UNet's numbers a pipeline encodes, and says so where it is asked for more; read later, and saved in two parts, it is whole.
+// Without its UNet's numbers a pipeline encodes, and says so where it is asked for more; read
+// later, and saved in two parts, it is whole.
 func TestFrozen(t *testing.T) {
 	shards := filepath.Join("..", "..", "testdata", "golden", "shards")
 	for _, name := range []string{shards, filepath.Join(shards, "single.safetensors")} {
@@ -396,9 +403,10 @@ func TestFrozen(t *testing.T) {
 
 		dir := t.TempDir()
 		_, err = dataset.Collect(t.Context(), p.Generate(request()))
-		require.ErrorIs(t, err, errUnread)
-		require.ErrorIs(t, p.Save(dir, kernels.Float32), errUnread)
-		require.ErrorIs(t, p.SaveUNet(dir, kernels.Float32), errUnread)
+		var unread *UnreadError
+		require.ErrorAs(t, err, &unread)
+		require.ErrorAs(t, p.Save(dir, kernels.Float32), &unread)
+		require.ErrorAs(t, p.SaveUNet(dir, kernels.Float32), &unread)
 		require.NoError(t, p.SaveFrozen(dir, kernels.Float32))
 		_, err = Load(dir)
 		require.ErrorContains(t, err, "model_index.json", "it is not complete")
@@ -528,7 +536,8 @@ func TestErrors(t *testing.T) {
 	})
 }
 
-// From the reference's noise and conditions, with no text encoder, come the reference's last states.
+// From the reference's noise and conditions, with no text encoder, come the reference's last
+// states.
 func TestGenerateGolden(t *testing.T) {
 	generators(t, func(t *testing.T, p *Pipeline, c golden.Case) {
 		steps, err := strconv.Atoi(c.Data.Metadata["sampler.steps"])
@@ -564,8 +573,8 @@ func TestGenerateGolden(t *testing.T) {
 	})
 }
 
-// Prompts become, from the reference's noise, the latents and pictures that StableDiffusionPipeline makes of them with the folder's own
-// sampler and guidance.
+// Prompts become, from the reference's noise, the latents and pictures that StableDiffusionPipeline
+// makes of them with the folder's own sampler and guidance.
 func TestPicturesGolden(t *testing.T) {
 	folders(t, func(t *testing.T, p *Pipeline, c golden.Case) {
 		var k struct {

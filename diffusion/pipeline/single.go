@@ -18,14 +18,17 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// LoadFile reads a checkpoint of one safetensors file, as the first Stable Diffusions were published: model.diffusion_model.*,
-// first_stage_model.* and cond_stage_model.*. Tensors that are none of the three are listed in Extra; a tensor of the three that
-// the configs have no place for is an error, which names it.
+// LoadFile reads a checkpoint of one safetensors file, as the first Stable Diffusions were
+// published: model.diffusion_model.*, first_stage_model.* and cond_stage_model.*. Tensors that are
+// none of the three are listed in Extra; a tensor of the three that the configs have no place for
+// is an error, which names it.
 //
-// Such a file holds no configs. They are read from the folder configs, which is laid out as a diffusers pipeline's; what it
-// lacks is recognized from the tensors' shapes, if they are those of Stable Diffusion 1.x or 2.x. Two things cannot be
-// recognized: configs/tokenizer must be there, and so must configs/scheduler for a 2.x, whose files look the same whether
-// they predict ε (2-base) or v (768-v), unless the file says so itself (modelspec.prediction_type in its metadata).
+// Such a file holds no configs. They are read from the folder configs, which is laid out as a
+// diffusers pipeline's; what it lacks is recognized from the tensors' shapes, if they are those of
+// Stable Diffusion 1.x or 2.x. Two things cannot be recognized: configs/tokenizer must be there,
+// and so must configs/scheduler for a 2.x, whose files look the same whether they predict ε
+// (2-base) or v (768-v), unless the file says so itself (modelspec.prediction_type in its
+// metadata).
 func LoadFile(file, configs string) (*Pipeline, error) { return loadFile(file, configs, true) }
 
 func loadFile(file, configs string, whole bool) (*Pipeline, error) {
@@ -85,8 +88,9 @@ func loadFile(file, configs string, whole bool) (*Pipeline, error) {
 	return p, p.check()
 }
 
-// isCore reports a tensor without which a checkpoint's model is another one. Beside these there are buffers, what only training
-// needs, and, in OpenCLIP's text encoder, a last layer that Stable Diffusion 2 leaves out.
+// isCore reports a tensor without which a checkpoint's model is another one. Beside these there are
+// buffers, what only training needs, and, in OpenCLIP's text encoder, a last layer that Stable
+// Diffusion 2 leaves out.
 func isCore(name string) bool {
 	for _, prefix := range []string{unetPrefix, vaePrefix + "encoder.", vaePrefix + "decoder.", clipPrefix + "encoder."} {
 		if strings.HasPrefix(name, prefix) {
@@ -110,8 +114,8 @@ func readUNet(file string, c unet.Config) (*unet.UNet2DCondition, error) {
 	return u, loadPart(f, u, func(name string) string { return unetName(c, name) }, map[string]bool{}, true)
 }
 
-// loadPart loads a model from those of f's tensors that name gives for its parameters, and notes that they are used. Where they are not to
-// be read, they must be there and fit.
+// loadPart loads a model from those of f's tensors that name gives for its parameters, and notes
+// that they are used. Where they are not to be read, they must be there and fit.
 func loadPart(f *weights.File, model any, name func(string) string, used map[string]bool, read bool) error {
 	names := map[string][]string{}
 	for _, p := range nn.Parameters(model) {
@@ -150,7 +154,8 @@ type configs struct {
 	schedule  *diffusion.Schedule
 }
 
-// readConfigs reads from a folder what it has, and takes the rest from the family that f's shapes tell.
+// readConfigs reads from a folder what it has, and takes the rest from the family that f's shapes
+// tell.
 func readConfigs(f *weights.File, dir string) (c configs, err error) {
 	family := func() (configs, error) { return recognize(f) }
 	published := false // the UNet's config is its family's
@@ -197,7 +202,8 @@ const (
 	firstKey  = unetPrefix + "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 )
 
-// recognize returns the configs of Stable Diffusion 1.x or 2.x, whichever f's shapes are: a text of 768 or of 1024 features.
+// recognize returns the configs of Stable Diffusion 1.x or 2.x, whichever f's shapes are: a text of
+// 768 or of 1024 features.
 func recognize(f *weights.File) (configs, error) {
 	conv, _ := f.Shape(firstConv)
 	key, _ := f.Shape(firstKey)
@@ -212,7 +218,8 @@ func recognize(f *weights.File) (configs, error) {
 	return configs{}, fmt.Errorf("pipeline: %s has the shapes of neither Stable Diffusion 1.x nor 2.x (%s is %v, %s is %v): LoadFile needs a folder with its configs", f.Name, firstConv, conv, firstKey, key)
 }
 
-// family is Stable Diffusion 1.x for texts of 768 features, 2.x for 1024, with the channels that its UNet reads.
+// family is Stable Diffusion 1.x for texts of 768 features, 2.x for 1024, with the channels that
+// its UNet reads.
 func family(in, features int) configs {
 	c := configs{unet: unet.DefaultConfig(), vae: vae.DefaultConfig(), text: clip.DefaultTextConfig()}
 	c.unet.SampleSize, c.unet.InChannels, c.unet.CrossAttentionDim[0] = 64, in, features
@@ -227,8 +234,8 @@ func family(in, features int) configs {
 	return c
 }
 
-// recognizeSchedule returns the schedule of Stable Diffusion with the prediction that f's metadata names; one that names none
-// predicts ε if it is a 1.x.
+// recognizeSchedule returns the schedule of Stable Diffusion with the prediction that f's metadata
+// names; one that names none predicts ε if it is a 1.x.
 func recognizeSchedule(f *weights.File, c unet.Config) (*diffusion.Schedule, error) {
 	s := diffusion.StableDiffusion()
 	switch says, ok := f.Metadata["modelspec.prediction_type"]; {

@@ -15,7 +15,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// A checkpoint file holds the same weights as the folder beside it, under the names of the first checkpoints.
+// A checkpoint file holds the same weights as the folder beside it, under the names of the first
+// checkpoints.
 func TestSingleFilesGolden(t *testing.T) {
 	folders(t, func(t *testing.T, p *Pipeline, c golden.Case) {
 		one, err := LoadFile(filepath.Join(c.Dir, "single.safetensors"), c.Dir)
@@ -219,7 +220,8 @@ func TestMissingFilesAreNamed(t *testing.T) {
 	}
 }
 
-// Shapes do not tell ε from v: a file of SD 2 says it in its metadata, or its scheduler's config does.
+// Shapes do not tell ε from v: a file of SD 2 says it in its metadata, or its scheduler's config
+// does.
 func TestPredictionIsNotGuessed(t *testing.T) {
 	for _, k := range []struct {
 		features         int

@@ -9,15 +9,19 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// A Config is diffusers' config.json of a UNet2DConditionModel: the keys that decide what is computed here.
+// A Config is diffusers' config.json of a UNet2DConditionModel: the keys that decide what is
+// computed here.
 type Config struct {
-	SampleSize                int      `json:"sample_size,omitempty"` // latent's side in training; any is taken
-	InChannels                int      `json:"in_channels"`
-	OutChannels               int      `json:"out_channels"`
-	FlipSinToCos              bool     `json:"flip_sin_to_cos"`
-	FreqShift                 float64  `json:"freq_shift"`
-	DownBlockTypes            []string `json:"down_block_types"` // CrossAttnDownBlock2D or DownBlock2D
-	UpBlockTypes              []string `json:"up_block_types"`   // CrossAttnUpBlock2D or UpBlock2D
+	// SampleSize is a latent's side in training. Latents of any side are taken.
+	SampleSize   int     `json:"sample_size,omitempty"`
+	InChannels   int     `json:"in_channels"`
+	OutChannels  int     `json:"out_channels"`
+	FlipSinToCos bool    `json:"flip_sin_to_cos"`
+	FreqShift    float64 `json:"freq_shift"`
+	// DownBlockTypes are CrossAttnDownBlock2D or DownBlock2D, one a level.
+	DownBlockTypes []string `json:"down_block_types"`
+	// UpBlockTypes are CrossAttnUpBlock2D or UpBlock2D, one a level.
+	UpBlockTypes              []string `json:"up_block_types"`
 	BlockOutChannels          []int    `json:"block_out_channels"`
 	LayersPerBlock            nn.Ints  `json:"layers_per_block"`
 	DownsamplePadding         int      `json:"downsample_padding"`
@@ -25,24 +29,30 @@ type Config struct {
 	NormEps                   float64  `json:"norm_eps"`
 	CrossAttentionDim         nn.Ints  `json:"cross_attention_dim"`
 	TransformerLayersPerBlock nn.Ints  `json:"transformer_layers_per_block"`
-	// ReverseTransformerLayersPerBlock is that of the way up, from its first level on; nil: the same as on the way down.
+	// ReverseTransformerLayersPerBlock is that of the way up, from its first level on; nil: the
+	// same as on the way down.
 	ReverseTransformerLayersPerBlock []int `json:"reverse_transformer_layers_per_block,omitempty"`
-	// AttentionHeadDim is the number of heads, one or one a level; the key's name is a mistake that every
-	// checkpoint has.
+	// AttentionHeadDim is the number of heads, one or one a level; the key's name is a mistake that
+	// every checkpoint has.
 	AttentionHeadDim    nn.Ints `json:"attention_head_dim"`
 	UseLinearProjection bool    `json:"use_linear_projection"`
-	TimeEmbeddingDim    int     `json:"time_embedding_dim,omitempty"` // 0: four times the first of BlockOutChannels
+	// TimeEmbeddingDim is the length of what timesteps become. 0 is four times the first of
+	// BlockOutChannels.
+	TimeEmbeddingDim int `json:"time_embedding_dim,omitempty"`
 	// AdditionEmbedType is empty, or text_time: the network reads a condition's pooled vector and
 	// sizes too, as SDXL's does. Each size becomes AdditionTimeEmbedDim numbers, as a timestep
 	// does, and the pooled vector with all of them ProjectionClassEmbeddingsInputDim.
-	AdditionEmbedType                 string `json:"addition_embed_type,omitempty"`
-	AdditionTimeEmbedDim              int    `json:"addition_time_embed_dim,omitempty"`
-	ProjectionClassEmbeddingsInputDim int    `json:"projection_class_embeddings_input_dim,omitempty"`
-	// UpcastAttention asks for float32 in attention when the rest is float16. Here all is float32: it is kept for those who read what Save writes.
+	AdditionEmbedType    string `json:"addition_embed_type,omitempty"`
+	AdditionTimeEmbedDim int    `json:"addition_time_embed_dim,omitempty"`
+
+	ProjectionClassEmbeddingsInputDim int `json:"projection_class_embeddings_input_dim,omitempty"`
+	// UpcastAttention asks for float32 in attention when the rest is float16. Here all is float32:
+	// it is kept for those who read what Save writes.
 	UpcastAttention bool `json:"upcast_attention,omitempty"`
 }
 
-// DefaultConfig returns the defaults of diffusers' class, which stand for the keys that older files lack.
+// DefaultConfig returns the defaults of diffusers' class, which stand for the keys that older files
+// lack.
 func DefaultConfig() Config {
 	cross, up := "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
 	return Config{
@@ -63,12 +73,27 @@ func DefaultConfig() Config {
 // mid_block_only_cross_attention are of blocks, addition_embed_type_num_heads of embeddings, that
 // are refused; dropout is for training only and off in every released model.
 var implemented = map[string][]any{
-	"_class_name": {"UNet2DConditionModel"}, "act_fn": {"silu", "SiLU", "swish"}, "mid_block_type": {"UNetMidBlock2DCrossAttn"}, "mid_block_scale_factor": {1.0},
-	"resnet_time_scale_shift": {"default"}, "time_embedding_type": {"positional"}, "attention_type": {"default", nil},
-	"conv_in_kernel": {3.0}, "conv_out_kernel": {3.0},
-	"center_input_sample": off, "only_cross_attention": off, "dual_cross_attention": off, "num_attention_heads": off,
-	"time_embedding_act_fn": off, "timestep_post_act": off, "time_cond_proj_dim": off, "encoder_hid_dim": off, "encoder_hid_dim_type": off,
-	"class_embed_type": off, "num_class_embeds": off, "class_embeddings_concat": off,
+	"_class_name":             {"UNet2DConditionModel"},
+	"act_fn":                  {"silu", "SiLU", "swish"},
+	"mid_block_type":          {"UNetMidBlock2DCrossAttn"},
+	"mid_block_scale_factor":  {1.0},
+	"resnet_time_scale_shift": {"default"},
+	"time_embedding_type":     {"positional"},
+	"attention_type":          {"default", nil},
+	"conv_in_kernel":          {3.0},
+	"conv_out_kernel":         {3.0},
+	"center_input_sample":     off,
+	"only_cross_attention":    off,
+	"dual_cross_attention":    off,
+	"num_attention_heads":     off,
+	"time_embedding_act_fn":   off,
+	"timestep_post_act":       off,
+	"time_cond_proj_dim":      off,
+	"encoder_hid_dim":         off,
+	"encoder_hid_dim_type":    off,
+	"class_embed_type":        off,
+	"num_class_embeds":        off,
+	"class_embeddings_concat": off,
 }
 
 var off = []any{nil, false}
@@ -76,8 +101,8 @@ var off = []any{nil, false}
 // textTime is the AdditionEmbedType of SDXL.
 const textTime = "text_time"
 
-// ParseConfig reads a config.json. A key whose value asks for something else than is implemented is an error that
-// names it.
+// ParseConfig reads a config.json. A key whose value asks for something else than is implemented is
+// an error that names it.
 func ParseConfig(text []byte) (Config, error) {
 	file := struct {
 		Config
@@ -89,7 +114,8 @@ func ParseConfig(text []byte) (Config, error) {
 	c := file.Config
 	for _, side := range file.Size {
 		if side != file.Size[0] || len(file.Size) > 2 {
-			return Config{}, fmt.Errorf("unet: config.json: sample_size: %v is not supported: it is no square", file.Size)
+			return Config{}, fmt.Errorf("unet: config.json: sample_size: %v is not supported: "+
+				"it is no square", file.Size)
 		}
 		c.SampleSize = side
 	}
@@ -98,7 +124,8 @@ func ParseConfig(text []byte) (Config, error) {
 	}
 	for _, types := range [][]string{c.DownBlockTypes, c.UpBlockTypes} {
 		for i, t := range types {
-			types[i] = strings.TrimPrefix(t, "UNetRes") // what the first versions of diffusers put before these names
+			// The first versions of diffusers put this before the names.
+			types[i] = strings.TrimPrefix(t, "UNetRes")
 		}
 	}
 	return c, c.check()
@@ -106,13 +133,18 @@ func ParseConfig(text []byte) (Config, error) {
 
 func (c Config) check() error {
 	levels := len(c.BlockOutChannels)
-	fail := func(format string, args ...any) error { return fmt.Errorf("unet: config.json: "+format, args...) }
+	fail := func(format string, args ...any) error {
+		return fmt.Errorf("unet: config.json: "+format, args...)
+	}
 	if levels == 0 || len(c.DownBlockTypes) != levels || len(c.UpBlockTypes) != levels {
-		return fail("%d block_out_channels, %d down_block_types and %d up_block_types are not one a level", levels, len(c.DownBlockTypes), len(c.UpBlockTypes))
+		return fail("%d block_out_channels, %d down_block_types and %d up_block_types are not one "+
+			"a level", levels, len(c.DownBlockTypes), len(c.UpBlockTypes))
 	}
 	for key, list := range map[string]nn.Ints{
-		"layers_per_block": c.LayersPerBlock, "cross_attention_dim": c.CrossAttentionDim,
-		"transformer_layers_per_block": c.TransformerLayersPerBlock, "attention_head_dim": c.AttentionHeadDim,
+		"layers_per_block":             c.LayersPerBlock,
+		"cross_attention_dim":          c.CrossAttentionDim,
+		"transformer_layers_per_block": c.TransformerLayersPerBlock,
+		"attention_head_dim":           c.AttentionHeadDim,
 	} {
 		if len(list) != 1 && len(list) != levels {
 			return fail("%s has %d numbers, not 1 or %d", key, len(list), levels)
@@ -123,11 +155,15 @@ func (c Config) check() error {
 			}
 		}
 	}
-	if c.InChannels < 1 || c.OutChannels < 1 || c.NormNumGroups < 1 || !(c.NormEps > 0) || c.DownsamplePadding < 0 || c.DownsamplePadding > 1 {
-		return fail("in_channels, out_channels, norm_num_groups, norm_eps or downsample_padding is out of range")
+	if c.InChannels < 1 || c.OutChannels < 1 || c.NormNumGroups < 1 || !(c.NormEps > 0) ||
+		c.DownsamplePadding < 0 || c.DownsamplePadding > 1 {
+		return fail("in_channels, out_channels, norm_num_groups, norm_eps or " +
+			"downsample_padding is out of range")
 	}
-	if up := c.ReverseTransformerLayersPerBlock; up != nil && (len(up) != levels || slices.Min(up) < 1) {
-		return fail("reverse_transformer_layers_per_block is %v, not %d numbers above 0", up, levels)
+	up := c.ReverseTransformerLayersPerBlock
+	if up != nil && (len(up) != levels || slices.Min(up) < 1) {
+		return fail("reverse_transformer_layers_per_block is %v, not %d numbers above 0",
+			up, levels)
 	}
 	if c.TimeEmbeddingDim < 0 {
 		return fail("time_embedding_dim is %d", c.TimeEmbeddingDim)
@@ -145,7 +181,8 @@ func (c Config) check() error {
 	}
 	for i, channels := range c.BlockOutChannels {
 		if channels < 1 || channels%c.NormNumGroups != 0 {
-			return fail("block_out_channels has %d, which %d groups do not divide", channels, c.NormNumGroups)
+			return fail("block_out_channels has %d, which %d groups do not divide",
+				channels, c.NormNumGroups)
 		}
 		down, up := c.DownBlockTypes[i], c.UpBlockTypes[i]
 		if down != "CrossAttnDownBlock2D" && down != "DownBlock2D" {
@@ -155,14 +192,16 @@ func (c Config) check() error {
 			return fail("up_block_types: %s is not supported", up)
 		}
 		if c.attends(i) && channels%c.AttentionHeadDim.At(i) != 0 {
-			return fail("%d channels are not divided by %d heads (attention_head_dim)", channels, c.AttentionHeadDim.At(i))
+			return fail("%d channels are not divided by %d heads (attention_head_dim)",
+				channels, c.AttentionHeadDim.At(i))
 		}
 	}
 	return nil
 }
 
-// least is fewer weights than the network has, by a factor of some layers_per_block at most: on the way down, with one attention a level, and the
-// attentions of the way up. It is a float so that no config overflows it.
+// least is fewer weights than the network has, by a factor of some layers_per_block at most: on the
+// way down, with one attention a level, and the attentions of the way up. It is a float so that no
+// config overflows it.
 func (c Config) least() float64 {
 	time := float64(c.timeChannels())
 	sum := 9*float64(c.InChannels+c.OutChannels)*float64(c.BlockOutChannels[0]) + time*time
@@ -185,7 +224,8 @@ func (c Config) least() float64 {
 // timeChannels is the length of the vectors that timesteps become.
 func (c Config) timeChannels() int { return cmp.Or(c.TimeEmbeddingDim, 4*c.BlockOutChannels[0]) }
 
-// upLayers is the number of blocks of a transformer on the way up, at a level counted as on the way down.
+// upLayers is the number of blocks of a transformer on the way up, at a level counted as on the way
+// down.
 func (c Config) upLayers(level int) int {
 	if up := c.ReverseTransformerLayersPerBlock; up != nil {
 		return up[len(up)-1-level]
@@ -196,5 +236,7 @@ func (c Config) upLayers(level int) int {
 // attends reports whether a level has transformers, on the way down, up, or in the middle.
 func (c Config) attends(level int) bool {
 	levels := len(c.BlockOutChannels)
-	return c.DownBlockTypes[level] == "CrossAttnDownBlock2D" || c.UpBlockTypes[levels-1-level] == "CrossAttnUpBlock2D" || level == levels-1
+	return c.DownBlockTypes[level] == "CrossAttnDownBlock2D" ||
+		c.UpBlockTypes[levels-1-level] == "CrossAttnUpBlock2D" ||
+		level == levels-1
 }

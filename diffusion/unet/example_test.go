@@ -8,6 +8,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/kernels"
@@ -79,4 +80,34 @@ func ExampleNew() {
 	// Output:
 	// it learns: true
 	// 304 tensors, [8 16] channels
+}
+
+// A network that diffusers wrote predicts the noise in latents, here of a size that it was not
+// trained on.
+func ExampleUNet2DCondition_Predict() {
+	network, err := unet.Load("../../testdata/golden/sd1/unet") // a tiny one of random weights
+	if err != nil {
+		log.Fatal(err)
+	}
+	side, channels := network.Latents()
+	fmt.Println("trained on latents", side, side, channels)
+
+	zeros := func(shape ...int) *tensor.Dense {
+		return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
+	}
+	prompt := dataset.Condition{Tokens: zeros(77, 16)}
+	compiled, err := diffusion.Compile(network, tensor.Shape{2, 8, 12, channels}, prompt)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer compiled.Close()
+	latents := zeros(2, 8, 12, channels)
+	said, err := compiled.Predict(latents, 999)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("says", said.Shape())
+	// Output:
+	// trained on latents 8 8 4
+	// says (2, 8, 12, 4)
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// A resnet is a residual block: two convolutions behind group norms and SiLU, the time added between them.
+// A resnet is a residual block: two convolutions behind group norms and SiLU, the time added
+// between them.
 type resnet struct {
 	Norm1        *nn.GroupNorm `weight:"norm1"`
 	Conv1        *nn.Conv2D    `weight:"conv1"`
@@ -47,8 +48,8 @@ type layer interface {
 	Forward(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node
 }
 
-// A transformer lets positions attend to each other and to the text (diffusers' Transformer2DModel). Channels-last
-// latents are tokens already, so nothing is moved.
+// A transformer lets positions attend to each other and to the text (diffusers'
+// Transformer2DModel). Channels-last latents are tokens already, so nothing is moved.
 type transformer struct {
 	Norm    *nn.GroupNorm       `weight:"norm"`
 	ProjIn  layer               `weight:"proj_in"` // a 1×1 convolution in SD 1, linear in SD 2
@@ -76,19 +77,23 @@ type attention struct {
 }
 
 func newTransformer(c Config, level, layers int) *transformer {
-	channels, text, heads := c.BlockOutChannels[level], c.CrossAttentionDim.At(level), c.AttentionHeadDim.At(level)
+	channels, text := c.BlockOutChannels[level], c.CrossAttentionDim.At(level)
+	heads := c.AttentionHeadDim.At(level)
 	t := &transformer{Norm: nn.NewGroupNorm(channels, c.NormNumGroups, 1e-6)}
 	if c.UseLinearProjection {
-		t.ProjIn, t.ProjOut = nn.NewLinear(channels, channels, true), nn.NewLinear(channels, channels, true)
+		t.ProjIn = nn.NewLinear(channels, channels, true)
+		t.ProjOut = nn.NewLinear(channels, channels, true)
 	} else {
-		t.ProjIn, t.ProjOut = nn.NewConv2D(channels, channels, 1, 1, true), nn.NewConv2D(channels, channels, 1, 1, true)
+		t.ProjIn = nn.NewConv2D(channels, channels, 1, 1, true)
+		t.ProjOut = nn.NewConv2D(channels, channels, 1, 1, true)
 	}
 	for range layers {
 		t.Blocks = append(t.Blocks, &transformerBlock{
 			Norm1: nn.NewLayerNorm(channels, 1e-5), Attn1: newAttention(channels, channels, heads),
 			Norm2: nn.NewLayerNorm(channels, 1e-5), Attn2: newAttention(channels, text, heads),
 			Norm3: nn.NewLayerNorm(channels, 1e-5),
-			FFIn:  nn.NewLinear(channels, 8*channels, true), FFOut: nn.NewLinear(4*channels, channels, true),
+			FFIn:  nn.NewLinear(channels, 8*channels, true),
+			FFOut: nn.NewLinear(4*channels, channels, true),
 		})
 	}
 	return t
@@ -120,7 +125,8 @@ func (t *transformer) Forward(b *nn.Builder, x, c *gorgonia.Node) *gorgonia.Node
 // Forward lets x [N,L,C] attend to c [N,L',D].
 func (a *attention) Forward(b *nn.Builder, x, c *gorgonia.Node) *gorgonia.Node {
 	q, k, v := a.ToQ.Forward(b, x), a.ToK.Forward(b, c), a.ToV.Forward(b, c)
-	return a.ToOut.Forward(b, b.Do(kernels.Attention(q, k, v, kernels.AttentionOptions{Heads: a.heads})))
+	h := b.Do(kernels.Attention(q, k, v, kernels.AttentionOptions{Heads: a.heads}))
+	return a.ToOut.Forward(b, h)
 }
 
 // feedForward is linear, GEGLU, linear.

@@ -1,8 +1,3 @@
-// Package unet is the denoising network of Stable Diffusion 1, 2 and XL: diffusers'
-// UNet2DConditionModel, a U-shaped convolutional network (Ronneberger et al. 2015) that attends to
-// a text (Rombach et al. 2022, §3.3).
-//
-// Everything is configured by the checkpoint's config.json. Latents and pictures are channels-last.
 package unet
 
 import (
@@ -24,19 +19,21 @@ import (
 
 // A UNet2DCondition is the network. Its parameters carry diffusers' names.
 type UNet2DCondition struct {
-	ConvIn        *nn.Conv2D     `weight:"conv_in"`
-	TimeEmbedding timeEmbedding  `weight:"time_embedding"`
-	AddEmbedding  *timeEmbedding `weight:"add_embedding"` // of pooled vectors and sizes; nil: not read
-	DownBlocks    []*block       `weight:"down_blocks"`
-	MidBlock      *block         `weight:"mid_block"`
-	UpBlocks      []*block       `weight:"up_blocks"`
-	ConvNormOut   *nn.GroupNorm  `weight:"conv_norm_out"`
-	ConvOut       *nn.Conv2D     `weight:"conv_out"`
+	ConvIn        *nn.Conv2D    `weight:"conv_in"`
+	TimeEmbedding timeEmbedding `weight:"time_embedding"`
+	// AddEmbedding is that of pooled vectors and sizes. It is nil where they are not read.
+	AddEmbedding *timeEmbedding `weight:"add_embedding"`
+	DownBlocks   []*block       `weight:"down_blocks"`
+	MidBlock     *block         `weight:"mid_block"`
+	UpBlocks     []*block       `weight:"up_blocks"`
+	ConvNormOut  *nn.GroupNorm  `weight:"conv_norm_out"`
+	ConvOut      *nn.Conv2D     `weight:"conv_out"`
 
 	Config Config
 }
 
-// A block is one level on the way down or up, or the middle. Attentions are nil where it does not attend.
+// A block is one level on the way down or up, or the middle. Attentions are nil where it does not
+// attend.
 type block struct {
 	Resnets      []*resnet      `weight:"resnets"`
 	Attentions   []*transformer `weight:"attentions"`
@@ -133,10 +130,12 @@ func (b *block) addAttention(c Config, level, layers int) {
 }
 
 // Predict adds to x's graph what the network says of noisy latents x [N,H,W,C] at timesteps t [N]
-// under conditions c: [N,H,W,Cout] of what it was trained to predict. It reads the tokens [N,L,D], and
-// with Config.AdditionEmbedType the pooled vectors [N,P] and the sizes [N,6]; it is an error that names
-// the part if one is not there.
-func (u *UNet2DCondition) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
+// under conditions c: [N,H,W,Cout] of what it was trained to predict. It reads the tokens [N,L,D],
+// and with Config.AdditionEmbedType the pooled vectors [N,P] and the sizes [N,6]; it is an error
+// that names the part if one is not there.
+func (u *UNet2DCondition) Predict(
+	x, t *gorgonia.Node, c diffusion.Condition,
+) (*gorgonia.Node, error) {
 	if s := x.Shape(); s.Dims() != 4 || s[3] != u.Config.InChannels {
 		return nil, fmt.Errorf("unet: latents %v are not [N,H,W,%d]", s, u.Config.InChannels)
 	}
@@ -201,13 +200,14 @@ func (u *UNet2DCondition) reads(c diffusion.Condition) error {
 	each, all := u.Config.AdditionTimeEmbedDim, u.Config.ProjectionClassEmbeddingsInputDim
 	switch {
 	case c.Pooled == nil:
-		return errors.New("unet: the condition has no pooled vector, which addition_embed_type asks for")
+		return errors.New(
+			"unet: the condition has no pooled vector, which addition_embed_type asks for")
 	case c.Sizes == nil:
 		return errors.New("unet: the condition has no sizes, which addition_embed_type asks for")
 	case c.Pooled.Dims() != 2 || c.Sizes.Dims() != 2 ||
 		c.Pooled.Shape()[1]+each*c.Sizes.Shape()[1] != all:
-		return fmt.Errorf("unet: the condition has pooled %v and sizes %v; with %d numbers a size they "+
-			"are not the %d of projection_class_embeddings_input_dim",
+		return fmt.Errorf("unet: the condition has pooled %v and sizes %v; with %d numbers a size "+
+			"they are not the %d of projection_class_embeddings_input_dim",
 			c.Pooled.Shape(), c.Sizes.Shape(), each, all)
 	}
 	return nil
@@ -216,7 +216,9 @@ func (u *UNet2DCondition) reads(c diffusion.Condition) error {
 // embedTime maps timesteps [N], and what the network reads of conditions beside the tokens, to the
 // vectors [N,T] that every residual block adds, with the SiLU that comes before each block's own
 // projection.
-func (u *UNet2DCondition) embedTime(b *nn.Builder, t *gorgonia.Node, c diffusion.Condition) *gorgonia.Node {
+func (u *UNet2DCondition) embedTime(
+	b *nn.Builder, t *gorgonia.Node, c diffusion.Condition,
+) *gorgonia.Node {
 	e := u.TimeEmbedding.Forward(b, u.sines(b, t, u.Config.BlockOutChannels[0]))
 	if u.AddEmbedding != nil {
 		n, sizes := c.Sizes.Shape()[0], c.Sizes.Shape()[1]
@@ -255,10 +257,12 @@ func ReadConfig(fsys fs.FS) (Config, error) {
 	return ParseConfig(text)
 }
 
-// NewWithin is New for a file of so many numbers: a config that asks for more is an error, before memory is taken for it.
+// NewWithin is New for a file of so many numbers: a config that asks for more is an error, before
+// memory is taken for it.
 func NewWithin(c Config, numbers int) (*UNet2DCondition, error) {
 	if least := c.least(); least > float64(numbers) {
-		return nil, fmt.Errorf("unet: config.json describes a network of at least %.0f weights, the file holds %d", least, numbers)
+		return nil, fmt.Errorf("unet: config.json describes a network of at least %.0f weights, "+
+			"the file holds %d", least, numbers)
 	}
 	return New(c)
 }
@@ -276,7 +280,8 @@ func LoadFS(fsys fs.FS) (*UNet2DCondition, error) {
 	return u, nil
 }
 
-// NewFS is New of the config.json of a folder that has the network's file. Its tensors must fit, but no number is read.
+// NewFS is New of the config.json of a folder that has the network's file. Its tensors must fit,
+// but no number is read.
 func NewFS(fsys fs.FS) (*UNet2DCondition, error) {
 	u, f, err := open(fsys)
 	if err != nil {
@@ -324,9 +329,10 @@ func (u *UNet2DCondition) Save(dir string, as kernels.Precision) error {
 	if err != nil {
 		return fmt.Errorf("unet: %w", err)
 	}
+	metadata := map[string]string{"format": "pt"}
 	err = errors.Join(
 		os.MkdirAll(dir, 0o755),
-		weights.Save(filepath.Join(dir, base+".safetensors"), u, as, map[string]string{"format": "pt"}),
+		weights.Save(filepath.Join(dir, base+".safetensors"), u, as, metadata),
 		file.WriteBytes(filepath.Join(dir, "config.json"), append(text, '\n')),
 	)
 	if err != nil {

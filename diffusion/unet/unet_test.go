@@ -20,7 +20,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// firstLayout is a parameter's memory in the order of a checkpoint: [Cout,KH,KW,Cin] as [Cout,Cin,KH,KW].
+// firstLayout is a parameter's memory in the order of a checkpoint: [Cout,KH,KW,Cin] as
+// [Cout,Cin,KH,KW].
 func firstLayout(t *tensor.Dense) []float32 {
 	s, data := t.Shape(), t.Float32s()
 	if s.Dims() != 4 {

@@ -14,8 +14,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
-// An autoencoder of one's own size gets fresh weights, is trained to give a picture back, and is saved
-// to a folder that diffusers reads as well. (A whole training adds what keeps latents near a
+// An autoencoder of one's own size gets fresh weights, is trained to give a picture back, and is
+// saved to a folder that diffusers reads as well. (A whole training adds what keeps latents near a
 // normal distribution, by the log variance.)
 func ExampleNew() {
 	config := vae.DefaultConfig()

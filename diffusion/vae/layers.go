@@ -139,8 +139,10 @@ type resnet struct {
 
 func newResnet(c Config, in, out int) *resnet {
 	r := &resnet{
-		Norm1: nn.NewGroupNorm(in, c.NormNumGroups, eps), Conv1: nn.NewConv2D(in, out, 3, 1, true),
-		Norm2: nn.NewGroupNorm(out, c.NormNumGroups, eps), Conv2: nn.NewConv2D(out, out, 3, 1, true),
+		Norm1: nn.NewGroupNorm(in, c.NormNumGroups, eps),
+		Conv1: nn.NewConv2D(in, out, 3, 1, true),
+		Norm2: nn.NewGroupNorm(out, c.NormNumGroups, eps),
+		Conv2: nn.NewConv2D(out, out, 3, 1, true),
 	}
 	if in != out {
 		r.ConvShortcut = nn.NewConv2D(in, out, 1, 1, true)
@@ -168,7 +170,13 @@ type attention struct {
 
 func newAttention(c Config, channels int) *attention {
 	linear := func() *nn.Linear { return nn.NewLinear(channels, channels, true) }
-	return &attention{nn.NewGroupNorm(channels, c.NormNumGroups, eps), linear(), linear(), linear(), linear()}
+	return &attention{
+		GroupNorm: nn.NewGroupNorm(channels, c.NormNumGroups, eps),
+		ToQ:       linear(),
+		ToK:       linear(),
+		ToV:       linear(),
+		ToOut:     linear(),
+	}
 }
 
 func (a *attention) Forward(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {

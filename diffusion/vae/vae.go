@@ -1,8 +1,8 @@
-// Package vae is the autoencoder of Stable Diffusion: diffusers' AutoencoderKL, which turns pictures into latents an
-// eighth as wide and high, and back (Rombach et al. 2022, §3.1).
+// Package vae is the autoencoder of Stable Diffusion: diffusers' AutoencoderKL, which turns
+// pictures into latents an eighth as wide and high, and back (Rombach et al. 2022, §3.1).
 //
-// Everything is configured by the checkpoint's config.json. Latents and pictures are channels-last; pictures are in
-// [-1,1]. No scaling factor is applied here.
+// Everything is configured by the checkpoint's config.json. Latents and pictures are channels-last;
+// pictures are in [-1,1]. No scaling factor is applied here.
 package vae
 
 import (
@@ -53,8 +53,8 @@ func (v *AutoencoderKL) Trainable() []kernels.Parameter { return nn.Parameters(v
 // Factor is how many pixels wide and high a latent's position is.
 func (v *AutoencoderKL) Factor() int { return 1 << (len(v.Config.BlockOutChannels) - 1) }
 
-// Encode adds to x's graph the mean and the log variance [N,h,w,C] of the latents of pictures x [N,H,W,3]. The
-// latter is kept in [-30,20], as diffusers does.
+// Encode adds to x's graph the mean and the log variance [N,h,w,C] of the latents of pictures x
+// [N,H,W,3]. The latter is kept in [-30,20], as diffusers does.
 func (v *AutoencoderKL) Encode(x *gorgonia.Node) (mean, logvar *gorgonia.Node, err error) {
 	if s := x.Shape(); s.Dims() != 4 || s[3] != v.Config.InChannels {
 		return nil, nil, fmt.Errorf("vae: pictures %v are not [N,H,W,%d]", s, v.Config.InChannels)
@@ -110,10 +110,12 @@ func ReadConfig(fsys fs.FS) (Config, error) {
 	return ParseConfig(text)
 }
 
-// NewWithin is New for a file of so many numbers: a config that asks for more is an error, before memory is taken for it.
+// NewWithin is New for a file of so many numbers: a config that asks for more is an error, before
+// memory is taken for it.
 func NewWithin(c Config, numbers int) (*AutoencoderKL, error) {
 	if least := c.least(); least > float64(numbers) {
-		return nil, fmt.Errorf("vae: config.json describes a network of at least %.0f weights, the file holds %d", least, numbers)
+		return nil, fmt.Errorf("vae: config.json describes a network of at least %.0f weights, "+
+			"the file holds %d", least, numbers)
 	}
 	return New(c)
 }
@@ -139,6 +141,11 @@ func LoadFS(fsys fs.FS) (*AutoencoderKL, error) {
 	return v, nil
 }
 
+// today are the attention's names by those in older files.
+var today = map[string]string{
+	"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0",
+}
+
 // modern turns the attention's names in older files into today's.
 func modern(name string) string {
 	const attention = ".attentions.0."
@@ -147,8 +154,8 @@ func modern(name string) string {
 		return name
 	}
 	part, rest, _ := strings.Cut(name[i+len(attention):], ".")
-	if today, ok := map[string]string{"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}[part]; ok {
-		return name[:i+len(attention)] + today + "." + rest
+	if now, ok := today[part]; ok {
+		return name[:i+len(attention)] + now + "." + rest
 	}
 	return name
 }
@@ -162,9 +169,10 @@ func (v *AutoencoderKL) Save(dir string, as kernels.Precision) error {
 	if err != nil {
 		return fmt.Errorf("vae: %w", err)
 	}
+	metadata := map[string]string{"format": "pt"}
 	err = errors.Join(
 		os.MkdirAll(dir, 0o755),
-		weights.Save(filepath.Join(dir, base+".safetensors"), v, as, map[string]string{"format": "pt"}),
+		weights.Save(filepath.Join(dir, base+".safetensors"), v, as, metadata),
 		file.WriteBytes(filepath.Join(dir, "config.json"), append(text, '\n')),
 	)
 	if err != nil {

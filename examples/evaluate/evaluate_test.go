@@ -89,7 +89,7 @@ func learned(t *testing.T) string {
 		labels[i].Label, err = shapes.Rater{}.Label(labels[i])
 		require.NoError(t, err)
 	}
-	training := &alignment.Training{CLIP: encoder, Samples: dataset.FromSlice(labels), Hidden: 16, Product: true, LR: 1e-2, Seed: 1, Passes: 5}
+	training := &alignment.Training{CLIP: encoder, Samples: dataset.FromSlice(labels), Hidden: 16, Product: true, LR: 1e-2, Seed: 1, Passes: 5, HeldOut: 0.15}
 	for _, err := range training.Epochs(t.Context()) {
 		require.NoError(t, err)
 	}

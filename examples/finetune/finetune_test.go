@@ -273,7 +273,7 @@ func TestReward(t *testing.T) {
 	encoder, err := tiny.CLIP()
 	require.NoError(t, err)
 	defer encoder.Close()
-	training := &alignment.Training{CLIP: encoder, Samples: labelled(t), Hidden: 8, Passes: 2, Seed: 1}
+	training := &alignment.Training{CLIP: encoder, Samples: labelled(t), Hidden: 8, Passes: 2, Seed: 1, HeldOut: 0.15}
 	for _, err := range training.Epochs(t.Context()) {
 		require.NoError(t, err)
 	}

@@ -277,7 +277,7 @@ func TestScoredOnce(t *testing.T) {
 	encoder, err := tiny.CLIP()
 	require.NoError(t, err)
 	defer encoder.Close()
-	training := &alignment.Training{CLIP: encoder, Samples: labelled(t), Hidden: 8, Passes: 1, Seed: 1}
+	training := &alignment.Training{CLIP: encoder, Samples: labelled(t), Hidden: 8, Passes: 1, Seed: 1, HeldOut: 0.15}
 	for _, err := range training.Epochs(t.Context()) {
 		require.NoError(t, err)
 	}

@@ -304,7 +304,7 @@ func TestLearnedReward(t *testing.T) {
 		labels[i].Label, err = shapes.Rater{}.Label(labels[i])
 		require.NoError(t, err)
 	}
-	training := &alignment.Training{CLIP: encoder, Samples: dataset.FromSlice(labels), Hidden: 16, Product: true, LR: 1e-3, Seed: 1}
+	training := &alignment.Training{CLIP: encoder, Samples: dataset.FromSlice(labels), Hidden: 16, Product: true, LR: 1e-3, Seed: 1, HeldOut: 0.15}
 	for _, err := range training.Epochs(t.Context()) {
 		require.NoError(t, err)
 		break

@@ -199,7 +199,7 @@ func (s *session) learn(ctx context.Context, p *dataset.Gallery) (*alignment.Mod
 	}
 	t := &alignment.Training{
 		CLIP: s.clip, Samples: dataset.FromSlice(s.labelled), Perturb: shapes.Grammar().Perturb,
-		Lambda: 0.5, Hidden: 256, Product: true, LR: 1e-3, Seed: s.seed,
+		Lambda: 0.5, Hidden: 256, Product: true, LR: 1e-3, HeldOut: 0.15, Seed: s.seed,
 	}
 	if err := s.Do("reward", 60, func(bar *report.Stage) error {
 		return finetune.Each(ctx, t, func(epoch finetune.Step) {

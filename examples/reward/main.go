@@ -201,7 +201,7 @@ func (s *session) pictures(of []dataset.Sample, bar *report.Stage) dataset.Datas
 func (s *session) learn(ctx context.Context, rest []dataset.Sample) (*alignment.Model, error) {
 	bar := s.progress.Stage("features", len(rest))
 	t := &alignment.Training{
-		CLIP: s.cache, Lambda: s.lambda, Hidden: s.hidden, Product: s.product, Seed: s.seed, Passes: passes,
+		CLIP: s.cache, Lambda: s.lambda, Hidden: s.hidden, Product: s.product, Seed: s.seed, Passes: passes, HeldOut: 0.15,
 		Samples: s.pictures(rest, bar),
 	}
 	if s.lambda > 0 { // 8 prompts with the true one, or as many as there are

@@ -8,6 +8,7 @@ import (
 	"image/color"
 	"log"
 	"math/rand/v2"
+	"os"
 	"strings"
 
 	"gorgonia.org/tensor"
@@ -18,7 +19,8 @@ import (
 
 var colours = []string{"red", "green", "blue"}
 
-// primary is a CLIP for three prompts and pictures of one colour: the feature of either is its colour.
+// primary is a CLIP for three prompts and pictures of one colour: the feature of either is its
+// colour.
 type primary struct{}
 
 func (primary) Hash() string { return "primary" }
@@ -39,40 +41,58 @@ func (primary) ImageFeatures(_ context.Context, pictures []image.Image) (*tensor
 	rows := make([]float32, 3*len(pictures))
 	for i, p := range pictures {
 		r, g, b, _ := p.At(0, 0).RGBA()
-		rows[3*i], rows[3*i+1], rows[3*i+2] = float32(r/0xffff), float32(g/0xffff), float32(b/0xffff)
+		for k, v := range []uint32{r, g, b} {
+			rows[3*i+k] = float32(v / 0xffff)
+		}
 	}
 	return tensor.New(tensor.WithShape(len(pictures), 3), tensor.WithBacking(rows)), nil
 }
 
-// A reward is learned from pictures that people called good or bad, and then scores others.
-func ExampleTraining() {
-	paint := []image.Image{
-		image.NewUniform(color.RGBA{R: 255, A: 255}), image.NewUniform(color.RGBA{G: 255, A: 255}), image.NewUniform(color.RGBA{B: 255, A: 255}),
-	}
+var (
+	red   = image.NewUniform(color.RGBA{R: 255, A: 255})
+	green = image.NewUniform(color.RGBA{G: 255, A: 255})
+	blue  = image.NewUniform(color.RGBA{B: 255, A: 255})
+)
+
+// labelled returns a good picture and two bad ones of each of 30 prompts.
+func labelled() []dataset.Sample {
 	var labels []dataset.Sample
 	for i := range 90 {
-		s := dataset.Sample{Prompt: fmt.Sprintf("%d %s dogs", i/9, colours[i%3]), Image: paint[i/3%3], Label: dataset.Bad}
+		s := dataset.Sample{
+			Prompt: fmt.Sprintf("%d %s dogs", i/9, colours[i%3]),
+			Image:  []image.Image{red, green, blue}[i/3%3],
+			Label:  dataset.Bad,
+		}
 		if i%3 == i/3%3 {
 			s.Label = dataset.Good
 		}
 		labels = append(labels, s)
 	}
+	return labels
+}
+
+// otherColours returns prompts that are wrong in their colour.
+func otherColours(prompt string, n int, _ *rand.Rand) ([]string, error) {
+	var wrong []string
+	for _, c := range colours {
+		for _, right := range colours {
+			if strings.Contains(prompt, right) && c != right {
+				wrong = append(wrong, strings.Replace(prompt, right, c, 1))
+			}
+		}
+	}
+	if len(wrong) < n {
+		return nil, errors.New("there are no more colours")
+	}
+	return wrong[:n], nil
+}
+
+// A reward is learned from pictures that people called good or bad, and then scores others.
+func ExampleTraining() {
 	training := &alignment.Training{
-		CLIP: primary{}, Samples: dataset.FromSlice(labels), Lambda: 0.5, Prompts: 3, Hidden: 32, LR: 0.01,
-		Perturb: func(prompt string, n int, _ *rand.Rand) ([]string, error) {
-			var wrong []string
-			for _, c := range colours {
-				for _, right := range colours {
-					if strings.Contains(prompt, right) && c != right {
-						wrong = append(wrong, strings.Replace(prompt, right, c, 1))
-					}
-				}
-			}
-			if len(wrong) < n {
-				return nil, errors.New("there are no more colours")
-			}
-			return wrong[:n], nil
-		},
+		CLIP: primary{}, Samples: dataset.FromSlice(labelled()),
+		Perturb: otherColours, Lambda: 0.5, Prompts: 3,
+		Hidden: 32, LR: 0.01, HeldOut: 0.15,
 	}
 	for epoch, err := range training.Epochs(context.Background()) {
 		if err != nil {
@@ -83,7 +103,8 @@ func ExampleTraining() {
 		}
 	}
 	scores, err := training.Model().Score(context.Background(), []dataset.Sample{
-		{Prompt: "a green dog", Image: paint[1]}, {Prompt: "a green dog", Image: paint[2]},
+		{Prompt: "a green dog", Image: green},
+		{Prompt: "a green dog", Image: blue},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -93,4 +114,46 @@ func ExampleTraining() {
 	// Output:
 	// green is good: true
 	// blue is good: false
+}
+
+// A reward that is learned from all labels there are is compared with labels of other prompts, and
+// saved for later.
+func ExampleModel_Evaluate() {
+	ctx := context.Background()
+	training := &alignment.Training{
+		CLIP: primary{}, Samples: dataset.FromSlice(labelled()),
+		Product: true, Hidden: 16, LR: 0.01, Passes: 30, // HeldOut is 0: all are learned from
+	}
+	for _, err := range training.Epochs(ctx) {
+		if err != nil {
+			log.Fatal(err)
+		}
+	}
+	others := dataset.FromSlice([]dataset.Sample{
+		{Prompt: "a red cat", Image: red, Label: dataset.Good},
+		{Prompt: "a red cat", Image: blue, Label: dataset.Bad},
+		{Prompt: "a green cat", Image: green, Label: dataset.Good},
+	})
+	comparison, err := training.Model().Evaluate(ctx, others)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(comparison.N, "labels, accuracy", comparison.Accuracy.Accuracy)
+
+	dir, err := os.MkdirTemp("", "reward")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := training.Model().Save(dir); err != nil {
+		log.Fatal(err)
+	}
+	model, err := alignment.Load(dir, primary{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("the same after loading:", model.Hash() == training.Model().Hash())
+	// Output:
+	// 3 labels, accuracy 1
+	// the same after loading: true
 }

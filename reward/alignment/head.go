@@ -9,34 +9,32 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// A Head is the perceptron on CLIP's embeddings: Linear, ReLU, Linear, sigmoid.
-type Head struct {
+// A head is the perceptron on CLIP's embeddings: Linear, ReLU, Linear, sigmoid.
+type head struct {
 	Linear1 *nn.Linear `weight:"linear_1"`
 	Linear2 *nn.Linear `weight:"linear_2"`
 
-	config HeadConfig
+	config headConfig
 }
 
-// A HeadConfig decides a head's shape.
-type HeadConfig struct {
-	Embedding int `json:"embedding"` // width of CLIP's embeddings
-	Hidden    int `json:"hidden"`    // hidden units
-	// Product adds the elementwise product of the two embeddings to what the perceptron reads. The paper's reads only the
-	// two side by side, and must learn from the labels alone that it is their agreement which counts.
-	Product bool `json:"product"`
+// A headConfig decides a head's shape.
+type headConfig struct {
+	Embedding int  `json:"embedding"` // width of CLIP's embeddings
+	Hidden    int  `json:"hidden"`    // hidden units
+	Product   bool `json:"product"`   // Training.Product
 }
 
-// Width is how many numbers the perceptron reads.
-func (c HeadConfig) Width() int {
+// width is how many numbers the perceptron reads.
+func (c headConfig) width() int {
 	if c.Product {
 		return 3 * c.Embedding
 	}
 	return 2 * c.Embedding
 }
 
-// join writes what the perceptron reads of an image's and a text's normalized embedding. They are scaled by the root of
-// their width, so that an element's mean square is 1.
-func (c HeadConfig) join(dst, image, text []float32) {
+// join writes what the perceptron reads of an image's and a text's normalized embedding. They are
+// scaled by the root of their width, so that an element's mean square is 1.
+func (c headConfig) join(dst, image, text []float32) {
 	scale := float32(math.Sqrt(float64(c.Embedding)))
 	for i := range c.Embedding {
 		dst[i], dst[c.Embedding+i] = scale*image[i], scale*text[i]
@@ -46,9 +44,18 @@ func (c HeadConfig) join(dst, image, text []float32) {
 	}
 }
 
+// emptyHead returns a head whose weights are yet to be read.
+func emptyHead(c headConfig) *head {
+	return &head{
+		Linear1: nn.NewLinear(c.width(), c.Hidden, true),
+		Linear2: nn.NewLinear(c.Hidden, 1, true),
+		config:  c,
+	}
+}
+
 // newHead returns a head for training from scratch, with biases of 0.
-func newHead(c HeadConfig, seed uint64) *Head {
-	h := &Head{nn.NewLinear(c.Width(), c.Hidden, true), nn.NewLinear(c.Hidden, 1, true), c}
+func newHead(c headConfig, seed uint64) *head {
+	h := emptyHead(c)
 	nn.Init(h, seed)
 	clear(h.Linear1.Bias.Float32s())
 	clear(h.Linear2.Bias.Float32s())
@@ -56,12 +63,12 @@ func newHead(c HeadConfig, seed uint64) *Head {
 }
 
 // logits adds the score before the sigmoid [M,1] of M rows x [M,Width] to x's graph.
-func (h *Head) logits(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {
+func (h *head) logits(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {
 	return h.Linear2.Forward(b, b.Do(kernels.ReLU(h.Linear1.Forward(b, x))))
 }
 
 // score is the reward of one row, in float64.
-func (h *Head) score(row []float32) float64 {
+func (h *head) score(row []float32) float64 {
 	w1, b1, w2 := h.Linear1.Weight.Float32s(), h.Linear1.Bias.Float32s(), h.Linear2.Weight.Float32s()
 	sum := float64(h.Linear2.Bias.Float32s()[0])
 	for j, bias := range b1 {
@@ -75,7 +82,7 @@ func (h *Head) score(row []float32) float64 {
 }
 
 // snapshot and restore copy a head's weights.
-func (h *Head) snapshot() [][]float32 {
+func (h *head) snapshot() [][]float32 {
 	var out [][]float32
 	for _, p := range nn.Parameters(h) {
 		out = append(out, append([]float32{}, p.Value.Float32s()...))
@@ -83,7 +90,7 @@ func (h *Head) snapshot() [][]float32 {
 	return out
 }
 
-func (h *Head) restore(from [][]float32) {
+func (h *head) restore(from [][]float32) {
 	for i, p := range nn.Parameters(h) {
 		copy(p.Value.Float32s(), from[i])
 	}

@@ -7,7 +7,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// A batch is what the two losses read: M images, each with N prompts of which the first is the one it was made for.
+// A batch is what the two losses read: M images, each with N prompts of which the first is the one
+// it was made for.
 type batch struct {
 	m, n   int
 	rows   *gorgonia.Node // [M·N,Width], what the head reads of each image and prompt
@@ -27,12 +28,14 @@ func (b batch) mse(nb *nn.Builder, logits *gorgonia.Node) *gorgonia.Node {
 	return nb.Do(kernels.MSE(first, b.labels, nil))
 }
 
-// classification is the second loss of Eq. 1, prompt classification on images that are labelled good:
+// classification is the second loss of Eq. 1, prompt classification on images that are labelled
+// good:
 //
 //	P(i|x) = exp(r(x,z_i)/T) / Σ_j exp(r(x,z_j)/T)
 //	L_pc   = E_(x,z,y=1)[ −log P(i'|x) ],    i' the true prompt
 //
-// With presigmoid, r is the score before the sigmoid: r/T of the paper's spans at most 1/T, a deliberately soft task.
+// With presigmoid, r is the score before the sigmoid: r/T of the paper's spans at most 1/T, a
+// deliberately soft task.
 func (b batch) classification(nb *nn.Builder, logits *gorgonia.Node, temperature float64, presigmoid bool) *gorgonia.Node {
 	r := logits
 	if !presigmoid {

@@ -37,8 +37,9 @@ func run(t *testing.T, b batch, logits, labels, good []float32, loss func(b batc
 	return machine.Scalar(value), machine.Value(d[0]).Float32s()
 }
 
-// TestLossesInTheHead is two pictures with two prompts each. The first is good: its prompts' logits are 0 and ln 3, rewards
-// 1/2 and 3/4. The second is bad, with the logit −ln 3 and the reward 1/4; its other prompt counts nowhere.
+// TestLossesInTheHead is two pictures with two prompts each. The first is good: its prompts' logits
+// are 0 and ln 3, rewards 1/2 and 3/4. The second is bad, with the logit −ln 3 and the reward 1/4;
+// its other prompt counts nowhere.
 //
 //	L_MSE = ((1 − 1/2)² + (0 − 1/4)²) / 2 = 5/32, by the logits −(1 − 1/2)·1/4 = −1/8 and 1/4·3/16 = 3/64
 //	T = 1/4: L_pc = −ln(e² / (e² + e³)) = ln(1 + e), on the good one alone; P = 1/(1 + e) for the true prompt
@@ -66,8 +67,9 @@ func TestLossesInTheHead(t *testing.T) {
 	require.InDeltaSlice(t, []float32{-0.75, 0.75, 0, 0}, slope, 3e-7)
 }
 
-// handLoss is Eq. 1 in float64 for images' examples; p are a head's parameters one behind the other.
-func handLoss(p []float64, c HeadConfig, examples []example, t *Training) (mse, classification float64) {
+// handLoss is Eq. 1 in float64 for images' examples; p are a head's parameters one behind the
+// other.
+func handLoss(p []float64, c headConfig, examples []example, t *Training) (mse, classification float64) {
 	good := 0.0
 	for _, e := range examples {
 		good += label(e.good)
@@ -95,7 +97,7 @@ func handLoss(p []float64, c HeadConfig, examples []example, t *Training) (mse, 
 }
 
 // handLogit is the perceptron: inputs are the embeddings times √width, and their product.
-func handLogit(p []float64, c HeadConfig, picture, text []float32) float64 {
+func handLogit(p []float64, c headConfig, picture, text []float32) float64 {
 	root := math.Sqrt(float64(c.Embedding))
 	var x []float64
 	for _, v := range picture {
@@ -121,7 +123,7 @@ func handLogit(p []float64, c HeadConfig, picture, text []float32) float64 {
 	return out
 }
 
-func vector(h *Head) (out []float64) {
+func vector(h *head) (out []float64) {
 	for _, p := range nn.Parameters(h) {
 		for _, v := range p.Value.Float32s() {
 			out = append(out, float64(v))
@@ -210,7 +212,7 @@ func adamByHand(p, m, v, g []float64, t, lr float64) {
 // The score in float64 that a model gives is the graph's.
 func TestScoreIsTheGraphs(t *testing.T) {
 	for _, product := range []bool{false, true} {
-		c := HeadConfig{Embedding: 6, Hidden: 5, Product: product}
+		c := headConfig{Embedding: 6, Hidden: 5, Product: product}
 		h := newHead(c, 1)
 		var rows []float32
 		var want []float64
@@ -218,13 +220,13 @@ func TestScoreIsTheGraphs(t *testing.T) {
 			picture, text := make([]float32, 6), make([]float32, 6)
 			rng.Normal(picture, 2, "picture", 0, uint64(i))
 			rng.Normal(text, 2, "text", 0, uint64(i))
-			row := make([]float32, c.Width())
+			row := make([]float32, c.width())
 			c.join(row, picture, text)
 			rows, want = append(rows, row...), append(want, h.score(row))
 			require.InDelta(t, 1/(1+math.Exp(-handLogit(vector(h), c, picture, text))), h.score(row), 1e-6)
 		}
 		g := gorgonia.NewGraph()
-		x := kernels.Input(g, "x", dense([]int{20, c.Width()}, rows...))
+		x := kernels.Input(g, "x", dense([]int{20, c.width()}, rows...))
 		nb := nn.On(x)
 		r := nb.Do(kernels.Sigmoid(h.logits(nb, x)))
 		machine, err := kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{r}})

@@ -1,10 +1,3 @@
-// Package alignment is the paper's reward model (Lee et al. 2023, §4.2): a perceptron on CLIP's embeddings of a picture
-// and its prompt, learned from labels good and bad by
-//
-//	L_reward = L_MSE + λ · L_pc        (Eq. 1)
-//
-// loss.go holds both losses. Training learns a Model; a Model is saved as a folder that names its CLIP by hash, because
-// it means nothing on another.
 package alignment
 
 import (
@@ -22,7 +15,6 @@ import (
 	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
-	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/reward"
 	"github.com/kudos-ml/kudos/reward/measure"
 )
@@ -30,7 +22,7 @@ import (
 // A Model scores pictures in [0,1]. It is a reward.Model.
 type Model struct {
 	clip CLIP
-	head *Head
+	head *head
 }
 
 var _ reward.Model = (*Model)(nil)
@@ -42,7 +34,7 @@ func (m *Model) Score(ctx context.Context, samples []dataset.Sample) ([]float64,
 		return nil, err
 	}
 	scores := make([]float64, len(samples))
-	row := make([]float32, m.head.config.Width())
+	row := make([]float32, m.head.config.width())
 	for i, p := range pairs {
 		m.head.config.join(row, p.image, p.text)
 		scores[i] = m.head.score(row)
@@ -100,8 +92,8 @@ func (m *Model) pairs(ctx context.Context, samples []dataset.Sample, features []
 	return pairs, nil
 }
 
-// A Comparison is how well the reward predicts labels, and how well CLIP's similarity does, which is what one would use
-// without labels.
+// A Comparison is how well the reward predicts labels, and how well CLIP's similarity does, which
+// is what one would use without labels.
 type Comparison struct {
 	Accuracy
 	CLIPAUC float64 `json:"clip_auc"`
@@ -118,7 +110,7 @@ func (m *Model) Evaluate(ctx context.Context, d dataset.Dataset) (Comparison, er
 		return Comparison{}, err
 	}
 	scores, similarity, good := make([]float64, len(pairs)), make([]float64, len(pairs)), make([]bool, len(pairs))
-	row := make([]float32, m.head.config.Width())
+	row := make([]float32, m.head.config.width())
 	for i, p := range pairs {
 		m.head.config.join(row, p.image, p.text)
 		scores[i], good[i] = m.head.score(row), samples[i].Label == dataset.Good
@@ -140,7 +132,7 @@ func (m *Model) Evaluate(ctx context.Context, d dataset.Dataset) (Comparison, er
 type config struct {
 	Format string `json:"format"`
 	CLIP   string `json:"clip"` // its hash
-	HeadConfig
+	headConfig
 }
 
 const (
@@ -167,7 +159,8 @@ func (m *Model) Save(dir string) error {
 	return nil
 }
 
-// Load reads a folder that Save wrote. clip must be the one that the reward was trained on.
+// Load reads a folder that Save wrote. clip must be the one that the reward was learned on; another
+// one is a *DifferentCLIPError.
 func Load(dir string, clip CLIP) (*Model, error) {
 	name := filepath.Join(dir, configFile)
 	text, err := os.ReadFile(name)
@@ -185,9 +178,9 @@ func Load(dir string, clip CLIP) (*Model, error) {
 		return nil, fmt.Errorf("alignment: %s: %d inputs and %d hidden units", name, c.Embedding, c.Hidden)
 	}
 	if hash := clip.Hash(); c.CLIP != hash {
-		return nil, fmt.Errorf("alignment: %s was trained on the CLIP %.12s…, this one is %.12s…", dir, c.CLIP, hash)
+		return nil, &DifferentCLIPError{Folder: dir, Learned: c.CLIP, Given: hash}
 	}
-	h := &Head{nn.NewLinear(c.Width(), c.Hidden, true), nn.NewLinear(c.Hidden, 1, true), c.HeadConfig}
+	h := emptyHead(c.headConfig)
 	f, err := weights.Open(filepath.Join(dir, headFile))
 	if err != nil {
 		return nil, fmt.Errorf("alignment: %w", err)

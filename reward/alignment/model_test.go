@@ -29,7 +29,8 @@ func trained(t *testing.T) *Model {
 	return training.Model()
 }
 
-// A model that is saved and loaded gives the same scores, bit for bit; they are in [0,1] and not a sample's neighbours'.
+// A model that is saved and loaded gives the same scores, bit for bit; they are in [0,1] and not a
+// sample's neighbours'.
 func TestSavedIsTheSame(t *testing.T) {
 	m := trained(t)
 	dir := filepath.Join(t.TempDir(), "a", "reward")
@@ -55,6 +56,16 @@ func TestSavedIsTheSame(t *testing.T) {
 	files, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, files, 2, "something is left behind")
+	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	require.NoError(t, err)
+	require.Equal(t, `{
+  "format": "kudos reward/alignment 1",
+  "clip": "0123456789abcdef",
+  "embedding": 20,
+  "hidden": 32,
+  "product": true
+}
+`, string(text))
 	// Saved over itself it is the same again.
 	require.NoError(t, again.Save(dir))
 	again, err = Load(dir, fakeCLIP{hash: "0123456789abcdef"})
@@ -195,16 +206,17 @@ func TestEvaluate(t *testing.T) {
 
 // A model's name is its head's and its CLIP's.
 func TestHash(t *testing.T) {
-	head := func(v float32) *Head {
-		h := &Head{nn.NewLinear(4, 3, true), nn.NewLinear(3, 1, true), HeadConfig{}}
+	with := func(v float32) *head {
+		h := &head{nn.NewLinear(4, 3, true), nn.NewLinear(3, 1, true), headConfig{}}
 		weights.Parameters(h)[0].Value.Float32s()[1] = v
 		return h
 	}
-	model := Model{clip: fakeCLIP{hash: "a"}, head: head(0)}
-	same := Model{clip: fakeCLIP{hash: "a"}, head: head(0)}
+	model := Model{clip: fakeCLIP{hash: "a"}, head: with(0)}
+	same := Model{clip: fakeCLIP{hash: "a"}, head: with(0)}
 	require.Equal(t, model.Hash(), same.Hash())
 	for _, other := range []Model{
-		{clip: fakeCLIP{hash: "b"}, head: head(0)}, {clip: fakeCLIP{hash: "a"}, head: head(1)},
+		{clip: fakeCLIP{hash: "b"}, head: with(0)},
+		{clip: fakeCLIP{hash: "a"}, head: with(1)},
 	} {
 		require.NotEqual(t, model.Hash(), other.Hash())
 	}

@@ -27,40 +27,56 @@ type CLIP interface {
 	Hash() string // names the weights
 }
 
-// Training learns a reward from labels by Eq. 1 of the paper, L_MSE + λ·L_pc. It is a finetune.Trainer
-// whose steps are epochs, and Resumable.
+// Training learns a reward from labels by Eq. 1 of the paper, L_MSE + λ·L_pc. It is a
+// finetune.Trainer whose steps are epochs, and Resumable.
 type Training struct {
 	CLIP    CLIP
 	Samples dataset.Dataset // pictures with labels; those not labelled good or bad are passed over
 	// Perturb returns n prompts that are wrong where prompt is right (dataset.Grammar.Perturb).
 	Perturb func(prompt string, n int, r *rand.Rand) ([]string, error)
 
-	Hidden      int     // hidden units; 0 is the paper's 1024
-	Lambda      float64 // λ of Eq. 1; the paper has 0.5, 0 leaves prompt classification out
-	Temperature float64 // T; 0 is the paper's 2
-	Prompts     int     // N, the true prompt and its perturbations; 0 is 8 (the paper does not say)
-	Presigmoid  bool    // classify prompts by the score before the sigmoid
-	Product     bool    // let the head read the product of the embeddings too (HeadConfig)
+	Hidden int // hidden units; 0 is the paper's 1024
+	// Lambda is λ of Eq. 1. The paper has 0.5. 0 leaves prompt classification out, and then
+	// Perturb, Prompts and Temperature mean nothing.
+	Lambda float64
+	// Temperature is T of prompt classification. 0 is the paper's 2: nothing can be divided by 0.
+	Temperature float64
+	// Prompts is N, the number of prompts to tell apart: the true one and its perturbations.
+	// 0 is 8, because the paper does not say.
+	Prompts    int
+	Presigmoid bool // classify prompts by the score before the sigmoid
+	// Product lets the perceptron read the elementwise product of the two embeddings as well. The
+	// paper's reads only the two side by side, and must learn from the labels alone that it is
+	// their agreement which counts.
+	Product bool
 
-	LR      float64 // of AdamW; 0 is 5e-4
-	Batch   int     // images a step; 0 is 64
-	Passes  int     // epochs at most; 0 is 60
-	HeldOut float64 // share of the prompts that is held out to stop early; 0 is 0.15
-	Wait    int     // epochs without a better held-out loss before it stops; 0 is 8
-	Seed    uint64
+	LR     float64 // of AdamW; 0 is 5e-4
+	Batch  int     // images a step; 0 is 64
+	Passes int     // epochs at most; 0 is 60
+	// HeldOut is the share of the prompts, at least 0 and less than 1, that training does not see.
+	// The loss on their pictures says when to stop and which weights are the best; above 0 it is
+	// at least one prompt. 0.15 is usual. With 0 nothing is held out: training makes all Passes,
+	// and the last weights are the best.
+	HeldOut float64
+	// Wait is the number of epochs without a better held-out loss after which training stops. 0 is
+	// 8. Where HeldOut is 0 it must be 0, because nothing says which epoch is better.
+	Wait int
+	Seed uint64
 
-	head    *Head    // with the best weights so far
+	head    *head    // with the best weights so far
 	session *session // of the first epoch on
 }
 
 // An Epoch is one pass over the labels.
 type Epoch struct {
 	Index, Of      int
-	MSE            float64 // L_MSE of the pass
-	Classification float64 // L_pc of the pass
-	HeldOutMSE     float64 // L_MSE on the held-out prompts
-	HeldOut        Accuracy
-	Best           bool // the best held-out loss so far: Model has these weights
+	MSE            float64  // L_MSE of the pass
+	Classification float64  // L_pc of the pass
+	HeldOutMSE     float64  // L_MSE on the held-out prompts; NaN where none is held out
+	HeldOut        Accuracy // on the held-out prompts; N is 0 where none is held out
+	// Best says that Model has this epoch's weights: their held-out loss is the least so far, or
+	// nothing is held out.
+	Best bool
 }
 
 // Model returns the trained model, the best so far; nil before the first epoch.
@@ -82,7 +98,7 @@ type example struct {
 // A session is a Training in action.
 type session struct {
 	Training // defaults filled in
-	head     *Head
+	head     *head
 	next     int     // epoch
 	best     float64 // the least held-out loss so far
 	bestAt   int     // its epoch
@@ -105,8 +121,10 @@ const (
 func (t *Training) start(ctx context.Context) (*session, error) {
 	s := &session{Training: *t, best: math.Inf(1)}
 	s.Hidden, s.Prompts, s.Batch = or(s.Hidden, 1024), or(s.Prompts, 8), or(s.Batch, 64)
-	s.Passes, s.Wait = or(s.Passes, 60), or(s.Wait, 8)
-	s.Temperature, s.LR, s.HeldOut = or(s.Temperature, 2), or(s.LR, 5e-4), or(s.HeldOut, 0.15)
+	s.Passes, s.Temperature, s.LR = or(s.Passes, 60), or(s.Temperature, 2), or(s.LR, 5e-4)
+	if s.HeldOut != 0 {
+		s.Wait = or(s.Wait, 8)
+	}
 	if s.Lambda == 0 {
 		s.Prompts = 1
 	}
@@ -121,7 +139,7 @@ func (t *Training) start(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	s.data = s.dataHash()
-	c := HeadConfig{Embedding: len(examples[0].image), Hidden: s.Hidden, Product: s.Product}
+	c := headConfig{Embedding: len(examples[0].image), Hidden: s.Hidden, Product: s.Product}
 	s.head, t.head = newHead(c, s.Seed), newHead(c, s.Seed)
 	s.Batch = min(s.Batch, len(s.train))
 	return s, s.compile()
@@ -133,8 +151,11 @@ func (s *session) check() error {
 		return errors.New("the Training has no CLIP, no Samples or no Perturb")
 	case !(s.Lambda >= 0 && s.Temperature > 0 && s.LR > 0):
 		return fmt.Errorf("the Training's Lambda is %v, Temperature %v, LR %v: below zero or not a number", s.Lambda, s.Temperature, s.LR)
-	case !(s.HeldOut > 0 && s.HeldOut < 1):
+	case !(s.HeldOut >= 0 && s.HeldOut < 1):
 		return fmt.Errorf("the Training's HeldOut is %v, not between 0 and 1", s.HeldOut)
+	case s.HeldOut == 0 && s.Wait > 0:
+		return fmt.Errorf("the Training's Wait is %d, but its HeldOut is 0: "+
+			"nothing says which epoch is better", s.Wait)
 	case s.Hidden < 0 || s.Prompts < 0 || s.Batch < 0 || s.Passes < 0 || s.Wait < 0:
 		return fmt.Errorf("the Training's Hidden is %d, Prompts %d, Batch %d, Passes %d, Wait %d: below zero", s.Hidden, s.Prompts, s.Batch, s.Passes, s.Wait)
 	case s.Lambda > 0 && s.Prompts < 2:
@@ -151,7 +172,8 @@ func or[T comparable](v, otherwise T) T {
 	return v
 }
 
-// embed makes an example of every labelled sample; each picture and each distinct prompt is embedded once.
+// embed makes an example of every labelled sample; each picture and each distinct prompt is
+// embedded once.
 func (s *session) embed(ctx context.Context) ([]example, error) {
 	samples, features, err := embedLabelled(ctx, s.CLIP, s.Samples)
 	if err != nil {
@@ -187,8 +209,8 @@ func (s *session) embed(ctx context.Context) ([]example, error) {
 	return examples, nil
 }
 
-// embedLabelled returns the samples of d that are labelled good or bad, and their pictures' embeddings instead of the pictures, of which it
-// holds a few at a time.
+// embedLabelled returns the samples of d that are labelled good or bad, and their pictures'
+// embeddings instead of the pictures, of which it holds a few at a time.
 func embedLabelled(ctx context.Context, c CLIP, d dataset.Dataset) (samples []dataset.Sample, features [][]float32, err error) {
 	var pictures []image.Image
 	embed := func() error {
@@ -251,20 +273,9 @@ func embedTexts(ctx context.Context, c CLIP, texts map[string][]float32) error {
 
 // split holds out all examples of some prompts.
 func (s *session) split(examples []example) error {
-	var prompts []string
-	for _, e := range examples {
-		if !slices.Contains(prompts, e.prompt) {
-			prompts = append(prompts, e.prompt)
-		}
-	}
-	if len(prompts) < 2 {
-		return fmt.Errorf("all labels are of one prompt, %q: none can be held out", prompts[0])
-	}
-	r := rng.New(s.Seed, "held-out prompts", 0, 0)
-	r.Shuffle(len(prompts), func(i, j int) { prompts[i], prompts[j] = prompts[j], prompts[i] })
-	out := map[string]bool{}
-	for _, p := range prompts[:max(1, int(s.HeldOut*float64(len(prompts))))] {
-		out[p] = true
+	out, err := s.heldOutPrompts(examples)
+	if err != nil {
+		return err
 	}
 	good := 0
 	for _, e := range examples {
@@ -283,12 +294,35 @@ func (s *session) split(examples []example) error {
 	return nil
 }
 
+// heldOutPrompts draws the prompts that training does not see.
+func (s *session) heldOutPrompts(examples []example) (map[string]bool, error) {
+	if s.HeldOut == 0 {
+		return nil, nil
+	}
+	var prompts []string
+	for _, e := range examples {
+		if !slices.Contains(prompts, e.prompt) {
+			prompts = append(prompts, e.prompt)
+		}
+	}
+	if len(prompts) < 2 {
+		return nil, fmt.Errorf("all labels are of one prompt, %q: none can be held out", prompts[0])
+	}
+	r := rng.New(s.Seed, "held-out prompts", 0, 0)
+	r.Shuffle(len(prompts), func(i, j int) { prompts[i], prompts[j] = prompts[j], prompts[i] })
+	out := map[string]bool{}
+	for _, p := range prompts[:max(1, int(s.HeldOut*float64(len(prompts))))] {
+		out[p] = true
+	}
+	return out, nil
+}
+
 func (s *session) compile() error {
 	zeros := func(shape ...int) *tensor.Dense {
 		return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
 	}
 	m, n := s.Batch, s.Prompts
-	s.rows, s.labels, s.zeros, s.good = zeros(m*n, s.head.config.Width()), zeros(m, 1), zeros(m), zeros(m)
+	s.rows, s.labels, s.zeros, s.good = zeros(m*n, s.head.config.width()), zeros(m, 1), zeros(m), zeros(m)
 	s.stepper = &optim.Stepper{Parameters: nn.Parameters(s.head), LR: func(int) float64 { return s.LR }}
 	var err error
 	s.loss, err = s.stepper.Compile(s.eq1)
@@ -330,8 +364,19 @@ func (s *session) epoch(ctx context.Context, index int) (Epoch, error) {
 		e.MSE += r.Parts[msePart] / float64(batches)
 		e.Classification += r.Parts[classificationPart] / float64(batches)
 	}
+	err := s.judge(&e)
+	return e, err
+}
+
+// judge fills in how well the weights do on the held-out prompts.
+func (s *session) judge(e *Epoch) error {
+	if len(s.heldOut) == 0 {
+		e.HeldOutMSE = math.NaN()
+		e.HeldOut = Accuracy{Accuracy: math.NaN(), AUC: math.NaN()}
+		return nil
+	}
 	scores, good := make([]float64, len(s.heldOut)), make([]bool, len(s.heldOut))
-	row := make([]float32, s.head.config.Width())
+	row := make([]float32, s.head.config.width())
 	for i, x := range s.heldOut {
 		s.head.config.join(row, x.image, x.texts[0])
 		scores[i], good[i] = s.head.score(row), x.good
@@ -339,11 +384,11 @@ func (s *session) epoch(ctx context.Context, index int) (Epoch, error) {
 	}
 	var err error
 	e.HeldOut, err = accuracy(scores, good)
-	return e, err
+	return err
 }
 
 func (s *session) fill(indexes []int) {
-	n, width := s.Prompts, s.head.config.Width()
+	n, width := s.Prompts, s.head.config.width()
 	count := 0
 	for i, index := range indexes {
 		x := s.train[index]

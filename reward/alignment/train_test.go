@@ -29,7 +29,8 @@ var (
 	others = []string{"bed", "cat", "egg", "ink"} // things of prompts that no training sees
 )
 
-// The reward learns what CLIP's similarity cannot tell, for prompts and things that it has not seen.
+// The reward learns what CLIP's similarity cannot tell, for prompts and things that it has not
+// seen.
 func TestLearns(t *testing.T) {
 	for name, change := range map[string]func(*Training){
 		"with classification": func(*Training) {},
@@ -56,7 +57,8 @@ func TestLearns(t *testing.T) {
 	}
 }
 
-// Prompts are held out, not pictures: none is on both sides, none is lost, and the share is what was asked for.
+// Prompts are held out, not pictures: none is on both sides, none is lost, and the share is what
+// was asked for.
 func TestPromptsAreHeldOut(t *testing.T) {
 	training := training(labelled(4, 1, things...)) // 72 prompts
 	training.HeldOut = 0.25
@@ -121,7 +123,8 @@ func noisy() *Training {
 	return t
 }
 
-// Training stops when Wait passes have brought nothing, and the model is that of the best pass, bit for bit.
+// Training stops when Wait passes have brought nothing, and the model is that of the best pass, bit
+// for bit.
 func TestEarlyStopping(t *testing.T) {
 	training := noisy()
 	epochs := train(t, training)
@@ -152,6 +155,41 @@ func TestEarlyStopping(t *testing.T) {
 		}
 	}
 	require.Equal(t, vector(training.Model().head), vector(broken.Model().head))
+}
+
+// Where nothing is held out, training sees every label, of one prompt if need be, makes all its
+// passes, and the model is that of the last; and taken up again it is the same, bit for bit.
+func TestNothingHeldOut(t *testing.T) {
+	fresh := func() *Training {
+		training := training(labelled(9, 1, "cup")[:9]) // of one prompt
+		training.Lambda, training.Batch, training.HeldOut, training.Passes = 0, 4, 0, 12
+		t.Cleanup(func() { training.Close() })
+		return training
+	}
+	whole := fresh()
+	epochs := train(t, whole)
+	require.Len(t, epochs, 12)
+	for _, e := range epochs {
+		require.True(t, e.Best)
+		require.True(t, math.IsNaN(e.HeldOutMSE) && math.IsNaN(e.HeldOut.Accuracy))
+		require.True(t, math.IsNaN(e.HeldOut.AUC))
+		require.Zero(t, e.HeldOut.N)
+	}
+	require.Less(t, epochs[11].MSE, epochs[0].MSE)
+	require.Len(t, whole.session.train, 9)
+	require.Equal(t, vector(whole.session.head), vector(whole.Model().head))
+
+	first := fresh()
+	some, _ := stepsOf(t, first, 10) // more than Wait would be
+	require.Empty(t, some[9].Metrics)
+	state, err := first.State(t.Context())
+	require.NoError(t, err)
+	require.NotContains(t, state.Values, "best")
+	second := fresh()
+	require.NoError(t, second.Restore(t.Context(), state))
+	rest, _ := stepsOf(t, second, 0)
+	require.Len(t, rest, 2)
+	require.Equal(t, vector(whole.Model().head), vector(second.Model().head))
 }
 
 // stripped are epochs of a run with that many passes.
@@ -208,6 +246,9 @@ func TestWhatCannotBeLearned(t *testing.T) {
 		},
 		"alignment: the Training's Prompts is 1: there is nothing to tell the true one from": func(t *Training) { t.Prompts = 1 },
 		"alignment: the Training's HeldOut is 1, not between 0 and 1":                        func(t *Training) { t.HeldOut = 1 },
+		"alignment: the Training's HeldOut is NaN, not between 0 and 1":                      func(t *Training) { t.HeldOut = math.NaN() },
+		"alignment: the Training's HeldOut is -0.1, not between 0 and 1":                     func(t *Training) { t.HeldOut = -0.1 },
+		"alignment: the Training's Wait is 3, but its HeldOut is 0":                          func(t *Training) { t.HeldOut, t.Wait = 0, 3 },
 		"alignment: the Training's Lambda is NaN, Temperature 2, LR 0.003":                   func(t *Training) { t.Lambda = math.NaN() },
 		"alignment: the Training's Lambda is 0.5, Temperature -1, LR 0.003":                  func(t *Training) { t.Temperature = -1 },
 		"alignment: the Training's Hidden is 32, Prompts 4, Batch -1, Passes 60, Wait 8":     func(t *Training) { t.Batch = -1 },

@@ -16,9 +16,9 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// Epochs trains until the held-out loss has stopped falling. Breaking out of the loop is fine: Model
-// has the best weights so far, and ranging again goes on from there. An epoch that ends with an error
-// has changed nothing.
+// Epochs trains until the held-out loss has stopped falling or all Passes are made. Breaking out of
+// the loop is fine: Model has the best weights so far, and ranging again goes on from there. An
+// epoch that ends with an error has changed nothing.
 func (t *Training) Epochs(ctx context.Context) iter.Seq2[Epoch, error] {
 	return func(yield func(Epoch, error) bool) {
 		if err := t.prepare(ctx); err != nil {
@@ -44,8 +44,9 @@ func (t *Training) Epochs(ctx context.Context) iter.Seq2[Epoch, error] {
 	}
 }
 
-// Steps are the epochs as steps of a finetune.Trainer. The terms of a step's Loss are L_MSE and λ·L_pc;
-// its metrics are the loss, accuracy and AUC on the held-out prompts.
+// Steps are the epochs as steps of a finetune.Trainer. The terms of a step's Loss are L_MSE and
+// λ·L_pc; its metrics are the loss, accuracy and AUC on the held-out prompts, where some are held
+// out.
 func (t *Training) Steps(ctx context.Context) iter.Seq2[finetune.Step, error] {
 	return func(yield func(finetune.Step, error) bool) {
 		for e, err := range t.Epochs(ctx) {
@@ -57,7 +58,11 @@ func (t *Training) Steps(ctx context.Context) iter.Seq2[finetune.Step, error] {
 			step := finetune.Step{
 				Index: e.Index, Of: e.Of, LR: s.LR, Samples: len(s.train) / s.Batch * s.Batch, Loss: e.MSE + s.Lambda*e.Classification,
 				Terms:   map[string]float64{"MSE": e.MSE},
-				Metrics: map[string]float64{"held-out MSE": e.HeldOutMSE, "held-out accuracy": e.HeldOut.Accuracy},
+				Metrics: map[string]float64{},
+			}
+			if e.HeldOut.N > 0 {
+				step.Metrics["held-out MSE"] = e.HeldOutMSE
+				step.Metrics["held-out accuracy"] = e.HeldOut.Accuracy
 			}
 			if s.Lambda != 0 {
 				step.Terms["classification"] = s.Lambda * e.Classification
@@ -86,7 +91,9 @@ func (t *Training) prepare(ctx context.Context) error {
 }
 
 // over reports whether the last epoch was made, or none was better for too long.
-func (s *session) over() bool { return s.next >= s.Passes || s.next-s.bestAt > s.Wait }
+func (s *session) over() bool {
+	return s.next >= s.Passes || s.HeldOut > 0 && s.next-s.bestAt > s.Wait
+}
 
 // advance makes the next epoch, or with an error nothing.
 func (s *session) advance(ctx context.Context) (Epoch, error) {
@@ -99,7 +106,10 @@ func (s *session) advance(ctx context.Context) (Epoch, error) {
 	if err != nil {
 		return epoch, errors.Join(err, s.stepper.SetState(before))
 	}
-	if epoch.HeldOutMSE < s.best {
+	switch {
+	case s.HeldOut == 0:
+		epoch.Best = true
+	case epoch.HeldOutMSE < s.best:
 		s.best, s.bestAt, epoch.Best = epoch.HeldOutMSE, s.next, true
 	}
 	s.next++

@@ -46,8 +46,8 @@ func stepsOf(t *testing.T, training *Training, most int) (steps []finetune.Step,
 	return steps, training.head.snapshot()
 }
 
-// Taken up again behind any epoch, by itself or by another process's Training, it ends with the same bits,
-// and as early. An epoch that was cancelled half-way has changed nothing.
+// Taken up again behind any epoch, by itself or by another process's Training, it ends with the
+// same bits, and as early. An epoch that was cancelled half-way has changed nothing.
 func TestTrainingIsResumable(t *testing.T) {
 	steps, best := stepsOf(t, resumable(t), 0)
 	require.Greater(t, len(steps), 3)

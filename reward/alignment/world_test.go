@@ -16,9 +16,10 @@ import (
 	"github.com/kudos-ml/kudos/internal/rng"
 )
 
-// The world of these tests: prompts are "COLOUR THING", a picture has a colour, and a label says whether it is the
-// prompt's. CLIP's embeddings hold the colour in their first elements and a lot that has nothing to do with it in the
-// others, so that their similarity says little and a head can learn what to look at.
+// The world of these tests: prompts are "COLOUR THING", a picture has a colour, and a label says
+// whether it is the prompt's. CLIP's embeddings hold the colour in their first elements and a lot
+// that has nothing to do with it in the others, so that their similarity says little and a head can
+// learn what to look at.
 var colours = strings.Fields("red green blue yellow white black")
 
 const (
@@ -127,6 +128,6 @@ func labelled(perPrompt int, seed uint64, things ...string) []dataset.Sample {
 func training(samples []dataset.Sample) *Training {
 	return &Training{
 		CLIP: fakeCLIP{hash: "0123456789abcdef"}, Samples: dataset.FromSlice(samples), Perturb: perturb,
-		Hidden: 32, Lambda: 0.5, Prompts: 4, Product: true, LR: 3e-3, Batch: 32, Seed: 5,
+		Hidden: 32, Lambda: 0.5, Prompts: 4, Product: true, LR: 3e-3, Batch: 32, HeldOut: 0.15, Seed: 5,
 	}
 }

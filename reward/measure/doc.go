@@ -1,5 +1,5 @@
-// Package measure turns scores, features and labels into numbers with which models can be compared, each with
-// what it takes to know whether a difference is one.
+// Package measure turns scores, features and labels into numbers with which models can be compared,
+// each with what it takes to know whether a difference is one.
 //
 // # Which interval
 //

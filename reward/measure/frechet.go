@@ -24,9 +24,10 @@ func (g Gaussian) matrix() (*mat.SymDense, error) {
 	return mat.NewSymDense(len(g.Mean), g.Covariance), nil
 }
 
-// Fit returns the Gaussian of features [N][D]: their mean and unbiased covariance (division by N−1). N must be at
-// least 2 and all values finite. With N ≤ D the covariance is singular, which Frechet can take, but its value
-// depends strongly on N: compare only distances from equally many features.
+// Fit returns the Gaussian of features [N][D]: their mean and unbiased covariance (division by
+// N−1). N must be at least 2 and all values finite. With N ≤ D the covariance is singular, which
+// Frechet can take, but its value depends strongly on N: compare only distances from equally many
+// features.
 func Fit(features [][]float64) (Gaussian, error) {
 	n := len(features)
 	if n < 2 {
@@ -60,13 +61,13 @@ func Fit(features [][]float64) (Gaussian, error) {
 	return g, nil
 }
 
-// Frechet returns the squared Fréchet distance of two Gaussians (Dowson and Landau 1982; the FID of Heusel et al.
-// 2017 is this distance of Inception features),
+// Frechet returns the squared Fréchet distance of two Gaussians (Dowson and Landau 1982; the FID of
+// Heusel et al. 2017 is this distance of Inception features),
 //
 //	‖μa − μb‖² + tr(A + B − 2 (√A B √A)^½).
 //
-// The square roots come from symmetric eigendecompositions, where eigenvalues that rounding made negative are 0;
-// so singular covariances need no ridge, and the result is never negative.
+// The square roots come from symmetric eigendecompositions, where eigenvalues that rounding made
+// negative are 0; so singular covariances need no ridge, and the result is never negative.
 func Frechet(a, b Gaussian) (float64, error) {
 	if len(a.Mean) != len(b.Mean) {
 		return 0, fmt.Errorf("measure: Fréchet distance of %d and %d dimensions", len(a.Mean), len(b.Mean))

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Of pictures that are made anew, 95 of 100 intervals hold what the distance is on average; copies within a cluster
-// tell nothing new.
+// Of pictures that are made anew, 95 of 100 intervals hold what the distance is on average; copies
+// within a cluster tell nothing new.
 func TestFrechetIntervalCovers(t *testing.T) {
 	const n, trials = 120, 200
 	r := rand.New(rand.NewPCG(5, 0))

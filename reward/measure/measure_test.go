@@ -54,7 +54,8 @@ func TestPaired(t *testing.T) {
 	require.NoError(t, err)
 	require.InDelta(t, 0.25, d.Mean, 1e-15)
 	require.Equal(t, 4, d.N)
-	// Means of 4 draws of which each is 1 with probability 1/4: P(0) = 0.316 and P(≥ 3/4) = 0.051, P(1) = 0.004.
+	// Means of 4 draws of which each is 1 with probability 1/4: P(0) = 0.316 and P(≥ 3/4) = 0.051,
+	// P(1) = 0.004.
 	require.Equal(t, 0.0, d.Low)
 	require.Equal(t, 0.75, d.High)
 	require.False(t, d.Above(0))
@@ -79,8 +80,8 @@ func TestPaired(t *testing.T) {
 	require.Error(t, err)
 }
 
-// Of independent pairs the interval is the normal one, mean ± 1.96 σ/√n. Copies of a pair within a cluster tell
-// nothing new: the interval stays; without clusters it would be half as wide.
+// Of independent pairs the interval is the normal one, mean ± 1.96 σ/√n. Copies of a pair within a
+// cluster tell nothing new: the interval stays; without clusters it would be half as wide.
 func TestPairedKnowsClusters(t *testing.T) {
 	const n, copies = 400, 4
 	r := rand.New(rand.NewPCG(3, 0))
@@ -126,7 +127,8 @@ func TestFrechetOfKnownGaussians(t *testing.T) {
 	d, err = Frechet(diagonal([]float64{0, 0}, 4, 0), diagonal([]float64{0, 0}, 0, 9))
 	require.NoError(t, err)
 	require.InDelta(t, 4+9, d, 1e-12)
-	// Commuting but not diagonal: A = Q diag(4, 1) Qᵀ, B = Q diag(9, 16) Qᵀ turned by 45°: (2−3)² + (1−4)².
+	// Commuting but not diagonal: A = Q diag(4, 1) Qᵀ, B = Q diag(9, 16) Qᵀ turned by 45°: (2−3)² +
+	// (1−4)².
 	turned := func(x, y float64) Gaussian {
 		return Gaussian{[]float64{0, 0}, []float64{(x + y) / 2, (x - y) / 2, (x - y) / 2, (x + y) / 2}}
 	}
@@ -135,8 +137,8 @@ func TestFrechetOfKnownGaussians(t *testing.T) {
 	require.InDelta(t, 1+9, d, 1e-12)
 	_, err = Frechet(Gaussian{[]float64{0, 0}, []float64{1}}, turned(9, 16))
 	require.ErrorContains(t, err, "of 2 dimensions has a covariance of 1 numbers")
-	// Not commuting: A = diag(4, 1), B = [[5, 3], [3, 5]]. √A B √A = [[20, 6], [6, 5]] has trace 25 and determinant
-	// 64, so its root has trace √(25 + 2·8) = √41.
+	// Not commuting: A = diag(4, 1), B = [[5, 3], [3, 5]]. √A B √A = [[20, 6], [6, 5]] has trace 25
+	// and determinant 64, so its root has trace √(25 + 2·8) = √41.
 	a, b := diagonal([]float64{0, 0}, 4, 1), Gaussian{[]float64{0, 0}, []float64{5, 3, 3, 5}}
 	d, err = Frechet(a, b)
 	require.NoError(t, err)

@@ -6,7 +6,8 @@ import (
 	"slices"
 )
 
-// Rows cuts features [N,width], one after another, into one of each sample. It is an error if a value is not finite.
+// Rows cuts features [N,width], one after another, into one of each sample. It is an error if a
+// value is not finite.
 func Rows(features []float32, width int) ([][]float64, error) {
 	if width < 1 || len(features)%width != 0 {
 		return nil, fmt.Errorf("measure: %d values are no rows of %d", len(features), width)
@@ -21,10 +22,10 @@ func Rows(features []float32, width int) ([][]float64, error) {
 	return rows, nil
 }
 
-// Diversity returns how far apart the features of one group are: 1 − cos of the angle between two of them, meant
-// over the pairs of a group and then over the groups with two or more. Groups are usually prompts, group[i] being
-// the one of features[i]. 0 means all alike, 1 at right angles. It is an error if no group has two features, or if
-// a feature is zero or not finite.
+// Diversity returns how far apart the features of one group are: 1 − cos of the angle between two
+// of them, meant over the pairs of a group and then over the groups with two or more. Groups are
+// usually prompts, group[i] being the one of features[i]. 0 means all alike, 1 at right angles. It
+// is an error if no group has two features, or if a feature is zero or not finite.
 func Diversity(features [][]float64, group []string) (float64, error) {
 	if len(features) != len(group) {
 		return 0, fmt.Errorf("measure: diversity of %d features in groups of %d", len(features), len(group))
@@ -91,8 +92,8 @@ func Cosine(a, b []float64) (float64, error) {
 	return max(-1, min(1, c)), nil
 }
 
-// Accuracy returns the share of scores on the right side of threshold: at least it for the good, below it for
-// the others.
+// Accuracy returns the share of scores on the right side of threshold: at least it for the good,
+// below it for the others.
 func Accuracy(scores []float64, good []bool, threshold float64) (float64, error) {
 	if err := check(scores, good); err != nil {
 		return 0, err
@@ -106,8 +107,9 @@ func Accuracy(scores []float64, good []bool, threshold float64) (float64, error)
 	return float64(right) / float64(len(scores)), nil
 }
 
-// AUC returns the probability that a good one scores higher than a bad one, both chosen at random, a tie counting
-// one half: the area under the ROC curve. It is an error if all are good or all are bad.
+// AUC returns the probability that a good one scores higher than a bad one, both chosen at random,
+// a tie counting one half: the area under the ROC curve. It is an error if all are good or all are
+// bad.
 func AUC(scores []float64, good []bool) (float64, error) {
 	if err := check(scores, good); err != nil {
 		return 0, err

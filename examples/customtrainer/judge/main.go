@@ -24,7 +24,7 @@ func main() {
 	must(0, err)
 	training := &alignment.Training{
 		CLIP: clip, Samples: dataset.FromSlice(rest), Perturb: shapes.Grammar().Perturb, Lambda: 0.5,
-		Hidden: 64, Batch: 16, Product: true,
+		Hidden: 64, Batch: 16, Product: true, HeldOut: 0.15,
 	}
 	for epoch, err := range training.Epochs(ctx) {
 		must(epoch, err)
