@@ -20,9 +20,10 @@ func Main(name string, run func(ctx context.Context) error, left func() string) 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the next signal has its usual effect
 	err := run(ctx)
+	cancelled := errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))
 	switch {
 	case err == nil || errors.Is(err, flag.ErrHelp):
-	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))):
+	case ctx.Err() != nil && cancelled:
 		fmt.Fprintf(os.Stderr, "%s: stopped; %s\n", name, left())
 		os.Exit(130)
 	default:
