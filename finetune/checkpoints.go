@@ -42,8 +42,8 @@ type Checkpoints struct {
 	// none, training begins; where there are only broken ones, that is an error. Without Resume, a
 	// folder that holds a run is a *RunExistsError.
 	Resume bool
-	// Progress is told of broken checkpoints, and of errors that cannot be returned. Nil is standard
-	// error.
+	// Progress is told of broken checkpoints, and of errors that cannot be returned. Nil is
+	// standard error.
 	Progress io.Writer
 
 	begun     bool
@@ -211,8 +211,8 @@ func (c *Checkpoints) resume(ctx context.Context) error {
 	}
 	if len(steps) > 0 {
 		dir := filepath.Join(c.Folder, checkpointsFolder)
-		return fmt.Errorf("finetune: all %d checkpoints in %s are broken: remove them to begin anew",
-			len(steps), dir)
+		return fmt.Errorf("finetune: all %d checkpoints in %s are broken: "+
+			"remove them to begin anew", len(steps), dir)
 	}
 	return nil
 }

@@ -17,7 +17,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// fails runs a tuner to its error and returns it and how many steps there were before. After it there must be nothing.
+// fails runs a tuner to its error and returns it and how many steps there were before. After it
+// there must be nothing.
 func fails(t *testing.T, ctx context.Context, tuner *Tuner) (steps int, failure error) {
 	for step, err := range tuner.Steps(ctx) {
 		require.NoError(t, failure, "the sequence goes on after an error")
@@ -146,8 +147,8 @@ type frozen struct{ Network }
 
 func (frozen) Trainable() []kernels.Parameter { return nil }
 
-// A loss that is not finite ends training with the step and the term that was it, and so do gradients. The parameters are then those of
-// the step before: what is saved can be used.
+// A loss that is not finite ends training with the step and the term that was it, and so do
+// gradients. The parameters are then those of the step before: what is saved can be used.
 func TestNumbersThatAreNotFinite(t *testing.T) {
 	poison := func(step int) func(int) float64 {
 		return func(s int) float64 {
@@ -199,7 +200,8 @@ func TestNumbersThatAreNotFinite(t *testing.T) {
 	}
 }
 
-// Where there is no signal an ε gives no x̂₀, and training fails if a term asks for it; ε̂ is there.
+// Where there is no signal an ε gives no x̂₀, and training fails if a term asks for it; ε̂ is
+// there.
 func TestNoSignalNoCleanLatent(t *testing.T) {
 	for what, read := range map[string]func(b *Batch) (*gorgonia.Node, error){
 		"x̂₀": func(b *Batch) (*gorgonia.Node, error) { return b.CleanOf(b.Predicted) },
@@ -224,7 +226,8 @@ func TestNoSignalNoCleanLatent(t *testing.T) {
 	}
 }
 
-// Where training is cancelled, its error is the cause; the steps before stay, and it can be gone on with.
+// Where training is cancelled, its error is the cause; the steps before stay, and it can be gone on
+// with.
 func TestCancelled(t *testing.T) {
 	cause := errors.New("the user pressed a key")
 	tuner := tuner(t, newLine())

@@ -41,7 +41,8 @@ func planner(t *testing.T, asked *int) *Tuner {
 	return tuner
 }
 
-// Training fits what it is to fit, with little left over, and computes no more again than that takes.
+// Training fits what it is to fit, with little left over, and computes no more again than that
+// takes.
 func TestFit(t *testing.T) {
 	asked := 0
 	fit := func(bytes int64) (kernels.Plan, error) {

@@ -15,8 +15,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
-// A plane is a network on points of a plane, latents [1,1,2]: three layers that see the point, waves of the
-// timestep and the condition.
+// A plane is a network on points of a plane, latents [1,1,2]: three layers that see the point,
+// waves of the timestep and the condition.
 type plane struct{ weights, biases []*tensor.Dense }
 
 const waves = 16
@@ -75,7 +75,8 @@ func (p *plane) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.N
 	return kernels.Reshape(h, n, 1, 1, 2)
 }
 
-// ring has points on a circle of radius 1.5, near the angles of 0, 1, … 7 eighths, which the condition tells.
+// ring has points on a circle of radius 1.5, near the angles of 0, 1, … 7 eighths, which the
+// condition tells.
 func ring(n int, stream string) []dataset.Sample {
 	samples := make([]dataset.Sample, n)
 	for i := range samples {
@@ -91,8 +92,9 @@ func ring(n int, stream string) []dataset.Sample {
 	return samples
 }
 
-// The Tuner trains a network on a flow as on anything else, at levels that the user chooses: on points that it
-// has not seen it says ε - x₀ far better than the best constant, and FlowEuler takes noise to the circle.
+// The Tuner trains a network on a flow as on anything else, at levels that the user chooses: on
+// points that it has not seen it says ε - x₀ far better than the best constant, and FlowEuler takes
+// noise to the circle.
 func TestFlowIsLearned(t *testing.T) {
 	s, err := diffusion.NewSchedule(diffusion.RectifiedFlow(1))
 	require.NoError(t, err)

@@ -30,8 +30,9 @@ type trainCase struct {
 	Decay                  float64 `json:"weight_decay"`
 }
 
-// A whole network trained by Eq. 2 with AdamW and clipping has the losses, gradients' norms and parameters that
-// PyTorch's float64 has. The tuner's graph and updates are the real ones; what it would draw is taken from the case.
+// A whole network trained by Eq. 2 with AdamW and clipping has the losses, gradients' norms and
+// parameters that PyTorch's float64 has. The tuner's graph and updates are the real ones; what it
+// would draw is taken from the case.
 func TestTrainingGolden(t *testing.T) {
 	golden.Each(t, "..", func(t *testing.T, c golden.Case) {
 		var k trainCase
@@ -42,8 +43,8 @@ func TestTrainingGolden(t *testing.T) {
 	}, "train.loss")
 }
 
-// The pairs of an adapter, B from 0 on, have after the same training the losses, gradients' norms and values that peft's have; all other
-// weights stay as they were.
+// The pairs of an adapter, B from 0 on, have after the same training the losses, gradients' norms
+// and values that peft's have; all other weights stay as they were.
 func TestTrainingAdapterGolden(t *testing.T) {
 	golden.Each(t, "..", func(t *testing.T, c golden.Case) {
 		var k trainCase
@@ -65,7 +66,8 @@ func TestTrainingAdapterGolden(t *testing.T) {
 	}, "lora.train.loss")
 }
 
-// trainCompare trains a network as the case was trained and compares with what it says under names that begin with prefix.
+// trainCompare trains a network as the case was trained and compares with what it says under names
+// that begin with prefix.
 func trainCompare(t *testing.T, c golden.Case, k trainCase, network Network, prefix string) {
 	t.Helper()
 	before := map[string]*tensor.Dense{}

@@ -19,8 +19,8 @@ import (
 //
 //	ε̂_o = Σ_i X_oi·x_i + B_o + Σ_d C_od·mean_l c_ld + D_o + T_o·t/1000 + U_o
 //
-// with 2 channels and conditions 3 wide. D and U have one gradient, which gorgonia makes one node, as it does of the
-// gradients of a residual block's last bias and its shortcut's.
+// with 2 channels and conditions 3 wide. D and U have one gradient, which gorgonia makes one node,
+// as it does of the gradients of a residual block's last bias and its shortcut's.
 type line struct {
 	X, B, C, D, T, U *tensor.Dense
 }
@@ -131,7 +131,8 @@ func schedule(t *testing.T, velocity bool) *diffusion.Schedule {
 	return s
 }
 
-// tuner returns one with 5 and 4 samples, 3 and 2 in a step, so that steps lie across the ends of passes.
+// tuner returns one with 5 and 4 samples, 3 and 2 in a step, so that steps lie across the ends of
+// passes.
 func tuner(t *testing.T, l *line) *Tuner {
 	tuner := &Tuner{
 		Network: l, Schedule: schedule(t, false), Own: dataset.FromSlice(made(5, true)), Pretrain: dataset.FromSlice(made(4, false)),
@@ -142,7 +143,8 @@ func tuner(t *testing.T, l *line) *Tuner {
 	return tuner
 }
 
-// A handBatch is what a step sees: for each sample its noisy latent, target, condition, timestep and share of the loss.
+// A handBatch is what a step sees: for each sample its noisy latent, target, condition, timestep
+// and share of the loss.
 type handBatch struct {
 	x, target, c [][]float64
 	t            []float64
@@ -215,8 +217,8 @@ func inOrder(samples []dataset.Sample, stream string, seed uint64, at int) datas
 	return samples[order[at%len(samples)]]
 }
 
-// byReward is inOrder where a pass has sample i for each whole number in (C_i−1, C_i], C the running sum of rewards over their
-// mean, from a first value that is drawn.
+// byReward is inOrder where a pass has sample i for each whole number in (C_i−1, C_i], C the
+// running sum of rewards over their mean, from a first value that is drawn.
 func byReward(samples []dataset.Sample, stream string, seed uint64, at int) dataset.Sample {
 	mean := 0.0
 	for _, s := range samples {
@@ -254,7 +256,8 @@ func (b handBatch) terms(p []float64, beta float64) (reward, pretraining float64
 	return reward, pretraining
 }
 
-// slope is the gradient of a quadratic function, for which central differences of any width are exact.
+// slope is the gradient of a quadratic function, for which central differences of any width are
+// exact.
 func slope(p []float64, loss func(p []float64) float64) []float64 {
 	out := make([]float64, len(p))
 	for i := range p {

@@ -159,7 +159,8 @@ func TestRecordOfARunThatStops(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(page), why.Error())
 
-	// Another process, resumed from a checkpoint after step 1: what the first one did behind it is forgotten.
+	// Another process, resumed from a checkpoint after step 1: what the first one did behind it is
+	// forgotten.
 	for _, err := range (&finetune.Record{Trainer: &counter{next: 2, of: 4}, Folder: dir, Progress: io.Discard}).Steps(t.Context()) {
 		require.NoError(t, err)
 	}

@@ -28,8 +28,8 @@ func train(t *testing.T, l *line, tuner *Tuner) (steps []Step, params []float64)
 	return steps, l.vector()
 }
 
-// A batch in parts is the batch, to rounding: both streams, weighed levels, dropping, clipping and a
-// moving average, parts of unequal sizes.
+// A batch in parts is the batch, to rounding: both streams, weighed levels, dropping, clipping and
+// a moving average, parts of unequal sizes.
 func TestAccumulationIsTheLargeBatch(t *testing.T) {
 	variants := map[string]func(*Tuner){
 		"Eq. 2": func(*Tuner) {}, "clipped": func(t *Tuner) { t.Clip = 0.3 }, "weighed": func(t *Tuner) { t.MinSNR = 5 },
@@ -68,8 +68,8 @@ func TestAccumulationIsTheLargeBatch(t *testing.T) {
 	}
 }
 
-// A loss that divides by the part's size instead of the whole's is not the large batch's: what the test
-// above holds is there to be missed.
+// A loss that divides by the part's size instead of the whole's is not the large batch's: what the
+// test above holds is there to be missed.
 func TestTermsDivideByTheWhole(t *testing.T) {
 	l := newLine()
 	tuner := tuner(t, l)
@@ -89,8 +89,8 @@ func TestTermsDivideByTheWhole(t *testing.T) {
 	require.EqualError(t, err, "finetune: batches of 7 and 5 samples are not enough for 6 parts")
 }
 
-// Pairs put a group's better sample first and the worse behind it, with the same level and noise; a pass
-// has each pair once, and groups of three have three.
+// Pairs put a group's better sample first and the worse behind it, with the same level and noise; a
+// pass has each pair once, and groups of three have three.
 func TestPairs(t *testing.T) {
 	samples := made(9, true)
 	groups := []string{"a", "a", "b", "c", "b", "c", "c", "", "alone"}
@@ -161,8 +161,9 @@ func TestPairs(t *testing.T) {
 	}
 }
 
-// A preference loss (Wallace et al. 2023, eq. 14) with a reference that is not tuned: −log σ(−k·(how much
-// better the tuned network is than the reference on the preferred sample, less the same on the other)).
+// A preference loss (Wallace et al. 2023, eq. 14) with a reference that is not tuned: −log
+// σ(−k·(how much better the tuned network is than the reference on the preferred sample, less the
+// same on the other)).
 func TestPreferencesByHand(t *testing.T) {
 	samples := made(6, true)
 	for i := range samples {
@@ -319,7 +320,8 @@ func (s sgd) Update(param, grad *tensor.Dense) error {
 	return nil
 }
 
-// Without Tuner.LR an optimizer keeps its own rate: AdamW's is not overwritten, one's own is not asked for.
+// Without Tuner.LR an optimizer keeps its own rate: AdamW's is not overwritten, one's own is not
+// asked for.
 func TestOptimizersKeepTheirRate(t *testing.T) {
 	l := newLine()
 	adam, err := optim.NewAdamW(l.Trainable()...)

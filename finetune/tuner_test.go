@@ -25,8 +25,8 @@ type variant struct {
 // powers is a term of one's own: a quarter of the mean square of what the network predicts.
 var powers = NewTerm("power", func(b *Batch) (*gorgonia.Node, error) { return meanSquare(b.Predicted, 0.25) })
 
-// readings is a quarter of the mean square of ε̂ and half of that of x̂₀, of what the network says when it is
-// asked once more.
+// readings is a quarter of the mean square of ε̂ and half of that of x̂₀, of what the network says
+// when it is asked once more.
 var readings = NewTerm("power", func(b *Batch) (*gorgonia.Node, error) {
 	said, err := b.Predict(b.Noisy, b.Timesteps, b.Conditions)
 	if err != nil {
@@ -105,14 +105,16 @@ func variants(t *testing.T) map[string]variant {
 		"an optimizer": {change: none, beta: 0.7, adam: func(params []kernels.Parameter) (*handAdam, *optim.AdamW) {
 			a, err := optim.NewAdamW(params...)
 			require.NoError(t, err)
-			// With so large an ε a step is about as long as its gradient, so that the gradient's size shows too.
+			// With so large an ε a step is about as long as its gradient, so that the gradient's
+			// size shows too.
 			a.Beta1, a.Beta2, a.Eps, a.WeightDecay = 0.5, 0.75, 2, 0.3
 			return &handAdam{beta1: 0.5, beta2: 0.75, eps: 2, decay: 0.3}, a
 		}},
 	}
 }
 
-// Every step's loss, its terms, the gradients' norm and the parameters after it are Eq. 2's and AdamW's by hand.
+// Every step's loss, its terms, the gradients' norm and the parameters after it are Eq. 2's and
+// AdamW's by hand.
 func TestStepsByHand(t *testing.T) {
 	for name, v := range variants(t) {
 		t.Run(name, func(t *testing.T) {
@@ -173,7 +175,8 @@ func TestStepsByHand(t *testing.T) {
 	}
 }
 
-// What training takes is known before it begins: the data and the batch to the byte, AdamW's state with clipping and without.
+// What training takes is known before it begins: the data and the batch to the byte, AdamW's state
+// with clipping and without.
 func TestPrepare(t *testing.T) {
 	l := newLine()
 	before := l.vector()
@@ -263,8 +266,8 @@ func (a addsPooled) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgon
 	return a.line.Predict(x, t, c)
 }
 
-// Pooled vectors come with their samples' tokens: with each token's part added to it by the network,
-// losses are those of samples whose tokens had it added before.
+// Pooled vectors come with their samples' tokens: with each token's part added to it by the
+// network, losses are those of samples whose tokens had it added before.
 func TestPooled(t *testing.T) {
 	losses := func(split bool) (all []float64, other int64) {
 		tuner := tuner(t, newLine())
@@ -298,7 +301,8 @@ func TestPooled(t *testing.T) {
 	require.Equal(t, without+9*4*2*width, with, "pooled vectors are in the plan, each once")
 }
 
-// The moving average is that of the parameters after each step; it takes their place and gives it back.
+// The moving average is that of the parameters after each step; it takes their place and gives it
+// back.
 func TestUseAverage(t *testing.T) {
 	l := newLine()
 	tuner := tuner(t, l)
@@ -319,7 +323,8 @@ func TestUseAverage(t *testing.T) {
 	require.Equal(t, last, l.vector())
 }
 
-// A whole run, or one that is broken off and gone on with, or one whose gradients are all kept, has the same bits.
+// A whole run, or one that is broken off and gone on with, or one whose gradients are all kept, has
+// the same bits.
 func TestRunsAreRepeatable(t *testing.T) {
 	type outcome struct {
 		losses []float64
@@ -357,8 +362,8 @@ func TestRunsAreRepeatable(t *testing.T) {
 	require.NotEqual(t, whole.params, other.params)
 }
 
-// What a step draws depends on nothing but seed, step and place: not on what was drawn before, nor on how many samples
-// there are beside it.
+// What a step draws depends on nothing but seed, step and place: not on what was drawn before, nor
+// on how many samples there are beside it.
 func TestDrawsArePure(t *testing.T) {
 	start := func(change func(*Tuner)) *run {
 		tuner := tuner(t, newLine())
@@ -430,7 +435,8 @@ func TestPasses(t *testing.T) {
 	require.NotEqual(t, passes[0], []string{other[0].sample.ID, other[1].sample.ID, other[2].sample.ID, other[3].sample.ID, other[4].sample.ID})
 }
 
-// Drawn by reward, a sample comes as often as its reward says, to one more or less a pass, and over many passes just as often.
+// Drawn by reward, a sample comes as often as its reward says, to one more or less a pass, and over
+// many passes just as often.
 func TestPassesByReward(t *testing.T) {
 	samples := made(5, true)
 	rewards := []float64{0, 0.25, 1, 3, 0.75} // their mean is 1
