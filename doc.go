@@ -1,18 +1,19 @@
-// Package kudos is the map of a software kit for reward-weighted fine-tuning of text-to-image diffusion models; the code is
-// in the packages below.
+// Package kudos is the map of a software kit for reward-weighted fine-tuning of text-to-image
+// diffusion models; the code is in the packages below.
 //
 // # The method
 //
-// It is that of Kimin Lee, Hao Liu, Moonkyung Ryu, Olivia Watkins, Yuqing Du, Craig Boutilier, Pieter Abbeel, Mohammad
-// Ghavamzadeh and Shixiang Shane Gu, Aligning Text-to-Image Models using Human Feedback, 2023 (arXiv:2302.12192).
-// A model makes pictures of prompts, and people label them good or bad. From the labels a reward is learned: CLIP's
-// embeddings of picture x and prompt z, a perceptron, a score r(x,z) between 0 and 1. Then the model is tuned on its own
-// pictures, each weighted by its reward, and held to what it could do before by a second term on pretraining data:
+// It is that of Kimin Lee, Hao Liu, Moonkyung Ryu, Olivia Watkins, Yuqing Du, Craig Boutilier,
+// Pieter Abbeel, Mohammad Ghavamzadeh and Shixiang Shane Gu, Aligning Text-to-Image Models using
+// Human Feedback, 2023 (arXiv:2302.12192). A model makes pictures of prompts, and people label them
+// good or bad. From the labels a reward is learned: CLIP's embeddings of picture x and prompt z, a
+// perceptron, a score r(x,z) between 0 and 1. Then the model is tuned on its own pictures, each
+// weighted by its reward, and held to what it could do before by a second term on pretraining data:
 //
 //	E_model[ r·‖ε − ε_θ(x_t,t,z)‖² ] + β·E_pretrain[ ‖ε − ε_θ(x_t,t,z)‖² ]        (Eq. 2)
 //
-// The result is compared with the model before, and with the best of n of its pictures by the same reward.
-// finetune/loss.go holds Eq. 2, and reward/alignment/loss.go the reward's loss, Eq. 1.
+// The result is compared with the model before, and with the best of n of its pictures by the same
+// reward. finetune/loss.go holds Eq. 2, and reward/alignment/loss.go the reward's loss, Eq. 1.
 //
 // # Packages
 //
@@ -35,6 +36,7 @@
 //	reward                 scores of samples, weights of scores, best-of-n
 //	reward/evaluate        models compared: pictures from the same noise, scores, best-of-n, differences with intervals
 //	finetune               Eq. 2 as a trainer whose loss is composed of terms; what records, saves and resumes any trainer
+//	finetune/command       what programs that tune share: flags, what fits memory, training that is saved
 //	reward/alignment       the paper's reward: learned from labels on CLIP's embeddings
 //	examples/tiny          a complete Stable Diffusion in miniature, embedded, and examples/tiny/train, which made it
 //	examples/generate      pictures of prompts, from the miniature or a model of yours
@@ -46,8 +48,8 @@
 //
 // # Interfaces
 //
-// What a user may want to bring along are five interfaces. Each but the last has one method and an adapter for
-// functions; a sample (dataset.Sample) is what goes from one to the next.
+// What a user may want to bring along are five interfaces. Each but the last has one method and an
+// adapter for functions; a sample (dataset.Sample) is what goes from one to the next.
 //
 //	dataset      dataset.Dataset      samples: generated, read from files, labelled by people
 //	reward model reward.Model         one score a sample, higher is better

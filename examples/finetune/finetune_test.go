@@ -30,7 +30,8 @@ import (
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
-// A place has what a user brings along: a model's folder, pictures with rewards in samples.jsonl, captioned pictures.
+// A place has what a user brings along: a model's folder, pictures with rewards in samples.jsonl,
+// captioned pictures.
 type place struct{ dir, model, samples, pretrain string }
 
 // at makes the place, of the miniature.
@@ -70,8 +71,7 @@ func try(t *testing.T, args ...string) (s *session, printed string, err error) {
 	s = newSession()
 	var b bytes.Buffer
 	s.print, s.progress = &b, report.Plain(io.Discard)
-	s.options, err = parse(args)
-	if err == nil {
+	if err = s.parse(args); err == nil {
 		err = s.run(t.Context())
 	}
 	return s, b.String(), err
@@ -100,8 +100,8 @@ func load(t *testing.T, dir string) *pipeline.Pipeline {
 	return p
 }
 
-// The whole UNet: the result is a folder that loads, with a UNet that changed and all else as it was; the model's folder is as it was; the
-// same seed leaves the same bytes.
+// The whole UNet: the result is a folder that loads, with a UNet that changed and all else as it
+// was; the model's folder is as it was; the same seed leaves the same bytes.
 func TestFull(t *testing.T) {
 	p := at(t)
 	before := files(t, p.model)
@@ -126,7 +126,7 @@ func TestFull(t *testing.T) {
 	require.Equal(t, []string{"cache", "checkpoints", "config.json", "metrics.jsonl", "report.html", "report.json", "tuned"}, names)
 	var config map[string]any
 	require.NoError(t, json.Unmarshal([]byte(files(t, p.out("a"))["config.json"]), &config))
-	flags(&options{}).VisitAll(func(f *flag.Flag) {
+	s.flags.VisitAll(func(f *flag.Flag) {
 		if f.Name != "resume" { // which is not the run's
 			require.Contains(t, config, f.Name)
 		}
@@ -147,7 +147,8 @@ func TestFull(t *testing.T) {
 		"To resume it:\n\tfinetune "+strings.Join(p.args("a"), " ")+" -resume")
 }
 
-// The result is that of the library on the same samples, so no flag is lost on the way. It is what a moving average says that it is, too.
+// The result is that of the library on the same samples, so no flag is lost on the way. It is what
+// a moving average says that it is, too.
 func TestEveryFlagCounts(t *testing.T) {
 	p := at(t)
 	tuned := func(name string, args ...string) string {
@@ -187,21 +188,18 @@ func TestSamplesThatChangeMeanwhile(t *testing.T) {
 	encoded := func(t *testing.T, change func(p place, lines []string) []string) map[string]dataset.Sample {
 		p, s := at(t), newSession()
 		s.print, s.progress = io.Discard, report.Plain(io.Discard)
-		var err error
-		s.options, err = parse(p.args("run"))
-		require.NoError(t, err)
-		s.model = load(t, p.model)
+		require.NoError(t, s.parse(p.args("run")))
 		require.NoError(t, s.read(t.Context()))
 		text, err := os.ReadFile(p.samples)
 		require.NoError(t, err)
 		lines := change(p, strings.Split(strings.TrimSpace(string(text)), "\n"))
 		require.NoError(t, os.WriteFile(p.samples, []byte(strings.Join(lines, "\n")), 0o644))
-		s.folder, err = report.NewFolder(p.out("run"))
+		_, err = report.NewFolder(p.out("run"))
 		require.NoError(t, err)
 		require.NoError(t, s.encode(t.Context()))
-		require.Equal(t, []int{6, 3}, []int{len(s.samples), len(s.captioned)})
+		require.Equal(t, []int{6, 9}, []int{s.own, len(s.all)})
 		all := map[string]dataset.Sample{}
-		for _, sample := range slices.Concat(s.samples, s.captioned) {
+		for _, sample := range s.all {
 			all[sample.ID] = sample
 		}
 		return all
@@ -230,7 +228,8 @@ func TestSamplesThatChangeMeanwhile(t *testing.T) {
 	}
 }
 
-// Low-rank pairs: a file in diffusers' form and one in kohya's, which are the same adapter, and nothing else.
+// Low-rank pairs: a file in diffusers' form and one in kohya's, which are the same adapter, and
+// nothing else.
 func TestAdapter(t *testing.T) {
 	p := at(t)
 	_, printed, err := try(t, p.args("run", "-lora-rank", "3", "-kohya", "-ema", "0.5", "-max-grad-norm", "1")...)
@@ -287,13 +286,14 @@ func TestReward(t *testing.T) {
 	require.NoDirExists(t, p.out("run"))
 
 	s := p.ready(t, "-reward", p.out("reward"), "-beta", "0", "-pretrain", "")
-	s.folder = report.Folder(t.TempDir())
+	s.Run.Folder = t.TempDir()
 	require.NoError(t, s.score(t.Context()))
 	pictures, err := dataset.Collect(t.Context(), dataset.File{Path: p.samples, Images: true})
 	require.NoError(t, err)
 	want, err := training.Model().Score(t.Context(), pictures)
 	require.NoError(t, err)
-	for i, sample := range s.samples {
+	require.Len(t, s.all, len(want))
+	for i, sample := range s.all {
 		require.InDelta(t, want[i], *sample.Reward, 1e-6)
 		require.Nil(t, sample.Image)
 	}
@@ -317,7 +317,8 @@ func labelled(t *testing.T) dataset.Dataset {
 	return dataset.FromSlice(samples)
 }
 
-// A Stable Diffusion in the layout of the 1.x repositories, whose prompts are 77 tokens long, and a checkpoint file.
+// A Stable Diffusion in the layout of the 1.x repositories, whose prompts are 77 tokens long, and a
+// checkpoint file.
 func TestOtherModelsGolden(t *testing.T) {
 	golden.Each(t, "../..", func(t *testing.T, c golden.Case) {
 		p := at(t)
@@ -395,42 +396,42 @@ func TestWhatCannotBeTuned(t *testing.T) {
 func TestWrongFlags(t *testing.T) {
 	required := []string{"-model", "m", "-samples", "s", "-out", "o"}
 	for want, args := range map[string][]string{
-		"-beta 1 weighs a term of pretraining pictures: it needs -pretrain": {},
-		"-beta 0 leaves out the pretraining term, so -pretrain":             {"-beta", "0", "-pretrain", "p"},
-		"-beta 0 leaves out":             {"-beta", "0", "-pretrain-batch", "2"},
-		"-beta -1":                       {"-beta", "-1"},
-		"-beta NaN":                      {"-beta", "NaN"},
-		"-beta +Inf":                     {"-beta", "inf"},
-		"-model, -samples and -out are":  {"-out", ""},
-		`unexpected argument "more"`:     {"more"},
-		"-clip is what a -reward":        {"-clip", "c"},
-		"-steps 0":                       {"-beta", "0", "-steps", "0"},
-		"-batch 0":                       {"-beta", "0", "-batch", "0"},
-		"-pretrain-batch -1":             {"-pretrain", "p", "-pretrain-batch", "-1"},
-		"-lr 0 must be":                  {"-beta", "0", "-lr", "0"},
-		"-lr NaN":                        {"-beta", "0", "-lr", "NaN"},
-		"-warm-up -1":                    {"-beta", "0", "-warm-up", "-1"},
-		"-dropout 1.5":                   {"-beta", "0", "-dropout", "1.5"},
-		"-min-timestep -1":               {"-beta", "0", "-min-timestep", "-1"},
-		"-min-snr -1":                    {"-beta", "0", "-min-snr", "-1"},
-		"-max-grad-norm NaN":             {"-beta", "0", "-max-grad-norm", "NaN"},
-		"-ema 1 is not":                  {"-beta", "0", "-ema", "1"},
-		"-every -1":                      {"-beta", "0", "-every", "-1"},
-		"-lora-rank -1":                  {"-beta", "0", "-lora-rank", "-1"},
-		"-kohya is a form of LoRA files": {"-beta", "0", "-kohya"},
-		"-lora-everything says which":    {"-beta", "0", "-lora-everything"},
-		`"lots" is no size: 16GiB`:       {"-memory", "lots"},
+		"-beta 1 needs -pretrain, and -beta 0 does not": {},
+		"-pretrain p needs -beta":                       {"-beta", "0", "-pretrain", "p"},
+		"-pretrain-batch 2 needs -beta":                 {"-beta", "0", "-pretrain-batch", "2"},
+		"-beta -1":                                      {"-beta", "-1"},
+		"-beta NaN":                                     {"-beta", "NaN"},
+		"-beta +Inf":                                    {"-beta", "inf"},
+		"-model, -samples and -out are":                 {"-out", ""},
+		`unexpected argument "more"`:                    {"more"},
+		"-clip c needs -reward":                         {"-beta", "0", "-clip", "c"},
+		"-steps 0":                                      {"-beta", "0", "-steps", "0"},
+		"-batch 0":                                      {"-beta", "0", "-batch", "0"},
+		"-pretrain-batch -1":                            {"-pretrain", "p", "-pretrain-batch", "-1"},
+		"-lr 0 must be":                                 {"-beta", "0", "-lr", "0"},
+		"-lr NaN":                                       {"-beta", "0", "-lr", "NaN"},
+		"-warm-up -1":                                   {"-beta", "0", "-warm-up", "-1"},
+		"-dropout 1.5":                                  {"-beta", "0", "-dropout", "1.5"},
+		"-min-timestep -1":                              {"-beta", "0", "-min-timestep", "-1"},
+		"-min-snr -1":                                   {"-beta", "0", "-min-snr", "-1"},
+		"-max-grad-norm NaN":                            {"-beta", "0", "-max-grad-norm", "NaN"},
+		"-ema 1 must be at least 0 and below 1":         {"-beta", "0", "-ema", "1"},
+		"-every -1":                                     {"-beta", "0", "-every", "-1"},
+		"-lora-rank -1":                                 {"-beta", "0", "-lora-rank", "-1"},
+		"-kohya needs -lora-rank":                       {"-beta", "0", "-kohya"},
+		"-lora-everything needs -lora-rank":             {"-beta", "0", "-lora-everything"},
+		`"lots" is no size: 16GiB`:                      {"-memory", "lots"},
 	} {
-		_, err := parse(append(slices.Clone(required), args...))
+		err := newSession().parse(append(slices.Clone(required), args...))
 		require.ErrorContains(t, err, want, args)
 	}
-	o, err := parse(append(required, "-pretrain", "p", "-batch", "3"))
-	require.NoError(t, err)
-	require.Equal(t, 3, o.pretrainBatch)
-	require.Equal(t, 1e-5, o.lr)
-	o, err = parse(append(required, "-pretrain", "p", "-lora-rank", "4"))
-	require.NoError(t, err)
-	require.Equal(t, 1e-4, o.lr)
+	s := newSession()
+	require.NoError(t, s.parse(append(required, "-pretrain", "p", "-batch", "3")))
+	require.Equal(t, 3, s.Tuner.PretrainBatch)
+	require.Equal(t, 1e-5, s.LR)
+	s = newSession()
+	require.NoError(t, s.parse(append(required, "-pretrain", "p", "-lora-rank", "4")))
+	require.Equal(t, 1e-4, s.LR)
 }
 
 // A caption that is longer than the text encoder reads is named before anything takes time.
@@ -441,11 +442,7 @@ func TestLongCaption(t *testing.T) {
 	s := newSession()
 	var said bytes.Buffer
 	s.progress = report.Plain(&said)
-	var err error
-	s.options, err = parse(p.args("run"))
-	require.NoError(t, err)
-	s.model, err = pipeline.LoadFrozen(p.model)
-	require.NoError(t, err)
+	require.NoError(t, s.parse(p.args("run")))
 	require.NoError(t, s.read(t.Context()))
 	require.Contains(t, said.String(), "Longer prompts: 1,")
 	require.Contains(t, said.String(), strings.TrimSpace(long))

@@ -30,8 +30,8 @@ import (
 // moments is how many times each kind of run is killed: few in go test ./..., 20 to be sure.
 var moments = flag.Int("moments", 4, "moments at which a run is killed")
 
-// What tells a program of these tests to die: before operation K on the disk or, torn, after half of
-// it; and where to leave the number of operations when it does not.
+// What tells a program of these tests to die: before operation K on the disk or, torn, after half
+// of it; and where to leave the number of operations when it does not.
 const (
 	dieAt    = "KUDOS_DIE_AT"
 	dieTorn  = "KUDOS_DIE_TORN"
@@ -232,8 +232,8 @@ func TestGoesOn(t *testing.T) {
 	require.ErrorContains(t, err, "sha256.samples was ")
 }
 
-// A result that cannot be saved is not lost: what was trained is in a checkpoint, and the error says
-// how to go on from there.
+// A result that cannot be saved is not lost: what was trained is in a checkpoint, and the error
+// says how to go on from there.
 func TestLastSaveFails(t *testing.T) {
 	p := at(t)
 	_, _, err := try(t, p.args("whole")...)

@@ -47,8 +47,9 @@ func TestStopped(t *testing.T) {
 	require.Contains(t, last, filepath.Dir(found[0]))
 }
 
-// Stopped before it trains, it leaves nothing, or where the signal comes late what was encoded. It is stopped where it reads a picture, which
-// comes through a pipe, so that it gets no further meanwhile.
+// Stopped before it trains, it leaves nothing, or where the signal comes late what was encoded. It
+// is stopped where it reads a picture, which comes through a pipe, so that it gets no further
+// meanwhile.
 func TestStoppedEarly(t *testing.T) {
 	p := at(t)
 	pipe := filepath.Join(p.dir, "3.png")

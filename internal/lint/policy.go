@@ -53,6 +53,10 @@ var house = Policy{
 		// The trainer is handed latents and conditions: it knows no encoder and no pipeline.
 		"finetune": "finetune/report dataset reward reward/measure diffusion " + below + " " + inner,
 
+		// It has the flags of programs that tune a UNet, or pairs of it.
+		"finetune/command": "finetune finetune/report dataset diffusion diffusion/lora diffusion/unet " +
+			"kernels kernels/optim",
+
 		// Nothing else imports examples.
 		"examples/...": anything,
 	},
@@ -85,7 +89,7 @@ var forbidden = []Ban{
 	{Import: "testing/...", In: testSupport, Why: "programs would get the flags of go test"},
 	{Import: "github.com/stretchr/testify/...", In: testSupport, Why: "it is for tests"},
 	{Import: "pgregory.net/rapid", In: testSupport, Why: "it is for tests"},
-	{Import: "flag", In: "examples/... finetune/report " + testSupport, Why: "a library has no command line"},
+	{Import: "flag", In: "examples/... finetune/report finetune/command " + testSupport, Why: "a library has no command line"},
 	{Import: "github.com/alecthomas/kong", In: "examples/...", Why: "a library has no command line"},
 }
 
