@@ -48,14 +48,21 @@ func newToy(t testing.TB, of int) *toy {
 	dense := func(v []float32, shape ...int) *tensor.Dense {
 		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(v))
 	}
-	y := &toy{of: of, trend: 1, x: dense(make([]float32, 8), 4, 2), y: dense(make([]float32, 4), 4, 1)}
+	y := &toy{
+		of: of, trend: 1, x: dense(make([]float32, 8), 4, 2), y: dense(make([]float32, 4), 4, 1),
+	}
 	w, b := dense([]float32{0.5, -0.5}, 1, 2), dense([]float32{0.1}, 1)
-	adam, err := optim.NewAdamW(kernels.Parameter{Name: "w", Value: w}, kernels.Parameter{Name: "b", Value: b})
+	adam, err := optim.NewAdamW(
+		kernels.Parameter{Name: "w", Value: w}, kernels.Parameter{Name: "b", Value: b},
+	)
 	require.NoError(t, err)
-	y.step = &optim.Stepper{Optimizer: adam, LR: func(int) float64 { return 0.1 * y.trend }, Clip: 1}
+	y.step = &optim.Stepper{
+		Optimizer: adam, LR: func(int) float64 { return 0.1 * y.trend }, Clip: 1,
+	}
 	y.step.Parameters = []kernels.Parameter{{Name: "w", Value: w}, {Name: "b", Value: b}}
 	y.loss, err = y.step.Compile(func(g *gorgonia.ExprGraph) (optim.Loss, error) {
-		line, err := kernels.Linear(kernels.Input(g, "x", y.x), kernels.Param(g, w), kernels.Param(g, b))
+		line, err := kernels.Linear(kernels.Input(g, "x", y.x), kernels.Param(g, w),
+			kernels.Param(g, b))
 		if err != nil {
 			return optim.Loss{}, err
 		}
@@ -86,7 +93,9 @@ func (y *toy) Steps(ctx context.Context) iter.Seq2[finetune.Step, error] {
 				return
 			}
 			y.trend = 0.9*y.trend + 0.1*r.Loss
-			s := finetune.Step{Index: y.next, Of: y.of, Loss: r.Loss, LR: r.LR, GradNorm: r.GradNorm}
+			s := finetune.Step{
+				Index: y.next, Of: y.of, Loss: r.Loss, LR: r.LR, GradNorm: r.GradNorm,
+			}
 			s.Samples, s.Time = 4, 1
 			s.Terms = map[string]float64{"near": r.Loss / 4, "far": r.Loss * 3 / 4}
 			y.next++
@@ -102,7 +111,9 @@ func (y *toy) State(ctx context.Context) (finetune.State, error) {
 		return finetune.State{}, err
 	}
 	tensors, err := y.step.State()
-	return finetune.State{Step: y.next, Values: map[string]float64{"trend": y.trend}, Tensors: tensors}, err
+	return finetune.State{
+		Step: y.next, Values: map[string]float64{"trend": y.trend}, Tensors: tensors,
+	}, err
 }
 
 func (y *toy) Restore(ctx context.Context, s finetune.State) error {
@@ -139,10 +150,14 @@ func recorded(c *finetune.Checkpoints) *finetune.Record {
 }
 
 // train runs a toy, recorded and saved, and returns what it left and the error that ended it.
-func train(t testing.TB, dir string, resume bool, change ...func(*finetune.Checkpoints)) (y *toy, last error) {
+func train(
+	t testing.TB, dir string, resume bool, change ...func(*finetune.Checkpoints),
+) (y *toy, last error) {
 	t.Helper()
 	y = newToy(t, toySteps)
-	saved := &finetune.Checkpoints{Trainer: wrap{y}, Folder: dir, Every: 3, Resume: resume, Progress: io.Discard}
+	saved := &finetune.Checkpoints{
+		Trainer: wrap{y}, Folder: dir, Every: 3, Resume: resume, Progress: io.Discard,
+	}
 	for _, f := range change {
 		f(saved)
 	}
@@ -405,7 +420,8 @@ func TestNoCheckpointOfAStepThatIsNotRecorded(t *testing.T) {
 	}
 	require.ErrorIs(t, last, errDead)
 	require.NoDirExists(t, filepath.Join(dir, "checkpoints"))
-	require.Contains(t, shown.String(), "no checkpoint of 5 steps: finetune: dead (there is none before it)")
+	require.Contains(t, shown.String(),
+		"no checkpoint of 5 steps: finetune: dead (there is none before it)")
 }
 
 // A disk that is full ends the run with an error, keeps what was trained and all earlier
@@ -475,7 +491,8 @@ func TestBrokenCheckpoints(t *testing.T) {
 		"the tensors":           gone("state.safetensors"),
 		"the manifest":          gone("manifest.json"),
 		"another's name": func(t *testing.T, dir string) {
-			require.NoError(t, os.Rename(latest(dir, ""), filepath.Join(dir, "checkpoints", "step-000011")))
+			require.NoError(t, os.Rename(latest(dir, ""),
+				filepath.Join(dir, "checkpoints", "step-000011")))
 		},
 		"all": func(t *testing.T, dir string) {
 			require.NoError(t, os.RemoveAll(latest(dir, "")))
@@ -502,15 +519,18 @@ func TestBrokenCheckpoints(t *testing.T) {
 			require.Equal(t, 1, steps, "it goes on from 9")
 			require.Equal(t, state, y.final(t))
 			require.Equal(t, all, files(t, dir), "the broken one is gone")
-			require.Regexp(t, `^the checkpoint .*step-00001[01] is broken and left out: `, shown.String())
+			require.Regexp(t, `^the checkpoint .*step-00001[01] is broken and left out: `,
+				shown.String())
 			require.Equal(t, 1, strings.Count(shown.String(), "\n"))
 
 			// If all are broken, nothing begins, and nothing is removed.
 			harm(t, dir)
-			require.NoError(t, os.Remove(filepath.Join(dir, "checkpoints", "step-000009", "state.json")))
+			require.NoError(t, os.Remove(filepath.Join(dir,
+				"checkpoints", "step-000009", "state.json")))
 			before := files(t, dir)
 			y, err = train(t, dir, true)
-			require.ErrorContains(t, err, "all 2 checkpoints in "+filepath.Join(dir, "checkpoints")+" are broken")
+			require.ErrorContains(t, err,
+				"all 2 checkpoints in "+filepath.Join(dir, "checkpoints")+" are broken")
 			require.Zero(t, y.next)
 			require.Equal(t, before, files(t, dir))
 		})
@@ -563,7 +583,9 @@ func TestKeepAfterABrokenOne(t *testing.T) {
 	saved := filepath.Join(dir, "checkpoints")
 	require.NoError(t, os.RemoveAll(filepath.Join(saved, "step-000010")))
 	require.NoError(t, os.Remove(filepath.Join(saved, "step-000009", "manifest.json")))
-	run := &finetune.Checkpoints{Trainer: newToy(t, toySteps), Folder: dir, Every: 100, Resume: true}
+	run := &finetune.Checkpoints{
+		Trainer: newToy(t, toySteps), Folder: dir, Every: 100, Resume: true,
+	}
 	run.Progress = io.Discard
 	for step, err := range run.Steps(t.Context()) {
 		require.NoError(t, err)
@@ -777,7 +799,9 @@ func TestStateIsExact(t *testing.T) {
 		[]float32{0, float32(math.Copysign(0, -1)), 1e-45, math.MaxFloat32, -1, 0.1}))
 	for _, tensors := range [][]kernels.Parameter{nil, {{Name: "a.b/ü", Value: odd}, {Name: "A", Value: odd}}} {
 		dir := t.TempDir()
-		s := &states{counter: counter{of: 1}, s: finetune.State{Step: 1, Values: values, Tensors: tensors}}
+		s := &states{
+			counter: counter{of: 1}, s: finetune.State{Step: 1, Values: values, Tensors: tensors},
+		}
 		for _, err := range (&finetune.Checkpoints{Trainer: s, Folder: dir}).Steps(t.Context()) {
 			require.NoError(t, err)
 		}

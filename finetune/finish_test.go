@@ -158,7 +158,8 @@ func TestRunFinish(t *testing.T) {
 		left, err := run.Finish(ctx, l, func(string) error { return nil })
 		require.ErrorIs(t, err, context.Canceled)
 		require.EqualError(t, err, "context canceled")
-		require.Equal(t, "what 4 updates have made is in "+filepath.Join(dir, "stopped-after-4"), left)
+		require.Equal(t, "what 4 updates have made is in "+filepath.Join(dir, "stopped-after-4"),
+			left)
 		require.NoError(t, release())
 		require.DirExists(t, filepath.Join(dir, "stopped-after-4"))
 	})

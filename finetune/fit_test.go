@@ -34,7 +34,8 @@ func planner(t *testing.T, asked *int) *Tuner {
 		return func(yield func(dataset.Sample, error) bool) { yield(one, nil) }
 	})
 	tuner := &Tuner{
-		Network: u, Schedule: schedule(t, false), Own: data, OwnBatch: 5, Pretrain: data, PretrainBatch: 4,
+		Network: u, Schedule: schedule(t, false), Own: data, OwnBatch: 5,
+		Pretrain: data, PretrainBatch: 4,
 		Clip: 1, Updates: 2,
 	}
 	t.Cleanup(func() { require.NoError(t, tuner.Close()) })

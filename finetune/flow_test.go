@@ -81,7 +81,9 @@ func ring(n int, stream string) []dataset.Sample {
 	samples := make([]dataset.Sample, n)
 	for i := range samples {
 		angle := float64(i%8) * math.Pi / 4
-		s := dataset.Sample{Latent: dense(1, 1, 2), Condition: dataset.Condition{Tokens: dense(1, 2)}}
+		s := dataset.Sample{
+			Latent: dense(1, 1, 2), Condition: dataset.Condition{Tokens: dense(1, 2)},
+		}
 		rng.Normal(s.Latent.Float32s(), 1, stream, 0, uint64(i))
 		for k, v := range []float64{math.Cos(angle), math.Sin(angle)} {
 			s.Latent.Float32s()[k] = float32(1.5*v) + 0.1*s.Latent.Float32s()[k]
@@ -100,7 +102,8 @@ func TestFlowIsLearned(t *testing.T) {
 	require.NoError(t, err)
 	network := newPlane(1)
 	tuner := &Tuner{
-		Network: network, Schedule: s, Pretrain: dataset.FromSlice(ring(2048, "train")), PretrainBatch: 128,
+		Network: network, Schedule: s,
+		Pretrain: dataset.FromSlice(ring(2048, "train")), PretrainBatch: 128,
 		PretrainLevels: s.Process.(diffusion.Flow).LogitNormal(0, 1), Updates: 1500,
 		LR: func(step int) float64 { return 3e-3 * optim.Cosine(50, 1500)(step) }, Seed: 1,
 	}
@@ -112,7 +115,8 @@ func TestFlowIsLearned(t *testing.T) {
 	// Held out: 512 other points, each at a level of its own, uniform in σ.
 	const n = 512
 	held := ring(n, "held out")
-	x, noise, noisy, target := dense(n, 1, 1, 2), dense(n, 1, 1, 2), dense(n, 1, 1, 2), dense(n, 1, 1, 2)
+	x, noise, noisy, target :=
+		dense(n, 1, 1, 2), dense(n, 1, 1, 2), dense(n, 1, 1, 2), dense(n, 1, 1, 2)
 	rng.Normal(noise.Float32s(), 1, "held-out noise", 0, 0)
 	levels, times := make([]diffusion.Level, n), dense(n)
 	conditions := held[0].Condition.Batch(n)
@@ -125,7 +129,9 @@ func TestFlowIsLearned(t *testing.T) {
 	require.NoError(t, diffusion.Disturb(noisy, x, noise, levels))
 	require.NoError(t, s.Prediction.Target(target, x, noise, levels))
 	g := gorgonia.NewGraph()
-	said, err := network.Predict(kernels.Input(g, "x", noisy), kernels.Input(g, "t", times), diffusion.Input(g, conditions))
+	said, err := network.Predict(
+		kernels.Input(g, "x", noisy), kernels.Input(g, "t", times), diffusion.Input(g, conditions),
+	)
 	require.NoError(t, err)
 	m, err := kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{said}})
 	require.NoError(t, err)
@@ -139,7 +145,8 @@ func TestFlowIsLearned(t *testing.T) {
 		loss += math.Pow(float64(m.Value(said).Float32s()[i]-v), 2) / (2 * n)
 		constant += math.Pow(float64(v)-means[i%2], 2) / (2 * n)
 	}
-	t.Logf("held-out loss %.4f, the best constant's %.4f: %.3f of it", loss, constant, loss/constant)
+	t.Logf("held-out loss %.4f, the best constant's %.4f: %.3f of it",
+		loss, constant, loss/constant)
 	require.LessOrEqual(t, loss, 0.7*constant)
 
 	// Sampled, the points are where their conditions want them.

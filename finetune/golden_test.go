@@ -53,7 +53,8 @@ func TestTrainingAdapterGolden(t *testing.T) {
 		require.NoError(t, err)
 		text, err := clip.LoadText(filepath.Join(c.Dir, "text_encoder"))
 		require.NoError(t, err)
-		adapter, err := lora.Load(filepath.Join(c.Dir, "lora", "pytorch_lora_weights.safetensors"), network, text)
+		adapter, err := lora.Load(filepath.Join(c.Dir, "lora", "pytorch_lora_weights.safetensors"),
+			network, text)
 		require.NoError(t, err)
 		for _, p := range adapter.Trainable() {
 			if strings.HasSuffix(p.Name, "lora_B.weight") {
@@ -122,9 +123,12 @@ func caseTuner(t *testing.T, c golden.Case, k trainCase, network Network) *Tuner
 	adam.Beta1, adam.Beta2, adam.Eps, adam.WeightDecay = k.Betas[0], k.Betas[1], k.Eps, k.Decay
 	b := caseBatch(t, c, k, 0)
 	return &Tuner{
-		Network: network, Schedule: s, Optimizer: adam, Clip: k.Clip, Updates: k.Steps, LR: func(int) float64 { return k.LR },
-		Own: dataset.FromSlice(b.samples[:k.Model]), Pretrain: dataset.FromSlice(b.samples[k.Model:]),
-		OwnBatch: k.Model, PretrainBatch: k.Pretrain, Terms: []Term{RewardWeighted{}, Pretraining{Beta: k.Beta}},
+		Network: network, Schedule: s, Optimizer: adam, Clip: k.Clip,
+		Updates: k.Steps, LR: func(int) float64 { return k.LR },
+		Own:      dataset.FromSlice(b.samples[:k.Model]),
+		Pretrain: dataset.FromSlice(b.samples[k.Model:]),
+		OwnBatch: k.Model, PretrainBatch: k.Pretrain,
+		Terms: []Term{RewardWeighted{}, Pretraining{Beta: k.Beta}},
 	}
 }
 
@@ -138,14 +142,18 @@ func caseBatch(t *testing.T, c golden.Case, k trainCase, step int) given {
 	name := func(what string) string { return fmt.Sprintf("train.%s.%d", what, step) }
 	latents, conditions := c.ChannelsLast(t, name("latents")), c.Tensor(t, name("encoder_hidden_states"))
 	rewards := c.Tensor(t, name("rewards")).Float32s()
-	g := given{make([]dataset.Sample, k.Model+k.Pretrain), c.ChannelsLast(t, name("noise")).Float32s()}
+	g := given{
+		make([]dataset.Sample, k.Model+k.Pretrain), c.ChannelsLast(t, name("noise")).Float32s(),
+	}
 	part := func(d *tensor.Dense, i int) *tensor.Dense {
 		shape := d.Shape()[1:].Clone()
 		n := shape.TotalSize()
 		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(d.Float32s()[i*n:(i+1)*n]))
 	}
 	for i := range g.samples {
-		g.samples[i] = dataset.Sample{Latent: part(latents, i), Condition: dataset.Condition{Tokens: part(conditions, i)}}
+		g.samples[i] = dataset.Sample{
+			Latent: part(latents, i), Condition: dataset.Condition{Tokens: part(conditions, i)},
+		}
 		if i < k.Model {
 			g.samples[i].Reward = new(float64(rewards[i]))
 		}
@@ -158,7 +166,10 @@ func (g given) draws(of diffusion.Process, timesteps []float32) []draw {
 	draws := make([]draw, len(g.samples))
 	for i, s := range g.samples {
 		size := s.Latent.Shape().TotalSize()
-		draws[i] = draw{sample: s, condition: s.Condition, level: of.At(float64(timesteps[i])), noise: g.noise[i*size : (i+1)*size]}
+		draws[i] = draw{
+			sample: s, condition: s.Condition, level: of.At(float64(timesteps[i])),
+			noise: g.noise[i*size : (i+1)*size],
+		}
 		if s.Reward != nil {
 			draws[i].reward = *s.Reward
 		}

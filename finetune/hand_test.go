@@ -32,7 +32,10 @@ const (
 )
 
 func newLine() *line {
-	l := &line{dense(channels, channels), dense(channels), dense(channels, width), dense(channels), dense(channels, 1), dense(channels)}
+	l := &line{
+		dense(channels, channels), dense(channels), dense(channels, width), dense(channels),
+		dense(channels, 1), dense(channels),
+	}
 	for i, p := range l.Trainable() {
 		for k := range p.Value.Float32s() {
 			p.Value.Float32s()[k] = float32(math.Sin(float64(3*i+2*k+1))) / 2
@@ -46,7 +49,10 @@ func dense(shape ...int) *tensor.Dense {
 }
 
 func (l *line) Trainable() []kernels.Parameter {
-	return []kernels.Parameter{{Name: "X", Value: l.X}, {Name: "B", Value: l.B}, {Name: "C", Value: l.C}, {Name: "D", Value: l.D}, {Name: "T", Value: l.T}, {Name: "U", Value: l.U}}
+	return []kernels.Parameter{
+		{Name: "X", Value: l.X}, {Name: "B", Value: l.B}, {Name: "C", Value: l.C},
+		{Name: "D", Value: l.D}, {Name: "T", Value: l.T}, {Name: "U", Value: l.U},
+	}
 }
 
 func (l *line) Predict(x, t *gorgonia.Node, condition diffusion.Condition) (*gorgonia.Node, error) {
@@ -109,7 +115,10 @@ func predict(p, x []float64, t float64, c []float64) []float64 {
 func made(n int, rewards bool) []dataset.Sample {
 	samples := make([]dataset.Sample, n)
 	for i := range samples {
-		s := dataset.Sample{ID: fmt.Sprint("id", i), Prompt: fmt.Sprint("prompt ", i), Latent: dense(1, positions, channels), Condition: tokens(2)}
+		s := dataset.Sample{
+			ID: fmt.Sprint("id", i), Prompt: fmt.Sprint("prompt ", i),
+			Latent: dense(1, positions, channels), Condition: tokens(2),
+		}
 		stream := "pretraining samples"
 		if rewards {
 			stream, s.Reward = "model samples", new(rng.New(7, "rewards", 0, uint64(i)).Float64())
@@ -135,8 +144,10 @@ func schedule(t *testing.T, velocity bool) *diffusion.Schedule {
 // passes.
 func tuner(t *testing.T, l *line) *Tuner {
 	tuner := &Tuner{
-		Network: l, Schedule: schedule(t, false), Own: dataset.FromSlice(made(5, true)), Pretrain: dataset.FromSlice(made(4, false)),
-		OwnBatch: 3, PretrainBatch: 2, Terms: []Term{RewardWeighted{}, Pretraining{Beta: 0.7}}, Updates: 6,
+		Network: l, Schedule: schedule(t, false), Own: dataset.FromSlice(made(5, true)),
+		Pretrain: dataset.FromSlice(made(4, false)),
+		OwnBatch: 3, PretrainBatch: 2,
+		Terms: []Term{RewardWeighted{}, Pretraining{Beta: 0.7}}, Updates: 6,
 		LR: func(step int) float64 { return 0.05 / float64(1+step) }, Seed: 11,
 	}
 	t.Cleanup(func() { tuner.Close() })
@@ -166,7 +177,8 @@ func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handB
 		samples, b.reward = append(samples, s), append(b.reward, *s.Reward)
 	}
 	for i := range tuner.PretrainBatch {
-		samples = append(samples, inOrder(pretrain, "pretraining order", tuner.Seed, step*tuner.PretrainBatch+i))
+		samples = append(samples, inOrder(pretrain,
+			"pretraining order", tuner.Seed, step*tuner.PretrainBatch+i))
 	}
 	for i, s := range samples {
 		draw := rng.New(tuner.Seed, "tuning", uint64(step), uint64(i))

@@ -38,7 +38,11 @@ func (c *counter) Steps(ctx context.Context) iter.Seq2[finetune.Step, error] {
 			if v, ok := c.bad[c.next]; ok {
 				loss = v
 			}
-			step := finetune.Step{Index: c.next, Of: c.of, Loss: loss, Terms: map[string]float64{"near": loss / 4, "far": loss * 3 / 4}, LR: 0.1, Samples: 2}
+			step := finetune.Step{
+				Index: c.next, Of: c.of, Loss: loss,
+				Terms: map[string]float64{"near": loss / 4, "far": loss * 3 / 4}, LR: 0.1,
+				Samples: 2,
+			}
 			c.next++
 			if !yield(step, nil) {
 				return
@@ -85,7 +89,10 @@ func summaryOf(t *testing.T, dir string) (s summary) {
 func TestRecordWritesARunFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "runs", "1")
 	var shown bytes.Buffer
-	run := &finetune.Record{Trainer: &counter{of: 1000}, Folder: dir, Name: "a toy", Config: map[string]int{"seed": 7}, Progress: &shown}
+	run := &finetune.Record{
+		Trainer: &counter{of: 1000}, Folder: dir, Name: "a toy", Config: map[string]int{"seed": 7},
+		Progress: &shown,
+	}
 	n := 0
 	for step, err := range run.Steps(t.Context()) {
 		require.NoError(t, err)
@@ -194,7 +201,10 @@ func TestRecordStopsAtALossThatIsNotFinite(t *testing.T) {
 	for _, v := range []float64{math.NaN(), math.Inf(1)} {
 		dir := t.TempDir()
 		var last error
-		run := &finetune.Record{Trainer: &counter{of: 10, bad: map[int]float64{2: v}}, Folder: dir, Progress: io.Discard}
+		run := &finetune.Record{
+			Trainer: &counter{of: 10, bad: map[int]float64{2: v}}, Folder: dir,
+			Progress: io.Discard,
+		}
 		for _, last = range run.Steps(t.Context()) {
 		}
 		require.EqualError(t, last, fmt.Sprintf("finetune: step 2: the far term is %v", v))

@@ -32,8 +32,10 @@ func train(t *testing.T, l *line, tuner *Tuner) (steps []Step, params []float64)
 // a moving average, parts of unequal sizes.
 func TestAccumulationIsTheLargeBatch(t *testing.T) {
 	variants := map[string]func(*Tuner){
-		"Eq. 2": func(*Tuner) {}, "clipped": func(t *Tuner) { t.Clip = 0.3 }, "weighed": func(t *Tuner) { t.MinSNR = 5 },
-		"dropped": func(t *Tuner) { t.Dropout, t.Unconditional = 0.5, tokens(2) }, "averaged": func(t *Tuner) { t.EMA = 0.5 },
+		"Eq. 2": func(*Tuner) {}, "clipped": func(t *Tuner) { t.Clip = 0.3 },
+		"weighed":   func(t *Tuner) { t.MinSNR = 5 },
+		"dropped":   func(t *Tuner) { t.Dropout, t.Unconditional = 0.5, tokens(2) },
+		"averaged":  func(t *Tuner) { t.EMA = 0.5 },
 		"by reward": func(t *Tuner) { t.Choose = ByReward{} },
 		"own alone": func(t *Tuner) { t.Pretrain, t.PretrainBatch, t.Terms = nil, 0, nil },
 	}
@@ -306,7 +308,8 @@ func TestStepSaysWhatItSaw(t *testing.T) {
 			}
 		}
 		require.Equal(t, ids, step.IDs)
-		require.InDeltaMapValues(t, map[string]float64{"clean": clean, "noise": noise}, step.Metrics, 1e-5)
+		require.InDeltaMapValues(t, map[string]float64{"clean": clean, "noise": noise},
+			step.Metrics, 1e-5)
 	}
 }
 
@@ -388,7 +391,8 @@ func TestRoundsHaveTheirOwnDraws(t *testing.T) {
 func TestTunerIsResumable(t *testing.T) {
 	for name, change := range map[string]func(*Tuner){
 		"used up": func(*Tuner) {}, "averaged": func(t *Tuner) { t.EMA = 0.5 },
-		"clipped": func(t *Tuner) { t.Clip, t.EMA = 0.3, 0.5 }, "in parts": func(t *Tuner) { t.Accumulate = 2 },
+		"clipped":  func(t *Tuner) { t.Clip, t.EMA = 0.3, 0.5 },
+		"in parts": func(t *Tuner) { t.Accumulate = 2 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLine()
@@ -434,7 +438,8 @@ func TestTunerIsResumable(t *testing.T) {
 			if other.EMA = 0.5 - other.EMA; true {
 				state, err := whole.State(context.Background())
 				require.NoError(t, err)
-				require.ErrorContains(t, other.Restore(context.Background(), state), "of a moving average")
+				require.ErrorContains(t, other.Restore(context.Background(), state),
+					"of a moving average")
 			}
 		})
 	}

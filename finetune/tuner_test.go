@@ -189,7 +189,8 @@ func TestPrepare(t *testing.T) {
 	require.Equal(t, 2*plan.Weights, plan.Optimizer)
 	const latent, condition = 4 * positions * channels, 4 * 2 * width
 	batch := int64(first.OwnBatch + first.PretrainBatch)
-	require.Equal(t, 9*int64(latent+condition)+2*batch*latent, plan.Other, "the samples, and a batch's latents and noise")
+	require.Equal(t, 9*int64(latent+condition)+2*batch*latent, plan.Other,
+		"the samples, and a batch's latents and noise")
 	count := 0
 	for _, err := range first.Steps(context.Background()) {
 		require.NoError(t, err)
@@ -380,7 +381,10 @@ func TestDrawsArePure(t *testing.T) {
 		p := r.parts[0]
 		require.NoError(t, p.fill(draws))
 		part := func(x []float32, n int) []float32 { return append([]float32{}, x[:samples*n]...) }
-		return batch{part(p.noise.Float32s(), 4), part(p.timesteps.Float32s(), 1), part(p.conditions.Tokens.Float32s(), 6), part(p.clean.Float32s(), 4)}
+		return batch{
+			part(p.noise.Float32s(), 4), part(p.timesteps.Float32s(), 1),
+			part(p.conditions.Tokens.Float32s(), 6), part(p.clean.Float32s(), 4),
+		}
 	}
 	nothing := func(*Tuner) {}
 	r := start(nothing)
@@ -408,7 +412,10 @@ func TestDrawsArePure(t *testing.T) {
 // A pass sees every sample once, in an order of its own.
 func TestPasses(t *testing.T) {
 	pool := func(seed uint64) *pool {
-		p, err := newPool(context.Background(), "model", dataset.FromSlice(made(5, true)), true, Passes{}, seed, nil)
+		p, err := newPool(
+			context.Background(), "model", dataset.FromSlice(made(5, true)), true, Passes{}, seed,
+			nil,
+		)
 		require.NoError(t, err)
 		return p
 	}
@@ -432,7 +439,10 @@ func TestPasses(t *testing.T) {
 	}
 	require.Equal(t, append(append(append([]string{}, passes[0]...), passes[1]...), passes[2]...), ids)
 	other := pool(2).draw(0, 5)
-	require.NotEqual(t, passes[0], []string{other[0].sample.ID, other[1].sample.ID, other[2].sample.ID, other[3].sample.ID, other[4].sample.ID})
+	require.NotEqual(t, passes[0], []string{
+		other[0].sample.ID, other[1].sample.ID, other[2].sample.ID, other[3].sample.ID,
+		other[4].sample.ID,
+	})
 }
 
 // Drawn by reward, a sample comes as often as its reward says, to one more or less a pass, and over
@@ -443,7 +453,9 @@ func TestPassesByReward(t *testing.T) {
 	for i := range samples {
 		samples[i].Reward = &rewards[i]
 	}
-	p, err := newPool(context.Background(), "model", dataset.FromSlice(samples), true, ByReward{}, 1, nil)
+	p, err := newPool(
+		context.Background(), "model", dataset.FromSlice(samples), true, ByReward{}, 1, nil,
+	)
 	require.NoError(t, err)
 	require.Equal(t, []float64{0, 0.25, 1, 3, 0.75}, rewards, "the caller's samples changed")
 	const passes = 4000

@@ -76,7 +76,8 @@ func small(t *testing.T) (*unet.UNet2DCondition, *diffusion.Schedule, Data) {
 	c := u.Config
 	condition := dataset.Condition{Tokens: zeros(5, c.CrossAttentionDim.At(0))}
 	one := dataset.Sample{
-		Reward: new(0.5), Latent: zeros(c.SampleSize, c.SampleSize, c.InChannels), Condition: condition,
+		Reward: new(0.5), Latent: zeros(c.SampleSize, c.SampleSize, c.InChannels),
+		Condition: condition,
 	}
 	all := []dataset.Sample{one, one}
 	return u, s, Data{Own: all, Pretrain: all, Unconditional: condition}
@@ -85,13 +86,16 @@ func small(t *testing.T) (*unet.UNet2DCondition, *diffusion.Schedule, Data) {
 // Each flag is where it belongs in the Tuner.
 func TestTrainer(t *testing.T) {
 	u, s, d := small(t)
-	a, err := tuning(t, "-warm-up", "2", "-lr", "1", "-by-reward", "-min-timestep", "300", "-seed", "5")
+	a, err := tuning(
+		t, "-warm-up", "2", "-lr", "1", "-by-reward", "-min-timestep", "300", "-seed", "5",
+	)
 	require.NoError(t, err)
 	tuner, adapter, err := a.Trainer(u, s, d)
 	require.NoError(t, err)
 	require.Nil(t, adapter)
 	require.Same(t, u, tuner.Network)
-	require.Equal(t, []finetune.Term{finetune.RewardWeighted{}, finetune.Pretraining{Beta: 1}}, tuner.Terms)
+	require.Equal(t, []finetune.Term{finetune.RewardWeighted{}, finetune.Pretraining{Beta: 1}},
+		tuner.Terms)
 	require.Equal(t, finetune.ByReward{}, tuner.Choose)
 	require.Equal(t, s.Process.From(300)(0), tuner.OwnLevels(0))
 	require.Nil(t, tuner.PretrainLevels)
@@ -125,7 +129,8 @@ func TestTrain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			u, s, d := small(t)
 			dir := filepath.Join(t.TempDir(), "run")
-			a, err := tuning(t, append([]string{"-steps", "2", "-batch", "2", "-out", dir}, more...)...)
+			a, err := tuning(t, append([]string{"-steps", "2", "-batch", "2", "-out", dir},
+				more...)...)
 			require.NoError(t, err)
 			a.Run.Progress = io.Discard
 			release, err := a.Run.Begin()

@@ -59,7 +59,9 @@ func TestLimits(t *testing.T) {
 			require.EqualError(t, check(c.limit, "-x", v), "-x "+v+" must be "+c.want)
 		}
 	}
-	require.EqualError(t, check(report.AtLeast(4, "x", "n"), "-x", "4"), "-n 3 must be a number of at least 4")
-	require.EqualError(t, check(report.AtLeast(0, "x"), "-x", "1", "more"), `unexpected argument "more"`)
+	require.EqualError(t, check(report.AtLeast(4, "x", "n"), "-x", "4"),
+		"-n 3 must be a number of at least 4")
+	require.EqualError(t, check(report.AtLeast(0, "x"), "-x", "1", "more"),
+		`unexpected argument "more"`)
 	require.Panics(t, func() { _ = check(report.AtLeast(0, "none")) })
 }

@@ -43,7 +43,11 @@ func sample() Page {
 		term = append(term, 0.4*math.Exp(-float64(i)/20)+0.1+0.02*math.Cos(float64(i)))
 	}
 	term[50] = math.NaN()
-	grid := Grid{Title: "Pictures of unseen prompts", Note: "Base and tuned start from the same noise. ✓ and ✗ are the judge's.", Columns: []string{"base", "tuned", "best of 4"}}
+	grid := Grid{
+		Title:   "Pictures of unseen prompts",
+		Note:    "Base and tuned start from the same noise. ✓ and ✗ are the judge's.",
+		Columns: []string{"base", "tuned", "best of 4"},
+	}
 	for i, label := range []string{"two green circles on the beach", "a heart in the lavender", "six yellow stars", "<b>three</b> & more", "a red colored cross", "one diamond"} {
 		grid.Rows = append(grid.Rows, GridRow{label, []Picture{{Image: picture(i), Mark: Wrong}, {Image: picture(3 * i), Mark: Right}, {Image: picture(5 * i), Mark: Mark(i % 3)}}})
 	}
@@ -120,7 +124,10 @@ func TestGridOfLargePictures(t *testing.T) {
 }
 
 func TestIntervalsInTheirOwnUnit(t *testing.T) {
-	h, err := Intervals{Groups: []string{"tuned"}, Arms: []Arm{{"x", []float64{1}, []float64{-1}, []float64{3}}}, Format: func(v float64) string { return fmt.Sprintf("%+.1f px", v) }}.html()
+	h, err := Intervals{
+		Groups: []string{"tuned"}, Arms: []Arm{{"x", []float64{1}, []float64{-1}, []float64{3}}},
+		Format: func(v float64) string { return fmt.Sprintf("%+.1f px", v) },
+	}.html()
 	require.NoError(t, err)
 	require.Contains(t, string(h), "<title>tuned, x: +1.0 px (-1.0 px to +3.0 px)</title>")
 	require.Contains(t, string(h), ">-1.0 px</text>")
@@ -129,14 +136,18 @@ func TestIntervalsInTheirOwnUnit(t *testing.T) {
 
 // The marks lie where the values say: 96 is 0 %, 446 the largest end of an interval.
 func TestIntervalsAreDrawnToScale(t *testing.T) {
-	c := Intervals{Groups: []string{"a", "b"}, Arms: []Arm{{"x", []float64{0.4, 0.6}, []float64{0.2, 0.4}, []float64{0.7, 0.8}}}}
+	c := Intervals{
+		Groups: []string{"a", "b"},
+		Arms:   []Arm{{"x", []float64{0.4, 0.6}, []float64{0.2, 0.4}, []float64{0.7, 0.8}}},
+	}
 	h, err := c.html()
 	require.NoError(t, err)
 	// A group is 15 + 14 high.
 	for _, want := range []string{
 		`<line  x1="183.5" y1="14.5" x2="402.2" y2="14.5"/><circle cx="271.0" cy="14.5"`,
 		`<line  x1="271.0" y1="43.5" x2="446.0" y2="43.5"/><circle cx="358.5" cy="43.5"`,
-		`<line class="grid" x1="96.0" y1="4.0" x2="96.0" y2="62.0"/>`, `x="96.0" y="78.0">0 %</text>`,
+		`<line class="grid" x1="96.0" y1="4.0" x2="96.0" y2="62.0"/>`,
+		`x="96.0" y="78.0">0 %</text>`,
 	} {
 		require.Contains(t, string(h), want)
 	}
@@ -174,8 +185,10 @@ func TestTicksAreRound(t *testing.T) {
 		lo, hi float64
 		want   string
 	}{
-		{0, 1, "0.0 0.2 0.4 0.6 0.8 1.0"}, {0.13, 0.92, "0.2 0.4 0.6 0.8"}, {0, 400, "0 100 200 300 400"},
-		{-3, 7, "-2 0 2 4 6"}, {0.0012, 0.0019, "0.0012 0.0014 0.0016 0.0018"}, {0, 100000, "0 20000 40000 60000 80000 100000"},
+		{0, 1, "0.0 0.2 0.4 0.6 0.8 1.0"}, {0.13, 0.92, "0.2 0.4 0.6 0.8"},
+		{0, 400, "0 100 200 300 400"},
+		{-3, 7, "-2 0 2 4 6"}, {0.0012, 0.0019, "0.0012 0.0014 0.0016 0.0018"},
+		{0, 100000, "0 20000 40000 60000 80000 100000"},
 	} {
 		at, text := axis{c.lo, c.hi, 0, 1}.ticks(5)
 		var got []string
@@ -317,8 +330,10 @@ func TestProgressOnATerminal(t *testing.T) {
 
 func TestDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0: "0.0s", 420 * time.Millisecond: "0.4s", 9960 * time.Millisecond: "10s", 59400 * time.Millisecond: "59s",
-		59600 * time.Millisecond: "1m00s", 185 * time.Second: "3m05s", 3599600 * time.Millisecond: "1h00m", 127 * time.Minute: "2h07m",
+		0: "0.0s", 420 * time.Millisecond: "0.4s", 9960 * time.Millisecond: "10s",
+		59400 * time.Millisecond: "59s",
+		59600 * time.Millisecond: "1m00s", 185 * time.Second: "3m05s",
+		3599600 * time.Millisecond: "1h00m", 127 * time.Minute: "2h07m",
 	} {
 		require.Equal(t, want, Duration(d))
 	}

@@ -33,7 +33,9 @@ func TestFitsWith(t *testing.T) {
 	}
 	require.Equal(t, int64(630), takes())
 	halves := Halves(f, "batch", "other")
-	require.Equal(t, []string{"-batch 3 -other 2", "-batch 2 -other 1", "-batch 1 -other 1"}, halves)
+	require.Equal(t, []string{
+		"-batch 3 -other 2", "-batch 2 -other 1", "-batch 1 -other 1",
+	}, halves)
 	ways := [][]string{{"-ema 0"}, {"-clip 0"}, halves}
 	for limit, want := range map[Size]string{
 		600: "-ema 0, with -batch 3 -other 2, or with -memory 630B",
@@ -82,7 +84,8 @@ func TestNeeds(t *testing.T) {
 	require.NoError(t, f.Parse([]string{"-model", "m", "-kohya"}))
 	require.NoError(t, Required(f, "model"))
 	require.EqualError(t, Required(f, "out"), "-out is required")
-	require.EqualError(t, Required(f, "model", "beta", "out"), "-model, -beta and -out are required")
+	require.EqualError(t, Required(f, "model", "beta", "out"),
+		"-model, -beta and -out are required")
 	require.NoError(t, Needs(f, "beta", "model"))
 	require.NoError(t, Needs(f, "out", "model"))
 	require.EqualError(t, Needs(f, "kohya", "out"), "-kohya needs -out")
