@@ -171,14 +171,15 @@ func train(
 func files(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	require.NoError(t, fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+	visit := func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || strings.Contains(name, ".kudos-") || d.Name() == ".lock" {
 			return err
 		}
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		all[name] = string(text)
 		return err
-	}))
+	}
+	require.NoError(t, fs.WalkDir(os.DirFS(dir), ".", visit))
 	return all
 }
 
@@ -317,7 +318,9 @@ func TestStopAndResume(t *testing.T) {
 			}
 			return nil
 		},
-		"cancelled": func(ctx context.Context, stop cancel, _ *toy, run finetune.Trainer) (last error) {
+		"cancelled": func(
+			ctx context.Context, stop cancel, _ *toy, run finetune.Trainer,
+		) (last error) {
 			for step, err := range run.Steps(ctx) {
 				if last = err; step.Index == 4 {
 					stop(broken)
@@ -368,7 +371,8 @@ func TestStopAndResume(t *testing.T) {
 			other = newToy(t, toySteps)
 			saved = &finetune.Checkpoints{Trainer: other, Folder: dir, Resume: true}
 			first := -1
-			for step, err := range (&finetune.Record{Trainer: saved, Folder: dir, Progress: &shown}).Steps(t.Context()) {
+			record := &finetune.Record{Trainer: saved, Folder: dir, Progress: &shown}
+			for step, err := range record.Steps(t.Context()) {
 				if require.NoError(t, err); first < 0 {
 					first = step.Index
 				}
@@ -466,7 +470,9 @@ func TestFullDisk(t *testing.T) {
 
 func TestBrokenCheckpoints(t *testing.T) {
 	state, all := uninterrupted(t)
-	latest := func(dir, name string) string { return filepath.Join(dir, "checkpoints", "step-000010", name) }
+	latest := func(dir, name string) string {
+		return filepath.Join(dir, "checkpoints", "step-000010", name)
+	}
 	flip := func(name string) func(*testing.T, string) {
 		return func(t *testing.T, dir string) {
 			text, err := os.ReadFile(latest(dir, name))
@@ -476,7 +482,9 @@ func TestBrokenCheckpoints(t *testing.T) {
 		}
 	}
 	cut := func(name string) func(*testing.T, string) {
-		return func(t *testing.T, dir string) { require.NoError(t, os.Truncate(latest(dir, name), 30)) }
+		return func(t *testing.T, dir string) {
+			require.NoError(t, os.Truncate(latest(dir, name), 30))
+		}
 	}
 	gone := func(name string) func(*testing.T, string) {
 		return func(t *testing.T, dir string) { require.NoError(t, os.Remove(latest(dir, name))) }
@@ -747,8 +755,12 @@ func TestCheckpointsErrors(t *testing.T) {
 	y := newToy(t, toySteps)
 	require.ErrorContains(t, fails(&finetune.Checkpoints{Folder: t.TempDir()}), "no Trainer")
 	require.ErrorContains(t, fails(&finetune.Checkpoints{Trainer: y}), "no Folder")
-	require.ErrorContains(t, fails(&finetune.Checkpoints{Trainer: y, Folder: t.TempDir(), Every: -1}), "Every is -1")
-	require.ErrorContains(t, fails(&finetune.Checkpoints{Trainer: y, Folder: t.TempDir(), Keep: -1}), "Keep -1")
+	require.ErrorContains(t, fails(&finetune.Checkpoints{
+		Trainer: y, Folder: t.TempDir(), Every: -1,
+	}), "Every is -1")
+	require.ErrorContains(t, fails(&finetune.Checkpoints{
+		Trainer: y, Folder: t.TempDir(), Keep: -1,
+	}), "Keep -1")
 	err := fails(&finetune.Checkpoints{Trainer: &counter{of: 1}, Folder: t.TempDir()})
 	require.ErrorContains(t, err, "*finetune_test.counter has no State")
 
@@ -793,11 +805,14 @@ func (s *states) Restore(context.Context, finetune.State) error { return s.resto
 
 // A state without tensors, one of big numbers, and names of all kinds come back as they were.
 func TestStateIsExact(t *testing.T) {
-	values := map[string]float64{"tenth": 0.1, "least": math.SmallestNonzeroFloat64, "most": -math.MaxFloat64,
-		"whole": 1<<53 - 1, "": math.Copysign(0, -1), "ü \"\n": math.Pi}
+	values := map[string]float64{
+		"tenth": 0.1, "least": math.SmallestNonzeroFloat64, "most": -math.MaxFloat64,
+		"whole": 1<<53 - 1, "": math.Copysign(0, -1), "ü \"\n": math.Pi,
+	}
 	odd := tensor.New(tensor.WithShape(3, 1, 2), tensor.WithBacking(
 		[]float32{0, float32(math.Copysign(0, -1)), 1e-45, math.MaxFloat32, -1, 0.1}))
-	for _, tensors := range [][]kernels.Parameter{nil, {{Name: "a.b/ü", Value: odd}, {Name: "A", Value: odd}}} {
+	two := []kernels.Parameter{{Name: "a.b/ü", Value: odd}, {Name: "A", Value: odd}}
+	for _, tensors := range [][]kernels.Parameter{nil, two} {
 		dir := t.TempDir()
 		s := &states{
 			counter: counter{of: 1}, s: finetune.State{Step: 1, Values: values, Tensors: tensors},
@@ -806,7 +821,8 @@ func TestStateIsExact(t *testing.T) {
 			require.NoError(t, err)
 		}
 		got := &takes{}
-		for _, err := range (&finetune.Checkpoints{Trainer: got, Folder: dir, Resume: true}).Steps(t.Context()) {
+		resumed := &finetune.Checkpoints{Trainer: got, Folder: dir, Resume: true}
+		for _, err := range resumed.Steps(t.Context()) {
 			require.NoError(t, err)
 		}
 		require.Equal(t, 1, got.s.Step)

@@ -37,16 +37,21 @@ func TestFinish(t *testing.T) {
 		wants      []error
 		savedUnder string
 	}{
-		"whole":           {steps(3, nil), nil, Result{3, "tuned"}, nil, "tuned"},
-		"broken":          {steps(2, broken), nil, Result{2, "stopped-after-2"}, []error{broken}, "stopped-after-2"},
+		"whole": {steps(3, nil), nil, Result{3, "tuned"}, nil, "tuned"},
+		"broken": {steps(2, broken), nil, Result{2, "stopped-after-2"},
+			[]error{broken}, "stopped-after-2"},
 		"broken at first": {steps(0, broken), nil, Result{0, ""}, []error{broken}, ""},
 		"not saved":       {steps(2, nil), full, Result{2, ""}, []error{full}, "tuned"},
-		"neither":         {steps(2, broken), full, Result{2, ""}, []error{broken, full}, "stopped-after-2"},
+		"neither": {steps(2, broken), full, Result{2, ""},
+			[]error{broken, full}, "stopped-after-2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			under := ""
 			run := &Record{Trainer: c.trainer, Folder: t.TempDir(), Progress: io.Discard}
-			result, err := run.Finish(t.Context(), func(name string) error { under = name; return c.save })
+			result, err := run.Finish(t.Context(), func(name string) error {
+				under = name
+				return c.save
+			})
 			require.Equal(t, c.result, result)
 			require.Equal(t, c.savedUnder, under)
 			for _, want := range c.wants {
@@ -94,10 +99,13 @@ func TestFinishTuner(t *testing.T) {
 // to go on from it.
 func TestRunFinish(t *testing.T) {
 	full := errors.New("full")
-	finish := func(t *testing.T, ctx context.Context, updates int, save error) (dir, left string, err error) {
+	finish := func(
+		t *testing.T, ctx context.Context, updates int, save error,
+	) (dir, left string, err error) {
 		dir = filepath.Join(t.TempDir(), "run")
 		run := &Run{
-			Folder: dir, Config: map[string]any{"a": 1}, Command: "tune -resume", Progress: io.Discard,
+			Folder: dir, Config: map[string]any{"a": 1},
+			Command: "tune -resume", Progress: io.Discard,
 		}
 		release, err := run.Begin()
 		require.NoError(t, err)

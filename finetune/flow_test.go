@@ -68,7 +68,8 @@ func (p *plane) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.N
 				return nil, err
 			}
 		}
-		if h, err = kernels.Linear(h, kernels.Param(g, p.weights[i]), kernels.Param(g, p.biases[i])); err != nil {
+		weight, bias := kernels.Param(g, p.weights[i]), kernels.Param(g, p.biases[i])
+		if h, err = kernels.Linear(h, weight, bias); err != nil {
 			return nil, err
 		}
 	}
@@ -156,7 +157,9 @@ func TestFlowIsLearned(t *testing.T) {
 	defer net.Close()
 	copy(net.Condition.Tokens.Float32s(), conditions.Tokens.Float32s())
 	start := diffusion.SeededNoise(5, 0).Start(drawn, 1, 1, 2)
-	last, err := diffusion.Last(diffusion.FlowEuler(t.Context(), net.Predict, s, start, diffusion.SampleOptions{Steps: 30}))
+	last, err := diffusion.Last(diffusion.FlowEuler(
+		t.Context(), net.Predict, s, start, diffusion.SampleOptions{Steps: 30},
+	))
 	require.NoError(t, err)
 	off := 0.0
 	for i, v := range last.Latent.Float32s() {

@@ -110,7 +110,9 @@ func trainCompare(t *testing.T, c golden.Case, k trainCase, network Network, pre
 		}
 		golden.Near(t, name, delta, want.Float32s(), 5e-4)
 	}
-	kept := slices.DeleteFunc(c.Data.Names(), func(name string) bool { return !strings.HasPrefix(name, prefix+"delta.") })
+	kept := slices.DeleteFunc(c.Data.Names(), func(name string) bool {
+		return !strings.HasPrefix(name, prefix+"delta.")
+	})
 	require.Len(t, kept, deltas) // networks of full size have none
 }
 
@@ -140,7 +142,8 @@ type given struct {
 
 func caseBatch(t *testing.T, c golden.Case, k trainCase, step int) given {
 	name := func(what string) string { return fmt.Sprintf("train.%s.%d", what, step) }
-	latents, conditions := c.ChannelsLast(t, name("latents")), c.Tensor(t, name("encoder_hidden_states"))
+	latents, conditions :=
+		c.ChannelsLast(t, name("latents")), c.Tensor(t, name("encoder_hidden_states"))
 	rewards := c.Tensor(t, name("rewards")).Float32s()
 	g := given{
 		make([]dataset.Sample, k.Model+k.Pretrain), c.ChannelsLast(t, name("noise")).Float32s(),

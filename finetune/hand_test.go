@@ -210,7 +210,11 @@ func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handB
 		case tuner.MinSNR > 0:
 			w = math.Min(snr, tuner.MinSNR) / snr
 		}
-		b.x, b.target, b.t, b.bar, b.weight = append(b.x, x), append(b.target, target), append(b.t, time), append(b.bar, bar), append(b.weight, w)
+		b.x = append(b.x, x)
+		b.target = append(b.target, target)
+		b.t = append(b.t, time)
+		b.bar = append(b.bar, bar)
+		b.weight = append(b.weight, w)
 		b.c = append(b.c, float64s(c.Tokens))
 	}
 	return b
@@ -298,7 +302,8 @@ func (a *handAdam) step(p, g []float64, lr float64) {
 		p[i] -= lr * a.decay * p[i]
 		a.m[i] += (1 - a.beta1) * (g[i] - a.m[i])
 		a.v[i] += (1 - a.beta2) * (g[i]*g[i] - a.v[i])
-		p[i] -= lr * (a.m[i] / (1 - math.Pow(a.beta1, a.t))) / (math.Sqrt(a.v[i]/(1-math.Pow(a.beta2, a.t))) + a.eps)
+		p[i] -= lr * (a.m[i] / (1 - math.Pow(a.beta1, a.t))) /
+			(math.Sqrt(a.v[i]/(1-math.Pow(a.beta2, a.t))) + a.eps)
 	}
 }
 

@@ -147,9 +147,13 @@ func TestPairs(t *testing.T) {
 	require.InDelta(t, 30, late, 15, "all of it: four standard errors of 60 draws")
 
 	for message, change := range map[string]func(*Tuner){
-		"is the batch of pairs odd?":       func(t *Tuner) { t.OwnBatch = 3; t.Updates = 2 },
-		"shares a level with (Accumulate)": func(t *Tuner) { t.OwnBatch, t.PretrainBatch, t.Accumulate = 6, 6, 4 },
-		"no two of 5 samples are of one":   func(t *Tuner) { t.Own = dataset.FromSlice(made(5, true)) },
+		"is the batch of pairs odd?": func(t *Tuner) { t.OwnBatch = 3; t.Updates = 2 },
+		"shares a level with (Accumulate)": func(t *Tuner) {
+			t.OwnBatch, t.PretrainBatch, t.Accumulate = 6, 6, 4
+		},
+		"no two of 5 samples are of one": func(t *Tuner) {
+			t.Own = dataset.FromSlice(made(5, true))
+		},
 	} {
 		l := newLine()
 		odd, before := *tuner, l.vector()
@@ -235,8 +239,10 @@ func TestPreferencesByHand(t *testing.T) {
 			for i, d := range draws {
 				x, target := byHandNoisy(d)
 				for sign, params := range map[float64][]float64{1: p, -1: was} {
-					for e, said := range predict(params, x, d.level.Timestep, float64s(d.condition.Tokens)) {
-						gain[i] += sign * (target[e] - said) * (target[e] - said) / float64(positions*channels)
+					tokens := float64s(d.condition.Tokens)
+					for e, said := range predict(params, x, d.level.Timestep, tokens) {
+						gain[i] += sign * (target[e] - said) * (target[e] - said) /
+							float64(positions*channels)
 					}
 				}
 			}
@@ -265,7 +271,8 @@ func TestPreferencesByHand(t *testing.T) {
 // byHandNoisy is a draw's noisy latent and target.
 func byHandNoisy(d draw) (x, target []float64) {
 	for k, e := range d.noise {
-		x = append(x, d.level.Signal*float64(d.sample.Latent.Float32s()[k])+d.level.Noise*float64(e))
+		x = append(x, d.level.Signal*float64(d.sample.Latent.Float32s()[k])+
+			d.level.Noise*float64(e))
 		target = append(target, float64(e))
 	}
 	return x, target
@@ -420,7 +427,8 @@ func TestTunerIsResumable(t *testing.T) {
 				second := tuner(t, again)
 				change(second)
 				before := again.vector()
-				require.ErrorContains(t, second.Restore(context.Background(), State{Tensors: state.Tensors[1:]}), "is missing")
+				require.ErrorContains(t, second.Restore(context.Background(),
+					State{Tensors: state.Tensors[1:]}), "is missing")
 				require.Equal(t, before, again.vector())
 				require.NoError(t, second.Restore(context.Background(), state))
 				rest, theirs := train(t, again, second)

@@ -3,6 +3,7 @@ package finetune
 import (
 	"context"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,7 +24,9 @@ type variant struct {
 }
 
 // powers is a term of one's own: a quarter of the mean square of what the network predicts.
-var powers = NewTerm("power", func(b *Batch) (*gorgonia.Node, error) { return meanSquare(b.Predicted, 0.25) })
+var powers = NewTerm("power", func(b *Batch) (*gorgonia.Node, error) {
+	return meanSquare(b.Predicted, 0.25)
+})
 
 // readings is a quarter of the mean square of ε̂ and half of that of x̂₀, of what the network says
 // when it is asked once more.
@@ -67,16 +70,24 @@ func variants(t *testing.T) map[string]variant {
 		"Eq. 2":       {change: none, beta: 0.7},
 		"its default": {change: func(t *Tuner) { t.Terms = nil }, beta: 1},
 		"by reward":   {change: func(t *Tuner) { t.Choose = ByReward{} }, beta: 0.7},
-		"velocity":    {change: func(tuner *Tuner) { tuner.Schedule = schedule(t, true) }, beta: 0.7},
-		"min-SNR":     {change: func(t *Tuner) { t.MinSNR = 5 }, beta: 0.7},
+		"velocity": {change: func(tuner *Tuner) {
+			tuner.Schedule = schedule(t, true)
+		}, beta: 0.7},
+		"min-SNR": {change: func(t *Tuner) { t.MinSNR = 5 }, beta: 0.7},
 		"min-SNR of velocity": {change: func(tuner *Tuner) {
 			tuner.MinSNR, tuner.Schedule = 5, schedule(t, true)
 		}, beta: 0.7},
-		"no pretraining": {change: func(t *Tuner) { t.Pretrain, t.PretrainBatch, t.Terms = nil, 0, nil }},
-		"no model":       {change: func(t *Tuner) { t.Own, t.OwnBatch, t.Terms = nil, 0, nil }, beta: 1},
-		"one sample":     {change: func(t *Tuner) { t.OwnBatch, t.PretrainBatch = 1, 1 }, beta: 0.7},
-		"clipping":       {change: func(t *Tuner) { t.Clip = 0.3 }, beta: 0.7},
-		"wide clipping":  {change: func(t *Tuner) { t.Clip = 1e6 }, beta: 0.7},
+		"no pretraining": {change: func(t *Tuner) {
+			t.Pretrain, t.PretrainBatch, t.Terms = nil, 0, nil
+		}},
+		"no model": {change: func(t *Tuner) {
+			t.Own, t.OwnBatch, t.Terms = nil, 0, nil
+		}, beta: 1},
+		"one sample": {change: func(t *Tuner) {
+			t.OwnBatch, t.PretrainBatch = 1, 1
+		}, beta: 0.7},
+		"clipping":      {change: func(t *Tuner) { t.Clip = 0.3 }, beta: 0.7},
+		"wide clipping": {change: func(t *Tuner) { t.Clip = 1e6 }, beta: 0.7},
 		"dropout": {change: func(t *Tuner) {
 			t.Dropout, t.Unconditional = 0.5, made(9, false)[8].Condition
 		}, beta: 0.7},
@@ -93,7 +104,8 @@ func variants(t *testing.T) map[string]variant {
 			}
 			return sum
 		}},
-		"a term of one's own": {change: func(t *Tuner) { t.Terms = append(t.Terms, powers) }, beta: 0.7,
+		"a term of one's own": {change: func(t *Tuner) { t.Terms = append(t.Terms, powers) },
+			beta: 0.7,
 			extra: func(p []float64, b handBatch) (sum float64) {
 				for i := range b.x {
 					for _, e := range predict(p, b.x[i], b.t[i], b.c[i]) {
@@ -102,7 +114,9 @@ func variants(t *testing.T) map[string]variant {
 				}
 				return sum
 			}},
-		"an optimizer": {change: none, beta: 0.7, adam: func(params []kernels.Parameter) (*handAdam, *optim.AdamW) {
+		"an optimizer": {change: none, beta: 0.7, adam: func(params []kernels.Parameter) (
+			*handAdam, *optim.AdamW,
+		) {
 			a, err := optim.NewAdamW(params...)
 			require.NoError(t, err)
 			// With so large an ε a step is about as long as its gradient, so that the gradient's
@@ -212,7 +226,8 @@ func TestPrepare(t *testing.T) {
 	}
 	require.Equal(t, plan.Optimizer, prepared(func(t *Tuner) { t.Clip = 1 }).Optimizer)
 	require.Equal(t, plan.Other+plan.Weights, prepared(func(t *Tuner) { t.EMA = 0.5 }).Other)
-	require.Equal(t, plan.Other+condition, prepared(func(t *Tuner) { t.Unconditional = tokens(2) }).Other)
+	conditioned := prepared(func(t *Tuner) { t.Unconditional = tokens(2) })
+	require.Equal(t, plan.Other+condition, conditioned.Other)
 	require.Equal(t, plan.Other-4*condition, prepared(func(t *Tuner) {
 		samples := made(5, true)
 		for i := range samples {
@@ -394,7 +409,8 @@ func TestDrawsArePure(t *testing.T) {
 	require.Equal(t, five, at(start(nothing), 5, 3))
 	// A pretraining stream beside the model's changes nothing of the model's.
 	require.Equal(t, five, at(start(func(t *Tuner) { t.PretrainBatch = 7 }), 5, 3))
-	require.Equal(t, five, at(start(func(t *Tuner) { t.Pretrain, t.PretrainBatch, t.Terms = nil, 0, nil }), 5, 3))
+	alone := start(func(t *Tuner) { t.Pretrain, t.PretrainBatch, t.Terms = nil, 0, nil })
+	require.Equal(t, five, at(alone, 5, 3))
 	// Another batch size changes which samples a step sees, not what is drawn for a place.
 	larger := at(start(func(t *Tuner) { t.OwnBatch = 4 }), 5, 3)
 	require.Equal(t, five.noise, larger.noise)
@@ -437,7 +453,7 @@ func TestPasses(t *testing.T) {
 	for _, s := range p.draw(0, 15) {
 		ids = append(ids, s.sample.ID)
 	}
-	require.Equal(t, append(append(append([]string{}, passes[0]...), passes[1]...), passes[2]...), ids)
+	require.Equal(t, slices.Concat(passes[0], passes[1], passes[2]), ids)
 	other := pool(2).draw(0, 5)
 	require.NotEqual(t, passes[0], []string{
 		other[0].sample.ID, other[1].sample.ID, other[2].sample.ID, other[3].sample.ID,

@@ -47,10 +47,13 @@ func TestLimits(t *testing.T) {
 		in, out []string
 		want    string
 	}{
-		{report.AtLeast(0, "x"), []string{"0", "5"}, []string{"-1", "NaN", "+Inf"}, "a number of at least 0"},
-		{report.Above(0, "x"), []string{"1e-300"}, []string{"0", "NaN", "-Inf"}, "a number above 0"},
+		{report.AtLeast(0, "x"), []string{"0", "5"}, []string{"-1", "NaN", "+Inf"},
+			"a number of at least 0"},
+		{report.Above(0, "x"), []string{"1e-300"}, []string{"0", "NaN", "-Inf"},
+			"a number above 0"},
 		{report.Within(0, 1, "x"), []string{"0", "1"}, []string{"1.5", "-0.5", "NaN"}, "0 to 1"},
-		{report.From(0, 1, "x"), []string{"0", "0.99"}, []string{"1", "-0.5", "NaN"}, "at least 0 and below 1"},
+		{report.From(0, 1, "x"), []string{"0", "0.99"}, []string{"1", "-0.5", "NaN"},
+			"at least 0 and below 1"},
 	} {
 		for _, v := range c.in {
 			require.NoError(t, check(c.limit, "-x", v))
