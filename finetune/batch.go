@@ -12,7 +12,7 @@ import (
 )
 
 // A Batch is what a loss is made of: nodes of one graph. Its first Own samples are the model's own
-// and carry rewards, the other Pretrain ones are from the pretraining data; N is both.
+// and carry rewards. The other Pretrain ones are from the pretraining data. N is both together.
 //
 // It is the whole of a step's batch, or with Tuner.Accumulate a part of it. The losses of the parts
 // are added, so what is a mean over samples divides by OwnOf and PretrainOf, the sizes of the

@@ -60,7 +60,7 @@ func (r *Run) Unfinished() string { return filepath.Join(r.Folder, unfinishedFol
 // Begin keeps other processes from writing to the folder until release is called, which removes one
 // that has stayed empty, or this process ends. Without Resume a folder that holds a run, of which
 // there may be no more than config.json or the folder cache, is a *RunExistsError. With it the
-// settings must be those of that run, or it is a *DifferentRunError; what Config does not have yet
+// settings must be those of that run, or it is a *DifferentRunError. What Config does not have yet
 // is compared by Settle. A folder that holds anything else is an error that wraps fs.ErrExist in
 // either case.
 func (r *Run) Begin() (release func() error, err error) {

@@ -75,7 +75,7 @@ func inPasses(order func(pass int) []Pick) func(step, n int) []Pick {
 
 // ByReward is the Choice that draws samples in proportion to their rewards, which must not be
 // negative, and gives every pick the mean reward, instead of drawing all alike and weighing each by
-// its own. Eq. 2's expectation is the same; the noise of its gradient is less, as no evaluation
+// its own. Eq. 2's expectation is the same. The noise of its gradient is less, as no evaluation
 // goes to samples that hardly count.
 //
 // A pass is a systematic resample: a sample that is due c times comes ⌊c⌋ or ⌈c⌉ times.
@@ -119,7 +119,7 @@ func (ByReward) Among(samples []dataset.Sample, seed uint64) (func(step, n int) 
 
 // Pairs is the Choice of preferences: of two samples of one Group, the one with the higher reward
 // first, the other behind it with its level and noise. A group of more than two gives every pair of
-// different rewards. Batches must be even; each pass has every pair once.
+// different rewards. Batches must be even. Each pass has every pair once.
 type Pairs struct{}
 
 // Among satisfies Choice.

@@ -9,9 +9,9 @@
 //
 // # Parts
 //
-// A Trainer is a loop of steps; whoever ranges over it owns the body. Tuner is the trainer of this
-// package. It composes its loss of Terms. RewardWeighted and Pretraining are Eq. 2's two, and any
-// function of a Batch can join them.
+// A Trainer is a loop of steps, and whoever ranges over it owns the body. Tuner is the trainer of
+// this package. It composes its loss of Terms. RewardWeighted and Pretraining are Eq. 2's two, and
+// any function of a Batch can join them.
 //
 // Others take any Trainer. Record writes down what a run does. Checkpoints saves a Trainer that is
 // Resumable, so that another process can go on with it bit for bit. Rounds generates, scores and

@@ -21,7 +21,7 @@ type Result struct {
 // called with the name "tuned" or, after an error, "stopped-after-N" for N steps. Where no step was
 // made it is not called. Before that a Tuner puts its moving average, if it has one, in the place
 // of the parameters, and frees the memory of training. The error is that of the training, of
-// saving, or both; Result says what was saved in any case.
+// saving, or both. Result says what was saved in any case.
 func (r *Record) Finish(ctx context.Context, save func(name string) error) (
 	result Result, err error,
 ) {
@@ -88,13 +88,13 @@ func (r *Run) Finish(ctx context.Context, t Trainer, save func(dir string) error
 	if result.Steps == 0 {
 		return "", err
 	}
-	left = fmt.Sprintf("hat %d updates have made is in %s", result.Steps,
-		filepath.Join(r.Folder, cmp.Or(result.Name, checkpointsFolder)))
+	where := filepath.Join(r.Folder, cmp.Or(result.Name, checkpointsFolder))
+	made := fmt.Sprintf("%d updates have made is in %s", result.Steps, where)
 	if err != nil && ctx.Err() == nil {
-		err = fmt.Errorf("%w\nW%s", err, left)
+		err = fmt.Errorf("%w\nWhat %s", err, made)
 		if r.Command != "" {
 			err = fmt.Errorf("%w; this goes on after the last checkpoint:\n\t%s", err, r.Command)
 		}
 	}
-	return "w" + left, err
+	return "what " + made, err
 }

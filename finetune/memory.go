@@ -50,7 +50,7 @@ func (t *Tuner) Memory() Memory {
 
 // Table shows people what training takes. limit is what they call the bound on it where there is
 // one ("-memory 16GiB"). names are what they call the Tuner's fields EMA, Clip and Accumulate (a
-// program's flags, {"EMA": "-ema"}); a field without one has its own name.
+// program's flags, {"EMA": "-ema"}). A field without one has its own name.
 func (m Memory) Table(limit string, names map[string]string) report.Table {
 	called := func(field string) string { return cmp.Or(names[field], field) }
 	activations, batch := m.Arena, m.Inputs+m.Other-m.Data-m.Average

@@ -112,7 +112,7 @@ func metricNames(metrics []metric) []string {
 // points is the most that a curve has: about two a unit of a chart's width.
 const points = 400
 
-// curve is a number of each step; of a long run, the means over a few steps each.
+// curve is a number of each step. Of a long run, it is the means over a few steps each.
 func (w *watch) curve(name string, of func(metric) float64) report.Series {
 	s := report.Series{Name: name}
 	for part := range slices.Chunk(w.metrics, (len(w.metrics)+points-1)/points) {

@@ -35,7 +35,7 @@ import (
 //	run := &finetune.Record{Trainer: saved, Folder: "runs/1"}
 //
 // Its steps go on counting over the rounds, N·Tuner.Updates in all, and so does what Tuner.LR is
-// asked. So do the optimizer's state and the moving average, which are one training's; draws are
+// asked. So do the optimizer's state and the moving average, which are one training's. Draws are
 // each round's own. What training takes stays in memory while Data's samples are made.
 //
 // The folder rounds/2 of the second round has its pictures and scores, as dataset.WriteFolder

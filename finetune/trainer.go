@@ -21,8 +21,8 @@ type Step struct {
 	Time     time.Duration
 }
 
-// A Trainer trains, one step after another. Breaking out of the loop stops it cleanly; ranging
-// again goes on from there. After an error the sequence ends; when ctx is cancelled, that error is
+// A Trainer trains, one step after another. Breaking out of the loop stops it cleanly, and ranging
+// again goes on from there. After an error the sequence ends. When ctx is cancelled, that error is
 // context.Cause(ctx).
 type Trainer interface {
 	Steps(ctx context.Context) iter.Seq2[Step, error]

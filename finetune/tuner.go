@@ -31,15 +31,15 @@ type Tuner struct {
 	Schedule *diffusion.Schedule // the levels that the network was trained on, and what it says
 
 	// Own are the model's own samples: latents, conditions and rewards. Pretrain are latents and
-	// conditions of the pretraining distribution; nil for none, which is β = 0. Both are held in
+	// conditions of the pretraining distribution. Nil is none, which is β = 0. Both are held in
 	// memory.
 	Own, Pretrain dataset.Dataset
 	// OwnBatch and PretrainBatch are the samples of each in a step. 0 is 32 of a dataset that is
-	// there; the paper has 256 of each.
+	// there. The paper has 256 of each.
 	OwnBatch, PretrainBatch int
 	// Choose decides which of its own samples a step sees. Nil is Passes: all alike.
 	Choose Choice
-	// Accumulate is in how many parts a step's batch is computed, one after another; the step is
+	// Accumulate is in how many parts a step's batch is computed, one after another. The step is
 	// the whole batch's, to rounding. More parts take less memory for activations, and that of all
 	// gradients beside it. 0 is 1.
 	Accumulate int
@@ -51,19 +51,20 @@ type Tuner struct {
 	Reference diffusion.Denoiser
 
 	Updates int // steps in all; required
-	// LR is the learning rate of each step. Nil is the Optimizer's own; without an Optimizer it is
-	// 1e-5 throughout, the value of ImageReward's re-run of this objective.
+	// LR is the learning rate of each step. Nil is the Optimizer's own. Without an Optimizer, nil
+	// is 1e-5 throughout, the value of ImageReward's re-run of this objective.
 	LR func(step int) float64
 	// Optimizer steps the parameters. Nil is AdamW with PyTorch's defaults.
 	Optimizer optim.Optimizer
-	// Clip is the largest norm of all gradients together; longer ones are scaled down. 0 does not
-	// clip, and then, without Accumulate, gradients are used up during the backward pass, so that
-	// they never are in memory all at once.
+	// Clip is the largest L2 norm of all gradients together. Longer ones are scaled down. 0 does
+	// not clip. Without Clip and Accumulate, gradients are used up during the backward pass and
+	// never are in memory all at once.
 	Clip float64
-	// EMA is the decay of an exponential moving average of the parameters; 0 keeps none. See
-	// UseAverage.
+	// EMA is the decay, in [0,1), of an exponential moving average of the parameters. 0 keeps none.
+	// See UseAverage.
 	EMA float64
-	// MinSNR weighs levels by Prediction.MinSNR (Hang et al. 2023, which has 5); 0 does not.
+	// MinSNR is γ of Prediction.MinSNR, which weighs levels. Hang et al. 2023 have 5. 0 weighs all
+	// alike.
 	MinSNR float64
 	// OwnLevels and PretrainLevels are the distributions of levels at which the samples of each
 	// dataset are disturbed. Nil is From(0) of the Schedule's Process, all levels as the process
@@ -71,8 +72,8 @@ type Tuner struct {
 	// its prompt asks for is decided there. Where there is little noise, the model's own pictures
 	// would teach it no more than their flaws, and what is there is left to the pretraining term.
 	OwnLevels, PretrainLevels diffusion.Levels
-	// Dropout is the share of samples whose condition is replaced by Unconditional, one sample's,
-	// so that guidance keeps working.
+	// Dropout is the share, in [0,1], of samples whose condition is replaced by Unconditional, one
+	// sample's, so that guidance keeps working.
 	Dropout       float64
 	Unconditional dataset.Condition
 
@@ -90,7 +91,7 @@ type Tuner struct {
 // Prepare reads the data, compiles the loss with its gradients and returns the memory that training
 // will take, without training. Steps does it where it was not done. Optimizer, moving average and
 // sums of gradients take their memory at the first step only, and so does the graph's where the
-// system gives memory out when it is first written to, as Linux does: a plan that is too large
+// system gives memory out when it is first written to, as Linux does. So a plan that is too large
 // costs next to nothing to look at. Where Machine.ActivationBytes cannot be met, the error wraps a
 // *kernels.ActivationError.
 func (t *Tuner) Prepare(ctx context.Context) (kernels.Plan, error) {
@@ -128,7 +129,8 @@ func (t *Tuner) Steps(ctx context.Context) iter.Seq2[Step, error] {
 }
 
 // Plan is the memory that training takes, known after Prepare. Its Other is the data, the moving
-// average and sums of gradients; with Clip and without Accumulate the gradients are in its Outputs.
+// average and sums of gradients. With Clip and without Accumulate the gradients are in its Outputs.
+// Memory says it part by part.
 func (t *Tuner) Plan() kernels.Plan {
 	if t.run == nil {
 		return kernels.Plan{}
@@ -136,7 +138,7 @@ func (t *Tuner) Plan() kernels.Plan {
 	return t.run.plan()
 }
 
-// UseAverage puts the moving average of the parameters in their place; calling it again puts them
+// UseAverage puts the moving average of the parameters in their place. Calling it again puts them
 // back.
 func (t *Tuner) UseAverage() error {
 	if t.run == nil || t.run.average == nil {

@@ -47,7 +47,8 @@ func peakIsThePlan(t *testing.T, args []string) {
 	peak := resident(t, "VmHWM") - before - (resident(t, "RssFile") - program)
 	f := s.Planned
 	tensors := 4 * len(s.model.UNet.Trainable()) // parameters, and three of AdamW's for each
-	beside := 3<<10*int64(f.Steps) + (f.Total()-f.Arena-f.Workspace)/10 + 2<<20 + 2<<10*int64(tensors)
+	heap := f.Total() - f.Arena - f.Workspace
+	beside := 3<<10*int64(f.Steps) + heap/10 + 2<<20 + 2<<10*int64(tensors)
 	t.Logf("%s\npeak %v, %v more than the plan, of %v that may be beside it",
 		printed, report.Size(peak), report.Size(peak-f.Total()), report.Size(beside))
 	require.GreaterOrEqual(t, peak, f.Total())

@@ -92,7 +92,8 @@ func TestPlan(t *testing.T) {
 func TestMemory(t *testing.T) {
 	p := at(t)
 	args := []string{
-		"-model", "../../testdata/golden/shards", "-batch", "4", "-ema", "0.5", "-max-grad-norm", "1",
+		"-model", "../../testdata/golden/shards", "-batch", "4",
+		"-ema", "0.5", "-max-grad-norm", "1",
 	}
 	s := p.ready(t, args...)
 	free, err := s.fitted(t, func(*session) {})
@@ -131,14 +132,17 @@ func TestMemory(t *testing.T) {
 	refused := func(memory int64) []string {
 		s.Memory = report.Size(memory)
 		err := s.plan(t.Context())
-		require.ErrorContains(t, err, "training takes "+report.Size(least.Total()).String()+" where")
+		takes := report.Size(least.Total()).String()
+		require.ErrorContains(t, err, "training takes "+takes+" where")
 		_, ways, ok := strings.Cut(err.Error(), "It would fit with ")
 		require.True(t, ok, err)
 		return regexp.MustCompile(`,? (or )?with `).Split(ways, -1)
 	}
 	for memory, want := range map[int64][]string{
-		least.Total() * 9 / 10: {"-ema 0", "-batch 2 -pretrain-batch 2", "-lora-rank 4", "-memory "},
-		1 << 20:                {"-batch 1 -pretrain-batch 1", "-lora-rank 4", "-memory "},
+		least.Total() * 9 / 10: {
+			"-ema 0", "-batch 2 -pretrain-batch 2", "-lora-rank 4", "-memory ",
+		},
+		1 << 20: {"-batch 1 -pretrain-batch 1", "-lora-rank 4", "-memory "},
 		smallest: {
 			"-ema 0 -max-grad-norm 0 -batch 1 -pretrain-batch 1 -lora-rank 4", "-memory ",
 		},

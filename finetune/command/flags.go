@@ -96,7 +96,7 @@ func New(f *flag.FlagSet) *Tuning {
 }
 
 // Parse reads a command line. What depends on other flags, the learning rate and -pretrain-batch,
-// then has its default. After it all of Run is set but for its Progress; Run.Config has all flags
+// then has its default. After it all of Run is set but for its Progress. Run.Config has all flags
 // of f.
 func (t *Tuning) Parse(args []string) error {
 	if err := t.flags.Parse(args); err != nil {

@@ -17,7 +17,7 @@ import (
 )
 
 // Fit finds how training fits Memory, for Train, and writes to w what it takes. What does not fit
-// is an error that says with which flags it would; a *finetune.FitError is in it. No number of the
+// is an error that says with which flags it would, and wraps a *finetune.FitError. No number of the
 // UNet is read, nor of the data: both may be blank.
 func (t *Tuning) Fit(
 	ctx context.Context, w io.Writer, u *unet.UNet2DCondition, s *diffusion.Schedule, d Data,
@@ -58,10 +58,10 @@ func (t *Tuning) plan(
 }
 
 // Train trains as Run.Finish does, in the memory that Fit has found, and saves what was trained in
-// the run's folder. Of all weights save completes the folder dir, in which the Run's Unfinished may
-// have begun; pairs are saved there as pytorch_lora_weights.safetensors, which diffusers loads, and
-// with Kohya as kohya.safetensors. What there is then is left, as Run.Finish says it. When ctx is
-// cancelled Train says that it is stopping.
+// the run's folder. Where all weights are tuned, save completes the folder dir, which is the Run's
+// Unfinished. Pairs are saved there as pytorch_lora_weights.safetensors, which diffusers loads, and
+// with Kohya as kohya.safetensors too: save is not called. What there is then is left, as
+// Run.Finish says it. When ctx is cancelled Train says that it is stopping.
 func (t *Tuning) Train(
 	ctx context.Context, u *unet.UNet2DCondition, s *diffusion.Schedule, d Data,
 	save func(dir string) error,

@@ -220,7 +220,7 @@ func (a Arm) mark(
 	fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="4.5"/></g>`, x.at(a.Value[g]), y)
 }
 
-// palette is how many colours the page has for series; more series share them.
+// palette is how many colours the page has for series. More series share them.
 const palette = 6
 
 func figure(title, note, y string, names []string, svg string) (template.HTML, error) {

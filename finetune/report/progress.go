@@ -11,9 +11,9 @@ import (
 	"golang.org/x/term"
 )
 
-// A Progress shows how far a run is: a bar for every stage on a terminal; elsewhere a line when a
-// stage ends, and in long stages now and then a line between. An error of showing it is passed
-// over: it must not stop the run.
+// A Progress shows how far a run is. On a terminal there is a bar for every stage. Elsewhere there
+// is a line when a stage ends, and in long stages now and then a line between. An error of showing
+// it is passed over: it must not stop the run.
 type Progress struct {
 	w    io.Writer
 	bars bool
@@ -52,7 +52,7 @@ type Stage struct {
 // half as often each time, so that a night's log stays short.
 const firstLine = 10 * time.Second
 
-// Stage begins a stage of n parts; n is 0 if that is not known, or not yet. Only one stage of a
+// Stage begins a stage of n parts. n is 0 if that is not known, or not yet. Only one stage of a
 // Progress is open at a time.
 func (p *Progress) Stage(name string, n int) *Stage {
 	s := &Stage{p: p, name: name, n: n, start: p.now(), gap: firstLine}

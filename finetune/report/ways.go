@@ -22,8 +22,9 @@ type TooLarge interface {
 //
 // A way to save memory is settings of flags, as they are typed, of which one is tried after another
 // until it fits: {"-batch 2", "-batch 1"}. The error names all ways that are enough alone. If none
-// is, it names all of them together; if these are not enough either, the limit that would be, with
-// them. What a flag has already is no setting. In the end the flags are as they were before.
+// is, it names all of them together. If these are not enough either, it names the limit that would
+// be, with them. What a flag has already is no setting. In the end the flags are as they were
+// before.
 func FitsWith(f *flag.FlagSet, limit string, fit func() error, ways ...[]string) error {
 	err := fit()
 	bytes, why, tooLarge := needs(err)
