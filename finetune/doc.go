@@ -65,10 +65,13 @@
 //	tuned/                     the result (Finish), or stopped-after-123/
 //	.lock                      is there while a process writes to the folder
 //
-// Files and folders are there whole or not at all. Whatever ends the process, what came after the
-// last checkpoint is lost and made again when the run is resumed, and in the end the folder holds
-// what it would have held, times aside. State itself is in memory only: parameters are where the
-// network has them, and the optimizer's state and the moving average are the Tuner's until Close.
+// Checkpoints, results and reports are there whole or not at all. A line of metrics.jsonl that a
+// process did not get to write whole is left out when it is read. Whatever ends the process, what
+// came after the last checkpoint is lost and made again when the run is resumed. In the end the
+// folder holds what it would have held, times aside.
+//
+// While training, state is in memory only: parameters are where the network has them, and the
+// optimizer's state and the moving average are the Tuner's until Close.
 //
 // # Determinism
 //
