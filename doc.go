@@ -36,6 +36,7 @@
 //	reward                 scores of samples, weights of scores, best-of-n
 //	reward/evaluate        models compared: pictures from the same noise, scores, best-of-n, differences with intervals
 //	finetune               Eq. 2 as a trainer whose loss is composed of terms; what records, saves and resumes any trainer
+//	finetune/command       what programs that tune share: flags, what fits memory, training that is saved
 //	reward/alignment       the paper's reward: learned from labels on CLIP's embeddings
 //	examples/tiny          a complete Stable Diffusion in miniature, embedded, and examples/tiny/train, which made it
 //	examples/generate      pictures of prompts, from the miniature or a model of yours

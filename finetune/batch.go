@@ -12,10 +12,11 @@ import (
 )
 
 // A Batch is what a loss is made of: nodes of one graph. Its first Own samples are the model's own
-// and carry rewards, the other Pretrain ones are from the pretraining data; N is both.
+// and carry rewards. The other Pretrain ones are from the pretraining data. N is both together.
 //
 // It is the whole of a step's batch, or with Tuner.Accumulate a part of it. The losses of the parts
-// are added, so what is a mean over samples divides by OwnOf and PretrainOf, the sizes of the whole.
+// are added, so what is a mean over samples divides by OwnOf and PretrainOf, the sizes of the
+// whole.
 type Batch struct {
 	Graph             *gorgonia.ExprGraph
 	Own, Pretrain     int
@@ -26,7 +27,7 @@ type Batch struct {
 	Noisy      *gorgonia.Node      // x_t [N,H,W,C]
 	Timesteps  *gorgonia.Node      // t [N], as the network is told
 	Conditions diffusion.Condition // z, N of them
-	Target     *gorgonia.Node      // what the network is to say [N,H,W,C]: ε, v, …, as it was trained to
+	Target     *gorgonia.Node      // what the network is to say [N,H,W,C]: ε, v, x₀ or ε − x₀
 	Predicted  *gorgonia.Node      // what it says [N,H,W,C]
 	Rewards    *gorgonia.Node      // r [Own]; nil if Own is 0
 	Weights    *gorgonia.Node      // [N], 1 unless levels are weighed (Tuner.MinSNR)
@@ -48,7 +49,8 @@ func (b *Batch) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.N
 	return b.network.Predict(x, t, c)
 }
 
-// Reference is what Tuner.Reference, which is not tuned, says of the batch's noisy latents [N,H,W,C].
+// Reference is what Tuner.Reference, which is not tuned, says of the batch's noisy latents
+// [N,H,W,C].
 func (b *Batch) Reference() (*gorgonia.Node, error) {
 	if b.reference == nil {
 		return nil, errors.New("the Tuner has no Reference")
@@ -77,8 +79,8 @@ func (b *Batch) Errors(said *gorgonia.Node) (*gorgonia.Node, error) {
 	return kernels.Mean(d, 1)
 }
 
-// Metric reports a scalar of the graph with each step, as Step.Metrics[name]: the sum over the parts
-// of the batch, if it has parts.
+// Metric reports a scalar of the graph with each step, as Step.Metrics[name]: the sum over the
+// parts of the batch, if it has parts.
 func (b *Batch) Metric(name string, value *gorgonia.Node) error {
 	if value == nil || !value.Shape().IsScalar() {
 		return fmt.Errorf("metric %s is no scalar", name)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/kudos-ml/kudos/finetune/report"
@@ -25,7 +27,10 @@ const cacheFolder = "cache"
 //	}
 //	defer release()
 //	config["sha256"] = hashes // when the inputs are read
-//	err = run.Settle()
+//	if err := run.Settle(); err != nil {
+//		return err
+//	}
+//	left, err := run.Finish(ctx, trainer, save)
 type Run struct {
 	Folder string // made if it is not there
 	// Resume says to go on with the run that the folder holds, or to begin where it holds none.
@@ -33,17 +38,30 @@ type Run struct {
 	// Config is what determines the run: its settings by name, as config.json is to have them. A
 	// setting may come between Begin and Settle. Without any, none are compared or written.
 	Config map[string]any
-	// MayChange names settings that may be others than before, with all that is inside them: "steps",
-	// or "optimizer.lr" where only that may. The elements of lists have numbers, as in "files.0".
+	// MayChange names settings that may be others than before, with all that is inside them:
+	// "steps", or "optimizer.lr" where only that may. The elements of lists have numbers, as in
+	// "files.0".
 	MayChange []string
-	// Command is what resumes the run, for the error that the folder holds one. It may be empty.
+	// Command is what resumes the run. Errors name it, unless it is empty.
 	Command string
+
+	Name     string    // the Record's that Finish makes
+	Every    int       // the Checkpoints', in steps; 0 is ten minutes
+	Progress io.Writer // of both
 }
+
+// unfinishedFolder is where in the run folder a result grows.
+const unfinishedFolder = "unfinished"
+
+// Unfinished is the folder in which the run's result grows until Finish gives it its name. What of
+// it is known before training can be saved there between Begin and Finish. Begin and release remove
+// it.
+func (r *Run) Unfinished() string { return filepath.Join(r.Folder, unfinishedFolder) }
 
 // Begin keeps other processes from writing to the folder until release is called, which removes one
 // that has stayed empty, or this process ends. Without Resume a folder that holds a run, of which
 // there may be no more than config.json or the folder cache, is a *RunExistsError. With it the
-// settings must be those of that run, or it is a *DifferentRunError; what Config does not have yet
+// settings must be those of that run, or it is a *DifferentRunError. What Config does not have yet
 // is compared by Settle. A folder that holds anything else is an error that wraps fs.ErrExist in
 // either case.
 func (r *Run) Begin() (release func() error, err error) {
@@ -51,7 +69,7 @@ func (r *Run) Begin() (release func() error, err error) {
 	if err != nil {
 		return nil, r.named(err)
 	}
-	release = func() error {
+	leave := func() error {
 		err := unlock()
 		_ = os.Remove(r.Folder) // it stays if there is anything in it
 		return err
@@ -66,10 +84,13 @@ func (r *Run) Begin() (release func() error, err error) {
 	case there && r.Config != nil:
 		err = r.compare(false)
 	}
-	if err != nil {
-		return nil, errors.Join(r.named(err), release())
+	if err == nil {
+		err = os.RemoveAll(r.Unfinished()) // a process that was killed has left it
 	}
-	return release, nil
+	if err != nil {
+		return nil, errors.Join(r.named(err), leave())
+	}
+	return func() error { return errors.Join(os.RemoveAll(r.Unfinished()), leave()) }, nil
 }
 
 // Settle compares all settings with those of the run that is there. Where there is none it writes
@@ -121,8 +142,8 @@ type notEmpty struct{}
 func (notEmpty) Error() string   { return "the folder is not empty" }
 func (notEmpty) Is(e error) bool { return e == fs.ErrExist }
 
-// runIn says whether a folder holds a run, and whether it holds anything else. What killed processes
-// leave does not count.
+// runIn says whether a folder holds a run, and whether it holds anything else. What killed
+// processes leave does not count.
 func runIn(folder string) (run, others bool, err error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {

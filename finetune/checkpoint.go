@@ -40,8 +40,8 @@ type Resumable interface {
 	Restore(ctx context.Context, s State) error
 }
 
-// As returns the first that is a T of t, the Trainer that it wraps, and so on inward; false if none
-// is. A Trainer that wraps another has a method Unwrap() Trainer.
+// As returns the first that is a T of t, the Trainer that it wraps, and so on inward. It returns
+// false if none is. A Trainer that wraps another has a method Unwrap() Trainer.
 func As[T any](t Trainer) (T, bool) {
 	for t != nil {
 		if found, ok := t.(T); ok {

@@ -30,20 +30,19 @@ type Checkpoints struct {
 	Trainer Trainer // is, or wraps, a Resumable
 	Folder  string  // of the run; made if it is not there
 
-	// Every is how many steps lie between two checkpoints. 0 is as many as are made in ten minutes:
-	// more often, and saving gigabytes would be felt; less often, and so would be what a crash
-	// costs.
+	// Every is how many steps lie between two checkpoints. 0 is as many as are made in ten minutes.
+	// More often, saving gigabytes would be felt. Less often, a crash would cost much.
 	Every int
 	// Keep is how many checkpoints are kept, the latest ones. 0 is 2: one more than is needed, for
-	// the case that a disk loses one. While one is being written there is one more; before training
+	// the case that a disk loses one. While one is being written there is one more. Before training
 	// begins there must be room for that.
 	Keep int
 	// Resume says to go on from the latest checkpoint that is as it was written. Where there is
-	// none, training begins; where there are only broken ones, that is an error. Without Resume, a
+	// none, training begins. Where there are only broken ones, that is an error. Without Resume, a
 	// folder that holds a run is a *RunExistsError.
 	Resume bool
-	// Progress is told of broken checkpoints, and of errors that cannot be returned. Nil is standard
-	// error.
+	// Progress is told of broken checkpoints, and of errors that cannot be returned. Nil is
+	// standard error.
 	Progress io.Writer
 
 	begun     bool
@@ -76,9 +75,9 @@ func (e *RunExistsError) Error() string {
 }
 
 // claim makes a run folder, if it is not there, and keeps other processes from writing to it until
-// release is called or this process ends. A folder that another one has is an error; so is, unless
-// it is to be resumed, one that holds metrics or checkpoints: a *RunExistsError. Record and
-// Checkpoints claim their folders when they begin.
+// release is called or this process ends. A folder that another one has is an error. One that holds
+// metrics or checkpoints is a *RunExistsError, unless it is to be resumed. Record and Checkpoints
+// claim their folders when they begin.
 func claim(folder string, resume bool) (release func() error, err error) {
 	if err := os.MkdirAll(folder, 0o777); err != nil {
 		return nil, fmt.Errorf("finetune: %w", err)
@@ -211,8 +210,8 @@ func (c *Checkpoints) resume(ctx context.Context) error {
 	}
 	if len(steps) > 0 {
 		dir := filepath.Join(c.Folder, checkpointsFolder)
-		return fmt.Errorf("finetune: all %d checkpoints in %s are broken: remove them to begin anew",
-			len(steps), dir)
+		return fmt.Errorf("finetune: all %d checkpoints in %s are broken: "+
+			"remove them to begin anew", len(steps), dir)
 	}
 	return nil
 }

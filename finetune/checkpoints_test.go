@@ -48,14 +48,21 @@ func newToy(t testing.TB, of int) *toy {
 	dense := func(v []float32, shape ...int) *tensor.Dense {
 		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(v))
 	}
-	y := &toy{of: of, trend: 1, x: dense(make([]float32, 8), 4, 2), y: dense(make([]float32, 4), 4, 1)}
+	y := &toy{
+		of: of, trend: 1, x: dense(make([]float32, 8), 4, 2), y: dense(make([]float32, 4), 4, 1),
+	}
 	w, b := dense([]float32{0.5, -0.5}, 1, 2), dense([]float32{0.1}, 1)
-	adam, err := optim.NewAdamW(kernels.Parameter{Name: "w", Value: w}, kernels.Parameter{Name: "b", Value: b})
+	adam, err := optim.NewAdamW(
+		kernels.Parameter{Name: "w", Value: w}, kernels.Parameter{Name: "b", Value: b},
+	)
 	require.NoError(t, err)
-	y.step = &optim.Stepper{Optimizer: adam, LR: func(int) float64 { return 0.1 * y.trend }, Clip: 1}
+	y.step = &optim.Stepper{
+		Optimizer: adam, LR: func(int) float64 { return 0.1 * y.trend }, Clip: 1,
+	}
 	y.step.Parameters = []kernels.Parameter{{Name: "w", Value: w}, {Name: "b", Value: b}}
 	y.loss, err = y.step.Compile(func(g *gorgonia.ExprGraph) (optim.Loss, error) {
-		line, err := kernels.Linear(kernels.Input(g, "x", y.x), kernels.Param(g, w), kernels.Param(g, b))
+		line, err := kernels.Linear(kernels.Input(g, "x", y.x), kernels.Param(g, w),
+			kernels.Param(g, b))
 		if err != nil {
 			return optim.Loss{}, err
 		}
@@ -86,7 +93,9 @@ func (y *toy) Steps(ctx context.Context) iter.Seq2[finetune.Step, error] {
 				return
 			}
 			y.trend = 0.9*y.trend + 0.1*r.Loss
-			s := finetune.Step{Index: y.next, Of: y.of, Loss: r.Loss, LR: r.LR, GradNorm: r.GradNorm}
+			s := finetune.Step{
+				Index: y.next, Of: y.of, Loss: r.Loss, LR: r.LR, GradNorm: r.GradNorm,
+			}
 			s.Samples, s.Time = 4, 1
 			s.Terms = map[string]float64{"near": r.Loss / 4, "far": r.Loss * 3 / 4}
 			y.next++
@@ -102,7 +111,9 @@ func (y *toy) State(ctx context.Context) (finetune.State, error) {
 		return finetune.State{}, err
 	}
 	tensors, err := y.step.State()
-	return finetune.State{Step: y.next, Values: map[string]float64{"trend": y.trend}, Tensors: tensors}, err
+	return finetune.State{
+		Step: y.next, Values: map[string]float64{"trend": y.trend}, Tensors: tensors,
+	}, err
 }
 
 func (y *toy) Restore(ctx context.Context, s finetune.State) error {
@@ -139,10 +150,14 @@ func recorded(c *finetune.Checkpoints) *finetune.Record {
 }
 
 // train runs a toy, recorded and saved, and returns what it left and the error that ended it.
-func train(t testing.TB, dir string, resume bool, change ...func(*finetune.Checkpoints)) (y *toy, last error) {
+func train(
+	t testing.TB, dir string, resume bool, change ...func(*finetune.Checkpoints),
+) (y *toy, last error) {
 	t.Helper()
 	y = newToy(t, toySteps)
-	saved := &finetune.Checkpoints{Trainer: wrap{y}, Folder: dir, Every: 3, Resume: resume, Progress: io.Discard}
+	saved := &finetune.Checkpoints{
+		Trainer: wrap{y}, Folder: dir, Every: 3, Resume: resume, Progress: io.Discard,
+	}
 	for _, f := range change {
 		f(saved)
 	}
@@ -156,14 +171,15 @@ func train(t testing.TB, dir string, resume bool, change ...func(*finetune.Check
 func files(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	require.NoError(t, fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+	visit := func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || strings.Contains(name, ".kudos-") || d.Name() == ".lock" {
 			return err
 		}
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		all[name] = string(text)
 		return err
-	}))
+	}
+	require.NoError(t, fs.WalkDir(os.DirFS(dir), ".", visit))
 	return all
 }
 
@@ -302,7 +318,9 @@ func TestStopAndResume(t *testing.T) {
 			}
 			return nil
 		},
-		"cancelled": func(ctx context.Context, stop cancel, _ *toy, run finetune.Trainer) (last error) {
+		"cancelled": func(
+			ctx context.Context, stop cancel, _ *toy, run finetune.Trainer,
+		) (last error) {
 			for step, err := range run.Steps(ctx) {
 				if last = err; step.Index == 4 {
 					stop(broken)
@@ -353,7 +371,8 @@ func TestStopAndResume(t *testing.T) {
 			other = newToy(t, toySteps)
 			saved = &finetune.Checkpoints{Trainer: other, Folder: dir, Resume: true}
 			first := -1
-			for step, err := range (&finetune.Record{Trainer: saved, Folder: dir, Progress: &shown}).Steps(t.Context()) {
+			record := &finetune.Record{Trainer: saved, Folder: dir, Progress: &shown}
+			for step, err := range record.Steps(t.Context()) {
 				if require.NoError(t, err); first < 0 {
 					first = step.Index
 				}
@@ -405,7 +424,8 @@ func TestNoCheckpointOfAStepThatIsNotRecorded(t *testing.T) {
 	}
 	require.ErrorIs(t, last, errDead)
 	require.NoDirExists(t, filepath.Join(dir, "checkpoints"))
-	require.Contains(t, shown.String(), "no checkpoint of 5 steps: finetune: dead (there is none before it)")
+	require.Contains(t, shown.String(),
+		"no checkpoint of 5 steps: finetune: dead (there is none before it)")
 }
 
 // A disk that is full ends the run with an error, keeps what was trained and all earlier
@@ -450,7 +470,9 @@ func TestFullDisk(t *testing.T) {
 
 func TestBrokenCheckpoints(t *testing.T) {
 	state, all := uninterrupted(t)
-	latest := func(dir, name string) string { return filepath.Join(dir, "checkpoints", "step-000010", name) }
+	latest := func(dir, name string) string {
+		return filepath.Join(dir, "checkpoints", "step-000010", name)
+	}
 	flip := func(name string) func(*testing.T, string) {
 		return func(t *testing.T, dir string) {
 			text, err := os.ReadFile(latest(dir, name))
@@ -460,7 +482,9 @@ func TestBrokenCheckpoints(t *testing.T) {
 		}
 	}
 	cut := func(name string) func(*testing.T, string) {
-		return func(t *testing.T, dir string) { require.NoError(t, os.Truncate(latest(dir, name), 30)) }
+		return func(t *testing.T, dir string) {
+			require.NoError(t, os.Truncate(latest(dir, name), 30))
+		}
 	}
 	gone := func(name string) func(*testing.T, string) {
 		return func(t *testing.T, dir string) { require.NoError(t, os.Remove(latest(dir, name))) }
@@ -475,7 +499,8 @@ func TestBrokenCheckpoints(t *testing.T) {
 		"the tensors":           gone("state.safetensors"),
 		"the manifest":          gone("manifest.json"),
 		"another's name": func(t *testing.T, dir string) {
-			require.NoError(t, os.Rename(latest(dir, ""), filepath.Join(dir, "checkpoints", "step-000011")))
+			require.NoError(t, os.Rename(latest(dir, ""),
+				filepath.Join(dir, "checkpoints", "step-000011")))
 		},
 		"all": func(t *testing.T, dir string) {
 			require.NoError(t, os.RemoveAll(latest(dir, "")))
@@ -502,15 +527,18 @@ func TestBrokenCheckpoints(t *testing.T) {
 			require.Equal(t, 1, steps, "it goes on from 9")
 			require.Equal(t, state, y.final(t))
 			require.Equal(t, all, files(t, dir), "the broken one is gone")
-			require.Regexp(t, `^the checkpoint .*step-00001[01] is broken and left out: `, shown.String())
+			require.Regexp(t, `^the checkpoint .*step-00001[01] is broken and left out: `,
+				shown.String())
 			require.Equal(t, 1, strings.Count(shown.String(), "\n"))
 
 			// If all are broken, nothing begins, and nothing is removed.
 			harm(t, dir)
-			require.NoError(t, os.Remove(filepath.Join(dir, "checkpoints", "step-000009", "state.json")))
+			require.NoError(t, os.Remove(filepath.Join(dir,
+				"checkpoints", "step-000009", "state.json")))
 			before := files(t, dir)
 			y, err = train(t, dir, true)
-			require.ErrorContains(t, err, "all 2 checkpoints in "+filepath.Join(dir, "checkpoints")+" are broken")
+			require.ErrorContains(t, err,
+				"all 2 checkpoints in "+filepath.Join(dir, "checkpoints")+" are broken")
 			require.Zero(t, y.next)
 			require.Equal(t, before, files(t, dir))
 		})
@@ -563,7 +591,9 @@ func TestKeepAfterABrokenOne(t *testing.T) {
 	saved := filepath.Join(dir, "checkpoints")
 	require.NoError(t, os.RemoveAll(filepath.Join(saved, "step-000010")))
 	require.NoError(t, os.Remove(filepath.Join(saved, "step-000009", "manifest.json")))
-	run := &finetune.Checkpoints{Trainer: newToy(t, toySteps), Folder: dir, Every: 100, Resume: true}
+	run := &finetune.Checkpoints{
+		Trainer: newToy(t, toySteps), Folder: dir, Every: 100, Resume: true,
+	}
 	run.Progress = io.Discard
 	for step, err := range run.Steps(t.Context()) {
 		require.NoError(t, err)
@@ -725,8 +755,12 @@ func TestCheckpointsErrors(t *testing.T) {
 	y := newToy(t, toySteps)
 	require.ErrorContains(t, fails(&finetune.Checkpoints{Folder: t.TempDir()}), "no Trainer")
 	require.ErrorContains(t, fails(&finetune.Checkpoints{Trainer: y}), "no Folder")
-	require.ErrorContains(t, fails(&finetune.Checkpoints{Trainer: y, Folder: t.TempDir(), Every: -1}), "Every is -1")
-	require.ErrorContains(t, fails(&finetune.Checkpoints{Trainer: y, Folder: t.TempDir(), Keep: -1}), "Keep -1")
+	require.ErrorContains(t, fails(&finetune.Checkpoints{
+		Trainer: y, Folder: t.TempDir(), Every: -1,
+	}), "Every is -1")
+	require.ErrorContains(t, fails(&finetune.Checkpoints{
+		Trainer: y, Folder: t.TempDir(), Keep: -1,
+	}), "Keep -1")
 	err := fails(&finetune.Checkpoints{Trainer: &counter{of: 1}, Folder: t.TempDir()})
 	require.ErrorContains(t, err, "*finetune_test.counter has no State")
 
@@ -771,18 +805,24 @@ func (s *states) Restore(context.Context, finetune.State) error { return s.resto
 
 // A state without tensors, one of big numbers, and names of all kinds come back as they were.
 func TestStateIsExact(t *testing.T) {
-	values := map[string]float64{"tenth": 0.1, "least": math.SmallestNonzeroFloat64, "most": -math.MaxFloat64,
-		"whole": 1<<53 - 1, "": math.Copysign(0, -1), "ü \"\n": math.Pi}
+	values := map[string]float64{
+		"tenth": 0.1, "least": math.SmallestNonzeroFloat64, "most": -math.MaxFloat64,
+		"whole": 1<<53 - 1, "": math.Copysign(0, -1), "ü \"\n": math.Pi,
+	}
 	odd := tensor.New(tensor.WithShape(3, 1, 2), tensor.WithBacking(
 		[]float32{0, float32(math.Copysign(0, -1)), 1e-45, math.MaxFloat32, -1, 0.1}))
-	for _, tensors := range [][]kernels.Parameter{nil, {{Name: "a.b/ü", Value: odd}, {Name: "A", Value: odd}}} {
+	two := []kernels.Parameter{{Name: "a.b/ü", Value: odd}, {Name: "A", Value: odd}}
+	for _, tensors := range [][]kernels.Parameter{nil, two} {
 		dir := t.TempDir()
-		s := &states{counter: counter{of: 1}, s: finetune.State{Step: 1, Values: values, Tensors: tensors}}
+		s := &states{
+			counter: counter{of: 1}, s: finetune.State{Step: 1, Values: values, Tensors: tensors},
+		}
 		for _, err := range (&finetune.Checkpoints{Trainer: s, Folder: dir}).Steps(t.Context()) {
 			require.NoError(t, err)
 		}
 		got := &takes{}
-		for _, err := range (&finetune.Checkpoints{Trainer: got, Folder: dir, Resume: true}).Steps(t.Context()) {
+		resumed := &finetune.Checkpoints{Trainer: got, Folder: dir, Resume: true}
+		for _, err := range resumed.Steps(t.Context()) {
 			require.NoError(t, err)
 		}
 		require.Equal(t, 1, got.s.Step)

@@ -10,9 +10,9 @@ import (
 
 // A Choice decides which of the model's own samples a step sees.
 type Choice interface {
-	// Among returns the choice for samples, which have rewards and latents, as a function that gives
-	// the n picks of a step. A step's picks must depend on nothing but seed, step and n, so that a run
-	// that is taken up again sees what it would have seen.
+	// Among returns the choice for samples, which have rewards and latents, as a function that
+	// gives the n picks of a step. A step's picks must depend on nothing but seed, step and n, so
+	// that a run that is taken up again sees what it would have seen.
 	Among(samples []dataset.Sample, seed uint64) (func(step, n int) []Pick, error)
 }
 
@@ -55,8 +55,8 @@ func pickOf(samples []dataset.Sample, i int) Pick {
 	return p
 }
 
-// inPasses gives each step the next n picks of an endless sequence of passes. All passes have as many
-// picks as the first.
+// inPasses gives each step the next n picks of an endless sequence of passes. All passes have as
+// many picks as the first.
 func inPasses(order func(pass int) []Pick) func(step, n int) []Pick {
 	size := len(order(0))
 	return func(step, n int) []Pick {
@@ -75,8 +75,8 @@ func inPasses(order func(pass int) []Pick) func(step, n int) []Pick {
 
 // ByReward is the Choice that draws samples in proportion to their rewards, which must not be
 // negative, and gives every pick the mean reward, instead of drawing all alike and weighing each by
-// its own. Eq. 2's expectation is the same; the noise of its gradient is less, as no evaluation goes
-// to samples that hardly count.
+// its own. Eq. 2's expectation is the same. The noise of its gradient is less, as no evaluation
+// goes to samples that hardly count.
 //
 // A pass is a systematic resample: a sample that is due c times comes ⌊c⌋ or ⌈c⌉ times.
 type ByReward struct{}
@@ -93,7 +93,8 @@ func (ByReward) Among(samples []dataset.Sample, seed uint64) (func(step, n int) 
 	}
 	mean := sum / float64(len(samples))
 	if !(mean > 0) || math.IsInf(mean, 0) {
-		return nil, fmt.Errorf("the mean reward of %d samples is %v: ByReward cannot draw", len(samples), mean)
+		return nil, fmt.Errorf("the mean reward of %d samples is %v: ByReward cannot draw",
+			len(samples), mean)
 	}
 	order := func(pass int) []Pick {
 		draw := rng.New(seed, Passes{}.named()+" order", uint64(pass), 0)
@@ -118,7 +119,7 @@ func (ByReward) Among(samples []dataset.Sample, seed uint64) (func(step, n int) 
 
 // Pairs is the Choice of preferences: of two samples of one Group, the one with the higher reward
 // first, the other behind it with its level and noise. A group of more than two gives every pair of
-// different rewards. Batches must be even; each pass has every pair once.
+// different rewards. Batches must be even. Each pass has every pair once.
 type Pairs struct{}
 
 // Among satisfies Choice.
@@ -142,7 +143,8 @@ func (Pairs) Among(samples []dataset.Sample, seed uint64) (func(step, n int) []P
 		members[s.Group] = append(members[s.Group], i)
 	}
 	if len(pairs) == 0 {
-		return nil, fmt.Errorf("no two of %d samples are of one group and have different rewards", len(samples))
+		return nil, fmt.Errorf("no two of %d samples are of one group and have different rewards",
+			len(samples))
 	}
 	order := func(pass int) []Pick {
 		var picks []Pick

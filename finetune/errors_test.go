@@ -17,7 +17,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// fails runs a tuner to its error and returns it and how many steps there were before. After it there must be nothing.
+// fails runs a tuner to its error and returns it and how many steps there were before. After it
+// there must be nothing.
 func fails(t *testing.T, ctx context.Context, tuner *Tuner) (steps int, failure error) {
 	for step, err := range tuner.Steps(ctx) {
 		require.NoError(t, failure, "the sequence goes on after an error")
@@ -43,9 +44,11 @@ func TestWhatCannotBeTrained(t *testing.T) {
 		return NewTerm("mine", func(*Batch) (*gorgonia.Node, error) { return n, err })
 	}
 	for want, change := range map[string]func(t *Tuner){
-		"finetune: the Tuner has no Network":               func(t *Tuner) { t.Network = nil },
-		"finetune: the Tuner has no Schedule":              func(t *Tuner) { t.Schedule = nil },
-		"finetune: the Tuner has no data":                  func(t *Tuner) { t.Own, t.Pretrain = nil, nil },
+		"finetune: the Tuner has no Network":  func(t *Tuner) { t.Network = nil },
+		"finetune: the Tuner has no Schedule": func(t *Tuner) { t.Schedule = nil },
+		"finetune: the Tuner has no data": func(t *Tuner) {
+			t.Own, t.Pretrain = nil, nil
+		},
 		"finetune: 0 updates asked for":                    func(t *Tuner) { t.Updates = 0 },
 		"finetune: batches of -1 and 2 samples in 0 parts": func(t *Tuner) { t.OwnBatch = -1 },
 		"finetune: Dropout needs Unconditional":            func(t *Tuner) { t.Dropout = 0.1 },
@@ -58,71 +61,131 @@ func TestWhatCannotBeTrained(t *testing.T) {
 		"finetune: PretrainLevels: there is no level of timestep 1000": func(t *Tuner) {
 			t.PretrainLevels = t.Schedule.Process.From(1000)
 		},
-		"finetune: Dropout is -0.1, not in [0,1]":                                               func(t *Tuner) { t.Dropout = -0.1 },
-		"finetune: Dropout is 1.5, not in [0,1]":                                                func(t *Tuner) { t.Dropout, t.Unconditional = 1.5, tokens(2) },
-		"finetune: EMA is 1, not in [0,1)":                                                      func(t *Tuner) { t.EMA = 1 },
-		"finetune: EMA is NaN, not in [0,1)":                                                    func(t *Tuner) { t.EMA = math.NaN() },
-		"finetune: Clip is -1, MinSNR 0: below zero":                                            func(t *Tuner) { t.Clip = -1 },
-		"finetune: Clip is 0, MinSNR NaN: below zero":                                           func(t *Tuner) { t.MinSNR = math.NaN() },
-		"finetune: Unconditional: dataset: the condition has tokens (3, 3), others have (2, 3)": func(t *Tuner) { t.Dropout, t.Unconditional = 0.1, tokens(3) },
-		"finetune: Unconditional: dataset: the condition has tokens float64": func(t *Tuner) {
-			t.Dropout, t.Unconditional.Tokens = 0.1, tensor.New(tensor.Of(tensor.Float64), tensor.WithShape(2, width))
+		"finetune: Dropout is -0.1, not in [0,1]": func(t *Tuner) {
+			t.Dropout = -0.1
 		},
-		"finetune: there are no model samples":       func(t *Tuner) { t.Own = dataset.FromSlice(nil) },
-		"finetune: there are no pretraining samples": func(t *Tuner) { t.Pretrain = dataset.FromSlice(nil) },
+		"finetune: Dropout is 1.5, not in [0,1]": func(t *Tuner) {
+			t.Dropout, t.Unconditional = 1.5, tokens(2)
+		},
+		"finetune: EMA is 1, not in [0,1)": func(t *Tuner) {
+			t.EMA = 1
+		},
+		"finetune: EMA is NaN, not in [0,1)": func(t *Tuner) {
+			t.EMA = math.NaN()
+		},
+		"finetune: Clip is -1, MinSNR 0: below zero": func(t *Tuner) {
+			t.Clip = -1
+		},
+		"finetune: Clip is 0, MinSNR NaN: below zero": func(t *Tuner) {
+			t.MinSNR = math.NaN()
+		},
+		"finetune: Unconditional: dataset: the condition has tokens (3, 3), " +
+			"others have (2, 3)": func(t *Tuner) {
+			t.Dropout, t.Unconditional = 0.1, tokens(3)
+		},
+		"finetune: Unconditional: dataset: the condition has tokens float64": func(t *Tuner) {
+			t.Dropout, t.Unconditional.Tokens = 0.1, tensor.New(
+				tensor.Of(tensor.Float64), tensor.WithShape(2, width),
+			)
+		},
+		"finetune: there are no model samples": func(t *Tuner) {
+			t.Own = dataset.FromSlice(nil)
+		},
+		"finetune: there are no pretraining samples": func(t *Tuner) {
+			t.Pretrain = dataset.FromSlice(nil)
+		},
 		"finetune: pretraining data: the disk is gone": func(t *Tuner) {
 			t.Pretrain = dataset.Func(func(context.Context) iter.Seq2[dataset.Sample, error] {
-				return func(yield func(dataset.Sample, error) bool) { yield(dataset.Sample{}, broken) }
+				return func(yield func(dataset.Sample, error) bool) {
+					yield(dataset.Sample{}, broken)
+				}
 			})
 		},
-		`model sample 2 (id2, "prompt 2"): it has no latent`:    func(t *Tuner) { t.Own = withSample(func(s *dataset.Sample) { s.Latent = nil }) },
-		`model sample 2 (id2, "prompt 2"): it has no condition`: func(t *Tuner) { t.Own = withSample(func(s *dataset.Sample) { s.Condition = dataset.Condition{} }) },
-		`model sample 2 (id2, "prompt 2") has no reward`:        func(t *Tuner) { t.Own = withSample(func(s *dataset.Sample) { s.Reward = nil }) },
-		`finetune: model samples: sample 2 (id2, "prompt 2") has reward -0.5: ByReward takes none below 0`: func(t *Tuner) {
-			t.Choose, t.Own = ByReward{}, withSample(func(s *dataset.Sample) { s.Reward = new(-0.5) })
+		`model sample 2 (id2, "prompt 2"): it has no latent`: func(t *Tuner) {
+			t.Own = withSample(func(s *dataset.Sample) { s.Latent = nil })
 		},
-		"finetune: model samples: the mean reward of 1 samples is 0: ByReward cannot draw": func(t *Tuner) {
+		`model sample 2 (id2, "prompt 2"): it has no condition`: func(t *Tuner) {
+			t.Own = withSample(func(s *dataset.Sample) { s.Condition = dataset.Condition{} })
+		},
+		`model sample 2 (id2, "prompt 2") has no reward`: func(t *Tuner) {
+			t.Own = withSample(func(s *dataset.Sample) { s.Reward = nil })
+		},
+		`finetune: model samples: sample 2 (id2, "prompt 2") has reward -0.5: ` +
+			"ByReward takes none below 0": func(t *Tuner) {
+			t.Choose = ByReward{}
+			t.Own = withSample(func(s *dataset.Sample) { s.Reward = new(-0.5) })
+		},
+		"finetune: model samples: the mean reward of 1 samples is 0: " +
+			"ByReward cannot draw": func(t *Tuner) {
 			sample := made(1, true)
 			sample[0].Reward = new(0.0)
 			t.Choose, t.Own = ByReward{}, dataset.FromSlice(sample)
 		},
-		`model sample 2 (id2, "prompt 2") has reward NaN`:  func(t *Tuner) { t.Own = withSample(func(s *dataset.Sample) { s.Reward = new(math.NaN()) }) },
-		`model sample 2 (id2, "prompt 2") has reward +Inf`: func(t *Tuner) { t.Own = withSample(func(s *dataset.Sample) { s.Reward = new(math.Inf(1)) }) },
-		`model sample 2 (id2, "prompt 2"): its latent is (2, 2, 2), another's (1, 2, 2)`: func(t *Tuner) {
+		`model sample 2 (id2, "prompt 2") has reward NaN`: func(t *Tuner) {
+			t.Own = withSample(func(s *dataset.Sample) { s.Reward = new(math.NaN()) })
+		},
+		`model sample 2 (id2, "prompt 2") has reward +Inf`: func(t *Tuner) {
+			t.Own = withSample(func(s *dataset.Sample) { s.Reward = new(math.Inf(1)) })
+		},
+		`model sample 2 (id2, "prompt 2"): its latent is (2, 2, 2), ` +
+			"another's (1, 2, 2)": func(t *Tuner) {
 			t.Own = withSample(func(s *dataset.Sample) { s.Latent = dense(2, 2, 2) })
 		},
-		`model sample 2 (id2, "prompt 2"): its latent is float32 (2, 2), not float32 with 3 dimensions`: func(t *Tuner) {
+		`model sample 2 (id2, "prompt 2"): its latent is float32 (2, 2), ` +
+			"not float32 with 3 dimensions": func(t *Tuner) {
 			t.Own = withSample(func(s *dataset.Sample) { s.Latent = dense(2, 2) })
 		},
-		`model sample 2 (id2, "prompt 2"): dataset: the condition has tokens (4, 3), others have (2, 3)`: func(t *Tuner) {
+		`model sample 2 (id2, "prompt 2"): dataset: the condition has tokens (4, 3), ` +
+			"others have (2, 3)": func(t *Tuner) {
 			t.Own = withSample(func(s *dataset.Sample) { s.Condition = tokens(4) })
 		},
-		`model sample 2 (id2, "prompt 2"): dataset: the condition has pooled (5), others have none`: func(t *Tuner) {
+		`model sample 2 (id2, "prompt 2"): dataset: the condition has pooled (5), ` +
+			"others have none": func(t *Tuner) {
 			t.Own = withSample(func(s *dataset.Sample) { s.Condition.Pooled = dense(5) })
 		},
-		`model sample 1 (id1, "prompt 1"): dataset: the condition has no sizes, others have (6)`: func(t *Tuner) {
+		`model sample 1 (id1, "prompt 1"): dataset: the condition has no sizes, ` +
+			"others have (6)": func(t *Tuner) {
 			samples := made(5, true)
 			samples[0].Condition.Sizes = dense(6)
 			t.Own = dataset.FromSlice(samples)
 		},
-		`pretraining sample 0 (id0, "prompt 0"): its latent is (1, 4, 2), another's (1, 2, 2)`: func(t *Tuner) {
+		`pretraining sample 0 (id0, "prompt 0"): its latent is (1, 4, 2), ` +
+			"another's (1, 2, 2)": func(t *Tuner) {
 			samples := made(4, false)
 			for i := range samples {
 				samples[i].Latent = dense(1, 4, 2)
 			}
 			t.Pretrain = dataset.FromSlice(samples)
 		},
-		"finetune: term mine: the disk is gone": func(t *Tuner) { t.Terms = []Term{wrong(nil, broken)} },
-		"finetune: term mine: it gave no loss":  func(t *Tuner) { t.Terms = []Term{wrong(nil, nil)} },
-		"finetune: term mine: it is (5), not a scalar": func(t *Tuner) {
-			t.Terms = []Term{NewTerm("mine", func(b *Batch) (*gorgonia.Node, error) { return b.Weights, nil })}
+		"finetune: term mine: the disk is gone": func(t *Tuner) {
+			t.Terms = []Term{wrong(nil, broken)}
 		},
-		"finetune: the loss has no terms":                                    func(t *Tuner) { t.Terms = []Term{} },
-		"finetune: term reward: the batch has no samples of the model's own": func(t *Tuner) { t.Own = nil },
-		"finetune: term pretraining: the batch has no pretraining samples":   func(t *Tuner) { t.Pretrain = nil },
-		"finetune: optim: the loss does not depend on parameter idle":        func(t *Tuner) { t.Network = idle{t.Network} },
-		"finetune: the Network has no parameters to train":                   func(t *Tuner) { t.Network = frozen{t.Network} },
-		"finetune: optim: step 0: the learning rate is NaN":                  func(t *Tuner) { t.LR = func(int) float64 { return math.NaN() } },
+		"finetune: term mine: it gave no loss": func(t *Tuner) {
+			t.Terms = []Term{wrong(nil, nil)}
+		},
+		"finetune: term mine: it is (5), not a scalar": func(t *Tuner) {
+			t.Terms = []Term{NewTerm("mine", func(b *Batch) (*gorgonia.Node, error) {
+				return b.Weights, nil
+			})}
+		},
+		"finetune: the loss has no terms": func(t *Tuner) {
+			t.Terms = []Term{}
+		},
+		"finetune: term reward: the batch has no samples of the model's own": func(t *Tuner) {
+			t.Own = nil
+		},
+		"finetune: term pretraining: the batch has no pretraining samples": func(t *Tuner) {
+			t.Pretrain = nil
+		},
+		"finetune: optim: the loss does not depend on parameter idle": func(t *Tuner) {
+			t.Network = idle{t.Network}
+		},
+		"finetune: the Network has no parameters to train": func(t *Tuner) {
+			t.Network = frozen{t.Network}
+		},
+		"finetune: optim: step 0: the learning rate is NaN": func(t *Tuner) {
+			t.LR = func(int) float64 { return math.NaN() }
+		},
 	} {
 		l := newLine()
 		tuner, before := tuner(t, l), l.vector()
@@ -146,8 +209,8 @@ type frozen struct{ Network }
 
 func (frozen) Trainable() []kernels.Parameter { return nil }
 
-// A loss that is not finite ends training with the step and the term that was it, and so do gradients. The parameters are then those of
-// the step before: what is saved can be used.
+// A loss that is not finite ends training with the step and the term that was it, and so do
+// gradients. The parameters are then those of the step before: what is saved can be used.
 func TestNumbersThatAreNotFinite(t *testing.T) {
 	poison := func(step int) func(int) float64 {
 		return func(s int) float64 {
@@ -169,8 +232,15 @@ func TestNumbersThatAreNotFinite(t *testing.T) {
 
 	for _, clip := range []float64{0, 1} {
 		for want, term := range map[string]func(n *gorgonia.Node) (*gorgonia.Node, error){
-			"finetune: optim: step 0: the mine term is NaN": func(n *gorgonia.Node) (*gorgonia.Node, error) { return kernels.Scale(n, math.NaN()) },
-			"finetune: optim: step 0: the gradient of C is NaN": func(n *gorgonia.Node) (*gorgonia.Node, error) { // the root's slope at 0 is infinite
+			"finetune: optim: step 0: the mine term is NaN": func(n *gorgonia.Node) (
+				*gorgonia.Node, error,
+			) {
+				return kernels.Scale(n, math.NaN())
+			},
+			// The root's slope at 0 is infinite.
+			"finetune: optim: step 0: the gradient of C is NaN": func(n *gorgonia.Node) (
+				*gorgonia.Node, error,
+			) {
 				zero, err := kernels.Scale(n, 0)
 				if err != nil {
 					return nil, err
@@ -181,13 +251,14 @@ func TestNumbersThatAreNotFinite(t *testing.T) {
 			l := newLine()
 			other, before := tuner(t, l), l.vector()
 			other.Clip = clip
-			other.Terms = append(other.Terms, NewTerm("mine", func(b *Batch) (*gorgonia.Node, error) {
+			mine := NewTerm("mine", func(b *Batch) (*gorgonia.Node, error) {
 				n, err := kernels.Sum(b.Predicted)
 				if err != nil {
 					return nil, err
 				}
 				return term(n)
-			}))
+			})
+			other.Terms = append(other.Terms, mine)
 			steps, err = fails(t, context.Background(), other)
 			require.Zero(t, steps)
 			if clip > 0 { // they are looked at in the order of the parameters, not as they appear
@@ -199,7 +270,8 @@ func TestNumbersThatAreNotFinite(t *testing.T) {
 	}
 }
 
-// Where there is no signal an ε gives no x̂₀, and training fails if a term asks for it; ε̂ is there.
+// Where there is no signal an ε gives no x̂₀, and training fails if a term asks for it; ε̂ is
+// there.
 func TestNoSignalNoCleanLatent(t *testing.T) {
 	for what, read := range map[string]func(b *Batch) (*gorgonia.Node, error){
 		"x̂₀": func(b *Batch) (*gorgonia.Node, error) { return b.CleanOf(b.Predicted) },
@@ -220,11 +292,13 @@ func TestNoSignalNoCleanLatent(t *testing.T) {
 			continue
 		}
 		require.Zero(t, steps)
-		require.ErrorContains(t, err, "finetune: optim: step 0: sample 0: diffusion: there is no signal at timestep 0")
+		require.ErrorContains(t, err,
+			"finetune: optim: step 0: sample 0: diffusion: there is no signal at timestep 0")
 	}
 }
 
-// Where training is cancelled, its error is the cause; the steps before stay, and it can be gone on with.
+// Where training is cancelled, its error is the cause; the steps before stay, and it can be gone on
+// with.
 func TestCancelled(t *testing.T) {
 	cause := errors.New("the user pressed a key")
 	tuner := tuner(t, newLine())

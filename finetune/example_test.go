@@ -15,7 +15,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// A tiny network: the noise is a linear function of the noisy latent, whatever the timestep and the condition.
+// A tiny network: the noise is a linear function of the noisy latent, whatever the timestep and the
+// condition.
 type network struct{ weight *tensor.Dense }
 
 func (n network) Predict(x, _ *gorgonia.Node, _ diffusion.Condition) (*gorgonia.Node, error) {
@@ -55,7 +56,10 @@ func ExampleTuner() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	samples := dataset.FromSlice([]dataset.Sample{sample("a dog", 0.9, 1, 1), sample("two dogs", 0.1, -1, 1)})
+	samples := dataset.FromSlice([]dataset.Sample{
+		sample("a dog", 0.9, 1, 1),
+		sample("two dogs", 0.1, -1, 1),
+	})
 	tuner := &finetune.Tuner{
 		Network:  network{values([]int{2, 2}, 0, 0, 0, 0)},
 		Schedule: schedule,
@@ -72,7 +76,8 @@ func ExampleTuner() {
 		}
 		if step.Index%100 == 0 {
 			t := step.Terms
-			fmt.Printf("step %3d: reward %.2f + pretraining %.2f + power %.2f\n", step.Index, t["reward"], t["pretraining"], t["power"])
+			fmt.Printf("step %3d: reward %.2f + pretraining %.2f + power %.2f\n",
+				step.Index, t["reward"], t["pretraining"], t["power"])
 		}
 	}
 	// Output:
@@ -83,7 +88,7 @@ func ExampleTuner() {
 
 // Whatever yields steps is a Trainer, and Record watches any.
 func ExampleTrainer() {
-	var trainer finetune.Trainer = finetune.Func(func(ctx context.Context) iter.Seq2[finetune.Step, error] {
+	steps := func(ctx context.Context) iter.Seq2[finetune.Step, error] {
 		return func(yield func(finetune.Step, error) bool) {
 			for i := range 3 {
 				if ctx.Err() != nil {
@@ -95,7 +100,8 @@ func ExampleTrainer() {
 				}
 			}
 		}
-	})
+	}
+	var trainer finetune.Trainer = finetune.Func(steps)
 	for step, err := range trainer.Steps(context.Background()) {
 		if err != nil {
 			log.Fatal(err)

@@ -1,9 +1,14 @@
 package finetune
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/kudos-ml/kudos/finetune/report"
 )
 
 // A Result is what Finish has made of a run.
@@ -14,11 +19,12 @@ type Result struct {
 
 // Finish ranges over Steps to their end and saves what was trained, whatever the end is: save is
 // called with the name "tuned" or, after an error, "stopped-after-N" for N steps. Where no step was
-// made it is not called. Before that a Tuner puts its moving average, if it has one, in the place of
-// the parameters, and frees the memory of training. The error is that of the training, of saving, or
-// both; Result says what was saved in any case.
+// made it is not called. Before that a Tuner puts its moving average, if it has one, in the place
+// of the parameters, and frees the memory of training. The error is that of the training, of
+// saving, or both. Result says what was saved in any case.
 func (r *Record) Finish(ctx context.Context, save func(name string) error) (
-	result Result, err error) {
+	result Result, err error,
+) {
 	for step, failure := range r.Steps(ctx) {
 		if err = failure; err == nil {
 			result.Steps = step.Index + 1
@@ -62,4 +68,46 @@ func Each(ctx context.Context, t Trainer, do func(Step)) error {
 		}
 	}
 	return nil
+}
+
+// Finish trains with Checkpoints and a Record in the run's folder, and saves what was trained as
+// Record.Finish does: save completes what is in dir, the folder Unfinished, which then gets the
+// name "tuned" or "stopped-after-N" in the run's folder. What had that name is removed. Without
+// steps nothing is saved.
+//
+// left says where the work is, with or without an error: "what 3 updates have made is in
+// runs/1/tuned". It is empty if there were no updates. An error other than ctx's says so too, and
+// with what Command the run goes on. Trainer is, or wraps, a Resumable.
+func (r *Run) Finish(ctx context.Context, t Trainer, save func(dir string) error) (
+	left string, err error,
+) {
+	folder := report.Folder(r.Folder)
+	saved := &Checkpoints{
+		Trainer: t, Folder: r.Folder, Every: r.Every, Resume: r.Resume, Progress: r.Progress,
+	}
+	record := &Record{Trainer: saved, Folder: r.Folder, Name: r.Name, Progress: r.Progress}
+	if r.Config != nil {
+		record.Config = r.Config
+	}
+	result, err := record.Finish(ctx, func(name string) error {
+		if err := os.MkdirAll(r.Unfinished(), 0o755); err != nil {
+			return fmt.Errorf("finetune: %w", err)
+		}
+		if err := save(r.Unfinished()); err != nil {
+			return err
+		}
+		return folder.Rename(unfinishedFolder, name)
+	})
+	if result.Steps == 0 {
+		return "", err
+	}
+	where := filepath.Join(r.Folder, cmp.Or(result.Name, checkpointsFolder))
+	made := fmt.Sprintf("%d updates have made is in %s", result.Steps, where)
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w\nWhat %s", err, made)
+		if r.Command != "" {
+			err = fmt.Errorf("%w; this goes on after the last checkpoint:\n\t%s", err, r.Command)
+		}
+	}
+	return "what " + made, err
 }

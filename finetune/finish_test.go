@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"iter"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,16 +37,21 @@ func TestFinish(t *testing.T) {
 		wants      []error
 		savedUnder string
 	}{
-		"whole":           {steps(3, nil), nil, Result{3, "tuned"}, nil, "tuned"},
-		"broken":          {steps(2, broken), nil, Result{2, "stopped-after-2"}, []error{broken}, "stopped-after-2"},
+		"whole": {steps(3, nil), nil, Result{3, "tuned"}, nil, "tuned"},
+		"broken": {steps(2, broken), nil, Result{2, "stopped-after-2"},
+			[]error{broken}, "stopped-after-2"},
 		"broken at first": {steps(0, broken), nil, Result{0, ""}, []error{broken}, ""},
 		"not saved":       {steps(2, nil), full, Result{2, ""}, []error{full}, "tuned"},
-		"neither":         {steps(2, broken), full, Result{2, ""}, []error{broken, full}, "stopped-after-2"},
+		"neither": {steps(2, broken), full, Result{2, ""},
+			[]error{broken, full}, "stopped-after-2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			under := ""
 			run := &Record{Trainer: c.trainer, Folder: t.TempDir(), Progress: io.Discard}
-			result, err := run.Finish(t.Context(), func(name string) error { under = name; return c.save })
+			result, err := run.Finish(t.Context(), func(name string) error {
+				under = name
+				return c.save
+			})
 			require.Equal(t, c.result, result)
 			require.Equal(t, c.savedUnder, under)
 			for _, want := range c.wants {
@@ -85,4 +93,96 @@ func TestFinishTuner(t *testing.T) {
 	less, _, err := finish(2)
 	require.EqualError(t, err, "finetune: 2 updates were asked for, and there are 3 already")
 	require.Equal(t, Result{3, "stopped-after-3"}, less)
+}
+
+// A run's result has its name when it is whole. What there is then is said, and an error says how
+// to go on from it.
+func TestRunFinish(t *testing.T) {
+	full := errors.New("full")
+	finish := func(
+		t *testing.T, ctx context.Context, updates int, save error,
+	) (dir, left string, err error) {
+		dir = filepath.Join(t.TempDir(), "run")
+		run := &Run{
+			Folder: dir, Config: map[string]any{"a": 1},
+			Command: "tune -resume", Progress: io.Discard,
+		}
+		release, err := run.Begin()
+		require.NoError(t, err)
+		defer func() {
+			require.NoError(t, release())
+			require.NoDirExists(t, run.Unfinished())
+		}()
+		require.NoError(t, run.Settle())
+		require.NoError(t, os.Mkdir(run.Unfinished(), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(run.Unfinished(), "early"), nil, 0o644))
+		tuner := tuner(t, newLine())
+		tuner.Updates = updates
+		left, err = run.Finish(ctx, tuner, func(dir string) error {
+			require.Equal(t, run.Unfinished(), dir)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "late"), nil, 0o644))
+			return save
+		})
+		return dir, left, err
+	}
+	t.Run("whole", func(t *testing.T) {
+		dir, left, err := finish(t, t.Context(), 3, nil)
+		require.NoError(t, err)
+		require.Equal(t, "what 3 updates have made is in "+filepath.Join(dir, "tuned"), left)
+		for _, name := range []string{"tuned/early", "tuned/late", "config.json", "metrics.jsonl"} {
+			require.FileExists(t, filepath.Join(dir, name))
+		}
+	})
+	t.Run("not saved", func(t *testing.T) {
+		dir, left, err := finish(t, t.Context(), 3, full)
+		require.Equal(t, "what 3 updates have made is in "+filepath.Join(dir, "checkpoints"), left)
+		require.ErrorIs(t, err, full)
+		require.EqualError(t, err, "full\nW"+left[1:]+
+			"; this goes on after the last checkpoint:\n\ttune -resume")
+		require.NoDirExists(t, filepath.Join(dir, "tuned"))
+	})
+	t.Run("stopped at once", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, left, err := finish(t, ctx, 3, nil)
+		require.Empty(t, left)
+		require.ErrorIs(t, err, context.Canceled)
+		require.EqualError(t, err, "context canceled")
+	})
+	t.Run("taken up", func(t *testing.T) {
+		dir, _, err := finish(t, t.Context(), 2, nil)
+		require.NoError(t, err)
+		run := &Run{Folder: dir, Resume: true, Progress: io.Discard}
+		release, err := run.Begin()
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		l := tuner(t, newLine())
+		l.LR = func(step int) float64 {
+			if step == 3 {
+				cancel()
+			}
+			return 0.01
+		}
+		left, err := run.Finish(ctx, l, func(string) error { return nil })
+		require.ErrorIs(t, err, context.Canceled)
+		require.EqualError(t, err, "context canceled")
+		require.Equal(t, "what 4 updates have made is in "+filepath.Join(dir, "stopped-after-4"),
+			left)
+		require.NoError(t, release())
+		require.DirExists(t, filepath.Join(dir, "stopped-after-4"))
+	})
+}
+
+// The folder of somebody else is left as it is.
+func TestUnfinishedOfOthers(t *testing.T) {
+	run := &Run{Folder: t.TempDir(), Resume: true}
+	require.NoError(t, os.Mkdir(run.Unfinished(), 0o755))
+	_, err := run.Begin()
+	require.ErrorIs(t, err, fs.ErrExist)
+	require.DirExists(t, run.Unfinished())
+	require.NoError(t, os.Mkdir(filepath.Join(run.Folder, "cache"), 0o755))
+	release, err := run.Begin()
+	require.NoError(t, err)
+	require.NoDirExists(t, run.Unfinished(), "a killed process has left it")
+	require.NoError(t, release())
 }

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/kernels"
 )
 
@@ -18,21 +21,29 @@ type FitError struct {
 
 // Error says what the least is.
 func (e *FitError) Error() string {
-	text := fmt.Sprintf("finetune: training takes %d bytes where as much as possible of the "+
-		"activations is computed again, which leaves %d of them; %d were given",
-		e.Least.Total(), e.Least.Activations, e.Bytes)
+	_, why := e.Needs()
+	text := fmt.Sprintf("finetune: %s; %v were given", why, report.Size(e.Bytes))
 	if e.Accumulate > 0 {
 		text += fmt.Sprintf("; with Accumulate %d it would fit", e.Accumulate)
 	}
 	return text
 }
 
-// Fit is Prepare, and sets Machine.ActivationBytes so that Plan.Total() is at most bytes: to 0 where
-// that is enough, and otherwise to a bound on activations that leaves little of the bytes unused.
-// What does not fit so is a *FitError. Fit must come before the first step.
+// Needs is the least that training takes as it is, in bytes, and why it takes so much. With it,
+// report.FitsWith says what would make it fit.
+func (e *FitError) Needs() (bytes int64, why string) {
+	return e.Least.Total(), fmt.Sprintf("training takes %v where as much as possible of the "+
+		"activations is computed again, which leaves %v of them",
+		report.Size(e.Least.Total()), report.Size(e.Least.Activations))
+}
+
+// Fit is Prepare, and sets Machine.ActivationBytes so that Plan.Total() is at most bytes: to 0
+// where that is enough, and otherwise to a bound on activations that leaves little of the bytes
+// unused. What does not fit so is a *FitError. Fit must come before the first step.
 //
-// Planning takes no numbers. A Tuner whose network has yet to be read, and whose data is one sample
-// of the right shapes that stands for all, has the same plan but for the memory of the data.
+// Planning takes no numbers. A Tuner whose network has yet to be read, and whose samples have
+// latents and conditions of any numbers (such as pipeline.Pipeline.Blanks), has the plan that
+// training has.
 func (t *Tuner) Fit(ctx context.Context, bytes int64) (kernels.Plan, error) {
 	if t.run != nil && t.run.stepper.Steps() > 0 {
 		return kernels.Plan{}, errors.New("finetune: Fit comes before training, which has begun")
@@ -70,10 +81,12 @@ func (f *fitting) search(ctx context.Context) error {
 	if err := f.drop(first); err != nil {
 		return err
 	}
-	// What the arena takes beside activations depends on the plan: of the bounds, the largest known to
-	// fit and the least known not to.
+	// What the arena takes beside activations depends on the plan: of the bounds, the largest known
+	// to fit and the least known not to.
 	fits, budget, tooMuch := int64(0), plan.Activations, plan.Activations
 	over := plan.Total() - f.bytes
+	data := map[*tensor.Dense]bool{}
+	little := (f.bytes - f.data.own.bytes(data) - f.data.pretrain.bytes(data)) / 50
 	for range 6 {
 		if budget -= over; budget <= fits || budget >= tooMuch {
 			budget = (fits + tooMuch) / 2
@@ -96,7 +109,7 @@ func (f *fitting) search(ctx context.Context) error {
 		if err := f.take(r); err != nil {
 			return err
 		}
-		if -over < f.bytes/50 {
+		if -over < little {
 			break
 		}
 	}
@@ -123,7 +136,7 @@ func (f *fitting) atLeast(ctx context.Context) error {
 	defer func() { f.Accumulate = parts }()
 	for err = f.drop(r); err == nil && e.Accumulate == 0; {
 		f.Accumulate = 2 * max(1, f.Accumulate)
-		if own > 0 && own < f.Accumulate || pretrain > 0 && pretrain < f.Accumulate {
+		if !enoughFor(f.Accumulate, own, pretrain) {
 			break
 		}
 		if r, err = f.least(ctx); err != nil {

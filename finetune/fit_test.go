@@ -34,14 +34,16 @@ func planner(t *testing.T, asked *int) *Tuner {
 		return func(yield func(dataset.Sample, error) bool) { yield(one, nil) }
 	})
 	tuner := &Tuner{
-		Network: u, Schedule: schedule(t, false), Own: data, OwnBatch: 5, Pretrain: data, PretrainBatch: 4,
+		Network: u, Schedule: schedule(t, false), Own: data, OwnBatch: 5,
+		Pretrain: data, PretrainBatch: 4,
 		Clip: 1, Updates: 2,
 	}
 	t.Cleanup(func() { require.NoError(t, tuner.Close()) })
 	return tuner
 }
 
-// Training fits what it is to fit, with little left over, and computes no more again than that takes.
+// Training fits what it is to fit, with little left over, and computes no more again than that
+// takes.
 func TestFit(t *testing.T) {
 	asked := 0
 	fit := func(bytes int64) (kernels.Plan, error) {

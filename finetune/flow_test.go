@@ -15,8 +15,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
-// A plane is a network on points of a plane, latents [1,1,2]: three layers that see the point, waves of the
-// timestep and the condition.
+// A plane is a network on points of a plane, latents [1,1,2]: three layers that see the point,
+// waves of the timestep and the condition.
 type plane struct{ weights, biases []*tensor.Dense }
 
 const waves = 16
@@ -68,19 +68,23 @@ func (p *plane) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.N
 				return nil, err
 			}
 		}
-		if h, err = kernels.Linear(h, kernels.Param(g, p.weights[i]), kernels.Param(g, p.biases[i])); err != nil {
+		weight, bias := kernels.Param(g, p.weights[i]), kernels.Param(g, p.biases[i])
+		if h, err = kernels.Linear(h, weight, bias); err != nil {
 			return nil, err
 		}
 	}
 	return kernels.Reshape(h, n, 1, 1, 2)
 }
 
-// ring has points on a circle of radius 1.5, near the angles of 0, 1, … 7 eighths, which the condition tells.
+// ring has points on a circle of radius 1.5, near the angles of 0, 1, … 7 eighths, which the
+// condition tells.
 func ring(n int, stream string) []dataset.Sample {
 	samples := make([]dataset.Sample, n)
 	for i := range samples {
 		angle := float64(i%8) * math.Pi / 4
-		s := dataset.Sample{Latent: dense(1, 1, 2), Condition: dataset.Condition{Tokens: dense(1, 2)}}
+		s := dataset.Sample{
+			Latent: dense(1, 1, 2), Condition: dataset.Condition{Tokens: dense(1, 2)},
+		}
 		rng.Normal(s.Latent.Float32s(), 1, stream, 0, uint64(i))
 		for k, v := range []float64{math.Cos(angle), math.Sin(angle)} {
 			s.Latent.Float32s()[k] = float32(1.5*v) + 0.1*s.Latent.Float32s()[k]
@@ -91,14 +95,16 @@ func ring(n int, stream string) []dataset.Sample {
 	return samples
 }
 
-// The Tuner trains a network on a flow as on anything else, at levels that the user chooses: on points that it
-// has not seen it says ε - x₀ far better than the best constant, and FlowEuler takes noise to the circle.
+// The Tuner trains a network on a flow as on anything else, at levels that the user chooses: on
+// points that it has not seen it says ε - x₀ far better than the best constant, and FlowEuler takes
+// noise to the circle.
 func TestFlowIsLearned(t *testing.T) {
 	s, err := diffusion.NewSchedule(diffusion.RectifiedFlow(1))
 	require.NoError(t, err)
 	network := newPlane(1)
 	tuner := &Tuner{
-		Network: network, Schedule: s, Pretrain: dataset.FromSlice(ring(2048, "train")), PretrainBatch: 128,
+		Network: network, Schedule: s,
+		Pretrain: dataset.FromSlice(ring(2048, "train")), PretrainBatch: 128,
 		PretrainLevels: s.Process.(diffusion.Flow).LogitNormal(0, 1), Updates: 1500,
 		LR: func(step int) float64 { return 3e-3 * optim.Cosine(50, 1500)(step) }, Seed: 1,
 	}
@@ -110,7 +116,8 @@ func TestFlowIsLearned(t *testing.T) {
 	// Held out: 512 other points, each at a level of its own, uniform in σ.
 	const n = 512
 	held := ring(n, "held out")
-	x, noise, noisy, target := dense(n, 1, 1, 2), dense(n, 1, 1, 2), dense(n, 1, 1, 2), dense(n, 1, 1, 2)
+	x, noise, noisy, target :=
+		dense(n, 1, 1, 2), dense(n, 1, 1, 2), dense(n, 1, 1, 2), dense(n, 1, 1, 2)
 	rng.Normal(noise.Float32s(), 1, "held-out noise", 0, 0)
 	levels, times := make([]diffusion.Level, n), dense(n)
 	conditions := held[0].Condition.Batch(n)
@@ -123,7 +130,9 @@ func TestFlowIsLearned(t *testing.T) {
 	require.NoError(t, diffusion.Disturb(noisy, x, noise, levels))
 	require.NoError(t, s.Prediction.Target(target, x, noise, levels))
 	g := gorgonia.NewGraph()
-	said, err := network.Predict(kernels.Input(g, "x", noisy), kernels.Input(g, "t", times), diffusion.Input(g, conditions))
+	said, err := network.Predict(
+		kernels.Input(g, "x", noisy), kernels.Input(g, "t", times), diffusion.Input(g, conditions),
+	)
 	require.NoError(t, err)
 	m, err := kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{said}})
 	require.NoError(t, err)
@@ -137,7 +146,8 @@ func TestFlowIsLearned(t *testing.T) {
 		loss += math.Pow(float64(m.Value(said).Float32s()[i]-v), 2) / (2 * n)
 		constant += math.Pow(float64(v)-means[i%2], 2) / (2 * n)
 	}
-	t.Logf("held-out loss %.4f, the best constant's %.4f: %.3f of it", loss, constant, loss/constant)
+	t.Logf("held-out loss %.4f, the best constant's %.4f: %.3f of it",
+		loss, constant, loss/constant)
 	require.LessOrEqual(t, loss, 0.7*constant)
 
 	// Sampled, the points are where their conditions want them.
@@ -147,7 +157,9 @@ func TestFlowIsLearned(t *testing.T) {
 	defer net.Close()
 	copy(net.Condition.Tokens.Float32s(), conditions.Tokens.Float32s())
 	start := diffusion.SeededNoise(5, 0).Start(drawn, 1, 1, 2)
-	last, err := diffusion.Last(diffusion.FlowEuler(t.Context(), net.Predict, s, start, diffusion.SampleOptions{Steps: 30}))
+	last, err := diffusion.Last(diffusion.FlowEuler(
+		t.Context(), net.Predict, s, start, diffusion.SampleOptions{Steps: 30},
+	))
 	require.NoError(t, err)
 	off := 0.0
 	for i, v := range last.Latent.Float32s() {

@@ -30,8 +30,9 @@ type trainCase struct {
 	Decay                  float64 `json:"weight_decay"`
 }
 
-// A whole network trained by Eq. 2 with AdamW and clipping has the losses, gradients' norms and parameters that
-// PyTorch's float64 has. The tuner's graph and updates are the real ones; what it would draw is taken from the case.
+// A whole network trained by Eq. 2 with AdamW and clipping has the losses, gradients' norms and
+// parameters that PyTorch's float64 has. The tuner's graph and updates are the real ones; what it
+// would draw is taken from the case.
 func TestTrainingGolden(t *testing.T) {
 	golden.Each(t, "..", func(t *testing.T, c golden.Case) {
 		var k trainCase
@@ -42,8 +43,8 @@ func TestTrainingGolden(t *testing.T) {
 	}, "train.loss")
 }
 
-// The pairs of an adapter, B from 0 on, have after the same training the losses, gradients' norms and values that peft's have; all other
-// weights stay as they were.
+// The pairs of an adapter, B from 0 on, have after the same training the losses, gradients' norms
+// and values that peft's have; all other weights stay as they were.
 func TestTrainingAdapterGolden(t *testing.T) {
 	golden.Each(t, "..", func(t *testing.T, c golden.Case) {
 		var k trainCase
@@ -52,7 +53,8 @@ func TestTrainingAdapterGolden(t *testing.T) {
 		require.NoError(t, err)
 		text, err := clip.LoadText(filepath.Join(c.Dir, "text_encoder"))
 		require.NoError(t, err)
-		adapter, err := lora.Load(filepath.Join(c.Dir, "lora", "pytorch_lora_weights.safetensors"), network, text)
+		adapter, err := lora.Load(filepath.Join(c.Dir, "lora", "pytorch_lora_weights.safetensors"),
+			network, text)
 		require.NoError(t, err)
 		for _, p := range adapter.Trainable() {
 			if strings.HasSuffix(p.Name, "lora_B.weight") {
@@ -65,7 +67,8 @@ func TestTrainingAdapterGolden(t *testing.T) {
 	}, "lora.train.loss")
 }
 
-// trainCompare trains a network as the case was trained and compares with what it says under names that begin with prefix.
+// trainCompare trains a network as the case was trained and compares with what it says under names
+// that begin with prefix.
 func trainCompare(t *testing.T, c golden.Case, k trainCase, network Network, prefix string) {
 	t.Helper()
 	before := map[string]*tensor.Dense{}
@@ -107,7 +110,9 @@ func trainCompare(t *testing.T, c golden.Case, k trainCase, network Network, pre
 		}
 		golden.Near(t, name, delta, want.Float32s(), 5e-4)
 	}
-	kept := slices.DeleteFunc(c.Data.Names(), func(name string) bool { return !strings.HasPrefix(name, prefix+"delta.") })
+	kept := slices.DeleteFunc(c.Data.Names(), func(name string) bool {
+		return !strings.HasPrefix(name, prefix+"delta.")
+	})
 	require.Len(t, kept, deltas) // networks of full size have none
 }
 
@@ -120,9 +125,12 @@ func caseTuner(t *testing.T, c golden.Case, k trainCase, network Network) *Tuner
 	adam.Beta1, adam.Beta2, adam.Eps, adam.WeightDecay = k.Betas[0], k.Betas[1], k.Eps, k.Decay
 	b := caseBatch(t, c, k, 0)
 	return &Tuner{
-		Network: network, Schedule: s, Optimizer: adam, Clip: k.Clip, Updates: k.Steps, LR: func(int) float64 { return k.LR },
-		Own: dataset.FromSlice(b.samples[:k.Model]), Pretrain: dataset.FromSlice(b.samples[k.Model:]),
-		OwnBatch: k.Model, PretrainBatch: k.Pretrain, Terms: []Term{RewardWeighted{}, Pretraining{Beta: k.Beta}},
+		Network: network, Schedule: s, Optimizer: adam, Clip: k.Clip,
+		Updates: k.Steps, LR: func(int) float64 { return k.LR },
+		Own:      dataset.FromSlice(b.samples[:k.Model]),
+		Pretrain: dataset.FromSlice(b.samples[k.Model:]),
+		OwnBatch: k.Model, PretrainBatch: k.Pretrain,
+		Terms: []Term{RewardWeighted{}, Pretraining{Beta: k.Beta}},
 	}
 }
 
@@ -134,16 +142,21 @@ type given struct {
 
 func caseBatch(t *testing.T, c golden.Case, k trainCase, step int) given {
 	name := func(what string) string { return fmt.Sprintf("train.%s.%d", what, step) }
-	latents, conditions := c.ChannelsLast(t, name("latents")), c.Tensor(t, name("encoder_hidden_states"))
+	latents, conditions :=
+		c.ChannelsLast(t, name("latents")), c.Tensor(t, name("encoder_hidden_states"))
 	rewards := c.Tensor(t, name("rewards")).Float32s()
-	g := given{make([]dataset.Sample, k.Model+k.Pretrain), c.ChannelsLast(t, name("noise")).Float32s()}
+	g := given{
+		make([]dataset.Sample, k.Model+k.Pretrain), c.ChannelsLast(t, name("noise")).Float32s(),
+	}
 	part := func(d *tensor.Dense, i int) *tensor.Dense {
 		shape := d.Shape()[1:].Clone()
 		n := shape.TotalSize()
 		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(d.Float32s()[i*n:(i+1)*n]))
 	}
 	for i := range g.samples {
-		g.samples[i] = dataset.Sample{Latent: part(latents, i), Condition: dataset.Condition{Tokens: part(conditions, i)}}
+		g.samples[i] = dataset.Sample{
+			Latent: part(latents, i), Condition: dataset.Condition{Tokens: part(conditions, i)},
+		}
 		if i < k.Model {
 			g.samples[i].Reward = new(float64(rewards[i]))
 		}
@@ -156,7 +169,10 @@ func (g given) draws(of diffusion.Process, timesteps []float32) []draw {
 	draws := make([]draw, len(g.samples))
 	for i, s := range g.samples {
 		size := s.Latent.Shape().TotalSize()
-		draws[i] = draw{sample: s, condition: s.Condition, level: of.At(float64(timesteps[i])), noise: g.noise[i*size : (i+1)*size]}
+		draws[i] = draw{
+			sample: s, condition: s.Condition, level: of.At(float64(timesteps[i])),
+			noise: g.noise[i*size : (i+1)*size],
+		}
 		if s.Reward != nil {
 			draws[i].reward = *s.Reward
 		}

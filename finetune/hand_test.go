@@ -19,8 +19,8 @@ import (
 //
 //	ε̂_o = Σ_i X_oi·x_i + B_o + Σ_d C_od·mean_l c_ld + D_o + T_o·t/1000 + U_o
 //
-// with 2 channels and conditions 3 wide. D and U have one gradient, which gorgonia makes one node, as it does of the
-// gradients of a residual block's last bias and its shortcut's.
+// with 2 channels and conditions 3 wide. D and U have one gradient, which gorgonia makes one node,
+// as it does of the gradients of a residual block's last bias and its shortcut's.
 type line struct {
 	X, B, C, D, T, U *tensor.Dense
 }
@@ -32,7 +32,10 @@ const (
 )
 
 func newLine() *line {
-	l := &line{dense(channels, channels), dense(channels), dense(channels, width), dense(channels), dense(channels, 1), dense(channels)}
+	l := &line{
+		dense(channels, channels), dense(channels), dense(channels, width), dense(channels),
+		dense(channels, 1), dense(channels),
+	}
 	for i, p := range l.Trainable() {
 		for k := range p.Value.Float32s() {
 			p.Value.Float32s()[k] = float32(math.Sin(float64(3*i+2*k+1))) / 2
@@ -46,7 +49,10 @@ func dense(shape ...int) *tensor.Dense {
 }
 
 func (l *line) Trainable() []kernels.Parameter {
-	return []kernels.Parameter{{Name: "X", Value: l.X}, {Name: "B", Value: l.B}, {Name: "C", Value: l.C}, {Name: "D", Value: l.D}, {Name: "T", Value: l.T}, {Name: "U", Value: l.U}}
+	return []kernels.Parameter{
+		{Name: "X", Value: l.X}, {Name: "B", Value: l.B}, {Name: "C", Value: l.C},
+		{Name: "D", Value: l.D}, {Name: "T", Value: l.T}, {Name: "U", Value: l.U},
+	}
 }
 
 func (l *line) Predict(x, t *gorgonia.Node, condition diffusion.Condition) (*gorgonia.Node, error) {
@@ -109,7 +115,10 @@ func predict(p, x []float64, t float64, c []float64) []float64 {
 func made(n int, rewards bool) []dataset.Sample {
 	samples := make([]dataset.Sample, n)
 	for i := range samples {
-		s := dataset.Sample{ID: fmt.Sprint("id", i), Prompt: fmt.Sprint("prompt ", i), Latent: dense(1, positions, channels), Condition: tokens(2)}
+		s := dataset.Sample{
+			ID: fmt.Sprint("id", i), Prompt: fmt.Sprint("prompt ", i),
+			Latent: dense(1, positions, channels), Condition: tokens(2),
+		}
 		stream := "pretraining samples"
 		if rewards {
 			stream, s.Reward = "model samples", new(rng.New(7, "rewards", 0, uint64(i)).Float64())
@@ -131,18 +140,22 @@ func schedule(t *testing.T, velocity bool) *diffusion.Schedule {
 	return s
 }
 
-// tuner returns one with 5 and 4 samples, 3 and 2 in a step, so that steps lie across the ends of passes.
+// tuner returns one with 5 and 4 samples, 3 and 2 in a step, so that steps lie across the ends of
+// passes.
 func tuner(t *testing.T, l *line) *Tuner {
 	tuner := &Tuner{
-		Network: l, Schedule: schedule(t, false), Own: dataset.FromSlice(made(5, true)), Pretrain: dataset.FromSlice(made(4, false)),
-		OwnBatch: 3, PretrainBatch: 2, Terms: []Term{RewardWeighted{}, Pretraining{Beta: 0.7}}, Updates: 6,
+		Network: l, Schedule: schedule(t, false), Own: dataset.FromSlice(made(5, true)),
+		Pretrain: dataset.FromSlice(made(4, false)),
+		OwnBatch: 3, PretrainBatch: 2,
+		Terms: []Term{RewardWeighted{}, Pretraining{Beta: 0.7}}, Updates: 6,
 		LR: func(step int) float64 { return 0.05 / float64(1+step) }, Seed: 11,
 	}
 	t.Cleanup(func() { tuner.Close() })
 	return tuner
 }
 
-// A handBatch is what a step sees: for each sample its noisy latent, target, condition, timestep and share of the loss.
+// A handBatch is what a step sees: for each sample its noisy latent, target, condition, timestep
+// and share of the loss.
 type handBatch struct {
 	x, target, c [][]float64
 	t            []float64
@@ -164,7 +177,8 @@ func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handB
 		samples, b.reward = append(samples, s), append(b.reward, *s.Reward)
 	}
 	for i := range tuner.PretrainBatch {
-		samples = append(samples, inOrder(pretrain, "pretraining order", tuner.Seed, step*tuner.PretrainBatch+i))
+		samples = append(samples, inOrder(pretrain,
+			"pretraining order", tuner.Seed, step*tuner.PretrainBatch+i))
 	}
 	for i, s := range samples {
 		draw := rng.New(tuner.Seed, "tuning", uint64(step), uint64(i))
@@ -196,7 +210,11 @@ func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handB
 		case tuner.MinSNR > 0:
 			w = math.Min(snr, tuner.MinSNR) / snr
 		}
-		b.x, b.target, b.t, b.bar, b.weight = append(b.x, x), append(b.target, target), append(b.t, time), append(b.bar, bar), append(b.weight, w)
+		b.x = append(b.x, x)
+		b.target = append(b.target, target)
+		b.t = append(b.t, time)
+		b.bar = append(b.bar, bar)
+		b.weight = append(b.weight, w)
 		b.c = append(b.c, float64s(c.Tokens))
 	}
 	return b
@@ -215,8 +233,8 @@ func inOrder(samples []dataset.Sample, stream string, seed uint64, at int) datas
 	return samples[order[at%len(samples)]]
 }
 
-// byReward is inOrder where a pass has sample i for each whole number in (C_i−1, C_i], C the running sum of rewards over their
-// mean, from a first value that is drawn.
+// byReward is inOrder where a pass has sample i for each whole number in (C_i−1, C_i], C the
+// running sum of rewards over their mean, from a first value that is drawn.
 func byReward(samples []dataset.Sample, stream string, seed uint64, at int) dataset.Sample {
 	mean := 0.0
 	for _, s := range samples {
@@ -254,7 +272,8 @@ func (b handBatch) terms(p []float64, beta float64) (reward, pretraining float64
 	return reward, pretraining
 }
 
-// slope is the gradient of a quadratic function, for which central differences of any width are exact.
+// slope is the gradient of a quadratic function, for which central differences of any width are
+// exact.
 func slope(p []float64, loss func(p []float64) float64) []float64 {
 	out := make([]float64, len(p))
 	for i := range p {
@@ -283,7 +302,8 @@ func (a *handAdam) step(p, g []float64, lr float64) {
 		p[i] -= lr * a.decay * p[i]
 		a.m[i] += (1 - a.beta1) * (g[i] - a.m[i])
 		a.v[i] += (1 - a.beta2) * (g[i]*g[i] - a.v[i])
-		p[i] -= lr * (a.m[i] / (1 - math.Pow(a.beta1, a.t))) / (math.Sqrt(a.v[i]/(1-math.Pow(a.beta2, a.t))) + a.eps)
+		p[i] -= lr * (a.m[i] / (1 - math.Pow(a.beta1, a.t))) /
+			(math.Sqrt(a.v[i]/(1-math.Pow(a.beta2, a.t))) + a.eps)
 	}
 }
 

@@ -30,8 +30,8 @@ type term struct {
 func (t term) Name() string                          { return t.name }
 func (t term) Loss(b *Batch) (*gorgonia.Node, error) { return t.loss(b) }
 
-// RewardWeighted is the first term of Eq. 2: the mean over the model's own samples of
-// r · ‖ε − ε_θ(x_t, t, z)‖², with v, x₀ or ε − x₀ for ε where the network says that. A sample's squared
+// RewardWeighted is the first term of Eq. 2: the mean over the model's own samples of r · ‖ε −
+// ε_θ(x_t, t, z)‖², with v, x₀ or ε − x₀ for ε where the network says that. A sample's squared
 // error is the mean over its elements.
 type RewardWeighted struct{}
 
@@ -54,7 +54,8 @@ func (RewardWeighted) Loss(b *Batch) (*gorgonia.Node, error) {
 	return b.squaredError(0, b.Own, weights, 1/float64(b.OwnOf))
 }
 
-// Pretraining is the second term of Eq. 2: Beta times the mean over the pretraining samples of ‖ε − ε_θ(x_t, t, z)‖².
+// Pretraining is the second term of Eq. 2: Beta times the mean over the pretraining samples of ‖ε −
+// ε_θ(x_t, t, z)‖².
 type Pretraining struct {
 	Beta float64 // β; the paper does not give its own, 1 is ours to start from
 }
@@ -75,7 +76,9 @@ func (p Pretraining) Loss(b *Batch) (*gorgonia.Node, error) {
 }
 
 // squaredError is scale · Σ w · ‖target − predicted‖² over the samples [start,end), w [end−start].
-func (b *Batch) squaredError(start, end int, w *gorgonia.Node, scale float64) (*gorgonia.Node, error) {
+func (b *Batch) squaredError(start, end int, w *gorgonia.Node, scale float64) (
+	*gorgonia.Node, error,
+) {
 	predicted, err := rows(b.Predicted, start, end)
 	if err != nil {
 		return nil, err

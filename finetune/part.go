@@ -15,8 +15,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
-// A part of a step's batch: the loss of so many own and pretraining samples, and the tensors that its
-// graph reads, which are written anew for each step. Parts of one size are one.
+// A part of a step's batch: the loss of so many own and pretraining samples, and the tensors that
+// its graph reads, which are written anew for each step. Parts of one size are one.
 type part struct {
 	*Tuner
 	own, pretrain int
@@ -60,7 +60,8 @@ func newPart(t *Tuner, own, pretrain int, like dataset.Sample) *part {
 		return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
 	}
 	latents := append([]int{n}, like.Latent.Shape()...)
-	p.clean, p.noise, p.noisy, p.target = zeros(latents...), zeros(latents...), zeros(latents...), zeros(latents...)
+	p.clean, p.noise = zeros(latents...), zeros(latents...)
+	p.noisy, p.target = zeros(latents...), zeros(latents...)
 	p.timesteps, p.weights, p.groups = zeros(n), zeros(n), zeros(n)
 	p.conditions = like.Condition.Batch(n)
 	if own > 0 {
@@ -80,12 +81,17 @@ func (p *part) build(own, pretrain int) func(g *gorgonia.ExprGraph) (optim.Loss,
 	return func(g *gorgonia.ExprGraph) (loss optim.Loss, err error) {
 		b := &Batch{
 			Graph: g, Own: p.own, Pretrain: p.pretrain, OwnOf: own, PretrainOf: pretrain,
-			Clean: kernels.Input(g, "clean", p.clean), Noise: kernels.Input(g, "noise", p.noise),
-			Noisy: kernels.Input(g, "noisy", p.noisy), Timesteps: kernels.Input(g, "timesteps", p.timesteps),
-			Target: kernels.Input(g, "target", p.target), Conditions: diffusion.Input(g, p.conditions),
-			Rewards: kernels.Input(g, "rewards", p.rewards), Weights: kernels.Input(g, "weights", p.weights),
-			Groups:  kernels.Input(g, "groups", p.groups),
-			network: p.Network, reference: p.Reference,
+			Clean:      kernels.Input(g, "clean", p.clean),
+			Noise:      kernels.Input(g, "noise", p.noise),
+			Noisy:      kernels.Input(g, "noisy", p.noisy),
+			Timesteps:  kernels.Input(g, "timesteps", p.timesteps),
+			Target:     kernels.Input(g, "target", p.target),
+			Conditions: diffusion.Input(g, p.conditions),
+			Rewards:    kernels.Input(g, "rewards", p.rewards),
+			Weights:    kernels.Input(g, "weights", p.weights),
+			Groups:     kernels.Input(g, "groups", p.groups),
+			network:    p.Network,
+			reference:  p.Reference,
 		}
 		if b.Predicted, err = p.Network.Predict(b.Noisy, b.Timesteps, b.Conditions); err != nil {
 			return loss, err
@@ -144,8 +150,8 @@ type draw struct {
 }
 
 // draw draws a step's batch: own samples first. Levels are stratified: of a stream's n draws that
-// share nothing, whose order is random, the k-th has one of the k-th n-th of the stream's levels. The
-// loss depends on them so much that drawing them independently would be most of its noise.
+// share nothing, whose order is random, the k-th has one of the k-th n-th of the stream's levels.
+// The loss depends on them so much that drawing them independently would be most of its noise.
 func (r *run) draw(step int) ([]draw, error) {
 	own, pretrain := r.sizes()
 	draws := append(r.own.draw(step, own), r.pretrain.draw(step, pretrain)...)
@@ -156,8 +162,8 @@ func (r *run) draw(step int) ([]draw, error) {
 	return draws, r.level(draws[own:], own, step, ofPretrain)
 }
 
-// level draws what a stream's draws, the first of which is at place first of the batch, have beside their
-// samples.
+// level draws what a stream's draws, the first of which is at place first of the batch, have beside
+// their samples.
 func (r *run) level(draws []draw, first, step int, levels diffusion.Levels) error {
 	alone, k := 0, 0
 	for _, d := range draws {
@@ -170,7 +176,8 @@ func (r *run) level(draws []draw, first, step int, levels diffusion.Levels) erro
 		d := &draws[i]
 		if d.shares {
 			if i == 0 {
-				return fmt.Errorf("sample %s shares the level of one that is not in the step: is the batch of pairs odd?", d.sample.ID)
+				return fmt.Errorf("sample %s shares the level of one that is not in the step: "+
+					"is the batch of pairs odd?", d.sample.ID)
 			}
 			d.level, d.noise = draws[i-1].level, draws[i-1].noise
 		} else {
@@ -200,7 +207,8 @@ func (r *run) ofPart(draws []draw, i int) []draw {
 // fill writes draws to what the loss reads.
 func (p *part) fill(draws []draw) error {
 	if len(draws) > 0 && draws[0].shares {
-		return fmt.Errorf("sample %s is in another part than the one that it shares a level with (Accumulate)", draws[0].sample.ID)
+		return fmt.Errorf("sample %s is in another part than the one that it shares a level with "+
+			"(Accumulate)", draws[0].sample.ID)
 	}
 	clean, noise := p.clean.Float32s(), p.noise.Float32s()
 	size := len(noise) / len(draws)
@@ -228,8 +236,8 @@ func (p *part) fill(draws []draw) error {
 	return p.disturb(levels)
 }
 
-// disturb makes what depends on the levels of clean latents and noise: noisy latents, targets, weights,
-// and what the batch's readings are made with.
+// disturb makes what depends on the levels of clean latents and noise: noisy latents, targets,
+// weights, and what the batch's readings are made with.
 func (p *part) disturb(levels []diffusion.Level) error {
 	says := p.Schedule.Prediction
 	for i, l := range levels {

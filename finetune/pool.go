@@ -16,9 +16,10 @@ type pool struct {
 	picks   func(step, n int) []Pick
 }
 
-// newPool collects a dataset and checks that its samples can be trained on together. like is another
-// pool's sample, or nil.
-func newPool(ctx context.Context, stream string, d dataset.Dataset, rewards bool, c Choice, seed uint64,
+// newPool collects a dataset and checks that its samples can be trained on together. like is
+// another pool's sample, or nil.
+func newPool(
+	ctx context.Context, stream string, d dataset.Dataset, rewards bool, c Choice, seed uint64,
 	like *dataset.Sample,
 ) (*pool, error) {
 	samples, err := dataset.Collect(ctx, d)
@@ -32,14 +33,15 @@ func newPool(ctx context.Context, stream string, d dataset.Dataset, rewards bool
 		like = &samples[0]
 	}
 	for i, s := range samples {
+		name := fmt.Sprintf("finetune: %s sample %d (%s, %q)", stream, i, s.ID, s.Prompt)
 		if err := fits(s, *like); err != nil {
-			return nil, fmt.Errorf("finetune: %s sample %d (%s, %q): %w", stream, i, s.ID, s.Prompt, err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		if rewards && s.Reward == nil {
-			return nil, fmt.Errorf("finetune: %s sample %d (%s, %q) has no reward", stream, i, s.ID, s.Prompt)
+			return nil, errors.New(name + " has no reward")
 		}
 		if rewards && !(*s.Reward-*s.Reward == 0) {
-			return nil, fmt.Errorf("finetune: %s sample %d (%s, %q) has reward %v", stream, i, s.ID, s.Prompt, *s.Reward)
+			return nil, fmt.Errorf("%s has reward %v", name, *s.Reward)
 		}
 	}
 	p := &pool{samples: samples}
@@ -49,7 +51,8 @@ func newPool(ctx context.Context, stream string, d dataset.Dataset, rewards bool
 	return p, nil
 }
 
-// bytes is the memory of the latents and conditions, which samples may share, that are not among those seen.
+// bytes is the memory of the latents and conditions, which samples may share, that are not among
+// those seen.
 func (p *pool) bytes(seen map[*tensor.Dense]bool) (n int64) {
 	if p == nil {
 		return 0
@@ -78,7 +81,8 @@ func fits(s, like dataset.Sample) error {
 	case l == nil:
 		return errors.New("it has no latent")
 	case l.Dtype() != tensor.Float32 || l.Dims() != 3:
-		return fmt.Errorf("its latent is %v %v, not float32 with 3 dimensions", l.Dtype(), l.Shape())
+		return fmt.Errorf("its latent is %v %v, not float32 with 3 dimensions",
+			l.Dtype(), l.Shape())
 	case !l.Shape().Eq(like.Latent.Shape()):
 		return fmt.Errorf("its latent is %v, another's %v", l.Shape(), like.Latent.Shape())
 	case s.Condition.IsZero():

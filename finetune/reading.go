@@ -13,9 +13,10 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// CleanOf is x̂₀ [N,H,W,C], the clean latents that follow from Noisy and from what a network said of them:
-// Predicted, Reference's, or what another of the same Prediction says at the same Timesteps. Training fails
-// where they do not follow: an ε says nothing of x₀ where there is no signal.
+// CleanOf is x̂₀ [N,H,W,C], the clean latents that follow from Noisy and from what a network said
+// of them: Predicted, Reference's, or what another of the same Prediction says at the same
+// Timesteps. Training fails where they do not follow: an ε says nothing of x₀ where there is no
+// signal.
 func (b *Batch) CleanOf(said *gorgonia.Node) (*gorgonia.Node, error) {
 	return b.read(&b.readClean, "x̂₀", said)
 }
@@ -36,7 +37,8 @@ func (b *Batch) read(r **reading, name string, said *gorgonia.Node) (*gorgonia.N
 	}
 	if *r == nil {
 		unset := func() *tensor.Dense {
-			return tensor.New(tensor.WithBacking(slices.Repeat([]float32{float32(math.NaN())}, shape[0])))
+			nan := []float32{float32(math.NaN())}
+			return tensor.New(tensor.WithBacking(slices.Repeat(nan, shape[0])))
 		}
 		*r = &reading{unset(), unset()}
 	}
@@ -53,8 +55,8 @@ func (b *Batch) read(r **reading, name string, said *gorgonia.Node) (*gorgonia.N
 	return on.Result(on.Reshape(on.Add(x, y), shape...))
 }
 
-// setLevels fills in what CleanOf and NoiseOf read by: a network's Prediction, at the level of each sample of the
-// next step.
+// setLevels fills in what CleanOf and NoiseOf read by: a network's Prediction, at the level of each
+// sample of the next step.
 func (b *Batch) setLevels(p diffusion.Prediction, levels []diffusion.Level) error {
 	for i, l := range levels {
 		clean, noise, err := p.Read(l)

@@ -1,6 +1,7 @@
 package finetune
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,22 +16,26 @@ import (
 	"github.com/kudos-ml/kudos/internal/file"
 )
 
-// A Record watches a run: it is a Trainer that passes on the steps of another and writes down what they did.
+// A Record watches a run: it is a Trainer that passes on the steps of another and writes down what
+// they did.
 //
 //	run := &finetune.Record{Trainer: tuner, Folder: "runs/1"}
 //	for step, err := range run.Steps(ctx) {
 //
-// The folder has config.json, metrics.jsonl with a line for every step, and report.html with report.json, which are
-// written anew now and then and at the end, whatever the end is. A process that is killed leaves all of them whole, and
-// no two processes write to one folder. In a folder that has an earlier run, a Trainer that starts at step 0 starts anew,
-// and one that starts later goes on. Checkpoints inside it are what lets a run go on in another process.
+// The folder has config.json, metrics.jsonl with a line for every step, and report.html with
+// report.json, which are written anew now and then and at the end, whatever the end is. A process
+// that is killed leaves all of them whole, and no two processes write to one folder. In a folder
+// that has an earlier run, a Trainer that starts at step 0 starts anew, and one that starts later
+// goes on. Checkpoints inside it are what lets a run go on in another process.
 type Record struct {
 	Trainer Trainer
 	Folder  string // made if it is not there
 
-	Name     string    // of the run, in progress and report; "" is "training"
-	Config   any       // what determines the run, for config.json; nil leaves that file alone
-	Progress io.Writer // nil is standard error, with a bar if that is a terminal; io.Discard shows nothing
+	Name   string // of the run, in progress and report; "" is "training"
+	Config any    // what determines the run, for config.json; nil leaves that file alone
+	// Progress shows how far training is. Nil is standard error, with a bar if that is a terminal.
+	// Of io.Discard, nothing is shown.
+	Progress io.Writer
 }
 
 // The files of a run folder.
@@ -47,8 +52,9 @@ const reportEvery = 15 * time.Second
 // Unwrap returns the Trainer.
 func (r *Record) Unwrap() Trainer { return r.Trainer }
 
-// Steps trains, and yields what the Trainer yields. A loss that is not finite, or a file that cannot be written, ends it
-// with an error. After an error, or where the loop is broken out of, what then cannot be written is said on Progress.
+// Steps trains, and yields what the Trainer yields. A loss that is not finite, or a file that
+// cannot be written, ends it with an error. After an error, or where the loop is broken out of,
+// what then cannot be written is said on Progress.
 func (r *Record) Steps(ctx context.Context) iter.Seq2[Step, error] {
 	return func(yield func(Step, error) bool) {
 		w, err := r.watch()
@@ -77,7 +83,8 @@ func (r *Record) Steps(ctx context.Context) iter.Seq2[Step, error] {
 			}
 		}
 		if err == nil && w.log == nil && resumes && saved.start > 0 {
-			err = w.takeUp(saved.start) // an earlier process made all steps, and may not have reported them
+			// An earlier process made all steps, and may not have reported them.
+			err = w.takeUp(saved.start)
 		}
 		if err := errors.Join(err, w.end(nil)); err != nil {
 			yield(Step{}, err)
@@ -98,8 +105,8 @@ type metric struct {
 	Seconds  float64            `json:"seconds"`
 }
 
-// ReadSteps returns the steps that a Record has written down in a run folder, but for their IDs. In a
-// folder without any there are none.
+// ReadSteps returns the steps that a Record has written down in a run folder, but for their IDs. In
+// a folder without any there are none.
 func ReadSteps(folder string) (steps []Step, err error) {
 	for m, err := range file.ReadLog[metric](filepath.Join(folder, metricsFile)) {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -142,9 +149,13 @@ func (r *Record) watch() (*watch, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &watch{name: r.Name, config: r.Config, folder: report.Folder(r.Folder), release: release, progress: report.Stderr(), last: time.Now()}
-	if w.name == "" {
-		w.name = "training"
+	w := &watch{
+		name:     cmp.Or(r.Name, "training"),
+		config:   r.Config,
+		folder:   report.Folder(r.Folder),
+		release:  release,
+		progress: report.Stderr(),
+		last:     time.Now(),
 	}
 	if r.Progress != nil {
 		w.progress = report.Plain(r.Progress)
@@ -216,7 +227,10 @@ func (w *watch) write(s Step) error {
 	if err := finite(s); err != nil {
 		return err
 	}
-	m := metric{s.Index, s.Of, s.Loss, s.Terms, s.Metrics, s.LR, s.GradNorm, s.Samples, s.Time.Seconds()}
+	m := metric{
+		Step: s.Index, Of: s.Of, Loss: s.Loss, Terms: s.Terms, Metrics: s.Metrics, LR: s.LR,
+		GradNorm: s.GradNorm, Samples: s.Samples, Seconds: s.Time.Seconds(),
+	}
 	if err := w.log.Append(m); err != nil {
 		return fmt.Errorf("finetune: %w", err)
 	}
@@ -244,10 +258,15 @@ func finite(s Step) error {
 			return err
 		}
 	}
-	return errors.Join(check("loss", s.Loss), check("learning rate", s.LR), check("gradients' norm", s.GradNorm))
+	return errors.Join(
+		check("loss", s.Loss),
+		check("learning rate", s.LR),
+		check("gradients' norm", s.GradNorm),
+	)
 }
 
-// end writes the last report and closes what is open. cause is the error that ended the run, or nil.
+// end writes the last report and closes what is open. cause is the error that ended the run, or
+// nil.
 func (w *watch) end(cause error) error {
 	w.stage.End()
 	w.ended = true

@@ -39,7 +39,11 @@ func (c *counter) Steps(ctx context.Context) iter.Seq2[finetune.Step, error] {
 			if v, ok := c.bad[c.next]; ok {
 				loss = v
 			}
-			step := finetune.Step{Index: c.next, Of: c.of, Loss: loss, Terms: map[string]float64{"near": loss / 4, "far": loss * 3 / 4}, LR: 0.1, Samples: 2}
+			step := finetune.Step{
+				Index: c.next, Of: c.of, Loss: loss,
+				Terms: map[string]float64{"near": loss / 4, "far": loss * 3 / 4}, LR: 0.1,
+				Samples: 2,
+			}
 			c.next++
 			if !yield(step, nil) {
 				return
@@ -86,7 +90,10 @@ func summaryOf(t *testing.T, dir string) (s summary) {
 func TestRecordWritesARunFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "runs", "1")
 	var shown bytes.Buffer
-	run := &finetune.Record{Trainer: &counter{of: 1000}, Folder: dir, Name: "a toy", Config: map[string]int{"seed": 7}, Progress: &shown}
+	run := &finetune.Record{
+		Trainer: &counter{of: 1000}, Folder: dir, Name: "a toy", Config: map[string]int{"seed": 7},
+		Progress: &shown,
+	}
 	n := 0
 	for step, err := range run.Steps(t.Context()) {
 		require.NoError(t, err)
@@ -120,7 +127,9 @@ func TestRecordWritesARunFolder(t *testing.T) {
 	require.JSONEq(t, `{"seed":7}`, string(config))
 	page, err := os.ReadFile(filepath.Join(dir, "report.html"))
 	require.NoError(t, err)
-	for _, want := range []string{"<h1>a toy</h1>", "1000 of 1000 updates", "near", "far", "Learning rate"} {
+	for _, want := range []string{
+		"<h1>a toy</h1>", "1000 of 1000 updates", "near", "far", "Learning rate",
+	} {
 		require.Contains(t, string(page), want)
 	}
 	require.False(t, strings.Contains(string(page), "Gradients"), "there are no norms")
@@ -160,15 +169,20 @@ func TestRecordOfARunThatStops(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(page), why.Error())
 
-	// Another process, resumed from a checkpoint after step 1: what the first one did behind it is forgotten.
-	for _, err := range (&finetune.Record{Trainer: &counter{next: 2, of: 4}, Folder: dir, Progress: io.Discard}).Steps(t.Context()) {
+	// Another process, resumed from a checkpoint after step 1: what the first one did behind it is
+	// forgotten.
+	later := &finetune.Record{
+		Trainer: &counter{next: 2, of: 4}, Folder: dir, Progress: io.Discard,
+	}
+	for _, err := range later.Steps(t.Context()) {
 		require.NoError(t, err)
 	}
 	require.Equal(t, []int{0, 1, 2, 3}, metrics(t, dir))
 	require.Empty(t, summaryOf(t, dir).Stopped)
 
 	// And one that starts anew.
-	for _, err := range (&finetune.Record{Trainer: &counter{of: 2}, Folder: dir, Progress: io.Discard}).Steps(t.Context()) {
+	anew := &finetune.Record{Trainer: &counter{of: 2}, Folder: dir, Progress: io.Discard}
+	for _, err := range anew.Steps(t.Context()) {
 		require.NoError(t, err)
 	}
 	require.Equal(t, []int{0, 1}, metrics(t, dir))
@@ -183,7 +197,8 @@ func TestRecordCountsTheFirstStepsTime(t *testing.T) {
 			return (&counter{of: 3}).Steps(ctx)
 		})
 		var shown bytes.Buffer
-		for _, err := range (&finetune.Record{Trainer: slow, Folder: dir, Progress: &shown}).Steps(t.Context()) {
+		run := &finetune.Record{Trainer: slow, Folder: dir, Progress: &shown}
+		for _, err := range run.Steps(t.Context()) {
 			require.NoError(t, err)
 		}
 		require.Contains(t, shown.String(), "training: 1 of 3 in 1m00s, loss 1.0000\n")
@@ -194,7 +209,10 @@ func TestRecordStopsAtALossThatIsNotFinite(t *testing.T) {
 	for _, v := range []float64{math.NaN(), math.Inf(1)} {
 		dir := t.TempDir()
 		var last error
-		run := &finetune.Record{Trainer: &counter{of: 10, bad: map[int]float64{2: v}}, Folder: dir, Progress: io.Discard}
+		run := &finetune.Record{
+			Trainer: &counter{of: 10, bad: map[int]float64{2: v}}, Folder: dir,
+			Progress: io.Discard,
+		}
 		for _, last = range run.Steps(t.Context()) {
 		}
 		require.EqualError(t, last, fmt.Sprintf("finetune: step 2: the far term is %v", v))
@@ -220,18 +238,24 @@ func TestRecordErrors(t *testing.T) {
 		dir := t.TempDir()
 		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o755))
 		c := &counter{of: 5}
-		require.ErrorContains(t, fails(&finetune.Record{Trainer: c, Folder: dir, Config: 1, Progress: io.Discard}), name)
+		require.ErrorContains(t, fails(&finetune.Record{
+			Trainer: c, Folder: dir, Config: 1, Progress: io.Discard,
+		}), name)
 		require.Less(t, c.next, 5)
 	}
 
 	// A run that fails before its first step leaves what an earlier one wrote.
 	dir := t.TempDir()
-	require.NoError(t, fails(&finetune.Record{Trainer: &counter{of: 3}, Folder: dir, Config: 1, Progress: io.Discard}))
+	require.NoError(t, fails(&finetune.Record{
+		Trainer: &counter{of: 3}, Folder: dir, Config: 1, Progress: io.Discard,
+	}))
 	broken := errors.New("no data")
 	none := finetune.Func(func(context.Context) iter.Seq2[finetune.Step, error] {
 		return func(yield func(finetune.Step, error) bool) { yield(finetune.Step{}, broken) }
 	})
-	require.ErrorIs(t, fails(&finetune.Record{Trainer: none, Folder: dir, Config: 2, Progress: io.Discard}), broken)
+	require.ErrorIs(t, fails(&finetune.Record{
+		Trainer: none, Folder: dir, Config: 2, Progress: io.Discard,
+	}), broken)
 	require.Equal(t, 3, summaryOf(t, dir).Steps)
 }
 

@@ -53,36 +53,49 @@ func (w *watch) report(stopped error) error {
 
 // page is report.html.
 func (w *watch) page(s summary, tenth int) report.Page {
-	p := report.Page{Title: w.name, Lead: fmt.Sprintf("%d updates", s.Steps), Footer: "Every step is a line of " + metricsFile + "."}
+	p := report.Page{
+		Title:  w.name,
+		Lead:   fmt.Sprintf("%d updates", s.Steps),
+		Footer: "Every step is a line of " + metricsFile + ".",
+	}
 	if s.Of > 0 {
 		p.Lead = fmt.Sprintf("%d of %d updates", s.Steps, s.Of)
 	}
-	p.Lead += fmt.Sprintf(" in %s, %d samples.", report.Duration(time.Duration(s.Seconds*float64(time.Second))), s.Samples)
+	took := time.Duration(s.Seconds * float64(time.Second))
+	p.Lead += fmt.Sprintf(" in %s, %d samples.", report.Duration(took), s.Samples)
 	if s.Stopped != "" {
 		p.Lead += " It was stopped: " + s.Stopped + "."
 	}
-	loss := report.Chart{Title: "Loss", X: "update", Series: []report.Series{w.curve("loss", func(m metric) float64 { return m.Loss })}}
+	chart := func(title, note, name string, of func(metric) float64) report.Chart {
+		return report.Chart{
+			Title: title, Note: note, X: "update", Series: []report.Series{w.curve(name, of)},
+		}
+	}
+	loss := chart("Loss", "", "loss", func(m metric) float64 { return m.Loss })
 	table := report.Table{Title: "Loss", Header: []string{"", "at first", "at last"}}
 	if tenth > 1 {
 		table.Note = fmt.Sprintf("Means over %d updates.", tenth)
 	}
 	row := func(name string, first, last float64) {
-		table.Rows = append(table.Rows, []string{name, fmt.Sprintf("%.4g", first), fmt.Sprintf("%.4g", last)})
+		cells := []string{name, fmt.Sprintf("%.4g", first), fmt.Sprintf("%.4g", last)}
+		table.Rows = append(table.Rows, cells)
 	}
 	row("all", s.First.Loss, s.Last.Loss)
 	for _, name := range names(s.First.Terms) {
 		row(name, s.First.Terms[name], s.Last.Terms[name])
-		loss.Series = append(loss.Series, w.curve(name, func(m metric) float64 { return m.Terms[name] }))
+		curve := w.curve(name, func(m metric) float64 { return m.Terms[name] })
+		loss.Series = append(loss.Series, curve)
 	}
-	rate := report.Chart{Title: "Learning rate", X: "update", Series: []report.Series{w.curve("learning rate", func(m metric) float64 { return m.LR })}}
+	rate := chart("Learning rate", "", "learning rate", func(m metric) float64 { return m.LR })
 	p.Blocks = append(p.Blocks, loss, table, rate)
 	if slices.ContainsFunc(w.metrics, func(m metric) bool { return m.GradNorm != 0 }) {
-		norm := w.curve("gradients' norm", func(m metric) float64 { return m.GradNorm })
-		p.Blocks = append(p.Blocks, report.Chart{Title: "Gradients' norm", Note: "Of all gradients together, before clipping.", X: "update", Series: []report.Series{norm}})
+		norm := func(m metric) float64 { return m.GradNorm }
+		p.Blocks = append(p.Blocks, chart("Gradients' norm",
+			"Of all gradients together, before clipping.", "gradients' norm", norm))
 	}
 	for _, name := range metricNames(w.metrics) {
-		curve := w.curve(name, func(m metric) float64 { return m.Metrics[name] })
-		p.Blocks = append(p.Blocks, report.Chart{Title: name, X: "update", Series: []report.Series{curve}})
+		of := func(m metric) float64 { return m.Metrics[name] }
+		p.Blocks = append(p.Blocks, chart(name, "", name, of))
 	}
 	return p
 }
@@ -99,7 +112,7 @@ func metricNames(metrics []metric) []string {
 // points is the most that a curve has: about two a unit of a chart's width.
 const points = 400
 
-// curve is a number of each step; of a long run, the means over a few steps each.
+// curve is a number of each step. Of a long run, it is the means over a few steps each.
 func (w *watch) curve(name string, of func(metric) float64) report.Series {
 	s := report.Series{Name: name}
 	for part := range slices.Chunk(w.metrics, (len(w.metrics)+points-1)/points) {

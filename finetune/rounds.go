@@ -21,8 +21,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// Rounds generates, scores and tunes, N times: each round tunes on what the round before has made of
-// the network.
+// Rounds generates, scores and tunes, N times: each round tunes on what the round before has made
+// of the network.
 //
 //	rounds := &finetune.Rounds{
 //		Tuner: tuner, N: 3, Folder: "runs/1",
@@ -35,13 +35,13 @@ import (
 //	run := &finetune.Record{Trainer: saved, Folder: "runs/1"}
 //
 // Its steps go on counting over the rounds, N·Tuner.Updates in all, and so does what Tuner.LR is
-// asked. So do the optimizer's state and the moving average, which are one training's; draws are
+// asked. So do the optimizer's state and the moving average, which are one training's. Draws are
 // each round's own. What training takes stays in memory while Data's samples are made.
 //
 // The folder rounds/2 of the second round has its pictures and scores, as dataset.WriteFolder
 // writes them while they are made, and in data what it takes to train on them again. A run that is
-// taken up reads that, and makes a round again only if it is not there whole. A checkpoint is of one
-// round's data and no other's.
+// taken up reads that, and makes a round again only if it is not there whole. A checkpoint is of
+// one round's data and no other's.
 type Rounds struct {
 	// Tuner is what tunes. Its Updates are those of one round. Own and Round are the Rounds'.
 	Tuner  *Tuner
@@ -106,8 +106,8 @@ func (r *Rounds) done() int {
 	return r.Tuner.run.stepper.Steps()
 }
 
-// enter makes a round's data the Tuner's. It is read where it was made by an earlier process, of the
-// weights that the network has now.
+// enter makes a round's data the Tuner's. It is read where it was made by an earlier process, of
+// the weights that the network has now.
 func (r *Rounds) enter(ctx context.Context, round int) error {
 	if r.round == round {
 		return nil

@@ -106,7 +106,9 @@ func TestRoundsAreResumable(t *testing.T) {
 	for at := 1; at <= 12; at++ {
 		folder, again := t.TempDir(), newLine()
 		wrap := func(r *Rounds) *Checkpoints {
-			return &Checkpoints{Trainer: r, Folder: folder, Every: 5, Resume: true, Progress: io.Discard}
+			return &Checkpoints{
+				Trainer: r, Folder: folder, Every: 5, Resume: true, Progress: io.Discard,
+			}
 		}
 		require.Equal(t, steps[:at], stepsOf(t, wrap(rounds(t, newLine(), folder)), at))
 		if at%2 == 0 { // the process was killed after its last whole checkpoint, that of Every

@@ -21,13 +21,13 @@ type DifferentRunError struct {
 
 // Error lists the differences.
 func (e *DifferentRunError) Error() string {
-	return "finetune: " + e.Folder + " holds a run of other settings, which these cannot resume:\n\t" +
-		strings.Join(e.Differences, "\n\t")
+	return fmt.Sprintf("finetune: %s holds a run of other settings, which these cannot resume:"+
+		"\n\t%s", e.Folder, strings.Join(e.Differences, "\n\t"))
 }
 
-// compare compares Config with the folder's config.json. If anything differs that is not in MayChange,
-// or one of both lacks it, that is a *DifferentRunError. Unless all settings are known by now, those
-// that Config lacks do not count. A folder without config.json differs in nothing.
+// compare compares Config with the folder's config.json. If anything differs that is not in
+// MayChange, or one of both lacks it, that is a *DifferentRunError. Unless all settings are known
+// by now, those that Config lacks do not count. A folder without config.json differs in nothing.
 func (r *Run) compare(all bool) error {
 	name := filepath.Join(r.Folder, configFile)
 	there, err := os.ReadFile(name)

@@ -28,12 +28,14 @@ func train(t *testing.T, l *line, tuner *Tuner) (steps []Step, params []float64)
 	return steps, l.vector()
 }
 
-// A batch in parts is the batch, to rounding: both streams, weighed levels, dropping, clipping and a
-// moving average, parts of unequal sizes.
+// A batch in parts is the batch, to rounding: both streams, weighed levels, dropping, clipping and
+// a moving average, parts of unequal sizes.
 func TestAccumulationIsTheLargeBatch(t *testing.T) {
 	variants := map[string]func(*Tuner){
-		"Eq. 2": func(*Tuner) {}, "clipped": func(t *Tuner) { t.Clip = 0.3 }, "weighed": func(t *Tuner) { t.MinSNR = 5 },
-		"dropped": func(t *Tuner) { t.Dropout, t.Unconditional = 0.5, tokens(2) }, "averaged": func(t *Tuner) { t.EMA = 0.5 },
+		"Eq. 2": func(*Tuner) {}, "clipped": func(t *Tuner) { t.Clip = 0.3 },
+		"weighed":   func(t *Tuner) { t.MinSNR = 5 },
+		"dropped":   func(t *Tuner) { t.Dropout, t.Unconditional = 0.5, tokens(2) },
+		"averaged":  func(t *Tuner) { t.EMA = 0.5 },
 		"by reward": func(t *Tuner) { t.Choose = ByReward{} },
 		"own alone": func(t *Tuner) { t.Pretrain, t.PretrainBatch, t.Terms = nil, 0, nil },
 	}
@@ -68,8 +70,8 @@ func TestAccumulationIsTheLargeBatch(t *testing.T) {
 	}
 }
 
-// A loss that divides by the part's size instead of the whole's is not the large batch's: what the test
-// above holds is there to be missed.
+// A loss that divides by the part's size instead of the whole's is not the large batch's: what the
+// test above holds is there to be missed.
 func TestTermsDivideByTheWhole(t *testing.T) {
 	l := newLine()
 	tuner := tuner(t, l)
@@ -89,8 +91,8 @@ func TestTermsDivideByTheWhole(t *testing.T) {
 	require.EqualError(t, err, "finetune: batches of 7 and 5 samples are not enough for 6 parts")
 }
 
-// Pairs put a group's better sample first and the worse behind it, with the same level and noise; a pass
-// has each pair once, and groups of three have three.
+// Pairs put a group's better sample first and the worse behind it, with the same level and noise; a
+// pass has each pair once, and groups of three have three.
 func TestPairs(t *testing.T) {
 	samples := made(9, true)
 	groups := []string{"a", "a", "b", "c", "b", "c", "c", "", "alone"}
@@ -145,9 +147,13 @@ func TestPairs(t *testing.T) {
 	require.InDelta(t, 30, late, 15, "all of it: four standard errors of 60 draws")
 
 	for message, change := range map[string]func(*Tuner){
-		"is the batch of pairs odd?":       func(t *Tuner) { t.OwnBatch = 3; t.Updates = 2 },
-		"shares a level with (Accumulate)": func(t *Tuner) { t.OwnBatch, t.PretrainBatch, t.Accumulate = 6, 6, 4 },
-		"no two of 5 samples are of one":   func(t *Tuner) { t.Own = dataset.FromSlice(made(5, true)) },
+		"is the batch of pairs odd?": func(t *Tuner) { t.OwnBatch = 3; t.Updates = 2 },
+		"shares a level with (Accumulate)": func(t *Tuner) {
+			t.OwnBatch, t.PretrainBatch, t.Accumulate = 6, 6, 4
+		},
+		"no two of 5 samples are of one": func(t *Tuner) {
+			t.Own = dataset.FromSlice(made(5, true))
+		},
 	} {
 		l := newLine()
 		odd, before := *tuner, l.vector()
@@ -161,8 +167,9 @@ func TestPairs(t *testing.T) {
 	}
 }
 
-// A preference loss (Wallace et al. 2023, eq. 14) with a reference that is not tuned: −log σ(−k·(how much
-// better the tuned network is than the reference on the preferred sample, less the same on the other)).
+// A preference loss (Wallace et al. 2023, eq. 14) with a reference that is not tuned: −log
+// σ(−k·(how much better the tuned network is than the reference on the preferred sample, less the
+// same on the other)).
 func TestPreferencesByHand(t *testing.T) {
 	samples := made(6, true)
 	for i := range samples {
@@ -232,8 +239,10 @@ func TestPreferencesByHand(t *testing.T) {
 			for i, d := range draws {
 				x, target := byHandNoisy(d)
 				for sign, params := range map[float64][]float64{1: p, -1: was} {
-					for e, said := range predict(params, x, d.level.Timestep, float64s(d.condition.Tokens)) {
-						gain[i] += sign * (target[e] - said) * (target[e] - said) / float64(positions*channels)
+					tokens := float64s(d.condition.Tokens)
+					for e, said := range predict(params, x, d.level.Timestep, tokens) {
+						gain[i] += sign * (target[e] - said) * (target[e] - said) /
+							float64(positions*channels)
 					}
 				}
 			}
@@ -262,7 +271,8 @@ func TestPreferencesByHand(t *testing.T) {
 // byHandNoisy is a draw's noisy latent and target.
 func byHandNoisy(d draw) (x, target []float64) {
 	for k, e := range d.noise {
-		x = append(x, d.level.Signal*float64(d.sample.Latent.Float32s()[k])+d.level.Noise*float64(e))
+		x = append(x, d.level.Signal*float64(d.sample.Latent.Float32s()[k])+
+			d.level.Noise*float64(e))
 		target = append(target, float64(e))
 	}
 	return x, target
@@ -305,7 +315,8 @@ func TestStepSaysWhatItSaw(t *testing.T) {
 			}
 		}
 		require.Equal(t, ids, step.IDs)
-		require.InDeltaMapValues(t, map[string]float64{"clean": clean, "noise": noise}, step.Metrics, 1e-5)
+		require.InDeltaMapValues(t, map[string]float64{"clean": clean, "noise": noise},
+			step.Metrics, 1e-5)
 	}
 }
 
@@ -319,7 +330,8 @@ func (s sgd) Update(param, grad *tensor.Dense) error {
 	return nil
 }
 
-// Without Tuner.LR an optimizer keeps its own rate: AdamW's is not overwritten, one's own is not asked for.
+// Without Tuner.LR an optimizer keeps its own rate: AdamW's is not overwritten, one's own is not
+// asked for.
 func TestOptimizersKeepTheirRate(t *testing.T) {
 	l := newLine()
 	adam, err := optim.NewAdamW(l.Trainable()...)
@@ -386,7 +398,8 @@ func TestRoundsHaveTheirOwnDraws(t *testing.T) {
 func TestTunerIsResumable(t *testing.T) {
 	for name, change := range map[string]func(*Tuner){
 		"used up": func(*Tuner) {}, "averaged": func(t *Tuner) { t.EMA = 0.5 },
-		"clipped": func(t *Tuner) { t.Clip, t.EMA = 0.3, 0.5 }, "in parts": func(t *Tuner) { t.Accumulate = 2 },
+		"clipped":  func(t *Tuner) { t.Clip, t.EMA = 0.3, 0.5 },
+		"in parts": func(t *Tuner) { t.Accumulate = 2 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLine()
@@ -414,7 +427,8 @@ func TestTunerIsResumable(t *testing.T) {
 				second := tuner(t, again)
 				change(second)
 				before := again.vector()
-				require.ErrorContains(t, second.Restore(context.Background(), State{Tensors: state.Tensors[1:]}), "is missing")
+				require.ErrorContains(t, second.Restore(context.Background(),
+					State{Tensors: state.Tensors[1:]}), "is missing")
 				require.Equal(t, before, again.vector())
 				require.NoError(t, second.Restore(context.Background(), state))
 				rest, theirs := train(t, again, second)
@@ -432,7 +446,8 @@ func TestTunerIsResumable(t *testing.T) {
 			if other.EMA = 0.5 - other.EMA; true {
 				state, err := whole.State(context.Background())
 				require.NoError(t, err)
-				require.ErrorContains(t, other.Restore(context.Background(), state), "of a moving average")
+				require.ErrorContains(t, other.Restore(context.Background(), state),
+					"of a moving average")
 			}
 		})
 	}

@@ -31,64 +31,69 @@ type Tuner struct {
 	Schedule *diffusion.Schedule // the levels that the network was trained on, and what it says
 
 	// Own are the model's own samples: latents, conditions and rewards. Pretrain are latents and
-	// conditions of the pretraining distribution; nil for none, which is β = 0. Both are held in memory.
+	// conditions of the pretraining distribution. Nil is none, which is β = 0. Both are held in
+	// memory.
 	Own, Pretrain dataset.Dataset
-	// OwnBatch and PretrainBatch are the samples of each in a step. 0 is 32 of a dataset that is there;
-	// the paper has 256 of each.
+	// OwnBatch and PretrainBatch are the samples of each in a step. 0 is 32 of a dataset that is
+	// there. The paper has 256 of each.
 	OwnBatch, PretrainBatch int
 	// Choose decides which of its own samples a step sees. Nil is Passes: all alike.
 	Choose Choice
-	// Accumulate is in how many parts a step's batch is computed, one after another; the step is the
-	// whole batch's, to rounding. More parts take less memory for activations, and that of all
+	// Accumulate is in how many parts a step's batch is computed, one after another. The step is
+	// the whole batch's, to rounding. More parts take less memory for activations, and that of all
 	// gradients beside it. 0 is 1.
 	Accumulate int
 
-	// Terms are the loss's. Nil is Eq. 2: RewardWeighted, and Pretraining with β = 1 where Pretrain is there.
+	// Terms are the loss's. Nil is Eq. 2: RewardWeighted, and Pretraining with β = 1 where Pretrain
+	// is there.
 	Terms []Term
 	// Reference is a network that is not tuned, for terms that ask what it says (Batch.Reference).
 	Reference diffusion.Denoiser
 
 	Updates int // steps in all; required
-	// LR is the learning rate of each step. Nil is the Optimizer's own; without an Optimizer it is 1e-5
-	// throughout, the value of ImageReward's re-run of this objective.
+	// LR is the learning rate of each step. Nil is the Optimizer's own. Without an Optimizer, nil
+	// is 1e-5 throughout, the value of ImageReward's re-run of this objective.
 	LR func(step int) float64
 	// Optimizer steps the parameters. Nil is AdamW with PyTorch's defaults.
 	Optimizer optim.Optimizer
-	// Clip is the largest norm of all gradients together; longer ones are scaled down. 0 does not clip,
-	// and then, without Accumulate, gradients are used up during the backward pass, so that they never
-	// are in memory all at once.
+	// Clip is the largest L2 norm of all gradients together. Longer ones are scaled down. 0 does
+	// not clip. Without Clip and Accumulate, gradients are used up during the backward pass and
+	// never are in memory all at once.
 	Clip float64
-	// EMA is the decay of an exponential moving average of the parameters; 0 keeps none. See UseAverage.
+	// EMA is the decay, in [0,1), of an exponential moving average of the parameters. 0 keeps none.
+	// See UseAverage.
 	EMA float64
-	// MinSNR weighs levels by Prediction.MinSNR (Hang et al. 2023, which has 5); 0 does not.
+	// MinSNR is γ of Prediction.MinSNR, which weighs levels. Hang et al. 2023 have 5. 0 weighs all
+	// alike.
 	MinSNR float64
-	// OwnLevels and PretrainLevels are the distributions of levels at which the samples of each dataset
-	// are disturbed. Nil is From(0) of the Schedule's Process, all levels as the process has them. With
-	// From(300), say, its own samples are disturbed much. Whether a picture is what its prompt asks for is
-	// decided there. Where there is little noise, the model's own pictures would teach it no more than
-	// their flaws, and what is there is left to the pretraining term.
+	// OwnLevels and PretrainLevels are the distributions of levels at which the samples of each
+	// dataset are disturbed. Nil is From(0) of the Schedule's Process, all levels as the process
+	// has them. With From(300), say, its own samples are disturbed much. Whether a picture is what
+	// its prompt asks for is decided there. Where there is little noise, the model's own pictures
+	// would teach it no more than their flaws, and what is there is left to the pretraining term.
 	OwnLevels, PretrainLevels diffusion.Levels
-	// Dropout is the share of samples whose condition is replaced by Unconditional, one sample's, so that
-	// guidance keeps working.
+	// Dropout is the share, in [0,1], of samples whose condition is replaced by Unconditional, one
+	// sample's, so that guidance keeps working.
 	Dropout       float64
 	Unconditional dataset.Condition
 
-	// Seed decides all draws: which samples a step sees, their levels and noise. Training that goes on
-	// in rounds has another Round in each, or it would see the same draws again.
+	// Seed decides all draws: which samples a step sees, their levels and noise. Training that goes
+	// on in rounds has another Round in each, or it would see the same draws again.
 	Seed  uint64
 	Round int
-	// Machine is how the loss is computed: in which precision, in how much memory for activations, by
-	// which workers. Want, Updates and Parameters are the Tuner's.
+	// Machine is how the loss is computed: in which precision, in how much memory for activations,
+	// by which workers. Want, Updates and Parameters are the Tuner's.
 	Machine kernels.Config
 
 	run *run // of the first call of Prepare on
 }
 
 // Prepare reads the data, compiles the loss with its gradients and returns the memory that training
-// will take, without training. Steps does it where it was not done. Optimizer, moving average and sums
-// of gradients take their memory at the first step only, and so does the graph's where the system gives
-// memory out when it is first written to, as Linux does: a plan that is too large costs next to nothing
-// to look at. Where Machine.ActivationBytes cannot be met, the error wraps a *kernels.ActivationError.
+// will take, without training. Steps does it where it was not done. Optimizer, moving average and
+// sums of gradients take their memory at the first step only, and so does the graph's where the
+// system gives memory out when it is first written to, as Linux does. So a plan that is too large
+// costs next to nothing to look at. Where Machine.ActivationBytes cannot be met, the error wraps a
+// *kernels.ActivationError.
 func (t *Tuner) Prepare(ctx context.Context) (kernels.Plan, error) {
 	if t.run == nil {
 		r, err := t.start(ctx)
@@ -123,8 +128,9 @@ func (t *Tuner) Steps(ctx context.Context) iter.Seq2[Step, error] {
 	}
 }
 
-// Plan is the memory that training takes, known after Prepare. Its Other is the data, the moving average
-// and sums of gradients; with Clip and without Accumulate the gradients are in its Outputs.
+// Plan is the memory that training takes, known after Prepare. Its Other is the data, the moving
+// average and sums of gradients. With Clip and without Accumulate the gradients are in its Outputs.
+// Memory says it part by part.
 func (t *Tuner) Plan() kernels.Plan {
 	if t.run == nil {
 		return kernels.Plan{}
@@ -132,7 +138,8 @@ func (t *Tuner) Plan() kernels.Plan {
 	return t.run.plan()
 }
 
-// UseAverage puts the moving average of the parameters in their place; calling it again puts them back.
+// UseAverage puts the moving average of the parameters in their place. Calling it again puts them
+// back.
 func (t *Tuner) UseAverage() error {
 	if t.run == nil || t.run.average == nil {
 		return errors.New("finetune: there is no average: EMA is 0 or nothing was trained")
@@ -158,7 +165,8 @@ func (t *Tuner) State(ctx context.Context) (State, error) {
 	s := State{Step: t.run.stepper.Steps(), Tensors: tensors}
 	if t.run.average != nil {
 		for _, p := range t.run.average.State() {
-			s.Tensors = append(s.Tensors, kernels.Parameter{Name: averageName + p.Name, Value: p.Value})
+			p.Name = averageName + p.Name
+			s.Tensors = append(s.Tensors, p)
 		}
 	}
 	return s, nil
@@ -181,7 +189,8 @@ func (t *Tuner) Restore(ctx context.Context, s State) error {
 		}
 	}
 	if (t.run.average == nil) != (average == nil) {
-		return fmt.Errorf("finetune: EMA is %v, and the state has %d tensors of a moving average", t.EMA, len(average))
+		return fmt.Errorf("finetune: EMA is %v, and the state has %d tensors of a moving average",
+			t.EMA, len(average))
 	}
 	if t.run.average != nil {
 		was := clone(t.run.average.State())
@@ -338,7 +347,8 @@ func (t *Tuner) check() error {
 	case t.Updates < 1:
 		return fmt.Errorf("finetune: %d updates asked for", t.Updates)
 	case t.OwnBatch < 0 || t.PretrainBatch < 0 || t.Accumulate < 0:
-		return fmt.Errorf("finetune: batches of %d and %d samples in %d parts", t.OwnBatch, t.PretrainBatch, t.Accumulate)
+		return fmt.Errorf("finetune: batches of %d and %d samples in %d parts",
+			t.OwnBatch, t.PretrainBatch, t.Accumulate)
 	case t.Dropout > 0 && t.Unconditional.IsZero():
 		return errors.New("finetune: Dropout needs Unconditional")
 	case !(t.Dropout >= 0 && t.Dropout <= 1):
@@ -346,18 +356,26 @@ func (t *Tuner) check() error {
 	case !(t.EMA >= 0 && t.EMA < 1):
 		return fmt.Errorf("finetune: EMA is %v, not in [0,1)", t.EMA)
 	case !(t.Clip >= 0 && t.MinSNR >= 0):
-		return fmt.Errorf("finetune: Clip is %v, MinSNR %v: below zero or not a number", t.Clip, t.MinSNR)
+		return fmt.Errorf("finetune: Clip is %v, MinSNR %v: below zero or not a number",
+			t.Clip, t.MinSNR)
 	}
-	if own, pretrain := t.sizes(); own > 0 && own < t.Accumulate || pretrain > 0 && pretrain < t.Accumulate {
-		return fmt.Errorf("finetune: batches of %d and %d samples are not enough for %d parts", own, pretrain, t.Accumulate)
+	if own, pretrain := t.sizes(); !enoughFor(t.Accumulate, own, pretrain) {
+		return fmt.Errorf("finetune: batches of %d and %d samples are not enough for %d parts",
+			own, pretrain, t.Accumulate)
 	}
 	own, pretrain := t.levels()
-	for name, levels := range map[string]diffusion.Levels{"OwnLevels": own, "PretrainLevels": pretrain} {
+	all := map[string]diffusion.Levels{"OwnLevels": own, "PretrainLevels": pretrain}
+	for name, levels := range all {
 		if l := levels(0); !(l.Signal-l.Signal == 0 && l.Noise-l.Noise == 0) {
 			return fmt.Errorf("finetune: %s: there is no level of timestep %g", name, l.Timestep)
 		}
 	}
 	return nil
+}
+
+// enoughFor says whether batches, of which one that is not there has 0 samples, can be divided.
+func enoughFor(parts, own, pretrain int) bool {
+	return (own == 0 || own >= parts) && (pretrain == 0 || pretrain >= parts)
 }
 
 // sizes returns how many samples of each dataset a step has.
@@ -414,7 +432,8 @@ func (r *run) update(draws []draw) (Step, error) {
 	}
 	var batch []optim.Micro
 	for i, p := range r.parts {
-		batch = append(batch, optim.Micro{Loss: p.loss, Fill: func() error { return p.fill(r.ofPart(draws, i)) }})
+		fill := func() error { return p.fill(r.ofPart(draws, i)) }
+		batch = append(batch, optim.Micro{Loss: p.loss, Fill: fill})
 	}
 	result, err := r.stepper.StepAll(batch...)
 	if err == nil && r.average != nil {
@@ -424,8 +443,8 @@ func (r *run) update(draws []draw) (Step, error) {
 		return Step{}, fmt.Errorf("finetune: %w", err)
 	}
 	step := Step{
-		Index: result.Step, Of: r.Updates, Loss: result.Loss, Terms: map[string]float64{}, GradNorm: result.GradNorm,
-		Samples: len(draws),
+		Index: result.Step, Of: r.Updates, Loss: result.Loss, Terms: map[string]float64{},
+		GradNorm: result.GradNorm, Samples: len(draws),
 	}
 	if result.LR-result.LR == 0 {
 		step.LR = result.LR

@@ -3,6 +3,7 @@ package finetune
 import (
 	"context"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,10 +24,12 @@ type variant struct {
 }
 
 // powers is a term of one's own: a quarter of the mean square of what the network predicts.
-var powers = NewTerm("power", func(b *Batch) (*gorgonia.Node, error) { return meanSquare(b.Predicted, 0.25) })
+var powers = NewTerm("power", func(b *Batch) (*gorgonia.Node, error) {
+	return meanSquare(b.Predicted, 0.25)
+})
 
-// readings is a quarter of the mean square of ε̂ and half of that of x̂₀, of what the network says when it is
-// asked once more.
+// readings is a quarter of the mean square of ε̂ and half of that of x̂₀, of what the network says
+// when it is asked once more.
 var readings = NewTerm("power", func(b *Batch) (*gorgonia.Node, error) {
 	said, err := b.Predict(b.Noisy, b.Timesteps, b.Conditions)
 	if err != nil {
@@ -67,16 +70,24 @@ func variants(t *testing.T) map[string]variant {
 		"Eq. 2":       {change: none, beta: 0.7},
 		"its default": {change: func(t *Tuner) { t.Terms = nil }, beta: 1},
 		"by reward":   {change: func(t *Tuner) { t.Choose = ByReward{} }, beta: 0.7},
-		"velocity":    {change: func(tuner *Tuner) { tuner.Schedule = schedule(t, true) }, beta: 0.7},
-		"min-SNR":     {change: func(t *Tuner) { t.MinSNR = 5 }, beta: 0.7},
+		"velocity": {change: func(tuner *Tuner) {
+			tuner.Schedule = schedule(t, true)
+		}, beta: 0.7},
+		"min-SNR": {change: func(t *Tuner) { t.MinSNR = 5 }, beta: 0.7},
 		"min-SNR of velocity": {change: func(tuner *Tuner) {
 			tuner.MinSNR, tuner.Schedule = 5, schedule(t, true)
 		}, beta: 0.7},
-		"no pretraining": {change: func(t *Tuner) { t.Pretrain, t.PretrainBatch, t.Terms = nil, 0, nil }},
-		"no model":       {change: func(t *Tuner) { t.Own, t.OwnBatch, t.Terms = nil, 0, nil }, beta: 1},
-		"one sample":     {change: func(t *Tuner) { t.OwnBatch, t.PretrainBatch = 1, 1 }, beta: 0.7},
-		"clipping":       {change: func(t *Tuner) { t.Clip = 0.3 }, beta: 0.7},
-		"wide clipping":  {change: func(t *Tuner) { t.Clip = 1e6 }, beta: 0.7},
+		"no pretraining": {change: func(t *Tuner) {
+			t.Pretrain, t.PretrainBatch, t.Terms = nil, 0, nil
+		}},
+		"no model": {change: func(t *Tuner) {
+			t.Own, t.OwnBatch, t.Terms = nil, 0, nil
+		}, beta: 1},
+		"one sample": {change: func(t *Tuner) {
+			t.OwnBatch, t.PretrainBatch = 1, 1
+		}, beta: 0.7},
+		"clipping":      {change: func(t *Tuner) { t.Clip = 0.3 }, beta: 0.7},
+		"wide clipping": {change: func(t *Tuner) { t.Clip = 1e6 }, beta: 0.7},
 		"dropout": {change: func(t *Tuner) {
 			t.Dropout, t.Unconditional = 0.5, made(9, false)[8].Condition
 		}, beta: 0.7},
@@ -93,7 +104,8 @@ func variants(t *testing.T) map[string]variant {
 			}
 			return sum
 		}},
-		"a term of one's own": {change: func(t *Tuner) { t.Terms = append(t.Terms, powers) }, beta: 0.7,
+		"a term of one's own": {change: func(t *Tuner) { t.Terms = append(t.Terms, powers) },
+			beta: 0.7,
 			extra: func(p []float64, b handBatch) (sum float64) {
 				for i := range b.x {
 					for _, e := range predict(p, b.x[i], b.t[i], b.c[i]) {
@@ -102,17 +114,21 @@ func variants(t *testing.T) map[string]variant {
 				}
 				return sum
 			}},
-		"an optimizer": {change: none, beta: 0.7, adam: func(params []kernels.Parameter) (*handAdam, *optim.AdamW) {
+		"an optimizer": {change: none, beta: 0.7, adam: func(params []kernels.Parameter) (
+			*handAdam, *optim.AdamW,
+		) {
 			a, err := optim.NewAdamW(params...)
 			require.NoError(t, err)
-			// With so large an ε a step is about as long as its gradient, so that the gradient's size shows too.
+			// With so large an ε a step is about as long as its gradient, so that the gradient's
+			// size shows too.
 			a.Beta1, a.Beta2, a.Eps, a.WeightDecay = 0.5, 0.75, 2, 0.3
 			return &handAdam{beta1: 0.5, beta2: 0.75, eps: 2, decay: 0.3}, a
 		}},
 	}
 }
 
-// Every step's loss, its terms, the gradients' norm and the parameters after it are Eq. 2's and AdamW's by hand.
+// Every step's loss, its terms, the gradients' norm and the parameters after it are Eq. 2's and
+// AdamW's by hand.
 func TestStepsByHand(t *testing.T) {
 	for name, v := range variants(t) {
 		t.Run(name, func(t *testing.T) {
@@ -173,7 +189,8 @@ func TestStepsByHand(t *testing.T) {
 	}
 }
 
-// What training takes is known before it begins: the data and the batch to the byte, AdamW's state with clipping and without.
+// What training takes is known before it begins: the data and the batch to the byte, AdamW's state
+// with clipping and without.
 func TestPrepare(t *testing.T) {
 	l := newLine()
 	before := l.vector()
@@ -186,7 +203,8 @@ func TestPrepare(t *testing.T) {
 	require.Equal(t, 2*plan.Weights, plan.Optimizer)
 	const latent, condition = 4 * positions * channels, 4 * 2 * width
 	batch := int64(first.OwnBatch + first.PretrainBatch)
-	require.Equal(t, 9*int64(latent+condition)+2*batch*latent, plan.Other, "the samples, and a batch's latents and noise")
+	require.Equal(t, 9*int64(latent+condition)+2*batch*latent, plan.Other,
+		"the samples, and a batch's latents and noise")
 	count := 0
 	for _, err := range first.Steps(context.Background()) {
 		require.NoError(t, err)
@@ -208,7 +226,8 @@ func TestPrepare(t *testing.T) {
 	}
 	require.Equal(t, plan.Optimizer, prepared(func(t *Tuner) { t.Clip = 1 }).Optimizer)
 	require.Equal(t, plan.Other+plan.Weights, prepared(func(t *Tuner) { t.EMA = 0.5 }).Other)
-	require.Equal(t, plan.Other+condition, prepared(func(t *Tuner) { t.Unconditional = tokens(2) }).Other)
+	conditioned := prepared(func(t *Tuner) { t.Unconditional = tokens(2) })
+	require.Equal(t, plan.Other+condition, conditioned.Other)
 	require.Equal(t, plan.Other-4*condition, prepared(func(t *Tuner) {
 		samples := made(5, true)
 		for i := range samples {
@@ -263,8 +282,8 @@ func (a addsPooled) Predict(x, t *gorgonia.Node, c diffusion.Condition) (*gorgon
 	return a.line.Predict(x, t, c)
 }
 
-// Pooled vectors come with their samples' tokens: with each token's part added to it by the network,
-// losses are those of samples whose tokens had it added before.
+// Pooled vectors come with their samples' tokens: with each token's part added to it by the
+// network, losses are those of samples whose tokens had it added before.
 func TestPooled(t *testing.T) {
 	losses := func(split bool) (all []float64, other int64) {
 		tuner := tuner(t, newLine())
@@ -298,7 +317,8 @@ func TestPooled(t *testing.T) {
 	require.Equal(t, without+9*4*2*width, with, "pooled vectors are in the plan, each once")
 }
 
-// The moving average is that of the parameters after each step; it takes their place and gives it back.
+// The moving average is that of the parameters after each step; it takes their place and gives it
+// back.
 func TestUseAverage(t *testing.T) {
 	l := newLine()
 	tuner := tuner(t, l)
@@ -319,7 +339,8 @@ func TestUseAverage(t *testing.T) {
 	require.Equal(t, last, l.vector())
 }
 
-// A whole run, or one that is broken off and gone on with, or one whose gradients are all kept, has the same bits.
+// A whole run, or one that is broken off and gone on with, or one whose gradients are all kept, has
+// the same bits.
 func TestRunsAreRepeatable(t *testing.T) {
 	type outcome struct {
 		losses []float64
@@ -357,8 +378,8 @@ func TestRunsAreRepeatable(t *testing.T) {
 	require.NotEqual(t, whole.params, other.params)
 }
 
-// What a step draws depends on nothing but seed, step and place: not on what was drawn before, nor on how many samples
-// there are beside it.
+// What a step draws depends on nothing but seed, step and place: not on what was drawn before, nor
+// on how many samples there are beside it.
 func TestDrawsArePure(t *testing.T) {
 	start := func(change func(*Tuner)) *run {
 		tuner := tuner(t, newLine())
@@ -375,7 +396,10 @@ func TestDrawsArePure(t *testing.T) {
 		p := r.parts[0]
 		require.NoError(t, p.fill(draws))
 		part := func(x []float32, n int) []float32 { return append([]float32{}, x[:samples*n]...) }
-		return batch{part(p.noise.Float32s(), 4), part(p.timesteps.Float32s(), 1), part(p.conditions.Tokens.Float32s(), 6), part(p.clean.Float32s(), 4)}
+		return batch{
+			part(p.noise.Float32s(), 4), part(p.timesteps.Float32s(), 1),
+			part(p.conditions.Tokens.Float32s(), 6), part(p.clean.Float32s(), 4),
+		}
 	}
 	nothing := func(*Tuner) {}
 	r := start(nothing)
@@ -385,7 +409,8 @@ func TestDrawsArePure(t *testing.T) {
 	require.Equal(t, five, at(start(nothing), 5, 3))
 	// A pretraining stream beside the model's changes nothing of the model's.
 	require.Equal(t, five, at(start(func(t *Tuner) { t.PretrainBatch = 7 }), 5, 3))
-	require.Equal(t, five, at(start(func(t *Tuner) { t.Pretrain, t.PretrainBatch, t.Terms = nil, 0, nil }), 5, 3))
+	alone := start(func(t *Tuner) { t.Pretrain, t.PretrainBatch, t.Terms = nil, 0, nil })
+	require.Equal(t, five, at(alone, 5, 3))
 	// Another batch size changes which samples a step sees, not what is drawn for a place.
 	larger := at(start(func(t *Tuner) { t.OwnBatch = 4 }), 5, 3)
 	require.Equal(t, five.noise, larger.noise)
@@ -403,7 +428,10 @@ func TestDrawsArePure(t *testing.T) {
 // A pass sees every sample once, in an order of its own.
 func TestPasses(t *testing.T) {
 	pool := func(seed uint64) *pool {
-		p, err := newPool(context.Background(), "model", dataset.FromSlice(made(5, true)), true, Passes{}, seed, nil)
+		p, err := newPool(
+			context.Background(), "model", dataset.FromSlice(made(5, true)), true, Passes{}, seed,
+			nil,
+		)
 		require.NoError(t, err)
 		return p
 	}
@@ -425,19 +453,25 @@ func TestPasses(t *testing.T) {
 	for _, s := range p.draw(0, 15) {
 		ids = append(ids, s.sample.ID)
 	}
-	require.Equal(t, append(append(append([]string{}, passes[0]...), passes[1]...), passes[2]...), ids)
+	require.Equal(t, slices.Concat(passes[0], passes[1], passes[2]), ids)
 	other := pool(2).draw(0, 5)
-	require.NotEqual(t, passes[0], []string{other[0].sample.ID, other[1].sample.ID, other[2].sample.ID, other[3].sample.ID, other[4].sample.ID})
+	require.NotEqual(t, passes[0], []string{
+		other[0].sample.ID, other[1].sample.ID, other[2].sample.ID, other[3].sample.ID,
+		other[4].sample.ID,
+	})
 }
 
-// Drawn by reward, a sample comes as often as its reward says, to one more or less a pass, and over many passes just as often.
+// Drawn by reward, a sample comes as often as its reward says, to one more or less a pass, and over
+// many passes just as often.
 func TestPassesByReward(t *testing.T) {
 	samples := made(5, true)
 	rewards := []float64{0, 0.25, 1, 3, 0.75} // their mean is 1
 	for i := range samples {
 		samples[i].Reward = &rewards[i]
 	}
-	p, err := newPool(context.Background(), "model", dataset.FromSlice(samples), true, ByReward{}, 1, nil)
+	p, err := newPool(
+		context.Background(), "model", dataset.FromSlice(samples), true, ByReward{}, 1, nil,
+	)
 	require.NoError(t, err)
 	require.Equal(t, []float64{0, 0.25, 1, 3, 0.75}, rewards, "the caller's samples changed")
 	const passes = 4000

@@ -30,14 +30,20 @@ import (
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
-// A place has what a user brings along: a model's folder, pictures with rewards in samples.jsonl, captioned pictures.
+// A place has what a user brings along: a model's folder, pictures with rewards in samples.jsonl,
+// captioned pictures.
 type place struct{ dir, model, samples, pretrain string }
 
 // at makes the place, of the miniature.
 func at(t *testing.T) place {
 	t.Helper()
 	dir := t.TempDir()
-	p := place{dir, filepath.Join(dir, "model"), filepath.Join(dir, "samples.jsonl"), filepath.Join(dir, "pretrain")}
+	p := place{
+		dir:      dir,
+		model:    filepath.Join(dir, "model"),
+		samples:  filepath.Join(dir, "samples.jsonl"),
+		pretrain: filepath.Join(dir, "pretrain"),
+	}
 	require.NoError(t, os.CopyFS(p.model, tiny.FS()))
 	require.NoError(t, os.Mkdir(p.pretrain, 0o755))
 	samples, err := dataset.Collect(t.Context(), tiny.Pretraining(7, 9))
@@ -59,7 +65,10 @@ func at(t *testing.T) place {
 
 // args are those of a short run into the folder named.
 func (p place) args(out string, more ...string) []string {
-	return append([]string{"-model", p.model, "-samples", p.samples, "-pretrain", p.pretrain, "-out", p.out(out), "-steps", "3", "-batch", "2", "-lr", "1e-3"}, more...)
+	return append([]string{
+		"-model", p.model, "-samples", p.samples, "-pretrain", p.pretrain, "-out", p.out(out),
+		"-steps", "3", "-batch", "2", "-lr", "1e-3",
+	}, more...)
 }
 
 func (p place) out(name string) string { return filepath.Join(p.dir, name) }
@@ -70,8 +79,7 @@ func try(t *testing.T, args ...string) (s *session, printed string, err error) {
 	s = newSession()
 	var b bytes.Buffer
 	s.print, s.progress = &b, report.Plain(io.Discard)
-	s.options, err = parse(args)
-	if err == nil {
+	if err = s.parse(args); err == nil {
 		err = s.run(t.Context())
 	}
 	return s, b.String(), err
@@ -100,8 +108,8 @@ func load(t *testing.T, dir string) *pipeline.Pipeline {
 	return p
 }
 
-// The whole UNet: the result is a folder that loads, with a UNet that changed and all else as it was; the model's folder is as it was; the
-// same seed leaves the same bytes.
+// The whole UNet: the result is a folder that loads, with a UNet that changed and all else as it
+// was; the model's folder is as it was; the same seed leaves the same bytes.
 func TestFull(t *testing.T) {
 	p := at(t)
 	before := files(t, p.model)
@@ -114,7 +122,8 @@ func TestFull(t *testing.T) {
 	require.Equal(t, weights.Hash(base.Text), weights.Hash(tuned.Text))
 	require.Equal(t, weights.Hash(base.VAE), weights.Hash(tuned.VAE))
 	require.Equal(t, base.Schedule.Process, tuned.Schedule.Process)
-	require.Equal(t, base.Tokenizer.Encode("two green circles"), tuned.Tokenizer.Encode("two green circles"))
+	const prompt = "two green circles"
+	require.Equal(t, base.Tokenizer.Encode(prompt), tuned.Tokenizer.Encode(prompt))
 	require.Equal(t, before, files(t, p.model))
 
 	entries, err := os.ReadDir(p.out("a"))
@@ -123,31 +132,45 @@ func TestFull(t *testing.T) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	require.Equal(t, []string{"cache", "checkpoints", "config.json", "metrics.jsonl", "report.html", "report.json", "tuned"}, names)
+	require.Equal(t, []string{
+		"cache", "checkpoints", "config.json", "metrics.jsonl", "report.html", "report.json",
+		"tuned",
+	}, names)
 	var config map[string]any
 	require.NoError(t, json.Unmarshal([]byte(files(t, p.out("a"))["config.json"]), &config))
-	flags(&options{}).VisitAll(func(f *flag.Flag) {
+	s.flags.VisitAll(func(f *flag.Flag) {
 		if f.Name != "resume" { // which is not the run's
 			require.Contains(t, config, f.Name)
 		}
 	})
 	require.EqualValues(t, 2, config["pretrain-batch"])
 	require.EqualValues(t, 1e-3, config["lr"])
-	require.Equal(t, map[string]any{"unet": weights.Hash(base.UNet), "vae": weights.Hash(base.VAE), "text_encoder": weights.Hash(base.Text), "samples": s.hashes["samples"], "data": s.hashes["data"]}, config["sha256"])
+	require.Equal(t, map[string]any{
+		"unet":         weights.Hash(base.UNet),
+		"vae":          weights.Hash(base.VAE),
+		"text_encoder": weights.Hash(base.Text),
+		"samples":      s.hashes["samples"],
+		"data":         s.hashes["data"],
+	}, config["sha256"])
 
 	_, _, err = try(t, p.args("b", "-min-snr", "5", "-warm-up", "2")...)
 	require.NoError(t, err)
 	require.Equal(t, files(t, p.out("a/tuned")), files(t, p.out("b/tuned")))
 	_, _, err = try(t, p.args("c", "-min-snr", "5", "-warm-up", "2", "-seed", "2")...)
 	require.NoError(t, err)
-	require.NotEqual(t, files(t, p.out("a/tuned"))["unet/diffusion_pytorch_model.safetensors"], files(t, p.out("c/tuned"))["unet/diffusion_pytorch_model.safetensors"])
+	unet := func(tuned string) string {
+		return files(t, p.out(tuned))["unet/diffusion_pytorch_model.safetensors"]
+	}
+	require.NotEqual(t, unet("a/tuned"), unet("c/tuned"))
 
 	_, _, err = try(t, p.args("a")...)
-	require.EqualError(t, err, "-out: finetune: "+p.out("a")+" holds a run already: resume it, or choose another folder. "+
-		"To resume it:\n\tfinetune "+strings.Join(p.args("a"), " ")+" -resume")
+	require.EqualError(t, err, "-out: finetune: "+p.out("a")+" holds a run already: resume it, "+
+		"or choose another folder. To resume it:\n\tfinetune "+
+		strings.Join(p.args("a"), " ")+" -resume")
 }
 
-// The result is that of the library on the same samples, so no flag is lost on the way. It is what a moving average says that it is, too.
+// The result is that of the library on the same samples, so no flag is lost on the way. It is what
+// a moving average says that it is, too.
 func TestEveryFlagCounts(t *testing.T) {
 	p := at(t)
 	tuned := func(name string, args ...string) string {
@@ -158,7 +181,9 @@ func TestEveryFlagCounts(t *testing.T) {
 	plain := tuned("plain")
 	seen := map[string]string{plain: "plain"}
 	for i, args := range [][]string{
-		{"-by-reward"}, {"-beta", "0.25"}, {"-pretrain-batch", "1"}, {"-lr", "1e-4"}, {"-warm-up", "3"}, {"-dropout", "0.9"}, {"-min-snr", "1"}, {"-min-timestep", "900"}, {"-max-grad-norm", "1e-3"},
+		{"-by-reward"}, {"-beta", "0.25"}, {"-pretrain-batch", "1"}, {"-lr", "1e-4"},
+		{"-warm-up", "3"}, {"-dropout", "0.9"}, {"-min-snr", "1"}, {"-min-timestep", "900"},
+		{"-max-grad-norm", "1e-3"},
 		{"-ema", "0.5"}, {"-steps", "2"}, {"-batch", "3"}, {"-seed", "9"},
 	} {
 		hash := tuned(fmt.Sprint(i), args...)
@@ -167,41 +192,49 @@ func TestEveryFlagCounts(t *testing.T) {
 	}
 
 	base := load(t, p.model)
-	all, err := dataset.Collect(t.Context(), base.Encode(dataset.Join(dataset.File{Path: p.samples, Images: true}, dataset.Folder{Path: p.pretrain, Images: true}), pipeline.EncodeOptions{Batch: 9}))
+	pictures := dataset.Join(
+		dataset.File{Path: p.samples, Images: true},
+		dataset.Folder{Path: p.pretrain, Images: true},
+	)
+	latents := base.Encode(pictures, pipeline.EncodeOptions{Batch: 9})
+	all, err := dataset.Collect(t.Context(), latents)
 	require.NoError(t, err)
 	empty, err := base.Conditions(t.Context(), "")
 	require.NoError(t, err)
 	tuner := &finetune.Tuner{
-		Network: base.UNet, Schedule: base.Schedule, Own: dataset.FromSlice(all[:6]), OwnBatch: 2, Pretrain: dataset.FromSlice(all[6:]), PretrainBatch: 2, Updates: 3,
+		Network: base.UNet, Schedule: base.Schedule, Updates: 3,
+		Own: dataset.FromSlice(all[:6]), OwnBatch: 2,
+		Pretrain: dataset.FromSlice(all[6:]), PretrainBatch: 2,
 		LR: func(int) float64 { return 1e-3 }, Dropout: 0.1, Unconditional: empty[""], Seed: 1,
 	}
 	for _, err := range tuner.Steps(t.Context()) {
 		require.NoError(t, err)
 	}
-	require.InDeltaSlice(t, base.UNet.ConvOut.Weight.Float32s(), load(t, p.out("plain/tuned")).UNet.ConvOut.Weight.Float32s(), 1e-4)
+	got := load(t, p.out("plain/tuned"))
+	require.InDeltaSlice(t, base.UNet.ConvOut.Weight.Float32s(),
+		got.UNet.ConvOut.Weight.Float32s(), 1e-4)
 }
 
 // A file that changes after it was read changes nothing: what belongs to a picture is what was read
 // with it.
 func TestSamplesThatChangeMeanwhile(t *testing.T) {
-	encoded := func(t *testing.T, change func(p place, lines []string) []string) map[string]dataset.Sample {
+	encoded := func(
+		t *testing.T, change func(p place, lines []string) []string,
+	) map[string]dataset.Sample {
 		p, s := at(t), newSession()
 		s.print, s.progress = io.Discard, report.Plain(io.Discard)
-		var err error
-		s.options, err = parse(p.args("run"))
-		require.NoError(t, err)
-		s.model = load(t, p.model)
+		require.NoError(t, s.parse(p.args("run")))
 		require.NoError(t, s.read(t.Context()))
 		text, err := os.ReadFile(p.samples)
 		require.NoError(t, err)
 		lines := change(p, strings.Split(strings.TrimSpace(string(text)), "\n"))
 		require.NoError(t, os.WriteFile(p.samples, []byte(strings.Join(lines, "\n")), 0o644))
-		s.folder, err = report.NewFolder(p.out("run"))
+		_, err = report.NewFolder(p.out("run"))
 		require.NoError(t, err)
 		require.NoError(t, s.encode(t.Context()))
-		require.Equal(t, []int{6, 3}, []int{len(s.samples), len(s.captioned)})
+		require.Equal(t, []int{6, 9}, []int{s.own, len(s.all)})
 		all := map[string]dataset.Sample{}
-		for _, sample := range slices.Concat(s.samples, s.captioned) {
+		for _, sample := range s.all {
 			all[sample.ID] = sample
 		}
 		return all
@@ -215,8 +248,9 @@ func TestSamplesThatChangeMeanwhile(t *testing.T) {
 		},
 		"shrunk": func(_ place, lines []string) []string { return lines[1:] },
 		"other captions": func(p place, lines []string) []string {
-			require.NoError(t, os.WriteFile(filepath.Join(p.pretrain, "0.txt"), []byte("a new one"), 0o644))
-			require.NoError(t, picture.WritePNG(filepath.Join(p.pretrain, "0.png"), image.NewGray(image.Rect(0, 0, 8, 8))))
+			name := filepath.Join(p.pretrain, "0")
+			require.NoError(t, os.WriteFile(name+".txt", []byte("a new one"), 0o644))
+			require.NoError(t, picture.WritePNG(name+".png", image.NewGray(image.Rect(0, 0, 8, 8))))
 			return lines
 		},
 	} {
@@ -230,10 +264,12 @@ func TestSamplesThatChangeMeanwhile(t *testing.T) {
 	}
 }
 
-// Low-rank pairs: a file in diffusers' form and one in kohya's, which are the same adapter, and nothing else.
+// Low-rank pairs: a file in diffusers' form and one in kohya's, which are the same adapter, and
+// nothing else.
 func TestAdapter(t *testing.T) {
 	p := at(t)
-	_, printed, err := try(t, p.args("run", "-lora-rank", "3", "-kohya", "-ema", "0.5", "-max-grad-norm", "1")...)
+	flags := []string{"-lora-rank", "3", "-kohya", "-ema", "0.5", "-max-grad-norm", "1"}
+	_, printed, err := try(t, p.args("run", flags...)...)
 	require.NoError(t, err)
 	require.Contains(t, printed, "moving average")
 	require.Contains(t, printed, "gradients, kept")
@@ -249,9 +285,10 @@ func TestAdapter(t *testing.T) {
 		a.Merge()
 		return weights.Hash(m.UNet)
 	}
-	require.NotEqual(t, weights.Hash(load(t, p.model).UNet), merged("pytorch_lora_weights.safetensors"))
-	require.Equal(t, merged("pytorch_lora_weights.safetensors"), merged("kohya.safetensors"))
-	_, _, err = try(t, p.args("again", "-lora-rank", "3", "-kohya", "-ema", "0.5", "-max-grad-norm", "1")...)
+	tuned := merged("pytorch_lora_weights.safetensors")
+	require.NotEqual(t, weights.Hash(load(t, p.model).UNet), tuned)
+	require.Equal(t, tuned, merged("kohya.safetensors"))
+	_, _, err = try(t, p.args("again", flags...)...)
 	require.NoError(t, err)
 	require.Equal(t, result, files(t, p.out("again/tuned")))
 
@@ -273,27 +310,31 @@ func TestReward(t *testing.T) {
 	encoder, err := tiny.CLIP()
 	require.NoError(t, err)
 	defer encoder.Close()
-	training := &alignment.Training{CLIP: encoder, Samples: labelled(t), Hidden: 8, Passes: 2, Seed: 1, HeldOut: 0.15}
+	training := &alignment.Training{
+		CLIP: encoder, Samples: labelled(t), Hidden: 8, Passes: 2, Seed: 1, HeldOut: 0.15,
+	}
 	for _, err := range training.Epochs(t.Context()) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, training.Model().Save(p.out("reward")))
 	text, err := os.ReadFile(p.samples)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(p.samples, regexp.MustCompile(`"reward":[0-9.]+`).ReplaceAll(text, []byte(`"label":"good"`)), 0o644))
+	text = regexp.MustCompile(`"reward":[0-9.]+`).ReplaceAll(text, []byte(`"label":"good"`))
+	require.NoError(t, os.WriteFile(p.samples, text, 0o644))
 
 	_, _, err = try(t, p.args("run")...)
 	require.ErrorContains(t, err, p.samples+":1: there is no reward; -reward gives one")
 	require.NoDirExists(t, p.out("run"))
 
 	s := p.ready(t, "-reward", p.out("reward"), "-beta", "0", "-pretrain", "")
-	s.folder = report.Folder(t.TempDir())
+	s.Run.Folder = t.TempDir()
 	require.NoError(t, s.score(t.Context()))
 	pictures, err := dataset.Collect(t.Context(), dataset.File{Path: p.samples, Images: true})
 	require.NoError(t, err)
 	want, err := training.Model().Score(t.Context(), pictures)
 	require.NoError(t, err)
-	for i, sample := range s.samples {
+	require.Len(t, s.all, len(want))
+	for i, sample := range s.all {
 		require.InDelta(t, want[i], *sample.Reward, 1e-6)
 		require.Nil(t, sample.Image)
 	}
@@ -317,7 +358,8 @@ func labelled(t *testing.T) dataset.Dataset {
 	return dataset.FromSlice(samples)
 }
 
-// A Stable Diffusion in the layout of the 1.x repositories, whose prompts are 77 tokens long, and a checkpoint file.
+// A Stable Diffusion in the layout of the 1.x repositories, whose prompts are 77 tokens long, and a
+// checkpoint file.
 func TestOtherModelsGolden(t *testing.T) {
 	golden.Each(t, "../..", func(t *testing.T, c golden.Case) {
 		p := at(t)
@@ -337,7 +379,8 @@ func TestOtherModelsGolden(t *testing.T) {
 		if !c.HasFile("single.safetensors") {
 			return
 		}
-		_, _, err = try(t, p.args("file", "-model", filepath.Join(c.Dir, "single.safetensors"), "-steps", "2", "-batch", "1")...)
+		single := filepath.Join(c.Dir, "single.safetensors")
+		_, _, err = try(t, p.args("file", "-model", single, "-steps", "2", "-batch", "1")...)
 		require.NoError(t, err)
 		require.Equal(t, weights.Hash(tuned.UNet), weights.Hash(load(t, p.out("file/tuned")).UNet))
 	}, "model_index.json")
@@ -347,7 +390,8 @@ func TestWhatCannotBeTuned(t *testing.T) {
 	p := at(t)
 	line := func(text string) string {
 		file := filepath.Join(p.dir, "bad.jsonl")
-		require.NoError(t, os.WriteFile(file, []byte(`{"prompt":"a star","file":"0.png","reward":1}`+"\n"+text), 0o644))
+		text = `{"prompt":"a star","file":"0.png","reward":1}` + "\n" + text
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
 		return file
 	}
 	folder := func(name, text string) string {
@@ -355,6 +399,7 @@ func TestWhatCannotBeTuned(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 		return dir
 	}
+	gone := folder("metadata.jsonl", `{"file_name":"gone.png","text":"a"}`)
 	for _, c := range []struct {
 		want string
 		args []string
@@ -365,8 +410,8 @@ func TestWhatCannotBeTuned(t *testing.T) {
 		{"-reward: alignment: open " + p.out("gone"), []string{"-reward", p.out("gone")}},
 		{"-clip: clip: ", []string{"-reward", p.out("gone"), "-clip", p.out("gone")}},
 		{"-pretrain: dataset: ", []string{"-pretrain", p.out("gone")}},
-		{"-pretrain: stat ", []string{"-pretrain", folder("metadata.jsonl", `{"file_name":"gone.png","text":"a"}`)}},
-		{"gone.png: no such file", []string{"-pretrain", folder("metadata.jsonl", `{"file_name":"gone.png","text":"a"}`)}},
+		{"-pretrain: stat ", []string{"-pretrain", gone}},
+		{"gone.png: no such file", []string{"-pretrain", gone}},
 		{"a.png has no caption", []string{"-pretrain", folder("a.png", "")}},
 		{"-out: finetune: " + p.dir + ": the folder is not empty", []string{"-out", p.dir}},
 		{"-out: finetune: mkdir " + p.samples, []string{"-out", p.samples}},
@@ -376,10 +421,11 @@ func TestWhatCannotBeTuned(t *testing.T) {
 		require.NoDirExists(t, p.out("run"))
 	}
 	for text, want := range map[string]string{
-		`{"prompt":"b","file":"1.png"}`:                "bad.jsonl:2: there is no reward",
-		`{"prompt":"b","reward":1}`:                    "bad.jsonl:2: the line names no file",
-		`{"prompt":"b","file":"gone.png","reward":1}`:  "bad.jsonl:2: stat ",
-		`{"prompt":"b","file":"1.png","reward":-1}`:    "bad.jsonl:2: the reward is -1: -by-reward takes none below 0",
+		`{"prompt":"b","file":"1.png"}`:               "bad.jsonl:2: there is no reward",
+		`{"prompt":"b","reward":1}`:                   "bad.jsonl:2: the line names no file",
+		`{"prompt":"b","file":"gone.png","reward":1}`: "bad.jsonl:2: stat ",
+		`{"prompt":"b","file":"1.png","reward":-1}`: "bad.jsonl:2: the reward is -1: " +
+			"-by-reward takes none below 0",
 		`{"prompt":"b","file":"1.png","rewrad":1}`:     "bad.jsonl:2: bad JSON",
 		`{"prompt":"b","file":"bad.jsonl","reward":1}`: `dataset: sample "bad.jsonl": picture: `,
 	} {
@@ -395,42 +441,42 @@ func TestWhatCannotBeTuned(t *testing.T) {
 func TestWrongFlags(t *testing.T) {
 	required := []string{"-model", "m", "-samples", "s", "-out", "o"}
 	for want, args := range map[string][]string{
-		"-beta 1 weighs a term of pretraining pictures: it needs -pretrain": {},
-		"-beta 0 leaves out the pretraining term, so -pretrain":             {"-beta", "0", "-pretrain", "p"},
-		"-beta 0 leaves out":             {"-beta", "0", "-pretrain-batch", "2"},
-		"-beta -1":                       {"-beta", "-1"},
-		"-beta NaN":                      {"-beta", "NaN"},
-		"-beta +Inf":                     {"-beta", "inf"},
-		"-model, -samples and -out are":  {"-out", ""},
-		`unexpected argument "more"`:     {"more"},
-		"-clip is what a -reward":        {"-clip", "c"},
-		"-steps 0":                       {"-beta", "0", "-steps", "0"},
-		"-batch 0":                       {"-beta", "0", "-batch", "0"},
-		"-pretrain-batch -1":             {"-pretrain", "p", "-pretrain-batch", "-1"},
-		"-lr 0 must be":                  {"-beta", "0", "-lr", "0"},
-		"-lr NaN":                        {"-beta", "0", "-lr", "NaN"},
-		"-warm-up -1":                    {"-beta", "0", "-warm-up", "-1"},
-		"-dropout 1.5":                   {"-beta", "0", "-dropout", "1.5"},
-		"-min-timestep -1":               {"-beta", "0", "-min-timestep", "-1"},
-		"-min-snr -1":                    {"-beta", "0", "-min-snr", "-1"},
-		"-max-grad-norm NaN":             {"-beta", "0", "-max-grad-norm", "NaN"},
-		"-ema 1 is not":                  {"-beta", "0", "-ema", "1"},
-		"-every -1":                      {"-beta", "0", "-every", "-1"},
-		"-lora-rank -1":                  {"-beta", "0", "-lora-rank", "-1"},
-		"-kohya is a form of LoRA files": {"-beta", "0", "-kohya"},
-		"-lora-everything says which":    {"-beta", "0", "-lora-everything"},
-		`"lots" is no size: 16GiB`:       {"-memory", "lots"},
+		"-beta 1 needs -pretrain, and -beta 0":  {},
+		"-pretrain p needs -beta":               {"-beta", "0", "-pretrain", "p"},
+		"-pretrain-batch 2 needs -beta":         {"-beta", "0", "-pretrain-batch", "2"},
+		"-beta -1":                              {"-beta", "-1"},
+		"-beta NaN":                             {"-beta", "NaN"},
+		"-beta +Inf":                            {"-beta", "inf"},
+		"-model, -samples and -out are":         {"-out", ""},
+		`unexpected argument "more"`:            {"more"},
+		"-clip c needs -reward":                 {"-clip", "c"},
+		"-steps 0":                              {"-beta", "0", "-steps", "0"},
+		"-batch 0":                              {"-beta", "0", "-batch", "0"},
+		"-pretrain-batch -1":                    {"-pretrain", "p", "-pretrain-batch", "-1"},
+		"-lr 0 must be":                         {"-beta", "0", "-lr", "0"},
+		"-lr NaN":                               {"-beta", "0", "-lr", "NaN"},
+		"-warm-up -1":                           {"-beta", "0", "-warm-up", "-1"},
+		"-dropout 1.5":                          {"-beta", "0", "-dropout", "1.5"},
+		"-min-timestep -1":                      {"-beta", "0", "-min-timestep", "-1"},
+		"-min-snr -1":                           {"-beta", "0", "-min-snr", "-1"},
+		"-max-grad-norm NaN":                    {"-beta", "0", "-max-grad-norm", "NaN"},
+		"-ema 1 must be at least 0 and below 1": {"-beta", "0", "-ema", "1"},
+		"-every -1":                             {"-beta", "0", "-every", "-1"},
+		"-lora-rank -1":                         {"-beta", "0", "-lora-rank", "-1"},
+		"-kohya needs -lora-rank":               {"-beta", "0", "-kohya"},
+		"-lora-everything needs -lora-rank":     {"-beta", "0", "-lora-everything"},
+		`"lots" is no size: 16GiB`:              {"-memory", "lots"},
 	} {
-		_, err := parse(append(slices.Clone(required), args...))
+		err := newSession().parse(append(slices.Clone(required), args...))
 		require.ErrorContains(t, err, want, args)
 	}
-	o, err := parse(append(required, "-pretrain", "p", "-batch", "3"))
-	require.NoError(t, err)
-	require.Equal(t, 3, o.pretrainBatch)
-	require.Equal(t, 1e-5, o.lr)
-	o, err = parse(append(required, "-pretrain", "p", "-lora-rank", "4"))
-	require.NoError(t, err)
-	require.Equal(t, 1e-4, o.lr)
+	s := newSession()
+	require.NoError(t, s.parse(append(required, "-pretrain", "p", "-batch", "3")))
+	require.Equal(t, 3, s.Tuner.PretrainBatch)
+	require.Equal(t, 1e-5, s.LR)
+	s = newSession()
+	require.NoError(t, s.parse(append(required, "-pretrain", "p", "-lora-rank", "4")))
+	require.Equal(t, 1e-4, s.LR)
 }
 
 // A caption that is longer than the text encoder reads is named before anything takes time.
@@ -441,11 +487,7 @@ func TestLongCaption(t *testing.T) {
 	s := newSession()
 	var said bytes.Buffer
 	s.progress = report.Plain(&said)
-	var err error
-	s.options, err = parse(p.args("run"))
-	require.NoError(t, err)
-	s.model, err = pipeline.LoadFrozen(p.model)
-	require.NoError(t, err)
+	require.NoError(t, s.parse(p.args("run")))
 	require.NoError(t, s.read(t.Context()))
 	require.Contains(t, said.String(), "Longer prompts: 1,")
 	require.Contains(t, said.String(), strings.TrimSpace(long))

@@ -1,154 +1,246 @@
-// Command finetune tunes a Stable Diffusion of yours by pictures with rewards (Lee et al. 2023, Eq. 2).
+// Command finetune tunes a Stable Diffusion of yours by pictures with rewards, by Eq. 2 of Lee et
+// al. 2023.
 //
 //	go run ./examples/finetune -model DIR -samples FILE.jsonl -pretrain DIR -out DIR
 //
-// The pictures, usually the model's own, have rewards in their file, or get them of a reward that examples/reward learned; the
-// pretraining term reads a folder of captioned pictures. Before anything takes time it says how much memory training will take.
+// The pictures, usually the model's own, have rewards in their file, or get them of a reward that
+// examples/reward learned. The pretraining term reads a folder of captioned pictures. Before
+// anything takes time it says how much memory training will take.
 //
-// It leaves a folder: tuned/, a pipeline folder or, with -lora-rank, a LoRA file that diffusers loads; config.json, metrics.jsonl,
-// report.json and report.html. Stopped by Ctrl-C after step N, it saves what was trained as stopped-after-N/ instead of tuned/.
+// It leaves a folder: tuned/, a pipeline folder or, with -lora-rank, a LoRA file that diffusers
+// loads; config.json, metrics.jsonl, report.json and report.html. Stopped by Ctrl-C after step N,
+// it saves what was trained as stopped-after-N/ instead of tuned/.
 //
-// However it ends, by Ctrl-C, a full disk or a crash, the same command with -resume goes on: what was encoded and scored is in
-// the folder's cache/, what was trained in checkpoints/, and the result is bit for bit what it would have been.
+// However it ends, by Ctrl-C, a full disk or a crash, the same command with -resume goes on. What
+// was encoded and scored is in the folder's cache/, what was trained in checkpoints/, and the
+// result is bit for bit what it would have been.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"maps"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 
+	"github.com/kudos-ml/kudos/clip"
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/finetune"
+	"github.com/kudos-ml/kudos/finetune/command"
 	"github.com/kudos-ml/kudos/finetune/report"
+	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/reward"
+	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
-// options are the flags.
-type options struct {
-	model, samples, reward, clip, pretrain, out string
+// A session is the run in hand.
+type session struct {
+	base, samples, reward, clip, pretrain string // flags
 
-	beta          float64
-	steps         int
-	batch         int
-	pretrainBatch int // 0: as many as batch
-	byReward      bool
-	lr            float64
-	warmUp        int
-	dropout       float64
-	minSNR        float64
-	minTimestep   int
-	maxNorm       float64 // 0: none
-	ema           float64 // 0: none
-	rank          int     // 0: all of the UNet is tuned
-	everything    bool    // pairs on all layers, not on attention's alone
-	kohya         bool
-	memory        report.Size // 0: as much as it takes
-	seed          uint64
-	resume        bool
-	every         int // steps; 0: ten minutes
+	*command.Tuning
+	flags    *flag.FlagSet
+	progress *report.Progress
+	print    io.Writer // results
+	left     string    // what there is when it is stopped
 
-	args   []string       // as they were typed
-	config map[string]any // the flags, for config.json
+	model  *pipeline.Pipeline
+	all    []dataset.Sample // those with rewards, then captioned ones; pictures stay where they are
+	own    int              // those with rewards
+	empty  dataset.Condition
+	hashes map[string]string // of inputs, for config.json
 }
 
-// Defaults that depend on whether all weights are tuned, or pairs that start from 0.
-const (
-	fullLR = 1e-5
-	loraLR = 1e-4
-)
-
-func flags(o *options) *flag.FlagSet {
+func newSession() *session {
+	s := &session{progress: report.Stderr(), print: os.Stdout, left: "nothing was trained"}
+	s.hashes = map[string]string{}
 	f := flag.NewFlagSet("finetune", flag.ContinueOnError)
-	f.StringVar(&o.model, "model", "", "`folder` that diffusers wrote, checkpoint file, or ORG/NAME in the Hugging Face cache (required); it is only read")
-	f.StringVar(&o.samples, "samples", "", "JSONL `file` of pictures with prompts and rewards, such as examples/generate writes (required); go doc ./dataset File has the format")
-	f.StringVar(&o.reward, "reward", "", "`folder` of a reward that examples/reward learned, which scores the pictures; without it -samples has their rewards")
-	f.StringVar(&o.clip, "clip", "", "`folder` of the CLIP that the reward was learned on; the miniature's without it")
-	f.StringVar(&o.pretrain, "pretrain", "", "`folder` of captioned pictures for the pretraining term: NAME.txt beside each, a metadata.jsonl or a samples.jsonl")
-	f.StringVar(&o.out, "out", "", "`folder` for what comes out (required); without -resume it must be empty or not there")
-	f.Float64Var(&o.beta, "beta", 1, "weight β of the pretraining term; 0 leaves it out. The paper does not give its own; a re-run of it had 0.5 (ImageReward)")
-	f.IntVar(&o.steps, "steps", 1000, "updates; the paper has 10,000")
-	f.IntVar(&o.batch, "batch", 4, "rewarded pictures in an update; the paper has 256, and each takes 1.5 GiB of activations at 512×512")
-	f.IntVar(&o.pretrainBatch, "pretrain-batch", 0, "pretraining pictures in an update; as many as -batch without it, as in the paper")
-	f.BoolVar(&o.byReward, "by-reward", false, "draw pictures in proportion to their rewards instead of weighing all alike drawn ones by them: the same in expectation, with less noise where many rewards are near 0")
-	f.Float64Var(&o.lr, "lr", 0, fmt.Sprintf("learning rate of AdamW (default %g, of others' runs of this objective; with -lora-rank %g, as usual for pairs that start from 0)", fullLR, loraLR))
-	f.IntVar(&o.warmUp, "warm-up", 0, "updates over which the learning rate rises; then it is constant. diffusers' script has none unless asked")
-	f.Float64Var(&o.dropout, "dropout", 0.1, "share of prompts that are replaced by the empty one, so that guidance keeps working; Stable Diffusion was trained with 0.1")
-	f.Float64Var(&o.minSNR, "min-snr", 0, "weigh timesteps by min(SNR, γ)/SNR with this γ; 5 is the usual one (Hang et al. 2023), 0 does not weigh, as in the paper")
-	f.IntVar(&o.minTimestep, "min-timestep", 0, "least of the 1,000 timesteps that rewarded pictures are disturbed at: with 300, what is decided where there is little noise is left to the pretraining pictures. 0 has all, as in the paper")
-	f.Float64Var(&o.maxNorm, "max-grad-norm", 0, "scale gradients down to this norm; diffusers' script has 1. 0 does not: gradients then need not all be in memory at once, which saves as much as the tuned weights take")
-	f.Float64Var(&o.ema, "ema", 0, "decay of a moving average of the weights, which is saved instead of the last ones, such as 0.999 for thousands of updates; 0 keeps none and saves as much memory as the tuned weights take")
-	f.IntVar(&o.rank, "lora-rank", 0, "tune low-rank pairs in the UNet's attention instead of all its weights, of this rank, and save them as a LoRA file; 4 is diffusers' default")
-	f.BoolVar(&o.everything, "lora-everything", false, "give low-rank pairs to every linear layer and convolution of the UNet, not to the projections of its attention alone")
-	f.BoolVar(&o.kohya, "kohya", false, "save the LoRA file in the form of kohya's programs too")
-	f.Var(&o.memory, "memory", "most memory to take, such as 16GiB or 12GB: activations that do not fit are computed again. Without it, as much as is fastest")
-	f.Uint64Var(&o.seed, "seed", 1, "decides every random draw")
-	f.BoolVar(&o.resume, "resume", false, "go on with the run that -out holds, or begin if it holds none; -steps, -memory and -every may differ from before")
-	f.IntVar(&o.every, "every", 0, "updates from one checkpoint to the next (default as many as are made in ten minutes); each takes three times the disk space of what is tuned, and there are up to three")
-	return f
+	f.StringVar(&s.base, "model", "",
+		"`folder` that diffusers wrote, checkpoint file, or ORG/NAME in the Hugging Face cache "+
+			"(required); it is only read")
+	f.StringVar(&s.samples, "samples", "",
+		"JSONL `file` of pictures with prompts and rewards, such as examples/generate writes "+
+			"(required); go doc ./dataset File has the format")
+	f.StringVar(&s.reward, "reward", "",
+		"`folder` of a reward that examples/reward learned, which scores the pictures; without it "+
+			"-samples has their rewards")
+	f.StringVar(&s.clip, "clip", "",
+		"`folder` of the CLIP that the reward was learned on; the miniature's without it")
+	f.StringVar(&s.pretrain, "pretrain", "",
+		"`folder` of captioned pictures for the pretraining term: NAME.txt beside each, a "+
+			"metadata.jsonl or a samples.jsonl")
+	s.flags, s.Tuning = f, command.New(f)
+	return s
 }
 
-func parse(args []string) (o options, err error) {
-	f := flags(&o)
-	if err := f.Parse(args); err != nil {
-		return o, err
-	}
-	given := map[string]bool{}
-	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	if !given["lr"] {
-		if o.lr = fullLR; o.rank > 0 {
-			o.lr = loraLR
-		}
-	}
-	switch {
-	case f.NArg() > 0:
-		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
-	case o.model == "" || o.samples == "" || o.out == "":
-		return o, errors.New("-model, -samples and -out are required")
-	case given["clip"] && o.reward == "":
-		return o, errors.New("-clip is what a -reward was learned on; there is none")
-	case !(o.beta >= 0 && o.beta-o.beta == 0):
-		return o, fmt.Errorf("-beta %v must be a number of at least 0", o.beta)
-	case o.beta > 0 && o.pretrain == "":
-		return o, fmt.Errorf("-beta %v weighs a term of pretraining pictures: it needs -pretrain; -beta 0 leaves the term out", o.beta)
-	case o.beta == 0 && (o.pretrain != "" || given["pretrain-batch"]):
-		return o, errors.New("-beta 0 leaves out the pretraining term, so -pretrain and -pretrain-batch would do nothing")
-	case o.steps < 1 || o.batch < 1 || o.pretrainBatch < 0:
-		return o, fmt.Errorf("-steps %d and -batch %d must be at least 1, -pretrain-batch %d must not be negative", o.steps, o.batch, o.pretrainBatch)
-	case !(o.lr > 0 && o.lr-o.lr == 0):
-		return o, fmt.Errorf("-lr %v must be a number above 0", o.lr)
-	case o.warmUp < 0:
-		return o, fmt.Errorf("-warm-up %d must not be negative", o.warmUp)
-	case !(o.dropout >= 0 && o.dropout <= 1):
-		return o, fmt.Errorf("-dropout %v is not in 0 to 1", o.dropout)
-	case o.every < 0:
-		return o, fmt.Errorf("-every %d must not be negative", o.every)
-	case o.minTimestep < 0:
-		return o, fmt.Errorf("-min-timestep %d must not be negative", o.minTimestep)
-	case !(o.minSNR >= 0 && o.maxNorm >= 0):
-		return o, fmt.Errorf("-min-snr %v and -max-grad-norm %v must not be negative", o.minSNR, o.maxNorm)
-	case !(o.ema >= 0 && o.ema < 1):
-		return o, fmt.Errorf("-ema %v is not at least 0 and below 1", o.ema)
-	case o.rank < 0:
-		return o, fmt.Errorf("-lora-rank %d must not be negative", o.rank)
-	case o.everything && o.rank == 0:
-		return o, errors.New("-lora-everything says which layers get low-rank pairs: it needs -lora-rank")
-	case o.kohya && o.rank == 0:
-		return o, errors.New("-kohya is a form of LoRA files: it needs -lora-rank")
-	}
-	if o.beta > 0 && o.pretrainBatch == 0 {
-		o.pretrainBatch = o.batch
-	}
-	o.args, o.config = args, report.Config(f)
-	return o, nil
+func (s *session) parse(args []string) error {
+	return cmp.Or(
+		s.Parse(args),
+		report.Required(s.flags, "model", "samples", "out"),
+		report.Needs(s.flags, "clip", "reward"),
+		report.Needs(s.flags, "beta", "pretrain"),
+		report.Needs(s.flags, "pretrain", "beta"),
+	)
 }
 
 func main() {
 	s := newSession()
-	report.Main("finetune", func(ctx context.Context) (err error) {
-		if s.options, err = parse(os.Args[1:]); err != nil {
+	report.Main("finetune", func(ctx context.Context) error {
+		if err := s.parse(os.Args[1:]); err != nil {
 			return err
 		}
-		debug.SetGCPercent(10) // most of the memory is weights, which stay: by default as much garbage would lie beside them
+		debug.SetGCPercent(10) // by default there may be as much garbage as weights, which stay
 		return s.run(ctx)
 	}, func() string { return s.left })
+}
+
+// run does one thing after another, so that what is wrong is known before anything takes time.
+func (s *session) run(ctx context.Context) (err error) {
+	release, err := s.Run.Begin()
+	if err != nil {
+		return fmt.Errorf("-out: %w", err)
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	for _, do := range []func(context.Context) error{s.read, s.plan, s.score, s.encode, s.tune} {
+		if err := do(ctx); err != nil {
+			return err
+		}
+		debug.FreeOSMemory() // what it has left over
+	}
+	return nil
+}
+
+// check says what is wrong with a picture that is to have a reward.
+func (s *session) check(x dataset.Sample) error {
+	switch err := dataset.HasPicture(filepath.Dir(s.samples))(x); {
+	case err != nil || s.reward != "":
+		return err
+	case x.Reward == nil:
+		return errors.New("there is no reward; -reward gives one to every picture")
+	case s.ByReward && *x.Reward < 0:
+		return fmt.Errorf("the reward is %v: -by-reward takes none below 0", *x.Reward)
+	}
+	return nil
+}
+
+// read reads the model but for its UNet's numbers, prompts, captions and rewards.
+func (s *session) read(ctx context.Context) (err error) {
+	if s.model, err = pipeline.LoadTunable(s.base); err != nil {
+		return fmt.Errorf("-model: %w", err)
+	}
+	s.all, err = dataset.Collect(ctx, dataset.File{Path: s.samples, Check: s.check})
+	if s.own = len(s.all); err == nil && s.own == 0 {
+		err = fmt.Errorf("%s holds no pictures", s.samples)
+	}
+	if err != nil {
+		return fmt.Errorf("-samples: %w", err)
+	}
+	if s.Beta > 0 {
+		folder := dataset.Folder{Path: s.pretrain}
+		checked := dataset.Checked(folder, dataset.HasPicture(s.pretrain))
+		captioned, err := dataset.Collect(ctx, checked)
+		if err != nil {
+			return fmt.Errorf("-pretrain: %w", err)
+		}
+		s.all = append(s.all, captioned...)
+	}
+	s.model.WarnLong(s.progress.Printf, s.all)
+	s.hashes["samples"], err = report.Hash(s.samples)
+	return err
+}
+
+// data are samples of which the first are those with rewards.
+func (s *session) data(all []dataset.Sample) command.Data {
+	return command.Data{Own: all[:s.own], Pretrain: all[s.own:], Unconditional: s.empty}
+}
+
+// plan says what memory training will take, and refuses to begin what does not fit.
+func (s *session) plan(ctx context.Context) error {
+	s.empty = s.model.Blank().Condition
+	blank := s.data(s.model.Blanks(s.all))
+	return s.Fit(ctx, s.print, s.model.UNet, s.model.Schedule, blank)
+}
+
+// collect goes through samples, and keeps all of them but their pictures.
+func (s *session) collect(ctx context.Context, name string, n int, d dataset.Dataset) (
+	[]dataset.Sample, error,
+) {
+	bar := s.progress.Stage(name, n)
+	defer bar.End()
+	return dataset.Collect(ctx, dataset.WithoutImages(dataset.Watched(d, bar.Add)))
+}
+
+// pictures are the samples with rewards, and their pictures.
+func (s *session) pictures() dataset.Dataset {
+	return dataset.WithImages(dataset.FromSlice(s.all[:s.own]), filepath.Dir(s.samples))
+}
+
+// score gives rewards, if a learned one is to, and lets that and its CLIP go.
+func (s *session) score(ctx context.Context) (err error) {
+	if s.reward == "" {
+		return nil
+	}
+	encoder, err := tiny.CLIP()
+	if s.clip != "" {
+		encoder, err = clip.Load(s.clip)
+	}
+	if err != nil {
+		return fmt.Errorf("-clip: %w", err)
+	}
+	defer func() { err = errors.Join(err, encoder.Close()) }()
+	learned, err := alignment.Load(s.reward, encoder)
+	if err != nil {
+		return fmt.Errorf("-reward: %w", err)
+	}
+	s.hashes["reward"] = learned.Hash()
+	file := filepath.Join(s.Run.Folder, "cache", "scores.jsonl")
+	scored := reward.Scored(s.pictures(), reward.Kept(learned, file, learned.Hash()), 8)
+	rewarded, err := s.collect(ctx, "score", s.own, scored)
+	if err != nil {
+		return fmt.Errorf("-samples: %w", err)
+	}
+	copy(s.all, rewarded)
+	return nil
+}
+
+// encode makes latents and conditions of pictures and prompts, once, and saves what is not tuned.
+func (s *session) encode(ctx context.Context) (err error) {
+	captioned := dataset.WithImages(dataset.FromSlice(s.all[s.own:]), s.pretrain)
+	cache := pipeline.EncodeOptions{Cache: filepath.Join(s.Run.Folder, "cache")}
+	latents := s.model.Encode(dataset.Join(s.pictures(), captioned), cache)
+	if s.all, err = s.collect(ctx, "encode", len(s.all), latents); err != nil {
+		return err
+	}
+	dir := s.Run.Unfinished()
+	if s.Rank > 0 {
+		dir = "" // pairs are saved alone
+	}
+	frozen, err := s.model.Freeze(ctx, dir, kernels.Float32)
+	s.empty = frozen.Unconditional
+	maps.Copy(s.hashes, frozen.Hashes)
+	s.hashes["data"] = finetune.DataHash(s.all)
+	return err
+}
+
+// tune trains and saves. What was trained is saved too where it ends early, whatever the reason.
+func (s *session) tune(ctx context.Context) error {
+	s.Run.Config["sha256"] = s.hashes
+	if err := s.Run.Settle(); err != nil {
+		return err
+	}
+	save := func(dir string) error { return s.model.SaveUNet(dir, kernels.Float32) }
+	left, err := s.Train(ctx, s.model.UNet, s.model.Schedule, s.data(s.all), save)
+	if left != "" {
+		s.left = left + "; -resume goes on"
+	}
+	if err == nil {
+		fmt.Fprintf(s.print, "\nThe tuned model is in %s.\n", filepath.Join(s.Run.Folder, "tuned"))
+	}
+	return err
 }

@@ -45,16 +45,18 @@ func peakIsThePlan(t *testing.T, args []string) {
 	s, printed, err := try(t, p.args("run", args...)...)
 	require.NoError(t, err)
 	peak := resident(t, "VmHWM") - before - (resident(t, "RssFile") - program)
-	f := s.fitting
+	f := s.Planned
 	tensors := 4 * len(s.model.UNet.Trainable()) // parameters, and three of AdamW's for each
-	beside := 3<<10*int64(f.Steps) + (f.Total()-f.Arena-f.Workspace)/10 + 2<<20 + 2<<10*int64(tensors)
+	heap := f.Total() - f.Arena - f.Workspace
+	beside := 3<<10*int64(f.Steps) + heap/10 + 2<<20 + 2<<10*int64(tensors)
 	t.Logf("%s\npeak %v, %v more than the plan, of %v that may be beside it",
 		printed, report.Size(peak), report.Size(peak-f.Total()), report.Size(beside))
 	require.GreaterOrEqual(t, peak, f.Total())
 	require.LessOrEqual(t, peak, f.Total()+beside)
 }
 
-// resident reads how many bytes of the process are in memory, from a line of /proc/self/status: VmRSS now, VmHWM at most.
+// resident reads how many bytes of the process are in memory, from a line of /proc/self/status:
+// VmRSS now, VmHWM at most.
 func resident(t *testing.T, line string) int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {

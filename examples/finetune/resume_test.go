@@ -30,8 +30,8 @@ import (
 // moments is how many times each kind of run is killed: few in go test ./..., 20 to be sure.
 var moments = flag.Int("moments", 4, "moments at which a run is killed")
 
-// What tells a program of these tests to die: before operation K on the disk or, torn, after half of
-// it; and where to leave the number of operations when it does not.
+// What tells a program of these tests to die: before operation K on the disk or, torn, after half
+// of it; and where to leave the number of operations when it does not.
 const (
 	dieAt    = "KUDOS_DIE_AT"
 	dieTorn  = "KUDOS_DIE_TORN"
@@ -69,7 +69,8 @@ func elsewhere(t *testing.T) place {
 	require.NoError(t, err)
 	for i := range samples {
 		samples[i].File, samples[i].Reward = fmt.Sprintf("s%d.png", i), new(float64(i)/70)
-		require.NoError(t, picture.WritePNG(filepath.Join(p.dir, samples[i].File), samples[i].Image))
+		name := filepath.Join(p.dir, samples[i].File)
+		require.NoError(t, picture.WritePNG(name, samples[i].Image))
 	}
 	_, err = dataset.Write(t.Context(), p.samples, dataset.FromSlice(samples))
 	require.NoError(t, err)
@@ -100,7 +101,9 @@ func left(t *testing.T, dir string) map[string]string {
 }
 
 // run runs the program until it dies or ends, with variables in its environment.
-func run(t *testing.T, after time.Duration, variables []string, args ...string) (code int, stderr string) {
+func run(t *testing.T, after time.Duration, variables []string, args ...string) (
+	code int, stderr string,
+) {
 	t.Helper()
 	for _, v := range variables {
 		name, value, _ := strings.Cut(v, "=")
@@ -127,7 +130,8 @@ func TestKilled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := elsewhere(t)
 			args := func(out string) []string {
-				return p.args(out, append([]string{"-steps", "4", "-every", "2", "-batch", "1"}, more...)...)
+				short := []string{"-steps", "4", "-every", "2", "-batch", "1"}
+				return p.args(out, append(short, more...)...)
 			}
 			counts := filepath.Join(p.dir, "counts")
 			began := time.Now()
@@ -172,7 +176,8 @@ func TestKilled(t *testing.T) {
 				t.Logf("%s: %d files were there", moment, len(was))
 				now := files(t, p.out(out))
 				for name, text := range was { // nothing is encoded again
-					if strings.HasPrefix(name, "cache/") && strings.HasSuffix(name, ".safetensors") {
+					cached := strings.HasPrefix(name, "cache/")
+					if cached && strings.HasSuffix(name, ".safetensors") {
 						require.Equal(t, text, now[name])
 					}
 				}
@@ -206,7 +211,8 @@ func TestGoesOn(t *testing.T) {
 			require.Equal(t, text, now[name], name)
 		}
 	}
-	_, printed, err := try(t, p.args("run", "-steps", "5", "-memory", "60MiB", "-every", "1", "-resume")...)
+	others := []string{"-steps", "5", "-memory", "60MiB", "-every", "1", "-resume"}
+	_, printed, err := try(t, p.args("run", others...)...)
 	require.NoError(t, err)
 	require.Contains(t, printed, "operations are computed again")
 	want, got := left(t, p.out("long")), left(t, p.out("run"))
@@ -232,21 +238,23 @@ func TestGoesOn(t *testing.T) {
 	require.ErrorContains(t, err, "sha256.samples was ")
 }
 
-// A result that cannot be saved is not lost: what was trained is in a checkpoint, and the error says
-// how to go on from there.
+// A result that cannot be saved is not lost: what was trained is in a checkpoint, and the error
+// says how to go on from there.
 func TestLastSaveFails(t *testing.T) {
 	p := at(t)
 	_, _, err := try(t, p.args("whole")...)
 	require.NoError(t, err)
 	full := errors.New("disk full")
 	for name, at := range map[string]string{
-		"the result": "unfinished/unet", "a checkpoint": "checkpoints", "a cache": "cache/", "metrics": "metrics.jsonl",
+		"the result": "unfinished/unet", "a checkpoint": "checkpoints",
+		"a cache": "cache/", "metrics": "metrics.jsonl",
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := strings.ReplaceAll(name, " ", "-")
 			file.Before = func(operation, name string) error {
 				name, err := filepath.Rel(p.out(out), name)
-				if err == nil && strings.HasPrefix(filepath.ToSlash(name), at) && operation != "remove" {
+				there := err == nil && strings.HasPrefix(filepath.ToSlash(name), at)
+				if there && operation != "remove" {
 					return full
 				}
 				return nil
@@ -255,7 +263,8 @@ func TestLastSaveFails(t *testing.T) {
 			file.Before = nil
 			require.ErrorIs(t, err, full)
 			if at == "unfinished/unet" {
-				require.ErrorContains(t, err, "this goes on after the last checkpoint:\n\tfinetune ")
+				require.ErrorContains(t, err,
+					"this goes on after the last checkpoint:\n\tfinetune ")
 			}
 			require.NoDirExists(t, p.out(out+"/tuned"))
 			require.NoDirExists(t, p.out(out+"/unfinished"))
@@ -277,7 +286,9 @@ func TestScoredOnce(t *testing.T) {
 	encoder, err := tiny.CLIP()
 	require.NoError(t, err)
 	defer encoder.Close()
-	training := &alignment.Training{CLIP: encoder, Samples: labelled(t), Hidden: 8, Passes: 1, Seed: 1, HeldOut: 0.15}
+	training := &alignment.Training{
+		CLIP: encoder, Samples: labelled(t), Hidden: 8, Passes: 1, Seed: 1, HeldOut: 0.15,
+	}
 	for _, err := range training.Epochs(t.Context()) {
 		require.NoError(t, err)
 	}

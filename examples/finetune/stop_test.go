@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -35,10 +36,12 @@ func TestStopped(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(files(t, p.out("full"))["report.json"]), &summary))
 	require.NotEmpty(t, summary.Stopped)
 	dir := p.out("full/stopped-after-" + strconv.Itoa(summary.Steps))
-	require.Equal(t, "finetune: stopped; what "+strconv.Itoa(summary.Steps)+" updates have made is in "+dir+"; -resume goes on", last)
+	require.Equal(t, fmt.Sprintf("finetune: stopped; what %d updates have made is in %s; "+
+		"-resume goes on", summary.Steps, dir), last)
 	require.NotEqual(t, weights.Hash(load(t, p.model).UNet), weights.Hash(load(t, dir).UNet))
 	require.NoDirExists(t, p.out("full/unfinished"))
-	require.Len(t, strings.Split(strings.TrimSpace(files(t, p.out("full"))["metrics.jsonl"]), "\n"), summary.Steps)
+	metrics := strings.TrimSpace(files(t, p.out("full"))["metrics.jsonl"])
+	require.Len(t, strings.Split(metrics, "\n"), summary.Steps)
 
 	last = stop("lora", "lora/metrics.jsonl", "-steps", "100000", "-lora-rank", "2")
 	found, err := filepath.Glob(p.out("lora/stopped-after-*/pytorch_lora_weights.safetensors"))
@@ -47,8 +50,9 @@ func TestStopped(t *testing.T) {
 	require.Contains(t, last, filepath.Dir(found[0]))
 }
 
-// Stopped before it trains, it leaves nothing, or where the signal comes late what was encoded. It is stopped where it reads a picture, which
-// comes through a pipe, so that it gets no further meanwhile.
+// Stopped before it trains, it leaves nothing, or where the signal comes late what was encoded. It
+// is stopped where it reads a picture, which comes through a pipe, so that it gets no further
+// meanwhile.
 func TestStoppedEarly(t *testing.T) {
 	p := at(t)
 	pipe := filepath.Join(p.dir, "3.png")

@@ -28,7 +28,8 @@ type Intervals struct {
 	X           string // what the axis shows
 	Groups      []string
 	Arms        []Arm
-	Format      func(v float64) string // prints a value; nil takes it for a share of 1 and prints percent
+	// Format prints a value. Nil is Percent, which takes it for a share of 1.
+	Format func(v float64) string
 }
 
 // An Arm is one value for every group, in order, with the ends of its interval. A group whose value
@@ -95,7 +96,8 @@ func (c Chart) html() (template.HTML, error) {
 	var xs, ys []float64
 	for _, s := range c.Series {
 		if len(s.X) != len(s.Y) {
-			return "", fmt.Errorf("chart %q: series %q has %d x and %d y", c.Title, s.Name, len(s.X), len(s.Y))
+			return "", fmt.Errorf("chart %q: series %q has %d x and %d y",
+				c.Title, s.Name, len(s.X), len(s.Y))
 		}
 		for i := range s.X {
 			if finite(s.X[i]) && finite(s.Y[i]) {
@@ -136,7 +138,8 @@ func path(s Series, x, y axis) string {
 }
 
 func open(b *strings.Builder, height int, title string) {
-	fmt.Fprintf(b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`, chartWidth, height, html.EscapeString(title))
+	fmt.Fprintf(b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`,
+		chartWidth, height, html.EscapeString(title))
 }
 
 // grid draws round values of both axes.
@@ -159,7 +162,8 @@ func segment(b *strings.Builder, attributes string, x1, y1, x2, y2 float64) {
 
 // label writes text whose start, middle or end is at (x, y).
 func label(b *strings.Builder, class, anchor string, x, y float64, text string) {
-	fmt.Fprintf(b, `<text class="%s" text-anchor="%s" x="%.1f" y="%.1f">%s</text>`, class, anchor, x, y, html.EscapeString(text))
+	fmt.Fprintf(b, `<text class="%s" text-anchor="%s" x="%.1f" y="%.1f">%s</text>`,
+		class, anchor, x, y, html.EscapeString(text))
 }
 
 func (c Intervals) html() (template.HTML, error) {
@@ -169,9 +173,10 @@ func (c Intervals) html() (template.HTML, error) {
 	}
 	var values []float64
 	for _, a := range c.Arms {
-		if len(a.Value) != len(c.Groups) || len(a.Low) != len(c.Groups) || len(a.High) != len(c.Groups) {
-			return "", fmt.Errorf("intervals %q: arm %q has %d values, %d and %d ends for %d groups",
-				c.Title, a.Name, len(a.Value), len(a.Low), len(a.High), len(c.Groups))
+		n := len(c.Groups)
+		if len(a.Value) != n || len(a.Low) != n || len(a.High) != n {
+			return "", fmt.Errorf("intervals %q: arm %q has %d values, %d and %d ends "+
+				"for %d groups", c.Title, a.Name, len(a.Value), len(a.Low), len(a.High), n)
 		}
 		values = append(append(append(values, a.Low...), a.High...), a.Value...)
 	}
@@ -205,14 +210,17 @@ func (c Intervals) html() (template.HTML, error) {
 }
 
 // mark draws the arm's interval for group g, a line, and its value, a dot on it.
-func (a Arm) mark(b *strings.Builder, format func(float64) string, index, g int, group string, x axis, y float64) {
-	text := fmt.Sprintf("%s, %s: %s (%s to %s)", group, a.Name, format(a.Value[g]), format(a.Low[g]), format(a.High[g]))
+func (a Arm) mark(
+	b *strings.Builder, format func(float64) string, index, g int, group string, x axis, y float64,
+) {
+	text := fmt.Sprintf("%s, %s: %s (%s to %s)",
+		group, a.Name, format(a.Value[g]), format(a.Low[g]), format(a.High[g]))
 	fmt.Fprintf(b, `<g class="mark s%d"><title>%s</title>`, index%palette, html.EscapeString(text))
 	segment(b, "", x.at(a.Low[g]), y, x.at(a.High[g]), y)
 	fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="4.5"/></g>`, x.at(a.Value[g]), y)
 }
 
-// palette is how many colours the page has for series; more series share them.
+// palette is how many colours the page has for series. More series share them.
 const palette = 6
 
 func figure(title, note, y string, names []string, svg string) (template.HTML, error) {
@@ -224,5 +232,7 @@ func figure(title, note, y string, names []string, svg string) (template.HTML, e
 	for i, name := range names {
 		legend = append(legend, entry{name, i % palette})
 	}
-	return render("chart", map[string]any{"Title": title, "Note": note, "Y": y, "Names": legend, "SVG": template.HTML(svg)})
+	return render("chart", map[string]any{
+		"Title": title, "Note": note, "Y": y, "Names": legend, "SVG": template.HTML(svg),
+	})
 }

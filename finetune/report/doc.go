@@ -15,9 +15,16 @@
 // A Folder is where a run leaves its files. Each is there whole or, after an error or a kill, as it
 // was before. Conclude writes the last of them: report.json and report.html.
 //
+// # Flags
+//
+// Config has the flags of a program for config.json. Check, Required and Needs say in a line what
+// their values must be, with errors that name them. FitsWith names flags with which something would
+// fit memory that it does not fit.
+//
 // # Page
 //
-// A Page is a title, a few sentences and Blocks: a Table, which prints on a terminal too; a Chart
-// of curves; Intervals, values with how sure they are; a Grid of pictures; Figures, which are the
-// numbers that matter most; and Text. finetune.Record makes one of any training.
+// A Page is a title, a few sentences and Blocks, of which there are six kinds. A Table prints on a
+// terminal too. A Chart has curves. Intervals are values with how sure they are. A Grid has
+// pictures. Figures are the numbers that matter most. Text is a paragraph. finetune.Record makes a
+// page of any training.
 package report

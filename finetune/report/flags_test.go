@@ -54,11 +54,15 @@ func TestLimits(t *testing.T) {
 		in, out []string
 		want    string
 	}{
-		{report.AtLeast(0, "x"), []string{"0", "5"}, []string{"-1", "NaN", "+Inf"}, "a number of at least 0"},
-		{report.Above(0, "x"), []string{"1e-300"}, []string{"0", "NaN", "-Inf"}, "a number above 0"},
+		{report.AtLeast(0, "x"), []string{"0", "5"}, []string{"-1", "NaN", "+Inf"},
+			"a number of at least 0"},
+		{report.Above(0, "x"), []string{"1e-300"}, []string{"0", "NaN", "-Inf"},
+			"a number above 0"},
 		{report.Within(0, 1, "x"), []string{"0", "1"}, []string{"1.5", "-0.5", "NaN"}, "0 to 1"},
-		{report.Between(0, 1, "x"), []string{"0.5"}, []string{"0", "1", "NaN"}, "between 0 and 1"},
-		{report.From(0, 1, "x"), []string{"0", "0.99"}, []string{"1", "-0.5", "NaN"}, "at least 0 and below 1"},
+		{report.Between(0, 1, "x"), []string{"0.5"}, []string{"0", "1", "NaN"},
+			"between 0 and 1"},
+		{report.From(0, 1, "x"), []string{"0", "0.99"}, []string{"1", "-0.5", "NaN"},
+			"at least 0 and below 1"},
 	} {
 		for _, v := range c.in {
 			require.NoError(t, check(c.limit, "-x", v))
@@ -67,13 +71,15 @@ func TestLimits(t *testing.T) {
 			require.EqualError(t, check(c.limit, "-x", v), "-x "+v+" must be "+c.want)
 		}
 	}
-	require.EqualError(t, check(report.AtLeast(4, "x", "n"), "-x", "4"), "-n 3 must be a number of at least 4")
+	require.EqualError(t, check(report.AtLeast(4, "x", "n"), "-x", "4"),
+		"-n 3 must be a number of at least 4")
 	require.NoError(t, check(report.Multiple(4, 8, "n"), "-n", "12"))
 	for _, n := range []string{"10", "4"} {
 		require.EqualError(t, check(report.Multiple(4, 8, "n"), "-n", n),
 			"-n "+n+" must be a multiple of 4, at least 8")
 	}
-	require.EqualError(t, check(report.AtLeast(0, "x"), "-x", "1", "more"), `unexpected argument "more"`)
+	require.EqualError(t, check(report.AtLeast(0, "x"), "-x", "1", "more"),
+		`unexpected argument "more"`)
 	require.Panics(t, func() { _ = check(report.AtLeast(0, "none")) })
 }
 

@@ -184,5 +184,6 @@ func dataURI(img image.Image) (template.URL, error) {
 	if err != nil {
 		return "", err
 	}
-	return template.URL("data:image/" + kind + ";base64," + base64.StdEncoding.EncodeToString(b.Bytes())), nil
+	text := base64.StdEncoding.EncodeToString(b.Bytes())
+	return template.URL("data:image/" + kind + ";base64," + text), nil
 }

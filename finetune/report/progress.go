@@ -11,9 +11,9 @@ import (
 	"golang.org/x/term"
 )
 
-// A Progress shows how far a run is: a bar for every stage on a terminal; elsewhere a line when a
-// stage ends, and in long stages now and then a line between. An error of showing it is passed over:
-// it must not stop the run.
+// A Progress shows how far a run is. On a terminal there is a bar for every stage. Elsewhere there
+// is a line when a stage ends, and in long stages now and then a line between. An error of showing
+// it is passed over: it must not stop the run.
 type Progress struct {
 	w    io.Writer
 	bars bool
@@ -38,19 +38,21 @@ type Stage struct {
 	n, done     int
 	skipped     int // of those that are done
 	start, next time.Time
-	paced       time.Time // when the first parts were done: what they took beyond their work does not come again
-	warm        int       // how many those were
-	gap         time.Duration
-	bar         *progressbar.ProgressBar
-	note        string
-	ended       bool
+	// paced is when the first parts were done. What they took beyond their work does not come
+	// again.
+	paced time.Time
+	warm  int // how many those were
+	gap   time.Duration
+	bar   *progressbar.ProgressBar
+	note  string
+	ended bool
 }
 
-// firstLine is how long a stage without bar runs before it says how far it is. Later lines come half
-// as often each time, so that a night's log stays short.
+// firstLine is how long a stage without bar runs before it says how far it is. Later lines come
+// half as often each time, so that a night's log stays short.
 const firstLine = 10 * time.Second
 
-// Stage begins a stage of n parts; n is 0 if that is not known, or not yet. Only one stage of a
+// Stage begins a stage of n parts. n is 0 if that is not known, or not yet. Only one stage of a
 // Progress is open at a time.
 func (p *Progress) Stage(name string, n int) *Stage {
 	s := &Stage{p: p, name: name, n: n, start: p.now(), gap: firstLine}
@@ -64,7 +66,7 @@ func (p *Progress) Stage(name string, n int) *Stage {
 			progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionSetPredictTime(true),
 			progressbar.OptionFullWidth(),
-			progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: "░", BarStart: "", BarEnd: ""}))
+			progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: "░"}))
 	}
 	return s
 }
@@ -77,7 +79,8 @@ func (s *Stage) Of(n int) {
 	}
 }
 
-// Skip says that k parts were done before the stage began. They count, but not in what is said of time.
+// Skip says that k parts were done before the stage began. They count, but not in what is said of
+// time.
 func (s *Stage) Skip(k int) {
 	s.done += k
 	s.skipped += k
@@ -117,13 +120,15 @@ func (s *Stage) Add(k int) {
 	case s.done == s.warm:
 		s.line(fmt.Sprintf("%d of %d in %s", s.done, s.n, Duration(elapsed)))
 	default:
-		left := time.Duration(float64(now.Sub(s.paced)) / float64(s.done-s.warm) * float64(s.n-s.done))
-		s.line(fmt.Sprintf("%d of %d in %s, about %s left", s.done, s.n, Duration(elapsed), Duration(left)))
+		each := float64(now.Sub(s.paced)) / float64(s.done-s.warm)
+		left := time.Duration(each * float64(s.n-s.done))
+		s.line(fmt.Sprintf("%d of %d in %s, about %s left",
+			s.done, s.n, Duration(elapsed), Duration(left)))
 	}
 }
 
-// End reports the stage as over, unless nothing is known of it, and returns how long it took. Ending
-// it again does nothing more.
+// End reports the stage as over, unless nothing is known of it, and returns how long it took.
+// Ending it again does nothing more.
 func (s *Stage) End() time.Duration {
 	elapsed := s.p.now().Sub(s.start)
 	if s.ended {

@@ -43,23 +43,55 @@ func sample() Page {
 		term = append(term, 0.4*math.Exp(-float64(i)/20)+0.1+0.02*math.Cos(float64(i)))
 	}
 	term[50] = math.NaN()
-	grid := Grid{Title: "Pictures of unseen prompts", Note: "Base and tuned start from the same noise. ✓ and ✗ are the judge's.", Columns: []string{"base", "tuned", "best of 4"}}
-	for i, label := range []string{"two green circles on the beach", "a heart in the lavender", "six yellow stars", "<b>three</b> & more", "a red colored cross", "one diamond"} {
-		grid.Rows = append(grid.Rows, GridRow{label, []Picture{{Image: picture(i), Mark: Wrong}, {Image: picture(3 * i), Mark: Right}, {Image: picture(5 * i), Mark: Mark(i % 3)}}})
+	grid := Grid{
+		Title:   "Pictures of unseen prompts",
+		Note:    "Base and tuned start from the same noise. ✓ and ✗ are the judge's.",
+		Columns: []string{"base", "tuned", "best of 4"},
+	}
+	for i, label := range []string{
+		"two green circles on the beach", "a heart in the lavender", "six yellow stars",
+		"<b>three</b> & more", "a red colored cross", "one diamond",
+	} {
+		grid.Rows = append(grid.Rows, GridRow{label, []Picture{
+			{Image: picture(i), Mark: Wrong},
+			{Image: picture(3 * i), Mark: Right},
+			{Image: picture(5 * i), Mark: Mark(i % 3)},
+		}})
 	}
 	return Page{
-		Title:  "Tuning on learned rewards <quickstart>",
-		Lead:   "1,200 pictures of the base model were labelled, a reward was learned from the labels, and the base was tuned with it.",
+		Title: "Tuning on learned rewards <quickstart>",
+		Lead: "1,200 pictures of the base model were labelled, a reward was learned from the " +
+			"labels, and the base was tuned with it.",
 		Footer: "go run ./examples/quickstart -seed 1",
 		Blocks: []Block{
-			Figures{{"Gain on unseen prompts", "+18.4 points", "95 % interval 12.1 to 24.9"}, {"Fréchet distance", "× 1.06", "of the base's"}, {"Reward accuracy", "84 %", "on unseen prompts"}, {"Time", "5m42s", "on 2 cores"}},
-			Intervals{Title: "Alignment, unseen prompts", X: "judged good", Groups: []string{"all", "count", "colour", "background", "combination"}, Arms: []Arm{
-				{"base", []float64{.45, .34, .7, .66, .2}, []float64{.4, .28, .63, .6, .15}, []float64{.5, .4, .77, .72, .26}},
-				{"tuned", []float64{.63, .5, .85, .8, .4}, []float64{.58, .44, .8, .75, .33}, []float64{.68, .56, .9, .85, .46}},
-				{"best of 4", []float64{.6, .55, .82, .77, .38}, []float64{.55, .49, .77, .7, .31}, []float64{.65, .61, .87, .82, .44}}}},
-			Chart{Title: "Loss", Note: "Means of 10 steps.", X: "step", Y: "loss", Series: []Series{{"both terms", x, total}, {"reward term", x, term}}},
-			Table{Title: "Alignment", Note: "Judged by pixels; 95 % intervals.", Header: []string{"prompts", "n", "base", "tuned", "best of 4"}, Strong: 3,
-				Rows: [][]string{{"seen, all", "256", PercentIn(.5, .44, .56), PercentIn(.7, .64, .76), PercentIn(.66, .6, .72)}, {"unseen, all", "256", PercentIn(.45, .4, .5), PercentIn(.63, .58, .68), PercentIn(.6, .55, .65)}}},
+			Figures{
+				{"Gain on unseen prompts", "+18.4 points", "95 % interval 12.1 to 24.9"},
+				{"Fréchet distance", "× 1.06", "of the base's"},
+				{"Reward accuracy", "84 %", "on unseen prompts"}, {"Time", "5m42s", "on 2 cores"},
+			},
+			Intervals{Title: "Alignment, unseen prompts", X: "judged good", Groups: []string{
+				"all", "count", "colour", "background", "combination",
+			}, Arms: []Arm{
+				{"base", []float64{.45, .34, .7, .66, .2}, []float64{.4, .28, .63, .6, .15},
+					[]float64{.5, .4, .77, .72, .26}},
+				{"tuned", []float64{.63, .5, .85, .8, .4}, []float64{.58, .44, .8, .75, .33},
+					[]float64{.68, .56, .9, .85, .46}},
+				{"best of 4", []float64{.6, .55, .82, .77, .38}, []float64{.55, .49, .77, .7, .31},
+					[]float64{.65, .61, .87, .82, .44}}}},
+			Chart{
+				Title: "Loss", Note: "Means of 10 steps.", X: "step", Y: "loss",
+				Series: []Series{{"both terms", x, total}, {"reward term", x, term}},
+			},
+			Table{
+				Title: "Alignment", Note: "Judged by pixels; 95 % intervals.",
+				Header: []string{"prompts", "n", "base", "tuned", "best of 4"}, Strong: 3,
+				Rows: [][]string{
+					{"seen, all", "256", PercentIn(.5, .44, .56), PercentIn(.7, .64, .76),
+						PercentIn(.66, .6, .72)},
+					{"unseen, all", "256", PercentIn(.45, .4, .5), PercentIn(.63, .58, .68),
+						PercentIn(.6, .55, .65)},
+				},
+			},
 			grid,
 			Text{"How it was measured", "The judge looks at pixels only."},
 		},
@@ -75,13 +107,15 @@ func TestReportIsOnePage(t *testing.T) {
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
 	html := string(text)
-	for _, attribute := range regexp.MustCompile(`(?:src|href|url)\s*[=(]\s*["']?([^"')\s]*)`).FindAllStringSubmatch(html, -1) {
+	outside := regexp.MustCompile(`(?:src|href|url)\s*[=(]\s*["']?([^"')\s]*)`)
+	for _, attribute := range outside.FindAllStringSubmatch(html, -1) {
 		require.True(t, strings.HasPrefix(attribute[1], "data:"), attribute[0])
 	}
 	require.NotContains(t, html, "http://")
 	require.NotContains(t, html, "https://")
 	require.NotContains(t, html, "@import")
-	require.NotContains(t, html, "ZgotmplZ") // what html/template writes for an address it does not trust
+	// What html/template writes for an address that it does not trust:
+	require.NotContains(t, html, "ZgotmplZ")
 	require.NotContains(t, html, "NaN")
 	require.Contains(t, html, "Tuning on learned rewards &lt;quickstart&gt;")
 	require.Contains(t, html, "&lt;b&gt;three&lt;/b&gt; &amp; more")
@@ -95,7 +129,13 @@ func TestReportIsOnePage(t *testing.T) {
 // Large pictures are JPEG and take more room; a note stands behind the column's name.
 func TestGridOfLargePictures(t *testing.T) {
 	grid := func(side int) string {
-		g := Grid{Columns: []string{"base", "tuned"}, Rows: []GridRow{{"a <dog>", []Picture{{Note: "0.50"}, {Image: image.NewRGBA(image.Rect(0, 0, side, side)), Note: "0.75"}}}}}
+		g := Grid{
+			Columns: []string{"base", "tuned"},
+			Rows: []GridRow{{"a <dog>", []Picture{
+				{Note: "0.50"},
+				{Image: image.NewRGBA(image.Rect(0, 0, side, side)), Note: "0.75"},
+			}}},
+		}
 		h, err := g.html()
 		require.NoError(t, err)
 		require.Contains(t, string(h), "tuned <b>0.75</b>")
@@ -113,14 +153,18 @@ func TestGridOfLargePictures(t *testing.T) {
 		_, data, ok := strings.Cut(grid(side), "base64,")
 		require.True(t, ok)
 		data, _, _ = strings.Cut(data, `"`)
-		shown, err := jpeg.DecodeConfig(base64.NewDecoder(base64.StdEncoding, strings.NewReader(html.UnescapeString(data))))
+		text := strings.NewReader(html.UnescapeString(data))
+		shown, err := jpeg.DecodeConfig(base64.NewDecoder(base64.StdEncoding, text))
 		require.NoError(t, err)
 		require.Equal(t, image.Pt(want, want), image.Pt(shown.Width, shown.Height), side)
 	}
 }
 
 func TestIntervalsInTheirOwnUnit(t *testing.T) {
-	h, err := Intervals{Groups: []string{"tuned"}, Arms: []Arm{{"x", []float64{1}, []float64{-1}, []float64{3}}}, Format: func(v float64) string { return fmt.Sprintf("%+.1f px", v) }}.html()
+	h, err := Intervals{
+		Groups: []string{"tuned"}, Arms: []Arm{{"x", []float64{1}, []float64{-1}, []float64{3}}},
+		Format: func(v float64) string { return fmt.Sprintf("%+.1f px", v) },
+	}.html()
 	require.NoError(t, err)
 	require.Contains(t, string(h), "<title>tuned, x: +1.0 px (-1.0 px to +3.0 px)</title>")
 	require.Contains(t, string(h), ">-1.0 px</text>")
@@ -129,25 +173,32 @@ func TestIntervalsInTheirOwnUnit(t *testing.T) {
 
 // The marks lie where the values say: 96 is 0 %, 446 the largest end of an interval.
 func TestIntervalsAreDrawnToScale(t *testing.T) {
-	c := Intervals{Groups: []string{"a", "b"}, Arms: []Arm{{"x", []float64{0.4, 0.6}, []float64{0.2, 0.4}, []float64{0.7, 0.8}}}}
+	c := Intervals{
+		Groups: []string{"a", "b"},
+		Arms:   []Arm{{"x", []float64{0.4, 0.6}, []float64{0.2, 0.4}, []float64{0.7, 0.8}}},
+	}
 	h, err := c.html()
 	require.NoError(t, err)
 	// A group is 15 + 14 high.
 	for _, want := range []string{
 		`<line  x1="183.5" y1="14.5" x2="402.2" y2="14.5"/><circle cx="271.0" cy="14.5"`,
 		`<line  x1="271.0" y1="43.5" x2="446.0" y2="43.5"/><circle cx="358.5" cy="43.5"`,
-		`<line class="grid" x1="96.0" y1="4.0" x2="96.0" y2="62.0"/>`, `x="96.0" y="78.0">0 %</text>`,
+		`<line class="grid" x1="96.0" y1="4.0" x2="96.0" y2="62.0"/>`,
+		`x="96.0" y="78.0">0 %</text>`,
 	} {
 		require.Contains(t, string(h), want)
 	}
 }
 
 func TestChartIsDrawnToScale(t *testing.T) {
-	h, err := Chart{Series: []Series{{"x", []float64{0, 10, 20, 30}, []float64{1, 3, math.Inf(1), 2}}}}.html()
+	h, err := Chart{Series: []Series{
+		{"x", []float64{0, 10, 20, 30}, []float64{1, 3, math.Inf(1), 2}},
+	}}.html()
 	require.NoError(t, err)
 	// x: 60 to 446, y: 220 up to 12; the value that is not finite leaves a gap.
 	require.Contains(t, string(h), `d="M60.0 220.0L188.7 12.0M446.0 116.0"`)
-	require.Contains(t, string(h), `<line class="grid" x1="60.0" y1="116.0" x2="446.0" y2="116.0"/>`)
+	require.Contains(t, string(h),
+		`<line class="grid" x1="60.0" y1="116.0" x2="446.0" y2="116.0"/>`)
 }
 
 func TestReportRefusesWhatDoesNotFit(t *testing.T) {
@@ -174,8 +225,10 @@ func TestTicksAreRound(t *testing.T) {
 		lo, hi float64
 		want   string
 	}{
-		{0, 1, "0.0 0.2 0.4 0.6 0.8 1.0"}, {0.13, 0.92, "0.2 0.4 0.6 0.8"}, {0, 400, "0 100 200 300 400"},
-		{-3, 7, "-2 0 2 4 6"}, {0.0012, 0.0019, "0.0012 0.0014 0.0016 0.0018"}, {0, 100000, "0 20000 40000 60000 80000 100000"},
+		{0, 1, "0.0 0.2 0.4 0.6 0.8 1.0"}, {0.13, 0.92, "0.2 0.4 0.6 0.8"},
+		{0, 400, "0 100 200 300 400"},
+		{-3, 7, "-2 0 2 4 6"}, {0.0012, 0.0019, "0.0012 0.0014 0.0016 0.0018"},
+		{0, 100000, "0 20000 40000 60000 80000 100000"},
 	} {
 		at, text := axis{c.lo, c.hi, 0, 1}.ticks(5)
 		var got []string
@@ -188,8 +241,10 @@ func TestTicksAreRound(t *testing.T) {
 
 func TestTablePrints(t *testing.T) {
 	var b strings.Builder
-	require.NoError(t, Table{Title: "Alignment", Header: []string{"", "base", "tuned"}, Note: "of 8",
-		Rows: [][]string{{"count", "5 %", "100 %"}, {"Fréchet", "1.25"}}}.Print(&b))
+	require.NoError(t, Table{
+		Title: "Alignment", Header: []string{"", "base", "tuned"}, Note: "of 8",
+		Rows: [][]string{{"count", "5 %", "100 %"}, {"Fréchet", "1.25"}},
+	}.Print(&b))
 	require.Equal(t, strings.Join([]string{
 		"Alignment",
 		"           base  tuned",
@@ -253,7 +308,8 @@ func TestConclude(t *testing.T) {
 	text, err = os.ReadFile(folder.Path("report.html"))
 	require.NoError(t, err)
 	require.Contains(t, string(text), "<title>found</title>")
-	require.True(t, strings.HasSuffix(b.String(), "  a  1\n\nWrote "+folder.Path("report.html")+"\n"), b.String())
+	end := "  a  1\n\nWrote " + folder.Path("report.html") + "\n"
+	require.True(t, strings.HasSuffix(b.String(), end), b.String())
 	require.Error(t, folder.Conclude(full{}, 7, Page{}))
 }
 
@@ -317,8 +373,10 @@ func TestProgressOnATerminal(t *testing.T) {
 
 func TestDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0: "0.0s", 420 * time.Millisecond: "0.4s", 9960 * time.Millisecond: "10s", 59400 * time.Millisecond: "59s",
-		59600 * time.Millisecond: "1m00s", 185 * time.Second: "3m05s", 3599600 * time.Millisecond: "1h00m", 127 * time.Minute: "2h07m",
+		0: "0.0s", 420 * time.Millisecond: "0.4s", 9960 * time.Millisecond: "10s",
+		59400 * time.Millisecond: "59s",
+		59600 * time.Millisecond: "1m00s", 185 * time.Second: "3m05s",
+		3599600 * time.Millisecond: "1h00m", 127 * time.Minute: "2h07m",
 	} {
 		require.Equal(t, want, Duration(d))
 	}
@@ -350,15 +408,22 @@ func TestRename(t *testing.T) {
 
 // Sizes are read with their units, and what is written is no less.
 func TestSizes(t *testing.T) {
-	for text, want := range map[string]Size{"16GiB": 16 << 30, "1.5GB": 15e8, "700 MiB": 700 << 20, "12": 12, "12B": 12, "3KB": 3000, "0.5TiB": 1 << 39} {
+	for text, want := range map[string]Size{
+		"16GiB": 16 << 30, "1.5GB": 15e8, "700 MiB": 700 << 20, "12": 12, "12B": 12, "3KB": 3000,
+		"0.5TiB": 1 << 39,
+	} {
 		var s Size
 		require.NoError(t, s.Set(text), text)
 		require.Equal(t, want, s, text)
 	}
-	for _, text := range []string{"", "GiB", "-1GiB", "0", "NaN", "InfGiB", "16Gib", "1e30TiB", "16 giga"} {
+	for _, text := range []string{"", "GiB", "-1GiB", "0", "NaN",
+		"InfGiB", "16Gib", "1e30TiB", "16 giga"} {
 		require.Error(t, new(Size).Set(text), text)
 	}
-	for s, want := range map[Size]string{1: "1B", 1023: "1023B", 1024: "1.00KiB", 1025: "1.01KiB", 16 << 30: "16.00GiB", 16<<30 + 1: "16.01GiB", 5 << 40: "5120.00GiB"} {
+	for s, want := range map[Size]string{
+		1: "1B", 1023: "1023B", 1024: "1.00KiB", 1025: "1.01KiB", 16 << 30: "16.00GiB",
+		16<<30 + 1: "16.01GiB", 5 << 40: "5120.00GiB",
+	} {
 		require.Equal(t, want, s.String())
 		var back Size
 		require.NoError(t, back.Set(s.String()))

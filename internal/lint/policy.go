@@ -55,6 +55,10 @@ var house = Policy{
 		"finetune": "finetune/report dataset reward reward/measure diffusion " +
 			below + " " + inner,
 
+		// It has the flags of programs that tune a UNet, or pairs of it.
+		"finetune/command": "finetune finetune/report dataset diffusion diffusion/lora diffusion/unet " +
+			"kernels kernels/optim",
+
 		// Nothing else imports examples.
 		"examples/...": anything,
 	},
@@ -162,7 +166,7 @@ var forbidden = []Ban{
 	},
 	{
 		Import: "flag",
-		In:     "examples/... finetune/report " + testSupport,
+		In:     "examples/... finetune/report finetune/command " + testSupport,
 		Why:    "a library has no command line",
 	},
 	{

@@ -1,0 +1,43 @@
+package dataset
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+)
+
+// Watched is d, and calls done(1) with each sample that d yields, before it is passed on. The Add
+// of a report.Stage is such a function: the bar then shows how far a loop over d is.
+func Watched(d Dataset, done func(samples int)) Dataset {
+	return Map(d, func(_ context.Context, s Sample) (Sample, error) {
+		done(1)
+		return s, nil
+	})
+}
+
+// WithoutImages is the dataset of d's samples without their pictures. Samples that are collected
+// after their pictures were encoded or scored then leave the pictures' memory free.
+func WithoutImages(d Dataset) Dataset {
+	return Map(d, func(_ context.Context, s Sample) (Sample, error) {
+		s.Image = nil
+		return s, nil
+	})
+}
+
+// HasPicture is a check, such as File.Check and Checked take, that a sample names a picture and
+// that there is a file of that name in a folder. The picture is not decoded.
+func HasPicture(folder string) func(Sample) error {
+	return func(s Sample) error {
+		if s.File == "" {
+			return errors.New("the line names no file")
+		}
+		_, err := os.Stat(filepath.Join(folder, filepath.FromSlash(s.File)))
+		return err
+	}
+}
+
+// Checked is d up to the first sample that a check has an error for, which then is the dataset's.
+func Checked(d Dataset, check func(Sample) error) Dataset {
+	return Map(d, func(_ context.Context, s Sample) (Sample, error) { return s, check(s) })
+}

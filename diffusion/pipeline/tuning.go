@@ -1,0 +1,104 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// LoadTunable is LoadFrozen of a model whose UNet can be tuned on what Encode gives. It is an error
+// if that reads more channels than a picture's latents have, as one does that fills in parts of
+// pictures.
+func LoadTunable(name string) (*Pipeline, error) {
+	p, err := LoadFrozen(name)
+	if err != nil {
+		return nil, err
+	}
+	if in, latent := p.UNet.Config.InChannels, p.VAE.Config.LatentChannels; in != latent {
+		return nil, fmt.Errorf("pipeline: %s: its UNet reads %d channels, a picture's latents are "+
+			"%d: only models that make pictures of prompts alone are tuned", name, in, latent)
+	}
+	return p, nil
+}
+
+// WarnLong tells printf, such as a report.Progress has it, of prompts of samples that are longer
+// than the text encoder reads, if there are any.
+func (p *Pipeline) WarnLong(printf func(format string, args ...any), samples []dataset.Sample) {
+	prompts := make([]string, len(samples))
+	for i, s := range samples {
+		prompts[i] = s.Prompt
+	}
+	if long := p.TooLong(prompts); len(long) > 0 {
+		printf("The text encoder reads %d tokens of a prompt and leaves out what follows. "+
+			"Longer prompts: %d, the first is %q.", p.Tokenizer.Length-2, len(long), long[0])
+	}
+}
+
+// Blanks are samples as Encode would give them, by which training can be planned before anything is
+// encoded: each has a latent of its own, and those of one prompt share a condition, as is true of
+// one call of Encode. All of them are zeros, in the memory of one sample, and not to be written to.
+// Each sample has reward 1, so that it does not matter whether rewards are known by then.
+func (p *Pipeline) Blanks(samples []dataset.Sample) []dataset.Sample {
+	zeros := p.Blank()
+	same := func(t *tensor.Dense) *tensor.Dense {
+		return tensor.New(tensor.WithShape(t.Shape()...), tensor.WithBacking(t.Float32s()))
+	}
+	conditions := map[string]dataset.Condition{}
+	blanks := make([]dataset.Sample, len(samples))
+	for i, s := range samples {
+		c, ok := conditions[s.Prompt]
+		if !ok {
+			c.Tokens = same(zeros.Condition.Tokens)
+			conditions[s.Prompt] = c
+		}
+		blanks[i] = dataset.Sample{
+			ID: s.ID, Prompt: s.Prompt, Group: s.Group, Reward: new(1.0),
+			Latent: same(zeros.Latent), Condition: c,
+		}
+	}
+	return blanks
+}
+
+// Frozen is what Freeze leaves of the parts of a model that are not tuned.
+type Frozen struct {
+	Unconditional dataset.Condition // of the empty prompt
+	// Hashes (nn.Hash) tell which model it was, by the folders' names "text_encoder", "vae" and
+	// "unet".
+	Hashes map[string]string
+}
+
+// Freeze comes after all of Encode, and before tuning: the text encoder and the VAE are needed no
+// more, and the UNet needs their memory. It saves them and all else but the UNet in a folder, as
+// SaveFrozen does, unless dir is empty; lets both go; and reads the UNet that LoadFrozen left out.
+// When that is tuned, SaveUNet completes the folder. After an error the pipeline is of no use.
+func (p *Pipeline) Freeze(ctx context.Context, dir string, as kernels.Precision) (Frozen, error) {
+	if p.unread == nil {
+		return Frozen{}, errors.New("pipeline: Freeze comes after LoadFrozen, and once")
+	}
+	conditions, err := p.Conditions(ctx, "")
+	if err != nil {
+		return Frozen{}, err
+	}
+	f := Frozen{Unconditional: conditions[""], Hashes: map[string]string{
+		"text_encoder": weights.Hash(p.Text), "vae": weights.Hash(p.VAE),
+	}}
+	if dir != "" {
+		if err := p.SaveFrozen(dir, as); err != nil {
+			return Frozen{}, err
+		}
+	}
+	p.Text, p.VAE = nil, nil
+	debug.FreeOSMemory() // for the UNet
+	if err := p.LoadUNet(); err != nil {
+		return Frozen{}, err
+	}
+	f.Hashes["unet"] = weights.Hash(p.UNet)
+	return f, nil
+}

@@ -1,0 +1,102 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/diffusion/lora"
+	"github.com/kudos-ml/kudos/diffusion/unet"
+	"github.com/kudos-ml/kudos/finetune/report"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// Fit finds how training fits Memory, for Train, and writes to w what it takes. What does not fit
+// is an error that says with which flags it would, and wraps a *finetune.FitError. No number of the
+// UNet is read, nor of the data: both may be blank.
+func (t *Tuning) Fit(
+	ctx context.Context, w io.Writer, u *unet.UNet2DCondition, s *diffusion.Schedule, d Data,
+) error {
+	ways := [][]string{
+		{"-ema 0"}, {"-max-grad-norm 0"}, report.Halves(t.flags, "batch", "pretrain-batch"),
+	}
+	if t.Rank == 0 {
+		ways = append(ways, []string{"-lora-rank 4"})
+	}
+	fit := func() error { return t.plan(ctx, u, s, d) }
+	if err := report.FitsWith(t.flags, "memory", fit, ways...); err != nil {
+		return err
+	}
+	names := map[string]string{"EMA": "-ema", "Clip": "-max-grad-norm"}
+	return t.Planned.Table(fmt.Sprint("-memory ", t.Memory), names).Print(w)
+}
+
+// plan plans training as the flags are now.
+func (t *Tuning) plan(
+	ctx context.Context, u *unet.UNet2DCondition, s *diffusion.Schedule, d Data,
+) error {
+	tuner, adapter, err := t.Trainer(u, s, d)
+	if err != nil {
+		return err
+	}
+	if adapter != nil {
+		defer adapter.Detach()
+	}
+	most := int64(t.Memory)
+	if most == 0 {
+		most = math.MaxInt64
+	}
+	_, err = tuner.Fit(ctx, most)
+	t.Planned = tuner.Memory()
+	t.Tuner.Machine.ActivationBytes = tuner.Machine.ActivationBytes
+	return errors.Join(err, tuner.Close())
+}
+
+// Train trains as Run.Finish does, in the memory that Fit has found, and saves what was trained in
+// the run's folder. Where all weights are tuned, save completes the folder dir, which is the Run's
+// Unfinished. Pairs are saved there as pytorch_lora_weights.safetensors, which diffusers loads, and
+// with Kohya as kohya.safetensors too: save is not called. What there is then is left, as
+// Run.Finish says it. When ctx is cancelled Train says that it is stopping.
+func (t *Tuning) Train(
+	ctx context.Context, u *unet.UNet2DCondition, s *diffusion.Schedule, d Data,
+	save func(dir string) error,
+) (left string, err error) {
+	tuner, adapter, err := t.Trainer(u, s, d)
+	if err != nil {
+		return "", err
+	}
+	if t.Memory > 0 { // the garbage collector's part of it
+		rest := max(0, int64(t.Memory)-t.Planned.Arena-t.Planned.Workspace)
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(rest))
+	}
+	stopped := context.AfterFunc(ctx, func() {
+		progress := report.Stderr()
+		if t.Run.Progress != nil {
+			progress = report.Plain(t.Run.Progress)
+		}
+		progress.Printf("Stopping after this update; what was trained will be saved. " +
+			"Once more ends the program at once.")
+	})
+	defer stopped()
+	return t.Run.Finish(ctx, tuner, func(dir string) error {
+		debug.FreeOSMemory() // training's
+		if adapter == nil {
+			return save(dir)
+		}
+		return t.savePairs(adapter, dir)
+	})
+}
+
+// savePairs saves low-rank pairs.
+func (t *Tuning) savePairs(a *lora.Adapter, dir string) error {
+	err := a.Save(filepath.Join(dir, "pytorch_lora_weights.safetensors"), kernels.Float32)
+	if err == nil && t.Kohya {
+		err = a.SaveKohya(filepath.Join(dir, "kohya.safetensors"), kernels.Float32)
+	}
+	return err
+}

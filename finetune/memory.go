@@ -1,0 +1,105 @@
+package finetune
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/finetune/report"
+	"github.com/kudos-ml/kudos/internal/weights"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// Memory is a Plan of training, and what some of its parts consist of. All sizes are in bytes.
+type Memory struct {
+	kernels.Plan
+	Data    int64 // of Plan.Other: latents and conditions of all samples
+	Average int64 // of Plan.Other: the moving average; 0 without EMA
+	// Gradients are all of them, where they are kept until all are there: with Clip alone they are
+	// of Plan.Outputs, with Accumulate of Plan.Other. 0 where they are used up as they appear.
+	Gradients int64
+	inOutputs bool
+}
+
+// Memory is Plan, part by part. It is zero before Prepare or Fit.
+func (t *Tuner) Memory() Memory {
+	if t.run == nil {
+		return Memory{}
+	}
+	m := Memory{Plan: t.Plan()}
+	data := map[*tensor.Dense]bool{}
+	m.Data = t.run.own.bytes(data) + t.run.pretrain.bytes(data)
+	parameters := int64(0)
+	for _, p := range t.run.params {
+		parameters += 4 * int64(p.Value.Size())
+	}
+	if t.EMA > 0 {
+		m.Average = parameters
+	}
+	switch {
+	case t.Accumulate > 1:
+		m.Gradients = parameters
+	case t.Clip > 0:
+		m.Gradients, m.inOutputs = m.Outputs, true
+	}
+	return m
+}
+
+// Table shows people what training takes. limit is what they call the bound on it where there is
+// one ("-memory 16GiB"). names are what they call the Tuner's fields EMA, Clip and Accumulate (a
+// program's flags, {"EMA": "-ema"}). A field without one has its own name.
+func (m Memory) Table(limit string, names map[string]string) report.Table {
+	called := func(field string) string { return cmp.Or(names[field], field) }
+	activations, batch := m.Arena, m.Inputs+m.Other-m.Data-m.Average
+	kept := called("Accumulate")
+	if m.inOutputs {
+		activations -= m.Gradients
+		kept = called("Clip")
+	} else {
+		batch -= m.Gradients
+	}
+	t := report.Table{Title: "Planned peak memory", Header: []string{"", ""}}
+	for _, row := range []struct {
+		name  string
+		bytes int64
+	}{
+		{"weights", m.Weights},
+		{"AdamW's means", m.Optimizer},
+		{"moving average, for " + called("EMA"), m.Average},
+		{"gradients, kept for " + kept, m.Gradients},
+		{"activations", activations},
+		{"workspace", m.Workspace},
+		{"batch", batch},
+		{"latents and conditions of all pictures", m.Data},
+		{"all", m.Total()},
+	} {
+		if row.bytes > 0 {
+			t.Rows = append(t.Rows, []string{row.name, report.Size(row.bytes).String()})
+		}
+	}
+	t.Note = "Nothing is computed again."
+	if m.Recomputed > 0 {
+		t.Note = fmt.Sprintf("To fit %s, %d of %d operations are computed again, "+
+			"%.0f %% of the arithmetic.",
+			cmp.Or(limit, "Machine.ActivationBytes"), m.Recomputed, m.Steps, 100*m.RecomputedCost)
+	}
+	return t
+}
+
+// DataHash names data by what training learns of it, in order: the SHA-256 (nn.Hash) of prompts,
+// rewards and latents. Conditions are left out, as they are their prompts'. In a Run's Config it
+// keeps a run from being resumed with other data.
+func DataHash(samples ...[]dataset.Sample) string {
+	var all []kernels.Parameter
+	for _, s := range slices.Concat(samples...) {
+		name := fmt.Sprintf("%q", s.Prompt)
+		if s.Reward != nil {
+			name += fmt.Sprint(" ", *s.Reward)
+		}
+		all = append(all, kernels.Parameter{Name: name, Value: s.Latent})
+	}
+	return weights.Hash(all)
+}
