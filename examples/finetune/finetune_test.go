@@ -139,7 +139,7 @@ func TestFull(t *testing.T) {
 	var config map[string]any
 	require.NoError(t, json.Unmarshal([]byte(files(t, p.out("a"))["config.json"]), &config))
 	s.flags.VisitAll(func(f *flag.Flag) {
-		if f.Name != "resume" { // which is not the run's
+		if f.Name != "resume" && f.Name != "out" { // which is not the run's
 			require.Contains(t, config, f.Name)
 		}
 	})

@@ -10,7 +10,6 @@ import (
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/examples/tiny"
-	"github.com/kudos-ml/kudos/examples/tiny/trial"
 	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
@@ -18,11 +17,12 @@ import (
 // Tuning draws by reward: one below zero, which that cannot have, is refused. What is tuned is a copy:
 // the base is what the report compares it with.
 func TestTunesByReward(t *testing.T) {
-	o, err := parse([]string{"-out", filepath.Join(t.TempDir(), "out"), "-steps", "1", "-lr", "1e-4", "-beta", "0"})
+	s, err := parse([]string{
+		"-out", filepath.Join(t.TempDir(), "out"), "-steps", "1", "-lr", "1e-4", "-beta", "0",
+	})
 	require.NoError(t, err)
-	s, err := load(t.Context(), o)
-	require.NoError(t, err)
-	defer s.clip.Close()
+	require.NoError(t, s.load(t.Context()))
+	defer s.trial.CLIP.Close()
 	s.Progress = report.Plain(io.Discard)
 	samples, err := dataset.Collect(t.Context(), tiny.Pretraining(1, 8))
 	require.NoError(t, err)
@@ -30,14 +30,13 @@ func TestTunesByReward(t *testing.T) {
 		samples[i].Reward = new(float64(i + 1))
 	}
 	samples[3].Reward = new(-1.0)
-	_, err = s.tune(t.Context(), samples, trial.Tunings(0, 1, false)[0])
-	require.ErrorContains(t, err, "below 0")
-	require.NoError(t, os.RemoveAll(s.out))
+	u := &s.trial.Tuned[0]
+	require.ErrorContains(t, s.tune(t.Context(), samples, u), "below 0")
+	require.NoError(t, os.RemoveAll(s.Path()))
 
 	samples[3].Reward = new(4.0)
-	before := nn.Hash(s.base.UNet)
-	tuned, err := s.tune(t.Context(), samples, trial.Tunings(0, 1, false)[0])
-	require.NoError(t, err)
-	require.Equal(t, before, nn.Hash(s.base.UNet))
-	require.NotEqual(t, before, nn.Hash(tuned.UNet))
+	before := nn.Hash(s.trial.Base.UNet)
+	require.NoError(t, s.tune(t.Context(), samples, u))
+	require.Equal(t, before, nn.Hash(s.trial.Base.UNet))
+	require.NotEqual(t, before, nn.Hash(u.Model.UNet))
 }

@@ -223,9 +223,13 @@ func TestLabelsThatCannotBeUsed(t *testing.T) {
 // begin starts the program in this process.
 func begin(t *testing.T, args ...string) error {
 	t.Helper()
-	o, err := parse(args)
+	s, err := parse(args)
 	require.NoError(t, err)
-	return start(t.Context(), o)
+	if err := s.load(t.Context()); err != nil {
+		return err
+	}
+	defer s.trial.CLIP.Close()
+	return s.run.Do(t.Context(), func() error { return s.method(t.Context()) })
 }
 
 // A folder that holds something is left as it is: others' files, and, without -resume, a run.

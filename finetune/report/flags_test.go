@@ -111,6 +111,10 @@ func TestStages(t *testing.T) {
 	require.EqualError(t, err, "score: the disk is full")
 	require.GreaterOrEqual(t, s.Seconds["paint"], 0.001)
 	require.Contains(t, s.Seconds, "score")
+	done := s.Time("tune")
+	time.Sleep(time.Millisecond)
+	done()
+	require.GreaterOrEqual(t, s.Seconds["tune"], 0.001)
 	require.Contains(t, shown.String(), "paint: 2 in ")
 	require.Contains(t, shown.String(), "score: stopped at 0 of 3")
 }

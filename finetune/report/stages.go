@@ -1,6 +1,9 @@
 package report
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Stages are a run's stages, with the time that each took.
 type Stages struct {
@@ -20,4 +23,10 @@ func (s *Stages) Do(name string, n int, do func(stage *Stage) error) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
+}
+
+// Time takes the time of a stage that shows its own progress, until done is called.
+func (s *Stages) Time(name string) (done func()) {
+	began := time.Now()
+	return func() { s.Seconds[name] = time.Since(began).Seconds() }
 }

@@ -10,7 +10,9 @@ import (
 	"context"
 	"fmt"
 	"image"
+	"time"
 
+	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
@@ -27,9 +29,9 @@ const BestOf = 4
 // A Trial says what to compare.
 type Trial struct {
 	Base   *pipeline.Pipeline
-	Tuned  []Arm            // the first is the one in question, the others are its controls
+	Tuned  []Tuning         // the first is the one in question, the others are its controls
 	Reward *alignment.Model // chooses of the base's pictures, and is itself compared with the judge
-	CLIP   reward.Encoder   // in whose features quality and variety are measured
+	CLIP   *clip.Encoder    // in whose features quality and variety are measured
 
 	Seen, Unseen dataset.Grammar // prompts of kinds that tuning has seen, and of others
 	// Pictures is how many each arm makes, of seen and of unseen prompts each: a multiple of the
@@ -82,8 +84,32 @@ const (
 // Work is how many pictures Run makes.
 func (t *Trial) Work() int { return 2 * t.Pictures * (BestOf + len(t.Tuned)) }
 
+// Estimate is how long this machine takes to make pictures without guidance, to see samples in updates
+// of the UNet, and for the trial, whose Request has guidance. It makes a batch of pictures. All else
+// that a run does is counted as a twentieth.
+func (t *Trial) Estimate(ctx context.Context, pictures, samples int) (time.Duration, error) {
+	request := t.Request
+	var err error
+	if request.Prompts, err = t.Seen.Draw("estimate", request.Seed, 32); err != nil {
+		return 0, fmt.Errorf("trial: %w", err)
+	}
+	pace, err := t.Base.Pace(ctx, request)
+	if err != nil {
+		return 0, fmt.Errorf("trial: %w", err)
+	}
+	// With guidance a step of sampling is two evaluations of the UNet. An update of a sample is one
+	// and its gradient, which takes 3.2 times as long as one.
+	evaluations := float64(pictures*request.Steps) + 3.2*float64(samples)
+	made := float64(t.Work()) + evaluations/float64(2*request.Steps)
+	return time.Duration(1.05 * made * float64(pace)), nil
+}
+
 // A Result is what a trial found. Maps of arms are by their names: base, those of Tuned, and best_of_n.
 type Result struct {
+	Seed    uint64             `json:"seed"`
+	Beta    float64            `json:"beta"`    // of the tuning in question
+	Seconds map[string]float64 `json:"seconds"` // of the run's stages: whoever ran it knows
+
 	// Alignment is how many pictures are good: of prompts seen or unseen, all or of a category.
 	Alignment map[string]map[string]map[string]measure.Rate `json:"alignment"`
 	Gain      map[string]evaluate.Gain                      `json:"gain"`           // tuned − base
@@ -99,6 +125,7 @@ type Result struct {
 // Run makes all pictures and compares them. done is called as they are made.
 func (t *Trial) Run(ctx context.Context, done func(pictures int)) (*Result, error) {
 	r := &Result{
+		Seed: t.Request.Seed, Beta: t.Tuned[0].Beta,
 		Alignment: map[string]map[string]map[string]measure.Rate{},
 		Gain:      map[string]evaluate.Gain{}, Over: map[string]map[string]evaluate.Gain{},
 		Reward: map[string]alignment.Comparison{},
@@ -147,8 +174,12 @@ func (t *Trial) compare(
 	}
 	request.First = first
 	pictures := map[string][]dataset.Sample{}
-	for _, arm := range append([]Arm{{Name: base, Model: t.Base}}, t.Tuned...) {
-		if pictures[arm.Name], err = paint(ctx, arm.Model, request, done); err != nil {
+	models := map[string]*pipeline.Pipeline{base: t.Base}
+	for _, arm := range t.Tuned {
+		models[arm.Name] = arm.Model
+	}
+	for name, model := range models {
+		if pictures[name], err = paint(ctx, model, request, done); err != nil {
 			return nil, err
 		}
 	}

@@ -58,17 +58,26 @@ func TestTrial(t *testing.T) {
 	clear(other.UNet.ConvOut.Weight.Float32s())
 	try := &trial.Trial{
 		Base: base, Reward: training.Model(), CLIP: encoder, Seen: seen, Unseen: unseen, Pictures: 4,
-		Tuned: []trial.Arm{
-			{Name: "tuned", Title: "tuned", Model: base.With("tuned", base.UNet)},
-			{Name: "blind", Title: "a blind one", Model: other},
+		Tuned: []trial.Tuning{
+			{Arm: trial.Arm{Name: "tuned", Title: "tuned", Model: base.With("tuned", base.UNet)}, Beta: 2},
+			{Arm: trial.Arm{Name: "blind", Title: "a blind one", Model: other}},
 		},
 		Request: pipeline.Request{Steps: 2, Guidance: 1, Seed: 3, Batch: 4},
 	}
+	one, err := try.Estimate(t.Context(), 100, 1000)
+	require.NoError(t, err)
+	none := *try
+	none.Request.Steps = 0
+	_, err = none.Estimate(t.Context(), 100, 1000)
+	require.NoError(t, err, "steps that are left to the model")
+	require.Positive(t, one)
 	done := 0
 	found, err := try.Run(t.Context(), func(n int) { done += n })
 	require.NoError(t, err)
 	require.Equal(t, 2*4*(4+2), try.Work())
 	require.Equal(t, try.Work(), done)
+	require.Equal(t, 2.0, found.Beta)
+	require.EqualValues(t, 3, found.Seed)
 
 	for _, prompts := range []string{"seen", "unseen"} {
 		require.Zero(t, found.Gain[prompts].Points)
