@@ -16,8 +16,8 @@ import (
 )
 
 // A Config is a scheduler_config.json of diffusers. A key that the file lacks is nil and means the
-// default of the class that reads it, which is in the comment above the field. Keys of samplers that
-// we do not have are kept in Other, so that saving loses nothing.
+// default of the class that reads it, which is in the comment above the field. Keys of samplers
+// that we do not have are kept in Other, so that saving loses nothing.
 type Config struct {
 	// Class is the sampler that the folder's makers chose.
 	Class *string `json:"_class_name,omitempty"`

@@ -21,8 +21,8 @@ type SampleOptions struct {
 	// Steps are those of the sampler, 1 to the timesteps of training; 15 to 50 are usual, and 10 to
 	// 25 of PNDM and DPMSolver.
 	Steps int
-	// Eta is DDIM's: 0 is deterministic, 1 draws as much noise as DDPM. Other samplers have none and
-	// refuse it.
+	// Eta is DDIM's: 0 is deterministic, 1 draws as much noise as DDPM. Other samplers have none
+	// and refuse it.
 	Eta float64
 	// Noise is read only by samplers that draw noise.
 	Noise Noise

@@ -16,11 +16,13 @@ func score(ctx context.Context, m Model, samples []dataset.Sample) ([]float64, e
 		return nil, err
 	}
 	if len(scores) != len(samples) {
-		return nil, fmt.Errorf("reward: %T gave %d scores for %d samples", m, len(scores), len(samples))
+		return nil, fmt.Errorf("reward: %T gave %d scores for %d samples",
+			m, len(scores), len(samples))
 	}
 	for i, s := range scores {
 		if math.IsNaN(s) {
-			return nil, fmt.Errorf("reward: %T scored sample %q (%s) NaN", m, samples[i].ID, samples[i].Prompt)
+			return nil, fmt.Errorf("reward: %T scored sample %q (%s) NaN",
+				m, samples[i].ID, samples[i].Prompt)
 		}
 	}
 	return scores, nil
@@ -112,7 +114,9 @@ func Scored(d dataset.Dataset, m Model, n int) dataset.Dataset {
 // score as reward; of equals the first. Samples with one prompt need not lie together: its first n
 // make the first choice, and so on. The choices come in the order of their groups' first samples.
 // It is an error if some prompt's samples are not a multiple of n.
-func BestOf(ctx context.Context, m Model, samples []dataset.Sample, n int) ([]dataset.Sample, error) {
+func BestOf(
+	ctx context.Context, m Model, samples []dataset.Sample, n int,
+) ([]dataset.Sample, error) {
 	groups, err := groupsOf(samples, n)
 	if err != nil {
 		return nil, err
@@ -187,7 +191,8 @@ func groupsOf(samples []dataset.Sample, n int) ([][]int, error) {
 	}
 	for _, g := range groups {
 		if len(g) < n {
-			return nil, fmt.Errorf("reward: best of %d: %d samples left over of prompt %q", n, len(g), samples[g[0]].Prompt)
+			return nil, fmt.Errorf("reward: best of %d: %d samples left over of prompt %q",
+				n, len(g), samples[g[0]].Prompt)
 		}
 	}
 	return groups, nil

@@ -56,7 +56,9 @@ func (t *Training) Steps(ctx context.Context) iter.Seq2[finetune.Step, error] {
 			}
 			s := t.session
 			step := finetune.Step{
-				Index: e.Index, Of: e.Of, LR: s.LR, Samples: len(s.train) / s.Batch * s.Batch, Loss: e.MSE + s.Lambda*e.Classification,
+				Index: e.Index, Of: e.Of, LR: s.LR,
+				Samples: len(s.train) / s.Batch * s.Batch,
+				Loss:    e.MSE + s.Lambda*e.Classification,
 				Terms:   map[string]float64{"MSE": e.MSE},
 				Metrics: map[string]float64{},
 			}
@@ -140,7 +142,8 @@ func (t *Training) State(ctx context.Context) (finetune.State, error) {
 		state.Values["best"], state.Values["best epoch"] = t.session.best, float64(t.session.bestAt)
 	}
 	for _, p := range nn.Parameters(t.head) {
-		state.Tensors = append(state.Tensors, kernels.Parameter{Name: bestName + p.Name, Value: p.Value})
+		best := kernels.Parameter{Name: bestName + p.Name, Value: p.Value}
+		state.Tensors = append(state.Tensors, best)
 	}
 	return state, nil
 }
@@ -161,7 +164,8 @@ func (t *Training) Restore(ctx context.Context, state finetune.State) error {
 	}
 	for _, p := range nn.Parameters(t.head) {
 		if b := best[p.Name]; b == nil || !b.Shape().Eq(p.Value.Shape()) {
-			return fmt.Errorf("alignment: the state has no %s%s %v", bestName, p.Name, p.Value.Shape())
+			return fmt.Errorf("alignment: the state has no %s%s %v",
+				bestName, p.Name, p.Value.Shape())
 		}
 	}
 	if err := t.session.stepper.SetState(stepper); err != nil {

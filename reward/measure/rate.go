@@ -73,7 +73,9 @@ const resamples = 10000
 // It is an error if the lengths differ, if there are no pairs, or if a value is not finite.
 func Paired(a, b []float64, cluster []string, seed uint64) (Difference, error) {
 	if len(a) != len(b) || cluster != nil && len(cluster) != len(a) {
-		return Difference{}, fmt.Errorf("measure: paired difference of %d and %d values in clusters of %d", len(a), len(b), len(cluster))
+		return Difference{}, fmt.Errorf(
+			"measure: paired difference of %d and %d values in clusters of %d",
+			len(a), len(b), len(cluster))
 	}
 	if len(a) == 0 {
 		return Difference{}, fmt.Errorf("measure: paired difference of no values")

@@ -28,7 +28,8 @@ func Rows(features []float32, width int) ([][]float64, error) {
 // is an error if no group has two features, or if a feature is zero or not finite.
 func Diversity(features [][]float64, group []string) (float64, error) {
 	if len(features) != len(group) {
-		return 0, fmt.Errorf("measure: diversity of %d features in groups of %d", len(features), len(group))
+		return 0, fmt.Errorf("measure: diversity of %d features in groups of %d",
+			len(features), len(group))
 	}
 	members := map[string][]int{}
 	var order []string
@@ -52,7 +53,8 @@ func Diversity(features [][]float64, group []string) (float64, error) {
 		groups++
 	}
 	if groups == 0 {
-		return 0, fmt.Errorf("measure: diversity: no group has two features (%d features)", len(features))
+		return 0, fmt.Errorf("measure: diversity: no group has two features (%d features)",
+			len(features))
 	}
 	return sum / float64(groups), nil
 }
