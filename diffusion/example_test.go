@@ -30,7 +30,8 @@ func ExampleDDIM() {
 			fmt.Println(err)
 			return
 		}
-		fmt.Printf("step %d of %d, timestep %.0f: %.1f\n", step.Index+1, step.Of, step.Timestep, step.Latent.Float32s()[0])
+		fmt.Printf("step %d of %d, timestep %.0f: %.1f\n", step.Index+1, step.Of, step.Timestep,
+			step.Latent.Float32s()[0])
 	}
 	// Output:
 	// step 1 of 4, timestep 751: 1.4
@@ -89,7 +90,8 @@ func ExampleGuide() {
 	condition := func(token float32) dataset.Condition {
 		return dataset.Condition{Tokens: tensor.New(tensor.WithShape(1, 1), tensor.WithBacking([]float32{token}))}
 	}
-	guided, err := diffusion.Compile(diffusion.Guide(network, condition(1), 2), tensor.Shape{1, 1, 1, 1}, condition(3))
+	guided, err := diffusion.Compile(diffusion.Guide(network, condition(1), 2),
+		tensor.Shape{1, 1, 1, 1}, condition(3))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -43,7 +43,8 @@ func TestSamplersGolden(t *testing.T) {
 			noise := func(row, draw int, dst []float32) {
 				copy(dst, draws.Float32s()[draw*batch+row*one:][:one])
 			}
-			net, err := diffusion.Compile(network, shape, dataset.Condition{Tokens: condition}.Row(0))
+			net, err := diffusion.Compile(network, shape,
+				dataset.Condition{Tokens: condition}.Row(0))
 			require.NoError(t, err)
 			copy(net.Condition.Tokens.Float32s(), condition.Float32s())
 			o.Noise = noise
@@ -51,7 +52,8 @@ func TestSamplersGolden(t *testing.T) {
 			for step, err := range sampler.Sample(context.Background(), net.Predict, s, diffusion.Noise(noise).Start(shape...), o) {
 				require.NoError(t, err)
 				require.Equal(t, float64(times[step.Index]), step.Timestep)
-				golden.Near(t, fmt.Sprintf("%s, step %d", name, step.Index), step.Latent.Float32s(), want.Float32s()[(step.Index+1)*batch:][:batch], 1e-5)
+				golden.Near(t, fmt.Sprintf("%s, step %d", name, step.Index), step.Latent.Float32s(),
+					want.Float32s()[(step.Index+1)*batch:][:batch], 1e-5)
 				count++
 			}
 			require.Equal(t, len(times), count)

@@ -19,7 +19,8 @@ var predictions = []diffusion.Prediction{
 func TestReadByHand(t *testing.T) {
 	level := diffusion.Level{Signal: 0.6, Noise: 0.8}
 	for p, said := range map[diffusion.Prediction]float64{
-		diffusion.Epsilon: -1, diffusion.Velocity: -2.2, diffusion.Clean: 2, diffusion.FlowVelocity: -3,
+		diffusion.Epsilon: -1, diffusion.Velocity: -2.2, diffusion.Clean: 2,
+		diffusion.FlowVelocity: -3,
 	} {
 		clean, noise, err := p.Read(level)
 		require.NoError(t, err)
@@ -105,7 +106,8 @@ func TestMinSNRIsOfTheCleanLatent(t *testing.T) {
 				return (x0*clean.By - clean.X*x) / clean.Said
 			}
 			d := said(0.2+wrong) - said(0.2)
-			require.InEpsilon(t, min(l.SNR(), gamma)*wrong*wrong, p.MinSNR(gamma, l)*d*d, 1e-9, "%v at %+v", p, l)
+			require.InEpsilon(t, min(l.SNR(), gamma)*wrong*wrong, p.MinSNR(gamma, l)*d*d, 1e-9,
+				"%v at %+v", p, l)
 		}
 	}
 }

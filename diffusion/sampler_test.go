@@ -45,7 +45,8 @@ func TestDDIMConvergesInFirstOrder(t *testing.T) {
 		}
 		require.Equal(t, steps-1, last.Index)
 		for i, v := range last.Latent.Float32s() {
-			want := g.Follow(float64(x.Float32s()[i]), s.Process.At(first.Timestep), s.Process.At(0))
+			want := g.Follow(float64(x.Float32s()[i]), s.Process.At(first.Timestep),
+				s.Process.At(0))
 			worst = max(worst, math.Abs(float64(v)-want))
 		}
 		return worst
@@ -111,7 +112,8 @@ func TestOrdersOfConvergence(t *testing.T) {
 				stretch = s.Process.At(half).Signal
 			}
 			for i, v := range before.Latent.Float32s() {
-				want := g.Follow(float64(x.Float32s()[i]), s.Process.At(first.Timestep), s.Process.At(half))
+				want := g.Follow(float64(x.Float32s()[i]), s.Process.At(first.Timestep),
+					s.Process.At(half))
 				worst = max(worst, math.Abs(stretch*float64(v)-want))
 			}
 			return worst
@@ -138,9 +140,23 @@ func TestEveryPredictionOfEveryProcess(t *testing.T) {
 		spans   []int
 		error   float64 // of one step, if all had the same order
 	}{
-		"table":        {table, "ddim", 2*half - 1, table.At(0), []int{400, 800}, 9},
-		"flow":         {diffusion.Flow{Steps: 1000, Shift: 1}, "flow_euler", 1000, diffusion.Level{Signal: 1}, []int{80, 160, 320}, 2},
-		"shifted flow": {diffusion.Flow{Steps: 100000, Shift: 3}, "flow_euler", 1e5, diffusion.Level{Signal: 1}, []int{80, 160, 320}, 5},
+		"table": {table, "ddim", 2*half - 1, table.At(0), []int{400, 800}, 9},
+		"flow": {
+			diffusion.Flow{Steps: 1000, Shift: 1},
+			"flow_euler",
+			1000,
+			diffusion.Level{Signal: 1},
+			[]int{80, 160, 320},
+			2,
+		},
+		"shifted flow": {
+			diffusion.Flow{Steps: 100000, Shift: 3},
+			"flow_euler",
+			1e5,
+			diffusion.Level{Signal: 1},
+			[]int{80, 160, 320},
+			5,
+		},
 	} {
 		for _, p := range predictions {
 			config := diffusion.Config{Spacing: new("trailing"), SetAlphaToOne: new(false)}
@@ -194,7 +210,8 @@ func TestStepsSayTheirDistribution(t *testing.T) {
 		s       *diffusion.Schedule
 		draws   bool
 	}{
-		{"ddpm", 0, sd, true}, {"ddim", 0.6, sd, true}, {"ddim", 0, sd, false}, {"euler_a", 0, sd, true},
+		{"ddpm", 0, sd, true}, {"ddim", 0.6, sd, true}, {"ddim", 0, sd, false},
+		{"euler_a", 0, sd, true},
 		{"euler", 0, sd, false}, {"pndm", 0, sd, false}, {"dpmpp_2m", 0, sd, false},
 		{"flow_euler", 0, flow, false}, {"flow_euler", 0, &stochastic, true},
 	} {
@@ -271,7 +288,8 @@ func TestStepsSayTheirGain(t *testing.T) {
 			for i, v := range is.Mean.Float32s() {
 				said := is.Said.Float32s()[i] - was.Said.Float32s()[i]
 				require.InDelta(t, 0.25, said, 1e-6)
-				require.InDelta(t, is.Gain*float64(said), v-was.Mean.Float32s()[i], 1e-5, "%s, %v", name, p)
+				require.InDelta(t, is.Gain*float64(said), v-was.Mean.Float32s()[i], 1e-5, "%s, %v",
+					name, p)
 			}
 		}
 	}
@@ -379,7 +397,8 @@ func TestTimesteps(t *testing.T) {
 		{"linspace", 1, []float64{999, 666, 333, 0}},
 		{"trailing", 1, []float64{999, 749, 499, 249}},
 	} {
-		s := schedule(t, func(k *diffusion.Config) { k.Spacing, k.StepsOffset = &c.spacing, &c.offset })
+		s := schedule(t,
+			func(k *diffusion.Config) { k.Spacing, k.StepsOffset = &c.spacing, &c.offset })
 		g := diffusiontest.Gaussian{Std: 1, Schedule: s}
 		var got []float64
 		for step, err := range diffusion.DDIM(context.Background(), g.Predict, s, diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), diffusion.SampleOptions{Steps: 4}) {
@@ -432,9 +451,11 @@ func TestSamplingFails(t *testing.T) {
 		_, err := diffusion.Last(diffusion.DDIM(ctx, net, s, x, o))
 		return err
 	}
-	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 0}), "0 sampling steps")
+	require.ErrorContains(t,
+		run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 0}), "0 sampling steps")
 	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 1001}), "1001 sampling steps")
-	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 1000}), "timestep 1000")
+	require.ErrorContains(t,
+		run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 1000}), "timestep 1000")
 	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 5, Eta: 1}), "Noise is nil")
 
 	broken := errors.New("broken")
@@ -442,7 +463,8 @@ func TestSamplingFails(t *testing.T) {
 	wrong := func(*tensor.Dense, float64) (*tensor.Dense, error) {
 		return tensor.New(tensor.WithShape(2), tensor.Of(tensor.Float32)), nil
 	}
-	require.ErrorContains(t, run(context.Background(), wrong, diffusion.SampleOptions{Steps: 5}), "(2) of latents (1, 2, 2, 1)")
+	require.ErrorContains(t, run(context.Background(), wrong, diffusion.SampleOptions{Steps: 5}),
+		"(2) of latents (1, 2, 2, 1)")
 
 	ctx, cancel := context.WithCancel(context.Background())
 	calls := 0
@@ -458,7 +480,8 @@ func TestSamplingFails(t *testing.T) {
 
 func TestSamplersRefuse(t *testing.T) {
 	var other, lu, one diffusion.Config
-	require.NoError(t, json.Unmarshal([]byte(`{"use_lu_lambdas": true, "timestep_type": "discrete"}`), &lu))
+	require.NoError(t,
+		json.Unmarshal([]byte(`{"use_lu_lambdas": true, "timestep_type": "discrete"}`), &lu))
 	require.NoError(t, json.Unmarshal([]byte(`{"use_exponential_sigmas": 1}`), &one))
 	require.NoError(t, json.Unmarshal([]byte(`{"use_beta_sigmas": true, "use_lu_lambdas": true, "timestep_type": "continuous"}`), &other))
 	for _, c := range []struct {
@@ -522,7 +545,8 @@ func TestSamplingAgain(t *testing.T) {
 	for _, name := range []string{"ddpm", "ddim", "pndm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras"} {
 		sampler, err := diffusion.ParseSampler(name)
 		require.NoError(t, err)
-		steps := sampler.Sample(context.Background(), g.Predict, s, noise.Start(2, 2, 2, 1), diffusion.SampleOptions{Steps: 6, Noise: noise})
+		steps := sampler.Sample(context.Background(), g.Predict, s, noise.Start(2, 2, 2, 1),
+			diffusion.SampleOptions{Steps: 6, Noise: noise})
 		for _, err := range steps {
 			require.NoError(t, err)
 			break

@@ -94,7 +94,8 @@ func schedulersGolden(t *testing.T, name string) (count int) {
 			for step, err := range sampler.Sample(context.Background(), formula, s, noise.Start(shape...), diffusion.SampleOptions{Steps: c.Steps, Eta: c.Eta, Noise: noise}) {
 				require.NoError(t, err)
 				got = append(got, float32(step.Timestep))
-				golden.Near(t, fmt.Sprintf("step %d", step.Index), step.Latent.Float32s(), want[(step.Index+1)*size:][:size], 1e-5)
+				golden.Near(t, fmt.Sprintf("step %d", step.Index), step.Latent.Float32s(),
+					want[(step.Index+1)*size:][:size], 1e-5)
 			}
 			require.Len(t, got, len(times))
 			for i, at := range times {

@@ -17,8 +17,10 @@ func TestAlphaBarIsTheProduct(t *testing.T) {
 	const n = 1000
 	at := func(a, b float64, i int) float64 { return a + (b-a)*float64(i)/(n-1) }
 	for kind, beta := range map[string]func(i int) float64{
-		"linear":        func(i int) float64 { return at(0.00085, 0.012, i) },
-		"scaled_linear": func(i int) float64 { return math.Pow(at(math.Sqrt(0.00085), math.Sqrt(0.012), i), 2) },
+		"linear": func(i int) float64 { return at(0.00085, 0.012, i) },
+		"scaled_linear": func(i int) float64 {
+			return math.Pow(at(math.Sqrt(0.00085), math.Sqrt(0.012), i), 2)
+		},
 		"squaredcos_cap_v2": func(i int) float64 {
 			bar := func(u float64) float64 { return math.Pow(math.Cos((u+0.008)/1.008*math.Pi/2), 2) }
 			return min(0.999, 1-bar(float64(i+1)/n)/bar(float64(i)/n))
@@ -45,10 +47,12 @@ func TestStableDiffusionsLevels(t *testing.T) {
 func TestLevelsAreFloat32s(t *testing.T) {
 	for schedule, want := range map[string]map[int]float64{
 		`{"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}`: {
-			0: 0.9991499781608582, 75: 0.9240922331809998, 300: 0.5905007719993591, 500: 0.27633246779441833, 700: 0.08252081274986267, 999: 0.00466009508818388,
+			0: 0.9991499781608582, 75: 0.9240922331809998, 300: 0.5905007719993591,
+			500: 0.27633246779441833, 700: 0.08252081274986267, 999: 0.00466009508818388,
 		},
 		`{}`: {
-			0: 0.9998999834060669, 75: 0.9376237392425537, 300: 0.3940110206604004, 500: 0.07779665291309357, 700: 0.006868278607726097, 999: 4.035830352222547e-05,
+			0: 0.9998999834060669, 75: 0.9376237392425537, 300: 0.3940110206604004,
+			500: 0.07779665291309357, 700: 0.006868278607726097, 999: 4.035830352222547e-05,
 		},
 	} {
 		var c diffusion.Config
@@ -68,7 +72,8 @@ func TestNoising(t *testing.T) {
 	dst := tensor.New(tensor.WithShape(2, 1, 1, 2), tensor.Of(tensor.Float32))
 	levels := []diffusion.Level{s.Process.At(0), s.Process.At(1)}
 	require.NoError(t, diffusion.Disturb(dst, x, e, levels))
-	require.InDeltaSlice(t, []float32{0.8 - 0.6, 1.6 + 0.6, 1.8 - 0.8, 2.4 + 0.8}, dst.Float32s(), 1e-6)
+	require.InDeltaSlice(t, []float32{0.8 - 0.6, 1.6 + 0.6, 1.8 - 0.8, 2.4 + 0.8}, dst.Float32s(),
+		1e-6)
 	for p, want := range map[diffusion.Prediction][]float32{
 		diffusion.Epsilon:      e.Float32s(),
 		diffusion.Velocity:     {-0.8 - 0.6, 0.8 - 1.2, -0.6 - 2.4, 0.6 - 3.2},
@@ -83,7 +88,8 @@ func TestNoising(t *testing.T) {
 	require.InDeltaSlice(t, []float32{0.2, 2.2, 1, 3.2}, x.Float32s(), 1e-6)
 	require.ErrorContains(t, diffusion.Disturb(dst, x, e, levels[:1]), "1 levels do not fit")
 	levels[1] = s.Process.At(2)
-	require.ErrorContains(t, diffusion.Disturb(dst, x, e, levels), "sample 1 has no level: {Signal:NaN Noise:NaN Timestep:2}")
+	require.ErrorContains(t, diffusion.Disturb(dst, x, e, levels),
+		"sample 1 has no level: {Signal:NaN Noise:NaN Timestep:2}")
 }
 
 func TestMinSNR(t *testing.T) {
@@ -98,8 +104,10 @@ func TestMinSNR(t *testing.T) {
 	require.InDelta(t, 0.18/0.82, diffusion.Clean.MinSNR(5, little), 1e-6)
 	// At σ = 1/4 of a flow the SNR is 9, and an error of ε - x₀ is 4 of x₀; at 3/4 it is 1/9, and
 	// 4/3.
-	require.InDelta(t, 5./16, diffusion.FlowVelocity.MinSNR(5, diffusion.Flow{Steps: 1000}.At(250)), 1e-12)
-	require.InDelta(t, 1./16, diffusion.FlowVelocity.MinSNR(5, diffusion.Flow{Steps: 1000}.At(750)), 1e-12)
+	require.InDelta(t, 5./16, diffusion.FlowVelocity.MinSNR(5, diffusion.Flow{Steps: 1000}.At(250)),
+		1e-12)
+	require.InDelta(t, 1./16, diffusion.FlowVelocity.MinSNR(5, diffusion.Flow{Steps: 1000}.At(750)),
+		1e-12)
 	noise, picture := diffusion.Level{Noise: 1}, diffusion.Level{Signal: 1}
 	require.Equal(t, 1., diffusion.Epsilon.MinSNR(5, noise), "the limit, where there is no signal")
 	require.Equal(t, 5., diffusion.Clean.MinSNR(5, picture), "the limit, where there is no noise")
@@ -108,7 +116,8 @@ func TestMinSNR(t *testing.T) {
 func TestConfigFile(t *testing.T) {
 	dir := t.TempDir()
 	text := `{"_class_name": "PNDMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null}`
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "scheduler_config.json"), []byte(text), 0o644))
+	require.NoError(t,
+		os.WriteFile(filepath.Join(dir, "scheduler_config.json"), []byte(text), 0o644))
 	s, err := diffusion.LoadSchedule(dir)
 	require.NoError(t, err)
 	require.Len(t, bars(s), 1000)
@@ -141,7 +150,8 @@ func TestZeroTerminalSNR(t *testing.T) {
 func TestConfigOfDPMSolver(t *testing.T) {
 	dir := t.TempDir()
 	text := `{"_class_name": "DPMSolverMultistepScheduler", "beta_schedule": "scaled_linear", "lambda_min_clipped": -Infinity, "solver_order": 2, "use_lu_lambdas": false}`
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "scheduler_config.json"), []byte(text), 0o644))
+	require.NoError(t,
+		os.WriteFile(filepath.Join(dir, "scheduler_config.json"), []byte(text), 0o644))
 	s, err := diffusion.LoadSchedule(dir)
 	require.NoError(t, err)
 	require.Nil(t, s.Config.LambdaMin)
@@ -175,7 +185,8 @@ func TestConfigErrors(t *testing.T) {
 		`{"steps_offset": null}`:                                  "scheduler_config.json: steps_offset is null",
 		`{"beta_start": -1, "beta_end": 0}`:                       "at timestep 0",
 	} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "scheduler_config.json"), []byte(text), 0o644))
+		require.NoError(t,
+			os.WriteFile(filepath.Join(dir, "scheduler_config.json"), []byte(text), 0o644))
 		_, err := diffusion.LoadSchedule(dir)
 		require.ErrorContains(t, err, says)
 		require.ErrorContains(t, err, dir)

@@ -65,7 +65,8 @@ func ExampleSum() {
 	nothing := reward.Func(func(_ context.Context, samples []dataset.Sample) ([]float64, error) {
 		return make([]float64, len(samples)), nil
 	})
-	m := reward.Sum(reward.Weighted{Model: words, Weight: 3}, reward.Weighted{Model: nothing, Weight: 1})
+	m := reward.Sum(reward.Weighted{Model: words, Weight: 3},
+		reward.Weighted{Model: nothing, Weight: 1})
 	fmt.Println(m.Score(context.Background(), []dataset.Sample{{Prompt: "a dog"}}))
 	// Output: [1.5] <nil>
 }

@@ -34,7 +34,8 @@ func predict(t *testing.T, p *pipeline.Pipeline, c golden.Case) []float32 {
 	t.Helper()
 	g := gorgonia.NewGraph()
 	out, err := p.UNet.Predict(
-		kernels.Input(g, "x", c.ChannelsLast(t, "unet.sample")), kernels.Input(g, "t", c.Tensor(t, "unet.timestep")),
+		kernels.Input(g, "x", c.ChannelsLast(t, "unet.sample")),
+		kernels.Input(g, "t", c.Tensor(t, "unet.timestep")),
 		diffusion.Condition{Tokens: kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states"))},
 	)
 	require.NoError(t, err)
@@ -78,9 +79,11 @@ func TestFilesGolden(t *testing.T) {
 				p := load(t, c)
 				check := func(what string) {
 					t.Helper()
-					golden.Near(t, what+" "+name, predict(t, p, c), c.ChannelsLast(t, name).Float32s(), 1e-5)
+					golden.Near(t, what+" "+name, predict(t, p, c),
+						c.ChannelsLast(t, name).Float32s(), 1e-5)
 					if text := strings.TrimSuffix(strings.TrimSuffix(name, "out"), "unet.") + "text.last_hidden_state"; c.Has(text) {
-						golden.Near(t, what+" "+text, hidden(t, p, c), c.Tensor(t, text).Float32s(), 1e-5)
+						golden.Near(t, what+" "+text, hidden(t, p, c), c.Tensor(t, text).Float32s(),
+							1e-5)
 					}
 				}
 				base, basePrompts := predict(t, p, c), hidden(t, p, c)
@@ -124,15 +127,18 @@ func TestGradientsGolden(t *testing.T) {
 		}
 		compared++
 		p := load(t, c)
-		a, err := Load(filepath.Join(c.Dir, "lora", "pytorch_lora_weights.safetensors"), p.UNet, p.Text)
+		a, err := Load(filepath.Join(c.Dir, "lora", "pytorch_lora_weights.safetensors"), p.UNet,
+			p.Text)
 		require.NoError(t, err)
 		g := gorgonia.NewGraph()
 		out, err := a.Predict(
-			kernels.Input(g, "x", c.ChannelsLast(t, "unet.sample")), kernels.Input(g, "t", c.Tensor(t, "unet.timestep")),
+			kernels.Input(g, "x", c.ChannelsLast(t, "unet.sample")),
+			kernels.Input(g, "t", c.Tensor(t, "unet.timestep")),
 			diffusion.Condition{Tokens: kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states"))},
 		)
 		require.NoError(t, err)
-		product, err := kernels.Mul(out, kernels.Input(g, "cotangent", c.ChannelsLast(t, "unet.cotangent")))
+		product, err := kernels.Mul(out,
+			kernels.Input(g, "cotangent", c.ChannelsLast(t, "unet.cotangent")))
 		require.NoError(t, err)
 		loss, err := kernels.Sum(product)
 		require.NoError(t, err)
@@ -212,8 +218,10 @@ func TestNew(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, again.Trainable(), 2*4)
 	for _, q := range again.Trainable() {
-		i := slices.IndexFunc(a.Trainable(), func(o kernels.Parameter) bool { return o.Name == q.Name })
-		require.Equal(t, a.Trainable()[i].Value.Float32s(), q.Value.Float32s(), "what is drawn depends on the name alone")
+		i := slices.IndexFunc(a.Trainable(),
+			func(o kernels.Parameter) bool { return o.Name == q.Name })
+		require.Equal(t, a.Trainable()[i].Value.Float32s(), q.Value.Float32s(),
+			"what is drawn depends on the name alone")
 	}
 	again.Detach()
 	all, err := New(p.UNet, Config{Rank: 1, Alpha: 1, Targets: Everything})
@@ -287,7 +295,8 @@ func TestErrors(t *testing.T) {
 		}
 	}
 	_, err := Load(filepath.Join(c.Dir, "lora", "kohya.safetensors"), p.UNet, nil)
-	require.ErrorContains(t, err, "lora_te_text_model_encoder_layers_0_mlp_fc1.alpha is not a tensor of this model")
+	require.ErrorContains(t, err,
+		"lora_te_text_model_encoder_layers_0_mlp_fc1.alpha is not a tensor of this model")
 	_, err = Load("nowhere", p.UNet, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.NoError(t, p.Save(t.TempDir(), kernels.Float32), "nothing is attached")
@@ -347,8 +356,9 @@ func TestSpellings(t *testing.T) {
 func TestLookUp(t *testing.T) {
 	at := pair{network: unetNetwork, name: "down_blocks.0.attentions.0.proj_in"}
 	for pattern, matches := range map[string]bool{
-		"proj_in": true, "attentions.0.proj_in": true, "^down_blocks.0.attentions.0.proj_in": true, `.*\.0\.proj_.*`: true,
-		"oj_in": false, "^proj_in": false, "down_blocks": false, "proj_i": false,
+		"proj_in": true, "attentions.0.proj_in": true, "^down_blocks.0.attentions.0.proj_in": true,
+		`.*\.0\.proj_.*`: true,
+		"oj_in":          false, "^proj_in": false, "down_blocks": false, "proj_i": false,
 	} {
 		got, err := lookUp(map[string]int{pattern: 2}, at, 1)
 		require.NoError(t, err)

@@ -51,7 +51,8 @@ func TestDecodeAndEncodeImages(t *testing.T) {
 	made, err := dataset.Collect(t.Context(), p.Generate(r))
 	require.NoError(t, err)
 	shape := made[0].Latent.Shape()
-	latents := tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(append([]int{2}, shape...)...))
+	latents := tensor.New(tensor.Of(tensor.Float32),
+		tensor.WithShape(append([]int{2}, shape...)...))
 	var pictures []image.Image
 	for i, s := range made {
 		copy(latents.Float32s()[i*shape.TotalSize():], s.Latent.Float32s())

@@ -43,6 +43,7 @@ func TestNamesOfStableDiffusion1(t *testing.T) {
 		"decoder.up_blocks.0.upsamplers.0.conv.bias":         "decoder.up.3.upsample.conv.bias",
 		"quant_conv.weight":                                  "quant_conv.weight",
 	} {
-		require.Equal(t, "first_stage_model."+want, vaeName(len(c.vae.BlockOutChannels), name), name)
+		require.Equal(t, "first_stage_model."+want, vaeName(len(c.vae.BlockOutChannels), name),
+			name)
 	}
 }

@@ -60,9 +60,12 @@ func TestFamiliesAreRecognized(t *testing.T) {
 		text      string
 		known     bool
 	}{
-		{[]int{320, 4, 3, 3}, []int{320, 768}, one, true}, {[]int{320, 9, 3, 3}, []int{320, 1024}, two, true},
-		{[]int{320, 4, 3, 3}, []int{320, 1024}, one, false}, {[]int{320, 4, 3, 3}, []int{320, 768}, two, false},
-		{[]int{320, 4, 3, 3}, []int{320, 2048}, two, false}, {[]int{128, 4, 3, 3}, []int{128, 768}, one, false},
+		{[]int{320, 4, 3, 3}, []int{320, 768}, one, true},
+		{[]int{320, 9, 3, 3}, []int{320, 1024}, two, true},
+		{[]int{320, 4, 3, 3}, []int{320, 1024}, one, false},
+		{[]int{320, 4, 3, 3}, []int{320, 768}, two, false},
+		{[]int{320, 4, 3, 3}, []int{320, 2048}, two, false},
+		{[]int{128, 4, 3, 3}, []int{128, 768}, one, false},
 		{[]int{320}, []int{320, 768}, one, false},
 	} {
 		c, err := recognize(write(t, nil, map[string][]int{firstConv: k.conv, firstKey: k.key, k.text: {1}}))
@@ -134,7 +137,8 @@ func TestCache(t *testing.T) {
 
 	home := t.TempDir()
 	for _, k := range []struct{ hub, hf, xdg, want string }{
-		{"a", "b", "c", "a"}, {"", "b", "c", filepath.Join("b", "hub")}, {"", "", "c", filepath.Join("c", "huggingface", "hub")},
+		{"a", "b", "c", "a"}, {"", "b", "c", filepath.Join("b", "hub")},
+		{"", "", "c", filepath.Join("c", "huggingface", "hub")},
 		{"", "", "", filepath.Join(home, ".cache", "huggingface", "hub")},
 	} {
 		t.Setenv("HF_HUB_CACHE", k.hub)
@@ -153,7 +157,8 @@ func TestSingleFileErrors(t *testing.T) {
 	_, err := LoadFile(file, "")
 	require.ErrorContains(t, err, "neither Stable Diffusion 1.x nor 2.x")
 	require.ErrorContains(t, err, "single.safetensors")
-	_, err = LoadFile("../../testdata/golden/shards/cases.safetensors", "../../testdata/golden/shards")
+	_, err = LoadFile("../../testdata/golden/shards/cases.safetensors",
+		"../../testdata/golden/shards")
 	require.ErrorContains(t, err, "the file holds")
 	_, err = LoadFile("../../testdata/golden/shards/model.ckpt", "")
 	require.ErrorContains(t, err, "pickle")
@@ -174,16 +179,19 @@ func change(t *testing.T, file, from, to string) {
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Contains(t, string(text), from, file)
-	require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), from, to, 1)), 0o644))
+	require.NoError(t,
+		os.WriteFile(file, []byte(strings.Replace(string(text), from, to, 1)), 0o644))
 }
 
 // What configs have no place for is not passed over: it would be another model.
 func TestTensorsThatConfigsLack(t *testing.T) {
 	dir := copyFolder(t, "../../testdata/golden/inpaint")
-	change(t, filepath.Join(dir, "text_encoder", "config.json"), `"num_hidden_layers": 2`, `"num_hidden_layers": 1`)
+	change(t, filepath.Join(dir, "text_encoder", "config.json"), `"num_hidden_layers": 2`,
+		`"num_hidden_layers": 1`)
 	_, err := LoadFile(filepath.Join(dir, "single.safetensors"), dir)
 	require.ErrorContains(t, err, "does not fit its configs")
-	require.ErrorContains(t, err, clipPrefix+"encoder.layers.1.mlp.fc1.weight is not a tensor of this model")
+	require.ErrorContains(t, err,
+		clipPrefix+"encoder.layers.1.mlp.fc1.weight is not a tensor of this model")
 }
 
 // The configs that are taken for a file of 2-768 have its size.
@@ -213,7 +221,8 @@ func TestMissingFilesAreNamed(t *testing.T) {
 	_, err := Load(dir)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	for _, says := range []string{
-		"scheduler: scheduler_config.json", "tokenizer: vocab.json or tokenizer.json", "text_encoder: weights: model.safetensors", "vae: config.json",
+		"scheduler: scheduler_config.json", "tokenizer: vocab.json or tokenizer.json",
+		"text_encoder: weights: model.safetensors", "vae: config.json",
 		"unet: weights: diffusion_pytorch_model.safetensors", dir,
 	} {
 		require.ErrorContains(t, err, says)
@@ -228,13 +237,15 @@ func TestPredictionIsNotGuessed(t *testing.T) {
 		says, want, fail string
 	}{
 		{768, "", "epsilon", ""}, {768, "v", "v_prediction", ""}, {1024, "epsilon", "epsilon", ""}, {1024, "v", "v_prediction", ""},
-		{1024, "", "", "does not say whether it predicts ε or v"}, {768, "sample", "", "does not say"},
+		{1024, "", "", "does not say whether it predicts ε or v"},
+		{768, "sample", "", "does not say"},
 	} {
 		metadata := map[string]string{}
 		if k.says != "" {
 			metadata["modelspec.prediction_type"] = k.says
 		}
-		s, err := recognizeSchedule(write(t, metadata, map[string][]int{"a": {1}}), family(4, k.features).unet)
+		s, err := recognizeSchedule(write(t, metadata, map[string][]int{"a": {1}}),
+			family(4, k.features).unet)
 		if k.fail != "" {
 			require.ErrorContains(t, err, k.fail)
 			continue

@@ -42,7 +42,8 @@ func firstLayout(t *tensor.Dense) []float32 {
 func conditionOf(t *testing.T, g *gorgonia.ExprGraph, c golden.Case) diffusion.Condition {
 	condition := dataset.Condition{Tokens: c.Tensor(t, "unet.encoder_hidden_states")}
 	if c.Has("unet.text_embeds") {
-		condition.Pooled, condition.Sizes = c.Tensor(t, "unet.text_embeds"), c.Tensor(t, "unet.time_ids")
+		condition.Pooled = c.Tensor(t, "unet.text_embeds")
+		condition.Sizes = c.Tensor(t, "unet.time_ids")
 	}
 	return diffusion.Input(g, condition)
 }
@@ -57,7 +58,8 @@ func TestGolden(t *testing.T) {
 		condition := conditionOf(t, g, c)
 		out, err := u.Predict(x, kernels.Input(g, "t", c.Tensor(t, "unet.timestep")), condition)
 		require.NoError(t, err)
-		product, err := kernels.Mul(out, kernels.Input(g, "cotangent", c.ChannelsLast(t, "unet.cotangent")))
+		product, err := kernels.Mul(out,
+			kernels.Input(g, "cotangent", c.ChannelsLast(t, "unet.cotangent")))
 		require.NoError(t, err)
 		loss, err := kernels.Sum(product)
 		require.NoError(t, err)
@@ -77,7 +79,8 @@ func TestGolden(t *testing.T) {
 		defer m.Close()
 		require.NoError(t, m.RunAll())
 
-		golden.Near(t, "unet.out", m.Value(out).Float32s(), c.ChannelsLast(t, "unet.out").Float32s(), 1e-5)
+		golden.Near(t, "unet.out", m.Value(out).Float32s(),
+			c.ChannelsLast(t, "unet.out").Float32s(), 1e-5)
 		want := map[string][]float32{
 			"x": c.ChannelsLast(t, "unet.grad_sample").Float32s(),
 			"c": c.Tensor(t, "unet.grad_encoder_hidden_states").Float32s(),
@@ -228,8 +231,10 @@ func TestConfigsBeyondTheFile(t *testing.T) {
 		"text":     func(c *unet.Config) { c.CrossAttentionDim = []int{1 << 60} },
 		"blocks":   func(c *unet.Config) { c.TransformerLayersPerBlock = []int{1, 1, 1 << 30, 1} },
 		"input":    func(c *unet.Config) { c.InChannels = 1 << 62 },
-		"up":       func(c *unet.Config) { c.ReverseTransformerLayersPerBlock = []int{1, 1, 1, 1 << 30} },
-		"time":     func(c *unet.Config) { c.TimeEmbeddingDim = 1 << 40 },
+		"up": func(c *unet.Config) {
+			c.ReverseTransformerLayersPerBlock = []int{1, 1, 1, 1 << 30}
+		},
+		"time": func(c *unet.Config) { c.TimeEmbeddingDim = 1 << 40 },
 		"pooled": func(c *unet.Config) {
 			c.AdditionEmbedType, c.AdditionTimeEmbedDim = "text_time", 2
 			c.ProjectionClassEmbeddingsInputDim = 1 << 50
@@ -281,12 +286,15 @@ func TestConditionsThatAreRefused(t *testing.T) {
 		"pooled (20) and sizes (2, 6)":    func(c *dataset.Condition) { c.Pooled = zeros(20) },
 		"pooled (2, 10) and sizes (12)":   func(c *dataset.Condition) { c.Sizes = zeros(12) },
 		"(3, 10)":                         func(c *dataset.Condition) { c.Pooled = zeros(3, 10) },
-		"x (2, 9, 13) and w":              func(c *dataset.Condition) { c.Tokens = zeros(2, 9, 13) },
+		"x (2, 9, 13) and w": func(c *dataset.Condition) {
+			c.Tokens = zeros(2, 9, 13)
+		},
 	} {
 		batch := dataset.Condition{Tokens: zeros(2, 9, 12), Pooled: zeros(2, 10), Sizes: zeros(2, 6)}
 		change(&batch)
 		g := gorgonia.NewGraph()
-		_, err := u.Predict(kernels.Input(g, "x", zeros(2, 8, 8, 4)), kernels.Input(g, "t", zeros(2)), diffusion.Input(g, batch))
+		_, err := u.Predict(kernels.Input(g, "x", zeros(2, 8, 8, 4)),
+			kernels.Input(g, "t", zeros(2)), diffusion.Input(g, batch))
 		require.ErrorContains(t, err, want)
 	}
 }

@@ -28,9 +28,12 @@ func TestGolden(t *testing.T) {
 		require.NoError(t, err)
 		defer m.Close()
 		require.NoError(t, m.RunAll())
-		golden.Near(t, "vae.mean", m.Value(mean).Float32s(), c.ChannelsLast(t, "vae.mean").Float32s(), 1e-5)
-		golden.Near(t, "vae.logvar", m.Value(logvar).Float32s(), c.ChannelsLast(t, "vae.logvar").Float32s(), 1e-5)
-		golden.Near(t, "vae.decoded", m.Value(decoded).Float32s(), c.ChannelsLast(t, "vae.decoded").Float32s(), 1e-5)
+		golden.Near(t, "vae.mean", m.Value(mean).Float32s(),
+			c.ChannelsLast(t, "vae.mean").Float32s(), 1e-5)
+		golden.Near(t, "vae.logvar", m.Value(logvar).Float32s(),
+			c.ChannelsLast(t, "vae.logvar").Float32s(), 1e-5)
+		golden.Near(t, "vae.decoded", m.Value(decoded).Float32s(),
+			c.ChannelsLast(t, "vae.decoded").Float32s(), 1e-5)
 	}, "vae")
 }
 

@@ -23,7 +23,8 @@ func run(t *testing.T, b batch, logits, labels, good []float32, loss func(b batc
 	t.Helper()
 	g := gorgonia.NewGraph()
 	x := kernels.Input(g, "logits", dense([]int{b.m * b.n, 1}, logits...))
-	b.labels, b.good = kernels.Input(g, "labels", dense([]int{b.m, 1}, labels...)), kernels.Input(g, "good", dense([]int{b.m}, good...))
+	b.labels = kernels.Input(g, "labels", dense([]int{b.m, 1}, labels...))
+	b.good = kernels.Input(g, "good", dense([]int{b.m}, good...))
 	b.zeros = kernels.Input(g, "zeros", dense([]int{b.m}, make([]float32, b.m)...))
 	nb := nn.On(x)
 	value := loss(b, nb, x)
@@ -135,7 +136,9 @@ func vector(h *head) (out []float64) {
 // Whole passes of training, losses and weights, are Eq. 1 and AdamW by hand, in every variant.
 func TestTrainingByHand(t *testing.T) {
 	for name, change := range map[string]func(t *Training){
-		"the paper's":       func(t *Training) { t.Lambda, t.Temperature, t.Product = 0.5, 2, false },
+		"the paper's": func(t *Training) {
+			t.Lambda, t.Temperature, t.Product = 0.5, 2, false
+		},
 		"λ 1.5, T 0.25":     func(t *Training) { t.Lambda, t.Temperature = 1.5, 0.25 },
 		"before sigmoid":    func(t *Training) { t.Presigmoid, t.Temperature = true, 1.5 },
 		"no prompts":        func(t *Training) { t.Lambda = 0 },
@@ -223,7 +226,8 @@ func TestScoreIsTheGraphs(t *testing.T) {
 			row := make([]float32, c.width())
 			c.join(row, picture, text)
 			rows, want = append(rows, row...), append(want, h.score(row))
-			require.InDelta(t, 1/(1+math.Exp(-handLogit(vector(h), c, picture, text))), h.score(row), 1e-6)
+			require.InDelta(t, 1/(1+math.Exp(-handLogit(vector(h), c, picture, text))),
+				h.score(row), 1e-6)
 		}
 		g := gorgonia.NewGraph()
 		x := kernels.Input(g, "x", dense([]int{20, c.width()}, rows...))

@@ -30,7 +30,8 @@ const (
 // picture is one of a colour; its embedding's noise is number's.
 func picture(colour string, number int) image.Image {
 	img := image.NewRGBA(image.Rect(0, 0, 1, 1))
-	img.SetRGBA(0, 0, color.RGBA{uint8(slices.Index(colours, colour)), uint8(number >> 8), uint8(number), 255})
+	img.SetRGBA(0, 0,
+		color.RGBA{uint8(slices.Index(colours, colour)), uint8(number >> 8), uint8(number), 255})
 	return img
 }
 
@@ -127,7 +128,9 @@ func labelled(perPrompt int, seed uint64, things ...string) []dataset.Sample {
 // training learns on this world, small and quick.
 func training(samples []dataset.Sample) *Training {
 	return &Training{
-		CLIP: fakeCLIP{hash: "0123456789abcdef"}, Samples: dataset.FromSlice(samples), Perturb: perturb,
-		Hidden: 32, Lambda: 0.5, Prompts: 4, Product: true, LR: 3e-3, Batch: 32, HeldOut: 0.15, Seed: 5,
+		CLIP: fakeCLIP{hash: "0123456789abcdef"}, Samples: dataset.FromSlice(samples),
+		Perturb: perturb,
+		Hidden:  32, Lambda: 0.5, Prompts: 4, Product: true, LR: 3e-3, Batch: 32, HeldOut: 0.15,
+		Seed: 5,
 	}
 }

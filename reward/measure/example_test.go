@@ -23,7 +23,8 @@ func ExamplePaired() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("%+.0f points (%+.0f to %+.0f), better: %t\n", 100*d.Mean, 100*d.Low, 100*d.High, d.Above(0))
+	fmt.Printf("%+.0f points (%+.0f to %+.0f), better: %t\n", 100*d.Mean, 100*d.Low, 100*d.High,
+		d.Above(0))
 	// Output: +50 points (+12 to +88), better: true
 }
 
