@@ -306,14 +306,18 @@ func TestScored(t *testing.T) {
 
 // A model that breaks its contract is found out.
 func TestModelsAreHeldToTheirContract(t *testing.T) {
-	short := Func(func(context.Context, []dataset.Sample) ([]float64, error) { return []float64{1}, nil })
+	short := Func(func(context.Context, []dataset.Sample) ([]float64, error) {
+		return []float64{1}, nil
+	})
 	nan := Func(func(_ context.Context, s []dataset.Sample) ([]float64, error) {
 		return slices.Repeat([]float64{math.NaN()}, len(s)), nil
 	})
 	broken := errors.New("broken")
 	fails := Func(func(context.Context, []dataset.Sample) ([]float64, error) { return nil, broken })
 	samples := numbered("aa", "1", "2")
-	for m, want := range map[*Func]string{&short: "1 scores for 2 samples", &nan: `"1" (a) NaN`, &fails: "broken"} {
+	for m, want := range map[*Func]string{
+		&short: "1 scores for 2 samples", &nan: `"1" (a) NaN`, &fails: "broken",
+	} {
 		_, err := Sum(Weighted{*m, 1}).Score(t.Context(), samples)
 		require.ErrorContains(t, err, want)
 		_, err = Batched(*m, 2).Score(t.Context(), samples)

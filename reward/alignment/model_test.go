@@ -90,12 +90,22 @@ func TestWhatCannotBeLoaded(t *testing.T) {
 			damage: func(dir string) error { return os.Remove(filepath.Join(dir, "config.json")) },
 			want:   []string{"DIR/config.json"},
 		},
-		"no head": {damage: func(dir string) error { return os.Remove(filepath.Join(dir, "head.safetensors")) }, want: []string{"DIR/head.safetensors"}},
+		"no head": {
+			damage: func(dir string) error {
+				return os.Remove(filepath.Join(dir, "head.safetensors"))
+			},
+			want: []string{"DIR/head.safetensors"},
+		},
 		"no JSON": {
 			damage: replace("config.json", `"format"`, `format`),
 			want:   []string{"DIR/config.json", "invalid character"},
 		},
-		"wrong format": {damage: replace("config.json", "alignment 1", "alignment 2"), want: []string{"DIR/config.json", `"kudos reward/alignment 2"`, `"kudos reward/alignment 1"`}},
+		"wrong format": {
+			damage: replace("config.json", "alignment 1", "alignment 2"),
+			want: []string{
+				"DIR/config.json", `"kudos reward/alignment 2"`, `"kudos reward/alignment 1"`,
+			},
+		},
 		"no width": {
 			damage: replace("config.json", `"embedding": 20`, `"embedding": 0`),
 			want:   []string{"DIR/config.json", "0 inputs"},
@@ -104,14 +114,35 @@ func TestWhatCannotBeLoaded(t *testing.T) {
 			damage: replace("config.json", `"hidden": 32`, `"hidden": 1000000000`),
 			want:   []string{"DIR/config.json", "1000000000 hidden"},
 		},
-		"other width": {damage: replace("config.json", `"hidden": 32`, `"hidden": 33`), want: []string{"DIR/head.safetensors", "linear_1.weight is [32 60], not [33 60]", "linear_2.weight"}},
+		"other width": {
+			damage: replace("config.json", `"hidden": 32`, `"hidden": 33`),
+			want: []string{
+				"DIR/head.safetensors", "linear_1.weight is [32 60], not [33 60]",
+				"linear_2.weight",
+			},
+		},
 		"other inputs": {
 			damage: replace("config.json", `"product": true`, `"product": false`),
 			want:   []string{"DIR/head.safetensors", "linear_1.weight is [32 60], not [32 40]"},
 		},
-		"truncated":    {damage: func(dir string) error { return os.Truncate(filepath.Join(dir, "head.safetensors"), 500) }, want: []string{"DIR/head.safetensors"}},
-		"empty":        {damage: func(dir string) error { return os.Truncate(filepath.Join(dir, "head.safetensors"), 0) }, want: []string{"DIR/head.safetensors"}},
-		"another file": {damage: replace("head.safetensors", "linear_2.bias", "linear_3.bias"), want: []string{"DIR/head.safetensors", "linear_2.bias is missing", "linear_3.bias is not"}},
+		"truncated": {
+			damage: func(dir string) error {
+				return os.Truncate(filepath.Join(dir, "head.safetensors"), 500)
+			},
+			want: []string{"DIR/head.safetensors"},
+		},
+		"empty": {
+			damage: func(dir string) error {
+				return os.Truncate(filepath.Join(dir, "head.safetensors"), 0)
+			},
+			want: []string{"DIR/head.safetensors"},
+		},
+		"another file": {
+			damage: replace("head.safetensors", "linear_2.bias", "linear_3.bias"),
+			want: []string{
+				"DIR/head.safetensors", "linear_2.bias is missing", "linear_3.bias is not",
+			},
+		},
 		"not a number": {damage: func(dir string) error {
 			name := filepath.Join(dir, "head.safetensors")
 			data, err := os.ReadFile(name)

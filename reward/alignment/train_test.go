@@ -25,7 +25,9 @@ func train(t *testing.T, training *Training) []Epoch {
 }
 
 var (
-	things = []string{"cup", "box", "dog", "hat", "car", "pen", "owl", "key", "jar", "fan", "log", "net"}
+	things = []string{
+		"cup", "box", "dog", "hat", "car", "pen", "owl", "key", "jar", "fan", "log", "net",
+	}
 	others = []string{"bed", "cat", "egg", "ink"} // things of prompts that no training sees
 )
 
@@ -228,6 +230,13 @@ func TestWhatCannotBeLearned(t *testing.T) {
 		}
 		return dataset.FromSlice(samples)
 	}
+	const (
+		onePrompt     = `alignment: all labels are of one prompt, "red cup": none can be held out`
+		tooFew        = `alignment: sample id0: Perturb gave 1 wrong prompts, not 3, for "red cup"`
+		nothingToTell = "alignment: the Training's Prompts is 1: " +
+			"there is nothing to tell the true one from"
+		belowZero = "alignment: the Training's Hidden is 32, Prompts 4, Batch -1, Passes 60, Wait 8"
+	)
 	for want, change := range map[string]func(t *Training){
 		"alignment: the Training has no CLIP, no Samples or no Perturb": func(t *Training) {
 			t.CLIP = nil
@@ -244,7 +253,7 @@ func TestWhatCannotBeLearned(t *testing.T) {
 		"alignment: 0 of 24 labels are good: both kinds are needed": func(t *Training) {
 			t.Samples = all(dataset.Bad)
 		},
-		`alignment: all labels are of one prompt, "red cup": none can be held out`: func(t *Training) {
+		onePrompt: func(t *Training) {
 			t.Samples = dataset.FromSlice(labelled(9, 1, "cup")[:9])
 		},
 		`alignment: sample id3 ("green cup") has no picture`: func(t *Training) {
@@ -255,10 +264,14 @@ func TestWhatCannotBeLearned(t *testing.T) {
 		`alignment: sample id0: "red cup" has no 6 wrong prompts`: func(t *Training) {
 			t.Prompts = 7
 		},
-		`alignment: sample id0: Perturb gave 1 wrong prompts, not 3, for "red cup"`: func(t *Training) {
-			t.Perturb = func(string, int, *rand.Rand) ([]string, error) { return []string{"blue cup"}, nil }
+		tooFew: func(t *Training) {
+			t.Perturb = func(string, int, *rand.Rand) ([]string, error) {
+				return []string{"blue cup"}, nil
+			}
 		},
-		"alignment: the Training's Prompts is 1: there is nothing to tell the true one from": func(t *Training) { t.Prompts = 1 },
+		nothingToTell: func(t *Training) {
+			t.Prompts = 1
+		},
 		"alignment: the Training's HeldOut is 1, not between 0 and 1": func(t *Training) {
 			t.HeldOut = 1
 		},
@@ -277,7 +290,9 @@ func TestWhatCannotBeLearned(t *testing.T) {
 		"alignment: the Training's Lambda is 0.5, Temperature -1, LR 0.003": func(t *Training) {
 			t.Temperature = -1
 		},
-		"alignment: the Training's Hidden is 32, Prompts 4, Batch -1, Passes 60, Wait 8": func(t *Training) { t.Batch = -1 },
+		belowZero: func(t *Training) {
+			t.Batch = -1
+		},
 		"alignment: the disk is gone": func(t *Training) {
 			t.CLIP = fakeCLIP{broken: broken}
 		},

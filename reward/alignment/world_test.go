@@ -45,7 +45,9 @@ type fakeCLIP struct {
 
 func (c fakeCLIP) Hash() string { return c.hash }
 
-func (c fakeCLIP) ImageFeatures(ctx context.Context, pictures []image.Image) (*tensor.Dense, error) {
+func (c fakeCLIP) ImageFeatures(
+	ctx context.Context, pictures []image.Image,
+) (*tensor.Dense, error) {
 	if c.broken != nil {
 		return nil, c.broken
 	}
@@ -65,7 +67,9 @@ func (c fakeCLIP) TextFeatures(ctx context.Context, prompts []string) (*tensor.D
 	}), ctx.Err()
 }
 
-func (c fakeCLIP) features(n int, of func(i int) (colour int, stream string, number uint64)) *tensor.Dense {
+func (c fakeCLIP) features(
+	n int, of func(i int) (colour int, stream string, number uint64),
+) *tensor.Dense {
 	width := c.width
 	if width == 0 {
 		width = embedding
@@ -109,7 +113,11 @@ func labelled(perPrompt int, seed uint64, things ...string) []dataset.Sample {
 		for _, colour := range colours {
 			for range perPrompt {
 				r := rng.New(seed, "world", 0, uint64(len(out)))
-				s := dataset.Sample{ID: fmt.Sprint("id", len(out)), Prompt: colour + " " + thing, Label: dataset.Good}
+				s := dataset.Sample{
+					ID:     fmt.Sprint("id", len(out)),
+					Prompt: colour + " " + thing,
+					Label:  dataset.Good,
+				}
 				shown := colour
 				if r.IntN(2) == 0 {
 					for shown == colour {

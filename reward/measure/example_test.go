@@ -16,7 +16,9 @@ func ExampleNewRate() {
 
 // Two models were asked the same prompts from the same noise, two pictures a prompt.
 func ExamplePaired() {
-	prompts := []string{"a dog", "a dog", "a cat", "a cat", "two dogs", "two dogs", "two cats", "two cats"}
+	prompts := []string{
+		"a dog", "a dog", "a cat", "a cat", "two dogs", "two dogs", "two cats", "two cats",
+	}
 	base := measure.Bools([]bool{false, true, false, false, true, false, false, false})
 	tuned := measure.Bools([]bool{true, true, true, true, true, false, true, false})
 	d, err := measure.Paired(base, tuned, prompts, 1)
