@@ -56,7 +56,8 @@ func TestConfigsThatAreRefused(t *testing.T) {
 func TestConfigsOfTheSameNetwork(t *testing.T) {
 	for _, config := range []string{
 		`{"act_fn": "swish", "shift_factor": 0, "latents_mean": null}`,
-		`{"_diffusers_version": "0.2", "double_z": true}`, // no key of the class: diffusers ignores it
+		// No key of the class: diffusers ignores it.
+		`{"_diffusers_version": "0.2", "double_z": true}`,
 	} {
 		c, err := vae.ParseConfig([]byte(config))
 		require.NoError(t, err, config)
