@@ -14,7 +14,9 @@ import (
 
 // linear is a denoiser that can be checked by hand: it says 2·x + the sample's condition, in all
 // channels.
-var linear = diffusion.Func(func(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
+var linear = diffusion.Func(func(
+	x, t *gorgonia.Node, c diffusion.Condition,
+) (*gorgonia.Node, error) {
 	twice, err := kernels.Scale(x, 2)
 	if err != nil {
 		return nil, err
@@ -28,7 +30,9 @@ var linear = diffusion.Func(func(x, t *gorgonia.Node, c diffusion.Condition) (*g
 
 // tokens is a condition of as many tokens of one number.
 func tokens(values ...float32) dataset.Condition {
-	return dataset.Condition{Tokens: tensor.New(tensor.WithShape(len(values), 1), tensor.WithBacking(values))}
+	return dataset.Condition{
+		Tokens: tensor.New(tensor.WithShape(len(values), 1), tensor.WithBacking(values)),
+	}
 }
 
 func run(t *testing.T, d diffusion.Denoiser, x, c []float32, at float64) []float32 {
@@ -85,7 +89,9 @@ func TestGuide(t *testing.T) {
 // Pooled vectors and sizes are guided as tokens are.
 func TestGuideAllParts(t *testing.T) {
 	// It says the pooled number plus ten times the size.
-	network := diffusion.Func(func(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
+	network := diffusion.Func(func(
+		x, t *gorgonia.Node, c diffusion.Condition,
+	) (*gorgonia.Node, error) {
 		tens, err := kernels.Scale(c.Sizes, 10)
 		if err != nil {
 			return nil, err
@@ -130,7 +136,8 @@ func TestCompiledNetworksAreRead(t *testing.T) {
 		defer net.Close()
 		copy(net.Condition.Tokens.Float32s(), c)
 		start := tensor.New(tensor.WithShape(1, 2, 1, 1), tensor.WithBacking(x))
-		last, err := diffusion.Last(diffusion.DDIM(t.Context(), net.Predict, s, start, diffusion.SampleOptions{Steps: 1}))
+		last, err := diffusion.Last(diffusion.DDIM(t.Context(), net.Predict, s, start,
+			diffusion.SampleOptions{Steps: 1}))
 		require.NoError(t, err)
 		require.InDeltaSlice(t, want, last.Latent.Float32s(), 1e-6, p)
 	}

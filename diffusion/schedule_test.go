@@ -22,7 +22,9 @@ func TestAlphaBarIsTheProduct(t *testing.T) {
 			return math.Pow(at(math.Sqrt(0.00085), math.Sqrt(0.012), i), 2)
 		},
 		"squaredcos_cap_v2": func(i int) float64 {
-			bar := func(u float64) float64 { return math.Pow(math.Cos((u+0.008)/1.008*math.Pi/2), 2) }
+			bar := func(u float64) float64 {
+				return math.Pow(math.Cos((u+0.008)/1.008*math.Pi/2), 2)
+			}
 			return min(0.999, 1-bar(float64(i+1)/n)/bar(float64(i)/n))
 		},
 	} {
@@ -66,7 +68,9 @@ func TestLevelsAreFloat32s(t *testing.T) {
 }
 
 func TestNoising(t *testing.T) {
-	s := schedule(t, func(c *diffusion.Config) { c.TrainSteps, c.TrainedBetas = new(2), []float64{0.36, 0.4375} }) // √ᾱ: 0.8, 0.6
+	s := schedule(t, func(c *diffusion.Config) {
+		c.TrainSteps, c.TrainedBetas = new(2), []float64{0.36, 0.4375} // √ᾱ: 0.8, 0.6
+	})
 	x := tensor.New(tensor.WithShape(2, 1, 1, 2), tensor.WithBacking([]float32{1, 2, 3, 4}))
 	e := tensor.New(tensor.WithShape(2, 1, 1, 2), tensor.WithBacking([]float32{-1, 1, -1, 1}))
 	dst := tensor.New(tensor.WithShape(2, 1, 1, 2), tensor.Of(tensor.Float32))
@@ -93,7 +97,9 @@ func TestNoising(t *testing.T) {
 }
 
 func TestMinSNR(t *testing.T) {
-	s := schedule(t, func(c *diffusion.Config) { c.TrainSteps, c.TrainedBetas = new(2), []float64{0.1, 0.8} }) // ᾱ 0.9, 0.18
+	s := schedule(t, func(c *diffusion.Config) {
+		c.TrainSteps, c.TrainedBetas = new(2), []float64{0.1, 0.8} // ᾱ 0.9, 0.18
+	})
 	much, little := s.Process.At(0), s.Process.At(1)
 	require.InDelta(t, 9, much.SNR(), 1e-5)
 	require.InDelta(t, 5./9, diffusion.Epsilon.MinSNR(5, much), 1e-6)
@@ -115,7 +121,10 @@ func TestMinSNR(t *testing.T) {
 
 func TestConfigFile(t *testing.T) {
 	dir := t.TempDir()
-	text := `{"_class_name": "PNDMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null}`
+	text := `{
+		"_class_name": "PNDMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear",
+		"beta_start": 0.00085, "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null
+	}`
 	require.NoError(t,
 		os.WriteFile(filepath.Join(dir, "scheduler_config.json"), []byte(text), 0o644))
 	s, err := diffusion.LoadSchedule(dir)
@@ -133,7 +142,14 @@ func TestConfigFile(t *testing.T) {
 	require.NoError(t, err)
 	var keys map[string]any
 	require.NoError(t, json.Unmarshal(saved, &keys))
-	require.Equal(t, map[string]any{"_class_name": "PNDMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "skip_prk_steps": true, "steps_offset": 1.}, keys)
+	require.Equal(t, map[string]any{
+		"_class_name":    "PNDMScheduler",
+		"beta_end":       0.012,
+		"beta_schedule":  "scaled_linear",
+		"beta_start":     0.00085,
+		"skip_prk_steps": true,
+		"steps_offset":   1.,
+	}, keys)
 }
 
 // √ᾱ of 0.8, 0.6 and 0.36 are shifted to end at 0 and scaled to begin at 0.8: 0.8·(√ᾱ-0.36)/0.44.
@@ -149,7 +165,10 @@ func TestZeroTerminalSNR(t *testing.T) {
 // Python writes -Infinity, which is no JSON, where diffusers' DPM-Solver++ has its default.
 func TestConfigOfDPMSolver(t *testing.T) {
 	dir := t.TempDir()
-	text := `{"_class_name": "DPMSolverMultistepScheduler", "beta_schedule": "scaled_linear", "lambda_min_clipped": -Infinity, "solver_order": 2, "use_lu_lambdas": false}`
+	text := `{
+		"_class_name": "DPMSolverMultistepScheduler", "beta_schedule": "scaled_linear",
+		"lambda_min_clipped": -Infinity, "solver_order": 2, "use_lu_lambdas": false
+	}`
 	require.NoError(t,
 		os.WriteFile(filepath.Join(dir, "scheduler_config.json"), []byte(text), 0o644))
 	s, err := diffusion.LoadSchedule(dir)
@@ -162,29 +181,39 @@ func TestConfigOfDPMSolver(t *testing.T) {
 	require.NoError(t, s.Save(dir))
 	saved, err := os.ReadFile(filepath.Join(dir, "scheduler_config.json"))
 	require.NoError(t, err)
-	require.JSONEq(t, `{"_class_name": "DPMSolverMultistepScheduler", "beta_schedule": "scaled_linear", "solver_order": 2, "use_lu_lambdas": false}`, string(saved))
+	require.JSONEq(t, `{
+		"_class_name": "DPMSolverMultistepScheduler", "beta_schedule": "scaled_linear",
+		"solver_order": 2, "use_lu_lambdas": false
+	}`, string(saved))
 }
 
 // In diffusers, null is false where a bool is asked for, also where the default is true.
 func TestConfigOfNulls(t *testing.T) {
 	var c diffusion.Config
-	require.NoError(t, json.Unmarshal([]byte(`{"clip_sample": null, "lower_order_final": null, "set_alpha_to_one": null, "sigma_min": null, "trained_betas": null, "variance_type": null, "solver_p": null}`), &c))
-	require.Equal(t, diffusion.Config{ClipSample: new(false), LowerOrderFinal: new(false), SetAlphaToOne: new(false), Other: map[string]json.RawMessage{"solver_p": json.RawMessage("null")}}, c)
+	require.NoError(t, json.Unmarshal([]byte(`{
+		"clip_sample": null, "lower_order_final": null, "set_alpha_to_one": null,
+		"sigma_min": null, "trained_betas": null, "variance_type": null, "solver_p": null
+	}`), &c))
+	require.Equal(t, diffusion.Config{
+		ClipSample: new(false), LowerOrderFinal: new(false), SetAlphaToOne: new(false),
+		Other: map[string]json.RawMessage{"solver_p": json.RawMessage("null")},
+	}, c)
 }
 
 func TestConfigErrors(t *testing.T) {
 	dir := t.TempDir()
-	for text, says := range map[string]string{
-		`{`:                            "scheduler_config.json: unexpected end",
-		`{"beta_schedule": "sigmoid"}`: `beta_schedule "sigmoid"`,
-		`{"prediction_type": "flow"}`:  `prediction_type "flow"`,
-		`{"num_train_timesteps": 0}`:   "num_train_timesteps is 0",
-		`{"num_train_timesteps": 2, "trained_betas": [0.1, 1.5]}`: "beta 1.5 at timestep 1",
-		`{"trained_betas": [0.1, 0.2]}`:                           "trained_betas are 2, num_train_timesteps is 1000",
-		`{"trained_betas": []}`:                                   "trained_betas are 0, num_train_timesteps is 1000",
-		`{"steps_offset": null}`:                                  "scheduler_config.json: steps_offset is null",
-		`{"beta_start": -1, "beta_end": 0}`:                       "at timestep 0",
+	for _, refused := range []struct{ text, says string }{
+		{`{`, "scheduler_config.json: unexpected end"},
+		{`{"beta_schedule": "sigmoid"}`, `beta_schedule "sigmoid"`},
+		{`{"prediction_type": "flow"}`, `prediction_type "flow"`},
+		{`{"num_train_timesteps": 0}`, "num_train_timesteps is 0"},
+		{`{"num_train_timesteps": 2, "trained_betas": [0.1, 1.5]}`, "beta 1.5 at timestep 1"},
+		{`{"trained_betas": [0.1, 0.2]}`, "trained_betas are 2, num_train_timesteps is 1000"},
+		{`{"trained_betas": []}`, "trained_betas are 0, num_train_timesteps is 1000"},
+		{`{"steps_offset": null}`, "scheduler_config.json: steps_offset is null"},
+		{`{"beta_start": -1, "beta_end": 0}`, "at timestep 0"},
 	} {
+		text, says := refused.text, refused.says
 		require.NoError(t,
 			os.WriteFile(filepath.Join(dir, "scheduler_config.json"), []byte(text), 0o644))
 		_, err := diffusion.LoadSchedule(dir)

@@ -47,7 +47,10 @@ func TestClone(t *testing.T) {
 func TestDecodeAndEncodeImages(t *testing.T) {
 	p, err := LoadFS(tiny.FS())
 	require.NoError(t, err)
-	r := Request{Prompts: []string{"two green circles", "one red star"}, Steps: 2, Guidance: 1, Seed: 1, Batch: 2}
+	r := Request{
+		Prompts: []string{"two green circles", "one red star"},
+		Steps:   2, Guidance: 1, Seed: 1, Batch: 2,
+	}
 	made, err := dataset.Collect(t.Context(), p.Generate(r))
 	require.NoError(t, err)
 	shape := made[0].Latent.Shape()

@@ -52,7 +52,10 @@ func collect(t *testing.T, d dataset.Dataset) (all []dataset.Sample) {
 }
 
 func request() Request {
-	return Request{Prompts: []string{"two green dogs", "a red car"}, PerPrompt: 2, Steps: 2, Guidance: 2, Seed: 5, Batch: 3}
+	return Request{
+		Prompts: []string{"two green dogs", "a red car"}, PerPrompt: 2,
+		Steps: 2, Guidance: 2, Seed: 5, Batch: 3,
+	}
 }
 
 func TestGenerate(t *testing.T) {
@@ -68,7 +71,10 @@ func TestGenerate(t *testing.T) {
 			require.Equal(t, fmt.Sprintf("%s-5-%d", filepath.Base(c.Dir), i), s.ID)
 			require.Equal(t, image.Rect(0, 0, side, side), s.Image.Bounds())
 			require.Equal(t, tensor.Shape{p.side(), p.side(), 4}, s.Latent.Shape())
-			require.Equal(t, dataset.Source{Model: filepath.Base(c.Dir), Sampler: folders.Name, Steps: 2, Guidance: 2, Seed: 5, Index: uint64(i)}, s.Source)
+			require.Equal(t, dataset.Source{
+				Model: filepath.Base(c.Dir), Sampler: folders.Name,
+				Steps: 2, Guidance: 2, Seed: 5, Index: uint64(i),
+			}, s.Source)
 		}
 		require.NotEqual(t, all[0].Latent.Float32s(), all[1].Latent.Float32s())
 
@@ -89,7 +95,9 @@ func TestGenerate(t *testing.T) {
 
 // IDs of generated samples can be names of files.
 func TestSampleIDs(t *testing.T) {
-	for name, want := range map[string]string{"tiny": "tiny-1-7", "": "1-7", "ORG/NAME": "ORG--NAME-1-7", `a\b`: "a--b-1-7"} {
+	for name, want := range map[string]string{
+		"tiny": "tiny-1-7", "": "1-7", "ORG/NAME": "ORG--NAME-1-7", `a\b`: "a--b-1-7",
+	} {
 		require.Equal(t, want, (&Pipeline{Name: name}).sampleID(1, 7))
 	}
 }
@@ -109,7 +117,9 @@ func TestGenerateWithEverySampler(t *testing.T) {
 	r := request()
 	r.Steps, r.Latents = 4, true
 	seen := map[float32]string{}
-	for _, name := range []string{"ddpm", "ddim", "pndm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras"} {
+	for _, name := range []string{
+		"ddpm", "ddim", "pndm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras",
+	} {
 		r.Sampler = sampler(t, name)
 		all := collect(t, p.Generate(r))
 		part := r
@@ -133,7 +143,9 @@ func TestGenerateWithTheFoldersSampler(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		require.NoError(t, os.CopyFS(dir, os.DirFS("../../testdata/golden/sd2")))
-		index := `{"_class_name": "StableDiffusionPipeline", "scheduler": ["diffusers", "` + class + `"]}`
+		index := `{
+			"_class_name": "StableDiffusionPipeline", "scheduler": ["diffusers", "` + class + `"]
+		}`
 		require.NoError(t,
 			os.WriteFile(filepath.Join(dir, "model_index.json"), []byte(index), 0o644))
 		p, err := Load(dir)
@@ -183,7 +195,8 @@ func TestGenerateFromLittleSignal(t *testing.T) {
 	p, err := Load("../../testdata/golden/sd2")
 	require.NoError(t, err)
 	c := p.Schedule.Config
-	c.BetaSchedule, c.Spacing, c.SetAlphaToOne = new("squaredcos_cap_v2"), new("trailing"), new(true)
+	c.BetaSchedule, c.Spacing = new("squaredcos_cap_v2"), new("trailing")
+	c.SetAlphaToOne = new(true)
 	p.Schedule, err = diffusion.NewSchedule(c)
 	require.NoError(t, err)
 	r := request()
@@ -290,7 +303,8 @@ func TestGenerateIsDDIMOfTheGuidedNetwork(t *testing.T) {
 			return out, nil
 		}
 		start := diffusion.SeededNoise(5, 0).Start(1, p.side(), p.side(), 4)
-		want, err := diffusion.Last(diffusion.DDIM(context.Background(), guided, p.Schedule, start, diffusion.SampleOptions{Steps: 2}))
+		want, err := diffusion.Last(diffusion.DDIM(context.Background(), guided, p.Schedule, start,
+			diffusion.SampleOptions{Steps: 2}))
 		require.NoError(t, err)
 		golden.Near(t, "latent", collect(t, p.Generate(r))[0].Latent.Float32s(),
 			want.Latent.Float32s(), 1e-5)
@@ -445,7 +459,8 @@ func TestFrozen(t *testing.T) {
 	config := filepath.Join(other, "unet", "config.json")
 	text, err := os.ReadFile(config)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(config, bytes.Replace(text, []byte(`"in_channels": 4`), []byte(`"in_channels": 9`), 1), 0o644))
+	text = bytes.Replace(text, []byte(`"in_channels": 4`), []byte(`"in_channels": 9`), 1)
+	require.NoError(t, os.WriteFile(config, text, 0o644))
 	for _, name := range []string{other, filepath.Join(other, "single.safetensors")} {
 		_, err := LoadFrozen(name)
 		require.ErrorContains(t, err, "4 3 3], not [")
@@ -457,11 +472,14 @@ func TestFrozen(t *testing.T) {
 func TestLoadFS(t *testing.T) {
 	folders(t, func(t *testing.T, p *Pipeline, c golden.Case) {
 		embedded := fstest.MapFS{}
-		for _, folder := range []string{"", "scheduler", "tokenizer", "text_encoder", "vae", "unet"} {
+		for _, folder := range []string{
+			"", "scheduler", "tokenizer", "text_encoder", "vae", "unet",
+		} {
 			files, err := filepath.Glob(filepath.Join(c.Dir, folder, "*"))
 			require.NoError(t, err)
 			for _, file := range files {
-				if data, err := os.ReadFile(file); err == nil && filepath.Base(file) != "cases.safetensors" {
+				data, err := os.ReadFile(file)
+				if err == nil && filepath.Base(file) != "cases.safetensors" {
 					embedded[path.Join(folder, filepath.Base(file))] = &fstest.MapFile{Data: data}
 				}
 			}
@@ -516,7 +534,9 @@ func TestErrors(t *testing.T) {
 			require.ErrorIs(t, err, context.Canceled)
 		}
 		empty := dataset.Func(func(context.Context) iter.Seq2[dataset.Sample, error] {
-			return func(yield func(dataset.Sample, error) bool) { yield(dataset.Sample{ID: "seven"}, nil) }
+			return func(yield func(dataset.Sample, error) bool) {
+				yield(dataset.Sample{ID: "seven"}, nil)
+			}
 		})
 		for _, err := range p.Encode(empty, EncodeOptions{Batch: 1}).All(context.Background()) {
 			require.ErrorContains(t, err, "sample 0 (seven) has neither a latent nor a picture")
@@ -542,7 +562,8 @@ func TestErrors(t *testing.T) {
 		require.NoError(t, os.RemoveAll(filepath.Join(dir, "tokenizer")))
 		_, err = Load(dir)
 		require.ErrorContains(t, err, "tokenizer: ")
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "model_index.json"), []byte(`{"_class_name": "StableDiffusionXLPipeline"}`), 0o644))
+		index := []byte(`{"_class_name": "StableDiffusionXLPipeline"}`)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "model_index.json"), index, 0o644))
 		_, err = Load(dir)
 		require.ErrorContains(t, err, "StableDiffusionXLPipeline")
 		_, err = Load(filepath.Join(dir, "unet"))
@@ -566,7 +587,9 @@ func TestGenerateGolden(t *testing.T) {
 			PerPrompt: 1, Steps: steps, Eta: eta, Guidance: 1, Batch: 2,
 			Sampler: sampler(t, "ddim"), Conditions: map[string]dataset.Condition{},
 			Height: shape[2] * p.scale(), Width: shape[3] * p.scale(), Latents: true,
-			Noise: func(row, draw int, dst []float32) { copy(dst, draws.Float32s()[(draw*shape[1]+row)*size:][:size]) },
+			Noise: func(row, draw int, dst []float32) {
+				copy(dst, draws.Float32s()[(draw*shape[1]+row)*size:][:size])
+			},
 		}
 		conditions := c.Tensor(t, "unet.encoder_hidden_states")
 		for i := range shape[1] {
@@ -583,7 +606,9 @@ func TestGenerateGolden(t *testing.T) {
 		for _, err := range p.Generate(r).All(t.Context()) {
 			require.ErrorContains(t, err, "text encoder is missing")
 		}
-		r.Conditions["0"] = dataset.Condition{Tokens: tensor.New(tensor.WithShape(3, 5), tensor.Of(tensor.Float32))}
+		r.Conditions["0"] = dataset.Condition{
+			Tokens: tensor.New(tensor.WithShape(3, 5), tensor.Of(tensor.Float32)),
+		}
 		for _, err := range p.Generate(r).All(t.Context()) {
 			require.ErrorContains(t, err, `the tokens of "0" are (3, 5)`)
 		}
@@ -605,12 +630,15 @@ func TestPicturesGolden(t *testing.T) {
 		if k.Dtype == "float32" { // a model of full size, whose reference errs as we do
 			latent, level = 1e-3, 2
 		}
-		noise, want, images := c.ChannelsLast(t, "generate.noise"), c.ChannelsLast(t, "generate.latents"), c.Tensor(t, "generate.images").Float32s()
+		noise, want := c.ChannelsLast(t, "generate.noise"), c.ChannelsLast(t, "generate.latents")
+		images := c.Tensor(t, "generate.images").Float32s()
 		size, shape := want.Shape()[1:].TotalSize(), want.Shape()
 		got := collect(t, p.Generate(Request{
 			Prompts: k.Prompts, PerPrompt: 1, Steps: k.Steps, Guidance: k.Guidance, Batch: 2,
 			Height: shape[1] * p.scale(), Width: shape[2] * p.scale(),
-			Noise: func(row, draw int, dst []float32) { copy(dst, noise.Float32s()[(draw*shape[0]+row)*size:][:size]) },
+			Noise: func(row, draw int, dst []float32) {
+				copy(dst, noise.Float32s()[(draw*shape[0]+row)*size:][:size])
+			},
 		}))
 		require.Len(t, got, shape[0])
 		for i, s := range got {
@@ -624,7 +652,9 @@ func TestPicturesGolden(t *testing.T) {
 				moved += math.Abs(float64(images[i*len(pix)+j]) - float64(images[j]))
 			}
 			require.Len(t, images, len(pix)*len(got))
-			t.Logf("%q: %d of %d values differ, by %d of 255 at most; %.2f from the first picture in the mean", s.Prompt, differ, len(pix), off, moved/float64(len(pix)))
+			t.Logf("%q: %d of %d values differ, by %d of 255 at most; "+
+				"%.2f from the first picture in the mean",
+				s.Prompt, differ, len(pix), off, moved/float64(len(pix)))
 			require.LessOrEqual(t, off, level)
 		}
 		require.NotEqual(t, picture.FromImage(got[0].Image).Pix,

@@ -43,7 +43,8 @@ func TestSingleFilesGolden(t *testing.T) {
 func write(t *testing.T, metadata map[string]string, shapes map[string][]int) *weights.File {
 	var all []kernels.Parameter
 	for name, shape := range shapes {
-		all = append(all, kernels.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))})
+		zeros := tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
+		all = append(all, kernels.Parameter{Name: name, Value: zeros})
 	}
 	name := filepath.Join(t.TempDir(), "m.safetensors")
 	require.NoError(t, weights.Save(name, all, kernels.Float16, metadata))
@@ -68,7 +69,8 @@ func TestFamiliesAreRecognized(t *testing.T) {
 		{[]int{128, 4, 3, 3}, []int{128, 768}, one, false},
 		{[]int{320}, []int{320, 768}, one, false},
 	} {
-		c, err := recognize(write(t, nil, map[string][]int{firstConv: k.conv, firstKey: k.key, k.text: {1}}))
+		shapes := map[string][]int{firstConv: k.conv, firstKey: k.key, k.text: {1}}
+		c, err := recognize(write(t, nil, shapes))
 		if !k.known {
 			require.ErrorContains(t, err, "neither Stable Diffusion 1.x nor 2.x")
 			continue
@@ -205,8 +207,10 @@ func TestVelocityOf2IsLarger(t *testing.T) {
 			shapes[openPrefix+"token_embedding.weight"] = []int{1}
 		}
 		dir := t.TempDir()
-		require.NoError(t, os.CopyFS(filepath.Join(dir, "tokenizer"), os.DirFS("../../testdata/golden/sd1/tokenizer")))
-		c, err := readConfigs(write(t, map[string]string{"modelspec.prediction_type": k.says}, shapes), dir)
+		tokens := os.DirFS("../../testdata/golden/sd1/tokenizer")
+		require.NoError(t, os.CopyFS(filepath.Join(dir, "tokenizer"), tokens))
+		metadata := map[string]string{"modelspec.prediction_type": k.says}
+		c, err := readConfigs(write(t, metadata, shapes), dir)
 		require.NoError(t, err)
 		require.Equal(t, k.side, c.unet.SampleSize, "%d %s", k.features, k.says)
 	}
@@ -215,7 +219,13 @@ func TestVelocityOf2IsLarger(t *testing.T) {
 // Whatever was not downloaded is named, all of it.
 func TestMissingFilesAreNamed(t *testing.T) {
 	dir := copyFolder(t, "../../testdata/golden/levels")
-	for _, name := range []string{"tokenizer", "text_encoder/model.safetensors", "vae/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"} {
+	for _, name := range []string{
+		"tokenizer",
+		"text_encoder/model.safetensors",
+		"vae/config.json",
+		"unet/diffusion_pytorch_model.safetensors",
+		"scheduler/scheduler_config.json",
+	} {
 		require.NoError(t, os.RemoveAll(filepath.Join(dir, filepath.FromSlash(name))), name)
 	}
 	_, err := Load(dir)
@@ -236,7 +246,8 @@ func TestPredictionIsNotGuessed(t *testing.T) {
 		features         int
 		says, want, fail string
 	}{
-		{768, "", "epsilon", ""}, {768, "v", "v_prediction", ""}, {1024, "epsilon", "epsilon", ""}, {1024, "v", "v_prediction", ""},
+		{768, "", "epsilon", ""}, {768, "v", "v_prediction", ""},
+		{1024, "epsilon", "epsilon", ""}, {1024, "v", "v_prediction", ""},
 		{1024, "", "", "does not say whether it predicts ε or v"},
 		{768, "sample", "", "does not say"},
 	} {

@@ -172,7 +172,9 @@ func TestConfigsThatAreRefused(t *testing.T) {
 		{`{"norm_num_groups": 0}`, "norm_num_groups"},
 		{`{"attention_head_dim": 7}`, "not divided by 7 heads"},
 		{
-			`{"down_block_types": ["AttnDownBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D"]}`,
+			`{"down_block_types": [
+				"AttnDownBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D"
+			]}`,
 			"AttnDownBlock2D is not supported",
 		},
 		{`{"in_channels": "four"}`, "in_channels"},
@@ -328,7 +330,9 @@ func TestConditionsThatAreRefused(t *testing.T) {
 		"pooled (20) and sizes (2, 6)":    func(c *dataset.Condition) { c.Pooled = zeros(20) },
 		"pooled (2, 10) and sizes (12)":   func(c *dataset.Condition) { c.Sizes = zeros(12) },
 		"(3, 10)":                         func(c *dataset.Condition) { c.Pooled = zeros(3, 10) },
-		"x (2, 9, 13) and w":              func(c *dataset.Condition) { c.Tokens = zeros(2, 9, 13) },
+		"x (2, 9, 13) and w": func(c *dataset.Condition) {
+			c.Tokens = zeros(2, 9, 13)
+		},
 	} {
 		batch := dataset.Condition{
 			Tokens: zeros(2, 9, 12), Pooled: zeros(2, 10), Sizes: zeros(2, 6),
