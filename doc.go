@@ -56,8 +56,8 @@
 //
 // # Interfaces
 //
-// What a user may want to bring along are five interfaces. Each but the last has one method and an
-// adapter for functions; a sample (dataset.Sample) is what goes from one to the next.
+// Five interfaces are what a user may want to implement. Each but the last has one method and an
+// adapter for functions. A sample (dataset.Sample) is what goes from one to the next.
 //
 //	dataset      dataset.Dataset      samples: generated, read from files, labelled by people
 //	reward model reward.Model         one score a sample, higher is better

@@ -110,10 +110,11 @@ func Scored(d dataset.Dataset, m Model, n int) dataset.Dataset {
 	})
 }
 
-// BestOf returns, of every n samples with the same prompt, the one that m scores highest, with its
-// score as reward; of equals the first. Samples with one prompt need not lie together: its first n
-// make the first choice, and so on. The choices come in the order of their groups' first samples.
-// It is an error if some prompt's samples are not a multiple of n.
+// BestOf takes n samples of a prompt at a time and returns the one of them that m scores highest,
+// with its score as reward; among equals it is the first. Samples of one prompt need not follow one
+// another: the prompt's first n are a group, the next n another one. The results are in the order of
+// their groups' first samples. It is an error if the number of a prompt's samples is not a multiple
+// of n.
 func BestOf(
 	ctx context.Context, m Model, samples []dataset.Sample, n int,
 ) ([]dataset.Sample, error) {
@@ -139,8 +140,8 @@ func BestOf(
 	return best, nil
 }
 
-// Best is the dataset of the best of every n samples of d that follow one another, which must be of
-// one prompt, as pipeline.Request.PerPrompt makes them: see BestOf.
+// Best takes n samples of d at a time and yields the one that m scores highest, with its score as
+// reward: see BestOf. The n must be of one prompt, as pipeline.Request.PerPrompt makes them.
 func Best(d dataset.Dataset, m Model, n int) dataset.Dataset {
 	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
 		return func(yield func(dataset.Sample, error) bool) {

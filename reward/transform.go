@@ -18,10 +18,10 @@ import (
 // finite is an error.
 type Transform func(samples []dataset.Sample) ([]float64, error)
 
-// Weigh is d with the weights that t makes of its samples' rewards in the rewards' place, as
-// fine-tuning reads them (Lee et al. 2023, Eq. 2). A sample without a reward is an error. Weigh
-// holds all samples in memory while it is ranged over: where pictures are large, take them away
-// before (dataset.Map), or weigh what has been encoded.
+// Weigh is d with every reward replaced by the weight that t makes of it. Fine-tuning reads the
+// weights there (Lee et al. 2023, Eq. 2). A sample without a reward is an error. Ranging over the
+// result holds all samples in memory. Where pictures are large, take them away before (dataset.Map),
+// or weigh samples that are encoded.
 func Weigh(d dataset.Dataset, t Transform) dataset.Dataset {
 	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
 		return func(yield func(dataset.Sample, error) bool) {
@@ -59,13 +59,13 @@ func (t Transform) weights(samples []dataset.Sample) ([]float64, error) {
 	return weights, err
 }
 
-// Raw takes rewards for weights: r. It is the paper's.
+// Raw uses each reward r as the weight, as the paper does.
 func Raw(samples []dataset.Sample) ([]float64, error) {
 	return each(samples, func(r float64) float64 { return r })
 }
 
-// MinMax stretches rewards over 0 to 1: (r − min) / (max − min). It is an error if all are the
-// same.
+// MinMax scales rewards to the range 0 to 1: (r − min) / (max − min). It is an error if all rewards
+// are the same.
 func MinMax(samples []dataset.Sample) ([]float64, error) {
 	rewards, err := Raw(samples)
 	if err != nil {
@@ -95,7 +95,7 @@ func Standardize(samples []dataset.Sample) ([]float64, error) {
 	return finite(samples, weights)
 }
 
-// Threshold weighs 1 what has a reward of at least t, and all else 0.
+// Threshold gives a sample the weight 1 if its reward is at least t, and 0 otherwise.
 func Threshold(t float64) Transform {
 	return func(samples []dataset.Sample) ([]float64, error) {
 		return each(samples, func(r float64) float64 {

@@ -66,8 +66,8 @@ const indexFile = "model_index.json"
 func Load(name string) (*Pipeline, error) { return load(name, true) }
 
 // LoadFrozen is Load without the numbers of the UNet, which are most of a model's. They are zeros
-// that take no memory until LoadUNet reads them, so that what is done before, such as encoding
-// pictures and prompts, has that memory.
+// that take no memory until LoadUNet reads them. So pictures and prompts can be encoded in that
+// memory before. What needs the numbers earlier is an *UnreadError.
 func LoadFrozen(name string) (*Pipeline, error) { return load(name, false) }
 
 // LoadUNet reads the UNet that LoadFrozen left out; it replaces p.UNet.
@@ -309,8 +309,9 @@ func (p *Pipeline) checkImages() error {
 }
 
 // With returns a pipeline that differs in its network: in its UNet if n is one, a
-// *unet.UNet2DCondition; otherwise UNet is nil, and n makes the pictures. Such a pipeline does not
-// Save, because diffusers could not read it: a network of one's own is saved by itself (nn.Save).
+// *unet.UNet2DCondition; otherwise UNet is nil, and n makes the pictures. To Save or Clone such a
+// pipeline is a *NetworkError: diffusers could not read it. A network of one's own is saved by
+// itself (nn.Save).
 func (p *Pipeline) With(name string, n Network) *Pipeline {
 	other := *p
 	other.Name, other.UNet, other.network, other.unread = name, nil, n, nil
@@ -320,8 +321,9 @@ func (p *Pipeline) With(name string, n Network) *Pipeline {
 	return &other
 }
 
-// Save writes a folder that Load, and diffusers, read. model_index.json comes last, and one that is
-// there goes first, so a folder that has it is complete.
+// Save writes a folder that Load and diffusers read. It removes a model_index.json that is there
+// first and writes the new one last, so a folder that has one is complete. A UNet that has not been
+// read is an *UnreadError, and a network that is no UNet a *NetworkError.
 func (p *Pipeline) Save(dir string, as kernels.Precision) error {
 	if err := p.check(); err != nil {
 		return err
