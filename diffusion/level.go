@@ -15,9 +15,9 @@ type Level struct {
 // SNR is the signal-to-noise ratio of variances.
 func (l Level) SNR() float64 { return l.Signal * l.Signal / (l.Noise * l.Noise) }
 
-// Levels are a distribution of levels, by which training chooses: the level at a share u of it, 0
-// to 1 without 1. Levels of values u that are uniform have the distribution; the larger u, the more
-// noise.
+// Levels are the distribution that training draws levels from, as its quantile function. Of u, from
+// 0 up to 1 without 1, it returns the level such that a share u of all levels have less noise. So
+// the noise grows with u, and where u is uniform the levels have the distribution.
 type Levels func(u float64) Level
 
 // A Process is how latents become noise.
@@ -32,7 +32,7 @@ type Process interface {
 }
 
 // Disturb writes the noisy latents Signal·x + Noise·noise to dst, which may be x or noise. All
-// three are float32 [N, …] of one shape; levels holds a level a sample.
+// three are float32 [N, …] of one shape. levels holds one level for each sample.
 func Disturb(dst, x, noise *tensor.Dense, levels []Level) error {
 	return combine(dst, x, noise, levels, func(l Level) (signal, sigma float64) {
 		return l.Signal, l.Noise

@@ -18,8 +18,8 @@ type Network func(x *tensor.Dense, t float64) (*tensor.Dense, error)
 
 // SampleOptions are what samplers can be told.
 type SampleOptions struct {
-	// Steps is the number of sampling steps, from 1 to the number of timesteps in training. 15 to 50
-	// are usual, and 10 to 25 for PNDM and DPMSolver.
+	// Steps is the number of sampling steps, from 1 to the number of timesteps in training. 15 to
+	// 50 are usual, and 10 to 25 for PNDM and DPMSolver.
 	Steps int
 	// Eta is DDIM's: 0 is deterministic, 1 draws as much noise as DDPM. Other samplers have none
 	// and refuse it.

@@ -112,9 +112,9 @@ func Scored(d dataset.Dataset, m Model, n int) dataset.Dataset {
 
 // BestOf takes n samples of a prompt at a time and returns the one of them that m scores highest,
 // with its score as reward; among equals it is the first. Samples of one prompt need not follow one
-// another: the prompt's first n are a group, the next n another one. The results are in the order of
-// their groups' first samples. It is an error if the number of a prompt's samples is not a multiple
-// of n.
+// another: the prompt's first n are a group, the next n another one. The results are in the order
+// of their groups' first samples. It is an error if the number of a prompt's samples is not a
+// multiple of n.
 func BestOf(
 	ctx context.Context, m Model, samples []dataset.Sample, n int,
 ) ([]dataset.Sample, error) {

@@ -200,8 +200,8 @@ func (c Config) check() error {
 }
 
 // least is a lower bound of the network's number of weights, too low by a factor of a few
-// layers_per_block at most. It counts the way down with one attention a level, and the attentions of
-// the way up. It is a float so that no config overflows it.
+// layers_per_block at most. It counts the way down with one attention a level, and the attentions
+// of the way up. It is a float so that no config overflows it.
 func (c Config) least() float64 {
 	time := float64(c.timeChannels())
 	sum := 9*float64(c.InChannels+c.OutChannels)*float64(c.BlockOutChannels[0]) + time*time

@@ -280,8 +280,8 @@ func LoadFS(fsys fs.FS) (*UNet2DCondition, error) {
 	return u, nil
 }
 
-// NewFS is New of the config.json in a folder. The folder must hold the network's weights too. Their
-// names and shapes must fit, but their numbers are not read.
+// NewFS is New of the config.json in a folder. The folder must hold the network's weights too.
+// Their names and shapes must fit, but their numbers are not read.
 func NewFS(fsys fs.FS) (*UNet2DCondition, error) {
 	u, f, err := open(fsys)
 	if err != nil {

@@ -50,7 +50,8 @@ func New(c Config) (*AutoencoderKL, error) {
 // Trainable lists the network's parameters under diffusers' names.
 func (v *AutoencoderKL) Trainable() []kernels.Parameter { return nn.Parameters(v) }
 
-// Factor is the number of pixels in a row, and in a column, that one position of a latent stands for.
+// Factor is the number of pixels in a row, and in a column, that one position of a latent stands
+// for.
 func (v *AutoencoderKL) Factor() int { return 1 << (len(v.Config.BlockOutChannels) - 1) }
 
 // Encode adds to x's graph the mean and the log variance [N,h,w,C] of the latents of pictures x
