@@ -22,12 +22,12 @@ type Levels func(u float64) Level
 
 // A Process is how latents become noise.
 type Process interface {
-	// From are the Levels that training is to see unless something else is chosen, of timestep
-	// least and more alone; From(0) are all. Whether a picture is what its prompt asks for is
-	// decided where there is much noise. Where there are no such levels, they are NaN.
+	// From returns the Levels that training draws from by default, restricted to timesteps of least
+	// and more; From(0) are all. Whether a picture shows what its prompt asks for is decided where
+	// there is much noise. If there are no such levels, they are NaN.
 	From(least int) Levels
-	// At is the level of which a network is told that it is timestep t. Where no level has this
-	// timestep, it is NaN.
+	// At is the level at which a network is told the timestep t. If no level has this timestep, it
+	// is NaN.
 	At(t float64) Level
 }
 

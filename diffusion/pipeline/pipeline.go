@@ -37,12 +37,12 @@ type Pipeline struct {
 	Extra []string
 }
 
-// A Network is a denoiser that a Pipeline makes pictures by. *unet.UNet2DCondition is one. What it
-// says of latents is the Prediction of the Pipeline's Schedule, and what it is told is the text
+// A Network is a denoiser that a Pipeline makes pictures with. *unet.UNet2DCondition is one. It
+// says of latents what the Prediction of the Pipeline's Schedule names. Its condition is the text
 // encoder's last hidden state, or what Request.Conditions has in its place.
 type Network interface {
 	diffusion.Denoiser
-	// Latents [side,side,channels] are those of the pictures that it was trained on.
+	// Latents returns the shape [side,side,channels] of the latents that it was trained on.
 	Latents() (side, channels int)
 }
 
@@ -70,7 +70,8 @@ func Load(name string) (*Pipeline, error) { return load(name, true) }
 // memory before. What needs the numbers earlier is an *UnreadError.
 func LoadFrozen(name string) (*Pipeline, error) { return load(name, false) }
 
-// LoadUNet reads the UNet that LoadFrozen left out; it replaces p.UNet.
+// LoadUNet reads the UNet that LoadFrozen left out, and replaces p.UNet by it. It is an error if
+// the UNet is there already.
 func (p *Pipeline) LoadUNet() error {
 	if p.unread == nil {
 		return errors.New("pipeline: there is no UNet to read: " +
@@ -115,7 +116,7 @@ func loadFolder(dir string, whole bool) (*Pipeline, error) {
 	return p, nil
 }
 
-// LoadFS reads the folder that is fsys. What of it is missing is named all at once.
+// LoadFS reads the folder that is fsys. One error names all files that it lacks.
 func LoadFS(fsys fs.FS) (*Pipeline, error) { return loadFS(fsys, true) }
 
 func loadFS(fsys fs.FS, whole bool) (*Pipeline, error) {

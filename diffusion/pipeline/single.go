@@ -19,16 +19,16 @@ import (
 )
 
 // LoadFile reads a checkpoint of one safetensors file, as the first Stable Diffusions were
-// published: model.diffusion_model.*, first_stage_model.* and cond_stage_model.*. Tensors that are
-// none of the three are listed in Extra; a tensor of the three that the configs have no place for
-// is an error, which names it.
+// published: model.diffusion_model.*, first_stage_model.* and cond_stage_model.*. Other tensors are
+// listed in Extra. A tensor of these three that the configs have no place for is an error that
+// names it.
 //
 // Such a file holds no configs. They are read from the folder configs, which is laid out as a
-// diffusers pipeline's; what it lacks is recognized from the tensors' shapes, if they are those of
-// Stable Diffusion 1.x or 2.x. Two things cannot be recognized: configs/tokenizer must be there,
-// and so must configs/scheduler for a 2.x, whose files look the same whether they predict ε
-// (2-base) or v (768-v), unless the file says so itself (modelspec.prediction_type in its
-// metadata).
+// diffusers pipeline's. A config that is missing there is recognized from the tensors' shapes, if
+// they are those of Stable Diffusion 1.x or 2.x. Two things cannot be recognized. configs/tokenizer
+// must always be there. configs/scheduler must be there for a 2.x, whose files look the same
+// whether they predict ε (2-base) or v (768-v), unless the file's metadata say it
+// (modelspec.prediction_type).
 func LoadFile(file, configs string) (*Pipeline, error) { return loadFile(file, configs, true) }
 
 func loadFile(file, configs string, whole bool) (*Pipeline, error) {

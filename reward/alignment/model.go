@@ -95,14 +95,15 @@ func (m *Model) pairs(
 	return pairs, nil
 }
 
-// A Comparison is how well the reward predicts labels, and how well CLIP's similarity does, which
-// is what one would use without labels.
+// A Comparison is how well the reward predicts labels, and how well CLIP's similarity does. That is
+// what one would use without labels.
 type Comparison struct {
 	Accuracy
 	CLIPAUC float64 `json:"clip_auc"`
 }
 
-// Evaluate compares the model with labels that it was not trained on.
+// Evaluate compares the model's scores with labels that it was not trained on. Samples that are not
+// labelled good or bad are passed over. Without labels it is dataset.ErrNoLabels.
 func (m *Model) Evaluate(ctx context.Context, d dataset.Dataset) (Comparison, error) {
 	samples, features, err := embedLabelled(ctx, m.clip, d)
 	if err != nil {

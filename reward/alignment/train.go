@@ -20,11 +20,12 @@ import (
 	"github.com/kudos-ml/kudos/reward/measure"
 )
 
-// A CLIP embeds pictures and prompts: [N,D] each, rows of norm 1. *clip.Encoder is one.
+// A CLIP embeds pictures and prompts as features [N,D], one row each, of norm 1. *clip.Encoder is
+// one.
 type CLIP interface {
 	ImageFeatures(ctx context.Context, pictures []image.Image) (*tensor.Dense, error)
 	TextFeatures(ctx context.Context, prompts []string) (*tensor.Dense, error)
-	Hash() string // names the weights
+	Hash() string // names the weights; another hash is another CLIP
 }
 
 // Training learns a reward from labels by Eq. 1 of the paper, L_MSE + λ·L_pc. It is a
@@ -79,7 +80,7 @@ type Epoch struct {
 	Best bool
 }
 
-// Model returns the trained model, the best so far; nil before the first epoch.
+// Model returns the model with the best weights so far, or nil before the first epoch.
 func (t *Training) Model() *Model {
 	if t.session == nil || t.session.next == 0 {
 		return nil
@@ -172,7 +173,7 @@ func or[T comparable](v, otherwise T) T {
 	return v
 }
 
-// embed makes an example of every labelled sample; each picture and each distinct prompt is
+// embed makes an example of every labelled sample. Each picture and each distinct prompt is
 // embedded once.
 func (s *session) embed(ctx context.Context) ([]example, error) {
 	samples, features, err := embedLabelled(ctx, s.CLIP, s.Samples)
@@ -360,7 +361,8 @@ func (s *session) eq1(g *gorgonia.ExprGraph) (optim.Loss, error) {
 	return loss, nb.Err()
 }
 
-// epoch makes one pass. The last images of a pass that fill no batch wait for another order.
+// epoch makes one pass. Images at its end that do not fill a batch are left out of it; every pass
+// has another order.
 func (s *session) epoch(ctx context.Context, index int) (Epoch, error) {
 	e := Epoch{Index: index, Of: s.Passes}
 	order := rng.New(s.Seed, "alignment order", uint64(index), 0).Perm(len(s.train))

@@ -97,7 +97,7 @@ func (s *session) over() bool {
 	return s.next >= s.Passes || s.HeldOut > 0 && s.next-s.bestAt > s.Wait
 }
 
-// advance makes the next epoch, or with an error nothing.
+// advance makes the next epoch. With an error nothing has changed.
 func (s *session) advance(ctx context.Context) (Epoch, error) {
 	before, err := s.stepper.State()
 	if err != nil {
@@ -138,7 +138,7 @@ func (t *Training) State(ctx context.Context) (finetune.State, error) {
 		return finetune.State{}, fmt.Errorf("alignment: %w", err)
 	}
 	state := finetune.State{Step: t.session.next, Tensors: tensors, Values: map[string]float64{}}
-	if !math.IsInf(t.session.best, 1) { // no number is as long as every held-out loss was none
+	if !math.IsInf(t.session.best, 1) { // there is a held-out loss that is a number
 		state.Values["best"], state.Values["best epoch"] = t.session.best, float64(t.session.bestAt)
 	}
 	for _, p := range nn.Parameters(t.head) {
@@ -148,7 +148,8 @@ func (t *Training) State(ctx context.Context) (finetune.State, error) {
 	return state, nil
 }
 
-// Restore goes on behind a State of a Training of the same data and constants.
+// Restore sets the weights, AdamW's state and the best weights to those of a State of a Training
+// with the same data and constants. The next epoch is the one after it.
 func (t *Training) Restore(ctx context.Context, state finetune.State) error {
 	if err := t.prepare(ctx); err != nil {
 		return err
@@ -182,7 +183,7 @@ func (t *Training) Restore(ctx context.Context, state finetune.State) error {
 	return nil
 }
 
-// Close frees the memory of training, as the end of the last epoch does. Model stays.
+// Close frees the memory of training, as the end of the last epoch does. Model can still be used.
 func (t *Training) Close() error {
 	if t.session == nil {
 		return nil
