@@ -19,26 +19,37 @@
 //
 // A package imports only what stands above it:
 //
-//	kernels                operations for gorgonia's graphs with their gradients, and the machine that runs such graphs
-//	kernels/nn             layers as plain data, their fresh weights and files, and the builder of graphs
+//	kernels                operations for gorgonia's graphs with their gradients, and the machine
+//	                       that runs such graphs
+//	kernels/nn             layers as plain data, their fresh weights and files, and the builder of
+//	                       graphs
 //	kernels/optim          AdamW, gradient clipping, moving averages, learning rate schedules
-//	finetune/report        what a run shows and leaves: progress, its folder, tables, charts, pictures, one HTML page
-//	dataset                samples one after another; prompts that can be generated; JSONL files and folders
+//	finetune/report        what a run shows and leaves: progress, its folder, tables, charts,
+//	                       pictures, one HTML page
+//	dataset                samples one after another; prompts that can be generated; JSONL files and
+//	                       folders
 //	dataset/shapes         a small world of coloured shapes: its prompts, its pictures, its judge
 //	clip/tokenizer         prompts to token ids, by CLIP's byte-pair encoding
 //	clip                   CLIP's text and picture encoders, and their training
 //	diffusion              levels, predictions, processes, the denoiser, guidance, samplers
 //	diffusion/unet         the denoising network of Stable Diffusion 1, 2 and XL
-//	diffusion/lora         low-rank adapters of it and of the text encoder: trained, merged, in diffusers' and kohya's files
+//	diffusion/lora         low-rank adapters of it and of the text encoder: trained, merged, in
+//	                       diffusers' and kohya's files
 //	diffusion/vae          its autoencoder
 //	diffusion/pipeline     all of it from one folder: prompts to pictures, pictures to latents
-//	reward/measure         numbers that compare models: rates with intervals, Fréchet distance, diversity, accuracy, AUC
+//	reward/measure         numbers that compare models: rates with intervals, Fréchet distance,
+//	                       diversity, accuracy, AUC
 //	reward                 scores of samples, weights of scores, best-of-n
-//	reward/evaluate        models compared: pictures from the same noise, scores, best-of-n, differences with intervals
-//	finetune               Eq. 2 as a trainer whose loss is composed of terms; what records, saves and resumes any trainer
-//	finetune/command       what programs that tune share: flags, what fits memory, training that is saved
+//	reward/evaluate        models compared: pictures from the same noise, scores, best-of-n,
+//	                       differences with intervals
+//	finetune               Eq. 2 as a trainer whose loss is composed of terms; what records, saves
+//	                       and resumes any trainer
+//	finetune/command       what programs that tune share: flags, what fits memory, training that is
+//	                       saved
 //	reward/alignment       the paper's reward: learned from labels on CLIP's embeddings
-//	examples/tiny          a complete Stable Diffusion in miniature, embedded, and examples/tiny/train, which made it
+//	examples/tiny          a complete Stable Diffusion in miniature, embedded, and
+//	                       examples/tiny/train, which made it
+//	examples/tiny/trial    tuned miniatures compared with the base model
 //	examples/generate      pictures of prompts, from the miniature or a model of yours
 //	examples/quickstart    the whole method in one command
 //	examples/reward        a reward learned from labels of yours
@@ -48,8 +59,8 @@
 //
 // # Interfaces
 //
-// What a user may want to bring along are five interfaces. Each but the last has one method and an
-// adapter for functions; a sample (dataset.Sample) is what goes from one to the next.
+// Five interfaces are what a user may want to implement. Each but the last has one method and an
+// adapter for functions. A sample (dataset.Sample) is what goes from one to the next.
 //
 //	dataset      dataset.Dataset      samples: generated, read from files, labelled by people
 //	reward model reward.Model         one score a sample, higher is better

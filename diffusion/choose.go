@@ -32,7 +32,7 @@ var samplers = []struct {
 	{Sampler{"flow_euler", FlowEuler}, classFlowEuler},
 }
 
-// ParseSampler is the sampler of a name: ddpm, ddim, pndm, euler, euler_a, dpmpp_2m,
+// ParseSampler returns the sampler of a name: ddpm, ddim, pndm, euler, euler_a, dpmpp_2m,
 // dpmpp_2m_karras or flow_euler.
 func ParseSampler(name string) (Sampler, error) {
 	var names []string

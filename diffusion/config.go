@@ -16,8 +16,8 @@ import (
 )
 
 // A Config is a scheduler_config.json of diffusers. A key that the file lacks is nil and means the
-// default of the class that reads it, which is in the comment above the field. Keys of samplers that
-// we do not have are kept in Other, so that saving loses nothing.
+// default of the class that reads it, which is in the comment above the field. Keys of samplers
+// that we do not have are kept in Other, so that saving loses nothing.
 type Config struct {
 	// Class is the sampler that the folder's makers chose.
 	Class *string `json:"_class_name,omitempty"`
@@ -156,9 +156,9 @@ func RectifiedFlow(shift float64) Config {
 // plain has Config's fields and none of its methods.
 type plain Config
 
-// UnmarshalJSON reads a scheduler_config.json. null is what it is in diffusers: false where a bool
-// is asked for, whatever the default is; nothing for the keys of which that is the default; an
-// error for others.
+// UnmarshalJSON reads a scheduler_config.json. A null means what it means in diffusers: false for a
+// bool, whatever its default is; nothing for the keys whose default is null; and an error for
+// others.
 func (c *Config) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, (*plain)(c)); err != nil {
 		return err
@@ -241,7 +241,7 @@ func LoadScheduleFS(fsys fs.FS) (*Schedule, error) {
 	return s, nil
 }
 
-// Save writes dir/scheduler_config.json, making dir if need be.
+// Save writes dir/scheduler_config.json. It makes dir if that is not there.
 func (s *Schedule) Save(dir string) error {
 	data, err := json.MarshalIndent(s.Config, "", "  ")
 	if err != nil {

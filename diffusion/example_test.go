@@ -25,12 +25,14 @@ func ExampleDDIM() {
 	world := diffusiontest.Gaussian{Mean: 2, Std: 0.01, Schedule: schedule}
 	start := diffusion.SeededNoise(1, 0).Start(1, 8, 8, 4)
 	options := diffusion.SampleOptions{Steps: 4}
-	for step, err := range diffusion.DDIM(context.Background(), world.Predict, schedule, start, options) {
+	ctx := context.Background()
+	for step, err := range diffusion.DDIM(ctx, world.Predict, schedule, start, options) {
 		if err != nil {
 			fmt.Println(err)
 			return
 		}
-		fmt.Printf("step %d of %d, timestep %.0f: %.1f\n", step.Index+1, step.Of, step.Timestep, step.Latent.Float32s()[0])
+		fmt.Printf("step %d of %d, timestep %.0f: %.1f\n", step.Index+1, step.Of, step.Timestep,
+			step.Latent.Float32s()[0])
 	}
 	// Output:
 	// step 1 of 4, timestep 751: 1.4
@@ -52,7 +54,9 @@ func ExampleParseSampler() {
 	}
 	world := diffusiontest.Gaussian{Mean: 2, Std: 0.01, Schedule: schedule}
 	start := diffusion.SeededNoise(1, 0).Start(1, 8, 8, 4)
-	last, err := diffusion.Last(sampler.Sample(context.Background(), world.Predict, schedule, start, diffusion.SampleOptions{Steps: 8}))
+	options := diffusion.SampleOptions{Steps: 8}
+	steps := sampler.Sample(context.Background(), world.Predict, schedule, start, options)
+	last, err := diffusion.Last(steps)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -83,13 +87,17 @@ func ExamplePrediction_MinSNR() {
 // for the network, which predicts its condition, so that without one it is 1, with one 3, and
 // guided 1 + 2·(3−1).
 func ExampleGuide() {
-	network := diffusion.Func(func(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
+	network := diffusion.Func(func(
+		x, t *gorgonia.Node, c diffusion.Condition,
+	) (*gorgonia.Node, error) {
 		return kernels.Reshape(c.Tokens, x.Shape()...)
 	})
 	condition := func(token float32) dataset.Condition {
-		return dataset.Condition{Tokens: tensor.New(tensor.WithShape(1, 1), tensor.WithBacking([]float32{token}))}
+		values := tensor.WithBacking([]float32{token})
+		return dataset.Condition{Tokens: tensor.New(tensor.WithShape(1, 1), values)}
 	}
-	guided, err := diffusion.Compile(diffusion.Guide(network, condition(1), 2), tensor.Shape{1, 1, 1, 1}, condition(3))
+	guided, err := diffusion.Compile(diffusion.Guide(network, condition(1), 2),
+		tensor.Shape{1, 1, 1, 1}, condition(3))
 	if err != nil {
 		log.Fatal(err)
 	}

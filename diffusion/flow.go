@@ -9,10 +9,10 @@ import (
 )
 
 // FlowEuler samples a Flow by Euler's method on its equation, dx/dσ = ε - x₀, as diffusers'
-// FlowMatchEulerDiscreteScheduler does with the schedule's config: σ is spread evenly from the
-// first level of training, which is shifted, to the last, and shifted once more, and the last step
-// ends at the picture. With stochastic_sampling each step goes from x̂₀ to the next level by fresh
-// noise. It is like DDIM in all else.
+// FlowMatchEulerDiscreteScheduler does with the schedule's config. σ is spread evenly from the
+// first level of training, which is shifted, to the last, and is then shifted once more. The last
+// step ends at the picture. With stochastic_sampling each step adds fresh noise to x̂₀ to reach the
+// next level. In all else it is like DDIM.
 func FlowEuler(
 	ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions,
 ) Steps {

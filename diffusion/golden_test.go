@@ -1,7 +1,6 @@
 package diffusion_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -26,7 +25,9 @@ func TestSamplersGolden(t *testing.T) {
 		require.NoError(t, err)
 		eta, err := strconv.ParseFloat(c.Data.Metadata["sampler.ddim.eta"], 64)
 		require.NoError(t, err)
-		for _, name := range []string{"ddpm", "ddim", "pndm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras"} {
+		for _, name := range []string{
+			"ddpm", "ddim", "pndm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras",
+		} {
 			if !c.Has("sampler." + name + ".trajectory") {
 				continue
 			}
@@ -37,21 +38,25 @@ func TestSamplersGolden(t *testing.T) {
 				o.Eta = eta
 			}
 			draws := c.ChannelsLast(t, "sampler."+name+".noise")
-			want, times := c.ChannelsLast(t, "sampler."+name+".trajectory"), c.Tensor(t, "sampler."+name+".timesteps").Float32s()
+			want := c.ChannelsLast(t, "sampler."+name+".trajectory")
+			times := c.Tensor(t, "sampler."+name+".timesteps").Float32s()
 			shape := draws.Shape()[1:].Clone()
 			batch, one := shape.TotalSize(), shape.TotalSize()/shape[0]
 			noise := func(row, draw int, dst []float32) {
 				copy(dst, draws.Float32s()[draw*batch+row*one:][:one])
 			}
-			net, err := diffusion.Compile(network, shape, dataset.Condition{Tokens: condition}.Row(0))
+			net, err := diffusion.Compile(network, shape,
+				dataset.Condition{Tokens: condition}.Row(0))
 			require.NoError(t, err)
 			copy(net.Condition.Tokens.Float32s(), condition.Float32s())
 			o.Noise = noise
 			count := 0
-			for step, err := range sampler.Sample(context.Background(), net.Predict, s, diffusion.Noise(noise).Start(shape...), o) {
+			start := diffusion.Noise(noise).Start(shape...)
+			for step, err := range sampler.Sample(t.Context(), net.Predict, s, start, o) {
 				require.NoError(t, err)
 				require.Equal(t, float64(times[step.Index]), step.Timestep)
-				golden.Near(t, fmt.Sprintf("%s, step %d", name, step.Index), step.Latent.Float32s(), want.Float32s()[(step.Index+1)*batch:][:batch], 1e-5)
+				golden.Near(t, fmt.Sprintf("%s, step %d", name, step.Index), step.Latent.Float32s(),
+					want.Float32s()[(step.Index+1)*batch:][:batch], 1e-5)
 				count++
 			}
 			require.Equal(t, len(times), count)

@@ -11,12 +11,15 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// Guide is classifier-free guidance (Ho and Salimans 2022): y = y(∅) + scale·(y(c) - y(∅)) of what
-// the network says, where ∅ is the condition of an empty or negative prompt: one sample's, for all,
-// or a batch's. It must have the parts of c. Whatever the network predicts, x̂₀ and ε̂ are guided
-// in the same way, because the weights of y(∅) and y(c) sum to 1. Both halves run as one batch of
-// 2N. A change of a batch's values reaches graphs that were built before; of one sample's, it does
-// not.
+// Guide is classifier-free guidance (Ho and Salimans 2022). Of what the network says, y, it makes
+//
+//	y(∅) + scale·(y(c) - y(∅))
+//
+// where ∅ is the condition of an empty or negative prompt: one sample's, which counts for all, or a
+// batch's. It must have the parts of c. Whatever the network predicts, x̂₀ and ε̂ are guided in the
+// same way, because the weights of y(∅) and y(c) sum to 1. Both halves run as one batch of 2N.
+// Where ∅ is a batch's, graphs that were built before see a change of its values; where it is one
+// sample's, they do not.
 func Guide(d Denoiser, unconditional dataset.Condition, scale float64) Denoiser {
 	return Func(func(x, t *gorgonia.Node, c Condition) (*gorgonia.Node, error) {
 		b, n := nn.On(x), x.Shape()[0]

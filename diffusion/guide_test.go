@@ -14,7 +14,9 @@ import (
 
 // linear is a denoiser that can be checked by hand: it says 2·x + the sample's condition, in all
 // channels.
-var linear = diffusion.Func(func(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
+var linear = diffusion.Func(func(
+	x, t *gorgonia.Node, c diffusion.Condition,
+) (*gorgonia.Node, error) {
 	twice, err := kernels.Scale(x, 2)
 	if err != nil {
 		return nil, err
@@ -28,7 +30,9 @@ var linear = diffusion.Func(func(x, t *gorgonia.Node, c diffusion.Condition) (*g
 
 // tokens is a condition of as many tokens of one number.
 func tokens(values ...float32) dataset.Condition {
-	return dataset.Condition{Tokens: tensor.New(tensor.WithShape(len(values), 1), tensor.WithBacking(values))}
+	return dataset.Condition{
+		Tokens: tensor.New(tensor.WithShape(len(values), 1), tensor.WithBacking(values)),
+	}
 }
 
 func run(t *testing.T, d diffusion.Denoiser, x, c []float32, at float64) []float32 {
@@ -37,18 +41,21 @@ func run(t *testing.T, d diffusion.Denoiser, x, c []float32, at float64) []float
 	require.NoError(t, err)
 	defer net.Close()
 	copy(net.Condition.Tokens.Float32s(), c)
-	said, err := net.Predict(tensor.New(tensor.WithShape(n, len(x)/n, 1, 1), tensor.WithBacking(x)), at)
+	said, err := net.Predict(tensor.New(tensor.WithShape(n, len(x)/n, 1, 1), tensor.WithBacking(x)),
+		at)
 	require.NoError(t, err)
 	return append([]float32{}, said.Float32s()...)
 }
 
 func TestCompile(t *testing.T) {
-	require.Equal(t, []float32{3, 5, 16, 18}, run(t, linear, []float32{1, 2, 3, 4}, []float32{1, 10}, 0))
+	require.Equal(t, []float32{3, 5, 16, 18},
+		run(t, linear, []float32{1, 2, 3, 4}, []float32{1, 10}, 0))
 	_, err := diffusion.Compile(linear, tensor.Shape{2, 1, 1}, tokens(0))
 	require.ErrorContains(t, err, "latents (2, 1, 1) are not [N,H,W,C]")
 	batch := tokens(1, 2).Batch(3)
 	_, err = diffusion.Compile(linear, tensor.Shape{3, 1, 1, 1}, batch)
-	require.ErrorContains(t, err, "the condition has tokens float32 (3, 2, 1), not float32 of rank 2")
+	require.ErrorContains(t, err,
+		"the condition has tokens float32 (3, 2, 1), not float32 of rank 2")
 	net, err := diffusion.Compile(linear, tensor.Shape{1, 1, 1, 1}, tokens(0))
 	require.NoError(t, err)
 	defer net.Close()
@@ -60,11 +67,13 @@ func TestGuide(t *testing.T) {
 	// With conditions 1 and 10, and 4 without: 2x + 4 + 3·(c - 4).
 	want := []float32{2 + 4 - 9, 4 + 4 - 9, 6 + 4 + 18, 8 + 4 + 18}
 	one := tokens(4)
-	require.InDeltaSlice(t, want, run(t, diffusion.Guide(linear, one, 3), []float32{1, 2, 3, 4}, []float32{1, 10}, 0), 1e-5)
+	require.InDeltaSlice(t, want,
+		run(t, diffusion.Guide(linear, one, 3), []float32{1, 2, 3, 4}, []float32{1, 10}, 0), 1e-5)
 	each := one.Batch(2)
 	require.NoError(t, each.Fill(one, tokens(0)))
 	want = []float32{2 + 4 - 9, 4 + 4 - 9, 6 + 30, 8 + 30}
-	require.InDeltaSlice(t, want, run(t, diffusion.Guide(linear, each, 3), []float32{1, 2, 3, 4}, []float32{1, 10}, 0), 1e-5)
+	require.InDeltaSlice(t, want,
+		run(t, diffusion.Guide(linear, each, 3), []float32{1, 2, 3, 4}, []float32{1, 10}, 0), 1e-5)
 
 	shape := tensor.Shape{2, 1, 1, 1}
 	_, err := diffusion.Compile(diffusion.Guide(linear, tokens(0, 0), 3), shape, one)
@@ -80,7 +89,9 @@ func TestGuide(t *testing.T) {
 // Pooled vectors and sizes are guided as tokens are.
 func TestGuideAllParts(t *testing.T) {
 	// It says the pooled number plus ten times the size.
-	network := diffusion.Func(func(x, t *gorgonia.Node, c diffusion.Condition) (*gorgonia.Node, error) {
+	network := diffusion.Func(func(
+		x, t *gorgonia.Node, c diffusion.Condition,
+	) (*gorgonia.Node, error) {
 		tens, err := kernels.Scale(c.Sizes, 10)
 		if err != nil {
 			return nil, err
@@ -125,7 +136,8 @@ func TestCompiledNetworksAreRead(t *testing.T) {
 		defer net.Close()
 		copy(net.Condition.Tokens.Float32s(), c)
 		start := tensor.New(tensor.WithShape(1, 2, 1, 1), tensor.WithBacking(x))
-		last, err := diffusion.Last(diffusion.DDIM(t.Context(), net.Predict, s, start, diffusion.SampleOptions{Steps: 1}))
+		last, err := diffusion.Last(diffusion.DDIM(t.Context(), net.Predict, s, start,
+			diffusion.SampleOptions{Steps: 1}))
 		require.NoError(t, err)
 		require.InDeltaSlice(t, want, last.Latent.Float32s(), 1e-6, p)
 	}

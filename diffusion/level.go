@@ -15,24 +15,24 @@ type Level struct {
 // SNR is the signal-to-noise ratio of variances.
 func (l Level) SNR() float64 { return l.Signal * l.Signal / (l.Noise * l.Noise) }
 
-// Levels are a distribution of levels, by which training chooses: the level at a share u of it, 0
-// to 1 without 1. Levels of values u that are uniform have the distribution; the larger u, the more
-// noise.
+// Levels are the distribution that training draws levels from, as its quantile function. Of u, from
+// 0 up to 1 without 1, it returns the level such that a share u of all levels have less noise. So
+// the noise grows with u, and where u is uniform the levels have the distribution.
 type Levels func(u float64) Level
 
 // A Process is how latents become noise.
 type Process interface {
-	// From are the Levels that training is to see unless something else is chosen, of timestep
-	// least and more alone; From(0) are all. Whether a picture is what its prompt asks for is
-	// decided where there is much noise. Where there are no such levels, they are NaN.
+	// From returns the Levels that training draws from by default, restricted to timesteps of least
+	// and more; From(0) are all. Whether a picture shows what its prompt asks for is decided where
+	// there is much noise. If there are no such levels, they are NaN.
 	From(least int) Levels
-	// At is the level of which a network is told that it is timestep t. Where no level has this
-	// timestep, it is NaN.
+	// At is the level at which a network is told the timestep t. If no level has this timestep, it
+	// is NaN.
 	At(t float64) Level
 }
 
 // Disturb writes the noisy latents Signal·x + Noise·noise to dst, which may be x or noise. All
-// three are float32 [N, …] of one shape; levels holds a level a sample.
+// three are float32 [N, …] of one shape. levels holds one level for each sample.
 func Disturb(dst, x, noise *tensor.Dense, levels []Level) error {
 	return combine(dst, x, noise, levels, func(l Level) (signal, sigma float64) {
 		return l.Signal, l.Noise

@@ -70,9 +70,9 @@ type Reading struct{ X, Said, By float64 }
 // Of is the quantity for one element.
 func (r Reading) Of(x, said float64) float64 { return (r.X*x + r.Said*said) / r.By }
 
-// Read solves for x̂₀ and ε̂ at a level: a system of two equations, x and what is said. Where they
-// do not determine both there is an error: ε alone says nothing of x₀ where there is no signal, x₀
-// alone nothing of ε where there is no noise. What is determined is right all the same.
+// Read solves for x̂₀ and ε̂ at a level: a system of two equations, x and what is said. It is an
+// error where they do not determine both: ε says nothing of x₀ where there is no signal, and x₀
+// nothing of ε where there is no noise. The one that is determined is right all the same.
 func (p Prediction) Read(l Level) (clean, noise Reading, err error) {
 	if p == (Prediction{}) {
 		return Reading{}, Reading{}, fmt.Errorf("diffusion: the Prediction is missing: it says " +
@@ -104,9 +104,9 @@ func (p Prediction) Read(l Level) (clean, noise Reading, err error) {
 }
 
 // MinSNR is the weight of a sample's squared error that makes all levels count about equally (Hang
-// et al. 2023, who have γ = 5): x₀'s error counts min(SNR, γ), and an error of what is said counts
-// as the x₀ does that it leads to. That is min(SNR, γ)/SNR for ε, min(SNR, γ)/(SNR+1) for v and
-// min(SNR, γ)·Noise² for ε - x₀.
+// et al. 2023, who have γ = 5). An error of x₀ has the weight min(SNR, γ). An error of what is said
+// counts as much as the error of x₀ that it leads to. So the weight is min(SNR, γ)/SNR for ε,
+// min(SNR, γ)/(SNR+1) for v and min(SNR, γ)·Noise² for ε - x₀.
 func (p Prediction) MinSNR(gamma float64, l Level) float64 {
 	a, b, determinant := p.weights(l)
 	// A step d of x₀ with x fixed is -d·Signal/Noise of ε, and so -d·determinant/Noise of what is

@@ -19,7 +19,8 @@ var predictions = []diffusion.Prediction{
 func TestReadByHand(t *testing.T) {
 	level := diffusion.Level{Signal: 0.6, Noise: 0.8}
 	for p, said := range map[diffusion.Prediction]float64{
-		diffusion.Epsilon: -1, diffusion.Velocity: -2.2, diffusion.Clean: 2, diffusion.FlowVelocity: -3,
+		diffusion.Epsilon: -1, diffusion.Velocity: -2.2, diffusion.Clean: 2,
+		diffusion.FlowVelocity: -3,
 	} {
 		clean, noise, err := p.Read(level)
 		require.NoError(t, err)
@@ -55,7 +56,8 @@ func TestWhatIsTrainedIsRead(t *testing.T) {
 				}
 				rounding := func(by diffusion.Reading) float64 {
 					largest := 1 + math.Abs(x0) + (1+l.Noise)*math.Abs(eps)
-					return 0x1p-23 * largest * (1 + (math.Abs(by.X)+math.Abs(by.Said))/math.Abs(by.By))
+					gain := (math.Abs(by.X) + math.Abs(by.Said)) / math.Abs(by.By)
+					return 0x1p-23 * largest * (1 + gain)
 				}
 				require.InDelta(t, x0, at(clean), rounding(clean), "%v, %s, %+v", p, kind, l)
 				require.InDelta(t, eps, at(noise), rounding(noise), "%v, %s, %+v", p, kind, l)
@@ -67,7 +69,8 @@ func TestWhatIsTrainedIsRead(t *testing.T) {
 // Where x and what is said are of one thing alone there is an error, and what is determined is
 // right.
 func TestReadWhereNothingIsSaid(t *testing.T) {
-	noise, picture := diffusion.Level{Noise: 1, Timestep: 999}, diffusion.Level{Signal: 1, Timestep: 0}
+	noise := diffusion.Level{Noise: 1, Timestep: 999}
+	picture := diffusion.Level{Signal: 1, Timestep: 0}
 	_, eps, err := diffusion.Epsilon.Read(noise)
 	require.ErrorContains(t, err, "there is no signal at timestep 999, and no ε gives x₀")
 	require.Equal(t, 3., eps.Of(7, 3))
@@ -95,7 +98,9 @@ func TestReadWhereNothingIsSaid(t *testing.T) {
 // An error of x̂₀ counts the same whatever the network predicts: min(SNR, γ) times its square.
 func TestMinSNRIsOfTheCleanLatent(t *testing.T) {
 	const x, wrong, gamma = 0.3, 0.1, 5
-	for _, l := range []diffusion.Level{{Signal: 0.6, Noise: 0.8}, {Signal: 0.96, Noise: 0.28}, {Signal: 0.9, Noise: 0.1}} {
+	for _, l := range []diffusion.Level{
+		{Signal: 0.6, Noise: 0.8}, {Signal: 0.96, Noise: 0.28}, {Signal: 0.9, Noise: 0.1},
+	} {
 		for _, p := range predictions {
 			// What is said so that x̂₀ is x₀, and what is said so that it is wrong: two points of a
 			// line.
@@ -105,7 +110,8 @@ func TestMinSNRIsOfTheCleanLatent(t *testing.T) {
 				return (x0*clean.By - clean.X*x) / clean.Said
 			}
 			d := said(0.2+wrong) - said(0.2)
-			require.InEpsilon(t, min(l.SNR(), gamma)*wrong*wrong, p.MinSNR(gamma, l)*d*d, 1e-9, "%v at %+v", p, l)
+			require.InEpsilon(t, min(l.SNR(), gamma)*wrong*wrong, p.MinSNR(gamma, l)*d*d, 1e-9,
+				"%v at %+v", p, l)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 //
 //	x_t = √ᾱ_t·x₀ + √(1-ᾱ_t)·ε        (Ho et al. 2020, eq. 4)
 //
-// Training draws all timesteps alike.
+// Training draws every timestep with the same probability.
 type Table struct {
 	// AlphaBar is ᾱ_t, the share of the signal's variance at timestep t (alphas_cumprod in
 	// diffusers). The values of NewSchedule are those that PyTorch computes in float32, because the
@@ -18,7 +18,7 @@ type Table struct {
 	AlphaBar []float64
 }
 
-// From gives every timestep from least on the same share.
+// From draws the timesteps from least on, each with the same probability.
 func (p Table) From(least int) Levels {
 	n := len(p.AlphaBar)
 	if least < 0 || least >= n {
@@ -29,8 +29,8 @@ func (p Table) From(least int) Levels {
 	}
 }
 
-// At is the level of a timestep from 0 to that of the last ᾱ. Between two of them √(1/ᾱ - 1) is on
-// a straight line.
+// At is the level of a timestep from 0 to that of the last ᾱ. Between two whole timesteps
+// σ = √(1/ᾱ - 1) is interpolated linearly.
 func (p Table) At(t float64) Level {
 	if !(t >= 0 && t <= float64(len(p.AlphaBar)-1)) {
 		return Level{math.NaN(), math.NaN(), t}
@@ -63,7 +63,7 @@ type Flow struct {
 	Shift float64
 }
 
-// From has σ uniform before it is shifted.
+// From draws σ uniformly, before it is shifted.
 func (f Flow) From(least int) Levels {
 	low := float64(least) / float64(f.Steps)
 	if !(low >= 0 && low < 1) {
@@ -73,9 +73,9 @@ func (f Flow) From(least int) Levels {
 	return func(u float64) Level { return f.level(f.shift(low + u*(1-low))) }
 }
 
-// LogitNormal has ln σ/(1-σ) normal before σ is shifted (Esser et al. 2024, eq. 19); Stable
-// Diffusion 3 was trained with mean 0 and standard deviation 1. The shift adds its logarithm to the
-// mean.
+// LogitNormal draws σ, before it is shifted, such that ln σ/(1-σ) has a normal distribution (Esser
+// et al. 2024, eq. 19). Stable Diffusion 3 was trained with mean 0 and standard deviation 1. The
+// shift adds its logarithm to the mean.
 func (f Flow) LogitNormal(mean, std float64) Levels {
 	return func(u float64) Level {
 		logit := mean + std*math.Sqrt2*math.Erfinv(2*u-1)
@@ -83,8 +83,8 @@ func (f Flow) LogitNormal(mean, std float64) Levels {
 	}
 }
 
-// At is the level of a timestep from 0 to Steps. It is not shifted: the network is told where it
-// is.
+// At is the level of a timestep from 0 to Steps. It is not shifted, because the network is told the
+// level that the latent stands at.
 func (f Flow) At(t float64) Level {
 	if !(t >= 0 && t <= float64(f.Steps)) {
 		return Level{math.NaN(), math.NaN(), t}

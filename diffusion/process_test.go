@@ -31,7 +31,8 @@ func TestUniformLevelsOfAFlow(t *testing.T) {
 		log := math.Log(s)
 		require.InDelta(t, s/(s-1)-s*log/((s-1)*(s-1)), mean(levels, noise), 1e-8)
 		require.InDelta(t, s*s*(s-2*log-1/s)/math.Pow(s-1, 3), mean(levels, square), 1e-8)
-		require.InDelta(t, 1, mean(levels, func(l diffusion.Level) float64 { return l.Signal + l.Noise }), 1e-9)
+		require.InDelta(t, 1,
+			mean(levels, func(l diffusion.Level) float64 { return l.Signal + l.Noise }), 1e-9)
 	}
 }
 
@@ -46,10 +47,12 @@ func TestLogitNormalLevels(t *testing.T) {
 			return (logit(l) - want) * (logit(l) - want)
 		}), 1e-3) // of the tails beyond one in 400,000, half that is missing
 		require.InDelta(t, want, logit(levels(0.5)), 1e-12, "the median")
-		require.InDelta(t, want+1.3, logit(levels(0.8413447460685429)), 1e-9, "one standard deviation")
+		require.InDelta(t, want+1.3, logit(levels(0.8413447460685429)), 1e-9,
+			"one standard deviation")
 	}
 	symmetric := diffusion.Flow{Steps: 1000, Shift: 1}.LogitNormal(0, 1)
-	require.InDelta(t, 0.5, mean(symmetric, func(l diffusion.Level) float64 { return l.Noise }), 1e-9)
+	require.InDelta(t, 0.5, mean(symmetric, func(l diffusion.Level) float64 { return l.Noise }),
+		1e-9)
 }
 
 // Every timestep of a table from the least on has the same share.
@@ -102,7 +105,8 @@ func TestFlowConfig(t *testing.T) {
 	s, err := diffusion.NewSchedule(diffusion.RectifiedFlow(3))
 	require.NoError(t, err)
 	require.Equal(t, &diffusion.Schedule{
-		Process: diffusion.Flow{Steps: 1000, Shift: 3}, Prediction: diffusion.FlowVelocity, Config: diffusion.RectifiedFlow(3),
+		Process: diffusion.Flow{Steps: 1000, Shift: 3}, Prediction: diffusion.FlowVelocity,
+		Config: diffusion.RectifiedFlow(3),
 	}, s)
 	require.NoError(t, s.Save(t.TempDir()))
 	own, err := s.Sampler()

@@ -11,18 +11,18 @@ import (
 	"github.com/kudos-ml/kudos/internal/rng"
 )
 
-// A Network is what samplers call: what a network says [N,H,W,C] of latents x [N,H,W,C] that are
-// all at timestep t. What that is, the schedule's Prediction says. The result is valid until the
-// next call. Compile makes one of a Denoiser.
+// A Network is what samplers call. It returns what a network says [N,H,W,C] of latents x [N,H,W,C],
+// all of them at timestep t: ε, v or another value that the schedule's Prediction names. The result
+// is valid until the next call. Compile makes a Network of a Denoiser.
 type Network func(x *tensor.Dense, t float64) (*tensor.Dense, error)
 
 // SampleOptions are what samplers can be told.
 type SampleOptions struct {
-	// Steps are those of the sampler, 1 to the timesteps of training; 15 to 50 are usual, and 10 to
-	// 25 of PNDM and DPMSolver.
+	// Steps is the number of sampling steps, from 1 to the number of timesteps in training. 15 to
+	// 50 are usual, and 10 to 25 for PNDM and DPMSolver.
 	Steps int
-	// Eta is DDIM's: 0 is deterministic, 1 draws as much noise as DDPM. Other samplers have none and
-	// refuse it.
+	// Eta is DDIM's: 0 is deterministic, 1 draws as much noise as DDPM. Other samplers have none
+	// and refuse it.
 	Eta float64
 	// Noise is read only by samplers that draw noise.
 	Noise Noise

@@ -36,7 +36,8 @@ func TestDDIMConvergesInFirstOrder(t *testing.T) {
 	x := diffusion.SeededNoise(1, 0).Start(2, 4, 4, 3)
 	distance := func(steps int) (worst float64) {
 		var first, last diffusion.Step
-		for step, err := range diffusion.DDIM(context.Background(), g.Predict, s, x, diffusion.SampleOptions{Steps: steps}) {
+		o := diffusion.SampleOptions{Steps: steps}
+		for step, err := range diffusion.DDIM(t.Context(), g.Predict, s, x, o) {
 			require.NoError(t, err)
 			if step.Index == 0 {
 				first = step
@@ -45,7 +46,8 @@ func TestDDIMConvergesInFirstOrder(t *testing.T) {
 		}
 		require.Equal(t, steps-1, last.Index)
 		for i, v := range last.Latent.Float32s() {
-			want := g.Follow(float64(x.Float32s()[i]), s.Process.At(first.Timestep), s.Process.At(0))
+			want := g.Follow(float64(x.Float32s()[i]), s.Process.At(first.Timestep),
+				s.Process.At(0))
 			worst = max(worst, math.Abs(float64(v)-want))
 		}
 		return worst
@@ -63,7 +65,8 @@ const half = 16000 // timesteps of fine
 // fine is a schedule with so many timesteps that a sampler's own error is seen.
 func fine(t testing.TB, change func(*diffusion.Config)) *diffusion.Schedule {
 	return schedule(t, func(c *diffusion.Config) {
-		c.TrainSteps, c.BetaStart, c.BetaEnd, c.StepsOffset = new(32000), new(0.00085/32), new(0.012/32), new(0)
+		c.TrainSteps, c.StepsOffset = new(32000), new(0)
+		c.BetaStart, c.BetaEnd = new(0.00085/32), new(0.012/32)
 		change(c)
 	})
 }
@@ -82,7 +85,8 @@ func TestOrdersOfConvergence(t *testing.T) {
 		{"euler", 1, []int{80, 160, 320}, func(*diffusion.Config) {}},
 		{"dpmpp_2m", 1, []int{80, 160, 320}, func(c *diffusion.Config) { c.SolverOrder = new(1) }},
 		{"dpmpp_2m", 2, []int{40, 80}, func(*diffusion.Config) {}},
-		{"pndm", 2, []int{100}, func(c *diffusion.Config) { c.SkipPRK = new(true) }}, // Liu et al. 2022, section 3.4: of order 2
+		// Liu et al. 2022, section 3.4: of order 2.
+		{"pndm", 2, []int{100}, func(c *diffusion.Config) { c.SkipPRK = new(true) }},
 		{"pndm", 2, []int{40, 64}, func(c *diffusion.Config) { c.SkipPRK = new(false) }},
 	} {
 		s := fine(t, c.config)
@@ -111,7 +115,8 @@ func TestOrdersOfConvergence(t *testing.T) {
 				stretch = s.Process.At(half).Signal
 			}
 			for i, v := range before.Latent.Float32s() {
-				want := g.Follow(float64(x.Float32s()[i]), s.Process.At(first.Timestep), s.Process.At(half))
+				want := g.Follow(float64(x.Float32s()[i]), s.Process.At(first.Timestep),
+					s.Process.At(half))
 				worst = max(worst, math.Abs(stretch*float64(v)-want))
 			}
 			return worst
@@ -138,9 +143,23 @@ func TestEveryPredictionOfEveryProcess(t *testing.T) {
 		spans   []int
 		error   float64 // of one step, if all had the same order
 	}{
-		"table":        {table, "ddim", 2*half - 1, table.At(0), []int{400, 800}, 9},
-		"flow":         {diffusion.Flow{Steps: 1000, Shift: 1}, "flow_euler", 1000, diffusion.Level{Signal: 1}, []int{80, 160, 320}, 2},
-		"shifted flow": {diffusion.Flow{Steps: 100000, Shift: 3}, "flow_euler", 1e5, diffusion.Level{Signal: 1}, []int{80, 160, 320}, 5},
+		"table": {table, "ddim", 2*half - 1, table.At(0), []int{400, 800}, 9},
+		"flow": {
+			diffusion.Flow{Steps: 1000, Shift: 1},
+			"flow_euler",
+			1000,
+			diffusion.Level{Signal: 1},
+			[]int{80, 160, 320},
+			2,
+		},
+		"shifted flow": {
+			diffusion.Flow{Steps: 100000, Shift: 3},
+			"flow_euler",
+			1e5,
+			diffusion.Level{Signal: 1},
+			[]int{80, 160, 320},
+			5,
+		},
 	} {
 		for _, p := range predictions {
 			config := diffusion.Config{Spacing: new("trailing"), SetAlphaToOne: new(false)}
@@ -194,7 +213,8 @@ func TestStepsSayTheirDistribution(t *testing.T) {
 		s       *diffusion.Schedule
 		draws   bool
 	}{
-		{"ddpm", 0, sd, true}, {"ddim", 0.6, sd, true}, {"ddim", 0, sd, false}, {"euler_a", 0, sd, true},
+		{"ddpm", 0, sd, true}, {"ddim", 0.6, sd, true}, {"ddim", 0, sd, false},
+		{"euler_a", 0, sd, true},
 		{"euler", 0, sd, false}, {"pndm", 0, sd, false}, {"dpmpp_2m", 0, sd, false},
 		{"flow_euler", 0, flow, false}, {"flow_euler", 0, &stochastic, true},
 	} {
@@ -203,7 +223,8 @@ func TestStepsSayTheirDistribution(t *testing.T) {
 		g := diffusiontest.Gaussian{Mean: 0.7, Std: 0.3, Schedule: c.s}
 		drawn := 0
 		o := diffusion.SampleOptions{Steps: 6, Eta: c.eta, Noise: noise}
-		for step, err := range sampler.Sample(t.Context(), g.Predict, c.s, noise.Start(2, 2, 2, 1), o) {
+		start := noise.Start(2, 2, 2, 1)
+		for step, err := range sampler.Sample(t.Context(), g.Predict, c.s, start, o) {
 			require.NoError(t, err)
 			if step.Sigma == 0 {
 				require.Same(t, step.Latent, step.Mean)
@@ -220,7 +241,8 @@ func TestStepsSayTheirDistribution(t *testing.T) {
 				}
 			}
 			if c.sampler == "ddim" { // Song, Meng and Ermon 2021, eq. 16
-				bar, next := bars(sd)[int(step.Timestep)], bars(sd)[max(0, int(step.Timestep)-1000/6)]
+				at := int(step.Timestep)
+				bar, next := bars(sd)[at], bars(sd)[max(0, at-1000/6)]
 				want := 0.6 * math.Sqrt((1-next)/(1-bar)*(1-bar/next))
 				require.InEpsilon(t, want, step.Sigma, 1e-4)
 			}
@@ -237,7 +259,8 @@ func TestStepsSayTheirDistribution(t *testing.T) {
 func TestStepsSayTheirGain(t *testing.T) {
 	noise := diffusion.SeededNoise(3, 0)
 	for _, p := range predictions {
-		s := &diffusion.Schedule{Process: schedule(t, func(*diffusion.Config) {}).Process, Prediction: p}
+		process := schedule(t, func(*diffusion.Config) {}).Process
+		s := &diffusion.Schedule{Process: process, Prediction: p}
 		g := diffusiontest.Gaussian{Mean: 0.7, Std: 0.3, Schedule: s}
 		for _, name := range []string{"ddpm", "ddim", "euler_a", "dpmpp_2m"} {
 			sampler, err := diffusion.ParseSampler(name)
@@ -257,7 +280,8 @@ func TestStepsSayTheirGain(t *testing.T) {
 				if name == "ddim" {
 					o.Eta = 0.6
 				}
-				for step, err := range sampler.Sample(t.Context(), net, s, noise.Start(1, 2, 2, 1), o) {
+				start := noise.Start(1, 2, 2, 1)
+				for step, err := range sampler.Sample(t.Context(), net, s, start, o) {
 					require.NoError(t, err)
 					if step.Index == 2 {
 						third = step
@@ -271,7 +295,8 @@ func TestStepsSayTheirGain(t *testing.T) {
 			for i, v := range is.Mean.Float32s() {
 				said := is.Said.Float32s()[i] - was.Said.Float32s()[i]
 				require.InDelta(t, 0.25, said, 1e-6)
-				require.InDelta(t, is.Gain*float64(said), v-was.Mean.Float32s()[i], 1e-5, "%s, %v", name, p)
+				require.InDelta(t, is.Gain*float64(said), v-was.Mean.Float32s()[i], 1e-5, "%s, %v",
+					name, p)
 			}
 		}
 	}
@@ -302,7 +327,8 @@ func TestNoisySamplersConvergeInDistribution(t *testing.T) {
 				o.Eta = 1
 			}
 			var before diffusion.Step
-			for step, err := range sampler.Sample(context.Background(), g.Predict, s, noise.Start(steps+1, 1, 1, 1), o) {
+			start := noise.Start(steps+1, 1, 1, 1)
+			for step, err := range sampler.Sample(t.Context(), g.Predict, s, start, o) {
 				require.NoError(t, err)
 				if step.Timestep == half {
 					break
@@ -336,10 +362,12 @@ func TestNoisySamplersDrawFromTheGaussian(t *testing.T) {
 	x := noise.Start(1, 64, 64, 4)
 	for name, steps := range map[string]func() (diffusion.Step, error){
 		"ddim": func() (diffusion.Step, error) {
-			return diffusion.Last(diffusion.DDIM(context.Background(), g.Predict, s, x, diffusion.SampleOptions{Steps: 250, Eta: 1, Noise: noise}))
+			o := diffusion.SampleOptions{Steps: 250, Eta: 1, Noise: noise}
+			return diffusion.Last(diffusion.DDIM(t.Context(), g.Predict, s, x, o))
 		},
 		"ddpm": func() (diffusion.Step, error) {
-			return diffusion.Last(diffusion.DDPM(context.Background(), g.Predict, s, x, diffusion.SampleOptions{Steps: 250, Noise: noise}))
+			o := diffusion.SampleOptions{Steps: 250, Noise: noise}
+			return diffusion.Last(diffusion.DDPM(t.Context(), g.Predict, s, x, o))
 		},
 	} {
 		step, err := steps()
@@ -361,7 +389,9 @@ func TestBatchDoesNotMatter(t *testing.T) {
 	g := diffusiontest.Gaussian{Mean: 0.1, Std: 1, Schedule: s}
 	draw := func(first uint64, n int) []float32 {
 		noise := diffusion.SeededNoise(9, first)
-		step, err := diffusion.Last(diffusion.DDIM(context.Background(), g.Predict, s, noise.Start(n, 2, 2, 1), diffusion.SampleOptions{Steps: 7, Eta: 0.5, Noise: noise}))
+		o := diffusion.SampleOptions{Steps: 7, Eta: 0.5, Noise: noise}
+		start := noise.Start(n, 2, 2, 1)
+		step, err := diffusion.Last(diffusion.DDIM(t.Context(), g.Predict, s, start, o))
 		require.NoError(t, err)
 		return step.Latent.Float32s()
 	}
@@ -379,10 +409,13 @@ func TestTimesteps(t *testing.T) {
 		{"linspace", 1, []float64{999, 666, 333, 0}},
 		{"trailing", 1, []float64{999, 749, 499, 249}},
 	} {
-		s := schedule(t, func(k *diffusion.Config) { k.Spacing, k.StepsOffset = &c.spacing, &c.offset })
+		s := schedule(t,
+			func(k *diffusion.Config) { k.Spacing, k.StepsOffset = &c.spacing, &c.offset })
 		g := diffusiontest.Gaussian{Std: 1, Schedule: s}
 		var got []float64
-		for step, err := range diffusion.DDIM(context.Background(), g.Predict, s, diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), diffusion.SampleOptions{Steps: 4}) {
+		start := diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1)
+		o := diffusion.SampleOptions{Steps: 4}
+		for step, err := range diffusion.DDIM(t.Context(), g.Predict, s, start, o) {
 			require.NoError(t, err)
 			got = append(got, step.Timestep)
 		}
@@ -394,7 +427,10 @@ func TestTimesteps(t *testing.T) {
 // steps as were asked for.
 func TestTrailingTimestepsEnd(t *testing.T) {
 	s := schedule(t, func(c *diffusion.Config) { c.Spacing = new("trailing") })
-	last, err := diffusion.Last(diffusion.DDIM(context.Background(), diffusiontest.Gaussian{Std: 1, Schedule: s}.Predict, s, diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1), diffusion.SampleOptions{Steps: 61}))
+	g := diffusiontest.Gaussian{Std: 1, Schedule: s}
+	start := diffusion.SeededNoise(1, 0).Start(1, 1, 1, 1)
+	last, err := diffusion.Last(diffusion.DDIM(t.Context(), g.Predict, s, start,
+		diffusion.SampleOptions{Steps: 61}))
 	require.NoError(t, err)
 	require.Equal(t, 61, last.Of)
 	require.Equal(t, 15., last.Timestep) // 1000/61 - 1, rounded
@@ -408,9 +444,11 @@ func TestOneStepByHand(t *testing.T) {
 	require.InDeltaSlice(t, []float64{0.64, 0.36}, bars(s), 1e-7)
 	x := tensor.New(tensor.WithShape(1, 1, 1, 2), tensor.WithBacking([]float32{1, 0.5}))
 	half := func(x *tensor.Dense, _ float64) (*tensor.Dense, error) {
-		return tensor.New(tensor.WithShape(1, 1, 1, 2), tensor.WithBacking([]float32{0.5, 0.5})), nil
+		said := []float32{0.5, 0.5}
+		return tensor.New(tensor.WithShape(1, 1, 1, 2), tensor.WithBacking(said)), nil
 	}
-	for step, err := range diffusion.DDIM(context.Background(), half, s, x, diffusion.SampleOptions{Steps: 2}) {
+	o := diffusion.SampleOptions{Steps: 2}
+	for step, err := range diffusion.DDIM(t.Context(), half, s, x, o) {
 		require.NoError(t, err)
 		if step.Index == 1 {
 			break
@@ -432,17 +470,26 @@ func TestSamplingFails(t *testing.T) {
 		_, err := diffusion.Last(diffusion.DDIM(ctx, net, s, x, o))
 		return err
 	}
-	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 0}), "0 sampling steps")
-	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 1001}), "1001 sampling steps")
-	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 1000}), "timestep 1000")
-	require.ErrorContains(t, run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 5, Eta: 1}), "Noise is nil")
+	require.ErrorContains(t,
+		run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 0}), "0 sampling steps")
+	require.ErrorContains(t,
+		run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 1001}),
+		"1001 sampling steps")
+	require.ErrorContains(t,
+		run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 1000}), "timestep 1000")
+	require.ErrorContains(t,
+		run(context.Background(), g.Predict, diffusion.SampleOptions{Steps: 5, Eta: 1}),
+		"Noise is nil")
 
 	broken := errors.New("broken")
-	require.ErrorIs(t, run(context.Background(), func(*tensor.Dense, float64) (*tensor.Dense, error) { return nil, broken }, diffusion.SampleOptions{Steps: 5}), broken)
+	fails := func(*tensor.Dense, float64) (*tensor.Dense, error) { return nil, broken }
+	require.ErrorIs(t,
+		run(context.Background(), fails, diffusion.SampleOptions{Steps: 5}), broken)
 	wrong := func(*tensor.Dense, float64) (*tensor.Dense, error) {
 		return tensor.New(tensor.WithShape(2), tensor.Of(tensor.Float32)), nil
 	}
-	require.ErrorContains(t, run(context.Background(), wrong, diffusion.SampleOptions{Steps: 5}), "(2) of latents (1, 2, 2, 1)")
+	require.ErrorContains(t, run(context.Background(), wrong, diffusion.SampleOptions{Steps: 5}),
+		"(2) of latents (1, 2, 2, 1)")
 
 	ctx, cancel := context.WithCancel(context.Background())
 	calls := 0
@@ -458,39 +505,69 @@ func TestSamplingFails(t *testing.T) {
 
 func TestSamplersRefuse(t *testing.T) {
 	var other, lu, one diffusion.Config
-	require.NoError(t, json.Unmarshal([]byte(`{"use_lu_lambdas": true, "timestep_type": "discrete"}`), &lu))
+	require.NoError(t,
+		json.Unmarshal([]byte(`{"use_lu_lambdas": true, "timestep_type": "discrete"}`), &lu))
 	require.NoError(t, json.Unmarshal([]byte(`{"use_exponential_sigmas": 1}`), &one))
-	require.NoError(t, json.Unmarshal([]byte(`{"use_beta_sigmas": true, "use_lu_lambdas": true, "timestep_type": "continuous"}`), &other))
+	require.NoError(t, json.Unmarshal([]byte(`{
+		"use_beta_sigmas": true, "use_lu_lambdas": true, "timestep_type": "continuous"
+	}`), &other))
 	for _, c := range []struct {
 		sampler, says string
 		change        func(*diffusion.Config)
 	}{
-		{"ddim", "thresholding is not supported", func(c *diffusion.Config) { c.Thresholding = new(true) }},
-		{"ddpm", "thresholding is not supported", func(c *diffusion.Config) { c.Thresholding = new(true) }},
-		{"dpmpp_2m", "thresholding is not supported", func(c *diffusion.Config) { c.Thresholding = new(true) }},
-		{"euler", "", func(c *diffusion.Config) { c.Thresholding = new(true) }}, // which does not know the key
-		{"ddpm", "variance_type learned is not supported", func(c *diffusion.Config) { c.Variance = new("learned") }},
+		{"ddim", "thresholding is not supported", func(c *diffusion.Config) {
+			c.Thresholding = new(true)
+		}},
+		{"ddpm", "thresholding is not supported", func(c *diffusion.Config) {
+			c.Thresholding = new(true)
+		}},
+		{"dpmpp_2m", "thresholding is not supported", func(c *diffusion.Config) {
+			c.Thresholding = new(true)
+		}},
+		// Euler does not know the key.
+		{"euler", "", func(c *diffusion.Config) { c.Thresholding = new(true) }},
+		{"ddpm", "variance_type learned is not supported", func(c *diffusion.Config) {
+			c.Variance = new("learned")
+		}},
 		{"ddim", `timestep_spacing "even"`, func(c *diffusion.Config) { c.Spacing = new("even") }},
-		{"ddim", "no signal at timestep 999", func(c *diffusion.Config) { c.ZeroSNR, c.Spacing = new(true), new("trailing") }},
+		{"ddim", "no signal at timestep 999", func(c *diffusion.Config) {
+			c.ZeroSNR, c.Spacing = new(true), new("trailing")
+		}},
 		{"pndm", "needs at least 4, not 3", func(c *diffusion.Config) { c.SkipPRK = nil }},
-		{"euler", `interpolation_type "cubic"`, func(c *diffusion.Config) { c.Interpolation = new("cubic") }},
-		{"euler", `final_sigmas_type "one"`, func(c *diffusion.Config) { c.FinalSigma = new("one") }},
-		{"flow_euler", "follows a Flow, and the process is a diffusion.Table", func(*diffusion.Config) {}},
-		{"ddim", "the process is a diffusion.Flow", func(c *diffusion.Config) { *c = diffusion.RectifiedFlow(1) }},
+		{"euler", `interpolation_type "cubic"`, func(c *diffusion.Config) {
+			c.Interpolation = new("cubic")
+		}},
+		{"euler", `final_sigmas_type "one"`, func(c *diffusion.Config) {
+			c.FinalSigma = new("one")
+		}},
+		{
+			"flow_euler", "follows a Flow, and the process is a diffusion.Table",
+			func(*diffusion.Config) {},
+		},
+		{"ddim", "the process is a diffusion.Flow", func(c *diffusion.Config) {
+			*c = diffusion.RectifiedFlow(1)
+		}},
 		{"flow_euler", "use_dynamic_shifting true", func(c *diffusion.Config) {
 			*c = diffusion.RectifiedFlow(1)
 			require.NoError(t, json.Unmarshal([]byte(`{"use_dynamic_shifting": true}`), c))
 		}},
-		{"flow_euler", "no eta, not 0.5", func(c *diffusion.Config) { *c = diffusion.RectifiedFlow(1) }},
+		{"flow_euler", "no eta, not 0.5", func(c *diffusion.Config) {
+			*c = diffusion.RectifiedFlow(1)
+		}},
 		{"euler_a", "eta 0.5 is for ddim", func(*diffusion.Config) {}},
 		{"euler", "use_beta_sigmas true", func(c *diffusion.Config) { c.Other = other.Other }},
 		{"euler_a", "", func(c *diffusion.Config) { c.Other = other.Other }},
 		{"dpmpp_2m", "use_beta_sigmas true", func(c *diffusion.Config) { c.Other = other.Other }},
-		{"dpmpp_2m", "algorithm_type sde-dpmsolver++", func(c *diffusion.Config) { c.Algorithm = new("sde-dpmsolver++") }},
+		{"dpmpp_2m", "algorithm_type sde-dpmsolver++", func(c *diffusion.Config) {
+			c.Algorithm = new("sde-dpmsolver++")
+		}},
 		{"dpmpp_2m", "solver_type bh3", func(c *diffusion.Config) { c.Solver = new("bh3") }},
-		{"dpmpp_2m", "variance_type learned_range", func(c *diffusion.Config) { c.Variance = new("learned_range") }},
+		{"dpmpp_2m", "variance_type learned_range", func(c *diffusion.Config) {
+			c.Variance = new("learned_range")
+		}},
 		{"dpmpp_2m", "use_lu_lambdas true", func(c *diffusion.Config) { c.Other = lu.Other }},
-		{"dpmpp_2m_karras", "", func(c *diffusion.Config) { c.Other = lu.Other }}, // which goes before
+		// Karras' levels go before.
+		{"dpmpp_2m_karras", "", func(c *diffusion.Config) { c.Other = lu.Other }},
 		{"euler", "use_exponential_sigmas 1", func(c *diffusion.Config) { c.Other = one.Other }},
 		{"dpmpp_2m", "solver_order 3", func(c *diffusion.Config) { c.SolverOrder = new(3) }},
 		{"dpmpp_2m", "lambda_min_clipped 90", func(c *diffusion.Config) { c.LambdaMin = new(90.) }},
@@ -503,7 +580,9 @@ func TestSamplersRefuse(t *testing.T) {
 		if strings.Contains(c.says, "eta 0.5") || strings.Contains(c.says, "no eta") {
 			o.Eta = 0.5
 		}
-		_, err = diffusion.Last(sampler.Sample(context.Background(), diffusiontest.Gaussian{Std: 1, Schedule: s}.Predict, s, noise.Start(1, 2, 2, 1), o))
+		g := diffusiontest.Gaussian{Std: 1, Schedule: s}
+		start := noise.Start(1, 2, 2, 1)
+		_, err = diffusion.Last(sampler.Sample(t.Context(), g.Predict, s, start, o))
 		if c.says == "" {
 			require.NoError(t, err, c.sampler)
 			continue
@@ -511,7 +590,8 @@ func TestSamplersRefuse(t *testing.T) {
 		require.ErrorContains(t, err, c.says, c.sampler)
 	}
 	_, err := diffusion.ParseSampler("heun")
-	require.EqualError(t, err, `diffusion: "heun" is no sampler; these are: ddpm, ddim, pndm, euler, euler_a, dpmpp_2m, dpmpp_2m_karras, flow_euler`)
+	require.EqualError(t, err, `diffusion: "heun" is no sampler; these are: `+
+		"ddpm, ddim, pndm, euler, euler_a, dpmpp_2m, dpmpp_2m_karras, flow_euler")
 }
 
 // A sampler's result can be ranged over again: nothing of the first time is left.
@@ -519,10 +599,13 @@ func TestSamplingAgain(t *testing.T) {
 	s := schedule(t, func(c *diffusion.Config) { c.SkipPRK = new(true) })
 	g := diffusiontest.Gaussian{Mean: 0.1, Std: 1, Schedule: s}
 	noise := diffusion.SeededNoise(9, 0)
-	for _, name := range []string{"ddpm", "ddim", "pndm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras"} {
+	for _, name := range []string{
+		"ddpm", "ddim", "pndm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras",
+	} {
 		sampler, err := diffusion.ParseSampler(name)
 		require.NoError(t, err)
-		steps := sampler.Sample(context.Background(), g.Predict, s, noise.Start(2, 2, 2, 1), diffusion.SampleOptions{Steps: 6, Noise: noise})
+		steps := sampler.Sample(context.Background(), g.Predict, s, noise.Start(2, 2, 2, 1),
+			diffusion.SampleOptions{Steps: 6, Noise: noise})
 		for _, err := range steps {
 			require.NoError(t, err)
 			break

@@ -1,7 +1,6 @@
 package diffusion_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -23,7 +22,8 @@ func formula(x *tensor.Dense, t float64) (*tensor.Dense, error) {
 	for i, v := range x.Float32s() {
 		c := i % channels
 		next := x.Float32s()[i-c+(c+1)%channels]
-		y.Float32s()[i] = float32(0.8*float64(v) - 0.3*float64(next) + 0.2*math.Cos(float64(c)+4*t/1000))
+		wave := 0.2 * math.Cos(float64(c)+4*t/1000)
+		y.Float32s()[i] = float32(0.8*float64(v) - 0.3*float64(next) + wave)
 	}
 	return y, nil
 }
@@ -67,7 +67,9 @@ func schedulersGolden(t *testing.T, name string) (count int) {
 	draws := values("noise")
 	shape := []int{2, 1, 1, 3}
 	const size = 2 * 3
-	noise := diffusion.Noise(func(row, draw int, dst []float32) { copy(dst, draws[draw*size+row*3:][:3]) })
+	noise := diffusion.Noise(func(row, draw int, dst []float32) {
+		copy(dst, draws[draw*size+row*3:][:3])
+	})
 	for key, text := range file.Metadata {
 		name, ok := strings.CutPrefix(key, "case.")
 		if !ok {
@@ -91,16 +93,21 @@ func schedulersGolden(t *testing.T, name string) (count int) {
 			require.NoError(t, err)
 			times, want := values(name+".timesteps"), values(name+".trajectory")
 			var got []float32
-			for step, err := range sampler.Sample(context.Background(), formula, s, noise.Start(shape...), diffusion.SampleOptions{Steps: c.Steps, Eta: c.Eta, Noise: noise}) {
+			o := diffusion.SampleOptions{Steps: c.Steps, Eta: c.Eta, Noise: noise}
+			start := noise.Start(shape...)
+			for step, err := range sampler.Sample(t.Context(), formula, s, start, o) {
 				require.NoError(t, err)
 				got = append(got, float32(step.Timestep))
-				golden.Near(t, fmt.Sprintf("step %d", step.Index), step.Latent.Float32s(), want[(step.Index+1)*size:][:size], 1e-5)
+				golden.Near(t, fmt.Sprintf("step %d", step.Index), step.Latent.Float32s(),
+					want[(step.Index+1)*size:][:size], 1e-5)
 			}
 			require.Len(t, got, len(times))
 			for i, at := range times {
 				if at == float32(math.Trunc(float64(at))) {
 					require.Equal(t, at, got[i], "timestep %d", i)
-				} else { // Karras' levels: NumPy's float32 logarithm is not the same to the last bit on every machine
+				} else {
+					// Karras' levels: NumPy's float32 logarithm is not the same to the last bit on
+					// every machine.
 					require.InEpsilon(t, at, got[i], 0x1p-22, "timestep %d", i)
 				}
 			}

@@ -20,9 +20,9 @@ type Schedule struct {
 // NewSchedule makes the process of a config: a Flow where its class is
 // FlowMatchEulerDiscreteScheduler, otherwise a Table.
 //
-// In one thing a config means something else than in diffusers: clip_sample is false unless it is
-// there. To clamp x̂₀ to ±1, diffusers' default for DDIM and DDPM, is for pictures, and would spoil
-// latents, which lie outside; StableDiffusionPipeline of diffusers undoes it.
+// A config differs from what diffusers makes of it in one thing: clip_sample is false where the key
+// is missing. diffusers' default for DDIM and DDPM clamps x̂₀ to ±1. That is meant for pictures and
+// would spoil latents, which lie outside; diffusers' StableDiffusionPipeline undoes it too.
 func NewSchedule(c Config) (*Schedule, error) {
 	k := c.settle("")
 	if or(c.Class, "") == classFlowEuler {
@@ -50,10 +50,11 @@ func NewSchedule(c Config) (*Schedule, error) {
 	return s, nil
 }
 
-// InPipeline is the schedule as StableDiffusionPipeline of diffusers has it, which takes some
-// values for mistakes of old folders: the sampler that the config names has steps_offset 1 and
-// clips nothing (clip_sample), whatever the config says or leaves to defaults; other samplers have
-// that where the config says anything, and the defaults of their class where it does not.
+// InPipeline is the schedule as diffusers' StableDiffusionPipeline uses it, which takes some values
+// for mistakes of old folders. The sampler that the config names has steps_offset 1 and clips
+// nothing (clip_sample), whatever the config says or leaves to defaults. Another sampler has these
+// two values for the keys that the config has, and the default of its class for a key that is
+// missing.
 func (s *Schedule) InPipeline() *Schedule {
 	other := *s
 	other.pipeline = true

@@ -11,8 +11,8 @@ import (
 	"github.com/kudos-ml/kudos/reward/measure"
 )
 
-// An Encoder gives pictures and prompts features [N,D] in one space, a row each, whatever else is
-// asked for together with it. clip.Encoder and clip.Cache are such.
+// An Encoder gives pictures and prompts features [N,D] in one space, one row each. A row does not
+// depend on the others of its batch. *clip.Encoder and *clip.Cache are Encoders.
 type Encoder interface {
 	ImageFeatures(ctx context.Context, pictures []image.Image) (*tensor.Dense, error)
 	TextFeatures(ctx context.Context, prompts []string) (*tensor.Dense, error)

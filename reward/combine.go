@@ -16,11 +16,13 @@ func score(ctx context.Context, m Model, samples []dataset.Sample) ([]float64, e
 		return nil, err
 	}
 	if len(scores) != len(samples) {
-		return nil, fmt.Errorf("reward: %T gave %d scores for %d samples", m, len(scores), len(samples))
+		return nil, fmt.Errorf("reward: %T gave %d scores for %d samples",
+			m, len(scores), len(samples))
 	}
 	for i, s := range scores {
 		if math.IsNaN(s) {
-			return nil, fmt.Errorf("reward: %T scored sample %q (%s) NaN", m, samples[i].ID, samples[i].Prompt)
+			return nil, fmt.Errorf("reward: %T scored sample %q (%s) NaN",
+				m, samples[i].ID, samples[i].Prompt)
 		}
 	}
 	return scores, nil
@@ -120,11 +122,14 @@ func Scored(d dataset.Dataset, m Model, n int) dataset.Dataset {
 	})
 }
 
-// BestOf returns, of every n samples with the same prompt, the one that m scores highest, with its
-// score as reward; of equals the first. Samples with one prompt need not lie together: its first n
-// make the first choice, and so on. The choices come in the order of their groups' first samples.
-// It is an error if some prompt's samples are not a multiple of n.
-func BestOf(ctx context.Context, m Model, samples []dataset.Sample, n int) ([]dataset.Sample, error) {
+// BestOf takes n samples of a prompt at a time and returns the one of them that m scores highest,
+// with its score as reward; among equals it is the first. Samples of one prompt need not follow one
+// another: the prompt's first n are a group, the next n another one. The results are in the order
+// of their groups' first samples. It is an error if the number of a prompt's samples is not a
+// multiple of n.
+func BestOf(
+	ctx context.Context, m Model, samples []dataset.Sample, n int,
+) ([]dataset.Sample, error) {
 	groups, err := groupsOf(samples, n)
 	if err != nil {
 		return nil, err
@@ -147,8 +152,8 @@ func BestOf(ctx context.Context, m Model, samples []dataset.Sample, n int) ([]da
 	return best, nil
 }
 
-// Best is the dataset of the best of every n samples of d that follow one another, which must be of
-// one prompt, as pipeline.Request.PerPrompt makes them: see BestOf.
+// Best takes n samples of d at a time and yields the one that m scores highest, with its score as
+// reward: see BestOf. The n must be of one prompt, as pipeline.Request.PerPrompt makes them.
 func Best(d dataset.Dataset, m Model, n int) dataset.Dataset {
 	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
 		return func(yield func(dataset.Sample, error) bool) {
@@ -199,7 +204,8 @@ func groupsOf(samples []dataset.Sample, n int) ([][]int, error) {
 	}
 	for _, g := range groups {
 		if len(g) < n {
-			return nil, fmt.Errorf("reward: best of %d: %d samples left over of prompt %q", n, len(g), samples[g[0]].Prompt)
+			return nil, fmt.Errorf("reward: best of %d: %d samples left over of prompt %q",
+				n, len(g), samples[g[0]].Prompt)
 		}
 	}
 	return groups, nil

@@ -22,7 +22,9 @@ var words = reward.Func(func(_ context.Context, samples []dataset.Sample) ([]flo
 // Any function of samples is a Model; a dataset with its scores as rewards is what fine-tuning
 // reads.
 func ExampleScored() {
-	samples := dataset.FromSlice([]dataset.Sample{{Prompt: "a dog"}, {Prompt: "two green dogs in the city"}, {Prompt: "a green dog"}})
+	samples := dataset.FromSlice([]dataset.Sample{
+		{Prompt: "a dog"}, {Prompt: "two green dogs in the city"}, {Prompt: "a green dog"},
+	})
 	for s, err := range reward.Scored(samples, words, 2).All(context.Background()) {
 		if err != nil {
 			log.Fatal(err)
@@ -65,7 +67,8 @@ func ExampleSum() {
 	nothing := reward.Func(func(_ context.Context, samples []dataset.Sample) ([]float64, error) {
 		return make([]float64, len(samples)), nil
 	})
-	m := reward.Sum(reward.Weighted{Model: words, Weight: 3}, reward.Weighted{Model: nothing, Weight: 1})
+	m := reward.Sum(reward.Weighted{Model: words, Weight: 3},
+		reward.Weighted{Model: nothing, Weight: 1})
 	fmt.Println(m.Score(context.Background(), []dataset.Sample{{Prompt: "a dog"}}))
 	// Output: [1.5] <nil>
 }
@@ -129,7 +132,8 @@ func ExampleBalanced() {
 		{Prompt: "six dogs", Reward: new(0.2)}, {Prompt: "six cats", Reward: new(0.1)},
 	})
 	counted := func(s dataset.Sample) string { return strings.Fields(s.Prompt)[0] }
-	for s, err := range reward.Weigh(scored, reward.Balanced(reward.Raw, counted)).All(context.Background()) {
+	weighed := reward.Weigh(scored, reward.Balanced(reward.Raw, counted))
+	for s, err := range weighed.All(context.Background()) {
 		if err != nil {
 			log.Fatal(err)
 		}

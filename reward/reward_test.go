@@ -190,7 +190,8 @@ func numbered(prompts string, ids ...string) (samples []dataset.Sample) {
 }
 
 func TestBestOf(t *testing.T) {
-	best, err := BestOf(t.Context(), &byID{}, numbered("ababaabb", "1", "3", "7", "5", "9", "9.0", "4", "2"), 2)
+	best, err := BestOf(t.Context(), &byID{},
+		numbered("ababaabb", "1", "3", "7", "5", "9", "9.0", "4", "2"), 2)
 	require.NoError(t, err)
 	got := ""
 	for _, s := range best {
@@ -278,7 +279,8 @@ func TestCLIP(t *testing.T) {
 func TestSumAndBatched(t *testing.T) {
 	samples := numbered("aaaaa", "1", "2", "3", "4", "5")
 	m := &byID{}
-	scores, err := Sum(Weighted{Batched(m, 2), 2}, Weighted{&byID{}, -0.5}).Score(t.Context(), samples)
+	scores, err := Sum(Weighted{Batched(m, 2), 2}, Weighted{&byID{}, -0.5}).Score(t.Context(),
+		samples)
 	require.NoError(t, err)
 	require.Equal(t, []float64{1.5, 3, 4.5, 6, 7.5}, scores)
 	require.Equal(t, []int{2, 2, 1}, m.asked)
@@ -288,7 +290,8 @@ func TestSumAndBatched(t *testing.T) {
 
 func TestScored(t *testing.T) {
 	m := &byID{}
-	got, err := dataset.Collect(t.Context(), Scored(dataset.FromSlice(numbered("aaa", "1", "2", "3")), m, 2))
+	got, err := dataset.Collect(t.Context(),
+		Scored(dataset.FromSlice(numbered("aaa", "1", "2", "3")), m, 2))
 	require.NoError(t, err)
 	require.Equal(t, []int{2, 1}, m.asked)
 	for i, s := range got {
@@ -303,14 +306,18 @@ func TestScored(t *testing.T) {
 
 // A model that breaks its contract is found out.
 func TestModelsAreHeldToTheirContract(t *testing.T) {
-	short := Func(func(context.Context, []dataset.Sample) ([]float64, error) { return []float64{1}, nil })
+	short := Func(func(context.Context, []dataset.Sample) ([]float64, error) {
+		return []float64{1}, nil
+	})
 	nan := Func(func(_ context.Context, s []dataset.Sample) ([]float64, error) {
 		return slices.Repeat([]float64{math.NaN()}, len(s)), nil
 	})
 	broken := errors.New("broken")
 	fails := Func(func(context.Context, []dataset.Sample) ([]float64, error) { return nil, broken })
 	samples := numbered("aa", "1", "2")
-	for m, want := range map[*Func]string{&short: "1 scores for 2 samples", &nan: `"1" (a) NaN`, &fails: "broken"} {
+	for m, want := range map[*Func]string{
+		&short: "1 scores for 2 samples", &nan: `"1" (a) NaN`, &fails: "broken",
+	} {
 		_, err := Sum(Weighted{*m, 1}).Score(t.Context(), samples)
 		require.ErrorContains(t, err, want)
 		_, err = Batched(*m, 2).Score(t.Context(), samples)

@@ -18,10 +18,10 @@ import (
 // finite is an error.
 type Transform func(samples []dataset.Sample) ([]float64, error)
 
-// Weigh is d with the weights that t makes of its samples' rewards in the rewards' place, as
-// fine-tuning reads them (Lee et al. 2023, Eq. 2). A sample without a reward is an error. Weigh
-// holds all samples in memory while it is ranged over: where pictures are large, take them away
-// before (dataset.Map), or weigh what has been encoded.
+// Weigh is d with every reward replaced by the weight that t makes of it. Fine-tuning reads the
+// weights there (Lee et al. 2023, Eq. 2). A sample without a reward is an error. Ranging over the
+// result holds all samples in memory. Where pictures are large, take them away before
+// (dataset.Map), or weigh samples that are encoded.
 func Weigh(d dataset.Dataset, t Transform) dataset.Dataset {
 	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
 		return func(yield func(dataset.Sample, error) bool) {
@@ -59,13 +59,13 @@ func (t Transform) weights(samples []dataset.Sample) ([]float64, error) {
 	return weights, err
 }
 
-// Raw takes rewards for weights: r. It is the paper's.
+// Raw uses each reward r as the weight, as the paper does.
 func Raw(samples []dataset.Sample) ([]float64, error) {
 	return each(samples, func(r float64) float64 { return r })
 }
 
-// MinMax stretches rewards over 0 to 1: (r − min) / (max − min). It is an error if all are the
-// same.
+// MinMax scales rewards to the range 0 to 1: (r − min) / (max − min). It is an error if all rewards
+// are the same.
 func MinMax(samples []dataset.Sample) ([]float64, error) {
 	rewards, err := Raw(samples)
 	if err != nil {
@@ -95,7 +95,7 @@ func Standardize(samples []dataset.Sample) ([]float64, error) {
 	return finite(samples, weights)
 }
 
-// Threshold weighs 1 what has a reward of at least t, and all else 0.
+// Threshold gives a sample the weight 1 if its reward is at least t, and 0 otherwise.
 func Threshold(t float64) Transform {
 	return func(samples []dataset.Sample) ([]float64, error) {
 		return each(samples, func(r float64) float64 {
@@ -107,8 +107,8 @@ func Threshold(t float64) Transform {
 	}
 }
 
-// Softmax weighs by exp(r/t), scaled to a mean of 1 over all samples (reward-weighted regression,
-// as in Black et al. 2023). The temperature t must be above 0.
+// Softmax gives a sample the weight exp(r/t), scaled so that the mean over all samples is 1
+// (reward-weighted regression, as in Black et al. 2023). The temperature t must be above 0.
 func Softmax(t float64) Transform {
 	return func(samples []dataset.Sample) ([]float64, error) {
 		if !(t > 0) {
@@ -141,16 +141,16 @@ func Shift(gamma float64) Transform {
 	}
 }
 
-// Constant weighs everything w, whatever its reward: the control that shows what tuning does
-// without rewards.
+// Constant gives every sample the weight w, whatever its reward. It is the control that shows what
+// tuning does without rewards.
 func Constant(w float64) Transform {
 	return func(samples []dataset.Sample) ([]float64, error) {
 		return each(samples, func(float64) float64 { return w })
 	}
 }
 
-// Equal weighs everything by the mean of the rewards: the control that Constant is, at the same
-// sum of weights as Raw.
+// Equal gives every sample the mean of the rewards as its weight. It is a control as Constant is,
+// and its weights have the same sum as Raw's.
 func Equal(samples []dataset.Sample) ([]float64, error) {
 	rewards, err := Raw(samples)
 	if err != nil || len(rewards) == 0 {
@@ -159,8 +159,8 @@ func Equal(samples []dataset.Sample) ([]float64, error) {
 	return Constant(floats.Sum(rewards) / float64(len(rewards)))(samples)
 }
 
-// Shuffled gives weights that t makes to other samples than they belong to: the control that keeps
-// the weights' distribution and takes away their meaning. The permutation depends on seed and the
+// Shuffled permutes the weights that t makes among the samples. It is the control that keeps the
+// weights' distribution and takes away their meaning. The permutation depends on seed and on the
 // number of samples.
 func Shuffled(t Transform, seed uint64) Transform {
 	return func(samples []dataset.Sample) ([]float64, error) {
@@ -176,14 +176,14 @@ func Shuffled(t Transform, seed uint64) Transform {
 	}
 }
 
-// PerPrompt applies t to the samples of each prompt alone. PerPrompt(Standardize) are advantages
-// per prompt, as in Black et al. 2023, §4.3: what counts is by how much a picture is better than
-// others of its prompt, and not whether the prompt is easy.
+// PerPrompt applies t to the samples of each prompt by themselves. PerPrompt(Standardize) gives
+// advantages per prompt, as in Black et al. 2023, §4.3: what counts is how much better a picture is
+// than others of its prompt, and not whether the prompt is easy.
 func PerPrompt(t Transform) Transform {
 	return Within(t, func(s dataset.Sample) string { return s.Prompt })
 }
 
-// Within applies t to the samples of each key alone.
+// Within applies t to the samples of each key by themselves.
 func Within(t Transform, key func(dataset.Sample) string) Transform {
 	return func(samples []dataset.Sample) ([]float64, error) {
 		weights := make([]float64, len(samples))
@@ -205,10 +205,10 @@ func Within(t Transform, key func(dataset.Sample) string) Transform {
 	}
 }
 
-// Balanced scales t's weights so that those of each key, such as the category of prompts, have the
-// same sum, an equal share of the sum of all. Rewards then decide between samples of one key, not
-// between easy and hard ones, where tuning would drift to what the model does well already. A key
-// whose weights are all 0 keeps them. It is an error if a weight is below 0.
+// Balanced scales t's weights so that those of every key, such as the category of a prompt, have
+// the same sum: an equal share of the sum of all. Rewards then decide between samples of one key,
+// and not between easy keys and hard ones. Otherwise tuning would drift to what the model does well
+// already. A key whose weights are all 0 keeps them. It is an error if a weight is below 0.
 func Balanced(t Transform, key func(dataset.Sample) string) Transform {
 	return func(samples []dataset.Sample) ([]float64, error) {
 		weights, err := t.weights(samples)

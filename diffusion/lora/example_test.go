@@ -15,7 +15,8 @@ import (
 // loaded and merged.
 func Example() {
 	config := unet.DefaultConfig()
-	config.BlockOutChannels, config.NormNumGroups, config.CrossAttentionDim = []int{8, 16, 16, 16}, 4, []int{12}
+	config.BlockOutChannels = []int{8, 16, 16, 16}
+	config.NormNumGroups, config.CrossAttentionDim = 4, []int{12}
 	network, err := unet.New(config)
 	if err != nil {
 		log.Fatal(err)

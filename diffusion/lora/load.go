@@ -18,10 +18,10 @@ import (
 )
 
 // Load reads a file in one of the namings of the package comment and attaches its pairs to the
-// layers that they name: the UNet's and the text encoder's, which may be nil if the file has
-// nothing for it. The rank is each pair's own. Alpha is, in kohya's naming, each pair's own tensor;
-// in diffusers', what the file's lora_adapter_metadata say, rank_pattern, alpha_pattern and
-// use_rslora included; and where neither says anything, the rank.
+// layers that they name, of the UNet and of the text encoder. text may be nil if the file has no
+// pairs for it. Each pair has its own rank. Where alpha comes from depends on the naming: in
+// kohya's each pair has a tensor for it, and in diffusers' the file's lora_adapter_metadata say it,
+// with rank_pattern, alpha_pattern and use_rslora. Where neither says anything, alpha is the rank.
 //
 // One error lists every tensor that no layer has a use for, every one that is missing or misshapen
 // or not finite, and every pair whose rank is not the metadata's. Then nothing is attached.

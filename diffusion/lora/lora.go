@@ -81,8 +81,8 @@ type pair struct {
 }
 
 // New attaches a pair to each of the UNet's layers that are targets. A is drawn evenly between
-// ±1/√fan-in, as peft has it, each from the seed and its layer's name alone; B is 0, so the network
-// computes what it did before.
+// ±1/√fan-in, as peft draws it, and depends on the seed and on its layer's name alone. B is 0, so
+// the network computes what it did before.
 func New(u *unet.UNet2DCondition, c Config) (*Adapter, error) {
 	if c.Alpha == 0 {
 		c.Alpha = float64(c.Rank)
@@ -142,9 +142,8 @@ func (a *Adapter) Trainable() []kernels.Parameter {
 	return out
 }
 
-// Scale makes graphs that are built from now on, and Merge, add scale times what the adapter adds:
-// 0 nothing, 1 all of it, which is what New and Load start with. Files that are saved do not depend
-// on it.
+// Scale multiplies what the adapter adds: 0 adds nothing, 1 all of it. New and Load start with 1.
+// It counts in graphs that are built from now on and in Merge, and not in files that are saved.
 func (a *Adapter) Scale(scale float64) {
 	for _, p := range a.pairs {
 		p.LowRank.Scale = scale * p.alpha / float64(p.Rank())

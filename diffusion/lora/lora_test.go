@@ -34,8 +34,11 @@ func predict(t *testing.T, p *pipeline.Pipeline, c golden.Case) []float32 {
 	t.Helper()
 	g := gorgonia.NewGraph()
 	out, err := p.UNet.Predict(
-		kernels.Input(g, "x", c.ChannelsLast(t, "unet.sample")), kernels.Input(g, "t", c.Tensor(t, "unet.timestep")),
-		diffusion.Condition{Tokens: kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states"))},
+		kernels.Input(g, "x", c.ChannelsLast(t, "unet.sample")),
+		kernels.Input(g, "t", c.Tensor(t, "unet.timestep")),
+		diffusion.Condition{
+			Tokens: kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states")),
+		},
 	)
 	require.NoError(t, err)
 	m, err := kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{out}})
@@ -62,7 +65,11 @@ func hidden(t *testing.T, p *pipeline.Pipeline, c golden.Case) []float32 {
 }
 
 // forms are the files of a case and where what diffusers computes with each begins.
-var forms = map[string]string{"pytorch_lora_weights": "lora.unet.out", "kohya": "lora.kohya.out", "old": "lora.old.out"}
+var forms = map[string]string{
+	"pytorch_lora_weights": "lora.unet.out",
+	"kohya":                "lora.kohya.out",
+	"old":                  "lora.old.out",
+}
 
 // Every form of file makes the UNet and the text encoder compute what diffusers computes with it:
 // attached, merged, and saved and loaded again in either naming.
@@ -78,9 +85,12 @@ func TestFilesGolden(t *testing.T) {
 				p := load(t, c)
 				check := func(what string) {
 					t.Helper()
-					golden.Near(t, what+" "+name, predict(t, p, c), c.ChannelsLast(t, name).Float32s(), 1e-5)
-					if text := strings.TrimSuffix(strings.TrimSuffix(name, "out"), "unet.") + "text.last_hidden_state"; c.Has(text) {
-						golden.Near(t, what+" "+text, hidden(t, p, c), c.Tensor(t, text).Float32s(), 1e-5)
+					golden.Near(t, what+" "+name, predict(t, p, c),
+						c.ChannelsLast(t, name).Float32s(), 1e-5)
+					text := strings.TrimSuffix(strings.TrimSuffix(name, "out"), "unet.")
+					if text += "text.last_hidden_state"; c.Has(text) {
+						golden.Near(t, what+" "+text, hidden(t, p, c), c.Tensor(t, text).Float32s(),
+							1e-5)
 					}
 				}
 				base, basePrompts := predict(t, p, c), hidden(t, p, c)
@@ -91,7 +101,10 @@ func TestFilesGolden(t *testing.T) {
 				golden.Near(t, "scale 0", predict(t, p, c), base, 1e-6)
 
 				dir := t.TempDir()
-				for naming, save := range map[string]func(string, kernels.Precision) error{"diffusers": a.Save, "kohya": a.SaveKohya} {
+				for naming, save := range map[string]func(string, kernels.Precision) error{
+					"diffusers": a.Save,
+					"kohya":     a.SaveKohya,
+				} {
 					file := filepath.Join(dir, naming)
 					require.NoError(t, save(file, kernels.Float32))
 					a.Detach()
@@ -124,15 +137,20 @@ func TestGradientsGolden(t *testing.T) {
 		}
 		compared++
 		p := load(t, c)
-		a, err := Load(filepath.Join(c.Dir, "lora", "pytorch_lora_weights.safetensors"), p.UNet, p.Text)
+		a, err := Load(filepath.Join(c.Dir, "lora", "pytorch_lora_weights.safetensors"), p.UNet,
+			p.Text)
 		require.NoError(t, err)
 		g := gorgonia.NewGraph()
 		out, err := a.Predict(
-			kernels.Input(g, "x", c.ChannelsLast(t, "unet.sample")), kernels.Input(g, "t", c.Tensor(t, "unet.timestep")),
-			diffusion.Condition{Tokens: kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states"))},
+			kernels.Input(g, "x", c.ChannelsLast(t, "unet.sample")),
+			kernels.Input(g, "t", c.Tensor(t, "unet.timestep")),
+			diffusion.Condition{
+				Tokens: kernels.Input(g, "c", c.Tensor(t, "unet.encoder_hidden_states")),
+			},
 		)
 		require.NoError(t, err)
-		product, err := kernels.Mul(out, kernels.Input(g, "cotangent", c.ChannelsLast(t, "unet.cotangent")))
+		product, err := kernels.Mul(out,
+			kernels.Input(g, "cotangent", c.ChannelsLast(t, "unet.cotangent")))
 		require.NoError(t, err)
 		loss, err := kernels.Sum(product)
 		require.NoError(t, err)
@@ -205,15 +223,19 @@ func TestNew(t *testing.T) {
 		bound := 1 / math.Sqrt(float64(q.Value.Shape()[1]))
 		largest := float64(slices.Max(q.Value.Float32s()))
 		require.LessOrEqual(t, largest, bound*(1+1e-6), q.Name)
-		require.Greater(t, largest, 0.7*bound, q.Name) // of 24 and more draws; none is that near 0 in 2^-13
+		// Of 24 and more draws none is that near 0 in 2^-13.
+		require.Greater(t, largest, 0.7*bound, q.Name)
 	}
 	a.Detach()
-	again, err := New(p.UNet, Config{Rank: 3, Alpha: 6, Seed: 1, Targets: func(name string) bool { return strings.HasSuffix(name, "attn2.to_k") }})
+	keys := func(name string) bool { return strings.HasSuffix(name, "attn2.to_k") }
+	again, err := New(p.UNet, Config{Rank: 3, Alpha: 6, Seed: 1, Targets: keys})
 	require.NoError(t, err)
 	require.Len(t, again.Trainable(), 2*4)
 	for _, q := range again.Trainable() {
-		i := slices.IndexFunc(a.Trainable(), func(o kernels.Parameter) bool { return o.Name == q.Name })
-		require.Equal(t, a.Trainable()[i].Value.Float32s(), q.Value.Float32s(), "what is drawn depends on the name alone")
+		i := slices.IndexFunc(a.Trainable(),
+			func(o kernels.Parameter) bool { return o.Name == q.Name })
+		require.Equal(t, a.Trainable()[i].Value.Float32s(), q.Value.Float32s(),
+			"what is drawn depends on the name alone")
 	}
 	again.Detach()
 	all, err := New(p.UNet, Config{Rank: 1, Alpha: 1, Targets: Everything})
@@ -226,7 +248,13 @@ func TestNew(t *testing.T) {
 	require.Equal(t, 3.0, same.pairs[0].alpha, "α is the rank where Config says none")
 	same.Detach()
 
-	for _, bad := range []Config{{Alpha: 1}, {Rank: -1, Alpha: 1}, {Rank: 1, Alpha: -1}, {Rank: 1, Alpha: math.NaN()}, {Rank: 1, Alpha: math.Inf(1)}} {
+	for _, bad := range []Config{
+		{Alpha: 1},
+		{Rank: -1, Alpha: 1},
+		{Rank: 1, Alpha: -1},
+		{Rank: 1, Alpha: math.NaN()},
+		{Rank: 1, Alpha: math.Inf(1)},
+	} {
 		_, err := New(p.UNet, bad)
 		require.ErrorContains(t, err, "not both more than 0")
 	}
@@ -251,35 +279,75 @@ func TestAttachedIsNotSaved(t *testing.T) {
 func TestErrors(t *testing.T) {
 	c := first(t)
 	p := load(t, c)
-	const q, k = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q", "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_k"
+	const attention = "unet.mid_block.attentions.0.transformer_blocks.0.attn1"
+	const q, k = attention + ".to_q", attention + ".to_k"
 	const kohya = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
 	type tensors map[string][]int
+	whole := tensors{q + ".lora_A.weight": {2, 16}, q + ".lora_B.weight": {16, 2}}
 	for _, bad := range []struct {
 		tensors  tensors
 		metadata string
 		want     []string
 	}{
-		{tensors{q + ".lora_A.weight": {2, 16}, q + ".lora_B.weight": {16, 3}, k + ".lora_A.weight": {2, 17}, k + ".lora_B.weight": {16, 2}}, "",
-			[]string{q + ".lora_B.weight is [16 3], not [16 2]", k + ".lora_A.weight is [2 17], not [2 16]"}},
-		{tensors{q + ".lora_A.weight": {2, 16}, "unet.nowhere.lora_A.weight": {2, 2}, k + ".lora_magnitude_vector": {16}}, "",
-			[]string{q + ".lora_B.weight is missing", "unet.nowhere.lora_A.weight is not a tensor", k + ".lora_magnitude_vector is not a tensor"}},
+		{
+			tensors{
+				q + ".lora_A.weight": {2, 16}, q + ".lora_B.weight": {16, 3},
+				k + ".lora_A.weight": {2, 17}, k + ".lora_B.weight": {16, 2},
+			},
+			"",
+			[]string{
+				q + ".lora_B.weight is [16 3], not [16 2]",
+				k + ".lora_A.weight is [2 17], not [2 16]",
+			},
+		},
+		{
+			tensors{
+				q + ".lora_A.weight":         {2, 16},
+				"unet.nowhere.lora_A.weight": {2, 2},
+				k + ".lora_magnitude_vector": {16},
+			},
+			"",
+			[]string{
+				q + ".lora_B.weight is missing",
+				"unet.nowhere.lora_A.weight is not a tensor",
+				k + ".lora_magnitude_vector is not a tensor",
+			},
+		},
 		{tensors{q + ".lora_B.weight": {16, 2}}, "", []string{q + ".lora_A.weight is missing"}},
 		{tensors{kohya + ".alpha": {1}}, "", []string{kohya + ".alpha is not a tensor"}},
-		{tensors{kohya + ".alpha": {2}, kohya + ".lora_down.weight": {2, 16}, kohya + ".lora_up.weight": {16, 2}}, "", []string{kohya + ".alpha is [0 0], not one number"}},
-		{tensors{q + ".lora_A.weight": {0, 16}, q + ".lora_B.weight": {16, 0}}, "", []string{q + ".lora_A.weight is [0 16]"}},
-		{tensors{q + ".lora_A.weight": {2, 16}, q + ".lora_B.weight": {16, 2}}, `{"unet.r": 4}`, []string{q + " has rank 2", "it is 4"}},
-		{tensors{q + ".lora_A.weight": {2, 16}, q + ".lora_B.weight": {16, 2}}, `{"unet.rank_pattern": {"(": 4}}`, []string{metadataKey, "missing closing"}},
-		{tensors{q + ".lora_A.weight": {2, 16}, q + ".lora_B.weight": {16, 2}}, `{"unet.r": "four"}`, []string{metadataKey}},
-		{tensors{q + ".lora_A.weight": {2, 16}, q + ".lora_B.weight": {16, 2}}, `{"unet.r": 2, "unet.use_dora": true}`, []string{"unet.use_dora is not supported"}},
-		{tensors{q + ".lora_A.weight": {1 << 20, 1}, q + ".lora_B.weight": {16, 2}}, "", []string{q + ".lora_A.weight is [1048576 1], not [1 16]"}},
+		{
+			tensors{
+				kohya + ".alpha":            {2},
+				kohya + ".lora_down.weight": {2, 16},
+				kohya + ".lora_up.weight":   {16, 2},
+			},
+			"", []string{kohya + ".alpha is [0 0], not one number"},
+		},
+		{
+			tensors{q + ".lora_A.weight": {0, 16}, q + ".lora_B.weight": {16, 0}},
+			"", []string{q + ".lora_A.weight is [0 16]"},
+		},
+		{whole, `{"unet.r": 4}`, []string{q + " has rank 2", "it is 4"}},
+		{whole, `{"unet.rank_pattern": {"(": 4}}`, []string{metadataKey, "missing closing"}},
+		{whole, `{"unet.r": "four"}`, []string{metadataKey}},
+		{
+			whole, `{"unet.r": 2, "unet.use_dora": true}`,
+			[]string{"unet.use_dora is not supported"},
+		},
+		{
+			tensors{q + ".lora_A.weight": {1 << 20, 1}, q + ".lora_B.weight": {16, 2}},
+			"", []string{q + ".lora_A.weight is [1048576 1], not [1 16]"},
+		},
 		{tensors{}, "", []string{"holds no pairs"}},
 	} {
 		var parameters []kernels.Parameter
 		for name, shape := range bad.tensors {
-			parameters = append(parameters, kernels.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))})
+			zeros := tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
+			parameters = append(parameters, kernels.Parameter{Name: name, Value: zeros})
 		}
 		file := filepath.Join(t.TempDir(), "bad.safetensors")
-		require.NoError(t, weights.Save(file, parameters, kernels.Float32, map[string]string{metadataKey: bad.metadata}))
+		metadata := map[string]string{metadataKey: bad.metadata}
+		require.NoError(t, weights.Save(file, parameters, kernels.Float32, metadata))
 		_, err := Load(file, p.UNet, p.Text)
 		require.Error(t, err, bad.want)
 		for _, want := range append(bad.want, file) {
@@ -287,7 +355,8 @@ func TestErrors(t *testing.T) {
 		}
 	}
 	_, err := Load(filepath.Join(c.Dir, "lora", "kohya.safetensors"), p.UNet, nil)
-	require.ErrorContains(t, err, "lora_te_text_model_encoder_layers_0_mlp_fc1.alpha is not a tensor of this model")
+	require.ErrorContains(t, err,
+		"lora_te_text_model_encoder_layers_0_mlp_fc1.alpha is not a tensor of this model")
 	_, err = Load("nowhere", p.UNet, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.NoError(t, p.Save(t.TempDir(), kernels.Float32), "nothing is attached")
@@ -296,21 +365,30 @@ func TestErrors(t *testing.T) {
 // Every spelling of a layer's pair is read as the same pair.
 func TestSpellings(t *testing.T) {
 	c := first(t)
-	for layer, names := range map[string][][2]string{
-		"up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0": {
-			{"unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0.lora_A", "unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0.lora_B"},
-			{"unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0.lora.down", "unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0.lora.up"},
-			{"unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.processor.to_out_lora.down", "unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.processor.to_out_lora.up"},
-			{"up_blocks.1.attentions.0.transformer_blocks.0.attn2.processor.to_out_lora.down", "up_blocks.1.attentions.0.transformer_blocks.0.attn2.processor.to_out_lora.up"},
-			{"lora_unet_up_blocks_1_attentions_0_transformer_blocks_0_attn2_to_out_0.lora_down", "lora_unet_up_blocks_1_attentions_0_transformer_blocks_0_attn2_to_out_0.lora_up"},
+	const (
+		cross = "up_blocks.1.attentions.0.transformer_blocks.0.attn2"
+		self  = "encoder.layers.1.self_attn"
+		kohya = "up_blocks_1_attentions_0_transformer_blocks_0_attn2"
+	)
+	// A stem, and what A and B are called behind it.
+	for layer, names := range map[string][][3]string{
+		cross + ".to_out.0": {
+			{"unet." + cross + ".to_out.0", ".lora_A", ".lora_B"},
+			{"unet." + cross + ".to_out.0", ".lora.down", ".lora.up"},
+			{"unet." + cross + ".processor.to_out_lora", ".down", ".up"},
+			{cross + ".processor.to_out_lora", ".down", ".up"},
+			{"lora_unet_" + kohya + "_to_out_0", ".lora_down", ".lora_up"},
 		},
-		"encoder.layers.1.self_attn.out_proj": {
-			{"text_encoder.text_model.encoder.layers.1.self_attn.out_proj.lora_A", "text_encoder.text_model.encoder.layers.1.self_attn.out_proj.lora_B"},
-			{"text_encoder.encoder.layers.1.self_attn.out_proj.lora_A", "text_encoder.encoder.layers.1.self_attn.out_proj.lora_B"},
-			{"text_encoder.text_model.encoder.layers.1.self_attn.out_proj.lora_linear_layer.down", "text_encoder.text_model.encoder.layers.1.self_attn.out_proj.lora_linear_layer.up"},
-			{"text_encoder.text_model.encoder.layers.1.self_attn.to_out_lora.down", "text_encoder.text_model.encoder.layers.1.self_attn.to_out_lora.up"},
-			{"lora_te_text_model_encoder_layers_1_self_attn_out_proj.lora_down", "lora_te_text_model_encoder_layers_1_self_attn_out_proj.lora_up"},
-			{"lora_te1_text_model_encoder_layers_1_self_attn_out_proj.lora_down", "lora_te1_text_model_encoder_layers_1_self_attn_out_proj.lora_up"},
+		self + ".out_proj": {
+			{"text_encoder.text_model." + self + ".out_proj", ".lora_A", ".lora_B"},
+			{"text_encoder." + self + ".out_proj", ".lora_A", ".lora_B"},
+			{
+				"text_encoder.text_model." + self + ".out_proj",
+				".lora_linear_layer.down", ".lora_linear_layer.up",
+			},
+			{"text_encoder.text_model." + self + ".to_out_lora", ".down", ".up"},
+			{"lora_te_text_model_encoder_layers_1_self_attn_out_proj", ".lora_down", ".lora_up"},
+			{"lora_te1_text_model_encoder_layers_1_self_attn_out_proj", ".lora_down", ".lora_up"},
 		},
 	} {
 		for _, name := range names {
@@ -322,7 +400,7 @@ func TestSpellings(t *testing.T) {
 				}
 				l.LowRank = l.layer.NewLowRank(2)
 				for i, q := range nn.Parameters(l.LowRank) {
-					q.Name = name[i] + ".weight"
+					q.Name = name[0] + name[1+i] + ".weight"
 					for k := range q.Value.Float32s() {
 						q.Value.Float32s()[k] = float32(i + k)
 					}
@@ -347,8 +425,9 @@ func TestSpellings(t *testing.T) {
 func TestLookUp(t *testing.T) {
 	at := pair{network: unetNetwork, name: "down_blocks.0.attentions.0.proj_in"}
 	for pattern, matches := range map[string]bool{
-		"proj_in": true, "attentions.0.proj_in": true, "^down_blocks.0.attentions.0.proj_in": true, `.*\.0\.proj_.*`: true,
-		"oj_in": false, "^proj_in": false, "down_blocks": false, "proj_i": false,
+		"proj_in": true, "attentions.0.proj_in": true, "^down_blocks.0.attentions.0.proj_in": true,
+		`.*\.0\.proj_.*`: true,
+		"oj_in":          false, "^proj_in": false, "down_blocks": false, "proj_i": false,
 	} {
 		got, err := lookUp(map[string]int{pattern: 2}, at, 1)
 		require.NoError(t, err)

@@ -23,7 +23,8 @@ func cached(name string) (string, error) {
 	}
 	repo := filepath.Join(cache, "models--"+strings.ReplaceAll(name, "/", "--"))
 	if _, err := os.Stat(repo); errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s is no folder, no file and not in the cache, %s: %w", name, cache, err)
+		return "", fmt.Errorf("%s is no folder, no file and not in the cache, %s: %w",
+			name, cache, err)
 	}
 	ref := filepath.Join(repo, "refs", "main")
 	commit, err := os.ReadFile(ref)

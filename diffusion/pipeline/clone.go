@@ -10,7 +10,8 @@ import (
 // Clone returns a pipeline of the same name that shares no memory with p: one whose networks can be
 // tuned beside p's. Where only the UNet is to be tuned, and the memory of the others matters, a
 // pipeline With a clone of the UNet (nn.Clone) shares them. A low-rank adapter that is attached is
-// an error: the copy would lack it.
+// an error: the copy would lack it. A UNet that has not been read is an *UnreadError, and a network
+// that is no UNet a *NetworkError.
 func (p *Pipeline) Clone() (*Pipeline, error) {
 	if p.unread != nil {
 		return nil, &UnreadError{Model: p.Name}

@@ -46,11 +46,15 @@ func TestClone(t *testing.T) {
 func TestDecodeAndEncodeImages(t *testing.T) {
 	p, err := Load("../../examples/tiny/model")
 	require.NoError(t, err)
-	r := Request{Prompts: []string{"two green circles", "one red star"}, Steps: 2, Guidance: 1, Seed: 1, Batch: 2}
+	r := Request{
+		Prompts: []string{"two green circles", "one red star"},
+		Steps:   2, Guidance: 1, Seed: 1, Batch: 2,
+	}
 	made, err := dataset.Collect(t.Context(), p.Generate(r))
 	require.NoError(t, err)
 	shape := made[0].Latent.Shape()
-	latents := tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(append([]int{2}, shape...)...))
+	latents := tensor.New(tensor.Of(tensor.Float32),
+		tensor.WithShape(append([]int{2}, shape...)...))
 	var pictures []image.Image
 	for i, s := range made {
 		copy(latents.Float32s()[i*shape.TotalSize():], s.Latent.Float32s())

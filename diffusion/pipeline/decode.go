@@ -20,10 +20,10 @@ func (p *Pipeline) Decode(ctx context.Context, latents *tensor.Dense) ([]image.I
 	if p.VAE == nil {
 		return nil, errors.New("pipeline: the VAE is missing")
 	}
-	shape := latents.Shape()
-	if latents.Dtype() != tensor.Float32 || len(shape) != 4 || shape[3] != p.VAE.Config.LatentChannels {
+	shape, channels := latents.Shape(), p.VAE.Config.LatentChannels
+	if latents.Dtype() != tensor.Float32 || len(shape) != 4 || shape[3] != channels {
 		return nil, fmt.Errorf("pipeline: latents are %v %v, not float32 [N,h,w,%d]",
-			latents.Dtype(), shape, p.VAE.Config.LatentChannels)
+			latents.Dtype(), shape, channels)
 	}
 	d := p.newDecoder(shape[1:])
 	defer d.close()
@@ -37,7 +37,9 @@ func (p *Pipeline) Decode(ctx context.Context, latents *tensor.Dense) ([]image.I
 // EncodeImages returns the latents [N,h,w,C] of pictures, scaled as the UNet reads them: the means
 // of the VAE's encoder. Pictures of another size than the model's are resized on their shorter edge
 // and cut out of the centre, as Encode does it.
-func (p *Pipeline) EncodeImages(ctx context.Context, pictures []image.Image) (*tensor.Dense, error) {
+func (p *Pipeline) EncodeImages(
+	ctx context.Context, pictures []image.Image,
+) (*tensor.Dense, error) {
 	if err := p.checkImages(); err != nil {
 		return nil, err
 	}
@@ -59,7 +61,8 @@ func (p *Pipeline) EncodeImages(ctx context.Context, pictures []image.Image) (*t
 		}
 	}
 	shape := samples[0].Latent.Shape()
-	all := tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(append([]int{len(samples)}, shape...)...))
+	together := append([]int{len(samples)}, shape...)
+	all := tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(together...))
 	for i, s := range samples {
 		copy(all.Float32s()[i*shape.TotalSize():], s.Latent.Float32s())
 	}
@@ -80,7 +83,8 @@ type decoder struct {
 func (p *Pipeline) newDecoder(shape tensor.Shape) *decoder {
 	d := &decoder{p: p, shape: shape.Clone()}
 	d.graphs.build = func(size int) (*stage, error) {
-		return newStage(append([]int{size}, d.shape...), func(z *gorgonia.Node) (gorgonia.Nodes, error) {
+		batch := append([]int{size}, d.shape...)
+		return newStage(batch, func(z *gorgonia.Node) (gorgonia.Nodes, error) {
 			x, err := p.VAE.Decode(z)
 			return gorgonia.Nodes{x}, err
 		})
@@ -91,8 +95,10 @@ func (p *Pipeline) newDecoder(shape tensor.Shape) *decoder {
 func (d *decoder) close() { d.graphs.close() }
 
 // decode makes the pictures of samples that are counted from first.
-func (d *decoder) decode(ctx context.Context, first uint64, latents []*tensor.Dense) ([]image.Image, error) {
-	factor := d.p.VAE.Factor()
+func (d *decoder) decode(
+	ctx context.Context, first uint64, latents []*tensor.Dense,
+) ([]image.Image, error) {
+	factor, scaling := d.p.VAE.Factor(), d.p.VAE.Config.ScalingFactor
 	most := max(1, decodePixels/(d.shape[0]*d.shape[1]*factor*factor))
 	var pictures []image.Image
 	for len(pictures) < len(latents) {
@@ -105,7 +111,7 @@ func (d *decoder) decode(ctx context.Context, first uint64, latents []*tensor.De
 			return nil, err
 		}
 		for i, z := range part {
-			unscale(st.in.Float32s()[i*z.Shape().TotalSize():], z.Float32s(), d.p.VAE.Config.ScalingFactor)
+			unscale(st.in.Float32s()[i*z.Shape().TotalSize():], z.Float32s(), scaling)
 		}
 		values, err := st.run()
 		if err != nil {

@@ -83,7 +83,8 @@ type texts struct {
 func (p *Pipeline) newTexts() *texts {
 	t := &texts{p: p, known: map[string]dataset.Condition{}}
 	t.graphs.build = func(size int) (*stage, error) {
-		return newStage([]int{size, p.Tokenizer.Length}, func(ids *gorgonia.Node) (gorgonia.Nodes, error) {
+		batch := []int{size, p.Tokenizer.Length}
+		return newStage(batch, func(ids *gorgonia.Node) (gorgonia.Nodes, error) {
 			hidden, err := p.Text.Hidden(ids)
 			return gorgonia.Nodes{hidden}, err
 		})
@@ -146,5 +147,6 @@ func (t *texts) encodeBatch(prompts []string) error {
 func copyRow(t *tensor.Dense, i int) *tensor.Dense {
 	shape := t.Shape()[1:].Clone()
 	size := shape.TotalSize()
-	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(append([]float32(nil), t.Float32s()[i*size:(i+1)*size]...)))
+	row := append([]float32(nil), t.Float32s()[i*size:(i+1)*size]...)
+	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(row))
 }

@@ -18,7 +18,11 @@ const (
 
 // resnetNames are a residual block's layers by diffusers' names.
 var resnetNames = map[string]string{
-	"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0", "conv2": "out_layers.3",
+	"norm1":         "in_layers.0",
+	"conv1":         "in_layers.2",
+	"time_emb_proj": "emb_layers.1",
+	"norm2":         "out_layers.0",
+	"conv2":         "out_layers.3",
 	"conv_shortcut": "skip_connection",
 }
 
@@ -30,7 +34,8 @@ func unetName(c unet.Config, name string) string {
 	last := p[len(p)-1]
 	switch p[0] {
 	case "time_embedding":
-		return unetPrefix + map[string]string{"linear_1": "time_embed.0.", "linear_2": "time_embed.2."}[p[1]] + last
+		layers := map[string]string{"linear_1": "time_embed.0.", "linear_2": "time_embed.2."}
+		return unetPrefix + layers[p[1]] + last
 	case "conv_in":
 		return unetPrefix + "input_blocks.0.0." + last
 	case "conv_norm_out":
@@ -64,7 +69,8 @@ func unetName(c unet.Config, name string) string {
 		if c.UpBlockTypes[level] == "CrossAttnUpBlock2D" {
 			module = 2
 		}
-		return fmt.Sprintf("%s%s.%d.%d.conv.%s", unetPrefix, way, at+c.LayersPerBlock.At(levels-1-level), module, last)
+		at += c.LayersPerBlock.At(levels - 1 - level)
+		return fmt.Sprintf("%s%s.%d.%d.conv.%s", unetPrefix, way, at, module, last)
 	case "attentions":
 		return fmt.Sprintf("%s%s.%d.1.%s", unetPrefix, way, at, strings.Join(p[4:], "."))
 	}
@@ -74,20 +80,29 @@ func unetName(c unet.Config, name string) string {
 func resnetName(p []string) string { return resnetNames[p[0]] + "." + p[1] }
 
 // attentionNames are the VAE's attention by diffusers' names.
-var attentionNames = map[string]string{"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out": "proj_out"}
+var attentionNames = map[string]string{
+	"group_norm": "norm",
+	"to_q":       "q",
+	"to_k":       "k",
+	"to_v":       "v",
+	"to_out":     "proj_out",
+}
+
+// vaeNames are the VAE's layers outside of its attention.
+var vaeNames = strings.NewReplacer("conv_norm_out", "norm_out", "conv_shortcut", "nin_shortcut")
 
 // vaeName is the name in a checkpoint file of a parameter of a VAE with so many levels. The file
 // counts the decoder's levels from the last that is computed.
 func vaeName(levels int, name string) string {
-	name = strings.NewReplacer("conv_norm_out", "norm_out", "conv_shortcut", "nin_shortcut").Replace(name)
+	name = vaeNames.Replace(name)
 	p := strings.Split(name, ".")
 	if len(p) < 4 {
 		return vaePrefix + name
 	}
-	last := p[len(p)-1]
+	last, rest := p[len(p)-1], strings.Join(p[4:], ".")
 	switch p[1] + " " + p[2] {
 	case "mid_block resnets":
-		return fmt.Sprintf("%s%s.mid.block_%d.%s", vaePrefix, p[0], number(p[3])+1, strings.Join(p[4:], "."))
+		return fmt.Sprintf("%s%s.mid.block_%d.%s", vaePrefix, p[0], number(p[3])+1, rest)
 	case "mid_block attentions":
 		return fmt.Sprintf("%s%s.mid.attn_1.%s.%s", vaePrefix, p[0], attentionNames[p[4]], last)
 	}
@@ -96,7 +111,7 @@ func vaeName(levels int, name string) string {
 		way, level = "up", levels-1-level
 	}
 	if p[3] == "resnets" {
-		return fmt.Sprintf("%s%s.%s.%d.block.%s", vaePrefix, p[0], way, level, strings.Join(p[4:], "."))
+		return fmt.Sprintf("%s%s.%s.%d.block.%s", vaePrefix, p[0], way, level, rest)
 	}
 	return fmt.Sprintf("%s%s.%s.%d.%ssample.conv.%s", vaePrefix, p[0], way, level, way, last)
 }
@@ -104,10 +119,18 @@ func vaeName(levels int, name string) string {
 // openNames are OpenCLIP's names of a layer's parts. Query, key and value are one tensor there, in
 // this order.
 var openNames = strings.NewReplacer(
-	"embeddings.token_embedding.weight", "token_embedding.weight", "embeddings.position_embedding.weight", "positional_embedding",
-	"final_layer_norm", "ln_final", "encoder.layers", "transformer.resblocks", "layer_norm1", "ln_1", "layer_norm2", "ln_2",
-	"mlp.fc1", "mlp.c_fc", "mlp.fc2", "mlp.c_proj", "self_attn.out_proj", "attn.out_proj",
-	"self_attn.q_proj.", "attn.in_proj_", "self_attn.k_proj.", "attn.in_proj_", "self_attn.v_proj.", "attn.in_proj_",
+	"embeddings.token_embedding.weight", "token_embedding.weight",
+	"embeddings.position_embedding.weight", "positional_embedding",
+	"final_layer_norm", "ln_final",
+	"encoder.layers", "transformer.resblocks",
+	"layer_norm1", "ln_1",
+	"layer_norm2", "ln_2",
+	"mlp.fc1", "mlp.c_fc",
+	"mlp.fc2", "mlp.c_proj",
+	"self_attn.out_proj", "attn.out_proj",
+	"self_attn.q_proj.", "attn.in_proj_",
+	"self_attn.k_proj.", "attn.in_proj_",
+	"self_attn.v_proj.", "attn.in_proj_",
 )
 
 // number is a name's index, which a walk over the model's fields has written.

@@ -8,16 +8,17 @@ import (
 	"github.com/kudos-ml/kudos/internal/weights"
 )
 
-// A StoredNoise is noise that was drawn elsewhere, such as by PyTorch: [K+1,B,C,H,W], the start and
-// the draw of each step, for B pictures.
+// A StoredNoise is noise that was drawn elsewhere, for example by PyTorch. Its shape is
+// [K+1,B,C,H,W]: the start and the draw of each of K steps, for B pictures.
 type StoredNoise struct {
 	Shape  []int
 	values []float32
 }
 
-// ReadNoise reads a safetensors file's only tensor, or that named sampler.NAME.noise for the name
-// of a sampler or, for a model's own, generate.noise. It is an error if that is not of five
-// dimensions, or holds a value that is not finite.
+// ReadNoise reads noise from a safetensors file: its only tensor, or the one named
+// sampler.NAME.noise, where NAME is sampler, or else generate.noise, which is that of a model's own
+// sampler. It is an error if the tensor has not five dimensions, or holds a value that is not
+// finite.
 func ReadNoise(file, sampler string) (*StoredNoise, error) {
 	f, err := weights.Open(file)
 	if err != nil {
@@ -52,8 +53,8 @@ func ReadNoise(file, sampler string) (*StoredNoise, error) {
 	return n, nil
 }
 
-// Check reports noise that is not for b pictures of latents [h,w,c] and the number of draws, of
-// which the start is one. More draws are not wrong.
+// Check returns an error if the noise is not for b pictures of latents [h,w,c], or has fewer draws.
+// The start is one of the draws.
 func (n *StoredNoise) Check(draws, b, h, w, c int) error {
 	var wrong []string
 	if n.Shape[0] < draws {

@@ -37,12 +37,12 @@ type Pipeline struct {
 	Extra []string
 }
 
-// A Network is a denoiser that a Pipeline makes pictures by. *unet.UNet2DCondition is one. What it
-// says of latents is the Prediction of the Pipeline's Schedule, and what it is told is the text
+// A Network is a denoiser that a Pipeline makes pictures with. *unet.UNet2DCondition is one. It
+// says of latents what the Prediction of the Pipeline's Schedule names. Its condition is the text
 // encoder's last hidden state, or what Request.Conditions has in its place.
 type Network interface {
 	diffusion.Denoiser
-	// Latents [side,side,channels] are those of the pictures that it was trained on.
+	// Latents returns the shape [side,side,channels] of the latents that it was trained on.
 	Latents() (side, channels int)
 }
 
@@ -58,22 +58,24 @@ const indexFile = "model_index.json"
 
 // Load reads a model by its name:
 //
-//   - a folder as diffusers' StableDiffusionPipeline writes it: model_index.json, tokenizer, text_encoder, unet, vae and
-//     scheduler;
+//   - a folder as diffusers' StableDiffusionPipeline writes it: model_index.json, tokenizer,
+//     text_encoder, unet, vae and scheduler;
 //   - a checkpoint file, for which see LoadFile, with the configs that lie in the file's folder;
-//   - a repository of the Hugging Face hub, ORG/NAME, whose main branch is in this machine's cache (HF_HUB_CACHE, HF_HOME or
-//     ~/.cache/huggingface/hub). Nothing is downloaded.
+//   - a repository of the Hugging Face hub, ORG/NAME, whose main branch is in this machine's cache
+//     (HF_HUB_CACHE, HF_HOME or ~/.cache/huggingface/hub). Nothing is downloaded.
 func Load(name string) (*Pipeline, error) { return load(name, true) }
 
 // LoadFrozen is Load without the numbers of the UNet, which are most of a model's. They are zeros
-// that take no memory until LoadUNet reads them, so that what is done before, such as encoding
-// pictures and prompts, has that memory.
+// that take no memory until LoadUNet reads them. So pictures and prompts can be encoded in that
+// memory before. What needs the numbers earlier is an *UnreadError.
 func LoadFrozen(name string) (*Pipeline, error) { return load(name, false) }
 
-// LoadUNet reads the UNet that LoadFrozen left out; it replaces p.UNet.
+// LoadUNet reads the UNet that LoadFrozen left out, and replaces p.UNet by it. It is an error if
+// the UNet is there already.
 func (p *Pipeline) LoadUNet() error {
 	if p.unread == nil {
-		return errors.New("pipeline: there is no UNet to read: the pipeline is not LoadFrozen's, or it was read")
+		return errors.New("pipeline: there is no UNet to read: " +
+			"the pipeline is not LoadFrozen's, or it was read")
 	}
 	u, err := p.unread()
 	if err != nil {
@@ -114,7 +116,7 @@ func loadFolder(dir string, whole bool) (*Pipeline, error) {
 	return p, nil
 }
 
-// LoadFS reads the folder that is fsys. What of it is missing is named all at once.
+// LoadFS reads the folder that is fsys. One error names all files that it lacks.
 func LoadFS(fsys fs.FS) (*Pipeline, error) { return loadFS(fsys, true) }
 
 func loadFS(fsys fs.FS, whole bool) (*Pipeline, error) {
@@ -130,10 +132,22 @@ func loadFS(fsys fs.FS, whole bool) (*Pipeline, error) {
 		folder string
 		load   func(fsys fs.FS) error
 	}{
-		{"scheduler", func(f fs.FS) (err error) { p.Schedule, err = diffusion.LoadScheduleFS(f); return err }},
-		{"tokenizer", func(f fs.FS) (err error) { p.Tokenizer, err = tokenizer.LoadFS(f); return err }},
-		{"text_encoder", func(f fs.FS) (err error) { p.Text, err = clip.LoadTextFS(f); return err }},
-		{"vae", func(f fs.FS) (err error) { p.VAE, err = vae.LoadFS(f); return err }},
+		{"scheduler", func(f fs.FS) (err error) {
+			p.Schedule, err = diffusion.LoadScheduleFS(f)
+			return err
+		}},
+		{"tokenizer", func(f fs.FS) (err error) {
+			p.Tokenizer, err = tokenizer.LoadFS(f)
+			return err
+		}},
+		{"text_encoder", func(f fs.FS) (err error) {
+			p.Text, err = clip.LoadTextFS(f)
+			return err
+		}},
+		{"vae", func(f fs.FS) (err error) {
+			p.VAE, err = vae.LoadFS(f)
+			return err
+		}},
 		{"unet", func(f fs.FS) (err error) {
 			if whole {
 				p.UNet, err = unet.LoadFS(f)
@@ -182,7 +196,8 @@ func checkComplete(fsys fs.FS) error {
 			return err == nil
 		}
 		if !slices.ContainsFunc(part.files, there) {
-			missing = append(missing, fmt.Errorf("%s: %s: %w", part.folder, strings.Join(part.files, " or "), fs.ErrNotExist))
+			files := strings.Join(part.files, " or ")
+			missing = append(missing, fmt.Errorf("%s: %s: %w", part.folder, files, fs.ErrNotExist))
 		}
 		if part.weights == "" {
 			continue
@@ -219,7 +234,8 @@ func readIndex(fsys fs.FS) (scheduler string, err error) {
 		return "", fmt.Errorf("pipeline: %s: %w", indexFile, err)
 	}
 	if index.Class != className && index.Class != inpaintName {
-		return "", fmt.Errorf("pipeline: %s names a %s; only %s and %s are supported", indexFile, index.Class, className, inpaintName)
+		return "", fmt.Errorf("pipeline: %s names a %s; only %s and %s are supported",
+			indexFile, index.Class, className, inpaintName)
 	}
 	return index.Scheduler[1], nil
 }
@@ -258,9 +274,11 @@ func (p *Pipeline) check() error {
 		return fmt.Errorf("pipeline: the text encoder makes %d features a token, the UNet reads %v",
 			p.Text.Config.Width, p.UNet.Config.CrossAttentionDim)
 	case p.Tokenizer.Size() > p.Text.Config.Vocabulary:
-		return fmt.Errorf("pipeline: the tokenizer knows %d tokens, the text encoder %d", p.Tokenizer.Size(), p.Text.Config.Vocabulary)
+		return fmt.Errorf("pipeline: the tokenizer knows %d tokens, the text encoder %d",
+			p.Tokenizer.Size(), p.Text.Config.Vocabulary)
 	case p.Tokenizer.Length > p.Text.Config.Positions:
-		return fmt.Errorf("pipeline: the tokenizer makes %d tokens, the text encoder has %d positions",
+		return fmt.Errorf("pipeline: the tokenizer makes %d tokens, "+
+			"the text encoder has %d positions",
 			p.Tokenizer.Length, p.Text.Config.Positions)
 	}
 	return nil
@@ -282,7 +300,8 @@ func (p *Pipeline) checkImages() error {
 	u := p.UNet.Config
 	switch {
 	case v.LatentChannels != u.OutChannels || u.InChannels != u.OutChannels && !p.inpaints():
-		return fmt.Errorf("pipeline: the VAE has %d latent channels, the UNet reads %d and writes %d",
+		return fmt.Errorf("pipeline: the VAE has %d latent channels, "+
+			"the UNet reads %d and writes %d",
 			v.LatentChannels, u.InChannels, u.OutChannels)
 	case u.SampleSize < 1:
 		return errors.New("pipeline: the UNet's config.json has no sample_size")
@@ -291,8 +310,9 @@ func (p *Pipeline) checkImages() error {
 }
 
 // With returns a pipeline that differs in its network: in its UNet if n is one, a
-// *unet.UNet2DCondition; otherwise UNet is nil, and n makes the pictures. Such a pipeline does not
-// Save, because diffusers could not read it: a network of one's own is saved by itself (nn.Save).
+// *unet.UNet2DCondition; otherwise UNet is nil, and n makes the pictures. To Save or Clone such a
+// pipeline is a *NetworkError: diffusers could not read it. A network of one's own is saved by
+// itself (nn.Save).
 func (p *Pipeline) With(name string, n Network) *Pipeline {
 	other := *p
 	other.Name, other.UNet, other.network, other.unread = name, nil, n, nil
@@ -302,8 +322,9 @@ func (p *Pipeline) With(name string, n Network) *Pipeline {
 	return &other
 }
 
-// Save writes a folder that Load, and diffusers, read. model_index.json comes last, and one that is
-// there goes first, so a folder that has it is complete.
+// Save writes a folder that Load and diffusers read. It removes a model_index.json that is there
+// first and writes the new one last, so a folder that has one is complete. A UNet that has not been
+// read is an *UnreadError, and a network that is no UNet a *NetworkError.
 func (p *Pipeline) Save(dir string, as kernels.Precision) error {
 	if err := p.check(); err != nil {
 		return err
@@ -338,7 +359,8 @@ func (p *Pipeline) SaveFrozen(dir string, as kernels.Precision) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("pipeline: %w", err)
 	}
-	if err := os.Remove(filepath.Join(dir, indexFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := os.Remove(filepath.Join(dir, indexFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("pipeline: %w", err)
 	}
 	for _, part := range []struct {
@@ -365,11 +387,17 @@ func (p *Pipeline) SaveUNet(dir string, as kernels.Precision) error {
 	if err := p.UNet.Save(filepath.Join(dir, "unet"), as); err != nil {
 		return fmt.Errorf("pipeline: unet: %w", err)
 	}
+	scheduler := *or(p.Schedule.Config.Class, "DDIMScheduler")
 	index := map[string]any{
-		"_class_name": p.class(), "requires_safety_checker": false, "safety_checker": []any{nil, nil}, "feature_extractor": []any{nil, nil},
-		"scheduler": []string{"diffusers", *or(p.Schedule.Config.Class, "DDIMScheduler")},
-		"tokenizer": []string{"transformers", "CLIPTokenizer"}, "text_encoder": []string{"transformers", "CLIPTextModel"},
-		"unet": []string{"diffusers", "UNet2DConditionModel"}, "vae": []string{"diffusers", "AutoencoderKL"},
+		"_class_name":             p.class(),
+		"requires_safety_checker": false,
+		"safety_checker":          []any{nil, nil},
+		"feature_extractor":       []any{nil, nil},
+		"scheduler":               []string{"diffusers", scheduler},
+		"tokenizer":               []string{"transformers", "CLIPTokenizer"},
+		"text_encoder":            []string{"transformers", "CLIPTextModel"},
+		"unet":                    []string{"diffusers", "UNet2DConditionModel"},
+		"vae":                     []string{"diffusers", "AutoencoderKL"},
 	}
 	if err := checkComplete(os.DirFS(dir)); err != nil {
 		return fmt.Errorf("%w (in %s)", err, dir)

@@ -52,7 +52,10 @@ func collect(t *testing.T, d dataset.Dataset) (all []dataset.Sample) {
 }
 
 func request() Request {
-	return Request{Prompts: []string{"two green dogs", "a red car"}, PerPrompt: 2, Steps: 2, Guidance: 2, Seed: 5, Batch: 3}
+	return Request{
+		Prompts: []string{"two green dogs", "a red car"}, PerPrompt: 2,
+		Steps: 2, Guidance: 2, Seed: 5, Batch: 3,
+	}
 }
 
 func TestGenerate(t *testing.T) {
@@ -68,7 +71,10 @@ func TestGenerate(t *testing.T) {
 			require.Equal(t, fmt.Sprintf("%s-5-%d", filepath.Base(c.Dir), i), s.ID)
 			require.Equal(t, image.Rect(0, 0, side, side), s.Image.Bounds())
 			require.Equal(t, tensor.Shape{p.side(), p.side(), 4}, s.Latent.Shape())
-			require.Equal(t, dataset.Source{Model: filepath.Base(c.Dir), Sampler: folders.Name, Steps: 2, Guidance: 2, Seed: 5, Index: uint64(i)}, s.Source)
+			require.Equal(t, dataset.Source{
+				Model: filepath.Base(c.Dir), Sampler: folders.Name,
+				Steps: 2, Guidance: 2, Seed: 5, Index: uint64(i),
+			}, s.Source)
 		}
 		require.NotEqual(t, all[0].Latent.Float32s(), all[1].Latent.Float32s())
 
@@ -82,13 +88,16 @@ func TestGenerate(t *testing.T) {
 			require.Equal(t, all[2+i].ID, s.ID)
 			golden.Near(t, "latent", s.Latent.Float32s(), all[2+i].Latent.Float32s(), 1e-5)
 		}
-		require.Equal(t, all[3].Latent.Float32s(), collect(t, p.Generate(r))[3].Latent.Float32s(), "ranging again gives the same")
+		require.Equal(t, all[3].Latent.Float32s(), collect(t, p.Generate(r))[3].Latent.Float32s(),
+			"ranging again gives the same")
 	})
 }
 
 // IDs of generated samples can be names of files.
 func TestSampleIDs(t *testing.T) {
-	for name, want := range map[string]string{"tiny": "tiny-1-7", "": "1-7", "ORG/NAME": "ORG--NAME-1-7", `a\b`: "a--b-1-7"} {
+	for name, want := range map[string]string{
+		"tiny": "tiny-1-7", "": "1-7", "ORG/NAME": "ORG--NAME-1-7", `a\b`: "a--b-1-7",
+	} {
 		require.Equal(t, want, (&Pipeline{Name: name}).sampleID(1, 7))
 	}
 }
@@ -108,7 +117,9 @@ func TestGenerateWithEverySampler(t *testing.T) {
 	r := request()
 	r.Steps, r.Latents = 4, true
 	seen := map[float32]string{}
-	for _, name := range []string{"ddpm", "ddim", "pndm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras"} {
+	for _, name := range []string{
+		"ddpm", "ddim", "pndm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras",
+	} {
 		r.Sampler = sampler(t, name)
 		all := collect(t, p.Generate(r))
 		part := r
@@ -127,12 +138,16 @@ func TestGenerateWithEverySampler(t *testing.T) {
 // other can be chosen.
 func TestGenerateWithTheFoldersSampler(t *testing.T) {
 	for class, want := range map[string]string{
-		"EulerAncestralDiscreteScheduler": "euler_a", "DPMSolverMultistepScheduler": "dpmpp_2m", "UniPCMultistepScheduler": "",
+		"EulerAncestralDiscreteScheduler": "euler_a", "DPMSolverMultistepScheduler": "dpmpp_2m",
+		"UniPCMultistepScheduler": "",
 	} {
 		dir := t.TempDir()
 		require.NoError(t, os.CopyFS(dir, os.DirFS("../../testdata/golden/sd2")))
-		index := `{"_class_name": "StableDiffusionPipeline", "scheduler": ["diffusers", "` + class + `"]}`
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "model_index.json"), []byte(index), 0o644))
+		index := `{
+			"_class_name": "StableDiffusionPipeline", "scheduler": ["diffusers", "` + class + `"]
+		}`
+		require.NoError(t,
+			os.WriteFile(filepath.Join(dir, "model_index.json"), []byte(index), 0o644))
 		p, err := Load(dir)
 		require.NoError(t, err)
 		r := request()
@@ -180,14 +195,16 @@ func TestGenerateFromLittleSignal(t *testing.T) {
 	p, err := Load("../../testdata/golden/sd2")
 	require.NoError(t, err)
 	c := p.Schedule.Config
-	c.BetaSchedule, c.Spacing, c.SetAlphaToOne = new("squaredcos_cap_v2"), new("trailing"), new(true)
+	c.BetaSchedule, c.Spacing = new("squaredcos_cap_v2"), new("trailing")
+	c.SetAlphaToOne = new(true)
 	p.Schedule, err = diffusion.NewSchedule(c)
 	require.NoError(t, err)
 	r := request()
 	r.Prompts, r.PerPrompt, r.Steps, r.Guidance, r.Latents = r.Prompts[:1], 1, 1, 1, true
 	conditions, err := p.Conditions(t.Context(), r.Prompts...)
 	require.NoError(t, err)
-	net, err := diffusion.Compile(p.UNet, tensor.Shape{1, p.side(), p.side(), 4}, conditions[r.Prompts[0]])
+	net, err := diffusion.Compile(p.UNet, tensor.Shape{1, p.side(), p.side(), 4},
+		conditions[r.Prompts[0]])
 	require.NoError(t, err)
 	defer net.Close()
 	require.NoError(t, net.Condition.Fill(conditions[r.Prompts[0]]))
@@ -241,7 +258,8 @@ func TestGenerateAsStableDiffusionPipeline(t *testing.T) {
 	conditions, err := p.Conditions(t.Context(), r.Prompts[0], "")
 	require.NoError(t, err)
 	shape := tensor.Shape{1, p.side(), p.side(), 4}
-	net, err := diffusion.Compile(diffusion.Guide(p.UNet, conditions[""], r.Guidance), shape, conditions[""])
+	net, err := diffusion.Compile(diffusion.Guide(p.UNet, conditions[""], r.Guidance), shape,
+		conditions[""])
 	require.NoError(t, err)
 	defer net.Close()
 	require.NoError(t, net.Condition.Fill(conditions[r.Prompts[0]]))
@@ -251,7 +269,8 @@ func TestGenerateAsStableDiffusionPipeline(t *testing.T) {
 		last, err := diffusion.Last(diffusion.DDIM(t.Context(), net.Predict, s, start, o))
 		require.NoError(t, err)
 		golden.Near(t, "by hand", last.Latent.Float32s(), want, 1e-5)
-		require.Greater(t, slices.Max(last.Clean.Float32s()), float32(1.2), "±1 would clamp nothing")
+		require.Greater(t, slices.Max(last.Clean.Float32s()), float32(1.2),
+			"±1 would clamp nothing")
 	}
 }
 
@@ -264,7 +283,8 @@ func TestGenerateIsDDIMOfTheGuidedNetwork(t *testing.T) {
 		conditions, err := p.Conditions(context.Background(), r.Prompts[0], r.Negative)
 		require.NoError(t, err)
 		net := func(prompt string) diffusion.Network {
-			n, err := diffusion.Compile(p.UNet, tensor.Shape{1, p.side(), p.side(), 4}, conditions[prompt])
+			n, err := diffusion.Compile(p.UNet, tensor.Shape{1, p.side(), p.side(), 4},
+				conditions[prompt])
 			require.NoError(t, err)
 			t.Cleanup(func() { n.Close() })
 			require.NoError(t, n.Condition.Fill(conditions[prompt]))
@@ -283,9 +303,11 @@ func TestGenerateIsDDIMOfTheGuidedNetwork(t *testing.T) {
 			return out, nil
 		}
 		start := diffusion.SeededNoise(5, 0).Start(1, p.side(), p.side(), 4)
-		want, err := diffusion.Last(diffusion.DDIM(context.Background(), guided, p.Schedule, start, diffusion.SampleOptions{Steps: 2}))
+		want, err := diffusion.Last(diffusion.DDIM(context.Background(), guided, p.Schedule, start,
+			diffusion.SampleOptions{Steps: 2}))
 		require.NoError(t, err)
-		golden.Near(t, "latent", collect(t, p.Generate(r))[0].Latent.Float32s(), want.Latent.Float32s(), 1e-5)
+		golden.Near(t, "latent", collect(t, p.Generate(r))[0].Latent.Float32s(),
+			want.Latent.Float32s(), 1e-5)
 	})
 }
 
@@ -335,16 +357,19 @@ func TestEncode(t *testing.T) {
 		blank := p.Blank()
 		require.True(t, blank.Latent.Shape().Eq(mean[0].Latent.Shape()))
 		require.NoError(t, blank.Condition.Fits(mean[0].Condition))
-		require.Equal(t, made[3].Latent.Float32s(), mean[3].Latent.Float32s(), "a latent that is there stays")
+		require.Equal(t, made[3].Latent.Float32s(), mean[3].Latent.Float32s(),
+			"a latent that is there stays")
 		conditions, err := p.Conditions(context.Background(), made[0].Prompt)
 		require.NoError(t, err)
-		golden.Near(t, "condition", mean[0].Condition.Tokens.Float32s(), conditions[made[0].Prompt].Tokens.Float32s(), 1e-6)
+		golden.Near(t, "condition", mean[0].Condition.Tokens.Float32s(),
+			conditions[made[0].Prompt].Tokens.Float32s(), 1e-6)
 
 		one := collect(t, p.Encode(data, EncodeOptions{Batch: 1}))
 		golden.Near(t, "latent", one[1].Latent.Float32s(), mean[1].Latent.Float32s(), 1e-5)
 		drawn := collect(t, p.Encode(data, EncodeOptions{Batch: 3, Sampled: true, Seed: 1}))
 		again := collect(t, p.Encode(data, EncodeOptions{Sampled: true, Seed: 1}))
-		require.Greater(t, golden.Distance(drawn[1].Latent.Float32s(), mean[1].Latent.Float32s()), 1e-3)
+		require.Greater(t, golden.Distance(drawn[1].Latent.Float32s(), mean[1].Latent.Float32s()),
+			1e-3)
 		golden.Near(t, "drawn latent", again[1].Latent.Float32s(), drawn[1].Latent.Float32s(), 1e-5)
 		require.Nil(t, made[0].Latent, "the data's own samples stay as they are")
 	})
@@ -434,7 +459,8 @@ func TestFrozen(t *testing.T) {
 	config := filepath.Join(other, "unet", "config.json")
 	text, err := os.ReadFile(config)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(config, bytes.Replace(text, []byte(`"in_channels": 4`), []byte(`"in_channels": 9`), 1), 0o644))
+	text = bytes.Replace(text, []byte(`"in_channels": 4`), []byte(`"in_channels": 9`), 1)
+	require.NoError(t, os.WriteFile(config, text, 0o644))
 	for _, name := range []string{other, filepath.Join(other, "single.safetensors")} {
 		_, err := LoadFrozen(name)
 		require.ErrorContains(t, err, "4 3 3], not [")
@@ -446,11 +472,14 @@ func TestFrozen(t *testing.T) {
 func TestLoadFS(t *testing.T) {
 	folders(t, func(t *testing.T, p *Pipeline, c golden.Case) {
 		embedded := fstest.MapFS{}
-		for _, folder := range []string{"", "scheduler", "tokenizer", "text_encoder", "vae", "unet"} {
+		for _, folder := range []string{
+			"", "scheduler", "tokenizer", "text_encoder", "vae", "unet",
+		} {
 			files, err := filepath.Glob(filepath.Join(c.Dir, folder, "*"))
 			require.NoError(t, err)
 			for _, file := range files {
-				if data, err := os.ReadFile(file); err == nil && filepath.Base(file) != "cases.safetensors" {
+				data, err := os.ReadFile(file)
+				if err == nil && filepath.Base(file) != "cases.safetensors" {
 					embedded[path.Join(folder, filepath.Base(file))] = &fstest.MapFile{Data: data}
 				}
 			}
@@ -483,8 +512,10 @@ func TestErrors(t *testing.T) {
 			return nil
 		}
 		require.ErrorContains(t, fails(func(r *Request) { r.Prompts = nil }), "no prompts")
-		require.ErrorContains(t, fails(func(r *Request) { r.PerPrompt = -1 }), "-1 pictures a prompt")
-		require.ErrorContains(t, fails(func(r *Request) { r.Guidance = 0 }), "guidance 0 is below 1")
+		require.ErrorContains(t, fails(func(r *Request) { r.PerPrompt = -1 }),
+			"-1 pictures a prompt")
+		require.ErrorContains(t, fails(func(r *Request) { r.Guidance = 0 }),
+			"guidance 0 is below 1")
 		require.ErrorContains(t, fails(func(r *Request) { r.Steps = -1 }), "-1 steps")
 		require.ErrorContains(t, fails(func(r *Request) { r.Batch = -1 }), "batches of -1")
 		require.ErrorContains(t, fails(func(r *Request) { r.Width = 3 }), "3×0 pixels")
@@ -494,7 +525,8 @@ func TestErrors(t *testing.T) {
 		for _, err := range p.Encode(nil, EncodeOptions{Batch: -1}).All(context.Background()) {
 			require.ErrorContains(t, err, "a batch of -1 samples")
 		}
-		require.ErrorContains(t, p.With("empty", nil).Save(t.TempDir(), kernels.Float32), "is missing")
+		require.ErrorContains(t, p.With("empty", nil).Save(t.TempDir(), kernels.Float32),
+			"is missing")
 
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -502,7 +534,9 @@ func TestErrors(t *testing.T) {
 			require.ErrorIs(t, err, context.Canceled)
 		}
 		empty := dataset.Func(func(context.Context) iter.Seq2[dataset.Sample, error] {
-			return func(yield func(dataset.Sample, error) bool) { yield(dataset.Sample{ID: "seven"}, nil) }
+			return func(yield func(dataset.Sample, error) bool) {
+				yield(dataset.Sample{ID: "seven"}, nil)
+			}
 		})
 		for _, err := range p.Encode(empty, EncodeOptions{Batch: 1}).All(context.Background()) {
 			require.ErrorContains(t, err, "sample 0 (seven) has neither a latent nor a picture")
@@ -528,7 +562,8 @@ func TestErrors(t *testing.T) {
 		require.NoError(t, os.RemoveAll(filepath.Join(dir, "tokenizer")))
 		_, err = Load(dir)
 		require.ErrorContains(t, err, "tokenizer: ")
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "model_index.json"), []byte(`{"_class_name": "StableDiffusionXLPipeline"}`), 0o644))
+		index := []byte(`{"_class_name": "StableDiffusionXLPipeline"}`)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "model_index.json"), index, 0o644))
 		_, err = Load(dir)
 		require.ErrorContains(t, err, "StableDiffusionXLPipeline")
 		_, err = Load(filepath.Join(dir, "unet"))
@@ -544,13 +579,17 @@ func TestGenerateGolden(t *testing.T) {
 		require.NoError(t, err)
 		eta, err := strconv.ParseFloat(c.Data.Metadata["sampler.ddim.eta"], 64)
 		require.NoError(t, err)
-		draws, want := c.ChannelsLast(t, "sampler.ddim.noise"), c.ChannelsLast(t, "sampler.ddim.trajectory")
+		draws := c.ChannelsLast(t, "sampler.ddim.noise")
+		want := c.ChannelsLast(t, "sampler.ddim.trajectory")
 		shape := want.Shape() // [K+1,B,H,W,C]
 		size := shape[2:].TotalSize()
 		r := Request{
-			PerPrompt: 1, Steps: steps, Eta: eta, Guidance: 1, Batch: 2, Sampler: sampler(t, "ddim"), Conditions: map[string]dataset.Condition{},
+			PerPrompt: 1, Steps: steps, Eta: eta, Guidance: 1, Batch: 2,
+			Sampler: sampler(t, "ddim"), Conditions: map[string]dataset.Condition{},
 			Height: shape[2] * p.scale(), Width: shape[3] * p.scale(), Latents: true,
-			Noise: func(row, draw int, dst []float32) { copy(dst, draws.Float32s()[(draw*shape[1]+row)*size:][:size]) },
+			Noise: func(row, draw int, dst []float32) {
+				copy(dst, draws.Float32s()[(draw*shape[1]+row)*size:][:size])
+			},
 		}
 		conditions := c.Tensor(t, "unet.encoder_hidden_states")
 		for i := range shape[1] {
@@ -559,14 +598,17 @@ func TestGenerateGolden(t *testing.T) {
 		}
 		p.Text = nil
 		for i, s := range collect(t, p.Generate(r)) {
-			golden.Near(t, "latent", s.Latent.Float32s(), want.Float32s()[(steps*shape[1]+i)*size:][:size], 1e-5)
+			golden.Near(t, "latent", s.Latent.Float32s(),
+				want.Float32s()[(steps*shape[1]+i)*size:][:size], 1e-5)
 		}
 
 		r.Guidance = 2 // the negative prompt's condition is not there
 		for _, err := range p.Generate(r).All(t.Context()) {
 			require.ErrorContains(t, err, "text encoder is missing")
 		}
-		r.Conditions["0"] = dataset.Condition{Tokens: tensor.New(tensor.WithShape(3, 5), tensor.Of(tensor.Float32))}
+		r.Conditions["0"] = dataset.Condition{
+			Tokens: tensor.New(tensor.WithShape(3, 5), tensor.Of(tensor.Float32)),
+		}
 		for _, err := range p.Generate(r).All(t.Context()) {
 			require.ErrorContains(t, err, `the tokens of "0" are (3, 5)`)
 		}
@@ -588,11 +630,15 @@ func TestPicturesGolden(t *testing.T) {
 		if k.Dtype == "float32" { // a model of full size, whose reference errs as we do
 			latent, level = 1e-3, 2
 		}
-		noise, want, images := c.ChannelsLast(t, "generate.noise"), c.ChannelsLast(t, "generate.latents"), c.Tensor(t, "generate.images").Float32s()
+		noise, want := c.ChannelsLast(t, "generate.noise"), c.ChannelsLast(t, "generate.latents")
+		images := c.Tensor(t, "generate.images").Float32s()
 		size, shape := want.Shape()[1:].TotalSize(), want.Shape()
 		got := collect(t, p.Generate(Request{
-			Prompts: k.Prompts, PerPrompt: 1, Steps: k.Steps, Guidance: k.Guidance, Batch: 2, Height: shape[1] * p.scale(), Width: shape[2] * p.scale(),
-			Noise: func(row, draw int, dst []float32) { copy(dst, noise.Float32s()[(draw*shape[0]+row)*size:][:size]) },
+			Prompts: k.Prompts, PerPrompt: 1, Steps: k.Steps, Guidance: k.Guidance, Batch: 2,
+			Height: shape[1] * p.scale(), Width: shape[2] * p.scale(),
+			Noise: func(row, draw int, dst []float32) {
+				copy(dst, noise.Float32s()[(draw*shape[0]+row)*size:][:size])
+			},
 		}))
 		require.Len(t, got, shape[0])
 		for i, s := range got {
@@ -606,10 +652,13 @@ func TestPicturesGolden(t *testing.T) {
 				moved += math.Abs(float64(images[i*len(pix)+j]) - float64(images[j]))
 			}
 			require.Len(t, images, len(pix)*len(got))
-			t.Logf("%q: %d of %d values differ, by %d of 255 at most; %.2f from the first picture in the mean", s.Prompt, differ, len(pix), off, moved/float64(len(pix)))
+			t.Logf("%q: %d of %d values differ, by %d of 255 at most; "+
+				"%.2f from the first picture in the mean",
+				s.Prompt, differ, len(pix), off, moved/float64(len(pix)))
 			require.LessOrEqual(t, off, level)
 		}
-		require.NotEqual(t, picture.FromImage(got[0].Image).Pix, picture.FromImage(got[1].Image).Pix)
+		require.NotEqual(t, picture.FromImage(got[0].Image).Pix,
+			picture.FromImage(got[1].Image).Pix)
 	}, "generate.latents")
 }
 
@@ -662,15 +711,17 @@ func TestNetworkOfOnesOwn(t *testing.T) {
 	sampler, err := p.Schedule.Sampler()
 	require.NoError(t, err)
 	noise := diffusion.SeededNoise(1, 0)
-	last, err := diffusion.Last(sampler.Sample(t.Context(), half, p.Schedule, noise.Start(1, 4, 4, 4),
-		diffusion.SampleOptions{Steps: 2, Noise: noise}))
+	last, err := diffusion.Last(sampler.Sample(t.Context(), half, p.Schedule,
+		noise.Start(1, 4, 4, 4), diffusion.SampleOptions{Steps: 2, Noise: noise}))
 	require.NoError(t, err)
 	require.Equal(t, last.Latent.Float32s(), samples[0].Latent.Float32s())
 	require.Equal(t, 4*p.scale(), samples[0].Image.Bounds().Dx())
 
-	require.ErrorContains(t, mine.Save(t.TempDir(), kernels.Float32), "own is not what diffusers reads")
+	require.ErrorContains(t, mine.Save(t.TempDir(), kernels.Float32),
+		"own is not what diffusers reads")
 	for _, err := range p.With("wide", own{4, 3}).Generate(r).All(t.Context()) {
-		require.ErrorContains(t, err, "the VAE has 4 latent channels, the pipeline.own latents [4 4 3]")
+		require.ErrorContains(t, err,
+			"the VAE has 4 latent channels, the pipeline.own latents [4 4 3]")
 	}
 	frozen, err := LoadFrozen("../../testdata/golden/sd1")
 	require.NoError(t, err)

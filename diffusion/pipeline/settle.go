@@ -18,9 +18,10 @@ const (
 	mostTogether = 16
 )
 
-// Settle returns r with what it leaves open filled in, as Generate does it: PerPrompt 1, 25 Steps,
-// the model's own Sampler, Width and Height, and as a Batch as many pictures as have the pixels of
-// one of 512×512 together, at most 16.
+// Settle returns r with its zero fields filled in, as Generate does it. PerPrompt is 1, Steps 25,
+// and Sampler, Width and Height are the model's own. Batch is the number of pictures that have as
+// many pixels together as one of 512×512, at most 16. It is an error if p lacks its network, VAE or
+// schedule.
 func (p *Pipeline) Settle(r Request) (Request, error) {
 	if err := p.checkImages(); err != nil {
 		return r, err
@@ -38,8 +39,8 @@ func (p *Pipeline) Settle(r Request) (Request, error) {
 	return r, nil
 }
 
-// Parts is how many parts the work of a settled request has that Watched counts: the Steps of every
-// batch that is not left out by Skip.
+// Parts is the number of parts of a settled request's work, as Watched counts them: the Steps of
+// every batch that Skip does not leave out.
 func (r Request) Parts() int {
 	count := len(r.Prompts) * r.PerPrompt
 	if r.Skip >= count {
@@ -48,9 +49,9 @@ func (r Request) Parts() int {
 	return ((count+r.Batch-1)/r.Batch - r.Skip/r.Batch) * r.Steps
 }
 
-// Watched is a settled request that calls done with the number of parts that are done more, for a
-// progress bar: Parts in all, however often its sampler calls the network. Batches that are read
-// from Cache are not among them.
+// Watched returns a settled request that reports its progress: after each sampling step it calls
+// done with the number of parts that this step has finished. They add up to Parts, however often
+// the sampler calls the network. Batches that are read from Cache are not among them.
 func (r Request) Watched(done func(parts int)) Request {
 	sample := r.Sampler.Sample
 	r.Sampler.Sample = func(ctx context.Context, net diffusion.Network, s *diffusion.Schedule,
@@ -69,8 +70,8 @@ func (r Request) Watched(done func(parts int)) Request {
 	return r
 }
 
-// TooLong lists the prompts that have more tokens than the text encoder reads, each once; it leaves
-// out what follows the first p.Tokenizer.Length − 2 of them.
+// TooLong lists the prompts that have more tokens than the text encoder reads, each once. Of such a
+// prompt the encoder reads the first p.Tokenizer.Length − 2 tokens.
 func (p *Pipeline) TooLong(prompts []string) (long []string) {
 	seen := map[string]bool{}
 	for _, prompt := range prompts {

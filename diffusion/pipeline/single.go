@@ -19,16 +19,16 @@ import (
 )
 
 // LoadFile reads a checkpoint of one safetensors file, as the first Stable Diffusions were
-// published: model.diffusion_model.*, first_stage_model.* and cond_stage_model.*. Tensors that are
-// none of the three are listed in Extra; a tensor of the three that the configs have no place for
-// is an error, which names it.
+// published: model.diffusion_model.*, first_stage_model.* and cond_stage_model.*. Other tensors are
+// listed in Extra. A tensor of these three that the configs have no place for is an error that
+// names it.
 //
 // Such a file holds no configs. They are read from the folder configs, which is laid out as a
-// diffusers pipeline's; what it lacks is recognized from the tensors' shapes, if they are those of
-// Stable Diffusion 1.x or 2.x. Two things cannot be recognized: configs/tokenizer must be there,
-// and so must configs/scheduler for a 2.x, whose files look the same whether they predict ε
-// (2-base) or v (768-v), unless the file says so itself (modelspec.prediction_type in its
-// metadata).
+// diffusers pipeline's. A config that is missing there is recognized from the tensors' shapes, if
+// they are those of Stable Diffusion 1.x or 2.x. Two things cannot be recognized. configs/tokenizer
+// must always be there. configs/scheduler must be there for a 2.x, whose files look the same
+// whether they predict ε (2-base) or v (768-v), unless the file's metadata say it
+// (modelspec.prediction_type).
 func LoadFile(file, configs string) (*Pipeline, error) { return loadFile(file, configs, true) }
 
 func loadFile(file, configs string, whole bool) (*Pipeline, error) {
@@ -82,7 +82,8 @@ func loadFile(file, configs string, whole bool) (*Pipeline, error) {
 		}
 	}
 	if len(strays) > 0 {
-		return nil, fmt.Errorf("pipeline: %s does not fit its configs:\n\t%s", f.Name, strings.Join(strays, "\n\t"))
+		return nil, fmt.Errorf("pipeline: %s does not fit its configs:\n\t%s",
+			f.Name, strings.Join(strays, "\n\t"))
 	}
 	p.Tokenizer.Length = min(p.Tokenizer.Length, p.Text.Config.Positions)
 	return p, p.check()
@@ -92,7 +93,12 @@ func loadFile(file, configs string, whole bool) (*Pipeline, error) {
 // buffers, what only training needs, and, in OpenCLIP's text encoder, a last layer that Stable
 // Diffusion 2 leaves out.
 func isCore(name string) bool {
-	for _, prefix := range []string{unetPrefix, vaePrefix + "encoder.", vaePrefix + "decoder.", clipPrefix + "encoder."} {
+	for _, prefix := range []string{
+		unetPrefix,
+		vaePrefix + "encoder.",
+		vaePrefix + "decoder.",
+		clipPrefix + "encoder.",
+	} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}
@@ -111,12 +117,15 @@ func readUNet(file string, c unet.Config) (*unet.UNet2DCondition, error) {
 	if err != nil {
 		return nil, err
 	}
-	return u, loadPart(f, u, func(name string) string { return unetName(c, name) }, map[string]bool{}, true)
+	name := func(name string) string { return unetName(c, name) }
+	return u, loadPart(f, u, name, map[string]bool{}, true)
 }
 
 // loadPart loads a model from those of f's tensors that name gives for its parameters, and notes
 // that they are used. Where they are not to be read, they must be there and fit.
-func loadPart(f *weights.File, model any, name func(string) string, used map[string]bool, read bool) error {
+func loadPart(
+	f *weights.File, model any, name func(string) string, used map[string]bool, read bool,
+) error {
 	names := map[string][]string{}
 	for _, p := range nn.Parameters(model) {
 		from := name(p.Name)
@@ -164,15 +173,31 @@ func readConfigs(f *weights.File, dir string) (c configs, err error) {
 		read   func(sub fs.FS) error
 		absent func() error // nil: it must be there
 	}{
-		{"unet/config.json", func(sub fs.FS) error { c.unet, err = unet.ReadConfig(sub); return err },
-			func() error { k, err := family(); c.unet, published = k.unet, true; return err }},
-		{"vae/config.json", func(sub fs.FS) error { c.vae, err = vae.ReadConfig(sub); return err },
-			func() error { k, err := family(); c.vae = k.vae; return err }},
-		{"text_encoder/config.json", func(sub fs.FS) error { c.text, err = clip.ReadTextConfig(sub); return err },
-			func() error { k, err := family(); c.text = k.text; return err }},
-		{"scheduler/scheduler_config.json", func(sub fs.FS) error { c.schedule, err = diffusion.LoadScheduleFS(sub); return err },
-			func() error { c.schedule, err = recognizeSchedule(f, c.unet); return err }},
-		{"tokenizer", func(sub fs.FS) error { c.tokenizer, err = tokenizer.LoadFS(sub); return err }, nil},
+		{
+			"unet/config.json",
+			func(sub fs.FS) error { c.unet, err = unet.ReadConfig(sub); return err },
+			func() error { k, err := family(); c.unet, published = k.unet, true; return err },
+		},
+		{
+			"vae/config.json",
+			func(sub fs.FS) error { c.vae, err = vae.ReadConfig(sub); return err },
+			func() error { k, err := family(); c.vae = k.vae; return err },
+		},
+		{
+			"text_encoder/config.json",
+			func(sub fs.FS) error { c.text, err = clip.ReadTextConfig(sub); return err },
+			func() error { k, err := family(); c.text = k.text; return err },
+		},
+		{
+			"scheduler/scheduler_config.json",
+			func(sub fs.FS) error { c.schedule, err = diffusion.LoadScheduleFS(sub); return err },
+			func() error { c.schedule, err = recognizeSchedule(f, c.unet); return err },
+		},
+		{
+			"tokenizer",
+			func(sub fs.FS) error { c.tokenizer, err = tokenizer.LoadFS(sub); return err },
+			nil,
+		},
 	} {
 		folder, _, _ := strings.Cut(part.file, "/")
 		_, statErr := os.Stat(filepath.Join(dir, filepath.FromSlash(part.file)))
@@ -183,14 +208,16 @@ func readConfigs(f *weights.File, dir string) (c configs, err error) {
 				return c, fmt.Errorf("pipeline: %s: %w (in %s)", folder, err, dir)
 			}
 		case part.absent == nil:
-			return c, fmt.Errorf("pipeline: %s holds no tokenizer: LoadFile needs a folder of configs that has %s", f.Name, part.file)
+			return c, fmt.Errorf("pipeline: %s holds no tokenizer: "+
+				"LoadFile needs a folder of configs that has %s", f.Name, part.file)
 		default:
 			if err := part.absent(); err != nil {
 				return c, err
 			}
 		}
 	}
-	if published && c.unet.CrossAttentionDim.At(0) == 1024 && c.schedule.Prediction == diffusion.Velocity {
+	second := published && c.unet.CrossAttentionDim.At(0) == 1024
+	if second && c.schedule.Prediction == diffusion.Velocity {
 		c.unet.SampleSize = 96 // 2-768 is the one that predicts v
 	}
 	return c, nil
@@ -215,23 +242,27 @@ func recognize(f *weights.File) (configs, error) {
 			return family(conv[1], key[1]), nil
 		}
 	}
-	return configs{}, fmt.Errorf("pipeline: %s has the shapes of neither Stable Diffusion 1.x nor 2.x (%s is %v, %s is %v): LoadFile needs a folder with its configs", f.Name, firstConv, conv, firstKey, key)
+	return configs{}, fmt.Errorf("pipeline: %s has the shapes of neither Stable Diffusion 1.x "+
+		"nor 2.x (%s is %v, %s is %v): LoadFile needs a folder with its configs",
+		f.Name, firstConv, conv, firstKey, key)
 }
 
 // family is Stable Diffusion 1.x for texts of 768 features, 2.x for 1024, with the channels that
 // its UNet reads.
 func family(in, features int) configs {
-	c := configs{unet: unet.DefaultConfig(), vae: vae.DefaultConfig(), text: clip.DefaultTextConfig()}
-	c.unet.SampleSize, c.unet.InChannels, c.unet.CrossAttentionDim[0] = 64, in, features
-	c.vae.SampleSize, c.vae.BlockOutChannels, c.vae.LayersPerBlock = 512, []int{128, 256, 512, 512}, 2
-	c.vae.DownBlockTypes, c.vae.UpBlockTypes = slices.Repeat(c.vae.DownBlockTypes, 4), slices.Repeat(c.vae.UpBlockTypes, 4)
-	c.text.Width, c.text.Intermediate, c.text.Layers, c.text.Heads = 768, 3072, 12, 12 // CLIP ViT-L/14
+	u, v, t := unet.DefaultConfig(), vae.DefaultConfig(), clip.DefaultTextConfig()
+	u.SampleSize, u.InChannels, u.CrossAttentionDim[0] = 64, in, features
+	v.SampleSize, v.BlockOutChannels, v.LayersPerBlock = 512, []int{128, 256, 512, 512}, 2
+	v.DownBlockTypes = slices.Repeat(v.DownBlockTypes, 4)
+	v.UpBlockTypes = slices.Repeat(v.UpBlockTypes, 4)
+	t.Width, t.Intermediate, t.Layers, t.Heads = 768, 3072, 12, 12 // CLIP ViT-L/14
 	if features == 1024 {
-		c.unet.AttentionHeadDim, c.unet.UseLinearProjection = []int{5, 10, 20, 20}, true
+		u.AttentionHeadDim, u.UseLinearProjection = []int{5, 10, 20, 20}, true
 		// OpenCLIP ViT-H/14 without its last layer.
-		c.text.Width, c.text.Intermediate, c.text.Layers, c.text.Heads, c.text.Activation = 1024, 4096, 23, 16, "gelu"
+		t.Width, t.Intermediate, t.Layers, t.Heads = 1024, 4096, 23, 16
+		t.Activation = "gelu"
 	}
-	return c
+	return configs{unet: u, vae: v, text: t}
 }
 
 // recognizeSchedule returns the schedule of Stable Diffusion with the prediction that f's metadata
@@ -243,7 +274,9 @@ func recognizeSchedule(f *weights.File, c unet.Config) (*diffusion.Schedule, err
 	case says == "v":
 		s.Prediction = new("v_prediction")
 	default:
-		return nil, fmt.Errorf("pipeline: %s does not say whether it predicts ε or v, and its shapes don't tell: LoadFile needs a folder of configs that has scheduler/scheduler_config.json", f.Name)
+		return nil, fmt.Errorf("pipeline: %s does not say whether it predicts ε or v, "+
+			"and its shapes don't tell: LoadFile needs a folder of configs that has "+
+			"scheduler/scheduler_config.json", f.Name)
 	}
 	return diffusion.NewSchedule(s)
 }

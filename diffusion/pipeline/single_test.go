@@ -43,7 +43,8 @@ func TestSingleFilesGolden(t *testing.T) {
 func write(t *testing.T, metadata map[string]string, shapes map[string][]int) *weights.File {
 	var all []kernels.Parameter
 	for name, shape := range shapes {
-		all = append(all, kernels.Parameter{Name: name, Value: tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))})
+		zeros := tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
+		all = append(all, kernels.Parameter{Name: name, Value: zeros})
 	}
 	name := filepath.Join(t.TempDir(), "m.safetensors")
 	require.NoError(t, weights.Save(name, all, kernels.Float16, metadata))
@@ -60,12 +61,16 @@ func TestFamiliesAreRecognized(t *testing.T) {
 		text      string
 		known     bool
 	}{
-		{[]int{320, 4, 3, 3}, []int{320, 768}, one, true}, {[]int{320, 9, 3, 3}, []int{320, 1024}, two, true},
-		{[]int{320, 4, 3, 3}, []int{320, 1024}, one, false}, {[]int{320, 4, 3, 3}, []int{320, 768}, two, false},
-		{[]int{320, 4, 3, 3}, []int{320, 2048}, two, false}, {[]int{128, 4, 3, 3}, []int{128, 768}, one, false},
+		{[]int{320, 4, 3, 3}, []int{320, 768}, one, true},
+		{[]int{320, 9, 3, 3}, []int{320, 1024}, two, true},
+		{[]int{320, 4, 3, 3}, []int{320, 1024}, one, false},
+		{[]int{320, 4, 3, 3}, []int{320, 768}, two, false},
+		{[]int{320, 4, 3, 3}, []int{320, 2048}, two, false},
+		{[]int{128, 4, 3, 3}, []int{128, 768}, one, false},
 		{[]int{320}, []int{320, 768}, one, false},
 	} {
-		c, err := recognize(write(t, nil, map[string][]int{firstConv: k.conv, firstKey: k.key, k.text: {1}}))
+		shapes := map[string][]int{firstConv: k.conv, firstKey: k.key, k.text: {1}}
+		c, err := recognize(write(t, nil, shapes))
 		if !k.known {
 			require.ErrorContains(t, err, "neither Stable Diffusion 1.x nor 2.x")
 			continue
@@ -134,7 +139,8 @@ func TestCache(t *testing.T) {
 
 	home := t.TempDir()
 	for _, k := range []struct{ hub, hf, xdg, want string }{
-		{"a", "b", "c", "a"}, {"", "b", "c", filepath.Join("b", "hub")}, {"", "", "c", filepath.Join("c", "huggingface", "hub")},
+		{"a", "b", "c", "a"}, {"", "b", "c", filepath.Join("b", "hub")},
+		{"", "", "c", filepath.Join("c", "huggingface", "hub")},
 		{"", "", "", filepath.Join(home, ".cache", "huggingface", "hub")},
 	} {
 		t.Setenv("HF_HUB_CACHE", k.hub)
@@ -153,7 +159,8 @@ func TestSingleFileErrors(t *testing.T) {
 	_, err := LoadFile(file, "")
 	require.ErrorContains(t, err, "neither Stable Diffusion 1.x nor 2.x")
 	require.ErrorContains(t, err, "single.safetensors")
-	_, err = LoadFile("../../testdata/golden/shards/cases.safetensors", "../../testdata/golden/shards")
+	_, err = LoadFile("../../testdata/golden/shards/cases.safetensors",
+		"../../testdata/golden/shards")
 	require.ErrorContains(t, err, "the file holds")
 	_, err = LoadFile("../../testdata/golden/shards/model.ckpt", "")
 	require.ErrorContains(t, err, "pickle")
@@ -174,16 +181,19 @@ func change(t *testing.T, file, from, to string) {
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Contains(t, string(text), from, file)
-	require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), from, to, 1)), 0o644))
+	require.NoError(t,
+		os.WriteFile(file, []byte(strings.Replace(string(text), from, to, 1)), 0o644))
 }
 
 // What configs have no place for is not passed over: it would be another model.
 func TestTensorsThatConfigsLack(t *testing.T) {
 	dir := copyFolder(t, "../../testdata/golden/inpaint")
-	change(t, filepath.Join(dir, "text_encoder", "config.json"), `"num_hidden_layers": 2`, `"num_hidden_layers": 1`)
+	change(t, filepath.Join(dir, "text_encoder", "config.json"), `"num_hidden_layers": 2`,
+		`"num_hidden_layers": 1`)
 	_, err := LoadFile(filepath.Join(dir, "single.safetensors"), dir)
 	require.ErrorContains(t, err, "does not fit its configs")
-	require.ErrorContains(t, err, clipPrefix+"encoder.layers.1.mlp.fc1.weight is not a tensor of this model")
+	require.ErrorContains(t, err,
+		clipPrefix+"encoder.layers.1.mlp.fc1.weight is not a tensor of this model")
 }
 
 // The configs that are taken for a file of 2-768 have its size.
@@ -197,8 +207,10 @@ func TestVelocityOf2IsLarger(t *testing.T) {
 			shapes[openPrefix+"token_embedding.weight"] = []int{1}
 		}
 		dir := t.TempDir()
-		require.NoError(t, os.CopyFS(filepath.Join(dir, "tokenizer"), os.DirFS("../../testdata/golden/sd1/tokenizer")))
-		c, err := readConfigs(write(t, map[string]string{"modelspec.prediction_type": k.says}, shapes), dir)
+		tokens := os.DirFS("../../testdata/golden/sd1/tokenizer")
+		require.NoError(t, os.CopyFS(filepath.Join(dir, "tokenizer"), tokens))
+		metadata := map[string]string{"modelspec.prediction_type": k.says}
+		c, err := readConfigs(write(t, metadata, shapes), dir)
 		require.NoError(t, err)
 		require.Equal(t, k.side, c.unet.SampleSize, "%d %s", k.features, k.says)
 	}
@@ -207,13 +219,20 @@ func TestVelocityOf2IsLarger(t *testing.T) {
 // Whatever was not downloaded is named, all of it.
 func TestMissingFilesAreNamed(t *testing.T) {
 	dir := copyFolder(t, "../../testdata/golden/levels")
-	for _, name := range []string{"tokenizer", "text_encoder/model.safetensors", "vae/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"} {
+	for _, name := range []string{
+		"tokenizer",
+		"text_encoder/model.safetensors",
+		"vae/config.json",
+		"unet/diffusion_pytorch_model.safetensors",
+		"scheduler/scheduler_config.json",
+	} {
 		require.NoError(t, os.RemoveAll(filepath.Join(dir, filepath.FromSlash(name))), name)
 	}
 	_, err := Load(dir)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	for _, says := range []string{
-		"scheduler: scheduler_config.json", "tokenizer: vocab.json or tokenizer.json", "text_encoder: weights: model.safetensors", "vae: config.json",
+		"scheduler: scheduler_config.json", "tokenizer: vocab.json or tokenizer.json",
+		"text_encoder: weights: model.safetensors", "vae: config.json",
 		"unet: weights: diffusion_pytorch_model.safetensors", dir,
 	} {
 		require.ErrorContains(t, err, says)
@@ -227,14 +246,17 @@ func TestPredictionIsNotGuessed(t *testing.T) {
 		features         int
 		says, want, fail string
 	}{
-		{768, "", "epsilon", ""}, {768, "v", "v_prediction", ""}, {1024, "epsilon", "epsilon", ""}, {1024, "v", "v_prediction", ""},
-		{1024, "", "", "does not say whether it predicts ε or v"}, {768, "sample", "", "does not say"},
+		{768, "", "epsilon", ""}, {768, "v", "v_prediction", ""},
+		{1024, "epsilon", "epsilon", ""}, {1024, "v", "v_prediction", ""},
+		{1024, "", "", "does not say whether it predicts ε or v"},
+		{768, "sample", "", "does not say"},
 	} {
 		metadata := map[string]string{}
 		if k.says != "" {
 			metadata["modelspec.prediction_type"] = k.says
 		}
-		s, err := recognizeSchedule(write(t, metadata, map[string][]int{"a": {1}}), family(4, k.features).unet)
+		s, err := recognizeSchedule(write(t, metadata, map[string][]int{"a": {1}}),
+			family(4, k.features).unet)
 		if k.fail != "" {
 			require.ErrorContains(t, err, k.fail)
 			continue

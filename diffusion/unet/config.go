@@ -29,11 +29,11 @@ type Config struct {
 	NormEps                   float64  `json:"norm_eps"`
 	CrossAttentionDim         nn.Ints  `json:"cross_attention_dim"`
 	TransformerLayersPerBlock nn.Ints  `json:"transformer_layers_per_block"`
-	// ReverseTransformerLayersPerBlock is that of the way up, from its first level on; nil: the
-	// same as on the way down.
+	// ReverseTransformerLayersPerBlock is TransformerLayersPerBlock of the way up, from its first
+	// level on. Nil is the same as on the way down.
 	ReverseTransformerLayersPerBlock []int `json:"reverse_transformer_layers_per_block,omitempty"`
-	// AttentionHeadDim is the number of heads, one or one a level; the key's name is a mistake that
-	// every checkpoint has.
+	// AttentionHeadDim is the number of attention heads, one number for all levels or one for each.
+	// The key's name is a mistake that every checkpoint has.
 	AttentionHeadDim    nn.Ints `json:"attention_head_dim"`
 	UseLinearProjection bool    `json:"use_linear_projection"`
 	// TimeEmbeddingDim is the length of what timesteps become. 0 is four times the first of
@@ -199,9 +199,9 @@ func (c Config) check() error {
 	return nil
 }
 
-// least is fewer weights than the network has, by a factor of some layers_per_block at most: on the
-// way down, with one attention a level, and the attentions of the way up. It is a float so that no
-// config overflows it.
+// least is a lower bound of the network's number of weights, too low by a factor of a few
+// layers_per_block at most. It counts the way down with one attention a level, and the attentions
+// of the way up. It is a float so that no config overflows it.
 func (c Config) least() float64 {
 	time := float64(c.timeChannels())
 	sum := 9*float64(c.InChannels+c.OutChannels)*float64(c.BlockOutChannels[0]) + time*time

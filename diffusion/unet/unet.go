@@ -257,8 +257,8 @@ func ReadConfig(fsys fs.FS) (Config, error) {
 	return ParseConfig(text)
 }
 
-// NewWithin is New for a file of so many numbers: a config that asks for more is an error, before
-// memory is taken for it.
+// NewWithin is New of a network whose file holds so many numbers. A config that asks for more is an
+// error, and no memory is taken for it.
 func NewWithin(c Config, numbers int) (*UNet2DCondition, error) {
 	if least := c.least(); least > float64(numbers) {
 		return nil, fmt.Errorf("unet: config.json describes a network of at least %.0f weights, "+
@@ -280,8 +280,8 @@ func LoadFS(fsys fs.FS) (*UNet2DCondition, error) {
 	return u, nil
 }
 
-// NewFS is New of the config.json of a folder that has the network's file. Its tensors must fit,
-// but no number is read.
+// NewFS is New of the config.json in a folder. The folder must hold the network's weights too.
+// Their names and shapes must fit, but their numbers are not read.
 func NewFS(fsys fs.FS) (*UNet2DCondition, error) {
 	u, f, err := open(fsys)
 	if err != nil {

@@ -42,7 +42,8 @@ func firstLayout(t *tensor.Dense) []float32 {
 func conditionOf(t *testing.T, g *gorgonia.ExprGraph, c golden.Case) diffusion.Condition {
 	condition := dataset.Condition{Tokens: c.Tensor(t, "unet.encoder_hidden_states")}
 	if c.Has("unet.text_embeds") {
-		condition.Pooled, condition.Sizes = c.Tensor(t, "unet.text_embeds"), c.Tensor(t, "unet.time_ids")
+		condition.Pooled = c.Tensor(t, "unet.text_embeds")
+		condition.Sizes = c.Tensor(t, "unet.time_ids")
 	}
 	return diffusion.Input(g, condition)
 }
@@ -57,7 +58,8 @@ func TestGolden(t *testing.T) {
 		condition := conditionOf(t, g, c)
 		out, err := u.Predict(x, kernels.Input(g, "t", c.Tensor(t, "unet.timestep")), condition)
 		require.NoError(t, err)
-		product, err := kernels.Mul(out, kernels.Input(g, "cotangent", c.ChannelsLast(t, "unet.cotangent")))
+		product, err := kernels.Mul(out,
+			kernels.Input(g, "cotangent", c.ChannelsLast(t, "unet.cotangent")))
 		require.NoError(t, err)
 		loss, err := kernels.Sum(product)
 		require.NoError(t, err)
@@ -77,7 +79,8 @@ func TestGolden(t *testing.T) {
 		defer m.Close()
 		require.NoError(t, m.RunAll())
 
-		golden.Near(t, "unet.out", m.Value(out).Float32s(), c.ChannelsLast(t, "unet.out").Float32s(), 1e-5)
+		golden.Near(t, "unet.out", m.Value(out).Float32s(),
+			c.ChannelsLast(t, "unet.out").Float32s(), 1e-5)
 		want := map[string][]float32{
 			"x": c.ChannelsLast(t, "unet.grad_sample").Float32s(),
 			"c": c.Tensor(t, "unet.grad_encoder_hidden_states").Float32s(),
@@ -129,37 +132,55 @@ func norm(x []float32) float64 {
 }
 
 func TestConfigsThatAreRefused(t *testing.T) {
-	for config, want := range map[string]string{
-		`{"class_embed_type": "timestep"}`:               `class_embed_type: "timestep" is not supported`,
-		`{"_class_name": "UNet2DModel"}`:                 `_class_name: "UNet2DModel" is not supported`,
-		`{"mid_block_type": null}`:                       "mid_block_type: null is not supported",
-		`{"only_cross_attention": [true, false]}`:        "only_cross_attention: [true, false] is not supported",
-		`{"act_fn": "gelu"}`:                             `act_fn: "gelu" is not supported`,
-		`{"resnet_time_scale_shift": "scale_shift"}`:     "resnet_time_scale_shift",
-		`{"dual_cross_attention": true}`:                 "dual_cross_attention",
-		`{"block_out_channels": [320, 640]}`:             "not one a level",
-		`{"block_out_channels": [321, 640, 1280, 1280]}`: "32 groups do not divide",
-		`{"attention_head_dim": [5, 10]}`:                "attention_head_dim has 2 numbers",
-		`{"num_attention_heads": 8}`:                     "num_attention_heads: 8 is not supported",
-		`{"center_input_sample": true}`:                  "center_input_sample",
-		`{"num_class_embeds": 1000}`:                     "num_class_embeds: 1000 is not supported",
-		`{"time_cond_proj_dim": 256}`:                    "time_cond_proj_dim",
-		`{"encoder_hid_dim_type": "text_proj"}`:          "encoder_hid_dim_type",
-		`{"mid_block_scale_factor": 2}`:                  "mid_block_scale_factor: 2 is not supported",
-		`{"addition_embed_type": "text_image"}`:          `addition_embed_type: "text_image" is not supported`,
-		`{"addition_embed_type": "text_time"}`:           "addition_time_embed_dim 0 and projection_class_embeddings_input_dim 0",
-		`{"sample_size": [64, 96]}`:                      "sample_size: [64 96] is not supported",
-		`{"time_embedding_dim": -1}`:                     "time_embedding_dim is -1",
-		`{"transformer_layers_per_block": [[1, 2], 1]}`:  "transformer_layers_per_block: ",
-		`{"reverse_transformer_layers_per_block": [1]}`:  "reverse_transformer_layers_per_block is [1]",
-		`{"attention_head_dim": 0}`:                      "attention_head_dim has 0",
-		`{"layers_per_block": -1}`:                       "layers_per_block has -1",
-		`{"norm_num_groups": 0}`:                         "norm_num_groups",
-		`{"attention_head_dim": 7}`:                      "not divided by 7 heads",
-		`{"down_block_types": ["AttnDownBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D"]}`: "AttnDownBlock2D is not supported",
-		`{"in_channels": "four"}`: "in_channels",
-		`[`:                       "config.json",
+	for _, refused := range []struct{ config, want string }{
+		{`{"class_embed_type": "timestep"}`, `class_embed_type: "timestep" is not supported`},
+		{`{"_class_name": "UNet2DModel"}`, `_class_name: "UNet2DModel" is not supported`},
+		{`{"mid_block_type": null}`, "mid_block_type: null is not supported"},
+		{
+			`{"only_cross_attention": [true, false]}`,
+			"only_cross_attention: [true, false] is not supported",
+		},
+		{`{"act_fn": "gelu"}`, `act_fn: "gelu" is not supported`},
+		{`{"resnet_time_scale_shift": "scale_shift"}`, "resnet_time_scale_shift"},
+		{`{"dual_cross_attention": true}`, "dual_cross_attention"},
+		{`{"block_out_channels": [320, 640]}`, "not one a level"},
+		{`{"block_out_channels": [321, 640, 1280, 1280]}`, "32 groups do not divide"},
+		{`{"attention_head_dim": [5, 10]}`, "attention_head_dim has 2 numbers"},
+		{`{"num_attention_heads": 8}`, "num_attention_heads: 8 is not supported"},
+		{`{"center_input_sample": true}`, "center_input_sample"},
+		{`{"num_class_embeds": 1000}`, "num_class_embeds: 1000 is not supported"},
+		{`{"time_cond_proj_dim": 256}`, "time_cond_proj_dim"},
+		{`{"encoder_hid_dim_type": "text_proj"}`, "encoder_hid_dim_type"},
+		{`{"mid_block_scale_factor": 2}`, "mid_block_scale_factor: 2 is not supported"},
+		{
+			`{"addition_embed_type": "text_image"}`,
+			`addition_embed_type: "text_image" is not supported`,
+		},
+		{
+			`{"addition_embed_type": "text_time"}`,
+			"addition_time_embed_dim 0 and projection_class_embeddings_input_dim 0",
+		},
+		{`{"sample_size": [64, 96]}`, "sample_size: [64 96] is not supported"},
+		{`{"time_embedding_dim": -1}`, "time_embedding_dim is -1"},
+		{`{"transformer_layers_per_block": [[1, 2], 1]}`, "transformer_layers_per_block: "},
+		{
+			`{"reverse_transformer_layers_per_block": [1]}`,
+			"reverse_transformer_layers_per_block is [1]",
+		},
+		{`{"attention_head_dim": 0}`, "attention_head_dim has 0"},
+		{`{"layers_per_block": -1}`, "layers_per_block has -1"},
+		{`{"norm_num_groups": 0}`, "norm_num_groups"},
+		{`{"attention_head_dim": 7}`, "not divided by 7 heads"},
+		{
+			`{"down_block_types": [
+				"AttnDownBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D"
+			]}`,
+			"AttnDownBlock2D is not supported",
+		},
+		{`{"in_channels": "four"}`, "in_channels"},
+		{`[`, "config.json"},
 	} {
+		config, want := refused.config, refused.want
 		_, err := unet.ParseConfig([]byte(config))
 		require.ErrorContains(t, err, want, config)
 	}
@@ -168,15 +189,32 @@ func TestConfigsThatAreRefused(t *testing.T) {
 // What a config may say without asking for another network.
 func TestConfigsOfTheSameNetwork(t *testing.T) {
 	for _, config := range []string{
-		`{"_class_name": "UNet2DConditionModel", "_diffusers_version": "0.2", "_name_or_path": "x"}`,
+		`{
+			"_class_name": "UNet2DConditionModel", "_diffusers_version": "0.2", "_name_or_path": "x"
+		}`,
 		`{"act_fn": "swish"}`, // SiLU's other name
-		`{"only_cross_attention": [false, false], "dual_cross_attention": false, "class_embed_type": null, "conv_in_kernel": 3, "mid_block_scale_factor": 1}`,
-		`{"down_block_types": ["UNetResCrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "UNetResDownBlock2D"]}`,
+		`{
+			"only_cross_attention": [false, false], "dual_cross_attention": false,
+			"class_embed_type": null, "conv_in_kernel": 3, "mid_block_scale_factor": 1
+		}`,
+		`{"down_block_types": [
+			"UNetResCrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D",
+			"UNetResDownBlock2D"
+		]}`,
 		// Of blocks and embeddings that are refused.
-		`{"resnet_skip_time_act": true, "resnet_out_scale_factor": 1.5, "cross_attention_norm": "layer_norm", "mid_block_only_cross_attention": true}`,
-		`{"addition_time_embed_dim": 256, "addition_embed_type_num_heads": 8, "projection_class_embeddings_input_dim": 2816}`,
+		`{
+			"resnet_skip_time_act": true, "resnet_out_scale_factor": 1.5,
+			"cross_attention_norm": "layer_norm", "mid_block_only_cross_attention": true
+		}`,
+		`{
+			"addition_time_embed_dim": 256, "addition_embed_type_num_heads": 8,
+			"projection_class_embeddings_input_dim": 2816
+		}`,
 		`{"decay": 0.9999, "model": {"name": "x"}}`, // no keys of the class: diffusers ignores them
-		`{"sample_size": null, "time_embedding_dim": null, "reverse_transformer_layers_per_block": null, "upcast_attention": null, "dropout": 0.1}`,
+		`{
+			"sample_size": null, "time_embedding_dim": null,
+			"reverse_transformer_layers_per_block": null, "upcast_attention": null, "dropout": 0.1
+		}`,
 	} {
 		c, err := unet.ParseConfig([]byte(config))
 		require.NoError(t, err, config)
@@ -190,9 +228,12 @@ func TestConfigsOfTheSameNetwork(t *testing.T) {
 // Transformers of other depths on the way up than on the way down, and a time of another length.
 func TestAsymmetricConfig(t *testing.T) {
 	c, err := unet.ParseConfig([]byte(`{
-		"block_out_channels": [8, 16], "norm_num_groups": 4, "layers_per_block": 1, "cross_attention_dim": 12, "attention_head_dim": 2,
-		"down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
-		"transformer_layers_per_block": [1, 2], "reverse_transformer_layers_per_block": [3, 4], "time_embedding_dim": 20
+		"block_out_channels": [8, 16], "norm_num_groups": 4, "layers_per_block": 1,
+		"cross_attention_dim": 12, "attention_head_dim": 2,
+		"down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+		"up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+		"transformer_layers_per_block": [1, 2], "reverse_transformer_layers_per_block": [3, 4],
+		"time_embedding_dim": 20
 	}`))
 	require.NoError(t, err)
 	u, err := unet.New(c)
@@ -200,11 +241,14 @@ func TestAsymmetricConfig(t *testing.T) {
 	depths, shapes := map[string]int{}, map[string]string{}
 	for _, p := range nn.Parameters(u) {
 		shapes[p.Name] = fmt.Sprint(p.Value.Shape())
-		if part, _, ok := strings.Cut(p.Name, ".attentions.0.transformer_blocks."); ok && strings.HasSuffix(p.Name, ".norm1.weight") {
+		part, _, ok := strings.Cut(p.Name, ".attentions.0.transformer_blocks.")
+		if ok && strings.HasSuffix(p.Name, ".norm1.weight") {
 			depths[part]++
 		}
 	}
-	require.Equal(t, map[string]int{"down_blocks.0": 1, "down_blocks.1": 2, "mid_block": 2, "up_blocks.0": 3, "up_blocks.1": 4}, depths)
+	require.Equal(t, map[string]int{
+		"down_blocks.0": 1, "down_blocks.1": 2, "mid_block": 2, "up_blocks.0": 3, "up_blocks.1": 4,
+	}, depths)
 	require.Equal(t, "(20, 8)", shapes["time_embedding.linear_1.weight"])
 	require.Equal(t, "(20, 20)", shapes["time_embedding.linear_2.weight"])
 	require.Equal(t, "(16, 20)", shapes["mid_block.resnets.0.time_emb_proj.weight"])
@@ -228,8 +272,10 @@ func TestConfigsBeyondTheFile(t *testing.T) {
 		"text":     func(c *unet.Config) { c.CrossAttentionDim = []int{1 << 60} },
 		"blocks":   func(c *unet.Config) { c.TransformerLayersPerBlock = []int{1, 1, 1 << 30, 1} },
 		"input":    func(c *unet.Config) { c.InChannels = 1 << 62 },
-		"up":       func(c *unet.Config) { c.ReverseTransformerLayersPerBlock = []int{1, 1, 1, 1 << 30} },
-		"time":     func(c *unet.Config) { c.TimeEmbeddingDim = 1 << 40 },
+		"up": func(c *unet.Config) {
+			c.ReverseTransformerLayersPerBlock = []int{1, 1, 1, 1 << 30}
+		},
+		"time": func(c *unet.Config) { c.TimeEmbeddingDim = 1 << 40 },
 		"pooled": func(c *unet.Config) {
 			c.AdditionEmbedType, c.AdditionTimeEmbedDim = "text_time", 2
 			c.ProjectionClassEmbeddingsInputDim = 1 << 50
@@ -246,8 +292,10 @@ func TestConfigsBeyondTheFile(t *testing.T) {
 func TestSavedIsTheSame(t *testing.T) {
 	c := unet.DefaultConfig()
 	c.BlockOutChannels, c.NormNumGroups, c.CrossAttentionDim = []int{8, 16, 16, 16}, 4, []int{12}
-	c.UpcastAttention, c.TimeEmbeddingDim, c.ReverseTransformerLayersPerBlock = true, 24, []int{1, 1, 2, 1}
-	c.AdditionEmbedType, c.AdditionTimeEmbedDim, c.ProjectionClassEmbeddingsInputDim = "text_time", 4, 30
+	c.UpcastAttention, c.TimeEmbeddingDim = true, 24
+	c.ReverseTransformerLayersPerBlock = []int{1, 1, 2, 1}
+	c.AdditionEmbedType = "text_time"
+	c.AdditionTimeEmbedDim, c.ProjectionClassEmbeddingsInputDim = 4, 30
 	u, err := unet.New(c)
 	require.NoError(t, err)
 	for i, p := range nn.Parameters(u) {
@@ -270,23 +318,29 @@ func TestConditionsThatAreRefused(t *testing.T) {
 	zeros := func(shape ...int) *tensor.Dense {
 		return tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
 	}
+	const tooMany = "pooled (2, 11) and sizes (2, 6); with 6 numbers a size they are not the 46"
 	for want, change := range map[string]func(c *dataset.Condition){
 		"unet: the condition has no tokens":        func(c *dataset.Condition) { c.Tokens = nil },
 		"unet: the condition has no pooled vector": func(c *dataset.Condition) { c.Pooled = nil },
 		"unet: the condition has no sizes":         func(c *dataset.Condition) { c.Sizes = nil },
-		"pooled (2, 11) and sizes (2, 6); with 6 numbers a size they are not the 46": func(c *dataset.Condition) {
+		tooMany: func(c *dataset.Condition) {
 			c.Pooled = zeros(2, 11)
 		},
 		"pooled (2, 10) and sizes (2, 5)": func(c *dataset.Condition) { c.Sizes = zeros(2, 5) },
 		"pooled (20) and sizes (2, 6)":    func(c *dataset.Condition) { c.Pooled = zeros(20) },
 		"pooled (2, 10) and sizes (12)":   func(c *dataset.Condition) { c.Sizes = zeros(12) },
 		"(3, 10)":                         func(c *dataset.Condition) { c.Pooled = zeros(3, 10) },
-		"x (2, 9, 13) and w":              func(c *dataset.Condition) { c.Tokens = zeros(2, 9, 13) },
+		"x (2, 9, 13) and w": func(c *dataset.Condition) {
+			c.Tokens = zeros(2, 9, 13)
+		},
 	} {
-		batch := dataset.Condition{Tokens: zeros(2, 9, 12), Pooled: zeros(2, 10), Sizes: zeros(2, 6)}
+		batch := dataset.Condition{
+			Tokens: zeros(2, 9, 12), Pooled: zeros(2, 10), Sizes: zeros(2, 6),
+		}
 		change(&batch)
 		g := gorgonia.NewGraph()
-		_, err := u.Predict(kernels.Input(g, "x", zeros(2, 8, 8, 4)), kernels.Input(g, "t", zeros(2)), diffusion.Input(g, batch))
+		_, err := u.Predict(kernels.Input(g, "x", zeros(2, 8, 8, 4)),
+			kernels.Input(g, "t", zeros(2)), diffusion.Input(g, batch))
 		require.ErrorContains(t, err, want)
 	}
 }

@@ -30,7 +30,8 @@ func ExampleNew() {
 
 	picture := tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(1, 8, 8, 3))
 	for i := range picture.Float32s() {
-		picture.Float32s()[i] = 2*float32(i%24)/23 - 1 // from black at the left to white at the right
+		// From black at the left to white at the right.
+		picture.Float32s()[i] = 2*float32(i%24)/23 - 1
 	}
 	training := &optim.Stepper{
 		Parameters: autoencoder.Trainable(),

@@ -50,7 +50,8 @@ func New(c Config) (*AutoencoderKL, error) {
 // Trainable lists the network's parameters under diffusers' names.
 func (v *AutoencoderKL) Trainable() []kernels.Parameter { return nn.Parameters(v) }
 
-// Factor is how many pixels wide and high a latent's position is.
+// Factor is the number of pixels in a row, and in a column, that one position of a latent stands
+// for.
 func (v *AutoencoderKL) Factor() int { return 1 << (len(v.Config.BlockOutChannels) - 1) }
 
 // Encode adds to x's graph the mean and the log variance [N,h,w,C] of the latents of pictures x
@@ -110,8 +111,8 @@ func ReadConfig(fsys fs.FS) (Config, error) {
 	return ParseConfig(text)
 }
 
-// NewWithin is New for a file of so many numbers: a config that asks for more is an error, before
-// memory is taken for it.
+// NewWithin is New of a network whose file holds so many numbers. A config that asks for more is an
+// error, and no memory is taken for it.
 func NewWithin(c Config, numbers int) (*AutoencoderKL, error) {
 	if least := c.least(); least > float64(numbers) {
 		return nil, fmt.Errorf("vae: config.json describes a network of at least %.0f weights, "+

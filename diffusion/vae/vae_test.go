@@ -28,9 +28,12 @@ func TestGolden(t *testing.T) {
 		require.NoError(t, err)
 		defer m.Close()
 		require.NoError(t, m.RunAll())
-		golden.Near(t, "vae.mean", m.Value(mean).Float32s(), c.ChannelsLast(t, "vae.mean").Float32s(), 1e-5)
-		golden.Near(t, "vae.logvar", m.Value(logvar).Float32s(), c.ChannelsLast(t, "vae.logvar").Float32s(), 1e-5)
-		golden.Near(t, "vae.decoded", m.Value(decoded).Float32s(), c.ChannelsLast(t, "vae.decoded").Float32s(), 1e-5)
+		golden.Near(t, "vae.mean", m.Value(mean).Float32s(),
+			c.ChannelsLast(t, "vae.mean").Float32s(), 1e-5)
+		golden.Near(t, "vae.logvar", m.Value(logvar).Float32s(),
+			c.ChannelsLast(t, "vae.logvar").Float32s(), 1e-5)
+		golden.Near(t, "vae.decoded", m.Value(decoded).Float32s(),
+			c.ChannelsLast(t, "vae.decoded").Float32s(), 1e-5)
 	}, "vae")
 }
 
@@ -53,7 +56,8 @@ func TestConfigsThatAreRefused(t *testing.T) {
 func TestConfigsOfTheSameNetwork(t *testing.T) {
 	for _, config := range []string{
 		`{"act_fn": "swish", "shift_factor": 0, "latents_mean": null}`,
-		`{"_diffusers_version": "0.2", "double_z": true}`, // no key of the class: diffusers ignores it
+		// No key of the class: diffusers ignores it.
+		`{"_diffusers_version": "0.2", "double_z": true}`,
 	} {
 		c, err := vae.ParseConfig([]byte(config))
 		require.NoError(t, err, config)

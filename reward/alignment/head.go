@@ -69,7 +69,8 @@ func (h *head) logits(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {
 
 // score is the reward of one row, in float64.
 func (h *head) score(row []float32) float64 {
-	w1, b1, w2 := h.Linear1.Weight.Float32s(), h.Linear1.Bias.Float32s(), h.Linear2.Weight.Float32s()
+	w1, b1 := h.Linear1.Weight.Float32s(), h.Linear1.Bias.Float32s()
+	w2 := h.Linear2.Weight.Float32s()
 	sum := float64(h.Linear2.Bias.Float32s()[0])
 	for j, bias := range b1 {
 		unit := float64(bias)

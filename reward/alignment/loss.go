@@ -36,7 +36,9 @@ func (b batch) mse(nb *nn.Builder, logits *gorgonia.Node) *gorgonia.Node {
 //
 // With presigmoid, r is the score before the sigmoid: r/T of the paper's spans at most 1/T, a
 // deliberately soft task.
-func (b batch) classification(nb *nn.Builder, logits *gorgonia.Node, temperature float64, presigmoid bool) *gorgonia.Node {
+func (b batch) classification(
+	nb *nn.Builder, logits *gorgonia.Node, temperature float64, presigmoid bool,
+) *gorgonia.Node {
 	r := logits
 	if !presigmoid {
 		r = nb.Do(kernels.Sigmoid(logits))

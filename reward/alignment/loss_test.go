@@ -18,12 +18,18 @@ func dense(shape []int, values ...float32) *tensor.Dense {
 	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(values))
 }
 
+// A lossOf adds one of a batch's losses to the graph of its logits.
+type lossOf func(b batch, nb *nn.Builder, logits *gorgonia.Node) *gorgonia.Node
+
 // run gives a loss's value and gradient by the logits.
-func run(t *testing.T, b batch, logits, labels, good []float32, loss func(b batch, nb *nn.Builder, logits *gorgonia.Node) *gorgonia.Node) (float64, []float32) {
+func run(
+	t *testing.T, b batch, logits, labels, good []float32, loss lossOf,
+) (float64, []float32) {
 	t.Helper()
 	g := gorgonia.NewGraph()
 	x := kernels.Input(g, "logits", dense([]int{b.m * b.n, 1}, logits...))
-	b.labels, b.good = kernels.Input(g, "labels", dense([]int{b.m, 1}, labels...)), kernels.Input(g, "good", dense([]int{b.m}, good...))
+	b.labels = kernels.Input(g, "labels", dense([]int{b.m, 1}, labels...))
+	b.good = kernels.Input(g, "good", dense([]int{b.m}, good...))
 	b.zeros = kernels.Input(g, "zeros", dense([]int{b.m}, make([]float32, b.m)...))
 	nb := nn.On(x)
 	value := loss(b, nb, x)
@@ -37,12 +43,21 @@ func run(t *testing.T, b batch, logits, labels, good []float32, loss func(b batc
 	return machine.Scalar(value), machine.Value(d[0]).Float32s()
 }
 
+// classification is L_pc with a temperature.
+func classification(temperature float64, presigmoid bool) lossOf {
+	return func(b batch, nb *nn.Builder, logits *gorgonia.Node) *gorgonia.Node {
+		return b.classification(nb, logits, temperature, presigmoid)
+	}
+}
+
 // TestLossesInTheHead is two pictures with two prompts each. The first is good: its prompts' logits
 // are 0 and ln 3, rewards 1/2 and 3/4. The second is bad, with the logit −ln 3 and the reward 1/4;
 // its other prompt counts nowhere.
 //
-//	L_MSE = ((1 − 1/2)² + (0 − 1/4)²) / 2 = 5/32, by the logits −(1 − 1/2)·1/4 = −1/8 and 1/4·3/16 = 3/64
-//	T = 1/4: L_pc = −ln(e² / (e² + e³)) = ln(1 + e), on the good one alone; P = 1/(1 + e) for the true prompt
+//	L_MSE = ((1 − 1/2)² + (0 − 1/4)²) / 2 = 5/32,
+//	         by the logits −(1 − 1/2)·1/4 = −1/8 and 1/4·3/16 = 3/64
+//	T = 1/4: L_pc = −ln(e² / (e² + e³)) = ln(1 + e), on the good one alone;
+//	         P = 1/(1 + e) for the true prompt,
 //	         by the logits (P − 1)·4·1/4 and (1 − P)·4·3/16
 //	presigmoid, T = 1: L_pc = ln(1 + 3) = ln 4, by the logits P − 1 = −3/4 and 3/4
 func TestLossesInTheHead(t *testing.T) {
@@ -53,23 +68,21 @@ func TestLossesInTheHead(t *testing.T) {
 	require.InDelta(t, 5.0/32, mse, 1e-7)
 	require.InDeltaSlice(t, []float32{-1. / 8, 0, 3. / 64, 0}, slope, 1e-7)
 
-	classification, slope := run(t, b, logits, labels, good, func(b batch, nb *nn.Builder, logits *gorgonia.Node) *gorgonia.Node {
-		return b.classification(nb, logits, 0.25, false)
-	})
-	require.InDelta(t, math.Log(1+math.E), classification, 3e-7)
+	pc, slope := run(t, b, logits, labels, good, classification(0.25, false))
+	require.InDelta(t, math.Log(1+math.E), pc, 3e-7)
 	p := 1 / (1 + math.E)
 	require.InDeltaSlice(t, []float32{float32(p - 1), float32((1 - p) * 0.75), 0, 0}, slope, 3e-7)
 
-	classification, slope = run(t, b, logits, labels, good, func(b batch, nb *nn.Builder, logits *gorgonia.Node) *gorgonia.Node {
-		return b.classification(nb, logits, 1, true)
-	})
-	require.InDelta(t, math.Log(4), classification, 3e-7)
+	pc, slope = run(t, b, logits, labels, good, classification(1, true))
+	require.InDelta(t, math.Log(4), pc, 3e-7)
 	require.InDeltaSlice(t, []float32{-0.75, 0.75, 0, 0}, slope, 3e-7)
 }
 
 // handLoss is Eq. 1 in float64 for images' examples; p are a head's parameters one behind the
 // other.
-func handLoss(p []float64, c headConfig, examples []example, t *Training) (mse, classification float64) {
+func handLoss(
+	p []float64, c headConfig, examples []example, t *Training,
+) (mse, classification float64) {
 	good := 0.0
 	for _, e := range examples {
 		good += label(e.good)
@@ -135,7 +148,9 @@ func vector(h *head) (out []float64) {
 // Whole passes of training, losses and weights, are Eq. 1 and AdamW by hand, in every variant.
 func TestTrainingByHand(t *testing.T) {
 	for name, change := range map[string]func(t *Training){
-		"the paper's":       func(t *Training) { t.Lambda, t.Temperature, t.Product = 0.5, 2, false },
+		"the paper's": func(t *Training) {
+			t.Lambda, t.Temperature, t.Product = 0.5, 2, false
+		},
 		"λ 1.5, T 0.25":     func(t *Training) { t.Lambda, t.Temperature = 1.5, 0.25 },
 		"before sigmoid":    func(t *Training) { t.Presigmoid, t.Temperature = true, 1.5 },
 		"no prompts":        func(t *Training) { t.Lambda = 0 },
@@ -155,7 +170,8 @@ func TestTrainingByHand(t *testing.T) {
 			for index := range 3 {
 				epoch, err := s.epoch(context.Background(), index)
 				require.NoError(t, err)
-				order := rng.New(training.Seed, "alignment order", uint64(index), 0).Perm(len(s.train))
+				r := rng.New(training.Seed, "alignment order", uint64(index), 0)
+				order := r.Perm(len(s.train))
 				size := min(training.Batch, len(s.train))
 				batches := len(order) / size
 				var mse, classification float64
@@ -165,7 +181,8 @@ func TestTrainingByHand(t *testing.T) {
 						examples = append(examples, s.train[i])
 					}
 					first, second := handLoss(p, s.head.config, examples, training)
-					mse, classification = mse+first/float64(batches), classification+second/float64(batches)
+					mse += first / float64(batches)
+					classification += second / float64(batches)
 					step++
 					adamByHand(p, m, v, slope(p, func(p []float64) float64 {
 						first, second := handLoss(p, s.head.config, examples, training)
@@ -205,7 +222,8 @@ func adamByHand(p, m, v, g []float64, t, lr float64) {
 		p[i] -= lr * 0.01 * p[i]
 		m[i] = 0.9*m[i] + 0.1*g[i]
 		v[i] = 0.999*v[i] + 0.001*g[i]*g[i]
-		p[i] -= lr * (m[i] / (1 - math.Pow(0.9, t))) / (math.Sqrt(v[i]/(1-math.Pow(0.999, t))) + 1e-8)
+		mean, square := m[i]/(1-math.Pow(0.9, t)), v[i]/(1-math.Pow(0.999, t))
+		p[i] -= lr * mean / (math.Sqrt(square) + 1e-8)
 	}
 }
 
@@ -223,7 +241,8 @@ func TestScoreIsTheGraphs(t *testing.T) {
 			row := make([]float32, c.width())
 			c.join(row, picture, text)
 			rows, want = append(rows, row...), append(want, h.score(row))
-			require.InDelta(t, 1/(1+math.Exp(-handLogit(vector(h), c, picture, text))), h.score(row), 1e-6)
+			require.InDelta(t, 1/(1+math.Exp(-handLogit(vector(h), c, picture, text))),
+				h.score(row), 1e-6)
 		}
 		g := gorgonia.NewGraph()
 		x := kernels.Input(g, "x", dense([]int{20, c.width()}, rows...))

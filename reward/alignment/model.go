@@ -74,9 +74,12 @@ func (m *Model) embed(ctx context.Context, samples []dataset.Sample) ([]pair, er
 }
 
 // pairs joins pictures' embeddings and those of their prompts.
-func (m *Model) pairs(ctx context.Context, samples []dataset.Sample, features [][]float32) ([]pair, error) {
+func (m *Model) pairs(
+	ctx context.Context, samples []dataset.Sample, features [][]float32,
+) ([]pair, error) {
 	if width := len(features[0]); width != m.head.config.Embedding {
-		return nil, fmt.Errorf("alignment: CLIP's embeddings are %d wide, the reward's %d", width, m.head.config.Embedding)
+		return nil, fmt.Errorf("alignment: CLIP's embeddings are %d wide, the reward's %d",
+			width, m.head.config.Embedding)
 	}
 	texts := map[string][]float32{}
 	for _, s := range samples {
@@ -92,14 +95,15 @@ func (m *Model) pairs(ctx context.Context, samples []dataset.Sample, features []
 	return pairs, nil
 }
 
-// A Comparison is how well the reward predicts labels, and how well CLIP's similarity does, which
-// is what one would use without labels.
+// A Comparison is how well the reward predicts labels, and how well CLIP's similarity does. That is
+// what one would use without labels.
 type Comparison struct {
 	Accuracy
 	CLIPAUC float64 `json:"clip_auc"`
 }
 
-// Evaluate compares the model with labels that it was not trained on.
+// Evaluate compares the model's scores with labels that it was not trained on. Samples that are not
+// labelled good or bad are passed over. Without labels it is dataset.ErrNoLabels.
 func (m *Model) Evaluate(ctx context.Context, d dataset.Dataset) (Comparison, error) {
 	samples, features, err := embedLabelled(ctx, m.clip, d)
 	if err != nil {
@@ -109,7 +113,8 @@ func (m *Model) Evaluate(ctx context.Context, d dataset.Dataset) (Comparison, er
 	if err != nil {
 		return Comparison{}, err
 	}
-	scores, similarity, good := make([]float64, len(pairs)), make([]float64, len(pairs)), make([]bool, len(pairs))
+	scores, similarity := make([]float64, len(pairs)), make([]float64, len(pairs))
+	good := make([]bool, len(pairs))
 	row := make([]float32, m.head.config.width())
 	for i, p := range pairs {
 		m.head.config.join(row, p.image, p.text)
@@ -175,7 +180,8 @@ func Load(dir string, clip CLIP) (*Model, error) {
 		return nil, fmt.Errorf("alignment: %s is of format %q, not %q", name, c.Format, format)
 	}
 	if c.Embedding < 1 || c.Hidden < 1 || c.Embedding > 1<<16 || c.Hidden > 1<<16 {
-		return nil, fmt.Errorf("alignment: %s: %d inputs and %d hidden units", name, c.Embedding, c.Hidden)
+		return nil, fmt.Errorf("alignment: %s: %d inputs and %d hidden units",
+			name, c.Embedding, c.Hidden)
 	}
 	if hash := clip.Hash(); c.CLIP != hash {
 		return nil, &DifferentCLIPError{Folder: dir, Learned: c.CLIP, Given: hash}

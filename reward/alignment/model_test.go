@@ -81,19 +81,68 @@ func TestWhatCannotBeLoaded(t *testing.T) {
 		hash   string
 		want   []string
 	}{
-		"another CLIP": {want: []string{"DIR", "0123456789ab", "fedcba987654"}, hash: "fedcba9876543210"},
-		"no folder":    {damage: os.RemoveAll, want: []string{"config.json", "no such file"}},
-		"no config":    {damage: func(dir string) error { return os.Remove(filepath.Join(dir, "config.json")) }, want: []string{"DIR/config.json"}},
-		"no head":      {damage: func(dir string) error { return os.Remove(filepath.Join(dir, "head.safetensors")) }, want: []string{"DIR/head.safetensors"}},
-		"no JSON":      {damage: replace("config.json", `"format"`, `format`), want: []string{"DIR/config.json", "invalid character"}},
-		"wrong format": {damage: replace("config.json", "alignment 1", "alignment 2"), want: []string{"DIR/config.json", `"kudos reward/alignment 2"`, `"kudos reward/alignment 1"`}},
-		"no width":     {damage: replace("config.json", `"embedding": 20`, `"embedding": 0`), want: []string{"DIR/config.json", "0 inputs"}},
-		"huge":         {damage: replace("config.json", `"hidden": 32`, `"hidden": 1000000000`), want: []string{"DIR/config.json", "1000000000 hidden"}},
-		"other width":  {damage: replace("config.json", `"hidden": 32`, `"hidden": 33`), want: []string{"DIR/head.safetensors", "linear_1.weight is [32 60], not [33 60]", "linear_2.weight"}},
-		"other inputs": {damage: replace("config.json", `"product": true`, `"product": false`), want: []string{"DIR/head.safetensors", "linear_1.weight is [32 60], not [32 40]"}},
-		"truncated":    {damage: func(dir string) error { return os.Truncate(filepath.Join(dir, "head.safetensors"), 500) }, want: []string{"DIR/head.safetensors"}},
-		"empty":        {damage: func(dir string) error { return os.Truncate(filepath.Join(dir, "head.safetensors"), 0) }, want: []string{"DIR/head.safetensors"}},
-		"another file": {damage: replace("head.safetensors", "linear_2.bias", "linear_3.bias"), want: []string{"DIR/head.safetensors", "linear_2.bias is missing", "linear_3.bias is not"}},
+		"another CLIP": {
+			want: []string{"DIR", "0123456789ab", "fedcba987654"},
+			hash: "fedcba9876543210",
+		},
+		"no folder": {damage: os.RemoveAll, want: []string{"config.json", "no such file"}},
+		"no config": {
+			damage: func(dir string) error { return os.Remove(filepath.Join(dir, "config.json")) },
+			want:   []string{"DIR/config.json"},
+		},
+		"no head": {
+			damage: func(dir string) error {
+				return os.Remove(filepath.Join(dir, "head.safetensors"))
+			},
+			want: []string{"DIR/head.safetensors"},
+		},
+		"no JSON": {
+			damage: replace("config.json", `"format"`, `format`),
+			want:   []string{"DIR/config.json", "invalid character"},
+		},
+		"wrong format": {
+			damage: replace("config.json", "alignment 1", "alignment 2"),
+			want: []string{
+				"DIR/config.json", `"kudos reward/alignment 2"`, `"kudos reward/alignment 1"`,
+			},
+		},
+		"no width": {
+			damage: replace("config.json", `"embedding": 20`, `"embedding": 0`),
+			want:   []string{"DIR/config.json", "0 inputs"},
+		},
+		"huge": {
+			damage: replace("config.json", `"hidden": 32`, `"hidden": 1000000000`),
+			want:   []string{"DIR/config.json", "1000000000 hidden"},
+		},
+		"other width": {
+			damage: replace("config.json", `"hidden": 32`, `"hidden": 33`),
+			want: []string{
+				"DIR/head.safetensors", "linear_1.weight is [32 60], not [33 60]",
+				"linear_2.weight",
+			},
+		},
+		"other inputs": {
+			damage: replace("config.json", `"product": true`, `"product": false`),
+			want:   []string{"DIR/head.safetensors", "linear_1.weight is [32 60], not [32 40]"},
+		},
+		"truncated": {
+			damage: func(dir string) error {
+				return os.Truncate(filepath.Join(dir, "head.safetensors"), 500)
+			},
+			want: []string{"DIR/head.safetensors"},
+		},
+		"empty": {
+			damage: func(dir string) error {
+				return os.Truncate(filepath.Join(dir, "head.safetensors"), 0)
+			},
+			want: []string{"DIR/head.safetensors"},
+		},
+		"another file": {
+			damage: replace("head.safetensors", "linear_2.bias", "linear_3.bias"),
+			want: []string{
+				"DIR/head.safetensors", "linear_2.bias is missing", "linear_3.bias is not",
+			},
+		},
 		"not a number": {damage: func(dir string) error {
 			name := filepath.Join(dir, "head.safetensors")
 			data, err := os.ReadFile(name)
@@ -129,7 +178,8 @@ func replace(name, from, to string) func(dir string) error {
 		if !strings.Contains(string(text), from) {
 			return errors.New(from + " is not there to be replaced")
 		}
-		return os.WriteFile(filepath.Join(dir, name), []byte(strings.Replace(string(text), from, to, 1)), 0o644)
+		return os.WriteFile(filepath.Join(dir, name),
+			[]byte(strings.Replace(string(text), from, to, 1)), 0o644)
 	}
 }
 
@@ -186,7 +236,8 @@ func TestEvaluate(t *testing.T) {
 			}
 		}
 	}
-	c, err := m.Evaluate(context.Background(), dataset.FromSlice(append(samples, dataset.Sample{Prompt: "skipped", Label: dataset.Skip})))
+	c, err := m.Evaluate(context.Background(),
+		dataset.FromSlice(append(samples, dataset.Sample{Prompt: "skipped", Label: dataset.Skip})))
 	require.NoError(t, err)
 	require.Equal(t, len(samples), c.N)
 	require.InDelta(t, float64(right)/float64(len(samples)), c.Accuracy.Accuracy, 1e-12)

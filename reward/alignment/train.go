@@ -20,11 +20,12 @@ import (
 	"github.com/kudos-ml/kudos/reward/measure"
 )
 
-// A CLIP embeds pictures and prompts: [N,D] each, rows of norm 1. *clip.Encoder is one.
+// A CLIP embeds pictures and prompts as features [N,D], one row each, of norm 1. *clip.Encoder is
+// one.
 type CLIP interface {
 	ImageFeatures(ctx context.Context, pictures []image.Image) (*tensor.Dense, error)
 	TextFeatures(ctx context.Context, prompts []string) (*tensor.Dense, error)
-	Hash() string // names the weights
+	Hash() string // names the weights; another hash is another CLIP
 }
 
 // Training learns a reward from labels by Eq. 1 of the paper, L_MSE + λ·L_pc. It is a
@@ -79,7 +80,7 @@ type Epoch struct {
 	Best bool
 }
 
-// Model returns the trained model, the best so far; nil before the first epoch.
+// Model returns the model with the best weights so far, or nil before the first epoch.
 func (t *Training) Model() *Model {
 	if t.session == nil || t.session.next == 0 {
 		return nil
@@ -150,14 +151,16 @@ func (s *session) check() error {
 	case s.CLIP == nil || s.Samples == nil || s.Perturb == nil && s.Lambda != 0:
 		return errors.New("the Training has no CLIP, no Samples or no Perturb")
 	case !(s.Lambda >= 0 && s.Temperature > 0 && s.LR > 0):
-		return fmt.Errorf("the Training's Lambda is %v, Temperature %v, LR %v: below zero or not a number", s.Lambda, s.Temperature, s.LR)
+		return fmt.Errorf("the Training's Lambda is %v, Temperature %v, LR %v: "+
+			"below zero or not a number", s.Lambda, s.Temperature, s.LR)
 	case !(s.HeldOut >= 0 && s.HeldOut < 1):
 		return fmt.Errorf("the Training's HeldOut is %v, not between 0 and 1", s.HeldOut)
 	case s.HeldOut == 0 && s.Wait > 0:
 		return fmt.Errorf("the Training's Wait is %d, but its HeldOut is 0: "+
 			"nothing says which epoch is better", s.Wait)
 	case s.Hidden < 0 || s.Prompts < 0 || s.Batch < 0 || s.Passes < 0 || s.Wait < 0:
-		return fmt.Errorf("the Training's Hidden is %d, Prompts %d, Batch %d, Passes %d, Wait %d: below zero", s.Hidden, s.Prompts, s.Batch, s.Passes, s.Wait)
+		return fmt.Errorf("the Training's Hidden is %d, Prompts %d, Batch %d, Passes %d, Wait %d: "+
+			"below zero", s.Hidden, s.Prompts, s.Batch, s.Passes, s.Wait)
 	case s.Lambda > 0 && s.Prompts < 2:
 		return errors.New("the Training's Prompts is 1: there is nothing to tell the true one from")
 	}
@@ -172,7 +175,7 @@ func or[T comparable](v, otherwise T) T {
 	return v
 }
 
-// embed makes an example of every labelled sample; each picture and each distinct prompt is
+// embed makes an example of every labelled sample. Each picture and each distinct prompt is
 // embedded once.
 func (s *session) embed(ctx context.Context) ([]example, error) {
 	samples, features, err := embedLabelled(ctx, s.CLIP, s.Samples)
@@ -183,12 +186,14 @@ func (s *session) embed(ctx context.Context) ([]example, error) {
 	for i, sample := range samples {
 		prompts[i] = []string{sample.Prompt}
 		if s.Prompts > 1 {
-			wrong, err := s.Perturb(sample.Prompt, s.Prompts-1, rng.New(s.Seed, "perturb", 0, uint64(i)))
+			r := rng.New(s.Seed, "perturb", 0, uint64(i))
+			wrong, err := s.Perturb(sample.Prompt, s.Prompts-1, r)
 			if err != nil {
 				return nil, fmt.Errorf("sample %s: %w", sample.ID, err)
 			}
 			if len(wrong) != s.Prompts-1 {
-				return nil, fmt.Errorf("sample %s: Perturb gave %d wrong prompts, not %d, for %q", sample.ID, len(wrong), s.Prompts-1, sample.Prompt)
+				return nil, fmt.Errorf("sample %s: Perturb gave %d wrong prompts, not %d, for %q",
+					sample.ID, len(wrong), s.Prompts-1, sample.Prompt)
 			}
 			prompts[i] = append(prompts[i], wrong...)
 		}
@@ -201,7 +206,9 @@ func (s *session) embed(ctx context.Context) ([]example, error) {
 	}
 	examples := make([]example, len(samples))
 	for i, sample := range samples {
-		examples[i] = example{image: features[i], good: sample.Label == dataset.Good, prompt: sample.Prompt}
+		examples[i] = example{
+			image: features[i], good: sample.Label == dataset.Good, prompt: sample.Prompt,
+		}
 		for _, p := range prompts[i] {
 			examples[i].texts = append(examples[i].texts, texts[p])
 		}
@@ -211,7 +218,9 @@ func (s *session) embed(ctx context.Context) ([]example, error) {
 
 // embedLabelled returns the samples of d that are labelled good or bad, and their pictures'
 // embeddings instead of the pictures, of which it holds a few at a time.
-func embedLabelled(ctx context.Context, c CLIP, d dataset.Dataset) (samples []dataset.Sample, features [][]float32, err error) {
+func embedLabelled(
+	ctx context.Context, c CLIP, d dataset.Dataset,
+) (samples []dataset.Sample, features [][]float32, err error) {
 	var pictures []image.Image
 	embed := func() error {
 		if len(pictures) == 0 {
@@ -322,8 +331,12 @@ func (s *session) compile() error {
 		return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
 	}
 	m, n := s.Batch, s.Prompts
-	s.rows, s.labels, s.zeros, s.good = zeros(m*n, s.head.config.width()), zeros(m, 1), zeros(m), zeros(m)
-	s.stepper = &optim.Stepper{Parameters: nn.Parameters(s.head), LR: func(int) float64 { return s.LR }}
+	s.rows, s.labels = zeros(m*n, s.head.config.width()), zeros(m, 1)
+	s.zeros, s.good = zeros(m), zeros(m)
+	s.stepper = &optim.Stepper{
+		Parameters: nn.Parameters(s.head),
+		LR:         func(int) float64 { return s.LR },
+	}
 	var err error
 	s.loss, err = s.stepper.Compile(s.eq1)
 	return err
@@ -332,8 +345,11 @@ func (s *session) compile() error {
 // eq1 is the loss of a batch, L_MSE + λ·L_pc.
 func (s *session) eq1(g *gorgonia.ExprGraph) (optim.Loss, error) {
 	b := batch{
-		m: s.Batch, n: s.Prompts, rows: kernels.Input(g, "rows", s.rows), labels: kernels.Input(g, "labels", s.labels),
-		zeros: kernels.Input(g, "true prompts", s.zeros), good: kernels.Input(g, "good", s.good),
+		m: s.Batch, n: s.Prompts,
+		rows:   kernels.Input(g, "rows", s.rows),
+		labels: kernels.Input(g, "labels", s.labels),
+		zeros:  kernels.Input(g, "true prompts", s.zeros),
+		good:   kernels.Input(g, "good", s.good),
 	}
 	nb := nn.On(b.rows)
 	logits := s.head.logits(nb, b.rows)
@@ -347,7 +363,8 @@ func (s *session) eq1(g *gorgonia.ExprGraph) (optim.Loss, error) {
 	return loss, nb.Err()
 }
 
-// epoch makes one pass. The last images of a pass that fill no batch wait for another order.
+// epoch makes one pass. Images at its end that do not fill a batch are left out of it; every pass
+// has another order.
 func (s *session) epoch(ctx context.Context, index int) (Epoch, error) {
 	e := Epoch{Index: index, Of: s.Passes}
 	order := rng.New(s.Seed, "alignment order", uint64(index), 0).Perm(len(s.train))
@@ -418,7 +435,9 @@ func label(good bool) float64 {
 type Accuracy struct {
 	N        int     `json:"n"`
 	Accuracy float64 `json:"accuracy"` // share of pictures on the right side of 0.5
-	AUC      float64 `json:"auc"`      // probability that a good picture's score is above a bad one's; NaN if one kind is missing
+	// AUC is the probability that a good picture's score is above a bad one's. It is NaN if one
+	// kind is missing.
+	AUC float64 `json:"auc"`
 }
 
 func accuracy(scores []float64, good []bool) (Accuracy, error) {

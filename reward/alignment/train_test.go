@@ -25,7 +25,9 @@ func train(t *testing.T, training *Training) []Epoch {
 }
 
 var (
-	things = []string{"cup", "box", "dog", "hat", "car", "pen", "owl", "key", "jar", "fan", "log", "net"}
+	things = []string{
+		"cup", "box", "dog", "hat", "car", "pen", "owl", "key", "jar", "fan", "log", "net",
+	}
 	others = []string{"bed", "cat", "egg", "ink"} // things of prompts that no training sees
 )
 
@@ -46,7 +48,8 @@ func TestLearns(t *testing.T) {
 			if training.Lambda > 0 && name != "before sigmoid" {
 				require.Less(t, last.Classification, epochs[0].Classification)
 			}
-			c, err := training.Model().Evaluate(context.Background(), dataset.FromSlice(labelled(20, 2, others...)))
+			c, err := training.Model().Evaluate(context.Background(),
+				dataset.FromSlice(labelled(20, 2, others...)))
 			require.NoError(t, err)
 			t.Logf("%d epochs, %+v", len(epochs), c)
 			require.Equal(t, 20*6*4, c.N)
@@ -99,7 +102,8 @@ func TestExamples(t *testing.T) {
 	for i, e := range examples {
 		wrong, err := perturb(samples[i].Prompt, 3, rngOf(training.Seed, i))
 		require.NoError(t, err)
-		want, err := fakeCLIP{}.TextFeatures(context.Background(), append([]string{samples[i].Prompt}, wrong...))
+		want, err := fakeCLIP{}.TextFeatures(context.Background(),
+			append([]string{samples[i].Prompt}, wrong...))
 		require.NoError(t, err)
 		for j, text := range e.texts {
 			require.Equal(t, want.Float32s()[j*embedding:(j+1)*embedding], text)
@@ -226,13 +230,30 @@ func TestWhatCannotBeLearned(t *testing.T) {
 		}
 		return dataset.FromSlice(samples)
 	}
+	const (
+		onePrompt     = `alignment: all labels are of one prompt, "red cup": none can be held out`
+		tooFew        = `alignment: sample id0: Perturb gave 1 wrong prompts, not 3, for "red cup"`
+		nothingToTell = "alignment: the Training's Prompts is 1: " +
+			"there is nothing to tell the true one from"
+		belowZero = "alignment: the Training's Hidden is 32, Prompts 4, Batch -1, Passes 60, Wait 8"
+	)
 	for want, change := range map[string]func(t *Training){
-		"alignment: the Training has no CLIP, no Samples or no Perturb": func(t *Training) { t.CLIP = nil },
-		"alignment: no sample is labelled good or bad (of 0 samples)":   func(t *Training) { t.Samples = dataset.FromSlice(nil) },
-		"alignment: no sample is labelled good or bad (of 24 samples)":  func(t *Training) { t.Samples = all(dataset.Skip) },
-		"alignment: 24 of 24 labels are good: both kinds are needed":    func(t *Training) { t.Samples = all(dataset.Good) },
-		"alignment: 0 of 24 labels are good: both kinds are needed":     func(t *Training) { t.Samples = all(dataset.Bad) },
-		`alignment: all labels are of one prompt, "red cup": none can be held out`: func(t *Training) {
+		"alignment: the Training has no CLIP, no Samples or no Perturb": func(t *Training) {
+			t.CLIP = nil
+		},
+		"alignment: no sample is labelled good or bad (of 0 samples)": func(t *Training) {
+			t.Samples = dataset.FromSlice(nil)
+		},
+		"alignment: no sample is labelled good or bad (of 24 samples)": func(t *Training) {
+			t.Samples = all(dataset.Skip)
+		},
+		"alignment: 24 of 24 labels are good: both kinds are needed": func(t *Training) {
+			t.Samples = all(dataset.Good)
+		},
+		"alignment: 0 of 24 labels are good: both kinds are needed": func(t *Training) {
+			t.Samples = all(dataset.Bad)
+		},
+		onePrompt: func(t *Training) {
 			t.Samples = dataset.FromSlice(labelled(9, 1, "cup")[:9])
 		},
 		`alignment: sample id3 ("green cup") has no picture`: func(t *Training) {
@@ -240,20 +261,45 @@ func TestWhatCannotBeLearned(t *testing.T) {
 			samples[3].Image = nil
 			t.Samples = dataset.FromSlice(samples)
 		},
-		`alignment: sample id0: "red cup" has no 6 wrong prompts`: func(t *Training) { t.Prompts = 7 },
-		`alignment: sample id0: Perturb gave 1 wrong prompts, not 3, for "red cup"`: func(t *Training) {
-			t.Perturb = func(string, int, *rand.Rand) ([]string, error) { return []string{"blue cup"}, nil }
+		`alignment: sample id0: "red cup" has no 6 wrong prompts`: func(t *Training) {
+			t.Prompts = 7
 		},
-		"alignment: the Training's Prompts is 1: there is nothing to tell the true one from": func(t *Training) { t.Prompts = 1 },
-		"alignment: the Training's HeldOut is 1, not between 0 and 1":                        func(t *Training) { t.HeldOut = 1 },
-		"alignment: the Training's HeldOut is NaN, not between 0 and 1":                      func(t *Training) { t.HeldOut = math.NaN() },
-		"alignment: the Training's HeldOut is -0.1, not between 0 and 1":                     func(t *Training) { t.HeldOut = -0.1 },
-		"alignment: the Training's Wait is 3, but its HeldOut is 0":                          func(t *Training) { t.HeldOut, t.Wait = 0, 3 },
-		"alignment: the Training's Lambda is NaN, Temperature 2, LR 0.003":                   func(t *Training) { t.Lambda = math.NaN() },
-		"alignment: the Training's Lambda is 0.5, Temperature -1, LR 0.003":                  func(t *Training) { t.Temperature = -1 },
-		"alignment: the Training's Hidden is 32, Prompts 4, Batch -1, Passes 60, Wait 8":     func(t *Training) { t.Batch = -1 },
-		"alignment: the disk is gone":                                                        func(t *Training) { t.CLIP = fakeCLIP{broken: broken} },
-		"alignment: epoch 0: optim: step 2: the MSE is NaN":                                  func(t *Training) { t.LR = 1e30; t.Batch = 6 },
+		tooFew: func(t *Training) {
+			t.Perturb = func(string, int, *rand.Rand) ([]string, error) {
+				return []string{"blue cup"}, nil
+			}
+		},
+		nothingToTell: func(t *Training) {
+			t.Prompts = 1
+		},
+		"alignment: the Training's HeldOut is 1, not between 0 and 1": func(t *Training) {
+			t.HeldOut = 1
+		},
+		"alignment: the Training's HeldOut is NaN, not between 0 and 1": func(t *Training) {
+			t.HeldOut = math.NaN()
+		},
+		"alignment: the Training's HeldOut is -0.1, not between 0 and 1": func(t *Training) {
+			t.HeldOut = -0.1
+		},
+		"alignment: the Training's Wait is 3, but its HeldOut is 0": func(t *Training) {
+			t.HeldOut, t.Wait = 0, 3
+		},
+		"alignment: the Training's Lambda is NaN, Temperature 2, LR 0.003": func(t *Training) {
+			t.Lambda = math.NaN()
+		},
+		"alignment: the Training's Lambda is 0.5, Temperature -1, LR 0.003": func(t *Training) {
+			t.Temperature = -1
+		},
+		belowZero: func(t *Training) {
+			t.Batch = -1
+		},
+		"alignment: the disk is gone": func(t *Training) {
+			t.CLIP = fakeCLIP{broken: broken}
+		},
+		"alignment: epoch 0: optim: step 2: the MSE is NaN": func(t *Training) {
+			t.LR = 1e30
+			t.Batch = 6
+		},
 	} {
 		training := training(labelled(2, 1, "cup", "box"))
 		change(training)

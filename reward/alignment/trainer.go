@@ -56,7 +56,9 @@ func (t *Training) Steps(ctx context.Context) iter.Seq2[finetune.Step, error] {
 			}
 			s := t.session
 			step := finetune.Step{
-				Index: e.Index, Of: e.Of, LR: s.LR, Samples: len(s.train) / s.Batch * s.Batch, Loss: e.MSE + s.Lambda*e.Classification,
+				Index: e.Index, Of: e.Of, LR: s.LR,
+				Samples: len(s.train) / s.Batch * s.Batch,
+				Loss:    e.MSE + s.Lambda*e.Classification,
 				Terms:   map[string]float64{"MSE": e.MSE},
 				Metrics: map[string]float64{},
 			}
@@ -95,7 +97,7 @@ func (s *session) over() bool {
 	return s.next >= s.Passes || s.HeldOut > 0 && s.next-s.bestAt > s.Wait
 }
 
-// advance makes the next epoch, or with an error nothing.
+// advance makes the next epoch. With an error nothing has changed.
 func (s *session) advance(ctx context.Context) (Epoch, error) {
 	before, err := s.stepper.State()
 	if err != nil {
@@ -138,17 +140,22 @@ func (t *Training) State(ctx context.Context) (finetune.State, error) {
 	if err != nil {
 		return finetune.State{}, fmt.Errorf("alignment: %w", err)
 	}
-	state := finetune.State{Step: t.session.next, Tensors: tensors, Values: map[string]float64{dataName: t.session.data}}
-	if !math.IsInf(t.session.best, 1) { // no number is as long as every held-out loss was none
+	state := finetune.State{
+		Step: t.session.next, Tensors: tensors,
+		Values: map[string]float64{dataName: t.session.data},
+	}
+	if !math.IsInf(t.session.best, 1) { // there is a held-out loss that is a number
 		state.Values["best"], state.Values["best epoch"] = t.session.best, float64(t.session.bestAt)
 	}
 	for _, p := range nn.Parameters(t.head) {
-		state.Tensors = append(state.Tensors, kernels.Parameter{Name: bestName + p.Name, Value: p.Value})
+		best := kernels.Parameter{Name: bestName + p.Name, Value: p.Value}
+		state.Tensors = append(state.Tensors, best)
 	}
 	return state, nil
 }
 
-// Restore goes on behind a State of a Training of the same data and constants.
+// Restore sets the weights, AdamW's state and the best weights to those of a State of a Training
+// with the same data and constants. The next epoch is the one after it.
 func (t *Training) Restore(ctx context.Context, state finetune.State) error {
 	if err := t.prepare(ctx); err != nil {
 		return err
@@ -167,7 +174,8 @@ func (t *Training) Restore(ctx context.Context, state finetune.State) error {
 	}
 	for _, p := range nn.Parameters(t.head) {
 		if b := best[p.Name]; b == nil || !b.Shape().Eq(p.Value.Shape()) {
-			return fmt.Errorf("alignment: the state has no %s%s %v", bestName, p.Name, p.Value.Shape())
+			return fmt.Errorf("alignment: the state has no %s%s %v",
+				bestName, p.Name, p.Value.Shape())
 		}
 	}
 	if err := t.session.stepper.SetState(stepper); err != nil {
@@ -184,7 +192,7 @@ func (t *Training) Restore(ctx context.Context, state finetune.State) error {
 	return nil
 }
 
-// Close frees the memory of training, as the end of the last epoch does. Model stays.
+// Close frees the memory of training, as the end of the last epoch does. Model can still be used.
 func (t *Training) Close() error {
 	if t.session == nil {
 		return nil

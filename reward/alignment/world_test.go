@@ -30,7 +30,8 @@ const (
 // picture is one of a colour; its embedding's noise is number's.
 func picture(colour string, number int) image.Image {
 	img := image.NewRGBA(image.Rect(0, 0, 1, 1))
-	img.SetRGBA(0, 0, color.RGBA{uint8(slices.Index(colours, colour)), uint8(number >> 8), uint8(number), 255})
+	img.SetRGBA(0, 0,
+		color.RGBA{uint8(slices.Index(colours, colour)), uint8(number >> 8), uint8(number), 255})
 	return img
 }
 
@@ -44,7 +45,9 @@ type fakeCLIP struct {
 
 func (c fakeCLIP) Hash() string { return c.hash }
 
-func (c fakeCLIP) ImageFeatures(ctx context.Context, pictures []image.Image) (*tensor.Dense, error) {
+func (c fakeCLIP) ImageFeatures(
+	ctx context.Context, pictures []image.Image,
+) (*tensor.Dense, error) {
 	if c.broken != nil {
 		return nil, c.broken
 	}
@@ -64,7 +67,9 @@ func (c fakeCLIP) TextFeatures(ctx context.Context, prompts []string) (*tensor.D
 	}), ctx.Err()
 }
 
-func (c fakeCLIP) features(n int, of func(i int) (colour int, stream string, number uint64)) *tensor.Dense {
+func (c fakeCLIP) features(
+	n int, of func(i int) (colour int, stream string, number uint64),
+) *tensor.Dense {
 	width := c.width
 	if width == 0 {
 		width = embedding
@@ -108,7 +113,11 @@ func labelled(perPrompt int, seed uint64, things ...string) []dataset.Sample {
 		for _, colour := range colours {
 			for range perPrompt {
 				r := rng.New(seed, "world", 0, uint64(len(out)))
-				s := dataset.Sample{ID: fmt.Sprint("id", len(out)), Prompt: colour + " " + thing, Label: dataset.Good}
+				s := dataset.Sample{
+					ID:     fmt.Sprint("id", len(out)),
+					Prompt: colour + " " + thing,
+					Label:  dataset.Good,
+				}
 				shown := colour
 				if r.IntN(2) == 0 {
 					for shown == colour {
@@ -127,7 +136,9 @@ func labelled(perPrompt int, seed uint64, things ...string) []dataset.Sample {
 // training learns on this world, small and quick.
 func training(samples []dataset.Sample) *Training {
 	return &Training{
-		CLIP: fakeCLIP{hash: "0123456789abcdef"}, Samples: dataset.FromSlice(samples), Perturb: perturb,
-		Hidden: 32, Lambda: 0.5, Prompts: 4, Product: true, LR: 3e-3, Batch: 32, HeldOut: 0.15, Seed: 5,
+		CLIP: fakeCLIP{hash: "0123456789abcdef"}, Samples: dataset.FromSlice(samples),
+		Perturb: perturb,
+		Hidden:  32, Lambda: 0.5, Prompts: 4, Product: true, LR: 3e-3, Batch: 32, HeldOut: 0.15,
+		Seed: 5,
 	}
 }

@@ -3,9 +3,10 @@
 //
 // # Which interval
 //
-//   - Rate: one arm's share of good pictures. Wilson's score interval; samples count as independent.
-//   - Paired: the difference of two arms that were asked the same prompts from the same noise. A bootstrap over
-//     clusters (prompts), because pictures of one prompt are alike.
+//   - Rate: one arm's share of good pictures. Wilson's score interval; samples count as
+//     independent.
+//   - Paired: the difference of two arms that were asked the same prompts from the same noise. A
+//     bootstrap over clusters (prompts), because pictures of one prompt are alike.
 //
 // # Which distance
 //

@@ -16,14 +16,17 @@ func ExampleNewRate() {
 
 // Two models were asked the same prompts from the same noise, two pictures a prompt.
 func ExamplePaired() {
-	prompts := []string{"a dog", "a dog", "a cat", "a cat", "two dogs", "two dogs", "two cats", "two cats"}
+	prompts := []string{
+		"a dog", "a dog", "a cat", "a cat", "two dogs", "two dogs", "two cats", "two cats",
+	}
 	base := measure.Bools([]bool{false, true, false, false, true, false, false, false})
 	tuned := measure.Bools([]bool{true, true, true, true, true, false, true, false})
 	d, err := measure.Paired(base, tuned, prompts, 1)
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("%+.0f points (%+.0f to %+.0f), better: %t\n", 100*d.Mean, 100*d.Low, 100*d.High, d.Above(0))
+	fmt.Printf("%+.0f points (%+.0f to %+.0f), better: %t\n", 100*d.Mean, 100*d.Low, 100*d.High,
+		d.Above(0))
 	// Output: +50 points (+12 to +88), better: true
 }
 

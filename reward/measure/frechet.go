@@ -19,7 +19,9 @@ type Gaussian struct {
 // matrix is the covariance as linear algebra has it.
 func (g Gaussian) matrix() (*mat.SymDense, error) {
 	if d := len(g.Mean); len(g.Covariance) != d*d {
-		return nil, fmt.Errorf("measure: a Gaussian of %d dimensions has a covariance of %d numbers", d, len(g.Covariance))
+		return nil, fmt.Errorf(
+			"measure: a Gaussian of %d dimensions has a covariance of %d numbers",
+			d, len(g.Covariance))
 	}
 	return mat.NewSymDense(len(g.Mean), g.Covariance), nil
 }
@@ -70,7 +72,8 @@ func Fit(features [][]float64) (Gaussian, error) {
 // negative are 0; so singular covariances need no ridge, and the result is never negative.
 func Frechet(a, b Gaussian) (float64, error) {
 	if len(a.Mean) != len(b.Mean) {
-		return 0, fmt.Errorf("measure: Fréchet distance of %d and %d dimensions", len(a.Mean), len(b.Mean))
+		return 0, fmt.Errorf("measure: Fréchet distance of %d and %d dimensions",
+			len(a.Mean), len(b.Mean))
 	}
 	var d float64
 	for i, m := range a.Mean {
@@ -118,7 +121,8 @@ func FrechetFeatures(a, b [][]float64) (float64, error) {
 func squareRoot(a *mat.SymDense) (*mat.Dense, error) {
 	var e mat.EigenSym
 	if !e.Factorize(a, true) {
-		return nil, fmt.Errorf("measure: a covariance of %d dimensions has no eigenvalues", a.SymmetricDim())
+		return nil, fmt.Errorf("measure: a covariance of %d dimensions has no eigenvalues",
+			a.SymmetricDim())
 	}
 	values := e.Values(nil)
 	for i, v := range values {
@@ -133,7 +137,8 @@ func squareRoot(a *mat.SymDense) (*mat.Dense, error) {
 func eigenvalues(a *mat.SymDense) ([]float64, error) {
 	var e mat.EigenSym
 	if !e.Factorize(a, false) {
-		return nil, fmt.Errorf("measure: a covariance product of %d dimensions has no eigenvalues", a.SymmetricDim())
+		return nil, fmt.Errorf("measure: a covariance product of %d dimensions has no eigenvalues",
+			a.SymmetricDim())
 	}
 	return e.Values(nil), nil
 }

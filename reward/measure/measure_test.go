@@ -72,7 +72,9 @@ func TestPaired(t *testing.T) {
 	d, err = Paired([]float64{1, 2}, []float64{3, 4}, []string{"same", "same"}, 1)
 	require.NoError(t, err)
 	require.Equal(t, Difference{2, math.Inf(-1), math.Inf(1), 2}, d)
-	for _, bad := range [][2][]float64{{{1}, {1, 2}}, {{}, {}}, {{math.NaN()}, {1}}, {{1}, {math.Inf(1)}}} {
+	for _, bad := range [][2][]float64{
+		{{1}, {1, 2}}, {{}, {}}, {{math.NaN()}, {1}}, {{1}, {math.Inf(1)}},
+	} {
 		_, err = Paired(bad[0], bad[1], nil, 1)
 		require.Error(t, err)
 	}
@@ -130,7 +132,8 @@ func TestFrechetOfKnownGaussians(t *testing.T) {
 	// Commuting but not diagonal: A = Q diag(4, 1) Qᵀ, B = Q diag(9, 16) Qᵀ turned by 45°: (2−3)² +
 	// (1−4)².
 	turned := func(x, y float64) Gaussian {
-		return Gaussian{[]float64{0, 0}, []float64{(x + y) / 2, (x - y) / 2, (x - y) / 2, (x + y) / 2}}
+		half, rest := (x+y)/2, (x-y)/2
+		return Gaussian{[]float64{0, 0}, []float64{half, rest, rest, half}}
 	}
 	d, err = Frechet(turned(4, 1), turned(9, 16))
 	require.NoError(t, err)

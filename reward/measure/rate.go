@@ -22,8 +22,8 @@ const z95 = 1.959963984540054
 //
 //	(p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n)   with z = 1.96,
 //
-// which, unlike p ± z√(p(1−p)/n), keeps inside 0 to 1 and holds for few answers and rates near the
-// ends. Without answers it is the interval 0 to 1 around NaN. It panics unless 0 ≤ good ≤ n.
+// which, unlike p ± z√(p(1−p)/n), stays within 0 to 1 and holds for few answers and for rates near
+// 0 and 1. Without answers the rate is NaN and the interval 0 to 1. It panics unless 0 ≤ good ≤ n.
 func NewRate(good, n int) Rate {
 	if good < 0 || good > n {
 		panic(fmt.Sprintf("measure: %d good of %d", good, n))
@@ -67,13 +67,15 @@ const resamples = 10000
 // Paired returns the mean of b[i] − a[i] over pairs that share their prompt and noise, and its 95 %
 // interval from the percentiles of a cluster bootstrap (Efron and Tibshirani 1993): whole clusters
 // are drawn with replacement, 10,000 times, by seed alone. cluster[i] names pair i's cluster,
-// usually its prompt; nil makes each pair a cluster. With fewer than two clusters there is no
-// telling, and the interval is infinite.
+// usually its prompt; nil makes each pair a cluster. With fewer than two clusters nothing is known
+// of the spread, and the interval is infinite.
 //
 // It is an error if the lengths differ, if there are no pairs, or if a value is not finite.
 func Paired(a, b []float64, cluster []string, seed uint64) (Difference, error) {
 	if len(a) != len(b) || cluster != nil && len(cluster) != len(a) {
-		return Difference{}, fmt.Errorf("measure: paired difference of %d and %d values in clusters of %d", len(a), len(b), len(cluster))
+		return Difference{}, fmt.Errorf(
+			"measure: paired difference of %d and %d values in clusters of %d",
+			len(a), len(b), len(cluster))
 	}
 	if len(a) == 0 {
 		return Difference{}, fmt.Errorf("measure: paired difference of no values")

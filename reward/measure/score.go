@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// Rows cuts features [N,width], one after another, into one of each sample. It is an error if a
-// value is not finite.
+// Rows cuts features [N,width] into N rows. It is an error if a value is not finite or the last row
+// is not whole.
 func Rows(features []float32, width int) ([][]float64, error) {
 	if width < 1 || len(features)%width != 0 {
 		return nil, fmt.Errorf("measure: %d values are no rows of %d", len(features), width)
@@ -22,13 +22,15 @@ func Rows(features []float32, width int) ([][]float64, error) {
 	return rows, nil
 }
 
-// Diversity returns how far apart the features of one group are: 1 − cos of the angle between two
-// of them, meant over the pairs of a group and then over the groups with two or more. Groups are
-// usually prompts, group[i] being the one of features[i]. 0 means all alike, 1 at right angles. It
-// is an error if no group has two features, or if a feature is zero or not finite.
+// Diversity returns how far apart the features of one group are. The distance of two features is 1
+// − cos of the angle between them: 0 if they are alike, 1 at right angles. It is averaged over the
+// pairs of a group, and then over the groups of two features or more. group[i] is the group of
+// features[i], usually its prompt. It is an error if no group has two features, or if a feature is
+// zero or not finite.
 func Diversity(features [][]float64, group []string) (float64, error) {
 	if len(features) != len(group) {
-		return 0, fmt.Errorf("measure: diversity of %d features in groups of %d", len(features), len(group))
+		return 0, fmt.Errorf("measure: diversity of %d features in groups of %d",
+			len(features), len(group))
 	}
 	members := map[string][]int{}
 	var order []string
@@ -52,7 +54,8 @@ func Diversity(features [][]float64, group []string) (float64, error) {
 		groups++
 	}
 	if groups == 0 {
-		return 0, fmt.Errorf("measure: diversity: no group has two features (%d features)", len(features))
+		return 0, fmt.Errorf("measure: diversity: no group has two features (%d features)",
+			len(features))
 	}
 	return sum / float64(groups), nil
 }
@@ -92,8 +95,8 @@ func Cosine(a, b []float64) (float64, error) {
 	return max(-1, min(1, c)), nil
 }
 
-// Accuracy returns the share of scores on the right side of threshold: at least it for the good,
-// below it for the others.
+// Accuracy returns the share of scores on the right side of threshold: the good at or above it, the
+// others below it.
 func Accuracy(scores []float64, good []bool, threshold float64) (float64, error) {
 	if err := check(scores, good); err != nil {
 		return 0, err
