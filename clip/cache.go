@@ -11,6 +11,7 @@ import (
 	"image"
 	"image/color"
 	"io/fs"
+	"maps"
 	"math"
 	"slices"
 
@@ -30,8 +31,11 @@ type Cache struct {
 	changed  bool                 // since the file was read or written
 }
 
-// cacheKey is the key of the file's metadata whose value is maker's.
-const cacheKey = "made by"
+// Keys of the file's metadata.
+const (
+	cacheKey = "made by" // its value is maker's
+	sumKey   = "sha256"  // of the features and their names
+)
 
 // maker names what features depend on besides the picture: the weights, and how pictures are
 // prepared for them.
@@ -39,7 +43,7 @@ func (e *Encoder) maker() string { return fmt.Sprint(e.Hash(), *e.Preprocessor) 
 
 // OpenCache reads the features that are in a safetensors file, [Projection] each. There need be no
 // such file. One that was made by another CLIP, or with another Preprocessor, counts as empty, and
-// Save replaces it.
+// so does one whose features are not as they were written. Save replaces it.
 func OpenCache(e *Encoder, file string) (*Cache, error) {
 	c := &Cache{Encoder: e, file: file, features: map[string][]float32{}}
 	f, err := weights.Open(file)
@@ -51,6 +55,13 @@ func OpenCache(e *Encoder, file string) (*Cache, error) {
 	}
 	defer f.Close()
 	if f.Metadata[cacheKey] != e.maker() {
+		return c, nil
+	}
+	all, err := f.Views()
+	if err != nil {
+		return nil, fmt.Errorf("clip: %w", err)
+	}
+	if f.Metadata[sumKey] != weights.Hash(all) {
 		return c, nil
 	}
 	for _, name := range f.Names() {
@@ -120,11 +131,13 @@ func (c *Cache) Save() error {
 	if !c.changed {
 		return nil
 	}
-	features := make(map[string]*tensor.Dense, len(c.features))
-	for k, f := range c.features {
-		features[k] = tensor.New(tensor.WithShape(len(f)), tensor.WithBacking(f))
+	var features []kernels.Parameter
+	for _, k := range slices.Sorted(maps.Keys(c.features)) {
+		f := c.features[k]
+		value := tensor.New(tensor.WithShape(len(f)), tensor.WithBacking(f))
+		features = append(features, kernels.Parameter{Name: k, Value: value})
 	}
-	metadata := map[string]string{cacheKey: c.maker()}
+	metadata := map[string]string{cacheKey: c.maker(), sumKey: weights.Hash(features)}
 	if err := weights.Save(c.file, features, kernels.Float32, metadata); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}

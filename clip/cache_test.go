@@ -76,6 +76,18 @@ func TestCache(t *testing.T) {
 		require.Empty(t, c.features)
 	}
 
+	// A feature that is not as it was written is not believed.
+	c, err = OpenCache(load(), file)
+	require.NoError(t, err)
+	require.Len(t, c.features, 2)
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	text[len(text)-1] ^= 1
+	require.NoError(t, os.WriteFile(file, text, 0o644))
+	c, err = OpenCache(load(), file)
+	require.NoError(t, err)
+	require.Empty(t, c.features)
+
 	require.NoError(t, os.WriteFile(file, []byte("no tensors"), 0o644))
 	_, err = OpenCache(load(), file)
 	require.ErrorContains(t, err, file)
