@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 )
 
 // resumeFlag is the flag of every program that says to go on with the run that is there.
@@ -37,6 +38,16 @@ func Resume(program string, args []string) string {
 		args = append(slices.Clone(args), "-"+resumeFlag)
 	}
 	return Command(program, args...)
+}
+
+// Begin is the command that begins the run that a program with these arguments may have resumed: it
+// is without -resume.
+func Begin(program string, args []string) string {
+	resumes := func(arg string) bool {
+		name, _, _ := strings.Cut(arg, "=")
+		return name == "-"+resumeFlag || name == "--"+resumeFlag
+	}
+	return Command(program, slices.DeleteFunc(slices.Clone(args), resumes)...)
 }
 
 // A Limit is what the values of some flags must be.
