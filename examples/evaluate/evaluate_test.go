@@ -25,12 +25,14 @@ import (
 )
 
 const (
+	candidates = "candidates"
+
 	miniature = "../tiny/model"
 	sd1       = "../../testdata/golden/sd1"
 )
 
 // evaluated runs the program and returns its report.json.
-func evaluated(t *testing.T, args ...string) (r result, out string) {
+func evaluated(t *testing.T, args ...string) (r evaluate.Report, out string) {
 	t.Helper()
 	out = filepath.Join(t.TempDir(), "out")
 	o, err := parse(t.Context(), append(args, "-out", out))
@@ -148,7 +150,7 @@ func TestAgainstItselfAndAnother(t *testing.T) {
 }
 
 // numbers are what the pictures that were written say, worked out another way.
-func numbers(t *testing.T, r result, out, reward string) {
+func numbers(t *testing.T, r evaluate.Report, out, reward string) {
 	encoder, err := tiny.CLIP()
 	require.NoError(t, err)
 	defer encoder.Close()
@@ -188,11 +190,11 @@ func numbers(t *testing.T, r result, out, reward string) {
 		require.InDelta(t, means[d.Arm].diversity-means[d.From].diversity, d.Diversity.Mean, 1e-6)
 	}
 	r.Arms, r.Differences = nil, nil
-	require.Equal(t, result{Prompts: 3, PerPrompt: 2, BestOf: 3, Sampler: "euler_a", Steps: 2, Guidance: 2, Width: 64, Height: 64, Seed: 9, Reward: reward}, r)
+	require.Equal(t, evaluate.Report{Prompts: 3, PerPrompt: 2, BestOf: 3, Sampler: "euler_a", Steps: 2, Guidance: 2, Width: 64, Height: 64, Seed: 9, Reward: reward}, r)
 }
 
 // bestOfThree is, place by place, the one of highest reward of the base's picture and the two candidates.
-func bestOfThree(t *testing.T, r result, out string) {
+func bestOfThree(t *testing.T, r evaluate.Report, out string) {
 	base, more, best := samplesOf(t, out, "base"), samplesOf(t, out, candidates), samplesOf(t, out, "best_of_3")
 	require.Len(t, more, 12)
 	require.Len(t, best, 6)
@@ -268,7 +270,7 @@ func TestWhatCannotBe(t *testing.T) {
 		{[]string{"-model", "m", "-prompts", prompts}, "there is nothing to compare the base with"},
 		{with("more"), `unexpected argument "more"`},
 		{with("-n", "4"), "-n 4: best-of-n needs a -reward"},
-		{with("-n", "0"), "-per-prompt 2 and -n 0 must be at least 1"},
+		{with("-n", "0"), "-n 0 must be a number of at least 1"},
 		{with("-per-prompt", "0"), "-per-prompt 0"},
 		{with("-per-prompt", "1"), "one picture of one prompt"},
 		{with("-lora-scale", "2"), "-lora-scale needs a -lora"},
@@ -299,19 +301,6 @@ func TestWhatCannotBe(t *testing.T) {
 		require.ErrorContains(t, run(t.Context(), o), c.want, c.args)
 		require.NoDirExists(t, out, "it fails before anything is made")
 	}
-}
-
-func TestQuoted(t *testing.T) {
-	require.Equal(t, `-model m -negative 'it'\''s a dog' -prompts ''`, quoted([]string{"-model", "m", "-negative", "it's a dog", "-prompts", ""}))
-}
-
-// What report.json calls things is what other programs read.
-func TestNames(t *testing.T) {
-	text, err := json.Marshal(result{Arms: []armResult{{Summary: evaluate.Summary{Reward: new(0.5)}}}, Differences: []evaluate.Difference{{Reward: &measure.Difference{Low: -1}}}})
-	require.NoError(t, err)
-	require.JSONEq(t, `{"prompts":0,"per_prompt":0,"best_of":0,"sampler":"","steps":0,"eta":0,"guidance":0,"negative":"","width":0,"height":0,"seed":0,"clip":"",
-		"arms":[{"name":"","model":"","unet":"","samples":"","reward":0.5,"clip_score":0}],
-		"differences":[{"arm":"","from":"","reward":{"mean":0,"low":-1,"high":0,"n":0},"clip_score":{"mean":0,"low":0,"high":0,"n":0}}]}`, string(text))
 }
 
 func each[T, U any](in []T, f func(T) U) (out []U) {

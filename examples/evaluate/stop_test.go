@@ -36,7 +36,7 @@ func TestStopped(t *testing.T) {
 			if s.signal == syscall.SIGKILL {
 				return
 			}
-			require.Equal(t, "evaluate: stopped; what was finished is in "+out, last)
+			require.Equal(t, "evaluate: stopped; what was finished is in "+out+"; -resume goes on", last)
 			require.NoError(t, filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
 				require.False(t, strings.HasPrefix(d.Name(), "."), path)
 				return err

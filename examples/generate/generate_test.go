@@ -17,8 +17,8 @@ import (
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
-	"github.com/kudos-ml/kudos/examples/internal/sampling"
 	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/picture"
@@ -30,13 +30,20 @@ import (
 
 const sd1 = "../../testdata/golden/sd1"
 
-// prepared is a session with its model loaded, for a folder of the test's.
+// A session is a run whose model is loaded, for a folder of the test's.
+type session struct {
+	options
+	model *pipeline.Pipeline
+	judge reward.Model
+}
+
 func prepared(t *testing.T, args ...string) *session {
 	t.Helper()
 	o, err := parse(t.Context(), append(args, "-out", filepath.Join(t.TempDir(), "run")))
 	require.NoError(t, err)
-	s := &session{options: o, progress: report.Plain(io.Discard)}
-	require.NoError(t, s.load())
+	s := &session{options: o}
+	s.model, err = s.load(map[string]any{})
+	require.NoError(t, err)
 	return s
 }
 
@@ -44,14 +51,15 @@ func prepared(t *testing.T, args ...string) *session {
 func (s *session) encode(t *testing.T) {
 	t.Helper()
 	var err error
-	s.conditions, err = s.Encode(t.Context(), s.model, s.prompts)
+	s.Request, err = s.model.SettlePrompts(t.Context(), s.Request, t.Logf)
 	require.NoError(t, err)
 }
 
 // finish generates and returns the samples that are then in the folder, with their pictures.
 func (s *session) finish(t *testing.T) []dataset.Sample {
 	t.Helper()
-	require.NoError(t, s.generate(t.Context()))
+	err := s.generate(t.Context(), s.model, s.judge, report.Plain(io.Discard))
+	require.NoError(t, err)
 	return samplesOf(t, s.out)
 }
 
@@ -98,7 +106,10 @@ func TestPicturesOfTheMiniature(t *testing.T) {
 	require.Contains(t, string(file), "iTXtparameters\x00\x00\x00\x00\x00one red star\nNegative prompt: six: blue, squares\n"+
 		"Steps: 3, Sampler: Euler a, CFG scale: 2, Seed: 7, Size: 64x64, Model: tiny, Index: 3, Version: kudos")
 
-	require.ErrorContains(t, run(t.Context(), o), "-out: report: "+out+": the folder is not empty")
+	err = run(t.Context(), o)
+	require.ErrorAs(t, err, new(*finetune.RunExistsError))
+	require.ErrorContains(t, err, "-negative 'six: blue, squares' -n 2 -steps 3 -seed 7")
+	require.ErrorContains(t, err, "-out "+out+" -resume")
 	require.Len(t, samplesOf(t, out), 4)
 }
 
@@ -124,12 +135,13 @@ func TestLatentsGolden(t *testing.T) {
 				s := prepared(t, args...)
 				s.encode(t)
 				require.Nil(t, s.model.Text)
-				s.prompts, s.n, s.conditions = nil, 1, map[string]dataset.Condition{}
+				s.Prompts, s.PerPrompt = nil, 1
+				s.Conditions = map[string]dataset.Condition{}
 				conditions := c.Tensor(t, "unet.encoder_hidden_states")
 				for i := range shape[1] {
 					prompt := fmt.Sprintf("condition %d", i)
-					s.prompts = append(s.prompts, prompt)
-					s.conditions[prompt] = dataset.Condition{Tokens: conditions}.Row(i)
+					s.Prompts = append(s.Prompts, prompt)
+					s.Conditions[prompt] = dataset.Condition{Tokens: conditions}.Row(i)
 				}
 				got := s.finish(t)
 				require.Len(t, got, shape[1])
@@ -255,11 +267,11 @@ func TestWrongFlags(t *testing.T) {
 	}
 	o, err := parse(t.Context(), []string{"-prompts", write("right.jsonl", `{"prompt":"a, b"}`+"\n"+`{"id":"2","prompt":"c"}`)})
 	require.NoError(t, err)
-	require.Equal(t, []string{"a, b", "c"}, o.prompts)
-	require.EqualValues(t, sampling.TinyGuidance, o.Guidance)
+	require.Equal(t, []string{"a, b", "c"}, o.Prompts)
+	require.EqualValues(t, tinyGuidance, o.Guidance)
 	o, err = parse(t.Context(), []string{"-model", "m", "-prompt", "a"})
 	require.NoError(t, err)
-	require.EqualValues(t, sampling.UsualGuidance, o.Guidance)
+	require.EqualValues(t, usualGuidance, o.Guidance)
 }
 
 func TestWhatDoesNotFit(t *testing.T) {
@@ -326,7 +338,7 @@ func TestLearnedReward(t *testing.T) {
 	}
 	require.NotEqual(t, *got[0].Reward, *got[1].Reward)
 
-	o, err = parse(t.Context(), append(args, "-clip", filepath.Join(sd1, "clip"), "-out", out))
+	o, err = parse(t.Context(), append(args, "-clip", filepath.Join(sd1, "clip"), "-out", t.TempDir()))
 	require.NoError(t, err)
 	require.ErrorContains(t, run(t.Context(), o), "was trained on the CLIP")
 }

@@ -33,7 +33,7 @@ func TestStopped(t *testing.T) {
 			if s.signal == syscall.SIGKILL {
 				return
 			}
-			require.Equal(t, "generate: stopped; what was finished is in "+out, last)
+			require.Equal(t, "generate: stopped; what was finished is in "+out+"; -resume goes on", last)
 			pictures, err := os.ReadDir(filepath.Join(out, "samples"))
 			require.NoError(t, err)
 			require.Len(t, pictures, len(samples), "every picture has its line, and nothing half-written was left")
