@@ -151,7 +151,7 @@ func main() {
 
 func run(ctx context.Context, o options) (err error) {
 	begun := finetune.Run{
-		Folder: o.Folder, Resume: o.resume, Config: o.config, MayChange: []string{"out"},
+		Folder: o.Folder, Resume: o.resume, Config: o.config,
 		Command: report.Resume(program, o.args),
 	}
 	release, err := begun.Begin()

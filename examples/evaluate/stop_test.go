@@ -14,7 +14,12 @@ import (
 	"github.com/kudos-ml/kudos/examples/internal/command/commandtest"
 )
 
-func TestMain(m *testing.M) { commandtest.Main(m, main) }
+func TestMain(m *testing.M) {
+	commandtest.Main(m, func() {
+		commandtest.Dies()
+		main()
+	})
+}
 
 // Stopped, it leaves every line with its picture and nothing half-written.
 func TestStopped(t *testing.T) {

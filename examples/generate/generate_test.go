@@ -14,6 +14,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
@@ -303,6 +304,28 @@ func TestWhatDoesNotFit(t *testing.T) {
 		require.ErrorContains(t, run(t.Context(), o), want, args)
 		require.NoDirExists(t, out, "it fails before anything is written")
 	}
+}
+
+// learned is a reward on the CLIP of sd1, of a few labels.
+func learned(t *testing.T) string {
+	t.Helper()
+	encoder, err := clip.Load(filepath.Join(sd1, "clip"))
+	require.NoError(t, err)
+	defer encoder.Close()
+	labels, err := dataset.Collect(t.Context(), tiny.Pretraining(3, 16))
+	require.NoError(t, err)
+	for i := range labels {
+		labels[i].Label = []dataset.Label{dataset.Good, dataset.Bad}[i%2]
+	}
+	training := &alignment.Training{
+		CLIP: encoder, Samples: dataset.FromSlice(labels), Hidden: 8, LR: 1e-2, Seed: 1, Passes: 2,
+	}
+	for _, err := range training.Epochs(t.Context()) {
+		require.NoError(t, err)
+	}
+	dir := filepath.Join(t.TempDir(), "reward")
+	require.NoError(t, training.Model().Save(dir))
+	return dir
 }
 
 // A reward that was learned and saved gives pictures what it gives them in hand.

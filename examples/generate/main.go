@@ -132,7 +132,7 @@ func main() {
 
 func run(ctx context.Context, o options) (err error) {
 	begun := finetune.Run{
-		Folder: o.out, Resume: o.resume, Config: o.config, MayChange: []string{"out"},
+		Folder: o.out, Resume: o.resume, Config: o.config,
 		Command: report.Resume("go run ./examples/generate", o.args),
 	}
 	release, err := begun.Begin()
@@ -175,17 +175,17 @@ func run(ctx context.Context, o options) (err error) {
 func (o *options) load(hashes map[string]any) (model *pipeline.Pipeline, err error) {
 	if o.model != "" {
 		model, err = pipeline.Load(o.model)
-	} else if model, err = pipeline.LoadFS(tiny.FS()); err == nil {
-		model.Name = "tiny"
+	} else {
+		model, err = tiny.Load()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("-model: %w", err)
 	}
 	hashes["model"] = model.Hashes()
+	if hashes["lora"], err = report.Hash(o.lora); err != nil {
+		return nil, fmt.Errorf("-lora: %w", err)
+	}
 	if o.lora != "" {
-		if hashes["lora"], err = report.SHA256(o.lora); err != nil {
-			return nil, fmt.Errorf("-lora: %w", err)
-		}
 		adapter, err := lora.Load(o.lora, model.UNet, model.Text)
 		if err != nil {
 			return nil, fmt.Errorf("-lora: %w", err)
@@ -198,7 +198,7 @@ func (o *options) load(hashes map[string]any) (model *pipeline.Pipeline, err err
 		o.Request, err = model.SettleFlags(o.Request)
 		return model, err
 	}
-	if hashes["latents"], err = report.SHA256(o.latents); err == nil {
+	if hashes["latents"], err = report.Hash(o.latents); err == nil {
 		o.Request, err = model.SettleNoise(o.Request, o.latents)
 	}
 	if err != nil {

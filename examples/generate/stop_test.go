@@ -13,7 +13,12 @@ import (
 	"github.com/kudos-ml/kudos/examples/internal/command/commandtest"
 )
 
-func TestMain(m *testing.M) { commandtest.Main(m, main) }
+func TestMain(m *testing.M) {
+	commandtest.Main(m, func() {
+		commandtest.Dies()
+		main()
+	})
+}
 
 func TestStopped(t *testing.T) {
 	for _, s := range []struct {
