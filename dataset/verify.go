@@ -25,9 +25,9 @@ func Verify(ctx context.Context, dir string) ([]Sample, error) {
 			return nil, err
 		}
 		if err := s.verify(dir); err != nil {
-			return nil, fmt.Errorf("dataset: %s:%d: %w; put the picture back, or remove the line and "+
-				"all that follow it, so that they are made again", filepath.Join(dir, samplesFile),
-				i+1, err)
+			list := filepath.Join(dir, samplesFile)
+			return nil, fmt.Errorf("dataset: %s:%d: %w; put the picture back, or remove the line "+
+				"and all that follow it, so that they are made again", list, i+1, err)
 		}
 	}
 	return samples, nil

@@ -24,7 +24,9 @@ func TestVerify(t *testing.T) {
 		samples = append(samples, Sample{
 			Prompt: "a, b",
 			Image:  image.NewGray(image.Rect(0, 0, 8, 8)),
-			Source: Source{Model: "m", Sampler: "ddim", Steps: 2, Guidance: 2, Index: uint64(3 * i)},
+			Source: Source{
+				Model: "m", Sampler: "ddim", Steps: 2, Guidance: 2, Index: uint64(3 * i),
+			},
 		})
 	}
 	_, err = WriteFolder(t.Context(), dir, FromSlice(samples))
@@ -53,7 +55,7 @@ func TestVerify(t *testing.T) {
 		"gone":         {nil, "no such file"},
 		"another's":    {first, "samples/00003.png is another picture"},
 		"cut short":    {second[:len(second)/2], "samples/00003.png: broken"},
-		"one bit":      {append(bytes.Clone(second[:len(second)-20]), flipped(second)...), "broken"},
+		"one bit":      {flipped(second), "samples/00003.png: broken"},
 		"no picture":   {[]byte("hello"), "not a PNG"},
 		"without text": {withoutText(second), "samples/00003.png is another picture"},
 	} {
@@ -74,11 +76,11 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// flipped is the end of a PNG file with a bit of its pixels turned around.
+// flipped is a PNG file with a bit of its pixels turned around: they end 16 bytes before its end.
 func flipped(file []byte) []byte {
-	end := bytes.Clone(file[len(file)-20:])
-	end[0] ^= 1
-	return end
+	other := bytes.Clone(file)
+	other[len(file)-20] ^= 1
+	return other
 }
 
 // withoutText is a PNG file without its iTXt chunk, which is the first after the header.

@@ -11,8 +11,8 @@ import (
 	"github.com/kudos-ml/kudos/examples/internal/command/commandtest"
 )
 
-// mostLines is how long a program may be, with comments and blank lines: it is what a user copies and
-// changes, and what more there is to it belongs in a package.
+// mostLines is how long a program may be, with comments and blank lines: it is what a user copies
+// and changes, and what more there is to it belongs in a package.
 const mostLines = 250
 
 // longer are programs that are longer still, with what they are now at most.

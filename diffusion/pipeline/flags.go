@@ -12,9 +12,9 @@ import (
 )
 
 // Flags adds a flag to f for each field of r that says how pictures are made: -sampler, -steps,
-// -eta, -guidance, -negative, -width, -height, -seed and -batch. Their defaults are what r has. When
-// f has been parsed, CheckFlags says what is wrong with their values, and with the model at hand
-// Pipeline.SettleFlags fills in what they leave open.
+// -eta, -guidance, -negative, -width, -height, -seed and -batch. Their defaults are what r has.
+// When f has been parsed, CheckFlags says what is wrong with their values, and with the model at
+// hand Pipeline.SettleFlags fills in what they leave open.
 func (r *Request) Flags(f *flag.FlagSet) {
 	f.StringVar(&r.Sampler.Name, "sampler", r.Sampler.Name, "ddpm, ddim, pndm, euler, euler_a, "+
 		"dpmpp_2m or dpmpp_2m_karras; the model's own without it")
@@ -79,9 +79,9 @@ func (p *Pipeline) SettleFlags(r Request) (Request, error) {
 	return p.Settle(r)
 }
 
-// SettleNoise is SettleFlags of a request of Flags and its Prompts whose noise was drawn elsewhere and
-// lies in a file: see ReadNoise. The noise decides the size where r has none. Noise that is not for
-// as many pictures, or for fewer draws than the sampler makes, is an error.
+// SettleNoise is SettleFlags of a request of Flags and its Prompts whose noise was drawn elsewhere
+// and lies in a file: see ReadNoise. The noise decides the size where r has none. Noise that is not
+// for as many pictures, or for fewer draws than the sampler makes, is an error.
 func (p *Pipeline) SettleNoise(r Request, file string) (Request, error) {
 	settled, err := p.SettleFlags(r)
 	if err != nil {
@@ -106,8 +106,8 @@ func (p *Pipeline) SettleNoise(r Request, file string) (Request, error) {
 }
 
 // SettlePrompts is r with the Conditions of its Prompts and of Negative. It lets the text encoder
-// go, p.Text, whose memory is the UNet's then. printf, unless nil, is told of prompts that are longer
-// than what the text encoder reads.
+// go, p.Text, whose memory is the UNet's then. printf, unless nil, is told of prompts that are
+// longer than what the text encoder reads.
 func (p *Pipeline) SettlePrompts(
 	ctx context.Context, r Request, printf func(format string, args ...any),
 ) (_ Request, err error) {
@@ -123,8 +123,8 @@ func (p *Pipeline) SettlePrompts(
 }
 
 // Draws are n requests for the pictures of a settled one, each from noise of its own: r itself, and
-// then requests whose First goes on after what comes before. Skip is how many samples of all of them,
-// one after another, are left out.
+// then requests whose First goes on after what comes before. Skip is how many samples of all of
+// them, one after another, are left out.
 func (r Request) Draws(n int) []Request {
 	draws, count, skip := make([]Request, n), len(r.Prompts)*r.PerPrompt, r.Skip
 	for k := range draws {

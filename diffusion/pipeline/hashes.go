@@ -10,9 +10,9 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// Hashes name the parts that are there: text_encoder, unet and vae by their weights, as nn.Hash gives
-// them, and configs by what the files beside the weights say, the scheduler's among them. They are for
-// config.json, of what determines a run.
+// Hashes name the parts that are there: text_encoder, unet and vae by their weights, as nn.Hash
+// gives them, and configs by what the files beside the weights say, the scheduler's among them.
+// They are for config.json, of what determines a run.
 func (p *Pipeline) Hashes() map[string]string {
 	hashes, configs := map[string]string{}, []any{}
 	if p.Text != nil {

@@ -1,5 +1,5 @@
-// Command evaluate compares Stable Diffusions on prompts of the user's: a base model, tuned ones, and
-// the best of n pictures of the base.
+// Command evaluate compares Stable Diffusions on prompts of the user's: a base model, tuned ones,
+// and the best of n pictures of the base.
 //
 //	go run ./examples/evaluate -model BASE -model TUNED -prompts FILE -reward DIR -clip DIR -n 4 \
 //		-out DIR
@@ -11,9 +11,9 @@
 //
 // It leaves a folder: report.html and report.json, and for every arm (base, tuned, best_of_4, …) a
 // folder with samples/, the pictures, and samples.jsonl, a line for each with its reward in the
-// format of dataset.File. A picture is there as soon as it is made. Whenever the program is stopped,
-// what is there is whole, and the same command with -resume goes on: it leaves bit for bit what it
-// would have left.
+// format of dataset.File. A picture is there as soon as it is made. Whenever the program is
+// stopped, what is there is whole, and the same command with -resume goes on: it leaves bit for bit
+// what it would have left.
 package main
 
 import (
@@ -208,8 +208,8 @@ func load(a evaluate.ArmReport) (*pipeline.Pipeline, error) {
 	return m, nil
 }
 
-// judged reads CLIP and the reward, names them in hashes, and lets them go after use, unless that is
-// nil. What they have encoded and scored is kept in the run's folder.
+// judged reads CLIP and the reward, names them in hashes, and lets them go after use, unless that
+// is nil. What they have encoded and scored is kept in the run's folder.
 func (o *options) judged(hashes map[string]any, use func(*evaluate.Scorer) error) (err error) {
 	encoder, err := tiny.LoadCLIP(o.clip)
 	if err != nil {

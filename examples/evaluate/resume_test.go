@@ -21,7 +21,8 @@ import (
 // moments is how many times each kind of run is killed: few in go test ./..., 20 to be sure.
 var moments = flag.Int("moments", 5, "moments at which a run is killed")
 
-// files are those of a run, but for what is there only to go on. The page's command names the folder.
+// files are those of a run, but for what is there only to go on. The page's command names the
+// folder.
 func files(t *testing.T, dir string) map[string]string {
 	all := commandtest.Files(t, dir, func(name string) bool {
 		return name != "config.json" && !strings.HasPrefix(name, "cache/")

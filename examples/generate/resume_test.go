@@ -24,8 +24,8 @@ func files(t *testing.T, dir string) map[string]string {
 	return commandtest.Files(t, dir, func(name string) bool { return name != "config.json" })
 }
 
-// Killed at any moment and resumed, a run leaves bit for bit what it would have left: of the best of
-// 3 in batches of 4 too, where what one picture is chosen from lies in two batches.
+// Killed at any moment and resumed, a run leaves bit for bit what it would have left: of the best
+// of 3 in batches of 4 too, where what one picture is chosen from lies in two batches.
 func TestKilled(t *testing.T) {
 	dir := t.TempDir()
 	common := []string{

@@ -9,10 +9,10 @@ import (
 	"github.com/kudos-ml/kudos/dataset"
 )
 
-// ScoreFolder is Score of the pictures in the folder of an arm's name in dir, as dataset.WriteFolder
-// left them there. Their rewards are written to its samples.jsonl. In the arm, the paths of pictures
-// are relative to dir. done, unless nil, is called with the number of pictures that were read more. If
-// CLIP is a clip.Cache, it is saved.
+// ScoreFolder is Score of the pictures in the folder of an arm's name in dir, as
+// dataset.WriteFolder left them there. Their rewards are written to its samples.jsonl. In the arm,
+// the paths of pictures are relative to dir. done, unless nil, is called with the number of
+// pictures that were read more. If CLIP is a clip.Cache, it is saved.
 func (s *Scorer) ScoreFolder(
 	ctx context.Context, dir, name string, done func(pictures int),
 ) (*Arm, error) {

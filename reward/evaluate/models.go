@@ -35,8 +35,8 @@ type Models struct {
 	Progress *report.Progress
 }
 
-// Add adds an arm: a model, with an adapter unless lora is empty. The first is called base, and those
-// after it tuned, tuned_2 and so on.
+// Add adds an arm: a model, with an adapter unless lora is empty. The first is called base, and
+// those after it tuned, tuned_2 and so on.
 func (m *Models) Add(model, lora string) {
 	a := ArmReport{Name: "base", Model: model, LoRA: lora}
 	a.Title = "base"
@@ -51,9 +51,9 @@ func (m *Models) Add(model, lora string) {
 }
 
 // Check reads every model once, so that what is wrong with one is known before anything takes time.
-// By the base it settles what Request leaves open, as Pipeline.SettleFlags does. Models whose pictures
-// cannot be made from the base's noise are an error. It returns, by the arms' names, the hashes of what
-// was read: Pipeline.Hashes, and lora, of the adapter's file or empty.
+// By the base it settles what Request leaves open, as Pipeline.SettleFlags does. Models whose
+// pictures cannot be made from the base's noise are an error. It returns, by the arms' names, the
+// hashes of what was read: Pipeline.Hashes, and lora, of the adapter's file or empty.
 func (m *Models) Check(ctx context.Context) (map[string]map[string]string, error) {
 	bar := m.Progress.Stage("check", len(m.Arms))
 	defer bar.End()
@@ -89,14 +89,15 @@ func (m *Models) Check(ctx context.Context) (map[string]map[string]string, error
 	return hashes, nil
 }
 
-// latentsOf are the height, width and channels of what a model makes the pictures of a request from.
+// latentsOf are the height, width and channels of what a model makes the pictures of a request
+// from.
 func latentsOf(p *pipeline.Pipeline, r pipeline.Request) [3]int {
 	factor := p.VAE.Factor()
 	return [3]int{r.Height / factor, r.Width / factor, p.UNet.Config.InChannels}
 }
 
-// candidates is the folder of the pictures that best-of-n chooses from beside the base's own: one in
-// the place of each of the base's, then another.
+// candidates is the folder of the pictures that best-of-n chooses from beside the base's own: one
+// in the place of each of the base's, then another.
 const candidates = "candidates"
 
 // Paint makes those pictures that are not there yet. Check comes before it.

@@ -23,8 +23,8 @@ import (
 	"github.com/kudos-ml/kudos/reward/measure"
 )
 
-// compared are the miniature and one of other weights, whose folder is empty. loads counts how often
-// a model is read.
+// compared are the miniature and one of other weights, whose folder is empty. loads counts how
+// often a model is read.
 func compared(t *testing.T, loads *int) *Models {
 	m := &Models{
 		Request: pipeline.Request{

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Module makes a module outside the repository that has nothing but its public packages. root is the
-// repository's folder.
+// Module makes a module outside the repository that has nothing but its public packages. root is
+// the repository's folder.
 func Module(t *testing.T, root string) (dir string) {
 	t.Helper()
 	root, err := filepath.Abs(root)
@@ -59,8 +59,8 @@ func Copy(t *testing.T, dir string, sources ...string) (lines int) {
 	return lines
 }
 
-// Outside builds a copy of a program's files, its tests aside, in a Module. It returns the program and
-// how many lines of its source are neither blank nor comments.
+// Outside builds a copy of a program's files, its tests aside, in a Module. It returns the program
+// and how many lines of its source are neither blank nor comments.
 func Outside(t *testing.T, root string, sources ...string) (binary string, lines int) {
 	t.Helper()
 	dir := Module(t, root)
