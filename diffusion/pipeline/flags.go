@@ -112,9 +112,8 @@ func (p *Pipeline) SettlePrompts(
 	ctx context.Context, r Request, printf func(format string, args ...any),
 ) (_ Request, err error) {
 	all := append([]string{r.Negative}, r.Prompts...)
-	if long := p.TooLong(all); len(long) > 0 && printf != nil {
-		printf("The text encoder reads %d tokens of a prompt and leaves out what follows. "+
-			"Longer prompts: %d, the first is %q.", p.Tokenizer.Length-2, len(long), long[0])
+	if printf != nil {
+		p.warnLong(printf, all)
 	}
 	r.Conditions, err = p.Conditions(ctx, all...)
 	p.Text = nil
@@ -126,11 +125,11 @@ func (p *Pipeline) SettlePrompts(
 // then requests whose First goes on after what comes before. Skip is how many samples of all of
 // them, one after another, are left out.
 func (r Request) Draws(n int) []Request {
-	draws, count, skip := make([]Request, n), len(r.Prompts)*r.PerPrompt, r.Skip
+	draws, count := make([]Request, n), len(r.Prompts)*r.PerPrompt
 	for k := range draws {
-		r.Skip = min(skip, count)
 		draws[k] = r
-		skip, r.First = skip-r.Skip, r.First+uint64(count)
+		draws[k].First += uint64(k * count)
+		draws[k].Skip = min(max(r.Skip-k*count, 0), count)
 	}
 	return draws
 }

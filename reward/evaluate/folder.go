@@ -17,13 +17,11 @@ func (s *Scorer) ScoreFolder(
 	ctx context.Context, dir, name string, done func(pictures int),
 ) (*Arm, error) {
 	file := dataset.File{Path: filepath.Join(dir, name, "samples.jsonl"), Images: true}
-	count := func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
-		if done != nil {
-			done(1)
-		}
-		return sample, nil
+	pictures := dataset.Dataset(file)
+	if done != nil {
+		pictures = dataset.Watched(file, done)
 	}
-	a, err := s.Score(ctx, name, dataset.Map(file, count))
+	a, err := s.Score(ctx, name, pictures)
 	if err == nil && s.Reward != nil {
 		_, err = dataset.Write(ctx, file.Path, dataset.FromSlice(a.Samples))
 	}
