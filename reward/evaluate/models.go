@@ -21,18 +21,20 @@ import (
 //	…
 //	r, arms, err := m.Score(ctx, scorer)
 //
-// Every arm has a folder of its name in Folder, as dataset.WriteFolder writes it, and so do the
-// candidates of which best-of-n chooses. What a process has made before it died is not made again,
-// and what all of them leave is bit for bit what one would have left.
+// In Folder every arm has a folder of its name, as dataset.WriteFolder writes it. The pictures that
+// best-of-n chooses from, beside the base's own, are in the folder candidates.
+//
+// A process that dies may be followed by another with the same Models. What is there is not made
+// again. In the end the files are bit for bit those that one process would have left.
 type Models struct {
 	Arms []ArmReport // the base first; see Add
-	// Load reads an arm's model. One is in memory at a time.
+	// Load reads an arm's model, with its adapter merged. One model is in memory at a time.
 	Load func(a ArmReport) (*pipeline.Pipeline, error)
 	// Request has the prompts, how many pictures an arm has of each, and how they are made.
 	Request  pipeline.Request
-	BestOf   int    // n; 0 and 1 leave best-of-n out
-	Folder   string // for the pictures
-	Progress *report.Progress
+	BestOf   int              // n; 0 and 1 leave best-of-n out
+	Folder   string           // for the pictures; it is made if it is not there
+	Progress *report.Progress // required; report.Plain(io.Discard) shows nothing
 }
 
 // Add adds an arm: a model, with an adapter unless lora is empty. The first is called base, and
@@ -51,9 +53,12 @@ func (m *Models) Add(model, lora string) {
 }
 
 // Check reads every model once, so that what is wrong with one is known before anything takes time.
-// By the base it settles what Request leaves open, as Pipeline.SettleFlags does. Models whose
-// pictures cannot be made from the base's noise are an error. It returns, by the arms' names, the
-// hashes of what was read: Pipeline.Hashes, and lora, of the adapter's file or empty.
+// It writes nothing. By the base it settles what Request leaves open, as Pipeline.SettleFlags does.
+// A model whose pictures cannot be made from the base's noise is an error. Errors begin with the
+// arm's name.
+//
+// It returns the hashes of what was read, by the arms' names: those of Pipeline.Hashes, and lora,
+// the hash of the adapter's file, which is empty without one.
 func (m *Models) Check(ctx context.Context) (map[string]map[string]string, error) {
 	bar := m.Progress.Stage("check", len(m.Arms))
 	defer bar.End()
@@ -92,15 +97,19 @@ func (m *Models) Check(ctx context.Context) (map[string]map[string]string, error
 // latentsOf are the height, width and channels of what a model makes the pictures of a request
 // from.
 func latentsOf(p *pipeline.Pipeline, r pipeline.Request) [3]int {
-	factor := p.VAE.Factor()
-	return [3]int{r.Height / factor, r.Width / factor, p.UNet.Config.InChannels}
+	factor, channels := p.VAE.Factor(), p.VAE.Config.LatentChannels
+	if p.UNet != nil {
+		channels = p.UNet.Config.InChannels
+	}
+	return [3]int{r.Height / factor, r.Width / factor, channels}
 }
 
 // candidates is the folder of the pictures that best-of-n chooses from beside the base's own: one
 // in the place of each of the base's, then another.
 const candidates = "candidates"
 
-// Paint makes those pictures that are not there yet. Check comes before it.
+// Paint makes those pictures that are not there yet. Check comes before it. A picture that is there
+// and is not what it was is an error: see dataset.Verify.
 func (m *Models) Paint(ctx context.Context) error {
 	for i, a := range m.Arms {
 		draws := 1
@@ -170,8 +179,9 @@ func unnamed(_ context.Context, s dataset.Sample) (dataset.Sample, error) {
 	return s, nil
 }
 
-// Score scores the pictures that Paint has made and compares the arms, the best of n among them. In
-// the Report, CLIP and Reward are the caller's to fill in.
+// Score scores the pictures that Paint has made and compares the arms, the best of n among them. A
+// best of n needs by.Reward, and all of it by.CLIP. In the Report, CLIP and Reward are the caller's
+// to fill in. The arms are what Report.Page takes, with Folder as dir.
 func (m *Models) Score(ctx context.Context, by *Scorer) (*Report, []*Arm, error) {
 	r := &Report{
 		Prompts: len(m.Request.Prompts), PerPrompt: m.Request.PerPrompt, BestOf: max(1, m.BestOf),
