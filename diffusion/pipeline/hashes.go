@@ -2,24 +2,36 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// Hashes name the weights of the parts that are there: text_encoder, unet and vae, as nn.Hash gives
-// them. They are for config.json, of what determines a run.
+// Hashes name the parts that are there: text_encoder, unet and vae by their weights, as nn.Hash
+// gives them, and configs by what the files beside the weights say, the scheduler's among them.
+// They are for config.json, of what determines a run.
 func (p *Pipeline) Hashes() map[string]string {
-	hashes := map[string]string{}
+	hashes, configs := map[string]string{}, []any{}
 	if p.Text != nil {
-		hashes["text_encoder"] = nn.Hash(p.Text)
+		hashes["text_encoder"], configs = nn.Hash(p.Text), append(configs, p.Text.Config)
 	}
 	if p.UNet != nil && p.unread == nil {
-		hashes["unet"] = nn.Hash(p.UNet)
+		hashes["unet"], configs = nn.Hash(p.UNet), append(configs, p.UNet.Config)
 	}
 	if p.VAE != nil {
-		hashes["vae"] = nn.Hash(p.VAE)
+		hashes["vae"], configs = nn.Hash(p.VAE), append(configs, p.VAE.Config)
 	}
+	if p.Schedule != nil {
+		configs = append(configs, p.Schedule.Config)
+	}
+	text, err := json.Marshal(configs)
+	if err != nil { // a number that JSON does not have
+		text = fmt.Append(nil, configs)
+	}
+	hashes["configs"] = fmt.Sprintf("%x", sha256.Sum256(text))
 	return hashes
 }
 

@@ -12,11 +12,22 @@ import (
 func TestHashes(t *testing.T) {
 	p, err := Load("../../testdata/golden/sd2")
 	require.NoError(t, err)
+	configs := p.Hashes()["configs"]
+	require.Len(t, configs, 64)
 	require.Equal(t, map[string]string{
 		"text_encoder": nn.Hash(p.Text), "unet": nn.Hash(p.UNet), "vae": nn.Hash(p.VAE),
+		"configs": configs,
 	}, p.Hashes())
+	for _, change := range []func(){
+		func() { p.VAE.Config.ScalingFactor++ },
+		func() { p.Schedule.Config.BetaEnd = new(0.5) },
+	} {
+		change()
+		require.NotEqual(t, configs, p.Hashes()["configs"])
+		configs = p.Hashes()["configs"]
+	}
 	p.Text = nil
-	require.Len(t, p.Hashes(), 2)
+	require.Len(t, p.Hashes(), 3)
 	frozen, err := LoadFrozen("../../testdata/golden/sd2")
 	require.NoError(t, err)
 	require.NotContains(t, frozen.Hashes(), "unet", "it has not been read")

@@ -35,6 +35,10 @@ func (p *Pipeline) WarnLong(printf func(format string, args ...any), samples []d
 	for i, s := range samples {
 		prompts[i] = s.Prompt
 	}
+	p.warnLong(printf, prompts)
+}
+
+func (p *Pipeline) warnLong(printf func(format string, args ...any), prompts []string) {
 	if long := p.TooLong(prompts); len(long) > 0 {
 		printf("The text encoder reads %d tokens of a prompt and leaves out what follows. "+
 			"Longer prompts: %d, the first is %q.", p.Tokenizer.Length-2, len(long), long[0])

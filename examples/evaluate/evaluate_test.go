@@ -25,12 +25,14 @@ import (
 )
 
 const (
+	candidates = "candidates"
+
 	miniature = "../tiny/model"
 	sd1       = "../../testdata/golden/sd1"
 )
 
 // evaluated runs the program and returns its report.json.
-func evaluated(t *testing.T, args ...string) (r result, out string) {
+func evaluated(t *testing.T, args ...string) (r evaluate.Report, out string) {
 	t.Helper()
 	out = filepath.Join(t.TempDir(), "out")
 	o, err := parse(t.Context(), append(args, "-out", out))
@@ -47,7 +49,8 @@ func evaluated(t *testing.T, args ...string) (r result, out string) {
 // samplesOf reads an arm's samples with their pictures.
 func samplesOf(t *testing.T, out, arm string) []dataset.Sample {
 	t.Helper()
-	samples, err := dataset.Collect(t.Context(), dataset.File{Path: filepath.Join(out, arm, "samples.jsonl"), Images: true})
+	file := dataset.File{Path: filepath.Join(out, arm, "samples.jsonl"), Images: true}
+	samples, err := dataset.Collect(t.Context(), file)
 	require.NoError(t, err)
 	for _, s := range samples {
 		require.NotNil(t, s.Image)
@@ -89,7 +92,10 @@ func learned(t *testing.T) string {
 		labels[i].Label, err = shapes.Rater{}.Label(labels[i])
 		require.NoError(t, err)
 	}
-	training := &alignment.Training{CLIP: encoder, Samples: dataset.FromSlice(labels), Hidden: 16, Product: true, LR: 1e-2, Seed: 1, Passes: 5, HeldOut: 0.15}
+	training := &alignment.Training{
+		CLIP: encoder, Samples: dataset.FromSlice(labels), Hidden: 16, Product: true, LR: 1e-2,
+		Seed: 1, Passes: 5, HeldOut: 0.15,
+	}
 	for _, err := range training.Epochs(t.Context()) {
 		require.NoError(t, err)
 	}
@@ -98,18 +104,22 @@ func learned(t *testing.T) string {
 	return dir
 }
 
-// The base against itself, an adapter of scale 0 and another UNet: what is the same makes the same pictures, because their noise is, and
-// differs by nothing; what is not, does.
+// The base against itself, an adapter of scale 0 and another UNet: what is the same makes the same
+// pictures, because their noise is, and differs by nothing; what is not, does.
 func TestAgainstItselfAndAnother(t *testing.T) {
-	prompts := written(t, "prompts.txt", "two green circles\none red star on the beach\nthree hearts\n")
+	prompts := written(t, "prompts.txt",
+		"two green circles\none red star on the beach\nthree hearts\n")
 	dir := learned(t)
-	r, out := evaluated(t, "-model", miniature, "-model", miniature, "-model", changed(t), "-prompts", prompts, "-reward", dir,
-		"-steps", "2", "-sampler", "euler_a", "-guidance", "2", "-per-prompt", "2", "-n", "3", "-batch", "4", "-seed", "9")
+	r, out := evaluated(t, "-model", miniature, "-model", miniature, "-model", changed(t),
+		"-prompts", prompts, "-reward", dir, "-steps", "2", "-sampler", "euler_a",
+		"-guidance", "2", "-per-prompt", "2", "-n", "3", "-batch", "4", "-seed", "9")
 
 	base := samplesOf(t, out, "base")
 	require.Len(t, base, 6)
 	for i, s := range base {
-		require.Equal(t, dataset.Source{Model: "model", Sampler: "euler_a", Steps: 2, Guidance: 2, Seed: 9, Index: uint64(i)}, s.Source)
+		require.Equal(t, dataset.Source{
+			Model: "model", Sampler: "euler_a", Steps: 2, Guidance: 2, Seed: 9, Index: uint64(i),
+		}, s.Source)
 	}
 	same, other := samplesOf(t, out, "tuned"), samplesOf(t, out, "tuned_2")
 	for i := range base {
@@ -119,8 +129,10 @@ func TestAgainstItselfAndAnother(t *testing.T) {
 		require.Equal(t, base[i].Source.Seed, other[i].Source.Seed)
 	}
 
-	require.Equal(t, []string{"tuned", "tuned_2", "best_of_3", "tuned", "tuned_2"}, each(r.Differences, func(d evaluate.Difference) string { return d.Arm }))
-	require.Equal(t, []string{"base", "base", "base", "best_of_3", "best_of_3"}, each(r.Differences, func(d evaluate.Difference) string { return d.From }))
+	require.Equal(t, []string{
+		"tuned − base", "tuned_2 − base", "best_of_3 − base", "tuned − best_of_3",
+		"tuned_2 − best_of_3",
+	}, each(r.Differences, func(d evaluate.Difference) string { return d.Arm + " − " + d.From }))
 	none := measure.Difference{N: 6}
 	require.Equal(t, &none, r.Differences[0].Reward)
 	require.Equal(t, none, r.Differences[0].CLIPScore)
@@ -141,14 +153,16 @@ func TestAgainstItselfAndAnother(t *testing.T) {
 		page, err := os.ReadFile(filepath.Join(out, "report.html"))
 		require.NoError(t, err)
 		require.Equal(t, 3*4, strings.Count(string(page), "<img src="))
-		require.Contains(t, string(page), fmt.Sprintf("best of 3 <b>%.2f</b>", *samplesOf(t, out, "best_of_3")[0].Reward))
+		best := samplesOf(t, out, "best_of_3")[0]
+		require.Contains(t, string(page), fmt.Sprintf("best of 3 <b>%.2f</b>", *best.Reward))
 		require.Contains(t, string(page), "cannot be told apart")
-		require.Contains(t, string(page), "-sampler euler_a -guidance 2 -per-prompt 2 -n 3 -batch 4 -seed 9")
+		require.Contains(t, string(page),
+			"-sampler euler_a -guidance 2 -per-prompt 2 -n 3 -batch 4 -seed 9")
 	})
 }
 
 // numbers are what the pictures that were written say, worked out another way.
-func numbers(t *testing.T, r result, out, reward string) {
+func numbers(t *testing.T, r evaluate.Report, out, reward string) {
 	encoder, err := tiny.CLIP()
 	require.NoError(t, err)
 	defer encoder.Close()
@@ -188,12 +202,17 @@ func numbers(t *testing.T, r result, out, reward string) {
 		require.InDelta(t, means[d.Arm].diversity-means[d.From].diversity, d.Diversity.Mean, 1e-6)
 	}
 	r.Arms, r.Differences = nil, nil
-	require.Equal(t, result{Prompts: 3, PerPrompt: 2, BestOf: 3, Sampler: "euler_a", Steps: 2, Guidance: 2, Width: 64, Height: 64, Seed: 9, Reward: reward}, r)
+	require.Equal(t, evaluate.Report{
+		Prompts: 3, PerPrompt: 2, BestOf: 3, Sampler: "euler_a", Steps: 2, Guidance: 2, Width: 64,
+		Height: 64, Seed: 9, Reward: reward,
+	}, r)
 }
 
-// bestOfThree is, place by place, the one of highest reward of the base's picture and the two candidates.
-func bestOfThree(t *testing.T, r result, out string) {
-	base, more, best := samplesOf(t, out, "base"), samplesOf(t, out, candidates), samplesOf(t, out, "best_of_3")
+// bestOfThree is, place by place, the one of highest reward of the base's picture and the two
+// candidates.
+func bestOfThree(t *testing.T, r evaluate.Report, out string) {
+	base, more := samplesOf(t, out, "base"), samplesOf(t, out, candidates)
+	best := samplesOf(t, out, "best_of_3")
 	require.Len(t, more, 12)
 	require.Len(t, best, 6)
 	others := 0
@@ -222,8 +241,11 @@ func bestOfThree(t *testing.T, r result, out string) {
 
 // Adapters and folders of others' layout, CLIP alone, one picture a prompt.
 func TestAdapterAndCLIPAlone(t *testing.T) {
-	args := []string{"-model", sd1, "-lora", filepath.Join(sd1, "lora", "kohya.safetensors"), "-prompts", written(t, "p.jsonl", `{"prompt":"a dog"}`+"\n"+`{"prompt":"a cat"}`),
-		"-clip", filepath.Join(sd1, "clip"), "-steps", "2", "-per-prompt", "1"}
+	prompts := written(t, "p.jsonl", `{"prompt":"a dog"}`+"\n"+`{"prompt":"a cat"}`)
+	args := []string{
+		"-model", sd1, "-lora", filepath.Join(sd1, "lora", "kohya.safetensors"), "-prompts",
+		prompts, "-clip", filepath.Join(sd1, "clip"), "-steps", "2", "-per-prompt", "1",
+	}
 	r, out := evaluated(t, args...)
 	require.Len(t, r.Arms, 2)
 	require.NotEqual(t, r.Arms[0].UNet, r.Arms[1].UNet)
@@ -245,8 +267,10 @@ func TestAdapterAndCLIPAlone(t *testing.T) {
 
 // Of one prompt, the interval is about its pictures.
 func TestOnePrompt(t *testing.T) {
-	r, _ := evaluated(t, "-model", sd1, "-lora", filepath.Join(sd1, "lora", "kohya.safetensors"), "-prompts", written(t, "p.txt", "a dog\n"),
-		"-clip", filepath.Join(sd1, "clip"), "-steps", "2", "-per-prompt", "3")
+	r, _ := evaluated(t, "-model", sd1,
+		"-lora", filepath.Join(sd1, "lora", "kohya.safetensors"),
+		"-prompts", written(t, "p.txt", "a dog\n"), "-clip", filepath.Join(sd1, "clip"),
+		"-steps", "2", "-per-prompt", "3")
 	d := r.Differences[0]
 	require.Nil(t, d.Diversity)
 	require.NotNil(t, r.Arms[0].Diversity)
@@ -268,15 +292,15 @@ func TestWhatCannotBe(t *testing.T) {
 		{[]string{"-model", "m", "-prompts", prompts}, "there is nothing to compare the base with"},
 		{with("more"), `unexpected argument "more"`},
 		{with("-n", "4"), "-n 4: best-of-n needs a -reward"},
-		{with("-n", "0"), "-per-prompt 2 and -n 0 must be at least 1"},
+		{with("-n", "0"), "-n 0 must be a number of at least 1"},
 		{with("-per-prompt", "0"), "-per-prompt 0"},
 		{with("-per-prompt", "1"), "one picture of one prompt"},
 		{with("-lora-scale", "2"), "-lora-scale needs a -lora"},
 		{with("-lora", "x", "-lora-scale", "nan"), "-lora-scale NaN"},
 		{with("-steps", "0"), "-steps 0"},
 		{with("-sampler", "heun"), `-sampler: diffusion: "heun" is no sampler`},
-		{[]string{"-model", "m", "-model", "n", "-prompts", latin}, "-prompts: dataset: " + latin + ":2: the line is not UTF-8"},
-		{[]string{"-model", "m", "-model", "n", "-prompts", "gone.txt"}, "-prompts: dataset: open gone.txt"},
+		{with("-prompts", latin), "-prompts: dataset: " + latin + ":2: the line is not UTF-8"},
+		{with("-prompts", "gone.txt"), "-prompts: dataset: open gone.txt"},
 	} {
 		_, err := parse(t.Context(), c.args)
 		require.ErrorContains(t, err, c.want, c.args)
@@ -299,19 +323,6 @@ func TestWhatCannotBe(t *testing.T) {
 		require.ErrorContains(t, run(t.Context(), o), c.want, c.args)
 		require.NoDirExists(t, out, "it fails before anything is made")
 	}
-}
-
-func TestQuoted(t *testing.T) {
-	require.Equal(t, `-model m -negative 'it'\''s a dog' -prompts ''`, quoted([]string{"-model", "m", "-negative", "it's a dog", "-prompts", ""}))
-}
-
-// What report.json calls things is what other programs read.
-func TestNames(t *testing.T) {
-	text, err := json.Marshal(result{Arms: []armResult{{Summary: evaluate.Summary{Reward: new(0.5)}}}, Differences: []evaluate.Difference{{Reward: &measure.Difference{Low: -1}}}})
-	require.NoError(t, err)
-	require.JSONEq(t, `{"prompts":0,"per_prompt":0,"best_of":0,"sampler":"","steps":0,"eta":0,"guidance":0,"negative":"","width":0,"height":0,"seed":0,"clip":"",
-		"arms":[{"name":"","model":"","unet":"","samples":"","reward":0.5,"clip_score":0}],
-		"differences":[{"arm":"","from":"","reward":{"mean":0,"low":-1,"high":0,"n":0},"clip_score":{"mean":0,"low":0,"high":0,"n":0}}]}`, string(text))
 }
 
 func each[T, U any](in []T, f func(T) U) (out []U) {

@@ -14,7 +14,12 @@ import (
 	"github.com/kudos-ml/kudos/examples/internal/command/commandtest"
 )
 
-func TestMain(m *testing.M) { commandtest.Main(m, main) }
+func TestMain(m *testing.M) {
+	commandtest.Main(m, func() {
+		commandtest.Dies()
+		main()
+	})
+}
 
 // Stopped, it leaves every line with its picture and nothing half-written.
 func TestStopped(t *testing.T) {
@@ -24,8 +29,9 @@ func TestStopped(t *testing.T) {
 	}{{syscall.SIGINT, 130}, {syscall.SIGKILL, -1}} {
 		t.Run(s.signal.String(), func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")
-			p := commandtest.Start(t, "-model", sd1, "-model", sd1, "-clip", filepath.Join(sd1, "clip"),
-				"-prompts", written(t, "p.txt", "a dog\n"), "-per-prompt", "5000", "-steps", "2", "-batch", "2", "-out", out)
+			p := commandtest.Start(t, "-model", sd1, "-model", sd1,
+				"-clip", filepath.Join(sd1, "clip"), "-prompts", written(t, "p.txt", "a dog\n"),
+				"-per-prompt", "5000", "-steps", "2", "-batch", "2", "-out", out)
 			p.AwaitFile(t, filepath.Join(out, "base", "samples.jsonl"))
 			code, last := p.End(t, s.signal)
 			require.Equal(t, s.code, code, p.Stderr.String())
@@ -36,11 +42,13 @@ func TestStopped(t *testing.T) {
 			if s.signal == syscall.SIGKILL {
 				return
 			}
-			require.Equal(t, "evaluate: stopped; what was finished is in "+out, last)
-			require.NoError(t, filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
+			want := "evaluate: stopped; what was finished is in " + out + "; -resume goes on"
+			require.Equal(t, want, last)
+			nothingHidden := func(path string, d fs.DirEntry, err error) error {
 				require.False(t, strings.HasPrefix(d.Name(), "."), path)
 				return err
-			}))
+			}
+			require.NoError(t, filepath.WalkDir(out, nothingHidden))
 		})
 	}
 }

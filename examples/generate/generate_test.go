@@ -14,11 +14,12 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
-	"github.com/kudos-ml/kudos/examples/internal/sampling"
 	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/picture"
@@ -30,13 +31,20 @@ import (
 
 const sd1 = "../../testdata/golden/sd1"
 
-// prepared is a session with its model loaded, for a folder of the test's.
+// A session is a run whose model is loaded, for a folder of the test's.
+type session struct {
+	options
+	model *pipeline.Pipeline
+	judge reward.Model
+}
+
 func prepared(t *testing.T, args ...string) *session {
 	t.Helper()
 	o, err := parse(t.Context(), append(args, "-out", filepath.Join(t.TempDir(), "run")))
 	require.NoError(t, err)
-	s := &session{options: o, progress: report.Plain(io.Discard)}
-	require.NoError(t, s.load())
+	s := &session{options: o}
+	s.model, err = s.load(map[string]any{})
+	require.NoError(t, err)
 	return s
 }
 
@@ -44,21 +52,23 @@ func prepared(t *testing.T, args ...string) *session {
 func (s *session) encode(t *testing.T) {
 	t.Helper()
 	var err error
-	s.conditions, err = s.Encode(t.Context(), s.model, s.prompts)
+	s.Request, err = s.model.SettlePrompts(t.Context(), s.Request, t.Logf)
 	require.NoError(t, err)
 }
 
 // finish generates and returns the samples that are then in the folder, with their pictures.
 func (s *session) finish(t *testing.T) []dataset.Sample {
 	t.Helper()
-	require.NoError(t, s.generate(t.Context()))
+	err := s.generate(t.Context(), s.model, s.judge, report.Plain(io.Discard))
+	require.NoError(t, err)
 	return samplesOf(t, s.out)
 }
 
 // samplesOf reads samples.jsonl and its pictures.
 func samplesOf(t *testing.T, out string) []dataset.Sample {
 	t.Helper()
-	samples, err := dataset.Collect(t.Context(), dataset.File{Path: filepath.Join(out, "samples.jsonl"), Images: true})
+	file := dataset.File{Path: filepath.Join(out, "samples.jsonl"), Images: true}
+	samples, err := dataset.Collect(t.Context(), file)
 	require.NoError(t, err)
 	for _, s := range samples {
 		require.NotNil(t, s.Image)
@@ -70,16 +80,21 @@ func pixels(img image.Image) []uint8 { return picture.FromImage(img).Pix }
 
 func TestPicturesOfTheMiniature(t *testing.T) {
 	prompts := filepath.Join(t.TempDir(), "prompts.txt")
-	require.NoError(t, os.WriteFile(prompts, []byte("\ufefftwo green circles\r\n\n  one red star \n"), 0o644))
+	text := "\ufefftwo green circles\r\n\n  one red star \n"
+	require.NoError(t, os.WriteFile(prompts, []byte(text), 0o644))
 	out := filepath.Join(t.TempDir(), "a", "b")
-	o, err := parse(t.Context(), []string{"-prompts", prompts, "-negative", "six: blue, squares", "-n", "2", "-steps", "3", "-seed", "7", "-sampler", "euler_a", "-batch", "3", "-out", out})
+	o, err := parse(t.Context(), []string{
+		"-prompts", prompts, "-negative", "six: blue, squares", "-n", "2", "-steps", "3",
+		"-seed", "7", "-sampler", "euler_a", "-batch", "3", "-out", out,
+	})
 	require.NoError(t, err)
 	require.NoError(t, run(t.Context(), o))
 
 	p, err := pipeline.LoadFS(tiny.FS())
 	require.NoError(t, err)
 	want, err := dataset.Collect(t.Context(), p.Generate(pipeline.Request{
-		Prompts: []string{"two green circles", "one red star"}, PerPrompt: 2, Steps: 3, Guidance: 2, Negative: "six: blue, squares", Seed: 7, Sampler: o.Sampler, Batch: 3,
+		Prompts: []string{"two green circles", "one red star"}, PerPrompt: 2, Steps: 3,
+		Guidance: 2, Negative: "six: blue, squares", Seed: 7, Sampler: o.Sampler, Batch: 3,
 	}))
 	require.NoError(t, err)
 	got := samplesOf(t, out)
@@ -95,10 +110,14 @@ func TestPicturesOfTheMiniature(t *testing.T) {
 	}
 	file, err := os.ReadFile(filepath.Join(out, "samples", "00003.png"))
 	require.NoError(t, err)
-	require.Contains(t, string(file), "iTXtparameters\x00\x00\x00\x00\x00one red star\nNegative prompt: six: blue, squares\n"+
-		"Steps: 3, Sampler: Euler a, CFG scale: 2, Seed: 7, Size: 64x64, Model: tiny, Index: 3, Version: kudos")
+	require.Contains(t, string(file), "iTXtparameters\x00\x00\x00\x00\x00one red star\n"+
+		"Negative prompt: six: blue, squares\nSteps: 3, Sampler: Euler a, CFG scale: 2, Seed: 7, "+
+		"Size: 64x64, Model: tiny, Index: 3, Version: kudos")
 
-	require.ErrorContains(t, run(t.Context(), o), "-out: report: "+out+": the folder is not empty")
+	err = run(t.Context(), o)
+	require.ErrorAs(t, err, new(*finetune.RunExistsError))
+	require.ErrorContains(t, err, "-negative 'six: blue, squares' -n 2 -steps 3 -seed 7")
+	require.ErrorContains(t, err, "-out "+out+" -resume")
 	require.Len(t, samplesOf(t, out), 4)
 }
 
@@ -114,7 +133,9 @@ func TestLatentsGolden(t *testing.T) {
 				shape := last.Shape().Clone() // [K+1,B,H,W,C]
 				size := shape[1:].TotalSize()
 				args := []string{
-					"-model", c.Dir, "-prompt", "any", "-latents", filepath.Join(c.Dir, "cases.safetensors"), "-sampler", sampler, "-guidance", "1", "-batch", "2",
+					"-model", c.Dir, "-prompt", "any",
+					"-latents", filepath.Join(c.Dir, "cases.safetensors"),
+					"-sampler", sampler, "-guidance", "1", "-batch", "2",
 					"-steps", c.Data.Metadata["sampler.steps"], "-n", strconv.Itoa(shape[1]),
 				}
 				if sampler == "ddim" {
@@ -124,12 +145,13 @@ func TestLatentsGolden(t *testing.T) {
 				s := prepared(t, args...)
 				s.encode(t)
 				require.Nil(t, s.model.Text)
-				s.prompts, s.n, s.conditions = nil, 1, map[string]dataset.Condition{}
+				s.Prompts, s.PerPrompt = nil, 1
+				s.Conditions = map[string]dataset.Condition{}
 				conditions := c.Tensor(t, "unet.encoder_hidden_states")
 				for i := range shape[1] {
 					prompt := fmt.Sprintf("condition %d", i)
-					s.prompts = append(s.prompts, prompt)
-					s.conditions[prompt] = dataset.Condition{Tokens: conditions}.Row(i)
+					s.Prompts = append(s.Prompts, prompt)
+					s.Conditions[prompt] = dataset.Condition{Tokens: conditions}.Row(i)
 				}
 				got := s.finish(t)
 				require.Len(t, got, shape[1])
@@ -143,7 +165,8 @@ func TestLatentsGolden(t *testing.T) {
 							differ++
 						}
 					}
-					require.Less(t, differ, len(want[i].Pix)/200, "only values between two levels may round otherwise")
+					require.Less(t, differ, len(want[i].Pix)/200,
+						"only values between two levels may round otherwise")
 				}
 				require.NotEqual(t, want[0].Pix, want[1].Pix)
 			})
@@ -213,7 +236,8 @@ func TestAdapter(t *testing.T) {
 		s.encode(t)
 		return s.finish(t)[0]
 	}
-	plain, none, adapted := picture(args...), picture(append(args, "-lora", file, "-lora-scale", "0")...), picture(append(args, "-lora", file)...)
+	plain, adapted := picture(args...), picture(append(args, "-lora", file)...)
+	none := picture(append(args, "-lora", file, "-lora-scale", "0")...)
 	require.Equal(t, pixels(plain.Image), pixels(none.Image))
 	require.NotEqual(t, pixels(plain.Image), pixels(adapted.Image))
 	require.Equal(t, "sd1", plain.Source.Model)
@@ -227,6 +251,7 @@ func TestWrongFlags(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
 		return file
 	}
+	blank, wrong := write("blank.txt", " \n\n"), write("wrong.jsonl", `{"prompt":""}`)
 	for want, args := range map[string][]string{
 		"give one of -prompt and -prompts": {},
 		"give one of -prompt":              {"-prompt", "a", "-prompts", "b"},
@@ -245,21 +270,24 @@ func TestWrongFlags(t *testing.T) {
 		"-lora-scale needs a -lora":        {"-prompt", "a", "-lora-scale", "2"},
 		"-lora-scale +Inf":                 {"-prompt", "a", "-lora", "b", "-lora-scale", "inf"},
 		"give one of them":                 {"-prompt", "a", "-latents", "b", "-seed", "1"},
-		`-sampler: diffusion: "heun" is no sampler; these are: dd`:  {"-prompt", "a", "-sampler", "heun"},
-		"-prompts: dataset: open " + filepath.Join(dir, "gone.txt"): {"-prompts", filepath.Join(dir, "gone.txt")},
-		"blank.txt holds no prompt":                                 {"-prompts", write("blank.txt", " \n\n")},
-		"wrong.jsonl:1: the prompt is missing":                      {"-prompts", write("wrong.jsonl", `{"prompt":""}`)},
+		`-sampler: diffusion: "heun" is no sampler; these are: dd`: {
+			"-prompt", "a", "-sampler", "heun",
+		},
+		"-prompts: dataset: open gone.txt":     {"-prompts", "gone.txt"},
+		"blank.txt holds no prompt":            {"-prompts", blank},
+		"wrong.jsonl:1: the prompt is missing": {"-prompts", wrong},
 	} {
 		_, err := parse(t.Context(), args)
 		require.ErrorContains(t, err, want, args)
 	}
-	o, err := parse(t.Context(), []string{"-prompts", write("right.jsonl", `{"prompt":"a, b"}`+"\n"+`{"id":"2","prompt":"c"}`)})
+	right := write("right.jsonl", `{"prompt":"a, b"}`+"\n"+`{"id":"2","prompt":"c"}`)
+	o, err := parse(t.Context(), []string{"-prompts", right})
 	require.NoError(t, err)
-	require.Equal(t, []string{"a, b", "c"}, o.prompts)
-	require.EqualValues(t, sampling.TinyGuidance, o.Guidance)
+	require.Equal(t, []string{"a, b", "c"}, o.Prompts)
+	require.EqualValues(t, tinyGuidance, o.Guidance)
 	o, err = parse(t.Context(), []string{"-model", "m", "-prompt", "a"})
 	require.NoError(t, err)
-	require.EqualValues(t, sampling.UsualGuidance, o.Guidance)
+	require.EqualValues(t, usualGuidance, o.Guidance)
 }
 
 func TestWhatDoesNotFit(t *testing.T) {
@@ -267,7 +295,8 @@ func TestWhatDoesNotFit(t *testing.T) {
 	noise := func(name string, shape ...int) string {
 		file := filepath.Join(dir, name)
 		value := tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
-		require.NoError(t, weights.Save(file, []kernels.Parameter{{Name: "noise", Value: value}}, kernels.Float32, nil))
+		all := []kernels.Parameter{{Name: "noise", Value: value}}
+		require.NoError(t, weights.Save(file, all, kernels.Float32, nil))
 		return file
 	}
 	for want, args := range map[string][]string{
@@ -278,11 +307,19 @@ func TestWhatDoesNotFit(t *testing.T) {
 		"-eta 0.5 is for the sampler ddim; euler has none": {"-sampler", "euler", "-eta", "0.5"},
 		"-latents: ":                        {"-latents", filepath.Join(dir, "gone.safetensors")},
 		"is [2 4 16 16], not [K+1,B,C,H,W]": {"-latents", noise("four", 2, 4, 16, 16)},
-		"is of 2 draws, where the sampler makes 4 with the start":       {"-latents", noise("short", 2, 1, 4, 16, 16), "-steps", "3", "-sampler", "ddpm"},
-		"is of 2 pictures, where 3 are asked for":                       {"-latents", noise("two", 1, 2, 4, 16, 16), "-n", "3"},
-		"is of latents [3 16 16], where the pictures' are [4":           {"-latents", noise("three", 1, 1, 3, 16, 16)},
-		"and none is named sampler.ddim.noise":                          {"-latents", filepath.Join(sd1, "unet", "diffusion_pytorch_model.safetensors")},
-		"-clip: ":                                                       {"-reward", dir, "-clip", filepath.Join(dir, "gone")},
+		"is of 2 draws, where the sampler makes 4 with the start": {
+			"-latents", noise("short", 2, 1, 4, 16, 16), "-steps", "3", "-sampler", "ddpm",
+		},
+		"is of 2 pictures, where 3 are asked for": {
+			"-latents", noise("two", 1, 2, 4, 16, 16), "-n", "3",
+		},
+		"is of latents [3 16 16], where the pictures' are [4": {
+			"-latents", noise("three", 1, 1, 3, 16, 16),
+		},
+		"and none is named sampler.ddim.noise": {
+			"-latents", filepath.Join(sd1, "unet", "diffusion_pytorch_model.safetensors"),
+		},
+		"-clip: ": {"-reward", dir, "-clip", filepath.Join(dir, "gone")},
 		"-reward: alignment: open " + filepath.Join(dir, "config.json"): {"-reward", dir},
 	} {
 		out := filepath.Join(dir, "out")
@@ -291,6 +328,28 @@ func TestWhatDoesNotFit(t *testing.T) {
 		require.ErrorContains(t, run(t.Context(), o), want, args)
 		require.NoDirExists(t, out, "it fails before anything is written")
 	}
+}
+
+// learned is a reward on the CLIP of sd1, of a few labels.
+func learned(t *testing.T) string {
+	t.Helper()
+	encoder, err := clip.Load(filepath.Join(sd1, "clip"))
+	require.NoError(t, err)
+	defer encoder.Close()
+	labels, err := dataset.Collect(t.Context(), tiny.Pretraining(3, 16))
+	require.NoError(t, err)
+	for i := range labels {
+		labels[i].Label = []dataset.Label{dataset.Good, dataset.Bad}[i%2]
+	}
+	training := &alignment.Training{
+		CLIP: encoder, Samples: dataset.FromSlice(labels), Hidden: 8, LR: 1e-2, Seed: 1, Passes: 2,
+	}
+	for _, err := range training.Epochs(t.Context()) {
+		require.NoError(t, err)
+	}
+	dir := filepath.Join(t.TempDir(), "reward")
+	require.NoError(t, training.Model().Save(dir))
+	return dir
 }
 
 // A reward that was learned and saved gives pictures what it gives them in hand.
@@ -304,7 +363,10 @@ func TestLearnedReward(t *testing.T) {
 		labels[i].Label, err = shapes.Rater{}.Label(labels[i])
 		require.NoError(t, err)
 	}
-	training := &alignment.Training{CLIP: encoder, Samples: dataset.FromSlice(labels), Hidden: 16, Product: true, LR: 1e-3, Seed: 1, HeldOut: 0.15}
+	training := &alignment.Training{
+		CLIP: encoder, Samples: dataset.FromSlice(labels), Hidden: 16, Product: true, LR: 1e-3,
+		Seed: 1, HeldOut: 0.15,
+	}
 	for _, err := range training.Epochs(t.Context()) {
 		require.NoError(t, err)
 		break
@@ -326,7 +388,8 @@ func TestLearnedReward(t *testing.T) {
 	}
 	require.NotEqual(t, *got[0].Reward, *got[1].Reward)
 
-	o, err = parse(t.Context(), append(args, "-clip", filepath.Join(sd1, "clip"), "-out", out))
+	args = append(args, "-clip", filepath.Join(sd1, "clip"), "-out", t.TempDir())
+	o, err = parse(t.Context(), args)
 	require.NoError(t, err)
 	require.ErrorContains(t, run(t.Context(), o), "was trained on the CLIP")
 }

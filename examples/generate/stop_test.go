@@ -13,7 +13,12 @@ import (
 	"github.com/kudos-ml/kudos/examples/internal/command/commandtest"
 )
 
-func TestMain(m *testing.M) { commandtest.Main(m, main) }
+func TestMain(m *testing.M) {
+	commandtest.Main(m, func() {
+		commandtest.Dies()
+		main()
+	})
+}
 
 func TestStopped(t *testing.T) {
 	for _, s := range []struct {
@@ -22,7 +27,8 @@ func TestStopped(t *testing.T) {
 	}{{syscall.SIGINT, 130}, {syscall.SIGKILL, -1}} {
 		t.Run(s.signal.String(), func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "run")
-			p := commandtest.Start(t, "-prompt", "a red star", "-n", "5000", "-steps", "2", "-batch", "2", "-out", out)
+			p := commandtest.Start(t, "-prompt", "a red star", "-n", "5000", "-steps", "2",
+				"-batch", "2", "-out", out)
 			p.AwaitFile(t, filepath.Join(out, "samples.jsonl"))
 			code, last := p.End(t, s.signal)
 			require.Equal(t, s.code, code, p.Stderr.String())
@@ -33,10 +39,12 @@ func TestStopped(t *testing.T) {
 			if s.signal == syscall.SIGKILL {
 				return
 			}
-			require.Equal(t, "generate: stopped; what was finished is in "+out, last)
+			want := "generate: stopped; what was finished is in " + out + "; -resume goes on"
+			require.Equal(t, want, last)
 			pictures, err := os.ReadDir(filepath.Join(out, "samples"))
 			require.NoError(t, err)
-			require.Len(t, pictures, len(samples), "every picture has its line, and nothing half-written was left")
+			require.Len(t, pictures, len(samples),
+				"every picture has its line, and nothing half-written was left")
 		})
 	}
 }

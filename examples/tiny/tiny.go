@@ -46,6 +46,14 @@ func CLIP() (*clip.Encoder, error) {
 // picture shows: a probability in [0,1] for each attribute.
 func Wrong() shapes.Wrong { return shapes.Wrong{Count: 0.55, Colour: 0.53, Background: 0.5} }
 
+// LoadCLIP loads the CLIP of a folder, or the one that rewards are learned on if dir is empty.
+func LoadCLIP(dir string) (*clip.Encoder, error) {
+	if dir == "" {
+		return CLIP()
+	}
+	return clip.Load(dir)
+}
+
 // Pretraining is the distribution that the UNet was trained on: n drawn pictures, whose captions
 // are as wrong as Wrong says.
 func Pretraining(seed uint64, n int) dataset.Dataset {

@@ -9,14 +9,15 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 )
 
 // resumeFlag is the flag of every program that says to go on with the run that is there.
 const resumeFlag = "resume"
 
-// Config is what the flags of a program determine of its run, for config.json: the program's name as
-// "program", and each flag's value by its name, but for -resume, and -out, which is where the run is.
-// A flag whose Value is no flag.Getter has its String.
+// Config is what the flags of a program determine of its run, for config.json: the program's name
+// as "program", and each flag's value by its name, but for -resume, and -out, which is where the
+// run is. A flag whose Value is no flag.Getter has its String.
 func Config(f *flag.FlagSet) map[string]any {
 	config := map[string]any{"program": f.Name()}
 	f.VisitAll(func(f *flag.Flag) {
@@ -37,6 +38,16 @@ func Resume(program string, args []string) string {
 		args = append(slices.Clone(args), "-"+resumeFlag)
 	}
 	return Command(program, args...)
+}
+
+// Begin is the command that begins the run that a program with these arguments may have resumed: it
+// is without -resume.
+func Begin(program string, args []string) string {
+	resumes := func(arg string) bool {
+		name, _, _ := strings.Cut(arg, "=")
+		return name == "-"+resumeFlag || name == "--"+resumeFlag
+	}
+	return Command(program, slices.DeleteFunc(slices.Clone(args), resumes)...)
 }
 
 // A Limit is what the values of some flags must be.
@@ -95,8 +106,8 @@ func (l Limit) String() string {
 	return fmt.Sprintf("%g to %g", l.least, l.most)
 }
 
-// Check reports the first flag of a parsed set that is not as a limit has it, and arguments that are
-// left over. It panics where a flag of a limit is not there or is no number.
+// Check reports the first flag of a parsed set that is not as a limit has it, and arguments that
+// are left over. It panics where a flag of a limit is not there or is no number.
 func Check(f *flag.FlagSet, limits ...Limit) error {
 	if f.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", f.Arg(0))

@@ -38,6 +38,17 @@ func TestResume(t *testing.T) {
 	require.Equal(t, "tune -resume -out x", report.Resume("tune", []string{"-resume", "-out", "x"}))
 }
 
+// The command that began a run is the one that resumes it without -resume.
+func TestBegin(t *testing.T) {
+	for _, args := range [][]string{
+		{"-out", "my runs"}, {"-resume", "-out", "my runs"}, {"-out", "my runs", "--resume=true"},
+	} {
+		require.Equal(t, "tune -out 'my runs'", report.Begin("tune", args))
+	}
+	require.Equal(t, "tune -resumes -note 'the -resume'",
+		report.Begin("tune", []string{"-resumes", "-note", "the -resume"}))
+}
+
 func TestLimits(t *testing.T) {
 	check := func(limit report.Limit, args ...string) error {
 		f := flag.NewFlagSet("tune", flag.ContinueOnError)

@@ -14,7 +14,8 @@ type Stages struct {
 // NewStages has none yet. Progress is Stderr's.
 func NewStages() *Stages { return &Stages{Stderr(), map[string]float64{}} }
 
-// Do is a stage of n parts, of which do says when they are done. An error of it gets the stage's name.
+// Do is a stage of n parts, of which do says when they are done. An error of it gets the stage's
+// name.
 func (s *Stages) Do(name string, n int, do func(stage *Stage) error) error {
 	stage := s.Stage(name, n)
 	err := do(stage)

@@ -16,4 +16,8 @@
 //	base, err := scorer.Score(ctx, "base", basePictures)
 //	…
 //	gain, err := evaluate.Compare(base, tuned, evaluate.Reward, seed)
+//
+// Models does all of it with pipelines, in a folder: it makes the pictures of every model, or those
+// that an earlier process has not made, scores them, and chooses the best of n. What it finds is a
+// Report, which has a page.
 package evaluate

@@ -21,8 +21,8 @@ type Trial struct {
 	arms     map[string]*Arm // scored 1 for good and 0 for bad
 }
 
-// Judge asks a judge of all pictures of some arms, by their names. A picture is good if its score is
-// at least ½.
+// Judge asks a judge of all pictures of some arms, by their names. A picture is good if its score
+// is at least ½.
 func Judge(
 	ctx context.Context, name string, judge reward.Model, pictures map[string][]dataset.Sample,
 ) (*Trial, error) {
@@ -108,7 +108,8 @@ func (t *Trial) Table(
 	titles map[string]string, note string,
 ) report.Table {
 	table := report.Table{
-		Title: "Alignment, " + t.Name + " prompts", Header: []string{"prompts"}, Strong: 2, Note: note,
+		Title: "Alignment, " + t.Name + " prompts", Header: []string{"prompts"}, Strong: 2,
+		Note: note,
 	}
 	for _, arm := range arms {
 		table.Header = append(table.Header, titles[arm])
@@ -128,7 +129,8 @@ func (t *Trial) Table(
 // Grid shows the first n places, a column for each arm, of which titles has the names.
 func (t *Trial) Grid(n int, arms []string, titles map[string]string) report.Grid {
 	grid := report.Grid{
-		Title: "From the same noise, " + t.Name + " prompts", Note: "Marked as the judge sees them.",
+		Title: "From the same noise, " + t.Name + " prompts",
+		Note:  "Marked as the judge sees them.",
 	}
 	for _, arm := range arms {
 		grid.Columns = append(grid.Columns, titles[arm])

@@ -52,7 +52,8 @@ func TestTrial(t *testing.T) {
 	require.Equal(t, 0.25, rates[evaluate.Everything]["base"].Rate)
 	require.Equal(t, 0.75, rates[evaluate.Everything]["tuned"].Rate)
 	require.Equal(t, []float64{0, 0.5, 1, 0.5}, []float64{
-		rates["a"]["base"].Rate, rates["b"]["base"].Rate, rates["a"]["tuned"].Rate, rates["b"]["tuned"].Rate,
+		rates["a"]["base"].Rate, rates["b"]["base"].Rate,
+		rates["a"]["tuned"].Rate, rates["b"]["tuned"].Rate,
 	})
 	require.Equal(t, 2, rates["a"]["base"].N)
 
@@ -60,15 +61,18 @@ func TestTrial(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 50.0, gain.Points, "two of four more")
 	require.LessOrEqual(t, gain.Low, 50.0)
-	require.Equal(t, "+50.0 points (+0.0 to +100.0)", evaluate.Gain{Points: 50, Low: 0, High: 100}.String())
+	require.Equal(t, "+50.0 points (+0.0 to +100.0)",
+		evaluate.Gain{Points: 50, Low: 0, High: 100}.String())
 
 	labelled := trial.Labelled("base")
-	require.Equal(t, []dataset.Label{dataset.Bad, dataset.Bad, dataset.Good, dataset.Bad}, []dataset.Label{
+	want := []dataset.Label{dataset.Bad, dataset.Bad, dataset.Good, dataset.Bad}
+	require.Equal(t, want, []dataset.Label{
 		labelled[0].Label, labelled[1].Label, labelled[2].Label, labelled[3].Label,
 	})
 	require.Equal(t, dataset.Unlabelled, pictures["base"][0].Label)
 
-	arms, titles := []string{"base", "tuned"}, map[string]string{"base": "base", "tuned": "the tuned one"}
+	arms := []string{"base", "tuned"}
+	titles := map[string]string{"base": "base", "tuned": "the tuned one"}
 	table := trial.Table(prompt, []string{"b"}, arms, titles, "a note")
 	require.Equal(t, "Alignment, unseen prompts", table.Title)
 	require.Equal(t, []string{"prompts", "base", "the tuned one"}, table.Header)
@@ -119,9 +123,11 @@ func TestMeasureQuality(t *testing.T) {
 	require.NoError(t, err)
 	require.InDelta(t, 0, q.Frechet["same"], 1e-9)
 	require.Greater(t, q.Frechet["other"], 0.01)
-	require.InDelta(t, 1-math.Cos(40.0/200), q.Diversity["same"], 1e-6, "40 of 200 apart in each kind")
+	require.InDelta(t, 1-math.Cos(40.0/200), q.Diversity["same"], 1e-6,
+		"40 of 200 apart in each kind")
 	require.InDelta(t, 0, q.Diversity["other"], 1e-6)
-	table := q.Table([]string{"same", "other"}, map[string]string{"same": "as drawn", "other": "o"}, "n")
+	titles := map[string]string{"same": "as drawn", "other": "o"}
+	table := q.Table([]string{"same", "other"}, titles, "n")
 	require.Equal(t, []string{"", "as drawn", "o"}, table.Header)
 	require.Equal(t, []string{"diversity", "0.020", "0.000"}, table.Rows[1])
 

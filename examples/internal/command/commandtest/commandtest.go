@@ -1,4 +1,5 @@
-// Package commandtest runs programs for their tests in processes of their own: a test binary is its program when it is asked to be.
+// Package commandtest runs programs for their tests in processes of their own: a test binary is its
+// program when it is asked to be.
 package commandtest
 
 import (
@@ -82,7 +83,8 @@ func (p *Program) End(t *testing.T, signal os.Signal) (code int, last string) {
 	return p.Wait()
 }
 
-// Wait waits for the program's end: its exit status, -1 after a signal, and the last line of its stderr.
+// Wait waits for the program's end: its exit status, -1 after a signal, and the last line of its
+// stderr.
 func (p *Program) Wait() (code int, last string) {
 	<-p.ended
 	lines := strings.Split(strings.TrimSpace(p.Stderr.String()), "\n")

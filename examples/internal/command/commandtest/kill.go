@@ -18,16 +18,16 @@ import (
 	"github.com/kudos-ml/kudos/internal/file"
 )
 
-// What tells a program to die: before operation K on the disk or, torn, after half of it; and where to
-// list its operations.
+// What tells a program to die: before operation K on the disk or, torn, after half of it; and where
+// to list its operations.
 const (
 	dieAt   = "KUDOS_DIE_AT"
 	dieTorn = "KUDOS_DIE_TORN"
 	listTo  = "KUDOS_LIST_TO"
 )
 
-// Dies makes the program do what Kill and List have put into its environment. It is called in TestMain,
-// before the program's main.
+// Dies makes the program do what Kill and List have put into its environment. It is called in
+// TestMain, before the program's main.
 func Dies() {
 	at, _ := strconv.ParseInt(os.Getenv(dieAt), 10, 64) // none is never
 	torn, to := os.Getenv(dieTorn) != "", os.Getenv(listTo)
@@ -57,8 +57,8 @@ func Dies() {
 	}
 }
 
-// List runs a program to its end and returns the files of its operations on the disk, in their order,
-// relative to a folder.
+// List runs a program to its end and returns the files of its operations on the disk, in their
+// order, relative to a folder.
 func List(t *testing.T, folder string, args ...string) (operations []string) {
 	t.Helper()
 	list := filepath.Join(t.TempDir(), "list")
@@ -82,8 +82,8 @@ type Moment struct {
 	Torn      bool
 }
 
-// Moments spreads n moments over the kinds of files that a program writes, by the folder or file that
-// they begin with, and over the operations on each kind.
+// Moments spreads n moments over the kinds of files that a program writes, by the folder or file
+// that they begin with, and over the operations on each kind.
 func Moments(operations []string, n int) (all []Moment) {
 	var kinds []string
 	of := map[string][]int{}

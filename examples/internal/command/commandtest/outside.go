@@ -11,14 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Outside builds a copy of a program's files, its tests aside, in a module outside the repository,
-// which has nothing but its public packages. root is the repository's folder. It returns the program
-// and how many lines of its source are neither blank nor comments.
-func Outside(t *testing.T, root string, sources ...string) (binary string, lines int) {
+// Module makes a module outside the repository that has nothing but its public packages. root is
+// the repository's folder.
+func Module(t *testing.T, root string) (dir string) {
 	t.Helper()
 	root, err := filepath.Abs(root)
 	require.NoError(t, err)
-	dir := t.TempDir()
+	dir = t.TempDir()
 	// The repository's own requirements are there as go mod tidy would write them, so that nothing
 	// needs to be looked up.
 	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
@@ -30,6 +29,24 @@ func Outside(t *testing.T, root string, sources ...string) (binary string, lines
 	sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o644))
+	return dir
+}
+
+// Build runs go build in a folder of a Module's.
+func Build(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	build := exec.CommandContext(t.Context(), "go", append([]string{"build"}, args...)...)
+	build.Dir = dir
+	build.Env = append(os.Environ(), "GOPROXY=off", "GOWORK=off")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, string(out))
+}
+
+// Copy copies a program's files, its tests aside, to a folder of a Module's, and returns how many
+// lines they have.
+func Copy(t *testing.T, dir string, sources ...string) (lines int) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(dir, 0o755))
 	for _, name := range sources {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
@@ -37,17 +54,18 @@ func Outside(t *testing.T, root string, sources ...string) (binary string, lines
 		source, err := os.ReadFile(name)
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(name)), source, 0o644))
-		for line := range strings.Lines(string(source)) {
-			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "//") {
-				lines++
-			}
-		}
+		lines += strings.Count(string(source), "\n")
 	}
+	return lines
+}
+
+// Outside builds a copy of a program's files, its tests aside, in a Module. It returns the program
+// and how many lines it has.
+func Outside(t *testing.T, root string, sources ...string) (binary string, lines int) {
+	t.Helper()
+	dir := Module(t, root)
+	lines = Copy(t, dir, sources...)
 	binary = filepath.Join(dir, "program.exe")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".")
-	build.Dir = dir
-	build.Env = append(os.Environ(), "GOPROXY=off", "GOWORK=off")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
+	Build(t, dir, "-o", binary, ".")
 	return binary, lines
 }
