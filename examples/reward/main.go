@@ -1,16 +1,16 @@
-// Command reward learns the paper's reward (Lee et al. 2023, Eq. 1) from a file of labelled pictures.
+// Command reward learns the paper's reward (Lee et al. 2023, Eq. 1) from labelled pictures.
 //
 //	go run ./examples/reward -samples FILE.jsonl -clip DIR -out DIR
 //
-// The file is as package dataset describes it, with labels good, bad or skip. The reward is a folder
-// that examples/finetune and examples/evaluate read, and alignment.Load in programs of one's own;
-// report.json beside it says how well it predicts labels of prompts that it was not trained on.
-//
-// Its folder training/ has the run: config.json, metrics.jsonl, report.html and checkpoints/. However
-// it ends, the same command with -resume goes on.
+// The file is as package dataset describes it, with labels good, bad or skip. The reward is a
+// folder that examples/finetune and examples/evaluate read, and alignment.Load in programs of one's
+// own; report.json beside it says how well it predicts labels of prompts that it was not trained
+// on. Its folder training/ has the run: config.json, metrics.jsonl, report.html and checkpoints/.
+// However it ends, the same command with -resume goes on.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -29,9 +29,6 @@ import (
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
-// passes over the labels, at most.
-const passes = 60
-
 // options are the flags.
 type options struct {
 	samples, clip, out, cache string
@@ -46,33 +43,30 @@ type options struct {
 
 func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("reward", flag.ContinueOnError)
-	f.StringVar(&o.samples, "samples", "", "JSONL `file` of pictures with labels good, bad or skip (required)")
+	f.StringVar(&o.samples, "samples", "",
+		"JSONL `file` of pictures with labels good, bad or skip (required)")
 	f.StringVar(&o.clip, "clip", "", "`folder` of a CLIPModel with tokenizer and preprocessor, as "+
 		"transformers writes it; without it the embedded miniature's, which knows shapes only")
 	f.StringVar(&o.out, "out", "", "`folder` for the reward (required)")
-	f.StringVar(&o.cache, "cache", "", "`file` that keeps the pictures' features, so that another run "+
-		"needs not compute them (default features.safetensors in -out)")
-	f.Float64Var(&o.lambda, "lambda", 0.5, "weight λ of prompt classification against other prompts of "+
-		"the file; 0 leaves it out")
-	f.Float64Var(&o.heldOut, "held-out", 0.2, "share of the prompts whose labels are for testing only")
+	f.StringVar(&o.cache, "cache", "", "`file` that keeps the pictures' features, so that another "+
+		"run needs not compute them (default features.safetensors in -out)")
+	f.Float64Var(&o.lambda, "lambda", 0.5, "weight λ of prompt classification against other "+
+		"prompts of the file; 0 leaves it out")
+	f.Float64Var(&o.heldOut, "held-out", 0.2,
+		"share of the prompts whose labels are for testing only")
 	f.IntVar(&o.hidden, "hidden", 1024, "hidden units of the perceptron")
-	f.BoolVar(&o.product, "product", true, "let the perceptron read the product of the two embeddings "+
-		"too; the paper's reads only the two")
+	f.BoolVar(&o.product, "product", true, "let the perceptron read the product of the two "+
+		"embeddings too; the paper's reads only the two")
 	f.Uint64Var(&o.seed, "seed", 1, "decides every random draw")
-	f.BoolVar(&o.resume, "resume", false, "go on with the run that -out holds, or begin if it holds none; "+
-		"-cache may be another")
+	f.BoolVar(&o.resume, "resume", false, "go on with the run that -out holds, or begin if it "+
+		"holds none; -cache may be another")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
-	err = report.Check(f, report.AtLeast(0, "lambda"), report.Between(0, 1, "held-out"), report.AtLeast(1, "hidden"))
-	if err == nil && (o.samples == "" || o.out == "") {
-		err = errors.New("-samples and -out are required")
-	}
-	if o.cache == "" {
-		o.cache = filepath.Join(o.out, "features.safetensors")
-	}
 	o.config, o.command = report.Config(f), report.Resume("reward", args)
-	return o, err
+	o.cache = cmp.Or(o.cache, filepath.Join(o.out, "features.safetensors"))
+	return o, cmp.Or(report.Required(f, "samples", "out"), report.Check(f,
+		report.AtLeast(0, "lambda"), report.Between(0, 1, "held-out"), report.AtLeast(1, "hidden")))
 }
 
 func main() {
@@ -87,14 +81,13 @@ func main() {
 
 // result is report.json.
 type result struct {
-	Samples string  `json:"samples"`
-	CLIP    string  `json:"clip"` // its hash
-	Seed    uint64  `json:"seed"`
-	Lambda  float64 `json:"lambda"`
-	Train   count   `json:"train"`
-	Test    count   `json:"test"`
-	// HeldOut is how well the reward, and CLIP's similarity, predict the labels of held-out prompts.
-	HeldOut alignment.Comparison `json:"held_out"`
+	Samples string               `json:"samples"`
+	CLIP    string               `json:"clip"` // its hash
+	Seed    uint64               `json:"seed"`
+	Lambda  float64              `json:"lambda"`
+	Train   count                `json:"train"`
+	Test    count                `json:"test"`
+	HeldOut alignment.Comparison `json:"held_out"` // with labels of other prompts
 }
 
 // A count is of labels, and of the prompts that they are for.
@@ -122,10 +115,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.samples, err)
 	}
-	encoder, err := tiny.CLIP()
-	if o.clip != "" {
-		encoder, err = clip.Load(o.clip)
-	}
+	encoder, err := tiny.LoadCLIP(o.clip)
 	if err != nil {
 		return fmt.Errorf("-clip: %w", err)
 	}
@@ -136,8 +126,8 @@ func run(ctx context.Context, o options) error {
 	}
 	o.config["sha256"] = map[string]string{"samples": samples, "clip": encoder.Hash()}
 	begun := finetune.Run{
-		Folder: filepath.Join(o.out, "training"), Resume: o.resume, Config: o.config, Command: o.command,
-		MayChange: []string{"cache"},
+		Folder: filepath.Join(o.out, "training"), Resume: o.resume, Command: o.command,
+		Config: o.config, MayChange: []string{"cache"},
 	}
 	return begun.Do(ctx, func() error {
 		cache, err := clip.OpenCache(encoder, o.cache)
@@ -176,33 +166,33 @@ func (s *session) run(ctx context.Context, rest, heldOut []dataset.Sample) error
 	return nil
 }
 
-// pictures are the labelled samples of the prompts of some of them, each counted as it is read. Now
-// and then their features so far are kept.
+// pictures are the labelled samples of some prompts, each counted as it is read. Once a minute the
+// features so far are kept.
 func (s *session) pictures(of []dataset.Sample, bar *report.Stage) dataset.Dataset {
 	prompts := map[string]bool{}
 	for _, sample := range of {
 		prompts[sample.Prompt] = true
 	}
-	file := dataset.File{Path: s.samples, Images: true}
-	labelled := dataset.Filter(file, func(s dataset.Sample) bool {
+	all := dataset.File{Path: s.samples, Images: true}
+	labelled := dataset.Filter(all, func(s dataset.Sample) bool {
 		return (s.Label == dataset.Good || s.Label == dataset.Bad) && prompts[s.Prompt]
 	})
-	return dataset.Map(labelled, func(_ context.Context, sample dataset.Sample) (dataset.Sample, error) {
-		bar.Add(1)
+	return dataset.Checked(dataset.Watched(labelled, bar.Add), func(dataset.Sample) error {
 		if time.Since(s.kept) < time.Minute {
-			return sample, nil
+			return nil
 		}
 		s.kept = time.Now()
-		return sample, s.cache.Save()
+		return s.cache.Save()
 	})
 }
 
 // learn trains the reward on the labels of all prompts that are not for testing.
 func (s *session) learn(ctx context.Context, rest []dataset.Sample) (*alignment.Model, error) {
+	const passes = 60
 	bar := s.progress.Stage("features", len(rest))
 	t := &alignment.Training{
-		CLIP: s.cache, Lambda: s.lambda, Hidden: s.hidden, Product: s.product, Seed: s.seed, Passes: passes, HeldOut: 0.15,
-		Samples: s.pictures(rest, bar),
+		CLIP: s.cache, Samples: s.pictures(rest, bar), Lambda: s.lambda, Hidden: s.hidden,
+		Product: s.product, HeldOut: 0.15, Passes: passes, Seed: s.seed,
 	}
 	if s.lambda > 0 { // 8 prompts with the true one, or as many as there are
 		prompts := dataset.Prompts(rest)
@@ -253,7 +243,7 @@ func (r result) table() report.Table {
 			{"reward", fmt.Sprint(c.N), report.Percent(c.Accuracy.Accuracy), auc(c.AUC)},
 			{"CLIP similarity", fmt.Sprint(c.N), "", auc(c.CLIPAUC)},
 		},
-		Note: fmt.Sprintf("Learned from %d labels good and %d bad of %d prompts, tested on those of %d others.",
-			r.Train.Good, r.Train.Bad, r.Train.Prompts, r.Test.Prompts),
+		Note: fmt.Sprintf("Learned from %d labels good and %d bad of %d prompts, tested on those "+
+			"of %d others.", r.Train.Good, r.Train.Bad, r.Train.Prompts, r.Test.Prompts),
 	}
 }
