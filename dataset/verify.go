@@ -14,7 +14,8 @@ import (
 // Verify is Written, and sees to it that the pictures are as WriteFolder left them. Each is there,
 // can be decoded, and carries the Parameters of its line. Rewards may have come to the lines since
 // then. The first picture that is not so is an error. It names the picture and the line, and says
-// how to have them made again. A picture that was painted over and kept its Parameters is not found.
+// how to have them made again. A picture that was painted over and kept its Parameters is not
+// found.
 func Verify(ctx context.Context, dir string) ([]Sample, error) {
 	samples, err := Written(ctx, dir)
 	if err != nil {
