@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 			}
 		}
 		commandtest.Dies()
-		main()
+		inLittleTime()
 	})
 }
 
