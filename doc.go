@@ -26,8 +26,8 @@
 //	kernels/optim          AdamW, gradient clipping, moving averages, learning rate schedules
 //	finetune/report        what a run shows and leaves: progress, its folder, tables, charts,
 //	                       pictures, one HTML page
-//	dataset                samples one after another; prompts that can be generated; JSONL files and
-//	                       folders
+//	dataset                samples one after another; prompts that can be generated; JSONL files
+//	                       and folders
 //	dataset/shapes         a small world of coloured shapes: its prompts, its pictures, its judge
 //	clip/tokenizer         prompts to token ids, by CLIP's byte-pair encoding
 //	clip                   CLIP's text and picture encoders, and their training
@@ -44,8 +44,8 @@
 //	                       differences with intervals
 //	finetune               Eq. 2 as a trainer whose loss is composed of terms; what records, saves
 //	                       and resumes any trainer
-//	finetune/command       what programs that tune share: flags, what fits memory, training that is
-//	                       saved
+//	finetune/command       what programs that tune share: flags, what fits memory, training that
+//	                       is saved
 //	reward/alignment       the paper's reward: learned from labels on CLIP's embeddings
 //	examples/tiny          a complete Stable Diffusion in miniature, embedded, and
 //	                       examples/tiny/train, which made it
@@ -64,7 +64,7 @@
 //
 //	dataset      dataset.Dataset      samples: generated, read from files, labelled by people
 //	reward model reward.Model         one score a sample, higher is better
-//	denoiser     diffusion.Denoiser   what a network says of noisy latents, as a node of their graph
+//	denoiser     diffusion.Denoiser   what a network says of noisy latents, as a graph's node
 //	trainer      finetune.Trainer     training, one step after another
 //	loss term    finetune.Term        one summand of the loss of finetune.Tuner, with a name
 package kudos

@@ -20,9 +20,10 @@ type Gallery struct {
 	Samples []Sample // what becomes known of them later, such as labels, Save writes
 }
 
-// Fill adds the samples of d. Each gets a File, samples/00000.png and so on, and its picture is there
-// from then on; it is in samples.jsonl when Every of them are there, or all. done, unless nil, is
-// called for each. What a gallery of the same samples has written in this folder before stays.
+// Fill adds the samples of d. Each gets a File, samples/00000.png and so on, and its picture is
+// there from then on; it is in samples.jsonl when Every of them are there, or all. done, unless
+// nil, is called for each. What a gallery of the same samples has written in this folder before
+// stays.
 func (g *Gallery) Fill(ctx context.Context, d Dataset, done func(n int)) error {
 	there, err := Written(ctx, g.Folder)
 	if err != nil {
@@ -83,7 +84,9 @@ func (g *Gallery) Save(ctx context.Context) error {
 }
 
 // Label labels all samples, by a rater of a name, and saves.
-func (g *Gallery) Label(ctx context.Context, rater string, label func(Sample) (Label, error)) error {
+func (g *Gallery) Label(
+	ctx context.Context, rater string, label func(Sample) (Label, error),
+) error {
 	for i, s := range g.Samples {
 		l, err := label(s)
 		if err != nil {

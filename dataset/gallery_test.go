@@ -33,7 +33,8 @@ func painted(n, fails int) Dataset {
 
 var errPower = errors.New("power is out")
 
-// A gallery's folder has its samples, as many as there are every so often, and takes up what is there.
+// A gallery's folder has its samples, as many as there are every so often, and takes up what is
+// there.
 func TestGallery(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
 	lines := func() []Sample {

@@ -65,8 +65,8 @@ func WriteFolder(ctx context.Context, dir string, d Dataset) (n int, err error) 
 }
 
 // Written returns the samples that WriteFolder has written to a folder, without their pictures, in
-// their order. So a run that was stopped knows what is left to do. A line that was being written when
-// its process was killed is cut off. In a folder without samples.jsonl there are none.
+// their order. So a run that was stopped knows what is left to do. A line that was being written
+// when its process was killed is cut off. In a folder without samples.jsonl there are none.
 func Written(ctx context.Context, dir string) ([]Sample, error) {
 	name := filepath.Join(dir, samplesFile)
 	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {

@@ -139,7 +139,8 @@ func TestWritten(t *testing.T) {
 	require.NoDirExists(t, dir)
 	some := func(from, to int) (all []Sample) {
 		for i := from; i < to; i++ {
-			all = append(all, Sample{Prompt: "p", Image: wide(i + 1), Source: Source{Index: uint64(i)}})
+			source := Source{Index: uint64(i)}
+			all = append(all, Sample{Prompt: "p", Image: wide(i + 1), Source: source})
 		}
 		return all
 	}

@@ -23,11 +23,12 @@ import (
 )
 
 // The commands of README.md, from prompts to an evaluation, are run as they stand there, with small
-// numbers added, on the miniature and on a folder of diffusers'. Each program reads what those before
-// it wrote.
+// numbers added, on the miniature and on a folder of diffusers'. Each program reads what those
+// before it wrote.
 func TestREADMEsCommands(t *testing.T) {
 	programs := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", programs+string(filepath.Separator),
+	to := programs + string(filepath.Separator)
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", to,
 		"./generate", "./reward", "./finetune", "./evaluate")
 	said, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", said)
@@ -35,12 +36,15 @@ func TestREADMEsCommands(t *testing.T) {
 	t.Run("miniature", func(t *testing.T) {
 		dir := t.TempDir()
 		require.NoError(t, os.CopyFS(filepath.Join(dir, "MODEL"), tiny.FS()))
-		chain(t, programs, dir, []string{"two green circles", "one red star", "three hearts on the beach"}, []string{"a blue square", "two stars"}, judged)
+		prompts := []string{"two green circles", "one red star", "three hearts on the beach"}
+		chain(t, programs, dir, prompts, []string{"a blue square", "two stars"}, judged)
 	})
 	t.Run("sd1", func(t *testing.T) {
 		dir := t.TempDir()
-		require.NoError(t, os.CopyFS(filepath.Join(dir, "MODEL"), os.DirFS("../testdata/golden/sd1")))
-		chain(t, programs, dir, []string{"a dog", "two green dogs", "a cat in the city"}, []string{"a red car", "three cats"}, byBrightness)
+		model := os.DirFS("../testdata/golden/sd1")
+		require.NoError(t, os.CopyFS(filepath.Join(dir, "MODEL"), model))
+		prompts := []string{"a dog", "two green dogs", "a cat in the city"}
+		chain(t, programs, dir, prompts, []string{"a red car", "three cats"}, byBrightness)
 	})
 }
 
@@ -53,10 +57,15 @@ var small = map[string]string{
 }
 
 // chain runs README.md's commands in a folder that holds MODEL.
-func chain(t *testing.T, programs, dir string, prompts, unseen []string, label func(*testing.T, []dataset.Sample)) {
+func chain(
+	t *testing.T, programs, dir string, prompts, unseen []string,
+	label func(*testing.T, []dataset.Sample),
+) {
 	require.NoError(t, os.Rename(filepath.Join(dir, "MODEL", "clip"), filepath.Join(dir, "CLIP")))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "PROMPTS"), []byte(strings.Join(prompts, "\n")), 0o644))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "UNSEEN"), []byte(strings.Join(unseen, "\n")), 0o644))
+	for name, lines := range map[string][]string{"PROMPTS": prompts, "UNSEEN": unseen} {
+		text := strings.Join(lines, "\n")
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
 	captioned(t, filepath.Join(dir, "PAIRS"))
 	before := unet(t, filepath.Join(dir, "MODEL"))
 
@@ -73,7 +82,8 @@ func chain(t *testing.T, programs, dir string, prompts, unseen []string, label f
 		}
 		program, args, _ := strings.Cut(strings.TrimPrefix(line, "go run ./examples/"), " ")
 		ran[program] = true
-		c := exec.CommandContext(t.Context(), filepath.Join(programs, program), strings.Fields(args+" "+small[program])...)
+		c := exec.CommandContext(t.Context(), filepath.Join(programs, program),
+			strings.Fields(args+" "+small[program])...)
 		c.Dir = dir
 		said, err := c.CombinedOutput()
 		require.NoError(t, err, "%s: %s", line, said)
@@ -117,12 +127,14 @@ func chain(t *testing.T, programs, dir string, prompts, unseen []string, label f
 	require.Equal(t, "tuned", evaluated.Differences[0].Arm)
 	require.NotZero(t, evaluated.Differences[0].Reward.Mean)
 	for _, arm := range evaluated.Arms {
-		require.Len(t, samplesOf(t, filepath.Join(evaluation, arm.Name, "samples.jsonl")), 2*len(unseen))
+		samples := samplesOf(t, filepath.Join(evaluation, arm.Name, "samples.jsonl"))
+		require.Len(t, samples, 2*len(unseen))
 	}
 	require.FileExists(t, filepath.Join(evaluation, "report.html"))
 }
 
-// commands are the lines of README.md's only block in sh. A line that ends in \ goes on in the next.
+// commands are the lines of README.md's only block in sh. A line that ends in \ goes on in the
+// next.
 func commands(t *testing.T) []string {
 	_, after, ok := strings.Cut(string(read(t, "README.md")), "```sh\n")
 	require.True(t, ok)
@@ -148,7 +160,8 @@ func captioned(t *testing.T, dir string) {
 	}
 }
 
-// judged labels as the judge of shapes does; one picture of each label is given, since after two steps hardly any is good.
+// judged labels as the judge of shapes does; one picture of each label is given, since after two
+// steps hardly any is good.
 func judged(t *testing.T, samples []dataset.Sample) {
 	for i, s := range samples {
 		var err error
@@ -158,7 +171,8 @@ func judged(t *testing.T, samples []dataset.Sample) {
 	samples[0].Label, samples[1].Label = dataset.Good, dataset.Bad
 }
 
-// byBrightness labels the brighter half of the pictures good: those of weights that nobody trained show nothing.
+// byBrightness labels the brighter half of the pictures good: those of weights that nobody trained
+// show nothing.
 func byBrightness(t *testing.T, samples []dataset.Sample) {
 	sums := make([]int, len(samples))
 	for i, s := range samples {

@@ -2,8 +2,8 @@ package finetune
 
 import "github.com/kudos-ml/kudos/finetune/report"
 
-// TermsChart shows the terms of the loss over the steps of a run, such as ReadSteps gives. Terms that
-// no step has are left out.
+// TermsChart shows the terms of the loss over the steps of a run, such as ReadSteps gives. Terms
+// that no step has are left out.
 func TermsChart(title string, steps []Step, terms ...string) report.Chart {
 	chart := report.Chart{Title: title, X: "update", Y: "loss"}
 	for _, term := range terms {

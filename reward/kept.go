@@ -17,11 +17,11 @@ import (
 )
 
 // Kept is m with the scores kept in a file, so that another process need not ask m again. The file,
-// JSON lines, is made with its folder if it is not there. maker names the model, by the hashes of its
-// weights for example: what other makers have written is passed over. Scores are kept for the
-// samples of a call together, told apart by pictures and prompts, so that what is read is bit for bit
-// what m would give even if its rounding depends on what it is asked together. A file that is not as
-// it was written is begun anew.
+// JSON lines, is made with its folder if it is not there. maker names the model, by the hashes of
+// its weights for example: what other makers have written is passed over. Scores are kept for the
+// samples of a call together, told apart by pictures and prompts, so that what is read is bit for
+// bit what m would give even if its rounding depends on what it is asked together. A file that is
+// not as it was written is begun anew.
 func Kept(m Model, file, maker string) Model {
 	return &kept{Model: m, file: file, maker: maker}
 }

@@ -340,7 +340,9 @@ func TestGive(t *testing.T) {
 	require.NoError(t, Give(t.Context(), m, samples))
 	require.Equal(t, 1, calls)
 	require.Equal(t, []float64{30, 40}, []float64{*samples[0].Reward, *samples[1].Reward})
-	wrong := Func(func(context.Context, []dataset.Sample) ([]float64, error) { return []float64{1}, nil })
+	wrong := Func(func(context.Context, []dataset.Sample) ([]float64, error) {
+		return []float64{1}, nil
+	})
 	require.Error(t, Give(t.Context(), wrong, samples))
 	require.Equal(t, 30.0, *samples[0].Reward)
 }

@@ -17,7 +17,9 @@ import (
 
 // Conditions are the conditions of prompts, by prompt: the text encoder's last hidden state, which
 // the UNet reads. Each takes the memory of one, however often its prompt is there.
-func (p *Pipeline) Conditions(ctx context.Context, prompts ...string) (map[string]dataset.Condition, error) {
+func (p *Pipeline) Conditions(
+	ctx context.Context, prompts ...string,
+) (map[string]dataset.Condition, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
@@ -31,18 +33,19 @@ func (p *Pipeline) Conditions(ctx context.Context, prompts ...string) (map[strin
 
 // EncodeOptions say how pictures become latents.
 type EncodeOptions struct {
-	// Batch is the number of samples that are read and encoded together; 0 is one whose picture has 512×512 pixels or more, and of smaller ones
-	// as many as have that many together.
+	// Batch is the number of samples that are read and encoded together; 0 is one whose picture has
+	// 512×512 pixels or more, and of smaller ones as many as have that many together.
 	Batch int
 
-	// Sampled draws a latent from the distribution that the VAE's encoder gives, from Seed and the sample's position, as
-	// training by diffusers' script does. Otherwise the latent is its mean, which hardly differs.
+	// Sampled draws a latent from the distribution that the VAE's encoder gives, from Seed and the
+	// sample's position, as training by diffusers' script does. Otherwise the latent is its mean,
+	// which hardly differs.
 	Sampled bool
 	Seed    uint64
 
-	// Cache is a folder in which latents and conditions are kept, a few dozen samples a file, so that
-	// another process need not encode them again. What is read from it is bit for bit what encoding
-	// would give. A file that is not as it was written is made anew. Empty keeps nothing.
+	// Cache is a folder in which latents and conditions are kept, a few dozen samples a file, so
+	// that another process need not encode them again. What is read from it is bit for bit what
+	// encoding would give. A file that is not as it was written is made anew. Empty keeps nothing.
 	Cache string
 }
 
@@ -53,9 +56,10 @@ func (o EncodeOptions) check() error {
 	return nil
 }
 
-// Encode returns the samples of data with Latent (scaled, as the UNet reads it) and Condition filled in. Pictures of another
-// size than the model's are resized on their shorter edge and cut out of the centre. A sample that has a
-// latent keeps it; one with neither latent nor picture is an error that names it.
+// Encode returns the samples of data with Latent (scaled, as the UNet reads it) and Condition
+// filled in. Pictures of another size than the model's are resized on their shorter edge and cut
+// out of the centre. A sample that has a latent keeps it; one with neither latent nor picture is an
+// error that names it.
 func (p *Pipeline) Encode(data dataset.Dataset, o EncodeOptions) dataset.Dataset {
 	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
 		return func(yield func(dataset.Sample, error) bool) {
@@ -165,7 +169,8 @@ func (e *encoder) encode(ctx context.Context, batch []dataset.Sample) error {
 		case s.Image != nil:
 			pictures = append(pictures, i)
 		default:
-			return fmt.Errorf("pipeline: sample %d (%s) has neither a latent nor a picture", e.done+uint64(i), name(s))
+			return fmt.Errorf("pipeline: sample %d (%s) has neither a latent nor a picture",
+				e.done+uint64(i), name(s))
 		}
 	}
 	conditions, err := e.texts.encode(ctx, prompts)
@@ -203,7 +208,8 @@ func (e *encoder) latents(batch []dataset.Sample, which []int) error {
 	side := e.p.side() * e.p.scale()
 	for row, i := range which {
 		if batch[i].Image.Bounds().Empty() {
-			return fmt.Errorf("pipeline: sample %d (%s): the picture is empty", e.done+uint64(i), name(batch[i]))
+			return fmt.Errorf("pipeline: sample %d (%s): the picture is empty",
+				e.done+uint64(i), name(batch[i]))
 		}
 		x := square(picture.FromImage(batch[i].Image), side).Tensor()
 		copy(st.in.Float32s()[row*side*side*3:], x.Float32s())

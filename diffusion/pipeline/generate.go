@@ -19,7 +19,7 @@ type Request struct {
 	Prompts   []string
 	PerPrompt int     // pictures of each prompt; 0 is 1
 	Steps     int     // sampling steps; 0 is 25
-	Guidance  float64 // classifier-free guidance scale, at least 1; 1 is no guidance and half the work
+	Guidance  float64 // scale of classifier-free guidance; 1 is none, and half the work
 	Negative  string  // what guidance leads away from; usually empty
 	Eta       float64 // DDIM's noise, 0 to 1; 0 for other samplers
 	Seed      uint64
@@ -35,8 +35,9 @@ type Request struct {
 	// Noise, unless nil, is drawn from instead of by Seed: its row r is of sample First+r.
 	Noise diffusion.Noise
 
-	// First is the index of the first sample: a request for samples 100 to 199 of a larger one sets 100 here and asks for
-	// that part's prompts. Sample i of a run has the same noise whatever else the run makes.
+	// First is the index of the first sample: a request for samples 100 to 199 of a larger one sets
+	// 100 here and asks for that part's prompts. Sample i of a run has the same noise whatever else
+	// the run makes.
 	First uint64
 
 	// Batch is the number of pictures that are made at once; 0 is as many as have the pixels of one
@@ -50,10 +51,10 @@ type Request struct {
 	Skip int
 
 	// Cache is a folder in which the latents of every batch are kept, so that another process need
-	// not sample them again: what it reads there is bit for bit what sampling would give. A file that
-	// is not as it was written is made anew. What is kept is told apart by all it depends on, samplers
-	// of one's own by their Name. It is an error with Noise, with a network that is no UNet, and with a
-	// UNet that an adapter is attached to. Empty keeps nothing.
+	// not sample them again: what it reads there is bit for bit what sampling would give. A file
+	// that is not as it was written is made anew. What is kept is told apart by all it depends on,
+	// samplers of one's own by their Name. It is an error with Noise, with a network that is no
+	// UNet, and with a UNet that an adapter is attached to. Empty keeps nothing.
 	Cache string
 
 	// Width and Height are in pixels; 0 is the size that the model was trained for.
@@ -71,7 +72,9 @@ func (r Request) check(p *Pipeline) error {
 	case p.unread != nil:
 		return &UnreadError{Model: p.Name}
 	case p.inpaints():
-		return fmt.Errorf("pipeline: the UNet reads %d channels: latents, a mask and a masked picture; an inpainting model does not generate from prompts alone", p.UNet.Config.InChannels)
+		return fmt.Errorf("pipeline: the UNet reads %d channels: latents, a mask and a masked "+
+			"picture; an inpainting model does not generate from prompts alone",
+			p.UNet.Config.InChannels)
 	case len(r.Prompts) == 0:
 		return fmt.Errorf("pipeline: no prompts to generate from")
 	case r.PerPrompt < 0 || r.Batch < 0 || r.Steps < 0 || r.Skip < 0:
@@ -80,7 +83,8 @@ func (r Request) check(p *Pipeline) error {
 	case !(r.Guidance >= 1):
 		return fmt.Errorf("pipeline: guidance %g is below 1, which is no guidance", r.Guidance)
 	case r.Width < 0 || r.Height < 0 || r.Width%p.scale() != 0 || r.Height%p.scale() != 0:
-		return fmt.Errorf("pipeline: %d×%d pixels are not multiples of %d", r.Width, r.Height, p.scale())
+		return fmt.Errorf("pipeline: %d×%d pixels are not multiples of %d",
+			r.Width, r.Height, p.scale())
 	}
 	return nil
 }
@@ -166,8 +170,9 @@ type generator struct {
 func (p *Pipeline) newGenerator(r Request) *generator {
 	h, w := r.Height/p.scale(), r.Width/p.scale()
 	g := &generator{
-		p: p, r: r, schedule: p.Schedule.InPipeline(), texts: p.newTexts(), networks: map[int]*diffusion.Compiled{},
-		latent: tensor.Shape{h, w, p.VAE.Config.LatentChannels},
+		p: p, r: r, schedule: p.Schedule.InPipeline(), texts: p.newTexts(),
+		networks: map[int]*diffusion.Compiled{},
+		latent:   tensor.Shape{h, w, p.VAE.Config.LatentChannels},
 	}
 	maps.Copy(g.texts.known, r.Conditions)
 	g.decoder = p.newDecoder(g.latent)

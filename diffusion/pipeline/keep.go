@@ -15,8 +15,8 @@ import (
 // when a process dies.
 const keptTogether = 32
 
-// A keeper is an encoder whose results are kept, those of a group of samples together. They depend on
-// the samples, which are told apart by their pictures and prompts; on which of them are encoded
+// A keeper is an encoder whose results are kept, those of a group of samples together. They depend
+// on the samples, which are told apart by their pictures and prompts; on which of them are encoded
 // together; on both encoders, and how they are used.
 type keeper struct {
 	*encoder

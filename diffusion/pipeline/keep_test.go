@@ -90,7 +90,8 @@ func TestKept(t *testing.T) {
 		list = append(list, kernels.Parameter{Name: name, Value: v})
 	}
 	require.NoError(t, f.Close())
-	require.NoError(t, weights.Save(kept()[0], list, kernels.Float32, map[string]string{sumKey: weights.Hash(list)}))
+	sum := map[string]string{sumKey: weights.Hash(list)}
+	require.NoError(t, weights.Save(kept()[0], list, kernels.Float32, sum))
 	found := 0
 	for _, s := range encode(dir, EncodeOptions{Sampled: true, Seed: 3}) {
 		if s.Latent.Float32s()[0] == 1234 {

@@ -42,8 +42,8 @@ func (s store) write(key string, results []kernels.Parameter) error {
 	return nil
 }
 
-// read returns the results of a key, n of them by their names, or nil if there are none as they were
-// written. A file that is otherwise is removed.
+// read returns the results of a key, n of them by their names, or nil if there are none as they
+// were written. A file that is otherwise is removed.
 func (s store) read(key string, n int) map[string]*tensor.Dense {
 	name := s.file(key)
 	f, err := weights.Open(name)

@@ -23,7 +23,8 @@ func TestBlanks(t *testing.T) {
 	var samples []dataset.Sample
 	for _, prompt := range []string{"b", "a", "b"} {
 		samples = append(samples, dataset.Sample{
-			ID: "of " + prompt, Prompt: prompt, Group: "g", Image: image.NewGray(image.Rect(0, 0, 9, 9)),
+			ID: "of " + prompt, Prompt: prompt, Group: "g",
+			Image: image.NewGray(image.Rect(0, 0, 9, 9)),
 		})
 	}
 	encoded := collect(t, p.Encode(dataset.FromSlice(samples), EncodeOptions{}))

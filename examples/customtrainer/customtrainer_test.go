@@ -38,13 +38,15 @@ func program(t *testing.T, name string) string {
 	return string(text)
 }
 
-// outside builds a program in a module outside the repository, which has nothing but its public packages.
+// outside builds a program in a module outside the repository, which has nothing but its public
+// packages.
 func outside(t *testing.T, name, source string) (binary string) {
 	t.Helper()
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	require.NoError(t, err)
 	dir := t.TempDir()
-	// The repository's own requirements are there as go mod tidy would write them, so that nothing needs to be looked up.
+	// The repository's own requirements are there as go mod tidy would write them, so that nothing
+	// needs to be looked up.
 	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	require.NoError(t, err)
 	const kudos = "github.com/kudos-ml/kudos"
@@ -100,7 +102,8 @@ func train(t *testing.T, binary string) (folder string, progress string, metrics
 	return folder, string(out), metrics
 }
 
-// falls checks that the mean loss of the last quarter of the steps is at most a part of the first's.
+// falls checks that the mean loss of the last quarter of the steps is at most a part of the
+// first's.
 func falls(t *testing.T, metrics []metric, part float64) {
 	t.Helper()
 	mean := func(ms []metric) (sum float64) {
@@ -111,7 +114,8 @@ func falls(t *testing.T, metrics []metric, part float64) {
 	}
 	k := len(metrics) / 4
 	first, last := mean(metrics[:k]), mean(metrics[len(metrics)-k:])
-	require.True(t, last <= part*first, "the loss was %v first and %v last", first, last) // NaN fails
+	// NaN fails.
+	require.True(t, last <= part*first, "the loss was %v first and %v last", first, last)
 	require.Positive(t, last)
 }
 
@@ -145,13 +149,15 @@ func TestTrainer(t *testing.T) {
 	require.Contains(t, string(page), "1000 of 1000 updates")
 }
 
-// run runs a program that is built outside and has less than so many lines, and returns what it says.
+// run runs a program that is built outside and has less than so many lines, and returns what it
+// says.
 func run(t *testing.T, name string, most int, arguments ...string) string {
 	t.Helper()
 	source := program(t, name)
 	require.Less(t, lines(source), most)
 	require.NotContains(t, source, "kudos/internal/")
-	out, err := exec.CommandContext(t.Context(), outside(t, name, source), arguments...).CombinedOutput()
+	program := exec.CommandContext(t.Context(), outside(t, name, source), arguments...)
+	out, err := program.CombinedOutput()
 	require.NoError(t, err, string(out))
 	return string(out)
 }
@@ -184,7 +190,8 @@ func same(t *testing.T, a, b string) {
 	require.True(t, reflect.DeepEqual(read(a), read(b)), "the pictures differ")
 }
 
-// Tuned by a reward, the model and the adapter have more of it, and are the same when they are loaded.
+// Tuned by a reward, the model and the adapter have more of it, and are the same when they are
+// loaded.
 func TestTune(t *testing.T) {
 	folder := t.TempDir()
 	out := run(t, "tune", 60, folder)
@@ -207,7 +214,8 @@ func TestDenoiser(t *testing.T) {
 // seen.
 func TestJudge(t *testing.T) {
 	folder, labels := t.TempDir(), t.TempDir()
-	rated := dataset.Map(tiny.Pretraining(3, 400), func(_ context.Context, s dataset.Sample) (dataset.Sample, error) {
+	pictures := tiny.Pretraining(3, 400)
+	rated := dataset.Map(pictures, func(_ context.Context, s dataset.Sample) (dataset.Sample, error) {
 		var err error
 		s.Label, err = shapes.Rater{}.Label(s)
 		return s, err
@@ -225,7 +233,8 @@ func TestJudge(t *testing.T) {
 	}
 	require.Len(t, weights, 8)
 	for i := 0; i < 8; i += 4 {
-		require.InDelta(t, 4, weights[i]+weights[i+1]+weights[i+2]+weights[i+3], 0.01, "a prompt's mean is 1")
+		sum := weights[i] + weights[i+1] + weights[i+2] + weights[i+3]
+		require.InDelta(t, 4, sum, 0.01, "a prompt's mean is 1")
 	}
 }
 
@@ -247,7 +256,8 @@ func continued(t *testing.T, source, name, early, end string) (folder string, st
 		require.NoError(t, err, string(out))
 	}
 	read := func(folder string) (network []byte, steps []stepLine) {
-		network, err := os.ReadFile(filepath.Join(folder, "unet", "diffusion_pytorch_model.safetensors"))
+		file := filepath.Join(folder, "unet", "diffusion_pytorch_model.safetensors")
+		network, err := os.ReadFile(file)
 		require.NoError(t, err)
 		text, err := os.ReadFile(filepath.Join(folder, "metrics.jsonl"))
 		require.NoError(t, err)
@@ -293,7 +303,8 @@ func TestPrefer(t *testing.T) {
 	require.NoError(t, err)
 	liked := func(p *pipeline.Pipeline) (sum float64) {
 		request := pipeline.Request{Prompts: prompts, PerPrompt: 4, Steps: 8, Guidance: 2, Seed: 1}
-		samples, err := dataset.Collect(t.Context(), reward.Scored(p.Generate(request), shapes.Rater{}, 16))
+		scored := reward.Scored(p.Generate(request), shapes.Rater{}, 16)
+		samples, err := dataset.Collect(t.Context(), scored)
 		require.NoError(t, err)
 		for _, s := range samples {
 			sum += *s.Reward

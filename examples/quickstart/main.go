@@ -27,8 +27,8 @@ import (
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
-// A session is the run in hand. With the defaults it took 9 minutes on two cores that multiply at 115
-// GFLOP/s each.
+// A session is the run in hand. With the defaults it took 9 minutes on two cores that multiply at
+// 115 GFLOP/s each.
 type session struct {
 	report.Folder
 	run                  finetune.Run
@@ -239,11 +239,11 @@ func (s *session) evaluate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	done := fmt.Sprintf("A miniature Stable Diffusion was tuned on %d of its own pictures, weighted "+
-		"by a reward that was learned from labels good and bad.", s.samples)
-	command := fmt.Sprintf("go run ./examples/quickstart -seed %d -samples %d -steps %d -beta %v "+
-		"-lr %v -eval %d -controls=%t", s.seed, s.samples, s.steps, s.beta, s.lr, s.eval, s.controls)
-	page := found.Page("kudos quickstart", done, command,
+	done := fmt.Sprintf("A miniature Stable Diffusion was tuned on %d of its own pictures, "+
+		"weighted by a reward that was learned from labels good and bad.", s.samples)
+	as := fmt.Sprintf("-seed %d -samples %d -steps %d -beta %v -lr %v -eval %d -controls=%t",
+		s.seed, s.samples, s.steps, s.beta, s.lr, s.eval, s.controls)
+	page := found.Page("kudos quickstart", done, "go run ./examples/quickstart "+as,
 		finetune.TermsChart("Tuning", steps, "reward", "pretraining"))
 	found.Seconds = s.Seconds
 	return s.Conclude(os.Stdout, found, page, found.Tables()...)

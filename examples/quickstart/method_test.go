@@ -14,8 +14,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// Tuning draws by reward: one below zero, which that cannot have, is refused. What is tuned is a copy:
-// the base is what the report compares it with.
+// Tuning draws by reward: one below zero, which that cannot have, is refused. What is tuned is a
+// copy: the base is what the report compares it with.
 func TestTunesByReward(t *testing.T) {
 	s, err := parse([]string{
 		"-out", filepath.Join(t.TempDir(), "out"), "-steps", "1", "-lr", "1e-4", "-beta", "0",

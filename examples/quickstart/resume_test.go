@@ -38,8 +38,8 @@ var (
 	seconds = regexp.MustCompile(`"seconds":[0-9.e-]+`)
 )
 
-// few is the environment variable with the number of pictures to evaluate on, fewer than the flag takes:
-// their results are nonsense, and there in no time.
+// few is the environment variable with the number of pictures to evaluate on, fewer than the flag
+// takes: their results are nonsense, and there in no time.
 const few = "KUDOS_EVALUATE"
 
 // inLittleTime is main, on few pictures if the environment says so.

@@ -30,7 +30,8 @@ func TestMain(m *testing.M) {
 	commandtest.Main(m, func() {
 		if n, err := strconv.ParseUint(os.Getenv(fileLimit), 10, 64); err == nil {
 			signal.Ignore(syscall.SIGXFSZ)
-			if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: n, Max: n}); err != nil {
+			limit := syscall.Rlimit{Cur: n, Max: n}
+			if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
 				panic(err)
 			}
 		}
@@ -39,13 +40,18 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// fileLimit is the environment variable with the bytes that no file of quickstart's can grow beyond.
+// stopped is what quickstart says when it is, before the folder's name.
+const stopped = "quickstart: stopped; what was finished is in "
+
+// fileLimit is the environment variable with the bytes that no file of quickstart's can grow
+// beyond.
 const fileLimit = "FILE_LIMIT"
 
 // samplesOf reads samples.jsonl and its pictures.
 func samplesOf(t *testing.T, out string) []dataset.Sample {
 	t.Helper()
-	samples, err := dataset.Collect(t.Context(), dataset.File{Path: filepath.Join(out, "samples.jsonl"), Images: true})
+	file := dataset.File{Path: filepath.Join(out, "samples.jsonl"), Images: true}
+	samples, err := dataset.Collect(t.Context(), file)
 	require.NoError(t, err)
 	for _, s := range samples {
 		require.NotNil(t, s.Image)
@@ -85,14 +91,15 @@ func TestStoppedWhileItGenerates(t *testing.T) {
 			require.Equal(t, s.code, code, c.Stderr.String())
 			samples := samplesOf(t, out)
 			for _, s := range samples {
-				require.EqualValues(t, 1, s.Source.Guidance, "guided samples are not the model's own distribution")
+				require.EqualValues(t, 1, s.Source.Guidance,
+					"guided samples are not the model's own distribution")
 			}
 			n := len(samples)
 			require.True(t, n >= batch && n < 5120 && n%batch == 0, "%d samples", n)
 			require.NoFileExists(t, filepath.Join(out, "metrics.jsonl"))
 			if s.signal == syscall.SIGINT {
 				whole(t, out)
-				require.Equal(t, "quickstart: stopped; what was finished is in "+out+"; -resume goes on", last)
+				require.Equal(t, stopped+out+"; -resume goes on", last)
 			}
 		})
 	}
@@ -104,7 +111,7 @@ func TestStoppedWhileItTunes(t *testing.T) {
 	c.AwaitFile(t, filepath.Join(out, "metrics.jsonl"))
 	code, last := c.End(t, syscall.SIGINT)
 	require.Equal(t, 130, code, c.Stderr.String())
-	require.Equal(t, "quickstart: stopped; what was finished is in "+out+"; -resume goes on", last)
+	require.Equal(t, stopped+out+"; -resume goes on", last)
 	whole(t, out)
 
 	samples := samplesOf(t, out)
@@ -198,13 +205,21 @@ func limitFiles(t *testing.T, n uint64) {
 
 func TestLabelsThatCannotBeUsed(t *testing.T) {
 	dir := t.TempDir()
-	for text, want := range map[string]string{
-		`{"prompt":"a star","label":"good"}` + "\n" + `{"prompt":"a star","lable":"bad"}`: `labels.jsonl:2: bad JSON: json: unknown field "lable"`,
-		`{"prompt":"a star","label":"skip"}`:                                              "labels.jsonl",
-		"":                                                                                "no sample is labelled good or bad",
-		`{"prompt":"a star"}` + "\n" + `{"prompt":"a dragon","label":"good"}`: `labels.jsonl:2: dataset: prompt "a dragon"`,
-		`{"prompt":"a star","label":"good","file":"gone.png"}`:                "labels.jsonl:1: ",
+	good := `{"prompt":"a star","label":"good"}` + "\n"
+	for _, c := range []struct{ text, want string }{
+		{
+			good + `{"prompt":"a star","lable":"bad"}`,
+			`labels.jsonl:2: bad JSON: json: unknown field "lable"`,
+		},
+		{`{"prompt":"a star","label":"skip"}`, "labels.jsonl"},
+		{"", "no sample is labelled good or bad"},
+		{
+			`{"prompt":"a star"}` + "\n" + `{"prompt":"a dragon","label":"good"}`,
+			`labels.jsonl:2: dataset: prompt "a dragon"`,
+		},
+		{`{"prompt":"a star","label":"good","file":"gone.png"}`, "labels.jsonl:1: "},
 	} {
+		text, want := c.text, c.want
 		file, out := filepath.Join(dir, "labels.jsonl"), filepath.Join(dir, "out")
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
 		err := begin(t, "-out", out, "-labels", file)
@@ -213,10 +228,12 @@ func TestLabelsThatCannotBeUsed(t *testing.T) {
 		require.NoDirExists(t, out, "it fails before anything is written")
 	}
 	labels := filepath.Join(dir, "labels.jsonl")
-	good := `{"prompt":"a star","label":"good","file":"a.png"}` + "\n"
-	require.NoError(t, os.WriteFile(labels, []byte(good), 0o644))
-	require.NoError(t, picture.WritePNG(filepath.Join(dir, "a.png"), image.NewNRGBA(image.Rect(0, 0, 64, 64))))
-	require.ErrorIs(t, begin(t, "-out", dir, "-labels", labels), fs.ErrExist, "labels are not mixed with a run")
+	right := `{"prompt":"a star","label":"good","file":"a.png"}` + "\n"
+	require.NoError(t, os.WriteFile(labels, []byte(right), 0o644))
+	black := image.NewNRGBA(image.Rect(0, 0, 64, 64))
+	require.NoError(t, picture.WritePNG(filepath.Join(dir, "a.png"), black))
+	err := begin(t, "-out", dir, "-labels", labels)
+	require.ErrorIs(t, err, fs.ErrExist, "labels are not mixed with a run")
 	require.FileExists(t, labels)
 }
 

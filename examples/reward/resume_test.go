@@ -60,7 +60,8 @@ func TestKilled(t *testing.T) {
 	operations := commandtest.List(t, whole, args("whole")...)
 	want := files(t, whole)
 	for _, name := range []string{
-		"head.safetensors", "config.json", "report.json", "training/metrics.jsonl", "training/report.html",
+		"head.safetensors", "config.json", "report.json",
+		"training/metrics.jsonl", "training/report.html",
 	} {
 		require.Contains(t, want, name)
 	}
@@ -88,7 +89,8 @@ func TestAnotherRun(t *testing.T) {
 	require.Contains(t, exists.Command, "reward -samples "+samples)
 	require.Contains(t, exists.Command, "-resume")
 	var different *finetune.DifferentRunError
-	require.ErrorAs(t, try("-resume", "-lambda", "0", "-cache", filepath.Join(out, "f")), &different)
+	err := try("-resume", "-lambda", "0", "-cache", filepath.Join(out, "f"))
+	require.ErrorAs(t, err, &different)
 	require.Equal(t, []string{"lambda was 0.5 and is 0"}, different.Differences)
 	text, err := os.ReadFile(samples)
 	require.NoError(t, err)

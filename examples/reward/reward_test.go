@@ -18,7 +18,8 @@ import (
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
-// labelled writes pictures of shapes with captions that are often wrong, labelled by the judge, and returns the file.
+// labelled writes pictures of shapes with captions that are often wrong, labelled by the judge, and
+// returns the file.
 func labelled(t *testing.T, n int) string {
 	dir := t.TempDir()
 	samples, err := dataset.Collect(t.Context(), tiny.Pretraining(5, n))
@@ -38,9 +39,11 @@ func labelled(t *testing.T, n int) string {
 	return file
 }
 
-// What labels teach is true of prompts that were not among them; the reward is there for others to load; features are computed once.
+// What labels teach is true of prompts that were not among them; the reward is there for others to
+// load; features are computed once.
 func TestReward(t *testing.T) {
-	o, err := parse([]string{"-samples", labelled(t, 600), "-out", filepath.Join(t.TempDir(), "reward"), "-hidden", "64"})
+	out := filepath.Join(t.TempDir(), "reward")
+	o, err := parse([]string{"-samples", labelled(t, 600), "-out", out, "-hidden", "64"})
 	require.NoError(t, err)
 	read := func() (r result) {
 		text, err := os.ReadFile(filepath.Join(o.out, "report.json"))
@@ -75,7 +78,8 @@ func TestReward(t *testing.T) {
 
 // Stopped, it says so and leaves the features that it has.
 func TestStopped(t *testing.T) {
-	o, err := parse([]string{"-samples", labelled(t, 20), "-out", filepath.Join(t.TempDir(), "reward")})
+	out := filepath.Join(t.TempDir(), "reward")
+	o, err := parse([]string{"-samples", labelled(t, 20), "-out", out})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -85,15 +89,23 @@ func TestStopped(t *testing.T) {
 }
 
 func TestWhatCannotBeLearnedFrom(t *testing.T) {
-	for text, want := range map[string]string{
-		`{"prompt":"a star","label":"good","file":"x.png"}` + "\n" + `{"prompt":"a star","lable":"bad"}`: `samples.jsonl:2: bad JSON: json: unknown field "lable"`,
-		`{"prompt":"a star","label":"skip"}`: "no sample is labelled good or bad",
-		`{"prompt":"a star","label":"good"}`: "there are samples of 1 prompts; at least 3",
-		`{"prompt":"a","label":"good","file":"gone.png"}` + "\n" + `{"prompt":"b","label":"bad","file":"gone.png"}` + "\n" + `{"prompt":"c","label":"bad","file":"gone.png"}`: "samples.jsonl:1: ",
+	gone := func(prompt, label string) string {
+		return fmt.Sprintf(`{"prompt":%q,"label":%q,"file":"gone.png"}`, prompt, label) + "\n"
+	}
+	for _, c := range []struct{ text, want string }{
+		{
+			gone("a star", "good") + `{"prompt":"a star","lable":"bad"}`,
+			`samples.jsonl:2: bad JSON: json: unknown field "lable"`,
+		},
+		{`{"prompt":"a star","label":"skip"}`, "no sample is labelled good or bad"},
+		{`{"prompt":"a star","label":"good"}`, "there are samples of 1 prompts; at least 3"},
+		{gone("a", "good") + gone("b", "bad") + gone("c", "bad"), "samples.jsonl:1: "},
 	} {
+		text, want := c.text, c.want
 		file := filepath.Join(t.TempDir(), "samples.jsonl")
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
-		o, err := parse([]string{"-samples", file, "-out", filepath.Join(t.TempDir(), "out"), "-hidden", "8"})
+		out := filepath.Join(t.TempDir(), "out")
+		o, err := parse([]string{"-samples", file, "-out", out, "-hidden", "8"})
 		require.NoError(t, err)
 		err = run(t.Context(), o)
 		require.ErrorContains(t, err, want, text)

@@ -56,8 +56,8 @@ var house = Policy{
 			below + " " + inner,
 
 		// It has the flags of programs that tune a UNet, or pairs of it.
-		"finetune/command": "finetune finetune/report dataset diffusion diffusion/lora diffusion/unet " +
-			"kernels kernels/optim",
+		"finetune/command": "finetune finetune/report dataset diffusion diffusion/lora " +
+			"diffusion/unet kernels kernels/optim",
 
 		// Nothing else imports examples.
 		"examples/...": anything,
@@ -183,11 +183,9 @@ var forbidden = []Ban{
 	},
 }
 
-// width is what fits into a window beside another.
-var width = Width{
-	Most:   140,
-	Except: ". diffusion/... examples/... finetune/... kernels/... reward/...",
-}
+// width is what fits into a window beside another. The programs of customtrainer are held to few
+// lines instead.
+var width = Width{Most: 100, Except: "examples/customtrainer/..."}
 
 // testSupport are packages that exist for tests.
 const testSupport = "kernels/kerneltest diffusion/diffusiontest internal/golden " +

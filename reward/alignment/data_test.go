@@ -17,7 +17,8 @@ func TestStateOfOtherSamples(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, start(training(labelled(2, 3, "cup", "box"))).Restore(t.Context(), state))
 	for _, other := range []*Training{
-		start(training(labelled(3, 3, "cup", "box"))), start(training(labelled(2, 3, "cup", "jar"))),
+		start(training(labelled(3, 3, "cup", "box"))),
+		start(training(labelled(2, 3, "cup", "jar"))),
 	} {
 		require.ErrorContains(t, other.Restore(t.Context(), state), "other samples")
 	}

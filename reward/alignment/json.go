@@ -14,6 +14,7 @@ func (c Comparison) MarshalJSON() ([]byte, error) {
 		return &v
 	}
 	return json.Marshal(map[string]any{
-		"n": c.N, "accuracy": c.Accuracy.Accuracy, "auc": known(c.AUC), "clip_auc": known(c.CLIPAUC),
+		"n": c.N, "accuracy": c.Accuracy.Accuracy,
+		"auc": known(c.AUC), "clip_auc": known(c.CLIPAUC),
 	})
 }

@@ -1,5 +1,5 @@
-// Command denoiser trains a denoiser of its own from its own initial weights, saves it, loads it and
-// samples both through a Pipeline: denoiser FOLDER.
+// Command denoiser trains a denoiser of its own from its own initial weights, saves it, loads it
+// and samples both through a Pipeline: denoiser FOLDER.
 package main
 
 import (

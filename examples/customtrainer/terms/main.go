@@ -1,4 +1,5 @@
-// Command terms tunes the miniature with a dataset, a reward and a loss term of its own: terms FOLDER.
+// Command terms tunes the miniature with a dataset, a reward and a loss term of its own: terms
+// FOLDER.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command trainer is a Trainer of its own, with progress, run folder and report: trainer FOLDER. It trains a denoiser of
-// points in the plane, weighted by a reward: those to the right are good.
+// Command trainer is a Trainer of its own, with progress, run folder and report: trainer FOLDER. It
+// trains a denoiser of points in the plane, weighted by a reward: those to the right are good.
 package main
 
 import (
@@ -87,8 +87,8 @@ func (t *toy) Steps(ctx context.Context) iter.Seq2[finetune.Step, error] {
 	}
 }
 
-// fill draws points left and right of the middle, noises them, and weighs each by its reward. What a step draws depends on
-// its number alone.
+// fill draws points left and right of the middle, noises them, and weighs each by its reward. What
+// a step draws depends on its number alone.
 func (t *toy) fill(step int) {
 	random := rand.New(rand.NewPCG(1, uint64(step)))
 	for i := range batch {

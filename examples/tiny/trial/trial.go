@@ -1,7 +1,7 @@
-// Package trial compares tuned miniatures with the base model: by how many of their pictures a judge
-// that looks at pixels calls good, on prompts with kinds of things that tuning has seen and on others;
-// by their quality and variety; and with the best of a few pictures of the base model, which is what
-// the same reward gets without any tuning.
+// Package trial compares tuned miniatures with the base model: by how many of their pictures a
+// judge that looks at pixels calls good, on prompts with kinds of things that tuning has seen and
+// on others; by their quality and variety; and with the best of a few pictures of the base model,
+// which is what the same reward gets without any tuning.
 //
 // Every model makes its pictures from the same noise, so differences are paired.
 package trial
@@ -37,7 +37,8 @@ type Trial struct {
 	// Pictures is how many each arm makes, of seen and of unseen prompts each: a multiple of the
 	// number of categories, at least 128.
 	Pictures int
-	// Request says how pictures are made. Its Seed decides every draw; Prompts and First are filled in.
+	// Request says how pictures are made. Its Seed decides every draw; Prompts and First are filled
+	// in.
 	Request pipeline.Request
 }
 
@@ -84,9 +85,9 @@ const (
 // Work is how many pictures Run makes.
 func (t *Trial) Work() int { return 2 * t.Pictures * (BestOf + len(t.Tuned)) }
 
-// Estimate is how long this machine takes to make pictures without guidance, to see samples in updates
-// of the UNet, and for the trial, whose Request has guidance. It makes a batch of pictures. All else
-// that a run does is counted as a twentieth.
+// Estimate is how long this machine takes to make pictures without guidance, to see samples in
+// updates of the UNet, and for the trial, whose Request has guidance. It makes a batch of pictures.
+// All else that a run does is counted as a twentieth.
 func (t *Trial) Estimate(ctx context.Context, pictures, samples int) (time.Duration, error) {
 	request := t.Request
 	var err error
@@ -104,7 +105,8 @@ func (t *Trial) Estimate(ctx context.Context, pictures, samples int) (time.Durat
 	return time.Duration(1.05 * made * float64(pace)), nil
 }
 
-// A Result is what a trial found. Maps of arms are by their names: base, those of Tuned, and best_of_n.
+// A Result is what a trial found. Maps of arms are by their names: base, those of Tuned, and
+// best_of_n.
 type Result struct {
 	Seed    uint64             `json:"seed"`
 	Beta    float64            `json:"beta"`    // of the tuning in question
@@ -112,8 +114,9 @@ type Result struct {
 
 	// Alignment is how many pictures are good: of prompts seen or unseen, all or of a category.
 	Alignment map[string]map[string]map[string]measure.Rate `json:"alignment"`
-	Gain      map[string]evaluate.Gain                      `json:"gain"`           // tuned − base
-	Over      map[string]map[string]evaluate.Gain           `json:"over,omitempty"` // tuned − control
+	Gain      map[string]evaluate.Gain                      `json:"gain"` // tuned − base
+	// Over is tuned − control, by the control's name.
+	Over map[string]map[string]evaluate.Gain `json:"over,omitempty"`
 	evaluate.Quality
 	Reward map[string]alignment.Comparison `json:"reward"` // with the judge, on the base's pictures
 
@@ -203,8 +206,8 @@ func paint(
 	return all, nil
 }
 
-// best adds more pictures of the base model to those that are there, and chooses for each prompt the
-// one of the highest reward.
+// best adds more pictures of the base model to those that are there, and chooses for each prompt
+// the one of the highest reward.
 func (t *Trial) best(
 	ctx context.Context, there []dataset.Sample, r pipeline.Request, done func(int),
 ) ([]dataset.Sample, error) {
@@ -247,7 +250,9 @@ func (t *Trial) measure(ctx context.Context, r *Result, one *evaluate.Trial) (er
 }
 
 // quality measures the pictures of both kinds of prompts by drawn scenes of the same prompts.
-func (t *Trial) quality(ctx context.Context, trials []*evaluate.Trial) (q evaluate.Quality, err error) {
+func (t *Trial) quality(
+	ctx context.Context, trials []*evaluate.Trial,
+) (q evaluate.Quality, err error) {
 	var prompts, kinds []string
 	arms := map[string][]image.Image{}
 	for _, one := range trials {
@@ -275,7 +280,9 @@ func (t *Trial) quality(ctx context.Context, trials []*evaluate.Trial) (q evalua
 }
 
 // drawn are drawn scenes, one of each prompt.
-func (t *Trial) drawn(ctx context.Context, prompts []string, stream string) (all []image.Image, err error) {
+func (t *Trial) drawn(
+	ctx context.Context, prompts []string, stream string,
+) (all []image.Image, err error) {
 	for sample, err := range shapes.Illustrate(prompts, stream, t.Request.Seed).All(ctx) {
 		if err != nil {
 			return nil, err
@@ -301,9 +308,9 @@ func (r *Result) Tables() (tables []report.Table) {
 			one.Table(shapes.Grammar().Category, categories, r.arms, r.titles, note+"."))
 	}
 	tables = append(tables, r.Quality.Table(append(r.arms, drawn), r.titles,
-		"Fréchet distance in CLIP's image features to drawn scenes of the same prompts, smaller is "+
-			"better; drawn: another set of such scenes. Diversity: mean cosine distance of pictures of "+
-			"one kind of thing."))
+		"Fréchet distance in CLIP's image features to drawn scenes of the same prompts, smaller "+
+			"is better; drawn: another set of such scenes. Diversity: mean cosine distance of "+
+			"pictures of one kind of thing."))
 	learned := report.Table{
 		Title:  "The learned reward",
 		Header: []string{"prompts", "accuracy", "AUC", "AUC of CLIP similarity"},
@@ -322,8 +329,8 @@ func (r *Result) Tables() (tables []report.Table) {
 func (r *Result) Page(title, done, footer string, more ...report.Block) report.Page {
 	g, c, tuned := r.Gain[unseen], r.Reward[unseen], r.arms[1]
 	all := r.Alignment[unseen][evaluate.Everything]
-	lead := fmt.Sprintf("%s On prompts with kinds of things that no label and no tuning sample has, "+
-		"%.0f of 100 pictures follow their prompt before and %.0f after.",
+	lead := fmt.Sprintf("%s On prompts with kinds of things that no label and no tuning sample "+
+		"has, %.0f of 100 pictures follow their prompt before and %.0f after.",
 		done, 100*all[base].Rate, 100*all[tuned].Rate)
 	blocks := []report.Block{report.Figures{
 		{

@@ -56,10 +56,12 @@ func TestTrial(t *testing.T) {
 	other, err := base.Clone()
 	require.NoError(t, err)
 	clear(other.UNet.ConvOut.Weight.Float32s())
+	same := base.With("tuned", base.UNet)
 	try := &trial.Trial{
-		Base: base, Reward: training.Model(), CLIP: encoder, Seen: seen, Unseen: unseen, Pictures: 4,
+		Base: base, Reward: training.Model(), CLIP: encoder,
+		Seen: seen, Unseen: unseen, Pictures: 4,
 		Tuned: []trial.Tuning{
-			{Arm: trial.Arm{Name: "tuned", Title: "tuned", Model: base.With("tuned", base.UNet)}, Beta: 2},
+			{Arm: trial.Arm{Name: "tuned", Title: "tuned", Model: same}, Beta: 2},
 			{Arm: trial.Arm{Name: "blind", Title: "a blind one", Model: other}},
 		},
 		Request: pipeline.Request{Steps: 2, Guidance: 1, Seed: 3, Batch: 4},
@@ -100,8 +102,10 @@ func TestTrial(t *testing.T) {
 	tables := found.Tables()
 	require.Len(t, tables, 4)
 	require.Equal(t, "Alignment, unseen prompts", tables[0].Title)
-	require.Equal(t, []string{"prompts", "base", "tuned", "best of 4", "a blind one"}, tables[0].Header)
-	require.Contains(t, tables[0].Note, "Tuned − base: +0.0 points (+0.0 to +0.0); tuned − a blind one: ")
+	header := []string{"prompts", "base", "tuned", "best of 4", "a blind one"}
+	require.Equal(t, header, tables[0].Header)
+	require.Contains(t, tables[0].Note,
+		"Tuned − base: +0.0 points (+0.0 to +0.0); tuned − a blind one: ")
 	require.Equal(t, "drawn", tables[2].Header[5])
 	page := found.Page("A title", "It was tuned.", "go run x")
 	require.Contains(t, page.Lead, "It was tuned. On prompts with kinds of things that no label")
