@@ -165,7 +165,7 @@ func TestFull(t *testing.T) {
 
 	_, _, err = try(t, p.args("a")...)
 	require.EqualError(t, err, "-out: finetune: "+p.out("a")+" holds a run already: resume it, "+
-		"or choose another folder. To resume it:\n\tfinetune "+
+		"or choose another folder. To resume it:\n\tgo run ./examples/finetune "+
 		strings.Join(p.args("a"), " ")+" -resume")
 }
 

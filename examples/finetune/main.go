@@ -80,13 +80,15 @@ func newSession() *session {
 }
 
 func (s *session) parse(args []string) error {
-	return cmp.Or(
+	err := cmp.Or(
 		s.Parse(args),
 		report.Required(s.flags, "model", "samples", "out"),
 		report.Needs(s.flags, "clip", "reward"),
 		report.Needs(s.flags, "beta", "pretrain"),
 		report.Needs(s.flags, "pretrain", "beta"),
 	)
+	s.Run.Command = report.Resume("go run ./examples/finetune", args)
+	return err
 }
 
 func main() {

@@ -264,7 +264,7 @@ func TestLastSaveFails(t *testing.T) {
 			require.ErrorIs(t, err, full)
 			if at == "unfinished/unet" {
 				require.ErrorContains(t, err,
-					"this goes on after the last checkpoint:\n\tfinetune ")
+					"this goes on after the last checkpoint:\n\tgo run ./examples/finetune ")
 			}
 			require.NoDirExists(t, p.out(out+"/tuned"))
 			require.NoDirExists(t, p.out(out+"/unfinished"))

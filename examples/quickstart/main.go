@@ -66,7 +66,7 @@ func parse(args []string) (*session, error) {
 		return s, err
 	}
 	s.run.Folder, s.run.Config = s.Path(), report.Config(f)
-	s.run.Command = report.Resume("quickstart", args)
+	s.run.Command = report.Resume("go run ./examples/quickstart", args)
 	return s, report.Check(f, report.AtLeast(64, "samples"), report.AtLeast(1, "steps"),
 		report.Multiple(4, 128, "eval"), report.AtLeast(0, "beta"), report.Above(0, "lr"))
 }

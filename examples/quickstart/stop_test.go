@@ -174,7 +174,7 @@ func TestFullDisk(t *testing.T) {
 			require.Contains(t, said, filepath.Join(out, file)+string(filepath.Separator))
 			require.Contains(t, said, syscall.EFBIG.Error())
 			require.Equal(t, 1, strings.Count(said, "quickstart: "))
-			require.Contains(t, last, "\tquickstart -out "+out)
+			require.Contains(t, last, "\tgo run ./examples/quickstart -out "+out)
 			require.Contains(t, last, " -resume")
 			entries, err := os.ReadDir(filepath.Join(out, file))
 			require.NoError(t, err)
@@ -272,7 +272,7 @@ func TestRunFolder(t *testing.T) {
 	var exists *finetune.RunExistsError
 	err := begin(t, "-out", dir, "-steps", "3")
 	require.ErrorAs(t, err, &exists)
-	require.Equal(t, "quickstart -out "+dir+" -steps 3 -resume", exists.Command)
+	require.Equal(t, "go run ./examples/quickstart -out "+dir+" -steps 3 -resume", exists.Command)
 	var different *finetune.DifferentRunError
 	require.ErrorAs(t, begin(t, "-out", dir, "-resume"), &different)
 	require.Contains(t, different.Differences, "seed was 2 and is 1")

@@ -63,7 +63,7 @@ func parse(args []string) (o options, err error) {
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
-	o.config, o.command = report.Config(f), report.Resume("reward", args)
+	o.config, o.command = report.Config(f), report.Resume("go run ./examples/reward", args)
 	o.cache = cmp.Or(o.cache, filepath.Join(o.out, "features.safetensors"))
 	return o, cmp.Or(report.Required(f, "samples", "out"), report.Check(f,
 		report.AtLeast(0, "lambda"), report.Between(0, 1, "held-out"), report.AtLeast(1, "hidden")))

@@ -86,7 +86,7 @@ func TestAnotherRun(t *testing.T) {
 	require.NoError(t, try("-resume"))
 	var exists *finetune.RunExistsError
 	require.ErrorAs(t, try(), &exists)
-	require.Contains(t, exists.Command, "reward -samples "+samples)
+	require.Contains(t, exists.Command, "go run ./examples/reward -samples "+samples)
 	require.Contains(t, exists.Command, "-resume")
 	var different *finetune.DifferentRunError
 	err := try("-resume", "-lambda", "0", "-cache", filepath.Join(out, "f"))
