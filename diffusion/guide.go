@@ -16,8 +16,8 @@ import (
 //	y(∅) + scale·(y(c) - y(∅))
 //
 // where ∅ is the condition of an empty or negative prompt: one sample's, which counts for all, or a
-// batch's. It must have the parts of c. Whatever the network predicts, x̂₀ and ε̂ are guided in the
-// same way, because the weights of y(∅) and y(c) sum to 1. Both halves run as one batch of 2N.
+// batch's. It must have the parts of c. Whatever the network predicts, x̂₀ and ε̂ are guided in
+// the same way, because the weights of y(∅) and y(c) sum to 1. Both halves run as one batch of 2N.
 // Where ∅ is a batch's, graphs that were built before see a change of its values; where it is one
 // sample's, they do not.
 func Guide(d Denoiser, unconditional dataset.Condition, scale float64) Denoiser {

@@ -102,8 +102,8 @@ func TestMinSNRIsOfTheCleanLatent(t *testing.T) {
 		{Signal: 0.6, Noise: 0.8}, {Signal: 0.96, Noise: 0.28}, {Signal: 0.9, Noise: 0.1},
 	} {
 		for _, p := range predictions {
-			// What is said so that x̂₀ is x₀, and what is said so that it is wrong: two points of a
-			// line.
+			// What is said so that x̂₀ is x₀, and what is said so that it is wrong: two points
+			// of a line.
 			said := func(x0 float64) float64 {
 				clean, _, err := p.Read(l)
 				require.NoError(t, err)

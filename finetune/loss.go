@@ -30,9 +30,12 @@ type term struct {
 func (t term) Name() string                          { return t.name }
 func (t term) Loss(b *Batch) (*gorgonia.Node, error) { return t.loss(b) }
 
-// RewardWeighted is the first term of Eq. 2: the mean over the model's own samples of r · ‖ε −
-// ε_θ(x_t, t, z)‖², with v, x₀ or ε − x₀ for ε where the network says that. A sample's squared
-// error is the mean over its elements.
+// RewardWeighted is the first term of Eq. 2: the mean over the model's own samples of
+//
+//	r · ‖ε − ε_θ(x_t, t, z)‖²
+//
+// with v, x₀ or ε − x₀ for ε where the network says that. A sample's squared error is the mean over
+// its elements.
 type RewardWeighted struct{}
 
 // Name returns "reward".
@@ -54,8 +57,9 @@ func (RewardWeighted) Loss(b *Batch) (*gorgonia.Node, error) {
 	return b.squaredError(0, b.Own, weights, 1/float64(b.OwnOf))
 }
 
-// Pretraining is the second term of Eq. 2: Beta times the mean over the pretraining samples of ‖ε −
-// ε_θ(x_t, t, z)‖².
+// Pretraining is the second term of Eq. 2: Beta times the mean over the pretraining samples of
+//
+//	‖ε − ε_θ(x_t, t, z)‖²
 type Pretraining struct {
 	Beta float64 // β; the paper does not give its own, 1 is ours to start from
 }

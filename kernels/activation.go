@@ -31,8 +31,8 @@ func Exp(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"Exp"}, 
 // Log returns ln x: −Inf at 0, NaN below. x has any shape.
 func Log(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"Log"}, x) }
 
-// Softplus returns ln(1 + e^x), which is −ln σ(−x). The loss of a preference is Softplus(−margin).
-// x has any shape.
+// Softplus returns ln(1 + e^x), which is −ln σ(−x). x has any shape. The loss of a preference is
+// Softplus(−margin).
 func Softplus(x *gorgonia.Node) (*gorgonia.Node, error) { return Apply(unary{"Softplus"}, x) }
 
 // unaryBodies are the elementwise functions f, by name. grad multiplies by f', which is a function

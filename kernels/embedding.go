@@ -132,10 +132,10 @@ func (gatherRowsGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.
 }
 
 // TimestepEmbedding returns sines and cosines of timesteps t [N], each at dim/2 frequencies:
-// [N,dim]. It is get_timestep_embedding of diffusers. Frequency j is 10000^(−j/(dim/2 −
-// freqShift)): the frequencies go from 1 down to about 1/10000. Sines come first, cosines second,
-// or the other way round with flipSinToCos. If dim is odd, the last value is 0. There is no
-// gradient.
+// [N,dim]. It is get_timestep_embedding of diffusers. Frequency j is
+// 10000^(−j/(dim/2 − freqShift)): the frequencies go from 1 down to about 1/10000. Sines come
+// first, cosines second, or the other way round with flipSinToCos. If dim is odd, the last value is
+// 0. There is no gradient.
 func TimestepEmbedding(
 	t *gorgonia.Node, dim int, flipSinToCos bool, freqShift float64,
 ) (*gorgonia.Node, error) {

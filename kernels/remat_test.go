@@ -9,7 +9,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// blend is 0.5·x + 0.4·y + 0.1·x·y. It is within ±1 if x and y are. Its gradients read both inputs.
+// blend is 0.5·x + 0.4·y + 0.1·x·y. It is within ±1 if x and y are. Its gradients read both
+// inputs.
 type blend struct{}
 
 func (blend) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone(), nil }

@@ -19,8 +19,8 @@ func UpsampleNearest2x(x *gorgonia.Node) (*gorgonia.Node, error) {
 }
 
 // UpsampleNearest makes images h high and w wide: [N,H,W,C] → [N,h,w,C]. The value at (i,j) is the
-// value of x at (⌊i·H/h⌋, ⌊j·W/w⌋). This is as in diffusers where one size is not a multiple of the
-// other.
+// value of x at (⌊i·H/h⌋, ⌊j·W/w⌋). This is as in diffusers where one size is not a multiple
+// of the other.
 func UpsampleNearest(x *gorgonia.Node, h, w int) (*gorgonia.Node, error) {
 	return Apply(upsample{H: h, W: w}, x)
 }
@@ -73,8 +73,8 @@ func (upsampleGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.No
 	return gorgonia.Nodes{dx}, err
 }
 
-// AveragePool returns the means of windows of k×k that are k apart: [N,H,W,C] → [N,⌊H/k⌋,⌊W/k⌋,C].
-// Rows and columns that fill no window do not count.
+// AveragePool returns the means of windows of k×k that are k apart:
+// [N,H,W,C] → [N,⌊H/k⌋,⌊W/k⌋,C]. Rows and columns that fill no window do not count.
 func AveragePool(x *gorgonia.Node, k int) (*gorgonia.Node, error) {
 	return Apply(averagePool{K: k}, x)
 }

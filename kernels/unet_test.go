@@ -235,10 +235,10 @@ func TestTrainingSteps(t *testing.T) {
 // TestUNetInBFloat16 trains in a machine of BFloat16, from the same parameters as in one of
 // Float32.
 //
-// A value of bfloat16 is off by up to 2⁻⁸ of itself and by 2⁻⁹ on average, up or down. The loss is
-// a mean of hundreds of squares, each computed from some 50 such values. It is off by less than one
-// rounding. This holds as long as the parameters take the same way. So 2⁻⁸ bounds the distance of a
-// few steps.
+// A value of bfloat16 is off by up to 2⁻⁸ of itself and by 2⁻⁹ on average, up or down. The
+// loss is a mean of hundreds of squares, each computed from some 50 such values. It is off by less
+// than one rounding. This holds as long as the parameters take the same way. So 2⁻⁸ bounds the
+// distance of a few steps.
 func TestUNetInBFloat16(t *testing.T) {
 	const steps = 8
 	train := func(

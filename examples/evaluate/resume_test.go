@@ -43,11 +43,7 @@ func TestKilled(t *testing.T) {
 	}
 	text := []byte("two green circles\nthree hearts\n")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "prompts.txt"), text, 0o644))
-	goOn := func(out string) {
-		p := commandtest.Start(t, append(args(out), "-resume")...)
-		code, _ := p.Wait()
-		require.Zero(t, code, &p.Stderr)
-	}
+	goOn := func(out string) { commandtest.Resume(t, args(out)...) }
 	whole := filepath.Join(dir, "whole")
 	operations := commandtest.List(t, whole, args("whole")...)
 	want := files(t, whole)

@@ -8,11 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -30,33 +26,9 @@ import (
 // moments is how many times each kind of run is killed: few in go test ./..., 20 to be sure.
 var moments = flag.Int("moments", 4, "moments at which a run is killed")
 
-// What tells a program of these tests to die: before operation K on the disk or, torn, after half
-// of it; and where to leave the number of operations when it does not.
-const (
-	dieAt    = "KUDOS_DIE_AT"
-	dieTorn  = "KUDOS_DIE_TORN"
-	countsTo = "KUDOS_COUNTS_TO"
-)
-
 func TestMain(m *testing.M) {
 	commandtest.Main(m, func() {
-		at, _ := strconv.ParseInt(os.Getenv(dieAt), 10, 64) // none is never
-		torn := os.Getenv(dieTorn) != ""
-		var done atomic.Int64
-		file.Before = func(_, name string) error {
-			if to := os.Getenv(countsTo); to != "" {
-				_ = os.WriteFile(to, fmt.Append(nil, done.Load()+1), 0o644) // the test misses it
-			}
-			n := done.Add(1)
-			switch {
-			case at == 0 || n < at:
-				return nil
-			case torn && n == at:
-				return errors.New("torn")
-			}
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // it has no other end
-			select {}
-		}
+		commandtest.Dies()
 		main()
 	})
 }
@@ -77,11 +49,6 @@ func elsewhere(t *testing.T) place {
 	return p
 }
 
-var (
-	secondsJSON = regexp.MustCompile(`"seconds": ?[0-9.e-]+`)
-	inTime      = regexp.MustCompile(`(updates) in [^,]+,`)
-)
-
 // left is what a run leaves, times aside, and without what is there to go on.
 func left(t *testing.T, dir string) map[string]string {
 	t.Helper()
@@ -94,31 +61,10 @@ func left(t *testing.T, dir string) map[string]string {
 		case name == "config.json":
 			delete(all, name)
 		case name == "metrics.jsonl" || name == "report.json" || name == "report.html":
-			all[name] = inTime.ReplaceAllString(secondsJSON.ReplaceAllString(text, ""), "$1")
+			all[name] = commandtest.Timeless(text)
 		}
 	}
 	return all
-}
-
-// run runs the program until it dies or ends, with variables in its environment.
-func run(t *testing.T, after time.Duration, variables []string, args ...string) (
-	code int, stderr string,
-) {
-	t.Helper()
-	for _, v := range variables {
-		name, value, _ := strings.Cut(v, "=")
-		t.Setenv(name, value)
-	}
-	c := commandtest.Start(t, args...)
-	for _, v := range variables {
-		name, _, _ := strings.Cut(v, "=")
-		require.NoError(t, os.Unsetenv(name))
-	}
-	if after > 0 {
-		time.AfterFunc(after, func() { _ = c.Process.Kill() }) // or it has ended
-	}
-	code, _ = c.Wait()
-	return code, c.Stderr.String()
 }
 
 // Killed at any moment and resumed, a run leaves bit for bit what it would have left.
@@ -133,47 +79,32 @@ func TestKilled(t *testing.T) {
 				short := []string{"-steps", "4", "-every", "2", "-batch", "1"}
 				return p.args(out, append(short, more...)...)
 			}
-			counts := filepath.Join(p.dir, "counts")
 			began := time.Now()
-			code, said := run(t, 0, []string{countsTo + "=" + counts}, args("whole")...)
-			require.Zero(t, code, said)
+			operations := len(commandtest.List(t, p.out("whole"), args("whole")...))
 			took := time.Since(began)
-			text, err := os.ReadFile(counts)
-			require.NoError(t, err)
-			operations, err := strconv.Atoi(string(text))
-			require.NoError(t, err)
 			want := left(t, p.out("whole"))
 			require.Contains(t, want, "metrics.jsonl")
-			killed := 0
 			for i := range *moments {
-				out := fmt.Sprint(i)
-				moment := fmt.Sprintf("%d of %d, ", i, *moments)
+				out, moment := fmt.Sprint(i), ""
 				if i%3 == 2 { // at any time
 					after := took * time.Duration(i+1) / time.Duration(*moments+1)
-					moment += fmt.Sprint("after ", after)
-					code, _ = run(t, after, nil, args(out)...)
+					moment = fmt.Sprint("after ", after)
+					c := commandtest.Start(t, args(out)...)
+					time.AfterFunc(after, func() { _ = c.Process.Kill() }) // or it has ended
+					c.Wait()
 				} else {
 					at := 1 + (operations-1)*i/max(1, *moments-1)
-					variables := []string{fmt.Sprint(dieAt, "=", at)}
-					if i%3 == 1 {
-						variables = append(variables, dieTorn+"=1")
-					}
-					moment += fmt.Sprint("operation ", at, " of ", operations)
-					code, _ = run(t, 0, variables, args(out)...)
-				}
-				if code == -1 {
-					killed++
+					moment = fmt.Sprint("operation ", at, " of ", operations)
+					commandtest.Kill(t, commandtest.Moment{
+						Operation: at, Name: moment, Torn: i%3 == 1 && at < operations,
+					}, args(out)...)
 				}
 				if i%4 == 3 { // and once more, while it goes on
-					at := operations * (i%5 + 1) / 10
-					variables := []string{fmt.Sprint(dieAt, "=", at)}
-					run(t, 0, variables, append(args(out), "-resume")...)
-					moment += fmt.Sprint(", then operation ", at)
+					again := commandtest.Moment{Operation: operations * (i%5 + 1) / 10}
+					commandtest.TryToKill(t, again, append(args(out), "-resume")...)
 				}
 				was := files(t, p.out(out))
-				code, said = run(t, 0, nil, append(args(out), "-resume")...)
-				require.Zero(t, code, "%s: %s", moment, said)
-				t.Logf("%s: %d files were there", moment, len(was))
+				commandtest.Resume(t, args(out)...)
 				now := files(t, p.out(out))
 				for name, text := range was { // nothing is encoded again
 					cached := strings.HasPrefix(name, "cache/")
@@ -184,7 +115,6 @@ func TestKilled(t *testing.T) {
 				require.Equal(t, want, left(t, p.out(out)), moment)
 				require.NoError(t, os.RemoveAll(p.out(out)))
 			}
-			require.GreaterOrEqual(t, killed, *moments/2, "the runs were not killed")
 		})
 	}
 }

@@ -40,11 +40,7 @@ func TestKilled(t *testing.T) {
 			args := func(out string) []string {
 				return append(append([]string{"-out", filepath.Join(dir, out)}, common...), more...)
 			}
-			goOn := func(out string) {
-				p := commandtest.Start(t, append(args(out), "-resume")...)
-				code, _ := p.Wait()
-				require.Zero(t, code, &p.Stderr)
-			}
+			goOn := func(out string) { commandtest.Resume(t, args(out)...) }
 			whole := filepath.Join(dir, name, "whole")
 			operations := commandtest.List(t, whole, args(name+"/whole")...)
 			want := files(t, whole)

@@ -21,8 +21,8 @@ import (
 const (
 	// forward is that of results, losses, norms of gradients and states of a trajectory.
 	forward = 1e-5
-	// gradient is that of a gradient: ‖a−b‖ ≤ 1e-4·‖b‖ + 1e-8·G. G is the largest norm of all
-	// gradients of the case. Small gradients are sums of large numbers.
+	// gradient is that of a gradient: ‖a−b‖ ≤ 1e-4·‖b‖ + 1e-8·G. G is the largest norm of
+	// all gradients of the case. Small gradients are sums of large numbers.
 	gradient = 1e-4
 	// delta is that of the change of a parameter. AdamW divides a gradient by its size, a small one
 	// too.
@@ -197,8 +197,8 @@ func (c *check) unused() {
 	}
 }
 
-// relative returns ‖got−want‖/(‖want‖+floor), which is NaN if any value is, and the index where the
-// difference is largest. Two tensors of zeros differ by 0.
+// relative returns ‖got−want‖/(‖want‖+floor), which is NaN if any value is, and the index
+// where the difference is largest. Two tensors of zeros differ by 0.
 func relative(got, want []float32, floor float64) (e float64, at int) {
 	diff := 0.0
 	for i, w := range want {

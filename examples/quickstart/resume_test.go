@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,15 +27,11 @@ func files(t *testing.T, dir string) map[string]string {
 	all := commandtest.Files(t, dir, func(name string) bool {
 		return !strings.HasPrefix(name, "cache") && !strings.HasPrefix(name, "checkpoints")
 	})
-	all["report.json"] = stages.ReplaceAllString(all["report.json"], "")
-	all["metrics.jsonl"] = seconds.ReplaceAllString(all["metrics.jsonl"], "")
+	for _, name := range []string{"report.json", "metrics.jsonl"} {
+		all[name] = commandtest.Timeless(all[name])
+	}
 	return all
 }
-
-var (
-	stages  = regexp.MustCompile(`"seconds": \{[^}]*\}`)
-	seconds = regexp.MustCompile(`"seconds":[0-9.e-]+`)
-)
 
 // few is the environment variable with the number of pictures to evaluate on, fewer than the flag
 // takes: their results are nonsense, and there in no time.
@@ -69,11 +64,7 @@ func TestKilled(t *testing.T) {
 	args := func(out string) []string {
 		return []string{"-out", filepath.Join(dir, out), "-samples", "64", "-steps", "5"}
 	}
-	goOn := func(out string) {
-		p := commandtest.Start(t, append(args(out), "-resume")...)
-		code, _ := p.Wait()
-		require.Zero(t, code, &p.Stderr)
-	}
+	goOn := func(out string) { commandtest.Resume(t, args(out)...) }
 	whole := filepath.Join(dir, "whole")
 	operations := commandtest.List(t, whole, args("whole")...)
 	want := files(t, whole)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -27,11 +26,6 @@ func TestMain(m *testing.M) {
 	})
 }
 
-var (
-	secondsJSON = regexp.MustCompile(`"seconds": ?[0-9.e-]+`)
-	inTime      = regexp.MustCompile(`(updates) in [^,]+,`)
-)
-
 // files are those of a folder, times aside, but for what is there only to go on.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
@@ -39,7 +33,7 @@ func files(t *testing.T, dir string) map[string]string {
 		return !strings.HasPrefix(name, "training/checkpoints") && name != "training/config.json"
 	})
 	for name, text := range all {
-		all[name] = inTime.ReplaceAllString(secondsJSON.ReplaceAllString(text, ""), "$1")
+		all[name] = commandtest.Timeless(text)
 	}
 	return all
 }
@@ -51,11 +45,7 @@ func TestKilled(t *testing.T) {
 	args := func(out string) []string {
 		return []string{"-samples", samples, "-out", filepath.Join(dir, out), "-hidden", "16"}
 	}
-	goOn := func(out string) {
-		p := commandtest.Start(t, append(args(out), "-resume")...)
-		code, _ := p.Wait()
-		require.Zero(t, code, &p.Stderr)
-	}
+	goOn := func(out string) { commandtest.Resume(t, args(out)...) }
 	whole := filepath.Join(dir, "whole")
 	operations := commandtest.List(t, whole, args("whole")...)
 	want := files(t, whole)

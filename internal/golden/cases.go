@@ -107,8 +107,8 @@ func (c Case) ChannelsLast(t *testing.T, name string) *tensor.Dense {
 	return tensor.New(tensor.WithShape(s...), tensor.WithBacking(dst))
 }
 
-// Distance returns the relative error ‖got-want‖/‖want‖. It is NaN if any value is, and infinite if
-// the lengths differ.
+// Distance returns the relative error ‖got-want‖/‖want‖. It is NaN if any value is, and
+// infinite if the lengths differ.
 func Distance(got, want []float32) float64 {
 	if len(got) != len(want) {
 		return math.Inf(1)

@@ -21,10 +21,11 @@
 //
 // In a BFloat16 machine the result is rounded once more, by 2⁻⁸·|w| at most. Its terms may be
 // rounded too, and they may be as large as the largest value of the result. For example, an earlier
-// operation has rounded them, or they are the probabilities in [kernels.Attention]. So n · 2⁻⁸ ·
-// (|w| + largest value) is added to the tolerance, where n is the number of roundings that follow
-// each other until the result is there. The gradient of a weight alone has no such rounding,
-// because products of bfloat16 values are summed in float32. So it has the tolerance of float32.
+// operation has rounded them, or they are the probabilities in [kernels.Attention]. So
+// n · 2⁻⁸ · (|w| + largest value) is added to the tolerance, where n is the number of roundings
+// that follow each other until the result is there. The gradient of a weight alone has no such
+// rounding, because products of bfloat16 values are summed in float32. So it has the tolerance of
+// float32.
 package kerneltest
 
 import (

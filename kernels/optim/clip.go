@@ -16,9 +16,9 @@ type Clipper struct {
 }
 
 // Clip scales the gradients in place, so that the Euclidean norm of all of them together is at most
-// max. It returns the norm that they had. Like PyTorch's clip_grad_norm_ it scales by max/(norm +
-// 1e-6) if that is below 1. The norm is computed in float64. It does not depend on the number of
-// workers. A norm that is not finite is an error, and the gradients stay as they are.
+// max. It returns the norm that they had. Like PyTorch's clip_grad_norm_ it scales by
+// max/(norm + 1e-6) if that is below 1. The norm is computed in float64. It does not depend on the
+// number of workers. A norm that is not finite is an error, and the gradients stay as they are.
 //
 // Parameters whose gradients are equal may share one tensor, as two biases that are added to the
 // same value do. It counts in the norm for each of them and is scaled once.

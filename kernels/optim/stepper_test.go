@@ -19,8 +19,8 @@ func dense(values []float32, shape ...int) *tensor.Dense {
 	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(values))
 }
 
-// descent is an optimizer of one's own: p ← p − LR·(g + Momentum·v), where v is the sum of earlier
-// gradients.
+// descent is an optimizer of one's own: p ← p − LR·(g + Momentum·v), where v is the sum of
+// earlier gradients.
 type descent struct {
 	LR, Momentum float64
 	names        map[*tensor.Dense]string

@@ -129,8 +129,8 @@ func TestFrechetOfKnownGaussians(t *testing.T) {
 	d, err = Frechet(diagonal([]float64{0, 0}, 4, 0), diagonal([]float64{0, 0}, 0, 9))
 	require.NoError(t, err)
 	require.InDelta(t, 4+9, d, 1e-12)
-	// Commuting but not diagonal: A = Q diag(4, 1) Qᵀ, B = Q diag(9, 16) Qᵀ turned by 45°: (2−3)² +
-	// (1−4)².
+	// Commuting but not diagonal: A = Q diag(4, 1) Qᵀ, B = Q diag(9, 16) Qᵀ turned by 45°:
+	// (2−3)² + (1−4)².
 	turned := func(x, y float64) Gaussian {
 		half, rest := (x+y)/2, (x-y)/2
 		return Gaussian{[]float64{0, 0}, []float64{half, rest, rest, half}}

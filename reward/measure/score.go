@@ -22,9 +22,9 @@ func Rows(features []float32, width int) ([][]float64, error) {
 	return rows, nil
 }
 
-// Diversity returns how far apart the features of one group are. The distance of two features is 1
-// − cos of the angle between them: 0 if they are alike, 1 at right angles. It is averaged over the
-// pairs of a group, and then over the groups of two features or more. group[i] is the group of
+// Diversity returns how far apart the features of one group are. The distance of two features is
+// 1 − cos of the angle between them: 0 if they are alike, 1 at right angles. It is averaged over
+// the pairs of a group, and then over the groups of two features or more. group[i] is the group of
 // features[i], usually its prompt. It is an error if no group has two features, or if a feature is
 // zero or not finite.
 func Diversity(features [][]float64, group []string) (float64, error) {

@@ -40,8 +40,8 @@ type policy struct {
 }
 
 // compile makes the loss −min(A·ratio, A·clip(ratio, 1−ε, 1+ε)), less what it is where it is
-// clipped: |A|·max(0, sign A·(1 + ε·sign A − ratio)). The logarithm of the ratio is the mean over a
-// latent's elements, as in the authors' program, not the sum.
+// clipped: |A|·max(0, sign A·(1 + ε·sign A − ratio)). The logarithm of the ratio is the mean over
+// a latent's elements, as in the authors' program, not the sum.
 func (p *policy) compile(g *gorgonia.ExprGraph) (optim.Loss, error) {
 	in := func(name string, t *tensor.Dense) *gorgonia.Node { return kernels.Input(g, name, t) }
 	x, drawn := in("x", p.x), in("drawn", p.drawn)

@@ -41,8 +41,8 @@ func SiLUGrad(pool *Pool, dx, x, dy []float32) {
 // exact form, with erf. dst may be x.
 func GELU(pool *Pool, dst, x []float32) { runUnary(pool, "GELU", vec.gelu, dst, x) }
 
-// GELUGrad is dx[i] = dy[i] · (Φ(v) + v·φ(v)) for v = x[i], where φ is the standard normal density.
-// dx may be x or dy.
+// GELUGrad is dx[i] = dy[i] · (Φ(v) + v·φ(v)) for v = x[i], where φ is the standard normal
+// density. dx may be x or dy.
 func GELUGrad(pool *Pool, dx, x, dy []float32) {
 	runBinary(pool, "GELUGrad", vec.geluGrad, dx, x, dy)
 }
@@ -50,7 +50,8 @@ func GELUGrad(pool *Pool, dx, x, dy []float32) {
 // QuickGELU is dst[i] = x[i] · σ(1.702·x[i]). dst may be x.
 func QuickGELU(pool *Pool, dst, x []float32) { runUnary(pool, "QuickGELU", vec.quickGELU, dst, x) }
 
-// QuickGELUGrad is dx[i] = dy[i] · σ(v) · (1 + v·(1 − σ(v))) for v = 1.702·x[i]. dx may be x or dy.
+// QuickGELUGrad is dx[i] = dy[i] · σ(v) · (1 + v·(1 − σ(v))) for v = 1.702·x[i]. dx may be x or
+// dy.
 func QuickGELUGrad(pool *Pool, dx, x, dy []float32) {
 	runBinary(pool, "QuickGELUGrad", vec.quickGELUGrad, dx, x, dy)
 }

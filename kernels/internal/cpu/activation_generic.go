@@ -74,8 +74,8 @@ func siluSlope(v float32) float32 {
 	return s * (1 + v*(1-s))
 }
 
-// erfc32 are the coefficients of P, from the highest power down, with erfc(z) ≈ t·e^(P(t)−z²) for z
-// ≥ 0 and t = 1/(1+z/2). The relative error is below 1.2e-7 (Press et al., Numerical Recipes, 2nd
+// erfc32 are the coefficients of P, from the highest power down, with erfc(z) ≈ t·e^(P(t)−z²) for
+// z ≥ 0 and t = 1/(1+z/2). The relative error is below 1.2e-7 (Press et al., Numerical Recipes, 2nd
 // edition, §6.2).
 var erfc32 = [10]float32{
 	0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807,

@@ -199,8 +199,8 @@ func scaled(dst, x Matrix, width int, a []float32) {
 // root is 1/√D.
 func (s AttentionShape) root() float32 { return float32(1 / math.Sqrt(float64(s.D))) }
 
-// scores computes Q·Kᵀ/√D of queries [lo,hi) in m.weights. It also computes Q/√D in m.q, unless the
-// values are bfloat16.
+// scores computes Q·Kᵀ/√D of queries [lo,hi) in m.weights. It also computes Q/√D in m.q, unless
+// the values are bfloat16.
 func (t *attentionTask) scores(head, lo, hi int, keys rhs, m *attentionWorkspace) {
 	weights := Matrix{Data: m.weights, Stride: t.Lk}
 	if t.BFloat16 {

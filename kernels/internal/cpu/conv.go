@@ -12,8 +12,10 @@ type Conv struct {
 	Top, Bottom, Left, Right int // padding
 }
 
-// OutSize returns the height and width of the result: ⌊(H + Top + Bottom − KH)/Stride⌋ + 1 and ⌊(W
-// + Left + Right − KW)/Stride⌋ + 1.
+// OutSize returns the height and width of the result:
+//
+//	⌊(H + Top + Bottom − KH)/Stride⌋ + 1
+//	⌊(W + Left + Right − KW)/Stride⌋ + 1
 func (c *Conv) OutSize() (oh, ow int) {
 	return (c.H+c.Top+c.Bottom-c.KH)/c.Stride + 1, (c.W+c.Left+c.Right-c.KW)/c.Stride + 1
 }

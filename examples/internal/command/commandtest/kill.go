@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -108,17 +110,43 @@ func Moments(operations []string, n int) (all []Moment) {
 	return all
 }
 
-// Kill runs a program until it dies at a moment.
+// Kill runs a program until it dies at a moment, which it must come to.
 func Kill(t *testing.T, m Moment, args ...string) {
+	t.Helper()
+	code, said := TryToKill(t, m, args...)
+	require.Equal(t, -1, code, "%s: %s", m.Name, said)
+	t.Logf("killed at operation %d, %s, torn: %t", m.Operation, m.Name, m.Torn)
+}
+
+// TryToKill is Kill of a program that may end before: it returns its exit status, -1 where it died,
+// and what it has said.
+func TryToKill(t *testing.T, m Moment, args ...string) (code int, said string) {
 	t.Helper()
 	variables := []string{fmt.Sprint(dieAt, "=", m.Operation)}
 	if m.Torn {
 		variables = append(variables, dieTorn+"=1")
 	}
 	p := StartWith(t, variables, args...)
+	code, _ = p.Wait()
+	return code, p.Stderr.String()
+}
+
+// Resume runs a program with -resume to its end, which must be a good one.
+func Resume(t *testing.T, args ...string) {
+	t.Helper()
+	p := Start(t, append(slices.Clone(args), "-resume")...)
 	code, _ := p.Wait()
-	require.Equal(t, -1, code, "%s: %s", m.Name, &p.Stderr)
-	t.Logf("killed at operation %d, %s, torn: %t", m.Operation, m.Name, m.Torn)
+	require.Zero(t, code, &p.Stderr)
+}
+
+var (
+	seconds = regexp.MustCompile(`"seconds": ?([0-9.e-]+|\{[^}]*\})`)
+	inTime  = regexp.MustCompile(`(updates) in [^,]+,`)
+)
+
+// Timeless is the text of a file of a run without the times that it tells.
+func Timeless(text string) string {
+	return inTime.ReplaceAllString(seconds.ReplaceAllString(text, ""), "$1")
 }
 
 // Files are the files of a folder, by their names there, but for those that keep leaves out.
