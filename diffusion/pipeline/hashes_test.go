@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -38,7 +39,8 @@ func TestPace(t *testing.T) {
 	p, err := Load("../../testdata/golden/sd2")
 	require.NoError(t, err)
 	r := few()
-	r.PerPrompt, r.Cache, r.Skip = 2, t.TempDir(), 3
+	cache := t.TempDir()
+	r.PerPrompt, r.Cache, r.Skip = 2, cache, 3
 	steps := 0
 	r, err = p.Settle(r)
 	require.NoError(t, err)
@@ -48,6 +50,9 @@ func TestPace(t *testing.T) {
 	require.Equal(t, r.Steps, steps, "one batch of three")
 	require.Positive(t, pace)
 	require.LessOrEqual(t, 3*pace, time.Since(began))
+	kept, err := os.ReadDir(cache)
+	require.NoError(t, err)
+	require.Empty(t, kept)
 	require.NoError(t, func() error { _, err := p.Pace(t.Context(), few()); return err }())
 	_, err = p.Pace(t.Context(), Request{Guidance: 1})
 	require.ErrorContains(t, err, "no prompts")

@@ -73,7 +73,7 @@ func TestTrial(t *testing.T) {
 	_, err = none.Estimate(t.Context(), 100, 1000)
 	require.NoError(t, err, "steps that are left to the model")
 	require.Positive(t, one)
-	done := 0
+	done, drawn := 0, map[uint64]bool{}
 	found, err := try.Run(t.Context(), func(n int) { done += n })
 	require.NoError(t, err)
 	require.Equal(t, 2*4*(4+2), try.Work())
@@ -81,6 +81,22 @@ func TestTrial(t *testing.T) {
 	require.Equal(t, 2.0, found.Beta)
 	require.EqualValues(t, 3, found.Seed)
 
+	// Arms have the same noise, the two kinds of prompts and what best-of-n adds other noise.
+	for k, one := range found.Trials() {
+		for arm, pictures := range one.Pictures {
+			for i, p := range pictures {
+				from := uint64(k+1)<<32 + uint64(i)
+				if arm == "best_of_n" {
+					require.Zero(t, (p.Source.Index-from)%4)
+					require.Less(t, p.Source.Index-from, uint64(4*trial.BestOf))
+					drawn[p.Source.Index-from] = true
+				} else {
+					require.Equal(t, from, p.Source.Index, arm)
+				}
+			}
+		}
+	}
+	require.Greater(t, len(drawn), 1, "the base's own are not always the best of four")
 	for _, prompts := range []string{"seen", "unseen"} {
 		require.Zero(t, found.Gain[prompts].Points)
 		require.Contains(t, found.Over[prompts], "blind")
