@@ -21,13 +21,16 @@ var house = Policy{
 		"internal/picture": "internal/file",
 		"internal/lint":    "",
 
-		"kernels":              "kernels/internal/cpu internal/rng",
-		"kernels/internal/cpu": "",
-		"kernels/optim":        "kernels kernels/internal/cpu",
-		"kernels/kerneltest":   "kernels internal/rng",
-		"internal/weights":     "kernels internal/file",
-		"kernels/nn":           "kernels internal/weights internal/rng",
-		"internal/golden":      "internal/weights kernels/nn",
+		"kernels":                   "kernels/internal/cpu internal/rng",
+		"kernels/internal/cpu":      "",
+		"kernels/internal/cuda":     "",
+		"kernels/internal/cuda/src": "",
+		"kernels/internal/cudatest": "kernels/internal/cuda kernels/internal/cuda/src",
+		"kernels/optim":             "kernels kernels/internal/cpu",
+		"kernels/kerneltest":        "kernels internal/rng",
+		"internal/weights":          "kernels internal/file",
+		"kernels/nn":                "kernels internal/weights internal/rng",
+		"internal/golden":           "internal/weights kernels/nn",
 
 		"dataset":        "internal/rng internal/picture internal/file",
 		"dataset/shapes": "dataset internal/rng internal/picture",
@@ -63,7 +66,8 @@ var house = Policy{
 		"examples/...": anything,
 	},
 	// Tests may import these as well.
-	Tests: "internal/golden kernels/kerneltest diffusion/diffusiontest examples/tiny",
+	Tests: "internal/golden kernels/kerneltest kernels/internal/cudatest " +
+		"diffusion/diffusiontest examples/tiny",
 	// Single imports beside those of the lines above, each with the reason.
 	Exceptions: []Exception{
 		{
@@ -188,8 +192,8 @@ var forbidden = []Ban{
 var width = Width{Most: 100, Except: "examples/customtrainer/..."}
 
 // testSupport are packages that exist for tests.
-const testSupport = "kernels/kerneltest diffusion/diffusiontest internal/golden " +
-	"examples/internal/command/commandtest"
+const testSupport = "kernels/kerneltest kernels/internal/cudatest diffusion/diffusiontest " +
+	"internal/golden examples/internal/command/commandtest"
 
 // covers reports whether a list of paths, separated by spaces, holds a path. One that ends in /...
 // holds itself and all that is under it.

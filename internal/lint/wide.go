@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -22,7 +23,10 @@ const tabColumns = 4
 // generated is what the go command knows generated files by.
 var generated = regexp.MustCompile(`(?m)^// Code generated .* DO NOT EDIT\.\r?$`)
 
-// Wide returns the lines of Go files that are too long. It looks at all Go files of a tree, tests
+// sources are the names of files whose lines are held to the width.
+var sources = []string{".go", ".cu", ".cuh", ".h"}
+
+// Wide returns the lines of sources that are too long. It looks at all of them in a tree, tests
 // and testdata as well, but for those that are generated and those of packages that are excepted.
 func Wide(root fs.FS, width Width) (wrong []string, err error) {
 	err = fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
@@ -31,7 +35,9 @@ func Wide(root fs.FS, width Width) (wrong []string, err error) {
 			return err
 		case d.IsDir() && name != "." && strings.HasPrefix(d.Name(), "."):
 			return fs.SkipDir
-		case d.IsDir() || path.Ext(name) != ".go" || covers(width.Except, path.Dir(name)):
+		case d.IsDir() || !slices.Contains(sources, path.Ext(name)):
+			return nil
+		case covers(width.Except, path.Dir(name)):
 			return nil
 		}
 		text, err := fs.ReadFile(root, name)
