@@ -8,6 +8,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
 // Add returns x + y. They have one shape.
@@ -18,6 +19,10 @@ type add struct{}
 func (add) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in) }
 func (add) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Add(c.pool, dst.Data, in[0].Data, in[1].Data)
+}
+func (add) launch(c *call) bool {
+	cuda.Add(c.Queue, c.dst.Tensor, c.in[0].Tensor, c.in[1].Tensor)
+	return true
 }
 func (add) InPlace() int                { return 0 }
 func (add) Differentiable(n int) []bool { return allTrue(n) }

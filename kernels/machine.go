@@ -46,6 +46,11 @@ type Config struct {
 	// in any case. Results do not depend on the workers.
 	Workers *Workers
 
+	// Device computes, in memory of its own. nil means the processor. Operations that it has no
+	// kernel for are done by the processor, between copies: Plan.Host names them. Parameters stay
+	// in the device's memory from run to run: see Refresh.
+	Device Device
+
 	// Profile makes the machine measure the time that every kind of operation takes.
 	Profile bool
 }
@@ -86,6 +91,7 @@ type Machine struct {
 	config    Config
 	names     map[*tensor.Dense]string // of parameters
 	profile   profile
+	remote    *remote // what is on Config.Device
 }
 
 var _ gorgonia.VM = (*Machine)(nil)
@@ -165,6 +171,13 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 		m.plan = p.planOf(steps, buffers, kept, c.Updates)
 	}
 	length := place(buffers)
+	if c.Device != nil {
+		m.plan.Arena = int64(length)
+		if err := m.prepareRemote(steps, buffers, length); err != nil {
+			return nil, err
+		}
+		return m, nil
+	}
 	workspace := p.workspace(&m.context, order)
 	m.plan.Arena, m.plan.Workspace = int64(length), int64(workspace)
 	if m.arena, err = newArena(length + workspace); err != nil {
@@ -365,11 +378,14 @@ func denseOf(s tensor.Shape, data []float32) *tensor.Dense {
 // has no value or does not fit, if an update or an operation of gorgonia's fails, or if the machine
 // is closed.
 func (m *Machine) RunAll() error {
-	if m.arena == nil {
+	if m.arena == nil && m.remote == nil {
 		return errors.New("kernels: the machine is closed")
 	}
 	m.context.pool.Enter()
 	defer m.context.pool.Leave()
+	if m.remote != nil {
+		return m.runRemote()
+	}
 	for i := range m.externals {
 		if err := m.bind(&m.externals[i]); err != nil {
 			return err
@@ -458,39 +474,48 @@ func (m *Machine) notFinite(k *task, i int, x float32) error {
 
 // bind reads the value that the caller bound to an input.
 func (m *Machine) bind(e *external) error {
-	n := e.value.node
 	if e.value.boxed {
 		return nil
 	}
-	wrong := func(what string, args ...any) error {
+	if v, ok := e.value.node.Value().(*tensor.Dense); ok && v == e.dense && sameMemory(v, e.uses) {
+		return nil
+	}
+	data, err := m.boundTo(e)
+	if err != nil {
+		return err
+	}
+	e.dense, _ = e.value.node.Value().(*tensor.Dense)
+	for _, u := range e.uses {
+		u.to.Data = data[u.offset : u.offset+u.size : u.offset+u.size]
+	}
+	return nil
+}
+
+// boundTo returns the values that the caller bound to an input.
+func (m *Machine) boundTo(e *external) ([]float32, error) {
+	wrong := func(what string, args ...any) ([]float32, error) {
 		name, shape := m.nameOf(e.value), e.value.shape
-		return fmt.Errorf("kernels: input %s %v "+what, append([]any{name, shape}, args...)...)
+		return nil, fmt.Errorf("kernels: input %s %v "+what, append([]any{name, shape}, args...)...)
 	}
 	var data []float32
-	switch v := n.Value().(type) {
+	switch v := e.value.node.Value().(type) {
 	case nil:
 		return wrong("has no value")
 	case *gorgonia.F32:
 		e.cell[0] = float32(*v)
-		data, e.dense = e.cell[:], nil
+		data = e.cell[:]
 	case *tensor.Dense:
-		if v == e.dense && sameMemory(v, e.uses) {
-			return nil
-		}
 		if v.Dtype() != tensor.Float32 || v.RequiresIterator() {
 			return wrong("is bound to a tensor that is %v or not contiguous", v.Dtype())
 		}
-		data, e.dense = v.Float32s(), v
+		data = v.Float32s()
 	default:
 		return wrong("is bound to a %T, not to float32 values", v)
 	}
 	if len(data) != e.value.size {
 		return wrong("is bound to %d values", len(data))
 	}
-	for _, u := range e.uses {
-		u.to.Data = data[u.offset : u.offset+u.size : u.offset+u.size]
-	}
-	return nil
+	return data, nil
 }
 
 // sameMemory reports whether the uses still point into v.
@@ -525,6 +550,9 @@ func (m *Machine) Reset() {}
 // Close frees the machine's memory. Values that were read from it must not be used any more. A
 // second Close does nothing.
 func (m *Machine) Close() error {
+	if m.remote != nil {
+		return m.closeRemote()
+	}
 	if m.arena == nil {
 		return nil
 	}

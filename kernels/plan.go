@@ -28,6 +28,10 @@ type Plan struct {
 	Recomputed     int     // the part of Steps that computes a value again
 	RecomputedCost float64 // its estimated share of the arithmetic, 0 to 1
 	Conversions    int     // the part of Steps that converts between float32 and bfloat16
+
+	// Host names the operations that a machine on a Device does on the host, between copies, with
+	// how many of each there are. It is empty if there are none.
+	Host string
 }
 
 // Total returns the sum of all the memory.
@@ -61,6 +65,9 @@ func (p Plan) String() string {
 	}
 	if p.Conversions > 0 {
 		fmt.Fprintf(&b, ", %d of them conversions", p.Conversions)
+	}
+	if p.Host != "" {
+		fmt.Fprintf(&b, ", on the host: %s", p.Host)
 	}
 	return b.String()
 }

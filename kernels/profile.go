@@ -23,13 +23,7 @@ type profile struct {
 
 // kind returns the number of a task's kind.
 func (p *profile) kind(k *task) int {
-	name := "update"
-	switch {
-	case k.rule != nil:
-		name = strings.TrimPrefix(fmt.Sprintf("%T", k.rule), "kernels.")
-	case k.by == nil:
-		name = fmt.Sprintf("%T", k.value.node.Op())
-	}
+	name := kindOf(k)
 	if p.index == nil {
 		p.index = make(map[string]int)
 	}
@@ -40,6 +34,17 @@ func (p *profile) kind(k *task) int {
 		p.kinds = append(p.kinds, OpTime{Op: name})
 	}
 	return i
+}
+
+// kindOf names a task's kind.
+func kindOf(k *task) string {
+	switch {
+	case k.rule != nil:
+		return strings.TrimPrefix(fmt.Sprintf("%T", k.rule), "kernels.")
+	case k.by == nil:
+		return fmt.Sprintf("%T", k.value.node.Op())
+	}
+	return "update"
 }
 
 // Profile returns the time that each kind of operation has taken since NewMachine, longest first.

@@ -13,6 +13,9 @@
 // a gradient, and the cotangent, are rounded to bfloat16 first. The definition gets the rounded
 // values.
 //
+// Last it runs the operation, in both precisions, in a machine on an emulated GPU, if GPUs have a
+// kernel for it. For that it needs g++: where there is none it logs so.
+//
 // # Tolerance
 //
 // A float32 result differs from the float64 definition by rounding. Each value is rounded, relative
@@ -35,6 +38,7 @@ import (
 
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/internal/cudatest"
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 )
@@ -88,6 +92,50 @@ func Check(t testing.TB, c Case) {
 	if err := c.check(); err != nil {
 		t.Fatal(err)
 	}
+	c.checkOnDevice(t)
+}
+
+// checkOnDevice checks the operation on an emulated GPU, if it is an operation that GPUs have a
+// kernel for, and if the emulation can be compiled here.
+func (c Case) checkOnDevice(t testing.TB) {
+	t.Helper()
+	in, err := c.inputs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cotangent := Normal(len(c.Definition(doubles(in))), "cotangent")
+	var dry recorder
+	if _, err := c.run(in, cotangent, machine{device: &dry}.compile); err != nil {
+		t.Fatal(err)
+	}
+	if dry.launches == 0 {
+		return
+	}
+	device := cudatest.ForMachines(t)
+	if device == nil {
+		return
+	}
+	for _, p := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
+		if p == kernels.BFloat16 {
+			for i := range in {
+				if c.wantsGrad(i) {
+					in[i] = rounded(in[i])
+				}
+			}
+			cotangent = rounded(cotangent)
+		}
+		each := &strict{precision: p}
+		if _, err := c.run(in, cotangent, each.run); err != nil {
+			t.Fatal(err)
+		}
+		results, err := c.run(in, cotangent, machine{p, device}.run)
+		if err == nil {
+			err = c.compareAll(results, in, cotangent, each.roundings)
+		}
+		if err != nil {
+			t.Fatalf("in %v on %v: %v", p, device, err)
+		}
+	}
 }
 
 func (c Case) check() error {
@@ -129,8 +177,7 @@ func rounded(x []float32) []float32 {
 
 // checkIn checks the operation in machines of a precision, and returns their results.
 func (c Case) checkIn(p kernels.Precision, in [][]float32, cotangent []float32) ([]result, error) {
-	want := c.Definition(doubles(in))
-	results, err := c.run(in, cotangent, machine{p}.run)
+	results, err := c.run(in, cotangent, machine{precision: p}.run)
 	if err != nil {
 		return nil, fmt.Errorf("in kernels.Machine: %w", err)
 	}
@@ -142,19 +189,27 @@ func (c Case) checkIn(p kernels.Precision, in [][]float32, cotangent []float32) 
 	if err := sameResults(results, apart); err != nil {
 		return nil, fmt.Errorf("kernels.Machine and one operation after the other differ: %w", err)
 	}
+	return results, c.compareAll(results, in, cotangent, each.roundings)
+}
+
+// compareAll compares results with the definition and its gradients. roundings are how many
+// roundings to bfloat16 each result has behind it.
+func (c Case) compareAll(
+	results []result, in [][]float32, cotangent []float32, roundings []int,
+) error {
 	compare := func(i int, want []float64) error {
-		return compare(results[i].data, want, results[i].shape, c.tolerance(), each.roundings[i])
+		return compare(results[i].data, want, results[i].shape, c.tolerance(), roundings[i])
 	}
-	if err := compare(0, want); err != nil {
-		return nil, fmt.Errorf("%s: %w", results[0].name, err)
+	if err := compare(0, c.Definition(doubles(in))); err != nil {
+		return fmt.Errorf("%s: %w", results[0].name, err)
 	}
 	gradients := c.gradients(doubles(in), double(cotangent))
 	for i, r := range results[2:] {
 		if err := compare(2+i, gradients[r.input]); err != nil {
-			return nil, fmt.Errorf("%s: %s: %w", results[0].name, r.name, err)
+			return fmt.Errorf("%s: %s: %w", results[0].name, r.name, err)
 		}
 	}
-	return results, nil
+	return nil
 }
 
 func (c Case) tolerance() float64 {

@@ -78,13 +78,46 @@ func runTape(g *gorgonia.ExprGraph, want gorgonia.Nodes) ([][]float32, error) {
 	return values, nil
 }
 
-// A machine is a kernels.Machine of a precision.
-type machine struct{ precision kernels.Precision }
+// A machine is a kernels.Machine of a precision, on a device or, if that is nil, on the processor.
+type machine struct {
+	precision kernels.Precision
+	device    kernels.Device
+}
+
+// config is what a machine that computes these nodes is made of.
+func (p machine) config(want gorgonia.Nodes) kernels.Config {
+	return kernels.Config{Want: want, Precision: p.precision, Device: p.device}
+}
+
+// compile makes a machine and does not run it.
+func (p machine) compile(g *gorgonia.ExprGraph, want gorgonia.Nodes) ([][]float32, error) {
+	m, err := kernels.NewMachine(g, p.config(want))
+	if err != nil {
+		return nil, err
+	}
+	return make([][]float32, len(want)), m.Close()
+}
+
+// A recorder is a device that does nothing but count launches.
+type recorder struct{ launches int }
+
+func (r *recorder) String() string                            { return "recorder" }
+func (r *recorder) Close() error                              { return nil }
+func (r *recorder) Alloc(int64) (kernels.DeviceMemory, error) { return r, nil }
+func (r *recorder) Address() uint64                           { return 0 }
+func (r *recorder) Write(int64, []byte) error                 { return nil }
+func (r *recorder) Read([]byte, int64) error                  { return nil }
+func (r *recorder) Free() error                               { return nil }
+func (r *recorder) Run() error                                { return nil }
+func (r *recorder) Compile(l []kernels.Launch) (kernels.Runner, error) {
+	r.launches += len(l)
+	return r, nil
+}
 
 // run runs g in a kernels.Machine, twice. The contents of the result's memory and of the workspace
 // before a run must not matter.
 func (p machine) run(g *gorgonia.ExprGraph, want gorgonia.Nodes) ([][]float32, error) {
-	m, err := kernels.NewMachine(g, kernels.Config{Want: want, Precision: p.precision})
+	m, err := kernels.NewMachine(g, p.config(want))
 	if err != nil {
 		return nil, err
 	}

@@ -227,10 +227,9 @@ var programs sync.Map
 // executable returns the emulation's executable, or skips the test.
 func executable(t testing.TB, b Build) string {
 	t.Helper()
-	gxx, err := exec.LookPath("g++")
-	if runtime.GOARCH != "amd64" || runtime.GOOS == "windows" || err != nil {
-		t.Skip("CUDA kernels are not tested: they are emulated with g++ on x86-64 " +
-			"(apt-get install g++)")
+	gxx, why := compiler()
+	if why != "" {
+		t.Skip(why)
 	}
 	once, _ := programs.LoadOrStore(b, sync.OnceValues(func() (string, error) {
 		return compile(gxx, b)
@@ -240,6 +239,16 @@ func executable(t testing.TB, b Build) string {
 		t.Fatal(err)
 	}
 	return exe
+}
+
+// compiler returns the path of g++, or says why kernels are not tested.
+func compiler() (gxx, why string) {
+	gxx, err := exec.LookPath("g++")
+	if runtime.GOARCH != "amd64" || runtime.GOOS == "windows" || err != nil {
+		return "", "CUDA kernels are not tested: they are emulated with g++ on x86-64 " +
+			"(apt-get install g++)"
+	}
+	return gxx, ""
 }
 
 // compile returns the path of the executable of a build. It is made if it is not in the cache. Each

@@ -1,0 +1,457 @@
+package kernels
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unsafe"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
+)
+
+// A launcher is a Rule that a Device can compute.
+type launcher interface {
+	// launch queues what computes c.dst from c.in, or returns false if devices have no kernel for
+	// them. Then the host computes it.
+	launch(c *call) bool
+}
+
+// A call is one evaluation of a rule on a device.
+type call struct {
+	*cuda.Queue
+	precision Precision // of the machine
+	dst       operand
+	in        []operand
+
+	scratch uint64 // the address of the workspace
+	need    int    // the bytes of workspace that launch asked for
+}
+
+// An operand is values in a device's memory, with their shape.
+type operand struct {
+	cuda.Tensor
+	Shape tensor.Shape
+}
+
+// A remote is the part of a Machine that is on a Device.
+type remote struct {
+	device    Device
+	memory    DeviceMemory // the arena, then the inputs, then the workspace
+	external  []int        // the number of each value that is an external
+	inputs    []int64      // where each external is in memory, or none
+	residents []*resident  // of each external that is a parameter, else nil
+	workspace int64        // where the workspace begins
+	parts     []part
+	outputs   []download
+}
+
+// A part of a run is launches that the device has compiled, or a step that the host does.
+type part struct {
+	run   Runner
+	check *download // of the result, if every step is looked at
+	host  *hostStep
+	last  int // the last step of the part
+}
+
+// A hostStep is a step that the host does. What it reads is copied from the device, and its result
+// is copied back.
+type hostStep struct {
+	reads  []download
+	result []byte   // of the task; nil if nothing is copied back
+	to     location // of the result
+}
+
+// A location is a place in a device's memory.
+type location struct {
+	memory DeviceMemory
+	at     int64 // bytes
+}
+
+// address returns the location as kernels see it.
+func (l location) address() uint64 {
+	if l.memory == nil {
+		return uint64(l.at) // while the memory is not there yet
+	}
+	return l.memory.Address() + uint64(l.at)
+}
+
+// A download is a copy from the device to the host.
+type download struct {
+	to   []byte
+	from location
+}
+
+func (d download) do() error { return d.from.memory.Read(d.to, d.from.at) }
+
+// prepareRemote makes a run of steps on the device. arena is how many bytes the buffers take.
+func (m *Machine) prepareRemote(steps []step, buffers []buffer, arena int) (err error) {
+	r := &remote{device: m.config.Device}
+	m.remote = r
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.Close())
+		}
+	}()
+	m.makeTasks(steps)
+	if err := m.layOut(arena); err != nil {
+		return err
+	}
+	onDevice, workspace := make([]bool, len(steps)), 0
+	for t := range steps {
+		c := m.call(&steps[t], buffers)
+		onDevice[t] = c != nil && m.tasks[t].rule.(launcher).launch(c)
+		if onDevice[t] {
+			workspace = max(workspace, c.need)
+		}
+	}
+	m.plan.Workspace = int64(workspace)
+	if r.memory, err = r.device.Alloc(r.workspace + int64(workspace)); err != nil {
+		return fmt.Errorf("kernels: a plan of %v: %w", m.plan, err)
+	}
+	last := make([]int, len(m.program.values)) // the buffer of a root at the end
+	var q cuda.Queue
+	for t := range steps {
+		s := &steps[t]
+		if s.out != none {
+			last[s.value] = s.out
+		}
+		if onDevice[t] {
+			c := m.call(s, buffers)
+			c.Queue = &q
+			m.tasks[t].rule.(launcher).launch(c)
+		}
+		if single := m.config.WatchNaN || m.config.Profile; single || !onDevice[t] ||
+			t+1 == len(steps) || !onDevice[t+1] {
+			if err := m.endPart(&q, t, single, buffers); err != nil {
+				return err
+			}
+		}
+		if !onDevice[t] {
+			m.prepareHostStep(t, buffers)
+		}
+	}
+	m.plan.Host = m.hostSteps(onDevice)
+	for _, n := range m.config.Want {
+		i := m.program.out[n]
+		host := m.program.onHost(i)
+		m.outputs[n] = denseOf(host.Shape, host.Data)
+		from := m.locate(i, last[m.program.values[i].root], buffers)
+		r.outputs = append(r.outputs, download{bytesOf(host), from})
+	}
+	return nil
+}
+
+// endPart compiles what is queued, which ends with step t. If it is a single step, its result is
+// copied to the host, to be looked at.
+func (m *Machine) endPart(q *cuda.Queue, t int, single bool, buffers []buffer) error {
+	if len(q.Launches) == 0 {
+		return nil
+	}
+	run, err := m.remote.device.Compile(public(q.Launches))
+	if err != nil {
+		return fmt.Errorf("kernels: %v: %w", m.remote.device, err)
+	}
+	p := part{run: run, last: t}
+	if k := &m.tasks[t]; single {
+		k.dst = m.program.onHost(k.step.value)
+		p.check = &download{bytesOf(k.dst), m.locate(k.step.value, k.step.out, buffers)}
+	}
+	m.remote.parts = append(m.remote.parts, p)
+	q.Launches = nil
+	return nil
+}
+
+// public returns launches as a Device takes them.
+func public(launches []cuda.Launch) []Launch {
+	all := make([]Launch, len(launches))
+	for i, l := range launches {
+		all[i] = Launch{
+			Kernel: l.Kernel, Grid: l.Grid, Threads: l.Threads, Shared: l.Shared, Params: l.Params,
+		}
+		for _, s := range l.Touches {
+			all[i].Touches = append(all[i].Touches, Span(s))
+		}
+	}
+	return all
+}
+
+// makeTasks makes a task of every step, without memory.
+func (m *Machine) makeTasks(steps []step) {
+	m.tasks = make([]task, len(steps))
+	m.boxes = make([]gorgonia.Value, len(m.program.values))
+	m.outputs = make(map[*gorgonia.Node]*tensor.Dense, len(m.config.Want))
+	for t := range steps {
+		s, k := &steps[t], &m.tasks[t]
+		k.step = s
+		if s.value == none {
+			k.by, k.value = m.config.Updates[s.update].By, &m.program.values[s.reads[0]]
+		} else {
+			k.value = &m.program.values[s.value]
+			k.rule = k.value.rule
+		}
+		if m.config.Profile {
+			k.kind = m.profile.kind(k)
+		}
+	}
+}
+
+// layOut makes the parameters resident, and puts the other inputs behind the arena.
+func (m *Machine) layOut(arena int) error {
+	r, p := m.remote, m.program
+	updated := make(map[*gorgonia.Node]bool)
+	for _, u := range m.config.Updates {
+		updated[u.Param] = true
+	}
+	end := arena
+	r.external = make([]int, len(p.values))
+	for i := range p.values {
+		v := &p.values[i]
+		if v.kind != input && v.kind != constant {
+			continue
+		}
+		r.external[i] = len(m.externals)
+		m.externals = append(m.externals, external{value: v})
+		at, of := int64(none), (*resident)(nil)
+		if d, ok := v.node.Value().(*tensor.Dense); ok && (updated[v.node] || isParam(v.node)) {
+			var err error
+			if of, err = reside(r.device, d); err != nil {
+				return fmt.Errorf("kernels: %s %v: %w", m.nameOf(v), v.shape, err)
+			}
+			m.externals[len(m.externals)-1].dense = d
+		} else if !v.boxed {
+			at = int64(end)
+			end += align(v.bytes())
+		}
+		r.inputs, r.residents = append(r.inputs, at), append(r.residents, of)
+	}
+	r.workspace = int64(end)
+	return nil
+}
+
+// locate returns where value i is, whose root is in buffer b, or in none.
+func (m *Machine) locate(i, b int, buffers []buffer) location {
+	r, v := m.remote, &m.program.values[i]
+	offset := int64(v.offset * v.typ.Size())
+	if b != none {
+		return location{r.memory, int64(buffers[b].offset) + offset}
+	}
+	e := r.external[v.root]
+	if of := r.residents[e]; of != nil {
+		return location{of.memory, offset}
+	}
+	return location{r.memory, r.inputs[e] + offset}
+}
+
+// call returns the evaluation of a step's rule, or nil if only the host can do the step.
+func (m *Machine) call(s *step, buffers []buffer) *call {
+	if s.value == none {
+		return nil
+	}
+	p := m.program
+	if _, ok := p.values[s.value].rule.(launcher); !ok {
+		return nil
+	}
+	at := func(i, b int) operand {
+		v := &p.values[i]
+		t := cuda.Tensor{Address: m.locate(i, b, buffers).address(), Len: v.size}
+		if v.typ == BFloat16 {
+			t.Type = cuda.BFloat16
+		}
+		return operand{t, v.shape}
+	}
+	c := &call{Queue: new(cuda.Queue), precision: m.config.Precision, dst: at(s.value, s.out)}
+	c.scratch = location{m.remote.memory, m.remote.workspace}.address()
+	for k, i := range s.reads {
+		c.in = append(c.in, at(i, s.in[k]))
+	}
+	return c
+}
+
+// prepareHostStep gives the task of step t memory of the host.
+func (m *Machine) prepareHostStep(t int, buffers []buffer) {
+	p, k := m.program, &m.tasks[t]
+	s, h := k.step, &hostStep{}
+	k.in = make([]Tensor, len(s.reads))
+	for i, c := range s.reads {
+		v := &p.values[c]
+		k.in[i].Shape = v.shape
+		if v.boxed {
+			continue
+		}
+		if r := m.remote; !p.values[v.root].runs() && r.residents[r.external[v.root]] == nil {
+			e := &m.externals[r.external[v.root]]
+			e.uses = append(e.uses, use{&k.in[i], v.offset, v.size})
+			continue
+		}
+		if k.by != nil && i == 0 {
+			continue // the parameter, which is the host's too
+		}
+		k.in[i] = p.onHost(c)
+		h.reads = append(h.reads, download{bytesOf(k.in[i]), m.locate(c, s.in[i], buffers)})
+	}
+	switch {
+	case k.by != nil:
+		param := k.value.node.Value().(*tensor.Dense)
+		h.result, h.to = bytesOfFloats(param.Float32s()), m.locate(s.reads[0], s.in[0], buffers)
+		if k.in[1].Data != nil {
+			k.grad = denseOf(k.value.shape, k.in[1].Data)
+		}
+	case s.out != none:
+		k.dst = p.onHost(s.value)
+		h.result, h.to = bytesOf(k.dst), m.locate(s.value, s.out, buffers)
+	}
+	if k.by == nil && k.rule == nil {
+		k.args = m.arguments(k)
+	}
+	if k.rule != nil {
+		n := p.workspaceOf(&m.context, s.value) / floats(1)
+		ws := make([]float32, n+p.widenedBytes(s.value)/floats(1))
+		k.ws = ws[:n]
+		if p.widens(s.value) {
+			k.wide = k.widened(ws[n:])
+		} else if p.mixed(s.value) {
+			k.typed = k.rule.(TypedEvaler)
+		}
+	}
+	m.remote.parts = append(m.remote.parts, part{host: h, last: t})
+}
+
+// onHost returns a tensor for value i in memory of the host.
+func (p *program) onHost(i int) Tensor {
+	v := &p.values[i]
+	t := Tensor{Shape: v.shape, Type: v.typ}
+	if v.typ == BFloat16 {
+		t.BF16 = make([]BF16, v.size)
+	} else {
+		t.Data = make([]float32, v.size)
+	}
+	return t
+}
+
+// bytesOf returns the memory of t.
+func bytesOf(t Tensor) []byte {
+	if t.Type == BFloat16 {
+		return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(t.BF16))), 2*len(t.BF16))
+	}
+	return bytesOfFloats(t.Data)
+}
+
+func bytesOfFloats(x []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
+}
+
+// hostSteps names the operations that the host does, for the plan.
+func (m *Machine) hostSteps(onDevice []bool) string {
+	counts := make(map[string]int)
+	for t := range m.tasks {
+		if !onDevice[t] {
+			counts[kindOf(&m.tasks[t])]++
+		}
+	}
+	var all []string
+	for name, n := range counts {
+		all = append(all, fmt.Sprintf("%s %d", name, n))
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
+}
+
+// runRemote is RunAll on a device.
+func (m *Machine) runRemote() error {
+	r := m.remote
+	for i := range m.externals {
+		e := &m.externals[i]
+		if err := m.bind(e); err != nil {
+			return err
+		}
+		if of := r.residents[i]; of != nil && e.dense != of.value {
+			const wrong = "kernels: parameter %s was bound to another tensor after NewMachine"
+			return fmt.Errorf(wrong, m.nameOf(e.value))
+		}
+		if r.inputs[i] == none {
+			continue
+		}
+		data, err := m.boundTo(e)
+		if err != nil {
+			return err
+		}
+		if err := r.memory.Write(r.inputs[i], bytesOfFloats(data)); err != nil {
+			return fmt.Errorf("kernels: input %s: %w", m.nameOf(e.value), err)
+		}
+	}
+	for i := range r.parts {
+		start := time.Now()
+		if err := m.runPart(&r.parts[i]); err != nil {
+			return err
+		}
+		if m.config.Profile {
+			o := &m.profile.kinds[m.tasks[r.parts[i].last].kind]
+			o.Calls++
+			o.Time += time.Since(start)
+		}
+	}
+	for _, o := range r.outputs {
+		if err := o.do(); err != nil {
+			return fmt.Errorf("kernels: %v: %w", r.device, err)
+		}
+	}
+	return nil
+}
+
+// runPart does a part of a run.
+func (m *Machine) runPart(p *part) error {
+	k := &m.tasks[p.last]
+	if p.run != nil {
+		if err := p.run.Run(); err != nil {
+			return fmt.Errorf("kernels: %s: %w", m.nameOf(k.value), err)
+		}
+		if p.check == nil {
+			return nil
+		}
+		if err := p.check.do(); err != nil {
+			return fmt.Errorf("kernels: %s: %w", m.nameOf(k.value), err)
+		}
+		if m.config.WatchNaN {
+			return m.watch(k)
+		}
+		return nil
+	}
+	for _, d := range p.host.reads {
+		if err := d.do(); err != nil {
+			return fmt.Errorf("kernels: %v: %w", m.remote.device, err)
+		}
+	}
+	if err := m.run(k); err != nil {
+		return err
+	}
+	if p.host.result == nil {
+		return nil
+	}
+	return p.host.to.memory.Write(p.host.to.at, p.host.result)
+}
+
+// closeRemote frees what the machine has on the device.
+func (m *Machine) closeRemote() error {
+	r := m.remote
+	var errs []error
+	for _, p := range r.parts {
+		if p.run != nil {
+			errs = append(errs, p.run.Close())
+		}
+	}
+	for _, of := range r.residents {
+		if of != nil {
+			errs = append(errs, of.leave())
+		}
+	}
+	if r.memory != nil {
+		errs = append(errs, r.memory.Free())
+	}
+	m.remote, m.tasks, m.outputs = nil, nil, nil
+	return errors.Join(errs...)
+}
