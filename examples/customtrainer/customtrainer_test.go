@@ -21,6 +21,7 @@ import (
 	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/diffusion/unet"
+	"github.com/kudos-ml/kudos/examples/internal/command/commandtest"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/reward"
@@ -38,32 +39,40 @@ func program(t *testing.T, name string) string {
 	return string(text)
 }
 
-// outside builds a program in a module outside the repository, which has nothing but its public
-// packages.
-func outside(t *testing.T, name, source string) (binary string) {
-	t.Helper()
-	root, err := filepath.Abs(filepath.Join("..", ".."))
-	require.NoError(t, err)
-	dir := t.TempDir()
-	// The repository's own requirements are there as go mod tidy would write them, so that nothing
-	// needs to be looked up.
-	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
-	require.NoError(t, err)
-	const kudos = "github.com/kudos-ml/kudos"
-	theirs := strings.Replace(string(mod), "module "+kudos, "module example.org/"+name, 1) +
-		fmt.Sprintf("\nrequire %s v0.0.0\n\nreplace %s => %q\n", kudos, kudos, root)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(theirs), 0o644))
-	sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o644))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o644))
-	binary = filepath.Join(dir, name+".exe")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".")
-	build.Dir = dir
-	build.Env = append(os.Environ(), "GOPROXY=off", "GOWORK=off")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
-	return binary
+// bin is where TestPrograms builds the programs.
+var bin string
+
+// built is the path of a program.
+func built(name string) string { return filepath.Join(bin, name) }
+
+// Programs are built in a module outside the repository, which has nothing but its public packages,
+// and do what they promise. They are built at once, since that takes longer than some of them.
+func TestPrograms(t *testing.T) {
+	programs := map[string]func(t *testing.T){
+		"terms":    testTerms,
+		"trainer":  testTrainer,
+		"tune":     testTune,
+		"denoiser": testDenoiser,
+		"judge":    testJudge,
+		"compare":  testCompare,
+		"prefer":   testPrefer,
+		"policy":   testPolicy,
+	}
+	dir := commandtest.Module(t, "../..")
+	for name := range programs {
+		commandtest.Copy(t, filepath.Join(dir, name), filepath.Join(name, "main.go"))
+	}
+	readme := filepath.Join(dir, "readme")
+	require.NoError(t, os.Mkdir(readme, 0o755))
+	source, says := readmeProgram(t)
+	require.NoError(t, os.WriteFile(filepath.Join(readme, "main.go"), []byte(source), 0o644))
+	bin = filepath.Join(dir, "bin")
+	require.NoError(t, os.Mkdir(bin, 0o755))
+	commandtest.Build(t, dir, "-o", bin+string(filepath.Separator), "./...")
+	for name, test := range programs {
+		t.Run(name, test)
+	}
+	t.Run("readme", func(t *testing.T) { testReadme(t, source, says) })
 }
 
 // lines counts the lines of a program that are neither blank nor comments.
@@ -119,10 +128,10 @@ func falls(t *testing.T, metrics []metric, part float64) {
 	require.Positive(t, last)
 }
 
-func TestTerms(t *testing.T) {
+func testTerms(t *testing.T) {
 	source := program(t, "terms")
 	require.Less(t, lines(source), 60)
-	folder, progress, metrics := train(t, outside(t, "terms", source))
+	folder, progress, metrics := train(t, built("terms"))
 	require.Len(t, metrics, 40)
 	falls(t, metrics, 0.9)
 	require.Zero(t, metrics[0].Terms["near"], "nothing is tuned yet")
@@ -136,8 +145,8 @@ func TestTerms(t *testing.T) {
 	require.Contains(t, string(page), "<td>near</td>")
 }
 
-func TestTrainer(t *testing.T) {
-	folder, progress, metrics := train(t, outside(t, "trainer", program(t, "trainer")))
+func testTrainer(t *testing.T) {
+	folder, progress, metrics := train(t, built("trainer"))
 	require.Len(t, metrics, 1000)
 	falls(t, metrics, 0.5)
 	require.Contains(t, progress, "points: 1000 in ")
@@ -156,8 +165,7 @@ func run(t *testing.T, name string, most int, arguments ...string) string {
 	source := program(t, name)
 	require.Less(t, lines(source), most)
 	require.NotContains(t, source, "kudos/internal/")
-	program := exec.CommandContext(t.Context(), outside(t, name, source), arguments...)
-	out, err := program.CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), built(name), arguments...).CombinedOutput()
 	require.NoError(t, err, string(out))
 	return string(out)
 }
@@ -192,7 +200,7 @@ func same(t *testing.T, a, b string) {
 
 // Tuned by a reward, the model and the adapter have more of it, and are the same when they are
 // loaded.
-func TestTune(t *testing.T) {
+func testTune(t *testing.T) {
 	folder := t.TempDir()
 	out := run(t, "tune", 60, folder)
 	for _, of := range []string{"model", "adapter"} {
@@ -203,7 +211,7 @@ func TestTune(t *testing.T) {
 }
 
 // A network of one's own learns, and makes the same pictures when it is loaded.
-func TestDenoiser(t *testing.T) {
+func testDenoiser(t *testing.T) {
 	folder := t.TempDir()
 	out := run(t, "denoiser", 60, folder)
 	require.Less(t, number(t, out, "update 148: loss "), 0.8*number(t, out, "update 1: loss "))
@@ -212,7 +220,7 @@ func TestDenoiser(t *testing.T) {
 
 // A reward that is learned from labels tells good pictures from bad ones of prompts that it has not
 // seen.
-func TestJudge(t *testing.T) {
+func testJudge(t *testing.T) {
 	folder, labels := t.TempDir(), t.TempDir()
 	pictures := tiny.Pretraining(3, 400)
 	rated := dataset.Map(pictures, func(_ context.Context, s dataset.Sample) (dataset.Sample, error) {
@@ -239,22 +247,26 @@ func TestJudge(t *testing.T) {
 }
 
 // Guidance makes pictures follow their prompts, which an interval tells from chance.
-func TestCompare(t *testing.T) {
+func testCompare(t *testing.T) {
 	out := run(t, "compare", 60)
 	require.Positive(t, number(t, out, "difference +"))
 	require.Contains(t, out, " of 32 pairs")
 	require.Contains(t, out, "[+0.")
 }
 
-// continued runs a program to the end, and once more in two processes of which the first stops
-// early; both must end with the same bits. It returns what the steps were.
-func continued(t *testing.T, source, name, early, end string) (folder string, steps []stepLine) {
+// continued runs a program to its middle, and once more in two processes of which the first stops
+// early; both must come to the same bits. Then the first goes on to the end. It returns what the
+// steps were.
+func continued(t *testing.T, name, early, middle, end string) (folder string, steps []stepLine) {
 	t.Helper()
-	binary, once, twice := outside(t, name, source), t.TempDir(), t.TempDir()
-	for _, arguments := range [][]string{{once, end}, {twice, early}, {twice, end}} {
-		out, err := exec.CommandContext(t.Context(), binary, arguments...).CombinedOutput()
+	once, twice := t.TempDir(), t.TempDir()
+	run := func(arguments ...string) {
+		out, err := exec.CommandContext(t.Context(), built(name), arguments...).CombinedOutput()
 		require.NoError(t, err, string(out))
 	}
+	run(once, middle)
+	run(twice, early)
+	run(twice, middle)
 	read := func(folder string) (network []byte, steps []stepLine) {
 		file := filepath.Join(folder, "unet", "diffusion_pytorch_model.safetensors")
 		network, err := os.ReadFile(file)
@@ -272,6 +284,9 @@ func continued(t *testing.T, source, name, early, end string) (folder string, st
 	again, theirs := read(twice)
 	require.Equal(t, steps, theirs)
 	require.True(t, bytes.Equal(network, again), "the network differs")
+	require.Equal(t, middle, fmt.Sprint(len(steps)))
+	run(once, end)
+	_, steps = read(once)
 	require.Equal(t, end, fmt.Sprint(len(steps)))
 	return once, steps
 }
@@ -283,10 +298,10 @@ type stepLine struct {
 
 // Tuned by what its judge prefers, the network tells good from bad better than its reference does,
 // which is a loss of ln 2.
-func TestPrefer(t *testing.T) {
+func testPrefer(t *testing.T) {
 	source := program(t, "prefer")
 	require.LessOrEqual(t, lines(source), 80)
-	folder, steps := continued(t, source, "prefer", "10", "24")
+	folder, steps := continued(t, "prefer", "2", "4", "24")
 	require.InDelta(t, math.Ln2, steps[0].Loss, 1e-6, "nothing is tuned yet")
 	var last float64
 	for _, s := range steps[16:] {
@@ -315,14 +330,14 @@ func TestPrefer(t *testing.T) {
 }
 
 // The reward rises. What is counted is the trainer: what it imports and tunes is beside it.
-func TestPolicy(t *testing.T) {
+func testPolicy(t *testing.T) {
 	source := program(t, "policy")
 	_, trainer, ok := strings.Cut(source, "\n)\n")
 	require.True(t, ok)
 	trainer, _, ok = strings.Cut(trainer, "// redness is the reward")
 	require.True(t, ok)
 	require.LessOrEqual(t, lines(trainer), 80)
-	_, steps := continued(t, source, "policy", "3", "8")
+	_, steps := continued(t, "policy", "1", "2", "8")
 	mean := func(steps []stepLine) (sum float64) {
 		for _, s := range steps {
 			sum += s.Metrics["reward"] / float64(len(steps))
@@ -333,26 +348,32 @@ func TestPolicy(t *testing.T) {
 	require.True(t, last > first+0.1, "the reward was %v first and %v last", first, last)
 }
 
-// TestReadme builds README's program and holds what it prints to what README says that it prints,
-// digits aside: they depend on the processor's rounding. The model that it saves can be loaded.
-func TestReadme(t *testing.T) {
+// readmeProgram returns README's program, and what README says that it prints.
+func readmeProgram(t *testing.T) (source, says string) {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
 	require.NoError(t, err)
+	require.Contains(t, string(text), "## In 30 lines\n")
 	_, rest, ok := strings.Cut(string(text), "```go\n")
 	require.True(t, ok)
-	source, rest, ok := strings.Cut(rest, "```\n")
+	source, rest, ok = strings.Cut(rest, "```\n")
 	require.True(t, ok)
-	require.Equal(t, 30, lines(source))
-	require.Contains(t, string(text), "## In 30 lines\n")
 	_, rest, _ = strings.Cut(rest, "```text\n")
-	want, _, ok := strings.Cut(rest, "```\n")
+	says, _, ok = strings.Cut(rest, "```\n")
 	require.True(t, ok)
-	run := exec.CommandContext(t.Context(), outside(t, "readme", source))
+	return source, says
+}
+
+// README's program prints what README says, digits aside: they depend on the processor's rounding.
+// The model that it saves can be loaded.
+func testReadme(t *testing.T, source, says string) {
+	require.Equal(t, 30, lines(source))
+	run := exec.CommandContext(t.Context(), built("readme"))
 	run.Dir = t.TempDir()
 	out, err := run.CombinedOutput()
 	require.NoError(t, err, string(out))
 	digits := regexp.MustCompile(`0\.\d+`)
-	require.Equal(t, digits.ReplaceAllString(want, "x"), digits.ReplaceAllString(string(out), "x"))
+	require.Equal(t, digits.ReplaceAllString(says, "x"), digits.ReplaceAllString(string(out), "x"))
 
 	base, err := pipeline.LoadFS(tiny.FS())
 	require.NoError(t, err)

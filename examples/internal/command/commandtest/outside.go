@@ -58,14 +58,3 @@ func Copy(t *testing.T, dir string, sources ...string) (lines int) {
 	}
 	return lines
 }
-
-// Outside builds a copy of a program's files, its tests aside, in a Module. It returns the program
-// and how many lines it has.
-func Outside(t *testing.T, root string, sources ...string) (binary string, lines int) {
-	t.Helper()
-	dir := Module(t, root)
-	lines = Copy(t, dir, sources...)
-	binary = filepath.Join(dir, "program.exe")
-	Build(t, dir, "-o", binary, ".")
-	return binary, lines
-}
