@@ -131,6 +131,16 @@ TILE double shuffle_xor(double x, int lanes) { return __shfl_xor_sync(0xffffffff
 
 TILE void add_atomically(float *to, float x) { atomicAdd(to, x); }
 
+// reciprocal is 1/x to 1 unit in the last place. Subnormal values are 0.
+TILE float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// high is the upper half of the product of two numbers.
+TILE u64 high(u64 a, u64 b) { return __umul64hi(a, b); }
+
 #else  // emulated
 
 TILE void copy16(void *to, const void *from, bool valid) {
@@ -272,6 +282,9 @@ TILE void add_atomically(float *to, float x) {
                                       __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
   }
 }
+
+TILE float reciprocal(float x) { return 1 / x; }
+TILE u64 high(u64 a, u64 b) { return (u64)((unsigned __int128)a * b >> 64); }
 
 #endif
 
