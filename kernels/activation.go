@@ -7,6 +7,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
 // SiLU returns x·σ(x), where σ is the logistic function. x has any shape.
@@ -59,6 +60,12 @@ func (r unary) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clo
 func (r unary) Eval(c *Context, dst Tensor, in []Tensor) {
 	unaryBodies[r.Function].eval(c.pool, dst.Data, in[0].Data)
 }
+
+func (r unary) launch(c *call) bool {
+	cuda.Unary(c.Queue, r.Function, c.dst.Tensor, c.in[0].Tensor)
+	return true
+}
+
 func (unary) InPlace() int                { return 0 }
 func (unary) Differentiable(n int) []bool { return allTrue(n) }
 
@@ -85,6 +92,11 @@ func (unaryGrad) Types(_ Precision, in []Precision) ([]Precision, Precision) { r
 
 func (r unaryGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	unaryBodies[r.Function].grad(c.pool, dst.Data, in[0].Data, in[1].Data)
+}
+
+func (r unaryGrad) launch(c *call) bool {
+	cuda.UnaryGrad(c.Queue, r.Function, c.dst.Tensor, c.in[0].Tensor, c.in[1].Tensor)
+	return true
 }
 
 func (unaryGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -122,6 +134,11 @@ func (geglu) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.GEGLU(c.pool, dst.Data, in[0].Data, dst.Shape[len(dst.Shape)-1])
 }
 
+func (geglu) launch(c *call) bool {
+	cuda.GEGLU(c.Queue, c.dst.Tensor, c.in[0].Tensor, width(c.dst.Shape))
+	return true
+}
+
 func (geglu) Differentiable(n int) []bool { return allTrue(n) }
 
 func (geglu) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -140,6 +157,12 @@ func (gegluGrad) Types(_ Precision, in []Precision) ([]Precision, Precision) { r
 func (gegluGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	dy := in[1]
 	cpu.GEGLUGrad(c.pool, dst.Data, in[0].Data, dy.Data, dy.Shape[len(dy.Shape)-1])
+}
+
+func (gegluGrad) launch(c *call) bool {
+	x, dy := c.in[0].Tensor, c.in[1]
+	cuda.GEGLUGrad(c.Queue, c.dst.Tensor, x, dy.Tensor, width(dy.Shape))
+	return true
 }
 
 func (gegluGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -47,6 +47,11 @@ func (sub) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.SubScale(c.pool, dst.Data, in[0].Data, in[1].Data, 1)
 }
 
+func (sub) launch(c *call) bool {
+	cuda.SubScale(c.Queue, c.dst.Tensor, c.in[0].Tensor, c.in[1].Tensor, 1)
+	return true
+}
+
 func (sub) Grad(_ gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
 	dy, err := Scale(dout, -1)
 	return gorgonia.Nodes{dout, dy}, err
@@ -61,6 +66,12 @@ func (mul) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in)
 func (mul) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Mul(c.pool, dst.Data, in[0].Data, in[1].Data)
 }
+
+func (mul) launch(c *call) bool {
+	cuda.Mul(c.Queue, c.dst.Tensor, c.in[0].Tensor, c.in[1].Tensor)
+	return true
+}
+
 func (mul) InPlace() int                { return 0 }
 func (mul) Differentiable(n int) []bool { return allTrue(n) }
 
@@ -82,6 +93,12 @@ func (scale) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clone
 func (r scale) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Scale(c.pool, dst.Data, in[0].Data, float32(r.By))
 }
+
+func (r scale) launch(c *call) bool {
+	cuda.Scale(c.Queue, c.dst.Tensor, c.in[0].Tensor, r.By)
+	return true
+}
+
 func (scale) InPlace() int                { return 0 }
 func (scale) Differentiable(n int) []bool { return allTrue(n) }
 
@@ -110,6 +127,12 @@ func (sumAll) Eval(c *Context, dst Tensor, in []Tensor) {
 	dst.Data[0] = float32(cpu.Sum(c.pool, in[0].Data, c.Workspace()))
 }
 
+func (sumAll) launch(c *call) bool {
+	x := c.in[0].Tensor
+	cuda.Sum(c.Queue, c.dst.Tensor, x, c.workspace(cuda.SumWorkspace(x.Len)))
+	return true
+}
+
 func (sumAll) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
 	dx, err := Apply(spread{Of: fmt.Sprint(in[0].Shape())}, in[0], dout)
 	return gorgonia.Nodes{dx}, err
@@ -123,6 +146,12 @@ func (spread) Shape(in []tensor.Shape) (tensor.Shape, error) { return in[0].Clon
 func (spread) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Fill(c.pool, dst.Data, in[1].Data[0])
 }
+
+func (spread) launch(c *call) bool {
+	cuda.FillWith(c.Queue, c.dst.Tensor, c.in[1].Tensor)
+	return true
+}
+
 func (spread) Differentiable(n int) []bool { return make([]bool, n) }
 
 func (spread) Types(_ Precision, in []Precision) ([]Precision, Precision) {
@@ -156,6 +185,11 @@ func (l2Normalize) Eval(_ *Context, dst Tensor, in []Tensor) {
 			y[j] = float32(float64(v) / norm)
 		}
 	}
+}
+
+func (l2Normalize) launch(c *call) bool {
+	cuda.L2Normalize(c.Queue, c.dst.Tensor, c.in[0].Tensor, width(c.dst.Shape))
+	return true
 }
 
 // rowNorm returns the Euclidean norm of a row, and 1 for a row of zeros.
@@ -194,6 +228,12 @@ func (l2NormalizeGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
 			dx[j] = float32((float64(dy[j]) - float64(v)/norm*dot) / norm)
 		}
 	}
+}
+
+func (l2NormalizeGrad) launch(c *call) bool {
+	x, dy := c.in[0].Tensor, c.in[1].Tensor
+	cuda.L2NormalizeGrad(c.Queue, c.dst.Tensor, x, dy, width(c.dst.Shape))
+	return true
 }
 
 func (l2NormalizeGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

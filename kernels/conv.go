@@ -7,6 +7,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
 // Conv is the stride and the padding of a convolution.
@@ -83,6 +84,17 @@ func (r conv2D) Eval(c *Context, dst Tensor, in []Tensor) {
 	g.Forward(c.pool, dst.Data, in[0].Data, in[1].Data, bias, c.Workspace())
 }
 
+func (r conv2D) launch(c *call) bool {
+	g := cuda.Conv(r.geometry(c.in[0].Shape, c.in[1].Shape))
+	var bias cuda.Tensor
+	if r.Bias {
+		bias = c.in[2].Tensor
+	}
+	x, w := c.in[0].Tensor, c.in[1].Tensor
+	g.Forward(c.Queue, c.dst.Tensor, x, w, bias, c.workspace(g.ForwardWorkspace(x.Type)))
+	return true
+}
+
 func (r conv2D) Differentiable(n int) []bool { return allTrue(n) }
 
 func (r conv2D) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -139,6 +151,13 @@ func (r convInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	g.InputGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Workspace())
 }
 
+func (r convInputGrad) launch(c *call) bool {
+	g := cuda.Conv(r.Conv.geometry(c.dst.Shape, c.in[1].Shape))
+	dy, w := c.in[0].Tensor, c.in[1].Tensor
+	g.InputGrad(c.Queue, c.dst.Tensor, w, dy, c.workspace(g.InputGradWorkspace(w.Type)))
+	return true
+}
+
 func (r convInputGrad) Differentiable(n int) []bool { return allTrue(n) }
 
 func (r convInputGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -189,6 +208,13 @@ func (convWeightGrad) Types(p Precision, in []Precision) ([]Precision, Precision
 func (r convWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	g := r.Conv.geometry(in[1].Shape, dst.Shape)
 	g.WeightGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Workspace())
+}
+
+func (r convWeightGrad) launch(c *call) bool {
+	g := cuda.Conv(r.Conv.geometry(c.in[1].Shape, c.dst.Shape))
+	dy, x := c.in[0].Tensor, c.in[1].Tensor
+	g.WeightGrad(c.Queue, c.dst.Tensor, x, dy, c.workspace(g.WeightGradWorkspace(x.Type)))
+	return true
 }
 
 func (r convWeightGrad) Differentiable(n int) []bool { return allTrue(n) }

@@ -48,8 +48,14 @@ type Launch struct {
 }
 
 // A Span is a piece of device memory.
-type Span struct {
+type Span = struct {
 	Address uint64
 	Bytes   int
 	Written bool // by the launch; otherwise it is only read
+}
+
+// A DeviceTensor is float32 values in a Device's memory.
+type DeviceTensor struct {
+	Address uint64
+	Len     int // values
 }

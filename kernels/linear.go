@@ -7,6 +7,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
 // Linear returns x·wᵀ + b. x is [...,in], w is [out,in], b is [out], or nil for none, and the
@@ -60,6 +61,19 @@ func (r linear) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Gemm(c.pool, &p, c.Workspace())
 }
 
+func (r linear) launch(c *call) bool {
+	x, w := c.in[0], c.in[1]
+	p := cuda.Product{
+		M: leading(x.Shape), N: w.Shape[0], K: w.Shape[1],
+		A: x.Tensor, B: w.Tensor, TransB: true, C: c.dst.Tensor,
+	}
+	if r.Bias {
+		p.Bias = c.in[2].Tensor
+	}
+	cuda.Gemm(c.Queue, p, c.workspace(p.Workspace()))
+	return true
+}
+
 func (r linear) Differentiable(n int) []bool { return allTrue(n) }
 
 func (r linear) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -108,6 +122,16 @@ func (linearInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	}, c.Workspace())
 }
 
+func (linearInputGrad) launch(c *call) bool {
+	dy, w := c.in[0], c.in[1]
+	p := cuda.Product{
+		M: leading(dy.Shape), N: w.Shape[1], K: w.Shape[0],
+		A: dy.Tensor, B: w.Tensor, C: c.dst.Tensor,
+	}
+	cuda.Gemm(c.Queue, p, c.workspace(p.Workspace()))
+	return true
+}
+
 func (linearInputGrad) Differentiable(n int) []bool { return allTrue(n) }
 
 func (linearInputGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -148,6 +172,16 @@ func (linearWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	}, c.Workspace())
 }
 
+func (linearWeightGrad) launch(c *call) bool {
+	dy, x := c.in[0], c.in[1]
+	p := cuda.Product{
+		M: c.dst.Shape[0], N: c.dst.Shape[1], K: leading(x.Shape),
+		A: dy.Tensor, TransA: true, B: x.Tensor, C: c.dst.Tensor,
+	}
+	cuda.Gemm(c.Queue, p, c.workspace(p.Workspace()))
+	return true
+}
+
 func (linearWeightGrad) Differentiable(n int) []bool { return allTrue(n) }
 
 func (linearWeightGrad) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -181,6 +215,14 @@ func (columnSums) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.ColumnSums(c.pool, dst.Data, in[0].Data, leading(in[0].Shape), dst.Shape[0], c.Workspace())
 }
 
+func (columnSums) launch(c *call) bool {
+	x := c.in[0]
+	rows, columns := leading(x.Shape), c.dst.Shape[0]
+	ws := c.workspace(cuda.SumMiddleWorkspace(x.Type, 1, rows, columns))
+	cuda.ColumnSums(c.Queue, c.dst.Tensor, x.Tensor, rows, columns, ws)
+	return true
+}
+
 func (columnSums) Differentiable(n int) []bool { return make([]bool, n) }
 
 func (columnSums) Grad(gorgonia.Nodes, *gorgonia.Node, *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -195,6 +237,9 @@ func leading(s tensor.Shape) int {
 	}
 	return n
 }
+
+// width returns the last dimension.
+func width(s tensor.Shape) int { return s[len(s)-1] }
 
 // matrix is t as a matrix. Its rows are the rows of t's last axis.
 func matrix(t Tensor) cpu.Matrix {

@@ -8,6 +8,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
 // MSE returns Σ_n w_n · mean (x_n − y_n)², a scalar. x and y are [N,...], and the mean is over the
@@ -56,6 +57,17 @@ func (r mse) Eval(c *Context, dst Tensor, in []Tensor) {
 	dst.Data[0] = float32(s)
 }
 
+func (r mse) launch(c *call) bool {
+	x, y := c.in[0].Tensor, c.in[1].Tensor
+	var weight cuda.Tensor
+	if r.Weighted {
+		weight = c.in[2].Tensor
+	}
+	ws := c.workspace(cuda.MSEWorkspace(x.Len, weight.Len))
+	cuda.MSE(c.Queue, c.dst.Tensor, x, y, weight, ws)
+	return true
+}
+
 func (mse) Differentiable(n int) []bool {
 	d := make([]bool, n)
 	d[0], d[1] = true, true
@@ -87,6 +99,17 @@ func (r mseGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	}
 }
 
+func (r mseGrad) launch(c *call) bool {
+	x, y, dout := c.in[0].Tensor, c.in[1].Tensor, c.in[len(c.in)-1].Tensor
+	if !r.Weighted {
+		cuda.SubScaleBy(c.Queue, c.dst.Tensor, x, y, 2/float64(x.Len), dout, cuda.Tensor{})
+		return true
+	}
+	weight := c.in[2].Tensor
+	cuda.SubScaleBy(c.Queue, c.dst.Tensor, x, y, 2*float64(weight.Len)/float64(x.Len), dout, weight)
+	return true
+}
+
 func (mseGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
 	return make(gorgonia.Nodes, len(in)), nil
 }
@@ -112,6 +135,12 @@ func (l1) Eval(c *Context, dst Tensor, in []Tensor) {
 	dst.Data[0] = float32(sum / float64(len(in[0].Data)))
 }
 
+func (l1) launch(c *call) bool {
+	x, y := c.in[0].Tensor, c.in[1].Tensor
+	cuda.L1(c.Queue, c.dst.Tensor, x, y, c.workspace(cuda.L1Workspace(x.Len)))
+	return true
+}
+
 func (l1) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
 	dx, err := Apply(l1Grad{}, in[0], in[1], dout)
 	if err != nil {
@@ -129,6 +158,12 @@ func (l1Grad) Differentiable(n int) []bool                   { return make([]boo
 
 func (l1Grad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.SignScale(c.pool, dst.Data, in[0].Data, in[1].Data, in[2].Data[0]/float32(len(dst.Data)))
+}
+
+func (l1Grad) launch(c *call) bool {
+	x, y, dout := c.in[0].Tensor, c.in[1].Tensor, c.in[2].Tensor
+	cuda.SignScaleBy(c.Queue, c.dst.Tensor, x, y, 1/float64(x.Len), dout, cuda.Tensor{})
+	return true
 }
 
 func (l1Grad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -185,6 +220,17 @@ func (r crossEntropy) Eval(_ *Context, dst Tensor, in []Tensor) {
 	dst.Data[0] = float32(s)
 }
 
+func (r crossEntropy) launch(c *call) bool {
+	var weight cuda.Tensor
+	if r.Weighted {
+		weight = c.in[2].Tensor
+	}
+	logits, target := c.in[0], c.in[1].Tensor
+	ws := c.workspace(cuda.SoftmaxCrossEntropyWorkspace(logits.Shape[0]))
+	cuda.SoftmaxCrossEntropy(c.Queue, c.dst.Tensor, logits.Tensor, target, weight, ws)
+	return true
+}
+
 func (crossEntropy) Differentiable(n int) []bool {
 	d := make([]bool, n)
 	d[0] = true
@@ -213,6 +259,16 @@ func (r crossEntropyGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
 		}
 		d[int(in[1].Data[i])] -= float32(w)
 	}
+}
+
+func (r crossEntropyGrad) launch(c *call) bool {
+	var weight cuda.Tensor
+	if r.Weighted {
+		weight = c.in[2].Tensor
+	}
+	logits, target, dout := c.in[0].Tensor, c.in[1].Tensor, c.in[len(c.in)-1].Tensor
+	cuda.SoftmaxCrossEntropyGrad(c.Queue, c.dst.Tensor, logits, target, weight, dout)
+	return true
 }
 
 func (crossEntropyGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

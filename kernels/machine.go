@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unsafe"
@@ -17,6 +18,10 @@ type Config struct {
 	// Want are the nodes whose values are read after a run, such as a loss or gradients. Nodes that
 	// neither Want nor Updates need are not computed.
 	Want gorgonia.Nodes
+
+	// Keep are nodes whose values stay in the Device's memory after a run: see OnDevice. They are
+	// not copied to the host. A machine without a Device takes them for Want.
+	Keep gorgonia.Nodes
 
 	// Updates are applied during a run. Each is applied as soon as its gradient is there and
 	// nothing reads its parameter any more. Then the gradient's memory is used for something else.
@@ -134,7 +139,11 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 		const wrong = "kernels: a machine computes in float32 or bfloat16, not %v"
 		return nil, fmt.Errorf(wrong, c.Precision)
 	}
-	want := append(gorgonia.Nodes{}, c.Want...)
+	if c.Device == nil {
+		c.Want, c.Keep = append(slices.Clone(c.Want), c.Keep...), nil
+	}
+	kept := append(slices.Clone(c.Want), c.Keep...)
+	want := slices.Clone(kept)
 	names := make(map[*tensor.Dense]string, len(c.Parameters))
 	for _, p := range c.Parameters {
 		names[p.Value] = p.Name
@@ -145,7 +154,7 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 		}
 		want = append(want, u.Param, u.Grad)
 	}
-	p, err := newProgram(g, want, c.Want, c.Precision)
+	p, err := newProgram(g, want, kept, c.Precision)
 	if err != nil {
 		return nil, err
 	}
@@ -157,18 +166,18 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	for i, u := range c.Updates {
 		updates[i] = update{param: p.index[u.Param], grad: p.as(p.index[u.Grad], Float32)}
 	}
-	kept := p.kept(updates)
+	results := p.kept(updates)
 	order := p.order()
 	steps := p.steps(order, updates)
 	buffers := p.assign(steps)
-	m.plan = p.planOf(steps, buffers, kept, c.Updates)
+	m.plan = p.planOf(steps, buffers, results, c.Updates)
 	if c.ActivationBytes > 0 && m.plan.Activations > c.ActivationBytes {
-		if order, err = p.withBudget(order, kept, int(c.ActivationBytes)); err != nil {
+		if order, err = p.withBudget(order, results, int(c.ActivationBytes)); err != nil {
 			return nil, err
 		}
 		steps = p.steps(order, updates)
 		buffers = p.assign(steps)
-		m.plan = p.planOf(steps, buffers, kept, c.Updates)
+		m.plan = p.planOf(steps, buffers, results, c.Updates)
 	}
 	length := place(buffers)
 	if c.Device != nil {
@@ -385,6 +394,9 @@ func (m *Machine) RunAll() error {
 	defer m.context.pool.Leave()
 	if m.remote != nil {
 		return m.runRemote()
+	}
+	if err := m.pullInputs(); err != nil {
+		return err
 	}
 	for i := range m.externals {
 		if err := m.bind(&m.externals[i]); err != nil {

@@ -9,6 +9,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
 // A kind says where a value comes from.
@@ -270,6 +271,11 @@ func (sum) Differentiable(n int) []bool                   { return make([]bool, 
 
 func (sum) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Add(c.pool, dst.Data, in[0].Data, in[1].Data)
+}
+
+func (sum) launch(c *call) bool {
+	cuda.Add(c.Queue, c.dst.Tensor, c.in[0].Tensor, c.in[1].Tensor)
+	return true
 }
 
 func (sum) Types(_ Precision, in []Precision) ([]Precision, Precision) { return alike(in) }

@@ -8,6 +8,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
 // Mean returns the mean over an axis. The result does not have that axis: for axis 1, [N,L,D] →
@@ -53,6 +54,15 @@ func (r sumAxis) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.SumMiddle(c.pool, dst.Data, in[0].Data, before, s[r.Axis], behind, r.Scale)
 }
 
+func (r sumAxis) launch(c *call) bool {
+	x := c.in[0]
+	before, behind, _ := around(x.Shape, r.Axis)
+	n := x.Shape[r.Axis]
+	ws := c.workspace(cuda.SumMiddleWorkspace(x.Type, before, n, behind))
+	cuda.SumMiddle(c.Queue, c.dst.Tensor, x.Tensor, before, n, behind, r.Scale, ws)
+	return true
+}
+
 func (sumAxis) Differentiable(n int) []bool { return allTrue(n) }
 
 func (r sumAxis) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -79,6 +89,12 @@ func (repeat) Types(_ Precision, in []Precision) ([]Precision, Precision) { retu
 func (r repeat) Eval(c *Context, dst Tensor, in []Tensor) {
 	before, behind, _ := around(dst.Shape, r.Axis)
 	cpu.RepeatMiddle(c.pool, dst.Data, in[0].Data, before, r.N, behind, r.Scale)
+}
+
+func (r repeat) launch(c *call) bool {
+	before, behind, _ := around(c.dst.Shape, r.Axis)
+	cuda.RepeatMiddle(c.Queue, c.dst.Tensor, c.in[0].Tensor, before, r.N, behind, r.Scale)
+	return true
 }
 
 func (repeat) Differentiable(n int) []bool { return allTrue(n) }
@@ -126,6 +142,14 @@ func (r addRepeated) Eval(c *Context, dst Tensor, in []Tensor) {
 	before, behind := volume(y.Shape[:r.Lead]), volume(y.Shape[r.Lead:])
 	middle := len(x.Data) / (before * behind)
 	cpu.AddMiddle(c.pool, dst.Data, x.Data, y.Data, before, middle, behind)
+}
+
+func (r addRepeated) launch(c *call) bool {
+	x, y := c.in[0].Tensor, c.in[1]
+	before, behind := volume(y.Shape[:r.Lead]), volume(y.Shape[r.Lead:])
+	middle := x.Len / (before * behind)
+	cuda.AddMiddle(c.Queue, c.dst.Tensor, x, y.Tensor, before, middle, behind)
+	return true
 }
 
 func (addRepeated) Differentiable(n int) []bool { return allTrue(n) }

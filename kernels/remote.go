@@ -38,6 +38,12 @@ type operand struct {
 	Shape tensor.Shape
 }
 
+// workspace returns so many bytes of memory, with any contents. A launch calls it at most once.
+func (c *call) workspace(bytes int) cuda.Tensor {
+	c.need = bytes
+	return cuda.Tensor{Address: c.scratch, Len: (bytes + 3) / 4}
+}
+
 // A remote is the part of a Machine that is on a Device.
 type remote struct {
 	device    Device
@@ -48,6 +54,7 @@ type remote struct {
 	workspace int64        // where the workspace begins
 	parts     []part
 	outputs   []download
+	kept      map[*gorgonia.Node]DeviceTensor // what outlives a run
 }
 
 // A part of a run is launches that the device has compiled, or a step that the host does.
@@ -90,7 +97,7 @@ func (d download) do() error { return d.from.memory.Read(d.to, d.from.at) }
 
 // prepareRemote makes a run of steps on the device. arena is how many bytes the buffers take.
 func (m *Machine) prepareRemote(steps []step, buffers []buffer, arena int) (err error) {
-	r := &remote{device: m.config.Device}
+	r := &remote{device: m.config.Device, kept: make(map[*gorgonia.Node]DeviceTensor)}
 	m.remote = r
 	defer func() {
 		if err != nil {
@@ -136,14 +143,38 @@ func (m *Machine) prepareRemote(steps []step, buffers []buffer, arena int) (err 
 		}
 	}
 	m.plan.Host = m.hostSteps(onDevice)
-	for _, n := range m.config.Want {
-		i := m.program.out[n]
+	for n, i := range m.program.out {
+		from := m.locate(i, last[m.program.values[i].root], buffers)
+		r.kept[n] = DeviceTensor{from.address(), m.program.values[i].size}
+		if !slices.Contains(m.config.Want, n) {
+			continue
+		}
 		host := m.program.onHost(i)
 		m.outputs[n] = denseOf(host.Shape, host.Data)
-		from := m.locate(i, last[m.program.values[i].root], buffers)
 		r.outputs = append(r.outputs, download{bytesOf(host), from})
 	}
 	return nil
+}
+
+// OnDevice returns where the device has the value of a node: one of Config.Want or Config.Keep, or
+// a parameter. It is false for other nodes, and on a machine without a Device. The memory is the
+// machine's: it is valid until Close, and what Want and Keep have there until the next RunAll.
+func (m *Machine) OnDevice(n *gorgonia.Node) (t DeviceTensor, ok bool) {
+	if m.remote == nil {
+		return t, false
+	}
+	if t, ok = m.remote.kept[n]; ok {
+		return t, true
+	}
+	i, ok := m.program.index[n]
+	if !ok || m.program.values[i].kind != input {
+		return t, false
+	}
+	of := m.remote.residents[m.remote.external[i]]
+	if of == nil {
+		return t, false
+	}
+	return DeviceTensor{of.memory.Address(), m.program.values[i].size}, true
 }
 
 // endPart compiles what is queued, which ends with step t. If it is a single step, its result is
@@ -170,12 +201,7 @@ func (m *Machine) endPart(q *cuda.Queue, t int, single bool, buffers []buffer) e
 func public(launches []cuda.Launch) []Launch {
 	all := make([]Launch, len(launches))
 	for i, l := range launches {
-		all[i] = Launch{
-			Kernel: l.Kernel, Grid: l.Grid, Threads: l.Threads, Shared: l.Shared, Params: l.Params,
-		}
-		for _, s := range l.Touches {
-			all[i].Touches = append(all[i].Touches, Span(s))
-		}
+		all[i] = Launch(l)
 	}
 	return all
 }
@@ -420,6 +446,11 @@ func (m *Machine) runPart(p *part) error {
 			return m.watch(k)
 		}
 		return nil
+	}
+	if k.by != nil {
+		if err := Pull(k.value.node.Value().(*tensor.Dense)); err != nil {
+			return err
+		}
 	}
 	for _, d := range p.host.reads {
 		if err := d.do(); err != nil {

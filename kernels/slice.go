@@ -9,6 +9,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
 // Slice returns the part of x whose coordinate on the axis is in [start, end). A part that is
@@ -84,6 +85,15 @@ func (r slice) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.CopyRows(c.pool, dst.Data, x.Data[r.Start*behind:], rows, n, x.Shape[r.Axis]*behind, n)
 }
 
+func (r slice) launch(c *call) bool {
+	x := c.in[0]
+	rows, behind, _ := around(x.Shape, r.Axis)
+	n := (r.End - r.Start) * behind
+	from := x.From(r.Start * behind)
+	cuda.CopyRows(c.Queue, c.dst.Tensor, from, rows, n, x.Shape[r.Axis]*behind, n)
+	return true
+}
+
 func (slice) Differentiable(n int) []bool { return allTrue(n) }
 
 func (r slice) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -116,6 +126,16 @@ func (r pad) Eval(c *Context, dst Tensor, in []Tensor) {
 	n := x.Shape[r.Axis] * behind
 	cpu.Fill(c.pool, dst.Data, 0)
 	cpu.CopyRows(c.pool, dst.Data[r.Start*behind:], x.Data, rows, r.Size*behind, n, n)
+}
+
+func (r pad) launch(c *call) bool {
+	x := c.in[0]
+	rows, behind, _ := around(x.Shape, r.Axis)
+	n := x.Shape[r.Axis] * behind
+	cuda.Fill(c.Queue, c.dst.Tensor, 0)
+	to := c.dst.From(r.Start * behind)
+	cuda.CopyRows(c.Queue, to, x.Tensor, rows, r.Size*behind, n, n)
+	return true
 }
 
 func (pad) Differentiable(n int) []bool { return allTrue(n) }

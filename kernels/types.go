@@ -8,6 +8,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
 // A Typer is a Rule that knows other types than float32. For all other rules inputs and results are
@@ -112,6 +113,18 @@ func (convert) EvalTyped(c *Context, dst Tensor, in []Tensor) {
 	} else {
 		cpu.ToBF16s(c.pool, words(dst.BF16), in[0].Data)
 	}
+}
+
+func (convert) launch(c *call) bool {
+	switch dst, x := c.dst.Tensor, c.in[0].Tensor; {
+	case dst.Type == x.Type:
+		cuda.CopyRows(c.Queue, dst, x, 1, x.Len, x.Len, x.Len)
+	case dst.Type == cuda.BFloat16:
+		cuda.ToBF16s(c.Queue, dst, x)
+	default:
+		cuda.FromBF16s(c.Queue, dst, x)
+	}
+	return true
 }
 
 func (convert) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

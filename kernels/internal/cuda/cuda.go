@@ -90,7 +90,7 @@ type Launch struct {
 }
 
 // A Span is a piece of device memory.
-type Span struct {
+type Span = struct {
 	Address uint64
 	Bytes   int
 	Written bool // by the launch; otherwise it is only read

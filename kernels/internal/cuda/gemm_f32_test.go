@@ -38,10 +38,6 @@ func forDevices(t *testing.T, f func(t *testing.T)) {
 	}
 }
 
-// workspace is the operand that a function gets as workspace. An operation that needs none gets
-// none.
-func workspace(bytes int) cudatest.Operand { return cudatest.Out(cuda.Float32, (bytes+3)/4) }
-
 // kernelsOf returns the kernels that a function queues.
 func kernelsOf(queue func(q *cuda.Queue)) string {
 	var q cuda.Queue

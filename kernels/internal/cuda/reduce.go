@@ -136,15 +136,15 @@ func SumMiddle(q *Queue, dst, x Tensor, a, b, c int, scale float64, ws Tensor) {
 	}
 	m := cutMiddle(a, b, c, values)
 	if m.parts == 1 {
-		q.middle("middle"+x.Type.suffix(), dst, x, a, b, c, m, scale)
+		q.sums("middle"+x.Type.suffix(), dst, x, a, b, c, m, scale)
 		return
 	}
 	sums := partials("SumMiddle", ws, a*m.parts*c)
-	q.middle("middle"+x.Type.suffix(), sums, x, a, b, c, m, 1)
-	q.middle("middle_f64", dst, sums, a, m.parts, c, cutSums(m.parts, c), scale)
+	q.sums("middle"+x.Type.suffix(), sums, x, a, b, c, m, 1)
+	q.sums("middle_f64", dst, sums, a, m.parts, c, cutSums(m.parts, c), scale)
 }
 
-func (q *Queue) middle(kernel string, dst, x Tensor, a, b, c int, m middleCut, scale float64) {
+func (q *Queue) sums(kernel string, dst, x Tensor, a, b, c int, m middleCut, scale float64) {
 	threads := m.width * m.height
 	q.add(kernel, [3]int{a * m.parts * m.pieces, 1, 1}, threads, 8*m.values*threads,
 		[]Tensor{dst}, []Tensor{x}, dst, x, math.Float64bits(scale),

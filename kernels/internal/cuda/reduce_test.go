@@ -10,7 +10,7 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cudatest"
 )
 
-var types = []cuda.Type{cuda.Float32, cuda.BFloat16}
+var bothTypes = []cuda.Type{cuda.Float32, cuda.BFloat16}
 
 // workspace is an operand of so many bytes, and of one value at least.
 func workspace(bytes int) cudatest.Operand { return cudatest.Out(cuda.Float32, max(1, bytes/4)) }
@@ -41,7 +41,7 @@ func rounded(typ cuda.Type, x []float32) []float32 {
 }
 
 func TestSum(t *testing.T) {
-	for _, typ := range types {
+	for _, typ := range bothTypes {
 		for _, s := range []struct{ n, offset int }{
 			{1, 0}, {7, 1}, {4096, 0}, {9003, 0}, {5000, 1},
 		} {
@@ -99,7 +99,7 @@ type checker func(testing.TB, func(*cuda.Queue, []cuda.Tensor), ...cudatest.Oper
 type middleShape struct{ a, b, c, offset int }
 
 func testMiddle(t *testing.T, check checker, shapes []middleShape) {
-	for _, typ := range types {
+	for _, typ := range bothTypes {
 		for _, s := range shapes {
 			t.Run(fmt.Sprint(typ, s), func(t *testing.T) {
 				x := rounded(typ, normal(s.a*s.b*s.c))
