@@ -66,7 +66,7 @@ func (c *Conv) ForwardWorkspace(t Type) int {
 	if t == Float32 {
 		return c.forwardFloat32Workspace()
 	}
-	return 0
+	return c.forwardBF16(Tensor{}, Tensor{}, Tensor{}, Tensor{}).workspace()
 }
 
 // Forward is
@@ -85,7 +85,7 @@ func (c *Conv) Forward(q *Queue, y, x, w, bias, ws Tensor) {
 		c.forwardFloat32(q, y, x, w, bias, ws)
 		return
 	}
-	panic("cuda: Conv.Forward of bfloat16")
+	c.forwardBF16(y, x, w, bias).launch(q, ws)
 }
 
 // InputGradWorkspace returns how many bytes of workspace InputGrad needs for operands of type t.
@@ -93,7 +93,11 @@ func (c *Conv) InputGradWorkspace(t Type) int {
 	if t == Float32 {
 		return c.inputGradFloat32Workspace()
 	}
-	return 0
+	most := 0
+	for _, p := range c.inputGradBF16(Tensor{}, Tensor{}, Tensor{}) {
+		most = max(most, p.workspace())
+	}
+	return most
 }
 
 // InputGrad is the gradient of Forward by x, given the gradient dy of y:
@@ -109,7 +113,9 @@ func (c *Conv) InputGrad(q *Queue, dx, w, dy, ws Tensor) {
 		c.inputGradFloat32(q, dx, w, dy, ws)
 		return
 	}
-	panic("cuda: Conv.InputGrad of bfloat16")
+	for _, p := range c.inputGradBF16(dx, w, dy) {
+		p.launch(q, ws)
+	}
 }
 
 // WeightGradWorkspace returns how many bytes of workspace WeightGrad needs for operands of type t.
@@ -117,7 +123,7 @@ func (c *Conv) WeightGradWorkspace(t Type) int {
 	if t == Float32 {
 		return c.weightGradFloat32Workspace()
 	}
-	return 0
+	return c.weightGradBF16(Tensor{}, Tensor{}, Tensor{}).workspace()
 }
 
 // WeightGrad is the gradient of Forward by w, given the gradient dy of y:
@@ -132,7 +138,7 @@ func (c *Conv) WeightGrad(q *Queue, dw, x, dy, ws Tensor) {
 		c.weightGradFloat32(q, dw, x, dy, ws)
 		return
 	}
-	panic("cuda: Conv.WeightGrad of bfloat16")
+	c.weightGradBF16(dw, x, dy).launch(q, ws)
 }
 
 // plain reports whether the convolution is a product of matrices as they lie in memory.

@@ -33,7 +33,7 @@ func (p Product) Workspace() int {
 	if p.A.Type == Float32 {
 		return gemmFloat32Workspace(p)
 	}
-	return 0
+	return p.bf16().workspace()
 }
 
 // Gemm computes p. ws has at least p.Workspace() bytes, and its address is a multiple of 16. It
@@ -45,7 +45,7 @@ func Gemm(q *Queue, p Product, ws Tensor) {
 		gemmFloat32(q, p, ws)
 		return
 	}
-	panic("cuda: Gemm of bfloat16")
+	p.bf16().launch(q, ws)
 }
 
 func (p Product) check() {
