@@ -1,6 +1,9 @@
 package cuda
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // An AttentionShape is the shape of attention: N samples of Lq queries and Lk keys, and Heads heads
 // of D values each. Queries are [N,Lq,Heads·D]. Keys and values are [N,Lk,Heads·D].
@@ -17,6 +20,9 @@ func (s AttentionShape) check(kernel string, t Type, mask Tensor, queries, keys 
 	if s.N < 0 || s.Heads < 1 || s.Lq < 1 || s.Lk < 1 || s.D < 1 {
 		panic(fmt.Sprintf("cuda: %s: no such shape: %+v", kernel, s))
 	}
+	if t == BFloat16 && !AttentionSupported(s.D) {
+		panic(fmt.Sprintf("cuda: %s: no kernel for bfloat16 heads of %d values", kernel, s.D))
+	}
 	mustBe(kernel, t, s.queries(), queries...)
 	mustBe(kernel, t, s.keys(), keys...)
 	if mask.Len > 0 {
@@ -25,7 +31,7 @@ func (s AttentionShape) check(kernel string, t Type, mask Tensor, queries, keys 
 }
 
 // AttentionSupported reports whether there are kernels for bfloat16 heads of d values. Others are
-// computed in float32.
+// to be computed in float32.
 func AttentionSupported(d int) bool {
 	return d > 0 && d%8 == 0 && d <= 160 || d == 192 || d == 256
 }
@@ -38,6 +44,81 @@ func AttentionWorkspace(s AttentionShape, t Type) int {
 	return 0
 }
 
+// Attention is, for each head, softmax(Q·Kᵀ/√D)·V (Vaswani et al. 2017, eq. 1). mask is [N,Lk] or
+// has no values. Keys whose mask is 0 are not seen. A query that sees no key gets zeros. lse is
+// [N,Heads,Lq] in float32 or has no values. It gets the logarithm of Σ exp over the scores of a
+// query, which is −∞ if it sees no key.
+func Attention(q *Queue, s AttentionShape, out, lse, query, key, value, mask, ws Tensor) {
+	if out.Type == Float32 {
+		AttentionFloat32(q, s, out, lse, query, key, value, mask, ws)
+		return
+	}
+	s.check("Attention", BFloat16, mask, []Tensor{out, query}, []Tensor{key, value})
+	if lse.Len > 0 {
+		mustBe("Attention", Float32, s.N*s.Heads*s.Lq, lse)
+	}
+	s.forward(q, attentionForward{out: out, lse: lse, q: query, k: key, v: value, mask: mask})
+}
+
+// attentionTiles are how the work of a kernel is cut. A block has 16·rows·warps rows of one head,
+// and takes so many columns at a time.
+type attentionTiles struct{ rows, warps, columns int }
+
+func (t attentionTiles) block() int { return 16 * t.rows * t.warps }
+
+// attentionSteps and attentionStride are steps_of and stride_of of attention.cuh.
+func attentionSteps(n int) int  { return ceilDiv(n, 16) * 16 }
+func attentionStride(n int) int { return (n/8 | 1) * 8 }
+
+// blocks returns the grid for blocks of the rows of each head.
+func (s AttentionShape) blocks(rows, block int) [3]int {
+	return [3]int{ceilDiv(rows, block) * s.Heads * s.N, 1, 1}
+}
+
+// scale returns log₂ e/√D. Scores are exponents of 2.
+func (s AttentionShape) scale() float64 { return math.Log2E / math.Sqrt(float64(s.D)) }
+
+// An attentionForward is the operands of the kernel of Attention. It writes out and lse, or shift
+// and delta: see attentionStats.
+type attentionForward struct {
+	out, lse, shift, delta, q, k, v, dout, mask Tensor
+}
+
+// forwardTiles are those of Forward in attention.cu.
+func forwardTiles(d int) attentionTiles {
+	switch {
+	case d <= 96:
+		return attentionTiles{rows: 2, warps: 4, columns: 64}
+	case d < 128:
+		return attentionTiles{rows: 2, warps: 4, columns: 32}
+	case d == 128:
+		return attentionTiles{rows: 2, warps: 4, columns: 16}
+	}
+	return attentionTiles{rows: 1, warps: 4, columns: 32}
+}
+
+func (s AttentionShape) forward(q *Queue, o attentionForward) {
+	t := forwardTiles(s.D)
+	stride, values := attentionStride(attentionSteps(s.D)), attentionStride(s.D)
+	shared := 2 * (t.block()*stride + 2*t.columns*(stride+values))
+	if s.N == 0 {
+		return
+	}
+	var writes []Tensor
+	for _, x := range []Tensor{o.out, o.lse, o.shift, o.delta} {
+		if x.Len > 0 {
+			writes = append(writes, x)
+		}
+	}
+	q.add(fmt.Sprintf("attention_%d_bf16", s.D), s.blocks(s.Lq, t.block()), 32*t.warps, shared,
+		writes, []Tensor{o.q, o.k, o.v, o.dout, o.mask},
+		o.out, o.lse, o.shift, o.delta, o.q, o.k, o.v, o.dout, o.mask,
+		s.Lq, s.Lk, s.Heads, s.padded(), s.Causal, aligned(o.out, o.q, o.k, o.v, o.dout), s.scale())
+}
+
+// padded returns how many queries a head has in shift and delta, which are copied in whole tiles.
+func (s AttentionShape) padded() int { return ceilDiv(s.Lq, 64) * 64 }
+
 // AttentionGradWorkspace returns how many bytes of workspace AttentionGrad and AttentionGradFrom
 // need for operands of type t.
 func AttentionGradWorkspace(s AttentionShape, t Type) int {
@@ -47,22 +128,10 @@ func AttentionGradWorkspace(s AttentionShape, t Type) int {
 	panic("cuda: AttentionGrad: not yet")
 }
 
-// Attention is, for each head, softmax(Q·Kᵀ/√D)·V (Vaswani et al. 2017, eq. 1). mask is [N,Lk] or
-// has no values. Keys whose mask is 0 are not seen. A query that sees no key gets zeros. lse is
-// [N,Heads,Lq] in float32, or has no values. It gets the logarithm of the sum of exp(Q·Kᵀ/√D) over
-// the keys that are seen.
-func Attention(q *Queue, s AttentionShape, out, lse, q_, k, v, mask, ws Tensor) {
-	if out.Type == Float32 {
-		AttentionFloat32(q, s, out, lse, q_, k, v, mask, ws)
-		return
-	}
-	panic("cuda: Attention: not yet")
-}
-
 // AttentionGrad is the gradient of Attention by q, k and v.
-func AttentionGrad(q *Queue, s AttentionShape, dq, dk, dv, q_, k, v, mask, dout, ws Tensor) {
+func AttentionGrad(q *Queue, s AttentionShape, dq, dk, dv, query, key, value, mask, dout, ws Tensor) {
 	if dq.Type == Float32 {
-		AttentionGradFloat32(q, s, dq, dk, dv, q_, k, v, mask, dout, ws)
+		AttentionGradFloat32(q, s, dq, dk, dv, query, key, value, mask, dout, ws)
 		return
 	}
 	panic("cuda: AttentionGrad: not yet")
@@ -70,10 +139,10 @@ func AttentionGrad(q *Queue, s AttentionShape, dq, dk, dv, q_, k, v, mask, dout,
 
 // AttentionGradFrom is AttentionGrad where Attention's out and lse are at hand.
 func AttentionGradFrom(
-	q *Queue, s AttentionShape, dq, dk, dv, q_, k, v, mask, out, lse, dout, ws Tensor,
+	q *Queue, s AttentionShape, dq, dk, dv, query, key, value, mask, out, lse, dout, ws Tensor,
 ) {
 	if dq.Type == Float32 {
-		AttentionGradFloat32(q, s, dq, dk, dv, q_, k, v, mask, dout, ws)
+		AttentionGradFloat32(q, s, dq, dk, dv, query, key, value, mask, dout, ws)
 		return
 	}
 	panic("cuda: AttentionGradFrom: not yet")
