@@ -38,8 +38,7 @@ struct Total {
 
 KERNEL(total_f32, Total, kReduceThreads, 1) {
   SHARED(memory);
-  double sum = 0;
-  for (u64 i = threadIdx.x; i < p.n; i += kReduceThreads) sum += p.partials[i];
+  double sum = thread_sum_of_doubles(p.partials, p.n, threadIdx.x, kReduceThreads);
   sum = block_sum<kReduceThreads>(sum, (double *)memory);
   if (threadIdx.x == 0) *p.dst = (float)(sum / p.divisor);
 }

@@ -35,3 +35,18 @@ TILE double thread_sum(const T *x, const T *y, u64 n, u64 first, u64 step, bool 
   for (u64 i = vectors * Width + first; i < n; i += step) sum += f(get(x + i), y ? get(y + i) : 0);
   return sum;
 }
+
+// thread_sum_of_doubles is the same for partial sums.
+TILE double thread_sum_of_doubles(const double *x, u64 n, u64 first, u64 step) {
+  constexpr int Ahead = 8;
+  double sum = 0;
+  for (u64 i = first; i < n; i += Ahead * step) {
+    double a[Ahead] = {};
+    UNROLL
+    for (int k = 0; k < Ahead; k++)
+      if (i + k * step < n) a[k] = x[i + k * step];
+    UNROLL
+    for (int k = 0; k < Ahead; k++) sum += a[k];
+  }
+  return sum;
+}

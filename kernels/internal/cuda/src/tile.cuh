@@ -141,6 +141,9 @@ TILE float reciprocal(float x) {
 // high is the upper half of the product of two numbers.
 TILE u64 high(u64 a, u64 b) { return __umul64hi(a, b); }
 
+// claim makes *at value, in one step, if it is 0.
+TILE void claim(u32 *at, u32 value) { atomicCAS(at, 0u, value); }
+
 #else  // emulated
 
 TILE void copy16(void *to, const void *from, bool valid) {
@@ -285,6 +288,11 @@ TILE void add_atomically(float *to, float x) {
 
 TILE float reciprocal(float x) { return 1 / x; }
 TILE u64 high(u64 a, u64 b) { return (u64)((unsigned __int128)a * b >> 64); }
+
+TILE void claim(u32 *at, u32 value) {
+  u32 none = 0;
+  __atomic_compare_exchange_n(at, &none, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
 
 #endif
 
