@@ -7,6 +7,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
 // AttentionOptions are the choices of Attention.
@@ -76,6 +77,36 @@ func (r attention) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Attention(c.pool, s, dst.Data, q.Data, k.Data, v.Data, mask, c.Workspace())
 }
 
+func (r attention) launch(c *call) bool {
+	s, mask := r.onDevice(c), r.deviceMask(c)
+	q, k, v := c.in[0].Tensor, c.in[1].Tensor, c.in[2].Tensor
+	if q.Type == cuda.Float32 || cuda.AttentionSupported(s.D) {
+		ws := c.workspace(cuda.AttentionWorkspace(s, q.Type))
+		cuda.Attention(c.Queue, s, c.dst.Tensor, cuda.Tensor{}, q, k, v, mask, ws)
+		return true
+	}
+	w := c.widened(cuda.AttentionWorkspace(s, cuda.Float32), []cuda.Tensor{q, k, v}, c.dst.Len)
+	cuda.Attention(c.Queue, s, w.out, cuda.Tensor{}, w.in[0], w.in[1], w.in[2], mask, w.rest)
+	cuda.ToBF16s(c.Queue, c.dst.Tensor, w.out)
+	return true
+}
+
+// onDevice is the shape of attention as package cuda has it.
+func (r attention) onDevice(c *call) cuda.AttentionShape {
+	q, k := c.in[0].Shape, c.in[1].Shape
+	return cuda.AttentionShape{
+		N: q[0], Heads: r.Heads, Lq: q[1], Lk: k[1], D: q[2] / r.Heads, Causal: r.Causal,
+	}
+}
+
+// deviceMask returns the mask, or a tensor without values.
+func (r attention) deviceMask(c *call) cuda.Tensor {
+	if r.Masked {
+		return c.in[3].Tensor
+	}
+	return cuda.Tensor{}
+}
+
 func (attention) Differentiable(n int) []bool {
 	d := make([]bool, n)
 	d[0], d[1], d[2] = true, true, true
@@ -124,6 +155,28 @@ func (r attentionGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.AttentionGrad(
 		c.pool, s, dq, dk, dv, q.Data, k.Data, v.Data, mask, dout.Data, c.Workspace(),
 	)
+}
+
+func (r attentionGrad) launch(c *call) bool {
+	s, mask := attention(r).onDevice(c), attention(r).deviceMask(c)
+	q, k, v, dout := c.in[0].Tensor, c.in[1].Tensor, c.in[2].Tensor, c.in[len(c.in)-1].Tensor
+	cut := func(t cuda.Tensor) (dq, dk, dv cuda.Tensor) {
+		return t.First(q.Len), t.From(q.Len).First(k.Len), t.From(q.Len + k.Len)
+	}
+	if q.Type == cuda.Float32 || cuda.AttentionSupported(s.D) {
+		dq, dk, dv := cut(c.dst.Tensor)
+		ws := c.workspace(cuda.AttentionGradWorkspace(s, q.Type))
+		cuda.AttentionGrad(c.Queue, s, dq, dk, dv, q, k, v, mask, dout, ws)
+		return true
+	}
+	bytes := cuda.AttentionGradWorkspace(s, cuda.Float32)
+	w := c.widened(bytes, []cuda.Tensor{q, k, v, dout}, c.dst.Len)
+	dq, dk, dv := cut(w.out)
+	cuda.AttentionGrad(
+		c.Queue, s, dq, dk, dv, w.in[0], w.in[1], w.in[2], mask, w.in[3], w.rest,
+	)
+	cuda.ToBF16s(c.Queue, c.dst.Tensor, w.out)
+	return true
 }
 
 func (attentionGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

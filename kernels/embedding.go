@@ -8,6 +8,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
 // Embedding looks up rows of table [V,D]: ids [N,L] → [N,L,D], or ids of any other shape with D
@@ -38,6 +39,12 @@ func (embedding) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.GatherRows(c.pool, dst.Data, table.Data, ids.Data, table.Shape[1], 0)
 }
 
+func (embedding) launch(c *call) bool {
+	table, ids := c.in[0], c.in[1].Tensor
+	cuda.GatherRows(c.Queue, c.dst.Tensor, table.Tensor, ids, table.Shape[1], 0)
+	return true
+}
+
 func (embedding) Differentiable(int) []bool { return []bool{true, false} }
 
 func (embedding) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -63,6 +70,11 @@ func (embeddingGrad) Types(_ Precision, in []Precision) ([]Precision, Precision)
 
 func (embeddingGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.ScatterRows(c.pool, dst.Data, in[0].Data, in[1].Data, dst.Shape[1], 0)
+}
+
+func (embeddingGrad) launch(c *call) bool {
+	cuda.ScatterRows(c.Queue, c.dst.Tensor, c.in[0].Tensor, c.in[1].Tensor, c.dst.Shape[1], 0)
+	return true
 }
 
 func (embeddingGrad) Differentiable(int) []bool { return []bool{true, false} }
@@ -98,6 +110,12 @@ func (gatherRows) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.GatherRows(c.pool, dst.Data, x.Data, index.Data, x.Shape[2], x.Shape[1])
 }
 
+func (gatherRows) launch(c *call) bool {
+	x, index := c.in[0], c.in[1].Tensor
+	cuda.GatherRows(c.Queue, c.dst.Tensor, x.Tensor, index, x.Shape[2], x.Shape[1])
+	return true
+}
+
 func (gatherRows) Differentiable(int) []bool { return []bool{true, false} }
 
 func (gatherRows) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -122,6 +140,11 @@ func (gatherRowsGrad) Types(_ Precision, in []Precision) ([]Precision, Precision
 
 func (r gatherRowsGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.ScatterRows(c.pool, dst.Data, in[0].Data, in[1].Data, dst.Shape[2], r.L)
+}
+
+func (r gatherRowsGrad) launch(c *call) bool {
+	cuda.ScatterRows(c.Queue, c.dst.Tensor, c.in[0].Tensor, c.in[1].Tensor, c.dst.Shape[2], r.L)
+	return true
 }
 
 func (gatherRowsGrad) Differentiable(int) []bool { return []bool{true, false} }
@@ -161,6 +184,11 @@ func (r timestepEmbedding) Shape(in []tensor.Shape) (tensor.Shape, error) {
 
 func (r timestepEmbedding) Eval(_ *Context, dst Tensor, in []Tensor) {
 	cpu.TimestepEmbedding(dst.Data, in[0].Data, r.Dim, r.Shift, r.Flip)
+}
+
+func (r timestepEmbedding) launch(c *call) bool {
+	cuda.TimestepEmbedding(c.Queue, c.dst.Tensor, c.in[0].Tensor, r.Dim, r.Shift, r.Flip)
+	return true
 }
 
 func (timestepEmbedding) Differentiable(n int) []bool { return make([]bool, n) }

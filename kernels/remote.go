@@ -44,6 +44,38 @@ func (c *call) workspace(bytes int) cuda.Tensor {
 	return cuda.Tensor{Address: c.scratch, Len: (bytes + 3) / 4}
 }
 
+// A widened is float32 copies of operands, for what has no kernel for bfloat16 ones. They are in the
+// workspace.
+type widened struct {
+	in   []cuda.Tensor
+	out  cuda.Tensor // for the result, which is still to be rounded
+	rest cuda.Tensor // so much workspace as was asked for
+}
+
+// widened queues copies of inputs in float32. It asks for a workspace for them, for a result of out
+// values, and for so many bytes more.
+func (c *call) widened(bytes int, in []cuda.Tensor, out int) (w widened) {
+	floats := func(n int) int { return align(4*n) / 4 }
+	all := floats(out)
+	for _, t := range in {
+		all += floats(t.Len)
+	}
+	ws := c.workspace(4*all + bytes)
+	take := func(n int) cuda.Tensor {
+		t := ws.First(n)
+		ws = ws.From(floats(n))
+		return t
+	}
+	w.out = take(out)
+	for _, t := range in {
+		to := take(t.Len)
+		cuda.FromBF16s(c.Queue, to, t)
+		w.in = append(w.in, to)
+	}
+	w.rest = ws
+	return w
+}
+
 // A remote is the part of a Machine that is on a Device.
 type remote struct {
 	device    Device

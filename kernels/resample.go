@@ -7,6 +7,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
 // UpsampleNearest2x doubles the height and width of images: [N,H,W,C] → [N,2H,2W,C]. Each value is
@@ -44,6 +45,12 @@ func (upsample) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.UpsampleNearest(c.pool, dst.Data, in[0].Data, resampling(in[0].Shape, dst.Shape))
 }
 
+func (upsample) launch(c *call) bool {
+	r := cuda.Resampling(resampling(c.in[0].Shape, c.dst.Shape))
+	cuda.UpsampleNearest(c.Queue, c.dst.Tensor, c.in[0].Tensor, r)
+	return true
+}
+
 func (upsample) Differentiable(n int) []bool { return allTrue(n) }
 
 func (upsample) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -63,6 +70,12 @@ func (upsampleGrad) Types(_ Precision, in []Precision) ([]Precision, Precision) 
 
 func (upsampleGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.UpsampleNearestGrad(c.pool, dst.Data, in[0].Data, resampling(dst.Shape, in[0].Shape))
+}
+
+func (upsampleGrad) launch(c *call) bool {
+	r := cuda.Resampling(resampling(c.dst.Shape, c.in[0].Shape))
+	cuda.UpsampleNearestGrad(c.Queue, c.dst.Tensor, c.in[0].Tensor, r)
+	return true
 }
 
 func (upsampleGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -99,6 +112,13 @@ func (r averagePool) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.AveragePool(c.pool, dst.Data, in[0].Data, resampling(in[0].Shape, dst.Shape), r.K)
 }
 
+func (r averagePool) launch(c *call) bool {
+	x := c.in[0]
+	shape := cuda.Resampling(resampling(x.Shape, c.dst.Shape))
+	cuda.AveragePool(c.Queue, c.dst.Tensor, x.Tensor, shape, r.K)
+	return true
+}
+
 func (averagePool) Differentiable(n int) []bool { return allTrue(n) }
 
 func (r averagePool) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -123,6 +143,13 @@ func (averagePoolGrad) Types(_ Precision, in []Precision) ([]Precision, Precisio
 
 func (r averagePoolGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.AveragePoolGrad(c.pool, dst.Data, in[0].Data, resampling(dst.Shape, in[0].Shape), r.K)
+}
+
+func (r averagePoolGrad) launch(c *call) bool {
+	dy := c.in[0]
+	shape := cuda.Resampling(resampling(c.dst.Shape, dy.Shape))
+	cuda.AveragePoolGrad(c.Queue, c.dst.Tensor, dy.Tensor, shape, r.K)
+	return true
 }
 
 func (averagePoolGrad) Differentiable(n int) []bool { return allTrue(n) }

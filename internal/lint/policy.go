@@ -26,7 +26,7 @@ var house = Policy{
 		"kernels/internal/cuda":     "",
 		"kernels/internal/cuda/src": "",
 		"kernels/internal/cudatest": "kernels kernels/internal/cuda kernels/internal/cuda/src",
-		"kernels/optim":             "kernels kernels/internal/cpu",
+		"kernels/optim":             "kernels kernels/internal/cpu kernels/internal/cuda",
 		"kernels/kerneltest":        "kernels kernels/internal/cudatest internal/rng",
 		"internal/weights":          "kernels internal/file",
 		"kernels/nn":                "kernels internal/weights internal/rng",

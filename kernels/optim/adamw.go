@@ -42,6 +42,7 @@ type AdamW struct {
 
 	states  []*state
 	byValue map[*tensor.Dense]*state
+	remote  *adamOnDevice // the state, where a device has it
 }
 
 var (
@@ -125,9 +126,13 @@ func (a *AdamW) step(s *state, grad *tensor.Dense) error {
 		return fmt.Errorf(wrong, s.Name, len(p), len(g), len(s.mean))
 	}
 	s.steps++
-	step := cpu.NewAdamWStep(s.steps, a.LR, a.Beta1, a.Beta2, a.Eps, a.WeightDecay)
-	cpu.AdamW(cpu.Shared, p, s.mean, s.square, g, step)
+	cpu.AdamW(cpu.Shared, p, s.mean, s.square, g, a.numbers(s.steps))
 	return nil
+}
+
+// numbers returns the numbers of step t.
+func (a *AdamW) numbers(t int) cpu.AdamWStep {
+	return cpu.NewAdamWStep(t, a.LR, a.Beta1, a.Beta2, a.Eps, a.WeightDecay)
 }
 
 // Step steps parameters after a run, in any order. As a gorgonia.Solver must, it also takes

@@ -50,6 +50,9 @@ func NewEMA(decay float64, parameters ...kernels.Parameter) (*EMA, error) {
 // in the first 100 steps. Then the parameters are not those that are trained, or Decay is so close
 // to 1 that float32 does not show the steps.
 func (e *EMA) Update() error {
+	if err := kernels.Pull(values(e.parameters)...); err != nil {
+		return err
+	}
 	e.steps++
 	decay := e.Decay
 	if e.WarmUp {

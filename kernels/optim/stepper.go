@@ -57,7 +57,10 @@ type Stepper struct {
 	// Without it and without Clip, gradients are used up during the backward pass: they never are
 	// in memory all at once.
 	Accumulate bool
-	// Machine says how the losses are computed. The Stepper sets Want, Updates and Parameters.
+	// Machine says how the losses are computed. The Stepper sets Want, Keep, Updates and Parameters.
+	// On a Device the gradients stay there, and so do the parameters and the state of AdamW, which
+	// is stepped there. The tensors of the parameters have the newest values after State, after
+	// Close, and after kernels.Pull. Any other Optimizer is stepped on the host.
 	Machine kernels.Config
 
 	step    int
@@ -67,6 +70,8 @@ type Stepper struct {
 	torn    error
 	squared float64 // the squared norm of the gradients that were used up in this step
 	losses  []*Compiled
+	remote  *remote // what ends steps on a device
+	summed  bool    // whether the device's sums have gradients of this step
 }
 
 // A Loss is a scalar to minimize, as a node, and other scalars of its graph that a step reports.
@@ -87,6 +92,9 @@ type Compiled struct {
 	loss    Loss
 	machine *kernels.Machine
 	grads   gorgonia.Nodes // those that the machine keeps: with Clip, without Accumulate
+
+	// On a device: what adds gradients to the sums, as the step's first and later, and what steps.
+	first, next, end kernels.Runner
 }
 
 // A Result is what a step reports.
@@ -153,10 +161,14 @@ func (s *Stepper) Compile(build func(g *gorgonia.ExprGraph) (Loss, error)) (*Com
 	for _, p := range loss.Parts {
 		config.Want = append(config.Want, p.Value)
 	}
-	if s.Clip > 0 && !s.Accumulate {
+	switch {
+	case s.remote != nil:
+		c.grads = grads
+		config.Keep = grads
+	case s.Clip > 0 && !s.Accumulate:
 		c.grads = grads
 		config.Want = append(config.Want, grads...)
-	} else {
+	default:
 		for i := range nodes {
 			u := kernels.Update{Param: nodes[i], Grad: grads[i], By: &taker{c, i}}
 			config.Updates = append(config.Updates, u)
@@ -166,7 +178,25 @@ func (s *Stepper) Compile(build func(g *gorgonia.ExprGraph) (Loss, error)) (*Com
 		return nil, err
 	}
 	s.losses = append(s.losses, c)
+	if s.remote != nil {
+		if err := c.compileRemote(nodes); err != nil {
+			return nil, err
+		}
+	}
 	return c, nil
+}
+
+// compileRemote makes what follows a run on a device.
+func (c *Compiled) compileRemote(parameters gorgonia.Nodes) (err error) {
+	r, grads := c.s.remote, onDevice(c.machine, c.grads)
+	if c.s.Accumulate {
+		if c.first, c.next, err = r.collect(grads); err != nil {
+			return err
+		}
+		grads = r.sums
+	}
+	c.end, err = r.ending(onDevice(c.machine, parameters), grads)
+	return err
 }
 
 // begin checks the Stepper and sets the fields that are not given.
@@ -197,6 +227,13 @@ func (s *Stepper) begin() error {
 			return fmt.Errorf("optim: parameter name %q is empty or not unique", p.Name)
 		}
 		names[p.Name] = true
+	}
+	if adam, ok := s.Optimizer.(*AdamW); ok && s.Machine.Device != nil {
+		var err error
+		s.remote, err = newRemote(s.Machine.Device, adam, s.Parameters, s.Clip, s.Accumulate)
+		if err != nil {
+			return err
+		}
 	}
 	s.begun = true
 	return nil
@@ -319,10 +356,10 @@ func (s *Stepper) StepAll(batch ...Micro) (Result, error) {
 	} else if o, ok := s.Optimizer.(*AdamW); ok {
 		r.LR = o.LR
 	}
-	if s.Accumulate {
+	if s.Accumulate && s.remote == nil {
 		s.clearSums()
 	}
-	s.squared = 0
+	s.squared, s.summed = 0, false
 	for _, m := range batch {
 		if err := s.run(m, &r); err != nil {
 			return Result{}, err
@@ -371,6 +408,16 @@ func (s *Stepper) run(m Micro, r *Result) error {
 		}
 		return failure
 	}
+	if s.remote != nil && s.Accumulate {
+		collect := m.Loss.next
+		if !s.summed {
+			collect = m.Loss.first
+		}
+		if err := collect.Run(); err != nil {
+			return err
+		}
+		s.summed = true
+	}
 	r.Loss += m.Loss.machine.Scalar(m.Loss.loss.Value)
 	for _, p := range m.Loss.loss.Parts {
 		r.Parts[p.Name] += m.Loss.machine.Scalar(p.Value)
@@ -380,6 +427,9 @@ func (s *Stepper) run(m Micro, r *Result) error {
 
 // finish steps by the gradients, if they are kept.
 func (s *Stepper) finish(c *Compiled, r *Result) error {
+	if s.remote != nil {
+		return s.finishRemote(c, r)
+	}
 	grads := s.sums
 	for _, g := range c.grads {
 		grads = append(grads, c.machine.Value(g))
@@ -404,7 +454,27 @@ func (s *Stepper) finish(c *Compiled, r *Result) error {
 			return fmt.Errorf("optim: step %d: parameter %s: %w", s.step, p.Name, err)
 		}
 	}
-	return nil
+	return kernels.Refresh(values(s.Parameters)...)
+}
+
+// finishRemote steps by the gradients on a device.
+func (s *Stepper) finishRemote(c *Compiled, r *Result) (err error) {
+	if r.GradNorm, err = s.remote.finish(c.end); err != nil {
+		return err
+	}
+	if finite(r.GradNorm) {
+		kernels.Changed(s.remote.device, values(s.Parameters)...)
+		return nil
+	}
+	i, norm, err := s.remote.notFinite()
+	if err != nil {
+		return err
+	}
+	e := &NotFiniteError{Step: s.step, What: "gradients' norm", Value: r.GradNorm}
+	if i >= 0 {
+		e.What, e.Value = "gradient of "+s.Parameters[i].Name, norm
+	}
+	return e
 }
 
 // notFinite returns the error that names the gradient that is not finite.
@@ -450,6 +520,9 @@ func (s *Stepper) state() ([]kernels.Parameter, error) {
 		const wrong = "optim: %T has no State and SetState to save and restore it by"
 		return nil, fmt.Errorf(wrong, s.Optimizer)
 	}
+	if err := s.pull(); err != nil {
+		return nil, err
+	}
 	all := []kernels.Parameter{{Name: stepName, Value: dense([]float32{float32(s.step)}, 1)}}
 	for _, p := range s.Parameters {
 		all = append(all, kernels.Parameter{Name: parameterName + p.Name, Value: p.Value})
@@ -458,6 +531,22 @@ func (s *Stepper) state() ([]kernels.Parameter, error) {
 		all = append(all, kernels.Parameter{Name: optimizerName + p.Name, Value: p.Value})
 	}
 	return all, nil
+}
+
+// pull copies the parameters and the optimizer's state from the device.
+func (s *Stepper) pull() error {
+	if s.remote == nil {
+		return nil
+	}
+	return errors.Join(kernels.Pull(values(s.Parameters)...), s.remote.adam.pull())
+}
+
+// push copies them to the device.
+func (s *Stepper) push() error {
+	if err := kernels.Refresh(values(s.Parameters)...); err != nil || s.remote == nil {
+		return err
+	}
+	return s.remote.adam.push()
 }
 
 // SetState copies what State returned, in any order. One error lists all that is missing, unknown
@@ -484,6 +573,9 @@ func (s *Stepper) SetState(from []kernels.Parameter) error {
 	if err := transfer(state[:1+len(s.Parameters)], own); err != nil {
 		return err
 	}
+	if err := s.push(); err != nil {
+		return err
+	}
 	s.step, s.torn = int(state[0].Value.Float32s()[0]), nil
 	return nil
 }
@@ -492,8 +584,17 @@ func (s *Stepper) SetState(from []kernels.Parameter) error {
 func (s *Stepper) Close() error {
 	var errs []error
 	for _, c := range s.losses {
+		for _, r := range []kernels.Runner{c.first, c.next, c.end} {
+			if r != nil {
+				errs = append(errs, r.Close())
+			}
+		}
 		errs = append(errs, c.machine.Close())
 	}
 	s.losses = nil
+	if s.remote != nil {
+		errs = append(errs, s.remote.close())
+		s.remote, s.begun = nil, false
+	}
 	return errors.Join(errs...)
 }

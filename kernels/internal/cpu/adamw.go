@@ -29,6 +29,13 @@ func NewAdamWStep(t int, lr, beta1, beta2, eps, decay float64) AdamWStep {
 	}
 }
 
+// Values returns the fields in order.
+func (s AdamWStep) Values() [8]float32 {
+	return [...]float32{
+		s.Keep, s.Beta1, s.Beta2, s.OneMinus1, s.OneMinus2, s.Rate, s.Unbias, s.Eps,
+	}
+}
+
 // An updater is the bodies of one instruction set for updates of parameters. Each body runs in the
 // calling goroutine alone. updaterGeneric is the definition.
 type updater struct {

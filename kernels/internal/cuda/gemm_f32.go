@@ -68,11 +68,8 @@ func (c cutF32) addParts(q *Queue, to, parts, bias Tensor, cols int, accumulate 
 	if c.parts == 1 {
 		return
 	}
-	const (
-		threads = 256  // kPartsThreads of gemm_f32.cu
-		blocks  = 2048 // at most: threads go on to further values
-	)
-	q.add("sum_parts_f32", [3]int{min(ceilDiv(to.Len, threads), blocks), 1, 1}, threads, 0,
+	const threads = 256 // kPartsThreads of gemm_f32.cu
+	q.add("sum_parts_f32", [3]int{min(ceilDiv(to.Len, threads), elementBlocks), 1, 1}, threads, 0,
 		[]Tensor{to}, []Tensor{parts, bias},
 		to, parts, orNull(bias), uint64(to.Len), c.parts, cols, accumulate)
 }

@@ -1,0 +1,154 @@
+package optim_test
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+
+	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/internal/cudatest"
+	"github.com/kudos-ml/kudos/kernels/optim"
+)
+
+// fit trains a line for some steps, in micro-batches of these sizes, from a state if there is one.
+// It returns the line's values, what the steps said, and the state.
+func fit(
+	t *testing.T, machine kernels.Config, by optim.Optimizer, clip float64, from []kernels.Parameter,
+	steps int, sizes ...int,
+) (values []float64, results []optim.Result, state []kernels.Parameter) {
+	t.Helper()
+	l := newLine(7)
+	if d, ok := by.(*descent); ok {
+		*d = *newDescent(0.5, l.params...)
+	}
+	s := &optim.Stepper{
+		Parameters: l.params,
+		Optimizer:  by,
+		LR:         func(step int) float64 { return 0.05 / float64(1+step) },
+		Clip:       clip,
+		Accumulate: len(sizes) > 1,
+		Machine:    machine,
+	}
+	if by == nil {
+		s.Optimizer = nil
+	}
+	var batch []optim.Micro
+	step, at := 0, 0
+	for _, n := range sizes {
+		loss, err := s.Compile(l.loss(n))
+		require.NoError(t, err)
+		x, y, w, from := l.x, l.y, l.w, at
+		batch = append(batch, optim.Micro{Loss: loss, Fill: func() error {
+			l.x, l.y, l.w = x, y, w
+			l.fill(from, n, step)
+			return nil
+		}})
+		at += n
+	}
+	if from != nil {
+		require.NoError(t, s.SetState(from))
+	}
+	for range steps {
+		step = s.Steps()
+		r, err := s.StepAll(batch...)
+		require.NoError(t, err)
+		results = append(results, r)
+	}
+	state, err := s.State()
+	require.NoError(t, err)
+	state = copiesOf(state)
+	require.NoError(t, s.Close())
+	return l.values(), results, state
+}
+
+// On a device a Stepper does what it does on the host: used up, clipped and accumulated, by AdamW,
+// which the device steps, and by an optimizer that only the host knows. A state goes from one to the
+// other.
+func TestStepperOnDevice(t *testing.T) {
+	d := cudatest.OpenDevice(t)
+	for _, sizes := range [][]int{{7}, {4, 2, 1}} {
+		for _, clip := range []float64{0, 0.5} {
+			for _, own := range []bool{false, true} {
+				t.Run(fmt.Sprint(sizes, clip, own), func(t *testing.T) {
+					optimizer := func() optim.Optimizer {
+						if own {
+							return &descent{}
+						}
+						return nil
+					}
+					var host, device kernels.Config
+					device.Device = d
+					want, all, state := fit(t, host, optimizer(), clip, nil, 5, sizes...)
+					got, same, there := fit(t, device, optimizer(), clip, nil, 5, sizes...)
+					require.InDeltaSlice(t, want, got, 1e-6)
+					for i := range all {
+						require.InEpsilon(t, all[i].Loss, same[i].Loss, 1e-6)
+						require.InEpsilon(t, all[i].GradNorm, same[i].GradNorm, 1e-6)
+						require.InEpsilon(t, all[i].Parts["said"], same[i].Parts["said"], 1e-5)
+					}
+					require.Len(t, there, len(state))
+					want, _, _ = fit(t, host, optimizer(), clip, there, 3, sizes...)
+					got, _, _ = fit(t, device, optimizer(), clip, there, 3, sizes...)
+					require.InDeltaSlice(t, want, got, 1e-6)
+				})
+			}
+		}
+	}
+}
+
+// A gradient that is not finite leaves everything on the device as it was, and is named. The next
+// batch may be right.
+func TestNotFiniteOnDevice(t *testing.T) {
+	for _, accumulate := range []bool{false, true} {
+		l := newLine(7)
+		first := kernels.Parameter{Name: "first", Value: dense([]float32{0}, 1)}
+		build := l.loss(7)
+		s := &optim.Stepper{
+			Parameters: append([]kernels.Parameter{first}, l.params...),
+			Accumulate: accumulate,
+			Machine:    kernels.Config{Device: cudatest.OpenDevice(t)},
+		}
+		loss, err := s.Compile(func(g *gorgonia.ExprGraph) (optim.Loss, error) {
+			loss, err := build(g)
+			if err != nil {
+				return loss, err
+			}
+			root, err := gorgonia.Sqrt(kernels.Param(g, first.Value)) // infinitely steep at 0
+			if err != nil {
+				return loss, err
+			}
+			sum, err := kernels.Sum(root)
+			if err != nil {
+				return loss, err
+			}
+			loss.Value, err = gorgonia.Add(loss.Value, sum)
+			return loss, err
+		})
+		require.NoError(t, err)
+		l.fill(0, 7, 0)
+		before := l.values()
+		_, err = s.Step(loss)
+		var e *optim.NotFiniteError
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, "gradient of first", e.What)
+		require.False(t, e.Torn)
+		state, err := s.State()
+		require.NoError(t, err)
+		require.Equal(t, before, l.values())
+		for _, p := range state {
+			for _, v := range p.Value.Float32s() {
+				require.False(t, math.IsNaN(float64(v)), p.Name)
+			}
+		}
+		first.Value.Float32s()[0] = 1
+		require.NoError(t, kernels.Refresh(first.Value))
+		_, err = s.Step(loss)
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		require.NotEqual(t, before, l.values())
+		require.Equal(t, 1, s.Steps())
+	}
+}
