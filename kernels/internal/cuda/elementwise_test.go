@@ -34,6 +34,7 @@ func normals(sizes ...int) [][]float32 {
 	return x
 }
 
+// types are the types that values have.
 var types = []cuda.Type{cuda.Float32, cuda.BFloat16}
 
 // rounded returns x as a tensor of type t has it.
@@ -257,6 +258,7 @@ func TestElementwiseOperands(t *testing.T) {
 	none := cuda.Tensor{Address: 256}
 	some := func(n int) cuda.Tensor { return cuda.Tensor{Address: 256, Len: n} }
 	half := cuda.Tensor{Address: 256, Type: cuda.BFloat16, Len: 8}
+	eight, three, one := some(8), some(3), some(1)
 	var q cuda.Queue
 	cuda.Add(&q, none, none, none)
 	cuda.Fill(&q, none, 1)
@@ -269,19 +271,19 @@ func TestElementwiseOperands(t *testing.T) {
 		t.Errorf("%d launches", len(q.Launches))
 	}
 	for name, f := range map[string]func(){
-		"a y of no values":      func() { cuda.Add(&q, some(8), some(8), none) },
-		"a short x":             func() { cuda.Scale(&q, some(8), some(7), 1) },
-		"two types":             func() { cuda.Mul(&q, some(8), half, some(8)) },
-		"weights of no samples": func() { cuda.SubScaleBy(&q, some(8), some(8), some(8), 1, some(1), some(3)) },
-		"two scalars":           func() { cuda.FillWith(&q, some(8), some(2)) },
-		"to float32":            func() { cuda.ToBF16s(&q, some(8), some(8)) },
-		"from float32":          func() { cuda.FromBF16s(&q, some(8), some(8)) },
-		"no function":           func() { cuda.Unary(&q, "Tanh", some(8), some(8)) },
-		"a width of no rows":    func() { cuda.GEGLU(&q, some(8), some(16), 3) },
-		"as many gates":         func() { cuda.GEGLU(&q, some(8), some(8), 4) },
+		"a y of no values":      func() { cuda.Add(&q, eight, eight, none) },
+		"a short x":             func() { cuda.Scale(&q, eight, some(7), 1) },
+		"two types":             func() { cuda.Mul(&q, eight, half, eight) },
+		"weights of no samples": func() { cuda.SubScaleBy(&q, eight, eight, eight, 1, one, three) },
+		"two scalars":           func() { cuda.FillWith(&q, eight, some(2)) },
+		"to float32":            func() { cuda.ToBF16s(&q, eight, eight) },
+		"from float32":          func() { cuda.FromBF16s(&q, eight, eight) },
+		"no function":           func() { cuda.Unary(&q, "Tanh", eight, eight) },
+		"a width of no rows":    func() { cuda.GEGLU(&q, eight, some(16), 3) },
+		"as many gates":         func() { cuda.GEGLU(&q, eight, eight, 4) },
 		"a short dy":            func() { cuda.GEGLUGrad(&q, some(16), some(16), some(4), 4) },
-		"a short middle":        func() { cuda.AddMiddle(&q, some(24), some(24), some(5), 2, 4, 3) },
-		"rows that are too far": func() { cuda.CopyRows(&q, some(8), some(9), 2, 5, 5, 4) },
+		"a short middle":        func() { cuda.AddMiddle(&q, eight, eight, some(5), 2, 1, 4) },
+		"rows that are too far": func() { cuda.CopyRows(&q, eight, some(9), 2, 5, 5, 4) },
 	} {
 		func() {
 			defer func() {

@@ -45,23 +45,23 @@ func TestCopyRows(t *testing.T) {
 	for _, typ := range types {
 		for _, s := range []struct {
 			rows, dstStride, srcStride, n int
-			from                          int // where rows of dst begin
-			unit                          int // the bytes that are moved at once for float32
+			from                          int    // where rows of dst begin
+			units                         [2]int // the bytes that are moved at once, by type
 		}{
-			{1, 1, 1, 1, 0, 4},
-			{1, 5, 9, 2048, 8, 16},
-			{9, 40, 24, 16, 16, 16},
-			{9, 40, 16, 16, 16, 16},
-			{9, 8, 8, 8, 0, 16}, // contiguous
-			{3, 7, 7, 7, 0, 4},  // contiguous, and odd
-			{4, 7, 7, 7, 0, 16}, // contiguous, and even
-			{9, 40, 24, 14, 2, 8},
-			{9, 42, 24, 16, 4, 8},
-			{9, 24, 38, 16, 4, 8},
-			{9, 40, 24, 13, 0, 4},
-			{700, 5, 3, 3, 2, 4},
-			{700, 2, 3, 1, 0, 4},
-			{2, 1104, 1101, 1100, 1, 4},
+			{1, 1, 1, 1, 0, [2]int{4, 2}},
+			{1, 5, 9, 2048, 8, [2]int{16, 16}},
+			{9, 40, 24, 16, 16, [2]int{16, 16}},
+			{9, 40, 16, 16, 16, [2]int{16, 16}},
+			{9, 8, 8, 8, 0, [2]int{16, 16}}, // contiguous
+			{3, 7, 7, 7, 0, [2]int{4, 2}},   // contiguous, and odd
+			{4, 7, 7, 7, 0, [2]int{16, 8}},  // contiguous, and even
+			{9, 40, 24, 14, 2, [2]int{8, 4}},
+			{9, 42, 24, 16, 4, [2]int{8, 4}},
+			{9, 24, 38, 16, 4, [2]int{8, 4}},
+			{9, 40, 24, 13, 0, [2]int{4, 2}},
+			{700, 5, 3, 3, 2, [2]int{4, 2}},
+			{700, 2, 3, 1, 0, [2]int{4, 2}},
+			{2, 1104, 1101, 1100, 1, [2]int{4, 2}},
 		} {
 			t.Run(fmt.Sprint(typ, s), func(t *testing.T) {
 				x := rounded(typ, normal((s.rows-1)*s.srcStride+s.n))
@@ -74,9 +74,9 @@ func TestCopyRows(t *testing.T) {
 				got := cudatest.Check(t, func(q *cuda.Queue, at []cuda.Tensor) {
 					dst := at[0].From(s.from)
 					cuda.CopyRows(q, dst, at[1], s.rows, s.dstStride, s.srcStride, s.n)
-					kernel := fmt.Sprintf("copy_rows_%d", s.unit*typ.Size()/4)
-					if k := q.Launches[0].Kernel; k != kernel && !(typ == cuda.BFloat16 && s.unit == 16) {
-						t.Errorf("the kernel is %s, not %s", k, kernel)
+					want := fmt.Sprintf("copy_rows_%d", s.units[typ])
+					if k := q.Launches[0].Kernel; k != want {
+						t.Errorf("the kernel is %s, not %s", k, want)
 					}
 				}, was, cudatest.In(typ, x))[0]
 				same(t, got, want)

@@ -15,7 +15,7 @@ TILE Logistic logistic(float v) {
 // silu_slope is d(v·σ(v))/dv.
 TILE float silu_slope(float v) {
   const Logistic s = logistic(v);
-  return s.value == 0 ? 0 : s.value * (1 + v * s.rest);
+  return s.value == 0 ? 0 : s.value * fmaf(v, s.rest, 1);
 }
 
 // A Normal is the standard normal distribution at v: Φ(v), and the density φ(v).
@@ -38,8 +38,8 @@ TILE Normal normal(float v) {
   p = fmaf(p, u, -4.336932216e-1f);
   p = fmaf(p, u, 7.066566526e-1f);
   const float bell = power2(z * z * -0.721347520f);  // e^(−z²/2): the factor is −log₂(e)/2
-  const float tail = bell * (t * p);
-  return {v < 0 ? tail : 1 - tail, bell * 0.398942280f};  // 1/√(2π)
+  p *= t;
+  return {v < 0 ? bell * p : fmaf(-bell, p, 1), bell * 0.398942280f};  // 1/√(2π)
 }
 
 TILE float gelu(float v) { return v * normal(v).distribution; }

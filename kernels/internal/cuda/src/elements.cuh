@@ -9,10 +9,10 @@ constexpr int kElementThreads = 256;
 constexpr int kElementBatch = 2;  // units of a thread
 
 // batch calls load and then use for each unit of this thread: for which of them it is, and for its
-// number. All loads are under way before the first is waited for, so 32 bytes or more are in
-// flight for a thread. That is 48 KiB for the 1536 threads of a multiprocessor, where memory at
-// full speed holds about 35. A block has one piece of the n units, and no loop: pieces that are
-// small and many are spread evenly over multiprocessors.
+// number. All loads are under way before the first is waited for. So most kernels have 32 bytes or
+// more in flight for a thread, which is 48 KiB for 1536 threads of a multiprocessor. Memory at full
+// speed holds some 35 KiB. A block has one piece of the n units, and there is no loop: pieces that
+// are small and many are spread evenly over multiprocessors.
 template <class Load, class Use>
 TILE void batch(u64 n, Load load, Use use) {
   const u64 first = (u64)blockIdx.x * (kElementBatch * kElementThreads) + threadIdx.x;
