@@ -133,9 +133,9 @@ func domain(name string) []float32 {
 	return x
 }
 
-// near fails the test unless got is a value of type typ that some number within tol of want is
+// mustRound fails the test unless got is a value of type typ that some number within tol of want is
 // rounded to.
-func near(t *testing.T, typ cuda.Type, at, got float32, want, tol float64) {
+func mustRound(t *testing.T, typ cuda.Type, at, got float32, want, tol float64) {
 	t.Helper()
 	low := cudatest.Round(typ, float32(want-tol))
 	high := cudatest.Round(typ, float32(want+tol))
@@ -157,13 +157,13 @@ func TestActivations(t *testing.T) {
 						if !f.toInput {
 							scale = math.Abs(f.f(float64(v)))
 						}
-						near(t, typ, v, y[i], want, f.error*0x1p-24*scale+0x1p-126)
+						mustRound(t, typ, v, y[i], want, f.error*0x1p-24*scale+0x1p-126)
 						if f.fromResult {
 							v = y[i]
 						}
 						d, slope := float64(dy[i]), f.slope(float64(v))
 						scale = math.Abs(d) * max(1, math.Abs(slope))
-						near(t, typ, v, dx[i], d*slope, f.gradError*0x1p-24*scale+0x1p-126)
+						mustRound(t, typ, v, dx[i], d*slope, f.gradError*0x1p-24*scale+0x1p-126)
 					}
 				})
 			}
@@ -231,9 +231,9 @@ func TestGEGLU(t *testing.T) {
 					value, gate, d := float64(x[at]), float64(x[at+s.width]), float64(dy[i])
 					gelu := gate * phi(gate)
 					const unit = 0x1p-24
-					near(t, typ, x[at], y[i], value*gelu, 3*unit*math.Abs(value*gate))
-					near(t, typ, x[at], dx[at], d*gelu, 3*unit*math.Abs(d*gate))
-					near(t, typ, x[at+s.width], dx[at+s.width], d*value*geluSlope(gate),
+					mustRound(t, typ, x[at], y[i], value*gelu, 3*unit*math.Abs(value*gate))
+					mustRound(t, typ, x[at], dx[at], d*gelu, 3*unit*math.Abs(d*gate))
+					mustRound(t, typ, x[at+s.width], dx[at+s.width], d*value*geluSlope(gate),
 						4*unit*math.Abs(d*value))
 				}
 			})

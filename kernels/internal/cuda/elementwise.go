@@ -10,6 +10,10 @@ const (
 	// elementThreads and elementBatch are kElementThreads and kElementBatch of elements.cuh.
 	elementThreads = 256
 	elementBatch   = 2
+
+	// elementBlocks bounds the grid of a kernel whose threads go on to further values. So many
+	// blocks fill the largest devices several times over.
+	elementBlocks = 2048
 )
 
 // elementGrid is the grid of a kernel over n units. A unit is what a thread moves at once.

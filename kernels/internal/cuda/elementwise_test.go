@@ -37,25 +37,6 @@ func normals(sizes ...int) [][]float32 {
 // types are the types that values have.
 var types = []cuda.Type{cuda.Float32, cuda.BFloat16}
 
-// rounded returns x as a tensor of type t has it.
-func rounded(t cuda.Type, x []float32) []float32 {
-	y := make([]float32, len(x))
-	for i, v := range x {
-		y[i] = cudatest.Round(t, v)
-	}
-	return y
-}
-
-// same fails the test unless got is want, value by value. NaN is NaN.
-func same(t *testing.T, got, want []float32) {
-	t.Helper()
-	for i := range want {
-		if !(got[i] == want[i]) && !(got[i] != got[i] && want[i] != want[i]) {
-			t.Fatalf("value %d is %v, not %v", i, got[i], want[i])
-		}
-	}
-}
-
 func sign(d float32) float32 {
 	switch {
 	case d > 0:
