@@ -178,8 +178,4 @@ func mustBe(kernel string, t Type, n int, ts ...Tensor) {
 	}
 }
 
-// elementBlocks bounds the grid of kernels whose threads go on to further values. So many blocks
-// fill the largest devices several times over.
-const elementBlocks = 2048
-
 func ceilDiv(a, b int) int { return (a + b - 1) / b }
