@@ -44,8 +44,8 @@ func (c *call) workspace(bytes int) cuda.Tensor {
 	return cuda.Tensor{Address: c.scratch, Len: (bytes + 3) / 4}
 }
 
-// A widened is float32 copies of operands, for what has no kernel for bfloat16 ones. They are in the
-// workspace.
+// A widened is float32 copies of operands, for what has no kernel for bfloat16 ones. They are in
+// the workspace.
 type widened struct {
 	in   []cuda.Tensor
 	out  cuda.Tensor // for the result, which is still to be rounded

@@ -1,9 +1,12 @@
 package nn
 
 import (
+	"fmt"
 	"reflect"
 
 	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 // Clone returns a model that has parameters of its own with the values of model. So one of the two
@@ -14,6 +17,10 @@ func Clone[T any](model T) (T, error) {
 	if err := Unadapted(model); err != nil {
 		var none T
 		return none, err
+	}
+	if err := kernels.Pull(tensors(model)...); err != nil {
+		var none T
+		return none, fmt.Errorf("nn: %w", err)
 	}
 	c := cloner{}
 	return c.clone(reflect.ValueOf(&model).Elem()).Interface().(T), nil

@@ -3,6 +3,8 @@ package nn
 import (
 	"fmt"
 
+	"gorgonia.org/tensor"
+
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 )
@@ -16,6 +18,9 @@ import (
 func Save(file string, model any, as kernels.Precision) error {
 	if err := Unadapted(model); err != nil {
 		return err
+	}
+	if err := kernels.Pull(tensors(model)...); err != nil {
+		return fmt.Errorf("nn: %w", err)
 	}
 	if err := weights.Save(file, model, as, nil); err != nil {
 		return fmt.Errorf("nn: %w", err)
@@ -36,5 +41,16 @@ func Load(file string, model any) error {
 	if err := weights.Load(model, f, weights.Names{}); err != nil {
 		return fmt.Errorf("nn: %w", err)
 	}
+	if err := kernels.Refresh(tensors(model)...); err != nil {
+		return fmt.Errorf("nn: %w", err)
+	}
 	return nil
+}
+
+// tensors returns the values of a model's parameters.
+func tensors(model any) (all []*tensor.Dense) {
+	for _, p := range weights.Parameters(model) {
+		all = append(all, p.Value)
+	}
+	return all
 }

@@ -16,8 +16,8 @@ import (
 // fit trains a line for some steps, in micro-batches of these sizes, from a state if there is one.
 // It returns the line's values, what the steps said, and the state.
 func fit(
-	t *testing.T, machine kernels.Config, by optim.Optimizer, clip float64, from []kernels.Parameter,
-	steps int, sizes ...int,
+	t *testing.T, machine kernels.Config, by optim.Optimizer, clip float64,
+	from []kernels.Parameter, steps int, sizes ...int,
 ) (values []float64, results []optim.Result, state []kernels.Parameter) {
 	t.Helper()
 	l := newLine(7)
@@ -65,8 +65,8 @@ func fit(
 }
 
 // On a device a Stepper does what it does on the host: used up, clipped and accumulated, by AdamW,
-// which the device steps, and by an optimizer that only the host knows. A state goes from one to the
-// other.
+// which the device steps, and by an optimizer that only the host knows. A state goes from one to
+// the other.
 func TestStepperOnDevice(t *testing.T) {
 	d := cudatest.OpenDevice(t)
 	for _, sizes := range [][]int{{7}, {4, 2, 1}} {

@@ -57,10 +57,10 @@ type Stepper struct {
 	// Without it and without Clip, gradients are used up during the backward pass: they never are
 	// in memory all at once.
 	Accumulate bool
-	// Machine says how the losses are computed. The Stepper sets Want, Keep, Updates and Parameters.
-	// On a Device the gradients stay there, and so do the parameters and the state of AdamW, which
-	// is stepped there. The tensors of the parameters have the newest values after State, after
-	// Close, and after kernels.Pull. Any other Optimizer is stepped on the host.
+	// Machine says how the losses are computed. The Stepper sets Want, Keep, Updates and
+	// Parameters. On a Device the gradients stay there, and so do the parameters and the state of
+	// AdamW, which is stepped there. The tensors of the parameters have the newest values after
+	// State, after Close, and after kernels.Pull. Any other Optimizer is stepped on the host.
 	Machine kernels.Config
 
 	step    int
