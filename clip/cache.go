@@ -37,9 +37,15 @@ const (
 	sumKey   = "sha256"  // of the features and their names
 )
 
-// maker names what features depend on besides the picture: the weights, and how pictures are
-// prepared for them.
-func (e *Encoder) maker() string { return fmt.Sprint(e.Hash(), *e.Preprocessor) }
+// maker names what features depend on besides the picture: the weights, how pictures are prepared
+// for them, and the arithmetic, unless it is the usual one.
+func (e *Encoder) maker() string {
+	name := fmt.Sprint(e.Hash(), *e.Preprocessor)
+	if a := e.Machine.Arithmetic(); a != kernels.Float32.String() {
+		name += " " + a
+	}
+	return name
+}
 
 // OpenCache reads the features that are in a safetensors file, [Projection] each. There need be no
 // such file. One that was made by another CLIP, or with another Preprocessor, counts as empty, and

@@ -29,6 +29,10 @@ type Encoder struct {
 	// enough to keep two cores busy.
 	Batch int
 
+	// Machine is how everything is computed: in which precision, on which device. What is wanted of
+	// a machine is set. It is read when a batch size is first met.
+	Machine kernels.Config
+
 	mutex  sync.Mutex
 	texts  map[int]*textGraph
 	images map[int]*imageGraph
@@ -120,8 +124,10 @@ type run struct {
 	out     *gorgonia.Node
 }
 
-func compile(g *gorgonia.ExprGraph, out *gorgonia.Node) (run, error) {
-	m, err := kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{out}})
+func (e *Encoder) compile(g *gorgonia.ExprGraph, out *gorgonia.Node) (run, error) {
+	machine := e.Machine
+	machine.Want = gorgonia.Nodes{out}
+	m, err := kernels.NewMachine(g, machine)
 	return run{m, out}, err
 }
 
@@ -221,7 +227,7 @@ func (e *Encoder) textGraph(size int) (*textGraph, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := compile(g, out)
+	r, err := e.compile(g, out)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +248,7 @@ func (e *Encoder) imageGraph(size int) (*imageGraph, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := compile(g, out)
+	r, err := e.compile(g, out)
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,14 @@ type Compiled struct {
 // Compile compiles d for latents [N,H,W,C] under conditions that have the parts and shapes of like,
 // which is one sample's.
 func Compile(d Denoiser, latent tensor.Shape, like dataset.Condition) (*Compiled, error) {
+	return CompileOn(kernels.Config{}, d, latent, like)
+}
+
+// CompileOn is Compile for a machine of a configuration: in which precision it computes, on which
+// device. Want is set.
+func CompileOn(
+	machine kernels.Config, d Denoiser, latent tensor.Shape, like dataset.Condition,
+) (*Compiled, error) {
 	if latent.Dims() != 4 {
 		return nil, fmt.Errorf("diffusion: latents %v are not [N,H,W,C]", latent)
 	}
@@ -41,7 +49,8 @@ func Compile(d Denoiser, latent tensor.Shape, like dataset.Condition) (*Compiled
 		return nil, err
 	}
 	c.said = said
-	c.machine, err = kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{said}})
+	machine.Want = gorgonia.Nodes{said}
+	c.machine, err = kernels.NewMachine(g, machine)
 	if err != nil {
 		return nil, err
 	}

@@ -60,6 +60,16 @@ type Config struct {
 	Profile bool
 }
 
+// Arithmetic names what the results of a machine depend on beside its graph: the precision and the
+// device, such as "bfloat16 on NVIDIA H100 80GB HBM3", or "float32" for one without a Device.
+// Results that are kept in files are named by it.
+func (c Config) Arithmetic() string {
+	if c.Device == nil {
+		return c.Precision.String()
+	}
+	return fmt.Sprintf("%v on %v", c.Precision, c.Device)
+}
+
 // An Update is a parameter that changes by its gradient.
 type Update struct {
 	Param *gorgonia.Node // an input bound to a *tensor.Dense

@@ -84,7 +84,7 @@ func (p *Pipeline) newDecoder(shape tensor.Shape) *decoder {
 	d := &decoder{p: p, shape: shape.Clone()}
 	d.graphs.build = func(size int) (*stage, error) {
 		batch := append([]int{size}, d.shape...)
-		return newStage(batch, func(z *gorgonia.Node) (gorgonia.Nodes, error) {
+		return p.newStage(batch, func(z *gorgonia.Node) (gorgonia.Nodes, error) {
 			x, err := p.VAE.Decode(z)
 			return gorgonia.Nodes{x}, err
 		})

@@ -134,7 +134,7 @@ func (p *Pipeline) newEncoder(o EncodeOptions) *encoder {
 		e.o.Batch = e.most
 	}
 	e.graphs.build = func(size int) (*stage, error) {
-		return newStage([]int{size, side, side, 3}, p.encodeNodes(o.Sampled))
+		return p.newStage([]int{size, side, side, 3}, p.encodeNodes(o.Sampled))
 	}
 	return e
 }

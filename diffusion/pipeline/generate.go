@@ -275,7 +275,7 @@ func (g *generator) network(
 		d = diffusion.Guide(d, empty, g.r.Guidance)
 	}
 	latent := append(tensor.Shape{n}, g.latent...)
-	net, err := diffusion.Compile(d, latent, like)
+	net, err := diffusion.CompileOn(g.p.Machine, d, latent, like)
 	if err != nil {
 		return nil, err
 	}

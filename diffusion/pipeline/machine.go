@@ -20,14 +20,18 @@ type stage struct {
 }
 
 // newStage compiles what build makes of an input of a shape.
-func newStage(shape []int, build func(in *gorgonia.Node) (gorgonia.Nodes, error)) (*stage, error) {
+func (p *Pipeline) newStage(
+	shape []int, build func(in *gorgonia.Node) (gorgonia.Nodes, error),
+) (*stage, error) {
 	s := &stage{in: tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))}
 	g := gorgonia.NewGraph()
 	var err error
 	if s.out, err = build(kernels.Input(g, "in", s.in)); err != nil {
 		return nil, err
 	}
-	s.machine, err = kernels.NewMachine(g, kernels.Config{Want: s.out})
+	machine := p.Machine
+	machine.Want = s.out
+	s.machine, err = kernels.NewMachine(g, machine)
 	return s, err
 }
 
@@ -84,7 +88,7 @@ func (p *Pipeline) newTexts() *texts {
 	t := &texts{p: p, known: map[string]dataset.Condition{}}
 	t.graphs.build = func(size int) (*stage, error) {
 		batch := []int{size, p.Tokenizer.Length}
-		return newStage(batch, func(ids *gorgonia.Node) (gorgonia.Nodes, error) {
+		return p.newStage(batch, func(ids *gorgonia.Node) (gorgonia.Nodes, error) {
 			hidden, err := p.Text.Hidden(ids)
 			return gorgonia.Nodes{hidden}, err
 		})

@@ -29,6 +29,10 @@ type Pipeline struct {
 	VAE       *vae.AutoencoderKL
 	Schedule  *diffusion.Schedule
 
+	// Machine is how everything is computed: in which precision, on which device. What is wanted of
+	// a machine is set.
+	Machine kernels.Config
+
 	network Network                               // where UNet is nil; see With
 	unread  func() (*unet.UNet2DCondition, error) // reads the UNet that LoadFrozen left out
 

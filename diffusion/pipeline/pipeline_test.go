@@ -380,7 +380,7 @@ func TestEncodeGolden(t *testing.T) {
 	folders(t, func(t *testing.T, p *Pipeline, c golden.Case) {
 		x := c.ChannelsLast(t, "vae.sample")
 		s := x.Shape()
-		st, err := newStage(s, p.encodeNodes(false))
+		st, err := p.newStage(s, p.encodeNodes(false))
 		require.NoError(t, err)
 		defer st.machine.Close()
 		copy(st.in.Float32s(), x.Float32s())

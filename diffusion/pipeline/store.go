@@ -128,7 +128,8 @@ func (g *generator) makes(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("pipeline: %w", err)
 	}
-	return fmt.Sprintf("kudos generated 1 %v %s %s %v %v %v %q %d %v %v %d %s", kernels.Float32,
+	const name = "kudos generated 1 %s %s %s %v %v %v %q %d %v %v %d %s"
+	return fmt.Sprintf(name, p.Machine.Arithmetic(),
 		weights.Hash(p.UNet), configs, p.Schedule.Process, p.Schedule.Prediction, g.latent,
 		r.Sampler.Name, r.Steps, r.Guidance, r.Eta, r.Seed, away), nil
 }
