@@ -3,6 +3,7 @@ package cuda
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // An AttentionShape is the shape of attention: N samples of Lq queries and Lk keys, and Heads heads
@@ -79,7 +80,7 @@ func (s AttentionShape) blocks(rows, block int) [3]int {
 func (s AttentionShape) scale() float64 { return math.Log2E / math.Sqrt(float64(s.D)) }
 
 // An attentionForward is the operands of the kernel of Attention. It writes out and lse, or shift
-// and delta: see attentionStats.
+// and delta, which are what the gradient needs: see attentionGradient.
 type attentionForward struct {
 	out, lse, shift, delta, q, k, v, dout, mask Tensor
 }
@@ -104,46 +105,10 @@ func (s AttentionShape) forward(q *Queue, o attentionForward) {
 	if s.N == 0 {
 		return
 	}
-	var writes []Tensor
-	for _, x := range []Tensor{o.out, o.lse, o.shift, o.delta} {
-		if x.Len > 0 {
-			writes = append(writes, x)
-		}
-	}
+	results := []Tensor{o.out, o.lse, o.shift, o.delta}
+	results = slices.DeleteFunc(results, func(x Tensor) bool { return x.Len == 0 })
 	q.add(fmt.Sprintf("attention_%d_bf16", s.D), s.blocks(s.Lq, t.block()), 32*t.warps, shared,
-		writes, []Tensor{o.q, o.k, o.v, o.dout, o.mask},
+		results, []Tensor{o.q, o.k, o.v, o.dout, o.mask},
 		o.out, o.lse, o.shift, o.delta, o.q, o.k, o.v, o.dout, o.mask,
 		s.Lq, s.Lk, s.Heads, s.padded(), s.Causal, aligned(o.out, o.q, o.k, o.v, o.dout), s.scale())
-}
-
-// padded returns how many queries a head has in shift and delta, which are copied in whole tiles.
-func (s AttentionShape) padded() int { return ceilDiv(s.Lq, 64) * 64 }
-
-// AttentionGradWorkspace returns how many bytes of workspace AttentionGrad and AttentionGradFrom
-// need for operands of type t.
-func AttentionGradWorkspace(s AttentionShape, t Type) int {
-	if t == Float32 {
-		return AttentionGradFloat32Workspace(s)
-	}
-	panic("cuda: AttentionGrad: not yet")
-}
-
-// AttentionGrad is the gradient of Attention by q, k and v.
-func AttentionGrad(q *Queue, s AttentionShape, dq, dk, dv, query, key, value, mask, dout, ws Tensor) {
-	if dq.Type == Float32 {
-		AttentionGradFloat32(q, s, dq, dk, dv, query, key, value, mask, dout, ws)
-		return
-	}
-	panic("cuda: AttentionGrad: not yet")
-}
-
-// AttentionGradFrom is AttentionGrad where Attention's out and lse are at hand.
-func AttentionGradFrom(
-	q *Queue, s AttentionShape, dq, dk, dv, query, key, value, mask, out, lse, dout, ws Tensor,
-) {
-	if dq.Type == Float32 {
-		AttentionGradFloat32(q, s, dq, dk, dv, query, key, value, mask, dout, ws)
-		return
-	}
-	panic("cuda: AttentionGradFrom: not yet")
 }

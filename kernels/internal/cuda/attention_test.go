@@ -12,7 +12,7 @@ import (
 // attentionCase is a shape with what its operands are like.
 type attentionCase struct {
 	cuda.AttentionShape
-	masked bool // some keys are not seen, and the first sample sees none
+	masked bool // some keys are not seen, and of two samples the first sees none
 	offset int  // of the operands, in values
 }
 
@@ -50,7 +50,7 @@ func (c attentionCase) operands() (o attentionOperands) {
 	if c.masked {
 		o.mask = make([]float32, c.N*c.Lk)
 		for i := range o.mask {
-			if i >= c.Lk && i*i%7 != 2 {
+			if i >= (c.N-1)*c.Lk && i*i%7 != 2 {
 				o.mask[i] = 1
 			}
 		}
@@ -58,7 +58,7 @@ func (c attentionCase) operands() (o attentionOperands) {
 	return o
 }
 
-// in returns operands of the case for cudatest.
+// in returns operands of the case, and outs results.
 func (c attentionCase) in(values ...[]float32) (all []cudatest.Operand) {
 	for _, x := range values {
 		o := cudatest.In(cuda.BFloat16, x)
@@ -68,13 +68,54 @@ func (c attentionCase) in(values ...[]float32) (all []cudatest.Operand) {
 	return all
 }
 
+func (c attentionCase) outs(lengths ...int) (all []cudatest.Operand) {
+	for _, n := range lengths {
+		o := cudatest.Out(cuda.BFloat16, n)
+		o.Offset = c.offset
+		all = append(all, o)
+	}
+	return all
+}
+
+// sums are sums of products, and how much they may err: the root of the sum of the squares of what
+// is added, as rounding errs in any direction.
+type sums struct{ of, squares []float64 }
+
+func newSums(n int) sums { return sums{make([]float64, n), make([]float64, n)} }
+
+// add adds x·y. The factor x errs like a bfloat16 value as large as size.
+func (s sums) add(i int, x, size, y float64) {
+	s.of[i] += x * y
+	s.squares[i] += size * y * size * y
+}
+
+// check fails the test unless got errs by 2⁻⁸ of a sum, which is its rounding, and 2⁻⁷ of what it may
+// err. A bfloat16 value errs by 2⁻⁸ at most, and by half of that on average.
+func (s sums) check(t *testing.T, name string, got []float32) {
+	t.Helper()
+	var worst float64
+	for i, want := range s.of {
+		bound := (math.Abs(want) + 2*math.Sqrt(s.squares[i])) / 256
+		e := math.Abs(float64(got[i]) - want)
+		if !(e <= bound) {
+			t.Fatalf("%s: value %d is %v, not %v", name, i, got[i], want)
+		}
+		if e > 0 {
+			worst = max(worst, e/bound)
+		}
+	}
+	t.Logf("%s errs by %.2f of what it may", name, worst)
+}
+
 // attentionDefinition is attention and its gradients in float64.
-type attentionDefinition struct{ out, lse, dq, dk, dv []float64 }
+type attentionDefinition struct {
+	out, dq, dk, dv sums
+	lse             []float64
+}
 
 func (c attentionCase) define(o attentionOperands) (d attentionDefinition) {
-	n, m := c.queries(), c.keys()
-	d.out, d.dq = make([]float64, n), make([]float64, n)
-	d.dk, d.dv = make([]float64, m), make([]float64, m)
+	d.out, d.dq = newSums(c.queries()), newSums(c.queries())
+	d.dk, d.dv = newSums(c.keys()), newSums(c.keys())
 	d.lse = make([]float64, c.N*c.Heads*c.Lq)
 	root := 1 / math.Sqrt(float64(c.D))
 	p, dp := make([]float64, c.Lk), make([]float64, c.Lk)
@@ -100,43 +141,30 @@ func (c attentionCase) define(o attentionOperands) (d attentionDefinition) {
 			if sum == 0 {
 				continue
 			}
-			var delta float64
+			var delta, errs float64
 			for j := range p {
 				p[j] /= sum
 				delta += p[j] * dp[j]
+				errs += p[j] * dp[j] * p[j] * dp[j]
+				for x := range c.D {
+					d.out.add(at+x, p[j], p[j], float64(o.v[key(j)+x]))
+					d.dv.add(key(j)+x, p[j], p[j], float64(o.dout[at+x]))
+				}
+			}
+			for x := range c.D {
+				errs += math.Pow(d.out.of[at+x]*float64(o.dout[at+x]), 2)
 			}
 			for j := range p {
 				ds := p[j] * (dp[j] - delta) * root
+				size := math.Abs(ds) + p[j]*math.Sqrt(errs)*root
 				for x := range c.D {
-					d.out[at+x] += p[j] * float64(o.v[key(j)+x])
-					d.dv[key(j)+x] += p[j] * float64(o.dout[at+x])
-					d.dq[at+x] += ds * float64(o.k[key(j)+x])
-					d.dk[key(j)+x] += ds * float64(o.q[at+x])
+					d.dq.add(at+x, ds, size, float64(o.k[key(j)+x]))
+					d.dk.add(key(j)+x, ds, size, float64(o.q[at+x]))
 				}
 			}
 		}
 	}
 	return d
-}
-
-// near fails the test unless |got − want| is at most relative·|want| + absolute.
-func near(t *testing.T, name string, got []float32, want []float64, relative, absolute float64) {
-	t.Helper()
-	var worst, at, of float64
-	for i, w := range want {
-		e := math.Abs(float64(got[i]) - w)
-		if float64(got[i]) == w {
-			e = 0 // infinities, too
-		}
-		bound := relative*math.Abs(w) + absolute
-		if !(e <= bound) {
-			t.Fatalf("%s: value %d is %v, not %v", name, i, got[i], w)
-		}
-		if e/bound > worst {
-			worst, at, of = e/bound, e, w
-		}
-	}
-	t.Logf("%s errs by %.2g at %.2g: %.2f of what it may", name, at, of, worst)
 }
 
 // attentionCases are small: for the sanitizers.
@@ -160,6 +188,7 @@ func attentionCases() (all []attentionCase) {
 		{AttentionShape: shape(1, 2, 33, 35, 24), offset: 1},
 		{AttentionShape: shape(1, 1, 16, 70, 80)},
 		{AttentionShape: shape(1, 1, 66, 64, 160)},
+		{AttentionShape: shape(1, 1, 513, 18, 8)}, // few keys: the queries are divided
 	}
 }
 
@@ -169,41 +198,57 @@ func TestAttention(t *testing.T) {
 	}
 }
 
-// TestAttentionSizes takes a size of heads for each choice of tiles, and shapes of several tiles.
-func TestAttentionSizes(t *testing.T) {
+// attentionSizes are a size of heads for each choice of tiles, and shapes of several tiles.
+func attentionSizes() (all []attentionCase) {
 	for _, d := range []int{8, 16, 24, 32, 40, 64, 72, 80, 96, 128, 136, 160, 192, 256} {
-		s := cuda.AttentionShape{N: 2, Heads: 2, Lq: 131, Lk: 141, D: d}
-		for _, causal := range []bool{false, true} {
-			s.Causal = causal
-			c := attentionCase{AttentionShape: s, masked: d%64 == 8}
-			t.Run(c.String(), func(t *testing.T) { c.check(t, cudatest.CheckPlain) })
-		}
+		s := cuda.AttentionShape{N: 1, Heads: 2, Lq: 131, Lk: 75, D: d}
+		all = append(all, attentionCase{AttentionShape: s, masked: d%64 == 8})
+		s.Causal = true
+		all = append(all, attentionCase{AttentionShape: s})
+	}
+	few := cuda.AttentionShape{N: 1, Heads: 2, Lq: 520, Lk: 19, D: 16, Causal: true}
+	return append(all, attentionCase{AttentionShape: few, masked: true, offset: 1})
+}
+
+func TestAttentionSizes(t *testing.T) {
+	for _, c := range attentionSizes() {
+		t.Run(c.String(), func(t *testing.T) { c.check(t, cudatest.CheckPlain) })
 	}
 }
 
-type checkFunc func(
+// check compares attention and its gradients with the definition. It computes the gradients twice,
+// the second time from what Attention gives.
+func (c attentionCase) check(t *testing.T, check func(
 	testing.TB, func(*cuda.Queue, []cuda.Tensor), ...cudatest.Operand,
-) [][]float32
-
-// check compares with the definition. Rounding p to bfloat16 errs by 2⁻⁹·p at most, so out errs by
-// 2⁻⁹·Σ p·|v|, and by its own rounding.
-func (c attentionCase) check(t *testing.T, check checkFunc) {
+) [][]float32) {
 	o := c.operands()
 	want := c.define(o)
-	operands := c.in(o.q, o.k, o.v)
-	out := cudatest.Out(cuda.BFloat16, c.queries())
-	out.Offset = c.offset
-	operands = append(operands, out, cudatest.Out(cuda.Float32, len(want.lse)))
+	n, m := c.queries(), c.keys()
+	operands := append(c.in(o.q, o.k, o.v, o.dout), c.outs(n, m, m, n, m, m, n)...)
+	ws := cuda.AttentionGradWorkspace(c.AttentionShape, cuda.BFloat16) / 4
+	operands = append(operands,
+		cudatest.Out(cuda.Float32, len(want.lse)), cudatest.Out(cuda.Float32, ws))
 	if c.masked {
 		operands = append(operands, cudatest.In(cuda.Float32, o.mask))
 	}
-	got := check(t, func(q *cuda.Queue, at []cuda.Tensor) {
-		var mask cuda.Tensor
-		if c.masked {
-			mask = at[5]
-		}
-		cuda.Attention(q, c.AttentionShape, at[3], at[4], at[0], at[1], at[2], mask, cuda.Tensor{})
+	got := check(t, func(queue *cuda.Queue, at []cuda.Tensor) {
+		s, mask := c.AttentionShape, append(at, cuda.Tensor{})[13]
+		q, k, v, dout, out, lse, ws := at[0], at[1], at[2], at[3], at[10], at[11], at[12]
+		cuda.AttentionGrad(queue, s, at[4], at[5], at[6], q, k, v, mask, dout, ws)
+		cuda.Attention(queue, s, out, lse, q, k, v, mask, cuda.Tensor{})
+		cuda.AttentionGradFrom(
+			queue, s, at[7], at[8], at[9], q, k, v, mask, out, lse, dout, ws)
 	}, operands...)
-	near(t, "out", got[3], want.out, 1./256, 1./256)
-	near(t, "lse", got[4], want.lse, 1e-6, 4e-6)
+	want.out.check(t, "out", got[10])
+	for i, want := range want.lse {
+		const tolerance = 2e-6
+		if x := float64(got[11][i]); !(x == want || math.Abs(x-want) <= tolerance) {
+			t.Fatalf("lse %d is %v, not %v", i, x, want)
+		}
+	}
+	for i, by := range []string{"", " from"} {
+		want.dq.check(t, "dq"+by, got[4+3*i])
+		want.dk.check(t, "dk"+by, got[5+3*i])
+		want.dv.check(t, "dv"+by, got[6+3*i])
+	}
 }

@@ -17,6 +17,14 @@
   x(8) x(16) x(24) x(32) x(40) x(64) x(72) x(80) x(96) x(128) x(136) x(160) x(192) x(256)
 #endif
 
+// UNROLLED(n) unrolls a loop n times. More would take more registers than there are.
+#if defined(__CUDACC__)
+#define PRAGMA(x) _Pragma(#x)
+#define UNROLLED(n) PRAGMA(unroll n)
+#else
+#define UNROLLED(n) UNROLL
+#endif
+
 constexpr float kLog2E = 1.44269504f, kLn2 = 0.69314718f;
 
 // steps_of is n as a multiple of 16, which is what mma sums over.
@@ -25,6 +33,11 @@ TILE constexpr int steps_of(int n) { return (n + 15) / 16 * 16; }
 // stride_of is how far apart rows of n values are in shared memory. It is an odd number of 16-byte
 // units, so that 8 rows that are loaded together are in different banks.
 TILE constexpr int stride_of(int n) { return (n / 8 | 1) * 8; }
+
+// A Pair is two values that are moved at once.
+struct alignas(8) Pair {
+  float x, y;
+};
 
 // A Part is the rows of one head of one sample.
 template <class T>
@@ -92,16 +105,16 @@ TILE void turn(int tile, int last, Fetch fetch) {
   copy_commit();
 }
 
-// walk does the tiles from first to before last, those before whole in one way and the rest in
+// walk does the tiles from first to before last, those before middle in one way and the rest in
 // another. While it does one, the next is fetched. When it returns all copies are done, and nobody
 // reads shared memory any more.
-template <class Fetch, class Whole, class Rest>
-TILE void walk(int first, int whole, int last, Fetch fetch, Whole do_whole, Rest do_rest) {
+template <class Fetch, class Before, class From>
+TILE void walk(int first, int middle, int last, Fetch fetch, Before before, From from) {
   if (first < last) fetch(first);
   copy_commit();
   int tile = first;
-  for (; tile < whole; tile++) turn(tile, last, fetch), do_whole(tile);
-  for (; tile < last; tile++) turn(tile, last, fetch), do_rest(tile);
+  for (; tile < middle; tile++) turn(tile, last, fetch), before(tile);
+  for (; tile < last; tile++) turn(tile, last, fetch), from(tile);
   turn(last, last, fetch);
 }
 
@@ -203,18 +216,23 @@ TILE void add_product(float (&c)[Rows][Columns][4], const u32 (&a)[Rows][4], con
   }
 }
 
-// write_rows writes c, each row times by[r][h] for rows g+8·h, to shared memory as bf16.
-template <int Stride, int Rows, int Columns>
-TILE void write_rows(bf16 *to, const float (&c)[Rows][Columns][4], const float (&by)[Rows][2],
-                     int lane) {
+// factor is what row g+8·h of 16 rows is multiplied by.
+template <int Rows>
+TILE float factor(const float (&by)[Rows][2], int r, int h) { return by[r][h]; }
+TILE float factor(float by, int, int) { return by; }
+
+// write_rows writes c, times by, to shared memory as bf16. by is one factor, or one for each row.
+template <int Stride, int Rows, int Columns, class By>
+TILE void write_rows(bf16 *to, const float (&c)[Rows][Columns][4], const By &by, int lane) {
   UNROLL
   for (int r = 0; r < Rows; r++) {
     UNROLL
     for (int h = 0; h < 2; h++) {
       bf16 *row = to + (r * 16 + h * 8 + lane / 4) * Stride + lane % 4 * 2;
+      const float a = factor(by, r, h);
       UNROLL
       for (int i = 0; i < Columns; i++)
-        *(u32 *)(row + i * 8) = pack(c[r][i][2 * h] * by[r][h], c[r][i][2 * h + 1] * by[r][h]);
+        *(u32 *)(row + i * 8) = pack(c[r][i][2 * h] * a, c[r][i][2 * h + 1] * a);
     }
   }
 }
