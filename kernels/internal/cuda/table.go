@@ -75,8 +75,7 @@ func ScatterRows(q *Queue, dst, dy, index Tensor, columns, step int) {
 		return
 	}
 	mustBe("ScatterRows", Float32, dst.Len, dst)
-	q.add("zeros_f32", [3]int{min(ceilDiv(dst.Len, 4*tableThreads), elementBlocks), 1, 1},
-		tableThreads, 0, []Tensor{dst}, nil, dst, uint64(dst.Len), aligned(dst))
+	Fill(q, dst, 0)
 	if index.Len == 0 {
 		return
 	}

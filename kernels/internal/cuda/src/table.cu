@@ -112,20 +112,6 @@ KERNEL(spread_bf16, Table, kTableThreads, 4) {
     spread_row<1, bf16>(p);
 }
 
-// A Zeros is dst[i] = 0 for i < n.
-struct Zeros {
-  float *dst;
-  u64 n;
-  int aligned;  // whether dst is a multiple of 16
-};
-
-KERNEL(zeros_f32, Zeros, kTableThreads, 4) {
-  const u64 first = (u64)blockIdx.x * kTableThreads + threadIdx.x;
-  const u64 step = (u64)gridDim.x * kTableThreads, vectors = p.aligned ? p.n / 4 : 0;
-  for (u64 i = first; i < vectors; i += step) ((Vector *)p.dst)[i] = Vector{};
-  for (u64 i = vectors * 4 + first; i < p.n; i += step) p.dst[i] = 0;
-}
-
 // kNamesPerThread times as many values of index are looked through at once as there are threads.
 constexpr int kNamesPerThread = 4;
 constexpr int kNames = kTableThreads * kNamesPerThread;
