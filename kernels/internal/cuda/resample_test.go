@@ -94,6 +94,7 @@ func TestUpsampleNearest(t *testing.T) {
 	testNearest(t, check, cuda.Resampling{N: 2, H: 2, W: 3, OH: 4, OW: 6, C: 24}, 0)
 	testNearest(t, check, cuda.Resampling{N: 1, H: 3, W: 2, OH: 7, OW: 5, C: 8}, 1)
 	testNearest(t, check, cuda.Resampling{N: 2, H: 5, W: 7, OH: 3, OW: 4, C: 3}, 0)
+	testNearest(t, check, cuda.Resampling{N: 1, H: 1, W: 2, OH: 2, OW: 3, C: 1040}, 0)
 }
 
 func TestAveragePool(t *testing.T) {
