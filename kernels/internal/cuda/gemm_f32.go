@@ -69,7 +69,8 @@ func (c cutF32) addParts(q *Queue, to, parts, bias Tensor, cols int, accumulate 
 		return
 	}
 	const threads = 256 // kPartsThreads of gemm_f32.cu
-	q.add("sum_parts_f32", [3]int{min(ceilDiv(to.Len, threads), elementBlocks), 1, 1}, threads, 0,
+	blocks := min(ceilDiv(to.Len, threads), elementBlocks)
+	q.add("sum_parts_f32", [3]int{blocks, 1, 1}, threads, 0,
 		[]Tensor{to}, []Tensor{parts, bias},
 		to, parts, orNull(bias), uint64(to.Len), c.parts, cols, accumulate)
 }
@@ -113,8 +114,8 @@ func gemmFloat32(q *Queue, p Product, ws Tensor) {
 		name += "n"
 	}
 	target := cut.target(p.C, parts)
-	q.add(name+cut.tile, [3]int{cut.tiles(p.M, p.N), 1, cut.parts}, cut.threads, cut.shared(),
-		[]Tensor{target}, []Tensor{p.A, p.B, p.Bias},
+	grid := [3]int{cut.tiles(p.M, p.N), 1, cut.parts}
+	q.add(name+cut.tile, grid, cut.threads, cut.shared(), []Tensor{target}, []Tensor{p.A, p.B, p.Bias},
 		p.C, p.A, p.B, orNull(p.Bias), parts, uint64(p.C.Len), p.M, p.N, p.K, cut.perPart, p.Accumulate,
 		vectors(p.A, rowA), vectors(p.B, rowB), vectors(target, p.N))
 	cut.addParts(q, p.C, parts, p.Bias, p.N, p.Accumulate)
