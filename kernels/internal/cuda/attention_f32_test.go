@@ -102,7 +102,9 @@ func testAttentionFloat32(
 		out, lse, q, k, v, mask, dout := at[0], at[1], at[5], at[6], at[7], at[8], at[9]
 		cuda.Attention(c, s, out, lse, q, k, v, mask, cuda.Tensor{})
 		cuda.AttentionGradFloat32(c, s, at[2], at[3], at[4], q, k, v, mask, dout, at[10])
-		if from {
+		if !from {
+			cuda.Attention(c, s, out, lse.First(0), q, k, v, mask, cuda.Tensor{})
+		} else {
 			cuda.AttentionGradFromFloat32(
 				c, s, at[11], at[12], at[13], q, k, v, mask, out, lse, dout, at[14],
 			)

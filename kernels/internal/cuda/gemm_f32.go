@@ -115,8 +115,9 @@ func gemmFloat32(q *Queue, p Product, ws Tensor) {
 	}
 	target := cut.target(p.C, parts)
 	grid := [3]int{cut.tiles(p.M, p.N), 1, cut.parts}
-	q.add(name+cut.tile, grid, cut.threads, cut.shared(), []Tensor{target}, []Tensor{p.A, p.B, p.Bias},
-		p.C, p.A, p.B, orNull(p.Bias), parts, uint64(p.C.Len), p.M, p.N, p.K, cut.perPart, p.Accumulate,
-		vectors(p.A, rowA), vectors(p.B, rowB), vectors(target, p.N))
+	writes, reads := []Tensor{target}, []Tensor{p.A, p.B, p.Bias}
+	q.add(name+cut.tile, grid, cut.threads, cut.shared(), writes, reads,
+		p.C, p.A, p.B, orNull(p.Bias), parts, uint64(p.C.Len), p.M, p.N, p.K,
+		cut.perPart, p.Accumulate, vectors(p.A, rowA), vectors(p.B, rowB), vectors(target, p.N))
 	cut.addParts(q, p.C, parts, p.Bias, p.N, p.Accumulate)
 }

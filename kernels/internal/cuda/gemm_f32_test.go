@@ -113,6 +113,29 @@ func sizes(p cuda.Product) cuda.Product {
 	return p
 }
 
+// TestGemmFloat32Kernels tests which kernels compute products. Large ones fill an H100 with large
+// tiles. The others have smaller tiles, or parts.
+func TestGemmFloat32Kernels(t *testing.T) {
+	for _, c := range []struct {
+		p    cuda.Product
+		want string
+	}{
+		{cuda.Product{M: 1, N: 1, K: 1}, "gemm_nn_small_f32"},
+		{cuda.Product{M: 4, N: 1280, K: 320, TransB: true}, "gemm_nt_small_f32"},
+		{cuda.Product{M: 16384, N: 320, K: 320, TransB: true}, "gemm_nt_large_f32"},
+		{cuda.Product{M: 320, N: 320, K: 32768, TransA: true}, "gemm_tn_large_f32 sum_parts_f32"},
+		{cuda.Product{M: 64, N: 8, K: 4096, TransA: true}, "gemm_tn_small_f32 sum_parts_f32"},
+		{cuda.Product{M: 2048, N: 1280, K: 640, TransA: true, TransB: true}, "gemm_tt_large_f32"},
+	} {
+		got := kernelsOf(func(q *cuda.Queue) {
+			cuda.Gemm(q, sizes(c.p), cuda.Tensor{Len: c.p.Workspace()})
+		})
+		if got != c.want {
+			t.Errorf("%d×%d×%d is computed by %s, not %s", c.p.M, c.p.N, c.p.K, got, c.want)
+		}
+	}
+}
+
 func TestGemmFloat32(t *testing.T) {
 	forDevices(t, func(t *testing.T) {
 		for i, s := range [][3]int{
