@@ -127,7 +127,7 @@ func (g gridBF16) params() []any {
 	return append(p, g.h, g.w, g.step, g.y, g.x)
 }
 
-// division returns a divisor as fields of the kernels' parameter: the divisor d, and m and s so that
+// division returns a divisor d as fields of the kernels' parameter: d, and m and s so that
 //
 //	⌊x/d⌋ = (⌊x·m/2³²⌋ + x) / 2ˢ
 //

@@ -1,5 +1,5 @@
-// Convolutions of bf16 as products of matrices: see product_bf16.cuh. None of these matrices is made in
-// memory. Windows of an image are its patches, read as rows.
+// Convolutions of bf16 as products of matrices: see product_bf16.cuh. None of these matrices is
+// made in memory. Windows of an image are its patches, read as rows.
 #include "product_bf16.cuh"
 
 using namespace product_bf16;

@@ -80,7 +80,7 @@ struct Gemm {
 // A factor tells where its values are. Each stands at an index along the side of C, its outer
 // index, and at one along K, its inner index. What belongs to one of the indices is computed once
 // for many values. AlongK says that values of neighbouring inner indices lie side by side in
-// memory, otherwise those of outer indices do. An inner index from k on gives zero.
+// memory, otherwise those of outer indices do. An inner index from end on gives zero.
 
 // A Matrix is A, or else B, as it lies in memory.
 template <bool AlongK, bool IsA>
@@ -89,13 +89,14 @@ struct Matrix {
   using Outer = int;
   using Inner = int;
   const Gemm &p;
+  int end;
 
   TILE int size() const { return IsA ? p.m : p.out.n; }
   TILE bool units() const { return IsA ? p.a_units : p.b_units; }
   TILE Outer outer(int i) const { return i; }
   TILE Inner inner(int k) const { return k; }
   TILE const bf16 *at(Outer i, Inner k, bool &valid) const {
-    valid = k < p.k;
+    valid = k < end;
     if (!valid) k = 0;
     const bf16 *from = IsA ? p.a : p.b;
     return from + (AlongK ? (long long)i * p.k + k : (long long)k * size() + i);
@@ -115,6 +116,7 @@ struct Windows {
   using Outer = Place;
   using Inner = Place;
   const Gemm &p;
+  int end;
 
   TILE int size() const { return IsA ? p.m : p.out.n; }
   TILE bool units() const { return IsA ? p.a_units : p.b_units; }
@@ -129,7 +131,7 @@ struct Windows {
   TILE Outer outer(int i) const { return IsA ? window(i) : value(i); }
   TILE Inner inner(int k) const {
     Place place = IsA ? value(k) : window(k);
-    if (k >= p.k) place.yx = -(1 << 30);  // above every image
+    if (k >= end) place.yx = -(1 << 30);  // above every image
     return place;
   }
   TILE const bf16 *at(const Outer &o, const Inner &i, bool &valid) const {
@@ -148,6 +150,7 @@ struct Weights {
   using Outer = int;
   using Inner = int;  // the row in memory, or below 0
   const Gemm &p;
+  int end;
 
   TILE int size() const { return p.out.n; }
   TILE bool units() const { return p.b_units; }
@@ -155,7 +158,7 @@ struct Weights {
   TILE Inner inner(int k) const {
     const int tap = p.channels.of(k), r = p.columns.of(tap), s = tap - r * p.columns.by;
     const int o = k - tap * p.channels.by;
-    return k < p.k ? (o * p.height + p.y - p.step * r) * p.width + p.x - p.step * s : -1;
+    return k < end ? (o * p.height + p.y - p.step * r) * p.width + p.x - p.step * s : -1;
   }
   TILE const bf16 *at(Outer i, Inner row, bool &valid) const {
     valid = row >= 0;
@@ -186,8 +189,8 @@ struct Loader {
   int first, row, unit;
   typename Factor::Outer outer[kAlongK ? kCopies : 1];
 
-  TILE Loader(const Gemm &p, int first)
-      : factor{p}, first(first), row(threadIdx.x / kUnits), unit(threadIdx.x % kUnits) {
+  TILE Loader(const Gemm &p, int first, int end)
+      : factor{p, end}, first(first), row(threadIdx.x / kUnits), unit(threadIdx.x % kUnits) {
     UNROLL
     for (int i = 0; i < (kAlongK ? kCopies : 1); i++)
       outer[i] = outer_of(kAlongK ? row + i * kRows : unit * 8);
@@ -270,20 +273,21 @@ TILE void gemm(const Gemm &p, Finish finish) {
 
   // Tiles are numbered down kRaster rows of tiles, then to the right.
   const int rows = (p.m + M - 1) / M, columns = (p.out.n + N - 1) / N;
-  const int band = (int)blockIdx.x / (kRaster * columns), in_band = blockIdx.x % (kRaster * columns);
+  const int band = (int)blockIdx.x / (kRaster * columns);
+  const int in_band = (int)blockIdx.x - band * kRaster * columns;
   const int height = min(rows - band * kRaster, kRaster);
   const int m0 = (band * kRaster + in_band % height) * M, n0 = in_band / height * N;
 
-  const int all = (p.k + kDepth - 1) / kDepth, begin = (int)blockIdx.z * p.steps;
-  const int steps = min(p.steps, all - begin);
-  const Loader<FactorA, M, Elements> a(p, m0);
-  const Loader<FactorB, N, Elements> b(p, n0);
+  // Behind the last step zeros are copied, which nobody reads: without a branch, copies mix with
+  // products.
+  const int begin = (int)blockIdx.z * p.steps * kDepth, end = min(begin + p.steps * kDepth, p.k);
+  const int steps = (end - begin + kDepth - 1) / kDepth;
+  const Loader<FactorA, M, Elements> a(p, m0, end);
+  const Loader<FactorB, N, Elements> b(p, n0, end);
   auto copy = [&](int step) {
-    if (step < steps) {
-      bf16 *to = stages + step % kStages * kStage;
-      a.copy(to, (begin + step) * kDepth);
-      b.copy(to + M * kDepth, (begin + step) * kDepth);
-    }
+    bf16 *to = stages + step % kStages * kStage;
+    a.copy(to, begin + step * kDepth);
+    b.copy(to + M * kDepth, begin + step * kDepth);
     copy_commit();
   };
 
@@ -294,7 +298,10 @@ TILE void gemm(const Gemm &p, Finish finish) {
   UNROLL
   for (int i = 0; i < kRows; i++) {
     UNROLL
-    for (int j = 0; j < 2 * kColumns; j++) sum[i][j][0] = sum[i][j][1] = sum[i][j][2] = sum[i][j][3] = 0;
+    for (int j = 0; j < 2 * kColumns; j++) {
+      UNROLL
+      for (int e = 0; e < 4; e++) sum[i][j][e] = 0;
+    }
   }
   auto load = [&](int to, int step, int k) {
     const bf16 *from = stages + step % kStages * kStage;
