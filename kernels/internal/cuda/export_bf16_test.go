@@ -29,3 +29,10 @@ func ChooseBF16(m, n, k int) (tile string, parts int) {
 	c := chooseBF16(m, n, k)
 	return c.tile.name, c.parts
 }
+
+// Divide is ⌊x/d⌋ as the kernels compute it.
+func Divide(x, d int) int {
+	f := division(d)
+	m, s := uint32(int32(f[1].(int))), f[2].(int)
+	return int((uint32(uint64(uint32(x))*uint64(m)>>32) + uint32(x)) >> s)
+}

@@ -226,6 +226,86 @@ func TestChooseBF16(t *testing.T) {
 	}
 }
 
+func TestDivide(t *testing.T) {
+	const most = 1<<31 - 1
+	r := rand.New(rand.NewPCG(1, 1))
+	ds := []int{1, 2, 3, 5, 7, 9, 64, 320, 641, 4096, 1<<30 - 1, 1 << 30, 1<<30 + 1, most}
+	for range 200 {
+		ds = append(ds, 1+r.IntN(1<<r.IntN(31)))
+	}
+	for _, d := range ds {
+		xs := []int{0, 1, d - 1, d, most / d * d, most/d*d - 1, most}
+		for range 50 {
+			xs = append(xs, r.IntN(most), r.IntN(most)/d*d)
+		}
+		for _, x := range xs {
+			if got := cuda.Divide(x, d); x >= 0 && got != x/d {
+				t.Fatalf("%d/%d is %d, not %d", x, d, got, x/d)
+			}
+		}
+	}
+}
+
+// TestKernelsBF16 has the kernels that products are computed by: fast ones where they can be.
+func TestKernelsBF16(t *testing.T) {
+	of := func(n int) cuda.Tensor {
+		return cuda.Tensor{Address: 1 << 20, Type: cuda.BFloat16, Len: n}
+	}
+	ws := cuda.Tensor{Address: 1 << 20, Len: 1 << 24}
+	gemm := func(m, n, k, offset int) func(q *cuda.Queue) {
+		return func(q *cuda.Queue) {
+			p := cuda.Product{M: m, N: n, K: k, A: of(m * k), B: of(k * n), TransB: true, C: of(m * n)}
+			p.B.Address += uint64(offset)
+			cuda.Gemm(q, p, ws)
+		}
+	}
+	conv := func(in, out, kernel, stride int, what string) func(q *cuda.Queue) {
+		c := cuda.Conv{N: 1, H: 64, W: 64, In: in, Out: out, KH: kernel, KW: kernel, Stride: stride}
+		c.Top, c.Left = kernel/2, kernel/2
+		c.Bottom, c.Right = c.Top, c.Left
+		oh, ow := c.OutSize()
+		x, w, y := of(64*64*in), of(out*kernel*kernel*in), of(oh*ow*out)
+		return func(q *cuda.Queue) {
+			switch what {
+			case "forward":
+				c.Forward(q, y, x, w, cuda.Tensor{}, ws)
+			case "input":
+				c.InputGrad(q, x, w, y, ws)
+			case "weight":
+				c.WeightGrad(q, w, x, y, ws)
+			}
+		}
+	}
+	for _, c := range []struct {
+		queue func(q *cuda.Queue)
+		want  string
+	}{
+		{gemm(4096, 2560, 320, 0), "gemm_nt_128x128_bf16"},
+		{gemm(16384, 320, 320, 0), "gemm_nt_128x64_bf16"},
+		{gemm(4096, 2560, 320, 2), "gemm_nt_elements_bf16"},
+		{gemm(4096, 320, 36, 0), "gemm_nt_elements_bf16"},
+		{gemm(4096, 4, 320, 0), "gemm_nt_64x64_bf16"},
+		{conv(320, 320, 3, 1, "forward"), "conv_forward_64x64_bf16"},
+		{conv(320, 320, 1, 1, "forward"), "gemm_nt_64x64_bf16"},
+		{conv(4, 320, 3, 1, "forward"), "conv_forward_elements_bf16"},
+		{conv(320, 320, 3, 1, "input"), "conv_input_64x64_bf16"},
+		{conv(320, 320, 1, 1, "input"), "gemm_nn_64x64_bf16"},
+		{conv(320, 320, 3, 2, "input"), strings.Repeat("conv_input_64x64_bf16 ", 4)},
+		{conv(320, 320, 3, 1, "weight"), "conv_weight_64x64_bf16"},
+		{conv(320, 320, 1, 1, "weight"), "gemm_tn_64x64_bf16 gemm_sum_bf16"},
+	} {
+		var q cuda.Queue
+		c.queue(&q)
+		var names []string
+		for _, l := range q.Launches {
+			names = append(names, l.Kernel)
+		}
+		if got := strings.Join(names, " "); got != strings.TrimSpace(c.want) {
+			t.Errorf("%s, not %s", got, c.want)
+		}
+	}
+}
+
 func TestGemmRefuses(t *testing.T) {
 	of := func(n int) cuda.Tensor {
 		return cuda.Tensor{Address: 256, Type: cuda.BFloat16, Len: n}
