@@ -75,6 +75,12 @@ var house = Policy{
 			To:   "kernels/internal/cpu",
 			For:  "merging a low-rank pair is a product",
 		},
+		{
+			From: "kernels/internal/cuda",
+			To:   "kernels/internal/cpu",
+			Test: true,
+			For:  "the processor's kernels define what a GPU's compute",
+		},
 		{From: "reward", To: "internal/rng", For: "Shuffled draws a permutation"},
 		{From: "diffusion/unet", To: "dataset", Test: true, For: "conditions are made in tensors"},
 		{

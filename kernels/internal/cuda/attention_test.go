@@ -77,21 +77,21 @@ func (c attentionCase) outs(lengths ...int) (all []cudatest.Operand) {
 	return all
 }
 
-// sums are sums of products, and how much they may err: the root of the sum of the squares of what
+// noisySums are sums of products, and how much they may err: the root of the sum of the squares of what
 // is added, as rounding errs in any direction.
-type sums struct{ of, squares []float64 }
+type noisySums struct{ of, squares []float64 }
 
-func newSums(n int) sums { return sums{make([]float64, n), make([]float64, n)} }
+func newNoisySums(n int) noisySums { return noisySums{make([]float64, n), make([]float64, n)} }
 
 // add adds x·y. The factor x errs like a bfloat16 value as large as size.
-func (s sums) add(i int, x, size, y float64) {
+func (s noisySums) add(i int, x, size, y float64) {
 	s.of[i] += x * y
 	s.squares[i] += size * y * size * y
 }
 
 // check fails the test unless got errs by 2⁻⁸ of a sum, which is its rounding, and 2⁻⁷ of what it may
 // err. A bfloat16 value errs by 2⁻⁸ at most, and by half of that on average.
-func (s sums) check(t *testing.T, name string, got []float32) {
+func (s noisySums) check(t *testing.T, name string, got []float32) {
 	t.Helper()
 	var worst float64
 	for i, want := range s.of {
@@ -109,13 +109,13 @@ func (s sums) check(t *testing.T, name string, got []float32) {
 
 // attentionDefinition is attention and its gradients in float64.
 type attentionDefinition struct {
-	out, dq, dk, dv sums
+	out, dq, dk, dv noisySums
 	lse             []float64
 }
 
 func (c attentionCase) define(o attentionOperands) (d attentionDefinition) {
-	d.out, d.dq = newSums(c.queries()), newSums(c.queries())
-	d.dk, d.dv = newSums(c.keys()), newSums(c.keys())
+	d.out, d.dq = newNoisySums(c.queries()), newNoisySums(c.queries())
+	d.dk, d.dv = newNoisySums(c.keys()), newNoisySums(c.keys())
 	d.lse = make([]float64, c.N*c.Heads*c.Lq)
 	root := 1 / math.Sqrt(float64(c.D))
 	p, dp := make([]float64, c.Lk), make([]float64, c.Lk)
