@@ -13,22 +13,15 @@ package cudatest
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
-	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"testing"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cuda"
-	"github.com/kudos-ml/kudos/kernels/internal/cuda/src"
 )
 
 // A Build is how the emulation is compiled.
@@ -60,10 +53,6 @@ func (b Build) flags() []string {
 // Orders are the orders that a kernel is to be run in. In order 0 the first thread that can go on
 // does so, in 1 the last, and in the others any.
 var Orders = []int{0, 1, 4, 5}
-
-// Sources is a folder to take the sources from in place of those of package src. It is for
-// mutation: the environment variable KUDOS_CUDA_SOURCES.
-var Sources = os.Getenv("KUDOS_CUDA_SOURCES")
 
 // A Device is an emulated GPU. It is for one goroutine.
 type Device struct {
@@ -249,113 +238,4 @@ func compiler() (gxx, why string) {
 			"(apt-get install g++)"
 	}
 	return gxx, ""
-}
-
-// compile returns the path of the executable of a build. It is made if it is not in the cache. Each
-// family of kernels is compiled by itself, so that a change costs little.
-func compile(gxx string, b Build) (string, error) {
-	var sources fs.FS = src.Files
-	if Sources != "" {
-		sources = os.DirFS(Sources)
-	}
-	version, err := exec.Command(gxx, "--version").Output()
-	if err != nil {
-		return "", fmt.Errorf("cudatest: %s --version: %w", gxx, err)
-	}
-	flags := []string{"-std=c++17", "-march=native", "-fno-strict-aliasing", "-pthread"}
-	flags = append(flags, b.flags()...)
-	headers := append([]byte(strings.Join(flags, " ")), version...)
-	files := make(map[string][]byte)
-	for _, pattern := range []string{"*.h", "*.cuh", "*.cu"} {
-		names, err := fs.Glob(sources, pattern)
-		if err != nil {
-			return "", err
-		}
-		for _, name := range names {
-			if files[name], err = fs.ReadFile(sources, name); err != nil {
-				return "", err
-			}
-			if pattern != "*.cu" {
-				headers = append(headers, files[name]...)
-			}
-		}
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = os.TempDir()
-	}
-	cache = filepath.Join(cache, "kudos", "emulation")
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	work, err := os.MkdirTemp("", "kudos-emulation-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(work)
-	for name, data := range files {
-		if err := os.WriteFile(filepath.Join(work, name), data, 0o644); err != nil {
-			return "", err
-		}
-	}
-	var objects []string
-	jobs := make(chan struct{}, runtime.GOMAXPROCS(0))
-	errs := make(chan error)
-	n := 0
-	all := sha256.New()
-	names, _ := fs.Glob(sources, "*.cu")
-	for _, name := range names {
-		key := hashOf(headers, files[name])
-		fmt.Fprintln(all, key)
-		object := filepath.Join(cache, key+".o")
-		objects = append(objects, object)
-		if _, err := os.Stat(object); err == nil {
-			continue
-		}
-		n++
-		go func() {
-			jobs <- struct{}{}
-			defer func() { <-jobs }()
-			args := append(flags, "-c", "-x", "c++", name)
-			errs <- produce(gxx, work, object, args)
-		}()
-	}
-	for range n {
-		if e := <-errs; e != nil {
-			err = e
-		}
-	}
-	if err != nil {
-		return "", err
-	}
-	exe := filepath.Join(cache, hex.EncodeToString(all.Sum(nil))[:32])
-	if _, err := os.Stat(exe); err == nil {
-		return exe, nil
-	}
-	return exe, produce(gxx, work, exe, append(flags, objects...))
-}
-
-// produce runs g++ in a folder to make a file, which appears when it is whole.
-func produce(gxx, dir, file string, args []string) error {
-	f, err := os.CreateTemp(filepath.Dir(file), "new-")
-	if err != nil {
-		return err
-	}
-	f.Close()
-	defer os.Remove(f.Name())
-	cmd := exec.Command(gxx, append(args[:len(args):len(args)], "-o", f.Name())...)
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("cudatest: %s: %w\n%s", cmd, err, out)
-	}
-	return os.Rename(f.Name(), file)
-}
-
-func hashOf(parts ...[]byte) string {
-	h := sha256.New()
-	for _, p := range parts {
-		fmt.Fprintf(h, "%d ", len(p))
-		h.Write(p)
-	}
-	return hex.EncodeToString(h.Sum(nil))[:32]
 }
