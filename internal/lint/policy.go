@@ -32,6 +32,9 @@ var house = Policy{
 		"kernels/nn":                "kernels internal/weights internal/rng",
 		"internal/golden":           "internal/weights kernels/nn",
 
+		"kernels/internal/cuda/images":          "",
+		"kernels/internal/cuda/images/generate": "kernels/internal/cuda/src",
+
 		"dataset":        "internal/rng internal/picture internal/file",
 		"dataset/shapes": "dataset internal/rng internal/picture",
 
@@ -83,6 +86,12 @@ var house = Policy{
 		},
 		{From: "reward", To: "internal/rng", For: "Shuffled draws a permutation"},
 		{From: "diffusion/unet", To: "dataset", Test: true, For: "conditions are made in tensors"},
+		{
+			From: "kernels/internal/cuda/images",
+			To:   "kernels/internal/cuda/src",
+			Test: true,
+			For:  "images are held to the sources that they are made of",
+		},
 		{
 			From: "kernels",
 			To:   "kernels/optim",
@@ -183,7 +192,7 @@ var forbidden = []Ban{
 	{
 		Import: "flag",
 		In: "examples/... finetune/report finetune/command diffusion/pipeline " +
-			testSupport,
+			"kernels/internal/cuda/images/generate " + testSupport,
 		Why: "a library has no command line",
 	},
 	{

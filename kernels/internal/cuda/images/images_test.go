@@ -1,0 +1,230 @@
+package images
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kudos-ml/kudos/kernels/internal/cuda/src"
+)
+
+// command is what to type when a test here fails.
+const command = "go generate ./kernels/internal/cuda/images"
+
+// products are kernels that multiply matrices, with how many instructions of the device's code do
+// so. The number follows from the tiles: nothing is left out and nothing is computed twice.
+var products = []struct {
+	kernel string
+	hmma   int
+	why    string
+}{
+	{"add_f32", 0, "it multiplies no matrices"},
+}
+
+// local are kernels that may have arrays in local memory, with the reason.
+var local = map[string]string{}
+
+// limit is how many bytes all images may take, compressed: every program that uses them has them.
+const limit = 8 << 20
+
+func TestSize(t *testing.T) {
+	total := 0
+	err := fs.WalkDir(data, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			total += int(info.Size())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if total > limit {
+		t.Errorf("the images take %d bytes, more than %d", total, limit)
+	}
+}
+
+// A kernel or a header that changed needs new images.
+func TestSums(t *testing.T) {
+	sum := func(b []byte, err error) string {
+		if err != nil {
+			t.Error(err)
+		}
+		h := sha256.Sum256(b)
+		return hex.EncodeToString(h[:])
+	}
+	want := make(map[string]string)
+	for _, tool := range []string{"requirements.txt", "nvrtc.py"} {
+		want["generate/"+tool] = sum(os.ReadFile("generate/" + tool))
+	}
+	for _, family := range src.Families() {
+		parts, err := src.Parts(family)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range parts {
+			want["src/"+part] = sum(src.Files.ReadFile(part))
+		}
+		for _, kind := range []string{"compute_80.ptx", "sm_80.cubin", "sm_90a.cubin"} {
+			name := family + "." + kind
+			want[name] = sum(read(name))
+		}
+	}
+	text, err := data.ReadFile("data/SUMS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	for line := range strings.Lines(string(text)) {
+		if hash, name, ok := strings.Cut(strings.TrimSpace(line), "  "); ok {
+			got[name] = hash
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if got[name] != want[name] {
+			t.Errorf("%s is not what the images were made with. To make them: %s", name, command)
+		}
+	}
+	for name := range got {
+		if want[name] == "" {
+			t.Errorf("images were made with %s, which is of no family. To make them: %s",
+				name, command)
+		}
+	}
+	files, err := fs.Glob(data, "data/*.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if want[strings.TrimSuffix(path.Base(f), ".gz")] == "" {
+			t.Errorf("%s is of no family. To remove it: %s", f, command)
+		}
+	}
+}
+
+// The kernels that Go code starts are those of the images.
+func TestNames(t *testing.T) {
+	patterns, err := kernelNames("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make(map[string]bool)
+	for _, k := range Kernels() {
+		names[k.Name] = true
+	}
+	started := make(map[string]bool)
+	for _, p := range patterns {
+		r := regexp.MustCompile("^" + p + "$")
+		if r.MatchString("_") {
+			t.Errorf("which kernels are named by %s is not to be seen in the source", p)
+		}
+		found := false
+		for name := range names {
+			if r.MatchString(name) {
+				found, started[name] = true, true
+			}
+		}
+		if !found {
+			t.Errorf("kernels/internal/cuda starts %s, which is in no image", p)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if !started[name] {
+			t.Errorf("nothing in kernels/internal/cuda starts kernel %s", name)
+		}
+	}
+}
+
+func TestResources(t *testing.T) {
+	counts := make(map[string][]int)
+	for _, k := range Kernels() {
+		if k.Spill > 0 {
+			t.Errorf("%s spills %d bytes on %s", k.Name, k.Spill, k.Architecture)
+		}
+		accesses := k.Stack + k.Instructions["STL"] + k.Instructions["LDL"]
+		if accesses > 0 && local[k.Name] == "" {
+			t.Errorf("%s has %d bytes of local memory on %s, %d writes and %d reads in its code",
+				k.Name, k.Stack, k.Architecture, k.Instructions["STL"], k.Instructions["LDL"])
+		}
+		counts[k.Name] = append(counts[k.Name], k.Instructions["HMMA"])
+	}
+	for name, c := range counts {
+		if len(c) != 2 {
+			t.Errorf("%s is there for %d architectures, not 2", name, len(c))
+		}
+	}
+	for _, p := range products {
+		if c := counts[p.kernel]; !slices.Equal(c, []int{p.hmma, p.hmma}) {
+			t.Errorf("%s has %d HMMA on sm_80 and sm_90a, not %d each: %s",
+				p.kernel, c, p.hmma, p.why)
+		}
+	}
+}
+
+// Images hold the kernels that they say they do, in the form that they say.
+func TestFor(t *testing.T) {
+	if _, err := For(75); err == nil {
+		t.Error("there are images for compute capability 7.5")
+	}
+	for capability, architecture := range map[int]string{
+		80: "sm_80", 86: "sm_80", 89: "sm_80", 90: "sm_90a", 100: "compute_80", 120: "compute_80",
+	} {
+		all, err := For(capability)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(all) != len(src.Families()) {
+			t.Errorf("%d: %d images of %d families", capability, len(all), len(src.Families()))
+		}
+		for _, image := range all {
+			if image.Architecture != architecture {
+				t.Errorf("%d: %s is for %s", capability, image.Name, image.Architecture)
+			}
+			var got []string
+			if architecture == "compute_80" {
+				got = entries(image.Bytes)
+				if image.Bytes[len(image.Bytes)-1] != 0 {
+					t.Errorf("%s: PTX does not end in a zero byte", image.Name)
+				}
+			} else {
+				got = symbols(image.Bytes)
+				if !strings.HasPrefix(string(image.Bytes), "\x7fELF") {
+					t.Errorf("%s is no cubin", image.Name)
+				}
+			}
+			if !slices.Equal(got, image.Kernels) {
+				t.Errorf("%d: image %s has kernels %q, not %q",
+					capability, image.Name, got, image.Kernels)
+			}
+		}
+	}
+}
+
+// entries returns the kernels of PTX, sorted.
+func entries(ptx []byte) (names []string) {
+	for _, m := range regexp.MustCompile(`\.entry (\w+)\(`).FindAllSubmatch(ptx, -1) {
+		names = append(names, string(m[1]))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// symbols returns the kernels of a cubin, sorted: what its sections of code are named after.
+// Package elf does not take NVIDIA's version of the format.
+func symbols(cubin []byte) (names []string) {
+	for _, m := range regexp.MustCompile(`\x00\.text\.(\w+)`).FindAllSubmatch(cubin, -1) {
+		names = append(names, string(m[1]))
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
