@@ -34,6 +34,7 @@ var house = Policy{
 
 		"kernels/internal/cuda/images":          "",
 		"kernels/internal/cuda/images/generate": "kernels/internal/cuda/src",
+		"kernels/internal/cuda/mutate":          "",
 
 		"dataset":        "internal/rng internal/picture internal/file",
 		"dataset/shapes": "dataset internal/rng internal/picture",
@@ -192,7 +193,7 @@ var forbidden = []Ban{
 	{
 		Import: "flag",
 		In: "examples/... finetune/report finetune/command diffusion/pipeline " +
-			"kernels/internal/cuda/images/generate " + testSupport,
+			"kernels/internal/cuda/images/generate kernels/internal/cuda/mutate " + testSupport,
 		Why: "a library has no command line",
 	},
 	{

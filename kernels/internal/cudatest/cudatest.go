@@ -36,8 +36,16 @@ const (
 	Thread Build = "thread"
 )
 
-// Builds are all builds.
-var Builds = []Build{Plain, Address, Thread}
+// Builds are all builds, or the one that the environment variable KUDOS_CUDA_BUILD names, which is
+// for mutation.
+var Builds = builds(os.Getenv("KUDOS_CUDA_BUILD"))
+
+func builds(only string) []Build {
+	if only != "" {
+		return []Build{Build(only)}
+	}
+	return []Build{Plain, Address, Thread}
+}
 
 // flags are what a build adds to g++'s command line.
 func (b Build) flags() []string {

@@ -14,7 +14,8 @@ var (
 	include = regexp.MustCompile(`(?m)^\s*#include "([^"]+\.cuh)"`)
 )
 
-// Families returns the names of the families of kernels, sorted: x for x.cu.
+// Families returns the names of the families of kernels, sorted: x for x.cu. A .cu file is one if
+// it defines kernels, or a header that it includes does.
 func Families() []string {
 	names, err := fs.Glob(Files, "*.cu")
 	if err != nil {
@@ -22,8 +23,17 @@ func Families() []string {
 	}
 	var families []string
 	for _, name := range names {
-		if text, err := Files.ReadFile(name); err == nil && kernel.Match(text) {
-			families = append(families, strings.TrimSuffix(name, path.Ext(name)))
+		family := strings.TrimSuffix(name, path.Ext(name))
+		parts, err := Parts(family)
+		if err != nil {
+			panic(err)
+		}
+		defines := func(part string) bool {
+			text, err := Files.ReadFile(part)
+			return err == nil && part != "tile.cuh" && kernel.Match(text)
+		}
+		if slices.ContainsFunc(parts, defines) {
+			families = append(families, family)
 		}
 	}
 	return families

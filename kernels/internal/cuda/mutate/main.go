@@ -1,0 +1,351 @@
+//go:build unix
+
+// Command mutate shows that the tests of a family of CUDA kernels see mistakes. It makes mistakes
+// in the sources, one at a time: it drops each barrier, wait and guard, is off by one in each
+// comparison, transposes or swaps each fragment, subtracts where an index is a sum. Each mutant is
+// compiled for the emulation and given to the family's tests, in the plain build first, then with
+// each sanitizer. It is told who saw it:
+//
+//	values     a test compared with its definition
+//	order      orders of threads or blocks differ in their bits
+//	address    the address or the undefined behaviour sanitizer
+//	race       the thread sanitizer
+//	emulation  the emulation's own checks, a deadlock among them
+//	crash      a signal
+//	time       it does not come to an end
+//
+// Mutants that no test sees are listed in survivors.txt with the reason, which is that they compute
+// the same. It exits with 1 if a mutant survives that is not listed, or a listed one is seen.
+//
+//	go run ./kernels/internal/cuda/mutate [flags] FAMILY...
+//
+// A family's own header is part of it. It needs g++ on x86-64, and a few seconds a mutant.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// tests says which tests are a family's, where these are not those whose names begin with it, and
+// which other families their kernels are of.
+var tests = map[string]struct {
+	run  string
+	with []string
+}{}
+
+// pkg is the package of the tests.
+const pkg = "kernels/internal/cuda"
+
+// A Runner gives sources to tests.
+type Runner struct {
+	root     string // of the module
+	work     string // a folder
+	binary   string // the tests
+	run      string // which of them
+	builds   []string
+	timeout  time.Duration // for the tests in one build, beside compiling
+	families []string      // that are compiled
+}
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("mutate: ")
+	root := flag.String("C", ".", "root of the module")
+	list := flag.Bool("list", false, "list the mutants and run nothing")
+	only := flag.String("only", "", "only mutants whose line or mutation match this expression")
+	run := flag.String("run", "", "the family's tests (default: those whose names begin with it)")
+	with := flag.String("with", "", "other families that the tests need, separated by commas")
+	file := flag.String("file", "", "mutate this file (default: the family's .cu and .cuh)")
+	builds := flag.String("builds", "plain,address,thread", "builds to try, in order")
+	nice := flag.Int("nice", 10, "priority that is given up")
+	timeout := flag.Duration("timeout", 2*time.Minute, "for the tests in one build")
+	flag.Parse()
+	if flag.NArg() == 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, *nice); err != nil {
+		log.Print(err)
+	}
+	dir, err := filepath.Abs(*root)
+	if err != nil {
+		log.Fatal(err)
+	}
+	listed, err := readSurvivors(filepath.Join(dir, pkg, "mutate", "survivors.txt"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	work, err := os.MkdirTemp("", "kudos-mutate-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	filter, err := regexp.Compile(*only)
+	if err != nil {
+		log.Fatal(err)
+	}
+	r := &Runner{
+		root: dir, work: work, builds: strings.Split(*builds, ","), timeout: *timeout,
+		binary: filepath.Join(work, "cuda.test"),
+	}
+	status := 0
+	for _, family := range flag.Args() {
+		t := tests[family]
+		r.run = "^Test" + strings.ToUpper(family[:1]) + family[1:]
+		if t.run != "" {
+			r.run = t.run
+		}
+		if *run != "" {
+			r.run = *run
+		}
+		r.families = append([]string{family}, t.with...)
+		if *with != "" {
+			r.families = append(r.families, strings.Split(*with, ",")...)
+		}
+		files := []string{family + ".cu"}
+		if _, err := os.Stat(filepath.Join(dir, pkg, "src", family+".cuh")); err == nil {
+			files = append(files, family+".cuh")
+		}
+		if *file != "" {
+			files = []string{*file}
+		}
+		ok, err := r.family(family, files, filter, listed, *list)
+		if err != nil {
+			log.Print(err)
+		}
+		if !ok {
+			status = 1
+		}
+	}
+	os.RemoveAll(work)
+	os.Exit(status)
+}
+
+// family tries the mutants of a family's files. It reports whether all is as it is listed.
+func (r *Runner) family(
+	family string, files []string, filter *regexp.Regexp, listed survivors, list bool,
+) (bool, error) {
+	ok := true
+	counts := make(map[string]int)
+	began := false
+	for _, file := range files {
+		text, err := os.ReadFile(filepath.Join(r.root, pkg, "src", file))
+		if err != nil {
+			return false, err
+		}
+		for _, m := range mutants(string(text)) {
+			if !filter.MatchString(m.Key()) {
+				continue
+			}
+			if list {
+				fmt.Printf("%s:%d: %s\n", file, m.Number, m.Mutation)
+				continue
+			}
+			if !began {
+				if err := r.begin(family); err != nil {
+					return false, err
+				}
+				began = true
+			}
+			begin := time.Now()
+			seen, message, err := r.try(file, m.Text)
+			if err != nil {
+				return false, err
+			}
+			counts[seen]++
+			reason, is := listed[file][m.Key()]
+			fmt.Printf("%s:%d: %-9s %s (%.0f s)\n", file, m.Number, seen, m.Mutation,
+				time.Since(begin).Seconds())
+			switch {
+			case seen == survived && is:
+				fmt.Printf("\tas listed: %s\n", reason)
+			case seen == survived:
+				ok = false
+				fmt.Printf("NOT SEEN. If it computes the same, survivors.txt needs:\n\n%s\n",
+					entry(file, m, "the reason"))
+			case is:
+				ok = false
+				fmt.Printf("SEEN, though survivors.txt lists it: %s\n", message)
+			case seen != invalid:
+				fmt.Printf("\t%s\n", message)
+			}
+		}
+	}
+	if !list {
+		fmt.Printf("%s: %v\n", family, counts)
+	}
+	return ok, nil
+}
+
+// begin builds the tests and runs them on the sources as they are. They must pass.
+func (r *Runner) begin(family string) error {
+	cmd := exec.Command("go", "test", "-c", "-o", r.binary, "./"+pkg)
+	cmd.Dir = r.root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", cmd, err, out)
+	}
+	sources := filepath.Join(r.work, "src")
+	if err := os.RemoveAll(sources); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(sources, 0o755); err != nil {
+		return err
+	}
+	var names []string
+	for _, pattern := range []string{"*.h", "*.cuh"} {
+		found, err := filepath.Glob(filepath.Join(r.root, pkg, "src", pattern))
+		if err != nil {
+			return err
+		}
+		names = append(names, found...)
+	}
+	for _, f := range append([]string{"emulate"}, r.families...) {
+		names = append(names, filepath.Join(r.root, pkg, "src", f+".cu"))
+	}
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(sources, filepath.Base(name)), b, 0o644); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
+	for _, build := range r.builds {
+		seen, out, err := r.test(build)
+		if err != nil {
+			return err
+		}
+		if seen != survived {
+			return fmt.Errorf("%s: the tests %s fail without a mistake, in the %s build:\n%s",
+				family, r.run, build, out)
+		}
+		if !strings.Contains(out, "--- PASS") || strings.Contains(out, "--- SKIP") {
+			return fmt.Errorf("%s: there are no tests %s, or they skip:\n%s", family, r.run, out)
+		}
+	}
+	fmt.Printf("%s: the tests pass in %.0f s\n", family, time.Since(began).Seconds())
+	return nil
+}
+
+const (
+	survived = "survived"
+	invalid  = "invalid" // it does not compile
+)
+
+// try puts a text in the place of a file and says what sees it in which words.
+func (r *Runner) try(file, text string) (seen, message string, err error) {
+	name := filepath.Join(r.work, "src", file)
+	was, err := os.ReadFile(name)
+	if err != nil {
+		return "", "", err
+	}
+	before, err := r.cached()
+	if err != nil {
+		return "", "", err
+	}
+	defer func() {
+		if e := os.WriteFile(name, was, 0o644); e != nil && err == nil {
+			err = e
+		}
+		after, _ := r.cached() // what a mutant was compiled to is not needed again
+		for _, f := range after {
+			if !slices.Contains(before, f) {
+				os.Remove(f)
+			}
+		}
+	}()
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		return "", "", err
+	}
+	for _, build := range r.builds {
+		seen, out, err := r.test(build)
+		if err != nil {
+			return "", "", err
+		}
+		if seen != survived {
+			return seen, said(out), nil
+		}
+	}
+	return survived, "", nil
+}
+
+// cached are the files of the cache of compiled sources, which is a cache for this run.
+func (r *Runner) cached() ([]string, error) {
+	return filepath.Glob(filepath.Join(r.work, "kudos", "emulation", "*"))
+}
+
+// test runs the tests in a build. It says what fails, and returns what they wrote.
+func (r *Runner) test(build string) (seen, out string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), r.timeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, r.binary, "-test.run", r.run, "-test.failfast", "-test.v")
+	cmd.Dir = filepath.Join(r.root, pkg)
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+r.work, "KUDOS_CUDA_BUILD="+build,
+		"KUDOS_CUDA_SOURCES="+filepath.Join(r.work, "src"))
+	// A kernel that does not end is a process of the tests: both end.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	b, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return "time", fmt.Sprintf("no end after %v", r.timeout), nil
+	}
+	if err == nil {
+		return survived, string(b), nil
+	}
+	if _, failed := err.(*exec.ExitError); !failed {
+		return "", "", fmt.Errorf("%s: %w", cmd, err)
+	}
+	return classify(string(b)), string(b), nil
+}
+
+// signs are what the output of tests has for each of those who see a mutant, the first that it has.
+var signs = []struct {
+	seen string
+	text *regexp.Regexp
+}{
+	{invalid, regexp.MustCompile(`cudatest: .*g\+\+(?s:.*)error: .*`)},
+	{"address", regexp.MustCompile(`ERROR: AddressSanitizer: .*|.*runtime error: .*`)},
+	{"race", regexp.MustCompile(`WARNING: ThreadSanitizer: .*`)},
+	{"emulation", regexp.MustCompile(`emulation: deadlock.*`)},
+	{"emulation", regexp.MustCompile(`emulation: .*`)},
+	{"order", regexp.MustCompile(`operand \d+, value \d+: .* in order .*`)},
+	{"crash", regexp.MustCompile(`the emulated device: .*`)},
+	{"values", regexp.MustCompile(`\w+_test\.go:\d+: .*`)},
+}
+
+// classify returns who sees a mutant.
+func classify(out string) string {
+	for _, s := range signs {
+		if s.text.MatchString(out) {
+			return s.seen
+		}
+	}
+	return "values"
+}
+
+// said returns the words in which a mutant is seen.
+func said(out string) string {
+	const most = 160
+	for _, s := range signs {
+		if m := s.text.FindString(out); m != "" {
+			if len(m) > most {
+				m = m[:most] + "…"
+			}
+			return strings.TrimSpace(strings.ReplaceAll(m, "\n", " "))
+		}
+	}
+	return strings.TrimSpace(out[:min(len(out), most)])
+}
