@@ -88,6 +88,12 @@ var house = Policy{
 		{From: "reward", To: "internal/rng", For: "Shuffled draws a permutation"},
 		{From: "diffusion/unet", To: "dataset", Test: true, For: "conditions are made in tensors"},
 		{
+			From: "kernels/internal/cuda/mutate",
+			To:   "kernels/internal/cuda/src",
+			Test: true,
+			For:  "its table has all families of kernels",
+		},
+		{
 			From: "kernels/internal/cuda/images",
 			To:   "kernels/internal/cuda/src",
 			Test: true,

@@ -19,7 +19,7 @@
 //
 //	go run ./kernels/internal/cuda/mutate [flags] FAMILY...
 //
-// A family's own header is part of it. It needs g++ on x86-64, and a few seconds a mutant.
+// A family's own headers are part of it. It needs g++ on x86-64, and a few seconds a mutant.
 package main
 
 import (
@@ -37,14 +37,47 @@ import (
 	"time"
 )
 
-// tests says which tests are a family's, where these are not those whose names begin with it, and
-// which other families their kernels are of.
-var tests = map[string]struct {
-	run  string
-	with []string
-}{
-	"loss":   {run: "^Test(MSEAndL1|SoftmaxCrossEntropy|WrongTargets)", with: []string{"reduce"}},
-	"reduce": {run: "^Test(Sum|ColumnSums|L2Normalize)"},
+// A family is what is mutated together, and the tests that must see it.
+type family struct {
+	run   string   // the tests; those whose names begin with the family's are not said
+	files []string // beside the .cu file
+	with  []string // families whose kernels the tests need too
+}
+
+var families = map[string]family{
+	"activation": {run: "^Test(Activations|GEGLU)"},
+	"adamw":      {run: "^Test(AdamW|ClipFactor|Blend|CheckFinite)"},
+	"attention":  {files: []string{"attention.cuh"}},
+	"conv_bf16":  {run: "^TestConvBF16"},
+	"conv_f32":   {run: "^TestConvFloat32"},
+	"elementwise": {
+		run:   "^Test(Elementwise|SignOfNaN|LossGradients|Fill|Conversions)",
+		files: []string{"elements.cuh"},
+	},
+	"gemm_bf16": {run: "^TestGemmBF16", files: []string{"product_bf16.cuh"}},
+	"gemm_f32":  {run: "^TestGemmFloat32", files: []string{"product_f32.cuh"}},
+	"loss":      {run: "^Test(MSEAndL1|SoftmaxCrossEntropy|WrongTargets)"},
+	"move":      {run: "^Test(Middle|CopyRows)"},
+	"reduce": {
+		run:   "^Test(Sum|ColumnSums|L2Normalize|MSEAndL1)",
+		files: []string{"reduce.cuh"},
+		with:  []string{"loss"},
+	},
+	"resample": {run: "^Test(UpsampleNearest|AveragePool|LargeImages)"},
+	"table": {
+		run:   "^Test(GatherRows|Scatter|WrongIndices|TimestepEmbedding)",
+		files: []string{"index.cuh"},
+	},
+}
+
+// find returns a family as it is known, or by its name.
+func find(name string) family {
+	f := families[name]
+	if f.run == "" {
+		f.run = "^Test" + strings.ToUpper(name[:1]) + name[1:]
+	}
+	f.files = append([]string{name + ".cu"}, f.files...)
+	return f
 }
 
 // pkg is the package of the tests.
@@ -67,9 +100,9 @@ func main() {
 	root := flag.String("C", ".", "root of the module")
 	list := flag.Bool("list", false, "list the mutants and run nothing")
 	only := flag.String("only", "", "only mutants whose line or mutation match this expression")
-	run := flag.String("run", "", "the family's tests (default: those whose names begin with it)")
-	with := flag.String("with", "", "other families that the tests need, separated by commas")
-	file := flag.String("file", "", "mutate this file (default: the family's .cu and .cuh)")
+	run := flag.String("run", "", "the tests, an expression (default: the family's)")
+	with := flag.String("with", "", "other families whose kernels the tests need, separated by commas")
+	file := flag.String("file", "", "mutate this file (default: all of the family)")
 	builds := flag.String("builds", "plain,address,thread", "builds to try, in order")
 	nice := flag.Int("nice", 10, "priority that is given up")
 	flag.Parse()
@@ -101,27 +134,19 @@ func main() {
 		binary: filepath.Join(work, "cuda.test"), limits: make(map[string]time.Duration),
 	}
 	status := 0
-	for _, family := range flag.Args() {
-		t := tests[family]
-		r.run = "^Test" + strings.ToUpper(family[:1]) + family[1:]
-		if t.run != "" {
-			r.run = t.run
-		}
+	for _, name := range flag.Args() {
+		f := find(name)
 		if *run != "" {
-			r.run = *run
+			f.run = *run
 		}
-		r.families = append([]string{family}, t.with...)
 		if *with != "" {
-			r.families = append(r.families, strings.Split(*with, ",")...)
-		}
-		files := []string{family + ".cu"}
-		if _, err := os.Stat(filepath.Join(dir, pkg, "src", family+".cuh")); err == nil {
-			files = append(files, family+".cuh")
+			f.with = strings.Split(*with, ",")
 		}
 		if *file != "" {
-			files = []string{*file}
+			f.files = []string{*file}
 		}
-		ok, err := r.family(family, files, filter, listed, *list)
+		r.run, r.families = f.run, append([]string{name}, f.with...)
+		ok, err := r.family(name, f.files, filter, listed, *list)
 		if err != nil {
 			log.Print(err)
 		}

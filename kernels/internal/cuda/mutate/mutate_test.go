@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/kudos-ml/kudos/kernels/internal/cuda/src"
 )
 
 func TestMutants(t *testing.T) {
@@ -145,6 +148,52 @@ func TestListedMutantsExist(t *testing.T) {
 			if !slices.ContainsFunc(all, func(m Mutant) bool { return m.Key() == key }) {
 				t.Errorf("survivors.txt lists what is no mutant of %s: %s", file, key)
 			}
+		}
+	}
+}
+
+// Every file of kernels is of a family that has tests.
+func TestFamilies(t *testing.T) {
+	const sources = "../src"
+	var tests []string
+	files, err := filepath.Glob("../*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)`).FindAllSubmatch(text, -1) {
+			tests = append(tests, string(m[1]))
+		}
+	}
+	covered := map[string]bool{"tile.cuh": true}
+	for _, name := range src.Families() {
+		f := find(name)
+		if !slices.ContainsFunc(tests, regexp.MustCompile(f.run).MatchString) {
+			t.Errorf("family %s has no tests %s: say which in the table of families", name, f.run)
+		}
+		for _, file := range f.files {
+			covered[file] = true
+			if _, err := os.Stat(filepath.Join(sources, file)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for name := range families {
+		if !slices.Contains(src.Families(), name) {
+			t.Errorf("the table of families has %s, which is none", name)
+		}
+	}
+	headers, err := filepath.Glob(filepath.Join(sources, "*.cuh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range headers {
+		if !covered[filepath.Base(h)] {
+			t.Errorf("%s is of no family: name it in the table of families", filepath.Base(h))
 		}
 	}
 }

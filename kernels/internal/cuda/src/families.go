@@ -1,6 +1,8 @@
 package src
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"path"
@@ -56,4 +58,21 @@ func Parts(family string) ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// Sum returns the SHA-256 of the parts of a family, with their names.
+func Sum(family string) (string, error) {
+	parts, err := Parts(family)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	for _, part := range parts {
+		text, err := Files.ReadFile(part)
+		if err != nil {
+			return "", fmt.Errorf("src: family %s: %w", family, err)
+		}
+		fmt.Fprintf(h, "%s %d\n%s", part, len(text), text)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"log"
@@ -103,9 +102,8 @@ func run(dir, program string, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// compile adds the images of families to files, and under each family's name its rows of
-// resources.txt.
-func (t *tools) compile(families []string, files made) error {
+// compile compiles families and calls done with each.
+func (t *tools) compile(families []string, done func(made) error) error {
 	work, err := os.MkdirTemp("", "kudos-images-")
 	if err != nil {
 		return err
@@ -127,42 +125,44 @@ func (t *tools) compile(families []string, files made) error {
 	if err := os.WriteFile(filepath.Join(work, "nvrtc.py"), []byte(nvrtc), 0o644); err != nil {
 		return err
 	}
-	var lock sync.Mutex
 	var group sync.WaitGroup
-	var errs []error
-	rows := make(map[string][][]string)
+	errs := make([]error, len(families))
 	running := make(chan struct{}, jobs)
-	for _, family := range families {
-		for _, architecture := range []string{"80", "90a"} {
-			group.Go(func() {
-				running <- struct{}{}
-				defer func() { <-running }()
-				ptx, cubin, kernels, err := t.image(work, family, architecture)
-				lock.Lock()
-				defer lock.Unlock()
-				if err != nil {
-					err = fmt.Errorf("%s.cu for sm_%s: %w", family, architecture, err)
-					errs = append(errs, err)
-					return
-				}
-				if architecture == "80" {
-					files[family+".compute_80.ptx"] = ptx
-				}
-				files[family+".sm_"+architecture+".cubin"] = cubin
-				rows[family] = append(rows[family], kernels...)
-			})
-		}
+	for i, family := range families {
+		group.Go(func() {
+			running <- struct{}{}
+			defer func() { <-running }()
+			m, err := t.family(work, family)
+			if err == nil {
+				err = done(m)
+			}
+			if errs[i] = err; err != nil {
+				errs[i] = fmt.Errorf("%s.cu: %w", family, err)
+			}
+		})
 	}
 	group.Wait()
-	for family, r := range rows {
-		slices.SortFunc(r, func(a, b []string) int {
-			return cmp.Or(strings.Compare(a[2], b[2]), strings.Compare(a[0], b[0]))
-		})
-		for _, fields := range r {
-			files[family] = append(files[family], row(fields)...)
+	return errors.Join(errs...)
+}
+
+// family compiles a family for all architectures.
+func (t *tools) family(work, family string) (made, error) {
+	m := made{family: family, images: make(map[string][]byte)}
+	for _, architecture := range []string{"80", "90a"} {
+		ptx, cubin, rows, err := t.image(work, family, architecture)
+		if err != nil {
+			return m, fmt.Errorf("sm_%s: %w", architecture, err)
+		}
+		if architecture == "80" {
+			m.images[family+".compute_80.ptx"] = ptx
+		}
+		m.images[family+".sm_"+architecture+".cubin"] = cubin
+		slices.SortFunc(rows, func(a, b []string) int { return strings.Compare(a[0], b[0]) })
+		for _, fields := range rows {
+			m.rows += row(fields)
 		}
 	}
-	return errors.Join(errs...)
+	return m, nil
 }
 
 // columns are those of resources.txt. Those in capitals are counts of instructions.

@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cuda/src"
@@ -32,8 +33,12 @@ const folder = "data"
 // jobs is how many compilers run at a time. One takes some 200 MB.
 const jobs = 2
 
-// A made file is one that is generated, and not yet written.
-type made map[string][]byte
+// A made family is what it is compiled to.
+type made struct {
+	family string
+	images map[string][]byte // by name
+	rows   string            // of resources.txt
+}
 
 func main() {
 	log.SetFlags(0)
@@ -53,31 +58,43 @@ func main() {
 			stale = append(stale, family)
 		}
 	}
-	files := make(made)
 	if len(stale) > 0 {
 		tools, err := install()
 		if err != nil {
 			log.Fatalf("the sources of %s changed, and images of them cannot be made here: %v",
 				strings.Join(stale, ", "), err)
 		}
-		if err := tools.compile(stale, files); err != nil {
-			log.Fatal(err)
-		}
-	}
-	sums, table := old.merge(stale, files)
-	if *check {
-		wrong := old.compare(files, sums, table)
+		// What is done is written at once: if this is stopped, the next run does the rest.
+		var lock sync.Mutex
+		var wrong []string
+		err = tools.compile(stale, func(m made) error {
+			lock.Lock()
+			defer lock.Unlock()
+			if *check {
+				wrong = append(wrong, old.compare(m)...)
+				return nil
+			}
+			return old.write(m)
+		})
 		for _, w := range wrong {
 			log.Print(w)
+		}
+		if err != nil {
+			log.Fatal(err)
 		}
 		if len(wrong) > 0 {
 			log.Fatal("images are not what the sources make. To make them: ", command)
 		}
-		log.Printf("%d families are as they are made, in %.0f s",
-			len(stale), time.Since(begin).Seconds())
+	}
+	if *check {
+		if wrong := old.rest(); len(wrong) > 0 {
+			log.Fatalf("%s. To make what is right: %s", strings.Join(wrong, "; "), command)
+		}
+		log.Printf("images are what the sources of %s make, in %.0f s",
+			strings.Join(stale, ", "), time.Since(begin).Seconds())
 		return
 	}
-	if err := old.write(files, sums, table); err != nil {
+	if err := old.tidy(); err != nil {
 		log.Fatal(err)
 	}
 	if len(stale) > 0 {
@@ -115,18 +132,18 @@ func sum(b []byte) string {
 	return hex.EncodeToString(h[:])
 }
 
-// A state is what a generation before has left.
+// A state is what there is in the folder.
 type state struct {
-	sums map[string]string   // of sources and images, by name, if the header is as it is now
-	rows map[string][]string // of resources.txt, by family
-	have map[string]string   // the sums of the images that there are, by name
-	text map[string]string   // SUMS and resources.txt
+	sums map[string]string // of sources and images, by name, if the header is as it is now
+	rows map[string]string // of resources.txt, by family
+	have map[string]string // the sums of the images that there are, by name
+	text map[string]string // SUMS and resources.txt
 }
 
 // load reads the folder. What is not there is made.
 func load() (*state, error) {
 	s := &state{
-		sums: make(map[string]string), rows: make(map[string][]string),
+		sums: make(map[string]string), rows: make(map[string]string),
 		have: make(map[string]string), text: make(map[string]string),
 	}
 	for _, name := range []string{"SUMS", "resources.txt"} {
@@ -146,7 +163,7 @@ func load() (*state, error) {
 	if head, rest, _ := strings.Cut(s.text["resources.txt"], "\n"); head+"\n" == row(columns) {
 		for line := range strings.Lines(rest) {
 			if f := strings.Fields(line); len(f) > 1 {
-				s.rows[f[1]] = append(s.rows[f[1]], line)
+				s.rows[f[1]] += line
 			}
 		}
 	}
@@ -172,96 +189,60 @@ func images(family string) []string {
 	return []string{family + ".compute_80.ptx", family + ".sm_80.cubin", family + ".sm_90a.cubin"}
 }
 
-// sources returns the sums of what a family is made of, by name.
-func sources(family string) map[string]string {
+// sources returns the name in SUMS of what a family is made of, and its sum.
+func sources(family string) (name, hash string) {
 	parts, err := src.Parts(family)
 	if err != nil {
 		log.Fatal(err)
 	}
-	sums := make(map[string]string)
-	for _, part := range parts {
-		b, err := src.Files.ReadFile(part)
-		if err != nil {
-			log.Fatal(err)
-		}
-		sums["src/"+part] = sum(b)
+	if hash, err = src.Sum(family); err != nil {
+		log.Fatal(err)
 	}
-	return sums
+	return strings.Join(parts, " "), hash
 }
 
 // has reports whether a family's images are there, and made of what the sources are now.
 func (s *state) has(family string) bool {
-	for name, hash := range sources(family) {
-		if s.sums[name] != hash {
-			return false
-		}
+	if name, hash := sources(family); s.sums[name] != hash {
+		return false
 	}
 	for _, name := range images(family) {
 		if s.have[name] == "" || s.have[name] != s.sums[name] {
 			return false
 		}
 	}
-	return len(s.rows[family]) > 0
+	return s.rows[family] != ""
 }
 
-// merge returns SUMS and resources.txt as they are to be. files has what was compiled now: images,
-// and for each family a list of rows. The rest is as it was.
-func (s *state) merge(compiled []string, files made) (sums, table string) {
-	now := make(map[string]string)
-	table = row(columns)
-	for _, family := range src.Families() {
-		maps.Copy(now, sources(family))
-		for _, name := range images(family) {
-			now[name] = s.have[name]
-			if b, ok := files[name]; ok {
-				now[name] = sum(b)
-			}
-		}
-		if slices.Contains(compiled, family) {
-			table += string(files[family])
-			delete(files, family)
-		} else {
-			table += strings.Join(s.rows[family], "")
-		}
-	}
-	sums = header()
-	for _, name := range slices.Sorted(maps.Keys(now)) {
-		sums += now[name] + "  " + name + "\n"
-	}
-	return sums, table
-}
-
-// compare says what in the folder is not what was made.
-func (s *state) compare(files made, sums, table string) (wrong []string) {
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if h := s.have[name]; h == "" {
+// compare says what of a family is not what was made.
+func (s *state) compare(m made) (wrong []string) {
+	for _, name := range images(m.family) {
+		switch s.have[name] {
+		case "":
 			wrong = append(wrong, name+" is missing")
-		} else if h != sum(files[name]) {
+		case sum(m.images[name]):
+		default:
 			wrong = append(wrong, name+" differs")
 		}
 	}
-	for name := range s.have {
-		if files[name] == nil {
-			wrong = append(wrong, name+" is of no family")
-		}
+	if s.rows[m.family] != m.rows {
+		wrong = append(wrong, "what resources.txt has of "+m.family+" differs")
 	}
-	if s.text["SUMS"] != sums {
-		wrong = append(wrong, "SUMS differs")
-	}
-	if s.text["resources.txt"] != table {
-		wrong = append(wrong, "resources.txt differs")
+	if name, hash := sources(m.family); s.sums[name] != hash {
+		wrong = append(wrong, "SUMS is of other sources of "+m.family)
 	}
 	return wrong
 }
 
-// write writes what changed, and removes images of families that there are no more. An image whose
-// contents are the same keeps its file, whatever this compressor would make of it.
-func (s *state) write(files made, sums, table string) error {
+// write writes a family. An image whose contents are the same keeps its file, whatever this
+// compressor would make of it.
+func (s *state) write(m made) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	for name, b := range files {
-		if s.have[name] == sum(b) {
+	for name, b := range m.images {
+		hash := sum(b)
+		if s.sums[name] = hash; s.have[name] == hash {
 			continue
 		}
 		var z bytes.Buffer
@@ -274,15 +255,29 @@ func (s *state) write(files made, sums, table string) error {
 		if err := os.WriteFile(filepath.Join(folder, name+".gz"), z.Bytes(), 0o644); err != nil {
 			return err
 		}
+		s.have[name] = hash
 	}
-	for name := range s.have {
-		family, _, _ := strings.Cut(name, ".")
-		if slices.Contains(src.Families(), family) && slices.Contains(images(family), name) {
-			continue
+	s.rows[m.family] = m.rows
+	name, hash := sources(m.family)
+	s.sums[name] = hash
+	return s.lists()
+}
+
+// lists writes SUMS and resources.txt, of the families that there are.
+func (s *state) lists() error {
+	sums, table := header(), row(columns)
+	now := make(map[string]string)
+	for _, family := range src.Families() {
+		table += s.rows[family]
+		parts, _ := sources(family)
+		for _, name := range append(images(family), parts) {
+			if s.sums[name] != "" {
+				now[name] = s.sums[name]
+			}
 		}
-		if err := os.Remove(filepath.Join(folder, name+".gz")); err != nil {
-			return err
-		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		sums += now[name] + "  " + name + "\n"
 	}
 	for name, text := range map[string]string{"SUMS": sums, "resources.txt": table} {
 		if s.text[name] == text {
@@ -291,6 +286,37 @@ func (s *state) write(files made, sums, table string) error {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644); err != nil {
 			return err
 		}
+		s.text[name] = text
 	}
 	return nil
+}
+
+// rest says what is in the folder that is of no family.
+func (s *state) rest() (wrong []string) {
+	for _, name := range slices.Sorted(maps.Keys(s.have)) {
+		family, _, _ := strings.Cut(name, ".")
+		if !slices.Contains(src.Families(), family) || !slices.Contains(images(family), name) {
+			wrong = append(wrong, name+" is of no family")
+		}
+	}
+	for family := range s.rows {
+		if !slices.Contains(src.Families(), family) {
+			wrong = append(wrong, "resources.txt has "+family+", which is no family")
+		}
+	}
+	return wrong
+}
+
+// tidy removes what is of families that there are no more.
+func (s *state) tidy() error {
+	for _, name := range slices.Sorted(maps.Keys(s.have)) {
+		family, _, _ := strings.Cut(name, ".")
+		if slices.Contains(src.Families(), family) && slices.Contains(images(family), name) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(folder, name+".gz")); err != nil {
+			return err
+		}
+	}
+	return s.lists()
 }
