@@ -18,14 +18,18 @@ import (
 // command is what to type when a test here fails.
 const command = "go generate ./kernels/internal/cuda/images"
 
-// products are kernels that multiply matrices, with how many instructions of the device's code do
-// so. The number follows from the tiles: nothing is left out and nothing is computed twice.
+// products are kernels that multiply matrices, by regular expressions, with how many instructions of
+// the device's code do so. Each multiplies 16×16 and 16×8 values. The number follows from the tiles:
+// nothing is left out and nothing is computed twice. Every kernel that has some is here.
 var products = []struct {
-	kernel string
-	hmma   int
-	why    string
+	kernels string
+	hmma    int
+	why     string
 }{
-	{"add_f32", 0, "it multiplies no matrices"},
+	// A step of a warp's tile: rows/16 · columns/8 · 32/16 along K. See gemm in product_bf16.cuh.
+	{`(gemm|conv)_\w+_128x128_bf16`, 4 * 8 * 2, "a warp computes 64×64"},
+	{`(gemm|conv)_\w+_128x64_bf16`, 4 * 4 * 2, "a warp computes 64×32"},
+	{`(gemm|conv)_\w+_(64x64|elements)_bf16`, 2 * 4 * 2, "a warp computes 32×32"},
 }
 
 // local are kernels that may have arrays in local memory, with the reason.
@@ -164,10 +168,27 @@ func TestResources(t *testing.T) {
 			t.Errorf("%s is there for %d architectures, not 2", name, len(c))
 		}
 	}
+	known := make(map[string]bool)
 	for _, p := range products {
-		if c := counts[p.kernel]; !slices.Equal(c, []int{p.hmma, p.hmma}) {
-			t.Errorf("%s has %d HMMA on sm_80 and sm_90a, not %d each: %s",
-				p.kernel, c, p.hmma, p.why)
+		r := regexp.MustCompile("^(" + p.kernels + ")$")
+		found := false
+		for name, c := range counts {
+			if !r.MatchString(name) {
+				continue
+			}
+			found, known[name] = true, true
+			if !slices.Equal(c, []int{p.hmma, p.hmma}) {
+				t.Errorf("%s has %d HMMA on sm_80 and sm_90a, not %d each: %s",
+					name, c, p.hmma, p.why)
+			}
+		}
+		if !found {
+			t.Errorf("there is no kernel %s", p.kernels)
+		}
+	}
+	for name, c := range counts {
+		if !known[name] && slices.Max(c) > 0 {
+			t.Errorf("%s has %d HMMA, and is not in the table of products", name, c)
 		}
 	}
 }

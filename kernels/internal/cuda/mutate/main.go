@@ -29,6 +29,7 @@ import (
 	"log"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -85,6 +86,7 @@ const pkg = "kernels/internal/cuda"
 
 // A Runner gives sources to tests.
 type Runner struct {
+	ctx      context.Context
 	root     string // of the module
 	work     string // a folder
 	binary   string // the tests
@@ -129,7 +131,11 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	// An interrupted run ends what it has started.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	r := &Runner{
+		ctx:  ctx,
 		root: dir, work: work, builds: strings.Split(*builds, ","),
 		binary: filepath.Join(work, "cuda.test"), limits: make(map[string]time.Duration),
 	}
@@ -319,7 +325,7 @@ func (r *Runner) cached() ([]string, error) {
 
 // test runs the tests in a build. It says what fails, and returns what they wrote.
 func (r *Runner) test(build string) (seen, out string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), r.limits[build])
+	ctx, cancel := context.WithTimeout(r.ctx, r.limits[build])
 	defer cancel()
 	cmd := exec.CommandContext(ctx, r.binary, "-test.run", r.run, "-test.failfast", "-test.v")
 	cmd.Dir = filepath.Join(r.root, pkg)
@@ -330,6 +336,9 @@ func (r *Runner) test(build string) (seen, out string, err error) {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
 	b, err := cmd.CombinedOutput()
+	if r.ctx.Err() != nil {
+		return "", "", r.ctx.Err()
+	}
 	if ctx.Err() != nil {
 		return "time", fmt.Sprintf("no end after %v", r.limits[build].Round(time.Second)), nil
 	}
