@@ -32,6 +32,13 @@ var products = []struct {
 	{`(gemm|conv)_\w+_(64x64|elements)_bf16`, 2 * 4 * 2, "a warp computes 32×32"},
 }
 
+// unbuilt are names that seem to be built from parts, but are not, with the reason.
+var unbuilt = map[string]string{
+	"gather_f32_f32":   "the second type is there if the types differ",
+	"gather_bf16_f32":  "bf16 is never widened",
+	"gather_bf16_bf16": "the second type is there if the types differ",
+}
+
 // local are kernels that may have arrays in local memory, with the reason.
 var local = map[string]string{}
 
@@ -139,7 +146,7 @@ func TestNames(t *testing.T) {
 				found, started[name] = true, true
 			}
 		}
-		if !found {
+		if !found && unbuilt[p] == "" {
 			t.Errorf("kernels/internal/cuda starts %s, which is in no image", p)
 		}
 	}

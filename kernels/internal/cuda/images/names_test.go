@@ -327,6 +327,11 @@ func (p *names) fields(id *ast.Ident) []string {
 		return []string{unknown}
 	}
 	var all []string
+	grows := false // by what is appended to it
+	same := func(n ast.Node) bool {
+		s, ok := n.(*ast.SelectorExpr)
+		return ok && p.info.Uses[s.Sel] == field
+	}
 	given := func(d ast.Decl, in *ast.FuncDecl) {
 		ast.Inspect(d, func(n ast.Node) bool {
 			switch n := n.(type) {
@@ -336,8 +341,13 @@ func (p *names) fields(id *ast.Ident) []string {
 				}
 			case *ast.AssignStmt:
 				for i, to := range n.Lhs {
-					s, ok := to.(*ast.SelectorExpr)
-					if ok && p.info.Uses[s.Sel] == field && len(n.Lhs) == len(n.Rhs) {
+					switch {
+					case !same(to):
+					case len(n.Lhs) != len(n.Rhs):
+						all = append(all, unknown)
+					case n.Tok == token.ADD_ASSIGN || has(n.Rhs[i], same):
+						grows = true
+					default:
 						all = append(all, p.values(n.Rhs[i], in)...)
 					}
 				}
@@ -360,7 +370,20 @@ func (p *names) fields(id *ast.Ident) []string {
 	if all == nil {
 		return []string{unknown}
 	}
+	if grows {
+		return joined(all, []string{`\w*`})
+	}
 	return all
+}
+
+// has reports whether something in e is what is looked for.
+func has(e ast.Expr, is func(ast.Node) bool) bool {
+	found := false
+	ast.Inspect(e, func(n ast.Node) bool {
+		found = found || is(n)
+		return !found
+	})
+	return found
 }
 
 // arguments returns the strings that calls in the package give a function as parameter i.
@@ -391,8 +414,8 @@ type Launch struct{ Kernel string }
 type Queue struct{ all []Launch }
 
 type cut struct {
-	n    int
-	tile string
+	n          int
+	tile, name string
 }
 
 var narrow = cut{tile: "narrow"}
@@ -431,6 +454,11 @@ func Gemm(q *Queue, depth int, t Type) {
 	q.add(other.Name(), 1)
 	c := cut{n: 1}
 	c.tile = "wide"
+	c.name = "grown_"
+	if depth > 3 {
+		c.name += "t"
+	}
+	q.add(c.name+"_f32", 1)
 	c.add(q)
 	q.add("tile_"+c.tile, 1)
 	layout := "p_"
@@ -459,7 +487,7 @@ func Gemm(q *Queue, depth int, t Type) {
 	want := []string{
 		`\w+`, `add_bf16`, `add_f32`, `dot`, `gemm_\d+_bf16`, `gemm_\d+_f32`, `large_gemm`,
 		`one`, `two`, `tile_narrow`, `tile_wide`,
-		`narrow_cut`, `wide_cut`, `p_n`, `p_t`, `p_nn`, `p_nt`, `p_tn`, `p_tt`,
+		`grown_\w*_f32`, `narrow_cut`, `wide_cut`, `p_n`, `p_t`, `p_nn`, `p_nt`, `p_tn`, `p_tt`,
 	}
 	slices.Sort(want)
 	if !reflect.DeepEqual(got, want) {
