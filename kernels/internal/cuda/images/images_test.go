@@ -3,6 +3,7 @@ package images
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -18,18 +19,47 @@ import (
 // command is what to type when a test here fails.
 const command = "go generate ./kernels/internal/cuda/images"
 
-// products are kernels that multiply matrices, by regular expressions, with how many instructions of
-// the device's code do so. Each multiplies 16×16 and 16×8 values. The number follows from the tiles:
-// nothing is left out and nothing is computed twice. Every kernel that has some is here.
-var products = []struct {
+// A product is kernels that multiply matrices, as a regular expression, with how many instructions
+// of the device's code do so.
+type product struct {
 	kernels string
 	hmma    int
 	why     string
-}{
-	// A step of a warp's tile: rows/16 · columns/8 · 32/16 along K. See gemm in product_bf16.cuh.
-	{`(gemm|conv)_\w+_128x128_bf16`, 4 * 8 * 2, "a warp computes 64×64"},
-	{`(gemm|conv)_\w+_128x64_bf16`, 4 * 4 * 2, "a warp computes 64×32"},
-	{`(gemm|conv)_\w+_(64x64|elements)_bf16`, 2 * 4 * 2, "a warp computes 32×32"},
+}
+
+// products are all kernels that multiply matrices. An instruction multiplies 16×16 and 16×8 values.
+// The number of them follows from the tiles: nothing is left out and nothing is computed twice.
+func products() []product {
+	all := []product{
+		// A warp's tile, by a step of 32 along K. See gemm in product_bf16.cuh.
+		{`(gemm|conv)_\w+_128x128_bf16`, 64 / 16 * 64 / 8 * 32 / 16, "a warp computes 64×64"},
+		{`(gemm|conv)_\w+_128x64_bf16`, 64 / 16 * 32 / 8 * 32 / 16, "a warp computes 64×32"},
+		{
+			`(gemm|conv)_\w+_(64x64|elements)_bf16`, 32 / 16 * 32 / 8 * 32 / 16,
+			"a warp computes 32×32",
+		},
+	}
+	for d := 8; d <= 256; d += 8 {
+		if d > 160 && d%64 != 0 {
+			continue // there are no heads of this size
+		}
+		rows, keys := 32, 64 // of a warp. See Forward in attention.cu.
+		switch {
+		case d > 128:
+			rows, keys = 16, 32
+		case d == 128:
+			keys = 16
+		case d > 96:
+			keys = 32
+		}
+		depth := (d + 15) / 16 * 16
+		all = append(all, product{
+			kernels: fmt.Sprintf("attention_%d_bf16", d),
+			hmma:    2 * (rows/16*keys/8*depth/16 + rows/16*d/8*keys/16),
+			why:     "Q·Kᵀ and P·V, for whole tiles of keys and for others",
+		})
+	}
+	return all
 }
 
 // unbuilt are names that seem to be built from parts, but are not, with the reason.
@@ -176,7 +206,7 @@ func TestResources(t *testing.T) {
 		}
 	}
 	known := make(map[string]bool)
-	for _, p := range products {
+	for _, p := range products() {
 		r := regexp.MustCompile("^(" + p.kernels + ")$")
 		found := false
 		for name, c := range counts {
@@ -195,7 +225,7 @@ func TestResources(t *testing.T) {
 	}
 	for name, c := range counts {
 		if !known[name] && slices.Max(c) > 0 {
-			t.Errorf("%s has %d HMMA, and is not in the table of products", name, c)
+			t.Errorf("%s has %d HMMA, and is not among the products of this test", name, c)
 		}
 	}
 }

@@ -380,7 +380,12 @@ func classify(out string) string {
 func said(out string) string {
 	const most = 160
 	for _, s := range signs {
-		if m := s.text.FindString(out); m != "" {
+		// What a test logged before it failed stands in front of the words.
+		if all := s.text.FindAllString(out, -1); all != nil {
+			m := all[0]
+			if s.seen == "values" {
+				m = all[len(all)-1]
+			}
 			if len(m) > most {
 				m = m[:most] + "…"
 			}
