@@ -8,8 +8,8 @@
 //	x.compute_80.ptx    for devices that came later, whose driver compiles it
 //
 // They are in the folder data, compressed by gzip, beside two lists. SUMS has the SHA-256 of each
-// family's sources, of the images before compression, and of what has compiled them. resources.txt says
-// what each kernel takes of a multiprocessor, and counts its instructions of some kinds.
+// family's sources, of the images before compression, and of what has compiled them. resources.txt
+// says what each kernel takes of a multiprocessor, and counts its instructions of some kinds.
 //
 // # Generating
 //

@@ -275,7 +275,8 @@ func (v *variable) after(s ast.Stmt, set []string) (after []string, ends bool) {
 		for _, c := range s.Body.List {
 			c := c.(*ast.CaseClause)
 			whole = whole || c.List == nil
-			one, ends := v.after(&ast.BlockStmt{Lbrace: c.Pos(), List: c.Body, Rbrace: c.End()}, set)
+			body := &ast.BlockStmt{Lbrace: c.Pos(), List: c.Body, Rbrace: c.End()}
+			one, ends := v.after(body, set)
 			if !ends {
 				all = append(all, one...)
 			}

@@ -103,7 +103,7 @@ func main() {
 	list := flag.Bool("list", false, "list the mutants and run nothing")
 	only := flag.String("only", "", "only mutants whose line or mutation match this expression")
 	run := flag.String("run", "", "the tests, an expression (default: the family's)")
-	with := flag.String("with", "", "other families whose kernels the tests need, separated by commas")
+	with := flag.String("with", "", "other families that the tests need, separated by commas")
 	file := flag.String("file", "", "mutate this file (default: all of the family)")
 	builds := flag.String("builds", "plain,address,thread", "builds to try, in order")
 	nice := flag.Int("nice", 10, "priority that is given up")

@@ -244,6 +244,14 @@ func arguments(code string, open int) (spans [][2]int) {
 			depth++
 		case ')', ']', '}':
 			depth--
+		case '<': // comparisons have spaces
+			if word(code[i-1]) {
+				depth++
+			}
+		case '>':
+			if code[i-1] != ' ' && code[i-1] != '-' {
+				depth--
+			}
 		case ',':
 			if depth == 0 {
 				spans = append(spans, [2]int{begin, i})

@@ -26,7 +26,7 @@ constexpr int kRows = kDepth < 64 ? 2 : 1;
 KERNEL(k, Params, 128, 2) {
   for (int i = threadIdx.x; i < p.n; i += 128) {
     if (i % 2 == 0 && p.skip(i)) continue;
-    copy16(to + i, from, i < p.valid);
+    copy16(to + place<A, p.b>(i), x->from, i < p.valid);
   }
   copy_commit();
   copy_wait<kStages - 2>();
@@ -48,9 +48,12 @@ KERNEL(k, Params, 128, 2) {
 		"11: without `if (i % 2 == 0 && p.skip(i)) continue;`: ;",
 		"11: `% 2 == 0 && p.skip(i` is `% 2 == 0 || p.skip(i`: " +
 			"if (i % 2 == 0 || p.skip(i)) continue;",
-		"12: copies also if not `i < p.valid`: copy16(to + i, from, true);",
-		"12: `from, i < p.valid` is `from, i <= p.valid`: copy16(to + i, from, i <= p.valid);",
-		"12: `copy16(to + i, from` is `copy16(to - i, from`: copy16(to - i, from, i < p.valid);",
+		"12: copies also if not `i < p.valid`: " +
+			"copy16(to + place<A, p.b>(i), x->from, true);",
+		"12: `from, i < p.valid` is `from, i <= p.valid`: " +
+			"copy16(to + place<A, p.b>(i), x->from, i <= p.valid);",
+		"12: `copy16(to + place<A` is `copy16(to - place<A`: " +
+			"copy16(to - place<A, p.b>(i), x->from, i < p.valid);",
 		"14: without `copy_commit();`: ;",
 		"15: without `copy_wait<kStages - 2>();`: ;",
 		"15: `copy_wait<kStages - 2>()` is `copy_wait<(kStages - 2) + 1>()`: " +
