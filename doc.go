@@ -21,6 +21,7 @@
 //
 //	kernels                operations for gorgonia's graphs with their gradients, and the machine
 //	                       that runs such graphs
+//	kernels/cuda           NVIDIA GPUs, which run kernels
 //	kernels/nn             layers as plain data, their fresh weights and files, and the builder of
 //	                       graphs
 //	kernels/optim          AdamW, gradient clipping, moving averages, learning rate schedules

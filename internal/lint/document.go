@@ -111,7 +111,8 @@ func Unmapped(sources []Source) []string {
 			}
 		}
 	}
-	const unlisted = "internal/... kernels/internal/... examples/... " + testSupport
+	const unlisted = "internal/... kernels/internal/... kernels/cuda/internal/... examples/... " +
+		testSupport
 	var wrong []string
 	missing := map[string]bool{}
 	for _, s := range sources {

@@ -22,6 +22,8 @@ var house = Policy{
 		"internal/lint":    "",
 
 		"kernels":                   "kernels/internal/cpu kernels/internal/cuda internal/rng",
+		"kernels/cuda":              "kernels",
+		"kernels/cuda/internal/...": "kernels/internal/cuda/src",
 		"kernels/internal/cpu":      "",
 		"kernels/internal/cuda":     "",
 		"kernels/internal/cuda/src": "",
@@ -84,6 +86,12 @@ var house = Policy{
 			To:   "kernels/internal/cpu",
 			Test: true,
 			For:  "the processor's kernels define what a GPU's compute",
+		},
+		{
+			From: "kernels/cuda",
+			To:   "kernels/internal/cuda",
+			Test: true,
+			For:  "a device's tests launch kernels",
 		},
 		{From: "reward", To: "internal/rng", For: "Shuffled draws a permutation"},
 		{From: "diffusion/unet", To: "dataset", Test: true, For: "conditions are made in tensors"},
@@ -164,6 +172,12 @@ var forbidden = []Ban{
 		In:     "kernels/cuda",
 		Tests:  true,
 		Why:    "everything else builds without a C compiler",
+	},
+	{
+		Import: "gorgonia.org/cu/...",
+		In:     "kernels/cuda",
+		Tests:  true,
+		Why:    "it ends a process that finds no CUDA driver",
 	},
 	{
 		Import: "math/rand",

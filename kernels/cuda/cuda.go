@@ -1,0 +1,17 @@
+package cuda
+
+import "github.com/kudos-ml/kudos/kernels"
+
+// An Info is what is known of a GPU before it is opened.
+type Info struct {
+	Name       string // "NVIDIA H100 80GB HBM3"
+	Capability int    // its compute capability, ten times: 90 is 9.0
+	Memory     int64  // bytes
+}
+
+// Devices returns the GPUs that the process sees, in the order of their numbers. The environment
+// variable CUDA_VISIBLE_DEVICES, which is the driver's, can hide some.
+func Devices() ([]Info, error) { return devices() }
+
+// Open opens a GPU by its number among [Devices]. One that is open already can be opened again.
+func Open(index int) (kernels.Device, error) { return open(index) }

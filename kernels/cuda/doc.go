@@ -1,0 +1,2 @@
+// Package cuda has NVIDIA GPUs as devices that run kernels.
+package cuda
