@@ -259,12 +259,11 @@ func (d *device) load(m image) (module, error) {
 		return loaded, nil
 	}
 	loaded, err := d.gpu.load(m.data)
-	if f, ok := errors.AsType[*failure](err); ok && f.image() {
-		err = fmt.Errorf("%w: the driver is too old for its kernels, which are compiled for %s",
-			err, m.architecture)
+	if f, ok := errors.AsType[*failure](err); ok && f.tooOld() {
+		err = fmt.Errorf("%w: the driver is too old for them", err)
 	}
 	if err != nil {
-		return loaded, fmt.Errorf("kernels of family %s: %w", m.name, err)
+		return loaded, fmt.Errorf("kernels %s for %s: %w", m.name, m.architecture, err)
 	}
 	d.modules[m.name] = loaded
 	return loaded, nil

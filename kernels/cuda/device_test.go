@@ -362,7 +362,7 @@ func TestOpenRefuses(t *testing.T) {
 		},
 		{
 			"120", "12040",
-			"CUDA_ERROR_UNSUPPORTED_PTX_VERSION: the driver is too old for its kernels",
+			"CUDA_ERROR_UNSUPPORTED_PTX_VERSION: the driver is too old for them",
 		},
 	} {
 		t.Setenv("EMU_CAPABILITY", c.capability)

@@ -59,20 +59,19 @@ func failed(call string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &failure{call, int(reflect.ValueOf(err).Int())}
+	number := reflect.ValueOf(err)
+	if !number.CanInt() {
+		return fmt.Errorf("%s: %w", call, err)
+	}
+	return &failure{call, int(number.Int())}
 }
 
 // outOfMemory reports whether the device has too little memory.
 func (f *failure) outOfMemory() bool { return f.code == C.CUDA_ERROR_OUT_OF_MEMORY }
 
-// image reports whether the driver did not understand an image.
-func (f *failure) image() bool {
-	switch f.code {
-	case C.CUDA_ERROR_INVALID_IMAGE, C.CUDA_ERROR_NO_BINARY_FOR_GPU, C.CUDA_ERROR_INVALID_PTX,
-		C.CUDA_ERROR_JIT_COMPILER_NOT_FOUND, C.CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
-		return true
-	}
-	return false
+// tooOld reports whether the driver does not know the format of an image.
+func (f *failure) tooOld() bool {
+	return f.code == C.CUDA_ERROR_INVALID_IMAGE || f.code == C.CUDA_ERROR_UNSUPPORTED_PTX_VERSION
 }
 
 // lasting reports whether all later calls will fail too, because a kernel or the device has failed.
