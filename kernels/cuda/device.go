@@ -90,7 +90,7 @@ func open(index int) (kernels.Device, error) {
 	if d.info.Capability < 80 {
 		return nil, d.wrong(errors.New("its compute capability is too low: the kernels need 8.0"))
 	}
-	if d.images, err = images(d.info.Capability); err != nil {
+	if d.images, err = imagesFor(d.info.Capability); err != nil {
 		return nil, d.wrong(err)
 	}
 	if d.gpu, err = retain(index); err != nil {
@@ -157,7 +157,7 @@ func (d *device) do(f func() error) error {
 		return nil
 	}
 	err = d.wrong(err)
-	if f, ok := errors.AsType[*failure](err); ok && f.lasting() {
+	if e, ok := errors.AsType[*failure](err); ok && e.lasting() {
 		d.broken = fmt.Errorf("%w%s. The process can use this GPU no more", err, d.suspects())
 		return d.broken
 	}
@@ -175,7 +175,7 @@ func (d *device) suspects() string {
 			}
 		}
 	}
-	if len(names) == 0 || d.stepwise {
+	if len(names) == 0 {
 		return ""
 	}
 	more := ""

@@ -19,9 +19,9 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cudatest"
 )
 
-// images are PTX, of which an emulated device takes no more than the names of kernels.
+// imagesFor returns PTX, of which an emulated device takes no more than the names of kernels.
 func init() {
-	images = func(int) ([]image, error) {
+	imagesFor = func(int) ([]image, error) {
 		all := []string{"add_f32", "add_bf16", "scale_f32", "scale_bf16"}
 		text := ".version 8.7\n.target sm_80\n"
 		for _, k := range all {
@@ -284,12 +284,12 @@ func TestLaunchesThatNoDeviceTakes(t *testing.T) {
 		want   string
 	}{
 		"kernel":  {func(l *kernels.Launch) { l.Kernel = "none" }, `there is no kernel "none"`},
-		"no grid": {func(l *kernels.Launch) { l.Grid[1] = 0 }, "grid of 1×0×1"},
+		"no grid": {func(l *kernels.Launch) { l.Grid[1] = 0 }, "the grid must be from 1 to"},
 		"grid": {
 			func(l *kernels.Launch) { l.Grid[2] = 65536 },
 			"the grid must be from 1 to 2147483647×65535×65535 blocks",
 		},
-		"threads": {func(l *kernels.Launch) { l.Threads = 1025 }, "1025 threads"},
+		"threads": {func(l *kernels.Launch) { l.Threads = 1025 }, "from 1 to 1024 threads"},
 		"shared":  {func(l *kernels.Launch) { l.Shared = 1 << 20 }, "shared memory at most"},
 		"params":  {func(l *kernels.Launch) { l.Params = nil }, "0 bytes"},
 	} {

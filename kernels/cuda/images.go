@@ -12,7 +12,7 @@ type image struct {
 	data         string   // as cuModuleLoadData takes it
 }
 
-// images returns the images for devices of a compute capability.
-var images = func(capability int) ([]image, error) {
+// imagesFor returns the images for devices of a compute capability.
+var imagesFor = func(capability int) ([]image, error) {
 	return nil, errors.New("this version has no kernels that are compiled")
 }

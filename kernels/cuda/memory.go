@@ -57,7 +57,7 @@ func (m *memory) check(at int64, bytes int) error {
 	if m.freed {
 		return errors.New("the memory is freed")
 	}
-	if at < 0 || at > m.size || int64(bytes) > m.size-at {
+	if at < 0 || int64(bytes) > m.size-at {
 		return fmt.Errorf("%d bytes at byte %d of memory of %d bytes", bytes, at, m.size)
 	}
 	return nil

@@ -12,8 +12,8 @@
 //   - what may not be called during a capture is refused;
 //   - an error of a kernel stays, and every later call returns it.
 //
-// An image is a cubin or PTX. It must be for the device, and has the kernels that it names. The
-// code that runs is the emulation's.
+// An image is a cubin or PTX. It must be for the device, and has the kernels that it names, with
+// parameters that are as long as the emulation's. The code that runs is the emulation's.
 //
 // Settings are environment variables, which are read when they are needed:
 //
@@ -440,21 +440,26 @@ static int number_after(const std::string &text, const char *word) {
   return n;
 }
 
+// Names are those of an image's kernels, each with the bytes of its parameter, or -1 where the image
+// does not say.
+typedef std::map<std::string, int> Names;
+
 // read_ptx checks PTX and collects the names of its kernels.
-static CUresult read_ptx(const char *image, std::set<std::string> *names) {
+static CUresult read_ptx(const char *image, Names *names) {
   std::string text(image), entry = ".entry ";
   if (number_after(text, ".version ") > ptx_version(driver_version()))
     return CUDA_ERROR_UNSUPPORTED_PTX_VERSION;
   if (number_after(text, ".target sm_") > capability()) return CUDA_ERROR_NO_BINARY_FOR_GPU;
   for (size_t at = 0; (at = text.find(entry, at)) != std::string::npos;) {
     at += entry.size();
-    names->insert(text.substr(at, text.find_first_of("( \n", at) - at));
+    names->emplace(text.substr(at, text.find_first_of("( \n", at) - at), -1);
   }
   return CUDA_SUCCESS;
 }
 
-// read_cubin checks a cubin and collects the names of its kernels: each has a section of code.
-static CUresult read_cubin(const char *image, std::set<std::string> *names) {
+// read_cubin checks a cubin and collects the names of its kernels. Each has a section with the
+// constants that it begins with. Parameters are the last of them.
+static CUresult read_cubin(const char *image, Names *names) {
   const Elf64_Ehdr *head = (const Elf64_Ehdr *)image;
   int abi = head->e_ident[EI_ABIVERSION];
   if (head->e_machine != EM_CUDA || abi < 7 || abi > 8) return CUDA_ERROR_INVALID_IMAGE;
@@ -464,11 +469,14 @@ static CUresult read_cubin(const char *image, std::set<std::string> *names) {
   if (made_for / 10 != capability() / 10 || made_for > capability() ||
       (exactly && made_for != capability()))
     return CUDA_ERROR_NO_BINARY_FOR_GPU;
+  const int before = made_for < 90 ? 0x160 : 0x210;
+  const std::string constants = ".nv.constant0.";
   const Elf64_Shdr *sections = (const Elf64_Shdr *)(image + head->e_shoff);
   const char *strings = image + sections[head->e_shstrndx].sh_offset;
   for (int i = 0; i < head->e_shnum; i++) {
     std::string name = strings + sections[i].sh_name;
-    if (name.rfind(".text.", 0) == 0) names->insert(name.substr(6));
+    if (name.rfind(constants, 0) == 0)
+      names->emplace(name.substr(constants.size()), (int)sections[i].sh_size - before);
   }
   return CUDA_SUCCESS;
 }
@@ -476,16 +484,24 @@ static CUresult read_cubin(const char *image, std::set<std::string> *names) {
 API cuModuleLoadData(CUmodule *m, const void *image) {
   IN_CONTEXT;
   const char *at = (const char *)image;
-  std::set<std::string> names;
+  Names names;
   CUresult r = CUDA_ERROR_INVALID_IMAGE;
   if (!memcmp(at, ELFMAG, SELFMAG))
     r = read_cubin(at, &names);
   else if (strstr(at, ".version "))
     r = read_ptx(at, &names);
   if (r) return r;
+  for (auto &name : names) {
+    const emu::Kernel *k = emu::find(name.first.c_str());
+    if (!k || name.second < 0 || name.second == (int)k->params) continue;
+    fprintf(stderr, "emulation: %s has %d bytes of parameters in the image, and %zu emulated\n",
+            k->name, name.second, k->params);
+    return CUDA_ERROR_INVALID_IMAGE;
+  }
   context->modules.insert(*m = new CUmod_st);
   for (auto &name : names)
-    if (const emu::Kernel *k = emu::find(name.c_str())) (*m)->functions[name].kernel = k;
+    if (const emu::Kernel *k = emu::find(name.first.c_str()))
+      (*m)->functions[name.first].kernel = k;
   return CUDA_SUCCESS;
 }
 
