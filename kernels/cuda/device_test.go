@@ -220,54 +220,65 @@ func TestRunsAndWritesAreInOrder(t *testing.T) {
 	})
 }
 
-// Several goroutines share a device. Each finds its own values.
+// Several goroutines share devices. Each finds its own values.
 func TestGoroutines(t *testing.T) {
-	d := opened(t)
+	t.Setenv("EMU_DEVICES", "2")
+	all, err := Devices()
+	require.NoError(t, err)
+	gpus := make([]kernels.Device, min(len(all), 2))
+	for i := range gpus {
+		gpus[i], err = Open(i)
+		require.NoError(t, err)
+	}
 	var wait sync.WaitGroup
-	errs := make([]error, 4)
-	for g := range errs {
-		wait.Go(func() {
-			errs[g] = func() error {
-				const n = stageBytes/4 + 100
-				m, err := d.Alloc(4 * n)
-				if err != nil {
-					return err
-				}
-				x := cuda.Tensor{Address: m.Address(), Type: cuda.Float32, Len: n}
-				double := queued(func(q *cuda.Queue) { cuda.Add(q, x, x, x) })
-				for i := range 2 {
-					want := normal(uint64(10*g+i), n)
-					if err := m.Write(0, cudatest.Bytes(cuda.Float32, want)); err != nil {
-						return err
-					}
-					r, err := d.Compile(double)
-					if err != nil {
-						return err
-					}
-					if err := r.Run(); err != nil {
-						return err
-					}
-					b := make([]byte, 4*n)
-					if err := m.Read(b, 0); err != nil {
-						return err
-					}
-					for j, v := range cudatest.Values(cuda.Float32, b) {
-						if v != 2*want[j] {
-							return fmt.Errorf("value %d is %v, not %v", j, v, 2*want[j])
-						}
-					}
-					if err := r.Close(); err != nil {
-						return err
-					}
-				}
-				return m.Free()
-			}()
-		})
+	errs := make([]error, 6)
+	for i := range errs {
+		wait.Go(func() { errs[i] = doubles(gpus[i%len(gpus)], uint64(i)) })
 	}
 	wait.Wait()
 	for _, err := range errs {
 		require.NoError(t, err)
 	}
+	for _, d := range gpus {
+		require.NoError(t, d.Close())
+	}
+}
+
+// doubles has a device double values, as a goroutine of its own would.
+func doubles(d kernels.Device, seed uint64) error {
+	const n = stageBytes/4 + 100
+	m, err := d.Alloc(4 * n)
+	if err != nil {
+		return err
+	}
+	x := cuda.Tensor{Address: m.Address(), Type: cuda.Float32, Len: n}
+	double := queued(func(q *cuda.Queue) { cuda.Add(q, x, x, x) })
+	for i := range uint64(2) {
+		values := normal(10*seed+i, n)
+		if err := m.Write(0, cudatest.Bytes(cuda.Float32, values)); err != nil {
+			return err
+		}
+		r, err := d.Compile(double)
+		if err != nil {
+			return err
+		}
+		if err := r.Run(); err != nil {
+			return err
+		}
+		b := make([]byte, 4*n)
+		if err := m.Read(b, 0); err != nil {
+			return err
+		}
+		for j, got := range cudatest.Values(cuda.Float32, b) {
+			if got != 2*values[j] {
+				return fmt.Errorf("value %d is %v, not %v", j, got, 2*values[j])
+			}
+		}
+		if err := r.Close(); err != nil {
+			return err
+		}
+	}
+	return m.Free()
 }
 
 // one is a launch of a kernel on memory of 16 values.
