@@ -3,8 +3,8 @@
 //
 //	go run ./kernels/cuda/internal/fakedriver
 //
-// vets the package and runs its tests, with the headers of CUDA 12 and of CUDA 13. With arguments
-// it runs a command that finds the driver, with the headers of CUDA 12:
+// in the module's root vets the package and runs its tests, with the headers of CUDA 12 and of CUDA
+// 13. With arguments it runs a command that finds the driver, with the headers of CUDA 12:
 //
 //	go run ./kernels/cuda/internal/fakedriver go test -tags nvidia ./kernels/cuda
 //
@@ -105,12 +105,12 @@ func environment(h headers) ([]string, error) {
 	if !h.old() {
 		flags += " -I" + shim()
 	}
-	return append(os.Environ(),
-		"CGO_ENABLED=1",
-		"CGO_CFLAGS="+flags+" -I"+include,
-		"CGO_LDFLAGS=-L"+library,
-		"LD_LIBRARY_PATH="+driver+":"+os.Getenv("LD_LIBRARY_PATH"),
-	), nil
+	const path = "LD_LIBRARY_PATH"
+	if more, ok := os.LookupEnv(path); ok {
+		driver += ":" + more
+	}
+	return append(os.Environ(), "CGO_ENABLED=1", "CGO_CFLAGS="+flags+" -I"+include,
+		"CGO_LDFLAGS=-L"+library, path+"="+driver), nil
 }
 
 func command(env []string, args ...string) error {
