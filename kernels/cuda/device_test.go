@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/internal/cuda"
@@ -22,7 +24,7 @@ import (
 // imagesFor returns PTX, of which an emulated device takes no more than the names of kernels.
 func init() {
 	imagesFor = func(int) ([]image, error) {
-		all := []string{"add_f32", "add_bf16", "scale_f32", "scale_bf16"}
+		all := []string{"add_f32", "add_bf16", "mul_f32", "scale_f32", "scale_bf16"}
 		text := ".version 8.7\n.target sm_80\n"
 		for _, k := range all {
 			text += ".visible .entry " + k + "(\n"
@@ -72,8 +74,8 @@ func filled(t *testing.T, d *device, contents []byte) kernels.DeviceMemory {
 	return m
 }
 
-// tensor is memory with values, until the test ends.
-func tensor(
+// operand is memory with values, until the test ends.
+func operand(
 	t *testing.T, d *device, typ cuda.Type, values []float32,
 ) (cuda.Tensor, kernels.DeviceMemory) {
 	t.Helper()
@@ -178,10 +180,10 @@ func TestElementwise(t *testing.T) {
 	for _, typ := range []cuda.Type{cuda.Float32, cuda.BFloat16} {
 		for _, n := range []int{1, 37, 5000} {
 			x, y := normal(1, n), normal(2, n)
-			xs, _ := tensor(t, d, typ, x)
-			ys, _ := tensor(t, d, typ, y)
-			sum, sums := tensor(t, d, typ, make([]float32, n))
-			scaled, result := tensor(t, d, typ, make([]float32, n))
+			xs, _ := operand(t, d, typ, x)
+			ys, _ := operand(t, d, typ, y)
+			sum, sums := operand(t, d, typ, make([]float32, n))
+			scaled, result := operand(t, d, typ, make([]float32, n))
 			r := compiled(t, d, queued(func(q *cuda.Queue) {
 				cuda.Add(q, sum, xs, ys)
 				cuda.Scale(q, scaled, sum, -1.5)
@@ -202,8 +204,8 @@ func TestElementwise(t *testing.T) {
 func TestRunsAndWritesAreInOrder(t *testing.T) {
 	bothWays(t, func(t *testing.T, d *device) {
 		const n, times = 300, 5
-		x, input := tensor(t, d, cuda.Float32, make([]float32, n))
-		sum, total := tensor(t, d, cuda.Float32, make([]float32, n))
+		x, input := operand(t, d, cuda.Float32, make([]float32, n))
+		sum, total := operand(t, d, cuda.Float32, make([]float32, n))
 		launches := queued(func(q *cuda.Queue) { cuda.Add(q, sum, sum, x) })
 		r := compiled(t, d, launches)
 		clear(launches[0].Params) // it is the caller's
@@ -281,10 +283,37 @@ func doubles(d kernels.Device, seed uint64) error {
 	return m.Free()
 }
 
+// A machine on a GPU computes what one on the host does, run after run.
+func TestMachine(t *testing.T) {
+	d := opened(t)
+	const rows, columns = 3, 5
+	x := tensor.New(tensor.WithShape(rows, columns), tensor.WithBacking(normal(1, rows*columns)))
+	w := tensor.New(tensor.WithShape(rows, columns), tensor.WithBacking(normal(2, rows*columns)))
+	run := func(device kernels.Device) (values [][]float32) {
+		g := gorgonia.NewGraph()
+		in, param := kernels.Input(g, "x", x), kernels.Param(g, w)
+		sum, err := kernels.Add(in, param)
+		require.NoError(t, err)
+		out, err := kernels.Mul(sum, in)
+		require.NoError(t, err)
+		m, err := kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{out}, Device: device})
+		require.NoError(t, err)
+		require.Empty(t, m.Plan().Host)
+		for i := range uint64(2) {
+			copy(x.Float32s(), normal(i, rows*columns))
+			require.NoError(t, m.RunAll())
+			values = append(values, slices.Clone(m.Value(out).Float32s()))
+		}
+		require.NoError(t, m.Close())
+		return values
+	}
+	require.Equal(t, run(nil), run(d))
+}
+
 // one is a launch of a kernel on memory of 16 values.
 func one(t *testing.T, d *device) kernels.Launch {
 	t.Helper()
-	x, _ := tensor(t, d, cuda.Float32, make([]float32, 16))
+	x, _ := operand(t, d, cuda.Float32, make([]float32, 16))
 	return queued(func(q *cuda.Queue) { cuda.Scale(q, x, x, 2) })[0]
 }
 
