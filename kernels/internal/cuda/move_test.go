@@ -45,35 +45,39 @@ func TestCopyRows(t *testing.T) {
 	for _, typ := range types {
 		for _, s := range []struct {
 			rows, dstStride, srcStride, n int
-			from                          int    // where rows of dst begin
+			to, from                      int    // where rows of dst and of src begin
 			units                         [2]int // the bytes that are moved at once, by type
 		}{
-			{1, 1, 1, 1, 0, [2]int{4, 2}},
-			{1, 5, 9, 2048, 8, [2]int{16, 16}},
-			{9, 40, 24, 16, 16, [2]int{16, 16}},
-			{9, 40, 16, 16, 16, [2]int{16, 16}},
-			{9, 8, 8, 8, 0, [2]int{16, 16}}, // contiguous
-			{3, 7, 7, 7, 0, [2]int{4, 2}},   // contiguous, and odd
-			{4, 7, 7, 7, 0, [2]int{16, 8}},  // contiguous, and even
-			{9, 40, 24, 14, 2, [2]int{8, 4}},
-			{9, 42, 24, 16, 4, [2]int{8, 4}},
-			{9, 24, 38, 16, 4, [2]int{8, 4}},
-			{9, 40, 24, 13, 0, [2]int{4, 2}},
-			{700, 5, 3, 3, 2, [2]int{4, 2}},
-			{700, 2, 3, 1, 0, [2]int{4, 2}},
-			{2, 1104, 1101, 1100, 1, [2]int{4, 2}},
+			{1, 1, 1, 1, 0, 0, [2]int{4, 2}},
+			{1, 5, 9, 2048, 8, 0, [2]int{16, 16}},
+			{9, 40, 24, 16, 16, 0, [2]int{16, 16}},
+			{9, 40, 16, 16, 16, 0, [2]int{16, 16}},
+			{9, 8, 8, 8, 0, 0, [2]int{16, 16}}, // contiguous
+			{3, 7, 7, 7, 0, 0, [2]int{4, 2}},   // contiguous, and odd
+			{4, 7, 7, 7, 0, 0, [2]int{16, 8}},  // contiguous, and even
+			{9, 40, 24, 14, 2, 0, [2]int{8, 4}},
+			{9, 42, 24, 16, 4, 0, [2]int{8, 4}},
+			{9, 24, 38, 16, 4, 0, [2]int{8, 4}},
+			{9, 40, 24, 13, 0, 0, [2]int{4, 2}},
+			{700, 5, 3, 3, 2, 0, [2]int{4, 2}},
+			{700, 2, 3, 1, 0, 0, [2]int{4, 2}},
+			{2, 1104, 1101, 1100, 1, 0, [2]int{4, 2}},
+			{9, 16, 24, 16, 0, 8, [2]int{16, 16}}, // contiguous in dst alone
+			{9, 24, 16, 16, 8, 0, [2]int{16, 16}}, // contiguous in src alone
+			{9, 16, 24, 16, 0, 2, [2]int{8, 4}},
+			{9, 16, 24, 16, 0, 3, [2]int{4, 2}},
 		} {
 			t.Run(fmt.Sprint(typ, s), func(t *testing.T) {
-				x := rounded(typ, normal((s.rows-1)*s.srcStride+s.n))
-				n := s.from + (s.rows-1)*s.dstStride + s.n + 5
+				x := rounded(typ, normal(s.from+(s.rows-1)*s.srcStride+s.n))
+				n := s.to + (s.rows-1)*s.dstStride + s.n + 5
 				want := rounded(typ, normal(n))
 				was := cudatest.In(typ, append([]float32(nil), want...))
 				for i := range s.rows {
-					copy(want[s.from+i*s.dstStride:], x[i*s.srcStride:][:s.n])
+					copy(want[s.to+i*s.dstStride:], x[s.from+i*s.srcStride:][:s.n])
 				}
 				got := cudatest.Check(t, func(q *cuda.Queue, at []cuda.Tensor) {
-					dst := at[0].From(s.from)
-					cuda.CopyRows(q, dst, at[1], s.rows, s.dstStride, s.srcStride, s.n)
+					dst, src := at[0].From(s.to), at[1].From(s.from)
+					cuda.CopyRows(q, dst, src, s.rows, s.dstStride, s.srcStride, s.n)
 					want := fmt.Sprintf("copy_rows_%d", s.units[typ])
 					if k := q.Launches[0].Kernel; k != want {
 						t.Errorf("the kernel is %s, not %s", k, want)
@@ -82,5 +86,26 @@ func TestCopyRows(t *testing.T) {
 				same(t, got, want)
 			})
 		}
+	}
+}
+
+// A block of a UNet gets its channels side by side, and its gradient is cut again.
+func TestCopyRowsOfChannels(t *testing.T) {
+	const rows, c1, c2 = 300, 320, 640
+	x := normals(rows*c1, rows*c2)
+	for _, typ := range types {
+		got := cudatest.CheckPlain(t, func(q *cuda.Queue, at []cuda.Tensor) {
+			cuda.CopyRows(q, at[0], at[1], rows, c1+c2, c1, c1)
+			cuda.CopyRows(q, at[0].From(c1), at[2], rows, c1+c2, c2, c2)
+			cuda.CopyRows(q, at[3], at[0].From(c1), rows, c2, c1+c2, c2)
+		}, cudatest.Out(typ, rows*(c1+c2)), cudatest.In(typ, x[0]), cudatest.In(typ, x[1]),
+			cudatest.Out(typ, rows*c2))
+		var want []float32
+		for i := range rows {
+			want = append(want, x[0][i*c1:][:c1]...)
+			want = append(want, x[1][i*c2:][:c2]...)
+		}
+		same(t, got[0], rounded(typ, want))
+		same(t, got[3], rounded(typ, x[1]))
 	}
 }
