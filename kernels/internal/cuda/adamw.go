@@ -5,17 +5,8 @@ import (
 	"math"
 )
 
-const (
-	// updateThreads is kUpdateThreads of adamw.cu.
-	updateThreads = 256
-	// clipThreads is kClipThreads of adamw.cu.
-	clipThreads = 1024
-)
-
-// updateGrid returns the grid for n values of type t, each thread 16 bytes at a time.
-func updateGrid(t Type, n int) [3]int {
-	return [3]int{min(ceilDiv(n*t.Size(), 16*updateThreads), elementBlocks), 1, 1}
-}
+// clipThreads is kClipThreads of adamw.cu.
+const clipThreads = 1024
 
 // AdamWStepLen is how many float32 values are the step of AdamW. They are the fields of AdamWStep
 // of package cpu, in order:
@@ -58,9 +49,9 @@ func AdamW(q *Queue, p, m, v, g, half, step, factor Tensor) {
 	if p.Len == 0 {
 		return
 	}
-	q.add("adamw_f32", updateGrid(Float32, p.Len), updateThreads, 0, writes,
-		[]Tensor{g, step, factor}, p, m, v, g, half, step, factor, uint64(p.Len),
-		aligned(p, m, v, g, half))
+	wide := aligned(p, m, v, g, half)
+	q.add("adamw_f32", elementGrid(p.Len/unit(Float32, wide)), elementThreads, 0, writes,
+		[]Tensor{g, step, factor}, p, m, v, g, half, step, factor, uint64(p.Len), wide)
 }
 
 // Blend is a step of an exponential moving average,
@@ -76,8 +67,9 @@ func Blend(q *Queue, dst, x, a Tensor) {
 	if dst.Len == 0 {
 		return
 	}
-	q.add("blend_f32", updateGrid(Float32, dst.Len), updateThreads, 0, []Tensor{dst},
-		[]Tensor{x, a}, dst, x, a, uint64(dst.Len), aligned(dst, x))
+	wide := aligned(dst, x)
+	q.add("blend_f32", elementGrid(dst.Len/unit(Float32, wide)), elementThreads, 0,
+		[]Tensor{dst}, []Tensor{x, a}, dst, dst, x, a, uint64(dst.Len), wide)
 }
 
 // SumSquaresLen returns how many values of memory SumSquares of n values writes. It is 2 for up to
@@ -128,6 +120,7 @@ func CheckFinite(q *Queue, flag, x Tensor, number int) {
 	if x.Len == 0 {
 		return
 	}
-	q.add("watch"+x.Type.suffix(), updateGrid(x.Type, x.Len), updateThreads, 0, []Tensor{flag},
-		[]Tensor{x}, flag, x, uint64(x.Len), number, aligned(x))
+	wide := aligned(x)
+	q.add("watch"+x.Type.suffix(), elementGrid(x.Len/unit(x.Type, wide)), elementThreads, 0,
+		[]Tensor{flag}, []Tensor{x}, flag, x, uint64(x.Len), number, wide)
 }

@@ -69,6 +69,9 @@ const (
 	middleAlone = 16
 	// middleRows is how many rows a thread adds up at least if a second launch is to come.
 	middleRows = 16
+	// middleBlocks is how many blocks add up a tall matrix: enough to keep memory busy, and few
+	// enough for their sums to be a small part of what is read.
+	middleBlocks = 512
 )
 
 // cutMiddle cuts so that few rows are added up in one launch, in narrow blocks that are high. Many
@@ -88,11 +91,11 @@ func cutMiddle(a, b, c, values int) middleCut {
 	}
 	wide(narrow)
 	m.parts, m.part = 1, b
-	if b <= middleAlone*m.height || a*m.pieces >= reduceBlocks/2 {
+	if b <= middleAlone*m.height || a*m.pieces >= middleBlocks {
 		return m
 	}
 	wide(reduceThreads)
-	m.parts = min(ceilDiv(reduceBlocks, a*m.pieces), ceilDiv(b, middleRows*m.height))
+	m.parts = min(ceilDiv(middleBlocks, a*m.pieces), ceilDiv(b, middleRows*m.height))
 	m.part = ceilDiv(b, m.parts)
 	m.parts = ceilDiv(b, m.part)
 	return m

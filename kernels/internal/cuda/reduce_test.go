@@ -63,6 +63,20 @@ func TestSum(t *testing.T) {
 	}
 }
 
+// TestSumOfManyValues has more values than threads with four vectors each.
+func TestSumOfManyValues(t *testing.T) {
+	const n = 4<<20 + 5003
+	x, want := make([]float32, n), 0.0
+	for i := range x {
+		x[i] = 1 / float32(i+1)
+		want += float64(x[i])
+	}
+	queue := func(q *cuda.Queue, at []cuda.Tensor) { cuda.Sum(q, at[0], at[1], at[2]) }
+	got := cudatest.CheckPlain(t, queue, cudatest.Out(cuda.Float32, 1),
+		cudatest.In(cuda.Float32, x), workspace(cuda.SumWorkspace(n)))[0]
+	roundedOnce(t, cuda.Float32, got, []float64{want}, []float64{want})
+}
+
 // TestSumIsOfNaNs has one value that is not a number, in each place in turn.
 func TestSumIsOfNaNs(t *testing.T) {
 	const n = 13

@@ -1,8 +1,7 @@
 // The update of parameters: AdamW, moving averages, the norm of all gradients and what clips it,
 // and the watch for values that are not finite.
+#include "elements.cuh"
 #include "reduce.cuh"
-
-constexpr int kUpdateThreads = 256;
 
 // A Step is the numbers of one AdamW step, which are the same for all parameters.
 struct Step {
@@ -24,7 +23,7 @@ struct Update {
   const Step *step;
   const float *factor;  // of the gradients; null is 1
   u64 n;
-  int aligned;  // whether p, m, v, g and copy are multiples of 16
+  int wide;  // whether p, m, v, g and copy are multiples of 16
 };
 
 // update is the step of one parameter. Products that are added are fused, here by name, so that all
@@ -36,55 +35,68 @@ TILE void update(const Step &s, float factor, float &p, float &m, float &v, floa
   p = fmaf(s.keep, p, -(s.rate * m / fmaf(sqrtf(v), s.unbias, s.eps)));
 }
 
-// A thread has four parameters at a time: 28 bytes for each parameter, and 2 more for the copy, in
-// accesses of 16 and 8. If the factor is not a number, nothing changes.
-KERNEL(adamw_f32, Update, kUpdateThreads, 4) {
-  const Step s = *p.step;
-  const float factor = p.factor ? *p.factor : 1;
-  if (factor != factor) return;
-  const u64 first = (u64)blockIdx.x * kUpdateThreads + threadIdx.x;
-  const u64 step = (u64)gridDim.x * kUpdateThreads, vectors = p.aligned ? p.n / 4 : 0;
-  for (u64 i = first; i < vectors; i += step) {
-    float x[4], m[4], v[4], g[4];
-    unpack(((const Vector *)p.p)[i], x);
-    unpack(((const Vector *)p.m)[i], m);
-    unpack(((const Vector *)p.v)[i], v);
-    unpack(((const Vector *)p.g)[i], g);
-    UNROLL
-    for (int k = 0; k < 4; k++) update(s, factor, x[k], m[k], v[k], g[k]);
-    ((Vector *)p.p)[i] = packed(x);
-    ((Vector *)p.m)[i] = packed(m);
-    ((Vector *)p.v)[i] = packed(v);
-    if (p.copy) ((u64 *)p.copy)[i] = pack(x[0], x[1]) | (u64)pack(x[2], x[3]) << 32;
-  }
-  for (u64 i = vectors * 4 + first; i < p.n; i += step) {
-    update(s, factor, p.p[i], p.m[i], p.v[i], p.g[i]);
-    if (p.copy) p.copy[i] = narrow(p.p[i]);
-  }
+TILE void store(bf16 *to, const float (&x)[1]) { put(to, x[0]); }
+TILE void store(bf16 *to, const float (&x)[4]) {
+  *(u64 *)to = pack(x[0], x[1]) | (u64)pack(x[2], x[3]) << 32;
 }
 
-// A Blend is dst[i] += a·(x[i] − dst[i]) for i < n. a is in memory, as it may change with the step.
+// update_units updates the parameters of whole units. If the factor is not a number, nothing
+// changes.
+template <class Raw>
+TILE void update_units(const Update &p, const Step &s, float factor) {
+  constexpr int Width = sizeof(Raw) / sizeof(float);
+  Raw x[kElementBatch], m[kElementBatch], v[kElementBatch], g[kElementBatch];
+  batch(
+      p.n / Width,
+      [&](int b, u64 i) {
+        x[b] = ((const Raw *)p.p)[i];
+        m[b] = ((const Raw *)p.m)[i];
+        v[b] = ((const Raw *)p.v)[i];
+        g[b] = ((const Raw *)p.g)[i];
+      },
+      [&](int b, u64 i) {
+        if (factor != factor) return;
+        float x1[Width], m1[Width], v1[Width], g1[Width];
+        unpack(x[b], x1);
+        unpack(m[b], m1);
+        unpack(v[b], v1);
+        unpack(g[b], g1);
+        UNROLL
+        for (int k = 0; k < Width; k++) update(s, factor, x1[k], m1[k], v1[k], g1[k]);
+        repack(((Raw *)p.p)[i], x1);
+        repack(((Raw *)p.m)[i], m1);
+        repack(((Raw *)p.v)[i], v1);
+        if (p.copy) store(p.copy + i * Width, x1);
+      });
+}
+
+// adamw_f32 moves 28 bytes for each parameter, and 2 more for the copy.
+KERNEL(adamw_f32, Update, kElementThreads, 3) {
+  const Step s = *p.step;
+  const float factor = p.factor ? *p.factor : 1;
+  if (!p.wide) {
+    update_units<float>(p, s, factor);
+    return;
+  }
+  update_units<Vector>(p, s, factor);
+  const u64 i = p.n / 4 * 4 + threadIdx.x;  // behind the last whole unit
+  if (blockIdx.x > 0 || i >= p.n || factor != factor) return;
+  update(s, factor, p.p[i], p.m[i], p.v[i], p.g[i]);
+  if (p.copy) put(p.copy + i, p.p[i]);
+}
+
+// A Blend is dst[i] = x[i] + a·(y[i] − x[i]) for i < n. a is in memory, as it may change with the
+// step. dst is x.
 struct Blend {
   float *dst;
-  const float *x, *a;
+  const float *x, *y, *a;
   u64 n;
-  int aligned;  // whether dst and x are multiples of 16
+  int wide;
 };
 
-KERNEL(blend_f32, Blend, kUpdateThreads, 4) {
+KERNEL(blend_f32, Blend, kElementThreads, 6) {
   const float a = *p.a;
-  const u64 first = (u64)blockIdx.x * kUpdateThreads + threadIdx.x;
-  const u64 step = (u64)gridDim.x * kUpdateThreads, vectors = p.aligned ? p.n / 4 : 0;
-  for (u64 i = first; i < vectors; i += step) {
-    float x[4], y[4];
-    unpack(((const Vector *)p.dst)[i], y);
-    unpack(((const Vector *)p.x)[i], x);
-    UNROLL
-    for (int k = 0; k < 4; k++) y[k] = fmaf(a, x[k] - y[k], y[k]);
-    ((Vector *)p.dst)[i] = packed(y);
-  }
-  for (u64 i = vectors * 4 + first; i < p.n; i += step)
-    p.dst[i] = fmaf(a, p.x[i] - p.dst[i], p.dst[i]);
+  elements<float, 2>(p, [&](float x, float y, u64) { return fmaf(a, y - x, x); });
 }
 
 // A Squares is Σ x[i]² over i < n. Each block writes a partial sum.
@@ -133,26 +145,36 @@ struct Watch {
   const void *x;
   u64 n;
   int number;
-  int aligned;  // whether x is a multiple of 16
+  int wide;  // whether x is a multiple of 16
 };
 
-// watch looks at the exponents. All of their bits are 1 in a value that is not finite.
-template <class T>
-TILE void watch(const Watch &p) {
-  constexpr int Width = 16 / sizeof(T);
-  const u64 first = (u64)blockIdx.x * kUpdateThreads + threadIdx.x;
-  const u64 step = (u64)gridDim.x * kUpdateThreads, vectors = p.aligned ? p.n / Width : 0;
-  bool found = false;
-  auto look = [&](float x) { found |= (bits_of(x) & 0x7f800000) == 0x7f800000; };
-  for (u64 i = first; i < vectors; i += step) {
-    float x[Width];
-    unpack(((const Vector *)p.x)[i], x);
-    UNROLL
-    for (int k = 0; k < Width; k++) look(x[k]);
-  }
-  for (u64 i = vectors * Width + first; i < p.n; i += step) look(get((const T *)p.x + i));
-  if (found) claim(p.flag, p.number);
+// is_finite looks at the exponent. All of its bits are 1 in a value that is not finite.
+TILE bool is_finite(float x) { return (bits_of(x) & 0x7f800000) != 0x7f800000; }
+
+template <class T, class Raw>
+TILE bool finite_units(const Watch &p) {
+  constexpr int Width = sizeof(Raw) / sizeof(T);
+  Raw x[kElementBatch];
+  bool all = true;
+  batch(
+      p.n / Width, [&](int b, u64 i) { x[b] = ((const Raw *)p.x)[i]; },
+      [&](int b, u64) {
+        float x1[Width];
+        unpack(x[b], x1);
+        UNROLL
+        for (int k = 0; k < Width; k++) all &= is_finite(x1[k]);
+      });
+  return all;
 }
 
-KERNEL(watch_f32, Watch, kUpdateThreads, 4) { watch<float>(p); }
-KERNEL(watch_bf16, Watch, kUpdateThreads, 4) { watch<bf16>(p); }
+template <class T>
+TILE void watch(const Watch &p) {
+  bool all = p.wide ? finite_units<T, Vector>(p) : finite_units<T, T>(p);
+  constexpr int Width = 16 / sizeof(T);
+  const u64 i = p.n / Width * Width + threadIdx.x;  // behind the last whole unit
+  if (p.wide && blockIdx.x == 0 && i < p.n) all &= is_finite(get((const T *)p.x + i));
+  if (!all) claim(p.flag, p.number);
+}
+
+KERNEL(watch_f32, Watch, kElementThreads, 6) { watch<float>(p); }
+KERNEL(watch_bf16, Watch, kElementThreads, 6) { watch<bf16>(p); }
