@@ -22,25 +22,40 @@ struct Sum {
   int m, parts;
 };
 
+// add_parts adds up 8 values of a row, or the first n of them. It reads several parts at once, so as
+// not to wait for each.
+template <bool Whole>
+TILE void add_parts(float (&sum)[8], const float *from, const Sum &p, int n) {
+  constexpr int kAtOnce = 4;
+  UNROLL
+  for (int e = 0; e < 8; e++) sum[e] = 0;
+  for (int part = 0; part < p.parts; part += kAtOnce) {
+    float x[kAtOnce][8];
+    UNROLL
+    for (int i = 0; i < kAtOnce; i++)
+      load8(x[i], from + min(part + i, p.parts - 1) * p.out.partial, Whole, n);
+    UNROLL
+    for (int i = 0; i < kAtOnce; i++) {
+      UNROLL
+      for (int e = 0; e < 8; e++) sum[e] += part + i < p.parts ? x[i][e] : 0;
+    }
+  }
+}
+
 }  // namespace product_bf16
 
 // gemm_sum adds the parts of a product that was cut along K, in their order. A thread adds 8 values
 // of a row.
 KERNEL(gemm_sum_bf16, Sum, kGemmThreads, 8) {
-  const u32 units = (p.out.n + 7) / 8;
-  const u64 i = (u64)blockIdx.x * kGemmThreads + threadIdx.x;
-  const int row = (int)(i / units), column = (int)(i % units) * 8;
+  const int units = (p.out.n + 7) / 8;
+  const int i = (int)blockIdx.x * kGemmThreads + (int)threadIdx.x;
+  const int row = i / units, column = i % units * 8;
   if (row >= p.m) return;
-  const bool whole = p.out.n % 8 == 0;
   const float *from = p.from + (u64)row * p.out.n + column;
   float sum[8];
-  UNROLL
-  for (int e = 0; e < 8; e++) sum[e] = 0;
-  for (int part = 0; part < p.parts; part++) {
-    float x[8];
-    load8(x, from + part * p.out.partial, whole, p.out.n - column);
-    UNROLL
-    for (int e = 0; e < 8; e++) sum[e] += x[e];
-  }
+  if (p.out.n % 8 == 0)
+    add_parts<true>(sum, from, p, 8);
+  else
+    add_parts<false>(sum, from, p, p.out.n - column);
   Store{p.out, 0}(row, column, sum);
 }
