@@ -440,8 +440,8 @@ static int number_after(const std::string &text, const char *word) {
   return n;
 }
 
-// Names are those of an image's kernels, each with the bytes of its parameter, or -1 where the image
-// does not say.
+// Names are those of an image's kernels, each with the bytes of its parameter, or -1 where the
+// image does not say.
 typedef std::map<std::string, int> Names;
 
 // read_ptx checks PTX and collects the names of its kernels.
