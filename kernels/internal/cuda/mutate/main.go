@@ -89,6 +89,7 @@ type Runner struct {
 	ctx      context.Context
 	root     string // of the module
 	work     string // a folder
+	cache    string // of what is compiled
 	binary   string // the tests
 	run      string // which of them
 	builds   []string
@@ -105,6 +106,8 @@ func main() {
 	run := flag.String("run", "", "the tests, an expression (default: the family's)")
 	with := flag.String("with", "", "other families that the tests need, separated by commas")
 	file := flag.String("file", "", "mutate this file (default: all of the family)")
+	cache := flag.String("cache", "", "folder to keep in what the sources without a mistake are "+
+		"compiled to, for one run at a time (default: it is not kept)")
 	builds := flag.String("builds", "plain,address,thread", "builds to try, in order")
 	nice := flag.Int("nice", 10, "priority that is given up")
 	flag.Parse()
@@ -137,7 +140,13 @@ func main() {
 	r := &Runner{
 		ctx:  ctx,
 		root: dir, work: work, builds: strings.Split(*builds, ","),
+		cache:  work,
 		binary: filepath.Join(work, "cuda.test"), limits: make(map[string]time.Duration),
+	}
+	if *cache != "" {
+		if r.cache, err = filepath.Abs(*cache); err != nil {
+			log.Fatal(err)
+		}
 	}
 	status := 0
 	for _, name := range flag.Args() {
@@ -318,9 +327,9 @@ func (r *Runner) try(file, text string) (seen, message string, err error) {
 	return survived, "", nil
 }
 
-// cached are the files of the cache of compiled sources, which is a cache for this run.
+// cached are the files of the cache of compiled sources.
 func (r *Runner) cached() ([]string, error) {
-	return filepath.Glob(filepath.Join(r.work, "kudos", "emulation", "*"))
+	return filepath.Glob(filepath.Join(r.cache, "kudos", "emulation", "*"))
 }
 
 // test runs the tests in a build. It says what fails, and returns what they wrote.
@@ -329,7 +338,7 @@ func (r *Runner) test(build string) (seen, out string, err error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, r.binary, "-test.run", r.run, "-test.failfast", "-test.v")
 	cmd.Dir = filepath.Join(r.root, pkg)
-	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+r.work, "KUDOS_CUDA_BUILD="+build,
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+r.cache, "KUDOS_CUDA_BUILD="+build,
 		"KUDOS_CUDA_SOURCES="+filepath.Join(r.work, "src"))
 	// A kernel that does not end is a process of the tests: both end.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
