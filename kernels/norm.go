@@ -7,6 +7,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
 // An Activation is what a norm applies to its result as part of the same operation.
@@ -108,6 +109,13 @@ func (r norm) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Norm(c.pool, r.of(dst.Shape), dst.Data, x, scale, shift, c.Workspace())
 }
 
+func (r norm) launch(c *call) bool {
+	s := cuda.NormShape(r.of(c.dst.Shape))
+	x, scale, shift := c.in[0].Tensor, c.in[1].Tensor, c.in[2].Tensor
+	cuda.Norm(c.Queue, s, c.dst.Tensor, x, scale, shift, c.workspace(cuda.NormWorkspace(s)))
+	return true
+}
+
 func (r norm) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
 	dx, err := Apply(normInputGrad(r), in[0], in[1], in[2], dout)
 	if err != nil {
@@ -159,6 +167,14 @@ func (r normInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.NormInputGrad(c.pool, s, dst.Data, x, scale, shift, dy, c.Workspace())
 }
 
+func (r normInputGrad) launch(c *call) bool {
+	s := cuda.NormShape(norm(r).of(c.dst.Shape))
+	x, scale, shift, dy := c.in[0].Tensor, c.in[1].Tensor, c.in[2].Tensor, c.in[3].Tensor
+	ws := c.workspace(cuda.NormInputGradWorkspace(s))
+	cuda.NormInputGrad(c.Queue, s, c.dst.Tensor, x, scale, shift, dy, ws)
+	return true
+}
+
 func (normInputGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
 	return make(gorgonia.Nodes, len(in)), nil
 }
@@ -187,6 +203,16 @@ func (r normParamGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	s := norm(r).of(in[0].Shape)
 	x, scale, shift, dy := in[0].Data, in[1].Data, in[2].Data, in[3].Data
 	cpu.NormParamGrad(c.pool, s, dscale, dshift, x, scale, shift, dy, c.Workspace())
+}
+
+func (r normParamGrad) launch(c *call) bool {
+	s := cuda.NormShape(norm(r).of(c.in[0].Shape))
+	n := c.dst.Len / 2
+	dscale, dshift := c.dst.First(n), c.dst.From(n)
+	x, scale, shift, dy := c.in[0].Tensor, c.in[1].Tensor, c.in[2].Tensor, c.in[3].Tensor
+	ws := c.workspace(cuda.NormParamGradWorkspace(s))
+	cuda.NormParamGrad(c.Queue, s, dscale, dshift, x, scale, shift, dy, ws)
+	return true
 }
 
 func (normParamGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -100,13 +100,9 @@ func (c normCase) onCPU() [4][]float32 {
 	return r
 }
 
-type checker func(
-	testing.TB, func(*cuda.Queue, []cuda.Tensor), ...cudatest.Operand,
-) [][]float32
-
 // check compares the kernels with the definition. Float32 results err at most twice as much as
 // those of package cpu, which adds up in float64, and two roundings more of the largest term, or
-// four in sums. // Bfloat16 results are rounded once more. offset is that of all operands.
+// four in sums. Bfloat16 results are rounded once more. offset is that of all operands.
 func (c normCase) check(t *testing.T, typ cuda.Type, offset int, run checker) {
 	t.Helper()
 	bytes := []int{
