@@ -115,6 +115,9 @@ func (t *Tuner) Steps(ctx context.Context) iter.Seq2[Step, error] {
 			yield(Step{}, err)
 			return
 		}
+		// A device's new values go to the network. Where that fails, State, Close and what saves the
+		// network try again.
+		defer func() { _ = kernels.Pull(tensors(t.run.stepper.Parameters)...) }()
 		for t.run.stepper.Steps() < t.Updates {
 			if err := context.Cause(ctx); err != nil {
 				yield(Step{}, err)
@@ -144,8 +147,24 @@ func (t *Tuner) UseAverage() error {
 	if t.run == nil || t.run.average == nil {
 		return errors.New("finetune: there is no average: EMA is 0 or nothing was trained")
 	}
+	parameters := tensors(t.run.stepper.Parameters)
+	if err := kernels.Pull(parameters...); err != nil {
+		return fmt.Errorf("finetune: %w", err)
+	}
 	t.run.average.Swap()
+	if err := kernels.Refresh(parameters...); err != nil {
+		return fmt.Errorf("finetune: %w", err)
+	}
 	return nil
+}
+
+// tensors returns the tensors of parameters.
+func tensors(of []kernels.Parameter) []*tensor.Dense {
+	all := make([]*tensor.Dense, len(of))
+	for i, p := range of {
+		all[i] = p.Value
+	}
+	return all
 }
 
 const averageName = "average."

@@ -23,6 +23,7 @@ var house = Policy{
 
 		"kernels":                   "kernels/internal/cpu kernels/internal/cuda internal/rng",
 		"kernels/cuda":              "kernels",
+		"kernels/cuda/cudatest":     "kernels kernels/internal/cudatest",
 		"kernels/cuda/internal/...": "kernels/internal/cuda/src",
 		"kernels/internal/cpu":      "",
 		"kernels/internal/cuda":     "",
@@ -72,7 +73,7 @@ var house = Policy{
 		"examples/...": anything,
 	},
 	// Tests may import these as well.
-	Tests: "internal/golden kernels/kerneltest kernels/internal/cudatest " +
+	Tests: "internal/golden kernels/kerneltest kernels/internal/cudatest kernels/cuda/cudatest " +
 		"diffusion/diffusiontest examples/tiny",
 	// Single imports beside those of the lines above, each with the reason.
 	Exceptions: []Exception{
@@ -228,7 +229,7 @@ var forbidden = []Ban{
 var width = Width{Most: 100, Except: "examples/customtrainer/..."}
 
 // testSupport are packages that exist for tests.
-const testSupport = "kernels/kerneltest kernels/internal/cudatest diffusion/diffusiontest " +
+const testSupport = "kernels/kerneltest kernels/internal/cudatest kernels/cuda/cudatest diffusion/diffusiontest " +
 	"internal/golden examples/internal/command/commandtest"
 
 // covers reports whether a list of paths, separated by spaces, holds a path. One that ends in /...
