@@ -115,8 +115,8 @@ func (t *Tuner) Steps(ctx context.Context) iter.Seq2[Step, error] {
 			yield(Step{}, err)
 			return
 		}
-		// A device's new values go to the network. Where that fails, State, Close and what saves the
-		// network try again.
+		// A device's new values go to the network. Where that fails, State, Close and what saves
+		// the network try again.
 		defer func() { _ = kernels.Pull(tensors(t.run.stepper.Parameters)...) }()
 		for t.run.stepper.Steps() < t.Updates {
 			if err := context.Cause(ctx); err != nil {

@@ -161,7 +161,8 @@ func TestDeviceGradients(t *testing.T) {
 			got[i][k] -= w[k]
 		}
 		e := norm(got[i]) / (1e-5*norm(w) + 1e-8*largest)
-		require.True(t, e <= 1, "gradient %d is off by %v, its norm is %v", i, norm(got[i]), norm(w))
+		const wrong = "gradient %d is off by %v, its norm is %v"
+		require.True(t, e <= 1, wrong, i, norm(got[i]), norm(w))
 		worst = max(worst, e)
 	}
 	t.Logf("the worst of %d gradients has %.2f of the error that is allowed", len(want), worst)

@@ -229,8 +229,8 @@ var forbidden = []Ban{
 var width = Width{Most: 100, Except: "examples/customtrainer/..."}
 
 // testSupport are packages that exist for tests.
-const testSupport = "kernels/kerneltest kernels/internal/cudatest kernels/cuda/cudatest diffusion/diffusiontest " +
-	"internal/golden examples/internal/command/commandtest"
+const testSupport = "kernels/kerneltest kernels/internal/cudatest kernels/cuda/cudatest " +
+	"diffusion/diffusiontest internal/golden examples/internal/command/commandtest"
 
 // covers reports whether a list of paths, separated by spaces, holds a path. One that ends in /...
 // holds itself and all that is under it.
