@@ -157,7 +157,7 @@ func (c normCase) check(t *testing.T, typ cuda.Type, offset int, run checker) {
 			theirSquares += math.Pow(float64(onCPU[r][i])-w, 2)
 		}
 		if testing.Verbose() {
-			const format = "%-6s largest %8.3g, error %8.2g, on the CPU %8.2g, ratio of the rms %.2f"
+			const format = "%-6s largest %8.3g, error %8.2g, on the CPU %8.2g, rms ratio %.2f"
 			t.Logf(format, name, largest[r], ours, theirs, math.Sqrt(squares/theirSquares))
 		}
 	}

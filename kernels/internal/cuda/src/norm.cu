@@ -18,6 +18,8 @@
 // gradients are compensated (Kahan 1965).
 #include "tile.cuh"
 
+namespace {
+
 // A Norm is what the kernels that cut samples into pieces get.
 //
 // A piece is some positions of a sample, and of these some channels, its tile. One block has a
@@ -842,6 +844,17 @@ TILE void row_gradients(const Norm &p) {
   write_columns(p, at, items, others);
 }
 
+// A ParamGradient is dshift and dscale, and the sums [2][parts][channels] that they are made of.
+struct ParamGradient {
+  float *dshift, *dscale;
+  const float *sums;
+  int parts, channels;
+};
+
+constexpr int kParamColumns = 32, kParamPhases = 8;
+
+}  // namespace
+
 // NORM defines the kernels for float32 and bf16 of what is called body, for 16 bytes at a time and
 // for single values.
 #define NORM(name, body, blocks)                    \
@@ -887,15 +900,6 @@ LAYER_NORM(32, 8)
 LAYER_NORM(256, 2)
 LAYER_NORM(256, 4)
 LAYER_NORM(256, 8)
-
-// A ParamGradient is dshift and dscale, and the sums [2][parts][channels] that they are made of.
-struct ParamGradient {
-  float *dshift, *dscale;
-  const float *sums;
-  int parts, channels;
-};
-
-constexpr int kParamColumns = 32, kParamPhases = 8;
 
 // norm_param_gradient adds up parts. A block has 32 channels of one of the two. Each of its warps
 // takes every 8th part.
