@@ -40,26 +40,59 @@ func products() []product {
 		},
 	}
 	for d := 8; d <= 256; d += 8 {
-		if d > 160 && d%64 != 0 {
-			continue // there are no heads of this size
+		if d <= 160 || d%64 == 0 { // the sizes of heads that there are
+			all = append(all, attention(d)...)
 		}
-		rows, keys := 32, 64 // of a warp. See Forward in attention.cu.
-		switch {
-		case d > 128:
-			rows, keys = 16, 32
-		case d == 128:
-			keys = 16
-		case d > 96:
-			keys = 32
-		}
-		depth := (d + 15) / 16 * 16
-		all = append(all, product{
-			kernels: fmt.Sprintf("attention_%d_bf16", d),
-			hmma:    2 * (rows/16*keys/8*depth/16 + rows/16*d/8*keys/16),
-			why:     "Q·Kᵀ and P·V, for whole tiles of keys and for others",
-		})
 	}
 	return all
+}
+
+// attention returns the kernels for heads of size d. Their tiles are those of Forward in
+// attention.cu and of GradKeys and GradQueries in attention_grad.cu. The code is there twice, for
+// tiles of which all is seen and for others.
+func attention(d int) []product {
+	depth := (d + 15) / 16 * 16
+	// choose returns the value for the first size that d is not above.
+	choose := func(choices ...[2]int) int {
+		for _, c := range choices {
+			if d <= c[0] {
+				return c[1]
+			}
+		}
+		panic("no choice")
+	}
+	const any = 256
+	rows := choose([2]int{128, 2}, [2]int{any, 1}) // in 16s, of a warp
+	keys := choose([2]int{96, 64}, [2]int{127, 32}, [2]int{128, 16}, [2]int{any, 32})
+	forward := rows * (keys/8*depth/16 + keys/16*d/8)
+
+	// The gradients take 16 columns at a time, one or two times in the code.
+	rows = choose([2]int{64, 2}, [2]int{any, 1})
+	columns := choose([2]int{64, 64}, [2]int{128, 32}, [2]int{any, 16})
+	times := 1
+	if d <= 48 || rows == 1 && d <= 112 {
+		times = 2
+	}
+	width := choose([2]int{160, d}, [2]int{any, d / 2})
+	gradKeys := min(times, columns/16) * rows * (2*2*depth/16 + 2*width/8)
+
+	rows = choose([2]int{96, 2}, [2]int{any, 1})
+	times = 1
+	if d <= 80 || rows == 1 {
+		times = 2
+	}
+	gradQueries := min(times, columns/16) * rows * (2*2*depth/16 + d/8)
+	return []product{
+		{fmt.Sprintf("attention_%d_bf16", d), 2 * forward, "Q·Kᵀ and P·V"},
+		{
+			fmt.Sprintf("attention_grad_keys_%d_bf16", d), 2 * gradKeys,
+			"K·Qᵀ, V·dOᵀ, Pᵀ·dO and dSᵀ·Q",
+		},
+		{
+			fmt.Sprintf("attention_grad_queries_%d_bf16", d), 2 * gradQueries,
+			"Q·Kᵀ, dO·Vᵀ and dS·K",
+		},
+	}
 }
 
 // unbuilt are names that seem to be built from parts, but are not, with the reason.
