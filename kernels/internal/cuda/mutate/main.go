@@ -63,8 +63,11 @@ var families = map[string]family{
 	},
 	"gemm_bf16": {run: "^TestGemmBF16", files: []string{"product_bf16.cuh"}},
 	"gemm_f32":  {run: "^TestGemmFloat32", files: []string{"product_f32.cuh"}},
-	"loss":      {run: "^Test(MSEAndL1|SoftmaxCrossEntropy|WrongTargets)"},
-	"move":      {run: "^Test(Middle|CopyRows)"},
+	"loss": {
+		run:  "^Test(MSEAndL1|SoftmaxCrossEntropy|WrongTargets)",
+		with: []string{"reduce"},
+	},
+	"move": {run: "^Test(Middle|CopyRows)"},
 	"reduce": {
 		run:   "^Test(Sum|ColumnSums|L2Normalize|MSEAndL1)",
 		files: []string{"reduce.cuh"},
@@ -74,6 +77,7 @@ var families = map[string]family{
 	"table": {
 		run:   "^Test(GatherRows|Scatter|WrongIndices|TimestepEmbedding)",
 		files: []string{"index.cuh"},
+		with:  []string{"elementwise"},
 	},
 }
 
