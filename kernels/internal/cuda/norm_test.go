@@ -205,6 +205,7 @@ func TestNormLarge(t *testing.T) {
 	}{
 		{2, 256, 320, 32, true}, // several tiles and pieces
 		{1, 4000, 16, 2, false}, // long sums
+		{1, 2000, 64, 64, true}, // several batches of a thread
 		{1026, 5, 32, 8, true},  // blocks that add up the channels of several samples
 		{150, 1, 320, 1, true},  // layer norm, in all ways to hold a row
 		{3, 1, 768, 1, false},
