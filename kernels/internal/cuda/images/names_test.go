@@ -63,7 +63,8 @@ func kernelNames(dir string) ([]string, error) {
 		})
 	}
 	slices.Sort(all)
-	return slices.Compact(all), nil
+	all = slices.DeleteFunc(slices.Compact(all), func(s string) bool { return s == "" })
+	return all, nil
 }
 
 // nothing imports packages without what they have.
@@ -113,13 +114,13 @@ func (p *names) values(e ast.Expr, in *ast.FuncDecl) []string {
 	case *ast.SelectorExpr:
 		return p.fields(e.Sel)
 	case *ast.CallExpr:
-		return p.results(e, in)
+		return p.results(e, 0, in)
 	}
 	return []string{unknown}
 }
 
-// results returns the strings that a call may return.
-func (p *names) results(call *ast.CallExpr, in *ast.FuncDecl) []string {
+// results returns the strings that a call may return as its i-th result.
+func (p *names) results(call *ast.CallExpr, i int, in *ast.FuncDecl) []string {
 	name := callee(call)
 	if named(name, "Sprintf") && len(call.Args) > 0 {
 		var all []string
@@ -146,8 +147,8 @@ func (p *names) results(call *ast.CallExpr, in *ast.FuncDecl) []string {
 		if _, ok := n.(*ast.FuncLit); ok {
 			return false
 		}
-		if r, ok := n.(*ast.ReturnStmt); ok && len(r.Results) > 0 {
-			all = append(all, p.values(r.Results[0], f)...)
+		if r, ok := n.(*ast.ReturnStmt); ok && i < len(r.Results) {
+			all = append(all, p.values(r.Results[i], f)...)
 		}
 		return true
 	})
@@ -303,6 +304,9 @@ func (v *variable) after(s ast.Stmt, set []string) (after []string, ends bool) {
 				set = joined(set, v.values(s.Rhs[0], v.in))
 			case len(s.Lhs) != len(s.Rhs):
 				set = []string{unknown}
+				if c, ok := s.Rhs[0].(*ast.CallExpr); ok {
+					set = v.results(c, i, v.in)
+				}
 			default:
 				set = v.values(s.Rhs[i], v.in)
 			}
