@@ -41,7 +41,7 @@ func compile(gxx string, b Build) (exe string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("cudatest: %s --version: %w", gxx, err)
 	}
-	c.seed = fmt.Sprintf("%s\n%s", version, c.flags)
+	c.seed = fmt.Sprintf("%s\n%s\n%s", version, c.flags, alone)
 	if err := c.read(); err != nil {
 		return "", err
 	}
@@ -102,12 +102,20 @@ func (c *compilation) objects(families []string) (paths []string, err error) {
 	free := make(chan struct{}, runtime.GOMAXPROCS(0))
 	errs := make(chan error)
 	for _, name := range families {
+		file := name
+		if name != program {
+			file = "alone_" + name
+			text := fmt.Sprintf(alone, name)
+			if err := os.WriteFile(filepath.Join(c.work, file), []byte(text), 0o644); err != nil {
+				return nil, err
+			}
+		}
 		object := filepath.Join(c.cache, c.hash(c.closure(name))+".o")
 		paths = append(paths, object)
 		go func() {
 			free <- struct{}{}
 			defer func() { <-free }()
-			errs <- c.make(object, "-c", "-x", "c++", name)
+			errs <- c.make(object, "-c", "-x", "c++", file)
 		}()
 	}
 	for range families {
@@ -115,6 +123,13 @@ func (c *compilation) objects(families []string) (paths []string, err error) {
 	}
 	return paths, err
 }
+
+// program is the family that is none: it has main.
+const program = "emulate.cu"
+
+// alone is a file of one family. On a device a family is a module of its own. Here all of them are
+// linked to one program. In a namespace without a name, two families may use a name for two things.
+const alone = "#include \"emu.h\"\nnamespace {\n#include \"%s\"\n}\n"
 
 var included = regexp.MustCompile(`(?m)^#include "(.*)"`)
 

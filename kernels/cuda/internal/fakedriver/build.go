@@ -25,6 +25,10 @@ var driver []byte
 // driver.
 const emulator = "emulate.cu"
 
+// alone is a file of one family. On a device a family is a module of its own. Here all of them are
+// linked to one library. In a namespace without a name, two families may use a name for two things.
+const alone = "#include \"emu.h\"\nnamespace {\n#include \"%s\"\n}\n"
+
 // build returns a folder with a library to link with, and one with the driver, both called
 // libcuda. Families of kernels are compiled by themselves, as in package cudatest.
 func build(include string) (library, folder string, err error) {
@@ -140,11 +144,20 @@ func (b *builder) compile() ([]string, error) {
 	jobs := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var wait sync.WaitGroup
 	for i, name := range units {
+		file := name
+		if name != "driver.cu" {
+			file = "alone_" + name
+			text := fmt.Sprintf(alone, name)
+			if err := os.WriteFile(filepath.Join(b.work, file), []byte(text), 0o644); err != nil {
+				return nil, err
+			}
+		}
 		wait.Go(func() {
 			jobs <- struct{}{}
 			defer func() { <-jobs }()
-			args := append(b.flags(), "-x", "c++", name)
-			objects[i], errs[i] = b.object(slices.Concat(b.headers, b.files[name]), args...)
+			args := append(b.flags(), "-x", "c++", file)
+			source := slices.Concat(b.headers, []byte(file), b.files[name])
+			objects[i], errs[i] = b.object(source, args...)
 		})
 	}
 	wait.Wait()
