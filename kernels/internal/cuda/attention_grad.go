@@ -29,13 +29,14 @@ func AttentionGrad(
 	g.queue(q)
 }
 
-// AttentionGradFrom is AttentionGrad where out and lse of Attention are at hand. For float32 it
-// computes them again.
+// AttentionGradFrom is AttentionGrad where out and lse of Attention are at hand.
 func AttentionGradFrom(
 	q *Queue, s AttentionShape, dq, dk, dv, query, key, value, mask, out, lse, dout, ws Tensor,
 ) {
 	if dq.Type == Float32 {
-		AttentionGradFloat32(q, s, dq, dk, dv, query, key, value, mask, dout, ws)
+		AttentionGradFromFloat32(
+			q, s, dq, dk, dv, query, key, value, mask, out, lse, dout, ws,
+		)
 		return
 	}
 	g := s.gradient("AttentionGradFrom", dq, dk, dv, query, key, value, mask, dout, ws)
@@ -45,9 +46,9 @@ func AttentionGradFrom(
 		return
 	}
 	const threads, lanes = 256, 8 // kDeltaThreads and kDeltaLanes of attention_grad.cu
-	q.add("attention_grad_delta_bf16", [3]int{ceilDiv(s.stats()*lanes, threads), 1, 1}, threads, 0,
+	q.add("attention_grad_delta_bf16", [3]int{s.stats() * lanes / threads, 1, 1}, threads, 0,
 		[]Tensor{g.shift, g.delta}, []Tensor{out, dout, lse},
-		g.shift, g.delta, out, dout, lse, uint64(s.stats()),
+		g.shift, g.delta, out, dout, lse,
 		s.Lq, s.Heads, s.D, s.padded(), aligned(out, dout))
 	g.queue(q)
 }
@@ -88,9 +89,10 @@ func gradQueriesTiles(d int) attentionTiles {
 }
 
 // splits returns among how many blocks the queries are divided for dk and dv. Few keys are few
-// blocks: with the 77 keys of a prompt one for each head of a sample. Then each of more blocks takes
-// some of the queries, and their results are added. There are about as many blocks as the largest
-// devices run at once, four on each of 132 multiprocessors, and a block has 256 queries at least.
+// blocks: with the 77 keys of a prompt one for each head of a sample. Then each of more blocks has
+// some of the queries, and their results are added. There are about twice as many blocks as the
+// largest devices run at once, which are two on each of 132 multiprocessors. Each has 256 queries
+// at least.
 func (s AttentionShape) splits() int {
 	const blocks, queries = 4 * 132, 256
 	t, parts := gradKeysTiles(s.D)

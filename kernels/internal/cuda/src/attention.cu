@@ -1,13 +1,13 @@
-// Attention: softmax(Q·Kᵀ/√D)·V of each head, of bf16 operands with float32 sums. The numerators of
-// softmax are rounded to bf16 for the product with V, but not for their sum. Their quotient is taken
-// last (Dao 2023). The scores never leave the registers.
+// Attention: softmax(Q·Kᵀ/√D)·V of each head, of bf16 operands with float32 sums. The numerators
+// of softmax are rounded to bf16 for the product with V, but not for their sum. The division comes
+// last (Dao 2023). Scores never leave registers.
 #include "attention.cuh"
 
 struct AttentionParams {
   bf16 *out;             // [N,Lq,Heads·D], or null
   float *lse;            // [N,Heads,Lq], ln Σ exp of the scores, or null
   float *shift, *delta;  // [N,Heads,padded], what the gradient needs of each query, or null
-  const bf16 *q, *k, *v; // [N,Lq,Heads·D], [N,Lk,Heads·D]
+  const bf16 *q, *k, *v;  // [N,Lq,Heads·D], [N,Lk,Heads·D]
   const bf16 *dout;      // [N,Lq,Heads·D], if delta is not null
   const float *mask;     // [N,Lk], 0 for keys that are not seen, or null
   int lq, lk, heads, padded;
@@ -16,9 +16,9 @@ struct AttentionParams {
   float scale;  // log₂ e/√D
 };
 
-// A Forward computes a block of queries of one head, and walks over the keys. Each warp has Rows·16
-// queries. With two times 16 of them keys and values are loaded half as often, so large heads have
-// fewer keys at a time and load queries again, and only the largest give that up.
+// A Forward computes a block of queries of one head, and walks over the keys. A warp has Rows·16
+// queries. If these are 32, keys and values are loaded half as often as for 16. So larger heads
+// have fewer keys at a time and load queries again, and only the largest give up that.
 template <int D>
 struct Forward {
   static constexpr int Rows = D <= 128 ? 2 : 1, Warps = 4, Keys = D <= 96 ? 64 : D == 128 ? 16 : 32;
@@ -118,7 +118,7 @@ struct Forward {
         const int i = query(r, h);
         if (lane % 4 != 0) continue;
         if (lse && i < p.lq) lse[i] = log * kLn2;
-        if (shift && i < p.padded) shift[i] = l == 0 || i >= p.lq ? -minus_infinity() : log;
+        if (shift && i < p.padded) shift[i] = l == 0 ? -minus_infinity() : log;
       }
     }
   }
@@ -192,7 +192,8 @@ struct Forward {
 
     float by[Rows][2];
     const u64 row = (u64)n * p.heads + head;
-    f.finish(by, p.lse ? p.lse + row * p.lq : nullptr, p.shift ? p.shift + row * p.padded : nullptr);
+    f.finish(by, p.lse ? p.lse + row * p.lq : nullptr,
+             p.shift ? p.shift + row * p.padded : nullptr);
     if (p.out) {
       write_rows<Stride>(rows, f.out, by, lane);
       sync_warp();

@@ -6,16 +6,16 @@
 //
 // One kernel has a block of keys and walks over the queries, for dK and dV. Another one has a block
 // of queries and walks over the keys, for dQ. So Q·Kᵀ and dP are computed twice: 7 products for 5.
-// In return no two blocks add to the same values. To compute dQ with the others, each block of keys
-// would write float32 parts of all of dQ. For long sequences that is more memory than all operands,
-// and moving it takes as long as the two products.
+// In return no two blocks add to the same values. If the first computed dQ as well, each of its
+// blocks would write a float32 part of dQ for each query, and others would add them. For a sequence
+// of 4096 these are 32 times dQ. To write and read them takes as long as the two products.
 #include "attention.cuh"
 
 struct AttentionGradParams {
-  bf16 *dq, *dk, *dv;                // like q, k and v
-  float *parts;                      // [splits,2,N,Lk,Heads·D], parts of dk and dv, or null
-  const bf16 *q, *k, *v, *dout;      // [N,Lq,Heads·D], [N,Lk,Heads·D]
-  const float *shift, *delta, *mask; // [N,Heads,padded], log₂ Σ exp and δ; [N,Lk] or null
+  bf16 *dq, *dk, *dv;                 // like q, k and v
+  float *parts;                       // [splits,2,N,Lk,Heads·D], parts of dk and dv, or null
+  const bf16 *q, *k, *v, *dout;       // [N,Lq,Heads·D], [N,Lk,Heads·D]
+  const float *shift, *delta, *mask;  // [N,Heads,padded], log₂ Σ exp and δ; [N,Lk] or null
   int n, lq, lk, heads, padded;
   int splits;   // of the queries, for dk and dv
   int causal;   // whether query i sees keys 0 to i only
@@ -40,8 +40,8 @@ TILE void clear(float (&c)[Rows][Columns][4]) {
 }
 
 // A GradKeys computes dK and dV of a block of keys of one head, and walks over the queries. Scores
-// are transposed, Kᵀ·Q. Then rows are keys, and a product's result is a left factor of the next one.
-// The columns of dK and dV are in one Part, or divided among blocks.
+// are transposed, K·Qᵀ. Then rows are keys, and the result of a product is a left factor of the
+// next. Blocks divide the columns of the largest dK and dV into Parts.
 template <int D>
 struct GradKeys {
   static constexpr int Rows = D <= 64 ? 2 : 1, Warps = D == 256 ? 3 : 4, Parts = D > 160 ? 2 : 1;
@@ -64,7 +64,7 @@ struct GradKeys {
   TILE void step(int first_query, const bf16 *q, const bf16 *dout, const float *stats, int column) {
     UNROLLED(Unrolled)
     for (int j = 0; j < Queries; j += 16) {
-      if (!Whole && first_query + j + 15 < first) continue;
+      if (!Whole && first_query + j < first) continue;  // both are multiples of 16
       float s[Rows][2][4], dp[Rows][2][4];
       transposed_product<16>(s, k, q + j * Stride, 16, lane);
       transposed_product<16>(dp, v, dout + j * Stride, 16, lane);
@@ -328,10 +328,9 @@ TILE void take(const bf16 *x, bool aligned, float (&values)[8]) {
 
 // A Delta is what the kernels above need of out and lse.
 struct Delta {
-  float *shift, *delta;   // [N,Heads,padded]
-  const bf16 *out, *dout; // [N,Lq,Heads·D]
-  const float *lse;       // [N,Heads,Lq]
-  u64 rows;               // N·padded·Heads
+  float *shift, *delta;    // [N,Heads,padded]
+  const bf16 *out, *dout;  // [N,Lq,Heads·D]
+  const float *lse;        // [N,Heads,Lq]
   int lq, heads, d, padded;
   int aligned;  // whether out and dout are multiples of 16
 };
@@ -339,13 +338,14 @@ struct Delta {
 constexpr int kDeltaThreads = 256, kDeltaLanes = 8;
 
 // attention_grad_delta has 8 lanes for a head of a query, each with 16 bytes at a time. Neighbours
-// are next to each other in out and dout. Queries that are not there see no key.
+// are next to each other in out and dout. padded is a multiple of the 32 heads that a block has, so
+// blocks are whole. Queries that are not there see no key.
 KERNEL(attention_grad_delta_bf16, Delta, kDeltaThreads, 4) {
   const int thread = threadIdx.x, lane = thread % kDeltaLanes;
   const u64 i = ((u64)blockIdx.x * kDeltaThreads + thread) / kDeltaLanes;
   const int head = i % p.heads, query = i / p.heads % p.padded;
   const u64 n = i / p.heads / p.padded;
-  const bool there = i < p.rows && query < p.lq;
+  const bool there = query < p.lq;
   float sum = 0;
   if (there) {
     const u64 at = ((n * p.lq + query) * p.heads + head) * p.d;
@@ -359,7 +359,7 @@ KERNEL(attention_grad_delta_bf16, Delta, kDeltaThreads, 4) {
   }
   UNROLL
   for (int lanes = kDeltaLanes / 2; lanes > 0; lanes /= 2) sum += shuffle_xor(sum, lanes);
-  if (i >= p.rows || lane != 0) return;
+  if (lane != 0) return;
   const u64 row = n * p.heads + head;
   const float lse = there ? p.lse[row * p.lq + query] : minus_infinity();
   p.shift[row * p.padded + query] = lse == minus_infinity() ? -lse : lse * kLog2E;
