@@ -3,6 +3,7 @@ package cuda_test
 import (
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cuda"
@@ -253,5 +254,74 @@ func (c attentionCase) check(t *testing.T, check func(
 		want.dq.check(t, "dq"+by, got[4+3*i])
 		want.dk.check(t, "dk"+by, got[5+3*i])
 		want.dv.check(t, "dv"+by, got[6+3*i])
+	}
+}
+
+// TestAttentionTypes sees whose kernels operands of each type go to.
+func TestAttentionTypes(t *testing.T) {
+	s := cuda.AttentionShape{N: 1, Heads: 2, Lq: 3, Lk: 3, D: 8}
+	for typ, suffix := range map[cuda.Type]string{cuda.Float32: "_f32", cuda.BFloat16: "_bf16"} {
+		x := cuda.Tensor{Address: 1 << 20, Type: typ, Len: 48}
+		var none cuda.Tensor
+		lse := cuda.Tensor{Address: 1 << 21, Len: 6}
+		ws := cuda.Tensor{Address: 1 << 22, Len: cuda.AttentionGradWorkspace(s, typ) / 4}
+		var q cuda.Queue
+		cuda.Attention(&q, s, x, lse, x, x, x, none, none)
+		cuda.AttentionGrad(&q, s, x, x, x, x, x, x, none, x, ws)
+		cuda.AttentionGradFrom(&q, s, x, x, x, x, x, x, none, x, lse, x, ws)
+		for _, l := range q.Launches {
+			if !strings.HasSuffix(l.Kernel, suffix) {
+				t.Errorf("%s is not of type %d", l.Kernel, typ)
+			}
+		}
+		if len(q.Launches) < 7 {
+			t.Errorf("there are %d launches for type %d", len(q.Launches), typ)
+		}
+	}
+}
+
+func TestAttentionMisuse(t *testing.T) {
+	s := cuda.AttentionShape{N: 1, Heads: 1, Lq: 2, Lk: 4, D: 8}
+	x, y := cuda.Tensor{Type: cuda.BFloat16, Len: 16}, cuda.Tensor{Type: cuda.BFloat16, Len: 32}
+	var none cuda.Tensor
+	ws := cuda.Tensor{Len: cuda.AttentionGradWorkspace(s, cuda.BFloat16) / 4}
+	odd := ws
+	odd.Address = 8
+	for want, misuse := range map[string]func(q *cuda.Queue){
+		"no kernel for bfloat16 heads of 4": func(q *cuda.Queue) {
+			s := s
+			s.Heads, s.D = 2, 4
+			cuda.Attention(q, s, x, none, x, y, y, none, none)
+		},
+		"no such shape": func(q *cuda.Queue) {
+			cuda.Attention(q, cuda.AttentionShape{}, x, none, x, y, y, none, none)
+		},
+		"operand 1 has 16 values": func(q *cuda.Queue) {
+			cuda.Attention(q, s, x, none, x, y, x, none, none)
+		},
+		"operand 0 has 3 values of type 0, not 4": func(q *cuda.Queue) {
+			cuda.Attention(q, s, x, none, x, y, y, cuda.Tensor{Len: 3}, none)
+		},
+		"operand 0 has 3 values of type 0, not 2": func(q *cuda.Queue) {
+			cuda.Attention(q, s, x, cuda.Tensor{Len: 3}, x, y, y, none, none)
+		},
+		"a workspace of 508 bytes": func(q *cuda.Queue) {
+			cuda.AttentionGrad(q, s, x, y, y, x, y, y, none, x, ws.First(ws.Len-1))
+		},
+		"at 8 is not one of": func(q *cuda.Queue) {
+			cuda.AttentionGrad(q, s, x, y, y, x, y, y, none, x, odd)
+		},
+		"AttentionGradFrom: operand 0 has 2 values": func(q *cuda.Queue) {
+			cuda.AttentionGradFrom(q, s, x, y, y, x, y, y, none, x.First(2), none, x, ws)
+		},
+	} {
+		t.Run(want, func(t *testing.T) {
+			defer func() {
+				if got := fmt.Sprint(recover()); !strings.Contains(got, want) {
+					t.Errorf("the panic is %q", got)
+				}
+			}()
+			misuse(new(cuda.Queue))
+		})
 	}
 }
