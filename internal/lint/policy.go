@@ -22,7 +22,7 @@ var house = Policy{
 		"internal/lint":    "",
 
 		"kernels":                   "kernels/internal/cpu kernels/internal/cuda internal/rng",
-		"kernels/cuda":              "kernels",
+		"kernels/cuda":              "kernels kernels/internal/cuda/images",
 		"kernels/cuda/cudatest":     "kernels kernels/internal/cudatest",
 		"kernels/cuda/internal/...": "kernels/internal/cuda/src",
 		"kernels/internal/cpu":      "",

@@ -21,18 +21,6 @@ import (
 	"github.com/kudos-ml/kudos/kernels/internal/cudatest"
 )
 
-// imagesFor returns PTX, of which an emulated device takes no more than the names of kernels.
-func init() {
-	imagesFor = func(int) ([]image, error) {
-		all := []string{"add_f32", "add_bf16", "mul_f32", "scale_f32", "scale_bf16"}
-		text := ".version 8.7\n.target sm_80\n"
-		for _, k := range all {
-			text += ".visible .entry " + k + "(\n"
-		}
-		return []image{{"elementwise", "compute_80", all, text}}, nil
-	}
-}
-
 // emulated skips a test on a driver that is not the one of internal/fakedriver, which is told by
 // the environment what its devices are like.
 func emulated(t *testing.T) {
@@ -283,31 +271,51 @@ func doubles(d kernels.Device, seed uint64) error {
 	return m.Free()
 }
 
-// A machine on a GPU computes what one on the host does, run after run.
+// A machine on a GPU computes what one on the host does, run after run: products, an activation, a
+// loss and the gradients.
 func TestMachine(t *testing.T) {
 	d := opened(t)
-	const rows, columns = 3, 5
-	x := tensor.New(tensor.WithShape(rows, columns), tensor.WithBacking(normal(1, rows*columns)))
-	w := tensor.New(tensor.WithShape(rows, columns), tensor.WithBacking(normal(2, rows*columns)))
-	run := func(device kernels.Device) (values [][]float32) {
+	const samples, in, out = 9, 20, 12
+	dense := func(seed uint64, shape ...int) *tensor.Dense {
+		s := tensor.Shape(shape)
+		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(normal(seed, s.TotalSize())))
+	}
+	x, target := dense(1, samples, in), dense(2, samples, out)
+	w, b := dense(3, out, in), dense(4, out)
+	run := func(device kernels.Device, p kernels.Precision) (values [][]float32) {
 		g := gorgonia.NewGraph()
-		in, param := kernels.Input(g, "x", x), kernels.Param(g, w)
-		sum, err := kernels.Add(in, param)
+		weights, bias := kernels.Param(g, w), kernels.Param(g, b)
+		y, err := kernels.Linear(kernels.Input(g, "x", x), weights, bias)
 		require.NoError(t, err)
-		out, err := kernels.Mul(sum, in)
+		y, err = kernels.SiLU(y)
 		require.NoError(t, err)
-		m, err := kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{out}, Device: device})
+		loss, err := kernels.MSE(y, kernels.Input(g, "target", target), nil)
+		require.NoError(t, err)
+		grads, err := gorgonia.Grad(loss, weights, bias)
+		require.NoError(t, err)
+		want := append(gorgonia.Nodes{loss}, grads...)
+		m, err := kernels.NewMachine(g, kernels.Config{Want: want, Precision: p, Device: device})
 		require.NoError(t, err)
 		require.Empty(t, m.Plan().Host)
 		for i := range uint64(2) {
-			copy(x.Float32s(), normal(i, rows*columns))
+			copy(x.Float32s(), normal(i, samples*in))
 			require.NoError(t, m.RunAll())
-			values = append(values, slices.Clone(m.Value(out).Float32s()))
+			for _, n := range want {
+				values = append(values, slices.Clone(m.Value(n).Float32s()))
+			}
 		}
 		require.NoError(t, m.Close())
 		return values
 	}
-	require.Equal(t, run(nil), run(d))
+	for _, c := range []struct {
+		precision kernels.Precision
+		most      float64
+	}{{kernels.Float32, 1e-5}, {kernels.BFloat16, 1e-2}} {
+		want, got := run(nil, c.precision), run(d, c.precision)
+		for i := range want {
+			require.InDeltaSlice(t, want[i], got[i], c.most)
+		}
+	}
 }
 
 // one is a launch of a kernel on memory of 16 values.
@@ -412,6 +420,29 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	t.Setenv("EMU_DRIVER", "12080")
 	opened(t)
+}
+
+// For each device there is an image with every kernel. Cubins have parameters that are as long as
+// the emulation's.
+func TestImages(t *testing.T) {
+	emulated(t)
+	for _, capability := range []string{"80", "86", "89", "90", "100", "120"} {
+		t.Run(capability, func(t *testing.T) {
+			t.Setenv("EMU_CAPABILITY", capability)
+			d := opened(t)
+			n := 0
+			for _, m := range d.images {
+				for _, name := range m.kernels {
+					require.NoError(t, d.do(func() error {
+						_, err := d.find(name)
+						return err
+					}))
+					n++
+				}
+			}
+			require.NotZero(t, n)
+		})
+	}
 }
 
 // failing is a runner whose second kernel fails, and memory that it works on.

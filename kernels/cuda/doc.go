@@ -82,6 +82,6 @@
 //	failing kernels, memory that is short     the emulated driver
 //	several goroutines                        the emulated driver, with Go's race detector
 //	kernels                                   the emulation
-//	loading of images                         nothing
+//	loading of images                         the emulated driver, which reads their heads
 //	speed                                     nothing
 package cuda

@@ -2,7 +2,7 @@
 
 package cuda
 
-import "errors"
+import "github.com/kudos-ml/kudos/kernels/internal/cuda/images"
 
 // An image is a family of kernels that is compiled for a device.
 type image struct {
@@ -13,6 +13,11 @@ type image struct {
 }
 
 // imagesFor returns the images for devices of a compute capability.
-var imagesFor = func(capability int) ([]image, error) {
-	return nil, errors.New("this version has no kernels that are compiled")
+func imagesFor(capability int) ([]image, error) {
+	found, err := images.For(capability)
+	all := make([]image, len(found))
+	for i, m := range found {
+		all[i] = image{m.Name, m.Architecture, m.Kernels, string(m.Bytes)}
+	}
+	return all, err
 }
