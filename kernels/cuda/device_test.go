@@ -277,8 +277,8 @@ func TestMachine(t *testing.T) {
 	d := opened(t)
 	const samples, in, out = 9, 20, 12
 	dense := func(seed uint64, shape ...int) *tensor.Dense {
-		s := tensor.Shape(shape)
-		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(normal(seed, s.TotalSize())))
+		values := normal(seed, tensor.Shape(shape).TotalSize())
+		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(values))
 	}
 	x, target := dense(1, samples, in), dense(2, samples, out)
 	w, b := dense(3, out, in), dense(4, out)

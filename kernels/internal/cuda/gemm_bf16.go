@@ -15,7 +15,9 @@ type tileBF16 struct {
 // tilesBF16 are the tiles of product_bf16.cuh, and elementsBF16 is the one for factors that are not
 // read in units of 8 values.
 var (
-	tilesBF16    = []tileBF16{{"128x128", 128, 128, 2}, {"128x64", 128, 64, 3}, {"64x64", 64, 64, 4}}
+	tilesBF16 = []tileBF16{
+		{"128x128", 128, 128, 2}, {"128x64", 128, 64, 3}, {"64x64", 64, 64, 4},
+	}
 	elementsBF16 = tileBF16{"elements", 64, 64, 2}
 )
 

@@ -163,7 +163,9 @@ func TestGemmBF16Shapes(t *testing.T) {
 	gemmCase{m: 16, n: 24, k: 32, c: cuda.BFloat16, bias: true, offset: 1}.test(t)
 	gemmCase{m: 16, n: 24, k: 32, c: cuda.Float32, accumulate: true, offset: 8}.test(t)
 	defer cuda.ForceBF16("64x64", 5)()
-	gemmCase{m: 3, n: 5, k: 161, transA: true, c: cuda.Float32, accumulate: true, bias: true}.test(t)
+	odd := gemmCase{m: 3, n: 5, k: 161, transA: true, c: cuda.Float32}
+	odd.accumulate, odd.bias = true, true
+	odd.test(t)
 }
 
 // TestGemmBF16Rounds holds a product to one rounding of the exact result, and as much of the sizes
@@ -254,7 +256,8 @@ func TestKernelsBF16(t *testing.T) {
 	ws := cuda.Tensor{Address: 1 << 20, Len: 1 << 24}
 	gemm := func(m, n, k, offset int) func(q *cuda.Queue) {
 		return func(q *cuda.Queue) {
-			p := cuda.Product{M: m, N: n, K: k, A: of(m * k), B: of(k * n), TransB: true, C: of(m * n)}
+			p := cuda.Product{M: m, N: n, K: k, A: of(m * k), B: of(k * n), C: of(m * n)}
+			p.TransB = true
 			p.B.Address += uint64(offset)
 			cuda.Gemm(q, p, ws)
 		}

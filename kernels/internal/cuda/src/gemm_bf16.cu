@@ -22,8 +22,8 @@ struct Sum {
   int m, parts;
 };
 
-// add_parts adds up 8 values of a row, or the first n of them. It reads several parts at once, so as
-// not to wait for each.
+// add_parts adds up 8 values of a row, or the first n of them. It reads several parts at once, so
+// as not to wait for each.
 template <bool Whole>
 TILE void add_parts(float (&sum)[8], const float *from, const Sum &p, int n) {
   constexpr int kAtOnce = 4;
