@@ -17,12 +17,11 @@ import (
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/kernels"
-	"github.com/kudos-ml/kudos/kernels/cuda/cudatest"
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // steps is how many updates the miniature is tuned for.
-var steps = flag.Int("steps", 2, "updates on the emulated device: 20 to be sure")
+var steps = flag.Int("steps", 2, "updates on a device: 20 to be sure")
 
 // encoded are samples of the miniature's pretraining data, with rewards.
 func encoded(t *testing.T, p *pipeline.Pipeline, n int) []dataset.Sample {
@@ -62,11 +61,11 @@ func tuned(t *testing.T, machine kernels.Config) (losses []float64, tuned []kern
 	return losses, tuned
 }
 
-// A training run of the miniature on an emulated GPU has the losses that it has on the host.
+// A training run of the miniature on a GPU has the losses that it has on the host.
 func TestDeviceTunes(t *testing.T) {
 	for _, precision := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
 		t.Run(precision.String(), func(t *testing.T) {
-			d := cudatest.Open(t)
+			d := device(t)
 			want, parameters := tuned(t, kernels.Config{Precision: precision})
 			got, same := tuned(t, kernels.Config{Precision: precision, Device: d})
 			each, mean := 0.01, 0.003
@@ -149,7 +148,7 @@ func norm(x []float32) (sum float64) {
 // Each gradient of the miniature is the host's up to rounding, and no operation falls back to it.
 func TestDeviceGradients(t *testing.T) {
 	want, _ := gradients(t, kernels.Config{})
-	got, plan := gradients(t, kernels.Config{Device: cudatest.Open(t)})
+	got, plan := gradients(t, kernels.Config{Device: device(t)})
 	require.Empty(t, plan.Host, "operations on the host")
 	largest := 0.0
 	for _, w := range want {
@@ -168,7 +167,7 @@ func TestDeviceGradients(t *testing.T) {
 	t.Logf("the worst of %d gradients has %.2f of the error that is allowed", len(want), worst)
 }
 
-// Pictures that an emulated GPU makes are the host's.
+// Pictures that a GPU makes are the host's.
 func TestDeviceGenerates(t *testing.T) {
 	latents := func(machine kernels.Config) []float32 {
 		p, err := tiny.Load()
@@ -182,6 +181,6 @@ func TestDeviceGenerates(t *testing.T) {
 		return samples[0].Latent.Float32s()
 	}
 	want := latents(kernels.Config{})
-	got := latents(kernels.Config{Device: cudatest.Open(t)})
+	got := latents(kernels.Config{Device: device(t)})
 	require.InDeltaSlice(t, want, got, 1e-4)
 }
