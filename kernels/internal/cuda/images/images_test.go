@@ -320,3 +320,21 @@ func symbols(cubin []byte) (names []string) {
 	slices.Sort(names)
 	return slices.Compact(names)
 }
+
+// What is in a namespace without a name is named by the path of the file that is compiled. Then no
+// other folder makes the same bits.
+func TestNoPathsInNames(t *testing.T) {
+	names, err := fs.Glob(src.Files, "*.cu*")
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		text, err := fs.ReadFile(src.Files, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "namespace {") {
+			t.Errorf("%s has a namespace without a name", name)
+		}
+	}
+}

@@ -18,7 +18,6 @@
 // gradients are compensated (Kahan 1965).
 #include "tile.cuh"
 
-namespace {
 
 // A Norm is what the kernels that cut samples into pieces get.
 //
@@ -853,7 +852,6 @@ struct ParamGradient {
 
 constexpr int kParamColumns = 32, kParamPhases = 8;
 
-}  // namespace
 
 // NORM defines the kernels for float32 and bf16 of what is called body, for 16 bytes at a time and
 // for single values.
