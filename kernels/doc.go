@@ -81,8 +81,8 @@
 // A rule in bfloat16 is defined so: its operands are rounded to nearest even, the arithmetic is
 // float32, and the result is rounded once. A rule need not know of this. A [Typer] says which types
 // it takes and gives. The machine evaluates it on float32 copies in the workspace, unless the rule
-// is a [TypedEvaler]. Activations take half the memory. Time is not saved, as there is no body for
-// bfloat16 yet.
+// is a [TypedEvaler]. Activations take half the memory. On the processor no time is saved, as there
+// is no body for bfloat16 yet. A Device has kernels for it.
 //
 // # Adding an operation
 //

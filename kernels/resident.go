@@ -95,6 +95,9 @@ func (r *resident) setAhead(ahead bool) {
 func each(parameters []*tensor.Dense, f func(r *resident) error) error {
 	residents.Lock()
 	defer residents.Unlock()
+	if len(residents.all) == 0 {
+		return nil
+	}
 	wanted := make(map[*tensor.Dense]bool, len(parameters))
 	for _, t := range parameters {
 		wanted[t] = true
