@@ -34,8 +34,8 @@ func (t term) Loss(b *Batch) (*gorgonia.Node, error) { return t.loss(b) }
 //
 //	r · ‖ε − ε_θ(x_t, t, z)‖²
 //
-// with v, x₀ or ε − x₀ for ε where the network says that. A sample's squared error is the mean over
-// its elements.
+// with v, x₀ or ε − x₀ for ε where the network says that. A sample's squared error is the mean
+// over its elements.
 type RewardWeighted struct{}
 
 // Name returns "reward".

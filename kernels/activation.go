@@ -61,9 +61,8 @@ func (r unary) Eval(c *Context, dst Tensor, in []Tensor) {
 	unaryBodies[r.Function].eval(c.pool, dst.Data, in[0].Data)
 }
 
-func (r unary) launch(c *call) bool {
+func (r unary) launch(c *call) {
 	cuda.Unary(c.Queue, r.Function, c.dst.Tensor, c.in[0].Tensor)
-	return true
 }
 
 func (unary) InPlace() int                { return 0 }
@@ -94,9 +93,8 @@ func (r unaryGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	unaryBodies[r.Function].grad(c.pool, dst.Data, in[0].Data, in[1].Data)
 }
 
-func (r unaryGrad) launch(c *call) bool {
+func (r unaryGrad) launch(c *call) {
 	cuda.UnaryGrad(c.Queue, r.Function, c.dst.Tensor, c.in[0].Tensor, c.in[1].Tensor)
-	return true
 }
 
 func (unaryGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -134,9 +132,8 @@ func (geglu) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.GEGLU(c.pool, dst.Data, in[0].Data, dst.Shape[len(dst.Shape)-1])
 }
 
-func (geglu) launch(c *call) bool {
+func (geglu) launch(c *call) {
 	cuda.GEGLU(c.Queue, c.dst.Tensor, c.in[0].Tensor, width(c.dst.Shape))
-	return true
 }
 
 func (geglu) Differentiable(n int) []bool { return allTrue(n) }
@@ -159,10 +156,9 @@ func (gegluGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.GEGLUGrad(c.pool, dst.Data, in[0].Data, dy.Data, dy.Shape[len(dy.Shape)-1])
 }
 
-func (gegluGrad) launch(c *call) bool {
+func (gegluGrad) launch(c *call) {
 	x, dy := c.in[0].Tensor, c.in[1]
 	cuda.GEGLUGrad(c.Queue, c.dst.Tensor, x, dy.Tensor, width(dy.Shape))
-	return true
 }
 
 func (gegluGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -20,9 +20,8 @@ func (add) Shape(in []tensor.Shape) (tensor.Shape, error) { return sameShape(in)
 func (add) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Add(c.pool, dst.Data, in[0].Data, in[1].Data)
 }
-func (add) launch(c *call) bool {
+func (add) launch(c *call) {
 	cuda.Add(c.Queue, c.dst.Tensor, c.in[0].Tensor, c.in[1].Tensor)
-	return true
 }
 func (add) InPlace() int                { return 0 }
 func (add) Differentiable(n int) []bool { return allTrue(n) }
@@ -47,9 +46,8 @@ func (sub) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.SubScale(c.pool, dst.Data, in[0].Data, in[1].Data, 1)
 }
 
-func (sub) launch(c *call) bool {
+func (sub) launch(c *call) {
 	cuda.SubScale(c.Queue, c.dst.Tensor, c.in[0].Tensor, c.in[1].Tensor, 1)
-	return true
 }
 
 func (sub) Grad(_ gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -67,9 +65,8 @@ func (mul) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Mul(c.pool, dst.Data, in[0].Data, in[1].Data)
 }
 
-func (mul) launch(c *call) bool {
+func (mul) launch(c *call) {
 	cuda.Mul(c.Queue, c.dst.Tensor, c.in[0].Tensor, c.in[1].Tensor)
-	return true
 }
 
 func (mul) InPlace() int                { return 0 }
@@ -94,9 +91,8 @@ func (r scale) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Scale(c.pool, dst.Data, in[0].Data, float32(r.By))
 }
 
-func (r scale) launch(c *call) bool {
+func (r scale) launch(c *call) {
 	cuda.Scale(c.Queue, c.dst.Tensor, c.in[0].Tensor, r.By)
-	return true
 }
 
 func (scale) InPlace() int                { return 0 }
@@ -127,10 +123,9 @@ func (sumAll) Eval(c *Context, dst Tensor, in []Tensor) {
 	dst.Data[0] = float32(cpu.Sum(c.pool, in[0].Data, c.Workspace()))
 }
 
-func (sumAll) launch(c *call) bool {
+func (sumAll) launch(c *call) {
 	x := c.in[0].Tensor
 	cuda.Sum(c.Queue, c.dst.Tensor, x, c.workspace(cuda.SumWorkspace(x.Len)))
-	return true
 }
 
 func (sumAll) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -147,9 +142,8 @@ func (spread) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Fill(c.pool, dst.Data, in[1].Data[0])
 }
 
-func (spread) launch(c *call) bool {
+func (spread) launch(c *call) {
 	cuda.FillWith(c.Queue, c.dst.Tensor, c.in[1].Tensor)
-	return true
 }
 
 func (spread) Differentiable(n int) []bool { return make([]bool, n) }
@@ -187,9 +181,8 @@ func (l2Normalize) Eval(_ *Context, dst Tensor, in []Tensor) {
 	}
 }
 
-func (l2Normalize) launch(c *call) bool {
+func (l2Normalize) launch(c *call) {
 	cuda.L2Normalize(c.Queue, c.dst.Tensor, c.in[0].Tensor, width(c.dst.Shape))
-	return true
 }
 
 // rowNorm returns the Euclidean norm of a row, and 1 for a row of zeros.
@@ -230,10 +223,9 @@ func (l2NormalizeGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
 	}
 }
 
-func (l2NormalizeGrad) launch(c *call) bool {
+func (l2NormalizeGrad) launch(c *call) {
 	x, dy := c.in[0].Tensor, c.in[1].Tensor
 	cuda.L2NormalizeGrad(c.Queue, c.dst.Tensor, x, dy, width(c.dst.Shape))
-	return true
 }
 
 func (l2NormalizeGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

@@ -77,18 +77,17 @@ func (r attention) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Attention(c.pool, s, dst.Data, q.Data, k.Data, v.Data, mask, c.Workspace())
 }
 
-func (r attention) launch(c *call) bool {
+func (r attention) launch(c *call) {
 	s, mask := r.onDevice(c), r.deviceMask(c)
 	q, k, v := c.in[0].Tensor, c.in[1].Tensor, c.in[2].Tensor
 	if q.Type == cuda.Float32 || cuda.AttentionSupported(s.D) {
 		ws := c.workspace(cuda.AttentionWorkspace(s, q.Type))
 		cuda.Attention(c.Queue, s, c.dst.Tensor, cuda.Tensor{}, q, k, v, mask, ws)
-		return true
+		return
 	}
 	w := c.widened(cuda.AttentionWorkspace(s, cuda.Float32), []cuda.Tensor{q, k, v}, c.dst.Len)
 	cuda.Attention(c.Queue, s, w.out, cuda.Tensor{}, w.in[0], w.in[1], w.in[2], mask, w.rest)
 	cuda.ToBF16s(c.Queue, c.dst.Tensor, w.out)
-	return true
 }
 
 // onDevice is the shape of attention as package cuda has it.
@@ -157,7 +156,7 @@ func (r attentionGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	)
 }
 
-func (r attentionGrad) launch(c *call) bool {
+func (r attentionGrad) launch(c *call) {
 	s, mask := attention(r).onDevice(c), attention(r).deviceMask(c)
 	q, k, v, dout := c.in[0].Tensor, c.in[1].Tensor, c.in[2].Tensor, c.in[len(c.in)-1].Tensor
 	cut := func(t cuda.Tensor) (dq, dk, dv cuda.Tensor) {
@@ -167,7 +166,7 @@ func (r attentionGrad) launch(c *call) bool {
 		dq, dk, dv := cut(c.dst.Tensor)
 		ws := c.workspace(cuda.AttentionGradWorkspace(s, q.Type))
 		cuda.AttentionGrad(c.Queue, s, dq, dk, dv, q, k, v, mask, dout, ws)
-		return true
+		return
 	}
 	bytes := cuda.AttentionGradWorkspace(s, cuda.Float32)
 	w := c.widened(bytes, []cuda.Tensor{q, k, v, dout}, c.dst.Len)
@@ -176,7 +175,6 @@ func (r attentionGrad) launch(c *call) bool {
 		c.Queue, s, dq, dk, dv, w.in[0], w.in[1], w.in[2], mask, w.in[3], w.rest,
 	)
 	cuda.ToBF16s(c.Queue, c.dst.Tensor, w.out)
-	return true
 }
 
 func (attentionGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

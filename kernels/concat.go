@@ -64,7 +64,7 @@ func (r concat) Eval(c *Context, dst Tensor, in []Tensor) {
 	}
 }
 
-func (r concat) launch(c *call) bool {
+func (r concat) launch(c *call) {
 	rows, behind, _ := around(c.dst.Shape, r.Axis)
 	at, stride := 0, c.dst.Shape[r.Axis]*behind
 	for _, x := range c.in {
@@ -72,7 +72,6 @@ func (r concat) launch(c *call) bool {
 		cuda.CopyRows(c.Queue, c.dst.From(at), x.Tensor, rows, stride, n, n)
 		at += n
 	}
-	return true
 }
 
 func (concat) Differentiable(n int) []bool { return allTrue(n) }

@@ -84,7 +84,7 @@ func (r conv2D) Eval(c *Context, dst Tensor, in []Tensor) {
 	g.Forward(c.pool, dst.Data, in[0].Data, in[1].Data, bias, c.Workspace())
 }
 
-func (r conv2D) launch(c *call) bool {
+func (r conv2D) launch(c *call) {
 	g := cuda.Conv(r.geometry(c.in[0].Shape, c.in[1].Shape))
 	var bias cuda.Tensor
 	if r.Bias {
@@ -92,7 +92,6 @@ func (r conv2D) launch(c *call) bool {
 	}
 	x, w := c.in[0].Tensor, c.in[1].Tensor
 	g.Forward(c.Queue, c.dst.Tensor, x, w, bias, c.workspace(g.ForwardWorkspace(x.Type)))
-	return true
 }
 
 func (r conv2D) Differentiable(n int) []bool { return allTrue(n) }
@@ -151,11 +150,10 @@ func (r convInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	g.InputGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Workspace())
 }
 
-func (r convInputGrad) launch(c *call) bool {
+func (r convInputGrad) launch(c *call) {
 	g := cuda.Conv(r.Conv.geometry(c.dst.Shape, c.in[1].Shape))
 	dy, w := c.in[0].Tensor, c.in[1].Tensor
 	g.InputGrad(c.Queue, c.dst.Tensor, w, dy, c.workspace(g.InputGradWorkspace(w.Type)))
-	return true
 }
 
 func (r convInputGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -210,11 +208,10 @@ func (r convWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	g.WeightGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Workspace())
 }
 
-func (r convWeightGrad) launch(c *call) bool {
+func (r convWeightGrad) launch(c *call) {
 	g := cuda.Conv(r.Conv.geometry(c.in[1].Shape, c.dst.Shape))
 	dy, x := c.in[0].Tensor, c.in[1].Tensor
 	g.WeightGrad(c.Queue, c.dst.Tensor, x, dy, c.workspace(g.WeightGradWorkspace(x.Type)))
-	return true
 }
 
 func (r convWeightGrad) Differentiable(n int) []bool { return allTrue(n) }

@@ -39,10 +39,9 @@ func (embedding) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.GatherRows(c.pool, dst.Data, table.Data, ids.Data, table.Shape[1], 0)
 }
 
-func (embedding) launch(c *call) bool {
+func (embedding) launch(c *call) {
 	table, ids := c.in[0], c.in[1].Tensor
 	cuda.GatherRows(c.Queue, c.dst.Tensor, table.Tensor, ids, table.Shape[1], 0)
-	return true
 }
 
 func (embedding) Differentiable(int) []bool { return []bool{true, false} }
@@ -72,9 +71,8 @@ func (embeddingGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.ScatterRows(c.pool, dst.Data, in[0].Data, in[1].Data, dst.Shape[1], 0)
 }
 
-func (embeddingGrad) launch(c *call) bool {
+func (embeddingGrad) launch(c *call) {
 	cuda.ScatterRows(c.Queue, c.dst.Tensor, c.in[0].Tensor, c.in[1].Tensor, c.dst.Shape[1], 0)
-	return true
 }
 
 func (embeddingGrad) Differentiable(int) []bool { return []bool{true, false} }
@@ -110,10 +108,9 @@ func (gatherRows) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.GatherRows(c.pool, dst.Data, x.Data, index.Data, x.Shape[2], x.Shape[1])
 }
 
-func (gatherRows) launch(c *call) bool {
+func (gatherRows) launch(c *call) {
 	x, index := c.in[0], c.in[1].Tensor
 	cuda.GatherRows(c.Queue, c.dst.Tensor, x.Tensor, index, x.Shape[2], x.Shape[1])
-	return true
 }
 
 func (gatherRows) Differentiable(int) []bool { return []bool{true, false} }
@@ -142,9 +139,8 @@ func (r gatherRowsGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.ScatterRows(c.pool, dst.Data, in[0].Data, in[1].Data, dst.Shape[2], r.L)
 }
 
-func (r gatherRowsGrad) launch(c *call) bool {
+func (r gatherRowsGrad) launch(c *call) {
 	cuda.ScatterRows(c.Queue, c.dst.Tensor, c.in[0].Tensor, c.in[1].Tensor, c.dst.Shape[2], r.L)
-	return true
 }
 
 func (gatherRowsGrad) Differentiable(int) []bool { return []bool{true, false} }
@@ -186,9 +182,8 @@ func (r timestepEmbedding) Eval(_ *Context, dst Tensor, in []Tensor) {
 	cpu.TimestepEmbedding(dst.Data, in[0].Data, r.Dim, r.Shift, r.Flip)
 }
 
-func (r timestepEmbedding) launch(c *call) bool {
+func (r timestepEmbedding) launch(c *call) {
 	cuda.TimestepEmbedding(c.Queue, c.dst.Tensor, c.in[0].Tensor, r.Dim, r.Shift, r.Flip)
-	return true
 }
 
 func (timestepEmbedding) Differentiable(n int) []bool { return make([]bool, n) }

@@ -61,7 +61,7 @@ func (r linear) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Gemm(c.pool, &p, c.Workspace())
 }
 
-func (r linear) launch(c *call) bool {
+func (r linear) launch(c *call) {
 	x, w := c.in[0], c.in[1]
 	p := cuda.Product{
 		M: leading(x.Shape), N: w.Shape[0], K: w.Shape[1],
@@ -71,7 +71,6 @@ func (r linear) launch(c *call) bool {
 		p.Bias = c.in[2].Tensor
 	}
 	cuda.Gemm(c.Queue, p, c.workspace(p.Workspace()))
-	return true
 }
 
 func (r linear) Differentiable(n int) []bool { return allTrue(n) }
@@ -122,14 +121,13 @@ func (linearInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	}, c.Workspace())
 }
 
-func (linearInputGrad) launch(c *call) bool {
+func (linearInputGrad) launch(c *call) {
 	dy, w := c.in[0], c.in[1]
 	p := cuda.Product{
 		M: leading(dy.Shape), N: w.Shape[1], K: w.Shape[0],
 		A: dy.Tensor, B: w.Tensor, C: c.dst.Tensor,
 	}
 	cuda.Gemm(c.Queue, p, c.workspace(p.Workspace()))
-	return true
 }
 
 func (linearInputGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -172,14 +170,13 @@ func (linearWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	}, c.Workspace())
 }
 
-func (linearWeightGrad) launch(c *call) bool {
+func (linearWeightGrad) launch(c *call) {
 	dy, x := c.in[0], c.in[1]
 	p := cuda.Product{
 		M: c.dst.Shape[0], N: c.dst.Shape[1], K: leading(x.Shape),
 		A: dy.Tensor, TransA: true, B: x.Tensor, C: c.dst.Tensor,
 	}
 	cuda.Gemm(c.Queue, p, c.workspace(p.Workspace()))
-	return true
 }
 
 func (linearWeightGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -215,12 +212,11 @@ func (columnSums) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.ColumnSums(c.pool, dst.Data, in[0].Data, leading(in[0].Shape), dst.Shape[0], c.Workspace())
 }
 
-func (columnSums) launch(c *call) bool {
+func (columnSums) launch(c *call) {
 	x := c.in[0]
 	rows, columns := leading(x.Shape), c.dst.Shape[0]
 	ws := c.workspace(cuda.SumMiddleWorkspace(x.Type, 1, rows, columns))
 	cuda.ColumnSums(c.Queue, c.dst.Tensor, x.Tensor, rows, columns, ws)
-	return true
 }
 
 func (columnSums) Differentiable(n int) []bool { return make([]bool, n) }

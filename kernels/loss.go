@@ -57,7 +57,7 @@ func (r mse) Eval(c *Context, dst Tensor, in []Tensor) {
 	dst.Data[0] = float32(s)
 }
 
-func (r mse) launch(c *call) bool {
+func (r mse) launch(c *call) {
 	x, y := c.in[0].Tensor, c.in[1].Tensor
 	var weight cuda.Tensor
 	if r.Weighted {
@@ -65,7 +65,6 @@ func (r mse) launch(c *call) bool {
 	}
 	ws := c.workspace(cuda.MSEWorkspace(x.Len, weight.Len))
 	cuda.MSE(c.Queue, c.dst.Tensor, x, y, weight, ws)
-	return true
 }
 
 func (mse) Differentiable(n int) []bool {
@@ -99,15 +98,14 @@ func (r mseGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	}
 }
 
-func (r mseGrad) launch(c *call) bool {
+func (r mseGrad) launch(c *call) {
 	x, y, dout := c.in[0].Tensor, c.in[1].Tensor, c.in[len(c.in)-1].Tensor
 	if !r.Weighted {
 		cuda.SubScaleBy(c.Queue, c.dst.Tensor, x, y, 2/float64(x.Len), dout, cuda.Tensor{})
-		return true
+		return
 	}
 	weight := c.in[2].Tensor
 	cuda.SubScaleBy(c.Queue, c.dst.Tensor, x, y, 2*float64(weight.Len)/float64(x.Len), dout, weight)
-	return true
 }
 
 func (mseGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -135,10 +133,9 @@ func (l1) Eval(c *Context, dst Tensor, in []Tensor) {
 	dst.Data[0] = float32(sum / float64(len(in[0].Data)))
 }
 
-func (l1) launch(c *call) bool {
+func (l1) launch(c *call) {
 	x, y := c.in[0].Tensor, c.in[1].Tensor
 	cuda.L1(c.Queue, c.dst.Tensor, x, y, c.workspace(cuda.L1Workspace(x.Len)))
-	return true
 }
 
 func (l1) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -160,10 +157,9 @@ func (l1Grad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.SignScale(c.pool, dst.Data, in[0].Data, in[1].Data, in[2].Data[0]/float32(len(dst.Data)))
 }
 
-func (l1Grad) launch(c *call) bool {
+func (l1Grad) launch(c *call) {
 	x, y, dout := c.in[0].Tensor, c.in[1].Tensor, c.in[2].Tensor
 	cuda.SignScaleBy(c.Queue, c.dst.Tensor, x, y, 1/float64(x.Len), dout, cuda.Tensor{})
-	return true
 }
 
 func (l1Grad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -220,7 +216,7 @@ func (r crossEntropy) Eval(_ *Context, dst Tensor, in []Tensor) {
 	dst.Data[0] = float32(s)
 }
 
-func (r crossEntropy) launch(c *call) bool {
+func (r crossEntropy) launch(c *call) {
 	var weight cuda.Tensor
 	if r.Weighted {
 		weight = c.in[2].Tensor
@@ -228,7 +224,6 @@ func (r crossEntropy) launch(c *call) bool {
 	logits, target := c.in[0], c.in[1].Tensor
 	ws := c.workspace(cuda.SoftmaxCrossEntropyWorkspace(logits.Shape[0]))
 	cuda.SoftmaxCrossEntropy(c.Queue, c.dst.Tensor, logits.Tensor, target, weight, ws)
-	return true
 }
 
 func (crossEntropy) Differentiable(n int) []bool {
@@ -261,14 +256,13 @@ func (r crossEntropyGrad) Eval(_ *Context, dst Tensor, in []Tensor) {
 	}
 }
 
-func (r crossEntropyGrad) launch(c *call) bool {
+func (r crossEntropyGrad) launch(c *call) {
 	var weight cuda.Tensor
 	if r.Weighted {
 		weight = c.in[2].Tensor
 	}
 	logits, target, dout := c.in[0].Tensor, c.in[1].Tensor, c.in[len(c.in)-1].Tensor
 	cuda.SoftmaxCrossEntropyGrad(c.Queue, c.dst.Tensor, logits, target, weight, dout)
-	return true
 }
 
 func (crossEntropyGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

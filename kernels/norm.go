@@ -109,11 +109,10 @@ func (r norm) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Norm(c.pool, r.of(dst.Shape), dst.Data, x, scale, shift, c.Workspace())
 }
 
-func (r norm) launch(c *call) bool {
+func (r norm) launch(c *call) {
 	s := cuda.NormShape(r.of(c.dst.Shape))
 	x, scale, shift := c.in[0].Tensor, c.in[1].Tensor, c.in[2].Tensor
 	cuda.Norm(c.Queue, s, c.dst.Tensor, x, scale, shift, c.workspace(cuda.NormWorkspace(s)))
-	return true
 }
 
 func (r norm) Grad(in gorgonia.Nodes, _, dout *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -167,12 +166,11 @@ func (r normInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.NormInputGrad(c.pool, s, dst.Data, x, scale, shift, dy, c.Workspace())
 }
 
-func (r normInputGrad) launch(c *call) bool {
+func (r normInputGrad) launch(c *call) {
 	s := cuda.NormShape(norm(r).of(c.dst.Shape))
 	x, scale, shift, dy := c.in[0].Tensor, c.in[1].Tensor, c.in[2].Tensor, c.in[3].Tensor
 	ws := c.workspace(cuda.NormInputGradWorkspace(s))
 	cuda.NormInputGrad(c.Queue, s, c.dst.Tensor, x, scale, shift, dy, ws)
-	return true
 }
 
 func (normInputGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
@@ -205,14 +203,13 @@ func (r normParamGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.NormParamGrad(c.pool, s, dscale, dshift, x, scale, shift, dy, c.Workspace())
 }
 
-func (r normParamGrad) launch(c *call) bool {
+func (r normParamGrad) launch(c *call) {
 	s := cuda.NormShape(norm(r).of(c.in[0].Shape))
 	n := c.dst.Len / 2
 	dscale, dshift := c.dst.First(n), c.dst.From(n)
 	x, scale, shift, dy := c.in[0].Tensor, c.in[1].Tensor, c.in[2].Tensor, c.in[3].Tensor
 	ws := c.workspace(cuda.NormParamGradWorkspace(s))
 	cuda.NormParamGrad(c.Queue, s, dscale, dshift, x, scale, shift, dy, ws)
-	return true
 }
 
 func (normParamGrad) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

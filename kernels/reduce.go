@@ -54,13 +54,12 @@ func (r sumAxis) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.SumMiddle(c.pool, dst.Data, in[0].Data, before, s[r.Axis], behind, r.Scale)
 }
 
-func (r sumAxis) launch(c *call) bool {
+func (r sumAxis) launch(c *call) {
 	x := c.in[0]
 	before, behind, _ := around(x.Shape, r.Axis)
 	n := x.Shape[r.Axis]
 	ws := c.workspace(cuda.SumMiddleWorkspace(x.Type, before, n, behind))
 	cuda.SumMiddle(c.Queue, c.dst.Tensor, x.Tensor, before, n, behind, r.Scale, ws)
-	return true
 }
 
 func (sumAxis) Differentiable(n int) []bool { return allTrue(n) }
@@ -91,10 +90,9 @@ func (r repeat) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.RepeatMiddle(c.pool, dst.Data, in[0].Data, before, r.N, behind, r.Scale)
 }
 
-func (r repeat) launch(c *call) bool {
+func (r repeat) launch(c *call) {
 	before, behind, _ := around(c.dst.Shape, r.Axis)
 	cuda.RepeatMiddle(c.Queue, c.dst.Tensor, c.in[0].Tensor, before, r.N, behind, r.Scale)
-	return true
 }
 
 func (repeat) Differentiable(n int) []bool { return allTrue(n) }
@@ -144,12 +142,11 @@ func (r addRepeated) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.AddMiddle(c.pool, dst.Data, x.Data, y.Data, before, middle, behind)
 }
 
-func (r addRepeated) launch(c *call) bool {
+func (r addRepeated) launch(c *call) {
 	x, y := c.in[0].Tensor, c.in[1]
 	before, behind := volume(y.Shape[:r.Lead]), volume(y.Shape[r.Lead:])
 	middle := x.Len / (before * behind)
 	cuda.AddMiddle(c.Queue, c.dst.Tensor, x, y.Tensor, before, middle, behind)
-	return true
 }
 
 func (addRepeated) Differentiable(n int) []bool { return allTrue(n) }

@@ -16,17 +16,15 @@ import (
 
 // A launcher is a Rule that a Device can compute.
 type launcher interface {
-	// launch queues what computes c.dst from c.in, or returns false if devices have no kernel for
-	// them. Then the host computes it.
-	launch(c *call) bool
+	// launch queues what computes c.dst from c.in.
+	launch(c *call)
 }
 
 // A call is one evaluation of a rule on a device.
 type call struct {
 	*cuda.Queue
-	precision Precision // of the machine
-	dst       operand
-	in        []operand
+	dst operand
+	in  []operand
 
 	scratch uint64 // the address of the workspace
 	need    int    // the bytes of workspace that launch asked for
@@ -143,8 +141,8 @@ func (m *Machine) prepareRemote(steps []step, buffers []buffer, arena int) (err 
 	onDevice, workspace := make([]bool, len(steps)), 0
 	for t := range steps {
 		c := m.call(&steps[t], buffers)
-		onDevice[t] = c != nil && m.tasks[t].rule.(launcher).launch(c)
-		if onDevice[t] {
+		if onDevice[t] = c != nil; onDevice[t] {
+			m.tasks[t].rule.(launcher).launch(c)
 			workspace = max(workspace, c.need)
 		}
 	}
@@ -322,7 +320,7 @@ func (m *Machine) call(s *step, buffers []buffer) *call {
 		}
 		return operand{t, v.shape}
 	}
-	c := &call{Queue: new(cuda.Queue), precision: m.config.Precision, dst: at(s.value, s.out)}
+	c := &call{Queue: new(cuda.Queue), dst: at(s.value, s.out)}
 	c.scratch = location{m.remote.memory, m.remote.workspace}.address()
 	for k, i := range s.reads {
 		c.in = append(c.in, at(i, s.in[k]))

@@ -42,6 +42,54 @@ func TestRemote(t *testing.T) {
 	require.Error(t, m.RunAll())
 }
 
+// A part of a parameter is read where it is.
+func TestRemoteReadsPartOfParameter(t *testing.T) {
+	g := gorgonia.NewGraph()
+	w := tensor.New(tensor.WithShape(5), tensor.WithBacking([]float32{1, 2, 3, 4, 5}))
+	out := must(kernels.Scale(must(kernels.Slice(kernels.Param(g, w), 0, 2, 4)), 10))
+	c := kernels.Config{Want: gorgonia.Nodes{out}, Device: cudatest.OpenDevice(t)}
+	m := must(kernels.NewMachine(g, c))
+	defer m.Close()
+	require.NoError(t, m.RunAll())
+	require.Equal(t, []float32{30, 40}, m.Value(out).Float32s())
+}
+
+// A parameter that is bound to another tensor is not where the machine reads it.
+func TestRemoteRefusesAnotherParameter(t *testing.T) {
+	g := gorgonia.NewGraph()
+	w := tensor.New(tensor.WithShape(2), tensor.WithBacking([]float32{1, 2}))
+	param := kernels.Param(g, w)
+	out := must(kernels.Scale(param, 2))
+	c := kernels.Config{Want: gorgonia.Nodes{out}, Device: cudatest.OpenDevice(t)}
+	m := must(kernels.NewMachine(g, c))
+	defer m.Close()
+	require.NoError(t, m.RunAll())
+	require.NoError(t, gorgonia.Let(param, w.Clone()))
+	require.ErrorContains(t, m.RunAll(), "was bound to another tensor after NewMachine")
+}
+
+// Watched and measured, a machine on a device says which operation it was.
+func TestRemoteIsWatched(t *testing.T) {
+	g := gorgonia.NewGraph()
+	x := tensor.New(tensor.WithShape(2), tensor.WithBacking([]float32{1, 2}))
+	out := must(kernels.Log(must(kernels.Scale(kernels.Input(g, "x", x), 2))))
+	m := must(kernels.NewMachine(g, kernels.Config{
+		Want: gorgonia.Nodes{out}, Device: cudatest.OpenDevice(t), WatchNaN: true, Profile: true,
+	}))
+	defer m.Close()
+	require.NoError(t, m.RunAll())
+	calls := make(map[string]int)
+	for _, o := range m.Profile() {
+		calls[o.Op] = o.Calls
+		require.Positive(t, o.Time)
+	}
+	require.Equal(t, map[string]int{"scale": 1, "unary": 1}, calls)
+	x.Float32s()[1] = 0
+	err := m.RunAll()
+	require.ErrorContains(t, err, "Log")
+	require.ErrorContains(t, err, "value 1 is -Inf")
+}
+
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)

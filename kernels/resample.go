@@ -45,10 +45,9 @@ func (upsample) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.UpsampleNearest(c.pool, dst.Data, in[0].Data, resampling(in[0].Shape, dst.Shape))
 }
 
-func (upsample) launch(c *call) bool {
+func (upsample) launch(c *call) {
 	r := cuda.Resampling(resampling(c.in[0].Shape, c.dst.Shape))
 	cuda.UpsampleNearest(c.Queue, c.dst.Tensor, c.in[0].Tensor, r)
-	return true
 }
 
 func (upsample) Differentiable(n int) []bool { return allTrue(n) }
@@ -72,10 +71,9 @@ func (upsampleGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.UpsampleNearestGrad(c.pool, dst.Data, in[0].Data, resampling(dst.Shape, in[0].Shape))
 }
 
-func (upsampleGrad) launch(c *call) bool {
+func (upsampleGrad) launch(c *call) {
 	r := cuda.Resampling(resampling(c.dst.Shape, c.in[0].Shape))
 	cuda.UpsampleNearestGrad(c.Queue, c.dst.Tensor, c.in[0].Tensor, r)
-	return true
 }
 
 func (upsampleGrad) Differentiable(n int) []bool { return allTrue(n) }
@@ -112,11 +110,10 @@ func (r averagePool) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.AveragePool(c.pool, dst.Data, in[0].Data, resampling(in[0].Shape, dst.Shape), r.K)
 }
 
-func (r averagePool) launch(c *call) bool {
+func (r averagePool) launch(c *call) {
 	x := c.in[0]
 	shape := cuda.Resampling(resampling(x.Shape, c.dst.Shape))
 	cuda.AveragePool(c.Queue, c.dst.Tensor, x.Tensor, shape, r.K)
-	return true
 }
 
 func (averagePool) Differentiable(n int) []bool { return allTrue(n) }
@@ -145,11 +142,10 @@ func (r averagePoolGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.AveragePoolGrad(c.pool, dst.Data, in[0].Data, resampling(dst.Shape, in[0].Shape), r.K)
 }
 
-func (r averagePoolGrad) launch(c *call) bool {
+func (r averagePoolGrad) launch(c *call) {
 	dy := c.in[0]
 	shape := cuda.Resampling(resampling(c.dst.Shape, dy.Shape))
 	cuda.AveragePoolGrad(c.Queue, c.dst.Tensor, dy.Tensor, shape, r.K)
-	return true
 }
 
 func (averagePoolGrad) Differentiable(n int) []bool { return allTrue(n) }

@@ -85,13 +85,12 @@ func (r slice) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.CopyRows(c.pool, dst.Data, x.Data[r.Start*behind:], rows, n, x.Shape[r.Axis]*behind, n)
 }
 
-func (r slice) launch(c *call) bool {
+func (r slice) launch(c *call) {
 	x := c.in[0]
 	rows, behind, _ := around(x.Shape, r.Axis)
 	n := (r.End - r.Start) * behind
 	from := x.From(r.Start * behind)
 	cuda.CopyRows(c.Queue, c.dst.Tensor, from, rows, n, x.Shape[r.Axis]*behind, n)
-	return true
 }
 
 func (slice) Differentiable(n int) []bool { return allTrue(n) }
@@ -128,14 +127,13 @@ func (r pad) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.CopyRows(c.pool, dst.Data[r.Start*behind:], x.Data, rows, r.Size*behind, n, n)
 }
 
-func (r pad) launch(c *call) bool {
+func (r pad) launch(c *call) {
 	x := c.in[0]
 	rows, behind, _ := around(x.Shape, r.Axis)
 	n := x.Shape[r.Axis] * behind
 	cuda.Fill(c.Queue, c.dst.Tensor, 0)
 	to := c.dst.From(r.Start * behind)
 	cuda.CopyRows(c.Queue, to, x.Tensor, rows, r.Size*behind, n, n)
-	return true
 }
 
 func (pad) Differentiable(n int) []bool { return allTrue(n) }

@@ -115,7 +115,7 @@ func (convert) EvalTyped(c *Context, dst Tensor, in []Tensor) {
 	}
 }
 
-func (convert) launch(c *call) bool {
+func (convert) launch(c *call) {
 	switch dst, x := c.dst.Tensor, c.in[0].Tensor; {
 	case dst.Type == x.Type:
 		cuda.CopyRows(c.Queue, dst, x, 1, x.Len, x.Len, x.Len)
@@ -124,7 +124,6 @@ func (convert) launch(c *call) bool {
 	default:
 		cuda.FromBF16s(c.Queue, dst, x)
 	}
-	return true
 }
 
 func (convert) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {

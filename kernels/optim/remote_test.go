@@ -90,6 +90,14 @@ func TestStepperOnDevice(t *testing.T) {
 						require.InEpsilon(t, all[i].Parts["said"], same[i].Parts["said"], 1e-5)
 					}
 					require.Len(t, there, len(state))
+					for i, p := range there {
+						if own { // whose state has no order
+							break
+						}
+						require.Equal(t, state[i].Name, p.Name)
+						of := state[i].Value.Float32s()
+						require.InDeltaSlice(t, of, p.Value.Float32s(), 1e-6, p.Name)
+					}
 					want, _, _ = fit(t, host, optimizer(), clip, there, 3, sizes...)
 					got, _, _ = fit(t, device, optimizer(), clip, there, 3, sizes...)
 					require.InDeltaSlice(t, want, got, 1e-6)
@@ -151,4 +159,34 @@ func TestNotFiniteOnDevice(t *testing.T) {
 		require.NotEqual(t, before, l.values())
 		require.Equal(t, 1, s.Steps())
 	}
+}
+
+// A machine on the host, and what copies a parameter, have the values that a device has changed.
+func TestHostFollowsDevice(t *testing.T) {
+	l := newLine(7)
+	s := &optim.Stepper{
+		Parameters: l.params,
+		Machine:    kernels.Config{Device: cudatest.OpenDevice(t)},
+	}
+	loss, err := s.Compile(l.loss(7))
+	require.NoError(t, err)
+	g := gorgonia.NewGraph()
+	twice, err := kernels.Scale(kernels.Param(g, l.params[1].Value), 2)
+	require.NoError(t, err)
+	host, err := kernels.NewMachine(g, kernels.Config{Want: gorgonia.Nodes{twice}})
+	require.NoError(t, err)
+	defer host.Close()
+	before := l.values()[1]
+	for range 2 {
+		l.fill(0, 7, 0)
+		_, err = s.Step(loss)
+		require.NoError(t, err)
+		require.Equal(t, before, l.values()[1], "the host's copy is old")
+		require.NoError(t, host.RunAll())
+		require.NotEqual(t, before, l.values()[1])
+		before = l.values()[1]
+		require.Equal(t, 2*before, float64(host.Value(twice).Float32s()[0]))
+	}
+	require.NoError(t, s.Close())
+	require.Equal(t, before, l.values()[1])
 }

@@ -104,8 +104,8 @@ func (c *Conv) InputGradWorkspace(t Type) int {
 //
 //	dx[n,h,v,k] = Σ dy[n,i,j,o] · w[o,a,b,k]
 //
-// The sum is over o and over all i, j, a, b with i·Stride+a−Top = h and j·Stride+b−Left = v. dx is
-// of the type of w and dy, or float32. It panics on wrong lengths.
+// The sum is over o and over all i, j, a, b with i·Stride+a−Top = h and j·Stride+b−Left = v. dx
+// is of the type of w and dy, or float32. It panics on wrong lengths.
 func (c *Conv) InputGrad(q *Queue, dx, w, dy, ws Tensor) {
 	c.must("Conv.InputGrad", convX, dx, w, dy)
 	mustHold("Conv.InputGrad", ws, c.InputGradWorkspace(w.Type))

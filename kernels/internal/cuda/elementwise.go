@@ -37,7 +37,8 @@ func divisor(d, n int) uint64 {
 	case d == 1:
 		return 0 // quotient takes it for no division
 	}
-	// With m = ⌈2⁶⁴/d⌉, i·m/2⁶⁴ is i/d and less than i·d/2⁶⁴ d-ths more. That is below 1/d.
+	// With m = ⌈2⁶⁴/d⌉, i·m/2⁶⁴ is i/d and less than i·d/2⁶⁴ d-ths more.
+	// That is below 1/d.
 	if hi, _ := bits.Mul64(uint64(d), uint64(n)); hi != 0 {
 		panic(fmt.Sprintf("cuda: %d units are too many to be divided by %d", n, d))
 	}
