@@ -112,6 +112,16 @@ func each(parameters []*tensor.Dense, f func(r *resident) error) error {
 	return nil
 }
 
+// Reside puts a parameter into a device's memory, where machines on the device have it too, until
+// free is called. Launches that change it there are followed by Changed.
+func Reside(d Device, t *tensor.Dense) (at DeviceTensor, free func() error, err error) {
+	r, err := reside(d, t)
+	if err != nil {
+		return DeviceTensor{}, nil, fmt.Errorf("kernels: %w", err)
+	}
+	return DeviceTensor{r.memory.Address(), t.DataSize()}, r.leave, nil
+}
+
 // Refresh copies parameters from the host to the devices that have them. Machines on a Device read
 // a parameter's values once, when the first of them is made. Whoever changes the values on the host
 // after that, such as by loading a checkpoint, calls Refresh.

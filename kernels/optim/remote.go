@@ -24,6 +24,7 @@ type remote struct {
 	clip   float64
 
 	memory  kernels.DeviceMemory
+	bytes   int64         // of memory
 	clipped cuda.Tensor   // the factor of the gradients and their norm
 	squares cuda.Tensor   // the partial sums of all squares, as float64
 	parts   []cuda.Tensor // of squares, by parameter
@@ -63,7 +64,8 @@ func newRemote(
 		}
 	}
 	var err error
-	if r.memory, err = d.Alloc(int64(l.bytes)); err != nil {
+	r.bytes = int64(l.bytes)
+	if r.memory, err = d.Alloc(r.bytes); err != nil {
 		return nil, err
 	}
 	base := r.memory.Address()
@@ -93,12 +95,15 @@ func (l *layout) take(n int) cuda.Tensor {
 }
 
 // compile makes the launches of a queue ready to run.
-func (r *remote) compile(q *cuda.Queue) (kernels.Runner, error) {
+func (r *remote) compile(q *cuda.Queue) (kernels.Runner, error) { return compileOn(r.device, q) }
+
+// compileOn makes the launches of a queue ready to run on a device.
+func compileOn(d kernels.Device, q *cuda.Queue) (kernels.Runner, error) {
 	launches := make([]kernels.Launch, len(q.Launches))
 	for i, l := range q.Launches {
 		launches[i] = kernels.Launch(l)
 	}
-	return r.device.Compile(launches)
+	return d.Compile(launches)
 }
 
 // collect returns what adds gradients to the sums, or, for the first micro-batch of a step, copies
@@ -188,6 +193,7 @@ func onDevice(m *kernels.Machine, nodes gorgonia.Nodes) []cuda.Tensor {
 type adamOnDevice struct {
 	device  kernels.Device
 	memory  kernels.DeviceMemory
+	bytes   int64         // of memory
 	scalars []cuda.Tensor // of a step, by parameter
 	means   []cuda.Tensor
 	squares []cuda.Tensor
@@ -212,7 +218,8 @@ func (a *AdamW) enter(d kernels.Device) error {
 		r.squares = append(r.squares, l.take(s.Value.Size()))
 	}
 	var err error
-	if r.memory, err = d.Alloc(int64(l.bytes)); err != nil {
+	r.bytes = int64(l.bytes)
+	if r.memory, err = d.Alloc(r.bytes); err != nil {
 		return err
 	}
 	base := r.memory.Address()

@@ -302,13 +302,17 @@ func (c *Compiled) check() error {
 }
 
 // Plan returns the memory that steps by this loss take, with that of the optimizer and of the sums
-// of gradients.
+// of gradients. On Machine.Device it is the device's memory.
 func (c *Compiled) Plan() kernels.Plan {
 	plan := c.machine.Plan()
 	if b, ok := c.s.Optimizer.(interface{ Bytes() int64 }); ok {
 		plan.Optimizer = b.Bytes()
 	}
-	if c.s.Accumulate {
+	switch {
+	case c.s.remote != nil:
+		plan.Optimizer = c.s.remote.adam.remote.bytes
+		plan.Other += c.s.remote.bytes
+	case c.s.Accumulate:
 		plan.Other += c.s.bytes()
 	}
 	return plan
