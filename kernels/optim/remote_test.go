@@ -62,6 +62,9 @@ func fit(
 	require.NoError(t, err)
 	state = copiesOf(state)
 	require.NoError(t, s.Close())
+	after, err := s.State() // takes no memory of the device
+	require.NoError(t, err)
+	require.ElementsMatch(t, state, copiesOf(after))
 	return l.values(), results, state
 }
 

@@ -137,6 +137,9 @@ func (s *Stepper) Compile(build func(g *gorgonia.ExprGraph) (Loss, error)) (*Com
 	if err := s.begin(); err != nil {
 		return nil, err
 	}
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
 	g := gorgonia.NewGraph()
 	loss, err := build(g)
 	if err != nil {
@@ -228,15 +231,17 @@ func (s *Stepper) begin() error {
 		}
 		names[p.Name] = true
 	}
-	if adam, ok := s.Optimizer.(*AdamW); ok && s.Machine.Device != nil {
-		var err error
-		s.remote, err = newRemote(s.Machine.Device, adam, s.Parameters, s.Clip, s.Accumulate)
-		if err != nil {
-			return err
-		}
-	}
 	s.begun = true
 	return nil
+}
+
+// enter makes what ends steps on the device, if there is one.
+func (s *Stepper) enter() (err error) {
+	adam, ok := s.Optimizer.(*AdamW)
+	if ok && s.Machine.Device != nil && s.remote == nil {
+		s.remote, err = newRemote(s.Machine.Device, adam, s.Parameters, s.Clip, s.Accumulate)
+	}
+	return err
 }
 
 // inputs returns the nodes that n is computed from.
@@ -598,7 +603,7 @@ func (s *Stepper) Close() error {
 	s.losses = nil
 	if s.remote != nil {
 		errs = append(errs, s.remote.close())
-		s.remote, s.begun = nil, false
+		s.remote = nil
 	}
 	return errors.Join(errs...)
 }
