@@ -203,6 +203,7 @@ func TestFitOnDevice(t *testing.T) {
 		"plain":      func(t *Tuner) { t.Clip = 0 },
 		"average":    func(t *Tuner) { t.EMA = 0.5 },
 		"accumulate": func(t *Tuner) { t.Accumulate = 2 },
+		"bfloat16":   func(t *Tuner) { t.Machine.Precision = kernels.BFloat16 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			free := planner(t, &asked)

@@ -60,6 +60,8 @@ type Span = struct {
 type DeviceTensor struct {
 	Address uint64
 	Len     int // values
+	// Half is where a parameter's copy in bfloat16 begins, if a machine reads one, else 0.
+	Half uint64
 }
 
 // Planning returns a Device for plans: it has as much memory as is asked for, takes all launches

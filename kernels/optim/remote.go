@@ -121,15 +121,15 @@ func (r *remote) collect(grads []cuda.Tensor) (first, next kernels.Runner, err e
 	return first, next, err
 }
 
-// ending returns what steps the parameters by gradients.
-func (r *remote) ending(parameters, grads []cuda.Tensor) (kernels.Runner, error) {
+// ending returns what steps the parameters, and their copies in bfloat16, by gradients.
+func (r *remote) ending(parameters, halves, grads []cuda.Tensor) (kernels.Runner, error) {
 	var q cuda.Queue
 	for i, g := range grads {
 		cuda.SumSquares(&q, r.parts[i], g)
 	}
 	cuda.ClipFactor(&q, r.clipped, r.squares, r.clip)
 	for i, g := range grads {
-		r.adam.launch(&q, r.states[i], parameters[i], g, r.clipped.First(1))
+		r.adam.launch(&q, r.states[i], parameters[i], halves[i], g, r.clipped.First(1))
 	}
 	return r.compile(&q)
 }
@@ -185,6 +185,17 @@ func onDevice(m *kernels.Machine, nodes gorgonia.Nodes) []cuda.Tensor {
 	for i, n := range nodes {
 		t, _ := m.OnDevice(n) // it keeps them
 		all[i] = cuda.Tensor{Address: t.Address, Len: t.Len}
+	}
+	return all
+}
+
+// halvesOnDevice are the copies in bfloat16 of parameters of m, where there is one.
+func halvesOnDevice(m *kernels.Machine, parameters gorgonia.Nodes) []cuda.Tensor {
+	all := make([]cuda.Tensor, len(parameters))
+	for i, n := range parameters {
+		if t, _ := m.OnDevice(n); t.Half != 0 {
+			all[i] = cuda.Tensor{Address: t.Half, Len: t.Len, Type: cuda.BFloat16}
+		}
 	}
 	return all
 }
@@ -280,10 +291,11 @@ func (a *AdamW) leave() error {
 	return err
 }
 
-// launch queues a step of parameter i, whose values and gradient are on the device.
-func (a *AdamW) launch(q *cuda.Queue, i int, value, grad, factor cuda.Tensor) {
+// launch queues a step of parameter i, whose values and gradient are on the device. half is its
+// copy in bfloat16, or no values.
+func (a *AdamW) launch(q *cuda.Queue, i int, value, half, grad, factor cuda.Tensor) {
 	r := a.remote
-	cuda.AdamW(q, value, r.means[i], r.squares[i], grad, cuda.Tensor{}, r.scalars[i], factor)
+	cuda.AdamW(q, value, r.means[i], r.squares[i], grad, half, r.scalars[i], factor)
 }
 
 // announce writes the numbers of the next step to the device.

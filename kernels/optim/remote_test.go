@@ -11,6 +11,7 @@ import (
 
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/internal/cudatest"
+	"github.com/kudos-ml/kudos/kernels/kerneltest"
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
@@ -275,4 +276,78 @@ func TestEMAOnDeviceSaysThatItDoesNotMove(t *testing.T) {
 		}
 		require.NoError(t, e.Close())
 	}
+}
+
+// A recording is a device that counts how often each kernel is started.
+type recording struct {
+	kernels.Device
+	runs map[string]int
+}
+
+func (d *recording) Compile(launches []kernels.Launch) (kernels.Runner, error) {
+	r, err := d.Device.Compile(launches)
+	return &recorded{r, d, launches}, err
+}
+
+type recorded struct {
+	kernels.Runner
+	by       *recording
+	launches []kernels.Launch
+}
+
+func (r *recorded) Run() error {
+	for _, l := range r.launches {
+		r.by.runs[l.Kernel]++
+	}
+	return r.Runner.Run()
+}
+
+// In bfloat16 AdamW writes the copies that products read, so that none is made again. Training in
+// two batch shapes, of which one has its copies later, does what the host does.
+func TestStepperKeepsCopiesInBFloat16(t *testing.T) {
+	normal := func(name string, shape ...int) *tensor.Dense {
+		n := tensor.Shape(shape).TotalSize()
+		x := kerneltest.Normal(n, name)
+		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(x))
+	}
+	train := func(d kernels.Device, each func(step int)) []float32 {
+		w := kernels.Parameter{Name: "w", Value: normal("w", 3, 8)}
+		s := &optim.Stepper{
+			Parameters: []kernels.Parameter{w}, LR: func(int) float64 { return 0.01 },
+			Machine: kernels.Config{Device: d, Precision: kernels.BFloat16},
+		}
+		var losses []*optim.Compiled
+		for _, rows := range []int{4, 7} {
+			loss, err := s.Compile(func(g *gorgonia.ExprGraph) (optim.Loss, error) {
+				x := kernels.Input(g, "x", normal("x", rows, 8))
+				y := kernels.Input(g, "y", normal("y", rows, 3))
+				said, err := kernels.Linear(x, kernels.Param(g, w.Value), nil)
+				if err != nil {
+					return optim.Loss{}, err
+				}
+				loss, err := kernels.MSE(said, y, nil)
+				return optim.Loss{Value: loss}, err
+			})
+			require.NoError(t, err)
+			losses = append(losses, loss)
+		}
+		for step := range 6 {
+			_, err := s.Step(losses[step%2])
+			require.NoError(t, err)
+			each(step)
+		}
+		require.NoError(t, s.Close())
+		return w.Value.Float32s()
+	}
+	want := train(nil, func(int) {})
+	d := &recording{cudatest.OpenDevice(t), map[string]int{}}
+	inputs := 0
+	got := train(d, func(step int) {
+		n := d.runs["to_bf16"]
+		if step == 0 {
+			inputs = n - 1 // the copy is made once
+		}
+		require.Equal(t, (step+1)*inputs+1, n)
+	})
+	require.InDeltaSlice(t, want, got, 1e-6)
 }

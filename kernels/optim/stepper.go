@@ -95,6 +95,7 @@ type Compiled struct {
 
 	// On a device: what adds gradients to the sums, as the step's first and later, and what steps.
 	first, next, end kernels.Runner
+	rounded          []*tensor.Dense // parameters whose copies in bfloat16 end writes
 }
 
 // A Result is what a step reports.
@@ -198,7 +199,13 @@ func (c *Compiled) compileRemote(parameters gorgonia.Nodes) (err error) {
 		}
 		grads = r.sums
 	}
-	c.end, err = r.ending(onDevice(c.machine, parameters), grads)
+	halves := halvesOnDevice(c.machine, parameters)
+	for i, h := range halves {
+		if h.Len > 0 {
+			c.rounded = append(c.rounded, c.s.Parameters[i].Value)
+		}
+	}
+	c.end, err = r.ending(onDevice(c.machine, parameters), halves, grads)
 	return err
 }
 
@@ -473,6 +480,7 @@ func (s *Stepper) finishRemote(c *Compiled, r *Result) (err error) {
 	}
 	if finite(r.GradNorm) {
 		kernels.Changed(s.remote.device, values(s.Parameters)...)
+		kernels.Rounded(s.remote.device, c.rounded...)
 		return nil
 	}
 	i, norm, err := s.remote.notFinite()
