@@ -232,6 +232,11 @@ func TestFitOnDevice(t *testing.T) {
 			short.Machine.Device = device
 			_, err = short.Prepare(t.Context())
 			require.ErrorContains(t, err, "bytes are asked for")
+			require.ErrorContains(t, err, "kernels: a plan of ")
+			device.has = 2*m.Optimizer/3 + 1
+			_, err = short.Prepare(t.Context())
+			require.ErrorContains(t, err, "optim: AdamW on GPU: ")
+			device.has = plan.Total() * 8 / 10
 			tuner := planner(t, &asked)
 			change(tuner)
 			tuner.Machine.Device = device

@@ -138,7 +138,7 @@ func (m *Machine) prepareRemote(steps []step, buffers []buffer, arena int) (err 
 	}()
 	m.makeTasks(steps)
 	if err := m.layOut(arena); err != nil {
-		return err
+		return fmt.Errorf("kernels: a plan of %v: %w", m.plan, err)
 	}
 	onDevice, workspace := make([]bool, len(steps)), 0
 	for t := range steps {
@@ -282,7 +282,7 @@ func (m *Machine) layOut(arena int) error {
 				}
 			}
 			if err != nil {
-				return fmt.Errorf("kernels: %s %v: %w", m.nameOf(v), v.shape, err)
+				return fmt.Errorf("%s %v: %w", m.nameOf(v), v.shape, err)
 			}
 			m.externals[len(m.externals)-1].dense = d
 		} else if !v.boxed {

@@ -243,12 +243,17 @@ func (s *Stepper) begin() error {
 }
 
 // enter makes what ends steps on the device, if there is one.
-func (s *Stepper) enter() (err error) {
+func (s *Stepper) enter() error {
 	adam, ok := s.Optimizer.(*AdamW)
-	if ok && s.Machine.Device != nil && s.remote == nil {
-		s.remote, err = newRemote(s.Machine.Device, adam, s.Parameters, s.Clip, s.Accumulate)
+	if !ok || s.Machine.Device == nil || s.remote != nil {
+		return nil
 	}
-	return err
+	r, err := newRemote(s.Machine.Device, adam, s.Parameters, s.Clip, s.Accumulate)
+	if err != nil {
+		return fmt.Errorf("optim: AdamW on %v: %w", s.Machine.Device, err)
+	}
+	s.remote = r
+	return nil
 }
 
 // inputs returns the nodes that n is computed from.
