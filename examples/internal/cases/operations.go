@@ -55,6 +55,9 @@ type operation struct {
 	// any all gradients are one pass, which takes factor times the flops.
 	grads  []string
 	factor float64
+	// joined says that the gradients are timed together with the result, which they are computed
+	// from.
+	joined bool
 	make   func(in gorgonia.Nodes) (*gorgonia.Node, error)
 }
 
@@ -74,8 +77,12 @@ func (o operation) cases() []Case {
 		Prepare: o.prepare(-1),
 	}}
 	if o.grads == nil {
+		name := "/backward"
+		if o.joined {
+			name = "/forward+backward"
+		}
 		return append(all, Case{
-			Name: o.name + "/backward", Flops: o.factor * o.flops,
+			Name: o.name + name, Flops: o.factor * o.flops,
 			Bytes:   bytes(2*in + out),
 			Prepare: o.prepare(len(o.inputs)),
 		})
@@ -122,6 +129,11 @@ func (o operation) prepare(pass int) func(context.Context, kernels.Config) (*Run
 		results := gorgonia.Nodes{out}
 		if pass >= 0 {
 			dout := kernels.Param(g, normal(o.name, out.Shape()...))
+			if o.joined {
+				if dout, err = kernels.Scale(out, 0.5); err != nil {
+					return nil, err
+				}
+			}
 			if results, err = kernels.RuleOf(out).Grad(in, out, dout); err != nil {
 				return nil, err
 			}
@@ -192,7 +204,7 @@ func attention(batch, queries, keys, d int) []Case {
 		// Two products forward. Backward the scores are made again, and four more follow.
 		flops:  4 * float64(batch*heads) * float64(queries) * float64(keys) * float64(d),
 		inputs: [][]int{q, kv, kv},
-		factor: 2.5,
+		factor: 1 + 2.5, joined: true,
 		make: func(in gorgonia.Nodes) (*gorgonia.Node, error) {
 			return kernels.Attention(in[0], in[1], in[2], kernels.AttentionOptions{Heads: heads})
 		},
