@@ -128,11 +128,14 @@ func (o operation) prepare(pass int) func(context.Context, kernels.Config) (*Run
 		}
 		results := gorgonia.Nodes{out}
 		if pass >= 0 {
-			dout := kernels.Param(g, normal(o.name, out.Shape()...))
+			dout, err := out, error(nil)
 			if o.joined {
-				if dout, err = kernels.Scale(out, 0.5); err != nil {
-					return nil, err
-				}
+				dout, err = kernels.Scale(out, 0.5)
+			} else {
+				dout = kernels.Param(g, normal(o.name, out.Shape()...))
+			}
+			if err != nil {
+				return nil, err
 			}
 			if results, err = kernels.RuleOf(out).Grad(in, out, dout); err != nil {
 				return nil, err
