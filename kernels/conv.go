@@ -84,14 +84,16 @@ func (r conv2D) Eval(c *Context, dst Tensor, in []Tensor) {
 	g.Forward(c.pool, dst.Data, in[0].Data, in[1].Data, bias, c.Workspace())
 }
 
-func (r conv2D) launch(c *call) {
+func (r conv2D) launch(c *call) { r.launchWith(c, cuda.Epilogue{}) }
+
+func (r conv2D) launchWith(c *call, e cuda.Epilogue) {
 	g := cuda.Conv(r.geometry(c.in[0].Shape, c.in[1].Shape))
 	var bias cuda.Tensor
 	if r.Bias {
 		bias = c.in[2].Tensor
 	}
 	x, w := c.in[0].Tensor, c.in[1].Tensor
-	g.Forward(c.Queue, c.dst.Tensor, x, w, bias, c.workspace(g.ForwardWorkspace(x.Type)))
+	g.Forward(c.Queue, c.dst.Tensor, x, w, bias, e, c.workspace(g.ForwardWorkspace(x.Type)))
 }
 
 func (r conv2D) Differentiable(n int) []bool { return allTrue(n) }
@@ -150,10 +152,12 @@ func (r convInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	g.InputGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Workspace())
 }
 
-func (r convInputGrad) launch(c *call) {
+func (r convInputGrad) launch(c *call) { r.launchWith(c, cuda.Epilogue{}) }
+
+func (r convInputGrad) launchWith(c *call, e cuda.Epilogue) {
 	g := cuda.Conv(r.Conv.geometry(c.dst.Shape, c.in[1].Shape))
 	dy, w := c.in[0].Tensor, c.in[1].Tensor
-	g.InputGrad(c.Queue, c.dst.Tensor, w, dy, c.workspace(g.InputGradWorkspace(w.Type)))
+	g.InputGrad(c.Queue, c.dst.Tensor, w, dy, e, c.workspace(g.InputGradWorkspace(w.Type)))
 }
 
 func (r convInputGrad) Differentiable(n int) []bool { return allTrue(n) }

@@ -61,11 +61,13 @@ func (r linear) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Gemm(c.pool, &p, c.Workspace())
 }
 
-func (r linear) launch(c *call) {
+func (r linear) launch(c *call) { r.launchWith(c, cuda.Epilogue{}) }
+
+func (r linear) launchWith(c *call, e cuda.Epilogue) {
 	x, w := c.in[0], c.in[1]
 	p := cuda.Product{
 		M: leading(x.Shape), N: w.Shape[0], K: w.Shape[1],
-		A: x.Tensor, B: w.Tensor, TransB: true, C: c.dst.Tensor,
+		A: x.Tensor, B: w.Tensor, TransB: true, C: c.dst.Tensor, Epilogue: e,
 	}
 	if r.Bias {
 		p.Bias = c.in[2].Tensor
@@ -121,11 +123,13 @@ func (linearInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	}, c.Workspace())
 }
 
-func (linearInputGrad) launch(c *call) {
+func (r linearInputGrad) launch(c *call) { r.launchWith(c, cuda.Epilogue{}) }
+
+func (linearInputGrad) launchWith(c *call, e cuda.Epilogue) {
 	dy, w := c.in[0], c.in[1]
 	p := cuda.Product{
 		M: leading(dy.Shape), N: w.Shape[1], K: w.Shape[0],
-		A: dy.Tensor, B: w.Tensor, C: c.dst.Tensor,
+		A: dy.Tensor, B: w.Tensor, C: c.dst.Tensor, Epilogue: e,
 	}
 	cuda.Gemm(c.Queue, p, c.workspace(p.Workspace()))
 }

@@ -177,6 +177,10 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 		updates[i] = update{param: p.index[u.Param], grad: p.as(p.index[u.Grad], Float32)}
 	}
 	results := p.kept(updates)
+	if fusing && !c.WatchNaN {
+		p, updates, results = p.fuse(updates, results)
+		m.program = p
+	}
 	order := p.order()
 	steps := p.steps(order, updates)
 	buffers := p.assign(steps)

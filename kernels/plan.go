@@ -30,6 +30,7 @@ type Plan struct {
 	Recomputed     int     // the part of Steps that computes a value again
 	RecomputedCost float64 // its estimated share of the arithmetic, 0 to 1
 	Conversions    int     // the part of Steps that converts between float32 and bfloat16
+	Fused          int     // the part of Steps that is a product with what reads its result
 
 	// Host names the operations that a machine on a Device does on the host, between copies, with
 	// how many of each there are. It is empty if there are none.
@@ -68,6 +69,9 @@ func (p Plan) String() string {
 	if p.Conversions > 0 {
 		fmt.Fprintf(&b, ", %d of them conversions", p.Conversions)
 	}
+	if p.Fused > 0 {
+		fmt.Fprintf(&b, ", %d of them fused", p.Fused)
+	}
 	if p.Host != "" {
 		fmt.Fprintf(&b, ", on the host: %s", p.Host)
 	}
@@ -92,8 +96,8 @@ func (p *program) planOf(steps []step, buffers []buffer, kept []bool, updates []
 	return plan
 }
 
-// countSteps counts the steps that compute again or convert, and the share of the former in the
-// arithmetic.
+// countSteps counts the steps that compute again, convert or are fused, and the share of the first
+// in the arithmetic.
 func (p *program) countSteps(plan *Plan, steps []step) {
 	done := make([]bool, len(p.values))
 	var all, again float64
@@ -105,6 +109,9 @@ func (p *program) countSteps(plan *Plan, steps []step) {
 		all += cost
 		if p.converts(s.value) {
 			plan.Conversions++
+		}
+		if _, ok := p.values[s.value].rule.(*fused); ok {
+			plan.Fused++
 		}
 		if done[s.value] {
 			plan.Recomputed++

@@ -4,13 +4,14 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
 // An OpTime is the time that one kind of operation has taken in all runs so far.
 type OpTime struct {
-	Op    string // the type of the rule or of gorgonia's operation; "update" for updates
+	// Op is the type of the rule or of gorgonia's operation, or "update" for updates. Fused
+	// products have names such as "conv2D+add".
+	Op    string
 	Calls int
 	Time  time.Duration
 }
@@ -40,7 +41,7 @@ func (p *profile) kind(k *task) int {
 func kindOf(k *task) string {
 	switch {
 	case k.rule != nil:
-		return strings.TrimPrefix(fmt.Sprintf("%T", k.rule), "kernels.")
+		return nameOfRule(k.rule)
 	case k.by == nil:
 		return fmt.Sprintf("%T", k.value.node.Op())
 	}

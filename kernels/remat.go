@@ -367,15 +367,18 @@ func (p *program) costOf(i int) float64 {
 		return c.Cost(p.shapes(i))
 	}
 	traffic := v.bytes()
-	product := 0.0
-	for _, c := range v.in {
+	product, size, factors := 0.0, v.size, len(v.in)
+	if f, ok := v.rule.(*fused); ok {
+		size, factors = f.shape.TotalSize(), f.inputs
+	}
+	for k, c := range v.in {
 		w := &p.values[c]
 		traffic += w.bytes()
 		if p.converts(c) {
 			w = &p.values[w.in[0]]
 		}
-		if !p.values[w.root].runs() && w.shape.Dims() >= 2 {
-			product = max(product, float64(v.size)*float64(w.size/w.shape[0]))
+		if k < factors && !p.values[w.root].runs() && w.shape.Dims() >= 2 {
+			product = max(product, float64(size)*float64(w.size/w.shape[0]))
 		}
 	}
 	return valueCost*float64(traffic)/float64(floats(1)) + product

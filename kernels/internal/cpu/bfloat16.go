@@ -59,6 +59,24 @@ func (t *convertTask) Do(_, part int) {
 	}
 }
 
+// RoundBF16s is x[i] = FromBF16(ToBF16(x[i])).
+func RoundBF16s(pool *Pool, x []float32) {
+	t := roundTasks.get()
+	t.x = x
+	pool.Parallel(ceilDiv(len(x), elementBlock), t)
+	roundTasks.put(t)
+}
+
+// A roundTask rounds blocks of values.
+type roundTask struct{ x []float32 }
+
+var roundTasks freeList[roundTask]
+
+func (t *roundTask) Do(_, part int) {
+	lo, hi := span(part, elementBlock, len(t.x))
+	roundBF16(t.x[lo:hi], t.x[lo:hi])
+}
+
 // roundBF16 is dst[i] = x[i], rounded to the nearest bfloat16. dst may be x.
 func roundBF16(dst, x []float32) {
 	for i, v := range x[:len(dst)] {

@@ -66,26 +66,28 @@ func (c *Conv) ForwardWorkspace(t Type) int {
 	if t == Float32 {
 		return c.forwardFloat32Workspace()
 	}
-	return c.forwardBF16(Tensor{}, Tensor{}, Tensor{}, Tensor{}).workspace()
+	return c.forwardBF16(Tensor{}, Tensor{}, Tensor{}, Tensor{}, Epilogue{}).workspace()
 }
 
 // Forward is
 //
 //	y[n,i,j,o] = bias[o] + Σ_{a,b,k} x[n, i·Stride+a−Top, j·Stride+b−Left, k] · w[o,a,b,k]
 //
-// up to rounding. x is zero outside the image. bias is float32 [Out], or has no values for none. y
-// is of the type of x and w, or float32. It panics on wrong lengths.
-func (c *Conv) Forward(q *Queue, y, x, w, bias, ws Tensor) {
+// up to rounding, and then what e says of the product of N·OH·OW rows and Out columns. x is zero
+// outside the image. bias is float32 [Out], or has no values for none. y is of the type of x and w,
+// or float32. It panics on wrong lengths.
+func (c *Conv) Forward(q *Queue, y, x, w, bias Tensor, e Epilogue, ws Tensor) {
 	c.must("Conv.Forward", convY, x, w, y)
 	if bias.Len != 0 {
 		mustBe("Conv.Forward", Float32, c.Out, bias)
 	}
+	e.check("Conv.Forward", x.Type, y.Len/c.Out, c.Out, y)
 	mustHold("Conv.Forward", ws, c.ForwardWorkspace(x.Type))
 	if x.Type == Float32 {
-		c.forwardFloat32(q, y, x, w, bias, ws)
+		c.forwardFloat32(q, y, x, w, bias, e, ws)
 		return
 	}
-	c.forwardBF16(y, x, w, bias).launch(q, ws)
+	c.forwardBF16(y, x, w, bias, e).launch(q, ws)
 }
 
 // InputGradWorkspace returns how many bytes of workspace InputGrad needs for operands of type t.
@@ -94,7 +96,7 @@ func (c *Conv) InputGradWorkspace(t Type) int {
 		return c.inputGradFloat32Workspace()
 	}
 	most := 0
-	for _, p := range c.inputGradBF16(Tensor{}, Tensor{}, Tensor{}) {
+	for _, p := range c.inputGradBF16(Tensor{}, Tensor{}, Tensor{}, Epilogue{}) {
 		most = max(most, p.workspace())
 	}
 	return most
@@ -104,16 +106,21 @@ func (c *Conv) InputGradWorkspace(t Type) int {
 //
 //	dx[n,h,v,k] = Σ dy[n,i,j,o] · w[o,a,b,k]
 //
-// The sum is over o and over all i, j, a, b with i·Stride+a−Top = h and j·Stride+b−Left = v. dx
-// is of the type of w and dy, or float32. It panics on wrong lengths.
-func (c *Conv) InputGrad(q *Queue, dx, w, dy, ws Tensor) {
+// The sum is over o and over all i, j, a, b with i·Stride+a−Top = h and j·Stride+b−Left = v. Then
+// comes what e says of the product of N·H·W rows and In columns, without a Time. dx is of the type
+// of w and dy, or float32. It panics on wrong lengths.
+func (c *Conv) InputGrad(q *Queue, dx, w, dy Tensor, e Epilogue, ws Tensor) {
 	c.must("Conv.InputGrad", convX, dx, w, dy)
+	e.check("Conv.InputGrad", w.Type, c.N*c.H*c.W, c.In, dx)
+	if e.Time.Len != 0 {
+		panic("cuda: Conv.InputGrad: its rows are not those of a time embedding")
+	}
 	mustHold("Conv.InputGrad", ws, c.InputGradWorkspace(w.Type))
 	if w.Type == Float32 {
-		c.inputGradFloat32(q, dx, w, dy, ws)
+		c.inputGradFloat32(q, dx, w, dy, e, ws)
 		return
 	}
-	for _, p := range c.inputGradBF16(dx, w, dy) {
+	for _, p := range c.inputGradBF16(dx, w, dy, e) {
 		p.launch(q, ws)
 	}
 }

@@ -20,13 +20,13 @@ func (c *Conv) patchesBF16() gridBF16 {
 }
 
 // forwardBF16 is the product patches(x)·wᵀ.
-func (c *Conv) forwardBF16(y, x, w, bias Tensor) productBF16 {
+func (c *Conv) forwardBF16(y, x, w, bias Tensor, e Epilogue) productBF16 {
 	c.mustFitBF16()
 	oh, ow := c.OutSize()
 	k := c.KH * c.KW * c.In
 	p := productBF16{
 		kernel: "conv_forward", m: c.N * oh * ow, n: c.Out, k: k,
-		a: x, b: w, rowA: c.In, rowB: k, c: y, bias: bias,
+		a: x, b: w, rowA: c.In, rowB: k, c: y, bias: bias, epilogue: e,
 		windows: c.patchesBF16(), channels: c.In, columns: c.KW,
 	}
 	if c.plain() {
@@ -54,12 +54,12 @@ func (c *Conv) weightGradBF16(dw, x, dy Tensor) productBF16 {
 // (y + i·Stride, x + j·Stride) of some y and x below Stride. Each of these pixels reads a window of
 // dy, through those taps (a,b) of the kernel with a ≡ y+Top and b ≡ x+Left modulo Stride, the last
 // tap first.
-func (c *Conv) inputGradBF16(dx, w, dy Tensor) []productBF16 {
+func (c *Conv) inputGradBF16(dx, w, dy Tensor, e Epilogue) []productBF16 {
 	c.mustFitBF16()
 	if c.plain() {
 		return []productBF16{{
 			kernel: "gemm_nn", m: c.N * c.H * c.W, n: c.In, k: c.Out,
-			a: dy, b: w, rowA: c.Out, rowB: c.In, c: dx,
+			a: dy, b: w, rowA: c.Out, rowB: c.In, c: dx, epilogue: e,
 		}}
 	}
 	oh, ow := c.OutSize()
@@ -71,7 +71,7 @@ func (c *Conv) inputGradBF16(dx, w, dy Tensor) []productBF16 {
 			gh, gw := ceilDiv(c.H-y, c.Stride), ceilDiv(c.W-x, c.Stride)
 			p := productBF16{
 				kernel: "conv_input", m: c.N * gh * gw, n: c.In, k: rows * cols * c.Out,
-				a: dy, b: w, rowA: c.Out, rowB: c.In, c: dx,
+				a: dy, b: w, rowA: c.Out, rowB: c.In, c: dx, epilogue: e,
 				windows:  gridBF16{gh: gh, gw: gw, h: oh, w: ow, step: 1, y: top, x: left},
 				channels: c.Out, columns: max(1, cols),
 				flip: flipBF16{height: c.KH, width: c.KW, step: c.Stride, y: a, x: b},

@@ -41,13 +41,17 @@ func testConvBF16(t *testing.T, c cuda.Conv, y cuda.Type, offset int) {
 	want := make([]float32, len(dys))
 	def.Forward(cpu.Shared, want, xs, wts, bias, make([]float32, def.ForwardWorkspace(cpu.Shared)))
 	check("result", want, c.ForwardWorkspace(cuda.BFloat16),
-		func(q *cuda.Queue, at []cuda.Tensor) { c.Forward(q, at[0], at[1], at[2], at[3], at[4]) },
+		func(q *cuda.Queue, at []cuda.Tensor) {
+			c.Forward(q, at[0], at[1], at[2], at[3], none, at[4])
+		},
 		in(xs), in(wts), cudatest.In(cuda.Float32, bias))
 
 	want = make([]float32, len(xs))
 	def.InputGrad(cpu.Shared, want, dys, wts, make([]float32, def.InputGradWorkspace(cpu.Shared)))
 	check("gradient by the input", want, c.InputGradWorkspace(cuda.BFloat16),
-		func(q *cuda.Queue, at []cuda.Tensor) { c.InputGrad(q, at[0], at[1], at[2], at[3]) },
+		func(q *cuda.Queue, at []cuda.Tensor) {
+			c.InputGrad(q, at[0], at[1], at[2], none, at[3])
+		},
 		in(wts), in(dys))
 
 	want = make([]float32, len(wts))
@@ -101,7 +105,7 @@ func TestConvRefuses(t *testing.T) {
 	x, w, y := of(128), of(576), of(32)
 	run := func(c cuda.Conv, x, w, y, bias cuda.Tensor) (refused bool) {
 		defer func() { refused = recover() != nil }()
-		c.Forward(new(cuda.Queue), y, x, w, bias, cuda.Tensor{})
+		c.Forward(new(cuda.Queue), y, x, w, bias, cuda.Epilogue{}, cuda.Tensor{})
 		return
 	}
 	none := cuda.Tensor{}

@@ -34,16 +34,20 @@ func (c *Conv) inputGrad() convF32 {
 }
 
 // add appends the product of the windows of x with w.
-func (f convF32) add(q *Queue, c *Conv, to, x, w, bias, ws Tensor, rowOfW int) {
+func (f convF32) add(
+	q *Queue, c *Conv, to, x, w, bias Tensor, after Epilogue, ws Tensor, rowOfW int,
+) {
 	oh, ow := c.OutSize()
 	parts := f.cut.split(ws, to.Len)
 	target := f.cut.target(to, parts)
+	e := f.cut.finish(after)
+	params := append([]any{to, x, w, orNull(bias), parts}, e.params()...)
 	q.add(f.kernel+f.cut.tile, [3]int{f.cut.tiles(f.rows, f.cols), 1, f.cut.parts},
-		f.cut.threads, f.cut.shared(), []Tensor{target}, []Tensor{x, w, bias},
-		to, x, w, orNull(bias), parts, uint64(to.Len), f.rows, f.cols, f.k, f.cut.perPart,
-		oh, ow, c.H, c.W, c.In, c.Stride, c.Top, c.Left, c.KW,
-		vectors(x, c.In), vectors(w, rowOfW), vectors(target, f.cols))
-	f.cut.addParts(q, to, parts, bias, f.cols, false)
+		f.cut.threads, f.cut.shared(), []Tensor{target}, append(e.reads(), x, w, bias),
+		append(params, uint64(to.Len), f.rows, f.cols, f.k, f.cut.perPart,
+			oh, ow, c.H, c.W, c.In, c.Stride, c.Top, c.Left, c.KW,
+			vectors(x, c.In), vectors(w, rowOfW), vectors(target, f.cols) && e.aligned())...)
+	f.cut.addParts(q, to, parts, bias, after, f.cols, false)
 }
 
 // product is the product of matrices that c is, if it is plain.
@@ -70,13 +74,15 @@ func (c *Conv) forwardFloat32Workspace() int {
 }
 
 // forwardFloat32 is Forward of float32 operands.
-func (c *Conv) forwardFloat32(q *Queue, y, x, w, bias, ws Tensor) {
+func (c *Conv) forwardFloat32(q *Queue, y, x, w, bias Tensor, e Epilogue, ws Tensor) {
 	if c.plain() {
-		gemmFloat32(q, c.product(y, x, w, bias), ws)
+		p := c.product(y, x, w, bias)
+		p.Epilogue = e
+		gemmFloat32(q, p, ws)
 		return
 	}
 	f := c.forward()
-	f.add(q, c, y, x, w, bias, ws, f.k)
+	f.add(q, c, y, x, w, bias, e, ws, f.k)
 }
 
 func (c *Conv) inputGradFloat32Workspace() int {
@@ -87,9 +93,11 @@ func (c *Conv) inputGradFloat32Workspace() int {
 }
 
 // inputGradFloat32 is InputGrad of float32 operands.
-func (c *Conv) inputGradFloat32(q *Queue, dx, w, dy, ws Tensor) {
+func (c *Conv) inputGradFloat32(q *Queue, dx, w, dy Tensor, after Epilogue, ws Tensor) {
 	if c.plain() {
-		gemmFloat32(q, c.inputGradProduct(dx, w, dy), ws)
+		p := c.inputGradProduct(dx, w, dy)
+		p.Epilogue = after
+		gemmFloat32(q, p, ws)
 		return
 	}
 	f := c.inputGrad()
@@ -97,12 +105,14 @@ func (c *Conv) inputGradFloat32(q *Queue, dx, w, dy, ws Tensor) {
 	parts := f.cut.split(ws, dx.Len)
 	target := f.cut.target(dx, parts)
 	tiles := f.cut.tiles(c.N*ceilDiv(c.H, c.Stride)*ceilDiv(c.W, c.Stride), c.In)
+	e := f.cut.finish(after)
+	params := append([]any{dx, dy, w, parts}, e.params()...)
 	q.add(f.kernel+f.cut.tile, [3]int{tiles, c.Stride * c.Stride, f.cut.parts},
-		f.cut.threads, f.cut.shared(), []Tensor{target}, []Tensor{dy, w},
-		dx, dy, w, parts, uint64(dx.Len), c.N, c.H, c.W, c.In, c.Out, c.KH, c.KW, oh, ow,
-		c.Stride, c.Top, c.Left, f.cut.perPart,
-		vectors(dy, c.Out), vectors(w, c.In), vectors(target, c.In))
-	f.cut.addParts(q, dx, parts, Tensor{}, c.In, false)
+		f.cut.threads, f.cut.shared(), []Tensor{target}, append(e.reads(), dy, w),
+		append(params, uint64(dx.Len), c.N, c.H, c.W, c.In, c.Out, c.KH, c.KW, oh, ow,
+			c.Stride, c.Top, c.Left, f.cut.perPart,
+			vectors(dy, c.Out), vectors(w, c.In), vectors(target, c.In) && e.aligned())...)
+	f.cut.addParts(q, dx, parts, Tensor{}, after, c.In, false)
 }
 
 func (c *Conv) weightGradFloat32Workspace() int {
@@ -118,5 +128,5 @@ func (c *Conv) weightGradFloat32(q *Queue, dw, x, dy, ws Tensor) {
 		gemmFloat32(q, c.weightGradProduct(dw, x, dy), ws)
 		return
 	}
-	c.weightGrad().add(q, c, dw, x, dy, Tensor{}, ws, c.Out)
+	c.weightGrad().add(q, c, dw, x, dy, Tensor{}, Epilogue{}, ws, c.Out)
 }

@@ -76,8 +76,8 @@ func testConvFloat32(
 	}
 	got := check(t, func(q *cuda.Queue, at []cuda.Tensor) {
 		y, dx, dw, x, w, b, dy := at[0], at[1], at[2], at[3], at[4], at[5], at[6]
-		c.Forward(q, y, x, w, b, at[7])
-		c.InputGrad(q, dx, w, dy, at[8])
+		c.Forward(q, y, x, w, b, none, at[7])
+		c.InputGrad(q, dx, w, dy, none, at[8])
 		c.WeightGrad(q, dw, x, dy, at[9])
 	}, out(ny), out(nx), out(nw), in(x), in(w), in(b), in(dy),
 		workspace(c.ForwardWorkspace(cuda.Float32)), workspace(c.InputGradWorkspace(cuda.Float32)),
@@ -140,8 +140,8 @@ func TestConvFloat32Parts(t *testing.T) {
 			oh, ow := c.OutSize()
 			of := func(n int) cuda.Tensor { return cuda.Tensor{Len: n} }
 			x, w := of(c.N*c.H*c.W*c.In), of(c.Out*c.KH*c.KW*c.In)
-			c.Forward(q, of(c.N*oh*ow*c.Out), x, w, cuda.Tensor{}, of(1<<24))
-			c.InputGrad(q, x, w, of(c.N*oh*ow*c.Out), of(1<<24))
+			c.Forward(q, of(c.N*oh*ow*c.Out), x, w, cuda.Tensor{}, none, of(1<<24))
+			c.InputGrad(q, x, w, of(c.N*oh*ow*c.Out), none, of(1<<24))
 			c.WeightGrad(q, w, x, of(c.N*oh*ow*c.Out), of(1<<24))
 		})
 		if got, want := strings.Count(names, "sum_parts_f32"), 2; got < want {

@@ -14,8 +14,8 @@ import "fmt"
 //		}
 //	}
 //
-// up to rounding. With Accumulate the product is added to the contents of C. A and B are of one
-// type, and C is of that type or float32.
+// up to rounding, and then what Epilogue says. With Accumulate the product is added to the contents
+// of C. A and B are of one type, and C is of that type or float32.
 type Product struct {
 	M, N, K    int
 	A          Tensor // [M,K], or [K,M] if TransA
@@ -25,6 +25,7 @@ type Product struct {
 	C          Tensor // overlaps nothing else
 	Bias       Tensor // float32 [N], or no values for none
 	Accumulate bool
+	Epilogue   Epilogue // what is done before C is stored; not with Accumulate
 }
 
 // Workspace returns how many bytes of workspace Gemm needs for p. It depends on the sizes, on the
@@ -58,6 +59,10 @@ func (p Product) check() {
 	if p.Bias.Len != 0 {
 		mustBe("Gemm", Float32, p.N, p.Bias)
 	}
+	if p.Accumulate && !p.Epilogue.empty() {
+		panic("cuda: Gemm: there is an epilogue to what accumulates")
+	}
+	p.Epilogue.check("Gemm", p.A.Type, p.M, p.N, p.C)
 }
 
 // mustBeResult panics unless c has n values of type t or Float32.

@@ -102,6 +102,7 @@ type productBF16 struct {
 	a, b       Tensor
 	rowA, rowB int // values that lie side by side
 	c, bias    Tensor
+	epilogue   Epilogue
 	accumulate bool
 	windows    gridBF16 // of a convolution
 	channels   int      // of a window
@@ -161,12 +162,13 @@ func (p productBF16) launch(q *Queue, ws Tensor) {
 	if p.bias.Len == 0 {
 		p.bias = Tensor{}
 	}
-	out := p.output(p.c, p.bias, 0, p.accumulate, p.scatter)
-	writes, reads := []Tensor{p.c}, []Tensor{p.a, p.b, p.bias}
+	out := p.output(0)
+	writes, reads := []Tensor{p.c}, append(p.epilogue.reads(), p.a, p.b, p.bias)
 	partial := cut.partial(p.m, p.n)
 	parts := Tensor{Address: ws.Address, Len: cut.parts * partial}
 	if cut.parts > 1 {
-		out = p.output(parts, Tensor{}, partial, false, gridBF16{})
+		sums := productBF16{n: p.n, c: parts}
+		out = sums.output(partial)
 		writes, reads = []Tensor{parts}, []Tensor{p.a, p.b}
 	}
 	params := append([]any{p.a, p.b}, out...)
@@ -180,28 +182,26 @@ func (p productBF16) launch(q *Queue, ws Tensor) {
 	if cut.parts == 1 {
 		return
 	}
-	out = p.output(p.c, p.bias, partial, p.accumulate, p.scatter)
+	out = p.output(partial)
 	params = append(append([]any{parts}, out...), p.m, cut.parts)
 	q.add("gemm_sum_bf16", [3]int{ceilDiv(p.m*ceilDiv(p.n, 8), threadsBF16), 1, 1}, threadsBF16, 0,
-		[]Tensor{p.c}, []Tensor{parts, p.bias}, params...)
+		[]Tensor{p.c}, append(p.epilogue.reads(), parts, p.bias), params...)
 }
 
 // output returns Output of product_bf16.cuh as fields of the kernels' parameter.
-func (p productBF16) output(
-	c, bias Tensor, partial int, accumulate bool, scatter gridBF16,
-) []any {
-	units := p.n%8 == 0 && aligned(c, bias)
-	fields := []any{
-		c, bias, uint64(partial), p.n, c.Type == Float32, units, accumulate, scatter != gridBF16{},
-	}
-	return append(fields, scatter.params()...)
+func (p productBF16) output(partial int) []any {
+	units := p.n%8 == 0 && aligned(p.c, p.bias) && p.epilogue.aligned()
+	fields := append([]any{p.c, p.bias}, p.epilogue.params()...)
+	fields = append(fields, uint64(partial), p.n, p.c.Type == Float32, units, p.accumulate,
+		p.scatter != gridBF16{})
+	return append(fields, p.scatter.params()...)
 }
 
 // bf16 is p for the kernels.
 func (p Product) bf16() productBF16 {
 	r := productBF16{
 		kernel: "gemm_", m: p.M, n: p.N, k: p.K, a: p.A, b: p.B, rowA: p.K, rowB: p.N,
-		c: p.C, bias: p.Bias, accumulate: p.Accumulate,
+		c: p.C, bias: p.Bias, epilogue: p.Epilogue, accumulate: p.Accumulate,
 	}
 	if p.TransA {
 		r.kernel, r.rowA = r.kernel+"t", p.M

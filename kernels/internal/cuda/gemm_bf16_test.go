@@ -271,9 +271,9 @@ func TestKernelsBF16(t *testing.T) {
 		return func(q *cuda.Queue) {
 			switch what {
 			case "forward":
-				c.Forward(q, y, x, w, cuda.Tensor{}, ws)
+				c.Forward(q, y, x, w, cuda.Tensor{}, none, ws)
 			case "input":
-				c.InputGrad(q, x, w, y, ws)
+				c.InputGrad(q, x, w, y, none, ws)
 			case "weight":
 				c.WeightGrad(q, w, x, y, ws)
 			}

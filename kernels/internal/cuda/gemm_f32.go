@@ -63,16 +63,19 @@ func (c cutF32) split(ws Tensor, size int) Tensor {
 	return Tensor{Address: ws.Address, Len: c.parts * size}
 }
 
-// addParts appends what adds the parts of c, if there are several.
-func (c cutF32) addParts(q *Queue, to, parts, bias Tensor, cols int, accumulate bool) {
+// addParts appends what adds the parts of a product, if there are several, and finishes it.
+func (c cutF32) addParts(
+	q *Queue, to, parts, bias Tensor, e Epilogue, cols int, accumulate bool,
+) {
 	if c.parts == 1 {
 		return
 	}
 	const threads = 256 // kPartsThreads of gemm_f32.cu
 	blocks := min(ceilDiv(to.Len, threads), elementBlocks)
+	params := append([]any{to, parts, orNull(bias)}, e.params()...)
 	q.add("sum_parts_f32", [3]int{blocks, 1, 1}, threads, 0,
-		[]Tensor{to}, []Tensor{parts, bias},
-		to, parts, orNull(bias), uint64(to.Len), c.parts, cols, accumulate)
+		[]Tensor{to}, append(e.reads(), parts, bias),
+		append(params, uint64(to.Len), c.parts, cols, accumulate)...)
 }
 
 // target returns the tensor that the blocks of a product write: the result or its parts.
@@ -89,6 +92,15 @@ func orNull(t Tensor) Tensor {
 		return Tensor{}
 	}
 	return t
+}
+
+// finish returns the epilogue of a product whose blocks do it, and an empty one if its parts are
+// added first.
+func (c cutF32) finish(e Epilogue) Epilogue {
+	if c.parts > 1 {
+		return Epilogue{}
+	}
+	return e
 }
 
 // vectors reports whether 16 bytes of t can be moved at once, if its rows have n values.
@@ -115,9 +127,11 @@ func gemmFloat32(q *Queue, p Product, ws Tensor) {
 	}
 	target := cut.target(p.C, parts)
 	grid := [3]int{cut.tiles(p.M, p.N), 1, cut.parts}
-	writes, reads := []Tensor{target}, []Tensor{p.A, p.B, p.Bias}
+	e := cut.finish(p.Epilogue)
+	writes, reads := []Tensor{target}, append(e.reads(), p.A, p.B, p.Bias)
+	params := append([]any{p.C, p.A, p.B, orNull(p.Bias), parts}, e.params()...)
 	q.add(name+cut.tile, grid, cut.threads, cut.shared(), writes, reads,
-		p.C, p.A, p.B, orNull(p.Bias), parts, uint64(p.C.Len), p.M, p.N, p.K,
-		cut.perPart, p.Accumulate, vectors(p.A, rowA), vectors(p.B, rowB), vectors(target, p.N))
-	cut.addParts(q, p.C, parts, p.Bias, p.N, p.Accumulate)
+		append(params, uint64(p.C.Len), p.M, p.N, p.K, cut.perPart, p.Accumulate,
+			vectors(p.A, rowA), vectors(p.B, rowB), vectors(target, p.N) && e.aligned())...)
+	cut.addParts(q, p.C, parts, p.Bias, p.Epilogue, p.N, p.Accumulate)
 }

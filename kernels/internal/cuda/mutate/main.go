@@ -55,14 +55,17 @@ var families = map[string]family{
 	},
 	"attention_f32":  {run: "^TestAttentionFloat32"},
 	"attention_grad": {run: "^TestAttention(Sizes)?$", with: []string{"attention"}},
-	"conv_bf16":      {run: "^TestConvBF16"},
-	"conv_f32":       {run: "^TestConvFloat32"},
+	"conv_bf16":      {run: "^Test(ConvBF16|Epilogue)"},
+	"conv_f32":       {run: "^Test(ConvFloat32|Epilogue)"},
 	"elementwise": {
 		run:   "^Test(Elementwise|SignOfNaN|LossGradients|Fill|Conversions)",
 		files: []string{"elements.cuh"},
 	},
-	"gemm_bf16": {run: "^TestGemmBF16", files: []string{"product_bf16.cuh"}},
-	"gemm_f32":  {run: "^TestGemmFloat32", files: []string{"product_f32.cuh"}},
+	"gemm_bf16": {
+		run:   "^Test(GemmBF16|EpilogueBF16)",
+		files: []string{"product_bf16.cuh", "epilogue.cuh"},
+	},
+	"gemm_f32": {run: "^Test(GemmFloat32|EpilogueFloat32)", files: []string{"product_f32.cuh"}},
 	"loss": {
 		run:  "^Test(MSEAndL1|SoftmaxCrossEntropy|WrongTargets)",
 		with: []string{"reduce"},

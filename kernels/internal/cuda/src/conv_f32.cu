@@ -72,6 +72,7 @@ struct ConvF32 {
   float *to;
   const float *x, *w, *bias;  // x is the image with windows, w the other operand
   float *parts;
+  Epilogue<float> epilogue;
   u64 size;
   int rows, cols, k;  // of the product
   int per_part;       // how deep a part of k is, a multiple of kDepth
@@ -81,7 +82,7 @@ struct ConvF32 {
   TILE Window window(int pixels) const {
     return {x, pixels, gh, gw, h, width, c, step, -top, -left, kw};
   }
-  TILE Result result() const { return {to, bias, parts, size, cols, 0, vector_to}; }
+  TILE Result result() const { return {to, bias, parts, epilogue, size, cols, 0, vector_to}; }
 };
 
 // forward is patches(x)·wᵀ.
@@ -104,6 +105,7 @@ struct ConvInputGradF32 {
   float *dx;
   const float *dy, *w;
   float *parts;
+  Epilogue<float> epilogue;
   u64 size;
   int n, h, width, in;
   int out, kh, kw, oh, ow;
@@ -161,7 +163,7 @@ TILE void input_grad(const ConvInputGradF32 &p) {
                    cols.count},
                   p.vector_dy};
   const Flipped b{p.w, rows, cols, p.in, p.out, p.kh, p.kw, p.stride, p.vector_w};
-  const Result r{p.dx, nullptr, p.parts, p.size, p.in, 0, p.vector_dx};
+  const Result r{p.dx, nullptr, p.parts, p.epilogue, p.size, p.in, 0, p.vector_dx};
   multiply<T>(a, b, r, pixels, k, p.per_part, [&](int row) {
     if (p.stride == 1) return row;
     const int line = row / gw, n = line / gh;

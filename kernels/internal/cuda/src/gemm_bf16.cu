@@ -33,7 +33,7 @@ TILE void add_parts(float (&sum)[8], const float *from, const Sum &p, int n) {
     float x[kAtOnce][8];
     UNROLL
     for (int i = 0; i < kAtOnce; i++)
-      load8(x[i], from + min(part + i, p.parts - 1) * p.out.partial, Whole, n);
+      load_row(x[i], from + min(part + i, p.parts - 1) * p.out.partial, Whole, n);
     UNROLL
     for (int i = 0; i < kAtOnce; i++) {
       UNROLL
@@ -51,11 +51,13 @@ KERNEL(gemm_sum_bf16, Sum, kGemmThreads, 8) {
   const int i = (int)blockIdx.x * kGemmThreads + (int)threadIdx.x;
   const int row = i / units, column = i % units * 8;
   if (row >= p.m) return;
+  const Store finish{p.out, 0};
+  const Store::Ahead ahead = finish.ahead(row, column);
   const float *from = p.from + (u64)row * p.out.n + column;
   float sum[8];
   if (p.out.n % 8 == 0)
     add_parts<true>(sum, from, p, 8);
   else
     add_parts<false>(sum, from, p, p.out.n - column);
-  Store{p.out, 0}(row, column, sum);
+  finish(row, column, sum, ahead);
 }

@@ -5,6 +5,7 @@ struct GemmF32 {
   float *c;
   const float *a, *b, *bias;
   float *parts;
+  Epilogue<float> epilogue;
   u64 size;
   int m, n, k;
   int per_part;    // how deep a part of k is, a multiple of kDepth
@@ -16,7 +17,8 @@ template <class T, bool TransA, bool TransB>
 TILE void gemm(const GemmF32 &p) {
   const Matrix<!TransA> a{p.a, (u64)(TransA ? p.m : p.k), p.m, p.vector_a};
   const Matrix<TransB> b{p.b, (u64)(TransB ? p.k : p.n), p.n, p.vector_b};
-  const Result r{p.c, p.bias, p.parts, p.size, p.n, p.accumulate, p.vector_c};
+  const Result r{p.c,    p.bias, p.parts,      p.epilogue,
+                 p.size, p.n,    p.accumulate, p.vector_c};
   multiply<T>(a, b, r, p.m, p.k, p.per_part, [](int row) { return row; });
 }
 
@@ -37,6 +39,7 @@ GEMM(gemm_tt, true, true)
 struct PartsF32 {
   float *c;
   const float *parts, *bias;  // bias may be null
+  Epilogue<float> epilogue;
   u64 size;
   int count, cols, accumulate;
 };
@@ -50,7 +53,10 @@ KERNEL(sum_parts_f32, PartsF32, kPartsThreads, 4) {
     float sum = 0;
     for (int part = 0; part < p.count; part++) sum += p.parts[part * p.size + i];
     if (p.accumulate) sum += p.c[i];
-    if (p.bias) sum += p.bias[i % p.cols];
-    p.c[i] = sum;
+    const int row = i / p.cols, col = i - (u64)row * p.cols;
+    if (p.bias) sum += p.bias[col];
+    float x[1] = {sum};
+    p.epilogue.finish(x, row, col, p.cols, i, {}, false, 1);
+    p.c[i] = x[0];
   }
 }

@@ -6,7 +6,7 @@
 // step needs are copied to shared memory kStages−1 steps ahead. A product of few tiles is cut along
 // K too: each block then writes partial sums, which gemm_sum_bf16 adds in order.
 #pragma once
-#include "tile.cuh"
+#include "epilogue.cuh"
 
 namespace product_bf16 {
 
@@ -14,16 +14,6 @@ constexpr int kDepth = 32;  // of a step along K
 constexpr int kStages = 4;  // steps whose parts of A and B are in shared memory
 constexpr int kGemmThreads = 128;
 constexpr int kRaster = 8;  // rows of tiles that are done together, so that caches hold their parts
-
-// A Division divides numbers below 2³¹ by one that is the same for all threads.
-struct Division {
-  int by;
-  u32 multiplier;
-  int shift;
-  TILE int of(int n) const {
-    return (int)(((u32)((u64)(u32)n * multiplier >> 32) + (u32)n) >> shift);
-  }
-};
 
 // A Grid is a set of positions (n,i,j) in images [N,h,w,c], numbered row by row. Position (i,j) is
 // at the pixel (i·step+y, j·step+x). It stands for that pixel, or for the window that begins there.
@@ -47,11 +37,12 @@ TILE Pixel pixel_of(const Grid &g, int position) {
   return {(n * g.h + y) * g.w + x, y, x};
 }
 
-// An Output is what becomes of a product: C[i,j] = product + bias[j], or +=. The number of ints is
-// even, so that there is no padding.
+// An Output is what becomes of a product: C[i,j] = product + bias[j], or +=, with an epilogue if C
+// is bf16. The number of ints is even, so that there is no padding.
 struct Output {
   void *c;
   const float *bias;  // or null
+  Epilogue<bf16> epilogue;
   u64 partial;        // values from the partial sums of one part of K to those of the next
   int n;              // columns
   int floats;         // whether C is float32
@@ -60,7 +51,7 @@ struct Output {
   int scattered;  // whether row i of C belongs to pixel i of the grid
   Grid grid;
 };
-static_assert(sizeof(Grid) == 44 && sizeof(Output) == 88, "there is no padding");
+static_assert(sizeof(Grid) == 44 && sizeof(Output) == 88 + sizeof(Epilogue<bf16>), "no padding");
 
 // A Gemm is a product of A[m,k] and B[k,n].
 struct Gemm {
@@ -259,7 +250,8 @@ TILE void fragments(u32 (&r)[4], const bf16 *tile, int i, int k, int outer8, int
 }
 
 // gemm computes a tile of M×N values of C. A warp computes WarpM×WarpN of them. finish(row, column,
-// x) gets 8 values that are side by side, at a column that is a multiple of 8.
+// x, ahead) gets 8 values that are side by side, at a column that is a multiple of 8, and what
+// finish.ahead(row, column) has read before.
 template <class FactorA, class FactorB, int M, int N, int WarpM, int WarpN, bool Elements,
           class Finish>
 TILE void gemm(const Gemm &p, Finish finish) {
@@ -344,102 +336,83 @@ TILE void gemm(const Gemm &p, Finish finish) {
   copy_wait<0>();
   sync_block();
 
-  // A warp hands 16 rows at a time from its fragments to rows, through shared memory of its own.
-  // Rows there are 8 banks apart, modulo 32.
-  constexpr int kStride = WarpN + 8, kUnits = WarpN / 8;
-  float *own = (float *)memory + warp * 16 * kStride;
+  // A warp moves its sums from fragments to rows, through shared memory of its own. Units of 8 are
+  // exchanged so that 4 rows, of which lanes have the same columns, are in different banks.
+  float *own = (float *)memory + warp * WarpM * WarpN;
   UNROLL
   for (int i = 0; i < kRows; i++) {
     UNROLL
     for (int j = 0; j < 2 * kColumns; j++) {
-      float *to = own + lane / 4 * kStride + j * 8 + lane % 4 * 2;
+      const int row = i * 16 + lane / 4;
+      float *to = own + row * WarpN + (j ^ row % 4) * 8 + lane % 4 * 2;
       to[0] = sum[i][j][0], to[1] = sum[i][j][1];
-      to[8 * kStride] = sum[i][j][2], to[8 * kStride + 1] = sum[i][j][3];
+      to[8 * WarpN] = sum[i][j][2], to[8 * WarpN + 1] = sum[i][j][3];
     }
-    sync_warp();
-    for (int r = lane / kUnits; r < 16; r += 32 / kUnits) {
-      const int row = m0 + warp_m + i * 16 + r, column = n0 + warp_n + lane % kUnits * 8;
-      const Vector *from = (const Vector *)(own + r * kStride + lane % kUnits * 8);
-      const Vector lo = from[0], hi = from[1];
+  }
+  sync_warp();
+
+  // A lane has a unit of several rows. What it reads for one is on its way while it does another.
+  constexpr int kUnits = WarpN / 8, kAtOnce = 32 / kUnits, kAhead = 4;
+  static_assert(WarpM % (kAhead * kAtOnce) == 0, "rows are done in whole groups");
+  const int unit = lane % kUnits, row0 = m0 + warp_m, column = n0 + warp_n + unit * 8;
+  if (column >= p.out.n) return;
+  for (int r0 = lane / kUnits; r0 < WarpM; r0 += kAhead * kAtOnce) {
+    typename Finish::Ahead ahead[kAhead];
+    UNROLL
+    for (int i = 0; i < kAhead; i++) {
+      const int row = row0 + r0 + i * kAtOnce;
+      if (row < p.m) ahead[i] = finish.ahead(row, column);
+    }
+    UNROLL
+    for (int i = 0; i < kAhead; i++) {
+      const int r = r0 + i * kAtOnce;
       float x[8];
-      UNROLL
-      for (int e = 0; e < 4; e++) x[e] = float_of(lo.word[e]), x[4 + e] = float_of(hi.word[e]);
-      if (row < p.m && column < p.out.n) finish(row, column, x);
+      load_row(x, own + r * WarpN + (unit ^ r % 4) * 8, true, 8);
+      if (row0 + r < p.m) finish(row0 + r, column, x, ahead[i]);
     }
-    sync_warp();
   }
 }
 
-// load8 and store8 move 8 float32 or bf16 values. units says that all of them are there and that
-// the address is a multiple of 16. Otherwise the first n are moved.
-TILE void load8(float (&x)[8], const float *from, bool units, int n) {
-  if (units) {
-    const Vector lo = ((const Vector *)from)[0], hi = ((const Vector *)from)[1];
-    UNROLL
-    for (int e = 0; e < 4; e++) x[e] = float_of(lo.word[e]), x[4 + e] = float_of(hi.word[e]);
-  } else {
-    UNROLL
-    for (int e = 0; e < 8; e++) x[e] = e < n ? from[e] : 0;
-  }
-}
-TILE void load8(float (&x)[8], const bf16 *from, bool units, int n) {
-  if (units) {
-    unpack(*(const Vector *)from, x);
-  } else {
-    UNROLL
-    for (int e = 0; e < 8; e++) x[e] = e < n ? widen(from[e]) : 0;
-  }
-}
-TILE void store8(float *to, const float (&x)[8], bool units, int n) {
-  if (units) {
-    ((Vector *)to)[0] = packed({x[0], x[1], x[2], x[3]});
-    ((Vector *)to)[1] = packed({x[4], x[5], x[6], x[7]});
-  } else {
-    UNROLL
-    for (int e = 0; e < 8; e++)
-      if (e < n) to[e] = x[e];
-  }
-}
-TILE void store8(bf16 *to, const float (&x)[8], bool units, int n) {
-  if (units) {
-    *(Vector *)to = packed(x);
-  } else {
-    UNROLL
-    for (int e = 0; e < 8; e++)
-      if (e < n) to[e] = narrow(x[e]);
-  }
-}
-
-// A Store finishes a product by adding what Output says, and storing the sum.
+// A Store finishes a product by doing what Output says, and storing the result.
 struct Store {
   const Output &o;
   u64 part;  // of K
 
-  TILE void operator()(int row, int column, float (&x)[8]) const {
+  // An Ahead is where 8 values are stored, and what is added to them.
+  struct Ahead {
+    u64 at;
+    Epilogue<bf16>::Ahead epilogue;
+  };
+  TILE Ahead ahead(int row, int column) const {
+    const u64 i = o.scattered ? pixel_of(o.grid, row).number : row, at = i * o.n + column;
+    return {at, o.epilogue.ahead(at, o.units)};
+  }
+
+  TILE void operator()(int row, int column, float (&x)[8], const Ahead &ahead) const {
     const bool units = o.units;
     const int n = o.n - column;
-    float more[8];
     if (o.bias) {
-      load8(more, o.bias + column, units, n);
+      float more[8];
+      load_row(more, o.bias + column, units, n);
       UNROLL
       for (int e = 0; e < 8; e++) x[e] += more[e];
     }
-    const long long i = o.scattered ? pixel_of(o.grid, row).number : row;
+    o.epilogue.finish(x, row, column, o.n, ahead.at, ahead.epilogue, units, n);
     if (o.floats)
-      store((float *)o.c + part * o.partial + i * o.n + column, x, units, n);
+      store((float *)o.c + part * o.partial + ahead.at, x, units, n);
     else
-      store((bf16 *)o.c + i * o.n + column, x, units, n);
+      store((bf16 *)o.c + ahead.at, x, units, n);
   }
 
   template <class T>
   TILE void store(T *to, float (&x)[8], bool units, int n) const {
     if (o.accumulate) {
       float more[8];
-      load8(more, to, units, n);
+      load_row(more, to, units, n);
       UNROLL
       for (int e = 0; e < 8; e++) x[e] += more[e];
     }
-    store8(to, x, units, n);
+    store_row(to, x, units, n);
   }
 };
 

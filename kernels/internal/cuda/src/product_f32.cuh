@@ -15,7 +15,7 @@
 //	depth(k)            what is to know of a k, which is in bounds
 //	find(place, depth)  the element, or null if it is zero
 #pragma once
-#include "tile.cuh"
+#include "epilogue.cuh"
 
 constexpr int kDepth = 16;
 
@@ -164,11 +164,12 @@ TILE void multiply_step(float (&sum)[T::TM][T::TN], const float *a, const float 
 }
 
 // A Result is where a product goes. If k is cut into several parts, the sums over each part go to
-// parts, and a second kernel adds them.
+// parts, and a second kernel adds them. Then there is an epilogue to the second kernel alone.
 struct Result {
   float *c;           // [rows,cols]
   const float *bias;  // [cols], or null
   float *parts;       // [parts][size] if there are several parts
+  Epilogue<float> epilogue;
   u64 size;           // rows·cols of all of C
   int cols;
   int accumulate;
@@ -185,7 +186,14 @@ TILE void put_product(const float (&sum)[T::TM][T::TN], const Result &r, int row
   for (int i = 0; i < T::TM; i++) {
     const int at = row + T::row(i / 4) + i % 4;
     if (at >= rows) continue;
-    float *const line = to + (u64)row_of(at) * r.cols;
+    const u64 place = (u64)row_of(at) * r.cols;
+    float *const line = to + place;
+    Epilogue<float>::Ahead ahead[T::TN / 4];
+    UNROLL
+    for (int g = 0; g < T::TN / 4; g++) {
+      const int first = col + T::col(g);
+      if (first < r.cols) ahead[g] = r.epilogue.ahead(place + first, r.vector);
+    }
     UNROLL
     for (int g = 0; g < T::TN / 4; g++) {
       const int first = col + T::col(g);
@@ -197,6 +205,8 @@ TILE void put_product(const float (&sum)[T::TM][T::TN], const Result &r, int row
         if (r.accumulate) v[j] += line[first + j];
         if (r.bias) v[j] += r.bias[first + j];
       }
+      if (first < r.cols)
+        r.epilogue.finish(v, at, first, r.cols, place + first, ahead[g], r.vector, r.cols - first);
       if (r.vector && first < r.cols) {
         *(Vector *)(line + first) = packed(v);
       } else {

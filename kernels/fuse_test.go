@@ -1,0 +1,180 @@
+package kernels_test
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+
+	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/internal/cudatest"
+)
+
+// A fuseCase is a graph and what of it is fused.
+type fuseCase struct {
+	name  string
+	build func(b *network) gorgonia.Nodes // what is wanted
+	fused string                          // kinds of fused steps, sorted
+}
+
+// residualOf adds y to x in one order or the other.
+func residualOf(b *network, x, y *gorgonia.Node, swap bool) *gorgonia.Node {
+	if swap {
+		x, y = y, x
+	}
+	return b.check(kernels.Add(x, y))
+}
+
+// fuseCases have odd sizes, products that are cut along their depth, and rows that are not read in
+// units.
+func fuseCases() []fuseCase {
+	var cases []fuseCase
+	one := func(name, fused string, build func(b *network) *gorgonia.Node) {
+		cases = append(cases, fuseCase{name, func(b *network) gorgonia.Nodes {
+			return gorgonia.Nodes{build(b)}
+		}, fused})
+	}
+	for _, out := range []int{16, 5} {
+		for _, in := range []int{24, 2048} {
+			name := func(s string) string { return fmt.Sprintf("%s %d→%d", s, in, out) }
+			one(name("linear, time"), "linear+addRepeated", func(b *network) *gorgonia.Node {
+				h := b.linear(b.input("x", 3, 7, in), out)
+				return b.check(kernels.AddTime(h, b.input("t", 3, out)))
+			})
+			one(name("linear, residual"), "linear+add", func(b *network) *gorgonia.Node {
+				h := b.linear(b.input("x", 3, 7, in), out)
+				return residualOf(b, h, b.input("r", 3, 7, out), in == 24)
+			})
+			one(name("linear, both"), "linear+addRepeated+add", func(b *network) *gorgonia.Node {
+				r := b.input("r", 3, 7, out)
+				h := b.linear(b.input("x", 3, 7, in), out)
+				h = b.check(kernels.AddTime(h, b.linear(b.input("t", 3, 9), out)))
+				return residualOf(b, h, r, in != 24)
+			})
+		}
+		for _, c := range []struct{ in, kernel, stride int }{
+			{8, 3, 1}, {3, 3, 2}, {256, 3, 1}, {8, 1, 1},
+		} {
+			name := fmt.Sprintf("conv %+v→%d", c, out)
+			one(name, "conv2D+addRepeated+add", func(b *network) *gorgonia.Node {
+				r := b.conv(b.input("r", 2, 5, 6, 4), out, 1, c.stride)
+				h := b.conv(b.input("x", 2, 5, 6, c.in), out, c.kernel, c.stride)
+				h = b.check(kernels.AddTime(h, b.linear(b.input("t", 2, 9), out)))
+				return residualOf(b, h, r, out == 5)
+			})
+		}
+	}
+	return cases
+}
+
+// eachMachine runs f for both precisions on the host and on a device.
+func eachMachine(t *testing.T, f func(t *testing.T, c kernels.Config)) {
+	for _, p := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
+		for _, on := range []string{"host", "device"} {
+			t.Run(fmt.Sprintf("%v on %s", p, on), func(t *testing.T) {
+				c := kernels.Config{Precision: p, Profile: true}
+				if on == "device" {
+					c.Device = cudatest.OpenDevice(t)
+				}
+				f(t, c)
+			})
+		}
+	}
+}
+
+// bitsOf runs a machine and returns the bits of what is wanted, and the kinds of the steps that are
+// fused.
+func bitsOf(t *testing.T, g *gorgonia.ExprGraph, c kernels.Config) (bits [][]uint32, fused string) {
+	t.Helper()
+	m, err := kernels.NewMachine(g, c)
+	require.NoError(t, err)
+	defer m.Close()
+	require.NoError(t, m.RunAll())
+	for _, n := range c.Want {
+		var of []uint32
+		for _, v := range m.Value(n).Float32s() {
+			of = append(of, math.Float32bits(v))
+		}
+		require.True(t, finite(m.Value(n).Float32s()))
+		bits = append(bits, of)
+	}
+	var kinds []string
+	calls := 0
+	for _, o := range m.Profile() {
+		if strings.Contains(o.Op, "+") {
+			kinds = append(kinds, o.Op)
+			calls += o.Calls
+		}
+	}
+	require.Equal(t, m.Plan().Fused, calls)
+	slices.Sort(kinds)
+	return bits, strings.Join(kinds, " ")
+}
+
+// What is fused has the bits of the operations one by one.
+func TestFusingChangesNoBit(t *testing.T) {
+	eachMachine(t, func(t *testing.T, config kernels.Config) {
+		for _, c := range fuseCases() {
+			t.Run(c.name, func(t *testing.T) {
+				b := &network{g: gorgonia.NewGraph()}
+				config.Want = c.build(b)
+				got, fused := bitsOf(t, b.g, config)
+				defer kernels.Unfused()()
+				want, none := bitsOf(t, b.g, config)
+				require.Equal(t, c.fused, fused)
+				require.Empty(t, none)
+				require.Equal(t, want, got)
+			})
+		}
+	})
+}
+
+// A network's loss and gradients have the bits that they have without fusing. The plan says how
+// many steps are fused, and its memory does not grow by more than 0.5 %.
+func TestFusingNetwork(t *testing.T) {
+	b, loss := unet(2, 8, 8, 1)
+	want := append(gorgonia.Nodes{loss}, b.gradients(t, loss)...)
+	eachMachine(t, func(t *testing.T, c kernels.Config) {
+		for _, c.Want = range []gorgonia.Nodes{want, want[:1]} {
+			got, fused := bitsOf(t, b.g, c)
+			t.Log(fused)
+			without := kernels.Unfused()
+			defer without()
+			want, _ := bitsOf(t, b.g, c)
+			without()
+			require.Equal(t, want, got)
+		}
+	})
+}
+
+// Memory does not grow by more than 0.5 % where steps are fused.
+func TestFusingTakesNoMemory(t *testing.T) {
+	b, loss := unet(2, 16, 32, 2)
+	want := append(gorgonia.Nodes{loss}, b.gradients(t, loss)...)
+	for _, p := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
+		for _, want := range []gorgonia.Nodes{want, want[:1]} {
+			plan := func() kernels.Plan {
+				m, err := kernels.NewMachine(b.g, kernels.Config{Want: want, Precision: p})
+				require.NoError(t, err)
+				require.NoError(t, m.Close())
+				return m.Plan()
+			}
+			with := plan()
+			without := func() kernels.Plan {
+				defer kernels.Unfused()()
+				return plan()
+			}()
+			t.Logf("%v of %d: %+v", p, len(want), with)
+			t.Logf("not fused: %+v", without)
+			require.Positive(t, with.Fused)
+			most := func(n int64) float64 { return 1.005 * float64(n) }
+			require.LessOrEqual(t, float64(with.Total()), most(without.Total()))
+			require.LessOrEqual(t, float64(with.Live), most(without.Live))
+			require.LessOrEqual(t, float64(with.Activations), most(without.Activations))
+		}
+	}
+}
