@@ -37,6 +37,13 @@ func placeOf(r Rule) int {
 		}
 	case add, sum:
 		return residualPlace
+	case unary:
+		switch r.Function {
+		case "SiLU", "QuickGELU", "GELU", "ReLU":
+			return activationPlace
+		}
+	case geglu:
+		return activationPlace
 	}
 	return noPlace
 }
@@ -46,10 +53,18 @@ type fusion struct {
 	product  int
 	epilogue []int // the operations, each of which reads the one before
 	reads    []int // the number of the input that each of them reads it by
+	keeps    bool  // whether others read what the last operation reads
 }
 
-// last returns the value that the fusion computes.
+// last returns the value that the fusion computes, and before the one that it is computed from.
 func (f *fusion) last() int { return f.epilogue[len(f.epilogue)-1] }
+
+func (f *fusion) before() int {
+	if n := len(f.epilogue); n > 1 {
+		return f.epilogue[n-2]
+	}
+	return f.product
+}
 
 // A fused is the rule of a fusion. Its inputs are those of the product, and behind them what else
 // each operation of the epilogue reads. The result has the bits that the operations have one by
@@ -59,14 +74,17 @@ type fused struct {
 	inputs   int          // of product
 	shape    tensor.Shape // of its result
 	epilogue []operation
+	keeps    bool   // whether the result is what the last operation reads, and behind it its result
+	blocks   blocks // of rows of the product, if its result is larger than that of the epilogue
 }
 
 // An operation is part of an epilogue.
 type operation struct {
 	rule  Rule
-	reads int      // the number of the input that is the result of what comes before
-	other int      // the number of the fused rule's input that it reads too, or none
-	in    []Tensor // for its Eval
+	reads int          // the number of the input that is the result of what comes before
+	other int          // the number of the fused rule's input that it reads too, or none
+	shape tensor.Shape // of its result
+	in    []Tensor     // for its Eval
 }
 
 // name is what a profile calls the rule: the names of what is fused, such as "conv2D+add".
@@ -78,33 +96,102 @@ func (r *fused) name() string {
 	return strings.Join(names, "+")
 }
 
-func (r *fused) Shape([]tensor.Shape) (tensor.Shape, error) { return r.shape, nil }
-func (r *fused) Differentiable(n int) []bool                { return make([]bool, n) }
+func (r *fused) Shape([]tensor.Shape) (tensor.Shape, error) {
+	return nil, fmt.Errorf("%s is no operation of a graph", r.name())
+}
+
+func (r *fused) Differentiable(n int) []bool { return make([]bool, n) }
 
 func (r *fused) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
 	return make(gorgonia.Nodes, len(in)), nil
 }
 
 func (r *fused) Workspace(c *Context, in []tensor.Shape) int {
-	return workspace(c, r.product, in[:r.inputs])
+	if r.blocks.rows == 0 {
+		return workspace(c, r.product, in[:r.inputs])
+	}
+	b := r.blocks.whole
+	return align(floats(b.product.TotalSize())) +
+		workspace(c, r.product, append([]tensor.Shape{b.x}, in[1:r.inputs]...))
 }
 
 // Eval computes the product, and then does the epilogue in its place. A product that did a tile's
 // epilogue while the tile is in a cache would come in here.
 func (r *fused) Eval(c *Context, dst Tensor, in []Tensor) {
-	x := Tensor{Shape: r.shape, Data: dst.Data}
+	if r.blocks.rows > 0 {
+		r.evalBlocks(c, dst, in)
+		return
+	}
+	x := Tensor{Shape: r.shape, Data: dst.Data[:r.shape.TotalSize()]}
 	r.product.Eval(c, x, in[:r.inputs])
 	for i := range r.epilogue {
 		o := &r.epilogue[i]
 		if c.precision == BFloat16 {
 			cpu.RoundBF16s(c.pool, x.Data)
 		}
+		to := x
+		if r.keeps && i == len(r.epilogue)-1 {
+			to = Tensor{Shape: o.shape, Data: dst.Data[len(x.Data):]}
+		}
 		if o.other != none {
 			o.in[1-o.reads] = in[o.other]
 		}
 		o.in[o.reads] = x
-		o.rule.Eval(c, x, o.in)
+		o.rule.Eval(c, to, o.in)
+		x = to
 	}
+}
+
+// blockRows is how many rows of a product are in the workspace at once. Weights are packed for each
+// block anew, which is little work beside that of so many rows.
+const blockRows = 512
+
+// blocks are the rows of a product, rows at a time.
+type blocks struct {
+	rows        int
+	whole, rest rowBlock // rest is of the rows that are left
+}
+
+// A rowBlock is the shapes of some rows of a product's operand, of the product and of the result.
+type rowBlock struct{ x, product, result tensor.Shape }
+
+// cut returns the blocks of a product of x, of so many columns, whose epilogue leaves width of them.
+func cut(x tensor.Shape, columns, width int) blocks {
+	of := func(rows int) rowBlock {
+		shape := func(n int) tensor.Shape { return tensor.Shape{rows, n} }
+		return rowBlock{shape(x[x.Dims()-1]), shape(columns), shape(width)}
+	}
+	all := leading(x)
+	rows := min(all, blockRows)
+	return blocks{rows: rows, whole: of(rows), rest: of(all % rows)}
+}
+
+// evalBlocks computes rows of the product in the workspace, and of them rows of the result.
+func (r *fused) evalBlocks(c *Context, dst Tensor, in []Tensor) {
+	ws, x, o := c.workspace, in[0], &r.epilogue[0]
+	cut := func(t *[]float32, s tensor.Shape) Tensor {
+		n := s.TotalSize()
+		part := Tensor{Shape: s, Data: (*t)[:n]}
+		*t = (*t)[n:]
+		return part
+	}
+	left, to := x.Data, dst.Data
+	for len(to) > 0 {
+		b := &r.blocks.whole
+		if len(to) < b.result.TotalSize() {
+			b = &r.blocks.rest
+		}
+		product := Tensor{Shape: b.product, Data: ws[:b.product.TotalSize()]}
+		c.workspace = ws[align(floats(r.blocks.whole.product.TotalSize()))/floats(1):]
+		in[0] = cut(&left, b.x)
+		r.product.Eval(c, product, in[:r.inputs])
+		if c.precision == BFloat16 {
+			cpu.RoundBF16s(c.pool, product.Data)
+		}
+		o.in[0] = product
+		o.rule.Eval(c, cut(&to, b.result), o.in)
+	}
+	c.workspace, in[0] = ws, x
 }
 
 func (r *fused) launch(c *call) {
@@ -112,13 +199,21 @@ func (r *fused) launch(c *call) {
 	of.in, of.dst.Shape = c.in[:r.inputs], r.shape
 	var e cuda.Epilogue
 	for _, o := range r.epilogue {
-		switch placeOf(o.rule) {
-		case timePlace:
+		switch rule := o.rule.(type) {
+		case addRepeated:
 			t := c.in[o.other]
 			e.Time, e.Rows = t.Tensor, leading(r.shape)/t.Shape[0]
-		case residualPlace:
+		case add, sum:
 			e.Residual = c.in[o.other].Tensor
+		case unary:
+			e.Function = rule.Function
+		case geglu:
+			e.Function = "GEGLU"
 		}
+	}
+	if r.keeps {
+		n := r.shape.TotalSize()
+		e.Kept, of.dst.Tensor = c.dst.First(n), c.dst.From(n)
 	}
 	r.product.launchWith(&of, e)
 	c.need = of.need
@@ -128,10 +223,15 @@ func (r *fused) launch(c *call) {
 var fusing = true
 
 // fuse replaces products and operations that read their results by fused ones. kept are the values
-// that are results of the run. It returns the program that is left, with the numbers that updates
-// and kept have there. It takes linear time.
-func (p *program) fuse(updates []update, kept []bool) (*program, []update, []bool) {
-	f := fuser{p: p, kept: kept, part: make([]bool, len(p.values))}
+// that are results of the run. With keeping, what an activation reads may be kept for its gradient,
+// in one piece of memory with its result. fuse returns the program that is left, with the numbers
+// that updates and kept have there.
+func (p *program) fuse(updates []update, kept []bool, keeping bool) (*program, []update, []bool) {
+	n := len(p.values)
+	f := fuser{
+		p: p, updates: updates, kept: kept, keeping: keeping,
+		part: make([]bool, n), held: make([]bool, n),
+	}
 	for i := range p.values {
 		if !f.part[i] {
 			f.find(i)
@@ -151,9 +251,13 @@ func (p *program) fuse(updates []update, kept []bool) (*program, []update, []boo
 // A fuser finds fusions and rewrites the program.
 type fuser struct {
 	p       *program
+	updates []update
 	kept    []bool
+	keeping bool
 	fusions []fusion
 	part    []bool // values that are part of a fusion
+	held    []bool // those of them that are kept beside the last one
+	lives   *lives // in the program as it was, if keeps has asked for it
 
 	to *program        // the program that is left
 	by map[int]*fusion // the fusions, by the value that they compute
@@ -166,13 +270,18 @@ func (f *fuser) find(i int) {
 		return
 	}
 	n := fusion{product: i}
-	for last, place := i, noPlace; ; {
-		e, reads := f.next(i, last, place)
+	for last, place := i, noPlace; !n.keeps; {
+		e := f.next(last)
 		if e == none {
 			break
 		}
+		reads, at := f.reads(e, last), placeOf(f.p.values[e].rule)
+		if reads == none || at <= place || !f.fits(&n, e, reads) {
+			break
+		}
 		n.epilogue, n.reads = append(n.epilogue, e), append(n.reads, reads)
-		last, place = e, placeOf(f.p.values[e].rule)
+		n.keeps = len(f.p.values[last].readers) > 1
+		last, place = e, at
 	}
 	if len(n.epilogue) == 0 {
 		return
@@ -181,43 +290,145 @@ func (f *fuser) find(i int) {
 	for _, e := range append(n.epilogue, i) {
 		f.part[e] = true
 	}
+	if n.keeps {
+		f.held[n.before()] = true
+	}
 }
 
-// next returns the operation that goes on with value last of the epilogue of product i, behind
-// place, and the number of the input that it reads it by. It is none if there is no such operation,
-// or if last is needed for something else.
-func (f *fuser) next(i, last, place int) (e, reads int) {
+// next returns the operation that may go on with a value in an epilogue, or none. It is the only
+// one to read the value, or an activation whose gradient reads the value too.
+func (f *fuser) next(last int) int {
 	v := &f.p.values[last]
-	if f.kept[last] || len(v.readers) != 1 {
-		return none, 0
+	if f.kept[last] {
+		return none
 	}
-	e = v.readers[0]
-	w := &f.p.values[e]
-	at := placeOf(w.rule)
-	if at <= place || w.typ != v.typ || f.part[e] {
-		return none, 0
+	if len(v.readers) == 1 {
+		return v.readers[0]
 	}
-	reads = none
-	for k, c := range w.in {
+	for _, e := range v.readers {
+		if placeOf(f.p.values[e].rule) == activationPlace {
+			if f.keeps(last, e) {
+				return e
+			}
+			return none
+		}
+	}
+	return none
+}
+
+// reads returns the number of the input by which operation e reads all of value last, and nothing
+// else of it, or none.
+func (f *fuser) reads(e, last int) int {
+	v, reads := &f.p.values[last], none
+	for k, c := range f.p.values[e].in {
 		if r := &f.p.values[c]; r.root == last {
 			if reads != none || r.offset != 0 || r.size != v.size {
-				return none, 0
+				return none
 			}
 			reads = k
 		}
 	}
-	columns := width(f.p.values[i].shape)
-	switch at {
-	case timePlace:
-		if reads != 0 || width(f.p.values[w.in[0]].shape) != columns {
-			return none, 0
-		}
-	case residualPlace:
-		if !f.ready(w.in[1-reads], i) {
-			return none, 0
+	return reads
+}
+
+// fits reports whether operation e, which reads by this input what n computes so far, can be done
+// together with it.
+func (f *fuser) fits(n *fusion, e, reads int) bool {
+	product, w := &f.p.values[n.product], &f.p.values[e]
+	if w.typ != product.typ || f.part[e] {
+		return false
+	}
+	columns := width(product.shape)
+	_, layer := product.rule.(linear)
+	_, conv := product.rule.(conv2D)
+	switch w.rule.(type) {
+	case addRepeated:
+		return reads == 0 && width(f.p.values[w.in[0]].shape) == columns && (layer || conv)
+	case add, sum:
+		return f.ready(w.in[1-reads], n.product)
+	case unary:
+		return layer || conv
+	case geglu:
+		return layer && len(n.epilogue) == 0 && columns%16 == 0 &&
+			width(f.p.values[w.in[0]].shape) == columns
+	}
+	return false
+}
+
+// keeps reports whether a value that an activation and others read can be kept beside the result of
+// the activation: in one piece of memory, which is free when nothing reads either of them any more.
+// That must not take more memory than there is at the peak of the run without it. Both must begin at
+// multiples of 16 bytes, lest kernels are slower.
+func (f *fuser) keeps(last, activation int) bool {
+	v, w := &f.p.values[last], &f.p.values[activation]
+	if !f.keeping || f.kept[activation] || v.bytes()%16 != 0 {
+		return false
+	}
+	for _, r := range v.readers {
+		if r < activation {
+			return false
 		}
 	}
-	return e, reads
+	if f.lives == nil {
+		f.lives = f.p.live(f.updates)
+	}
+	return f.lives.join(last, activation, v.bytes(), w.bytes())
+}
+
+// lives are the bytes that live in the arena, step by step.
+type lives struct {
+	bytes  []int
+	peak   int
+	step   []int  // that computes a value
+	last   []int  // the last step that reads the result of each step
+	reused []bool // whether a later result takes over the memory of the result of each step
+}
+
+// live plans a run.
+func (p *program) live(updates []update) *lives {
+	steps := p.steps(p.order(), updates)
+	buffers := p.assign(steps)
+	l := &lives{step: make([]int, len(p.values)), last: p.lastReads(steps)}
+	change := make([]int, len(steps)+1)
+	for _, b := range buffers {
+		span(change, b.first, b.last, align(b.size))
+	}
+	sum := 0
+	for _, c := range change {
+		sum += c
+		l.bytes = append(l.bytes, sum)
+		l.peak = max(l.peak, sum)
+	}
+	l.reused = make([]bool, len(steps))
+	for t, s := range steps {
+		if s.value != none {
+			l.step[s.value] = t
+			l.reused[t] = s.out != none && buffers[s.out].last > l.last[t]
+		}
+	}
+	return l
+}
+
+// join lets results a and b live until the last of them is read, if the peak allows for it, and
+// reports whether it does. The time that this takes is that by which one of them lives longer.
+func (l *lives) join(a, b, bytesA, bytesB int) bool {
+	s, t := l.step[a], l.step[b]
+	if l.reused[s] || l.reused[t] {
+		return false
+	}
+	first, last, more := l.last[s], l.last[t], align(bytesA)
+	if first > last {
+		first, last, more = last, first, align(bytesB)
+	}
+	for i := first; i <= last; i++ {
+		if l.bytes[i]+more > l.peak {
+			return false
+		}
+	}
+	for i := first; i <= last; i++ {
+		l.bytes[i] += more
+	}
+	return true
 }
 
 // ready reports whether value c is there before i is computed. A conversion is made when it is
@@ -275,13 +486,13 @@ func (f *fuser) rewrite() {
 }
 
 // gone reports whether value i is left in no program.
-func (f *fuser) gone(i int) bool { return f.part[i] && f.by[i] == nil }
+func (f *fuser) gone(i int) bool { return f.part[i] && f.by[i] == nil && !f.held[i] }
 
 // waits reports whether value i is put before the first value that reads it: views, which move with
 // what they are part of, and conversions of weights, which move with the product.
 func (f *fuser) waits(i int) bool {
 	v := &f.p.values[i]
-	if f.gone(i) || !v.runs() && v.kind == computed {
+	if f.gone(i) || f.held[i] || !v.runs() && v.kind == computed {
 		return true
 	}
 	return f.p.converts(i) && !f.p.values[f.p.values[v.in[0]].root].runs()
@@ -302,17 +513,48 @@ func (f *fuser) put(i int) {
 		f.put(c)
 		v.in[k] = f.at[c]
 	}
+	if n := f.by[i]; n != nil && n.keeps {
+		f.putBoth(n, v)
+		return
+	}
 	f.at[i] = f.to.push(v)
+}
+
+// putBoth appends a value v for the last operation of n and for what it reads, and both of these as
+// views of it.
+func (f *fuser) putBoth(n *fusion, v value) {
+	last, before := n.last(), n.before()
+	size := f.p.values[before].size
+	v.size += size
+	v.shape = tensor.Shape{v.size}
+	root, offset := f.to.push(v), 0
+	for _, i := range []int{before, last} {
+		w := &f.p.values[i]
+		f.at[i] = f.to.push(value{
+			node: w.node, kind: computed, rule: view{Offset: offset, To: w.shape}, in: []int{root},
+			shape: w.shape, size: w.size, typ: w.typ,
+		})
+		offset += size
+	}
 }
 
 // rule returns the rule of a fusion, and what it reads.
 func (f *fuser) rule(n *fusion) (*fused, []int) {
 	product := &f.p.values[n.product]
 	in := slices.Clone(product.in)
-	r := &fused{product: product.rule.(fusible), inputs: len(in), shape: product.shape}
+	r := &fused{
+		product: product.rule.(fusible), inputs: len(in), shape: product.shape, keeps: n.keeps,
+	}
+	if last := &f.p.values[n.last()]; last.size < product.size && !n.keeps {
+		x := f.p.values[in[0]].shape
+		r.blocks = cut(x, width(product.shape), width(last.shape))
+	}
 	for k, e := range n.epilogue {
 		v := &f.p.values[e]
-		o := operation{rule: v.rule, reads: n.reads[k], other: none, in: make([]Tensor, len(v.in))}
+		o := operation{
+			rule: v.rule, reads: n.reads[k], other: none, shape: v.shape,
+			in: make([]Tensor, len(v.in)),
+		}
 		if len(v.in) == 2 {
 			o.other = len(in)
 			in = append(in, v.in[1-o.reads])

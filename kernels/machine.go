@@ -176,23 +176,11 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	for i, u := range c.Updates {
 		updates[i] = update{param: p.index[u.Param], grad: p.as(p.index[u.Grad], Float32)}
 	}
-	results := p.kept(updates)
-	if fusing && !c.WatchNaN {
-		p, updates, results = p.fuse(updates, results)
-		m.program = p
+	order, steps, buffers, err := m.schedule(updates)
+	if err != nil {
+		return nil, err
 	}
-	order := p.order()
-	steps := p.steps(order, updates)
-	buffers := p.assign(steps)
-	m.plan = p.planOf(steps, buffers, results, c.Updates)
-	if c.ActivationBytes > 0 && m.plan.Activations > c.ActivationBytes {
-		if order, err = p.withBudget(order, results, int(c.ActivationBytes)); err != nil {
-			return nil, err
-		}
-		steps = p.steps(order, updates)
-		buffers = p.assign(steps)
-		m.plan = p.planOf(steps, buffers, results, c.Updates)
-	}
+	p = m.program
 	length := place(buffers)
 	if c.Device != nil {
 		m.plan.Arena = int64(length)
@@ -221,6 +209,39 @@ func (c *Config) resident() func(n *gorgonia.Node) bool {
 		_, dense := n.Value().(*tensor.Dense)
 		return c.Device != nil && dense && (updated[n] || isParam(n))
 	}
+}
+
+// schedule fuses what can be, and decides in which order and in which buffers steps are done. Where
+// memory is short, no two values are kept in one piece, so that each can be dropped and computed
+// again by itself.
+func (m *Machine) schedule(
+	updates []update,
+) (order []int, steps []step, buffers []buffer, err error) {
+	c, whole := &m.config, m.program
+	for _, keeping := range []bool{true, false} {
+		p, updates, results := whole, updates, whole.kept(updates)
+		if fusing && !c.WatchNaN { // which is to name the operation
+			p, updates, results = p.fuse(updates, results, keeping)
+		}
+		plan := func() {
+			steps = p.steps(order, updates)
+			buffers = p.assign(steps)
+			m.program, m.plan = p, p.planOf(steps, buffers, results, c.Updates)
+		}
+		order = p.order()
+		plan()
+		if c.ActivationBytes <= 0 || m.plan.Activations <= c.ActivationBytes {
+			break
+		}
+		if keeping {
+			continue
+		}
+		if order, err = p.withBudget(order, results, int(c.ActivationBytes)); err != nil {
+			return nil, nil, nil, err
+		}
+		plan()
+	}
+	return order, steps, buffers, nil
 }
 
 // kept marks the values that are results of the run: those that are wanted, and the gradients of

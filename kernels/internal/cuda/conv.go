@@ -73,15 +73,15 @@ func (c *Conv) ForwardWorkspace(t Type) int {
 //
 //	y[n,i,j,o] = bias[o] + Σ_{a,b,k} x[n, i·Stride+a−Top, j·Stride+b−Left, k] · w[o,a,b,k]
 //
-// up to rounding, and then what e says of the product of N·OH·OW rows and Out columns. x is zero
-// outside the image. bias is float32 [Out], or has no values for none. y is of the type of x and w,
-// or float32. It panics on wrong lengths.
+// up to rounding, and then what e says of the product of N·OH·OW rows and Out columns, without a
+// GEGLU. x is zero outside the image. bias is float32 [Out], or has no values for none. y is of the
+// type of x and w, or float32. It panics on wrong lengths.
 func (c *Conv) Forward(q *Queue, y, x, w, bias Tensor, e Epilogue, ws Tensor) {
 	c.must("Conv.Forward", convY, x, w, y)
 	if bias.Len != 0 {
 		mustBe("Conv.Forward", Float32, c.Out, bias)
 	}
-	e.check("Conv.Forward", x.Type, y.Len/c.Out, c.Out, y)
+	e.check("Conv.Forward", x.Type, y.Len/c.Out, c.Out, y, !e.pairs())
 	mustHold("Conv.Forward", ws, c.ForwardWorkspace(x.Type))
 	if x.Type == Float32 {
 		c.forwardFloat32(q, y, x, w, bias, e, ws)
@@ -111,7 +111,7 @@ func (c *Conv) InputGradWorkspace(t Type) int {
 // of w and dy, or float32. It panics on wrong lengths.
 func (c *Conv) InputGrad(q *Queue, dx, w, dy Tensor, e Epilogue, ws Tensor) {
 	c.must("Conv.InputGrad", convX, dx, w, dy)
-	e.check("Conv.InputGrad", w.Type, c.N*c.H*c.W, c.In, dx)
+	e.check("Conv.InputGrad", w.Type, c.N*c.H*c.W, c.In, dx, false)
 	if e.Time.Len != 0 {
 		panic("cuda: Conv.InputGrad: its rows are not those of a time embedding")
 	}

@@ -41,13 +41,13 @@ func (f convF32) add(
 	parts := f.cut.split(ws, to.Len)
 	target := f.cut.target(to, parts)
 	e := f.cut.finish(after)
-	params := append([]any{to, x, w, orNull(bias), parts}, e.params()...)
+	params := append([]any{to, x, w, orNull(bias), parts}, e.params(f.cols, false)...)
 	q.add(f.kernel+f.cut.tile, [3]int{f.cut.tiles(f.rows, f.cols), 1, f.cut.parts},
-		f.cut.threads, f.cut.shared(), []Tensor{target}, append(e.reads(), x, w, bias),
+		f.cut.threads, f.cut.shared(), append(e.writes(), target), append(e.reads(), x, w, bias),
 		append(params, uint64(to.Len), f.rows, f.cols, f.k, f.cut.perPart,
 			oh, ow, c.H, c.W, c.In, c.Stride, c.Top, c.Left, c.KW,
 			vectors(x, c.In), vectors(w, rowOfW), vectors(target, f.cols) && e.aligned())...)
-	f.cut.addParts(q, to, parts, bias, after, f.cols, false)
+	f.cut.addParts(q, to, parts, bias, after, to.Len, f.cols, false)
 }
 
 // product is the product of matrices that c is, if it is plain.
@@ -106,13 +106,13 @@ func (c *Conv) inputGradFloat32(q *Queue, dx, w, dy Tensor, after Epilogue, ws T
 	target := f.cut.target(dx, parts)
 	tiles := f.cut.tiles(c.N*ceilDiv(c.H, c.Stride)*ceilDiv(c.W, c.Stride), c.In)
 	e := f.cut.finish(after)
-	params := append([]any{dx, dy, w, parts}, e.params()...)
+	params := append([]any{dx, dy, w, parts}, e.params(f.cols, false)...)
 	q.add(f.kernel+f.cut.tile, [3]int{tiles, c.Stride * c.Stride, f.cut.parts},
-		f.cut.threads, f.cut.shared(), []Tensor{target}, append(e.reads(), dy, w),
+		f.cut.threads, f.cut.shared(), append(e.writes(), target), append(e.reads(), dy, w),
 		append(params, uint64(dx.Len), c.N, c.H, c.W, c.In, c.Out, c.KH, c.KW, oh, ow,
 			c.Stride, c.Top, c.Left, f.cut.perPart,
 			vectors(dy, c.Out), vectors(w, c.In), vectors(target, c.In) && e.aligned())...)
-	f.cut.addParts(q, dx, parts, Tensor{}, after, c.In, false)
+	f.cut.addParts(q, dx, parts, Tensor{}, after, dx.Len, c.In, false)
 }
 
 func (c *Conv) weightGradFloat32Workspace() int {

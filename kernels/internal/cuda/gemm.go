@@ -25,7 +25,7 @@ type Product struct {
 	C          Tensor // overlaps nothing else
 	Bias       Tensor // float32 [N], or no values for none
 	Accumulate bool
-	Epilogue   Epilogue // what is done before C is stored; not with Accumulate
+	Epilogue   Epilogue // not with Accumulate
 }
 
 // Workspace returns how many bytes of workspace Gemm needs for p. It depends on the sizes, on the
@@ -55,14 +55,14 @@ func (p Product) check() {
 	}
 	mustBe("Gemm", p.A.Type, p.M*p.K, p.A)
 	mustBe("Gemm", p.A.Type, p.K*p.N, p.B)
-	mustBeResult("Gemm", p.A.Type, p.M*p.N, p.C)
+	mustBeResult("Gemm", p.A.Type, p.M*p.Epilogue.width(p.N), p.C)
 	if p.Bias.Len != 0 {
 		mustBe("Gemm", Float32, p.N, p.Bias)
 	}
 	if p.Accumulate && !p.Epilogue.empty() {
 		panic("cuda: Gemm: there is an epilogue to what accumulates")
 	}
-	p.Epilogue.check("Gemm", p.A.Type, p.M, p.N, p.C)
+	p.Epilogue.check("Gemm", p.A.Type, p.M, p.N, p.C, !p.TransA && p.TransB)
 }
 
 // mustBeResult panics unless c has n values of type t or Float32.

@@ -103,6 +103,7 @@ type productBF16 struct {
 	rowA, rowB int // values that lie side by side
 	c, bias    Tensor
 	epilogue   Epilogue
+	paired     bool // whether the columns of B are paired for it
 	accumulate bool
 	windows    gridBF16 // of a convolution
 	channels   int      // of a window
@@ -163,11 +164,12 @@ func (p productBF16) launch(q *Queue, ws Tensor) {
 		p.bias = Tensor{}
 	}
 	out := p.output(0)
-	writes, reads := []Tensor{p.c}, append(p.epilogue.reads(), p.a, p.b, p.bias)
+	writes := append(p.epilogue.writes(), p.c)
+	reads := append(p.epilogue.reads(), p.a, p.b, p.bias)
 	partial := cut.partial(p.m, p.n)
 	parts := Tensor{Address: ws.Address, Len: cut.parts * partial}
 	if cut.parts > 1 {
-		sums := productBF16{n: p.n, c: parts}
+		sums := productBF16{n: p.n, c: parts, paired: p.paired}
 		out = sums.output(partial)
 		writes, reads = []Tensor{parts}, []Tensor{p.a, p.b}
 	}
@@ -184,14 +186,15 @@ func (p productBF16) launch(q *Queue, ws Tensor) {
 	}
 	out = p.output(partial)
 	params = append(append([]any{parts}, out...), p.m, cut.parts)
-	q.add("gemm_sum_bf16", [3]int{ceilDiv(p.m*ceilDiv(p.n, 8), threadsBF16), 1, 1}, threadsBF16, 0,
-		[]Tensor{p.c}, append(p.epilogue.reads(), parts, p.bias), params...)
+	units := p.m * ceilDiv(p.epilogue.width(p.n), 8)
+	q.add("gemm_sum_bf16", [3]int{ceilDiv(units, threadsBF16), 1, 1}, threadsBF16, 0,
+		append(p.epilogue.writes(), p.c), append(p.epilogue.reads(), parts, p.bias), params...)
 }
 
 // output returns Output of product_bf16.cuh as fields of the kernels' parameter.
 func (p productBF16) output(partial int) []any {
 	units := p.n%8 == 0 && aligned(p.c, p.bias) && p.epilogue.aligned()
-	fields := append([]any{p.c, p.bias}, p.epilogue.params()...)
+	fields := append([]any{p.c, p.bias}, p.epilogue.params(p.n, p.paired)...)
 	fields = append(fields, uint64(partial), p.n, p.c.Type == Float32, units, p.accumulate,
 		p.scatter != gridBF16{})
 	return append(fields, p.scatter.params()...)
@@ -201,7 +204,8 @@ func (p productBF16) output(partial int) []any {
 func (p Product) bf16() productBF16 {
 	r := productBF16{
 		kernel: "gemm_", m: p.M, n: p.N, k: p.K, a: p.A, b: p.B, rowA: p.K, rowB: p.N,
-		c: p.C, bias: p.Bias, epilogue: p.Epilogue, accumulate: p.Accumulate,
+		c: p.C, bias: p.Bias, epilogue: p.Epilogue,
+		paired: p.Epilogue.pairs(), accumulate: p.Accumulate,
 	}
 	if p.TransA {
 		r.kernel, r.rowA = r.kernel+"t", p.M

@@ -63,19 +63,20 @@ func (c cutF32) split(ws Tensor, size int) Tensor {
 	return Tensor{Address: ws.Address, Len: c.parts * size}
 }
 
-// addParts appends what adds the parts of a product, if there are several, and finishes it.
+// addParts appends what adds the parts of a product, if there are several, and finishes it. size is
+// how many values a part has.
 func (c cutF32) addParts(
-	q *Queue, to, parts, bias Tensor, e Epilogue, cols int, accumulate bool,
+	q *Queue, to, parts, bias Tensor, e Epilogue, size, cols int, accumulate bool,
 ) {
 	if c.parts == 1 {
 		return
 	}
 	const threads = 256 // kPartsThreads of gemm_f32.cu
 	blocks := min(ceilDiv(to.Len, threads), elementBlocks)
-	params := append([]any{to, parts, orNull(bias)}, e.params()...)
+	params := append([]any{to, parts, orNull(bias)}, e.params(cols, e.pairs())...)
 	q.add("sum_parts_f32", [3]int{blocks, 1, 1}, threads, 0,
-		[]Tensor{to}, append(e.reads(), parts, bias),
-		append(params, uint64(to.Len), c.parts, cols, accumulate)...)
+		append(e.writes(), to), append(e.reads(), parts, bias),
+		append(params, uint64(size), c.parts, cols, accumulate)...)
 }
 
 // target returns the tensor that the blocks of a product write: the result or its parts.
@@ -128,10 +129,11 @@ func gemmFloat32(q *Queue, p Product, ws Tensor) {
 	target := cut.target(p.C, parts)
 	grid := [3]int{cut.tiles(p.M, p.N), 1, cut.parts}
 	e := cut.finish(p.Epilogue)
-	writes, reads := []Tensor{target}, append(e.reads(), p.A, p.B, p.Bias)
-	params := append([]any{p.C, p.A, p.B, orNull(p.Bias), parts}, e.params()...)
+	writes, reads := append(e.writes(), target), append(e.reads(), p.A, p.B, p.Bias)
+	params := append([]any{p.C, p.A, p.B, orNull(p.Bias), parts},
+		e.params(p.N, p.Epilogue.pairs())...)
 	q.add(name+cut.tile, grid, cut.threads, cut.shared(), writes, reads,
-		append(params, uint64(p.C.Len), p.M, p.N, p.K, cut.perPart, p.Accumulate,
+		append(params, uint64(p.M*p.N), p.M, p.N, p.K, cut.perPart, p.Accumulate,
 			vectors(p.A, rowA), vectors(p.B, rowB), vectors(target, p.N) && e.aligned())...)
-	cut.addParts(q, p.C, parts, p.Bias, p.Epilogue, p.N, p.Accumulate)
+	cut.addParts(q, p.C, parts, p.Bias, p.Epilogue, p.M*p.N, p.N, p.Accumulate)
 }

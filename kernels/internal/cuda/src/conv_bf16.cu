@@ -7,12 +7,12 @@ using namespace product_bf16;
 // forward is windows(x)·wᵀ.
 using Patches = Windows<true>;
 using Kernels = Matrix<true, false>;
-GEMMS(conv_forward, Patches, Kernels)
+GEMMS(conv_forward, Patches, Kernels, true)
 
 // The gradient by the input is windows(dy)·w, with the taps of w in reverse.
-GEMMS(conv_input, Patches, Weights)
+GEMMS(conv_input, Patches, Weights, false)
 
 // The gradient by the weights is dyᵀ·windows(x).
 using GradientT = Matrix<false, true>;
 using PatchRows = Windows<false>;
-GEMMS(conv_weight, GradientT, PatchRows)
+GEMMS(conv_weight, GradientT, PatchRows, false)

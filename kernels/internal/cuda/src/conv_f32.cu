@@ -90,7 +90,7 @@ template <class T>
 TILE void forward(const ConvF32 &p) {
   const Patches a{p.window(p.rows), p.vector_x};
   const Matrix<true> b{p.w, (u64)p.k, p.cols, p.vector_w};
-  multiply<T>(a, b, p.result(), p.rows, p.k, p.per_part, [](int row) { return row; });
+  multiply<T, true>(a, b, p.result(), p.rows, p.k, p.per_part, [](int row) { return row; });
 }
 
 // weight_grad is dyᵀ·patches(x). w is dy.
@@ -98,7 +98,7 @@ template <class T>
 TILE void weight_grad(const ConvF32 &p) {
   const Matrix<false> a{p.w, (u64)p.rows, p.rows, p.vector_w};
   const PatchColumns b{p.window(p.k), p.cols, p.vector_x};
-  multiply<T>(a, b, p.result(), p.rows, p.k, p.per_part, [](int row) { return row; });
+  multiply<T, false>(a, b, p.result(), p.rows, p.k, p.per_part, [](int row) { return row; });
 }
 
 struct ConvInputGradF32 {
@@ -164,7 +164,7 @@ TILE void input_grad(const ConvInputGradF32 &p) {
                   p.vector_dy};
   const Flipped b{p.w, rows, cols, p.in, p.out, p.kh, p.kw, p.stride, p.vector_w};
   const Result r{p.dx, nullptr, p.parts, p.epilogue, p.size, p.in, 0, p.vector_dx};
-  multiply<T>(a, b, r, pixels, k, p.per_part, [&](int row) {
+  multiply<T, false>(a, b, r, pixels, k, p.per_part, [&](int row) {
     if (p.stride == 1) return row;
     const int line = row / gw, n = line / gh;
     return (n * p.h + (line - n * gh) * p.stride + y) * p.width + (row - line * gw) * p.stride + x;

@@ -1,6 +1,6 @@
 // epilogue.cuh is what is done to a product before it is stored: see epilogue.go.
 #pragma once
-#include "tile.cuh"
+#include "activation.cuh"
 
 // A Division divides numbers below 2³¹ by one that is the same for all threads.
 struct Division {
@@ -65,14 +65,29 @@ template <int N>
 TILE void round_as(const float *, float (&)[N]) {}
 TILE void round_as(const bf16 *, float (&x)[8]) { unpack(packed(x), x); }
 
-// An Epilogue is what is done to values of type T, each step to what the one before has left. Its
-// size is a multiple of 8.
+// The functions that an epilogue may end with, as functions of epilogue.go numbers them.
+enum Function { kNone, kSigmoidLinear, kGELU, kReLU, kGEGLU };
+
+// An Epilogue is what is done to values of type T, each step to what the one before has left.
 template <class T>
 struct Epilogue {
   const T *time;      // [.., columns], a row for so many rows as rows divides by, or null
   const T *residual;  // as large as the product, or null
+  T *kept;            // gets what the function is applied to, or null
   Division rows;
-  int padding;
+  int function;
+  float factor;  // of kSigmoidLinear, x·σ(factor·x)
+  int half;      // half of the product's columns if they are paired, otherwise 0
+
+  // natural is the column of the product that column j of a paired one is. Units of so many columns
+  // are values and gates in turn.
+  template <int Unit>
+  TILE int natural(int j) const {
+    return j / (2 * Unit) * Unit + j % Unit + (j / Unit % 2 ? half : 0);
+  }
+
+  // gates says that the function is that of pairs of a value and its gate.
+  TILE bool gates() const { return function == kGEGLU; }
 
   // An Ahead is the values of residual that 16 bytes hold, if that is how they are read.
   struct Ahead {
@@ -85,8 +100,9 @@ struct Epilogue {
   }
 
   // finish is for N neighbours, of which the first n are there. They begin at a column of a row,
-  // and are stored at a place of the result, which may be that of another row.
-  template <int N>
+  // and are stored at a place of the result, which may be that of another row. Functions says
+  // whether there may be a function, which is not kGEGLU.
+  template <bool Functions, int N>
   TILE void finish(float (&x)[N], int row, int column, int columns, u64 at, const Ahead &ahead,
                    bool units, int n) const {
     float more[N];
@@ -101,6 +117,21 @@ struct Epilogue {
         load_row(more, residual + at, false, n);
       add(x, more);
     }
+    if (Functions && function) {
+      round_as(time, x);
+      if (kept) store_row(kept + at, x, units, n);
+      apply(x);
+    }
+  }
+
+  // finish_gated multiplies N values by GELU of as many gates. Those to keep begin at a place of
+  // the product.
+  template <int N>
+  TILE void finish_gated(float (&x)[N], float (&gate)[N], u64 at, bool units) const {
+    round_as(time, x), round_as(time, gate);
+    if (kept) store_row(kept + at, x, units, N), store_row(kept + at + half, gate, units, N);
+    UNROLL
+    for (int e = 0; e < N; e++) x[e] *= gelu(gate[e]);
   }
 
   template <int N>
@@ -109,5 +140,19 @@ struct Epilogue {
     UNROLL
     for (int e = 0; e < N; e++) x[e] += more[e];
   }
+
+  template <int N>
+  TILE void apply(float (&x)[N]) const {
+    if (function == kSigmoidLinear) {
+      UNROLL
+      for (int e = 0; e < N; e++) x[e] *= logistic(factor * x[e]).value;
+    } else if (function == kGELU) {
+      UNROLL
+      for (int e = 0; e < N; e++) x[e] = gelu(x[e]);
+    } else {
+      UNROLL
+      for (int e = 0; e < N; e++) x[e] = x[e] <= 0 ? 0 : x[e];
+    }
+  }
 };
-static_assert(sizeof(Epilogue<float>) == 32, "there is no padding but ours");
+static_assert(sizeof(Epilogue<float>) == 48, "there is no padding");

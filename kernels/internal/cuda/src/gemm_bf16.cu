@@ -3,15 +3,16 @@
 
 using namespace product_bf16;
 
-// The letters say whether A and B are transposed, n or t.
+// The letters say whether A and B are transposed, n or t. Functions are applied where B is a layer's
+// weights as they are.
 using A = Matrix<true, true>;
 using At = Matrix<false, true>;
 using B = Matrix<false, false>;
 using Bt = Matrix<true, false>;
-GEMMS(gemm_nn, A, B)
-GEMMS(gemm_nt, A, Bt)
-GEMMS(gemm_tn, At, B)
-GEMMS(gemm_tt, At, Bt)
+GEMMS(gemm_nn, A, B, false)
+GEMMS(gemm_nt, A, Bt, true)
+GEMMS(gemm_tn, At, B, false)
+GEMMS(gemm_tt, At, Bt, false)
 
 namespace product_bf16 {
 
@@ -45,16 +46,23 @@ TILE void add_parts(float (&sum)[8], const float *from, const Sum &p, int n) {
 }  // namespace product_bf16
 
 // gemm_sum adds the parts of a product that was cut along K, in their order. A thread adds 8 values
-// of a row.
+// of a row, and for GEGLU their gates too.
 KERNEL(gemm_sum_bf16, Sum, kGemmThreads, 8) {
-  const int units = (p.out.n + 7) / 8;
+  const Store<true> finish{p.out, 0};
+  const int half = p.out.epilogue.half, units = ((finish.gates() ? half : p.out.n) + 7) / 8;
   const int i = (int)blockIdx.x * kGemmThreads + (int)threadIdx.x;
   const int row = i / units, column = i % units * 8;
   if (row >= p.m) return;
-  const Store finish{p.out, 0};
-  const Store::Ahead ahead = finish.ahead(row, column);
   const float *from = p.from + (u64)row * p.out.n + column;
   float sum[8];
+  if (finish.gates()) {
+    float gate[8];
+    add_parts<true>(sum, from, p, 8);
+    add_parts<true>(gate, from + half, p, 8);
+    finish(row, column, sum, gate);
+    return;
+  }
+  const auto ahead = finish.ahead(row, column);
   if (p.out.n % 8 == 0)
     add_parts<true>(sum, from, p, 8);
   else

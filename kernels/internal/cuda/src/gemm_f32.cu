@@ -16,10 +16,12 @@ struct GemmF32 {
 template <class T, bool TransA, bool TransB>
 TILE void gemm(const GemmF32 &p) {
   const Matrix<!TransA> a{p.a, (u64)(TransA ? p.m : p.k), p.m, p.vector_a};
-  const Matrix<TransB> b{p.b, (u64)(TransB ? p.k : p.n), p.n, p.vector_b};
+  constexpr bool Functions = !TransA && TransB;  // B is a layer's weights as they are
+  const Matrix<TransB> b{p.b, (u64)(TransB ? p.k : p.n), p.n, p.vector_b,
+                         p.epilogue.half ? &p.epilogue : nullptr};
   const Result r{p.c,    p.bias, p.parts,      p.epilogue,
                  p.size, p.n,    p.accumulate, p.vector_c};
-  multiply<T>(a, b, r, p.m, p.k, p.per_part, [](int row) { return row; });
+  multiply<T, Functions>(a, b, r, p.m, p.k, p.per_part, [](int row) { return row; });
 }
 
 // GEMM defines a kernel for each size of tiles. The small tiles are for small products.
@@ -48,15 +50,26 @@ constexpr int kPartsThreads = 256;
 
 // sum_parts adds the parts of a product, in their order. A thread has a value of C at a time.
 KERNEL(sum_parts_f32, PartsF32, kPartsThreads, 4) {
-  const u64 step = (u64)gridDim.x * kPartsThreads;
-  for (u64 i = (u64)blockIdx.x * kPartsThreads + threadIdx.x; i < p.size; i += step) {
-    float sum = 0;
-    for (int part = 0; part < p.count; part++) sum += p.parts[part * p.size + i];
-    if (p.accumulate) sum += p.c[i];
-    const int row = i / p.cols, col = i - (u64)row * p.cols;
-    if (p.bias) sum += p.bias[col];
-    float x[1] = {sum};
-    p.epilogue.finish(x, row, col, p.cols, i, {}, false, 1);
+  const bool gates = p.epilogue.gates();
+  const int half = p.epilogue.half, width = gates ? half : p.cols;
+  const u64 step = (u64)gridDim.x * kPartsThreads, values = gates ? p.size / 2 : p.size;
+  const auto sum = [&](u64 row, int col) {
+    float s = 0;
+    for (int part = 0; part < p.count; part++) s += p.parts[part * p.size + row * p.cols + col];
+    return s;
+  };
+  for (u64 i = (u64)blockIdx.x * kPartsThreads + threadIdx.x; i < values; i += step) {
+    const int row = i / width, col = i - (u64)row * width;
+    float x[1] = {sum(row, col)};
+    if (p.accumulate) x[0] += p.c[i];
+    if (p.bias) x[0] += p.bias[col];
+    if (gates) {
+      float gate[1] = {sum(row, half + col)};
+      if (p.bias) gate[0] += p.bias[half + col];
+      p.epilogue.finish_gated(x, gate, (u64)row * p.cols + col, false);
+    } else {
+      p.epilogue.finish<true>(x, row, col, p.cols, i, {}, false, 1);
+    }
     p.c[i] = x[0];
   }
 }

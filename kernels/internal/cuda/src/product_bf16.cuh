@@ -38,7 +38,7 @@ TILE Pixel pixel_of(const Grid &g, int position) {
 }
 
 // An Output is what becomes of a product: C[i,j] = product + bias[j], or +=, with an epilogue if C
-// is bf16. The number of ints is even, so that there is no padding.
+// is bf16. Columns of B are paired for GEGLU, so that a warp has values with their gates. The number of ints is even, so that there is no padding.
 struct Output {
   void *c;
   const float *bias;  // or null
@@ -84,7 +84,10 @@ struct Matrix {
 
   TILE int size() const { return IsA ? p.m : p.out.n; }
   TILE bool units() const { return IsA ? p.a_units : p.b_units; }
-  TILE Outer outer(int i) const { return i; }
+  TILE Outer outer(int i) const {
+    const bool paired = !IsA && AlongK && p.out.epilogue.half;
+    return paired ? p.out.epilogue.natural<8>(i) : i;
+  }
   TILE Inner inner(int k) const { return k; }
   TILE const bf16 *at(Outer i, Inner k, bool &valid) const {
     valid = k < end;
@@ -351,32 +354,46 @@ TILE void gemm(const Gemm &p, Finish finish) {
   }
   sync_warp();
 
-  // A lane has a unit of several rows. What it reads for one is on its way while it does another.
-  constexpr int kUnits = WarpN / 8, kAtOnce = 32 / kUnits, kAhead = 4;
-  static_assert(WarpM % (kAhead * kAtOnce) == 0, "rows are done in whole groups");
-  const int unit = lane % kUnits, row0 = m0 + warp_m, column = n0 + warp_n + unit * 8;
-  if (column >= p.out.n) return;
-  for (int r0 = lane / kUnits; r0 < WarpM; r0 += kAhead * kAtOnce) {
-    typename Finish::Ahead ahead[kAhead];
+  // A lane has a unit of several rows. What it reads for the next rows is on its way while it does
+  // one. Of paired columns a lane does a unit of values with the gates in the unit to the right.
+  constexpr int kUnits = WarpN / 8, kAtOnce = 32 / kUnits, kTurns = WarpM / kAtOnce, kAhead = 4;
+  const int unit = lane % kUnits, paired = n0 + warp_n + unit * 8;
+  if (paired >= p.out.n || (finish.gates() && unit % 2)) return;
+  const int column = p.out.epilogue.half ? p.out.epilogue.natural<8>(paired) : paired;
+  const int first = lane / kUnits, row0 = m0 + warp_m + first;
+  typename Finish::Ahead ahead[kAhead];
+  UNROLL
+  for (int i = 0; i < kAhead; i++)
+    if (i < kTurns && row0 + i * kAtOnce < p.m) ahead[i] = finish.ahead(row0 + i * kAtOnce, column);
+  ROLLED
+  for (int turn = 0; turn < kTurns; turn++) {
+    const int r = first + turn * kAtOnce, row = row0 + turn * kAtOnce;
+    if (row >= p.m) break;
+    const auto now = ahead[0];
     UNROLL
-    for (int i = 0; i < kAhead; i++) {
-      const int row = row0 + r0 + i * kAtOnce;
-      if (row < p.m) ahead[i] = finish.ahead(row, column);
-    }
-    UNROLL
-    for (int i = 0; i < kAhead; i++) {
-      const int r = r0 + i * kAtOnce;
-      float x[8];
-      load_row(x, own + r * WarpN + (unit ^ r % 4) * 8, true, 8);
-      if (row0 + r < p.m) finish(row0 + r, column, x, ahead[i]);
+    for (int i = 0; i < kAhead - 1; i++) ahead[i] = ahead[i + 1];
+    const int later = row + kAhead * kAtOnce;
+    if (turn + kAhead < kTurns && later < p.m) ahead[kAhead - 1] = finish.ahead(later, column);
+    float x[8];
+    load_row(x, own + r * WarpN + (unit ^ r % 4) * 8, true, 8);
+    if (finish.gates()) {
+      float gate[8];
+      load_row(gate, own + r * WarpN + ((unit + 1) ^ r % 4) * 8, true, 8);
+      finish(row, column, x, gate);
+    } else {
+      finish(row, column, x, now);
     }
   }
 }
 
-// A Store finishes a product by doing what Output says, and storing the result.
+// A Store finishes a product by doing what Output says, and storing the result. Functions says
+// whether there may be a function to apply.
+template <bool Functions>
 struct Store {
   const Output &o;
   u64 part;  // of K
+
+  TILE bool gates() const { return Functions && o.epilogue.gates(); }
 
   // An Ahead is where 8 values are stored, and what is added to them.
   struct Ahead {
@@ -391,17 +408,28 @@ struct Store {
   TILE void operator()(int row, int column, float (&x)[8], const Ahead &ahead) const {
     const bool units = o.units;
     const int n = o.n - column;
-    if (o.bias) {
-      float more[8];
-      load_row(more, o.bias + column, units, n);
-      UNROLL
-      for (int e = 0; e < 8; e++) x[e] += more[e];
-    }
-    o.epilogue.finish(x, row, column, o.n, ahead.at, ahead.epilogue, units, n);
+    add_bias(x, column);
+    o.epilogue.template finish<Functions>(x, row, column, o.n, ahead.at, ahead.epilogue, units, n);
     if (o.floats)
       store((float *)o.c + part * o.partial + ahead.at, x, units, n);
     else
       store((bf16 *)o.c + ahead.at, x, units, n);
+  }
+
+  // This is for 8 values and their gates. All of them are there.
+  TILE void operator()(int row, int column, float (&x)[8], float (&gate)[8]) const {
+    const int half = o.epilogue.half;
+    add_bias(x, column), add_bias(gate, half + column);
+    o.epilogue.finish_gated(x, gate, (u64)row * o.n + column, o.units);
+    store_row((bf16 *)o.c + (u64)row * half + column, x, o.units, 8);
+  }
+
+  TILE void add_bias(float (&x)[8], int column) const {
+    if (!o.bias) return;
+    float more[8];
+    load_row(more, o.bias + column, o.units, o.n - column);
+    UNROLL
+    for (int e = 0; e < 8; e++) x[e] += more[e];
   }
 
   template <class T>
@@ -419,17 +447,17 @@ struct Store {
 }  // namespace product_bf16
 
 // GEMMS defines a kernel for each tile. The last one is for factors that are not read in units of 8
-// values. The tiles are those of gemm_bf16.go.
-#define GEMMS(name, A, B)                                                             \
+// values. The tiles are those of gemm_bf16.go. functions says whether there are functions to apply.
+#define GEMMS(name, A, B, functions)                                                  \
   KERNEL(name##_128x128_bf16, Gemm, kGemmThreads, 2) {                                \
-    gemm<A, B, 128, 128, 64, 64, false>(p, Store{p.out, blockIdx.z});                 \
+    gemm<A, B, 128, 128, 64, 64, false>(p, Store<functions>{p.out, blockIdx.z});      \
   }                                                                                   \
   KERNEL(name##_128x64_bf16, Gemm, kGemmThreads, 3) {                                 \
-    gemm<A, B, 128, 64, 64, 32, false>(p, Store{p.out, blockIdx.z});                  \
+    gemm<A, B, 128, 64, 64, 32, false>(p, Store<functions>{p.out, blockIdx.z});       \
   }                                                                                   \
   KERNEL(name##_64x64_bf16, Gemm, kGemmThreads, 4) {                                  \
-    gemm<A, B, 64, 64, 32, 32, false>(p, Store{p.out, blockIdx.z});                   \
+    gemm<A, B, 64, 64, 32, 32, false>(p, Store<functions>{p.out, blockIdx.z});        \
   }                                                                                   \
   KERNEL(name##_elements_bf16, Gemm, kGemmThreads, 2) {                               \
-    gemm<A, B, 64, 64, 32, 32, true>(p, Store{p.out, blockIdx.z});                    \
+    gemm<A, B, 64, 64, 32, 32, true>(p, Store<functions>{p.out, blockIdx.z});         \
   }

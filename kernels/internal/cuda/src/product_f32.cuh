@@ -30,9 +30,11 @@ struct Matrix {
   u64 stride;
   int count;  // outer indices
   int vector;
+  const Epilogue<float> *paired = nullptr;  // what says how outer indices are paired, or null
 
   TILE Place place(int outer) const {
     if (outer >= count) return nullptr;
+    if (AlongK && paired) outer = paired->natural<2>(outer);
     return data + (AlongK ? outer * stride : outer);
   }
   TILE Depth depth(int k) const { return AlongK ? k : k * stride; }
@@ -176,8 +178,27 @@ struct Result {
   int vector;  // whether 4 neighbours can be written at once
 };
 
+// put_pairs writes two values at a column of a row, with their gates, or the result of them.
+TILE void put_pairs(const float (&x)[2], const float (&gate)[2], const Result &r, float *to,
+                    int row, int col) {
+  const int half = r.epilogue.half;
+  const u64 place = (u64)row * r.cols + col;
+  if (!r.epilogue.gates()) {  // these are parts
+    store_row(to + place, x, false, 2), store_row(to + place + half, gate, false, 2);
+    return;
+  }
+  float v[2] = {x[0], x[1]}, w[2] = {gate[0], gate[1]};
+  UNROLL
+  for (int j = 0; j < 2; j++)
+    if (r.bias) v[j] += r.bias[col + j], w[j] += r.bias[half + col + j];
+  r.epilogue.finish_gated(v, w, place, false);
+  store_row(to + (u64)row * half + col, v, false, 2);
+}
+
 // put_product writes a thread's values. row_of is the row of C that a row of the product goes to.
-template <class T, class RowOf>
+// Functions says whether there may be a function to apply. Of paired columns, 4 neighbours are two
+// values and their gates.
+template <class T, bool Functions, class RowOf>
 TILE void put_product(const float (&sum)[T::TM][T::TN], const Result &r, int row, int rows, int col,
                       RowOf row_of) {
   const bool whole = gridDim.z == 1;
@@ -187,6 +208,16 @@ TILE void put_product(const float (&sum)[T::TM][T::TN], const Result &r, int row
     const int at = row + T::row(i / 4) + i % 4;
     if (at >= rows) continue;
     const u64 place = (u64)row_of(at) * r.cols;
+    if (Functions && r.epilogue.half) {
+      UNROLL
+      for (int g = 0; g < T::TN / 4; g++) {
+        const float x[2] = {sum[i][4 * g], sum[i][4 * g + 1]};
+        const float gate[2] = {sum[i][4 * g + 2], sum[i][4 * g + 3]};
+        const int first = col + T::col(g);
+        if (first < r.cols) put_pairs(x, gate, r, to, at, r.epilogue.natural<2>(first));
+      }
+      continue;
+    }
     float *const line = to + place;
     Epilogue<float>::Ahead ahead[T::TN / 4];
     UNROLL
@@ -205,22 +236,17 @@ TILE void put_product(const float (&sum)[T::TM][T::TN], const Result &r, int row
         if (r.accumulate) v[j] += line[first + j];
         if (r.bias) v[j] += r.bias[first + j];
       }
-      if (first < r.cols)
-        r.epilogue.finish(v, at, first, r.cols, place + first, ahead[g], r.vector, r.cols - first);
-      if (r.vector && first < r.cols) {
-        *(Vector *)(line + first) = packed(v);
-      } else {
-        UNROLL
-        for (int j = 0; j < 4; j++)
-          if (first + j < r.cols) line[first + j] = v[j];
-      }
+      if (first >= r.cols) continue;
+      r.epilogue.finish<Functions>(v, at, first, r.cols, place + first, ahead[g], r.vector,
+                                   r.cols - first);
+      store_row(line + first, v, r.vector, r.cols - first);
     }
   }
 }
 
 // multiply computes the block's part of C = A·B. Of the grid, x is the tile, tiles of a row being
 // neighbours, and z the part of k, per_part deep.
-template <class T, class A, class B, class RowOf>
+template <class T, bool Functions, class A, class B, class RowOf>
 TILE void multiply(const A &a, const B &b, const Result &r, int rows, int k, int per_part,
                    RowOf row_of) {
   SHARED(memory);
@@ -263,5 +289,5 @@ TILE void multiply(const A &a, const B &b, const Result &r, int rows, int k, int
       sync_block();
     }
   }
-  put_product<T>(sum, r, row, rows, col, row_of);
+  put_product<T, Functions>(sum, r, row, rows, col, row_of);
 }

@@ -12,6 +12,7 @@ typedef unsigned long long u64;
 #if defined(__CUDACC__)
 #define TILE __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
 #define KERNEL(name, Params, threads, blocks)                    \
   extern "C" __global__ void __launch_bounds__(threads, blocks) \
       name(const __grid_constant__ Params p)
@@ -23,6 +24,7 @@ typedef unsigned long long u64;
 #define __forceinline__ inline
 #define TILE inline
 #define UNROLL _Pragma("GCC unroll 1")
+#define ROLLED UNROLL
 #define KERNEL(name, Params, threads, blocks)                           \
   static void name(const Params &);                                     \
   static emu::Register name##_registered{                               \
