@@ -45,8 +45,11 @@ type family struct {
 	with  []string // families whose kernels the tests need too
 }
 
+// one are the families whose kernels do the operations of an epilogue one by one.
+var one = []string{"activation", "elementwise", "move"}
+
 var families = map[string]family{
-	"activation": {run: "^Test(Activations|GEGLU)"},
+	"activation": {run: "^Test(Activations|GEGLU)", files: []string{"activation.cuh"}},
 	"adamw":      {run: "^Test(AdamW|ClipFactor|Blend|CheckFinite)"},
 	"attention": {
 		run:   "^TestAttention(Sizes)?$",
@@ -55,17 +58,22 @@ var families = map[string]family{
 	},
 	"attention_f32":  {run: "^TestAttentionFloat32"},
 	"attention_grad": {run: "^TestAttention(Sizes)?$", with: []string{"attention"}},
-	"conv_bf16":      {run: "^Test(ConvBF16|Epilogue)"},
-	"conv_f32":       {run: "^Test(ConvFloat32|Epilogue)"},
+	"conv_bf16":      {run: "^Test(|Epilogue)ConvBF16", with: append(one, "gemm_bf16")},
+	"conv_f32":       {run: "^Test(|Epilogue)ConvFloat32", with: append(one, "gemm_f32")},
 	"elementwise": {
 		run:   "^Test(Elementwise|SignOfNaN|LossGradients|Fill|Conversions)",
 		files: []string{"elements.cuh"},
 	},
 	"gemm_bf16": {
-		run:   "^Test(GemmBF16|EpilogueBF16)",
+		run:   "^Test(|Epilogue)GemmBF16",
 		files: []string{"product_bf16.cuh", "epilogue.cuh"},
+		with:  one,
 	},
-	"gemm_f32": {run: "^Test(GemmFloat32|EpilogueFloat32)", files: []string{"product_f32.cuh"}},
+	"gemm_f32": {
+		run:   "^Test(|Epilogue)GemmFloat32",
+		files: []string{"product_f32.cuh"},
+		with:  one,
+	},
 	"loss": {
 		run:  "^Test(MSEAndL1|SoftmaxCrossEntropy|WrongTargets)",
 		with: []string{"reduce"},
