@@ -1,24 +1,11 @@
 package kernels
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
-
-	"github.com/kudos-ml/kudos/kernels/internal/cpu"
-	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
-
-// A fusible is a product that can be computed together with its epilogue: with operations that read
-// its result, before it is stored.
-type fusible interface {
-	Rule
-	// launchWith queues the product of c.in with an epilogue.
-	launchWith(c *call, e cuda.Epilogue)
-}
 
 // The places of operations in an epilogue. A place is taken at most once, and in this order.
 const (
@@ -64,159 +51,6 @@ func (f *fusion) before() int {
 		return f.epilogue[n-2]
 	}
 	return f.product
-}
-
-// A fused is the rule of a fusion. Its inputs are those of the product, and behind them what else
-// each operation of the epilogue reads. The result has the bits that the operations have one by
-// one: each of them reads what the one before gives, rounded to bfloat16 if that is its type.
-type fused struct {
-	product  fusible
-	inputs   int          // of product
-	shape    tensor.Shape // of its result
-	epilogue []operation
-	keeps    bool   // whether the result is what the last operation reads, and behind it its result
-	blocks   blocks // of rows of the product, if its result is larger than that of the epilogue
-}
-
-// An operation is part of an epilogue.
-type operation struct {
-	rule  Rule
-	reads int          // the number of the input that is the result of what comes before
-	other int          // the number of the fused rule's input that it reads too, or none
-	shape tensor.Shape // of its result
-	in    []Tensor     // for its Eval
-}
-
-// name is what a profile calls the rule: the names of what is fused, such as "conv2D+add".
-func (r *fused) name() string {
-	names := []string{nameOfRule(r.product)}
-	for _, o := range r.epilogue {
-		names = append(names, nameOfRule(o.rule))
-	}
-	return strings.Join(names, "+")
-}
-
-func (r *fused) Shape([]tensor.Shape) (tensor.Shape, error) {
-	return nil, fmt.Errorf("%s is no operation of a graph", r.name())
-}
-
-func (r *fused) Differentiable(n int) []bool { return make([]bool, n) }
-
-func (r *fused) Grad(in gorgonia.Nodes, _, _ *gorgonia.Node) (gorgonia.Nodes, error) {
-	return make(gorgonia.Nodes, len(in)), nil
-}
-
-func (r *fused) Workspace(c *Context, in []tensor.Shape) int {
-	if r.blocks.rows == 0 {
-		return workspace(c, r.product, in[:r.inputs])
-	}
-	b := r.blocks.whole
-	return align(floats(b.product.TotalSize())) +
-		workspace(c, r.product, append([]tensor.Shape{b.x}, in[1:r.inputs]...))
-}
-
-// Eval computes the product, and then does the epilogue in its place. A product that did a tile's
-// epilogue while the tile is in a cache would come in here.
-func (r *fused) Eval(c *Context, dst Tensor, in []Tensor) {
-	if r.blocks.rows > 0 {
-		r.evalBlocks(c, dst, in)
-		return
-	}
-	x := Tensor{Shape: r.shape, Data: dst.Data[:r.shape.TotalSize()]}
-	r.product.Eval(c, x, in[:r.inputs])
-	for i := range r.epilogue {
-		o := &r.epilogue[i]
-		if c.precision == BFloat16 {
-			cpu.RoundBF16s(c.pool, x.Data)
-		}
-		to := x
-		if r.keeps && i == len(r.epilogue)-1 {
-			to = Tensor{Shape: o.shape, Data: dst.Data[len(x.Data):]}
-		}
-		if o.other != none {
-			o.in[1-o.reads] = in[o.other]
-		}
-		o.in[o.reads] = x
-		o.rule.Eval(c, to, o.in)
-		x = to
-	}
-}
-
-// blockRows is how many rows of a product are in the workspace at once. Weights are packed for each
-// block anew, which is little work beside that of so many rows.
-const blockRows = 512
-
-// blocks are the rows of a product, rows at a time.
-type blocks struct {
-	rows        int
-	whole, rest rowBlock // rest is of the rows that are left
-}
-
-// A rowBlock is the shapes of some rows of a product's operand, of the product and of the result.
-type rowBlock struct{ x, product, result tensor.Shape }
-
-// cut returns the blocks of a product of x, of so many columns, whose epilogue leaves width of them.
-func cut(x tensor.Shape, columns, width int) blocks {
-	of := func(rows int) rowBlock {
-		shape := func(n int) tensor.Shape { return tensor.Shape{rows, n} }
-		return rowBlock{shape(x[x.Dims()-1]), shape(columns), shape(width)}
-	}
-	all := leading(x)
-	rows := min(all, blockRows)
-	return blocks{rows: rows, whole: of(rows), rest: of(all % rows)}
-}
-
-// evalBlocks computes rows of the product in the workspace, and of them rows of the result.
-func (r *fused) evalBlocks(c *Context, dst Tensor, in []Tensor) {
-	ws, x, o := c.workspace, in[0], &r.epilogue[0]
-	cut := func(t *[]float32, s tensor.Shape) Tensor {
-		n := s.TotalSize()
-		part := Tensor{Shape: s, Data: (*t)[:n]}
-		*t = (*t)[n:]
-		return part
-	}
-	left, to := x.Data, dst.Data
-	for len(to) > 0 {
-		b := &r.blocks.whole
-		if len(to) < b.result.TotalSize() {
-			b = &r.blocks.rest
-		}
-		product := Tensor{Shape: b.product, Data: ws[:b.product.TotalSize()]}
-		c.workspace = ws[align(floats(r.blocks.whole.product.TotalSize()))/floats(1):]
-		in[0] = cut(&left, b.x)
-		r.product.Eval(c, product, in[:r.inputs])
-		if c.precision == BFloat16 {
-			cpu.RoundBF16s(c.pool, product.Data)
-		}
-		o.in[0] = product
-		o.rule.Eval(c, cut(&to, b.result), o.in)
-	}
-	c.workspace, in[0] = ws, x
-}
-
-func (r *fused) launch(c *call) {
-	of := *c
-	of.in, of.dst.Shape = c.in[:r.inputs], r.shape
-	var e cuda.Epilogue
-	for _, o := range r.epilogue {
-		switch rule := o.rule.(type) {
-		case addRepeated:
-			t := c.in[o.other]
-			e.Time, e.Rows = t.Tensor, leading(r.shape)/t.Shape[0]
-		case add, sum:
-			e.Residual = c.in[o.other].Tensor
-		case unary:
-			e.Function = rule.Function
-		case geglu:
-			e.Function = "GEGLU"
-		}
-	}
-	if r.keeps {
-		n := r.shape.TotalSize()
-		e.Kept, of.dst.Tensor = c.dst.First(n), c.dst.From(n)
-	}
-	r.product.launchWith(&of, e)
-	c.need = of.need
 }
 
 // fusing is off in tests of what fusing changes.
@@ -279,8 +113,11 @@ func (f *fuser) find(i int) {
 		if reads == none || at <= place || !f.fits(&n, e, reads) {
 			break
 		}
+		if n.keeps = len(f.p.values[last].readers) > 1; n.keeps && !f.keeps(last, e) {
+			n.keeps = false
+			break
+		}
 		n.epilogue, n.reads = append(n.epilogue, e), append(n.reads, reads)
-		n.keeps = len(f.p.values[last].readers) > 1
 		last, place = e, at
 	}
 	if len(n.epilogue) == 0 {
@@ -296,7 +133,7 @@ func (f *fuser) find(i int) {
 }
 
 // next returns the operation that may go on with a value in an epilogue, or none. It is the only
-// one to read the value, or an activation whose gradient reads the value too.
+// one to read the value, or an activation, whose gradient may read the value too.
 func (f *fuser) next(last int) int {
 	v := &f.p.values[last]
 	if f.kept[last] {
@@ -307,10 +144,7 @@ func (f *fuser) next(last int) int {
 	}
 	for _, e := range v.readers {
 		if placeOf(f.p.values[e].rule) == activationPlace {
-			if f.keeps(last, e) {
-				return e
-			}
-			return none
+			return e
 		}
 	}
 	return none
@@ -562,12 +396,4 @@ func (f *fuser) rule(n *fusion) (*fused, []int) {
 		r.epilogue = append(r.epilogue, o)
 	}
 	return r, in
-}
-
-// nameOfRule is the type of a rule, or what a fused one says.
-func nameOfRule(r Rule) string {
-	if f, ok := r.(*fused); ok {
-		return f.name()
-	}
-	return strings.TrimPrefix(fmt.Sprintf("%T", r), "kernels.")
 }
