@@ -284,8 +284,8 @@ func (f *fuser) rewrite() {
 		values:    make([]value, 0, n),
 		index:     make(map[*gorgonia.Node]int, len(f.p.index)),
 		out:       make(map[*gorgonia.Node]int, len(f.p.out)),
-		converted: make(map[int]int),
-	}
+		resident:  f.p.resident,
+	} // without converted and halves: nothing is converted any more
 	f.at = slices.Repeat([]int{none}, n)
 	f.by = make(map[int]*fusion, len(f.fusions))
 	for k := range f.fusions {
@@ -311,11 +311,6 @@ func (f *fuser) rewrite() {
 	}
 	for n, i := range f.p.out {
 		f.to.out[n] = f.at[i]
-	}
-	for i, c := range f.p.converted {
-		if f.at[i] != none {
-			f.to.converted[f.at[i]] = f.at[c]
-		}
 	}
 }
 

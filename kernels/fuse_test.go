@@ -247,3 +247,160 @@ func TestFusingTakesNoMemory(t *testing.T) {
 		}
 	}
 }
+
+// What is not fused, and why.
+func TestNotFused(t *testing.T) {
+	type graph = func(b *network) gorgonia.Nodes
+	layer := func(b *network) *gorgonia.Node { return b.linear(b.input("x", 3, 7, 9), 24) }
+	residual := func(b *network) *gorgonia.Node { return b.input("r", 3, 7, 24) }
+	one := func(f func(b *network) *gorgonia.Node) graph {
+		return func(b *network) gorgonia.Nodes { return gorgonia.Nodes{f(b)} }
+	}
+	for name, c := range map[string]struct {
+		build  graph
+		change func(c *kernels.Config)
+		fused  string
+	}{
+		"the product is wanted": {build: func(b *network) gorgonia.Nodes {
+			h := layer(b)
+			return gorgonia.Nodes{h, b.check(kernels.SiLU(h))}
+		}},
+		"a part of it is wanted": {build: func(b *network) gorgonia.Nodes {
+			h := layer(b)
+			return gorgonia.Nodes{b.check(kernels.View(h, 3, 5)), b.check(kernels.SiLU(h))}
+		}},
+		"the product is kept": {
+			build: func(b *network) gorgonia.Nodes {
+				h := layer(b)
+				return gorgonia.Nodes{b.check(kernels.SiLU(h)), h}
+			},
+			change: func(c *kernels.Config) { c.Want, c.Keep = c.Want[:1], c.Want[1:] },
+		},
+		"it is read twice": {build: one(func(b *network) *gorgonia.Node {
+			h := layer(b)
+			return b.check(kernels.Add(h, h))
+		})},
+		"others read it": {build: one(func(b *network) *gorgonia.Node {
+			h := layer(b)
+			return b.check(kernels.Mul(b.check(kernels.Add(h, residual(b))), h))
+		})},
+		"what is added comes from it": {build: one(func(b *network) *gorgonia.Node {
+			h := layer(b)
+			return b.check(kernels.Add(h, b.check(kernels.Scale(h, 2))))
+		})},
+		"what is added comes later": {build: one(func(b *network) *gorgonia.Node {
+			h := layer(b)
+			return b.check(kernels.Add(h, b.check(kernels.Scale(residual(b), 2))))
+		})},
+		"a part of it": {build: one(func(b *network) *gorgonia.Node {
+			return b.check(kernels.SiLU(b.check(kernels.Slice(layer(b), 0, 1, 2))))
+		})},
+		"positions": {build: one(func(b *network) *gorgonia.Node {
+			return b.check(kernels.AddPositions(layer(b), b.input("p", 7, 24)))
+		})},
+		"times of other rows": {build: one(func(b *network) *gorgonia.Node {
+			h := b.check(kernels.Reshape(layer(b), 3, 14, 12))
+			return b.check(kernels.AddTime(h, b.input("t", 3, 12)))
+		})},
+		"another function": {build: one(func(b *network) *gorgonia.Node {
+			return b.check(kernels.Exp(layer(b)))
+		})},
+		"halves that are no units": {build: one(func(b *network) *gorgonia.Node {
+			return b.check(kernels.GEGLU(b.linear(b.input("x", 3, 7, 9), 24)))
+		})},
+		"halves of other rows": {build: one(func(b *network) *gorgonia.Node {
+			return b.check(kernels.GEGLU(b.check(kernels.Reshape(
+				b.linear(b.input("x", 3, 7, 9), 32), 2*3*7, 16))))
+		})},
+		"time and halves": {
+			build: one(func(b *network) *gorgonia.Node {
+				h := b.linear(b.input("x", 3, 7, 9), 32)
+				h = b.check(kernels.AddTime(h, b.input("t", 3, 32)))
+				return b.check(kernels.GEGLU(h))
+			}),
+			fused: "linear+addRepeated",
+		},
+		"two residuals": {
+			build: one(func(b *network) *gorgonia.Node {
+				h := b.check(kernels.Add(layer(b), residual(b)))
+				return b.check(kernels.Add(h, b.input("s", 3, 7, 24)))
+			}),
+			fused: "linear+add",
+		},
+		"time behind a residual": {
+			build: one(func(b *network) *gorgonia.Node {
+				h := b.check(kernels.Add(layer(b), residual(b)))
+				return b.check(kernels.AddTime(h, b.input("t", 3, 24)))
+			}),
+			fused: "linear+add",
+		},
+		"a step is watched": {
+			build:  one(func(b *network) *gorgonia.Node { return b.check(kernels.SiLU(layer(b))) }),
+			change: func(c *kernels.Config) { c.WatchNaN = true },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachMachine(t, func(t *testing.T, config kernels.Config) {
+				b := &network{g: gorgonia.NewGraph()}
+				config.Want = c.build(b)
+				if c.change != nil {
+					c.change(&config)
+				}
+				got, fused := bitsOf(t, b.g, config)
+				defer kernels.Unfused()()
+				want, _ := bitsOf(t, b.g, config)
+				require.Equal(t, want, got)
+				require.Equal(t, c.fused, fused)
+			})
+		})
+	}
+}
+
+// feedForward is a network of a few blocks whose activations' inputs gradients read, with its loss.
+// odd is how many values a row of one of them has above 32.
+func feedForward(odd int) (b *network, loss *gorgonia.Node) {
+	b = &network{g: gorgonia.NewGraph()}
+	h := b.linear(b.input("x", 3, 7, 12), 16)
+	for range 3 {
+		h = b.check(kernels.Add(h, b.linear(b.check(kernels.GEGLU(b.linear(h, 96))), 16)))
+		h = b.check(kernels.Add(h, b.linear(b.check(kernels.GELU(b.linear(h, 32+odd))), 16)))
+	}
+	h = b.linear(h, 4)
+	return b, b.check(kernels.MSE(h, b.input("y", 3, 7, 4), nil))
+}
+
+// Under budgets of memory, bits stay and what is kept for gradients is kept by itself.
+func TestFusingUnderBudgets(t *testing.T) {
+	b, loss := feedForward(0)
+	want := append(gorgonia.Nodes{loss}, b.gradients(t, loss)...)
+	eachMachine(t, func(t *testing.T, c kernels.Config) {
+		c.Want = want
+		whole, fused := bitsOf(t, b.g, c)
+		require.Contains(t, fused, "linear+geglu")
+		require.Contains(t, fused, "linear+unary")
+		m, err := kernels.NewMachine(b.g, c)
+		require.NoError(t, err)
+		require.NoError(t, m.Close())
+		for _, percent := range []int64{70, 50} {
+			c.ActivationBytes = m.Plan().Activations * percent / 100
+			part, fused := bitsOf(t, b.g, c)
+			require.Equal(t, whole, part)
+			require.Contains(t, fused, "linear+add")
+			require.NotContains(t, fused, "geglu")
+		}
+	})
+}
+
+// What is kept lies before the result, which begins where it is read 16 bytes at once.
+func TestKeptIsAligned(t *testing.T) {
+	for odd, fused := range map[int]bool{0: true, 1: false, 4: true} {
+		b, loss := feedForward(odd)
+		c := kernels.Config{Want: append(gorgonia.Nodes{loss}, b.gradients(t, loss)...), Profile: true}
+		got, kinds := bitsOf(t, b.g, c)
+		require.Equal(t, fused, strings.Contains(kinds, "linear+unary"), odd)
+		restore := kernels.Unfused()
+		without, _ := bitsOf(t, b.g, c)
+		restore()
+		require.Equal(t, without, got)
+	}
+}
