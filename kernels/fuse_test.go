@@ -100,8 +100,8 @@ func fuseCases() []fuseCase {
 		}
 	}
 	// Many rows, of which the last block is smaller.
-	one("linear, GEGLU of 1100", "linear+geglu", func(b *network) *gorgonia.Node {
-		return b.check(kernels.GEGLU(b.linear(b.input("x", 1100, 9), 48)))
+	one("linear, GEGLU of 2100", "linear+geglu", func(b *network) *gorgonia.Node {
+		return b.check(kernels.GEGLU(b.linear(b.input("x", 2, 1050, 9), 16)))
 	})
 	one("conv, ReLU", "conv2D+unary", func(b *network) *gorgonia.Node {
 		return b.check(kernels.ReLU(b.conv(b.input("x", 2, 5, 6, 8), 8, 3, 1)))
