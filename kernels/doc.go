@@ -55,6 +55,25 @@
 // that run at the same time, each in a goroutine, share them: each machine keeps one worker, and
 // the rest help where there is work.
 //
+// # Fusing
+//
+// A machine computes a product (Linear, Conv2D, the gradients by their inputs) together with what
+// is done to its result, as one step, so that the result is stored once:
+//
+//   - AddTime, behind Linear and Conv2D;
+//   - then Add, or the sum of two gradients, if the other term is there before the product;
+//   - then SiLU, GELU, QuickGELU or ReLU, behind Linear and Conv2D;
+//   - or GEGLU alone, right behind Linear, if its result has a multiple of 8 columns.
+//
+// A result in between that others want or read, too, is computed by itself. Only what an activation
+// is applied to, which its gradient reads, is kept beside the result, in one piece of memory. That
+// is not done if the run's memory would grow, or if ActivationBytes is too little for it.
+//
+// Fusing changes no bit: in BFloat16 each operation gets what the one before would have stored.
+// [Plan] says how many steps are fused, and [Machine.Profile] names them by all that they do, such
+// as "conv2D+addRepeated". With Config.WatchNaN nothing is fused, as the error is to name the
+// operation.
+//
 // # Precision
 //
 // Nodes are float32. [Config] says in which [Precision] a machine computes. In a machine of

@@ -43,7 +43,7 @@ type Config struct {
 	Precision Precision
 
 	// WatchNaN makes a run fail at the first operation whose result has a value that is not finite.
-	// The error names the operation.
+	// The error names the operation, and so no operations are fused.
 	WatchNaN bool
 
 	// Workers do the work of the machine. Machines that run at the same time share them. nil means
