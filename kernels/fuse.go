@@ -56,23 +56,20 @@ func (f *fusion) before() int {
 // fusing is off in tests of what fusing changes.
 var fusing = true
 
-// fuse replaces products and operations that read their results by fused ones. kept are the values
-// that are results of the run. With keeping, what an activation reads may be kept for its gradient,
-// in one piece of memory with its result. fuse returns the program that is left, with the numbers
-// that updates and kept have there.
-func (p *program) fuse(updates []update, kept []bool, keeping bool) (*program, []update, []bool) {
+// fuse replaces products and operations that read their results by fused ones. With keeping, what an
+// activation reads may be kept for its gradient, in one piece of memory with its result. fuse
+// returns the program that is left, its updates, and which of its values are results of the run.
+func (p *program) fuse(updates []update, keeping bool) (*program, []update, []bool) {
 	n := len(p.values)
 	f := fuser{
-		p: p, updates: updates, kept: kept, keeping: keeping,
+		p: p, updates: updates, kept: p.kept(updates), keeping: keeping,
 		part: make([]bool, n), held: make([]bool, n),
 	}
 	for i := range p.values {
-		if !f.part[i] {
-			f.find(i)
-		}
+		f.find(i)
 	}
 	if len(f.fusions) == 0 {
-		return p, updates, kept
+		return p, updates, f.kept
 	}
 	f.rewrite()
 	moved := make([]update, len(updates))
@@ -89,9 +86,9 @@ type fuser struct {
 	kept    []bool
 	keeping bool
 	fusions []fusion
-	part    []bool // values that are part of a fusion
-	held    []bool // those of them that are kept beside the last one
-	lives   *lives // in the program as it was, if keeps has asked for it
+	part    []bool    // values that are part of a fusion
+	held    []bool    // those of them that are kept beside the last one
+	life    *lifetime // of the program as it was, if keeps has asked for it
 
 	to *program        // the program that is left
 	by map[int]*fusion // the fusions, by the value that they compute
@@ -150,13 +147,13 @@ func (f *fuser) next(last int) int {
 	return none
 }
 
-// reads returns the number of the input by which operation e reads all of value last, and nothing
-// else of it, or none.
+// reads returns the number of the input by which operation e reads all of value last, or none if it
+// reads a part of it.
 func (f *fuser) reads(e, last int) int {
 	v, reads := &f.p.values[last], none
 	for k, c := range f.p.values[e].in {
 		if r := &f.p.values[c]; r.root == last {
-			if reads != none || r.offset != 0 || r.size != v.size {
+			if r.offset != 0 || r.size != v.size {
 				return none
 			}
 			reads = k
@@ -169,7 +166,7 @@ func (f *fuser) reads(e, last int) int {
 // together with it.
 func (f *fuser) fits(n *fusion, e, reads int) bool {
 	product, w := &f.p.values[n.product], &f.p.values[e]
-	if w.typ != product.typ || f.part[e] {
+	if w.typ != product.typ {
 		return false
 	}
 	columns := width(product.shape)
@@ -191,8 +188,8 @@ func (f *fuser) fits(n *fusion, e, reads int) bool {
 
 // keeps reports whether a value that an activation and others read can be kept beside the result of
 // the activation: in one piece of memory, which is free when nothing reads either of them any more.
-// That must not take more memory than there is at the peak of the run without it. Both must begin at
-// multiples of 16 bytes, lest kernels are slower.
+// The peaks of the run's memory must not grow by it. Both must begin at multiples of 16 bytes, lest
+// kernels are slower.
 func (f *fuser) keeps(last, activation int) bool {
 	v, w := &f.p.values[last], &f.p.values[activation]
 	if !f.keeping || f.kept[activation] || v.bytes()%16 != 0 {
@@ -203,37 +200,33 @@ func (f *fuser) keeps(last, activation int) bool {
 			return false
 		}
 	}
-	if f.lives == nil {
-		f.lives = f.p.live(f.updates)
+	if f.life == nil {
+		f.life = f.p.lifetime(f.updates, f.kept)
 	}
-	return f.lives.join(last, activation, v.bytes(), w.bytes())
+	return f.life.join(last, activation, v.bytes(), w.bytes())
 }
 
-// lives are the bytes that live in the arena, step by step.
-type lives struct {
-	bytes  []int
-	peak   int
+// A lifetime is what is known of a planned run: what lives when, in bytes, and for how long.
+type lifetime struct {
+	curves [2][]int // at each step and at the end, of all values and of intermediate ones
+	peaks  [2]int
 	step   []int  // that computes a value
 	last   []int  // the last step that reads the result of each step
 	reused []bool // whether a later result takes over the memory of the result of each step
 }
 
-// live plans a run.
-func (p *program) live(updates []update) *lives {
+// lifetime plans a run.
+func (p *program) lifetime(updates []update, kept []bool) *lifetime {
 	steps := p.steps(p.order(), updates)
 	buffers := p.assign(steps)
-	l := &lives{step: make([]int, len(p.values)), last: p.lastReads(steps)}
-	change := make([]int, len(steps)+1)
-	for _, b := range buffers {
-		span(change, b.first, b.last, align(b.size))
+	l := &lifetime{
+		step: make([]int, len(p.values)), last: p.lastReads(steps),
+		reused: make([]bool, len(steps)),
 	}
-	sum := 0
-	for _, c := range change {
-		sum += c
-		l.bytes = append(l.bytes, sum)
-		l.peak = max(l.peak, sum)
+	l.curves[0], l.curves[1] = p.lives(steps, buffers, kept)
+	for i, c := range l.curves {
+		l.peaks[i] = slices.Max(c)
 	}
-	l.reused = make([]bool, len(steps))
 	for t, s := range steps {
 		if s.value != none {
 			l.step[s.value] = t
@@ -243,9 +236,9 @@ func (p *program) live(updates []update) *lives {
 	return l
 }
 
-// join lets results a and b live until the last of them is read, if the peak allows for it, and
+// join lets results a and b live until the last of them is read, if the peaks allow for it, and
 // reports whether it does. The time that this takes is that by which one of them lives longer.
-func (l *lives) join(a, b, bytesA, bytesB int) bool {
+func (l *lifetime) join(a, b, bytesA, bytesB int) bool {
 	s, t := l.step[a], l.step[b]
 	if l.reused[s] || l.reused[t] {
 		return false
@@ -254,19 +247,21 @@ func (l *lives) join(a, b, bytesA, bytesB int) bool {
 	if first > last {
 		first, last, more = last, first, align(bytesB)
 	}
-	for i := first; i <= last; i++ {
-		if l.bytes[i]+more > l.peak {
+	for i, c := range l.curves {
+		if slices.Max(c[first:last+1])+more > l.peaks[i] {
 			return false
 		}
 	}
-	for i := first; i <= last; i++ {
-		l.bytes[i] += more
+	for _, c := range l.curves {
+		for i := first; i <= last; i++ {
+			c[i] += more
+		}
 	}
 	return true
 }
 
-// ready reports whether value c is there before i is computed. A conversion is made when it is
-// needed.
+// ready reports whether value c is there before i is computed, and is not i. A conversion is made
+// when it is needed.
 func (f *fuser) ready(c, i int) bool {
 	if f.p.converts(c) {
 		c = f.p.values[c].in[0]

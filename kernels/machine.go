@@ -217,30 +217,27 @@ func (c *Config) resident() func(n *gorgonia.Node) bool {
 func (m *Machine) schedule(
 	updates []update,
 ) (order []int, steps []step, buffers []buffer, err error) {
-	c, whole := &m.config, m.program
+	c, p, results := &m.config, m.program, m.program.kept(updates)
+	unfused, given := p, updates
+	plan := func() {
+		steps = p.steps(order, updates)
+		buffers = p.assign(steps)
+		m.program, m.plan = p, p.planOf(steps, buffers, results, c.Updates)
+	}
 	for _, keeping := range []bool{true, false} {
-		p, updates, results := whole, updates, whole.kept(updates)
 		if fusing && !c.WatchNaN { // which is to name the operation
-			p, updates, results = p.fuse(updates, results, keeping)
-		}
-		plan := func() {
-			steps = p.steps(order, updates)
-			buffers = p.assign(steps)
-			m.program, m.plan = p, p.planOf(steps, buffers, results, c.Updates)
+			p, updates, results = unfused.fuse(given, keeping)
 		}
 		order = p.order()
 		plan()
 		if c.ActivationBytes <= 0 || m.plan.Activations <= c.ActivationBytes {
-			break
+			return order, steps, buffers, nil
 		}
-		if keeping {
-			continue
-		}
-		if order, err = p.withBudget(order, results, int(c.ActivationBytes)); err != nil {
-			return nil, nil, nil, err
-		}
-		plan()
 	}
+	if order, err = p.withBudget(order, results, int(c.ActivationBytes)); err != nil {
+		return nil, nil, nil, err
+	}
+	plan()
 	return order, steps, buffers, nil
 }
 

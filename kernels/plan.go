@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"gorgonia.org/tensor"
@@ -157,17 +158,22 @@ func (p *program) countInputs(plan *Plan, updates []Update) {
 
 // countBuffers counts the memory of results.
 func (p *program) countBuffers(plan *Plan, steps []step, buffers []buffer, kept []bool) {
-	live := make([]int, len(steps)+1)
 	for _, b := range buffers {
-		n := align(b.size)
 		if b.last == len(steps) {
-			plan.Outputs += int64(n)
+			plan.Outputs += int64(align(b.size))
 		}
-		span(live, b.first, b.last, n)
 	}
-	plan.Live = int64(highest(live))
+	live, activations := p.lives(steps, buffers, kept)
+	plan.Live, plan.Activations = int64(slices.Max(live)), int64(slices.Max(activations))
+}
 
-	activations := make([]int, len(steps)+1)
+// lives returns the bytes that live in the arena at each step and at the end, and those of them
+// that intermediate values take: all but kept ones.
+func (p *program) lives(steps []step, buffers []buffer, kept []bool) (live, activations []int) {
+	live, activations = make([]int, len(steps)+1), make([]int, len(steps)+1)
+	for _, b := range buffers {
+		span(live, b.first, b.last, align(b.size))
+	}
 	last := p.lastReads(steps)
 	for t, s := range steps {
 		for k, b := range s.in {
@@ -182,7 +188,11 @@ func (p *program) countBuffers(plan *Plan, steps []step, buffers []buffer, kept 
 			span(activations, t, last[t], align(buffers[s.out].size))
 		}
 	}
-	plan.Activations = int64(highest(activations))
+	for t := range steps {
+		live[t+1] += live[t]
+		activations[t+1] += activations[t]
+	}
+	return live, activations
 }
 
 // span adds n to a running sum from step first to step last. change holds the differences of the
@@ -192,14 +202,4 @@ func span(change []int, first, last, n int) {
 	if last+1 < len(change) {
 		change[last+1] -= n
 	}
-}
-
-// highest returns the largest value of a running sum, and at least 0.
-func highest(change []int) int {
-	sum, top := 0, 0
-	for _, c := range change {
-		sum += c
-		top = max(top, sum)
-	}
-	return top
 }

@@ -22,9 +22,9 @@ import (
 //
 //	C(i,j) = v(i,j) * gelu(v(i,N/2+j))
 //
-// There is no Time nor Residual then, and N is a multiple of 16. Tensors are of the type of C. A step
-// whose tensor has no values is left out, and so is a Function without a name. For float32 operands C
-// is float32, and for bfloat16 ones it is bfloat16.
+// There is no Time nor Residual then, and N is a multiple of 16. Tensors are of the type of C. A
+// step whose tensor has no values is left out, and so is a Function without a name. For float32
+// operands C is float32, and for bfloat16 ones it is bfloat16.
 type Epilogue struct {
 	Time     Tensor // [M/Rows,N]
 	Rows     int    // how many rows of P a row of Time is added to

@@ -3,8 +3,8 @@
 
 using namespace product_bf16;
 
-// The letters say whether A and B are transposed, n or t. Functions are applied where B is a layer's
-// weights as they are.
+// The letters say whether A and B are transposed, n or t. Functions are applied where B is a
+// layer's weights as they are.
 using A = Matrix<true, true>;
 using At = Matrix<false, true>;
 using B = Matrix<false, false>;

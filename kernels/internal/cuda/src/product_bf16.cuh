@@ -38,7 +38,8 @@ TILE Pixel pixel_of(const Grid &g, int position) {
 }
 
 // An Output is what becomes of a product: C[i,j] = product + bias[j], or +=, with an epilogue if C
-// is bf16. Columns of B are paired for GEGLU, so that a warp has values with their gates. The number of ints is even, so that there is no padding.
+// is bf16. Columns of B are paired for GEGLU, so that a warp has values with their gates. The
+// number of ints is even, so that there is no padding.
 struct Output {
   void *c;
   const float *bias;  // or null
