@@ -108,7 +108,7 @@ type blocks struct {
 // A rowBlock is the shapes of some rows of a product's operand, of the product and of the result.
 type rowBlock struct{ x, product, result tensor.Shape }
 
-// cut returns the blocks of a product of x, of so many columns, whose epilogue leaves width of them.
+// cut returns the blocks of a product of x, of so many columns. Its epilogue leaves width of them.
 func cut(x tensor.Shape, columns, width int) blocks {
 	of := func(rows int) rowBlock {
 		shape := func(n int) tensor.Shape { return tensor.Shape{rows, n} }

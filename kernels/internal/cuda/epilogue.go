@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// An Epilogue is what is done to a product P [M,N] before it is stored as C [M,N]. Each step is done
-// to what the one before has left, rounded to the type of C:
+// An Epilogue is what is done to a product P [M,N] before it is stored as C [M,N]. Each step is
+// done to what the one before has left, rounded to the type of C:
 //
 //	for i := range M {
 //		for j := range N {
