@@ -56,8 +56,8 @@ func (f *fusion) before() int {
 // fusing is off in tests of what fusing changes.
 var fusing = true
 
-// fuse replaces products and operations that read their results by fused ones. With keeping, what an
-// activation reads may be kept for its gradient, in one piece of memory with its result. fuse
+// fuse replaces products and operations that read their results by fused ones. With keeping, what
+// an activation reads may be kept for its gradient, in one piece of memory with its result. fuse
 // returns the program that is left, its updates, and which of its values are results of the run.
 func (p *program) fuse(updates []update, keeping bool) (*program, []update, []bool) {
 	n := len(p.values)

@@ -74,7 +74,8 @@ func fuseCases() []fuseCase {
 			one(name("linear, GEGLU"), "linear+geglu", func(b *network) *gorgonia.Node {
 				return b.check(kernels.GEGLU(b.linear(b.input("x", 3, 7, in), 16*(out/2))))
 			})
-			one(name("linear, all"), "linear+addRepeated+add+unary", func(b *network) *gorgonia.Node {
+			const all = "linear+addRepeated+add+unary"
+			one(name("linear, all"), all, func(b *network) *gorgonia.Node {
 				h := b.linear(b.input("x", 3, 7, in), out)
 				h = b.check(kernels.AddTime(h, b.input("t", 3, out)))
 				h = b.check(kernels.Add(h, b.input("r", 3, 7, out)))
@@ -285,7 +286,7 @@ func TestNotFused(t *testing.T) {
 			},
 			change: func(c *kernels.Config) { c.Want, c.Keep = c.Want[:1], c.Want[1:] },
 		},
-		"what the gradient reads, and the result, are wanted": {build: func(b *network) gorgonia.Nodes {
+		"what is kept is wanted": {build: func(b *network) gorgonia.Nodes {
 			y := b.check(kernels.GELU(layer(b)))
 			loss := b.check(kernels.Sum(b.check(kernels.Mul(y, residual(b)))))
 			grads, err := gorgonia.Grad(loss, b.nodes()...)
@@ -412,7 +413,8 @@ func TestFusingUnderBudgets(t *testing.T) {
 func TestKeptIsAligned(t *testing.T) {
 	for odd, fused := range map[int]bool{0: true, 1: false, 4: true} {
 		b, loss := feedForward(odd)
-		c := kernels.Config{Want: append(gorgonia.Nodes{loss}, b.gradients(t, loss)...), Profile: true}
+		want := append(gorgonia.Nodes{loss}, b.gradients(t, loss)...)
+		c := kernels.Config{Want: want, Profile: true}
 		got, kinds := bitsOf(t, b.g, c)
 		require.Equal(t, fused, strings.Contains(kinds, "linear+unary"), odd)
 		restore := kernels.Unfused()
