@@ -202,7 +202,7 @@ func (f *fitting) planned(ctx context.Context, activations int64) (r *run, err e
 	}
 	r = &run{Tuner: f.Tuner, own: f.data.own, pretrain: f.data.pretrain}
 	if err := r.compile(); err != nil {
-		return nil, errors.Join(err, r.stepper.Close())
+		return nil, err
 	}
 	return r, nil
 }

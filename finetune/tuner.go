@@ -271,7 +271,7 @@ func (t *Tuner) start(ctx context.Context) (*run, error) {
 		return nil, err
 	}
 	if err := r.compile(); err != nil {
-		return nil, errors.Join(err, r.stepper.Close())
+		return nil, err
 	}
 	return r, nil
 }
@@ -312,7 +312,7 @@ func (r *run) like() dataset.Sample {
 	return r.pretrain.samples[0]
 }
 
-// compile makes the loss.
+// compile makes the loss. What does not work leaves nothing.
 func (r *run) compile() error {
 	if r.params = r.Network.Trainable(); len(r.params) == 0 {
 		return errors.New("finetune: the Network has no parameters to train")
@@ -324,7 +324,10 @@ func (r *run) compile() error {
 	if r.Optimizer == nil && r.LR == nil {
 		r.stepper.LR = func(int) float64 { return 1e-5 }
 	}
-	return r.divide(r.like())
+	if err := r.divide(r.like()); err != nil {
+		return errors.Join(err, r.stepper.Close())
+	}
+	return nil
 }
 
 // seed is that of the round.

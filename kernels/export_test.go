@@ -5,3 +5,9 @@ func Unfused() (restore func()) {
 	fusing = false
 	return func() { fusing = true }
 }
+
+// Unscored lets attention leave nothing for its gradient, until restore is called.
+func Unscored() (restore func()) {
+	scoring = false
+	return func() { scoring = true }
+}

@@ -64,11 +64,13 @@ func (p *program) fuse(updates []update, keeping bool) (*program, []update, []bo
 	f := fuser{
 		p: p, updates: updates, kept: p.kept(updates), keeping: keeping,
 		part: make([]bool, n), held: make([]bool, n),
+		scores: make(map[int]int), scored: make(map[int]int),
 	}
 	for i := range p.values {
 		f.find(i)
+		f.findScored(i)
 	}
-	if len(f.fusions) == 0 {
+	if len(f.fusions) == 0 && len(f.scores) == 0 {
 		return p, updates, f.kept
 	}
 	f.rewrite()
@@ -89,6 +91,9 @@ type fuser struct {
 	part    []bool    // values that are part of a fusion
 	held    []bool    // those of them that are kept beside the last one
 	life    *lifetime // of the program as it was, if keeps has asked for it
+
+	scores map[int]int // attention, by the gradient that reads it as scored
+	scored map[int]int // the number that each such attention has in to, when it is there
 
 	to *program        // the program that is left
 	by map[int]*fusion // the fusions, by the value that they compute
@@ -280,6 +285,7 @@ func (f *fuser) rewrite() {
 		index:     make(map[*gorgonia.Node]int, len(f.p.index)),
 		out:       make(map[*gorgonia.Node]int, len(f.p.out)),
 		resident:  f.p.resident,
+		onDevice:  f.p.onDevice,
 	} // without converted and halves: nothing is converted any more
 	f.at = slices.Repeat([]int{none}, n)
 	f.by = make(map[int]*fusion, len(f.fusions))
@@ -340,6 +346,14 @@ func (f *fuser) put(i int) {
 	if n := f.by[i]; n != nil && n.keeps {
 		f.putBoth(n, v)
 		return
+	}
+	if _, ok := f.scored[i]; ok {
+		f.putScored(i, v)
+		return
+	}
+	if a, ok := f.scores[i]; ok {
+		f.put(a)
+		v.rule, v.in = scoredGrad{v.rule.(attentionGrad)}, append(v.in, f.scored[a])
 	}
 	f.at[i] = f.to.push(v)
 }

@@ -168,6 +168,7 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.onDevice = c.Device != nil
 	m := &Machine{program: p, config: c, names: names, context: Context{precision: c.Precision}}
 	if c.Workers != nil {
 		m.context.pool = c.Workers.pool

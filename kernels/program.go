@@ -50,7 +50,8 @@ type program struct {
 	out       map[*gorgonia.Node]int // the values of nodes that are read after a run
 	converted map[int]int            // the conversions of results of steps, by value
 
-	resident func(n *gorgonia.Node) bool // whether an input is a parameter on a device
+	onDevice bool                        // whether a device runs it
+	resident func(n *gorgonia.Node) bool // whether an input is a parameter there
 	halves   map[int]int                 // the device's copies in bfloat16, by parameter
 }
 
