@@ -16,11 +16,19 @@ import (
 // An operation is one of package kernels, or several, at fixed shapes.
 type operation struct {
 	name   string
-	of     func(in ...*gorgonia.Node) (*gorgonia.Node, error)
-	shapes []tensor.Shape // of the inputs
-	fill   func(input int, x []float32)
-	fixed  []int // inputs without a gradient
-	loose  float64
+	of     op
+	shapes []tensor.Shape               // of the inputs
+	fill   func(input int, x []float32) // changes the values of an input, which are normal
+	fixed  []int                        // inputs without a gradient
+	// rounded says that operands come from products, whose results are bfloat16 in a machine of
+	// that. The products are with 1.
+	rounded bool
+
+	loose  float64 // makes the tolerance larger, if it is not 0
+	least  float64 // is added to the tolerance of each value
+	host   string  // what the host does for want of a kernel
+	large  bool    // it is not for an emulation
+	absent bool    // the emulation does not have its kernels
 }
 
 // normal gives an input standard normal values, which are always the same.
@@ -44,7 +52,16 @@ func (o operation) graph() (*gorgonia.ExprGraph, gorgonia.Nodes, []string, error
 			names = append(names, "gradient by "+name)
 		}
 	}
-	out, err := o.of(in...)
+	operands := slices.Clone(in)
+	for i, x := range in {
+		if o.rounded && !slices.Contains(o.fixed, i) {
+			var err error
+			if operands[i], err = timesOne(x, i); err != nil {
+				return nil, nil, nil, err
+			}
+		}
+	}
+	out, err := o.of(operands...)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -66,6 +83,25 @@ func (o operation) graph() (*gorgonia.ExprGraph, gorgonia.Nodes, []string, error
 	}
 	grads, err := gorgonia.Grad(loss, by...)
 	return g, append(want, grads...), names, err
+}
+
+// timesOne returns the product of x [...,C] with the identity.
+func timesOne(x *gorgonia.Node, i int) (*gorgonia.Node, error) {
+	s := x.Shape().Clone()
+	c := s[len(s)-1]
+	identity := make([]float32, c*c)
+	for k := range c {
+		identity[k*c+k] = 1
+	}
+	rows, err := kernels.Reshape(x, s.TotalSize()/c, c)
+	if err != nil {
+		return nil, err
+	}
+	one := kernels.Input(x.Graph(), fmt.Sprint("one ", i), dense(tensor.Shape{c, c}, identity))
+	if rows, err = kernels.Linear(rows, one, nil); err != nil {
+		return nil, err
+	}
+	return kernels.Reshape(rows, s...)
 }
 
 func dense(s tensor.Shape, x []float32) *tensor.Dense {
@@ -106,7 +142,7 @@ func (o operation) values(c kernels.Config) (all [][]float32, names []string, er
 			break // the processor's bits are tested elsewhere
 		}
 	}
-	if host := m.Plan().Host; host != "" {
+	if host := m.Plan().Host; host != o.host && c.Device != nil {
 		return nil, nil, fmt.Errorf("there are no kernels for %s", host)
 	}
 	return all, names, nil
@@ -136,6 +172,7 @@ func (o operation) check(d kernels.Device, p kernels.Precision) (r outcome) {
 	if o.loose > 0 {
 		t = t.times(o.loose)
 	}
+	t.least = o.least
 	for i := range want {
 		r.compare(names[i], t, got[i], want[i])
 	}
@@ -153,10 +190,10 @@ func (r *outcome) compare(what string, t tolerance, got, want []float32) {
 
 // A tolerance says how far values may be from others: each by
 //
-//	each·(|w| + rms) + rounding·(|w| + largest)
+//	each·(|w| + rms) + rounding·(|w| + largest) + least
 //
-// and all together, in the Euclidean norm, by together·norm.
-type tolerance struct{ each, rounding, together float64 }
+// and all n together, in the Euclidean norm, by together·norm + √n·least.
+type tolerance struct{ each, rounding, together, least float64 }
 
 // toleranceOf returns the tolerance of operations. In float32 it is twice the hundred roundings
 // that package kerneltest allows, since both sides may be off. In bfloat16 a result is rounded
@@ -164,13 +201,13 @@ type tolerance struct{ each, rounding, together float64 }
 func toleranceOf(p kernels.Precision) tolerance {
 	const float = 200.0 / (1 << 24)
 	if p == kernels.BFloat16 {
-		return tolerance{float, 2.0 / (1 << 8), 2.0 / (1 << 8)}
+		return tolerance{each: float, rounding: 2.0 / (1 << 8), together: 2.0 / (1 << 8)}
 	}
-	return tolerance{float, 0, float}
+	return tolerance{each: float, together: float}
 }
 
 func (t tolerance) times(a float64) tolerance {
-	return tolerance{a * t.each, a * t.rounding, a * t.together}
+	return tolerance{a * t.each, a * t.rounding, a * t.together, t.least}
 }
 
 // compare returns the largest error relative to what is allowed, and says what is wrong, if it is
@@ -179,6 +216,7 @@ func (t tolerance) compare(got, want []float32) (worst float64, wrong string) {
 	if len(got) != len(want) {
 		return math.Inf(1), fmt.Sprintf("%d values, not %d", len(got), len(want))
 	}
+	const nothing = math.SmallestNonzeroFloat32 // so that 0 of 0 is allowed
 	squares, largest, off := 0.0, 0.0, 0.0
 	for _, w := range want {
 		squares += float64(w) * float64(w)
@@ -193,7 +231,7 @@ func (t tolerance) compare(got, want []float32) (worst float64, wrong string) {
 		}
 		off += d * d
 		a := math.Abs(float64(w))
-		e := d / (t.each*(a+rms) + t.rounding*(a+largest) + math.SmallestNonzeroFloat32)
+		e := d / (t.each*(a+rms) + t.rounding*(a+largest) + t.least + nothing)
 		if math.IsNaN(e) {
 			e = math.Inf(1)
 		}
@@ -205,7 +243,8 @@ func (t tolerance) compare(got, want []float32) (worst float64, wrong string) {
 		wrong = fmt.Sprintf("value %d is %v, on the processor %v: %.3g times what is allowed",
 			at, got[at], want[at], worst)
 	}
-	all := math.Sqrt(off) / (t.together*math.Sqrt(squares) + math.SmallestNonzeroFloat32)
+	least := math.Sqrt(float64(len(want))) * t.least
+	all := math.Sqrt(off) / (t.together*math.Sqrt(squares) + least + nothing)
 	if math.IsNaN(all) {
 		all = math.Inf(1)
 	}

@@ -145,4 +145,25 @@ func (r *report) save(file string, out io.Writer) error {
 }
 
 // reasons are why no check launches a kernel.
-var reasons = map[string]string{}
+var reasons = map[string]string{
+	"gemm_tt_128x128_bf16": transposed, "gemm_tt_128x64_bf16": transposed,
+	"gemm_tt_64x64_bf16": transposed, "gemm_tt_elements_bf16": transposed,
+	"gemm_tt_large_f32": transposed, "gemm_tt_small_f32": transposed,
+	"attention_delta_f32": statistics, "attention_grad_delta_bf16": statistics,
+	"blend_f32":  "moving averages are the host's",
+	"watch_f32":  watched,
+	"watch_bf16": watched,
+	"sign_f32":   signed,
+	"sign_bf16":  signed,
+
+	"sub_by_bf16":  losing,
+	"sign_by_bf16": losing,
+}
+
+const (
+	transposed = "no operation multiplies two matrices that are both transposed"
+	statistics = "no gradient of attention is given the result"
+	watched    = "what is not finite is looked for by the host"
+	losing     = "losses and their gradients are float32"
+	signed     = "the gradient of L1 has a factor in memory, which sign_by takes"
+)

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// linears are products of matrices. For the gradients both are multiplied transposed. Tiles and how
+// a sum is cut depend on the shape.
+func linears() (all []operation) {
+	for _, c := range []struct {
+		rows, in, out int
+		bias          bool
+	}{
+		{1, 1, 1, true}, {5, 7, 9, true}, {65, 33, 129, false}, {64, 64, 64, true},
+		{130, 72, 136, true}, {3, 1000, 8, true}, {8, 8, 4096, false}, {200, 64, 520, true},
+		{16, 2048, 24, false},
+	} {
+		all = append(all, linear(c.rows, c.in, c.out, c.bias))
+	}
+	// Matrices that are large, and sums that are short, for the largest tiles.
+	for _, c := range [][3]int{{2048, 8, 2048}, {2048, 2048, 8}, {8, 2048, 2048}} {
+		o := linear(c[0], c[1], c[2], false)
+		o.large = true
+		all = append(all, o)
+	}
+	return all
+}
+
+func linear(rows, in, out int, bias bool) operation {
+	o := operation{
+		name: fmt.Sprintf("%dx%d to %d", rows, in, out),
+		of: func(in ...*gorgonia.Node) (*gorgonia.Node, error) {
+			return kernels.Linear(in[0], in[1], append(in, nil)[2])
+		},
+		shapes: shapes([]int{rows, in}, []int{out, in}),
+	}
+	if bias {
+		o.shapes = append(o.shapes, []int{out})
+	}
+	return o
+}
+
+// A convolution is of images [n,h,w,in] with kernels of kh×kw.
+type convolution struct {
+	n, h, w, in, out, kh, kw int
+	kernels.Conv
+	bias bool
+}
+
+func (c convolution) operation() operation {
+	o := operation{
+		name: fmt.Sprintf("%dx%dx%dx%d to %d by %dx%d stride %d padding %d,%d,%d,%d",
+			c.n, c.h, c.w, c.in, c.out, c.kh, c.kw, max(1, c.Stride), c.Top, c.Bottom, c.Left,
+			c.Right),
+		of: func(in ...*gorgonia.Node) (*gorgonia.Node, error) {
+			return kernels.Conv2D(in[0], in[1], append(in, nil)[2], c.Conv)
+		},
+		shapes: shapes([]int{c.n, c.h, c.w, c.in}, []int{c.out, c.kh, c.kw, c.in}),
+	}
+	if c.bias {
+		o.shapes = append(o.shapes, []int{c.out})
+	}
+	return o
+}
+
+func convolutions() (all []operation) {
+	three, one := kernels.Same(3), kernels.Same(1)
+	half := kernels.Conv{Stride: 2, Top: 1, Bottom: 1, Left: 1, Right: 1}
+	for _, c := range []convolution{
+		{2, 5, 7, 3, 4, 3, 3, three, true}, {1, 9, 8, 16, 24, 3, 3, three, true},
+		{2, 8, 8, 32, 64, 3, 3, three, false}, {2, 6, 5, 8, 16, 1, 1, one, true},
+		{1, 7, 7, 5, 6, 1, 1, one, false}, {2, 9, 11, 16, 8, 3, 3, half, true},
+		{1, 8, 8, 6, 10, 3, 3, half, false},
+		{1, 8, 9, 8, 8, 3, 3, kernels.Conv{Stride: 2, Bottom: 1, Right: 1}, true},
+		{1, 6, 6, 8, 8, 2, 2, kernels.Conv{}, true},
+		{1, 10, 12, 3, 16, 4, 4, kernels.Conv{Stride: 4}, true},
+		{2, 7, 9, 8, 8, 5, 5, kernels.Same(5), false},
+		{1, 9, 6, 8, 16, 3, 1, kernels.Conv{Top: 1, Bottom: 1}, true},
+		{1, 9, 6, 8, 16, 1, 3, kernels.Conv{Stride: 3, Left: 2}, true},
+	} {
+		all = append(all, c.operation())
+	}
+	// Images that are large, and sums that are short, for the largest tiles.
+	for _, c := range []convolution{
+		{1, 48, 48, 8, 2048, 1, 2, kernels.Conv{Right: 1}, false},
+		{1, 48, 48, 2048, 8, 1, 2, kernels.Conv{Right: 1}, false},
+		{1, 2, 4, 1024, 2048, 1, 2, kernels.Conv{Right: 1}, false},
+	} {
+		o := c.operation()
+		o.large = true
+		all = append(all, o)
+	}
+	return all
+}
+
+// An attended is an attention of lq queries and lk keys.
+type attended struct {
+	n, heads, d, lq, lk int
+	causal, masked      bool
+}
+
+func (c attended) operation() operation {
+	q, k := []int{c.n, c.lq, c.heads * c.d}, []int{c.n, c.lk, c.heads * c.d}
+	o := operation{
+		name:   fmt.Sprintf("%d/%d heads, %d by %d", c.d, c.heads, c.lq, c.lk),
+		shapes: shapes(q, k, k),
+		of: func(in ...*gorgonia.Node) (*gorgonia.Node, error) {
+			options := kernels.AttentionOptions{Heads: c.heads, Causal: c.causal}
+			options.KeyMask = append(in, nil)[3]
+			return kernels.Attention(in[0], in[1], in[2], options)
+		},
+	}
+	if c.causal {
+		o.name += ", causal"
+	}
+	if c.masked {
+		o.name += ", masked"
+		o.shapes = append(o.shapes, []int{c.n, c.lk})
+		o.fixed = []int{3}
+		o.fill = func(input int, x []float32) {
+			for i := range x {
+				if input == 3 {
+					x[i] = 1
+					if i%5 == 1 || i < c.lk && c.n > 1 { // the first of several sees nothing
+						x[i] = 0
+					}
+				}
+			}
+		}
+	}
+	// The probabilities of a row are rounded, and so are their gradients. Those of a single key
+	// are 0 but for rounding.
+	o.loose, o.least = 2, 1e-6
+	return o
+}
+
+// emulated are the sizes of heads that the emulation has kernels for in bfloat16.
+var emulated = map[int]bool{
+	8: true, 16: true, 24: true, 32: true, 40: true, 64: true, 80: true, 160: true, 72: true,
+	96: true, 128: true, 136: true, 192: true, 256: true,
+}
+
+// attentions are of heads of all sizes that there are kernels for, and of others, which take the
+// kernels for float32.
+func attentions() (all []operation) {
+	for d := 8; d <= 256; d += 8 {
+		if d > 160 && d != 192 && d != 256 {
+			continue
+		}
+		for _, c := range []attended{
+			{2, 2, d, 33, 77, false, false}, {2, 1, d, 77, 77, true, false},
+			{2, 1, d, 20, 77, false, true},
+		} {
+			o := c.operation()
+			o.absent = !emulated[d]
+			all = append(all, o)
+		}
+	}
+	for _, c := range []attended{
+		{2, 2, 5, 9, 7, false, false}, {2, 2, 12, 33, 77, false, true},
+		{1, 1, 100, 65, 65, true, false}, {1, 2, 40, 1, 1, false, false},
+		{2, 1, 40, 130, 129, true, true}, {1, 1, 64, 300, 257, false, false},
+	} {
+		all = append(all, c.operation())
+	}
+	return all
+}
+
+// stableDiffusion are operations of Stable Diffusion's network at 512×512 pixels.
+func stableDiffusion() (all []operation) {
+	same, one := kernels.Same(3), kernels.Same(1)
+	down := kernels.Conv{Stride: 2, Top: 1, Bottom: 1, Left: 1, Right: 1}
+	for _, c := range []convolution{
+		{1, 64, 64, 4, 320, 3, 3, same, true}, {1, 64, 64, 320, 320, 3, 3, same, true},
+		{1, 64, 64, 320, 320, 3, 3, down, true}, {1, 16, 16, 1280, 640, 3, 3, same, true},
+		{2, 8, 8, 1280, 1280, 3, 3, same, true}, {1, 32, 32, 960, 640, 1, 1, one, true},
+		{1, 64, 64, 320, 4, 3, 3, same, true},
+	} {
+		all = append(all, c.operation())
+	}
+	all = append(all,
+		linear(4096, 320, 2560, true), linear(77, 768, 320, false), linear(2, 1280, 1280, true),
+		attended{n: 1, heads: 8, d: 40, lq: 4096, lk: 4096}.operation(),
+		attended{n: 2, heads: 8, d: 40, lq: 4096, lk: 77}.operation(),
+		attended{n: 2, heads: 8, d: 80, lq: 1024, lk: 1024}.operation(),
+		attended{n: 2, heads: 8, d: 160, lq: 256, lk: 77}.operation(),
+		attended{n: 2, heads: 12, d: 64, lq: 77, lk: 77, causal: true}.operation(),
+	)
+	for i := range all {
+		all[i].large = true
+	}
+	return all
+}
