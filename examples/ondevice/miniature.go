@@ -21,7 +21,7 @@ func miniature() (all []check) {
 	for _, p := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
 		exact := tolerance{each: 1e-4, together: 1e-4}
 		if p == kernels.BFloat16 {
-			exact = tolerance{each: 0.05, together: 0.05}
+			exact = tolerance{each: 0.1, together: 0.1}
 		}
 		all = append(all,
 			bothWays("miniature/tuned/"+p.String(), tuned, p, exact),

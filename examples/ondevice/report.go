@@ -17,8 +17,9 @@ import (
 
 // A report is what right found.
 type report struct {
-	Command    string       `json:"command"`
-	Right      bool         `json:"right"` // nothing is wrong, and nothing was left out for want of time
+	Command string `json:"command"`
+	// Right is whether nothing is wrong, and nothing was left out for want of time.
+	Right      bool         `json:"right"`
 	Date       string       `json:"date"`
 	Seconds    float64      `json:"seconds"`
 	Program    program      `json:"program"`
@@ -27,6 +28,7 @@ type report struct {
 	Checks     []result     `json:"checks"`
 	Launched   []string     `json:"kernels_launched"`
 	Never      []unlaunched `json:"kernels_never_launched"`
+	Sanitizer  sanitized    `json:"compute_sanitizer"`
 	LeftOut    []string     `json:"left_out"` // names of checks that there was no time for
 	NotRun     string       `json:"not_run_on_a_device"`
 
@@ -114,6 +116,11 @@ func (r *report) end(progress io.Writer) {
 	for _, k := range r.Never {
 		if k.Why == "" {
 			bad = append(bad, "no check launched "+k.Kernel)
+		}
+	}
+	for _, t := range r.Sanitizer.Tools {
+		if !t.Right {
+			bad = append(bad, t.Name+": "+t.Wrong)
 		}
 	}
 	r.Right = len(bad) == 0 && len(r.LeftOut) == 0

@@ -21,7 +21,7 @@ type options struct {
 	minutes     float64
 	each        time.Duration
 	small       bool
-	sanitize    bool
+	sanitizes   bool
 	child       bool
 	first       int
 }
@@ -37,7 +37,7 @@ func (o *options) flags(progress io.Writer) *flag.FlagSet {
 	f.Float64Var(&o.minutes, "minutes", 8, "stop after so many minutes, and say what is left out")
 	f.DurationVar(&o.each, "each", time.Minute, "give up a check after so long")
 	f.BoolVar(&o.small, "small", false, "make only checks that are small")
-	f.BoolVar(&o.sanitize, "sanitize", true, "run small checks under compute-sanitizer too, if "+
+	f.BoolVar(&o.sanitizes, "sanitize", true, "run small checks under compute-sanitizer too, if "+
 		"it is found")
 	f.BoolVar(&o.child, "child", false, "make checks in this process, for the one that reports")
 	f.IntVar(&o.first, "first", 0, "the first check of a child")
@@ -130,9 +130,15 @@ func (o *options) report(chosen []check, out, progress io.Writer) (*report, erro
 
 	save := func() error { return r.save(o.out, out) }
 	deadline := begin.Add(time.Duration(o.minutes * float64(time.Minute)))
+	until, found := deadline, ""
+	if o.sanitizes {
+		if found = sanitizer(); found != "" {
+			until = begin.Add(deadline.Sub(begin) * 2 / 3) // the rest is for the sanitizer
+		}
+	}
 	s := supervisor{
 		checks: chosen, start: o.start, each: o.each, progress: progress,
-		until: deadline,
+		until: until,
 		done: func(x result) {
 			r.add(x)
 			r.Seconds = rounded(time.Since(begin))
@@ -144,6 +150,11 @@ func (o *options) report(chosen []check, out, progress io.Writer) (*report, erro
 	s.run()
 	if o.only == "" && !o.small {
 		r.never(cuda.Kernels())
+	}
+	if o.sanitizes {
+		r.Sanitizer = o.sanitize(found, deadline, progress)
+	} else {
+		r.Sanitizer.LeftOut = "-sanitize=false"
 	}
 	r.end(progress)
 	r.Seconds = rounded(time.Since(begin))

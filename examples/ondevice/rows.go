@@ -33,7 +33,8 @@ func moves() (all []operation) {
 				shapes: shapes([]int{2, 3, c}, []int{2, 3, 2 * c}, []int{2, 3, c}),
 			},
 			operation{
-				name: fmt.Sprintf("slice/%d", c), of: slice(1, 1, 3), shapes: shapes([]int{3, 5, c}),
+				name: fmt.Sprintf("slice/%d", c), of: slice(1, 1, 3),
+				shapes: shapes([]int{3, 5, c}),
 			},
 		)
 	}
@@ -166,8 +167,9 @@ func norms() (all []operation) {
 		{1, 5, 5, 640, 2, kernels.Identity}, {1, 3, 2, 4099, 1, kernels.SiLUActivation},
 	} {
 		all = append(all, operation{
-			name: fmt.Sprintf("group/%dx%dx%dx%d in %d/%v", c.n, c.h, c.w, c.c, c.groups, c.act),
-			of:   group(c.groups, c.act), shapes: shapes([]int{c.n, c.h, c.w, c.c}, []int{c.c}, []int{c.c}),
+			name:   fmt.Sprintf("group/%dx%dx%dx%d in %d/%v", c.n, c.h, c.w, c.c, c.groups, c.act),
+			of:     group(c.groups, c.act),
+			shapes: shapes([]int{c.n, c.h, c.w, c.c}, []int{c.c}, []int{c.c}),
 		})
 	}
 	for _, c := range []int{

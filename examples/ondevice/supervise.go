@@ -65,7 +65,8 @@ func started(c *exec.Cmd) (*process, error) {
 	}
 	return &process{
 		events: events,
-		stop:   func() { c.Process.Kill() },
+		// A process of its own that goes on without it finds nobody to write to.
+		stop: func() { c.Process.Kill(); events.Close() },
 		wait: func() error {
 			err := c.Wait()
 			if text := strings.TrimSpace(said.String()); err != nil && text != "" {
@@ -140,21 +141,23 @@ func (s *supervisor) follow(p *process, first int) (n int) {
 		return out
 	}
 	end := patience()
-	begin := time.Now()
+	begin, begun := time.Now(), false
 	for {
 		select {
 		case e, ok := <-events:
 			switch {
 			case !ok:
-				if err := p.wait(); first+n < len(s.checks) {
-					s.ended(first+n, err, &n)
+				// Between two checks it may end. The next process goes on.
+				if err := p.wait(); begun || n == 0 {
+					s.finish(wrong(s.checks[first+n].name, ended(err)))
+					n++
 				}
 				return n
 			case e.Result != nil:
 				s.finish(*e.Result)
 				n++
 			}
-			begin, end = time.Now(), patience()
+			begin, begun, end = time.Now(), e.Result == nil, patience()
 		case <-timer.C:
 			p.stop()
 			for range events {
@@ -170,14 +173,12 @@ func (s *supervisor) follow(p *process, first int) (n int) {
 	}
 }
 
-// ended says that the process ended before its last check. If it ended at once, it was at none.
-func (s *supervisor) ended(at int, err error, n *int) {
-	text := "the process ended"
+// ended says that a process ended before its last check.
+func ended(err error) string {
 	if err != nil {
-		text += ": " + err.Error()
+		return "the process ended: " + err.Error()
 	}
-	s.finish(wrong(s.checks[at].name, text))
-	*n++
+	return "the process ended"
 }
 
 func (s *supervisor) finish(r result) {
