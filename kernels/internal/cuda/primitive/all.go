@@ -137,7 +137,7 @@ func exact() []Primitive {
 	d, e := doubles(23, values, -1e3, 1e3), doubles(24, values, -1e-3, 1e6)
 	return []Primitive{
 		binary("add", x, y, Float32), binary("mul", x, y, Float32), fma,
-		binary("div", x, y, Float32), unary("sqrt", x, Float32), binary("max", near, z, Float32),
+		binary("div", x, y, Float32), unary("sqrt", x, Float32), binary("max", x, y, Float32),
 		unary("abs", x, Float32),
 		binary("add_f64", d, e, Float64), binary("mul_f64", d, e, Float64),
 		binary("div_f64", d, e, Float64), unary("sqrt_f64", e, Float64),
