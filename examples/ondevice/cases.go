@@ -25,9 +25,13 @@ func checks() []check {
 	} {
 		all = append(all, of(f.name, f.operations)...)
 		for _, o := range f.operations {
-			if f.rounds {
-				o.name, o.rounded = f.name+"/"+o.name, true
+			if o.name = f.name + "/" + o.name; f.rounds {
+				o.rounded = true
 				all = append(all, o.in(kernels.BFloat16, "/bfloat16 operands"))
+			}
+			if o.shifted = !o.large && len(o.fixed) < len(o.shapes); o.shifted {
+				all = append(all, o.in(kernels.Float32, "/float32 shifted"),
+					o.in(kernels.BFloat16, "/bfloat16 shifted"))
 			}
 		}
 	}

@@ -75,8 +75,8 @@ func (n *number) UnmarshalJSON(text []byte) error {
 // perform makes the check on a device. A panic is wrong.
 func (c check) perform(d kernels.Device) (r result) {
 	r.Name = c.name
-	if c.absent && strings.Contains(strings.ToLower(d.String()), "emulat") {
-		r.LeftOut = "the emulation does not have these kernels"
+	if c.absent && isEmulated(d.String()) {
+		r.LeftOut = absent
 		return r
 	}
 	n := &noting{Device: d, names: make(map[string]bool)}
@@ -92,6 +92,12 @@ func (c check) perform(d kernels.Device) (r result) {
 	r.outcome = c.run(n)
 	return r
 }
+
+// absent is why a check is left out.
+const absent = "the emulation does not have these kernels"
+
+// isEmulated reports whether a device of this name is the emulation.
+func isEmulated(name string) bool { return strings.HasPrefix(strings.ToLower(name), "emulat") }
 
 func rounded(d time.Duration) float64 { return math.Round(1e3*d.Seconds()) / 1e3 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 
 	"gorgonia.org/gorgonia"
@@ -20,9 +21,10 @@ type operation struct {
 	shapes []tensor.Shape               // of the inputs
 	fill   func(input int, x []float32) // changes the values of an input, which are normal
 	fixed  []int                        // inputs without a gradient
-	// rounded says that operands come from products, whose results are bfloat16 in a machine of
-	// that. The products are with 1.
-	rounded bool
+	// rounded says that operands are results of products with the identity. They are bfloat16 in a
+	// machine of that. shifted says that they are, and begin one value behind a multiple of 16
+	// bytes.
+	rounded, shifted bool
 
 	loose  float64 // makes the tolerance larger, if it is not 0
 	least  float64 // is added to the tolerance of each value
@@ -37,28 +39,17 @@ func normal(x []float32, name string) { rng.Normal(x, 1, "ondevice "+name, 0, 0)
 // graph is an operation with its gradients.
 func (o operation) graph() (*gorgonia.ExprGraph, gorgonia.Nodes, []string, error) {
 	g := gorgonia.NewGraph()
-	var in, by gorgonia.Nodes
+	var operands, by gorgonia.Nodes
 	names := []string{"result"}
 	for i, s := range o.shapes {
-		name := fmt.Sprintf("input %d", i)
-		x := make([]float32, s.TotalSize())
-		normal(x, o.name+" "+name)
-		if o.fill != nil {
-			o.fill(i, x)
+		input, x, err := o.operand(g, i, s)
+		if err != nil {
+			return nil, nil, nil, err
 		}
-		in = append(in, kernels.Input(g, name, dense(s, x)))
+		operands = append(operands, x)
 		if !slices.Contains(o.fixed, i) {
-			by = append(by, in[i])
-			names = append(names, "gradient by "+name)
-		}
-	}
-	operands := slices.Clone(in)
-	for i, x := range in {
-		if o.rounded && !slices.Contains(o.fixed, i) {
-			var err error
-			if operands[i], err = timesOne(x, i); err != nil {
-				return nil, nil, nil, err
-			}
+			by = append(by, input)
+			names = append(names, fmt.Sprintf("gradient by input %d", i))
 		}
 	}
 	out, err := o.of(operands...)
@@ -85,23 +76,38 @@ func (o operation) graph() (*gorgonia.ExprGraph, gorgonia.Nodes, []string, error
 	return g, append(want, grads...), names, err
 }
 
-// timesOne returns the product of x [...,C] with the identity.
-func timesOne(x *gorgonia.Node, i int) (*gorgonia.Node, error) {
-	s := x.Shape().Clone()
-	c := s[len(s)-1]
-	identity := make([]float32, c*c)
-	for k := range c {
-		identity[k*c+k] = 1
+// operand makes input i, and the operand of a shape that is made of it.
+func (o operation) operand(
+	g *gorgonia.ExprGraph, i int, s tensor.Shape,
+) (input, x *gorgonia.Node, err error) {
+	name, n := fmt.Sprintf("input %d", i), s.TotalSize()
+	offset := 0
+	if o.shifted {
+		offset = 1
 	}
-	rows, err := kernels.Reshape(x, s.TotalSize()/c, c)
-	if err != nil {
-		return nil, err
+	const columns = 16
+	rows := (offset + n + columns - 1) / columns
+	values := make([]float32, rows*columns)
+	part := values[offset : offset+n : offset+n]
+	normal(part, o.name+" "+name)
+	if o.fill != nil {
+		o.fill(i, part)
 	}
-	one := kernels.Input(x.Graph(), fmt.Sprint("one ", i), dense(tensor.Shape{c, c}, identity))
-	if rows, err = kernels.Linear(rows, one, nil); err != nil {
-		return nil, err
+	if slices.Contains(o.fixed, i) || !o.rounded && !o.shifted {
+		input = kernels.Input(g, name, dense(s, part))
+		return input, input, nil
 	}
-	return kernels.Reshape(rows, s...)
+	identity := make([]float32, columns*columns)
+	for k := range columns {
+		identity[k*columns+k] = 1
+	}
+	input = kernels.Input(g, name, dense(tensor.Shape{rows, columns}, values))
+	one := kernels.Input(g, name+" times", dense(tensor.Shape{columns, columns}, identity))
+	if x, err = kernels.Linear(input, one, nil); err != nil {
+		return nil, nil, err
+	}
+	x, err = kernels.View(x, offset, s...)
+	return input, x, err
 }
 
 func dense(s tensor.Shape, x []float32) *tensor.Dense {
@@ -142,11 +148,18 @@ func (o operation) values(c kernels.Config) (all [][]float32, names []string, er
 			break // the processor's bits are tested elsewhere
 		}
 	}
-	if host := m.Plan().Host; host != o.host && c.Device != nil {
+	host := m.Plan().Host
+	if (o.rounded || o.shifted) && unview.MatchString(host) {
+		host = o.host
+	}
+	if host != o.host && c.Device != nil {
 		return nil, nil, fmt.Errorf("there are no kernels for %s", host)
 	}
 	return all, names, nil
 }
+
+// unview is the gradient of a view of a part, for which there is no kernel.
+var unview = regexp.MustCompile(`^unview \d+$`)
 
 // floats returns a copy of values.
 func floats(d *tensor.Dense) []float32 {

@@ -99,9 +99,18 @@ func (r *report) add(x result) {
 // never notes which kernels were not launched.
 func (r *report) never(all []string) {
 	for _, k := range all {
-		if !slices.Contains(r.Launched, k) {
-			r.Never = append(r.Never, unlaunched{k, reasons[k]})
+		if slices.Contains(r.Launched, k) {
+			continue
 		}
+		why := reasons[k]
+		switch {
+		case why != "":
+		case len(r.LeftOut) > 0:
+			why = outOfTime
+		case isEmulated(r.Device.Name) && isAbsent(k):
+			why = absent
+		}
+		r.Never = append(r.Never, unlaunched{k, why})
 	}
 }
 

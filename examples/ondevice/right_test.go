@@ -268,7 +268,7 @@ func TestReportIsWrong(t *testing.T) {
 		require.False(t, r.Right, name)
 	}
 	r := report{
-		Checks: []result{{Right: true}, {LeftOut: "the emulation does not have these kernels"}},
+		Checks: []result{{Right: true}, {LeftOut: absent}},
 		Never:  []unlaunched{{"a", "nothing needs it"}},
 	}
 	r.end(io.Discard)
@@ -337,6 +337,21 @@ func TestMiniature(t *testing.T) {
 	p, err := tiny.Load()
 	require.NoError(t, err)
 	require.Equal(t, p.UNet.Config, tinyConfig)
+}
+
+func TestNever(t *testing.T) {
+	all := []string{"add_f32", "gemm_tt_large_f32", "attention_48_bf16", "mul_f32"}
+	r := report{Launched: []string{"add_f32"}, Device: device{Name: "Emulated GPU 0"}}
+	r.never(all)
+	require.Equal(t, []unlaunched{
+		{"gemm_tt_large_f32", transposed}, {"attention_48_bf16", absent}, {Kernel: "mul_f32"},
+	}, r.Never)
+	r = report{}
+	r.never(all[2:3])
+	require.Equal(t, []unlaunched{{Kernel: "attention_48_bf16"}}, r.Never)
+	r = report{LeftOut: []string{"mul"}}
+	r.never(all[3:])
+	require.Equal(t, []unlaunched{{"mul_f32", outOfTime}}, r.Never)
 }
 
 func TestUsage(t *testing.T) {

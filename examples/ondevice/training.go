@@ -14,21 +14,16 @@ import (
 
 // training are steps of AdamW on a small network.
 func training() (all []check) {
-	for _, c := range []struct {
-		name       string
-		clip       float64
-		accumulate bool
-	}{
-		{"step", 0, false}, {"clipped", 0.01, false}, {"not clipped", 1e6, false},
-		{"accumulated", 0.01, true},
+	for _, s := range []steps{
+		{name: "step", hidden: 72}, {name: "clipped", hidden: 72, clip: 0.01},
+		{name: "not clipped", hidden: 72, clip: 1e6},
+		{name: "accumulated", hidden: 72, clip: 0.01, accumulate: true},
+		{name: "large", hidden: 200_003, clip: 0.01},
 	} {
-		for _, p := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
+		for _, s.precision = range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
 			all = append(all, check{
-				name: "adamw/" + c.name + "/" + p.String(), small: true,
-				run: func(d kernels.Device) outcome {
-					s := steps{clip: c.clip, accumulate: c.accumulate, precision: p}
-					return s.check(d)
-				},
+				name: "adamw/" + s.name + "/" + s.precision.String(), small: s.hidden < 1000,
+				run: s.check,
 			})
 		}
 	}
@@ -37,6 +32,8 @@ func training() (all []check) {
 
 // steps are some steps of a network of two layers.
 type steps struct {
+	name       string
+	hidden     int // width between the layers
 	clip       float64
 	accumulate bool
 	precision  kernels.Precision
@@ -49,9 +46,9 @@ type trained struct {
 }
 
 func (s steps) train(d kernels.Device) (t trained, err error) {
-	const rows, in, hidden, out, updates = 6, 33, 72, 5, 4
+	const rows, in, out, updates = 6, 33, 5, 4
 	var parameters []kernels.Parameter
-	for i, shape := range []tensor.Shape{{hidden, in}, {hidden}, {out, hidden}, {out}} {
+	for i, shape := range []tensor.Shape{{s.hidden, in}, {s.hidden}, {out, s.hidden}, {out}} {
 		x := make([]float32, shape.TotalSize())
 		normal(x, fmt.Sprint("parameter ", i))
 		for k := range x {
