@@ -24,11 +24,11 @@ import (
 
 // The commands of README.md, from prompts to an evaluation, are run as they stand there, with small
 // numbers added, on the miniature and on a folder of diffusers'. Each program reads what those
-// before it wrote.
+// before it wrote. With the build tag nvidia they compute on a GPU.
 func TestREADMEsCommands(t *testing.T) {
 	programs := t.TempDir()
 	to := programs + string(filepath.Separator)
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", to,
+	build := exec.CommandContext(t.Context(), "go", "build", "-tags", buildTags, "-o", to,
 		"./generate", "./reward", "./finetune", "./evaluate")
 	said, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", said)
@@ -83,7 +83,7 @@ func chain(
 		program, args, _ := strings.Cut(strings.TrimPrefix(line, "go run ./examples/"), " ")
 		ran[program] = true
 		c := exec.CommandContext(t.Context(), filepath.Join(programs, program),
-			strings.Fields(args+" "+small[program])...)
+			strings.Fields(args+" "+small[program]+" "+machineFlags)...)
 		c.Dir = dir
 		said, err := c.CombinedOutput()
 		require.NoError(t, err, "%s: %s", line, said)

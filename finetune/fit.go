@@ -41,6 +41,8 @@ func (e *FitError) Needs() (bytes int64, why string) {
 // where that is enough, and otherwise to a bound on activations that leaves little of the bytes
 // unused. What does not fit so is a *FitError. Fit must come before the first step.
 //
+// On Machine.Device the bytes are of its memory, and nothing is taken there until a plan fits.
+//
 // Planning takes no numbers. A Tuner whose network has yet to be read, and whose samples have
 // latents and conditions of any numbers (such as pipeline.Pipeline.Blanks), has the plan that
 // training has.
@@ -48,10 +50,16 @@ func (t *Tuner) Fit(ctx context.Context, bytes int64) (kernels.Plan, error) {
 	if t.run != nil && t.run.stepper.Steps() > 0 {
 		return kernels.Plan{}, errors.New("finetune: Fit comes before training, which has begun")
 	}
-	f, was := &fitting{Tuner: t, bytes: bytes}, t.Machine.ActivationBytes
+	f, was := &fitting{Tuner: t, bytes: bytes}, t.Machine
+	if was.Device != nil {
+		t.Machine.Device = kernels.Planning(was.Device)
+	}
 	err := f.search(ctx)
+	if t.Machine.Device = was.Device; err == nil && was.Device != nil {
+		err = f.again(ctx)
+	}
 	if err != nil {
-		t.Machine.ActivationBytes = was
+		t.Machine.ActivationBytes = was.ActivationBytes
 		err = errors.Join(err, f.drop(t.run))
 		if t.run = nil; context.Cause(ctx) != nil {
 			err = context.Cause(ctx)
@@ -118,6 +126,15 @@ func (f *fitting) search(ctx context.Context) error {
 		return nil
 	}
 	return f.atLeast(ctx)
+}
+
+// again takes, for the run that was planned, one that is ready to run.
+func (f *fitting) again(ctx context.Context) error {
+	r, err := f.planned(ctx, f.Machine.ActivationBytes)
+	if err != nil {
+		return err
+	}
+	return f.take(r)
 }
 
 // atLeast takes the run of the least activations, if that fits.

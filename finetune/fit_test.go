@@ -3,6 +3,7 @@ package finetune
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"math"
 	"os"
@@ -100,7 +101,7 @@ func TestFit(t *testing.T) {
 	require.ErrorAs(t, err, &none)
 	require.Equal(t, int64(1<<40), tuner.Machine.ActivationBytes, "what did not work stays")
 	require.Equal(t, 2, asked, "each dataset is read once")
-	tuner.Clip = 1
+	tuner.Clip, tuner.OwnBatch = 1, 6 // halves are alike
 	_, err = tuner.Fit(t.Context(), least.Total()*9/10)
 	require.ErrorAs(t, err, &none)
 	require.Equal(t, 2, none.Accumulate)
@@ -161,4 +162,92 @@ func TestFitErrors(t *testing.T) {
 	_, err = bad.Fit(t.Context(), 1<<40)
 	require.EqualError(t, err, "finetune: 0 updates asked for")
 	require.Zero(t, asked)
+}
+
+// A limited is a device without hardware that has so much memory.
+type limited struct {
+	kernels.Device
+	has, taken, most int64
+}
+
+func (d *limited) Alloc(bytes int64) (kernels.DeviceMemory, error) {
+	if d.taken+bytes > d.has {
+		return nil, fmt.Errorf("%d bytes are asked for", bytes)
+	}
+	memory, err := d.Device.Alloc(bytes)
+	d.taken += bytes
+	d.most = max(d.most, d.taken)
+	return &taken{memory, d, bytes}, err
+}
+
+func (d *limited) Free() (int64, error) { return d.has - d.taken, nil }
+func (d *limited) String() string       { return "GPU" }
+
+// A taken is a piece of its memory.
+type taken struct {
+	kernels.DeviceMemory
+	of    *limited
+	bytes int64
+}
+
+func (m *taken) Free() error {
+	m.of.taken -= m.bytes
+	return m.DeviceMemory.Free()
+}
+
+// On a device the plan is what is taken of its memory, and training fits where it would not without
+// the bound.
+func TestFitOnDevice(t *testing.T) {
+	asked := 0
+	for name, change := range map[string]func(*Tuner){
+		"plain":      func(t *Tuner) { t.Clip = 0 },
+		"average":    func(t *Tuner) { t.EMA = 0.5 },
+		"accumulate": func(t *Tuner) { t.Accumulate = 2 },
+		"bfloat16":   func(t *Tuner) { t.Machine.Precision = kernels.BFloat16 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			free := planner(t, &asked)
+			device := &limited{Device: kernels.Planning(nil), has: math.MaxInt64}
+			change(free)
+			free.Machine.Device = device
+			plan, err := free.Prepare(t.Context())
+			require.NoError(t, err)
+			for _, err := range free.Steps(t.Context()) {
+				require.NoError(t, err)
+				break
+			}
+			require.InEpsilon(t, plan.Total(), device.taken, 0.001)
+			m := free.Memory()
+			require.Equal(t, "GPU", m.Device)
+			require.Zero(t, m.Data)
+			require.Positive(t, m.Gradients)
+			table := m.Table("", nil)
+			require.Equal(t, "Planned peak memory of GPU", table.Title)
+			require.NoError(t, free.Close())
+			require.Zero(t, device.taken)
+
+			device.has, device.most = plan.Total()*8/10, 0
+			short := planner(t, &asked)
+			change(short)
+			short.Machine.Device = device
+			_, err = short.Prepare(t.Context())
+			require.ErrorContains(t, err, "bytes are asked for")
+			require.ErrorContains(t, err, "kernels: a plan of ")
+			device.has = 2*m.Optimizer/3 + 1
+			_, err = short.Prepare(t.Context())
+			require.ErrorContains(t, err, "optim: AdamW on GPU: ")
+			device.has = plan.Total() * 8 / 10
+			tuner := planner(t, &asked)
+			change(tuner)
+			tuner.Machine.Device = device
+			room, err := device.Free()
+			require.NoError(t, err)
+			require.Equal(t, device.has, room, "what did not fit is freed")
+			plan, err = tuner.Fit(t.Context(), room)
+			require.NoError(t, err)
+			require.Positive(t, plan.Recomputed)
+			require.Equal(t, device.taken, device.most, "no other plan took memory")
+			require.Same(t, device, tuner.Machine.Device)
+		})
+	}
 }

@@ -13,13 +13,16 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// Memory is a Plan of training, and what some of its parts consist of. All sizes are in bytes.
+// Memory is a Plan of training, and what some of its parts consist of. All sizes are in bytes. Of
+// training on a Device it is the memory there. The data are on the host.
 type Memory struct {
 	kernels.Plan
-	Data    int64 // of Plan.Other: latents and conditions of all samples
-	Average int64 // of Plan.Other: the moving average; 0 without EMA
-	// Gradients are all of them, where they are kept until all are there: with Clip alone they are
-	// of Plan.Outputs, with Accumulate of Plan.Other. 0 where they are used up as they appear.
+	Device  string // names Machine.Device; empty if there is none
+	Data    int64  // of Plan.Other: latents and conditions of all samples
+	Average int64  // of Plan.Other: the moving average; 0 without EMA
+	// Gradients are all of them, where they are kept until all are there: with Clip alone, or on a
+	// Device, they are of Plan.Outputs, with Accumulate of Plan.Other. 0 where they are used up as
+	// they appear.
 	Gradients int64
 	inOutputs bool
 }
@@ -30,8 +33,6 @@ func (t *Tuner) Memory() Memory {
 		return Memory{}
 	}
 	m := Memory{Plan: t.Plan()}
-	data := map[*tensor.Dense]bool{}
-	m.Data = t.run.own.bytes(data) + t.run.pretrain.bytes(data)
 	parameters := int64(0)
 	for _, p := range t.run.params {
 		parameters += 4 * int64(p.Value.Size())
@@ -39,10 +40,16 @@ func (t *Tuner) Memory() Memory {
 	if t.EMA > 0 {
 		m.Average = parameters
 	}
+	if d := t.Machine.Device; d != nil {
+		m.Device = d.String()
+	} else {
+		data := map[*tensor.Dense]bool{}
+		m.Data = t.run.own.bytes(data) + t.run.pretrain.bytes(data)
+	}
 	switch {
 	case t.Accumulate > 1:
 		m.Gradients = parameters
-	case t.Clip > 0:
+	case t.Clip > 0 || m.Device != "":
 		m.Gradients, m.inOutputs = m.Outputs, true
 	}
 	return m
@@ -54,14 +61,21 @@ func (t *Tuner) Memory() Memory {
 func (m Memory) Table(limit string, names map[string]string) report.Table {
 	called := func(field string) string { return cmp.Or(names[field], field) }
 	activations, batch := m.Arena, m.Inputs+m.Other-m.Data-m.Average
-	kept := called("Accumulate")
+	gradients := "gradients, kept for " + called("Accumulate")
 	if m.inOutputs {
 		activations -= m.Gradients
-		kept = called("Clip")
+		gradients = "gradients, kept for " + called("Clip")
 	} else {
 		batch -= m.Gradients
 	}
-	t := report.Table{Title: "Planned peak memory", Header: []string{"", ""}}
+	if m.Device != "" {
+		gradients = "gradients"
+	}
+	title := "Planned peak memory"
+	if m.Device != "" {
+		title += " of " + m.Device
+	}
+	t := report.Table{Title: title, Header: []string{"", ""}}
 	for _, row := range []struct {
 		name  string
 		bytes int64
@@ -69,7 +83,7 @@ func (m Memory) Table(limit string, names map[string]string) report.Table {
 		{"weights", m.Weights},
 		{"AdamW's means", m.Optimizer},
 		{"moving average, for " + called("EMA"), m.Average},
-		{"gradients, kept for " + kept, m.Gradients},
+		{gradients, m.Gradients},
 		{"activations", activations},
 		{"workspace", m.Workspace},
 		{"batch", batch},

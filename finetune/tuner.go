@@ -82,7 +82,8 @@ type Tuner struct {
 	Seed  uint64
 	Round int
 	// Machine is how the loss is computed: in which precision, in how much memory for activations,
-	// by which workers. Want, Updates and Parameters are the Tuner's.
+	// by which workers, on which device. Want, Keep, Updates and Parameters are the Tuner's. On a
+	// Device AdamW and the moving average are there too.
 	Machine kernels.Config
 
 	run *run // of the first call of Prepare on
@@ -147,12 +148,7 @@ func (t *Tuner) UseAverage() error {
 	if t.run == nil || t.run.average == nil {
 		return errors.New("finetune: there is no average: EMA is 0 or nothing was trained")
 	}
-	parameters := tensors(t.run.stepper.Parameters)
-	if err := kernels.Pull(parameters...); err != nil {
-		return fmt.Errorf("finetune: %w", err)
-	}
-	t.run.average.Swap()
-	if err := kernels.Refresh(parameters...); err != nil {
+	if err := t.run.average.Swap(); err != nil {
 		return fmt.Errorf("finetune: %w", err)
 	}
 	return nil
@@ -183,7 +179,11 @@ func (t *Tuner) State(ctx context.Context) (State, error) {
 	}
 	s := State{Step: t.run.stepper.Steps(), Tensors: tensors}
 	if t.run.average != nil {
-		for _, p := range t.run.average.State() {
+		average, err := t.run.average.State()
+		if err != nil {
+			return State{}, fmt.Errorf("finetune: %w", err)
+		}
+		for _, p := range average {
 			p.Name = averageName + p.Name
 			s.Tensors = append(s.Tensors, p)
 		}
@@ -212,7 +212,11 @@ func (t *Tuner) Restore(ctx context.Context, s State) error {
 			t.EMA, len(average))
 	}
 	if t.run.average != nil {
-		was := clone(t.run.average.State())
+		was, err := t.run.average.State()
+		if err != nil {
+			return fmt.Errorf("finetune: %w", err)
+		}
+		was = clone(was)
 		if err := t.run.average.SetState(average); err != nil {
 			return fmt.Errorf("finetune: %w", err)
 		}
@@ -241,7 +245,11 @@ func (t *Tuner) Close() error {
 	if t.run == nil {
 		return nil
 	}
-	return t.run.stepper.Close()
+	err := t.run.stepper.Close()
+	if t.run.average != nil {
+		err = errors.Join(err, t.run.average.Close())
+	}
+	return err
 }
 
 // A run is a Tuner in action.
@@ -262,7 +270,10 @@ func (t *Tuner) start(ctx context.Context) (*run, error) {
 	if err := r.collect(ctx); err != nil {
 		return nil, err
 	}
-	return r, r.compile()
+	if err := r.compile(); err != nil {
+		return nil, errors.Join(err, r.stepper.Close())
+	}
+	return r, nil
 }
 
 // collect reads the data.
@@ -324,20 +335,34 @@ func (t *Tuner) seed() uint64 {
 	return rng.New(t.Seed, "round", uint64(t.Round), 0).Uint64()
 }
 
-// plan is the machine's, and what it does not know of.
+// plan is the machine's, and what it does not know of. The data are on the host.
 func (r *run) plan() kernels.Plan {
 	var plan kernels.Plan
+	var others []kernels.Plan // of parts of other sizes, which have activations of their own
 	seen := map[*part]bool{}
 	for _, p := range r.parts {
-		if one := p.loss.Plan(); !seen[p] && one.Total() > plan.Total() {
-			plan = one
+		if seen[p] {
+			continue
 		}
 		seen[p] = true
+		one := p.loss.Plan()
+		if one.Arena > plan.Arena {
+			plan, one = one, plan
+		}
+		others = append(others, one)
+	}
+	for _, one := range others {
+		plan.Arena += one.Arena
+		plan.Workspace += one.Workspace
+		plan.Inputs += one.Inputs
 	}
 	if r.EMA > 0 {
 		for _, p := range r.params {
 			plan.Other += 4 * int64(p.Value.Size())
 		}
+	}
+	if r.Machine.Device != nil {
+		return plan
 	}
 	for p := range seen {
 		plan.Other += p.bytes()
@@ -427,7 +452,16 @@ func (t *Tuner) levels() (own, pretrain diffusion.Levels) {
 // beginAverage makes the moving average, of the parameters as they are.
 func (r *run) beginAverage() (err error) {
 	if r.EMA > 0 && r.average == nil {
-		r.average, err = optim.NewEMA(r.EMA, r.params...)
+		var average *optim.EMA
+		if average, err = optim.NewEMA(r.EMA, r.params...); err != nil {
+			return err
+		}
+		if d := r.Machine.Device; d != nil {
+			err = average.MoveTo(d)
+		}
+		if err == nil {
+			r.average = average
+		}
 	}
 	return err
 }

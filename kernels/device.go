@@ -10,6 +10,8 @@ type Device interface {
 	// Compile makes launches ready to run, one after another, any number of times. It is an error
 	// if the device does not have one of the kernels.
 	Compile(launches []Launch) (Runner, error)
+	// Free returns how many bytes of the device's memory nothing takes.
+	Free() (int64, error)
 	// String names the device for people, such as "NVIDIA H100 80GB HBM3".
 	String() string
 	// Close frees the device. What was made of it must be freed before.
@@ -58,4 +60,33 @@ type Span = struct {
 type DeviceTensor struct {
 	Address uint64
 	Len     int // values
+	// Half is where a parameter's copy in bfloat16 begins, if a machine reads one, else 0.
+	Half uint64
 }
+
+// Planning returns a Device for plans: it has as much memory as is asked for, takes all launches
+// and computes nothing. A Machine on it has the Plan that it has on d.
+func Planning(d Device) Device { return planning{d} }
+
+// planning is what Planning returns.
+type planning struct{ of Device }
+
+func (p planning) Alloc(int64) (DeviceMemory, error) { return nowhere{}, nil }
+func (p planning) Compile([]Launch) (Runner, error)  { return nothing{}, nil }
+func (p planning) Free() (int64, error)              { return p.of.Free() }
+func (p planning) String() string                    { return p.of.String() }
+func (p planning) Close() error                      { return nil }
+
+// nowhere is memory that keeps nothing.
+type nowhere struct{}
+
+func (nowhere) Address() uint64           { return 0 }
+func (nowhere) Write(int64, []byte) error { return nil }
+func (nowhere) Read([]byte, int64) error  { return nil }
+func (nowhere) Free() error               { return nil }
+
+// nothing is no launches at all.
+type nothing struct{}
+
+func (nothing) Run() error   { return nil }
+func (nothing) Close() error { return nil }

@@ -164,7 +164,7 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 		}
 		want = append(want, u.Param, u.Grad)
 	}
-	p, err := newProgram(g, want, kept, c.Precision)
+	p, err := newResidentProgram(g, want, kept, c.Precision, c.resident())
 	if err != nil {
 		return nil, err
 	}
@@ -205,6 +205,18 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	m.workspace = values[float32](m.arena.pages, length, workspace/4)
 	m.prepare(steps, buffers)
 	return m, nil
+}
+
+// resident returns what says whether an input is a parameter that Device keeps.
+func (c *Config) resident() func(n *gorgonia.Node) bool {
+	updated := make(map[*gorgonia.Node]bool)
+	for _, u := range c.Updates {
+		updated[u.Param] = true
+	}
+	return func(n *gorgonia.Node) bool {
+		_, dense := n.Value().(*tensor.Dense)
+		return c.Device != nil && dense && (updated[n] || isParam(n))
+	}
 }
 
 // kept marks the values that are results of the run: those that are wanted, and the gradients of

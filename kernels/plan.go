@@ -10,7 +10,9 @@ import (
 // A Plan is the memory that a process needs for a run, in bytes, and the work of the run. It is
 // known before anything runs.
 type Plan struct {
-	Weights   int64 // parameters: inputs that Param made, or that Config.Updates change
+	// Weights are parameters: inputs that Param made, or that Config.Updates change. On a Device in
+	// BFloat16 those that products read are there twice, once in bfloat16.
+	Weights   int64
 	Inputs    int64 // other inputs and constants
 	Optimizer int64 // state of the optimizers in Config.Updates that have a method Bytes() int64
 	Arena     int64 // results of all steps, with those that are wanted
@@ -125,6 +127,10 @@ func (p *program) countInputs(plan *Plan, updates []Update) {
 	for i := range p.values {
 		v := &p.values[i]
 		if v.kind != input && v.kind != constant {
+			continue
+		}
+		if v.half {
+			plan.Weights += int64(v.bytes())
 			continue
 		}
 		if d, ok := v.node.Value().(*tensor.Dense); ok {

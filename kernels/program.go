@@ -31,6 +31,7 @@ type value struct {
 	in    []int // the values that it is computed from
 	shape tensor.Shape
 	typ   Precision
+	half  bool // of an input: it is the device's copy of a parameter in bfloat16
 	size  int  // how many numbers; a scalar has one
 	boxed bool // the node is not float32: a gorgonia.Value holds it, outside the arena
 
@@ -48,6 +49,9 @@ type program struct {
 	index     map[*gorgonia.Node]int
 	out       map[*gorgonia.Node]int // the values of nodes that are read after a run
 	converted map[int]int            // the conversions of results of steps, by value
+
+	resident func(n *gorgonia.Node) bool // whether an input is a parameter on a device
+	halves   map[int]int                 // the device's copies in bfloat16, by parameter
 }
 
 // newProgram numbers the values that the nodes in need are computed from. Those in need are made
@@ -55,6 +59,16 @@ type program struct {
 // graph.
 func newProgram(
 	g *gorgonia.ExprGraph, need, out gorgonia.Nodes, precision Precision,
+) (*program, error) {
+	none := func(*gorgonia.Node) bool { return false }
+	return newResidentProgram(g, need, out, precision, none)
+}
+
+// newResidentProgram is newProgram for a device that has parameters in its memory. resident says
+// whether an input is one.
+func newResidentProgram(
+	g *gorgonia.ExprGraph, need, out gorgonia.Nodes, precision Precision,
+	resident func(n *gorgonia.Node) bool,
 ) (*program, error) {
 	for _, n := range g.AllNodes() {
 		if err := refuseStatement(n); err != nil {
@@ -76,6 +90,8 @@ func newProgram(
 		index:     make(map[*gorgonia.Node]int, len(nodes)),
 		out:       make(map[*gorgonia.Node]int),
 		converted: make(map[int]int),
+		resident:  resident,
+		halves:    make(map[int]int),
 	}
 	needed := make(map[*gorgonia.Node]bool, len(need))
 	for _, n := range need {

@@ -81,7 +81,9 @@ type remote struct {
 	external  []int        // the number of each value that is an external
 	inputs    []int64      // where each external is in memory, or none
 	residents []*resident  // of each external that is a parameter, else nil
-	workspace int64        // where the workspace begins
+	halves    []*resident  // those that are read in bfloat16
+	rounding  rounding
+	workspace int64 // where the workspace begins
 	parts     []part
 	outputs   []download
 	kept      map[*gorgonia.Node]DeviceTensor // what outlives a run
@@ -136,7 +138,7 @@ func (m *Machine) prepareRemote(steps []step, buffers []buffer, arena int) (err 
 	}()
 	m.makeTasks(steps)
 	if err := m.layOut(arena); err != nil {
-		return err
+		return fmt.Errorf("kernels: a plan of %v: %w", m.plan, err)
 	}
 	onDevice, workspace := make([]bool, len(steps)), 0
 	for t := range steps {
@@ -175,7 +177,7 @@ func (m *Machine) prepareRemote(steps []step, buffers []buffer, arena int) (err 
 	m.plan.Host = m.hostSteps(onDevice)
 	for n, i := range m.program.out {
 		from := m.locate(i, last[m.program.values[i].root], buffers)
-		r.kept[n] = DeviceTensor{from.address(), m.program.values[i].size}
+		r.kept[n] = DeviceTensor{Address: from.address(), Len: m.program.values[i].size}
 		if !slices.Contains(m.config.Want, n) {
 			continue
 		}
@@ -204,7 +206,7 @@ func (m *Machine) OnDevice(n *gorgonia.Node) (t DeviceTensor, ok bool) {
 	if of == nil {
 		return t, false
 	}
-	return DeviceTensor{of.memory.Address(), m.program.values[i].size}, true
+	return of.tensor(), true
 }
 
 // endPart compiles what is queued, which ends with step t. If it is a single step, its result is
@@ -259,10 +261,6 @@ func (m *Machine) makeTasks(steps []step) {
 // layOut makes the parameters resident, and puts the other inputs behind the arena.
 func (m *Machine) layOut(arena int) error {
 	r, p := m.remote, m.program
-	updated := make(map[*gorgonia.Node]bool)
-	for _, u := range m.config.Updates {
-		updated[u.Param] = true
-	}
 	end := arena
 	r.external = make([]int, len(p.values))
 	for i := range p.values {
@@ -273,10 +271,18 @@ func (m *Machine) layOut(arena int) error {
 		r.external[i] = len(m.externals)
 		m.externals = append(m.externals, external{value: v})
 		at, of := int64(none), (*resident)(nil)
-		if d, ok := v.node.Value().(*tensor.Dense); ok && (updated[v.node] || isParam(v.node)) {
+		if p.resident(v.node) {
+			d := v.node.Value().(*tensor.Dense)
 			var err error
-			if of, err = reside(r.device, d); err != nil {
-				return fmt.Errorf("kernels: %s %v: %w", m.nameOf(v), v.shape, err)
+			if of, err = reside(r.device, d); err == nil && v.half {
+				if err = of.halve(); err == nil {
+					r.halves = append(r.halves, of)
+				} else {
+					err = errors.Join(err, of.leave())
+				}
+			}
+			if err != nil {
+				return fmt.Errorf("%s %v: %w", m.nameOf(v), v.shape, err)
 			}
 			m.externals[len(m.externals)-1].dense = d
 		} else if !v.boxed {
@@ -297,7 +303,10 @@ func (m *Machine) locate(i, b int, buffers []buffer) location {
 		return location{r.memory, int64(buffers[b].offset) + offset}
 	}
 	e := r.external[v.root]
-	if of := r.residents[e]; of != nil {
+	switch of := r.residents[e]; {
+	case of != nil && m.program.values[v.root].half:
+		return location{of.half, offset}
+	case of != nil:
 		return location{of.memory, offset}
 	}
 	return location{r.memory, r.inputs[e] + offset}
@@ -440,6 +449,9 @@ func (m *Machine) runRemote() error {
 			return fmt.Errorf("kernels: input %s: %w", m.nameOf(e.value), err)
 		}
 	}
+	if err := r.rounding.bring(r.device, r.halves); err != nil {
+		return fmt.Errorf("kernels: %v: %w", r.device, err)
+	}
 	for i := range r.parts {
 		start := time.Now()
 		if err := m.runPart(&r.parts[i]); err != nil {
@@ -505,6 +517,7 @@ func (m *Machine) closeRemote() error {
 			errs = append(errs, p.run.Close())
 		}
 	}
+	errs = append(errs, r.rounding.close())
 	for _, of := range r.residents {
 		if of != nil {
 			errs = append(errs, of.leave())

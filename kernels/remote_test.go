@@ -9,6 +9,7 @@ import (
 
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/internal/cudatest"
+	"github.com/kudos-ml/kudos/kernels/kerneltest"
 )
 
 // A machine on a device computes what one on the host does. Operations for which there is no kernel
@@ -95,4 +96,83 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// A counting is a device that counts how often each kernel is started.
+type counting struct {
+	kernels.Device
+	runs map[string]int
+}
+
+func (d *counting) Compile(launches []kernels.Launch) (kernels.Runner, error) {
+	r, err := d.Device.Compile(launches)
+	return &counted{r, d, launches}, err
+}
+
+type counted struct {
+	kernels.Runner
+	by       *counting
+	launches []kernels.Launch
+}
+
+func (r *counted) Run() error {
+	for _, l := range r.launches {
+		r.by.runs[l.Kernel]++
+	}
+	return r.Runner.Run()
+}
+
+// A device keeps copies of parameters in bfloat16. They are made again after the parameters have
+// changed, and then alone, by whichever machine reads them next.
+func TestRemoteKeepsParametersInBFloat16(t *testing.T) {
+	d := &counting{cudatest.OpenDevice(t), map[string]int{}}
+	normal := func(name string, shape ...int) *tensor.Dense {
+		n := tensor.Shape(shape).TotalSize()
+		x := kerneltest.Normal(n, name)
+		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(x))
+	}
+	x, w, u := normal("x", 4, 8), normal("w", 3, 8), normal("u", 5, 8)
+	machine := func(d kernels.Device) (*kernels.Machine, *gorgonia.Node) {
+		g := gorgonia.NewGraph()
+		in, all := kernels.Input(g, "x", x), kernels.Param(g, w)
+		part := must(kernels.View(all, 8, 2, 8)) // the last two rows
+		y := must(kernels.Concat(
+			must(kernels.Linear(in, all, nil)), must(kernels.Linear(in, part, nil)),
+			must(kernels.Linear(in, kernels.Param(g, u), nil))))
+		m := must(kernels.NewMachine(g, kernels.Config{
+			Want: gorgonia.Nodes{y}, Device: d, Precision: kernels.BFloat16,
+		}))
+		return m, y
+	}
+	host, wanted := machine(nil)
+	defer host.Close()
+	first, got := machine(d)
+	defer first.Close()
+	second, also := machine(d)
+	defer second.Close()
+	require.Equal(t, host.Plan().Weights*3/2, first.Plan().Weights)
+	check := func(m *kernels.Machine, y *gorgonia.Node, roundings int) {
+		t.Helper()
+		require.NoError(t, host.RunAll())
+		clear(d.runs)
+		require.NoError(t, m.RunAll())
+		require.Equal(t, host.Value(wanted).Float32s(), m.Value(y).Float32s())
+		// The input is converted for each of its readers.
+		require.Equal(t, 3+roundings, d.runs["to_bf16"])
+	}
+	check(first, got, 2)
+	check(first, got, 0)
+	check(second, also, 0)
+	w.Float32s()[9] = 3
+	require.NoError(t, kernels.Refresh(w))
+	check(second, also, 1)
+	check(first, got, 0)
+	w.Float32s()[20], u.Float32s()[0] = -5, 7
+	require.NoError(t, kernels.Refresh(w, u))
+	check(first, got, 2)
+	kernels.Changed(d, w)
+	kernels.Rounded(d, w)
+	check(second, also, 0)
+	kernels.Changed(d, w)
+	check(first, got, 1)
 }

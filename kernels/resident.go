@@ -3,10 +3,13 @@ package kernels
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
 // A residence is a parameter on a device.
@@ -19,8 +22,10 @@ type residence struct {
 type resident struct {
 	residence
 	memory   DeviceMemory
-	machines int  // that use it
-	ahead    bool // whether it is newer than the host's
+	half     DeviceMemory // a copy in bfloat16, for machines that read one; else nil
+	machines int          // that use it
+	ahead    bool         // whether memory is newer than the host's
+	stale    bool         // whether half is older than memory
 }
 
 // residents are all parameters that machines have on devices.
@@ -66,7 +71,85 @@ func (r *resident) leave() error {
 		return nil
 	}
 	delete(residents.all, r.residence)
-	return errors.Join(r.pull(), r.memory.Free())
+	err := errors.Join(r.pull(), r.memory.Free())
+	if r.half != nil {
+		err = errors.Join(err, r.half.Free())
+	}
+	return err
+}
+
+// tensor is where the device has the parameter.
+func (r *resident) tensor() DeviceTensor {
+	t := DeviceTensor{Address: r.memory.Address(), Len: r.value.DataSize()}
+	if r.half != nil {
+		t.Half = r.half.Address()
+	}
+	return t
+}
+
+// halve makes room for the copy in bfloat16.
+func (r *resident) halve() (err error) {
+	residents.Lock()
+	defer residents.Unlock()
+	if r.half == nil {
+		r.half, err = r.device.Alloc(2 * int64(r.value.DataSize()))
+		r.stale = true
+	}
+	return err
+}
+
+// A rounding makes copies in bfloat16 of parameters that have changed. As a rule the same ones have
+// changed from run to run.
+type rounding struct {
+	of  []*resident
+	run Runner
+}
+
+// bring makes sure that the copies of some parameters are as new as these.
+func (o *rounding) bring(d Device, halves []*resident) error {
+	residents.Lock()
+	defer residents.Unlock()
+	var stale []*resident
+	for _, r := range halves {
+		if r.stale {
+			stale = append(stale, r)
+		}
+	}
+	if len(stale) == 0 {
+		return nil
+	}
+	if !slices.Equal(stale, o.of) {
+		if err := o.close(); err != nil {
+			return err
+		}
+		var q cuda.Queue
+		for _, r := range stale {
+			t := r.tensor()
+			from := cuda.Tensor{Address: t.Address, Len: t.Len}
+			cuda.ToBF16s(&q, cuda.Tensor{Address: t.Half, Len: t.Len, Type: cuda.BFloat16}, from)
+		}
+		var err error
+		if o.run, err = d.Compile(public(q.Launches)); err != nil {
+			return err
+		}
+		o.of = stale
+	}
+	if err := o.run.Run(); err != nil {
+		return err
+	}
+	for _, r := range stale {
+		r.stale = false
+	}
+	return nil
+}
+
+func (o *rounding) close() error {
+	if o.run == nil {
+		return nil
+	}
+	run := o.run
+	*o = rounding{}
+	return run.Close()
 }
 
 // pull copies the values to the host if they are newer there.
@@ -112,6 +195,16 @@ func each(parameters []*tensor.Dense, f func(r *resident) error) error {
 	return nil
 }
 
+// Reside puts a parameter into a device's memory, where machines on the device have it too, until
+// free is called. Launches that change it there are followed by Changed.
+func Reside(d Device, t *tensor.Dense) (at DeviceTensor, free func() error, err error) {
+	r, err := reside(d, t)
+	if err != nil {
+		return DeviceTensor{}, nil, fmt.Errorf("kernels: %w", err)
+	}
+	return r.tensor(), r.leave, nil
+}
+
 // Refresh copies parameters from the host to the devices that have them. Machines on a Device read
 // a parameter's values once, when the first of them is made. Whoever changes the values on the host
 // after that, such as by loading a checkpoint, calls Refresh.
@@ -121,6 +214,7 @@ func Refresh(parameters ...*tensor.Dense) error {
 			return fmt.Errorf("kernels: %v: %w", r.device, err)
 		}
 		r.setAhead(false)
+		r.stale = true
 		return nil
 	})
 }
@@ -142,6 +236,19 @@ func Changed(d Device, parameters ...*tensor.Dense) {
 	_ = each(parameters, func(r *resident) error {
 		if r.device == d {
 			r.setAhead(true)
+			r.stale = true
+		}
+		return nil
+	})
+}
+
+// Rounded says, after Changed, that the launches have changed the copies in bfloat16 with the
+// parameters (DeviceTensor.Half). Copies that are older than their parameters are made anew before
+// a machine reads them.
+func Rounded(d Device, parameters ...*tensor.Dense) {
+	_ = each(parameters, func(r *resident) error {
+		if r.device == d {
+			r.stale = false
 		}
 		return nil
 	})

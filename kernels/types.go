@@ -74,11 +74,15 @@ func (p *program) typesOf(v *value) (takes []Precision, gives Precision, err err
 
 // as returns value i in type t: i itself, or a conversion of it. The conversion is added if there
 // is none. Memory that is there anyway, such as weights, is converted for each reader again: a copy
-// would live from the forward pass to the backward pass, and is cheap to make.
+// would live from the forward pass to the backward pass, and is cheap to make. A device keeps
+// copies of its parameters in bfloat16.
 func (p *program) as(i int, t Precision) int {
 	v := p.values[i]
 	if v.typ == t || v.boxed {
 		return i
+	}
+	if root := &p.values[v.root]; t == BFloat16 && root.kind == input && p.resident(root.node) {
+		return p.half(i)
 	}
 	if c, ok := p.converted[i]; ok {
 		return c
@@ -91,6 +95,26 @@ func (p *program) as(i int, t Precision) int {
 		p.converted[i] = c
 	}
 	return c
+}
+
+// half returns the device's copy in bfloat16 of value i, which is a parameter or a part of one.
+func (p *program) half(i int) int {
+	v := p.values[i]
+	h, ok := p.halves[v.root]
+	if !ok {
+		r := &p.values[v.root]
+		h = p.push(value{
+			node: r.node, kind: input, shape: r.shape, size: r.size, typ: BFloat16, half: true,
+		})
+		p.halves[v.root] = h
+	}
+	if i == v.root {
+		return h
+	}
+	return p.push(value{
+		node: v.node, kind: computed, rule: view{Offset: v.offset, To: v.shape}, in: []int{h},
+		shape: v.shape, size: v.size, typ: BFloat16,
+	})
 }
 
 // converts reports whether i is another value in another type.

@@ -8,6 +8,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
 // Reshape returns x with other dimensions, and the same values in the same order. A Machine copies
@@ -90,6 +91,12 @@ func (r unview) Eval(c *Context, dst Tensor, in []Tensor) {
 	cpu.Fill(c.pool, dst.Data[:r.Offset], 0)
 	cpu.CopyRows(c.pool, dst.Data[r.Offset:], in[0].Data, 1, n, n, n)
 	cpu.Fill(c.pool, dst.Data[r.Offset+n:], 0)
+}
+
+func (r unview) launch(c *call) {
+	n := c.in[0].Len
+	cuda.Fill(c.Queue, c.dst.Tensor, 0)
+	cuda.CopyRows(c.Queue, c.dst.From(r.Offset), c.in[0].Tensor, 1, n, n, n)
 }
 
 func (unview) Differentiable(n int) []bool { return allTrue(n) }

@@ -32,6 +32,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/finetune"
+	"github.com/kudos-ml/kudos/finetune/command"
 	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/reward"
 	"github.com/kudos-ml/kudos/reward/alignment"
@@ -47,6 +48,7 @@ type options struct {
 	loraScale    float64
 	reward, clip string
 	resume       bool
+	machine      command.Machine
 
 	args   []string       // as they were typed
 	config map[string]any // the flags, for config.json
@@ -87,12 +89,13 @@ func flags(o *options) (f *flag.FlagSet, prompts *string) {
 		"`folder` for what comes out")
 	f.BoolVar(&o.resume, "resume", false,
 		"go on with the run that -out holds, or begin if it holds none")
+	o.machine.Flags(f)
 	return f, prompts
 }
 
 func parse(ctx context.Context, args []string) (o options, err error) {
 	f, prompts := flags(&o)
-	if err := f.Parse(args); err != nil {
+	if err := o.machine.Parse(f, args); err != nil {
 		return o, err
 	}
 	given := report.Given(f)
@@ -158,8 +161,8 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return fmt.Errorf("-out: %w", err)
 	}
-	defer func() { err = errors.Join(err, release()) }()
-	o.Load, o.Progress = load, report.Stderr()
+	defer func() { err = errors.Join(err, release(), o.machine.Close()) }()
+	o.Load, o.Progress = o.load, report.Stderr()
 	hashes := map[string]any{}
 	if err := o.judged(hashes, nil); err != nil {
 		return err
@@ -191,11 +194,12 @@ func run(ctx context.Context, o options) (err error) {
 }
 
 // load reads an arm's model, and merges its adapter into it.
-func load(a evaluate.ArmReport) (*pipeline.Pipeline, error) {
+func (o *options) load(a evaluate.ArmReport) (*pipeline.Pipeline, error) {
 	m, err := pipeline.Load(a.Model)
 	if err != nil {
 		return nil, fmt.Errorf("-model: %w", err)
 	}
+	m.Machine = o.machine.Config
 	if a.LoRA != "" {
 		adapter, err := lora.Load(a.LoRA, m.UNet, m.Text)
 		if err != nil {
@@ -215,6 +219,7 @@ func (o *options) judged(hashes map[string]any, use func(*evaluate.Scorer) error
 	if err != nil {
 		return fmt.Errorf("-clip: %w", err)
 	}
+	encoder.Machine = o.machine.Config
 	defer func() {
 		err = errors.Join(err, encoder.Close())
 		debug.FreeOSMemory()

@@ -108,7 +108,7 @@ func (s *session) run(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("-out: %w", err)
 	}
-	defer func() { err = errors.Join(err, release()) }()
+	defer func() { err = errors.Join(err, release(), s.Machine.Close()) }()
 	for _, do := range []func(context.Context) error{s.read, s.plan, s.score, s.encode, s.tune} {
 		if err := do(ctx); err != nil {
 			return err
@@ -136,6 +136,7 @@ func (s *session) read(ctx context.Context) (err error) {
 	if s.model, err = pipeline.LoadTunable(s.base); err != nil {
 		return fmt.Errorf("-model: %w", err)
 	}
+	s.model.Machine = s.Machine.Config
 	s.all, err = dataset.Collect(ctx, dataset.File{Path: s.samples, Check: s.check})
 	if s.own = len(s.all); err == nil && s.own == 0 {
 		err = fmt.Errorf("%s holds no pictures", s.samples)
@@ -195,6 +196,7 @@ func (s *session) score(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("-clip: %w", err)
 	}
+	encoder.Machine = s.Machine.Config
 	defer func() { err = errors.Join(err, encoder.Close()) }()
 	learned, err := alignment.Load(s.reward, encoder)
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/finetune"
+	"github.com/kudos-ml/kudos/finetune/command"
 	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/reward"
 	"github.com/kudos-ml/kudos/reward/alignment"
@@ -46,6 +47,7 @@ type options struct {
 	reward, clip     string
 	latents, out     string
 	resume           bool
+	machine          command.Machine
 
 	args   []string       // as they were typed
 	config map[string]any // the flags, for config.json
@@ -77,7 +79,8 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 		"[K+1,B,C,H,W]: the start, then each step's draw")
 	f.BoolVar(&o.resume, "resume", false,
 		"go on with the run that -out holds, or begin if it holds none")
-	if err := f.Parse(args); err != nil {
+	o.machine.Flags(f)
+	if err := o.machine.Parse(f, args); err != nil {
 		return o, err
 	}
 	given := report.Given(f)
@@ -139,7 +142,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return fmt.Errorf("-out: %w", err)
 	}
-	defer func() { err = errors.Join(err, release()) }()
+	defer func() { err = errors.Join(err, release(), o.machine.Close()) }()
 	prompts := sha256.Sum256(fmt.Appendf(nil, "%q", o.Prompts))
 	hashes := map[string]any{"prompts": fmt.Sprintf("%x", prompts)}
 	model, err := o.load(hashes)
@@ -157,6 +160,7 @@ func run(ctx context.Context, o options) (err error) {
 			return fmt.Errorf("-clip: %w", err)
 		}
 		defer encoder.Close()
+		encoder.Machine = o.machine.Config
 		learned, err := alignment.Load(o.reward, encoder)
 		if err != nil {
 			return fmt.Errorf("-reward: %w", err)
@@ -181,7 +185,7 @@ func (o *options) load(hashes map[string]any) (model *pipeline.Pipeline, err err
 	if err != nil {
 		return nil, fmt.Errorf("-model: %w", err)
 	}
-	hashes["model"] = model.Hashes()
+	hashes["model"], model.Machine = model.Hashes(), o.machine.Config
 	if hashes["lora"], err = report.Hash(o.lora); err != nil {
 		return nil, fmt.Errorf("-lora: %w", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 
 	"gorgonia.org/gorgonia"
@@ -28,7 +27,6 @@ type operation struct {
 
 	loose  float64 // makes the tolerance larger, if it is not 0
 	least  float64 // is added to the tolerance of each value
-	host   string  // what the host does for want of a kernel
 	large  bool    // it is not for an emulation
 	absent bool    // the emulation does not have its kernels
 }
@@ -148,18 +146,11 @@ func (o operation) values(c kernels.Config) (all [][]float32, names []string, er
 			break // the processor's bits are tested elsewhere
 		}
 	}
-	host := m.Plan().Host
-	if (o.rounded || o.shifted) && unview.MatchString(host) {
-		host = o.host
-	}
-	if host != o.host && c.Device != nil {
+	if host := m.Plan().Host; host != "" && c.Device != nil {
 		return nil, nil, fmt.Errorf("there are no kernels for %s", host)
 	}
 	return all, names, nil
 }
-
-// unview is the gradient of a view of a part, for which there is no kernel.
-var unview = regexp.MustCompile(`^unview \d+$`)
 
 // floats returns a copy of values.
 func floats(d *tensor.Dense) []float32 {

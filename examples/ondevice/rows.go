@@ -44,7 +44,6 @@ func moves() (all []operation) {
 		},
 		operation{
 			name: "slice/first axis", of: slice(0, 1, 3), shapes: shapes([]int{4, 5}),
-			host: "unview 1",
 		},
 		operation{name: "repeat/0", of: repeat(0), shapes: shapes([]int{5, 7})},
 		operation{name: "repeat/1", of: repeat(1), shapes: shapes([]int{5, 64})},

@@ -1,9 +1,8 @@
 // Command quickstart runs the whole method on the embedded miniature: it generates pictures, has
 // them labelled, learns a reward from the labels, tunes the UNet by it, and evaluates the result.
 //
-// It leaves a run folder: config.json, samples.jsonl with samples/ (what was generated and
-// labelled), reward/ (the learned reward), metrics.jsonl, tuned/ (a pipeline folder that diffusers
-// loads), report.json and report.html. After whatever end, -resume goes on to the same result.
+// It leaves a run folder: config.json, samples.jsonl with samples/, reward/, metrics.jsonl, tuned/
+// (a folder that diffusers loads), report.json, report.html. -resume goes on after whatever end.
 package main
 
 import (
@@ -19,6 +18,7 @@ import (
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/examples/tiny/trial"
 	"github.com/kudos-ml/kudos/finetune"
+	"github.com/kudos-ml/kudos/finetune/command"
 	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
@@ -37,6 +37,7 @@ type session struct {
 	samples, steps, eval int
 	beta, lr             float64
 	controls             bool
+	machine              command.Machine
 
 	*report.Stages
 	trial    trial.Trial      // and the models that it is about
@@ -62,7 +63,8 @@ func parse(args []string) (*session, error) {
 		"shuffled over the pictures, and with β = 0, to compare")
 	f.BoolVar(&s.run.Resume, "resume", false,
 		"go on with the run that -out holds, or begin if it holds none")
-	if err := f.Parse(args); err != nil {
+	s.machine.Flags(f)
+	if err := s.machine.Parse(f, args); err != nil {
 		return s, err
 	}
 	s.run.Folder, s.run.Config = s.Path(), report.Config(f)
@@ -80,7 +82,7 @@ func main() {
 		if err != nil {
 			return err
 		}
-		return s.run.Do(ctx, func() error { return s.method(ctx) })
+		return s.run.Do(ctx, func() error { return cmp.Or(s.method(ctx), s.machine.Close()) })
 	}, func() string { return "what was finished is in " + s.Path() + "; -resume goes on" })
 }
 
@@ -103,6 +105,7 @@ func (s *session) load(ctx context.Context) (err error) {
 	if t.CLIP, err = tiny.CLIP(); err != nil {
 		return err
 	}
+	t.Base.Machine, t.CLIP.Machine = s.machine.Config, s.machine.Config
 	t.Tuned = trial.Tunings(s.beta, s.seed, s.controls)
 	// Without guidance, one kind in five would be wrong. Of DDIM's steps, 25 look no better.
 	t.Request = pipeline.Request{Steps: 15, Guidance: 2, Seed: s.seed, Batch: batch}
@@ -164,6 +167,7 @@ func (s *session) learn(ctx context.Context, p *dataset.Gallery) error {
 	t := &alignment.Training{
 		CLIP: s.trial.CLIP, Samples: dataset.FromSlice(s.labelled), HeldOut: 0.15, Lambda: 0.5,
 		Perturb: shapes.Grammar().Perturb, Hidden: 256, Product: true, LR: 1e-3, Seed: s.seed,
+		Machine: s.machine.Config,
 	}
 	if err := s.Do("reward", 60, func(bar *report.Stage) error {
 		return finetune.Each(ctx, t, func(epoch finetune.Step) {
@@ -185,11 +189,8 @@ func (s *session) tune(ctx context.Context, pictures []dataset.Sample, u *trial.
 	base, weights := s.trial.Base, reward.Balanced(u.Weights, shapes.Grammar().Category)
 	own := reward.Weigh(dataset.FromSlice(pictures), weights)
 	network, err := nn.Clone(base.UNet)
-	if err != nil {
-		return err
-	}
-	empty, err := base.Conditions(ctx, "")
-	if err != nil {
+	empty, unknown := base.Conditions(ctx, "")
+	if err = cmp.Or(err, unknown); err != nil {
 		return err
 	}
 	encode := pipeline.EncodeOptions{Batch: batch, Cache: s.Path("cache")}
@@ -200,7 +201,7 @@ func (s *session) tune(ctx context.Context, pictures []dataset.Sample, u *trial.
 		OwnLevels: base.Schedule.Process.From(300), // from 0 on quality falls more
 		Terms:     []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
 		LR: func(step int) float64 { return s.lr * rate(step) }, EMA: 0.99,
-		Dropout: 0.1, Unconditional: empty[""], Seed: s.seed,
+		Dropout: 0.1, Unconditional: empty[""], Seed: s.seed, Machine: s.machine.Config,
 	}
 	if u.Beta > 0 {
 		// With wrong captions too: right ones would teach alignment without any reward.
@@ -241,10 +242,9 @@ func (s *session) evaluate(ctx context.Context) error {
 	}
 	done := fmt.Sprintf("A miniature Stable Diffusion was tuned on %d of its own pictures, "+
 		"weighted by a reward that was learned from labels good and bad.", s.samples)
-	as := fmt.Sprintf("-seed %d -samples %d -steps %d -beta %v -lr %v -eval %d -controls=%t",
-		s.seed, s.samples, s.steps, s.beta, s.lr, s.eval, s.controls)
-	page := found.Page("kudos quickstart", done, "go run ./examples/quickstart "+as,
-		finetune.TermsChart("Tuning", steps, "reward", "pretraining"))
+	begin := report.Begin("go run ./examples/quickstart", os.Args[1:])
+	chart := finetune.TermsChart("Tuning", steps, "reward", "pretraining")
+	page := found.Page("kudos quickstart", done, begin, chart)
 	found.Seconds = s.Seconds
 	return s.Conclude(os.Stdout, found, page, found.Tables()...)
 }

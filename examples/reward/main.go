@@ -25,6 +25,7 @@ import (
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/finetune"
+	"github.com/kudos-ml/kudos/finetune/command"
 	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
@@ -36,6 +37,7 @@ type options struct {
 	hidden                    int
 	product, resume           bool
 	seed                      uint64
+	machine                   command.Machine
 
 	config  map[string]any // the flags, for config.json
 	command string         // resumes the run
@@ -60,7 +62,8 @@ func parse(args []string) (o options, err error) {
 	f.Uint64Var(&o.seed, "seed", 1, "decides every random draw")
 	f.BoolVar(&o.resume, "resume", false, "go on with the run that -out holds, or begin if it "+
 		"holds none; -cache may be another")
-	if err := f.Parse(args); err != nil {
+	o.machine.Flags(f)
+	if err := o.machine.Parse(f, args); err != nil {
 		return o, err
 	}
 	o.config, o.command = report.Config(f), report.Resume("go run ./examples/reward", args)
@@ -75,7 +78,7 @@ func main() {
 		if o, err = parse(os.Args[1:]); err != nil {
 			return err
 		}
-		return run(ctx, o)
+		return errors.Join(run(ctx, o), o.machine.Close())
 	}, func() string { return "the features so far are in " + o.cache + "; -resume goes on" })
 }
 
@@ -120,6 +123,7 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("-clip: %w", err)
 	}
 	defer encoder.Close()
+	encoder.Machine = o.machine.Config
 	samples, err := report.Hash(o.samples)
 	if err != nil {
 		return err
@@ -153,13 +157,8 @@ func (s *session) run(ctx context.Context, rest, heldOut []dataset.Sample) error
 	if err != nil {
 		return err
 	}
-	if err := model.Save(s.out); err != nil {
-		return err
-	}
-	if err := report.Folder(s.out).JSON("report.json", r); err != nil {
-		return err
-	}
-	if err := r.table().Print(os.Stdout); err != nil {
+	saved := cmp.Or(model.Save(s.out), report.Folder(s.out).JSON("report.json", r))
+	if err := cmp.Or(saved, r.table().Print(os.Stdout)); err != nil {
 		return err
 	}
 	fmt.Printf("\nThe reward is in %s.\n", s.out)
@@ -192,7 +191,7 @@ func (s *session) learn(ctx context.Context, rest []dataset.Sample) (*alignment.
 	bar := s.progress.Stage("features", len(rest))
 	t := &alignment.Training{
 		CLIP: s.cache, Samples: s.pictures(rest, bar), Lambda: s.lambda, Hidden: s.hidden,
-		Product: s.product, HeldOut: 0.15, Passes: passes, Seed: s.seed,
+		Product: s.product, HeldOut: 0.15, Passes: passes, Seed: s.seed, Machine: s.machine.Config,
 	}
 	if s.lambda > 0 { // 8 prompts with the true one, or as many as there are
 		prompts := dataset.Prompts(rest)

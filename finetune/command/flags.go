@@ -15,8 +15,9 @@ import (
 
 // Tuning is how a UNet is tuned, as the flags of a program have it.
 type Tuning struct {
-	Tuner finetune.Tuner // those of its fields that a flag sets by itself, and Machine
-	Run   finetune.Run   // -out, -resume and -every; Parse sets the others
+	Tuner   finetune.Tuner // those of its fields that a flag sets by itself, and Machine
+	Run     finetune.Run   // -out, -resume and -every; Parse sets the others
+	Machine Machine        // Parse opens it, and whoever calls that closes it
 
 	Beta        float64 // weight of the pretraining term; 0 leaves it out
 	ByReward    bool    // finetune.ByReward chooses
@@ -28,7 +29,9 @@ type Tuning struct {
 	Everything bool // has pairs, not attention alone
 	Kohya      bool // the pairs are saved in kohya's form too
 
-	Memory  report.Size     // most that training may take; 0 is as much as it takes
+	// Memory is the most that training may take, of the device's memory if there is a device. 0 is
+	// as much as it takes, or as is free on the device.
+	Memory  report.Size
 	Planned finetune.Memory // by Fit
 
 	flags *flag.FlagSet
@@ -84,7 +87,8 @@ func New(f *flag.FlagSet) *Tuning {
 	f.BoolVar(&t.Kohya, "kohya", false, "save the LoRA file in the form of kohya's programs too")
 	f.Var(&t.Memory, "memory",
 		"most memory to take, such as 16GiB or 12GB: activations that do not fit are computed "+
-			"again. Without it, as much as is fastest")
+			"again. Without it, as much as is fastest, or on a GPU as is free there")
+	t.Machine.Flags(f)
 	f.Uint64Var(&t.Tuner.Seed, "seed", 1, "decides every random draw")
 	f.BoolVar(&t.Run.Resume, "resume", false,
 		"go on with the run that -out holds, or begin if it holds none; -steps, -memory and "+

@@ -28,6 +28,13 @@ func (t *Tuning) Fit(
 	if t.Rank == 0 {
 		ways = append(ways, []string{"-lora-rank 4"})
 	}
+	if device := t.Machine.Device; device != nil && t.Memory == 0 {
+		free, err := device.Free()
+		if err != nil {
+			return err
+		}
+		t.Memory = report.Size(free)
+	}
 	fit := func() error { return t.plan(ctx, u, s, d) }
 	if err := report.FitsWith(t.flags, "memory", fit, ways...); err != nil {
 		return err
@@ -70,7 +77,7 @@ func (t *Tuning) Train(
 	if err != nil {
 		return "", err
 	}
-	if t.Memory > 0 { // the garbage collector's part of it
+	if t.Memory > 0 && t.Machine.Device == nil { // the garbage collector's part of it
 		rest := max(0, int64(t.Memory)-t.Planned.Arena-t.Planned.Workspace)
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(rest))
 	}

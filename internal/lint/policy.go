@@ -69,7 +69,7 @@ var house = Policy{
 
 		// It has the flags of programs that tune a UNet, or pairs of it.
 		"finetune/command": "finetune finetune/report dataset diffusion diffusion/lora " +
-			"diffusion/unet kernels kernels/optim",
+			"diffusion/unet kernels kernels/cuda kernels/optim",
 
 		// Nothing else imports examples.
 		"examples/...": anything,

@@ -39,6 +39,15 @@ func (d *device) Alloc(bytes int64) (kernels.DeviceMemory, error) {
 	return m, nil
 }
 
+// Free implements kernels.Device.
+func (d *device) Free() (free int64, err error) {
+	err = d.do(func() error {
+		free, _, err = d.gpu.memory()
+		return err
+	})
+	return free, err
+}
+
 // full says how much memory there is, where it is too little.
 func (d *device) full(bytes int64, err error) error {
 	free, total, unknown := d.gpu.memory()

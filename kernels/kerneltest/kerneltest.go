@@ -104,8 +104,8 @@ func (c Case) checkOnDevice(t testing.TB) {
 		t.Fatal(err)
 	}
 	cotangent := Normal(len(c.Definition(doubles(in))), "cotangent")
-	var dry recorder
-	if _, err := c.run(in, cotangent, machine{device: &dry}.compile); err != nil {
+	dry := newRecorder()
+	if _, err := c.run(in, cotangent, machine{device: dry}.compile); err != nil {
 		t.Fatal(err)
 	}
 	if dry.launches == 0 {

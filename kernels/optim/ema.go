@@ -23,8 +23,9 @@ type EMA struct {
 	steps      int
 	moved      bool // whether an average has ever changed
 	parameters []kernels.Parameter
-	average    [][]float32
+	average    []*tensor.Dense
 	sums       []float64
+	remote     *emaOnDevice
 }
 
 // stillness is after how many steps it is an error if no average has ever moved.
@@ -41,7 +42,13 @@ func NewEMA(decay float64, parameters ...kernels.Parameter) (*EMA, error) {
 		if p.Value == nil || p.Value.Dtype() != tensor.Float32 || p.Value.RequiresIterator() {
 			return nil, fmt.Errorf("optim: parameter %s is not a contiguous float32 tensor", p.Name)
 		}
-		e.average = append(e.average, append([]float32(nil), p.Value.Float32s()...))
+	}
+	if err := kernels.Pull(values(parameters)...); err != nil {
+		return nil, err
+	}
+	for _, p := range parameters {
+		start := append([]float32(nil), p.Value.Float32s()...)
+		e.average = append(e.average, dense(start, p.Value.Shape()...))
 	}
 	return e, nil
 }
@@ -50,27 +57,38 @@ func NewEMA(decay float64, parameters ...kernels.Parameter) (*EMA, error) {
 // in the first 100 steps. Then the parameters are not those that are trained, or Decay is so close
 // to 1 that float32 does not show the steps.
 func (e *EMA) Update() error {
+	decay := e.Decay
+	if e.WarmUp {
+		decay = min(decay, float64(2+e.steps)/float64(11+e.steps))
+	}
+	blend := e.blend
+	if e.remote != nil {
+		blend = e.blendRemote
+	}
+	if err := blend(float32(1 - decay)); err != nil {
+		return err
+	}
+	if e.steps++; !e.moved && e.steps >= stillness {
+		const wrong = "optim: the moving average has not moved in %d steps of decay %v"
+		return fmt.Errorf(wrong, e.steps, decay)
+	}
+	return nil
+}
+
+// blend moves the averages by a part of what they differ by.
+func (e *EMA) blend(part float32) error {
 	if err := kernels.Pull(values(e.parameters)...); err != nil {
 		return err
 	}
-	e.steps++
-	decay := e.Decay
-	if e.WarmUp {
-		decay = min(decay, float64(1+e.steps)/float64(10+e.steps))
-	}
 	for i, p := range e.parameters {
-		x, average := p.Value.Float32s(), e.average[i]
+		x, average := p.Value.Float32s(), e.average[i].Float32s()
 		if len(x) != len(average) {
 			const wrong = "optim: parameter %s has %d values, its average %d"
 			return fmt.Errorf(wrong, p.Name, len(x), len(average))
 		}
 		before := e.fingerprint(average)
-		cpu.Blend(cpu.Shared, average, x, float32(1-decay))
+		cpu.Blend(cpu.Shared, average, x, part)
 		e.moved = e.moved || before != e.fingerprint(average)
-	}
-	if !e.moved && e.steps >= stillness {
-		const wrong = "optim: the moving average has not moved in %d steps of decay %v"
-		return fmt.Errorf(wrong, e.steps, decay)
 	}
 	return nil
 }
@@ -86,62 +104,89 @@ func (e *EMA) fingerprint(x []float32) float64 {
 	return cpu.SumSquares(cpu.Shared, x, e.sums)
 }
 
+// newest makes sure that the host has the newest parameters and averages.
+func (e *EMA) newest() error {
+	return kernels.Pull(append(values(e.parameters), e.average...)...)
+}
+
 // Distance returns the Euclidean distance between the parameters and their averages.
-func (e *EMA) Distance() float64 {
+func (e *EMA) Distance() (float64, error) {
+	if err := e.newest(); err != nil {
+		return 0, err
+	}
 	var sum float64
 	for i, p := range e.parameters {
+		average := e.average[i].Float32s()
 		for k, x := range p.Value.Float32s() {
-			d := float64(x) - float64(e.average[i][k])
+			d := float64(x) - float64(average[k])
 			sum += d * d
 		}
 	}
-	return math.Sqrt(sum)
+	return math.Sqrt(sum), nil
 }
 
 // Bytes returns how much memory the averages take.
 func (e *EMA) Bytes() int64 {
 	var n int64
 	for _, a := range e.average {
-		n += 4 * int64(len(a))
+		n += 4 * int64(a.Size())
 	}
 	return n
 }
 
 // Swap exchanges the values of the parameters with the averages. Call it once to evaluate or save
 // the average, and once more to go on training.
-func (e *EMA) Swap() {
+func (e *EMA) Swap() error {
+	if err := e.newest(); err != nil {
+		return err
+	}
 	for i, p := range e.parameters {
-		x, average := p.Value.Float32s(), e.average[i]
+		x, average := p.Value.Float32s(), e.average[i].Float32s()
 		for k := range x {
 			x[k], average[k] = average[k], x[k]
 		}
 	}
+	return kernels.Refresh(append(values(e.parameters), e.average...)...)
 }
 
 // CopyTo writes the averages to parameters of the same names and shapes, in any order. One error
 // lists all that is missing, unknown or of another shape. After an error nothing has changed.
-func (e *EMA) CopyTo(to []kernels.Parameter) error { return transfer(to, e.State()[1:]) }
+func (e *EMA) CopyTo(to []kernels.Parameter) error {
+	state, err := e.State()
+	if err != nil {
+		return err
+	}
+	if err := transfer(to, state[1:]); err != nil {
+		return err
+	}
+	return kernels.Refresh(values(to)...)
+}
 
 // State returns what a checkpoint needs: "steps" [1], and each average under the name of its
 // parameter. The averages share memory with the EMA.
-func (e *EMA) State() []kernels.Parameter {
+func (e *EMA) State() ([]kernels.Parameter, error) {
+	if err := e.newest(); err != nil {
+		return nil, err
+	}
 	out := []kernels.Parameter{{Name: "steps", Value: dense([]float32{float32(e.steps)}, 1)}}
 	for i, p := range e.parameters {
-		average := dense(e.average[i], p.Value.Shape()...)
-		out = append(out, kernels.Parameter{Name: p.Name, Value: average})
+		out = append(out, kernels.Parameter{Name: p.Name, Value: e.average[i]})
 	}
-	return out
+	return out, nil
 }
 
 // SetState copies what State returned, in any order. One error lists all that is missing, unknown
 // or of another shape. After an error nothing has changed.
 func (e *EMA) SetState(from []kernels.Parameter) error {
-	state := e.State()
+	state, err := e.State()
+	if err != nil {
+		return err
+	}
 	if err := transfer(state, from); err != nil {
 		return err
 	}
 	e.steps = int(state[0].Value.Float32s()[0])
-	return nil
+	return kernels.Refresh(e.average...)
 }
 
 // transfer copies tensors to those of the same names. If one is missing, unknown or of another

@@ -226,12 +226,14 @@ func TestEMAByHand(t *testing.T) {
 	e, err := NewEMA(0.75, p)
 	require.NoError(t, err)
 	copy(p.Value.Float32s(), []float32{5, 2})
-	require.InDelta(t, 4, e.Distance(), 0)
+	distance, err := e.Distance()
+	require.NoError(t, err)
+	require.InDelta(t, 4, distance, 0)
 	require.NoError(t, e.Update()) // 1 + (5−1)/4 = 2
 	require.NoError(t, e.Update()) // 2 + 3/4
-	e.Swap()
+	require.NoError(t, e.Swap())
 	require.Equal(t, []float32{2.75, 2}, p.Value.Float32s())
-	e.Swap()
+	require.NoError(t, e.Swap())
 	require.Equal(t, []float32{5, 2}, p.Value.Float32s())
 	to := parameter("p", 0, 0)
 	require.NoError(t, e.CopyTo([]kernels.Parameter{to}))
@@ -240,9 +242,13 @@ func TestEMAByHand(t *testing.T) {
 
 	again, err := NewEMA(0.75, parameter("p", 0, 0))
 	require.NoError(t, err)
-	require.NoError(t, again.SetState(e.State()))
-	require.Equal(t, e.State()[0].Value.Data(), again.State()[0].Value.Data())
-	require.Equal(t, []float32{2.75, 2}, again.State()[1].Value.Float32s())
+	state, err := e.State()
+	require.NoError(t, err)
+	require.NoError(t, again.SetState(state))
+	restored, err := again.State()
+	require.NoError(t, err)
+	require.Equal(t, state[0].Value.Data(), restored[0].Value.Data())
+	require.Equal(t, []float32{2.75, 2}, restored[1].Value.Float32s())
 	_, err = NewEMA(1, p)
 	require.ErrorContains(t, err, "not in [0, 1)")
 }
@@ -255,7 +261,9 @@ func TestEMAWarmsUp(t *testing.T) {
 	e.WarmUp = true
 	p.Value.Float32s()[0] = 11
 	require.NoError(t, e.Update())
-	require.InDelta(t, 9, e.State()[1].Value.Float32s()[0], 1e-6)
+	state, err := e.State()
+	require.NoError(t, err)
+	require.InDelta(t, 9, state[1].Value.Float32s()[0], 1e-6)
 }
 
 func TestEMASaysThatItDoesNotMove(t *testing.T) {

@@ -24,6 +24,7 @@ type remote struct {
 	clip   float64
 
 	memory  kernels.DeviceMemory
+	bytes   int64         // of memory
 	clipped cuda.Tensor   // the factor of the gradients and their norm
 	squares cuda.Tensor   // the partial sums of all squares, as float64
 	parts   []cuda.Tensor // of squares, by parameter
@@ -63,7 +64,8 @@ func newRemote(
 		}
 	}
 	var err error
-	if r.memory, err = d.Alloc(int64(l.bytes)); err != nil {
+	r.bytes = int64(l.bytes)
+	if r.memory, err = d.Alloc(r.bytes); err != nil {
 		return nil, err
 	}
 	base := r.memory.Address()
@@ -93,12 +95,15 @@ func (l *layout) take(n int) cuda.Tensor {
 }
 
 // compile makes the launches of a queue ready to run.
-func (r *remote) compile(q *cuda.Queue) (kernels.Runner, error) {
+func (r *remote) compile(q *cuda.Queue) (kernels.Runner, error) { return compileOn(r.device, q) }
+
+// compileOn makes the launches of a queue ready to run on a device.
+func compileOn(d kernels.Device, q *cuda.Queue) (kernels.Runner, error) {
 	launches := make([]kernels.Launch, len(q.Launches))
 	for i, l := range q.Launches {
 		launches[i] = kernels.Launch(l)
 	}
-	return r.device.Compile(launches)
+	return d.Compile(launches)
 }
 
 // collect returns what adds gradients to the sums, or, for the first micro-batch of a step, copies
@@ -116,15 +121,15 @@ func (r *remote) collect(grads []cuda.Tensor) (first, next kernels.Runner, err e
 	return first, next, err
 }
 
-// ending returns what steps the parameters by gradients.
-func (r *remote) ending(parameters, grads []cuda.Tensor) (kernels.Runner, error) {
+// ending returns what steps the parameters, and their copies in bfloat16, by gradients.
+func (r *remote) ending(parameters, halves, grads []cuda.Tensor) (kernels.Runner, error) {
 	var q cuda.Queue
 	for i, g := range grads {
 		cuda.SumSquares(&q, r.parts[i], g)
 	}
 	cuda.ClipFactor(&q, r.clipped, r.squares, r.clip)
 	for i, g := range grads {
-		r.adam.launch(&q, r.states[i], parameters[i], g, r.clipped.First(1))
+		r.adam.launch(&q, r.states[i], parameters[i], halves[i], g, r.clipped.First(1))
 	}
 	return r.compile(&q)
 }
@@ -184,10 +189,22 @@ func onDevice(m *kernels.Machine, nodes gorgonia.Nodes) []cuda.Tensor {
 	return all
 }
 
+// halvesOnDevice are the copies in bfloat16 of parameters of m, where there is one.
+func halvesOnDevice(m *kernels.Machine, parameters gorgonia.Nodes) []cuda.Tensor {
+	all := make([]cuda.Tensor, len(parameters))
+	for i, n := range parameters {
+		if t, _ := m.OnDevice(n); t.Half != 0 {
+			all[i] = cuda.Tensor{Address: t.Half, Len: t.Len, Type: cuda.BFloat16}
+		}
+	}
+	return all
+}
+
 // An adamOnDevice is the state of AdamW in a device's memory.
 type adamOnDevice struct {
 	device  kernels.Device
 	memory  kernels.DeviceMemory
+	bytes   int64         // of memory
 	scalars []cuda.Tensor // of a step, by parameter
 	means   []cuda.Tensor
 	squares []cuda.Tensor
@@ -212,7 +229,8 @@ func (a *AdamW) enter(d kernels.Device) error {
 		r.squares = append(r.squares, l.take(s.Value.Size()))
 	}
 	var err error
-	if r.memory, err = d.Alloc(int64(l.bytes)); err != nil {
+	r.bytes = int64(l.bytes)
+	if r.memory, err = d.Alloc(r.bytes); err != nil {
 		return err
 	}
 	base := r.memory.Address()
@@ -273,10 +291,11 @@ func (a *AdamW) leave() error {
 	return err
 }
 
-// launch queues a step of parameter i, whose values and gradient are on the device.
-func (a *AdamW) launch(q *cuda.Queue, i int, value, grad, factor cuda.Tensor) {
+// launch queues a step of parameter i, whose values and gradient are on the device. half is its
+// copy in bfloat16, or no values.
+func (a *AdamW) launch(q *cuda.Queue, i int, value, half, grad, factor cuda.Tensor) {
 	r := a.remote
-	cuda.AdamW(q, value, r.means[i], r.squares[i], grad, cuda.Tensor{}, r.scalars[i], factor)
+	cuda.AdamW(q, value, r.means[i], r.squares[i], grad, half, r.scalars[i], factor)
 }
 
 // announce writes the numbers of the next step to the device.

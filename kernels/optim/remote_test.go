@@ -7,9 +7,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/internal/cudatest"
+	"github.com/kudos-ml/kudos/kernels/kerneltest"
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
@@ -61,6 +63,9 @@ func fit(
 	require.NoError(t, err)
 	state = copiesOf(state)
 	require.NoError(t, s.Close())
+	after, err := s.State() // takes no memory of the device
+	require.NoError(t, err)
+	require.ElementsMatch(t, state, copiesOf(after))
 	return l.values(), results, state
 }
 
@@ -189,4 +194,160 @@ func TestHostFollowsDevice(t *testing.T) {
 	}
 	require.NoError(t, s.Close())
 	require.Equal(t, before, l.values()[1])
+}
+
+// On a device the average is what it is on the host, wherever it is read, and it follows parameters
+// that change there.
+func TestEMAOnDevice(t *testing.T) {
+	d := cudatest.OpenDevice(t)
+	line := func(x ...float32) *tensor.Dense {
+		return tensor.New(tensor.WithShape(len(x)), tensor.WithBacking(x))
+	}
+	p := kernels.Parameter{Name: "p", Value: line(1, 2, -3)}
+	at, free, err := kernels.Reside(d, p.Value)
+	require.NoError(t, err)
+	require.Equal(t, 3, at.Len)
+	e, err := optim.NewEMA(0.75, p)
+	require.NoError(t, err)
+	require.NoError(t, e.MoveTo(d))
+	require.ErrorContains(t, e.MoveTo(d), "is on a device already")
+	move := func(x ...float32) {
+		copy(p.Value.Float32s(), x)
+		require.NoError(t, kernels.Refresh(p.Value))
+		clear(p.Value.Float32s())
+		kernels.Changed(d, p.Value) // so the host's values count for nothing
+	}
+	average := func() []float32 {
+		state, err := e.State()
+		require.NoError(t, err)
+		return state[1].Value.Float32s()
+	}
+	move(5, 2, -3)
+	require.NoError(t, e.Update()) // 1 + (5−1)/4 = 2
+	require.NoError(t, e.Update()) // 2 + 3/4
+	require.Equal(t, []float32{2.75, 2, -3}, average())
+	distance, err := e.Distance()
+	require.NoError(t, err)
+	require.Equal(t, 2.25, distance)
+	require.NoError(t, e.Swap())
+	require.Equal(t, []float32{2.75, 2, -3}, p.Value.Float32s())
+	require.NoError(t, e.Update()) // 5 − 2.25/4: Swap has reached the device
+	require.Equal(t, []float32{4.4375, 2, -3}, average())
+
+	was, err := e.State()
+	require.NoError(t, err)
+	was[0].Value.Float32s()[0] = 7
+	was[1].Value = line(10, 20, 30)
+	require.NoError(t, e.SetState(was))
+	move(2, 20, 30)
+	require.NoError(t, e.Update())
+	require.Equal(t, []float32{8, 20, 30}, average())
+	to := kernels.Parameter{Name: "p", Value: line(0, 0, 0)}
+	require.NoError(t, e.CopyTo([]kernels.Parameter{to}))
+	require.Equal(t, []float32{8, 20, 30}, to.Value.Float32s())
+	require.NoError(t, e.Update())
+	require.NoError(t, e.Close())
+	require.NoError(t, e.Close())
+	require.Equal(t, []float32{6.5, 20, 30}, average(), "closing has brought it to the host")
+	require.NoError(t, e.Update())
+	require.Equal(t, float32(5.375), average()[0], "it goes on there")
+	require.NoError(t, free())
+}
+
+// It is an error on a device too if an average never moves.
+func TestEMAOnDeviceSaysThatItDoesNotMove(t *testing.T) {
+	for _, moves := range []bool{false, true} {
+		d := cudatest.OpenDevice(t)
+		x := tensor.New(tensor.WithShape(2), tensor.WithBacking([]float32{1, 2}))
+		e, err := optim.NewEMA(0.9, kernels.Parameter{Name: "p", Value: x})
+		require.NoError(t, err)
+		require.NoError(t, e.MoveTo(d))
+		if moves {
+			x.Float32s()[1] = 3
+			require.NoError(t, kernels.Refresh(x))
+		}
+		for range 99 {
+			require.NoError(t, e.Update())
+		}
+		if moves {
+			require.NoError(t, e.Update())
+		} else {
+			require.ErrorContains(t, e.Update(), "has not moved in 100 steps")
+		}
+		require.NoError(t, e.Close())
+	}
+}
+
+// A recording is a device that counts how often each kernel is started.
+type recording struct {
+	kernels.Device
+	runs map[string]int
+}
+
+func (d *recording) Compile(launches []kernels.Launch) (kernels.Runner, error) {
+	r, err := d.Device.Compile(launches)
+	return &recorded{r, d, launches}, err
+}
+
+type recorded struct {
+	kernels.Runner
+	by       *recording
+	launches []kernels.Launch
+}
+
+func (r *recorded) Run() error {
+	for _, l := range r.launches {
+		r.by.runs[l.Kernel]++
+	}
+	return r.Runner.Run()
+}
+
+// In bfloat16 AdamW writes the copies that products read, so that none is made again. Training in
+// two batch shapes, of which one has its copies later, does what the host does.
+func TestStepperKeepsCopiesInBFloat16(t *testing.T) {
+	normal := func(name string, shape ...int) *tensor.Dense {
+		n := tensor.Shape(shape).TotalSize()
+		x := kerneltest.Normal(n, name)
+		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(x))
+	}
+	train := func(d kernels.Device, each func(step int)) []float32 {
+		w := kernels.Parameter{Name: "w", Value: normal("w", 3, 8)}
+		s := &optim.Stepper{
+			Parameters: []kernels.Parameter{w}, LR: func(int) float64 { return 0.01 },
+			Machine: kernels.Config{Device: d, Precision: kernels.BFloat16},
+		}
+		var losses []*optim.Compiled
+		for _, rows := range []int{4, 7} {
+			loss, err := s.Compile(func(g *gorgonia.ExprGraph) (optim.Loss, error) {
+				x := kernels.Input(g, "x", normal("x", rows, 8))
+				y := kernels.Input(g, "y", normal("y", rows, 3))
+				said, err := kernels.Linear(x, kernels.Param(g, w.Value), nil)
+				if err != nil {
+					return optim.Loss{}, err
+				}
+				loss, err := kernels.MSE(said, y, nil)
+				return optim.Loss{Value: loss}, err
+			})
+			require.NoError(t, err)
+			losses = append(losses, loss)
+		}
+		for step := range 6 {
+			_, err := s.Step(losses[step%2])
+			require.NoError(t, err)
+			each(step)
+		}
+		require.NoError(t, s.Close())
+		return w.Value.Float32s()
+	}
+	want := train(nil, func(int) {})
+	d := &recording{cudatest.OpenDevice(t), map[string]int{}}
+	inputs := 0
+	got := train(d, func(step int) {
+		n := d.runs["to_bf16"]
+		if step == 0 {
+			inputs = n - 1 // the copy is made once
+		}
+		require.Equal(t, (step+1)*inputs+1, n)
+	})
+	require.InDeltaSlice(t, want, got, 1e-6)
 }

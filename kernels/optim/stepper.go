@@ -95,6 +95,7 @@ type Compiled struct {
 
 	// On a device: what adds gradients to the sums, as the step's first and later, and what steps.
 	first, next, end kernels.Runner
+	rounded          []*tensor.Dense // parameters whose copies in bfloat16 end writes
 }
 
 // A Result is what a step reports.
@@ -135,6 +136,9 @@ var ErrTorn = errors.New("optim: an earlier step failed half-way: parameters mus
 // met is a *kernels.ActivationError.
 func (s *Stepper) Compile(build func(g *gorgonia.ExprGraph) (Loss, error)) (*Compiled, error) {
 	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	if err := s.enter(); err != nil {
 		return nil, err
 	}
 	g := gorgonia.NewGraph()
@@ -195,7 +199,13 @@ func (c *Compiled) compileRemote(parameters gorgonia.Nodes) (err error) {
 		}
 		grads = r.sums
 	}
-	c.end, err = r.ending(onDevice(c.machine, parameters), grads)
+	halves := halvesOnDevice(c.machine, parameters)
+	for i, h := range halves {
+		if h.Len > 0 {
+			c.rounded = append(c.rounded, c.s.Parameters[i].Value)
+		}
+	}
+	c.end, err = r.ending(onDevice(c.machine, parameters), halves, grads)
 	return err
 }
 
@@ -228,14 +238,21 @@ func (s *Stepper) begin() error {
 		}
 		names[p.Name] = true
 	}
-	if adam, ok := s.Optimizer.(*AdamW); ok && s.Machine.Device != nil {
-		var err error
-		s.remote, err = newRemote(s.Machine.Device, adam, s.Parameters, s.Clip, s.Accumulate)
-		if err != nil {
-			return err
-		}
-	}
 	s.begun = true
+	return nil
+}
+
+// enter makes what ends steps on the device, if there is one.
+func (s *Stepper) enter() error {
+	adam, ok := s.Optimizer.(*AdamW)
+	if !ok || s.Machine.Device == nil || s.remote != nil {
+		return nil
+	}
+	r, err := newRemote(s.Machine.Device, adam, s.Parameters, s.Clip, s.Accumulate)
+	if err != nil {
+		return fmt.Errorf("optim: AdamW on %v: %w", s.Machine.Device, err)
+	}
+	s.remote = r
 	return nil
 }
 
@@ -302,13 +319,17 @@ func (c *Compiled) check() error {
 }
 
 // Plan returns the memory that steps by this loss take, with that of the optimizer and of the sums
-// of gradients.
+// of gradients. On Machine.Device it is the device's memory.
 func (c *Compiled) Plan() kernels.Plan {
 	plan := c.machine.Plan()
 	if b, ok := c.s.Optimizer.(interface{ Bytes() int64 }); ok {
 		plan.Optimizer = b.Bytes()
 	}
-	if c.s.Accumulate {
+	switch {
+	case c.s.remote != nil:
+		plan.Optimizer = c.s.remote.adam.remote.bytes
+		plan.Other += c.s.remote.bytes
+	case c.s.Accumulate:
 		plan.Other += c.s.bytes()
 	}
 	return plan
@@ -464,6 +485,7 @@ func (s *Stepper) finishRemote(c *Compiled, r *Result) (err error) {
 	}
 	if finite(r.GradNorm) {
 		kernels.Changed(s.remote.device, values(s.Parameters)...)
+		kernels.Rounded(s.remote.device, c.rounded...)
 		return nil
 	}
 	i, norm, err := s.remote.notFinite()
@@ -594,7 +616,7 @@ func (s *Stepper) Close() error {
 	s.losses = nil
 	if s.remote != nil {
 		errs = append(errs, s.remote.close())
-		s.remote, s.begun = nil, false
+		s.remote = nil
 	}
 	return errors.Join(errs...)
 }

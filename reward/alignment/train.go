@@ -63,6 +63,8 @@ type Training struct {
 	// 8. Where HeldOut is 0 it must be 0, because nothing says which epoch is better.
 	Wait int
 	Seed uint64
+	// Machine is how the loss is computed: in which precision, on which device.
+	Machine kernels.Config
 
 	head    *head    // with the best weights so far
 	session *session // of the first epoch on
@@ -336,6 +338,7 @@ func (s *session) compile() error {
 	s.stepper = &optim.Stepper{
 		Parameters: nn.Parameters(s.head),
 		LR:         func(int) float64 { return s.LR },
+		Machine:    s.Machine,
 	}
 	var err error
 	s.loss, err = s.stepper.Compile(s.eq1)
@@ -380,6 +383,11 @@ func (s *session) epoch(ctx context.Context, index int) (Epoch, error) {
 		}
 		e.MSE += r.Parts[msePart] / float64(batches)
 		e.Classification += r.Parts[classificationPart] / float64(batches)
+	}
+	for _, p := range s.stepper.Parameters {
+		if err := kernels.Pull(p.Value); err != nil {
+			return e, err
+		}
 	}
 	err := s.judge(&e)
 	return e, err

@@ -93,8 +93,7 @@ func (f *fit) run(ctx context.Context) error {
 			saved = time.Now()
 		}
 	}
-	s.average.Swap()
-	return nil
+	return s.average.Swap()
 }
 
 // A state is what a fit changes while it runs, and a checkpoint holds.
@@ -134,7 +133,11 @@ func (s *state) tensors() ([]kernels.Parameter, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range s.average.State() {
+	average, err := s.average.State()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range average {
 		state = append(state, kernels.Parameter{Name: averagePrefix + p.Name, Value: p.Value})
 	}
 	return state, nil

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kudos-ml/kudos/examples/internal/cases"
+	"github.com/kudos-ml/kudos/finetune/report"
+	"github.com/kudos-ml/kudos/kernels"
+)
+
+// What is printed is a line a case, for people or as JSON.
+func TestBench(t *testing.T) {
+	run := func(args ...string) []string {
+		o, err := parse(append(args, "-run", "tokens=77.*/weight|miniature/step", "-count", "3",
+			"-least", "1ms"))
+		require.NoError(t, err)
+		var out strings.Builder
+		require.NoError(t, o.time(t.Context(), &out, report.Plain(io.Discard)))
+		return strings.Split(strings.TrimSpace(out.String()), "\n")
+	}
+	names := run("-list", "-batch", "2")
+	require.Equal(t, []string{
+		"linear/768→320/tokens=77/batch=2/weight", "linear/768→1280/tokens=77/batch=2/weight",
+		"miniature/step/batch=2+2",
+	}, names)
+	table := run()
+	require.Equal(t, "float32, median of 3, in brackets the quickest and the slowest", table[0])
+	require.Len(t, table, 2+3)
+	require.Contains(t, table[2], "GFLOP/s")
+	require.Regexp(t, `pictures/s, first .*s, plan .*MiB$`, table[4])
+
+	for i, text := range run("-json", "-batch", "2", "-precision", "bf16") {
+		var r cases.Result
+		d := json.NewDecoder(bufio.NewReader(strings.NewReader(text)))
+		d.DisallowUnknownFields()
+		require.NoError(t, d.Decode(&r))
+		require.Equal(t, names[i], r.Name)
+		require.Equal(t, "cpu", r.Device)
+		require.Equal(t, "bfloat16", r.Precision)
+		require.Len(t, r.Seconds, 3)
+		require.Positive(t, r.First)
+		require.Positive(t, r.Planned)
+		if i == 0 {
+			require.InEpsilon(t, 2*2*77*768*320, r.Flops*r.Median, 1e-12)
+		} else if i == 2 {
+			require.InEpsilon(t, 4, r.Items*r.Median, 1e-12)
+		}
+	}
+	for want, args := range map[string][]string{
+		"-run nothing matches no case": {"-run", "nothing"},
+		"-run: error parsing regexp":   {"-run", "("},
+		"-count 0 must be":             {"-count", "0"},
+		"-least -1s is below 0":        {"-least", "-1s"},
+	} {
+		o, err := parse(args)
+		if err == nil {
+			err = o.time(t.Context(), io.Discard, report.Plain(io.Discard))
+		}
+		require.ErrorContains(t, err, want)
+	}
+}
+
+// Times are of runs, as many as take a while, and the first is apart.
+func TestTime(t *testing.T) {
+	runs, closed := 0, 0
+	c := cases.Case{
+		Name: "sleep", Flops: 100,
+		Prepare: func(context.Context, kernels.Config) (*cases.Runner, error) {
+			return &cases.Runner{
+				Run: func() error {
+					if runs++; runs == 1 {
+						time.Sleep(100 * time.Millisecond)
+					}
+					time.Sleep(time.Millisecond)
+					return nil
+				},
+				Close: func() error {
+					closed++
+					return nil
+				},
+			}, nil
+		},
+	}
+	r, err := c.Time(t.Context(), cases.Options{Count: 3, Least: 20 * time.Millisecond})
+	require.NoError(t, err)
+	require.Len(t, r.Seconds, 3)
+	require.GreaterOrEqual(t, r.First, 0.1)
+	require.GreaterOrEqual(t, slices.Min(r.Seconds), 0.001)
+	require.Less(t, slices.Min(r.Seconds), 0.1, "the first run is no part of it")
+	require.InEpsilon(t, 100, r.Flops*r.Median, 1e-12)
+	require.Greater(t, runs, 3, "short runs are repeated")
+	require.Equal(t, 1, closed)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = c.Time(ctx, cases.Options{Count: 1})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, 2, closed)
+}
+
+// On a GPU nothing that is timed falls back to the processor.
+func TestNothingOnTheHost(t *testing.T) {
+	all := append(cases.Operations(1), cases.AdamW(1000))
+	for _, c := range cases.Models(1) {
+		if strings.HasPrefix(c.Name, "miniature") {
+			all = append(all, c)
+		}
+	}
+	for _, p := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
+		m := kernels.Config{Device: kernels.Planning(nil), Precision: p}
+		for _, c := range all {
+			run, err := c.Prepare(t.Context(), m)
+			require.NoError(t, err, c.Name)
+			require.Empty(t, run.Plan.Host, c.Name)
+			require.Positive(t, run.Plan.Steps, c.Name)
+			require.NoError(t, run.Close())
+		}
+	}
+}

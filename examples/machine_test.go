@@ -1,0 +1,6 @@
+//go:build !nvidia
+
+package examples_test
+
+// Programs are built with these tags and get these flags.
+const buildTags, machineFlags = "", ""
