@@ -1,5 +1,7 @@
 package kernels
 
+import "math"
+
 // A Device is hardware with memory of its own, such as a GPU, that runs the kernels of this module.
 // Its methods, and those of what it returns, may be called by several goroutines. Work is done in
 // the order in which it was asked for: a Read sees what every Write and Run before it has done.
@@ -65,7 +67,8 @@ type DeviceTensor struct {
 }
 
 // Planning returns a Device for plans: it has as much memory as is asked for, takes all launches
-// and computes nothing. A Machine on it has the Plan that it has on d.
+// and computes nothing. A Machine on it has the Plan that it has on d, whose name and free memory
+// it says. d may be nil.
 func Planning(d Device) Device { return planning{d} }
 
 // planning is what Planning returns.
@@ -73,9 +76,21 @@ type planning struct{ of Device }
 
 func (p planning) Alloc(int64) (DeviceMemory, error) { return nowhere{}, nil }
 func (p planning) Compile([]Launch) (Runner, error)  { return nothing{}, nil }
-func (p planning) Free() (int64, error)              { return p.of.Free() }
-func (p planning) String() string                    { return p.of.String() }
 func (p planning) Close() error                      { return nil }
+
+func (p planning) Free() (int64, error) {
+	if p.of == nil {
+		return math.MaxInt64, nil
+	}
+	return p.of.Free()
+}
+
+func (p planning) String() string {
+	if p.of == nil {
+		return "planned device"
+	}
+	return p.of.String()
+}
 
 // nowhere is memory that keeps nothing.
 type nowhere struct{}

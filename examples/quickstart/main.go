@@ -242,7 +242,7 @@ func (s *session) evaluate(ctx context.Context) error {
 	}
 	done := fmt.Sprintf("A miniature Stable Diffusion was tuned on %d of its own pictures, "+
 		"weighted by a reward that was learned from labels good and bad.", s.samples)
-	begin := report.Begin("go run ./examples/quickstart", os.Args[1:])
+	begin := report.Settled("go run ./examples/quickstart", s.run.Config)
 	chart := finetune.TermsChart("Tuning", steps, "reward", "pretraining")
 	page := found.Page("kudos quickstart", done, begin, chart)
 	found.Seconds = s.Seconds

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -48,6 +49,22 @@ func Begin(program string, args []string) string {
 		return name == "-"+resumeFlag || name == "--"+resumeFlag
 	}
 	return Command(program, slices.DeleteFunc(slices.Clone(args), resumes)...)
+}
+
+// Settled is the command of a run with these settings, which are Config's, in the order of their
+// names. It has all of them, whether they were given or not, but those that are empty, and what was
+// added to the flags: lists and maps.
+func Settled(program string, config map[string]any) string {
+	var args []string
+	for _, name := range slices.Sorted(maps.Keys(config)) {
+		switch v := config[name].(type) {
+		case string, bool, int, int64, uint64, float64:
+			if name != "program" && v != "" {
+				args = append(args, fmt.Sprintf("-%s=%v", name, v))
+			}
+		}
+	}
+	return Command(program, args...)
 }
 
 // A Limit is what the values of some flags must be.

@@ -49,6 +49,15 @@ func TestBegin(t *testing.T) {
 		report.Begin("tune", []string{"-resumes", "-note", "the -resume"}))
 }
 
+// Every setting is in the command, as it is.
+func TestSettled(t *testing.T) {
+	require.Equal(t, "tune -controls=false -lr=0.1 '-note=two words' -steps=3",
+		report.Settled("tune", map[string]any{
+			"program": "tune", "steps": 3, "lr": 0.1, "controls": false, "note": "two words",
+			"labels": "", "sha256": map[string]string{"a": "b"},
+		}))
+}
+
 func TestLimits(t *testing.T) {
 	check := func(limit report.Limit, args ...string) error {
 		f := flag.NewFlagSet("tune", flag.ContinueOnError)
