@@ -21,20 +21,18 @@ var errDry = errors.New("it is dry")
 func (dry) String() string                                     { return "dry" }
 func (dry) Close() error                                       { return nil }
 func (dry) Free() (int64, error)                               { return 1 << 40, nil }
-func (dry) Alloc(int64) (kernels.DeviceMemory, error)          { return dryMemory{}, nil }
-func (d dry) Compile([]kernels.Launch) (kernels.Runner, error) { return dryRunner(d), nil }
+func (d dry) Alloc(int64) (kernels.DeviceMemory, error)        { return dryPiece{}, nil }
+func (d dry) Compile([]kernels.Launch) (kernels.Runner, error) { return dryPiece{d.says}, nil }
 
-type dryMemory struct{}
+// A dryPiece is its memory, and its runner.
+type dryPiece struct{ says error }
 
-func (dryMemory) Address() uint64           { return 0 }
-func (dryMemory) Write(int64, []byte) error { return nil }
-func (dryMemory) Read([]byte, int64) error  { return nil }
-func (dryMemory) Free() error               { return nil }
-
-type dryRunner struct{ says error }
-
-func (d dryRunner) Run() error { return d.says }
-func (dryRunner) Close() error { return nil }
+func (dryPiece) Address() uint64           { return 0 }
+func (dryPiece) Write(int64, []byte) error { return nil }
+func (dryPiece) Read([]byte, int64) error  { return nil }
+func (dryPiece) Free() error               { return nil }
+func (p dryPiece) Run() error              { return p.says }
+func (dryPiece) Close() error              { return nil }
 
 // kernelNames returns the kernels of the images.
 func kernelNames(t *testing.T) (names []string) {
