@@ -52,7 +52,8 @@ func of(family string, operations []operation) (all []check) {
 // in returns the check of an operation in a machine of a precision.
 func (o operation) in(p kernels.Precision, name string) check {
 	return check{
-		name: o.name + name, small: !o.large, absent: o.absent && p == kernels.BFloat16,
+		name: o.name + name, precision: p.String(),
+		small: !o.large, absent: o.absent && p == kernels.BFloat16,
 		run: func(d kernels.Device) outcome { return o.check(d, p) },
 	}
 }

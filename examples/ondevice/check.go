@@ -15,10 +15,11 @@ import (
 
 // A check is something that a device is to do as the processor does it.
 type check struct {
-	name   string
-	run    func(d kernels.Device) outcome
-	small  bool // a sanitizer does it in a moment
-	absent bool // the emulation has not all of its kernels
+	name      string
+	precision string // of the machine, if there is one
+	run       func(d kernels.Device) outcome
+	small     bool // a sanitizer does it in a moment
+	absent    bool // the emulation has not all of its kernels
 }
 
 // An outcome is what a check has shown.
@@ -30,7 +31,8 @@ type outcome struct {
 
 // A result is the outcome of a check.
 type result struct {
-	Name string `json:"name"`
+	Name      string `json:"name"`
+	Precision string `json:"precision,omitempty"`
 	outcome
 	Right   bool     `json:"right"`
 	LeftOut string   `json:"left_out,omitempty"` // why it was not made
@@ -42,7 +44,8 @@ type result struct {
 type primitives struct {
 	Seen    string      `json:"recorded_on"` // where what they are compared with was seen
 	Kernels []primitive `json:"kernels"`
-	Record  []byte      `json:"record,omitempty"`
+	// Record is what the device gave, in the form of what is recorded.
+	Record json.RawMessage `json:"record,omitempty"`
 }
 
 type primitive struct {
@@ -74,7 +77,7 @@ func (n *number) UnmarshalJSON(text []byte) error {
 
 // perform makes the check on a device. A panic is wrong.
 func (c check) perform(d kernels.Device) (r result) {
-	r.Name = c.name
+	r.Name, r.Precision = c.name, c.precision
 	if c.absent && isEmulated(d.String()) {
 		r.LeftOut = absent
 		return r

@@ -34,7 +34,7 @@ func miniature() (all []check) {
 func bothWays(
 	name string, f func(c kernels.Config) ([]float32, error), p kernels.Precision, t tolerance,
 ) check {
-	return check{name: name, run: func(d kernels.Device) (r outcome) {
+	return check{name: name, precision: p.String(), run: func(d kernels.Device) (r outcome) {
 		got, err := f(kernels.Config{Device: d, Precision: p})
 		if err != nil {
 			return outcome{Wrong: "on the device: " + err.Error()}

@@ -31,8 +31,6 @@ type report struct {
 	Sanitizer  sanitized    `json:"compute_sanitizer"`
 	LeftOut    []string     `json:"left_out"` // names of checks that there was no time for
 	NotRun     string       `json:"not_run_on_a_device"`
-
-	record []byte
 }
 
 type program struct {
@@ -84,7 +82,6 @@ func deviceOf(i cuda.Info) device {
 // add adds the result of a check.
 func (r *report) add(x result) {
 	if x.Primitives != nil {
-		r.record, x.Primitives.Record = x.Primitives.Record, nil
 		r.Primitives, x.Primitives = x.Primitives, nil
 	}
 	r.Launched = append(r.Launched, x.Kernels...)

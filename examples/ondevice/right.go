@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -158,12 +160,21 @@ func (o *options) report(chosen []check, out, progress io.Writer) (*report, erro
 	}
 	r.end(progress)
 	r.Seconds = rounded(time.Since(begin))
-	if o.record != "" && r.Primitives != nil && len(r.record) > 0 {
-		if err := os.WriteFile(o.record, r.record, 0o644); err != nil {
+	if o.record != "" && r.Primitives != nil && len(r.Primitives.Record) > 0 {
+		if err := writeRecord(o.record, r.Primitives.Record); err != nil {
 			return nil, err
 		}
 	}
 	return r, save()
+}
+
+// writeRecord writes what primitives gave, as it is to be committed.
+func writeRecord(file string, record []byte) error {
+	var b bytes.Buffer
+	if err := json.Indent(&b, bytes.TrimSpace(record), "", "\t"); err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(b.Bytes(), '\n'), 0o644)
 }
 
 // start starts a process that makes checks from one on.

@@ -118,15 +118,28 @@ func (o *options) underTool(program, name string, most time.Duration) (t tool) {
 		return t
 	}
 	timer := time.AfterFunc(most, p.stop)
-	t.count(p.events)
-	ended := p.wait()
+	counted, ended := make(chan tool, 1), make(chan error, 1)
+	go func() {
+		var c tool
+		c.count(p.events)
+		counted <- c
+		ended <- p.wait()
+	}()
+	var end error
+	select {
+	case end = <-ended:
+		c := <-counted
+		t.Checks, t.Wrong = c.Checks, c.Wrong
+	case <-time.After(most + 10*time.Second):
+		t.Wrong = "it did not end"
+	}
 	inTime := timer.Stop()
 	said, err := os.ReadFile(log.Name())
 	if err != nil {
 		t.Wrong = err.Error()
 		return t
 	}
-	t.judge(said, inTime, ended)
+	t.judge(said, inTime, end)
 	return t
 }
 

@@ -81,6 +81,7 @@
 //	more than 48 KiB of shared memory         the emulated driver
 //	failing kernels, memory that is short     the emulated driver
 //	several goroutines                        the emulated driver, with Go's race detector
+//	primitives that kernels are made of       the emulation, and definitions in Go
 //	kernels                                   the emulation
 //	loading of images                         the emulated driver, which reads their heads
 //	speed                                     nothing

@@ -89,8 +89,8 @@ func pack(tf32 bool, values []uint32) []uint32 {
 //	2⁻²³ · (n·max|t| + Σ|t|)
 //
 // for n of them: each may be cut where the largest ends, and sums may be rounded. How subnormal
-// factors are handled is not specified, so a term of one may be missing. A subnormal result may be
-// 0.
+// values are handled is not specified, so a term that is one, or has one as a factor, may be
+// missing. A subnormal result may be 0.
 func (p Primitive) products(tf32 bool) []Bound {
 	var bounds []Bound
 	for problem := range operands {
@@ -140,7 +140,7 @@ func boundOf(all []term, c float64, whole bool) Bound {
 		b.Value += t.value
 		largest = max(largest, math.Abs(t.value))
 		sum += math.Abs(t.value)
-		if t.subnormal {
+		if t.subnormal || math.Abs(t.value) < 0x1p-126 {
 			missing += math.Abs(t.value)
 		}
 	}
