@@ -9,14 +9,12 @@ import (
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
-	"github.com/kudos-ml/kudos/diffusion/unet"
+	"github.com/kudos-ml/kudos/examples/internal/cases"
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/kernels"
-	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// miniature are a training run and a picture of the network of examples/tiny. Its weights are drawn
-// here: the trained ones would be a third of this program.
+// miniature are a training run and a picture of the network of examples/tiny.
 func miniature() (all []check) {
 	for _, p := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
 		exact := tolerance{each: 1e-4, together: 1e-4}
@@ -48,46 +46,23 @@ func bothWays(
 	}}
 }
 
-// tinyConfig is that of the network of examples/tiny.
-var tinyConfig = unet.Config{
-	SampleSize: 16, InChannels: 4, OutChannels: 4, FlipSinToCos: true,
-	DownBlockTypes: []string{
-		"DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D",
-	},
-	UpBlockTypes:              []string{"CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"},
-	BlockOutChannels:          []int{32, 64, 128},
-	LayersPerBlock:            nn.Ints{1},
-	DownsamplePadding:         1,
-	NormNumGroups:             8,
-	NormEps:                   1e-5,
-	CrossAttentionDim:         nn.Ints{64},
-	TransformerLayersPerBlock: nn.Ints{1},
-	AttentionHeadDim:          nn.Ints{4, 4, 4},
-}
-
-// network returns the miniature's network with weights that are always the same.
-func network() (*unet.UNet2DCondition, error) {
-	n, err := unet.New(tinyConfig)
-	if err != nil {
-		return nil, err
-	}
-	nn.Init(n, 1)
-	return n, nil
-}
-
-// words is how long a prompt is.
-const words = 9
+// What the network reads: latents of side×side, and prompts of so many words of a width.
+const (
+	side  = 16
+	words = 9
+	width = 64
+)
 
 // said returns a condition.
 func said(name string) dataset.Condition {
-	x := make([]float32, words*tinyConfig.CrossAttentionDim.At(0))
+	x := make([]float32, words*width)
 	normal(x, "condition "+name)
 	return dataset.Condition{Tokens: dense(tensor.Shape{words, len(x) / words}, x)}
 }
 
 // tuned returns the losses of tuning, one picture of each stream a step.
 func tuned(c kernels.Config) (losses []float32, err error) {
-	n, err := network()
+	n, err := cases.Miniature()
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +72,6 @@ func tuned(c kernels.Config) (losses []float32, err error) {
 	}
 	var samples []dataset.Sample
 	for i := range 2 {
-		side := tinyConfig.SampleSize
 		latent := dense(tensor.Shape{side, side, 4}, make([]float32, side*side*4))
 		normal(latent.Float32s(), fmt.Sprint("latent ", i))
 		samples = append(samples, dataset.Sample{
@@ -126,7 +100,7 @@ func tuned(c kernels.Config) (losses []float32, err error) {
 
 // picture returns the latents of pictures that are led by guidance.
 func picture(c kernels.Config) (latents []float32, err error) {
-	n, err := network()
+	n, err := cases.Miniature()
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +109,6 @@ func picture(c kernels.Config) (latents []float32, err error) {
 		return nil, err
 	}
 	const pictures = 2
-	side := tinyConfig.SampleSize
 	start := diffusion.SeededNoise(1, 0).Start(pictures, side, side, 4)
 	guided := diffusion.Guide(n, said("nothing"), 3)
 	net, err := diffusion.CompileOn(c, guided, start.Shape(), said("0"))

@@ -15,7 +15,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/cuda"
 	"github.com/kudos-ml/kudos/kernels/cuda/cudatest"
@@ -337,13 +336,6 @@ func TestNamesAreUnique(t *testing.T) {
 	for i, c := range checks() {
 		require.Equal(t, names[i], c.name)
 	}
-}
-
-// The network is that of the miniature.
-func TestMiniature(t *testing.T) {
-	p, err := tiny.Load()
-	require.NoError(t, err)
-	require.Equal(t, p.UNet.Config, tinyConfig)
 }
 
 func TestNever(t *testing.T) {
