@@ -131,6 +131,7 @@ func (o *options) report(chosen []check, out, progress io.Writer) (*report, erro
 	fmt.Fprintf(progress, "What has not run on a device:\n\n%s\n", cuda.NotRun)
 
 	save := func() error { return r.save(o.out, out) }
+	saved := begin
 	deadline := begin.Add(time.Duration(o.minutes * float64(time.Minute)))
 	until, found := deadline, ""
 	if o.sanitizes {
@@ -144,8 +145,9 @@ func (o *options) report(chosen []check, out, progress io.Writer) (*report, erro
 		done: func(x result) {
 			r.add(x)
 			r.Seconds = rounded(time.Since(begin))
-			if o.out != "-" {
-				save()
+			if o.out != "-" && time.Since(saved) > time.Second {
+				save() // what there is, if the machine is taken away
+				saved = time.Now()
 			}
 		},
 	}

@@ -220,13 +220,14 @@ func TestRightGivesUp(t *testing.T) {
 	require.False(t, r.Right)
 }
 
-// A process that ends before its time is an error, not an endless loop.
+// Processes that end before their time are errors, and they are not started forever.
 func TestRightDies(t *testing.T) {
-	made := func(kernels.Device) outcome { return outcome{} }
+	started := 0
 	s := supervisor{
-		checks: []check{{name: "first", run: made}, {name: "second", run: made}},
+		checks: []check{{name: "1"}, {name: "2"}, {name: "3"}, {name: "4"}, {name: "5"}},
 		each:   time.Hour, until: time.Now().Add(time.Hour), progress: io.Discard,
 		start: func(int) (*process, error) {
+			started++
 			return &process{
 				events: strings.NewReader("a line that is none\n"),
 				stop:   func() {}, wait: func() error { return errLost },
@@ -236,10 +237,15 @@ func TestRightDies(t *testing.T) {
 	var r report
 	s.done = r.add
 	s.run()
-	require.Len(t, r.Checks, 2)
-	for _, c := range r.Checks {
-		require.Equal(t, "the process ended: "+errLost.Error(), c.Wrong)
+	require.Len(t, r.Checks, 5)
+	for i, c := range r.Checks {
+		want := "the process ended: " + errLost.Error()
+		if i >= mostIdle {
+			want = "no process begins with it"
+		}
+		require.Equal(t, want, c.Wrong)
 	}
+	require.Equal(t, mostIdle, started)
 }
 
 func TestCompare(t *testing.T) {

@@ -96,16 +96,24 @@ type supervisor struct {
 	until    time.Time
 	progress io.Writer
 	done     func(result)
+
+	idle int // processes that have ended without having begun, one after another
 }
 
 func (s *supervisor) run() {
 	for next := 0; next < len(s.checks); {
+		if s.idle >= mostIdle {
+			s.finish(wrong(s.checks[next].name, "no process begins with it"))
+			next++
+			continue
+		}
 		if !time.Now().Before(s.until) {
 			s.finish(result{Name: s.checks[next].name, LeftOut: outOfTime})
 			next++
 			continue
 		}
 		p, err := s.start(next)
+		s.idle++
 		if err != nil {
 			s.finish(wrong(s.checks[next].name, err.Error()))
 			next++
@@ -114,6 +122,9 @@ func (s *supervisor) run() {
 		next += s.follow(p, next)
 	}
 }
+
+// mostIdle is how many processes may end one after another without having begun.
+const mostIdle = 3
 
 // outOfTime is why checks are left out at the end.
 const outOfTime = "there was no time left"
@@ -168,6 +179,7 @@ func (s *supervisor) follow(p *process, first int) (n int) {
 				n++
 			}
 			begin, begun, end = time.Now(), e.Result == nil, patience()
+			s.idle = 0
 		case <-timer.C:
 			p.stop()
 			for range events {
