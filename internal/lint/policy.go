@@ -21,8 +21,9 @@ var house = Policy{
 		"internal/picture": "internal/file",
 		"internal/lint":    "",
 
-		"kernels":                   "kernels/internal/cpu kernels/internal/cuda internal/rng",
-		"kernels/cuda":              "kernels kernels/internal/cuda/images",
+		"kernels": "kernels/internal/cpu kernels/internal/cuda internal/rng",
+		"kernels/cuda": "kernels kernels/internal/cuda kernels/internal/cuda/images " +
+			"kernels/internal/cuda/primitive",
 		"kernels/cuda/cudatest":     "kernels kernels/internal/cudatest",
 		"kernels/cuda/internal/...": "kernels/internal/cuda/src",
 		"kernels/internal/cpu":      "",
@@ -38,6 +39,7 @@ var house = Policy{
 		"kernels/internal/cuda/images":          "",
 		"kernels/internal/cuda/images/generate": "kernels/internal/cuda/src",
 		"kernels/internal/cuda/mutate":          "",
+		"kernels/internal/cuda/primitive":       "kernels/internal/cuda",
 
 		"dataset":        "internal/rng internal/picture internal/file",
 		"dataset/shapes": "dataset internal/rng internal/picture",
@@ -89,10 +91,10 @@ var house = Policy{
 			For:  "the processor's kernels define what a GPU's compute",
 		},
 		{
-			From: "kernels/cuda",
-			To:   "kernels/internal/cuda",
+			From: "kernels/internal/cuda",
+			To:   "kernels/internal/cuda/primitive",
 			Test: true,
-			For:  "a device's tests launch kernels",
+			For:  "the emulation is held to what primitives gave",
 		},
 		{From: "reward", To: "internal/rng", For: "Shuffled draws a permutation"},
 		{From: "diffusion/unet", To: "dataset", Test: true, For: "conditions are made in tensors"},

@@ -2,7 +2,9 @@ package cuda
 
 import (
 	"go/build"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,4 +33,17 @@ func TestOneFileNeedsC(t *testing.T) {
 	require.Equal(t, []string{"driver_cu.go"}, needs())
 	context.CgoEnabled = false
 	require.Empty(t, needs())
+}
+
+// The package comment's table is the one that programs print.
+func TestNotRun(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	require.NotEmpty(t, NotRun)
+	var table strings.Builder
+	for line := range strings.Lines(NotRun) {
+		table.WriteString("//\t" + line)
+	}
+	unix := func(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }
+	require.Contains(t, unix(string(doc)), "\n"+unix(table.String())+"package cuda\n")
 }

@@ -26,7 +26,6 @@ const mostParams = 4096
 // A device is a kernels.Device.
 type device struct {
 	info     Info
-	version  int  // of the driver
 	stepwise bool // each launch is started by itself and waited for
 
 	mu     sync.Mutex // is held while the driver is called: work has one order
@@ -67,6 +66,9 @@ func devices() ([]Info, error) {
 		if all[i], err = describe(i); err != nil {
 			return nil, fmt.Errorf("cuda: device %d: %w", i, err)
 		}
+		v := driverVersion()
+		all[i].CUDA = fmt.Sprintf("%d.%d", v/1000, v/10%100)
+		all[i].Images = architectureFor(all[i].Capability)
 	}
 	return all, nil
 }
@@ -82,7 +84,6 @@ func open(index int) (kernels.Device, error) {
 	}
 	d := &device{
 		info:     all[index],
-		version:  driverVersion(),
 		stepwise: !slices.Contains([]string{"", "0"}, os.Getenv("KUDOS_CUDA_SYNC")),
 		modules:  make(map[string]module),
 		kernels:  make(map[string]*kernel),
@@ -134,8 +135,7 @@ func (d *device) String() string {
 
 // wrong is an error that names the device and its driver.
 func (d *device) wrong(err error) error {
-	return fmt.Errorf("cuda: %s, driver for CUDA %d.%d: %w",
-		d, d.version/1000, d.version/10%100, err)
+	return fmt.Errorf("cuda: %s, driver for CUDA %s: %w", d, d.info.CUDA, err)
 }
 
 // do calls f when nobody else calls the driver, in a thread that has the device's context.

@@ -387,8 +387,14 @@ func TestDevices(t *testing.T) {
 	all, err := Devices()
 	require.NoError(t, err)
 	require.Equal(t, []Info{
-		{Name: "Emulated GPU 0", Capability: 90, Memory: 1 << 30},
-		{Name: "Emulated GPU 1", Capability: 90, Memory: 1 << 30},
+		{
+			Name: "Emulated GPU 0", Capability: 90, Memory: 1 << 30, CUDA: "12.8",
+			Images: "sm_90a",
+		},
+		{
+			Name: "Emulated GPU 1", Capability: 90, Memory: 1 << 30, CUDA: "12.8",
+			Images: "sm_90a",
+		},
 	}, all)
 	d, err := Open(1)
 	require.NoError(t, err)

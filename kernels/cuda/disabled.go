@@ -14,3 +14,5 @@ var errDisabled = errors.New("cuda: this program was built without NVIDIA GPUs. 
 func devices() ([]Info, error) { return nil, errDisabled }
 
 func open(int) (kernels.Device, error) { return nil, errDisabled }
+
+func kernelNames() []string { return nil }

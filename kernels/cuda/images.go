@@ -2,7 +2,11 @@
 
 package cuda
 
-import "github.com/kudos-ml/kudos/kernels/internal/cuda/images"
+import (
+	"slices"
+
+	"github.com/kudos-ml/kudos/kernels/internal/cuda/images"
+)
 
 // An image is a family of kernels that is compiled for a device.
 type image struct {
@@ -20,4 +24,23 @@ func imagesFor(capability int) ([]image, error) {
 		all[i] = image{m.Name, m.Architecture, m.Kernels, string(m.Bytes)}
 	}
 	return all, err
+}
+
+// architectureFor returns what the images for a compute capability are compiled for. There are
+// none for a low one.
+func architectureFor(capability int) string {
+	if all, err := imagesFor(capability); err == nil && len(all) > 0 {
+		return all[0].architecture
+	}
+	return ""
+}
+
+// kernelNames returns the names of all kernels, sorted.
+func kernelNames() []string {
+	var names []string
+	for _, k := range images.Kernels() {
+		names = append(names, k.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }

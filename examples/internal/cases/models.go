@@ -15,7 +15,6 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/lora"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/diffusion/vae"
-	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
@@ -37,16 +36,9 @@ type network struct {
 	evaluation, training          float64
 }
 
-// miniature is the embedded one.
+// miniature is small.
 var miniature = network{
-	name: "miniature", side: 16, channels: 4, tokens: 16, width: 64,
-	load: func() (*unet.UNet2DCondition, error) {
-		p, err := tiny.Load()
-		if err != nil {
-			return nil, err
-		}
-		return p.UNet, nil
-	},
+	name: "miniature", side: 16, channels: 4, tokens: 16, width: 64, load: Miniature,
 }
 
 // sd15 has the shape of Stable Diffusion 1.5's, and weights that nobody has trained.

@@ -38,6 +38,8 @@ func products() []product {
 			`(gemm|conv)_\w+_(64x64|elements)_bf16`, 32 / 16 * 32 / 8 * 32 / 16,
 			"a warp computes 32×32",
 		},
+		// An instruction of tf32 multiplies 16×8 and 8×8 values.
+		{`primitive_mma(_tf32)?`, 1, "it is one product"},
 	}
 	for d := 8; d <= 256; d += 8 {
 		if d <= 160 || d%64 == 0 { // the sizes of heads that there are

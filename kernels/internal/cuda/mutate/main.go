@@ -78,7 +78,8 @@ var families = map[string]family{
 		run:  "^Test(MSEAndL1|SoftmaxCrossEntropy|WrongTargets)",
 		with: []string{"reduce"},
 	},
-	"move": {run: "^Test(Middle|CopyRows)"},
+	"move":      {run: "^Test(Middle|CopyRows)"},
+	"primitive": {run: "^TestPrimitives"},
 	"reduce": {
 		run:   "^Test(Sum|ColumnSums|L2Normalize|MSEAndL1)",
 		files: []string{"reduce.cuh"},
