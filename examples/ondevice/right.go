@@ -115,8 +115,10 @@ func (o *options) serve(chosen []check, out io.Writer) error {
 // report makes checks on a GPU and writes the report.
 func (o *options) report(chosen []check, out, progress io.Writer) (*report, error) {
 	begin := time.Now()
-	r := &report{Command: "right", Date: begin.UTC().Format(time.RFC3339), NotRun: cuda.NotRun}
-	r.about()
+	r := &report{
+		Command: "right", Date: begin.UTC().Format(time.RFC3339), Program: about(),
+		NotRun: cuda.NotRun(),
+	}
 	gpus, err := cuda.Devices()
 	if err == nil && (o.device < 0 || o.device >= len(gpus)) {
 		err = fmt.Errorf("there is no GPU %d among %d", o.device, len(gpus))
@@ -128,7 +130,7 @@ func (o *options) report(chosen []check, out, progress io.Writer) (*report, erro
 	fmt.Fprintf(progress, "%s, compute capability %d.%d, driver for CUDA %s, kernels for %s\n\n",
 		r.Device.Name, r.Device.Capability/10, r.Device.Capability%10, r.Device.CUDA,
 		r.Device.Images)
-	fmt.Fprintf(progress, "What has not run on a device:\n\n%s\n", cuda.NotRun)
+	fmt.Fprintf(progress, "What has not run on a device:\n\n%s\n", cuda.NotRun())
 
 	save := func() error { return r.save(o.out, out) }
 	saved := begin

@@ -28,7 +28,7 @@ func ran(t *testing.T, status int, args ...string) report {
 	var r report
 	require.NoError(t, json.Unmarshal(text, &r))
 	require.Equal(t, status == 0, r.Right)
-	require.Contains(t, progress.String(), cuda.NotRun)
+	require.Contains(t, progress.String(), cuda.NotRun())
 	return r
 }
 

@@ -371,7 +371,7 @@ func TestUsage(t *testing.T) {
 		require.Equal(t, c.want, run(strings.Fields(c.args), io.Discard, &progress), c.args)
 		require.NotEmpty(t, progress.String())
 		if !strings.HasPrefix(c.args, "right") {
-			require.Contains(t, progress.String(), cuda.NotRun)
+			require.Contains(t, progress.String(), cuda.NotRun())
 		}
 	}
 	require.True(t, regexp.MustCompile(some).MatchString("primitives"))

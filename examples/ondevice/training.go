@@ -39,7 +39,7 @@ type steps struct {
 	precision  kernels.Precision
 }
 
-// A trained network is its parameters and what its steps reported.
+// A trained network is its parameters, their moving averages, and what its steps reported.
 type trained struct {
 	losses, norms []float32
 	parameters    []float32
@@ -80,6 +80,17 @@ func (s steps) train(d kernels.Device) (t trained, err error) {
 	if err != nil {
 		return t, errors.Join(err, stepper.Close())
 	}
+	defer func() { err = errors.Join(err, stepper.Close()) }()
+	average, err := optim.NewEMA(0.5, parameters...)
+	if err != nil {
+		return t, err
+	}
+	defer func() { err = errors.Join(err, average.Close()) }()
+	if d != nil {
+		if err := average.MoveTo(d); err != nil {
+			return t, err
+		}
+	}
 	for i := range updates {
 		fill := func(part int) error {
 			normal(x, fmt.Sprint("x ", i, part))
@@ -95,16 +106,20 @@ func (s steps) train(d kernels.Device) (t trained, err error) {
 			fill(0)
 			r, err = stepper.Step(loss)
 		}
+		if err == nil {
+			err = average.Update()
+		}
 		if err != nil {
-			return t, errors.Join(err, stepper.Close())
+			return t, err
 		}
 		t.losses = append(t.losses, float32(r.Loss))
 		t.norms = append(t.norms, float32(r.GradNorm))
 	}
-	if err := stepper.Close(); err != nil {
+	means, err := average.State()
+	if err != nil {
 		return t, err
 	}
-	for _, p := range parameters {
+	for _, p := range append(parameters, means[1:]...) {
 		t.parameters = append(t.parameters, p.Value.Float32s()...)
 	}
 	return t, nil

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
 // An Info is what is known of a GPU before it is opened.
@@ -26,7 +27,13 @@ func Open(index int) (kernels.Device, error) { return open(index) }
 // without the tag nvidia.
 func Kernels() []string { return kernelNames() }
 
-// NotRun is the table of what has not run on a device, which the package comment has too.
-//
 //go:embed notrun.txt
-var NotRun string
+var notRun string
+
+// NotRun is the table of what has not run on a device, which the package comment has too.
+func NotRun() string { return notRun }
+
+// CutVariable is an environment variable for measuring. It says how a device cuts products of
+// bfloat16, instead of choosing: into tiles of 128x128, 128x64 or 64x64, and along the sum into so
+// many parts, as in 128x64/2. It is read when a machine is made.
+const CutVariable = cuda.CutVariable

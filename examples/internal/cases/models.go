@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 
 	"gorgonia.org/gorgonia"
 
@@ -41,11 +42,12 @@ var miniature = network{
 	name: "miniature", side: 16, channels: 4, tokens: 16, width: 64, load: Miniature,
 }
 
-// sd15 has the shape of Stable Diffusion 1.5's, and weights that nobody has trained.
+// sd15 has the shape of Stable Diffusion 1.5's, and weights that nobody has trained. All cases have
+// the same one.
 var sd15 = network{
 	name: "sd15", side: 64, channels: 4, tokens: 77, width: 768,
 	evaluation: evaluationFlops, training: trainingFlops,
-	load: func() (*unet.UNet2DCondition, error) {
+	load: sync.OnceValues(func() (*unet.UNet2DCondition, error) {
 		c := unet.DefaultConfig()
 		c.SampleSize, c.CrossAttentionDim = 64, nn.Ints{768}
 		u, err := unet.New(c)
@@ -54,7 +56,7 @@ var sd15 = network{
 		}
 		nn.Init(u, 1)
 		return u, nil
-	},
+	}),
 }
 
 // Models are whole models: evaluations and training steps of the miniature and of Stable Diffusion
@@ -130,32 +132,9 @@ func (n network) trainer(own, pretrain int, pairs bool) func(context.Context, ke
 	*Runner, error,
 ) {
 	return func(ctx context.Context, m kernels.Config) (*Runner, error) {
-		u, err := n.load()
+		t, detach, err := n.tuner(own, pretrain, pairs, m)
 		if err != nil {
 			return nil, err
-		}
-		s, err := diffusion.NewSchedule(diffusion.StableDiffusion())
-		if err != nil {
-			return nil, err
-		}
-		t := &finetune.Tuner{Network: u, Schedule: s, Updates: 1 << 40, Machine: m}
-		if pairs {
-			if t.Network, err = lora.New(u, lora.Config{Rank: 4, Alpha: 4}); err != nil {
-				return nil, err
-			}
-		}
-		var all []dataset.Sample
-		for i := range max(own, pretrain) {
-			name := fmt.Sprint("sample ", i)
-			condition := dataset.Condition{Tokens: normal(name, n.tokens, n.width)}
-			all = append(all, dataset.Sample{
-				Reward: new(0.5), Latent: normal(name, n.side, n.side, n.channels),
-				Condition: condition,
-			})
-		}
-		t.Own, t.OwnBatch = dataset.FromSlice(all[:own]), own
-		if pretrain > 0 {
-			t.Pretrain, t.PretrainBatch = dataset.FromSlice(all[:pretrain]), pretrain
 		}
 		plan, err := t.Prepare(ctx)
 		if err != nil {
@@ -173,10 +152,74 @@ func (n network) trainer(own, pretrain int, pairs bool) func(context.Context, ke
 			},
 			Close: func() error {
 				stop()
+				defer detach()
 				return t.Close()
 			},
 		}, nil
 	}
+}
+
+// tuner is training by Eq. 2 on random latents. What is attached to the network for it is detached
+// by detach.
+func (n network) tuner(own, pretrain int, pairs bool, m kernels.Config) (
+	t *finetune.Tuner, detach func(), err error,
+) {
+	u, err := n.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := diffusion.NewSchedule(diffusion.StableDiffusion())
+	if err != nil {
+		return nil, nil, err
+	}
+	t = &finetune.Tuner{Network: u, Schedule: s, Updates: 1 << 40, Machine: m}
+	detach = func() {}
+	if pairs {
+		adapter, err := lora.New(u, lora.Config{Rank: 4, Alpha: 4})
+		if err != nil {
+			return nil, nil, err
+		}
+		t.Network, detach = adapter, adapter.Detach
+	}
+	var all []dataset.Sample
+	for i := range max(own, pretrain) {
+		name := fmt.Sprint("sample ", i)
+		condition := dataset.Condition{Tokens: normal(name, n.tokens, n.width)}
+		all = append(all, dataset.Sample{
+			Reward: new(0.5), Latent: normal(name, n.side, n.side, n.channels),
+			Condition: condition,
+		})
+	}
+	t.Own, t.OwnBatch = dataset.FromSlice(all[:own]), own
+	if pretrain > 0 {
+		t.Pretrain, t.PretrainBatch = dataset.FromSlice(all[:pretrain]), pretrain
+	}
+	return t, detach, nil
+}
+
+// Curve is the losses of so many updates of all weights, by Eq. 2 with so many rewarded pictures.
+// The miniature's weights are always the same; those of Stable Diffusion 1.5 are what other cases
+// have left.
+func Curve(ctx context.Context, m kernels.Config, name string, batch, updates int) (
+	losses []float64, err error,
+) {
+	n := miniature
+	if name == sd15.name {
+		n = sd15
+	}
+	t, _, err := n.tuner(batch, 0, false, m)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	t.Updates, t.LR = updates, func(int) float64 { return 1e-4 }
+	for step, err := range t.Steps(ctx) {
+		if err != nil {
+			return losses, err
+		}
+		losses = append(losses, step.Loss)
+	}
+	return losses, nil
 }
 
 // encode makes ViT-L/14's features of pictures.

@@ -164,10 +164,15 @@ func (o operation) prepare(pass int) func(context.Context, kernels.Config) (*Run
 	}
 }
 
-// normal is a tensor of standard normal values.
+// normal is a tensor of standard normal values, of which there are at most a million.
 func normal(name string, shape ...int) *tensor.Dense {
 	t := tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
-	rng.Normal(t.Float32s(), 1, "bench "+name, 0, 0)
+	x := t.Float32s()
+	n := min(len(x), 1<<20)
+	rng.Normal(x[:n], 1, "bench "+name, 0, 0)
+	for ; n < len(x); n *= 2 {
+		copy(x[n:], x[:n])
+	}
 	return t
 }
 

@@ -3,6 +3,10 @@ package cuda
 import (
 	"fmt"
 	"math/bits"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
 )
 
 // A tileBF16 is a tile of C, the part that a block computes.
@@ -49,8 +53,12 @@ func (t tileBF16) cutInto(parts, k int) cutBF16 {
 
 // chooseBF16 cuts a product so that cycles are least. Tiles are chosen for one device, so that all
 // devices add in one order. A row's bits depend on the number of parts and on nothing else of the
-// other rows. It is a variable for tests.
+// other rows. It is a variable for tests. The environment can choose, for measuring: see
+// CutVariable.
 var chooseBF16 = func(m, n, k int) cutBF16 {
+	if c, ok := forcedCutBF16(k); ok {
+		return c
+	}
 	var best cutBF16
 	least := 0.0
 	for _, t := range tilesBF16 {
@@ -63,6 +71,25 @@ var chooseBF16 = func(m, n, k int) cutBF16 {
 		}
 	}
 	return best
+}
+
+// CutVariable is the environment variable that says how products of bfloat16 are cut, to measure
+// what the choice is worth: a tile and the number of parts of K, such as 128x64/2.
+const CutVariable = "KUDOS_CUDA_CUT"
+
+// forcedCutBF16 is what the environment chooses, if it does. It panics on what is no cut.
+func forcedCutBF16(k int) (c cutBF16, ok bool) {
+	text := os.Getenv(CutVariable)
+	if text == "" {
+		return c, false
+	}
+	name, number, _ := strings.Cut(text, "/")
+	i := slices.IndexFunc(tilesBF16, func(t tileBF16) bool { return t.name == name })
+	parts, err := strconv.Atoi(number)
+	if i < 0 || err != nil || parts < 1 || parts > 256 {
+		panic(fmt.Sprintf("cuda: %s=%s is no cut: 128x64/2 is", CutVariable, text))
+	}
+	return tilesBF16[i].cutInto(parts, k), true
 }
 
 // cycles estimates how many cycles an H100 takes for a product. It has 132 multiprocessors. Each of
