@@ -186,10 +186,12 @@ func attentionCases() (all []attentionCase) {
 		{AttentionShape: causal(1, 1, 70, 70, 16)},
 		{AttentionShape: causal(2, 1, 40, 24, 24), masked: true},
 		{AttentionShape: causal(1, 1, 9, 90, 64)},
+		{AttentionShape: causal(2, 1, 3, 130, 8)}, // a block of keys that no query sees
+		{AttentionShape: shape(1, 1, 64, 3, 8)},   // half a block of queries, all of which are read
 		{AttentionShape: shape(1, 2, 33, 35, 24), offset: 1},
 		{AttentionShape: shape(1, 1, 16, 70, 80)},
 		{AttentionShape: shape(1, 1, 66, 64, 160)},
-		{AttentionShape: shape(1, 1, 513, 18, 8)}, // few keys: the queries are divided
+		{AttentionShape: shape(1, 1, 513, 18, 8), offset: 1}, // few keys: the queries are divided
 	}
 }
 
@@ -210,8 +212,8 @@ func attentionSizes() (all []attentionCase) {
 		s.Causal = true
 		all = append(all, attentionCase{AttentionShape: s})
 	}
-	few := cuda.AttentionShape{N: 1, Heads: 2, Lq: 520, Lk: 19, D: 16, Causal: true}
-	return append(all, attentionCase{AttentionShape: few, masked: true, offset: 1})
+	few := cuda.AttentionShape{N: 1, Heads: 1, Lq: 520, Lk: 19, D: 192, Causal: true}
+	return append(all, attentionCase{AttentionShape: few, masked: true})
 }
 
 func TestAttentionSizes(t *testing.T) {

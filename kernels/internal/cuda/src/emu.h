@@ -289,7 +289,10 @@ inline void copy_async(void *to, const void *from, unsigned bytes, unsigned vali
     die("cp.async: %p is not in shared memory", to);
   if (self->copies->empty()) self->copies->emplace_back();
   Copy c{to, bytes, {}};
-  for (unsigned i = 0; i < valid; i++) c.data[i] = ((const unsigned char *)from)[i];
+  for (unsigned i = 0; i < bytes; i++) {  // what is not valid is read too: from must be legal
+    const unsigned char byte = ((const volatile unsigned char *)from)[i];
+    if (i < valid) c.data[i] = byte;
+  }
   for (unsigned i = 0; i < bytes; i++) at[i] = 0xff;
   self->copies->back().push_back(c);
 }
