@@ -65,9 +65,9 @@ var families = map[string]family{
 		files: []string{"elements.cuh"},
 	},
 	"gemm_bf16": {
-		run:   "^Test(|Epilogue)GemmBF16",
+		run:   "^Test(|Epilogue)(Gemm|Conv)BF16",
 		files: []string{"product_bf16.cuh", "epilogue.cuh"},
-		with:  one,
+		with:  append(one, "conv_bf16"),
 	},
 	"gemm_f32": {
 		run:   "^Test(|Epilogue)GemmFloat32",

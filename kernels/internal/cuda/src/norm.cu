@@ -282,7 +282,7 @@ TILE void combine_sums(const Norm &p, const Piece &at, float *m1, float *m2) {
   for (int first = 0; first < at.groups; first += t.teams) {
     const int g = first + t.team;
     const bool has = g < at.groups;
-    const float *of = p.sums + first_partial(p, at, at.sample) + (u64)(has ? g : 0) * pieces;
+    const float *of = p.sums + first_partial(p, at, at.sample) + (u64)g * pieces;
     float s1 = 0, s2 = 0;
     if (has)
       for (int i = t.lane; i < pieces; i += t.lanes) s1 += of[i], s2 += of[partials(p) + i];
@@ -369,7 +369,7 @@ TILE void moments(const Norm &p) {
     UNROLL
     for (int i = 0; i < Width; i++) {
       m.mean[i] += m.pivot[i] - pivots[(at.column + i) / at.width];
-      item[i] = m.count > 0 ? m.count * m.mean[i] : 0;
+      item[i] = m.count * m.mean[i];
     }
   }
   sync_block();
@@ -379,7 +379,7 @@ TILE void moments(const Norm &p) {
     UNROLL
     for (int i = 0; i < Width; i++) {
       const float d = m.mean[i] - sums[(at.column + i) / at.width] / size;
-      item[i] = m.count > 0 ? fmaf(m.count * d, d, m.squares[i]) : 0;
+      item[i] = fmaf(m.count * d, d, m.squares[i]);
     }
   }
   sync_block();
