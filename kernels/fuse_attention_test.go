@@ -18,7 +18,7 @@ import (
 // On a device the gradient of attention is computed from what attention has left, not from the
 // beginning, and it is what the host computes.
 func TestAttentionLeavesWhatItsGradientReads(t *testing.T) {
-	d := &counting{cudatest.OpenDevice(t), map[string]int{}}
+	d := cudatest.Count(cudatest.OpenDevice(t))
 	for _, c := range []struct {
 		heads, d             int
 		causal, mask, wanted bool
@@ -89,7 +89,7 @@ func TestAttentionLeavesWhatItsGradientReads(t *testing.T) {
 				return values
 			}
 			want := run(nil)
-			clear(d.runs)
+			clear(d.Runs)
 			got := run(d)
 			tolerance := 1e-5
 			if c.precision == kernels.BFloat16 {
@@ -102,7 +102,7 @@ func TestAttentionLeavesWhatItsGradientReads(t *testing.T) {
 				}
 				require.InDeltaSlice(t, w, got[i], tolerance*top, "result %d", i)
 			}
-			names := slices.Sorted(maps.Keys(d.runs))
+			names := slices.Sorted(maps.Keys(d.Runs))
 			if c.delta == "" {
 				require.NotContains(t, names, "attention_delta_f32")
 				require.NotContains(t, names, "attention_grad_delta_bf16")
@@ -112,8 +112,8 @@ func TestAttentionLeavesWhatItsGradientReads(t *testing.T) {
 			if c.mask {
 				times = 4
 			}
-			require.Equal(t, times, d.runs[c.delta], "%v", names)
-			for name, runs := range d.runs {
+			require.Equal(t, times, d.Runs[c.delta], "%v", names)
+			for name, runs := range d.Runs {
 				require.NotContains(t, name, "statistics")
 				if name == fmt.Sprintf("attention_%d_bf16", c.d) {
 					require.Equal(t, times, runs, "it does not run again")

@@ -98,34 +98,10 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// A counting is a device that counts how often each kernel is started.
-type counting struct {
-	kernels.Device
-	runs map[string]int
-}
-
-func (d *counting) Compile(launches []kernels.Launch) (kernels.Runner, error) {
-	r, err := d.Device.Compile(launches)
-	return &counted{r, d, launches}, err
-}
-
-type counted struct {
-	kernels.Runner
-	by       *counting
-	launches []kernels.Launch
-}
-
-func (r *counted) Run() error {
-	for _, l := range r.launches {
-		r.by.runs[l.Kernel]++
-	}
-	return r.Runner.Run()
-}
-
 // A device keeps copies of parameters in bfloat16. They are made again after the parameters have
 // changed, and then alone, by whichever machine reads them next.
 func TestRemoteKeepsParametersInBFloat16(t *testing.T) {
-	d := &counting{cudatest.OpenDevice(t), map[string]int{}}
+	d := cudatest.Count(cudatest.OpenDevice(t))
 	normal := func(name string, shape ...int) *tensor.Dense {
 		n := tensor.Shape(shape).TotalSize()
 		x := kerneltest.Normal(n, name)
@@ -154,11 +130,11 @@ func TestRemoteKeepsParametersInBFloat16(t *testing.T) {
 	check := func(m *kernels.Machine, y *gorgonia.Node, roundings int) {
 		t.Helper()
 		require.NoError(t, host.RunAll())
-		clear(d.runs)
+		clear(d.Runs)
 		require.NoError(t, m.RunAll())
 		require.Equal(t, host.Value(wanted).Float32s(), m.Value(y).Float32s())
 		// The input is converted for each of its readers.
-		require.Equal(t, 3+roundings, d.runs["to_bf16"])
+		require.Equal(t, 3+roundings, d.Runs["to_bf16"])
 	}
 	check(first, got, 2)
 	check(first, got, 0)

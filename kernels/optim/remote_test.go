@@ -278,30 +278,6 @@ func TestEMAOnDeviceSaysThatItDoesNotMove(t *testing.T) {
 	}
 }
 
-// A recording is a device that counts how often each kernel is started.
-type recording struct {
-	kernels.Device
-	runs map[string]int
-}
-
-func (d *recording) Compile(launches []kernels.Launch) (kernels.Runner, error) {
-	r, err := d.Device.Compile(launches)
-	return &recorded{r, d, launches}, err
-}
-
-type recorded struct {
-	kernels.Runner
-	by       *recording
-	launches []kernels.Launch
-}
-
-func (r *recorded) Run() error {
-	for _, l := range r.launches {
-		r.by.runs[l.Kernel]++
-	}
-	return r.Runner.Run()
-}
-
 // In bfloat16 AdamW writes the copies that products read, so that none is made again. Training in
 // two batch shapes, of which one has its copies later, does what the host does.
 func TestStepperKeepsCopiesInBFloat16(t *testing.T) {
@@ -340,10 +316,10 @@ func TestStepperKeepsCopiesInBFloat16(t *testing.T) {
 		return w.Value.Float32s()
 	}
 	want := train(nil, func(int) {})
-	d := &recording{cudatest.OpenDevice(t), map[string]int{}}
+	d := cudatest.Count(cudatest.OpenDevice(t))
 	inputs := 0
 	got := train(d, func(step int) {
-		n := d.runs["to_bf16"]
+		n := d.Runs["to_bf16"]
 		if step == 0 {
 			inputs = n - 1 // the copy is made once
 		}
