@@ -145,6 +145,8 @@ func TestAttentionFloat32(t *testing.T) {
 		{cuda.AttentionShape{N: 1, Heads: 3, Lq: 5, Lk: 4, D: 33}, true},
 		{cuda.AttentionShape{N: 1, Heads: 1, Lq: 35, Lk: 3, D: 80, Causal: true}, true},
 		{cuda.AttentionShape{N: 2, Heads: 1, Lq: 2, Lk: 3, D: 131}, true},
+		// A block of keys that no query sees.
+		{cuda.AttentionShape{N: 1, Heads: 1, Lq: 3, Lk: 66, D: 32, Causal: true}, false},
 	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			offset := 0
