@@ -158,7 +158,7 @@ func (f *fuser) reads(e, last int) int {
 	v, reads := &f.p.values[last], none
 	for k, c := range f.p.values[e].in {
 		if r := &f.p.values[c]; r.root == last {
-			if r.offset != 0 || r.size != v.size {
+			if r.size != v.size {
 				return none
 			}
 			reads = k
