@@ -316,7 +316,8 @@ func TestNotFused(t *testing.T) {
 		"others read it before": {build: func(b *network) gorgonia.Nodes {
 			room, h := room(b), layer(b)
 			twice := b.check(kernels.Scale(h, 2))
-			return gorgonia.Nodes{b.check(kernels.Mul(b.check(kernels.SiLU(h)), twice)), room}
+			y := b.check(kernels.Concat(b.check(kernels.SiLU(h)), h))
+			return gorgonia.Nodes{y, twice, room}
 		}},
 		"it is read twice": {build: one(func(b *network) *gorgonia.Node {
 			h := layer(b)

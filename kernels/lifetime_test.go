@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
 )
 
 // Results of steps 0 and 1, of 64 and 128 bytes, are read last at steps 2 and 4. The first of them
@@ -39,4 +40,22 @@ func TestLifetimeJoin(t *testing.T) {
 		l.reused[i] = true
 		require.False(t, l.join(0, 1, 64, 128), "its memory is taken over")
 	}
+}
+
+// What a fused product costs is its own multiply-adds, and the traffic of all that is read and
+// written. What is added is no factor, though it is an input.
+func TestCostOfFused(t *testing.T) {
+	g := gorgonia.NewGraph()
+	h, err := Linear(variable(g, "x", 6, 40), variable(g, "w", 30, 40), nil)
+	require.NoError(t, err)
+	if h, err = Add(h, variable(g, "r", 6, 30)); err == nil {
+		h, err = SiLU(h)
+	}
+	require.NoError(t, err)
+	p, err := newProgram(g, gorgonia.Nodes{h}, gorgonia.Nodes{h}, Float32)
+	require.NoError(t, err)
+	p, _, _ = p.fuse(nil, true)
+	i := p.index[h]
+	require.IsType(t, &fused{}, p.values[i].rule)
+	require.EqualValues(t, valueCost*(6*40+30*40+6*30+6*30)+6*30*40, p.costOf(i))
 }
