@@ -43,19 +43,26 @@ func TestLifetimeJoin(t *testing.T) {
 }
 
 // What a fused product costs is its own multiply-adds, and the traffic of all that is read and
-// written. What is added is no factor, though it is an input.
+// written. What is added is no factor, though it is an input. The result may be half the product.
 func TestCostOfFused(t *testing.T) {
 	g := gorgonia.NewGraph()
-	h, err := Linear(variable(g, "x", 6, 40), variable(g, "w", 30, 40), nil)
+	h, err := Linear(variable(g, "x", 6, 4), variable(g, "w", 32, 4), nil)
 	require.NoError(t, err)
-	if h, err = Add(h, variable(g, "r", 6, 30)); err == nil {
-		h, err = SiLU(h)
-	}
+	sum, err := Add(h, variable(g, "r", 6, 32))
 	require.NoError(t, err)
-	p, err := newProgram(g, gorgonia.Nodes{h}, gorgonia.Nodes{h}, Float32)
+	h, err = Linear(variable(g, "y", 6, 4), variable(g, "v", 32, 4), nil)
+	require.NoError(t, err)
+	half, err := GEGLU(h)
+	require.NoError(t, err)
+	want := gorgonia.Nodes{sum, half}
+	p, err := newProgram(g, want, want, Float32)
 	require.NoError(t, err)
 	p, _, _ = p.fuse(nil, true)
-	i := p.index[h]
-	require.IsType(t, &fused{}, p.values[i].rule)
-	require.EqualValues(t, valueCost*(6*40+30*40+6*30+6*30)+6*30*40, p.costOf(i))
+	for n, traffic := range map[*gorgonia.Node]int{
+		sum: 6*4 + 32*4 + 6*32 + 6*32, half: 6*4 + 32*4 + 6*16,
+	} {
+		i := p.index[n]
+		require.IsType(t, &fused{}, p.values[i].rule)
+		require.EqualValues(t, valueCost*traffic+6*32*4, p.costOf(i))
+	}
 }
