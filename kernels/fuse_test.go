@@ -160,7 +160,7 @@ func eachMachine(t *testing.T, f func(t *testing.T, c kernels.Config)) {
 	}
 }
 
-// bitsOf runs a machine and returns the bits of what is wanted, with the machine's plan and profile.
+// bitsOf runs a machine and returns the bits of what is wanted, the plan and the profile.
 func bitsOf(
 	t *testing.T, g *gorgonia.ExprGraph, c kernels.Config,
 ) (bits [][]uint32, plan kernels.Plan, profile []kernels.OpTime) {
@@ -180,8 +180,8 @@ func bitsOf(
 	return bits, m.Plan(), m.Profile()
 }
 
-// fusedOf compares the bits of a machine with those of one that fuses nothing, and returns them with
-// the kinds of the steps that are fused. There are as many steps less as these do more.
+// fusedOf compares the bits of a machine with those of one that fuses nothing, and returns them
+// with the kinds of the steps that are fused. There are as many steps less as these do more.
 func fusedOf(
 	t *testing.T, g *gorgonia.ExprGraph, c kernels.Config,
 ) (bits [][]uint32, fused string) {
