@@ -29,6 +29,7 @@
 //	                       pictures, one HTML page
 //	dataset                samples one after another; prompts that can be generated; JSONL files
 //	                       and folders
+//	dataset/feedback       a store of pictures and of what people say of them, in one SQLite file
 //	dataset/shapes         a small world of coloured shapes: its prompts, its pictures, its judge
 //	clip/tokenizer         prompts to token ids, by CLIP's byte-pair encoding
 //	clip                   CLIP's text and picture encoders, and their training

@@ -41,8 +41,9 @@ var house = Policy{
 		"kernels/internal/cuda/mutate":          "",
 		"kernels/internal/cuda/primitive":       "kernels/internal/cuda",
 
-		"dataset":        "internal/rng internal/picture internal/file",
-		"dataset/shapes": "dataset internal/rng internal/picture",
+		"dataset":          "internal/rng internal/picture internal/file",
+		"dataset/feedback": "dataset internal/file",
+		"dataset/shapes":   "dataset internal/rng internal/picture",
 
 		"clip":           "kernels kernels/nn clip/tokenizer " + inner,
 		"clip/tokenizer": "internal/file",
@@ -197,6 +198,12 @@ var forbidden = []Ban{
 		Import: "unsafe",
 		In:     "kernels kernels/internal/cpu kernels/cuda internal/weights",
 		Why:    "memory is reinterpreted there and nowhere else",
+	},
+	{
+		Import: "modernc.org/sqlite/...",
+		In:     "dataset/feedback",
+		Tests:  true,
+		Why:    "it is large: programs without a store of labels do without",
 	},
 	{
 		Import: "testing/...",
