@@ -83,37 +83,10 @@ func (w *work) answerName(ctx context.Context, id sql.NullInt64) (name string, e
 // Judgements yields all judgements in the order in which they were kept, those that others have
 // taken the place of too.
 func (s *Store) Judgements(ctx context.Context) iter.Seq2[Judgement, error] {
-	return func(yield func(Judgement, error) bool) {
-		for after := int64(0); ; {
-			var page []Judgement
-			err := s.read(ctx, func(tx *sql.Tx) error {
-				rows, err := tx.QueryContext(ctx, judgements+`
-					WHERE a.id > ? AND t.queue = ? ORDER BY a.id LIMIT ?`,
-					after, pictureQueue, batch)
-				return each(rows, err, func(row scanner) error {
-					var j Judgement
-					j, after, err = scanJudgement(row)
-					page = append(page, j)
-					return err
-				})
-			})
-			if err != nil {
-				yield(Judgement{}, err)
-				return
-			}
-			for _, j := range page {
-				if !yield(j, nil) {
-					return
-				}
-			}
-			if len(page) < batch {
-				return
-			}
-		}
-	}
+	return paged(ctx, s, judgements, scanJudgement)
 }
 
-// judgements is the beginning of queries for what scanJudgement takes. A CROSS JOIN is one whose
+// judgements is the query for what scanJudgement takes. A CROSS JOIN is one whose
 // order SQLite keeps.
 const judgements = `
 	SELECT a.id, a.name, p.name, r.name, a.choice, a.reason, a.taken, a.at, coalesce(b.name, '')
@@ -121,7 +94,8 @@ const judgements = `
 	CROSS JOIN tasks t ON t.id = a.task
 	CROSS JOIN pictures p ON p.id = t.picture
 	CROSS JOIN raters r ON r.id = a.rater
-	LEFT JOIN answers b ON b.id = a.supersedes`
+	LEFT JOIN answers b ON b.id = a.supersedes
+	WHERE a.id > ? ORDER BY a.id LIMIT ?`
 
 func scanJudgement(row scanner) (j Judgement, id int64, err error) {
 	var taken, at int64

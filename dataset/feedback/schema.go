@@ -14,8 +14,7 @@ var migrations = []string{`
 CREATE TABLE prompts (
 	id       INTEGER PRIMARY KEY,
 	prompt   TEXT NOT NULL UNIQUE,
-	pictures INTEGER NOT NULL DEFAULT 0,
-	pairs    INTEGER NOT NULL DEFAULT 0
+	pictures INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE pictures (
@@ -81,6 +80,7 @@ CREATE TABLE tasks (
 	UNIQUE (queue, pair)
 ) STRICT;
 CREATE INDEX tasks_open ON tasks (queue, place) WHERE open;
+CREATE INDEX tasks_of_pairs ON tasks (queue, prompt) WHERE pair IS NOT NULL;
 
 -- Answers are never changed and never removed. One that corrects another names it.
 CREATE TABLE answers (

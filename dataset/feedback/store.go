@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"iter"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -330,6 +331,39 @@ func each(rows *sql.Rows, err error, scan func(scanner) error) error {
 		}
 	}
 	return rows.Err()
+}
+
+// paged yields the rows of a query, a batch at a time, each batch from after the ID of the last
+// row.
+func paged[T any](
+	ctx context.Context, s *Store, query string, scan func(scanner) (T, int64, error),
+) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for after := int64(0); ; {
+			var page []T
+			err := s.read(ctx, func(tx *sql.Tx) error {
+				rows, err := tx.QueryContext(ctx, query, after, batch)
+				return each(rows, err, func(row scanner) error {
+					t, id, err := scan(row)
+					page, after = append(page, t), id
+					return err
+				})
+			})
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			for _, t := range page {
+				if !yield(t, nil) {
+					return
+				}
+			}
+			if len(page) < batch {
+				return
+			}
+		}
+	}
 }
 
 // A scanner is a row, as database/sql has it.
