@@ -13,4 +13,10 @@
 // Frechet compares distributions of features (an arm's pictures and a reference's), and
 // FrechetInterval says how sure that is. Diversity is how far apart the pictures of one prompt are.
 // Accuracy and AUC say how well a reward predicts labels.
+//
+// # Which agreement of raters
+//
+// Agreement is the share of pairs that agree. CohenKappa, for two raters, and FleissKappa, for as
+// many ratings of everything, take off what chance gives. KrippendorffAlpha does too, and ratings
+// may be missing.
 package measure

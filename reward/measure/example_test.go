@@ -57,3 +57,18 @@ func ExampleFrechetFeatures() {
 	fmt.Printf("%.3f\n", d)
 	// Output: 9.000
 }
+
+// Three raters judge four pictures, 1 for good and 0 for bad, and one has not judged the last.
+func ExampleKrippendorffAlpha() {
+	ratings := [][]int{{1, 1, 1}, {0, 0, 0}, {1, 1, 0}, {0, 0, -1}}
+	agreement, err := measure.Agreement(ratings)
+	if err != nil {
+		log.Fatal(err)
+	}
+	alpha, err := measure.KrippendorffAlpha(ratings)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%.2f of the pairs agree, alpha is %.2f\n", agreement, alpha)
+	// Output: 0.80 of the pairs agree, alpha is 0.67
+}
