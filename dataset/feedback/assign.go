@@ -27,28 +27,30 @@ func (s *Store) SetRaters(ctx context.Context, study string, raters int) error {
 	if raters < 1 {
 		return fmt.Errorf("feedback: %s: %d raters", s.config.Path, raters)
 	}
-	return s.write(ctx, func(w *work) error {
-		queues, err := w.queues(ctx, study)
+	return s.write(ctx, func(w *work) error { return w.setRaters(ctx, study, raters) })
+}
+
+func (w *work) setRaters(ctx context.Context, study string, raters int) error {
+	queues, err := w.queues(ctx, study)
+	if err != nil {
+		return err
+	}
+	for _, q := range queues {
+		err := w.exec(ctx, `UPDATE tasks SET open = used < ? WHERE queue = ?`, raters, q)
+		if err == nil {
+			err = w.exec(ctx, `
+				UPDATE queues SET raters = ?1, complete =
+					(SELECT count(*) FROM tasks WHERE queue = ?2 AND answered >= ?1)
+				WHERE id = ?2`, raters, q)
+		}
+		if err == nil {
+			err = w.exec(ctx, `DELETE FROM cursors WHERE queue = ?`, q)
+		}
 		if err != nil {
 			return err
 		}
-		for _, q := range queues {
-			err := w.exec(ctx, `UPDATE tasks SET open = used < ? WHERE queue = ?`, raters, q)
-			if err == nil {
-				err = w.exec(ctx, `
-					UPDATE queues SET raters = ?1, complete =
-						(SELECT count(*) FROM tasks WHERE queue = ?2 AND answered >= ?1)
-					WHERE id = ?2`, raters, q)
-			}
-			if err == nil {
-				err = w.exec(ctx, `DELETE FROM cursors WHERE queue = ?`, q)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // queues returns the IDs of the queues of a study.

@@ -33,6 +33,17 @@ func (q Question) String() string {
 	return fmt.Sprintf("Question(%d)", uint8(q))
 }
 
+// ParseQuestion returns the question that is named "alignment" or "fidelity". Any other name is an
+// error.
+func ParseQuestion(name string) (Question, error) {
+	for _, q := range questions {
+		if q.String() == name {
+			return q, nil
+		}
+	}
+	return 0, fmt.Errorf("question %q is neither alignment nor fidelity", name)
+}
+
 // A Choice is what a rater says of a pair.
 type Choice uint8
 
@@ -53,6 +64,15 @@ func (c Choice) String() string {
 		return choiceNames[c]
 	}
 	return fmt.Sprintf("Choice(%d)", uint8(c))
+}
+
+// ParseChoice returns the choice that is named "a", "b", "tie" or "both bad", or "" for the zero
+// Choice. Any other name is an error.
+func ParseChoice(name string) (Choice, error) {
+	if i := slices.Index(choiceNames, name); i >= 0 {
+		return Choice(i), nil
+	}
+	return 0, fmt.Errorf("choice %q is none of a, b, tie and both bad", name)
 }
 
 // A Pair is two sets of pictures for one prompt, usually of two models. Raters do not see which is

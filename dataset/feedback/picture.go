@@ -211,10 +211,13 @@ func (s *Store) Pictures() dataset.Dataset {
 	})
 }
 
-// A row is a sample with the ID of its row. Later samples have larger ones.
+// A row is a sample with the ID of its row, and its file as it was added. Later samples have larger
+// IDs.
 type row struct {
 	id     int64
 	sample dataset.Sample
+	size   int64
+	sha256 []byte
 }
 
 // noLimit is above the ID of any row.
@@ -252,12 +255,13 @@ func (s *Store) rows(ctx context.Context, last int64) iter.Seq2[row, error] {
 func (s *Store) page(ctx context.Context, after, last int64) (page []row, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, `
-			SELECT id, name, sample FROM pictures WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`,
+			SELECT id, name, sample, size, sha256 FROM pictures
+			WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`,
 			after, last, batch)
-		return each(rows, err, func(row_ scanner) error {
+		return each(rows, err, func(from scanner) error {
 			var r row
 			var name, line string
-			if err := row_.Scan(&r.id, &name, &line); err != nil {
+			if err := from.Scan(&r.id, &name, &line, &r.size, &r.sha256); err != nil {
 				return err
 			}
 			r.sample, err = decode(line, "picture "+name)

@@ -1,0 +1,89 @@
+package feedback
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/kudos-ml/kudos/internal/file"
+)
+
+// Backup writes the database, as it is at one moment, to a file that Open opens. The store can be
+// used meanwhile. It is an error that wraps io/fs.ErrExist if the file is there: a backup never
+// takes the place of another one. The pictures are not part of it. Their paths are relative to the
+// database's folder: to be used, a backup has to be put where they are.
+//
+// The file is there whole or not at all. While Backup works, a folder named .backup-… beside the
+// file holds a copy.
+func (s *Store) Backup(ctx context.Context, path string) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("feedback: %s: backup: %w", s.config.Path, explain(err))
+		}
+	}()
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			err = fmt.Errorf("%s: %w", path, fs.ErrExist)
+		}
+		return err
+	}
+	folder, err := os.MkdirTemp(filepath.Dir(path), ".backup-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	copied := filepath.Join(folder, "copy.db")
+	if _, err := s.pool.ExecContext(ctx, `VACUUM INTO ?`, copied); err != nil {
+		return err
+	}
+	return file.Write(path, func(w io.Writer) error {
+		from, err := os.Open(copied)
+		if err != nil {
+			return err
+		}
+		defer from.Close()
+		_, err = io.Copy(w, from)
+		return err
+	})
+}
+
+// Verify returns an error if the file of a sample is not there, or is not the one that was added.
+// It reads all files. The error names the first sample that it is so of.
+func (s *Store) Verify(ctx context.Context) error {
+	for r, err := range s.rows(ctx, noLimit) {
+		if err != nil {
+			return err
+		}
+		if r.sample.File == "" {
+			continue
+		}
+		if err := s.verify(r); err != nil {
+			return fmt.Errorf("feedback: %s: picture %q: %w", s.config.Path, r.sample.ID, err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) verify(r row) error {
+	f, err := os.Open(filepath.Join(s.folder, filepath.FromSlash(r.sample.File)))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	size, err := io.Copy(hash, f)
+	if err != nil {
+		return err
+	}
+	if got := hash.Sum(nil); size != r.size || string(got) != string(r.sha256) {
+		return fmt.Errorf("%s has %d bytes with the SHA-256 %s, and had %d with %s",
+			r.sample.File, size, hex.EncodeToString(got), r.size, hex.EncodeToString(r.sha256))
+	}
+	return nil
+}
