@@ -139,14 +139,12 @@ func (s *Store) prepare(ctx context.Context) error {
 // check returns an error if the database is neither a store nor empty.
 func (s *Store) check(ctx context.Context) error {
 	var id, version, tables int
-	for query, to := range map[string]*int{
-		`PRAGMA application_id`:              &id,
-		`PRAGMA user_version`:                &version,
-		`SELECT count(*) FROM sqlite_schema`: &tables,
-	} {
-		if err := s.writer.conn.QueryRowContext(ctx, query).Scan(to); err != nil {
-			return err
-		}
+	// One statement sees one moment, whoever makes the store meanwhile.
+	err := s.writer.conn.QueryRowContext(ctx, `
+		SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
+		FROM pragma_application_id, pragma_user_version`).Scan(&id, &version, &tables)
+	if err != nil {
+		return err
 	}
 	switch {
 	case id != applicationID && (id != 0 || version != 0 || tables != 0):
