@@ -2,6 +2,7 @@ package feedback
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"iter"
@@ -316,8 +317,28 @@ func (s *Store) Votes(ctx context.Context) iter.Seq2[Vote, error] {
 	return paged(ctx, s, votes, scanVote)
 }
 
-// votes is the query for what scanVote takes.
-const votes = `
+// StandingVotes returns the votes on a study that stand, in the order in which they were kept:
+// those that nothing has taken the place of and that were not taken back.
+func (s *Store) StandingVotes(ctx context.Context, study string) (all []Vote, err error) {
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, voteColumns+`
+			JOIN standing s ON s.answer = a.id AND s.task = a.task AND s.rater = a.rater
+			WHERE p.study = ? AND a.choice > 0 ORDER BY a.id`, study)
+		return each(rows, err, func(row scanner) error {
+			v, _, err := scanVote(row)
+			all = append(all, v)
+			return err
+		})
+	})
+	return all, err
+}
+
+// votes is the query for all votes.
+const votes = voteColumns + `
+	WHERE a.id > ? ORDER BY a.id LIMIT ?`
+
+// voteColumns is the beginning of queries for what scanVote takes.
+const voteColumns = `
 	SELECT a.id, a.name, p.study, p.name, q.question, r.name, a.choice, a.reason, a.taken, a.at,
 		coalesce(b.name, '')
 	FROM answers a
@@ -325,8 +346,7 @@ const votes = `
 	CROSS JOIN pairs p ON p.id = t.pair
 	CROSS JOIN queues q ON q.id = t.queue
 	CROSS JOIN raters r ON r.id = a.rater
-	LEFT JOIN answers b ON b.id = a.supersedes
-	WHERE a.id > ? ORDER BY a.id LIMIT ?`
+	LEFT JOIN answers b ON b.id = a.supersedes`
 
 func scanVote(row scanner) (v Vote, id int64, err error) {
 	var taken, at int64

@@ -76,6 +76,9 @@ func TestPairs(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, []Vote{first, second, third}, s.votes())
+	standing, err := s.StandingVotes(t.Context(), "first")
+	require.NoError(t, err)
+	require.Equal(t, []Vote{second, third}, standing)
 	require.Empty(t, s.all(), "a vote is no judgement of a picture")
 	require.NoError(t, s.Check(t.Context()))
 

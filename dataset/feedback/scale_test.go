@@ -49,7 +49,7 @@ func TestScale(t *testing.T) {
 	for i := range raters {
 		s.raters(fmt.Sprint("rater ", i))
 	}
-	s.raters("newcomer")
+	s.raters("newcomer", "thorough")
 	require.NoError(t, s.SetRaters(t.Context(), "", 12))
 	r := rand.New(rand.NewPCG(1, 0))
 	took("judgements are added", func() {
@@ -75,6 +75,19 @@ func TestScale(t *testing.T) {
 			}))
 		}
 	})
+	took("one rater judges everything", func() {
+		require.NoError(t, s.write(t.Context(), func(w *work) error {
+			for _, p := range samples {
+				_, err := s.judge(t.Context(), w, Judgement{
+					Picture: p.ID, Rater: "thorough", Label: dataset.Good,
+				})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	})
 	for _, f := range []string{"labels.db", "labels.db-wal"} {
 		if info, err := os.Stat(filepath.Join(s.folder, f)); err == nil {
 			t.Logf("%-44s %8d MiB", f, info.Size()>>20)
@@ -82,6 +95,9 @@ func TestScale(t *testing.T) {
 	}
 	took("it is closed", func() { require.NoError(t, s.Close()) })
 	took("it is opened", s.open)
+	// The worst case: everything is open still, and nothing is left for the rater.
+	nothing := took("nothing for who judged everything", func() { s.next("thorough", 1) })
+	again := took("and again", func() { s.next("thorough", 1) })
 	first := took("the first picture for who judged a fifth", func() { s.next("rater 7", 1) })
 	newest := took("the first picture for a newcomer", func() { s.next("newcomer", 1) })
 	var next, judge []time.Duration
@@ -125,7 +141,9 @@ func TestScale(t *testing.T) {
 		require.NoError(t, s.Backup(t.Context(), filepath.Join(s.folder, "backup.db")))
 	})
 	took("check", func() { require.NoError(t, s.Check(t.Context())) })
-	require.Less(t, first, 500*time.Millisecond)
+	require.Less(t, nothing, time.Second)
+	require.Less(t, again, 20*time.Millisecond)
+	require.Less(t, first, 20*time.Millisecond)
 	require.Less(t, next[297], 20*time.Millisecond)
 	require.Less(t, newest, 20*time.Millisecond)
 	require.Less(t, expired, 20*time.Millisecond)

@@ -34,8 +34,8 @@ func mix(h uint32) uint32 {
 	return h ^ h>>16
 }
 
-// addTask adds a task to its queue. It may come before what raters have been given. So all of them
-// look for work from the beginning of the queue.
+// addTask adds a task to its queue. It may come before what raters have been given. So they look
+// for work from there on.
 func (w *work) addTask(ctx context.Context, t task) error {
 	err := w.exec(ctx, `
 		INSERT INTO tasks (queue, prompt, picture, pair, place) VALUES (?, ?, ?, ?, ?)`,
@@ -44,7 +44,8 @@ func (w *work) addTask(ctx context.Context, t task) error {
 		err = w.exec(ctx, `UPDATE queues SET tasks = tasks + 1 WHERE id = ?`, t.queue)
 	}
 	if err == nil {
-		err = w.exec(ctx, `DELETE FROM cursors WHERE queue = ?`, t.queue)
+		err = w.exec(ctx, `UPDATE cursors SET place = ?1 WHERE queue = ?2 AND place > ?1`,
+			t.place(), t.queue)
 	}
 	return err
 }
