@@ -134,10 +134,8 @@ func TestArchiveLosesNothing(t *testing.T) {
 		s, copied := newStore(t), newStore(t)
 		defer s.Close()
 		defer copied.Close()
-		for _, store := range []*testStore{s, copied} {
-			_, err := store.writer.conn.ExecContext(t.Context(), `PRAGMA synchronous = OFF`)
-			require.NoError(r, err)
-		}
+		s.hasty()
+		copied.hasty()
 		text := rapid.StringN(0, 8, -1)
 		raters := rapid.SliceOfNDistinct(rapid.StringMatching(`[a-zÄ"<]{1,4}`), 1, 3,
 			func(s string) string { return s }).Draw(r, "raters")

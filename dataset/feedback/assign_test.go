@@ -190,8 +190,7 @@ func TestAnythingInAnyOrder(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		s := newStore(t)
 		defer s.Close()
-		_, err := s.writer.conn.ExecContext(t.Context(), `PRAGMA synchronous = OFF`) // for speed
-		require.NoError(r, err)
+		s.hasty()
 		s.raters(raters...)
 		s.add(3, "a dog", "a cat")
 		wanted, pictures, answers := 3, 6, 0

@@ -208,6 +208,51 @@ func TestImports(t *testing.T) {
 	}
 }
 
+// The forms in which Label Studio exports an annotation are one judgement.
+func TestFormsOfLabelStudio(t *testing.T) {
+	s := newStore(t)
+	s.pictures(2, "a dog")
+	for i, c := range []struct {
+		file string
+		read reader
+		want int
+	}{
+		{"labelstudio.json", ReadLabelStudio, 3},
+		{"labelstudio_min.json", ReadLabelStudioMin, 2},
+		{"labelstudio.csv", ReadLabelStudioCSV, 0},
+	} {
+		text, err := os.ReadFile(filepath.Join("testdata", c.file))
+		require.NoError(t, err)
+		if i == 0 {
+			text = bytes.Replace(text, []byte(`"anna@example.com"`), []byte(`"1"`), 1)
+			// A reason is in one of the forms alone.
+			text = bytes.Replace(text, []byte(`["one dog", "and it is green"]`), []byte(`[]`), 1)
+		}
+		n, err := s.AddRecords(t.Context(),
+			c.read(bytes.NewReader(text), c.file, Fields{Label: "quality"}), nil)
+		require.NoError(t, err)
+		require.Equal(t, c.want, n, c.file)
+	}
+}
+
+// A rater who was erased does not come back with a file that is read again.
+func TestErasedRatersStayErased(t *testing.T) {
+	s := newStore(t)
+	s.pictures(2, "a dog")
+	text, err := os.ReadFile("testdata/argilla.json")
+	require.NoError(t, err)
+	for i := range 2 {
+		n, err := s.AddRecords(t.Context(), ReadArgilla(bytes.NewReader(text), "x", Fields{}), nil)
+		require.NoError(t, err)
+		require.Equal(t, 3*(1-i), n)
+		if i == 0 {
+			_, err = s.Erase(t.Context(), user1)
+			require.NoError(t, err)
+		}
+	}
+	require.NotContains(t, s.archive(), user1)
+}
+
 // What is wrong in a file is an error that says where.
 func TestImportsThatAreWrong(t *testing.T) {
 	for _, c := range []struct {
@@ -391,6 +436,8 @@ func TestDamagedArchives(t *testing.T) {
 		one, two := newStore(t), newStore(t)
 		defer one.Close()
 		defer two.Close()
+		one.hasty()
+		two.hasty()
 		empty := one.archive()
 		text := strings.Join(damaged, "")
 		if err := one.Import(t.Context(), strings.NewReader(text), "x"); err != nil {

@@ -46,26 +46,41 @@ func ReadLabelStudio(r io.Reader, name string, f Fields) iter.Seq2[Record, error
 	f = f.complete()
 	tasks := objects[labelStudioTask](r, name)
 	return records(tasks, name, func(t labelStudioTask) (all []Record, err error) {
-		var common Record
+		common := Record{}
 		if common.Picture, err = t.Data.text(f.Picture); err != nil {
 			return nil, err
 		}
 		if common.Prompt, err = t.Data.text(f.Prompt); err != nil {
 			return nil, err
 		}
+		task, err := textOf(t.ID, "id")
+		if err != nil {
+			return nil, err
+		}
 		for i, a := range append(t.Annotations, t.Completions...) {
 			r, there, err := f.annotation(common, a)
 			if err == nil && there {
-				r, err = f.finish(r, "label-studio", string(t.ID), string(a.ID), a.Updated,
-					r.Label.String())
+				r, err = f.fromLabelStudio(r, task, a.ID, a.Updated)
 				all = append(all, r)
 			}
 			if err != nil {
-				return nil, fmt.Errorf("annotation %d of task %s: %w", i+1, t.ID, err)
+				return nil, fmt.Errorf("annotation %d of task %s: %w", i+1, task, err)
 			}
 		}
 		return all, nil
 	})
+}
+
+// fromLabelStudio completes a record. Its answer has the same ID in all the forms of a file. One
+// that was changed there has another one, and so corrects the one before.
+func (f Fields) fromLabelStudio(
+	r Record, task string, annotation json.RawMessage, updated string,
+) (Record, error) {
+	id, err := textOf(annotation, "id")
+	if err != nil {
+		return r, err
+	}
+	return f.finish(r, "label-studio", task, id, updated, r.Label.String())
 }
 
 // annotation reads an annotation into a record.
@@ -194,7 +209,7 @@ func (f Fields) labelStudioMin(o object) (r Record, there bool, err error) {
 		return r, false, err
 	}
 	texts := map[string]string{}
-	for _, key := range []string{"id", "annotator", "annotation_id", "created_at", "updated_at"} {
+	for _, key := range []string{"id", "annotator", "created_at", "updated_at"} {
 		if texts[key], err = o.text(key); err != nil {
 			return r, false, err
 		}
@@ -220,8 +235,7 @@ func (f Fields) labelStudioMin(o object) (r Record, there bool, err error) {
 		return r, false, fmt.Errorf("lead_time: %w", err)
 	}
 	r.Taken = seconds(took)
-	r, err = f.finish(r, "label-studio", texts["id"], texts["annotation_id"], texts["updated_at"],
-		r.Label.String())
+	r, err = f.fromLabelStudio(r, texts["id"], o["annotation_id"], texts["updated_at"])
 	return r, true, err
 }
 

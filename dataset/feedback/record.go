@@ -134,8 +134,8 @@ func when(text string) (time.Time, error) {
 
 // AddRecords judges as records say, all of them or none, and returns how many were new. Raters who
 // are not there are added. A record that is there already is passed over, so a file can be read
-// again after more was labelled. Where a rater has judged a picture twice, the record that comes
-// last counts.
+// again after more was labelled. The judgements of a rater who was erased since do not bring the
+// name back. Where a rater has judged a picture twice, the record that comes last counts.
 //
 // find returns the path of a record's picture, relative to the database's folder. nil is LocalPath.
 // The picture is the one with that path and the record's prompt, or the one with that path if the
@@ -182,6 +182,9 @@ func (s *Store) addRecord(
 	if err != nil {
 		return false, err
 	}
+	if erased, err := w.erased(ctx, r.Answer); err != nil || erased {
+		return false, err
+	}
 	if _, err := w.rater(ctx, r.Rater, s.now()); err != nil {
 		return false, err
 	}
@@ -198,6 +201,14 @@ func (s *Store) addRecord(
 	}
 	err = w.row(ctx, `SELECT coalesce(max(id), 0) FROM answers`).Scan(&after)
 	return after > before, err
+}
+
+// erased reports whether an answer is there of a rater who was erased since.
+func (w *work) erased(ctx context.Context, answer string) (erased bool, err error) {
+	err = w.row(ctx, `
+		SELECT EXISTS (SELECT 1 FROM answers a JOIN raters r ON r.id = a.rater
+			WHERE a.name = ? AND r.erased IS NOT NULL)`, answer).Scan(&erased)
+	return erased, err
 }
 
 // pictureAt returns the name of the picture of a file and a prompt, which is added if need be.

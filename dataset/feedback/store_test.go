@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,9 +34,30 @@ type testStore struct {
 	folder string
 }
 
+// empty is the file of an empty store. To copy it is faster than to make it.
+var empty = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "labels.db")
+	s, err := Open(context.Background(), Config{Path: path})
+	if err == nil {
+		err = s.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
 func newStore(t testing.TB) *testStore {
 	t.Helper()
 	s := &testStore{clock: newClock(), t: t, folder: t.TempDir()}
+	text, err := empty()
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(s.folder, "labels.db"), text, 0o644))
 	s.open()
 	t.Cleanup(func() { s.Close() })
 	return s
@@ -47,6 +69,13 @@ func (s *testStore) open() {
 	var err error
 	path := filepath.Join(s.folder, "labels.db")
 	s.Store, err = Open(context.Background(), Config{Path: path, Now: s.tell})
+	require.NoError(s.t, err)
+}
+
+// hasty makes the store faster, and no longer safe from a machine that fails.
+func (s *testStore) hasty() {
+	s.t.Helper()
+	_, err := s.writer.conn.ExecContext(context.Background(), `PRAGMA synchronous = OFF`)
 	require.NoError(s.t, err)
 }
 
