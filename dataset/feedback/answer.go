@@ -26,7 +26,7 @@ type answer struct {
 	supersedes sql.NullInt64
 }
 
-// check completes an answer and returns an error if it cannot be one.
+// complete completes an answer, and returns an error if it cannot be one.
 func (a *answer) complete(now int64) error {
 	if a.name == "" {
 		a.name = rand.Text()

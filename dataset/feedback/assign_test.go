@@ -91,6 +91,9 @@ func TestLeases(t *testing.T) {
 	require.Equal(t, []string{"p2"}, s.next("ben", 1), "ben comes back, and nobody has taken it")
 	require.Equal(t, []string{"p0"}, s.next("anna", 2))
 	require.NoError(t, s.Check(t.Context()))
+	_, err = s.Erase(t.Context(), "ben")
+	require.NoError(t, err)
+	require.Equal(t, []string{"p1", "p2"}, s.next("cleo", 2), "ben will not come back")
 
 	// anna judges p1 after all, and cleo does too: both count.
 	s.say("", "anna", "p1", dataset.Good)
@@ -119,25 +122,25 @@ func TestUndo(t *testing.T) {
 	s.add(3, "a dog")
 	s.raters("anna", "ben")
 	require.NoError(t, s.SetRaters(t.Context(), "", 1))
-	for i, id := range s.next("anna", 2) {
-		s.say(fmt.Sprint(i), "anna", id, dataset.Bad)
-	}
+	require.Equal(t, []string{"p0", "p1"}, s.next("anna", 2))
+	s.say("0", "anna", "p1", dataset.Bad)
+	s.say("1", "anna", "p0", dataset.Bad)
 	back, err := s.Undo(t.Context(), "anna", "undo")
 	require.NoError(t, err)
-	require.Equal(t, "p1", back.Picture)
+	require.Equal(t, "p0", back.Picture)
 	require.Equal(t, "1", back.Supersedes)
 	again, err := s.Undo(t.Context(), "anna", "undo")
 	require.NoError(t, err)
 	require.Equal(t, back, again, "a repeated request takes one judgement back")
-	require.Equal(t, []string{"p2"}, s.next("ben", 3), "p1 is anna's")
-	require.Equal(t, []string{"p1"}, s.next("anna", 1), "to judge again")
+	require.Equal(t, []string{"p2"}, s.next("ben", 3), "p0 is anna's")
+	require.Equal(t, []string{"p0"}, s.next("anna", 1), "to judge again")
 	_, err = s.Undo(t.Context(), "anna", "another")
 	require.NoError(t, err)
-	require.Equal(t, []string{"p0", "p1"}, s.next("anna", 2), "what was taken back last is first")
+	require.Equal(t, []string{"p1", "p0"}, s.next("anna", 2), "what was taken back last is first")
 	_, err = s.Undo(t.Context(), "anna", "one more")
 	require.ErrorIs(t, err, ErrUnknown)
 	require.NoError(t, s.Check(t.Context()))
-	require.Equal(t, "another", s.say("2", "anna", "p0", dataset.Good).Supersedes)
+	require.Equal(t, "another", s.say("2", "anna", "p1", dataset.Good).Supersedes)
 }
 
 // Many ask at once, and no picture is judged by more than are wanted.

@@ -177,6 +177,14 @@ func TestPicturesComeBackAsTheyWere(t *testing.T) {
 	_, err = s.Picture(t.Context(), "nothing")
 	require.ErrorIs(t, err, ErrUnknown)
 	require.ErrorContains(t, err, `picture "nothing": not in the store`)
+
+	// A label that it came with gives way to what raters say, and so does who gave it.
+	s.raters("ben")
+	s.say("", "ben", "p2", dataset.Bad)
+	judged := s.collect(s)[2]
+	require.Equal(t, dataset.Bad, judged.Label)
+	require.Empty(t, judged.Source.Rater)
+	require.Equal(t, "tiny", judged.Source.Model)
 }
 
 func TestAddAgain(t *testing.T) {
