@@ -3,6 +3,7 @@ package cuda_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -177,6 +178,32 @@ func TestEpilogueGemmBF16(t *testing.T) {
 			gemms(t, cuda.BFloat16, 12, 32, 104, 0, false)
 		}()
 	}
+}
+
+// In larger tiles what is added is read four turns ahead, but not behind the last row.
+func TestEpilogueGemmBF16ReadsAhead(t *testing.T) {
+	defer cuda.ForceBF16("128x64", 1)()
+	c := epilogueTest{t: cuda.BFloat16, rows: 39, cols: 8, samples: 3}
+	c.residual = true
+	c.gemm(t, 32, false)
+}
+
+// Sums that bfloat16 rounds to −0 are 0 after ReLU, with the sign that it has by itself.
+func TestEpilogueGemmBF16OfNegativeZero(t *testing.T) {
+	c := epilogueTest{t: cuda.BFloat16, rows: 3, cols: 8, samples: 3, plain: true}
+	c.function = "ReLU"
+	p := cuda.Product{
+		M: c.rows, N: c.cols, K: 8, TransB: true,
+		A: cuda.Tensor{Type: c.t}, B: cuda.Tensor{Type: c.t},
+	}
+	bias := slices.Repeat([]float32{-1e-42}, c.cols)
+	zeros := func(n int) cudatest.Operand { return cudatest.In(c.t, make([]float32, n)) }
+	c.run(t, func(q *cuda.Queue, e cuda.Epilogue, to cuda.Tensor, at []cuda.Tensor) {
+		p := p
+		p.A, p.B, p.Bias, p.C, p.Epilogue = at[0], at[1], at[2], to, e
+		cuda.Gemm(q, p, at[3])
+	}, zeros(c.rows*8), zeros(c.cols*8), cudatest.In(cuda.Float32, bias),
+		workspace(p.Workspace()))
 }
 
 func TestEpilogueGemmFloat32(t *testing.T) {
