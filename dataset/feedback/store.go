@@ -227,16 +227,20 @@ func (s *Store) write(ctx context.Context, f func(w *work) error) (err error) {
 	if err := w.exec(ctx, `BEGIN IMMEDIATE`); err != nil {
 		return err
 	}
-	err = f(w)
-	ctx = context.WithoutCancel(ctx) // either end has a definite result
-	if err == nil {
-		err = w.exec(ctx, `COMMIT`)
+	end := context.WithoutCancel(ctx) // either end has a definite result
+	committed := false
+	defer func() {
+		if !committed { // f may have panicked, and whoever recovers goes on with the store
+			// SQLite may have rolled it back by itself, as it does when the disk is full. Then this
+			// is an error that says nothing.
+			_ = w.exec(end, `ROLLBACK`)
+		}
+	}()
+	if err := f(w); err != nil {
+		return err
 	}
-	if err != nil {
-		// SQLite may have rolled it back by itself, as it does when the disk is full. Then this is
-		// an error that says nothing.
-		_ = w.exec(ctx, `ROLLBACK`)
-	}
+	err = w.exec(end, `COMMIT`)
+	committed = err == nil
 	return err
 }
 

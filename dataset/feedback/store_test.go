@@ -454,3 +454,23 @@ func TestContext(t *testing.T) {
 	require.Empty(t, s.all())
 	s.say("1", "anna", "p0", dataset.Good)
 }
+
+// A panic in the middle of a transaction, which whoever serves requests recovers from, leaves
+// nothing of it, and the store goes on.
+func TestPanicLeavesNothing(t *testing.T) {
+	s := newStore(t)
+	panics := func() {
+		_ = s.write(t.Context(), func(w *work) error {
+			_, err := w.rater(t.Context(), "ann", 1)
+			require.NoError(t, err)
+			panic("halfway")
+		})
+	}
+	require.PanicsWithValue(t, "halfway", panics)
+	_, err := s.AddRater(t.Context(), "bob")
+	require.NoError(t, err)
+	o, err := s.Overview(t.Context())
+	require.NoError(t, err)
+	require.Len(t, o.Raters, 1)
+	require.Equal(t, "bob", o.Raters[0].Rater)
+}
