@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,6 +118,45 @@ func TestCensus(t *testing.T) {
 	require.Equal(t, 2, launches["to_bf16"])
 	require.Equal(t, 1, launches["from_bf16"])
 	require.Len(t, launches, 3)
+}
+
+// A slow is a device that takes a while for each launch, and computes nothing.
+type slow struct {
+	kernels.Device
+	each time.Duration
+}
+
+func (d slow) Compile(l []kernels.Launch) (kernels.Runner, error) {
+	r, err := d.Device.Compile(l)
+	return sleeping{r, d.each * time.Duration(len(l))}, err
+}
+
+type sleeping struct {
+	kernels.Runner
+	time.Duration
+}
+
+func (s sleeping) Run() error {
+	time.Sleep(s.Duration)
+	return s.Runner.Run()
+}
+
+// The time of a kernel is that of its launches, each counted once. On a busy machine a launch may
+// take longer, but hardly every time.
+func TestCensusTimes(t *testing.T) {
+	const each = 3 * time.Millisecond
+	m := kernels.Config{Device: slow{kernels.Planning(nil), each}, Precision: kernels.BFloat16}
+	least := math.Inf(1)
+	for try := 0; try < 20 && least >= 2; try++ {
+		all, err := product(t)[0].Kernels(t.Context(), m)
+		require.NoError(t, err)
+		for _, k := range all {
+			took := k.Seconds / float64(k.Launches) / each.Seconds()
+			require.GreaterOrEqual(t, took, 1.0, k.Kernel)
+			least = min(least, took)
+		}
+	}
+	require.Less(t, least, 2.0)
 }
 
 // What there is no time for is said.

@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/cuda/cudatest"
 )
 
 // train runs all epochs.
@@ -219,6 +221,46 @@ func TestTrainingIsRepeatable(t *testing.T) {
 	other, otherHead := outcome(2)
 	require.NotEqual(t, epochs[0].MSE, other[0].MSE)
 	require.NotEqual(t, head, otherHead)
+}
+
+// On a device training does what it does on the processor, what is measured after each epoch
+// included, and a state of one goes on on the other.
+func TestTrainingOnDevice(t *testing.T) {
+	start := func(m kernels.Config) *Training {
+		training := training(labelled(2, 1, things[:4]...))
+		training.Machine, training.Passes, training.Wait = m, 4, 4
+		training.Hidden, training.Batch, training.LR = 8, 16, 0.05
+		return training
+	}
+	device := kernels.Config{Device: cudatest.Open(t)}
+	close := func(want, got *Training, epochs, on []Epoch) {
+		t.Helper()
+		require.Len(t, on, len(epochs))
+		for i, e := range epochs {
+			require.InEpsilon(t, e.MSE, on[i].MSE, 1e-3)
+			require.InEpsilon(t, e.HeldOutMSE, on[i].HeldOutMSE, 1e-3)
+			require.Equal(t, e.Best, on[i].Best)
+		}
+		require.InDeltaSlice(t, vector(want.Model().head), vector(got.Model().head), 1e-3)
+	}
+	host, there := start(kernels.Config{}), start(device)
+	epochs := train(t, host)
+	require.Less(t, epochs[3].MSE, 0.9*epochs[0].MSE, "it moves")
+	close(host, there, epochs, train(t, there))
+
+	begun, resumed := start(kernels.Config{}), start(device)
+	for range begun.Epochs(t.Context()) {
+		break
+	}
+	state, err := begun.State(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, resumed.Restore(t.Context(), state))
+	var rest []Epoch
+	for e, err := range resumed.Epochs(t.Context()) {
+		require.NoError(t, err)
+		rest = append(rest, e)
+	}
+	close(host, resumed, epochs[1:], rest)
 }
 
 func TestWhatCannotBeLearned(t *testing.T) {
