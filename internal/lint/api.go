@@ -67,7 +67,7 @@ func (s Source) public() bool {
 	case strings.HasPrefix(s.Package, "examples/internal/"):
 		return false
 	}
-	return !covers("internal/... kernels/internal/... "+testSupport, s.Package)
+	return !covers(private+" "+testSupport, s.Package)
 }
 
 func (p *pkg) add(s Source) {

@@ -111,8 +111,7 @@ func Unmapped(sources []Source) []string {
 			}
 		}
 	}
-	const unlisted = "internal/... kernels/internal/... kernels/cuda/internal/... examples/... " +
-		testSupport
+	const unlisted = private + " kernels/cuda/internal/... examples/... " + testSupport
 	var wrong []string
 	missing := map[string]bool{}
 	for _, s := range sources {

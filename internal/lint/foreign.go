@@ -107,7 +107,7 @@ var (
 // InternalExamples returns what examples for go doc use that a reader may not import.
 func InternalExamples(sources []Source) (wrong []string) {
 	for _, s := range sources {
-		if !s.Test || covers("internal/... kernels/internal/...", s.Package) {
+		if !s.Test || covers(private, s.Package) {
 			continue
 		}
 		imported := s.names()

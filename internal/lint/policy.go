@@ -7,6 +7,8 @@ const (
 	below = "kernels kernels/nn kernels/optim"
 	// inner are the internal packages that are not for tests alone.
 	inner = "internal/file internal/picture internal/rng internal/weights"
+	// private are the packages that nobody outside the module can import.
+	private = "internal/... kernels/internal/... reward/internal/..."
 	// anything is every package of the module.
 	anything = "*"
 )
@@ -56,9 +58,12 @@ var house = Policy{
 		"diffusion/pipeline": "diffusion diffusion/unet diffusion/vae clip clip/tokenizer " +
 			"dataset " + below + " " + inner,
 
-		"reward/measure":   "",
-		"reward":           "dataset reward/measure internal/file internal/picture",
-		"reward/alignment": "finetune reward reward/measure dataset clip " + below + " " + inner,
+		"reward/measure": "",
+		// What the pages for raters share.
+		"reward/internal/page": "dataset/feedback",
+		"reward":               "dataset reward/measure internal/file internal/picture",
+		"reward/alignment": "finetune reward reward/measure dataset clip " +
+			below + " " + inner,
 
 		"reward/evaluate": "reward reward/measure finetune/report dataset diffusion/pipeline",
 
