@@ -17,7 +17,7 @@ import (
 )
 
 // archiveVersion is the version of the format of Export.
-const archiveVersion = 1
+const archiveVersion = 2
 
 // A line is one of an archive. It has one field.
 type line struct {
@@ -26,6 +26,7 @@ type line struct {
 	Rater     *raterLine     `json:"rater,omitempty"`
 	Picture   *pictureLine   `json:"picture,omitempty"`
 	Pair      *pairLine      `json:"pair,omitempty"`
+	Gold      *goldLine      `json:"gold,omitempty"`
 	Wanted    *wantedLine    `json:"wanted,omitempty"`
 	Judgement *judgementLine `json:"judgement,omitempty"`
 	Vote      *voteLine      `json:"vote,omitempty"`
@@ -55,10 +56,18 @@ type pairLine struct {
 	B      []string `json:"b"`
 }
 
-// A wantedLine says how many raters are wanted: see SetRaters.
+// A goldLine is a gold picture: see SetGold.
+type goldLine struct {
+	Picture string `json:"picture"`
+	Label   string `json:"label"`
+}
+
+// A wantedLine says how many raters are wanted, and of pictures how many come together: see
+// SetRaters and SetTogether.
 type wantedLine struct {
-	Study  string `json:"study"`
-	Raters int    `json:"raters"`
+	Study    string `json:"study"`
+	Raters   int    `json:"raters"`
+	Together int    `json:"together,omitempty"`
 }
 
 // said is what judgements and votes have in common.
@@ -86,18 +95,20 @@ type voteLine struct {
 }
 
 // Export writes all that is in the store to w, as it is at one moment: JSONL, one object a line, in
-// UTF-8. The first line is {"kudos":"feedback","version":1}. Each of the others has one field:
+// UTF-8. The first line is {"kudos":"feedback","version":2}. Each of the others has one field:
 //
 //	rater      name, token_sha256, added, erased
 //	picture    sample (a line of a dataset.File), sha256, size in bytes, added
 //	pair       study, id, prompt, model_a, model_b, and the IDs of the samples a and b
-//	wanted     study ("" for the pictures) and raters, how many are to judge each
+//	gold       picture and label, the answer that is known
+//	wanted     study ("" for the pictures) and raters, how many are to judge each; of the pictures
+//	           also together, how many of a prompt come one after another
 //	judgement  answer, picture, rater, label, reason, taken_ms, at, supersedes
 //	vote       answer, study, pair, question, rater, choice, reason, taken_ms, at, supersedes
 //
 // Times are in UTC, as RFC 3339 has them. A label or a choice that is "" takes back what it
-// supersedes. Leases are not in it, nor are the files of the pictures. What Import makes of it in
-// an empty store exports to the same bytes.
+// supersedes. Leases and the order of First are not in it, nor are the files of the pictures. What
+// Import makes of it in an empty store exports to the same bytes.
 func (s *Store) Export(ctx context.Context, w io.Writer) error {
 	return s.export(ctx, w, nil)
 }
@@ -142,6 +153,9 @@ func (s *Store) export(ctx context.Context, w io.Writer, rater *string) error {
 		}
 		if err == nil && rater == nil {
 			err = exportPairs(ctx, tx, put)
+		}
+		if err == nil && rater == nil {
+			err = exportSettings(ctx, tx, put)
 		}
 		if err == nil {
 			err = exportAnswers(ctx, tx, func(l line, by string) error {
@@ -197,7 +211,7 @@ func exportPictures(
 	})
 }
 
-// exportPairs puts the pairs, and how many raters are wanted.
+// exportPairs puts the pairs.
 func exportPairs(ctx context.Context, tx *sql.Tx, put func(line) error) error {
 	sides := map[int64]*[2][]string{}
 	rows, err := tx.QueryContext(ctx, `
@@ -222,7 +236,7 @@ func exportPairs(ctx context.Context, tx *sql.Tx, put func(line) error) error {
 	rows, err = tx.QueryContext(ctx, `
 		SELECT pairs.id, study, name, prompts.prompt, model_a, model_b
 		FROM pairs JOIN prompts ON prompts.id = pairs.prompt ORDER BY pairs.id`)
-	err = each(rows, err, func(row scanner) error {
+	return each(rows, err, func(row scanner) error {
 		var id int64
 		var p pairLine
 		err := row.Scan(&id, &p.Study, &p.ID, &p.Prompt, &p.ModelA, &p.ModelB)
@@ -232,14 +246,32 @@ func exportPairs(ctx context.Context, tx *sql.Tx, put func(line) error) error {
 		p.A, p.B = sides[id][0], sides[id][1]
 		return put(line{Pair: &p})
 	})
+}
+
+// exportSettings puts the gold pictures, how many raters are wanted, and how many pictures come
+// together.
+func exportSettings(ctx context.Context, tx *sql.Tx, put func(line) error) error {
+	rows, err := tx.QueryContext(ctx, `
+		SELECT p.name, t.gold FROM tasks t JOIN pictures p ON p.id = t.picture
+		WHERE t.queue = ? AND t.gold > 0 ORDER BY t.id`, pictureQueue)
+	err = each(rows, err, func(row scanner) error {
+		var l goldLine
+		var label dataset.Label
+		if err := row.Scan(&l.Picture, &label); err != nil {
+			return err
+		}
+		l.Label = label.String()
+		return put(line{Gold: &l})
+	})
 	if err != nil {
 		return err
 	}
-	rows, err = tx.QueryContext(ctx,
-		`SELECT study, max(raters) FROM queues GROUP BY study ORDER BY min(id)`)
+	rows, err = tx.QueryContext(ctx, `
+		SELECT study, max(raters), max(CASE study WHEN '' THEN together ELSE 0 END)
+		FROM queues GROUP BY study ORDER BY min(id)`)
 	return each(rows, err, func(row scanner) error {
 		var l wantedLine
-		err := row.Scan(&l.Study, &l.Raters)
+		err := row.Scan(&l.Study, &l.Raters, &l.Together)
 		if err != nil {
 			return err
 		}
@@ -284,8 +316,9 @@ const maxLine = 1 << 22
 
 // Import adds what Export wrote to the store, all of it or nothing. What is there already is passed
 // over, so stores can be brought together. What contradicts what is there is an error that wraps
-// ErrConflict. A line that is wrong is a *dataset.LineError with the name given. The files of the
-// pictures are not looked at: see Verify.
+// ErrConflict. How many raters are wanted, and how many pictures come together, is as the archive
+// says, if it does. A line that is wrong is a *dataset.LineError with the name given. The files of
+// the pictures are not looked at: see Verify. Archives of earlier versions can be imported.
 func (s *Store) Import(ctx context.Context, r io.Reader, name string) error {
 	return s.write(ctx, func(w *work) error {
 		scan := bufio.NewScanner(r)
@@ -324,16 +357,19 @@ func decodeLine(text []byte, first bool) (l line, err error) {
 	fields := 0
 	for _, there := range []bool{
 		l.Kudos != "" || l.Version != 0, l.Rater != nil, l.Picture != nil, l.Pair != nil,
-		l.Wanted != nil, l.Judgement != nil, l.Vote != nil,
+		l.Gold != nil, l.Wanted != nil, l.Judgement != nil, l.Vote != nil,
 	} {
 		if there {
 			fields++
 		}
 	}
 	switch {
-	case first && (l.Kudos != "feedback" || l.Version != archiveVersion || fields != 1):
+	case first && (l.Kudos != "feedback" || l.Version < 1 || fields != 1):
 		return l, fmt.Errorf(`the first line is not {"kudos":"feedback","version":%d}`,
 			archiveVersion)
+	case first && l.Version > archiveVersion:
+		return l, fmt.Errorf("the archive's version is %d, and the last that is known is %d",
+			l.Version, archiveVersion)
 	case fields != 1:
 		return l, fmt.Errorf("the line has %d fields", fields)
 	}
@@ -349,11 +385,10 @@ func (s *Store) importLine(ctx context.Context, w *work, l line) error {
 	case l.Pair != nil:
 		p := l.Pair
 		return w.addPair(ctx, Pair{p.Study, p.ID, p.Prompt, p.ModelA, p.ModelB, p.A, p.B})
+	case l.Gold != nil:
+		return w.importGold(ctx, *l.Gold)
 	case l.Wanted != nil:
-		if l.Wanted.Raters < 1 {
-			return fmt.Errorf("%d raters", l.Wanted.Raters)
-		}
-		return w.setRaters(ctx, l.Wanted.Study, l.Wanted.Raters)
+		return w.importWanted(ctx, *l.Wanted)
 	case l.Judgement != nil:
 		return s.importJudgement(ctx, w, *l.Judgement)
 	case l.Vote != nil:
@@ -407,6 +442,38 @@ func (s *Store) importPicture(ctx context.Context, w *work, l pictureLine) error
 		p.sha256 = nil
 	}
 	_, _, err = s.keep(ctx, w, p)
+	return err
+}
+
+func (w *work) importGold(ctx context.Context, l goldLine) error {
+	label, err := dataset.ParseLabel(l.Label)
+	if err != nil {
+		return err
+	}
+	var kept dataset.Label
+	err = w.row(ctx, `
+		SELECT t.gold FROM tasks t JOIN pictures p ON p.id = t.picture
+		WHERE t.queue = ? AND p.name = ?`, pictureQueue, l.Picture).Scan(&kept)
+	switch {
+	case err == nil && kept != dataset.Unlabelled && kept != label:
+		return fmt.Errorf("the answer of gold picture %q: %w", l.Picture, ErrConflict)
+	case err != nil:
+		return known(err, "picture", l.Picture)
+	}
+	return w.setGold(ctx, l.Picture, label)
+}
+
+func (w *work) importWanted(ctx context.Context, l wantedLine) error {
+	switch {
+	case l.Raters < 1:
+		return fmt.Errorf("%d raters", l.Raters)
+	case l.Together < 0 || l.Together > 0 && l.Study != "":
+		return fmt.Errorf("%d of study %q together", l.Together, l.Study)
+	}
+	err := w.setRaters(ctx, l.Study, l.Raters)
+	if err == nil && l.Together > 0 {
+		err = w.setTogether(ctx, l.Together)
+	}
 	return err
 }
 

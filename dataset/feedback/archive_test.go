@@ -36,6 +36,8 @@ func (s *testStore) fill() {
 	_, err = s.NewToken(s.t.Context(), "anna")
 	require.NoError(s.t, err)
 	require.NoError(s.t, s.SetRaters(s.t.Context(), "", 2))
+	require.NoError(s.t, s.SetTogether(s.t.Context(), 3))
+	require.NoError(s.t, s.SetGold(s.t.Context(), "p3", dataset.Bad))
 	_, err = s.Judge(s.t.Context(), Judgement{
 		Answer: "1", Rater: "anna", Picture: "p0", Label: dataset.Good, Taken: 1500e6,
 		Reason: "it's green\nand a dog",
@@ -63,14 +65,16 @@ func TestArchive(t *testing.T) {
 	text := s.archive()
 	t.Log("\n" + text)
 	for _, want := range []string{
-		`{"kudos":"feedback","version":1}` + "\n",
+		`{"kudos":"feedback","version":2}` + "\n",
 		`{"rater":{"name":"ben","added":"2026-01-02T02:04:05.678Z"}}` + "\n",
 		`{"judgement":{"picture":"p0","label":"good","answer":"1","rater":"anna","reason":` +
 			`"it's green\nand a dog","taken_ms":1500,"at":"2026-01-02T02:04:05.678Z"}}` + "\n",
 		`{"judgement":{"picture":"p1","label":"","answer":"4","rater":"ben",` +
 			`"at":"2026-01-02T02:04:06.678Z","supersedes":"3"}}` + "\n",
 		`"choice":"both bad","answer":"v1","rater":"ben"`,
-		`{"wanted":{"study":"","raters":2}}` + "\n",
+		`{"gold":{"picture":"p3","label":"bad"}}` + "\n",
+		`{"wanted":{"study":"","raters":2,"together":3}}` + "\n",
+		`{"wanted":{"study":"first","raters":3}}` + "\n",
 	} {
 		require.Contains(t, text, want)
 	}
@@ -81,6 +85,8 @@ func TestArchive(t *testing.T) {
 	require.NoError(t, copied.Check(t.Context()))
 	require.Equal(t, s.all(), copied.all())
 	require.Equal(t, s.votes(), copied.votes())
+	require.Equal(t, 3, copied.overview().Together)
+	require.Equal(t, 1, copied.overview().Gold)
 	require.Equal(t, s.collect(s), copied.collect(copied))
 	require.Equal(t, s.collect(s.Raw()), copied.collect(copied.Raw()))
 	require.ErrorIs(t, copied.Verify(t.Context()), fs.ErrNotExist, "the pictures stayed behind")
@@ -99,6 +105,12 @@ func TestArchive(t *testing.T) {
 		{`{"rater":{"nom":"x"}}`, "unknown field"},
 		{`{"wanted":{"study":"","raters":0}}`, "0 raters"},
 		{`{"wanted":{"study":"x","raters":1}}`, "not in the store"},
+		{`{"wanted":{"study":"first","raters":1,"together":2}}`, `2 of study "first" together`},
+		{`{"wanted":{"study":"","raters":1,"together":-2}}`, "-2 of study"},
+		{`{"gold":{"picture":"p3","label":"good"}}`, "stands for something else"},
+		{`{"gold":{"picture":"p9","label":"good"}}`, "not in the store"},
+		{`{"gold":{"picture":"p0","label":"skip"}}`, "is skip"},
+		{`{"gold":{"picture":"p0","label":"fine"}}`, `label "fine"`},
 		{`{"judgement":{"picture":"p0","label":"fine","rater":"ben"}}`, `label "fine"`},
 		{`{"judgement":{"picture":"p0","label":"good","rater":"ben"}}`, "no ID or no time"},
 		{
@@ -150,6 +162,11 @@ func TestArchiveLosesNothing(t *testing.T) {
 		require.NoError(r, s.AddPairs(t.Context(), Pair{
 			"s", "1", "a dog", "", "x", []string{"p0"}, []string{"p2", "p0"},
 		}))
+		require.NoError(r, s.SetTogether(t.Context(), rapid.IntRange(1, 3).Draw(r, "together")))
+		for _, sample := range samples {
+			gold := dataset.Label(rapid.IntRange(0, 2).Draw(r, "gold"))
+			require.NoError(r, s.SetGold(t.Context(), sample.ID, gold))
+		}
 		for i := range rapid.IntRange(0, 20).Draw(r, "answers") {
 			s.advance(time.Duration(rapid.Int64Range(0, 1e12).Draw(r, "passes")))
 			rater := rapid.SampledFrom(raters).Draw(r, "rater")
@@ -179,6 +196,9 @@ func TestArchiveLosesNothing(t *testing.T) {
 		require.Equal(r, archive, copied.archive())
 		require.NoError(r, copied.Check(t.Context()))
 		require.Equal(r, s.collect(s), copied.collect(copied))
+		one, two := s.overview(), copied.overview()
+		one.Leased, two.Leased = 0, 0 // what was taken back lately, and when it was imported
+		require.Equal(r, one, two)
 	})
 }
 

@@ -36,7 +36,8 @@ func (w *work) setRaters(ctx context.Context, study string, raters int) error {
 		return err
 	}
 	for _, q := range queues {
-		err := w.exec(ctx, `UPDATE tasks SET open = used < ? WHERE queue = ?`, raters, q)
+		err := w.exec(ctx, `
+			UPDATE tasks SET open = gold > 0 OR used < ? WHERE queue = ?`, raters, q)
 		if err == nil {
 			err = w.exec(ctx, `
 				UPDATE queues SET raters = ?1, complete =
@@ -74,9 +75,11 @@ func (w *work) queues(ctx context.Context, study string) (ids []int64, err error
 // what is left was judged by the rater, or is with others.
 //
 // Never do more raters have a picture than are wanted (see SetRaters), whoever asks at the same
-// moment. Pictures are finished one after another. They take turns by their prompts, so that at any
-// time all prompts have about as many judgements. A picture whose lease has expired comes before
-// others. An unknown rater is an error that wraps ErrUnknown.
+// moment; a gold picture alone is given to everyone (see SetGold). Pictures are finished one after
+// another. They take turns by their prompts (see SetTogether), so that at any time all prompts have
+// about as many judgements. What was put first (see First) comes before all turns, and a picture
+// whose lease has expired before what nobody has. An unknown rater is an error that wraps
+// ErrUnknown.
 func (s *Store) Next(ctx context.Context, rater string, n int) (next []Assignment, err error) {
 	err = s.write(ctx, func(w *work) error {
 		id, err := w.raterID(ctx, rater)
@@ -135,7 +138,7 @@ func (s *Store) renew(
 		SELECT t.id, t.place FROM leases l JOIN tasks t ON t.id = l.task
 		LEFT JOIN standing s ON s.task = l.task AND s.rater = l.rater
 		WHERE l.rater = ? AND l.queue = ?
-		ORDER BY s.answer IS NULL, s.answer DESC, t.place, t.id LIMIT ?`, rater, queue, n)
+		ORDER BY s.answer IS NULL, s.answer DESC, t.place, t.prompt, t.id LIMIT ?`, rater, queue, n)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +165,7 @@ func (s *Store) takeOver(
 	expired, err := w.places(ctx, `
 		SELECT DISTINCT t.id, t.place FROM leases l JOIN tasks t ON t.id = l.task
 		WHERE l.queue = ?1 AND l.expires <= ?3 AND `+free+`
-		ORDER BY t.place, t.id LIMIT ?4`, queue, rater, s.now(), n)
+		ORDER BY t.place, t.prompt, t.id LIMIT ?4`, queue, rater, s.now(), n)
 	if err != nil {
 		return nil, err
 	}
@@ -194,15 +197,15 @@ func (s *Store) advanceTo(
 ) ([]int64, error) {
 	var cursor int64
 	err := w.row(ctx, `
-		SELECT coalesce((SELECT place FROM cursors WHERE queue = ? AND rater = ?), -1)`,
-		queue, rater).Scan(&cursor)
+		SELECT coalesce((SELECT place FROM cursors WHERE queue = ? AND rater = ?), ?)`,
+		queue, rater, int64(math.MinInt64)).Scan(&cursor)
 	if err != nil {
 		return nil, err
 	}
 	fresh, err := w.places(ctx, `
 		SELECT t.id, t.place FROM tasks t
 		WHERE t.queue = ?1 AND t.open AND t.place >= ?3 AND `+free+`
-		ORDER BY t.place, t.id LIMIT ?4`, queue, rater, cursor, n)
+		ORDER BY t.place, t.prompt, t.id LIMIT ?4`, queue, rater, cursor, n)
 	if err != nil {
 		return nil, err
 	}

@@ -209,7 +209,7 @@ func TestAnythingInAnyOrder(t *testing.T) {
 		}
 		for range rapid.IntRange(1, 25).Draw(r, "steps") {
 			rater := rapid.SampledFrom(raters).Draw(r, "rater")
-			switch rapid.IntRange(0, 19).Draw(r, "what") {
+			switch rapid.IntRange(0, 23).Draw(r, "what") {
 			case 0:
 				samples := s.pictures(pictures+2, "a dog", "a cat")[pictures:]
 				n, err := s.Add(t.Context(), dataset.FromSlice(samples[:2]), "")
@@ -227,13 +227,27 @@ func TestAnythingInAnyOrder(t *testing.T) {
 					require.ErrorIs(r, err, ErrUnknown)
 				}
 			case 4:
-				if pictures > 0 {
-					late = true
-					n := rapid.IntRange(0, pictures-1).Draw(r, "picture")
-					judge(rater, fmt.Sprintf("p%d", n), label.Draw(r, "label"))
-				}
+				late = true
+				n := rapid.IntRange(0, pictures-1).Draw(r, "picture")
+				judge(rater, fmt.Sprintf("p%d", n), label.Draw(r, "label"))
 			case 5, 6, 7, 8, 9:
 				s.advance(7 * time.Minute)
+			case 10:
+				k := rapid.IntRange(1, 4).Draw(r, "together")
+				require.NoError(r, s.SetTogether(t.Context(), k))
+			case 11:
+				n := rapid.IntRange(0, pictures-1).Draw(r, "picture")
+				answer := rapid.SampledFrom([]dataset.Label{0, dataset.Good, dataset.Bad})
+				gold := answer.Draw(r, "gold")
+				late = late || gold == dataset.Unlabelled
+				require.NoError(r, s.SetGold(t.Context(), fmt.Sprintf("p%d", n), gold))
+			case 12:
+				ids := rapid.SliceOfN(rapid.IntRange(0, pictures-1), 0, 4).Draw(r, "first")
+				names := make([]string, len(ids))
+				for i, n := range ids {
+					names[i] = fmt.Sprintf("p%d", n)
+				}
+				require.NoError(r, s.First(t.Context(), names))
 			default:
 				for _, id := range s.next(rater, rapid.IntRange(1, 3).Draw(r, "n")) {
 					if rapid.Bool().Draw(r, "judge") {
@@ -242,12 +256,16 @@ func TestAnythingInAnyOrder(t *testing.T) {
 				}
 			}
 			require.NoError(r, s.read(t.Context(), func(tx *sql.Tx) error {
-				var most int
-				err := tx.QueryRow(`SELECT coalesce(max(used), 0) FROM tasks`).Scan(&most)
+				var most, passed int
+				err := tx.QueryRow(`SELECT coalesce(max(used), 0) FROM tasks WHERE gold = 0`).
+					Scan(&most)
 				require.NoError(r, err)
 				if !late {
 					require.LessOrEqual(r, most, wanted)
 				}
+				err = tx.QueryRow(passedBy).Scan(&passed)
+				require.NoError(r, err)
+				require.Zero(r, passed, "what is free for a rater is not before the rater's cursor")
 				return recount(t.Context(), tx)
 			}))
 		}
@@ -266,7 +284,52 @@ func TestAnythingInAnyOrder(t *testing.T) {
 		require.NoError(r, err)
 		require.Equal(r, pictures, o.Complete)
 		require.Zero(r, o.Leased)
+		s.requireGold(r, o, len(raters))
 	})
+}
+
+// passedBy counts the tasks that are free for raters and that they would never be given.
+const passedBy = `
+	SELECT count(*) FROM cursors c JOIN tasks t ON t.queue = c.queue AND t.place < c.place
+	WHERE t.open
+		AND NOT EXISTS (SELECT 1 FROM standing s
+			WHERE s.task = t.id AND s.rater = c.rater AND s.choice > 0)
+		AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.task = t.id AND l.rater = c.rater)`
+
+// requireGold fails unless all raters have judged all gold pictures, and the numbers of an overview
+// are what the table of opinions says.
+func (s *testStore) requireGold(t require.TestingT, o Overview, raters int) {
+	table, err := s.Table(s.t.Context())
+	require.NoError(t, err)
+	gold, n := map[string]dataset.Label{}, 0
+	require.NoError(t, s.read(s.t.Context(), func(tx *sql.Tx) error {
+		rows, err := tx.Query(`
+			SELECT p.name, t.gold, t.answered FROM tasks t JOIN pictures p ON p.id = t.picture
+			WHERE t.gold > 0`)
+		return each(rows, err, func(row scanner) error {
+			var name string
+			var label dataset.Label
+			var answered int
+			err := row.Scan(&name, &label, &answered)
+			require.Equal(t, raters, answered, name)
+			gold[name], n = label, n+1
+			return err
+		})
+	}))
+	require.Equal(t, n, o.Gold)
+	asked, right := map[string]int{}, map[string]int{}
+	for _, opinion := range table.Opinions {
+		known, rater := gold[table.Pictures[opinion.Picture]], table.Raters[opinion.Rater]
+		if known != dataset.Unlabelled && opinion.Label != dataset.Skip {
+			asked[rater]++
+			if opinion.Label == known {
+				right[rater]++
+			}
+		}
+	}
+	for _, r := range o.Raters {
+		require.Equal(t, []int{asked[r.Rater], right[r.Rater]}, []int{r.Gold, r.Right}, r.Rater)
+	}
 }
 
 func TestOverview(t *testing.T) {
@@ -290,13 +353,15 @@ func TestOverview(t *testing.T) {
 		require.NoError(t, err)
 	}
 	s.next("cleo", 1)
+	require.NoError(t, s.SetGold(t.Context(), "p0", dataset.Good))
 	o, err := s.Overview(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, Overview{
-		Pictures: 4, Wanted: 2, Complete: 2, Leased: 1, Counts: Counts{Good: 2, Bad: 2, Skip: 1},
+		Pictures: 4, Wanted: 2, Together: 1, Gold: 1, Complete: 2, Leased: 1,
+		Counts: Counts{Good: 2, Bad: 2, Skip: 1},
 		Raters: []RaterCounts{
-			{"anna", Counts{Good: 1, Bad: 1, Skip: 1}, 10 * time.Second},
-			{"ben", Counts{Good: 1, Bad: 1}, 7 * time.Second},
+			{"anna", Counts{Good: 1, Bad: 1, Skip: 1}, 10 * time.Second, 1, 1},
+			{"ben", Counts{Good: 1, Bad: 1}, 7 * time.Second, 1, 0},
 			{Rater: "cleo"},
 		},
 	}, o)
@@ -312,6 +377,7 @@ func TestOverview(t *testing.T) {
 		`UPDATE rater_counts SET n = n + 1`, `UPDATE prompt_counts SET n = 0`,
 		`UPDATE queues SET complete = 9`, `UPDATE queues SET tasks = 9`,
 		`UPDATE tasks SET used = used + 1`, `UPDATE tasks SET open = 0`,
+		`UPDATE tasks SET place = place + 1`, `UPDATE tasks SET gold = 1 WHERE open = 0`,
 		`UPDATE standing SET choice = 3`, `DELETE FROM standing`, `DELETE FROM leases`,
 	} {
 		_, err := s.writer.conn.ExecContext(t.Context(), `SAVEPOINT a; `+wrong+`; RELEASE a`)

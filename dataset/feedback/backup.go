@@ -2,8 +2,6 @@ package feedback
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -53,8 +51,8 @@ func (s *Store) Backup(ctx context.Context, path string) (err error) {
 	})
 }
 
-// Verify returns an error if the file of a sample is not there, or is not the one that was added.
-// It reads all files. The error names the first sample that it is so of.
+// Verify returns an error if the file of a sample is not there, or is not the one that was added:
+// then the error wraps ErrChanged. It reads all files, and names the first sample that it is so of.
 func (s *Store) Verify(ctx context.Context) error {
 	for r, err := range s.rows(ctx, noLimit) {
 		if err != nil {
@@ -63,27 +61,9 @@ func (s *Store) Verify(ctx context.Context) error {
 		if r.sample.File == "" {
 			continue
 		}
-		if err := s.verify(r); err != nil {
+		if _, err := s.readFile(r.sample.File, r.size, r.sha256); err != nil {
 			return fmt.Errorf("feedback: %s: picture %q: %w", s.config.Path, r.sample.ID, err)
 		}
-	}
-	return nil
-}
-
-func (s *Store) verify(r row) error {
-	f, err := os.Open(filepath.Join(s.folder, filepath.FromSlash(r.sample.File)))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	hash := sha256.New()
-	size, err := io.Copy(hash, f)
-	if err != nil {
-		return err
-	}
-	if got := hash.Sum(nil); size != r.size || string(got) != string(r.sha256) {
-		return fmt.Errorf("%s has %d bytes with the SHA-256 %s, and had %d with %s",
-			r.sample.File, size, hex.EncodeToString(got), r.size, hex.EncodeToString(r.sha256))
 	}
 	return nil
 }

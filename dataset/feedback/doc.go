@@ -19,8 +19,9 @@
 // judgement.
 //
 // Pictures stay files. The store has their paths, relative to its folder, their sizes and their
-// SHA-256, which Verify compares, and all that a line of a dataset.File says of a sample. Tokens by
-// which raters prove who they are the store has as hashes alone.
+// SHA-256, which Verify compares, and all that a line of a dataset.File says of a sample.
+// ReadPicture reads a file as long as it is the one that was added, and nothing outside the folder.
+// Tokens by which raters prove who they are the store has as hashes alone.
 //
 // # Who gets what
 //
@@ -28,6 +29,10 @@
 // than SetRaters says, and prompts take turns. Whoever is back after a break has the same pictures
 // again, unless someone else has taken them over. To take a judgement back (Undo) gives the picture
 // to the rater again. A Skip counts as an answer: the rater does not get the picture again.
+//
+// SetTogether has several pictures of a prompt come one after another. First puts pictures before
+// all others, such as those that a reward is least certain of. SetGold marks pictures whose answer
+// is known. Every rater is given these, and Overview says how often each is right.
 //
 // # Pairs
 //
@@ -60,8 +65,8 @@
 // Several goroutines may use a Store, and several processes one file: each call is a transaction of
 // its own, and one waits for another up to five seconds (ErrBusy). The file has to be on a local
 // disk, because the write-ahead log of SQLite needs memory that processes share. A full disk is
-// ErrFull, and nothing is lost by it. Errors that wrap ErrUnknown, ErrConflict or ErrForeign say
-// that something is not there, is something else, or is no store.
+// ErrFull, and nothing is lost by it. Errors that wrap ErrUnknown, ErrConflict, ErrChanged or
+// ErrForeign say that something is not there, is something else, is not as it was, or is no store.
 //
 // # Design
 //
@@ -70,8 +75,10 @@
 // many raters use a task, the counts) is kept in the same transaction. A lease that has expired is
 // not removed but taken over, and a judgement takes the place of its lease. So the number of raters
 // who use a task never falls, a task that is full leaves the index of open ones, and for each rater
-// one place in the queue is enough to know what was passed. With 100,000 pictures and a million
-// judgements, Next takes about half a millisecond, and waits for the disk.
+// one place in the queue is enough to know what was passed. What changes the order (First,
+// SetTogether) forgets these places, and each rater's next call looks from the beginning. With
+// 100,000 pictures and a million judgements, Next takes about half a millisecond, and waits for the
+// disk.
 //
 // SQLite is modernc.org/sqlite, which needs no C compiler. No other package imports it, so programs
 // without a store are without it.

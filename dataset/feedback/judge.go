@@ -86,16 +86,42 @@ func (s *Store) Judgements(ctx context.Context) iter.Seq2[Judgement, error] {
 	return paged(ctx, s, judgements, scanJudgement)
 }
 
-// judgements is the query for what scanJudgement takes. A CROSS JOIN is one whose
-// order SQLite keeps.
-const judgements = `
+// Last returns the last n judgements of pictures by a rater that stand, the newest first. Those
+// that the rater has corrected or taken back are not among them. An unknown rater is an error that
+// wraps ErrUnknown.
+func (s *Store) Last(ctx context.Context, rater string, n int) (last []Judgement, err error) {
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		var id int64
+		err := tx.QueryRowContext(ctx, `SELECT id FROM raters WHERE name = ?`, rater).Scan(&id)
+		if err != nil {
+			return known(err, "rater", rater)
+		}
+		// The index by rater has the answers of each in their order.
+		rows, err := tx.QueryContext(ctx, judgementColumns+`
+			CROSS JOIN standing s ON s.task = a.task AND s.rater = a.rater AND s.answer = a.id
+			WHERE a.rater = ? AND a.choice > 0 ORDER BY a.id DESC LIMIT ?`, id, max(n, 0))
+		return each(rows, err, func(row scanner) error {
+			j, _, err := scanJudgement(row)
+			last = append(last, j)
+			return err
+		})
+	})
+	return last, err
+}
+
+// judgements is the query for all judgements.
+const judgements = judgementColumns + `
+	WHERE a.id > ? ORDER BY a.id LIMIT ?`
+
+// judgementColumns is the beginning of queries for what scanJudgement takes. A CROSS JOIN is one
+// whose order SQLite keeps.
+const judgementColumns = `
 	SELECT a.id, a.name, p.name, r.name, a.choice, a.reason, a.taken, a.at, coalesce(b.name, '')
 	FROM answers a
 	CROSS JOIN tasks t ON t.id = a.task
 	CROSS JOIN pictures p ON p.id = t.picture
 	CROSS JOIN raters r ON r.id = a.rater
-	LEFT JOIN answers b ON b.id = a.supersedes
-	WHERE a.id > ? ORDER BY a.id LIMIT ?`
+	LEFT JOIN answers b ON b.id = a.supersedes`
 
 func scanJudgement(row scanner) (j Judgement, id int64, err error) {
 	var taken, at int64

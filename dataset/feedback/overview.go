@@ -32,10 +32,13 @@ func (c *Counts) add(label dataset.Label, n int) {
 }
 
 // An Overview says how far the judging of pictures is. Its numbers are kept as judgements come in,
-// so that to read them takes no longer with a million than with none.
+// so that to read them takes no longer with a million than with none. Those of gold pictures alone
+// are counted anew, and take the longer the more of them were judged.
 type Overview struct {
 	Pictures int // that can be judged
 	Wanted   int // raters of each picture
+	Together int // pictures of a prompt that come one after another: see SetTogether
+	Gold     int // pictures whose answer is known, and that each rater is given: see SetGold
 	Complete int // pictures that so many raters have judged, or skipped
 	Leased   int // pictures that raters have now, once for each rater
 	Counts   Counts
@@ -48,6 +51,8 @@ type RaterCounts struct {
 	Rater  string
 	Counts Counts
 	Taken  time.Duration // by all these judgements together
+	Gold   int           // gold pictures that the rater calls good or bad
+	Right  int           // those of them of which that is the answer
 }
 
 // StudyCounts says how far one question of a study is.
@@ -74,10 +79,11 @@ type PromptCounts struct {
 func (s *Store) Overview(ctx context.Context) (o Overview, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
 		err := tx.QueryRowContext(ctx, `
-			SELECT tasks, raters, complete,
+			SELECT tasks, raters, together, complete,
+				(SELECT count(*) FROM tasks WHERE queue = queues.id AND gold > 0),
 				(SELECT count(*) FROM leases WHERE queue = queues.id AND expires > ?)
 			FROM queues WHERE id = ?`, s.now(), pictureQueue).
-			Scan(&o.Pictures, &o.Wanted, &o.Complete, &o.Leased)
+			Scan(&o.Pictures, &o.Wanted, &o.Together, &o.Complete, &o.Gold, &o.Leased)
 		if err != nil {
 			return err
 		}
@@ -97,19 +103,26 @@ func (s *Store) Overview(ctx context.Context) (o Overview, err error) {
 
 func raterCounts(ctx context.Context, tx *sql.Tx) (all []RaterCounts, err error) {
 	rows, err := tx.QueryContext(ctx, `
-		SELECT r.name, coalesce(c.choice, 0), coalesce(c.n, 0), coalesce(c.taken, 0)
-		FROM raters r LEFT JOIN rater_counts c ON c.rater = r.id AND c.queue = ?
-		ORDER BY r.id`, pictureQueue)
+		WITH golden AS (
+			SELECT s.rater, count(*) AS n, sum(s.choice = t.gold) AS ok
+			FROM tasks t CROSS JOIN standing s ON s.task = t.id
+			WHERE t.queue = ?1 AND t.gold > 0 AND s.choice IN (?2, ?3) GROUP BY s.rater)
+		SELECT r.name, coalesce(c.choice, 0), coalesce(c.n, 0), coalesce(c.taken, 0),
+			coalesce(g.n, 0), coalesce(g.ok, 0)
+		FROM raters r LEFT JOIN rater_counts c ON c.rater = r.id AND c.queue = ?1
+		LEFT JOIN golden g ON g.rater = r.id
+		ORDER BY r.id`, pictureQueue, dataset.Good, dataset.Bad)
 	return all, each(rows, err, func(row scanner) error {
-		var name string
+		var r RaterCounts
 		var label dataset.Label
 		var n int
 		var taken int64
-		if err := row.Scan(&name, &label, &n, &taken); err != nil {
+		err := row.Scan(&r.Rater, &label, &n, &taken, &r.Gold, &r.Right)
+		if err != nil {
 			return err
 		}
-		if len(all) == 0 || all[len(all)-1].Rater != name {
-			all = append(all, RaterCounts{Rater: name})
+		if len(all) == 0 || all[len(all)-1].Rater != r.Rater {
+			all = append(all, r)
 		}
 		last := &all[len(all)-1]
 		last.Counts.add(label, n)
@@ -220,7 +233,10 @@ var checks = []struct{ what, query string }{
 			ON s.task = t.id
 		LEFT JOIN (SELECT task, count(*) AS n FROM leases GROUP BY task) l ON l.task = t.id
 		WHERE t.answered <> coalesce(s.n, 0) OR t.used <> coalesce(s.n, 0) + coalesce(l.n, 0)
-			OR t.open <> (t.used < q.raters)`},
+			OR t.open <> (t.gold > 0 OR t.used < q.raters)`},
+	{"the places of the tasks", `
+		SELECT count(*) FROM tasks t JOIN queues q ON q.id = t.queue
+		WHERE t.place >= 0 AND t.place <> ` + placeOf + ` OR t.place < 0 AND t.picture IS NULL`},
 	{"the queues", `
 		SELECT count(*) FROM queues q LEFT JOIN (
 			SELECT queue, count(*) AS n, sum(answered >= raters) AS complete

@@ -146,4 +146,16 @@ CREATE TABLE cursors (
 ) STRICT, WITHOUT ROWID;
 
 INSERT INTO queues (id, study, question, raters) VALUES (1, '', 0, 3);
+`, `
+-- How many tasks of one prompt come one after another.
+ALTER TABLE queues ADD COLUMN together INTEGER NOT NULL DEFAULT 1 CHECK (together > 0);
+-- A task's turn is its place if each comes alone. Its place follows from turn and together, unless
+-- the task was put before all turns: then the place is below 0.
+ALTER TABLE tasks ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
+UPDATE tasks SET turn = place;
+-- The choice that is known to be right, or 0.
+ALTER TABLE tasks ADD COLUMN gold INTEGER NOT NULL DEFAULT 0 CHECK (gold BETWEEN 0 AND 2);
+CREATE INDEX tasks_gold ON tasks (queue) WHERE gold > 0;
+DROP INDEX tasks_open;
+CREATE INDEX tasks_open ON tasks (queue, place, prompt) WHERE open; -- open: wanted, or gold
 `}

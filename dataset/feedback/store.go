@@ -27,6 +27,8 @@ var (
 	ErrFull = errors.New("the disk is full, and nothing was written")
 	// ErrBusy says that another process has been writing to the database for five seconds.
 	ErrBusy = errors.New("another process is writing to it")
+	// ErrChanged says that the file of a picture is not the one that was added.
+	ErrChanged = errors.New("not the file that was added")
 	// ErrForeign says that a file is not a store, or that a later version of this package made it.
 	ErrForeign = errors.New("not a store that this version can open")
 )

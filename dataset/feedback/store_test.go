@@ -424,7 +424,7 @@ func TestOpen(t *testing.T) {
 		s := newStore(t)
 		for pragma, want := range map[string]string{
 			"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "secure_delete": "1",
-			"busy_timeout": "5000", "user_version": "1",
+			"busy_timeout": "5000", "user_version": "2",
 		} {
 			var got string
 			row := s.writer.conn.QueryRowContext(ctx, `PRAGMA `+pragma)
