@@ -431,7 +431,7 @@ func (s *Store) importPicture(ctx context.Context, w *work, l pictureLine) error
 	if err != nil {
 		return err
 	}
-	p := picture{sample: sample, size: l.Size, added: l.Added.UnixMilli()}
+	p := entry{sample: sample, size: l.Size, added: l.Added.UnixMilli()}
 	if p.line, err = encode(sample); err != nil {
 		return err
 	}

@@ -1,8 +1,11 @@
 package feedback_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"image"
+	"image/png"
 	"log"
 	"os"
 	"path/filepath"
@@ -25,8 +28,12 @@ func open(ctx context.Context) (*feedback.Store, func()) {
 	samples := []dataset.Sample{
 		{ID: "1", Prompt: "a dog", File: "dog.png"}, {ID: "2", Prompt: "a cat", File: "cat.png"},
 	}
+	var black bytes.Buffer
+	if err := png.Encode(&black, image.NewGray(image.Rect(0, 0, 8, 8))); err != nil {
+		log.Fatal(err)
+	}
 	for _, s := range samples {
-		if err := os.WriteFile(filepath.Join(dir, s.File), []byte("a picture"), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, s.File), black.Bytes(), 0o644); err != nil {
 			log.Fatal(err)
 		}
 	}

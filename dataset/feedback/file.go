@@ -7,9 +7,12 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"fmt"
+	"image"
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/kudos-ml/kudos/internal/picture"
 )
 
 // ReadPicture returns the file of a sample as it was added: not a byte of it differs. A file that
@@ -55,6 +58,38 @@ func (s *Store) readFile(name string, size int64, hash []byte) ([]byte, error) {
 			hex.EncodeToString(got[:]), hex.EncodeToString(hash), ErrChanged)
 	}
 	return data, nil
+}
+
+// maxFile is the largest file that is kept, in bytes: that of a picture of 64 million pixels with
+// four bytes each.
+const maxFile = 1 << 28
+
+// readAny returns what is in a file.
+func (s *Store) readAny(name string) ([]byte, error) {
+	f, size, err := s.openFile(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if size > maxFile {
+		return nil, fmt.Errorf("%s has %d bytes, more than %d", name, size, maxFile)
+	}
+	return io.ReadAll(io.LimitReader(f, maxFile))
+}
+
+// decodes returns an error if a file's bytes are no picture, whole to its last pixel, of a format
+// and a size that package dataset reads. Bytes after the end of the picture are not looked at:
+// telephones put videos there. Whoever serves the file has to say which format it is, so that no
+// browser guesses at a page or an archive in it.
+func (s *Store) decodes(name string, data []byte) error {
+	const large = 1 << 24 // pixels: up to eight bytes each, on every core
+	size, _, err := image.DecodeConfig(bytes.NewReader(data))
+	if err == nil && int64(size.Width)*int64(size.Height) > large {
+		s.large.Lock()
+		defer s.large.Unlock()
+	}
+	_, err = picture.Decode(bytes.NewReader(data), name)
+	return err
 }
 
 // openFile opens a file inside the database's folder, and returns its size. A link that leads out

@@ -7,15 +7,21 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
-	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"unicode/utf8"
 
 	"github.com/kudos-ml/kudos/dataset"
 )
+
+// maxText is the longest ID or prompt of a sample, in bytes. CLIP reads less than a fortieth of so
+// long a prompt.
+const maxText = 16 << 10
 
 // batch is how many rows go into one transaction, or come out of one. Each commit waits for the
 // disk: a thousand rows share the wait.
@@ -26,53 +32,105 @@ const batch = 1000
 // inside that one. The store keeps each file's path, size and SHA-256, and of the sample all that a
 // line of a dataset.File has. A sample without a file is kept too, but given to nobody to judge.
 //
-// It is an error if a sample has no ID, or if its file is not there. If the store has another
-// sample, or another picture, under the ID, the error wraps ErrConflict. The same one again is
-// passed over. So what an error has ended can be done again. Samples are kept a thousand at a time.
+// A sample is left out if it has no ID, or if its ID or its prompt is no UTF-8 or longer than
+// 16 KiB. So is one whose file is not there, is outside the folder by a link, is more than 256 MiB,
+// or is no PNG, JPEG or WebP that can be decoded to its last pixel; dataset.Folder has the same
+// limit of pixels. What comes after the end of a picture in its file stays there: the beginning
+// decides the format. The others are kept, and in the end an error says how many were left out, and
+// names the first ten.
+//
+// If the store has another sample, or another picture, under the ID, that is an error at once,
+// which wraps ErrConflict. The same one again is passed over, and its file is not decoded again. So
+// what an error has ended can be done again. Samples are kept a thousand at a time.
 func (s *Store) Add(ctx context.Context, d dataset.Dataset, folder string) (added int, err error) {
 	prefix, err := s.below(folder)
 	if err != nil {
 		return 0, fmt.Errorf("feedback: %s: %w", s.config.Path, err)
 	}
-	var pending []picture
+	var out leftOut
+	var pending []dataset.Sample
 	flush := func() error {
-		n := 0
-		err := s.write(ctx, func(w *work) error {
-			for _, p := range pending {
-				_, fresh, err := s.keep(ctx, w, p)
-				if err != nil {
-					return err
-				}
-				if fresh {
-					n++
-				}
-			}
-			return nil
-		})
-		if err == nil {
-			added += n
-		}
+		n, err := s.addBatch(ctx, pending, &out)
+		added += n
 		pending = pending[:0]
 		return err
 	}
+	end := func(err error) (int, error) { return added, errors.Join(out.err(s.config.Path), err) }
 	for sample, err := range d.All(ctx) {
 		if err != nil {
-			return added, err
+			return end(err)
 		}
 		if sample.File != "" {
 			sample.File = path.Join(prefix, sample.File)
 		}
-		p, err := s.look(sample)
-		if err != nil {
-			return added, fmt.Errorf("feedback: sample %q (%s): %w", sample.ID, sample.Prompt, err)
-		}
-		if pending = append(pending, p); len(pending) == batch {
+		if pending = append(pending, sample); len(pending) == batch {
 			if err := flush(); err != nil {
-				return added, err
+				return end(err)
 			}
 		}
 	}
-	return added, flush()
+	return end(flush())
+}
+
+// addBatch keeps samples, and returns how many were new. Those that cannot be kept are left out.
+func (s *Store) addBatch(
+	ctx context.Context, samples []dataset.Sample, out *leftOut,
+) (added int, err error) {
+	pictures, err := s.lookAll(ctx, samples, out)
+	if err != nil {
+		return 0, err
+	}
+	err = s.write(ctx, func(w *work) error {
+		for _, p := range pictures {
+			_, fresh, err := s.keep(ctx, w, p)
+			if err != nil {
+				return err
+			}
+			if fresh {
+				added++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return added, nil
+}
+
+// leftOut are samples that cannot be kept: how many, and what is wrong with the first ones.
+type leftOut struct {
+	n    int
+	errs []error
+}
+
+func (l *leftOut) add(sample dataset.Sample, err error) {
+	const named = 10
+	if l.n++; l.n <= named {
+		l.errs = append(l.errs,
+			fmt.Errorf("sample %q (%q): %w", brief(sample.ID), brief(sample.Prompt), err))
+	}
+}
+
+// err is the error that names them, or nil if there are none.
+func (l *leftOut) err(store string) error {
+	if l.n == 0 {
+		return nil
+	}
+	errs := l.errs
+	if more := l.n - len(errs); more > 0 {
+		errs = append(errs, fmt.Errorf("and %d more", more))
+	}
+	return fmt.Errorf("feedback: %s: samples left out: %d\n%w", store, l.n, errors.Join(errs...))
+}
+
+// brief is the beginning of a text, for an error.
+func brief(text string) string {
+	const most = 100
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 // below returns the path of a folder from the database's, with forward slashes.
@@ -91,8 +149,8 @@ func (s *Store) below(folder string) (string, error) {
 	return filepath.ToSlash(relative), nil
 }
 
-// A picture is a row of the table of that name.
-type picture struct {
+// An entry is a row of the table of pictures.
+type entry struct {
 	sample dataset.Sample
 	line   string // the sample as a line of JSONL, without its end
 	sha256 []byte // nil without a file
@@ -100,24 +158,96 @@ type picture struct {
 	added  int64
 }
 
-// look reads what the store keeps of a sample's file.
-func (s *Store) look(sample dataset.Sample) (p picture, err error) {
+// lookAll looks at the files of samples, as many at once as there are cores, and returns those
+// samples that can be kept, in their order.
+func (s *Store) lookAll(
+	ctx context.Context, samples []dataset.Sample, out *leftOut,
+) ([]entry, error) {
+	kept, err := s.hashes(ctx, samples)
+	if err != nil {
+		return nil, err
+	}
+	looked, errs := make([]entry, len(samples)), make([]error, len(samples))
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(samples)) {
+		wait.Go(func() {
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(samples) {
+					return
+				}
+				looked[i], errs[i] = s.look(samples[i], kept[i])
+			}
+		})
+	}
+	wait.Wait()
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("feedback: %s: %w", s.config.Path, err)
+	}
+	good := looked[:0]
+	for i, p := range looked {
+		if errs[i] != nil {
+			out.add(samples[i], errs[i])
+		} else {
+			good = append(good, p)
+		}
+	}
+	return good, nil
+}
+
+// hashes returns the SHA-256 of the files that the store has under the IDs of samples, or nil.
+func (s *Store) hashes(ctx context.Context, samples []dataset.Sample) (all [][]byte, err error) {
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		query, err := tx.PrepareContext(ctx, `SELECT sha256 FROM pictures WHERE name = ?`)
+		if err != nil {
+			return err
+		}
+		defer query.Close()
+		for _, sample := range samples {
+			var hash []byte
+			err := query.QueryRowContext(ctx, sample.ID).Scan(&hash)
+			if err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+			all = append(all, hash)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// look returns what the store keeps of a sample, or an error if the sample cannot be kept. A file
+// with the SHA-256 given was looked at before.
+func (s *Store) look(sample dataset.Sample, before []byte) (p entry, err error) {
 	if sample.ID == "" {
 		return p, errors.New("it has no ID")
 	}
-	p = picture{sample: sample, added: s.now()}
+	for _, text := range []struct{ what, text string }{
+		{"ID", sample.ID}, {"prompt", sample.Prompt},
+	} {
+		if len(text.text) > maxText {
+			return p, fmt.Errorf("the %s has %d bytes, more than %d", text.what, len(text.text),
+				maxText)
+		}
+		if !utf8.ValidString(text.text) {
+			return p, fmt.Errorf("the %s is not UTF-8", text.what)
+		}
+	}
+	p = entry{sample: sample, added: s.now()}
 	if p.line, err = encode(sample); err != nil || sample.File == "" {
 		return p, err
 	}
-	f, err := os.Open(filepath.Join(s.folder, filepath.FromSlash(sample.File)))
+	data, err := s.readAny(sample.File)
 	if err != nil {
 		return p, err
 	}
-	defer f.Close()
-	hash := sha256.New()
-	p.size, err = io.Copy(hash, f)
-	p.sha256 = hash.Sum(nil)
-	return p, err
+	hash := sha256.Sum256(data)
+	p.size, p.sha256 = int64(len(data)), hash[:]
+	if bytes.Equal(p.sha256, before) {
+		return p, nil
+	}
+	return p, s.decodes(sample.File, data)
 }
 
 // encode is a sample as a line of a dataset.File.
@@ -136,7 +266,7 @@ func decode(line, name string) (dataset.Sample, error) {
 }
 
 // keep puts a picture into the store, unless it is there. It returns the ID of its row.
-func (s *Store) keep(ctx context.Context, w *work, p picture) (id int64, fresh bool, err error) {
+func (s *Store) keep(ctx context.Context, w *work, p entry) (id int64, fresh bool, err error) {
 	var line string
 	var hash []byte
 	err = w.row(ctx, `SELECT id, sample, sha256 FROM pictures WHERE name = ?`, p.sample.ID).

@@ -237,7 +237,7 @@ func (s *Store) pictureAt(
 	if _, err := w.pictureID(ctx, file); err == nil {
 		sample.ID = file + " " + prompt // another prompt has the name
 	}
-	p, err := s.look(sample)
+	p, err := s.look(sample, nil)
 	if err != nil {
 		return "", fmt.Errorf("picture %q: %w (%w)", file, ErrUnknown, err)
 	}

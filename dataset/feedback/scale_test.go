@@ -25,7 +25,7 @@ func TestScale(t *testing.T) {
 		t.Skip("without -scale")
 	}
 	s := newStore(t)
-	require.NoError(t, os.WriteFile(filepath.Join(s.folder, "a.png"), []byte("a"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(s.folder, "a.png"), pngOf("a"), 0o644))
 	took := func(what string, f func()) time.Duration {
 		start := time.Now()
 		f()

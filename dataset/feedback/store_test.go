@@ -1,10 +1,12 @@
 package feedback
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"image"
 	"os"
 	"path/filepath"
 	"sync"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/stretchr/testify/require"
 )
 
@@ -79,6 +82,16 @@ func (s *testStore) hasty() {
 	require.NoError(s.t, err)
 }
 
+// pngOf is a small picture, another one for each note.
+func pngOf(note string) []byte {
+	var b bytes.Buffer
+	img := image.NewGray(image.Rect(0, 0, 2, 2))
+	if err := picture.EncodePNG(&b, img, picture.Text{Key: "note", Value: note}); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
 // pictures are samples with files in the folder: so many of each prompt. Their IDs are p0, p1, ….
 func (s *testStore) pictures(each int, prompts ...string) (samples []dataset.Sample) {
 	s.t.Helper()
@@ -91,7 +104,7 @@ func (s *testStore) pictures(each int, prompts ...string) (samples []dataset.Sam
 				Source: dataset.Source{Model: "tiny", Seed: 1<<64 - 1, Index: uint64(i)},
 			}
 			name := filepath.Join(s.folder, filepath.FromSlash(sample.File))
-			require.NoError(s.t, os.WriteFile(name, []byte(sample.ID), 0o644))
+			require.NoError(s.t, os.WriteFile(name, pngOf(sample.ID), 0o644))
 			samples = append(samples, sample)
 		}
 	}
@@ -198,7 +211,7 @@ func TestAddAgain(t *testing.T) {
 	other[0].Prompt = "a wolf"
 	_, err = s.Add(t.Context(), dataset.FromSlice(other), "")
 	require.ErrorIs(t, err, ErrConflict, "another prompt")
-	require.NoError(t, os.WriteFile(filepath.Join(s.folder, "images/1.png"), []byte("x"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(s.folder, "images/1.png"), pngOf("x"), 0o644))
 	_, err = s.Add(t.Context(), dataset.FromSlice(samples), "")
 	require.ErrorIs(t, err, ErrConflict, "another picture")
 	require.ErrorContains(t, err, `"p1"`)
@@ -215,7 +228,7 @@ func TestAddFromAnotherFolder(t *testing.T) {
 	s := newStore(t)
 	folder := filepath.Join(s.folder, "runs", "1")
 	require.NoError(t, os.MkdirAll(folder, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(folder, "a.png"), []byte("a"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "a.png"), pngOf("a"), 0o644))
 	samples := dataset.FromSlice([]dataset.Sample{{ID: "a", Prompt: "a dog", File: "a.png"}})
 	_, err := s.Add(t.Context(), samples, folder)
 	require.NoError(t, err)

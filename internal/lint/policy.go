@@ -44,7 +44,7 @@ var house = Policy{
 		"kernels/internal/cuda/primitive":       "kernels/internal/cuda",
 
 		"dataset":          "internal/rng internal/picture internal/file",
-		"dataset/feedback": "dataset internal/file",
+		"dataset/feedback": "dataset internal/file internal/picture",
 		"dataset/shapes":   "dataset internal/rng internal/picture",
 
 		"clip":           "kernels kernels/nn clip/tokenizer " + inner,
