@@ -100,6 +100,26 @@ func TestScale(t *testing.T) {
 	again := took("and again", func() { s.next("thorough", 1) })
 	first := took("the first picture for who judged a fifth", func() { s.next("rater 7", 1) })
 	newest := took("the first picture for a newcomer", func() { s.next("newcomer", 1) })
+	took("three of a prompt are put together", func() {
+		require.NoError(t, s.SetTogether(t.Context(), 3))
+	})
+	took("a hundred are gold", func() {
+		for _, p := range samples[:100] {
+			require.NoError(t, s.SetGold(t.Context(), p.ID, dataset.Good))
+		}
+	})
+	put := make([]string, *scale/10)
+	for i := range put {
+		put[i] = samples[10*i].ID
+	}
+	took("a tenth is put first", func() { require.NoError(t, s.First(t.Context(), put)) })
+	passed := took("nothing for who judged everything", func() { s.next("thorough", 1) })
+	reordered := took("the next for who judged a fifth", func() { s.next("rater 8", 1) })
+	last := took("the last 20 of who judged everything", func() {
+		all, err := s.Last(t.Context(), "thorough", 20)
+		require.NoError(t, err)
+		require.Len(t, all, 20)
+	})
 	var next, judge []time.Duration
 	for i := range 300 {
 		rater := fmt.Sprint("rater ", i%raters)
@@ -142,6 +162,9 @@ func TestScale(t *testing.T) {
 	})
 	took("check", func() { require.NoError(t, s.Check(t.Context())) })
 	require.Less(t, nothing, time.Second)
+	require.Less(t, passed, time.Second)
+	require.Less(t, reordered, 20*time.Millisecond)
+	require.Less(t, last, 20*time.Millisecond)
 	require.Less(t, again, 20*time.Millisecond)
 	require.Less(t, first, 20*time.Millisecond)
 	require.Less(t, next[297], 20*time.Millisecond)
