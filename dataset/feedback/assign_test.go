@@ -377,11 +377,20 @@ func TestOverview(t *testing.T) {
 		`UPDATE rater_counts SET n = n + 1`, `UPDATE prompt_counts SET n = 0`,
 		`UPDATE queues SET complete = 9`, `UPDATE queues SET tasks = 9`,
 		`UPDATE tasks SET used = used + 1`, `UPDATE tasks SET open = 0`,
-		`UPDATE tasks SET place = place + 1`, `UPDATE tasks SET gold = 1 WHERE open = 0`,
+		`UPDATE tasks SET place = place + 1`, `UPDATE tasks SET turn = turn + 1 WHERE id = 2`,
+		`UPDATE tasks SET gold = 1 WHERE open = 0`,
 		`UPDATE standing SET choice = 3`, `DELETE FROM standing`, `DELETE FROM leases`,
 	} {
-		_, err := s.writer.conn.ExecContext(t.Context(), `SAVEPOINT a; `+wrong+`; RELEASE a`)
+		tx, err := s.pool.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		_, err = tx.Exec(wrong)
 		require.NoError(t, err, wrong)
-		require.ErrorContains(t, s.Check(t.Context()), "not what the answers amount to", wrong)
+		err = recount(t.Context(), tx)
+		require.ErrorContains(t, err, "not what the answers amount to", wrong)
+		require.NoError(t, tx.Rollback())
 	}
+	require.NoError(t, s.Check(t.Context()))
+	_, err = s.writer.conn.ExecContext(t.Context(), `UPDATE queues SET complete = 9`)
+	require.NoError(t, err)
+	require.ErrorContains(t, s.Check(t.Context()), "1 of the queues are not what")
 }

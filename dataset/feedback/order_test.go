@@ -154,7 +154,7 @@ func TestFirst(t *testing.T) {
 		s.say("", "ben", id, dataset.Bad)
 	}
 	require.Equal(t, is("124"), s.peek("ben"))
-	first("440")
+	first("404")
 	require.Equal(t, is("412"), s.peek("ben"))
 	require.Equal(t, is("401235"), s.peek("cleo"), "5 and 3 are back")
 	first("")
@@ -288,23 +288,23 @@ func TestReadPicture(t *testing.T) {
 		require.ErrorIs(t, err, ErrUnknown)
 	}
 
-	changed := func(want error) {
+	changed := func(want error, text string) {
 		t.Helper()
 		_, err := s.ReadPicture(t.Context(), "p0")
 		require.ErrorIs(t, err, want)
-		require.ErrorContains(t, err, "images/0.png")
+		require.ErrorContains(t, err, "images/0.png"+text)
 		require.ErrorIs(t, s.Verify(t.Context()), want)
 	}
 	other := append([]byte{}, was...)
 	other[len(other)-1]++
 	require.NoError(t, os.WriteFile(path, other, 0o644))
-	changed(ErrChanged)
-	require.NoError(t, os.WriteFile(path, append(was, 0), 0o644))
-	changed(ErrChanged)
-	require.NoError(t, os.WriteFile(path, was[:len(was)-1], 0o644))
-	changed(ErrChanged)
+	changed(ErrChanged, " has the SHA-256 ")
+	for _, data := range [][]byte{append(other, 0), was[:len(was)-1], nil} {
+		require.NoError(t, os.WriteFile(path, data, 0o644))
+		changed(ErrChanged, fmt.Sprintf(" has %d bytes, and had %d", len(data), len(was)))
+	}
 	require.NoError(t, os.Remove(path))
-	changed(os.ErrNotExist)
+	changed(os.ErrNotExist, "")
 
 	// The same bytes, where a link leads out of the folder.
 	outside := filepath.Join(t.TempDir(), "outside.png")
