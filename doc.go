@@ -49,11 +49,13 @@
 //	finetune/command       what programs that tune share: flags, what fits memory, training that
 //	                       is saved
 //	reward/alignment       the paper's reward: learned from labels on CLIP's embeddings
+//	reward/label           the pages on which people label pictures, and their owner's overview
 //	examples/tiny          a complete Stable Diffusion in miniature, embedded, and
 //	                       examples/tiny/train, which made it
 //	examples/tiny/trial    tuned miniatures compared with the base model
 //	examples/generate      pictures of prompts, from the miniature or a model of yours
 //	examples/quickstart    the whole method in one command
+//	examples/label         pictures labelled in a browser, by one or by many
 //	examples/reward        a reward learned from labels of yours
 //	examples/finetune      a Stable Diffusion of yours, tuned
 //	examples/evaluate      models compared on prompts of yours: base, tuned and best-of-n

@@ -61,7 +61,9 @@ var house = Policy{
 		"reward/measure": "",
 		// What the pages for raters share.
 		"reward/internal/page": "dataset/feedback",
-		"reward":               "dataset reward/measure internal/file internal/picture",
+		"reward/label": "reward/internal/page dataset dataset/feedback " +
+			"reward/measure reward/alignment",
+		"reward": "dataset reward/measure internal/file internal/picture",
 		"reward/alignment": "finetune reward reward/measure dataset clip " +
 			below + " " + inner,
 

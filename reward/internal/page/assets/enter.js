@@ -27,10 +27,12 @@ form.addEventListener("submit", (event) => {
   enter({ [field.name]: field.value.trim() });
 });
 
-const token = location.hash.slice(1);
-if (token) {
+function read() {
+  const token = location.hash.slice(1);
+  if (!token) return;
   history.replaceState(null, "", location.pathname); // no history keeps it
   enter({ token });
-} else {
-  form.querySelector("input").focus();
 }
+addEventListener("hashchange", read); // a link that is opened while this page is
+read();
+form.querySelector("input").focus();

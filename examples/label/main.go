@@ -1,0 +1,250 @@
+// Command label serves the pages on which people label pictures good or bad.
+//
+//	go run ./examples/label -images DIR
+//	go run ./examples/label -samples FILE.jsonl -invite anna,ben -raters 2
+//	go run ./examples/label -prompts FILE -model DIR -out DIR
+//
+// The first two label pictures that are there. The third labels them while they are painted. What
+// people say is kept in an SQLite database beside the pictures (-db), each judgement on the disk
+// before it counts as kept. examples/reward -db learns a reward of it.
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kudos-ml/kudos/clip"
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/dataset/feedback"
+	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/examples/tiny"
+	"github.com/kudos-ml/kudos/finetune/command"
+	"github.com/kudos-ml/kudos/finetune/report"
+	"github.com/kudos-ml/kudos/reward/label"
+)
+
+// options are the flags.
+type options struct {
+	pipeline.Request
+	images, samples, model, prompts, out, db string
+	gold, clip, invite                       string
+	raters, together                         int
+	train                                    bool
+	server                                   command.Server
+	machine                                  command.Machine
+}
+
+func parse(ctx context.Context, args []string) (o options, err error) {
+	f := flag.NewFlagSet("label", flag.ContinueOnError)
+	f.StringVar(&o.images, "images", "", "`folder` of pictures with their prompts: samples.jsonl, "+
+		"metadata.jsonl, or a .txt beside each picture")
+	f.StringVar(&o.samples, "samples", "", "JSONL `file` of pictures, as generate writes it")
+	f.StringVar(&o.prompts, "prompts", "", "`file` of prompts to paint pictures of, one a line, "+
+		"while they are labelled")
+	f.StringVar(&o.model, "model", "", "`folder`, checkpoint file or name of the model that "+
+		"paints; without it the embedded miniature")
+	f.StringVar(&o.out, "out", filepath.Join("runs", "label"), "`folder` for what is painted")
+	n := f.Int("n", 4, "pictures of each prompt to paint")
+	o.Request = pipeline.Request{Steps: 25, Seed: 1, Guidance: 7.5}
+	o.Flags(f)
+	f.Lookup("guidance").Usage += "; 2 for the miniature"
+	f.StringVar(&o.db, "db", "", "`file` of the database, in the pictures' folder or above it "+
+		"(default labels.db in that folder)")
+	f.IntVar(&o.raters, "raters", 1, "how many people are to judge each picture")
+	f.IntVar(&o.together, "together", 1, "pictures of a prompt to show at once; the paper has 3")
+	f.StringVar(&o.invite, "invite", "", "`names` of raters, with commas: each gets a link that "+
+		"nobody else can use, and an earlier link ends; without it, where no other machine "+
+		"reaches the page, whoever gives a name is let in")
+	f.StringVar(&o.gold, "gold", "", "JSONL `file` of samples whose labels are known: everybody "+
+		"is asked about those pictures too, and the overview shows who is right")
+	f.BoolVar(&o.train, "train", false, "let the overview learn a reward of the labels so far")
+	f.StringVar(&o.clip, "clip", "", "`folder` of the CLIP that -train learns on; the miniature's "+
+		"without it")
+	o.server.Flags(f)
+	o.machine.Flags(f)
+	if err := o.machine.Parse(f, args); err != nil {
+		return o, err
+	}
+	if o.model == "" && !report.Given(f)["guidance"] {
+		o.Guidance = 2
+	}
+	sources := slices.DeleteFunc([]string{o.images, o.samples, o.prompts},
+		func(s string) bool { return s == "" })
+	switch {
+	case f.NArg() > 0:
+		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	case len(sources) != 1:
+		return o, errors.New("give one of -images, -samples and -prompts: where pictures are from")
+	case o.model != "" && o.prompts == "":
+		return o, errors.New("-model paints -prompts; there are none")
+	case o.clip != "" && !o.train:
+		return o, errors.New("-clip is what -train learns on; it is not given")
+	}
+	err = report.Check(f, report.AtLeast(1, "n", "raters", "together"))
+	if o.PerPrompt = *n; err == nil && o.prompts != "" {
+		if o.Prompts, err = dataset.ReadPrompts(ctx, o.prompts); err != nil {
+			return o, fmt.Errorf("-prompts: %w", err)
+		}
+		err = o.CheckFlags()
+	}
+	o.db = cmp.Or(o.db, filepath.Join(o.folder(), "labels.db"))
+	return o, err
+}
+
+// folder is where the pictures are.
+func (o *options) folder() string {
+	switch {
+	case o.images != "":
+		return o.images
+	case o.samples != "":
+		return filepath.Dir(o.samples)
+	}
+	return o.out
+}
+
+func main() {
+	var o options
+	report.Main("label", func(ctx context.Context) (err error) {
+		if o, err = parse(ctx, os.Args[1:]); err != nil {
+			return err
+		}
+		return errors.Join(run(ctx, o), o.machine.Close())
+	}, func() string { return "what was said is in " + o.db })
+}
+
+func run(ctx context.Context, o options) (err error) {
+	if o.prompts != "" {
+		if err := os.MkdirAll(o.out, 0o755); err != nil {
+			return fmt.Errorf("-out: %w", err)
+		}
+	}
+	store, err := feedback.Open(ctx, feedback.Config{Path: o.db})
+	if err != nil {
+		return fmt.Errorf("-db: %w", err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	set := cmp.Or(store.SetRaters(ctx, "", o.raters), store.SetTogether(ctx, o.together))
+	if err = cmp.Or(set, o.add(ctx, store)); err == nil {
+		err = o.serve(ctx, store)
+	}
+	return err
+}
+
+// add puts pictures that are there into the store, and says of which the label is known.
+func (o *options) add(ctx context.Context, store *feedback.Store) error {
+	var pictures dataset.Dataset = dataset.Folder{Path: o.images}
+	switch {
+	case o.samples != "":
+		pictures = dataset.File{Path: o.samples}
+	case o.prompts != "":
+		pictures = dataset.FromSlice(nil) // they are added as they are painted
+	}
+	bar := report.Stderr().Stage("pictures", 0)
+	_, err := store.Add(ctx, dataset.Watched(pictures, bar.Add), o.folder())
+	bar.End()
+	if err != nil || o.gold == "" {
+		return err
+	}
+	for s, err := range (dataset.File{Path: o.gold}).All(ctx) {
+		if err == nil {
+			err = store.SetGold(ctx, s.ID, s.Label)
+		}
+		if err != nil {
+			return fmt.Errorf("-gold: %w", err)
+		}
+	}
+	return nil
+}
+
+// serve shows the pages, and paints meanwhile if there is something to paint.
+func (o *options) serve(ctx context.Context, store *feedback.Store) (err error) {
+	listener, err := o.server.Listen()
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	config := label.Config{
+		Store: store, Owner: rand.Text(), Open: o.server.Local() && o.invite == "",
+		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	}
+	if o.train {
+		encoder, err := tiny.LoadCLIP(o.clip)
+		if err != nil {
+			return fmt.Errorf("-clip: %w", err)
+		}
+		defer encoder.Close()
+		encoder.Machine = o.machine.Config
+		folder := filepath.Dir(o.db)
+		cache, err := clip.OpenCache(encoder, filepath.Join(folder, "features.safetensors"))
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, cache.Save()) }()
+		config.Train = label.Learner{
+			CLIP: cache, Pictures: store.Pictures(), Folder: folder, Seed: o.Seed,
+		}.Train
+	}
+	pages, err := label.New(config)
+	if err != nil {
+		return err
+	}
+	defer pages.Close()
+	base := o.server.URL(listener)
+	fmt.Printf("overview  %s\n", label.Link(base, config.Owner))
+	if config.Open {
+		fmt.Printf("label     %s\n", base)
+	}
+	for _, name := range strings.FieldsFunc(o.invite, func(r rune) bool { return r == ',' }) {
+		link, err := label.Invite(ctx, store, base, strings.TrimSpace(name))
+		if err != nil {
+			return fmt.Errorf("-invite: %w", err)
+		}
+		fmt.Printf("%-9s %s\n", strings.TrimSpace(name), link)
+	}
+	fmt.Println("Ctrl-C ends it.")
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return o.server.Serve(ctx, listener, pages) })
+	if o.prompts != "" {
+		group.Go(func() error { return o.paint(ctx, store) })
+	}
+	err = group.Wait()
+	fmt.Printf("\nWhat was said is in %s.\n", o.db)
+	return err
+}
+
+// paint makes the pictures that are not there yet.
+func (o *options) paint(ctx context.Context, store *feedback.Store) (err error) {
+	var model *pipeline.Pipeline
+	if o.model != "" {
+		model, err = pipeline.Load(o.model)
+	} else {
+		model, err = tiny.Load()
+	}
+	if err != nil {
+		return fmt.Errorf("-model: %w", err)
+	}
+	model.Machine = o.machine.Config
+	r, err := model.SettleFlags(o.Request)
+	if err == nil {
+		r, err = model.SettlePrompts(ctx, r, report.Stderr().Printf)
+	}
+	if err != nil {
+		return err
+	}
+	return label.Paint(ctx, store, o.out, func(there int) dataset.Dataset {
+		r.Skip = there
+		bar := report.Stderr().Stage("paint", r.Parts())
+		return model.Generate(r.Watched(bar.Add))
+	})
+}
