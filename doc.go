@@ -46,9 +46,9 @@
 //	                       differences with intervals
 //	finetune               Eq. 2 as a trainer whose loss is composed of terms; what records, saves
 //	                       and resumes any trainer
+//	reward/alignment       the paper's reward: learned from labels on CLIP's embeddings
 //	finetune/command       what programs that tune share: flags, what fits memory, training that
 //	                       is saved
-//	reward/alignment       the paper's reward: learned from labels on CLIP's embeddings
 //	reward/label           the pages on which people label pictures, and their owner's overview
 //	examples/tiny          a complete Stable Diffusion in miniature, embedded, and
 //	                       examples/tiny/train, which made it

@@ -149,7 +149,7 @@ func runIn(folder string) (run, others bool, err error) {
 	if err != nil {
 		return false, false, fmt.Errorf("finetune: %w", err)
 	}
-	marks := []string{configFile, metricsFile, checkpointsFolder, cacheFolder}
+	marks := []string{configFile, metricsFile, checkpointsFolder, bestFolder, cacheFolder}
 	for _, e := range entries {
 		switch {
 		case slices.Contains(marks, e.Name()):

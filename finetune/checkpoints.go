@@ -236,6 +236,9 @@ func (c *Checkpoints) room(ctx context.Context) error {
 		return fmt.Errorf("finetune: %w", err)
 	}
 	needed := s.bytes() * int64(max(1, c.keep()+1-len(steps)))
+	if _, guarded := As[*Guard](c.Trainer); guarded {
+		needed *= 2 // there can be a best network for each
+	}
 	if there, known := free(c.Folder); known && there < needed {
 		return fmt.Errorf("finetune: %d checkpoints in %s need %.4g MB more, and %.4g MB are free",
 			c.keep()+1, c.Folder, float64(needed)/1e6, float64(there)/1e6)

@@ -14,9 +14,18 @@
 // any function of a Batch can join them.
 //
 // Others take any Trainer. Record writes down what a run does. Checkpoints saves a Trainer that is
-// Resumable, so that another process can go on with it bit for bit. Rounds generates, scores and
-// tunes again and again. Run is the folder of a program's run, and does all of it in one call,
-// Finish. Package command has the flags of such programs.
+// Resumable, so that another process can go on with it bit for bit. Guard ends training when the
+// reward is hacked, and keeps the best network. Rounds generates, scores and tunes again and again.
+// Run is the folder of a program's run, and does all of it in one call, Finish. Package command has
+// the flags of such programs.
+//
+// # Guard
+//
+// A reward is learned from some labels, and training finds what it gets wrong: it goes on rising
+// when people would not say so any more. A Guard asks a second judge, which training does not see,
+// of the network as it becomes. It ends training where the two part or where quality falls below
+// what is asked for, and Record.Finish then saves the network that the judge found best. Its
+// report has the curves. reward/evaluate's Panel is a judge of pictures.
 //
 // # Write your own trainer
 //
@@ -28,8 +37,8 @@
 // that is made anew. Random draws are no state if they are functions of the seed and the step.
 // Steps begins behind the steps that are done. The example of Resumable is such a trainer, whole.
 //
-// Wrappers go one inside the other: Record outside, then Checkpoints, then the Trainer, or Rounds
-// around it. A wrapper has a method Unwrap() Trainer, by which As finds what is inside.
+// Wrappers go one inside the other: Record outside, then Checkpoints, then Guard, then the Trainer,
+// or Rounds around it. A wrapper has a method Unwrap() Trainer, by which As finds what is inside.
 //
 // # Write your own loss
 //
@@ -58,6 +67,7 @@
 //	    state.safetensors      State.Tensors
 //	    state.json             State.Step and State.Values
 //	    manifest.json          sizes and SHA-256 of the two, checked when they are read
+//	best/step-000123/          the same, of the best networks (Guard)
 //	rounds/2/                  pictures and scores of the second round (Rounds)
 //	    data/                  what it takes to train on them again
 //	cache/                     what a program has encoded and scored; it can be removed

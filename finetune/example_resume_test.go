@@ -105,3 +105,44 @@ func ExampleResumable() {
 	// step 6 of 6: loss 0.1406
 	// 6 steps are written down
 }
+
+// A reward that wants x at 3 is what training raises. A judge would rather have it near 2. It says
+// so when the two part, and the best that it saw is kept.
+func ExampleGuard() {
+	folder, err := os.MkdirTemp("", "run")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(folder)
+	trainer := newDescent()
+	guard := &finetune.Guard{
+		Trainer: trainer, Folder: folder, Every: 1, Patience: 2,
+		Judge: func(context.Context, int) (map[string]float64, error) {
+			x := float64(trainer.x.Float32s()[0])
+			return map[string]float64{"reward": 9 - (x-3)*(x-3), "judge": 4 - (x-2)*(x-2)}, nil
+		},
+		Reward: "reward", HeldOut: "judge",
+	}
+	record := &finetune.Record{Trainer: guard, Folder: folder, Progress: io.Discard}
+	result, err := record.Finish(context.Background(), func(name string) error {
+		fmt.Println(name, "has x", trainer.x.Float32s()[0])
+		return nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, m := range guard.Verdict().Measures {
+		fmt.Printf("after %d: reward %.2f, judge %.2f\n", m.Step, m.Metrics["reward"],
+			m.Metrics["judge"])
+	}
+	fmt.Println(guard.Verdict().Stopped)
+	fmt.Println("kept", result.Kept, "of", result.Steps)
+	// Output:
+	// tuned has x 1.5
+	// after 0: reward 0.00, judge 0.00
+	// after 1: reward 6.75, judge 3.75
+	// after 2: reward 9.00, judge 3.00
+	// after 3: reward 8.44, judge 0.94
+	// since 1 updates reward has risen from 6.75 to 8.438 and judge has fallen from 3.75 to 0.9375
+	// kept 1 of 3
+}

@@ -15,13 +15,15 @@ import (
 type Result struct {
 	Steps int    // done, those of earlier processes among them
 	Name  string // that it was saved under; empty if nothing was saved
+	Kept  int    // steps that what was saved has seen: less than Steps if a Guard chose so
 }
 
 // Finish ranges over Steps to their end and saves what was trained, whatever the end is: save is
 // called with the name "tuned" or, after an error, "stopped-after-N" for N steps. Where no step was
-// made it is not called. Before that a Tuner puts its moving average, if it has one, in the place
-// of the parameters, and frees the memory of training. The error is that of the training, of
-// saving, or both. Result says what was saved in any case.
+// made it is not called. Before that a Guard, unless there was an error, puts the best network in
+// the place of the last. A Tuner puts its moving average, if it has one, in the place of the
+// parameters, and frees the memory of training. The error is that of the training, of saving, or
+// both. Result says what was saved in any case.
 func (r *Record) Finish(ctx context.Context, save func(name string) error) (
 	result Result, err error,
 ) {
@@ -33,10 +35,21 @@ func (r *Record) Finish(ctx context.Context, save func(name string) error) (
 	if saved, ok := As[*Checkpoints](r.Trainer); ok {
 		result.Steps = saved.Done()
 	}
+	result.Kept = result.Steps
+	if guard, ok := As[*Guard](r.Trainer); ok && err == nil && result.Steps > 0 {
+		var kept int
+		if kept, err = guard.UseBest(ctx); err == nil {
+			result.Kept = kept
+		}
+	}
 	if t, ok := As[*Tuner](r.Trainer); ok {
-		if err == nil && result.Steps > t.Updates {
+		of := t.Updates
+		if rounds, ok := As[*Rounds](r.Trainer); ok {
+			of *= rounds.N
+		}
+		if err == nil && result.Steps > of {
 			err = fmt.Errorf("finetune: %d updates were asked for, and there are %d already",
-				t.Updates, result.Steps)
+				of, result.Steps)
 		}
 		if result.Steps > 0 && t.EMA > 0 {
 			err = errors.Join(err, t.UseAverage())
@@ -76,7 +89,8 @@ func Each(ctx context.Context, t Trainer, do func(Step)) error {
 // steps nothing is saved.
 //
 // left says where the work is, with or without an error: "what 3 updates have made is in
-// runs/1/tuned". It is empty if there were no updates. An error other than ctx's says so too, and
+// runs/1/tuned", or "what the first 3 of 9 updates" if a Guard kept that. It is empty if there were
+// no updates. An error other than ctx's says so too, and
 // with what Command the run goes on. Trainer is, or wraps, a Resumable.
 func (r *Run) Finish(ctx context.Context, t Trainer, save func(dir string) error) (
 	left string, err error,
@@ -102,7 +116,11 @@ func (r *Run) Finish(ctx context.Context, t Trainer, save func(dir string) error
 		return "", err
 	}
 	where := filepath.Join(r.Folder, cmp.Or(result.Name, checkpointsFolder))
-	made := fmt.Sprintf("%d updates have made is in %s", result.Steps, where)
+	made := fmt.Sprintf("%d updates have made is in %s", result.Kept, where)
+	if result.Kept < result.Steps && result.Name != "" {
+		made = fmt.Sprintf("the first %d of %d updates have made is in %s", result.Kept,
+			result.Steps, where)
+	}
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("%w\nWhat %s", err, made)
 		if r.Command != "" {

@@ -37,12 +37,12 @@ func TestFinish(t *testing.T) {
 		wants      []error
 		savedUnder string
 	}{
-		"whole": {steps(3, nil), nil, Result{3, "tuned"}, nil, "tuned"},
-		"broken": {steps(2, broken), nil, Result{2, "stopped-after-2"},
+		"whole": {steps(3, nil), nil, Result{3, "tuned", 3}, nil, "tuned"},
+		"broken": {steps(2, broken), nil, Result{2, "stopped-after-2", 2},
 			[]error{broken}, "stopped-after-2"},
-		"broken at first": {steps(0, broken), nil, Result{0, ""}, []error{broken}, ""},
-		"not saved":       {steps(2, nil), full, Result{2, ""}, []error{full}, "tuned"},
-		"neither": {steps(2, broken), full, Result{2, ""},
+		"broken at first": {steps(0, broken), nil, Result{}, []error{broken}, ""},
+		"not saved":       {steps(2, nil), full, Result{2, "", 2}, []error{full}, "tuned"},
+		"neither": {steps(2, broken), full, Result{2, "", 2},
 			[]error{broken, full}, "stopped-after-2"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -85,14 +85,14 @@ func TestFinishTuner(t *testing.T) {
 	}
 	first, want, err := finish(3)
 	require.NoError(t, err)
-	require.Equal(t, Result{3, "tuned"}, first)
+	require.Equal(t, Result{3, "tuned", 3}, first)
 	again, got, err := finish(3)
 	require.NoError(t, err)
 	require.Equal(t, first, again)
 	require.Equal(t, want, got)
 	less, _, err := finish(2)
 	require.EqualError(t, err, "finetune: 2 updates were asked for, and there are 3 already")
-	require.Equal(t, Result{3, "stopped-after-3"}, less)
+	require.Equal(t, Result{3, "stopped-after-3", 3}, less)
 }
 
 // A run's result has its name when it is whole. What there is then is said, and an error says how

@@ -128,6 +128,7 @@ func ReadSteps(folder string) (steps []Step, err error) {
 type watch struct {
 	name     string
 	config   any
+	guard    *Guard // nil if there is none
 	folder   report.Folder
 	progress *report.Progress
 	stage    *report.Stage // from the beginning on: the first step can take a minute
@@ -157,6 +158,7 @@ func (r *Record) watch() (*watch, error) {
 		progress: report.Stderr(),
 		last:     time.Now(),
 	}
+	w.guard, _ = As[*Guard](r.Trainer)
 	if r.Progress != nil {
 		w.progress = report.Plain(r.Progress)
 	}

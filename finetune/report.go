@@ -18,6 +18,8 @@ type summary struct {
 	First   losses  `json:"first"`             // means over the first tenth of the steps
 	Last    losses  `json:"last"`              // and over the last
 	Stopped string  `json:"stopped,omitempty"` // the error that ended the run
+
+	Guard *Verdict `json:"guard,omitempty"` // nil unless a Guard has measured
 }
 
 type losses struct {
@@ -42,6 +44,9 @@ func (w *watch) report(stopped error) error {
 	if stopped != nil {
 		s.Stopped = stopped.Error()
 	}
+	if w.guard != nil && len(w.guard.measures) > 0 {
+		s.Guard = new(w.guard.Verdict())
+	}
 	if err := w.folder.JSON(summaryFile, s); err != nil {
 		return fmt.Errorf("finetune: %w", err)
 	}
@@ -65,6 +70,10 @@ func (w *watch) page(s summary, tenth int) report.Page {
 	p.Lead += fmt.Sprintf(" in %s, %d samples.", report.Duration(took), s.Samples)
 	if s.Stopped != "" {
 		p.Lead += " It was stopped: " + s.Stopped + "."
+	}
+	if s.Guard != nil {
+		p.Lead += s.Guard.said()
+		p.Blocks = s.Guard.charts(w.guard.Reward, w.guard.HeldOut)
 	}
 	chart := func(title, note, name string, of func(metric) float64) report.Chart {
 		return report.Chart{

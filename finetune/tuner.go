@@ -154,6 +154,22 @@ func (t *Tuner) UseAverage() error {
 	return nil
 }
 
+// shown calls do while the host's parameters are those that would be saved now: the moving average,
+// if there is one.
+func (t *Tuner) shown(do func() error) (err error) {
+	if t.run == nil || t.run.average == nil {
+		if err := kernels.Pull(tensors(t.Network.Trainable())...); err != nil {
+			return fmt.Errorf("finetune: %w", err)
+		}
+		return do()
+	}
+	if err := t.UseAverage(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.UseAverage()) }()
+	return do()
+}
+
 // tensors returns the tensors of parameters.
 func tensors(of []kernels.Parameter) []*tensor.Dense {
 	all := make([]*tensor.Dense, len(of))

@@ -28,7 +28,6 @@ import (
 	"path/filepath"
 	"runtime/debug"
 
-	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/tiny"
@@ -70,12 +69,12 @@ func newSession() *session {
 	f.StringVar(&s.reward, "reward", "",
 		"`folder` of a reward that examples/reward learned, which scores the pictures; without it "+
 			"-samples has their rewards")
-	f.StringVar(&s.clip, "clip", "",
-		"`folder` of the CLIP that the reward was learned on; the miniature's without it")
+	f.StringVar(&s.clip, "clip", "", "`folder` of the reward's CLIP; the miniature's without it")
 	f.StringVar(&s.pretrain, "pretrain", "",
 		"`folder` of captioned pictures for the pretraining term: NAME.txt beside each, a "+
 			"metadata.jsonl or a samples.jsonl")
 	s.flags, s.Tuning = f, command.New(f)
+	s.Guarded()
 	return s
 }
 
@@ -86,6 +85,7 @@ func (s *session) parse(args []string) error {
 		report.Needs(s.flags, "clip", "reward"),
 		report.Needs(s.flags, "beta", "pretrain"),
 		report.Needs(s.flags, "pretrain", "beta"),
+		report.Needs(s.flags, "guard-judge", "reward"),
 	)
 	s.Run.Command = report.Resume("go run ./examples/finetune", args)
 	return err
@@ -108,7 +108,7 @@ func (s *session) run(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("-out: %w", err)
 	}
-	defer func() { err = errors.Join(err, release(), s.Machine.Close()) }()
+	defer func() { err = errors.Join(err, release(), s.Close()) }()
 	for _, do := range []func(context.Context) error{s.read, s.plan, s.score, s.encode, s.tune} {
 		if err := do(ctx); err != nil {
 			return err
@@ -184,15 +184,12 @@ func (s *session) pictures() dataset.Dataset {
 	return dataset.WithImages(dataset.FromSlice(s.all[:s.own]), filepath.Dir(s.samples))
 }
 
-// score gives rewards, if a learned one is to, and lets that and its CLIP go.
+// score gives rewards, if a learned one is to, and lets it go with its CLIP, but for the guard's.
 func (s *session) score(ctx context.Context) (err error) {
 	if s.reward == "" {
 		return nil
 	}
-	encoder, err := tiny.CLIP()
-	if s.clip != "" {
-		encoder, err = clip.Load(s.clip)
-	}
+	encoder, err := tiny.LoadCLIP(s.clip)
 	if err != nil {
 		return fmt.Errorf("-clip: %w", err)
 	}
@@ -203,6 +200,9 @@ func (s *session) score(ctx context.Context) (err error) {
 		return fmt.Errorf("-reward: %w", err)
 	}
 	s.hashes["reward"] = learned.Hash()
+	if err := s.Judged(ctx, s.base, learned, encoder, s.all[:s.own], s.hashes); err != nil {
+		return err
+	}
 	file := filepath.Join(s.Run.Folder, "cache", "scores.jsonl")
 	scored := reward.Scored(s.pictures(), reward.Kept(learned, file, learned.Hash()), 8)
 	rewarded, err := s.collect(ctx, "score", s.own, scored)

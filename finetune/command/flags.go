@@ -17,7 +17,8 @@ import (
 type Tuning struct {
 	Tuner   finetune.Tuner // those of its fields that a flag sets by itself, and Machine
 	Run     finetune.Run   // -out, -resume and -every; Parse sets the others
-	Machine Machine        // Parse opens it, and whoever calls that closes it
+	Machine Machine        // Parse opens it, and Close closes it
+	Guard   Guard          // see Guarded
 
 	Beta        float64 // weight of the pretraining term; 0 leaves it out
 	ByReward    bool    // finetune.ByReward chooses
@@ -123,6 +124,7 @@ func (t *Tuning) Parse(args []string) error {
 		report.Needs(t.flags, "lora-everything", "lora-rank"),
 		report.Needs(t.flags, "kohya", "lora-rank"),
 		report.Needs(t.flags, "pretrain-batch", "beta"),
+		t.Guard.check(t),
 	); err != nil {
 		return err
 	}

@@ -65,10 +65,11 @@ func (t *Tuning) plan(
 }
 
 // Train trains as Run.Finish does, in the memory that Fit has found, and saves what was trained in
-// the run's folder. Where all weights are tuned, save completes the folder dir, which is the Run's
-// Unfinished. Pairs are saved there as pytorch_lora_weights.safetensors, which diffusers loads, and
-// with Kohya as kohya.safetensors too: save is not called. What there is then is left, as
-// Run.Finish says it. When ctx is cancelled Train says that it is stopping.
+// the run's folder: with a Guard, the best that it judged. Where all weights are tuned, save
+// completes the folder dir, which is the Run's Unfinished. Pairs are saved there as
+// pytorch_lora_weights.safetensors, which diffusers loads, and with Kohya as kohya.safetensors too:
+// save is not called. What there is then is left, as Run.Finish says it. When ctx is cancelled
+// Train says that it is stopping.
 func (t *Tuning) Train(
 	ctx context.Context, u *unet.UNet2DCondition, s *diffusion.Schedule, d Data,
 	save func(dir string) error,
@@ -90,7 +91,8 @@ func (t *Tuning) Train(
 			"Once more ends the program at once.")
 	})
 	defer stopped()
-	return t.Run.Finish(ctx, tuner, func(dir string) error {
+	trainer := t.Guard.around(tuner, u, t.Run.Folder)
+	return t.Run.Finish(ctx, trainer, func(dir string) error {
 		debug.FreeOSMemory() // training's
 		if adapter == nil {
 			return save(dir)

@@ -75,9 +75,10 @@ var house = Policy{
 		"finetune": "finetune/report dataset reward reward/measure diffusion " +
 			below + " " + inner,
 
-		// It has the flags of programs that tune a UNet, or pairs of it.
+		// It has the flags of programs that tune a UNet, or pairs of it, and judges what they make.
 		"finetune/command": "finetune finetune/report dataset diffusion diffusion/lora " +
-			"diffusion/unet kernels kernels/cuda kernels/optim",
+			"diffusion/pipeline diffusion/unet clip reward reward/alignment reward/evaluate " +
+			"kernels kernels/cuda kernels/optim",
 
 		// Nothing else imports examples.
 		"examples/...": anything,
