@@ -629,6 +629,47 @@ func TestGuardRefuses(t *testing.T) {
 	}
 }
 
+// There must be room for the best networks beside the checkpoints, and a folder that has one holds
+// a run.
+func TestGuardFolder(t *testing.T) {
+	g := &Guard{
+		Trainer: newWalker(4), Folder: t.TempDir(), Every: 2, HeldOut: "judge",
+		Judge: curves(map[string][]float64{"judge": {1, 2, 3}}),
+	}
+	s, err := g.State(t.Context())
+	require.NoError(t, err)
+	defer func(was func(string) (int64, bool)) { free = was }(free)
+	start := func(bytes int64) error {
+		free = func(string) (int64, bool) { return bytes, true }
+		saved := &Checkpoints{Trainer: g, Folder: g.Folder, Progress: io.Discard}
+		for _, err := range saved.Steps(t.Context()) {
+			return err
+		}
+		return nil
+	}
+	require.ErrorContains(t, start(6*s.bytes()-1), "3 checkpoints in "+g.Folder+" need ")
+	require.NoError(t, start(6*s.bytes()))
+
+	// In the end it has the best of all, and what was the best at each checkpoint.
+	rises := []float64{1, 2, 3, 4, 5, 6, 7}
+	g = &Guard{
+		Trainer: newWalker(12), Folder: t.TempDir(), Every: 2, HeldOut: "judge",
+		Judge: curves(map[string][]float64{"judge": rises}),
+	}
+	saved := &Checkpoints{Trainer: g, Folder: g.Folder, Every: 3, Progress: io.Discard}
+	record := &Record{Trainer: saved, Folder: g.Folder, Progress: io.Discard}
+	_, err = record.Finish(t.Context(), func(string) error { return nil })
+	require.NoError(t, err)
+	best, err := filepath.Glob(filepath.Join(g.Folder, "best", "*"))
+	require.NoError(t, err)
+	require.Equal(t, []string{g.kept(8), g.kept(12)}, best, "of checkpoints after 9 and 12 steps")
+
+	run := &Run{Folder: t.TempDir()}
+	require.NoError(t, os.Mkdir(filepath.Join(run.Folder, "best"), 0o755))
+	_, err = run.Begin()
+	require.ErrorAs(t, err, new(*RunExistsError))
+}
+
 // The report says that the guard stopped the run, when and why, and has the curves.
 func TestGuardIsReported(t *testing.T) {
 	run := &Run{Folder: filepath.Join(t.TempDir(), "run"), Progress: io.Discard}

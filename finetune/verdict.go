@@ -63,7 +63,7 @@ func (g *Guard) parted() string {
 			peak = i
 		}
 	}
-	if g.Reward == "" || peak >= since {
+	if g.Reward == "" || since < 0 {
 		return ""
 	}
 	high, last := g.measures[peak], g.measures[len(g.measures)-1].Metrics

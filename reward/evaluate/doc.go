@@ -20,4 +20,7 @@
 // Models does all of it with pipelines, in a folder: it makes the pictures of every model, or those
 // that an earlier process has not made, scores them, and chooses the best of n. What it finds is a
 // Report, which has a page.
+//
+// A Panel judges the pictures of one model again and again while it is being tuned: it is what a
+// finetune.Guard asks.
 package evaluate
