@@ -90,8 +90,8 @@ func Each(ctx context.Context, t Trainer, do func(Step)) error {
 //
 // left says where the work is, with or without an error: "what 3 updates have made is in
 // runs/1/tuned", or "what the first 3 of 9 updates" if a Guard kept that. It is empty if there were
-// no updates. An error other than ctx's says so too, and
-// with what Command the run goes on. Trainer is, or wraps, a Resumable.
+// no updates. An error other than ctx's says so too, and with what Command the run goes on. Trainer
+// is, or wraps, a Resumable.
 func (r *Run) Finish(ctx context.Context, t Trainer, save func(dir string) error) (
 	left string, err error,
 ) {
