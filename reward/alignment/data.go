@@ -19,6 +19,9 @@ func (s *session) dataHash() float64 {
 		fmt.Fprintln(h, len(part))
 		for _, e := range part {
 			fmt.Fprintf(h, "%q %t\n", e.prompt, e.good)
+			if s.Soft || s.weighted() {
+				floats([]float32{float32(e.target), float32(e.weight)})
+			}
 			floats(e.image)
 			for _, text := range e.texts {
 				floats(text)

@@ -30,9 +30,22 @@ func TestStateOfOtherSamples(t *testing.T) {
 	e.good = !e.good
 	require.NotEqual(t, before, whole.session.dataHash())
 	e.good = !e.good
+	pixel := e.image[0]
 	e.image[0]++
 	require.NotEqual(t, before, whole.session.dataHash())
-	e.image[0]--
+	e.image[0] = pixel
+	text := e.texts[0][0]
 	e.texts[0][0]++
 	require.NotEqual(t, before, whole.session.dataHash())
+	e.texts[0][0] = text
+
+	// What does not count is not looked at; what counts is.
+	e.target, e.weight = 0.5, 2
+	require.Equal(t, before, whole.session.dataHash())
+	whole.session.Soft = true
+	both := whole.session.dataHash()
+	e.target = 0.75
+	require.NotEqual(t, both, whole.session.dataHash())
+	e.target, e.weight = 0.5, 3
+	require.NotEqual(t, both, whole.session.dataHash())
 }

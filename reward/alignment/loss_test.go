@@ -78,6 +78,47 @@ func TestLossesInTheHead(t *testing.T) {
 	require.InDeltaSlice(t, []float32{-0.75, 0.75, 0, 0}, slope, 3e-7)
 }
 
+// TestSoftLossesInTheHead is the two pictures again, with the labels y = 3/4 and 1/3 and the
+// weights 2 and 1/2. With r = 1/2 and 1/4,
+//
+//	L_MSE = (2·(3/4 − 1/2)² + 1/2·(1/3 − 1/4)²) / 2 = 1/16 + 1/576 = 37/576,
+//	         by the logits −2·1/4·1/4 = −1/8 and −1/2·1/12·3/16 = −1/128
+//	presigmoid, T = 1: wy = 3/2 and 1/6, which are 9/10 and 1/10 of their sum; true prompts have
+//	         P = 1/(1 + 3) and, with the logits −ln 3 and 0, (1/3)/(1/3 + 1) = 1/4:
+//	         L_pc = 9/10·ln 4 + 1/10·ln 4, by the logits (P − 1) times 9/10 and 1/10
+func TestSoftLossesInTheHead(t *testing.T) {
+	ln3 := float32(math.Log(3))
+	logits, labels := []float32{0, ln3, -ln3, 0}, []float32{0.75, 1. / 3}
+	weighted := func(b batch, nb *nn.Builder, logits *gorgonia.Node) *gorgonia.Node {
+		b.weights = kernels.Input(logits.Graph(), "weights", dense([]int{2}, 1, 0.25)) // w/M
+		return b.mse(nb, logits)
+	}
+	good := []float32{0.9, 0.1}
+	mse, slope := run(t, batch{m: 2, n: 2}, logits, labels, good, weighted)
+	require.InDelta(t, 37.0/576, mse, 1e-7)
+	require.InDeltaSlice(t, []float32{-1. / 8, 0, -1. / 128, 0}, slope, 1e-7)
+	pc, slope := run(t, batch{m: 2, n: 2}, logits, labels, good, classification(1, true))
+	require.InDelta(t, math.Log(4), pc, 3e-7)
+	require.InDeltaSlice(t, []float32{-0.675, 0.675, -0.075, 0.075}, slope, 3e-7)
+
+	// These are what a batch of such examples reads.
+	s := &session{Training: Training{Prompts: 1}, head: emptyHead(headConfig{Embedding: 1})}
+	one := []float32{1}
+	s.train = []example{
+		{image: one, texts: [][]float32{one}, target: 0.75, weight: 2},
+		{image: one, texts: [][]float32{one}, target: 1. / 3, weight: 0.5},
+	}
+	s.rows, s.labels = dense([]int{2, 2}, 0, 0, 0, 0), dense([]int{2, 1}, 0, 0)
+	s.weights, s.good = dense([]int{2}, 0, 0), dense([]int{2}, 0, 0)
+	s.fill([]int{0, 1})
+	require.Equal(t, labels, s.labels.Float32s())
+	require.Equal(t, []float32{1, 0.25}, s.weights.Float32s())
+	require.InDeltaSlice(t, good, s.good.Float32s(), 1e-7)
+	s.train[0].target, s.train[1].weight = 0, 0 // nothing is good
+	s.fill([]int{0, 1})
+	require.Equal(t, []float32{0, 0}, s.good.Float32s())
+}
+
 // handLoss is Eq. 1 in float64 for images' examples; p are a head's parameters one behind the
 // other.
 func handLoss(
@@ -85,7 +126,7 @@ func handLoss(
 ) (mse, classification float64) {
 	good := 0.0
 	for _, e := range examples {
-		good += label(e.good)
+		good += e.weight * e.target
 	}
 	for _, e := range examples {
 		r := make([]float64, len(e.texts))
@@ -93,8 +134,8 @@ func handLoss(
 			r[j] = handLogit(p, c, e.image, text)
 		}
 		reward := 1 / (1 + math.Exp(-r[0]))
-		mse += (label(e.good) - reward) * (label(e.good) - reward) / float64(len(examples))
-		if !e.good {
+		mse += e.weight * (e.target - reward) * (e.target - reward) / float64(len(examples))
+		if e.target == 0 {
 			continue
 		}
 		sum := 0.0
@@ -104,7 +145,8 @@ func handLoss(
 			}
 			sum += math.Exp(r[j] / t.Temperature)
 		}
-		classification -= math.Log(math.Exp(r[0]/t.Temperature)/sum) / good
+		p := math.Exp(r[0]/t.Temperature) / sum
+		classification -= e.weight * e.target * math.Log(p) / good
 	}
 	return mse, classification
 }
@@ -156,6 +198,12 @@ func TestTrainingByHand(t *testing.T) {
 		"no prompts":        func(t *Training) { t.Lambda = 0 },
 		"N 2":               func(t *Training) { t.Prompts = 2; t.Lambda = 2 },
 		"the whole at once": func(t *Training) { t.Batch = 1000 },
+		"soft":              func(t *Training) { judged(t); t.Soft = true },
+		"weighted":          func(t *Training) { judged(t); t.Weight = ByJudgements },
+		"soft, balanced, weighted": func(t *Training) {
+			judged(t)
+			t.Soft, t.Balance, t.Weight = true, true, ByJudgements
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			training := training(labelled(2, 3, "cup", "box"))
@@ -195,6 +243,7 @@ func TestTrainingByHand(t *testing.T) {
 				require.InDelta(t, mse, epoch.MSE, 2e-6)
 				require.InDelta(t, classification, epoch.Classification, 4e-6)
 				held, _ := handLoss(p, s.head.config, s.heldOut, training)
+				require.Positive(t, held)
 				require.InDelta(t, held, epoch.HeldOutMSE, 2e-6)
 				require.InDeltaSlice(t, p, vector(s.head), 2e-5, "epoch %d", index)
 			}

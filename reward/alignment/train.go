@@ -33,7 +33,21 @@ type CLIP interface {
 type Training struct {
 	CLIP    CLIP
 	Samples dataset.Dataset // pictures with labels; those not labelled good or bad are passed over
-	// Perturb returns n prompts that are wrong where prompt is right (dataset.Grammar.Perturb).
+	// Soft says that where people have judged a sample, what they said is learned instead of the
+	// label alone: y of Eq. 1 is then Sample.Good, the share of them that said good, or the
+	// probability that an aggregation makes of it. A sample without Judgements has its label, 1 or
+	// 0, as all have where Soft is false.
+	Soft bool
+	// Weight, unless nil, is how much a sample's label counts, 0 or more. Only the proportions
+	// matter, because weights are divided by their mean. The sample is given without its picture.
+	// ByJudgements is one.
+	Weight func(dataset.Sample) float64
+	// Balance has all labels good count as much as all labels bad, together, however many there are
+	// of each: the weights of either kind are multiplied by what makes their sums equal.
+	Balance bool
+	// Perturb returns n prompts that are wrong where prompt is right (dataset.Grammar.Perturb). nil
+	// is dataset.OtherPrompts of the prompts of Samples, of which Prompts is then as many as there
+	// are, at most. A Grammar teaches more.
 	Perturb func(prompt string, n int, r *rand.Rand) ([]string, error)
 
 	Hidden int // hidden units; 0 is the paper's 1024
@@ -66,9 +80,16 @@ type Training struct {
 	// Machine is how the loss is computed: in which precision, on which device.
 	Machine kernels.Config
 
+	pool    *pool    // of Samples; nil before they are read
 	head    *head    // with the best weights so far
 	session *session // of the first epoch on
 }
+
+// The defaults of Training.Passes and Wait.
+const (
+	passes = 60
+	wait   = 8
+)
 
 // An Epoch is one pass over the labels.
 type Epoch struct {
@@ -90,14 +111,6 @@ func (t *Training) Model() *Model {
 	return &Model{clip: t.CLIP, head: t.head}
 }
 
-// An example is a labelled picture as the losses see it.
-type example struct {
-	image  []float32
-	texts  [][]float32 // the true prompt's embedding first
-	good   bool
-	prompt string
-}
-
 // A session is a Training in action.
 type session struct {
 	Training // defaults filled in
@@ -109,7 +122,8 @@ type session struct {
 	heldOut  []example
 	data     float64 // names both
 
-	rows, labels, zeros, good *tensor.Dense // what the loss reads
+	// What the loss reads. Weights are nil where all labels weigh the same.
+	rows, labels, weights, zeros, good *tensor.Dense
 
 	stepper *optim.Stepper
 	loss    *optim.Compiled
@@ -124,9 +138,9 @@ const (
 func (t *Training) start(ctx context.Context) (*session, error) {
 	s := &session{Training: *t, best: math.Inf(1)}
 	s.Hidden, s.Prompts, s.Batch = or(s.Hidden, 1024), or(s.Prompts, 8), or(s.Batch, 64)
-	s.Passes, s.Temperature, s.LR = or(s.Passes, 60), or(s.Temperature, 2), or(s.LR, 5e-4)
+	s.Passes, s.Temperature, s.LR = or(s.Passes, passes), or(s.Temperature, 2), or(s.LR, 5e-4)
 	if s.HeldOut != 0 {
-		s.Wait = or(s.Wait, 8)
+		s.Wait = or(s.Wait, wait)
 	}
 	if s.Lambda == 0 {
 		s.Prompts = 1
@@ -150,8 +164,8 @@ func (t *Training) start(ctx context.Context) (*session, error) {
 
 func (s *session) check() error {
 	switch {
-	case s.CLIP == nil || s.Samples == nil || s.Perturb == nil && s.Lambda != 0:
-		return errors.New("the Training has no CLIP, no Samples or no Perturb")
+	case s.CLIP == nil || s.Samples == nil:
+		return errors.New("the Training has no CLIP or no Samples")
 	case !(s.Lambda >= 0 && s.Temperature > 0 && s.LR > 0):
 		return fmt.Errorf("the Training's Lambda is %v, Temperature %v, LR %v: "+
 			"below zero or not a number", s.Lambda, s.Temperature, s.LR)
@@ -177,157 +191,6 @@ func or[T comparable](v, otherwise T) T {
 	return v
 }
 
-// embed makes an example of every labelled sample. Each picture and each distinct prompt is
-// embedded once.
-func (s *session) embed(ctx context.Context) ([]example, error) {
-	samples, features, err := embedLabelled(ctx, s.CLIP, s.Samples)
-	if err != nil {
-		return nil, err
-	}
-	prompts, texts := make([][]string, len(samples)), map[string][]float32{}
-	for i, sample := range samples {
-		prompts[i] = []string{sample.Prompt}
-		if s.Prompts > 1 {
-			r := rng.New(s.Seed, "perturb", 0, uint64(i))
-			wrong, err := s.Perturb(sample.Prompt, s.Prompts-1, r)
-			if err != nil {
-				return nil, fmt.Errorf("sample %s: %w", sample.ID, err)
-			}
-			if len(wrong) != s.Prompts-1 {
-				return nil, fmt.Errorf("sample %s: Perturb gave %d wrong prompts, not %d, for %q",
-					sample.ID, len(wrong), s.Prompts-1, sample.Prompt)
-			}
-			prompts[i] = append(prompts[i], wrong...)
-		}
-		for _, p := range prompts[i] {
-			texts[p] = nil
-		}
-	}
-	if err := embedTexts(ctx, s.CLIP, texts); err != nil {
-		return nil, err
-	}
-	examples := make([]example, len(samples))
-	for i, sample := range samples {
-		examples[i] = example{
-			image: features[i], good: sample.Label == dataset.Good, prompt: sample.Prompt,
-		}
-		for _, p := range prompts[i] {
-			examples[i].texts = append(examples[i].texts, texts[p])
-		}
-	}
-	return examples, nil
-}
-
-// embedLabelled returns the samples of d that are labelled good or bad, and their pictures'
-// embeddings instead of the pictures, of which it holds a few at a time.
-func embedLabelled(
-	ctx context.Context, c CLIP, d dataset.Dataset,
-) (samples []dataset.Sample, features [][]float32, err error) {
-	var pictures []image.Image
-	embed := func() error {
-		if len(pictures) == 0 {
-			return nil
-		}
-		rows, err := c.ImageFeatures(ctx, pictures)
-		if err != nil {
-			return err
-		}
-		for i := range pictures {
-			width := rows.Shape()[1]
-			features = append(features, rows.Float32s()[i*width:(i+1)*width])
-		}
-		pictures = nil
-		return nil
-	}
-	total := 0
-	for s, err := range d.All(ctx) {
-		if err != nil {
-			return nil, nil, err
-		}
-		if total++; s.Label != dataset.Good && s.Label != dataset.Bad {
-			continue
-		}
-		if s.Image == nil {
-			return nil, nil, fmt.Errorf("sample %s (%q) has no picture", s.ID, s.Prompt)
-		}
-		pictures, s.Image = append(pictures, s.Image), nil
-		samples = append(samples, s)
-		if len(pictures) == 64 {
-			if err := embed(); err != nil {
-				return nil, nil, err
-			}
-		}
-	}
-	if len(samples) == 0 {
-		return nil, nil, fmt.Errorf("%w (of %d samples)", dataset.ErrNoLabels, total)
-	}
-	return samples, features, embed()
-}
-
-// embedTexts fills in the embedding of every key.
-func embedTexts(ctx context.Context, c CLIP, texts map[string][]float32) error {
-	keys := make([]string, 0, len(texts))
-	for p := range texts {
-		keys = append(keys, p)
-	}
-	slices.Sort(keys)
-	features, err := c.TextFeatures(ctx, keys)
-	if err != nil {
-		return err
-	}
-	width := features.Shape()[1]
-	for i, p := range keys {
-		texts[p] = features.Float32s()[i*width : (i+1)*width]
-	}
-	return nil
-}
-
-// split holds out all examples of some prompts.
-func (s *session) split(examples []example) error {
-	out, err := s.heldOutPrompts(examples)
-	if err != nil {
-		return err
-	}
-	good := 0
-	for _, e := range examples {
-		if e.good {
-			good++
-		}
-		if out[e.prompt] {
-			s.heldOut = append(s.heldOut, e)
-		} else {
-			s.train = append(s.train, e)
-		}
-	}
-	if good == 0 || good == len(examples) {
-		return fmt.Errorf("%d of %d labels are good: both kinds are needed", good, len(examples))
-	}
-	return nil
-}
-
-// heldOutPrompts draws the prompts that training does not see.
-func (s *session) heldOutPrompts(examples []example) (map[string]bool, error) {
-	if s.HeldOut == 0 {
-		return nil, nil
-	}
-	var prompts []string
-	for _, e := range examples {
-		if !slices.Contains(prompts, e.prompt) {
-			prompts = append(prompts, e.prompt)
-		}
-	}
-	if len(prompts) < 2 {
-		return nil, fmt.Errorf("all labels are of one prompt, %q: none can be held out", prompts[0])
-	}
-	r := rng.New(s.Seed, "held-out prompts", 0, 0)
-	r.Shuffle(len(prompts), func(i, j int) { prompts[i], prompts[j] = prompts[j], prompts[i] })
-	out := map[string]bool{}
-	for _, p := range prompts[:max(1, int(s.HeldOut*float64(len(prompts))))] {
-		out[p] = true
-	}
-	return out, nil
-}
-
 func (s *session) compile() error {
 	zeros := func(shape ...int) *tensor.Dense {
 		return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
@@ -335,6 +198,9 @@ func (s *session) compile() error {
 	m, n := s.Batch, s.Prompts
 	s.rows, s.labels = zeros(m*n, s.head.config.width()), zeros(m, 1)
 	s.zeros, s.good = zeros(m), zeros(m)
+	if s.weighted() {
+		s.weights = zeros(m)
+	}
 	s.stepper = &optim.Stepper{
 		Parameters: nn.Parameters(s.head),
 		LR:         func(int) float64 { return s.LR },
@@ -353,6 +219,9 @@ func (s *session) eq1(g *gorgonia.ExprGraph) (optim.Loss, error) {
 		labels: kernels.Input(g, "labels", s.labels),
 		zeros:  kernels.Input(g, "true prompts", s.zeros),
 		good:   kernels.Input(g, "good", s.good),
+	}
+	if s.weights != nil {
+		b.weights = kernels.Input(g, "weights", s.weights)
 	}
 	nb := nn.On(b.rows)
 	logits := s.head.logits(nb, b.rows)
@@ -405,7 +274,7 @@ func (s *session) judge(e *Epoch) error {
 	for i, x := range s.heldOut {
 		s.head.config.join(row, x.image, x.texts[0])
 		scores[i], good[i] = s.head.score(row), x.good
-		e.HeldOutMSE += math.Pow(scores[i]-label(x.good), 2) / float64(len(scores))
+		e.HeldOutMSE += x.weight * math.Pow(scores[i]-x.target, 2) / float64(len(scores))
 	}
 	var err error
 	e.HeldOut, err = accuracy(scores, good)
@@ -414,20 +283,23 @@ func (s *session) judge(e *Epoch) error {
 
 func (s *session) fill(indexes []int) {
 	n, width := s.Prompts, s.head.config.width()
-	count := 0
+	var sum float64 // of the weights in L_pc
 	for i, index := range indexes {
 		x := s.train[index]
 		for j, text := range x.texts {
 			at := (i*n + j) * width
 			s.head.config.join(s.rows.Float32s()[at:at+width], x.image, text)
 		}
-		s.labels.Float32s()[i] = float32(label(x.good))
-		count += int(label(x.good))
+		s.labels.Float32s()[i] = float32(x.target)
+		if s.weights != nil {
+			s.weights.Float32s()[i] = float32(x.weight / float64(len(indexes)))
+		}
+		sum += x.weight * x.target
 	}
 	for i, index := range indexes {
 		s.good.Float32s()[i] = 0
-		if s.train[index].good {
-			s.good.Float32s()[i] = 1 / float32(count)
+		if x := s.train[index]; x.weight*x.target > 0 {
+			s.good.Float32s()[i] = float32(x.weight*x.target) / float32(sum)
 		}
 	}
 }
@@ -454,8 +326,11 @@ func accuracy(scores []float64, good []bool) (Accuracy, error) {
 	if a.Accuracy, err = measure.Accuracy(scores, good, 0.5); err != nil {
 		return a, err
 	}
-	if slices.Contains(good, true) && slices.Contains(good, false) {
+	if both(good) {
 		a.AUC, err = measure.AUC(scores, good)
 	}
 	return a, err
 }
+
+// both reports whether there are labels of both kinds.
+func both(good []bool) bool { return slices.Contains(good, true) && slices.Contains(good, false) }

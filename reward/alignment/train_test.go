@@ -280,7 +280,7 @@ func TestWhatCannotBeLearned(t *testing.T) {
 		belowZero = "alignment: the Training's Hidden is 32, Prompts 4, Batch -1, Passes 60, Wait 8"
 	)
 	for want, change := range map[string]func(t *Training){
-		"alignment: the Training has no CLIP, no Samples or no Perturb": func(t *Training) {
+		"alignment: the Training has no CLIP or no Samples": func(t *Training) {
 			t.CLIP = nil
 		},
 		"alignment: no sample is labelled good or bad (of 0 samples)": func(t *Training) {

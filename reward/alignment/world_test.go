@@ -142,3 +142,24 @@ func training(samples []dataset.Sample) *Training {
 		Seed: 5,
 	}
 }
+
+// judged has each sample of a training judged by one to three people, who do not all agree with its
+// label. One of four samples is judged by nobody.
+func judged(t *Training) {
+	t.Samples = dataset.Map(t.Samples, func(_ context.Context, s dataset.Sample) (
+		dataset.Sample, error,
+	) {
+		number := 0
+		fmt.Sscanf(s.ID, "id%d", &number)
+		s.Judgements = number % 4
+		switch {
+		case s.Judgements == 3 && s.Label == dataset.Good:
+			s.Good = 2. / 3
+		case s.Judgements == 3:
+			s.Good = 1. / 3
+		case s.Judgements > 0 && s.Label == dataset.Good:
+			s.Good = 1
+		}
+		return s, nil
+	})
+}
