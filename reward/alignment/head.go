@@ -68,7 +68,12 @@ func (h *head) logits(b *nn.Builder, x *gorgonia.Node) *gorgonia.Node {
 }
 
 // score is the reward of one row, in float64.
-func (h *head) score(row []float32) float64 {
+func (h *head) score(row []float32) float64 { return sigmoid(h.logit(row)) }
+
+func sigmoid(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
+
+// logit is the score of one row before the sigmoid.
+func (h *head) logit(row []float32) float64 {
 	w1, b1 := h.Linear1.Weight.Float32s(), h.Linear1.Bias.Float32s()
 	w2 := h.Linear2.Weight.Float32s()
 	sum := float64(h.Linear2.Bias.Float32s()[0])
@@ -79,7 +84,7 @@ func (h *head) score(row []float32) float64 {
 		}
 		sum += float64(w2[j]) * max(unit, 0)
 	}
-	return 1 / (1 + math.Exp(-sum))
+	return sum
 }
 
 // snapshot and restore copy a head's weights.

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"image"
-	"math"
 	"os"
 	"path/filepath"
 
@@ -16,38 +15,51 @@ import (
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/reward"
-	"github.com/kudos-ml/kudos/reward/measure"
 )
 
 // A Model scores pictures in [0,1]. It is a reward.Model.
 type Model struct {
-	clip CLIP
-	head *head
+	clip        CLIP
+	head        *head
+	temperature float64 // by which logits are divided; 0 is 1
 }
 
 var _ reward.Model = (*Model)(nil)
 
 // Score returns a reward in [0,1] for each sample, which must have a picture.
 func (m *Model) Score(ctx context.Context, samples []dataset.Sample) ([]float64, error) {
+	scores, err := m.logits(ctx, samples)
+	for i, z := range scores {
+		scores[i] = sigmoid(z)
+	}
+	return scores, err
+}
+
+// logits are what Score has before the sigmoid.
+func (m *Model) logits(ctx context.Context, samples []dataset.Sample) ([]float64, error) {
 	pairs, err := m.embed(ctx, samples)
 	if err != nil {
 		return nil, err
 	}
-	scores := make([]float64, len(samples))
+	logits := make([]float64, len(samples))
 	row := make([]float32, m.head.config.width())
 	for i, p := range pairs {
 		m.head.config.join(row, p.image, p.text)
-		scores[i] = m.head.score(row)
+		logits[i] = m.head.logit(row) / m.Temperature()
 	}
-	return scores, nil
+	return logits, nil
 }
 
 // A pair is a sample's two embeddings.
 type pair struct{ image, text []float32 }
 
-// Hash names the model by its weights and those of its CLIP.
+// Hash names the model by its weights, those of its CLIP, and its temperature.
 func (m *Model) Hash() string {
-	sum := sha256.Sum256([]byte(m.clip.Hash() + weights.Hash(m.head)))
+	name := m.clip.Hash() + weights.Hash(m.head)
+	if t := m.Temperature(); t != 1 {
+		name += fmt.Sprint(" temperature ", t)
+	}
+	sum := sha256.Sum256([]byte(name))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -95,49 +107,12 @@ func (m *Model) pairs(
 	return pairs, nil
 }
 
-// A Comparison is how well the reward predicts labels, and how well CLIP's similarity does. That is
-// what one would use without labels.
-type Comparison struct {
-	Accuracy
-	CLIPAUC float64 `json:"clip_auc"`
-}
-
-// Evaluate compares the model's scores with labels that it was not trained on. Samples that are not
-// labelled good or bad are passed over. Without labels it is dataset.ErrNoLabels.
-func (m *Model) Evaluate(ctx context.Context, d dataset.Dataset) (Comparison, error) {
-	samples, features, err := embedLabelled(ctx, m.clip, d)
-	if err != nil {
-		return Comparison{}, fmt.Errorf("alignment: %w", err)
-	}
-	pairs, err := m.pairs(ctx, samples, features)
-	if err != nil {
-		return Comparison{}, err
-	}
-	scores, similarity := make([]float64, len(pairs)), make([]float64, len(pairs))
-	good := make([]bool, len(pairs))
-	row := make([]float32, m.head.config.width())
-	for i, p := range pairs {
-		m.head.config.join(row, p.image, p.text)
-		scores[i], good[i] = m.head.score(row), samples[i].Label == dataset.Good
-		for j := range p.image {
-			similarity[i] += float64(p.image[j]) * float64(p.text[j])
-		}
-	}
-	c := Comparison{CLIPAUC: math.NaN()}
-	if c.Accuracy, err = accuracy(scores, good); err != nil {
-		return c, fmt.Errorf("alignment: %w", err)
-	}
-	if !math.IsNaN(c.AUC) {
-		c.CLIPAUC, err = measure.AUC(similarity, good)
-	}
-	return c, err
-}
-
 // config is the folder's config.json.
 type config struct {
 	Format string `json:"format"`
 	CLIP   string `json:"clip"` // its hash
 	headConfig
+	Temperature float64 `json:"temperature,omitempty"` // 0: the model is not calibrated
 }
 
 const (
@@ -148,7 +123,8 @@ const (
 
 // Save writes a folder: head.safetensors, and then config.json.
 func (m *Model) Save(dir string) error {
-	text, err := json.MarshalIndent(config{format, m.clip.Hash(), m.head.config}, "", "  ")
+	c := config{format, m.clip.Hash(), m.head.config, m.temperature}
+	text, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return fmt.Errorf("alignment: %w", err)
 	}
@@ -183,6 +159,9 @@ func Load(dir string, clip CLIP) (*Model, error) {
 		return nil, fmt.Errorf("alignment: %s: %d inputs and %d hidden units",
 			name, c.Embedding, c.Hidden)
 	}
+	if !(c.Temperature >= 0) {
+		return nil, fmt.Errorf("alignment: %s: the temperature is %v", name, c.Temperature)
+	}
 	if hash := clip.Hash(); c.CLIP != hash {
 		return nil, &DifferentCLIPError{Folder: dir, Learned: c.CLIP, Given: hash}
 	}
@@ -195,5 +174,5 @@ func Load(dir string, clip CLIP) (*Model, error) {
 	if err := weights.Load(h, f, weights.Names{}); err != nil {
 		return nil, fmt.Errorf("alignment: %w", err)
 	}
-	return &Model{clip: clip, head: h}, nil
+	return &Model{clip: clip, head: h, temperature: c.Temperature}, nil
 }

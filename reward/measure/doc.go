@@ -7,12 +7,18 @@
 //     independent.
 //   - Paired: the difference of two arms that were asked the same prompts from the same noise. A
 //     bootstrap over clusters (prompts), because pictures of one prompt are alike.
+//   - Mean, AUCInterval: one arm's mean or AUC, by the same bootstrap.
 //
 // # Which distance
 //
 // Frechet compares distributions of features (an arm's pictures and a reference's), and
 // FrechetInterval says how sure that is. Diversity is how far apart the pictures of one prompt are.
-// Accuracy and AUC say how well a reward predicts labels.
+//
+// # How good a reward is
+//
+// Accuracy and AUC say how well scores predict labels, and Pairs how well they choose between
+// pictures of one prompt. NewReliability says whether scores are probabilities, and Temperature
+// makes logits such.
 //
 // # Which agreement of raters
 //

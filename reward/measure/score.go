@@ -3,7 +3,6 @@ package measure
 import (
 	"fmt"
 	"math"
-	"slices"
 )
 
 // Rows cuts features [N,width] into N rows. It is an error if a value is not finite or the last row
@@ -117,37 +116,16 @@ func AUC(scores []float64, good []bool) (float64, error) {
 	if err := check(scores, good); err != nil {
 		return 0, err
 	}
-	order := make([]int, len(scores))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int {
-		switch {
-		case scores[a] < scores[b]:
-			return -1
-		case scores[a] > scores[b]:
-			return 1
+	goods := 0
+	for _, g := range good {
+		if g {
+			goods++
 		}
-		return 0
-	})
-	var wins, goods, bads float64 // wins over the bad ones below, ties as a half
-	for i := 0; i < len(order); {
-		var g, b float64 // with this score
-		j := i
-		for ; j < len(order) && scores[order[j]] == scores[order[i]]; j++ {
-			if good[order[j]] {
-				g++
-			} else {
-				b++
-			}
-		}
-		wins += g * (bads + b/2)
-		goods, bads, i = goods+g, bads+b, j
 	}
-	if goods == 0 || bads == 0 {
-		return 0, fmt.Errorf("measure: AUC of %v good and %v bad ones", goods, bads)
+	if goods == 0 || goods == len(good) {
+		return 0, fmt.Errorf("measure: AUC of %d good and %d bad ones", goods, len(good)-goods)
 	}
-	return wins / (goods * bads), nil
+	return newRanking(scores, good, make([]int, len(scores))).auc([]float64{1}), nil
 }
 
 func check(scores []float64, good []bool) error {
