@@ -64,7 +64,7 @@ var house = Policy{
 		"reward/label": "reward/internal/page dataset dataset/feedback " +
 			"reward/measure reward/alignment",
 		"reward": "dataset reward/measure internal/file internal/picture",
-		"reward/alignment": "finetune reward reward/measure dataset clip " +
+		"reward/alignment": "finetune finetune/report reward reward/measure dataset clip " +
 			below + " " + inner,
 
 		"reward/evaluate": "reward reward/measure finetune/report dataset diffusion/pipeline",

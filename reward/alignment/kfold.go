@@ -1,0 +1,304 @@
+package alignment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/internal/rng"
+	"github.com/kudos-ml/kudos/reward/measure"
+)
+
+// A KFold says how good the reward of a training is, from all labels that there are: the prompts
+// are dealt into folds, and each picture is scored by a reward that was trained on the labels of
+// the other folds.
+type KFold struct {
+	// Training is what is tried, again and again; it must not have begun. With a HeldOut above 0
+	// each reward is calibrated on what it holds out of its folds.
+	Training *Training
+	Folds    int // 0 is 5
+	// Seen says that as many trainings again are to be made with the pictures dealt into folds
+	// instead of the prompts. They say what the reward is worth on new pictures of prompts that it
+	// has seen.
+	Seen bool
+	// Variants are tried on the same folds of prompts. Of those with the same name one is.
+	Variants []Variant
+	// Done, unless nil, is called after each training. There are Trainings.
+	Done func()
+}
+
+// A Variant is another training than the one in question, or one on fewer labels.
+type Variant struct {
+	Name string
+	// Share is the share of the pictures that are learned from, above 0. 0 is all: nothing can be
+	// learned from none. Where one share is larger than another it has the other's pictures, and
+	// all trainings make as many steps: passes are made as much more often as there are fewer
+	// pictures, and so are those that are waited for.
+	Share float64
+	// Change, unless nil, changes the training.
+	Change func(*Training)
+}
+
+// Ablations are what a training does without prompt classification, and what with half of the
+// pictures.
+func Ablations() []Variant {
+	return []Variant{
+		{Name: "λ = 0", Change: func(t *Training) { t.Lambda = 0 }},
+		{Name: "1/2 of the labels", Share: 1. / 2},
+	}
+}
+
+// Curve is an eighth, a quarter and half of the labels. With them Validation.More says whether more
+// labels than there are would help.
+func Curve() []Variant {
+	return []Variant{
+		{Name: "1/8 of the labels", Share: 1. / 8},
+		{Name: "1/4 of the labels", Share: 1. / 4},
+		{Name: "1/2 of the labels", Share: 1. / 2},
+	}
+}
+
+// A Validation is what a KFold has found.
+type Validation struct {
+	Folds   int     `json:"folds"`
+	Learned float64 `json:"learned"` // labels that a training learns from, on average
+	// Unseen is on pictures of prompts that the reward was not trained on, and Seen on other
+	// pictures of prompts that it was; nil unless asked for. A picture whose prompt has no other is
+	// not in Seen.
+	Unseen   Skill   `json:"unseen"`
+	Seen     *Skill  `json:"seen,omitempty"`
+	Variants []Trial `json:"variants,omitempty"`
+}
+
+// A Trial is a Variant that was tried.
+type Trial struct {
+	Name    string  `json:"name"`
+	Share   float64 `json:"share"`   // of the pictures
+	Changed bool    `json:"changed"` // the training has a Change
+	Learned float64 `json:"learned"` // as a Validation's
+	Skill   Skill   `json:"skill"`   // on unseen prompts
+	// Difference is its pairwise accuracy minus that of the training in question, pair by pair.
+	Difference measure.Estimate `json:"difference"`
+}
+
+// Trainings is how many trainings Run makes.
+func (k *KFold) Trainings() int {
+	n := 1 + len(k.variants())
+	if k.Seen {
+		n++
+	}
+	return n * k.folds()
+}
+
+func (k *KFold) folds() int { return or(k.Folds, 5) }
+
+// variants are those that have a name of their own.
+func (k *KFold) variants() (all []Variant) {
+	for _, v := range k.Variants {
+		same := func(other Variant) bool { return other.Name == v.Name }
+		if !slices.ContainsFunc(all, same) {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// Run makes all trainings. The samples are read, and their pictures embedded, once.
+func (k *KFold) Run(ctx context.Context) (*Validation, error) {
+	v, err := k.run(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("alignment: %w", err)
+	}
+	return v, nil
+}
+
+func (k *KFold) run(ctx context.Context) (*Validation, error) {
+	if k.Training.session != nil {
+		return nil, errors.New("the training of the KFold has begun already")
+	}
+	// A pool of its own leaves the Training as it was.
+	base := *k.Training
+	if base.CLIP == nil || base.Samples == nil {
+		return nil, errors.New("the Training has no CLIP or no Samples")
+	}
+	if err := base.read(ctx); err != nil {
+		return nil, err
+	}
+	for _, s := range base.pool.samples {
+		base.pool.texts[s.Prompt] = nil
+	}
+	if err := embedTexts(ctx, base.CLIP, base.pool.texts); err != nil {
+		return nil, err
+	}
+	if n := len(dataset.Prompts(base.pool.samples)); k.folds() < 2 || k.folds() > n {
+		return nil, fmt.Errorf("%d folds of %d prompts", k.folds(), n)
+	}
+	byPrompt := promptFolds(base.pool.samples, k.folds(), base.Seed)
+	unseen, learned, err := k.try(ctx, base, Variant{}, byPrompt, false)
+	if err != nil {
+		return nil, err
+	}
+	v := &Validation{Folds: k.folds(), Learned: learned}
+	if v.Unseen, err = NewSkill(unseen, base.Seed); err != nil {
+		return nil, err
+	}
+	if k.Seen {
+		byPicture := pictureFolds(base.pool.samples, k.folds(), base.Seed)
+		seen, _, err := k.try(ctx, base, Variant{}, byPicture, true)
+		if err != nil {
+			return nil, err
+		}
+		if len(seen) == 0 {
+			return nil, errors.New("no prompt has two pictures, so none has a new one that is seen")
+		}
+		skill, err := NewSkill(seen, base.Seed)
+		if err != nil {
+			return nil, err
+		}
+		v.Seen = &skill
+	}
+	for _, variant := range k.variants() {
+		t, err := k.trial(ctx, base, variant, byPrompt, unseen)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", variant.Name, err)
+		}
+		v.Variants = append(v.Variants, t)
+	}
+	return v, nil
+}
+
+// trial tries a variant and compares it with the predictions of the training in question.
+func (k *KFold) trial(
+	ctx context.Context, base Training, variant Variant, folds []int, than []Prediction,
+) (Trial, error) {
+	t := Trial{Name: variant.Name, Share: or(variant.Share, 1), Changed: variant.Change != nil}
+	if !(t.Share > 0 && t.Share <= 1) {
+		return t, fmt.Errorf("a share of %v of the pictures", t.Share)
+	}
+	predictions, learned, err := k.try(ctx, base, variant, folds, false)
+	if err != nil {
+		return t, err
+	}
+	t.Learned = learned
+	if t.Skill, err = NewSkill(predictions, base.Seed); err != nil {
+		return t, err
+	}
+	a, b := columnsOf(than), columnsOf(predictions)
+	before, prompts, err := measure.Pairs(a.scores, a.good, a.prompts)
+	if err != nil {
+		return t, err
+	}
+	after, _, err := measure.Pairs(b.scores, b.good, b.prompts)
+	if err != nil {
+		return t, err
+	}
+	t.Difference, err = measure.Mean(minus(after, before), prompts, base.Seed)
+	return t, err
+}
+
+// promptFolds deals the prompts into folds, and returns that of each sample.
+func promptFolds(samples []dataset.Sample, folds int, seed uint64) []int {
+	prompts := dataset.Prompts(samples)
+	of := map[string]int{}
+	for place, i := range rng.New(seed, "folds of prompts", 0, 0).Perm(len(prompts)) {
+		of[prompts[i]] = place % folds
+	}
+	out := make([]int, len(samples))
+	for i, s := range samples {
+		out[i] = of[s.Prompt]
+	}
+	return out
+}
+
+// pictureFolds deals the pictures of each prompt into folds, and returns that of each sample.
+func pictureFolds(samples []dataset.Sample, folds int, seed uint64) []int {
+	byPrompt := map[string][]int{}
+	for _, i := range rng.New(seed, "folds of pictures", 0, 0).Perm(len(samples)) {
+		byPrompt[samples[i].Prompt] = append(byPrompt[samples[i].Prompt], i)
+	}
+	out, place := make([]int, len(samples)), 0
+	for _, prompt := range dataset.Prompts(samples) {
+		for _, i := range byPrompt[prompt] {
+			out[i] = place % folds
+			place++
+		}
+	}
+	return out
+}
+
+// try trains on all folds but one, for each of them, and predicts the samples of that one. With
+// seen it leaves out samples whose prompt was not learned from. learned is how many labels a
+// training learned from, on average.
+func (k *KFold) try(
+	ctx context.Context, base Training, variant Variant, folds []int, seen bool,
+) (predictions []Prediction, learned float64, err error) {
+	rank := rng.New(base.Seed, "share of the labels", 0, 0).Perm(len(folds))
+	for fold := range k.folds() {
+		var rest, test []int
+		for i, f := range folds {
+			if f == fold {
+				test = append(test, i)
+			} else {
+				rest = append(rest, i)
+			}
+		}
+		t := base
+		t.reduce(rest, rank, or(variant.Share, 1))
+		if variant.Change != nil {
+			variant.Change(&t)
+		}
+		model, err := t.finish(ctx)
+		if err != nil {
+			return nil, 0, fmt.Errorf("fold %d of %d: %w", fold+1, k.folds(), err)
+		}
+		known := map[string]bool{}
+		for _, e := range t.session.train {
+			known[e.prompt] = true
+		}
+		for _, i := range test {
+			if s := base.pool.samples[i]; !seen || known[s.Prompt] {
+				of := pair{base.pool.features[i], base.pool.texts[s.Prompt]}
+				predictions = append(predictions, model.predict(s, of))
+			}
+		}
+		learned += float64(len(t.session.train)) / float64(k.folds())
+		if k.Done != nil {
+			k.Done()
+		}
+	}
+	return predictions, learned, nil
+}
+
+// reduce has the training learn from a share of the places of its pool, those of the lowest rank,
+// with as many steps.
+func (t *Training) reduce(places, rank []int, share float64) {
+	n := int(math.Ceil(share * float64(len(places))))
+	lowest := slices.Clone(places)
+	slices.SortFunc(lowest, func(a, b int) int { return rank[a] - rank[b] })
+	lowest = lowest[:n]
+	slices.Sort(lowest)
+	t.pool = t.pool.of(lowest)
+	if share == 1 {
+		return
+	}
+	t.Passes = int(math.Ceil(float64(or(t.Passes, passes)) / share))
+	if t.HeldOut > 0 {
+		t.Wait = int(math.Ceil(float64(or(t.Wait, wait)) / share))
+	}
+}
+
+// finish makes all epochs. The model is calibrated if there is what to do it on.
+func (t *Training) finish(ctx context.Context) (*Model, error) {
+	for _, err := range t.Epochs(ctx) {
+		if err != nil {
+			return nil, errors.Join(err, t.Close())
+		}
+	}
+	if len(t.session.heldOut) > 0 {
+		return t.Calibrated()
+	}
+	return t.Model(), nil
+}
