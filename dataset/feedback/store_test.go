@@ -487,3 +487,23 @@ func TestPanicLeavesNothing(t *testing.T) {
 	require.Len(t, o.Raters, 1)
 	require.Equal(t, "bob", o.Raters[0].Rater)
 }
+
+// ReadLabels has what Labels has, without those that are not labelled, and makes no file.
+func TestReadLabels(t *testing.T) {
+	s := newStore(t)
+	samples := s.add(3, "a dog")
+	s.raters("anna", "ben")
+	path := filepath.Join(s.folder, "labels.db")
+	_, err := ReadLabels(t.Context(), path, Majority{})
+	require.ErrorIs(t, err, dataset.ErrNoLabels)
+	require.ErrorContains(t, err, path)
+	s.say("1", "anna", samples[1].ID, dataset.Good)
+	s.say("2", "anna", samples[0].ID, dataset.Good)
+	s.say("3", "ben", samples[0].ID, dataset.Bad)
+	got, err := ReadLabels(t.Context(), path, Majority{})
+	require.NoError(t, err)
+	require.Equal(t, s.collect(s.Labels(Majority{}))[1:2], got)
+	_, err = ReadLabels(t.Context(), path+"x", Majority{})
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.NoFileExists(t, path+"x")
+}

@@ -3,8 +3,10 @@ package feedback
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"iter"
+	"os"
 
 	"github.com/kudos-ml/kudos/dataset"
 )
@@ -155,6 +157,24 @@ func (s *Store) Labels(by Aggregator) dataset.Dataset {
 			}
 		}
 	})
+}
+
+// ReadLabels returns the samples of the store in a file that an aggregation labels good or bad, in
+// the order of Labels, and closes the store again. It is an error if there is no such file, and one
+// that wraps dataset.ErrNoLabels if nothing is labelled.
+func ReadLabels(ctx context.Context, path string, by Aggregator) ([]dataset.Sample, error) {
+	if _, err := os.Stat(path); err != nil { // Open would make it
+		return nil, fmt.Errorf("feedback: %w", err)
+	}
+	s, err := Open(ctx, Config{Path: path})
+	if err != nil {
+		return nil, err
+	}
+	labelled, err := dataset.CollectLabelled(ctx, s.Labels(by))
+	if errors.Is(err, dataset.ErrNoLabels) {
+		err = fmt.Errorf("feedback: %s: %w", path, err)
+	}
+	return labelled, errors.Join(err, s.Close())
 }
 
 // A counted verdict is one with the number of judgements behind it.

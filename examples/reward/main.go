@@ -1,28 +1,31 @@
 // Command reward learns the paper's reward (Lee et al. 2023, Eq. 1) from labelled pictures.
 //
 //	go run ./examples/reward -samples FILE.jsonl -clip DIR -out DIR
+//	go run ./examples/reward -db FILE -aggregate dawid-skene -clip DIR -out DIR -folds 5 -curve
 //
-// The file is as package dataset describes it, with labels good, bad or skip. The reward is a
-// folder that examples/finetune and examples/evaluate read, and alignment.Load in programs of one's
-// own; report.json beside it says how well it predicts labels of prompts that it was not trained
-// on. Its folder training/ has the run: config.json, metrics.jsonl, report.html and checkpoints/.
-// However it ends, the same command with -resume goes on.
+// Labels are in a file as package dataset describes it, or are what raters say in a store of
+// package feedback. The reward is a folder that alignment.Load reads; report.json and report.html in it say
+// how well it predicts labels of prompts that it was not trained on. Its folder training/ has the
+// run. However it ends, the same command with -resume goes on.
 package main
 
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/dataset/feedback"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/finetune/command"
@@ -32,44 +35,65 @@ import (
 
 // options are the flags.
 type options struct {
-	samples, clip, out, cache string
-	lambda, heldOut           float64
-	hidden                    int
-	product, resume           bool
-	seed                      uint64
-	machine                   command.Machine
+	samples, db, aggregate, clip, out, cache string
+	lambda, heldOut                          float64
+	hidden, folds                            int
+	product, soft, balance, calibrate        bool
+	ablate, curve, resume                    bool
+	seed                                     uint64
+	machine                                  command.Machine
 
+	source  string         // -samples or -db; paths of pictures are relative to its folder
 	config  map[string]any // the flags, for config.json
 	command string         // resumes the run
 }
 
+// aggregators are what -aggregate can be. Mean is Majority with -soft.
+var aggregators = map[string]feedback.Aggregator{
+	"": feedback.Majority{}, "majority": feedback.Majority{}, "mean": feedback.Mean{},
+	"dawid-skene": feedback.DawidSkene{Smoothing: 1},
+}
+
 func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("reward", flag.ContinueOnError)
-	f.StringVar(&o.samples, "samples", "",
-		"JSONL `file` of pictures with labels good, bad or skip (required)")
-	f.StringVar(&o.clip, "clip", "", "`folder` of a CLIPModel with tokenizer and preprocessor, as "+
-		"transformers writes it; without it the embedded miniature's, which knows shapes only")
+	f.StringVar(&o.samples, "samples", "", "JSONL `file` of pictures with labels good, bad or skip")
+	f.StringVar(&o.db, "db", "", "`file` of a store with judgements, instead of -samples")
+	f.StringVar(&o.aggregate, "aggregate", "", "what makes labels of the judgements in -db: "+
+		"`majority` (the default), mean (the same with -soft) or dawid-skene")
+	f.StringVar(&o.clip, "clip", "", "`folder` of a CLIPModel with tokenizer and preprocessor; "+
+		"without it the embedded miniature's, which knows shapes only")
 	f.StringVar(&o.out, "out", "", "`folder` for the reward (required)")
-	f.StringVar(&o.cache, "cache", "", "`file` that keeps the pictures' features, so that another "+
-		"run needs not compute them (default features.safetensors in -out)")
-	f.Float64Var(&o.lambda, "lambda", 0.5, "weight λ of prompt classification against other "+
-		"prompts of the file; 0 leaves it out")
-	f.Float64Var(&o.heldOut, "held-out", 0.2,
-		"share of the prompts whose labels are for testing only")
+	f.StringVar(&o.cache, "cache", "", "`file` that keeps the pictures' features for other runs "+
+		"(default features.safetensors in -out)")
+	f.Float64Var(&o.lambda, "lambda", 0.5, "weight λ of prompt classification; 0 leaves it out")
+	f.Float64Var(&o.heldOut, "held-out", 0.2, "share of the prompts, whose labels are for testing")
 	f.IntVar(&o.hidden, "hidden", 1024, "hidden units of the perceptron")
-	f.BoolVar(&o.product, "product", true, "let the perceptron read the product of the two "+
-		"embeddings too; the paper's reads only the two")
+	f.BoolVar(&o.product, "product", true, "let it read the product of the embeddings, too")
+	f.BoolVar(&o.soft, "soft", false, "learn how good people say it is, not the label alone")
+	f.BoolVar(&o.balance, "balance", false, "have good labels count as much as bad ones, together")
+	f.BoolVar(&o.calibrate, "calibrate", true, "make rewards probabilities, by a temperature")
+	f.IntVar(&o.folds, "folds", 0, "try the training on so many folds of all labels; 0 does not")
+	f.BoolVar(&o.ablate, "ablate", false, "try it without λ, and with 1/2 of the labels, in -folds")
+	f.BoolVar(&o.curve, "curve", false, "try it with 1/8, 1/4 and 1/2 of the labels, in -folds")
 	f.Uint64Var(&o.seed, "seed", 1, "decides every random draw")
-	f.BoolVar(&o.resume, "resume", false, "go on with the run that -out holds, or begin if it "+
-		"holds none; -cache may be another")
+	f.BoolVar(&o.resume, "resume", false, "go on with the run in -out, or begin if there is none")
 	o.machine.Flags(f)
 	if err := o.machine.Parse(f, args); err != nil {
 		return o, err
 	}
 	o.config, o.command = report.Config(f), report.Resume("go run ./examples/reward", args)
 	o.cache = cmp.Or(o.cache, filepath.Join(o.out, "features.safetensors"))
-	return o, cmp.Or(report.Required(f, "samples", "out"), report.Check(f,
-		report.AtLeast(0, "lambda"), report.Between(0, 1, "held-out"), report.AtLeast(1, "hidden")))
+	o.source, o.soft = cmp.Or(o.samples, o.db), o.soft || o.aggregate == "mean"
+	switch {
+	case (o.samples == "") == (o.db == ""):
+		return o, errors.New("one of -samples and -db is required")
+	case aggregators[o.aggregate] == nil:
+		return o, fmt.Errorf("-aggregate %s must be majority, mean or dawid-skene", o.aggregate)
+	}
+	return o, cmp.Or(report.Required(f, "out"), report.Needs(f, "aggregate", "db"),
+		report.Needs(f, "ablate", "folds"), report.Needs(f, "curve", "folds"), report.Check(f,
+			report.AtLeast(0, "lambda", "folds"), report.Between(0, 1, "held-out"),
+			report.AtLeast(1, "hidden")))
 }
 
 func main() {
@@ -82,22 +106,12 @@ func main() {
 	}, func() string { return "the features so far are in " + o.cache + "; -resume goes on" })
 }
 
-// result is report.json.
-type result struct {
-	Samples string               `json:"samples"`
-	CLIP    string               `json:"clip"` // its hash
-	Seed    uint64               `json:"seed"`
-	Lambda  float64              `json:"lambda"`
-	Train   count                `json:"train"`
-	Test    count                `json:"test"`
-	HeldOut alignment.Comparison `json:"held_out"` // with labels of other prompts
-}
-
-// A count is of labels, and of the prompts that they are for.
-type count struct {
-	Prompts int `json:"prompts"`
-	Good    int `json:"good"`
-	Bad     int `json:"bad"`
+// labelled are the samples that are labelled good or bad.
+func (o options) labelled(ctx context.Context) ([]dataset.Sample, error) {
+	if o.db != "" {
+		return feedback.ReadLabels(ctx, o.db, aggregators[o.aggregate])
+	}
+	return dataset.CollectLabelled(ctx, dataset.File{Path: o.samples})
 }
 
 // A session is the run in hand.
@@ -109,14 +123,14 @@ type session struct {
 }
 
 func run(ctx context.Context, o options) error {
-	// What is wrong with the file is known before anything takes time.
-	labelled, err := dataset.CollectLabelled(ctx, dataset.File{Path: o.samples})
+	// What is wrong with the labels is known before anything takes time.
+	labelled, err := o.labelled(ctx)
 	if err != nil {
 		return err
 	}
 	rest, heldOut, err := dataset.SplitPrompts(labelled, o.heldOut, o.seed)
 	if err != nil {
-		return fmt.Errorf("%s: %w", o.samples, err)
+		return fmt.Errorf("%s: %w", o.source, err)
 	}
 	encoder, err := tiny.LoadCLIP(o.clip)
 	if err != nil {
@@ -124,11 +138,12 @@ func run(ctx context.Context, o options) error {
 	}
 	defer encoder.Close()
 	encoder.Machine = o.machine.Config
-	samples, err := report.Hash(o.samples)
+	text, err := json.Marshal(labelled) // a store's file changes with every judgement
+	labels := fmt.Sprintf("%x", sha256.Sum256(text))
+	o.config["sha256"] = map[string]string{"labels": labels, "clip": encoder.Hash()}
 	if err != nil {
 		return err
 	}
-	o.config["sha256"] = map[string]string{"samples": samples, "clip": encoder.Hash()}
 	begun := finetune.Run{
 		Folder: filepath.Join(o.out, "training"), Resume: o.resume, Command: o.command,
 		Config: o.config, MayChange: []string{"cache"},
@@ -149,34 +164,50 @@ func (s *session) run(ctx context.Context, rest, heldOut []dataset.Sample) error
 	if err != nil {
 		return err
 	}
-	r := result{Samples: s.samples, CLIP: s.cache.Hash(), Seed: s.seed, Lambda: s.lambda}
-	r.Train, r.Test = counts(rest), counts(heldOut)
 	bar := s.progress.Stage("test", len(heldOut))
-	r.HeldOut, err = model.Evaluate(ctx, s.pictures(heldOut, bar))
+	predictions, err := model.Predict(ctx, s.pictures(heldOut, bar))
 	bar.End()
 	if err != nil {
 		return err
 	}
-	saved := cmp.Or(model.Save(s.out), report.Folder(s.out).JSON("report.json", r))
-	if err := cmp.Or(saved, r.table().Print(os.Stdout)); err != nil {
+	r := alignment.Report{
+		Samples: s.source, CLIP: s.cache.Hash(), Seed: s.seed, Lambda: s.lambda,
+		Temperature: model.Temperature(), Train: alignment.CountLabels(rest),
+	}
+	if r.HeldOut, err = alignment.NewSkill(predictions, s.seed); err == nil && s.folds > 0 {
+		r.KFold, err = s.validate(ctx, slices.Concat(rest, heldOut))
+	}
+	if err = cmp.Or(err, model.Save(s.out)); err != nil {
 		return err
 	}
-	fmt.Printf("\nThe reward is in %s.\n", s.out)
-	return nil
+	r.Test = r.HeldOut.Labels
+	fmt.Printf("The reward is in %s.\n\n", s.out)
+	return report.Folder(s.out).Conclude(os.Stdout, r, r.Page(), r.Tables()...)
 }
 
-// pictures are the labelled samples of some prompts, each counted as it is read. Once a minute the
-// features so far are kept.
-func (s *session) pictures(of []dataset.Sample, bar *report.Stage) dataset.Dataset {
-	prompts := map[string]bool{}
-	for _, sample := range of {
-		prompts[sample.Prompt] = true
+// validate tries the training on folds of all labels. The features of all pictures are there.
+func (s *session) validate(
+	ctx context.Context, all []dataset.Sample,
+) (*alignment.Validation, error) {
+	bar := s.progress.Stage("folds", 0)
+	defer bar.End()
+	k := alignment.KFold{
+		Training: s.training(all, bar), Folds: s.folds, Seen: true, Done: func() { bar.Add(1) },
 	}
-	all := dataset.File{Path: s.samples, Images: true}
-	labelled := dataset.Filter(all, func(s dataset.Sample) bool {
-		return (s.Label == dataset.Good || s.Label == dataset.Bad) && prompts[s.Prompt]
-	})
-	return dataset.Checked(dataset.Watched(labelled, bar.Add), func(dataset.Sample) error {
+	if s.curve {
+		k.Variants = alignment.Curve()
+	}
+	if s.ablate {
+		k.Variants = append(k.Variants, alignment.Ablations()...)
+	}
+	bar.Of(len(all) + k.Trainings())
+	return k.Run(ctx)
+}
+
+// pictures are samples with their pictures. Once a minute the features so far are kept.
+func (s *session) pictures(of []dataset.Sample, bar *report.Stage) dataset.Dataset {
+	read := dataset.Map(dataset.FromSlice(of), dataset.File{Path: s.source}.Decode)
+	return dataset.Checked(dataset.Watched(read, bar.Add), func(dataset.Sample) error {
 		if time.Since(s.kept) < time.Minute {
 			return nil
 		}
@@ -185,24 +216,25 @@ func (s *session) pictures(of []dataset.Sample, bar *report.Stage) dataset.Datas
 	})
 }
 
+// training is what learns from samples.
+func (s *session) training(of []dataset.Sample, bar *report.Stage) *alignment.Training {
+	return &alignment.Training{
+		CLIP: s.cache, Samples: s.pictures(of, bar), Soft: s.soft, Balance: s.balance,
+		Lambda: s.lambda, Hidden: s.hidden, Product: s.product,
+		HeldOut: 0.15, Passes: 60, Seed: s.seed, Machine: s.machine.Config,
+	}
+}
+
 // learn trains the reward on the labels of all prompts that are not for testing.
 func (s *session) learn(ctx context.Context, rest []dataset.Sample) (*alignment.Model, error) {
-	const passes = 60
 	bar := s.progress.Stage("features", len(rest))
-	t := &alignment.Training{
-		CLIP: s.cache, Samples: s.pictures(rest, bar), Lambda: s.lambda, Hidden: s.hidden,
-		Product: s.product, HeldOut: 0.15, Passes: passes, Seed: s.seed, Machine: s.machine.Config,
-	}
-	if s.lambda > 0 { // 8 prompts with the true one, or as many as there are
-		prompts := dataset.Prompts(rest)
-		t.Prompts, t.Perturb = min(8, len(prompts)), dataset.OtherPrompts(prompts)
-	}
+	t := s.training(rest, bar)
 	_, err := t.State(ctx) // which reads the pictures
 	bar.End()
 	if err = errors.Join(err, s.cache.Save()); err != nil {
 		return nil, err
 	}
-	bar = s.progress.Stage("reward", passes)
+	bar = s.progress.Stage("reward", t.Passes)
 	defer bar.End()
 	folder := filepath.Join(s.out, "training")
 	saved := &finetune.Checkpoints{Trainer: t, Folder: folder, Resume: s.resume}
@@ -211,38 +243,8 @@ func (s *session) learn(ctx context.Context, rest []dataset.Sample) (*alignment.
 		bar.Note("held-out accuracy %.0f %%", 100*epoch.Metrics["held-out accuracy"])
 		bar.Add(1)
 	})
-	return t.Model(), err
-}
-
-func counts(labelled []dataset.Sample) count {
-	c := count{Prompts: len(dataset.Prompts(labelled))}
-	for _, s := range labelled {
-		if s.Label == dataset.Good {
-			c.Good++
-		} else {
-			c.Bad++
-		}
+	if err != nil || !s.calibrate {
+		return t.Model(), err
 	}
-	return c
-}
-
-// table shows it to people.
-func (r result) table() report.Table {
-	auc := func(v float64) string {
-		if math.IsNaN(v) {
-			return "–"
-		}
-		return fmt.Sprintf("%.2f", v)
-	}
-	c := r.HeldOut
-	return report.Table{
-		Title:  "The reward on prompts that it was not trained on",
-		Header: []string{"", "labels", "accuracy", "AUC"},
-		Rows: [][]string{
-			{"reward", fmt.Sprint(c.N), report.Percent(c.Accuracy.Accuracy), auc(c.AUC)},
-			{"CLIP similarity", fmt.Sprint(c.N), "", auc(c.CLIPAUC)},
-		},
-		Note: fmt.Sprintf("Learned from %d labels good and %d bad of %d prompts, tested on those "+
-			"of %d others.", r.Train.Good, r.Train.Bad, r.Train.Prompts, r.Test.Prompts),
-	}
+	return t.Calibrated()
 }

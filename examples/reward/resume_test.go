@@ -50,7 +50,7 @@ func TestKilled(t *testing.T) {
 	operations := commandtest.List(t, whole, args("whole")...)
 	want := files(t, whole)
 	for _, name := range []string{
-		"head.safetensors", "config.json", "report.json",
+		"head.safetensors", "config.json", "report.json", "report.html",
 		"training/metrics.jsonl", "training/report.html",
 	} {
 		require.Contains(t, want, name)
@@ -84,8 +84,9 @@ func TestAnotherRun(t *testing.T) {
 	require.Equal(t, []string{"lambda was 0.5 and is 0"}, different.Differences)
 	text, err := os.ReadFile(samples)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(samples, append(text, '\n'), 0o644))
-	require.ErrorContains(t, try("-resume"), "sha256.samples was ")
+	other := strings.Replace(string(text), `"good"`, `"bad"`, 1)
+	require.NoError(t, os.WriteFile(samples, []byte(other), 0o644))
+	require.ErrorContains(t, try("-resume"), "sha256.labels was ")
 	require.NoError(t, os.WriteFile(samples, text, 0o644))
 
 	// A picture that has changed meanwhile is other data.

@@ -45,7 +45,7 @@ func TestReward(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "reward")
 	o, err := parse([]string{"-samples", labelled(t, 600), "-out", out, "-hidden", "64"})
 	require.NoError(t, err)
-	read := func() (r result) {
+	read := func() (r alignment.Report) {
 		text, err := os.ReadFile(filepath.Join(o.out, "report.json"))
 		require.NoError(t, err)
 		require.NoError(t, json.Unmarshal(text, &r))
@@ -54,16 +54,19 @@ func TestReward(t *testing.T) {
 	require.NoError(t, run(t.Context(), o))
 	first := read()
 	require.Equal(t, 600, first.Train.Good+first.Train.Bad+first.Test.Good+first.Test.Bad)
-	require.Equal(t, first.HeldOut.N, first.Test.Good+first.Test.Bad)
+	require.Equal(t, first.HeldOut.Labels, first.Test)
 	require.Greater(t, first.Test.Prompts, 20)
-	require.Greater(t, first.HeldOut.AUC, 0.7)
-	require.Greater(t, first.HeldOut.CLIPAUC, 0.6)
+	require.Greater(t, first.HeldOut.AUC.Value, 0.7)
+	require.Greater(t, first.HeldOut.CLIPAUC.Value, 0.6)
+	require.NotEqual(t, 1.0, first.Temperature)
+	require.Nil(t, first.KFold)
 
 	encoder, err := tiny.CLIP()
 	require.NoError(t, err)
 	defer encoder.Close()
-	_, err = alignment.Load(o.out, encoder)
+	loaded, err := alignment.Load(o.out, encoder)
 	require.NoError(t, err)
+	require.Equal(t, first.Temperature, loaded.Temperature())
 
 	before, err := os.Stat(o.cache)
 	require.NoError(t, err)
@@ -99,7 +102,7 @@ func TestWhatCannotBeLearnedFrom(t *testing.T) {
 		},
 		{`{"prompt":"a star","label":"skip"}`, "no sample is labelled good or bad"},
 		{`{"prompt":"a star","label":"good"}`, "there are samples of 1 prompts; at least 3"},
-		{gone("a", "good") + gone("b", "bad") + gone("c", "bad"), "samples.jsonl:1: "},
+		{gone("a", "good") + gone("b", "bad") + gone("c", "bad"), "no such file"},
 	} {
 		text, want := c.text, c.want
 		file := filepath.Join(t.TempDir(), "samples.jsonl")
@@ -112,11 +115,17 @@ func TestWhatCannotBeLearnedFrom(t *testing.T) {
 		require.ErrorContains(t, err, file, text)
 	}
 	for want, args := range map[string][]string{
-		"-samples and -out are required": {"-out", "x"},
-		`unexpected argument "more"`:     {"-samples", "x", "-out", "y", "more"},
-		"-held-out 1":                    {"-samples", "x", "-out", "y", "-held-out", "1"},
-		"-lambda -1":                     {"-samples", "x", "-out", "y", "-lambda", "-1"},
-		"-hidden 0":                      {"-samples", "x", "-out", "y", "-hidden", "0"},
+		"one of -samples and -db is required": {"-out", "x"},
+		"one of -samples and -db":             {"-out", "x", "-db", "y", "-samples", "z"},
+		"-out is required":                    {"-db", "y"},
+		"-aggregate mean needs -db":           {"-samples", "x", "-out", "y", "-aggregate", "mean"},
+		"-aggregate no must be majority":      {"-db", "x", "-out", "y", "-aggregate", "no"},
+		"-curve needs -folds":                 {"-samples", "x", "-out", "y", "-curve"},
+		"-ablate needs -folds":                {"-samples", "x", "-out", "y", "-ablate"},
+		`unexpected argument "more"`:          {"-samples", "x", "-out", "y", "more"},
+		"-held-out 1":                         {"-samples", "x", "-out", "y", "-held-out", "1"},
+		"-lambda -1":                          {"-samples", "x", "-out", "y", "-lambda", "-1"},
+		"-hidden 0":                           {"-samples", "x", "-out", "y", "-hidden", "0"},
 	} {
 		_, err := parse(args)
 		require.ErrorContains(t, err, want)
