@@ -43,10 +43,10 @@
 // # What judgements amount to
 //
 // A Store is a dataset.Dataset of samples with labels by Majority. Labels has them by any
-// Aggregator: Majority, Mean, DawidSkene, or one of your own. ReadLabels has them of a file. Raw has a sample for each judgement.
-// Table.Ratings is the form in which package measure says how far raters agree. Overview and
-// Prompts say how far the work is, from numbers that are kept with each judgement, and Check counts
-// them anew.
+// Aggregator: Majority, Mean, DawidSkene, or one of your own. ReadLabels is the same of a file. Raw
+// has a sample for each judgement. Table.Ratings is the form in which package measure says how far
+// raters agree. Overview and Prompts say how far the work is, from numbers that are kept with each
+// judgement, and Check counts them anew.
 //
 // # In and out
 //

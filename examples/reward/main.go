@@ -3,8 +3,8 @@
 //	go run ./examples/reward -samples FILE.jsonl -clip DIR -out DIR
 //	go run ./examples/reward -db FILE -aggregate dawid-skene -clip DIR -out DIR -folds 5 -curve
 //
-// Labels are in a file as package dataset describes it, or are what raters say in a store of
-// package feedback. The reward is a folder that alignment.Load reads; report.json and report.html in it say
+// Labels are in a file as package dataset describes it, or what raters say in a store of package
+// feedback. The reward is a folder that alignment.Load reads; report.json and report.html in it say
 // how well it predicts labels of prompts that it was not trained on. Its folder training/ has the
 // run. However it ends, the same command with -resume goes on.
 package main

@@ -4,8 +4,8 @@
 //	L_reward = L_MSE + λ · L_pc        (Eq. 1)
 //
 // loss.go holds both losses. L_MSE is the squared error of the reward as a prediction of the label,
-// 1 or 0. L_pc is prompt classification: among N prompts, the true one of a good picture must have
-// the highest reward.
+// 1 or 0, or of what people say together. L_pc is prompt classification: among N prompts, the true
+// one of a good picture must have the highest reward.
 //
 // # Training
 //
@@ -30,6 +30,9 @@
 // labels say when it stops, and which weights Model has; with 0 all labels are learned from, and
 // the last weights count. Each picture and each prompt is embedded once, before the first epoch.
 //
+// Labels of several people, who do not always agree, are learned as Soft, Weight and Balance have
+// it. Aggregations of package dataset/feedback make labels of what they say.
+//
 // A Training is a finetune.Trainer whose steps are epochs. Wrapped in finetune.Checkpoints it can
 // be taken up again with the same bits, and finetune.Record shows its progress and writes its
 // report.
@@ -44,6 +47,20 @@
 //	comparison, err := model.Evaluate(ctx, others)
 //	…
 //	fmt.Println(comparison.Accuracy.Accuracy, comparison.AUC, comparison.CLIPAUC)
+//
+// Predict and NewSkill say the same with intervals, and how well the reward chooses between the
+// pictures of a prompt. A KFold says it of a training, from all labels, and whether more of them
+// would help:
+//
+//	k := &alignment.KFold{Training: training, Variants: alignment.Curve()}
+//	validation, err := k.Run(ctx)
+//	…
+//	fmt.Println(validation.Unseen.Pairwise, validation.More())
+//
+// Calibrated rewards are probabilities: of the pictures with rewards near 0.7, seven of ten are
+// good. Presigmoid gives scores before the sigmoid.
+//
+//	model, err := training.Calibrated()
 //
 // # Saving
 //

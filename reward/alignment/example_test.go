@@ -157,3 +157,26 @@ func ExampleModel_Evaluate() {
 	// 3 labels, accuracy 1
 	// the same after loading: true
 }
+
+// A training is tried on all labels there are: each picture is scored by a reward that has not seen
+// its prompt. Tried on fewer labels as well, it says whether more would help.
+func ExampleKFold() {
+	k := &alignment.KFold{
+		Training: &alignment.Training{
+			CLIP: primary{}, Samples: dataset.FromSlice(labelled()),
+			Product: true, Hidden: 16, LR: 0.01, Passes: 30,
+		},
+		Folds: 3, Variants: alignment.Curve()[2:], // half of the labels
+	}
+	v, err := k.Run(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	p := v.Unseen.Pairwise
+	fmt.Printf("%d pairs of a prompt: the good picture first in %.0f %%\n", p.N, 100*p.Value)
+	more, _, _ := strings.Cut(v.More(), ":")
+	fmt.Println(more)
+	// Output:
+	// 60 pairs of a prompt: the good picture first in 100 %
+	// Whether more labels would help is not to be seen
+}

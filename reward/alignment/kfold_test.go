@@ -267,6 +267,11 @@ func TestReport(t *testing.T) {
 	more := "More labels would help: from 80 labels to 160 the pairwise accuracy rose by " +
 		"+5.0 (+2.0 to +8.0) points."
 	require.Contains(t, tables[2].Note, more)
+	unsure := *r.KFold
+	unsure.Variants = []Trial{half, {Name: "other", Changed: true, Share: 0.75}}
+	require.Equal(t, more, unsure.More(), "another training is not on the curve")
+	unsure.Variants[0].Difference.High = 0.01
+	require.Contains(t, unsure.More(), "not to be seen")
 	var page bytes.Buffer
 	require.NoError(t, r.Page().WriteHTML(&page))
 	for _, want := range []string{

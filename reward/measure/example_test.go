@@ -3,6 +3,7 @@ package measure_test
 import (
 	"fmt"
 	"log"
+	"math"
 
 	"github.com/kudos-ml/kudos/reward/measure"
 )
@@ -71,4 +72,58 @@ func ExampleKrippendorffAlpha() {
 	}
 	fmt.Printf("%.2f of the pairs agree, alpha is %.2f\n", agreement, alpha)
 	// Output: 0.80 of the pairs agree, alpha is 0.67
+}
+
+// Scores are probabilities if of those near 0.7 seven of ten are good. Here they are too sure, and
+// a temperature for their logits mends that.
+func ExampleTemperature() {
+	var logits []float64
+	var good []bool
+	for i := range 100 { // of logits 3 and −3, four of five have the sign of their label
+		z := 3.0
+		if i%2 == 1 {
+			z = -3
+		}
+		logits, good = append(logits, z), append(good, (z > 0) == (i%10 < 8))
+	}
+	scores := func(temperature float64) (scores []float64) {
+		for _, z := range logits {
+			scores = append(scores, 1/(1+math.Exp(-z/temperature)))
+		}
+		return scores
+	}
+	temperature, err := measure.Temperature(logits, good)
+	if err != nil {
+		log.Fatal(err)
+	}
+	before, err := measure.NewReliability(scores(1), good, 10)
+	if err != nil {
+		log.Fatal(err)
+	}
+	after, err := measure.NewReliability(scores(temperature), good, 10)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("temperature %.1f, error %.2f, then %.2f\n", temperature, before.ECE, after.ECE)
+	// Output: temperature 2.3, error 0.15, then 0.01
+}
+
+// Of two pictures of a prompt, how often has the good one the higher score?
+func ExamplePairs() {
+	outcomes, prompts, err := measure.Pairs(
+		[]float64{0.9, 0.4, 0.3, 0.2, 0.6},
+		[]bool{true, true, false, true, false},
+		[]string{"a dog", "a dog", "a dog", "a cat", "a cat"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mean, err := measure.Mean(outcomes, prompts, 1)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(outcomes, prompts)
+	fmt.Printf("%.2f of %d pairs\n", mean.Value, mean.N)
+	// Output:
+	// [1 1 0] [a dog a dog a cat]
+	// 0.67 of 3 pairs
 }
