@@ -185,28 +185,27 @@ var aggregations = []struct {
 	{"Dawid-Skene, soft", feedback.DawidSkene{Smoothing: 1}, true},
 }
 
-// outcomes are numbers of the same things in the same order, and the prompts that they are for.
+// outcomes are numbers of the same things in the same order, and the seeds that they come from.
 type outcomes struct {
-	values  []float64
-	prompts []string
+	values []float64
+	seeds  []string
 }
 
-func (o *outcomes) add(seed uint64, values []float64, prompts []string) {
+func (o *outcomes) add(seed uint64, values []float64) {
 	o.values = append(o.values, values...)
-	for _, p := range prompts {
-		o.prompts = append(o.prompts, fmt.Sprint(seed, " ", p))
-	}
+	o.seeds = append(o.seeds, slices.Repeat([]string{fmt.Sprint(seed)}, len(values))...)
 }
 
-// over is how much larger these are than others, clustered by prompt, in points.
+// over is how much larger these are than others, in points. Each seed has pictures, errors of
+// raters and trainings of its own, so an interval over the seeds covers what all of them bring.
 func (o *outcomes) over(t *testing.T, others *outcomes) measure.Estimate {
 	t.Helper()
-	require.Equal(t, others.prompts, o.prompts)
+	require.Equal(t, others.seeds, o.seeds)
 	differences := make([]float64, len(o.values))
 	for i, v := range o.values {
 		differences[i] = 100 * (v - others.values[i])
 	}
-	e, err := measure.Mean(differences, o.prompts, 1)
+	e, err := measure.FewClusters(differences, o.seeds)
 	require.NoError(t, err)
 	return e
 }
@@ -224,12 +223,11 @@ func show(e measure.Estimate) string {
 }
 
 // right says which labels are those of truth.
-func right(labels, truth []dataset.Sample) (out []float64, prompts []string) {
+func right(labels, truth []dataset.Sample) (out []float64) {
 	for i, s := range labels {
-		prompts = append(prompts, s.Prompt)
 		out = append(out, measure.Bools([]bool{s.Label == truth[i].Label})...)
 	}
-	return out, prompts
+	return out
 }
 
 // training is what learns from labels.
@@ -254,9 +252,9 @@ func (w *world) pairs(t *testing.T, training *alignment.Training, to *outcomes) 
 	for _, s := range w.test {
 		good, prompts = append(good, s.Label == dataset.Good), append(prompts, s.Prompt)
 	}
-	values, cluster, err := measure.Pairs(scores, good, prompts)
+	values, _, err := measure.Pairs(scores, good, prompts)
 	require.NoError(t, err)
-	to.add(w.seed, values, cluster)
+	to.add(w.seed, values)
 	return training.Model()
 }
 
@@ -297,7 +295,7 @@ func uncertain(t *testing.T, m *alignment.Model, of []dataset.Sample) []dataset.
 
 // Whatever is wrong with five raters, what Dawid-Skene makes of their judgements is right as often
 // as the majority, but for half a point; and more often where one of them guesses and another says
-// good of everything. Five seeds have 2,000 pictures each, of 250 prompts.
+// good of everything. Five seeds have 2,000 pictures each.
 func TestAggregations(t *testing.T) {
 	t.Logf("%-28s %-10s %-12s %s", "labels that are right, %", "majority", "Dawid-Skene",
 		"difference")
@@ -307,16 +305,14 @@ func TestAggregations(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 4))
 			truth := make([]dataset.Sample, 2000)
 			for i := range truth {
-				truth[i] = dataset.Sample{ID: fmt.Sprint(i), Prompt: fmt.Sprint(i / 8)}
+				truth[i].ID = fmt.Sprint(i)
 				if truth[i].Label = dataset.Bad; r.IntN(2) == 0 {
 					truth[i].Label = dataset.Good
 				}
 			}
 			table := judge(truth, panel.raters, seed)
 			for i, to := range []*outcomes{&majority, &skene} {
-				values, prompts := right(
-					labelledBy(t, aggregations[i].by, truth, table), truth)
-				to.add(seed, values, prompts)
+				to.add(seed, right(labelledBy(t, aggregations[i].by, truth, table), truth))
 			}
 		}
 		gain := skene.over(t, &majority)
@@ -334,7 +330,7 @@ func TestAggregations(t *testing.T) {
 //
 //	go test -run TestRaters -v -timeout 3h ./examples/reward -seeds 5
 //
-// What that found is in README.md.
+// README.md has what that found.
 func TestRaters(t *testing.T) {
 	encoder, err := tiny.CLIP()
 	require.NoError(t, err)

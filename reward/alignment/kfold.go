@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/internal/rng"
@@ -80,7 +81,9 @@ type Trial struct {
 	Changed bool    `json:"changed"` // the training has a Change
 	Learned float64 `json:"learned"` // as a Validation's
 	Skill   Skill   `json:"skill"`   // on unseen prompts
-	// Difference is its pairwise accuracy minus that of the training in question, pair by pair.
+	// Difference is its pairwise accuracy minus that of the training in question, pair by pair. Its
+	// interval is measure.FewClusters' over the folds, each of which is a training of its own: so
+	// it covers what trainings differ by even if nothing is changed, which can be much.
 	Difference measure.Estimate `json:"difference"`
 }
 
@@ -195,7 +198,14 @@ func (k *KFold) trial(
 	if err != nil {
 		return t, err
 	}
-	t.Difference, err = measure.Mean(minus(after, before), prompts, base.Seed)
+	of := map[string]int{}
+	for i, s := range base.pool.samples {
+		of[s.Prompt] = folds[i]
+	}
+	for i, p := range prompts {
+		prompts[i] = strconv.Itoa(of[p])
+	}
+	t.Difference, err = measure.FewClusters(minus(after, before), prompts)
 	return t, err
 }
 
@@ -246,6 +256,7 @@ func (k *KFold) try(
 			}
 		}
 		t := base
+		t.Seed += uint64(fold) // trainings are not to begin with the same weights
 		t.reduce(rest, rank, or(variant.Share, 1))
 		if variant.Change != nil {
 			variant.Change(&t)

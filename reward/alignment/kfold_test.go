@@ -51,6 +51,7 @@ func TestFoldsAreUnseen(t *testing.T) {
 		require.Len(t, dataset.Prompts(test), 6)
 		require.Len(t, dataset.Prompts(rest), 18)
 		alone := quick(rest)
+		alone.Seed += uint64(fold)
 		train(t, alone)
 		total += float64(len(alone.session.train)) / 4
 		m, err := alone.Calibrated()
@@ -197,7 +198,7 @@ func TestCurveAndAblations(t *testing.T) {
 	t.Log(many.More())
 	require.Contains(t, many.More(), "not to be seen")
 	many.Variants[0].Difference = measure.Estimate{Value: 0.2, Low: 0.1, High: 0.3}
-	require.Contains(t, many.More(), "would not help")
+	require.Contains(t, many.More(), "did not help")
 }
 
 func TestKFoldsThatCannotBe(t *testing.T) {

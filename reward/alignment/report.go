@@ -108,7 +108,8 @@ func (v *Validation) Tables() []report.Table {
 	second := report.Table{
 		Title:  "Other trainings, on unseen prompts",
 		Header: []string{"", "learned from", "accuracy", "AUC", "pairwise accuracy", "difference"},
-		Note:   "The difference is of pairwise accuracies, in points, pair by pair.",
+		Note: "The difference is of pairwise accuracies, in points, pair by pair. Its interval " +
+			"is Student's over the folds.",
 	}
 	row := func(name string, learned float64, s Skill, difference string) []string {
 		return []string{
@@ -144,8 +145,7 @@ func (v *Validation) More() string {
 	case rise.Low > 0:
 		return fmt.Sprintf("More labels would help: %s rose by %s points.", from, points(rise))
 	case rise.High < 0:
-		return fmt.Sprintf("More labels of this kind would not help: %s changed by %s points.",
-			from, points(rise))
+		return fmt.Sprintf("More labels did not help: %s changed by %s points.", from, points(rise))
 	}
 	return fmt.Sprintf("Whether more labels would help is not to be seen: %s changed by %s "+
 		"points, and the interval includes 0.", from, points(rise))

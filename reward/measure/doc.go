@@ -8,6 +8,7 @@
 //   - Paired: the difference of two arms that were asked the same prompts from the same noise. A
 //     bootstrap over clusters (prompts), because pictures of one prompt are alike.
 //   - Mean, AUCInterval: one arm's mean or AUC, by the same bootstrap.
+//   - FewClusters: a mean over a few folds. Student's interval.
 //
 // # Which distance
 //

@@ -47,6 +47,50 @@ func Mean(values []float64, cluster []string, seed uint64) (Estimate, error) {
 	return Estimate{Value: d.Mean, Low: d.Low, High: d.High, N: d.N}, err
 }
 
+// FewClusters is Mean for clusters of which there are too few for a bootstrap, such as the folds of
+// a cross-validation. The interval is Student's: with K clusters of n_k values, whose sums are s_k,
+// and the mean m of all,
+//
+//	m ± t · √(K/(K−1) · Σ (s_k − m n_k)²) / Σ n_k
+//
+// where t is the 97.5 % quantile of K−1 degrees of freedom. With fewer than two clusters the
+// interval is infinite. Its errors are those of Mean.
+func FewClusters(values []float64, cluster []string) (Estimate, error) {
+	if len(values) == 0 || len(cluster) != len(values) {
+		return Mean(values, cluster, 0) // which says what is wrong
+	}
+	sums, sizes := clusters(make([]float64, len(values)), values, cluster)
+	e := Estimate{Value: ratio(sums, sizes), N: len(values)}
+	if e.Value-e.Value != 0 {
+		return e, fmt.Errorf("measure: a mean of values that are not finite")
+	}
+	squares := 0.0
+	for k, sum := range sums {
+		squares += math.Pow(sum-e.Value*sizes[k], 2)
+	}
+	free := float64(len(sums) - 1)
+	half := math.Inf(1)
+	if free > 0 {
+		half = t95(len(sums)-1) * math.Sqrt((free+1)/free*squares) / float64(len(values))
+	}
+	e.Low, e.High = e.Value-half, e.Value+half
+	return e, nil
+}
+
+// t95 is the 97.5 % quantile of Student's distribution with so many degrees of freedom, at least 1.
+// Above ten it is the expansion of Abramowitz and Stegun 26.7.5, which errs by less than 0.0005.
+func t95(free int) float64 {
+	table := []float64{
+		12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,
+	}
+	if free <= len(table) {
+		return table[free-1]
+	}
+	n, z2 := float64(free), z95*z95
+	return z95 * (1 + (z2+1)/(4*n) + ((5*z2+16)*z2+3)/(96*n*n) +
+		(((3*z2+19)*z2+17)*z2-15)/(384*n*n*n))
+}
+
 // Pairs returns how scores rank each pair of a good sample and a bad one of the same group, usually
 // of one prompt: 1 if the good one's score is the higher, ½ if both are the same, and 0 otherwise.
 // group[i] is the group of sample i, and cluster that of each pair. Groups are in the order in

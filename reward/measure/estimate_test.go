@@ -39,6 +39,56 @@ func TestMean(t *testing.T) {
 	require.Error(t, err)
 }
 
+// By hand: the mean is 12/4, the clusters' sums are 2 and 1 too small and 3 too large, and with two
+// degrees of freedom the interval is 4.3027·√(3/2 · 14)/4 on either side.
+func TestFewClusters(t *testing.T) {
+	e, err := FewClusters([]float64{1, 3, 2, 6}, []string{"a", "a", "b", "c"})
+	require.NoError(t, err)
+	half := 4.3027 * math.Sqrt(21) / 4
+	require.Equal(t, 3.0, e.Value)
+	require.Equal(t, 4, e.N)
+	require.InDelta(t, 3-half, e.Low, 1e-12)
+	require.InDelta(t, 3+half, e.High, 1e-12)
+	for free, want := range map[int]float64{
+		1: 12.7062, 4: 2.7764, 10: 2.2281, 11: 2.2010, 20: 2.0860, 30: 2.0423, 120: 1.9799,
+	} {
+		require.InDelta(t, want, t95(free), 0.0005, "%d", free)
+	}
+	one, err := FewClusters([]float64{1, 2}, []string{"a", "a"})
+	require.NoError(t, err)
+	require.True(t, math.IsInf(one.Low, -1) && math.IsInf(one.High, 1))
+	none, err := FewClusters(nil, nil)
+	require.NoError(t, err)
+	require.True(t, math.IsNaN(none.Value))
+	_, err = FewClusters([]float64{math.NaN()}, []string{"a"})
+	require.ErrorContains(t, err, "not finite")
+	_, err = FewClusters([]float64{1, 2}, []string{"a"})
+	require.Error(t, err)
+
+	// Where the values of a cluster are alike, as a fold's are, 95 of 100 intervals hold the mean.
+	const trials = 2000
+	r := rand.New(rand.NewPCG(6, 0))
+	held := 0
+	for range trials {
+		var values []float64
+		var cluster []string
+		for k := range 5 {
+			same := r.NormFloat64()
+			for range 20 {
+				values = append(values, same+r.NormFloat64())
+				cluster = append(cluster, strconv.Itoa(k))
+			}
+		}
+		e, err := FewClusters(values, cluster)
+		require.NoError(t, err)
+		if !e.Excludes(0) {
+			held++
+		}
+	}
+	t.Logf("%d of %d", held, trials)
+	require.InDelta(t, 0.95, float64(held)/trials, 0.015) // three of the binomial's deviations
+}
+
 // By hand: of a there is one pair, ranked well; of b there are two, one tied and one ranked badly;
 // c has no pair.
 func TestPairs(t *testing.T) {
