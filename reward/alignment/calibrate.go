@@ -18,9 +18,10 @@ func (m *Model) Temperature() float64 { return or(m.temperature, 1) }
 
 // Calibrate returns a model whose rewards are probabilities of the label good, as far as labels of
 // prompts that it was not trained on can say: it has the weights of m and another temperature, that
-// of measure.Temperature (Guo et al. 2017). Rewards keep their order, and their side of ½. Save
-// writes the temperature with the weights. Samples that are not labelled good or bad are passed
-// over; without labels it is dataset.ErrNoLabels.
+// of measure.Temperature (Guo et al. 2017). Rewards keep their order, and their side of ½: where
+// they are too sure that is mended, and where they are all too high they stay so. Save writes the
+// temperature with the weights. Samples that are not labelled good or bad are passed over; without
+// labels it is dataset.ErrNoLabels.
 func (m *Model) Calibrate(ctx context.Context, heldOut dataset.Dataset) (*Model, error) {
 	predictions, err := m.Predict(ctx, heldOut)
 	if err != nil {

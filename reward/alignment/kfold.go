@@ -34,10 +34,10 @@ type KFold struct {
 // A Variant is another training than the one in question, or one on fewer labels.
 type Variant struct {
 	Name string
-	// Share is the share of the pictures that are learned from, above 0. 0 is all: nothing can be
-	// learned from none. Where one share is larger than another it has the other's pictures, and
-	// all trainings make as many steps: passes are made as much more often as there are fewer
-	// pictures, and so are those that are waited for.
+	// Share is the share of the pictures that are learned from, of the good ones and of the bad
+	// ones, above 0. 0 is all: nothing can be learned from none. Where one share is larger than
+	// another it has the other's pictures. All trainings make about as many steps: the fewer
+	// pictures there are, the more passes are made, and waited for.
 	Share float64
 	// Change, unless nil, changes the training.
 	Change func(*Training)
@@ -283,13 +283,22 @@ func (k *KFold) try(
 	return predictions, learned, nil
 }
 
-// reduce has the training learn from a share of the places of its pool, those of the lowest rank,
-// with as many steps.
+// reduce has the training learn from a share of the places of its pool, those of the lowest rank
+// among the good ones and among the bad ones, with as many steps.
 func (t *Training) reduce(places, rank []int, share float64) {
-	n := int(math.Ceil(share * float64(len(places))))
-	lowest := slices.Clone(places)
-	slices.SortFunc(lowest, func(a, b int) int { return rank[a] - rank[b] })
-	lowest = lowest[:n]
+	var good, bad []int
+	for _, i := range places {
+		if t.pool.samples[i].Label == dataset.Good {
+			good = append(good, i)
+		} else {
+			bad = append(bad, i)
+		}
+	}
+	var lowest []int
+	for _, kind := range [][]int{good, bad} {
+		slices.SortFunc(kind, func(a, b int) int { return rank[a] - rank[b] })
+		lowest = append(lowest, kind[:int(math.Ceil(share*float64(len(kind))))]...)
+	}
 	slices.Sort(lowest)
 	t.pool = t.pool.of(lowest)
 	if share == 1 {

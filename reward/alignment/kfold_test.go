@@ -137,11 +137,15 @@ func TestChanceIsChance(t *testing.T) {
 	}
 }
 
-// A variant learns from the pictures of the lowest rank, the larger share from those of the smaller
-// one too, with as many steps.
+// A variant learns from the pictures of the lowest rank of either kind, the larger share from those
+// of the smaller one too, with as many steps.
 func TestReduce(t *testing.T) {
 	rank := []int{3, 0, 5, 1, 4, 2}
 	samples := labelled(1, 1, "cup")
+	for i := range samples {
+		samples[i].Label = dataset.Good
+	}
+	samples[4].Label = dataset.Bad
 	reduced := func(share float64) *Training {
 		training := training(samples)
 		training.pool = &pool{samples: samples, features: make([][]float32, 6)}
@@ -154,8 +158,8 @@ func TestReduce(t *testing.T) {
 		}
 		return ids
 	}
-	require.Equal(t, []string{"id1", "id5"}, ids(reduced(0.25)))
-	require.Equal(t, []string{"id0", "id1", "id5"}, ids(reduced(0.5)))
+	require.Equal(t, []string{"id1", "id4"}, ids(reduced(0.25)))
+	require.Equal(t, []string{"id1", "id4", "id5"}, ids(reduced(0.5)))
 	require.Equal(t, []string{"id0", "id1", "id2", "id4", "id5"}, ids(reduced(1)))
 	require.Equal(t, 240, reduced(0.25).Passes)
 	require.Equal(t, 32, reduced(0.25).Wait)
@@ -243,7 +247,7 @@ func TestReport(t *testing.T) {
 	}
 	unknown := measure.Estimate{Value: math.NaN(), Low: math.Inf(-1), High: math.Inf(1)}
 	r := &Report{
-		Samples: "labels.db", CLIP: "0123456789abcdef", Lambda: 0.5, Temperature: 1.5,
+		Samples: "there/labels.db", CLIP: "0123456789abcdef", Lambda: 0.5, Temperature: 1.5,
 		Train: Count{10, 100, 90}, Test: Count{3, 30, 20}, HeldOut: skill,
 	}
 	r.HeldOut.AUC = unknown

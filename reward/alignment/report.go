@@ -3,6 +3,7 @@ package alignment
 import (
 	"fmt"
 	"math"
+	"path/filepath"
 	"slices"
 
 	"github.com/kudos-ml/kudos/finetune/report"
@@ -174,7 +175,7 @@ func (r *Report) Page() report.Page {
 		best, of = r.KFold.Unseen, fmt.Sprintf("%d folds of unseen prompts", r.KFold.Folds)
 	}
 	page := report.Page{
-		Title: "A reward of " + r.Samples,
+		Title: "A reward of " + filepath.Base(r.Samples),
 		Lead: fmt.Sprintf("Of two pictures of a prompt, one good and one bad, the reward prefers "+
 			"the good one in %s of the cases, and CLIP's similarity in %s, on %s.",
 			percent(best.Pairwise), percent(best.CLIPPairwise), of),
