@@ -227,6 +227,32 @@ func (w *work) pair(ctx context.Context, study, name string) (p keptPair, err er
 		WHERE pair = ? ORDER BY side, place`, p.id)
 }
 
+// Pairs returns the pairs of a study, in the order in which they were added: none of one that is
+// not there.
+func (s *Store) Pairs(ctx context.Context, study string) (all []Pair, err error) {
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `
+			SELECT p.name, prompts.prompt, p.model_a, p.model_b, s.side, pictures.name
+			FROM pairs p JOIN prompts ON prompts.id = p.prompt
+			JOIN sides s ON s.pair = p.id JOIN pictures ON pictures.id = s.picture
+			WHERE p.study = ? ORDER BY p.id, s.side, s.place`, study)
+		return each(rows, err, func(row scanner) error {
+			p := Pair{Study: study}
+			var side int
+			var picture string
+			err := row.Scan(&p.ID, &p.Prompt, &p.ModelA, &p.ModelB, &side, &picture)
+			if k := len(all) - 1; k < 0 || all[k].ID != p.ID {
+				all = append(all, p)
+			}
+			last := &all[len(all)-1]
+			to := []*[]string{&last.A, &last.B}[side]
+			*to = append(*to, picture)
+			return err
+		})
+	})
+	return all, err
+}
+
 // NextPairs returns up to n pairs of a study for a rater to vote on, for one of the questions. It
 // gives pairs as Next gives pictures.
 func (s *Store) NextPairs(

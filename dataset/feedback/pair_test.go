@@ -35,6 +35,12 @@ func TestPairs(t *testing.T) {
 	require.ErrorIs(t, s.AddPairs(t.Context(), other), ErrUnknown)
 	require.Error(t, s.AddPairs(t.Context(), Pair{}))
 	require.Error(t, s.AddPairs(t.Context(), Pair{Study: "first", ID: "4", Prompt: "a dog"}))
+	all, err := s.Pairs(t.Context(), "first")
+	require.NoError(t, err)
+	require.Equal(t, pairs, all)
+	all, err = s.Pairs(t.Context(), "second")
+	require.NoError(t, err)
+	require.Empty(t, all)
 	require.NoError(t, s.SetRaters(t.Context(), "first", 1))
 
 	next, err := s.NextPairs(t.Context(), "anna", "first", Alignment, 2)

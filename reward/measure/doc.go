@@ -9,6 +9,7 @@
 //     bootstrap over clusters (prompts), because pictures of one prompt are alike.
 //   - Mean, AUCInterval: one arm's mean or AUC, by the same bootstrap.
 //   - FewClusters: a mean over a few folds. Student's interval.
+//   - Pigeonhole: statistics of what raters said about prompts, where both are samples of more.
 //
 // # Which distance
 //
