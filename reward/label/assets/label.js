@@ -1,7 +1,7 @@
 // The page on which raters judge pictures. Pictures are fetched ahead, and answers wait in a queue,
 // so that neither a slow line nor none keeps a rater from going on.
 import { Queue, ask, newID } from "/shared/queue.js";
-import { Keys } from "/own/keys.js";
+import { Keys } from "/shared/keys.js";
 import { swipes } from "/own/swipe.js";
 
 const $ = (id) => document.getElementById(id);
@@ -21,7 +21,15 @@ let asked = false;       // the program has been asked for pictures, and has ans
 let since = 0;           // when the marked picture was seen, in ms
 let away = 0;            // how long the page was hidden since then
 
-const keys = new Keys(act);
+// The keys are near Prodigy's at first.
+const keys = new Keys({
+  first: {
+    good: ["a", "1", "ArrowRight"], bad: ["x", "0", "ArrowLeft"], skip: [" ", "s"],
+    undo: ["Backspace", "u"], zoom: ["z"], reason: ["r"],
+  },
+  titles: { ...names, undo: "Undo", zoom: "Zoom", reason: "Say why" },
+  where: "kudos-keys", act,
+});
 
 // A picture is fetched as soon as it is known, so that it is there when its turn comes.
 function fetchPicture(picture) {
@@ -69,7 +77,8 @@ async function fill(last = 0) {
   } finally {
     fetching = false;
   }
-  if (set.length === 0) nextSet();
+  if (set.length === 0 && ahead.length > 0) nextSet();
+  else if (set.length === 0) show();
   else showProgress();
 }
 

@@ -1,25 +1,18 @@
-// Keys are what the keyboard does on the page. They are near Prodigy's at first, and each rater can
-// change them.
-const first = {
-  good: ["a", "1", "ArrowRight"],
-  bad: ["x", "0", "ArrowLeft"],
-  skip: [" ", "s"],
-  undo: ["Backspace", "u"],
-  zoom: ["z"],
-  reason: ["r"],
-};
-const titles = {
-  good: "Good", bad: "Bad", skip: "Can’t say", undo: "Undo", zoom: "Zoom", reason: "Say why",
-};
+// Keys are what the keyboard does on a page. Each rater can change them. The page has buttons with
+// data-act, each with a <kbd>, and a dialog #keys with #key-list, #key-heard and #default-keys,
+// which #open-keys opens.
 const words = { " ": "space", ArrowRight: "→", ArrowLeft: "←", ArrowUp: "↑", ArrowDown: "↓" };
-const where = "kudos-keys";
 
 const word = (key) => words[key] ?? key.toLowerCase();
 const norm = (key) => (key.length === 1 ? key.toLowerCase() : key);
 
 export class Keys {
-  // act is called with what a key does.
-  constructor(act) {
+  // first are the keys of each act at first, titles are the acts' names, and where is the name under
+  // which the browser keeps what was changed. act is called with what a key does.
+  constructor({ first, titles, where, act }) {
+    this.first = first;
+    this.titles = titles;
+    this.where = where;
     this.of = this.read();
     this.changing = "";
     this.dialog = document.getElementById("keys");
@@ -30,7 +23,7 @@ export class Keys {
       this.dialog.showModal();
     });
     document.getElementById("default-keys").addEventListener("click", () => {
-      this.of = structuredClone(first);
+      this.of = structuredClone(this.first);
       this.keep("The keys are as at first.");
     });
     this.show();
@@ -38,15 +31,15 @@ export class Keys {
 
   read() {
     try {
-      const kept = JSON.parse(localStorage.getItem(where));
-      if (kept && Object.keys(first).every((what) => Array.isArray(kept[what]))) return kept;
+      const kept = JSON.parse(localStorage.getItem(this.where));
+      if (kept && Object.keys(this.first).every((what) => Array.isArray(kept[what]))) return kept;
     } catch { /* what is kept is nothing of ours */ }
-    return structuredClone(first);
+    return structuredClone(this.first);
   }
 
   keep(heard) {
     try {
-      localStorage.setItem(where, JSON.stringify(this.of));
+      localStorage.setItem(this.where, JSON.stringify(this.of));
     } catch { /* they hold while the page is open */ }
     this.changing = "";
     this.show();
@@ -77,24 +70,25 @@ export class Keys {
   change(what, key) {
     const other = Object.keys(this.of).find((w) => w !== what && this.of[w].includes(key));
     if (other && this.of[other].length === 1) {
-      document.getElementById("key-heard").textContent =
-        `${word(key)} is the only key for ${titles[other]}. Choose another, or change that first.`;
+      document.getElementById("key-heard").textContent = `${word(key)} is the only key for ` +
+        `${this.titles[other]}. Choose another, or change that first.`;
       return;
     }
     if (other) this.of[other] = this.of[other].filter((k) => k !== key);
     this.of[what] = [key];
-    this.keep(`${word(key)} is ${titles[what]} now.`);
+    this.keep(`${word(key)} is ${this.titles[what]} now.`);
   }
 
   show() {
     for (const button of document.querySelectorAll("button[data-act]")) {
-      button.querySelector("kbd").textContent = word(this.of[button.dataset.act][0]);
+      const keys = this.of[button.dataset.act];
+      button.querySelector("kbd").textContent = word(keys[0]);
       button.setAttribute("aria-keyshortcuts",
-        this.of[button.dataset.act].map((k) => (k === " " ? "Space" : k)).join(" "));
+        keys.map((k) => (k === " " ? "Space" : k)).join(" "));
     }
-    document.getElementById("key-list").replaceChildren(...Object.keys(first).flatMap((what) => {
+    const list = Object.keys(this.first).flatMap((what) => {
       const title = document.createElement("span");
-      title.append(titles[what] + " ");
+      title.append(this.titles[what] + " ");
       for (const key of this.of[what]) {
         const kbd = document.createElement("kbd");
         kbd.textContent = word(key);
@@ -103,14 +97,16 @@ export class Keys {
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = this.changing === what ? "Press a key …" : "Change";
-      button.setAttribute("aria-label", `Change the key for ${titles[what]}`);
+      button.setAttribute("aria-label", `Change the key for ${this.titles[what]}`);
       button.addEventListener("click", () => {
         this.changing = what;
         this.show();
-        document.getElementById("key-heard").textContent = `Press the key for ${titles[what]}.`;
+        document.getElementById("key-heard").textContent =
+          `Press the key for ${this.titles[what]}.`;
         document.activeElement?.blur();
       });
       return [title, button];
-    }));
+    });
+    document.getElementById("key-list").replaceChildren(...list);
   }
 }
