@@ -44,6 +44,8 @@
 //	reward                 scores of samples, weights of scores, best-of-n
 //	reward/evaluate        models compared: pictures from the same noise, scores, best-of-n,
 //	                       differences with intervals
+//	reward/study           the pages on which people compare two models blind, and what their
+//	                       answers amount to; reward/study/studytest stands in for them in tests
 //	finetune               Eq. 2 as a trainer whose loss is composed of terms; what records, saves
 //	                       and resumes any trainer
 //	reward/alignment       the paper's reward: learned from labels on CLIP's embeddings
@@ -59,6 +61,7 @@
 //	examples/reward        a reward learned from labels of yours
 //	examples/finetune      a Stable Diffusion of yours, tuned
 //	examples/evaluate      models compared on prompts of yours: base, tuned and best-of-n
+//	examples/study         people compare two models, blind
 //	examples/parity        a checkpoint compared with what diffusers computed on it
 //
 // # Interfaces

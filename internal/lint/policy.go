@@ -63,7 +63,11 @@ var house = Policy{
 		"reward/internal/page": "dataset/feedback",
 		"reward/label": "reward/internal/page dataset dataset/feedback " +
 			"reward/measure reward/alignment",
-		"reward": "dataset reward/measure internal/file internal/picture",
+		"reward/study": "reward/internal/page dataset dataset/feedback reward/measure " +
+			"finetune/report internal/picture",
+		// It stands in for people in tests, and knows of a study what its pages send.
+		"reward/study/studytest": "dataset dataset/shapes",
+		"reward":                 "dataset reward/measure internal/file internal/picture",
 		"reward/alignment": "finetune finetune/report reward reward/measure dataset clip " +
 			below + " " + inner,
 
@@ -85,7 +89,7 @@ var house = Policy{
 	},
 	// Tests may import these as well.
 	Tests: "internal/golden kernels/kerneltest kernels/internal/cudatest kernels/cuda/cudatest " +
-		"diffusion/diffusiontest examples/tiny",
+		"diffusion/diffusiontest reward/study/studytest examples/tiny",
 	// Single imports beside those of the lines above, each with the reason.
 	Exceptions: []Exception{
 		{
@@ -155,6 +159,12 @@ var house = Policy{
 			To:   "kernels/nn",
 			Test: true,
 			For:  "models that are compared differ in their weights",
+		},
+		{
+			From: "reward/study",
+			To:   "dataset/shapes",
+			Test: true,
+			For:  "a stand-in for raters knows that world's prompts",
 		},
 		{
 			From: "finetune",
@@ -247,7 +257,8 @@ var width = Width{Most: 100, Except: "examples/customtrainer/..."}
 
 // testSupport are packages that exist for tests.
 const testSupport = "kernels/kerneltest kernels/internal/cudatest kernels/cuda/cudatest " +
-	"diffusion/diffusiontest internal/golden examples/internal/command/commandtest"
+	"diffusion/diffusiontest reward/study/studytest internal/golden " +
+	"examples/internal/command/commandtest"
 
 // covers reports whether a list of paths, separated by spaces, holds a path. One that ends in /...
 // holds itself and all that is under it.
