@@ -1,10 +1,14 @@
 package examples_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"image/png"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +21,7 @@ import (
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/shapes"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
+	"github.com/kudos-ml/kudos/examples/internal/command/commandtest"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/weights"
@@ -29,7 +34,7 @@ func TestREADMEsCommands(t *testing.T) {
 	programs := t.TempDir()
 	to := programs + string(filepath.Separator)
 	build := exec.CommandContext(t.Context(), "go", "build", "-tags", buildTags, "-o", to,
-		"./generate", "./reward", "./finetune", "./evaluate")
+		"./generate", "./label", "./reward", "./finetune", "./evaluate", "./study")
 	said, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", said)
 
@@ -54,6 +59,13 @@ var small = map[string]string{
 	"reward":   "-hidden 16",
 	"finetune": "-steps 2 -batch 2 -lr 1e-3",
 	"evaluate": "-steps 2 -guidance 2 -batch 8 -n 2",
+	"label":    "-addr 127.0.0.1:0",
+	"study":    "-addr 127.0.0.1:0 -raters 1",
+}
+
+// pages are programs that serve pages, and what people do there.
+var pages = map[string]func(t *testing.T, base string, labels map[string]dataset.Label){
+	"label": labelled, "study": studied,
 }
 
 // chain runs README.md's commands in a folder that holds MODEL.
@@ -70,31 +82,39 @@ func chain(
 	before := unet(t, filepath.Join(dir, "MODEL"))
 
 	file := filepath.Join(dir, "runs", "pictures", "samples.jsonl")
+	labels := map[string]dataset.Label{}
 	ran := map[string]bool{}
 	for _, line := range commands(t) {
-		if strings.HasPrefix(line, "#") {
+		program, args, _ := strings.Cut(strings.TrimPrefix(line, "go run ./examples/"), " ")
+		if program == "label" {
 			samples := samplesOf(t, file)
 			require.Len(t, samples, 4*len(prompts))
 			label(t, samples)
-			_, err := dataset.Write(t.Context(), file, dataset.FromSlice(samples))
-			require.NoError(t, err)
-			continue
+			for _, s := range samples {
+				labels[s.ID] = s.Label
+			}
 		}
-		program, args, _ := strings.Cut(strings.TrimPrefix(line, "go run ./examples/"), " ")
 		ran[program] = true
 		c := exec.CommandContext(t.Context(), filepath.Join(programs, program),
-			strings.Fields(args+" "+small[program]+" "+machineFlags)...)
+			strings.Fields(args+" "+small[program])...)
+		if program != "study" {
+			c.Args = append(c.Args, strings.Fields(machineFlags)...)
+		}
 		c.Dir = dir
+		if people := pages[program]; people != nil && !strings.Contains(line, "-report") {
+			commandtest.Serve(t, c, func(base string) { people(t, base, labels) })
+			continue
+		}
 		said, err := c.CombinedOutput()
 		require.NoError(t, err, "%s: %s", line, said)
 	}
-	require.Len(t, ran, 4)
+	require.Len(t, ran, 6)
 
 	var learned struct{ Train, Test struct{ Good, Bad int } }
 	decode(t, filepath.Join(dir, "runs", "reward", "report.json"), &learned)
 	count := map[dataset.Label]int{}
-	for _, s := range samplesOf(t, file) {
-		count[s.Label]++
+	for _, l := range labels {
+		count[l]++
 	}
 	require.Equal(t, count[dataset.Good], learned.Train.Good+learned.Test.Good)
 	require.Equal(t, count[dataset.Bad], learned.Train.Bad+learned.Test.Bad)
@@ -131,6 +151,92 @@ func chain(
 		require.Len(t, samples, 2*len(unseen))
 	}
 	require.FileExists(t, filepath.Join(evaluation, "report.html"))
+
+	var compared struct{ Pairs int }
+	decode(t, filepath.Join(dir, "runs", "study", "report.json"), &compared)
+	require.Equal(t, len(unseen), compared.Pairs)
+	require.FileExists(t, filepath.Join(dir, "runs", "study", "report.html"))
+}
+
+// labelled says of every picture what labels has, as a rater's page would.
+func labelled(t *testing.T, base string, labels map[string]dataset.Label) {
+	rater := enter(t, base)
+	type answer struct {
+		ID, Picture, Label string
+	}
+	for said := 0; said < len(labels); {
+		var got struct{ Next []struct{ ID string } }
+		rater.ask(t, "GET", "/next?n=5", nil, &got)
+		require.NotEmpty(t, got.Next)
+		var answers []answer
+		for _, p := range got.Next {
+			require.Contains(t, labels, p.ID)
+			answers = append(answers, answer{"answer to " + p.ID, p.ID, labels[p.ID].String()})
+		}
+		var kept struct{ Done []string }
+		rater.ask(t, "POST", "/answers", map[string]any{"answers": answers}, &kept)
+		require.Len(t, kept.Done, len(answers))
+		said += len(answers)
+	}
+}
+
+// studied prefers the left side of whatever is asked.
+func studied(t *testing.T, base string, _ map[string]dataset.Label) {
+	rater := enter(t, base)
+	type answer struct {
+		ID, Pair, Question, Choice string
+	}
+	for {
+		var got struct {
+			Next []struct{ Pair, Question string }
+		}
+		rater.ask(t, "GET", "/next?alignment=5&fidelity=5", nil, &got)
+		if len(got.Next) == 0 {
+			return
+		}
+		var answers []answer
+		for _, q := range got.Next {
+			answers = append(answers, answer{q.Question + q.Pair, q.Pair, q.Question, "left"})
+		}
+		var kept struct{ Done []string }
+		rater.ask(t, "POST", "/votes", map[string]any{"answers": answers}, &kept)
+		require.Len(t, kept.Done, len(answers))
+	}
+}
+
+// A visitor has entered pages under a name.
+type visitor struct {
+	base   string
+	client http.Client
+}
+
+func enter(t *testing.T, base string) *visitor {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	v := &visitor{base: base, client: http.Client{Jar: jar}}
+	v.ask(t, "POST", "/enter", map[string]string{"name": "Anna"}, nil)
+	return v
+}
+
+// ask sends JSON, unless it is nil, and reads the answer into to, unless that is.
+func (v *visitor) ask(t *testing.T, method, path string, sent, to any) {
+	t.Helper()
+	var body bytes.Buffer
+	if sent != nil {
+		require.NoError(t, json.NewEncoder(&body).Encode(sent))
+	}
+	r, err := http.NewRequestWithContext(t.Context(), method, v.base+path, &body)
+	require.NoError(t, err)
+	w, err := v.client.Do(r)
+	require.NoError(t, err)
+	defer w.Body.Close()
+	text, err := io.ReadAll(w.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, w.StatusCode, "%s", text)
+	if to != nil {
+		require.NoError(t, json.Unmarshal(text, to))
+	}
 }
 
 // commands are the lines of README.md's only block in sh. A line that ends in \ goes on in the
