@@ -189,7 +189,11 @@ func (c Intervals) html() (template.HTML, error) {
 	at, _ := x.ticks(5)
 	for _, v := range at {
 		segment(&b, `class="grid"`, x.at(v), 4, x.at(v), float64(height-foot+4))
-		label(&b, "axis", "middle", x.at(v), float64(height-foot+20), format(v))
+		anchor, place := "middle", x.at(v)
+		if place > chartWidth-2*right { // it would be cut at the edge
+			anchor, place = "end", chartWidth
+		}
+		label(&b, "axis", anchor, place, float64(height-foot+20), format(v))
 	}
 	label(&b, "axis", "end", chartWidth-right, float64(height-6), c.X)
 	for g, name := range c.Groups {

@@ -51,3 +51,11 @@ func (s Size) String() string {
 
 // Get returns the bytes.
 func (s Size) Get() any { return int64(s) }
+
+// Plural is so many of something, whose name takes an s: "1 prompt", "3 prompts".
+func Plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

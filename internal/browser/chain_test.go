@@ -142,7 +142,7 @@ func labelAll(b *tab, folder string) {
 		require.Contains(b.t, labels, before)
 		keyboard(b, labels[before].String())
 	}
-	b.until(`document.getElementById("nothing-text").textContent.startsWith("Everything is judged")`)
+	b.until(`document.getElementById("nothing-text").textContent.startsWith("Everything")`)
 	b.until(`document.getElementById("network").textContent === "All is kept."`)
 }
 

@@ -273,7 +273,7 @@ func TestLooksOfStudy(t *testing.T) {
 			for _, q := range []feedback.Question{feedback.Alignment, feedback.Fidelity} {
 				_, err := store.Vote(t.Context(), feedback.Vote{
 					Study: "study", Pair: p.ID, Question: q, Rater: rater,
-					Choice: []feedback.Choice{feedback.A, feedback.B, feedback.Tie}[(i+len(rater))%3],
+					Choice: feedback.Choice(1 + (i+len(rater))%3),
 				})
 				require.NoError(t, err)
 			}

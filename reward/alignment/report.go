@@ -28,8 +28,9 @@ type Report struct {
 
 // Tables are what the terminal and the page both show.
 func (r *Report) Tables() []report.Table {
-	note := fmt.Sprintf("Learned from %d labels good and %d bad of %d prompts, tested on those of "+
-		"%d others. ", r.Train.Good, r.Train.Bad, r.Train.Prompts, r.Test.Prompts) + legend
+	note := fmt.Sprintf("Learned from %d labels good and %d bad of %s, tested on those of %s. ",
+		r.Train.Good, r.Train.Bad, report.Plural(r.Train.Prompts, "prompt"),
+		report.Plural(r.Test.Prompts, "other")) + legend
 	tables := []report.Table{{
 		Title:  "The reward on prompts that it was not trained on",
 		Header: skillHeader, Rows: r.HeldOut.rows(""), Note: note,
@@ -170,7 +171,7 @@ func (v *Validation) curve() (curve []Trial) {
 
 // Page is report.html.
 func (r *Report) Page() report.Page {
-	best, of := r.HeldOut, fmt.Sprintf("%d prompts that were held out", r.Test.Prompts)
+	best, of := r.HeldOut, report.Plural(r.Test.Prompts, "held-out prompt")
 	if r.KFold != nil {
 		best, of = r.KFold.Unseen, fmt.Sprintf("%d folds of unseen prompts", r.KFold.Folds)
 	}
@@ -179,7 +180,9 @@ func (r *Report) Page() report.Page {
 		Lead: fmt.Sprintf("Of two pictures of a prompt, one good and one bad, the reward prefers "+
 			"the good one in %s of the cases, and CLIP's similarity in %s, on %s.",
 			percent(best.Pairwise), percent(best.CLIPPairwise), of),
-		Blocks: []report.Block{r.skills()},
+	}
+	if known := r.skills(); len(known.Groups) > 0 {
+		page.Blocks = append(page.Blocks, known)
 	}
 	if r.KFold != nil {
 		if more := r.KFold.More(); more != "" {
@@ -196,13 +199,16 @@ func (r *Report) Page() report.Page {
 	return page
 }
 
-// skills shows pairwise accuracies.
+// skills shows pairwise accuracies, those of which something is known.
 func (r *Report) skills() report.Intervals {
 	c := report.Intervals{
 		Title: "Pairwise accuracy", X: "of a good and a bad picture, the good one first",
 		Note: "50 % is chance.", Arms: []report.Arm{{Name: "reward"}, {Name: "CLIP similarity"}},
 	}
 	add := func(name string, s Skill) {
+		if math.IsInf(s.Pairwise.Low, 0) && math.IsInf(s.CLIPPairwise.Low, 0) {
+			return // of one prompt or none
+		}
 		c.Groups = append(c.Groups, name)
 		for i, e := range []measure.Estimate{s.Pairwise, s.CLIPPairwise} {
 			a := &c.Arms[i]

@@ -33,10 +33,11 @@ func (r *Result) verdict(o Outcome) string {
 	g := o.Groups[0]
 	by := "By " + o.Question + ", "
 	if g.Pairs == 0 {
-		return by + fmt.Sprintf("no pair has the %s that are wanted yet.", plural(r.Wanted, "vote"))
+		return by + fmt.Sprintf("no pair has the %s that are wanted yet.",
+			report.Plural(r.Wanted, "vote"))
 	}
 	shares := fmt.Sprintf("of %s %s wins %s and loses %s, a difference of %s.",
-		plural(g.Pairs, "pair"), r.ModelA, report.Percent(g.Win.Value),
+		report.Plural(g.Pairs, "pair"), r.ModelA, report.Percent(g.Win.Value),
 		report.Percent(g.Lose.Value), points(g.Difference))
 	switch g.Better() {
 	case 1:
@@ -59,14 +60,8 @@ func (r *Result) settle(g Group) string {
 	}
 	more := max(1, n-g.Pairs)
 	return fmt.Sprintf("If the difference stays what it is, about %s with %s each, of prompts "+
-		"like these, would settle it.", plural(more, "more pair"), plural(r.Wanted, "vote"))
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
+		"like these, would settle it.", report.Plural(more, "more pair"),
+		report.Plural(r.Wanted, "vote"))
 }
 
 // signed is a difference of shares, in percent.
@@ -161,8 +156,8 @@ func (r *Result) agreements() report.Table {
 // Page is report.html. Pictures are read from the store.
 func (r *Result) Page(ctx context.Context, store *feedback.Store) (report.Page, error) {
 	lead := fmt.Sprintf("%s of %s, with %s of each model side by side; %s, who did not know "+
-		"which was which. %s", plural(r.Pairs, "pair"), plural(r.Prompts, "prompt"),
-		plural(r.Set, "picture"), plural(r.Raters, "rater"), r.Verdict())
+		"which was which. %s", report.Plural(r.Pairs, "pair"), report.Plural(r.Prompts, "prompt"),
+		report.Plural(r.Set, "picture"), report.Plural(r.Raters, "rater"), r.Verdict())
 	page := report.Page{
 		Title:  r.ModelA + " against " + r.ModelB,
 		Lead:   strings.ReplaceAll(lead, " %", "\u00a0%"),
