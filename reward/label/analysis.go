@@ -5,24 +5,19 @@ import (
 	"context"
 	"math"
 	"slices"
-	"sync"
-	"time"
 
 	"github.com/kudos-ml/kudos/dataset/feedback"
+	"github.com/kudos-ml/kudos/reward/internal/page"
 	"github.com/kudos-ml/kudos/reward/measure"
 )
 
 // An analysis is what takes longer to find out than a page may take to load.
 type analysis struct {
-	Age        float64    `json:"age_s"`
-	Judgements int        `json:"judgements"` // that it was made of
 	Categories []category `json:"categories"`
 	Agreement  []agreed   `json:"agreement"`
 	Pairs      []pairing  `json:"pairs"`
 	Raters     []standing `json:"raters"`
 	Disputed   []disputed `json:"disputed"`
-
-	at time.Time
 }
 
 // A category is the share of good judgements of the pictures of a category of prompts.
@@ -40,10 +35,10 @@ type agreed struct {
 
 // A pairing is how far two raters agree on what both have judged.
 type pairing struct {
-	A     string `json:"a"`
-	B     string `json:"b"`
-	Kappa figure `json:"kappa"` // Cohen's
-	N     int    `json:"n"`
+	A     string      `json:"a"`
+	B     string      `json:"b"`
+	Kappa page.Number `json:"kappa"` // Cohen's
+	N     int         `json:"n"`
 }
 
 // A standing is where one rater stands among the others.
@@ -53,9 +48,9 @@ type standing struct {
 	With share `json:"with"`
 	// OfGood and OfBad are how often the rater is right of good and of bad pictures, as
 	// feedback.DawidSkene estimates it.
-	OfGood  figure `json:"of_good"`
-	OfBad   figure `json:"of_bad"`
-	Differs bool   `json:"differs"` // With is below the others', whole interval
+	OfGood  page.Number `json:"of_good"`
+	OfBad   page.Number `json:"of_bad"`
+	Differs bool        `json:"differs"` // With is below the others', whole interval
 }
 
 // A disputed is a picture of which as many say good as bad, or nearly.
@@ -74,68 +69,18 @@ const (
 	minTogether = 10
 )
 
-// rest is how long an analysis is good for at least. One that has taken longer than that is good
-// for ten times as long, so that it takes no more than a tenth of a core.
-const rest = 3 * time.Second
-
-// An analyst makes analyses, one at a time.
-type analyst struct {
-	mu   sync.Mutex
-	last *analysis
-	busy bool
-	wait time.Duration
-}
-
-// latest returns the last analysis with its age, or nil. If there are other judgements by now, and
-// it is old enough, it has another one made.
-func (a *analyst) latest(h *Handler, judgements int, now time.Time) *analysis {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	stale := a.last == nil ||
-		a.last.Judgements != judgements && now.Sub(a.last.at) > max(rest, a.wait)
-	if stale && !a.busy && h.ctx.Err() == nil {
-		a.busy = true
-		h.behind(func(ctx context.Context) { a.renew(ctx, h, judgements) })
-	}
-	if a.last == nil {
-		return nil
-	}
-	shown := *a.last
-	shown.Age = age(now, shown.at)
-	return &shown
-}
-
-// renew makes an analysis.
-func (a *analyst) renew(ctx context.Context, h *Handler, judgements int) {
-	begun := time.Now()
-	made, err := h.analyse(ctx)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.busy = false
-	a.wait = 10 * time.Since(begun)
-	if err != nil {
-		if ctx.Err() == nil && h.config.Log != nil {
-			h.config.Log.Error("the judgements could not be analysed", "error", err)
-		}
-		return
-	}
-	made.Judgements = judgements
-	a.last = made
-}
-
 // analyse looks at all judgements.
-func (h *Handler) analyse(ctx context.Context) (*analysis, error) {
-	at := h.config.Now()
+func (h *Handler) analyse(ctx context.Context) (made analysis, err error) {
 	table, err := h.config.Store.Table(ctx)
 	if err != nil {
-		return nil, err
+		return made, err
 	}
-	made := &analysis{at: at, Agreement: agreement(table), Pairs: pairs(table)}
+	made = analysis{Agreement: agreement(table), Pairs: pairs(table)}
 	if made.Categories, err = h.categories(ctx); err != nil {
-		return nil, err
+		return made, err
 	}
 	if made.Raters, err = raters(ctx, table); err != nil {
-		return nil, err
+		return made, err
 	}
 	made.Disputed, err = h.disputed(ctx, table)
 	return made, err
@@ -194,8 +139,10 @@ func agreement(t feedback.Table) []agreed {
 		if err != nil {
 			value, margin, a.Why = math.NaN(), math.NaN(), err.Error()
 		}
-		a.share = share{figure(value), figure(value - margin), figure(min(1, value+margin)),
-			len(m.on)}
+		a.share = share{
+			page.Number(value), page.Number(value - margin), page.Number(min(1, value+margin)),
+			len(m.on),
+		}
 		all = append(all, a)
 	}
 	return all
@@ -258,7 +205,7 @@ func pairs(t feedback.Table) []pairing {
 			if err != nil {
 				kappa = math.NaN() // both say the same of everything
 			}
-			all = append(all, pairing{t.Raters[a], t.Raters[b], figure(kappa), n})
+			all = append(all, pairing{t.Raters[a], t.Raters[b], page.Number(kappa), n})
 		}
 	}
 	return all
@@ -301,7 +248,7 @@ func raters(ctx context.Context, t feedback.Table) ([]standing, error) {
 		own := measure.NewRate(with[r], of[r])
 		all = append(all, standing{
 			Name: name, With: shareOf(own), Differs: own.High < others.Low,
-			OfGood: figure(fit.Raters[r].OfGood), OfBad: figure(fit.Raters[r].OfBad),
+			OfGood: page.Number(fit.Raters[r].OfGood), OfBad: page.Number(fit.Raters[r].OfBad),
 		})
 	}
 	return all, nil

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/kudos-ml/kudos/dataset"
@@ -59,11 +58,9 @@ type Handler struct {
 	site   *page.Site
 	pace   pace
 	train  training
-	study  analyst
+	behind *page.Background
 
-	background sync.WaitGroup
-	ctx        context.Context // of what runs behind the pages
-	cancel     context.CancelFunc
+	analyst page.Analyst[analysis]
 }
 
 // New makes a Handler. Close ends what runs behind its pages.
@@ -74,8 +71,10 @@ func New(c Config) (*Handler, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	h := &Handler{config: c}
-	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h := &Handler{config: c, behind: page.NewBackground()}
+	h.analyst = page.Analyst[analysis]{
+		Make: h.analyse, On: h.behind, Log: c.Log, Clock: c.Now,
+	}
 	h.site = page.New(page.Config{
 		Name: "label", Store: c.Store, Owner: c.Owner, Open: c.Open, Log: c.Log,
 	}, assets)
@@ -103,16 +102,7 @@ func New(c Config) (*Handler, error) {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.site.ServeHTTP(w, r) }
 
 // Close ends what runs behind the pages, and waits for its end. The store stays open.
-func (h *Handler) Close() error {
-	h.cancel()
-	h.background.Wait()
-	return nil
-}
-
-// behind runs f behind the pages, until Close at the latest.
-func (h *Handler) behind(f func(ctx context.Context)) {
-	h.background.Go(func() { f(h.ctx) })
-}
+func (h *Handler) Close() error { return h.behind.Close() }
 
 // link is the path of a picture. The picture's ID is in it as one word.
 func link(prefix, id string) string {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/dataset/feedback"
+	"github.com/kudos-ml/kudos/reward/internal/page"
 )
 
 // A bench is a handler over a store of pictures, and a clock.
@@ -326,16 +327,8 @@ type seen struct {
 	PerHour   float64  `json:"per_hour"`
 	HoursLeft *float64 `json:"hours_left"`
 	Raters    []raterLine
-	Analysis  *struct {
-		Age        float64 `json:"age_s"`
-		Judgements int
-		Categories []category
-		Agreement  []agreed
-		Pairs      []pairing
-		Raters     []standing
-		Disputed   []disputed
-	}
-	Reward struct {
+	Analysis  *page.Analysis[analysis]
+	Reward    struct {
 		Possible, Running, Order bool
 		Failed                   string
 		Right                    *share
@@ -348,7 +341,7 @@ func (c *caller) look() (o seen) {
 	c.t.Helper()
 	require.Eventually(c.t, func() bool {
 		o = get[seen](c, "/overview.json")
-		if o.Analysis == nil || o.Analysis.Judgements != o.Judged {
+		if o.Analysis == nil || o.Analysis.Answers != o.Judged {
 			c.now = c.now.Add(time.Minute) // an analysis is looked at for a while
 			return false
 		}
@@ -402,7 +395,7 @@ func TestOverview(t *testing.T) {
 		o.Raters[2])
 	assert.Equal(t, 0, o.Raters[3].Right)
 
-	a := o.Analysis
+	a := o.Analysis.Found
 	require.Len(t, a.Categories, 2)
 	assert.Equal(t, "first", a.Categories[0].Name)
 	assert.InDelta(t, 18/24.0, float64(a.Categories[0].Value), 1e-12) // dora says bad of all six

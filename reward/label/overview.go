@@ -1,7 +1,6 @@
 package label
 
 import (
-	"encoding/json"
 	"math"
 	"net/http"
 	"time"
@@ -14,13 +13,13 @@ import (
 
 // A raterLine is what the overview says of a rater at once.
 type raterLine struct {
-	Name    string `json:"name"`
-	Good    int    `json:"good"`
-	Bad     int    `json:"bad"`
-	Skip    int    `json:"skip"`
-	Seconds figure `json:"seconds"` // for a judgement, on the average
-	Gold    int    `json:"gold"`    // pictures with a known answer
-	Right   int    `json:"right"`   // of them
+	Name    string      `json:"name"`
+	Good    int         `json:"good"`
+	Bad     int         `json:"bad"`
+	Skip    int         `json:"skip"`
+	Seconds page.Number `json:"seconds"` // for a judgement, on the average
+	Gold    int         `json:"gold"`    // pictures with a known answer
+	Right   int         `json:"right"`   // of them
 }
 
 // overview answers with how far the work is, and with the last analysis. One that is older than the
@@ -45,7 +44,7 @@ func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
 	for i, c := range o.Raters {
 		raters[i] = raterLine{
 			Name: c.Rater, Good: c.Counts.Good, Bad: c.Counts.Bad, Skip: c.Counts.Skip,
-			Seconds: figure(c.Taken.Seconds() / float64(c.Counts.Total())),
+			Seconds: page.Number(c.Taken.Seconds() / float64(c.Counts.Total())),
 			Gold:    c.Gold, Right: c.Right,
 		}
 	}
@@ -53,32 +52,21 @@ func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
 		"pictures": o.Pictures, "wanted": o.Wanted, "complete": o.Complete, "leased": o.Leased,
 		"gold": o.Gold, "judged": o.Counts.Total(), "skipped": o.Counts.Skip, "left": left,
 		"good":   shareOf(measure.NewRate(o.Counts.Good, o.Counts.Good+o.Counts.Bad)),
-		"raters": raters, "per_hour": perHour, "hours_left": figure(hoursLeft),
-		"analysis": h.study.latest(h, o.Counts.Total(), now), "reward": h.train.line(h),
+		"raters": raters, "per_hour": perHour, "hours_left": page.Number(hoursLeft),
+		"analysis": h.analyst.Latest(o.Counts.Total()), "reward": h.train.line(h),
 	})
-}
-
-// A figure is a number that JSON has as null where it is none.
-type figure float64
-
-// MarshalJSON satisfies json.Marshaler.
-func (n figure) MarshalJSON() ([]byte, error) {
-	if f := float64(n); f-f == 0 {
-		return json.Marshal(f)
-	}
-	return []byte("null"), nil
 }
 
 // A share is a value with its 95 % interval.
 type share struct {
-	Value figure `json:"value"`
-	Low   figure `json:"low"`
-	High  figure `json:"high"`
-	N     int    `json:"n"`
+	Value page.Number `json:"value"`
+	Low   page.Number `json:"low"`
+	High  page.Number `json:"high"`
+	N     int         `json:"n"`
 }
 
 func shareOf(r measure.Rate) share {
-	return share{figure(r.Rate), figure(r.Low), figure(r.High), r.N}
+	return share{page.Number(r.Rate), page.Number(r.Low), page.Number(r.High), r.N}
 }
 
 // labels answers with the samples and their labels by majority, in the form of dataset.File.

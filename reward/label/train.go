@@ -53,7 +53,7 @@ func (h *Handler) startTraining(w http.ResponseWriter, r *http.Request) error {
 		return &page.Error{Status: http.StatusConflict, Text: "a reward is being learned already"}
 	}
 	t.running, t.begun, t.failed = true, h.config.Now(), ""
-	h.behind(func(ctx context.Context) {
+	h.behind.Go(func(ctx context.Context) {
 		labels := h.config.Store.Labels(feedback.DawidSkene{Smoothing: 1})
 		reward, err := h.config.Train(ctx, labels)
 		t.mu.Lock()

@@ -3,8 +3,6 @@ package study
 import (
 	"context"
 	"net/http"
-	"sync"
-	"time"
 
 	"github.com/kudos-ml/kudos/dataset/feedback"
 	"github.com/kudos-ml/kudos/reward/internal/page"
@@ -33,7 +31,7 @@ func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
 		votes += l.Votes.Total()
 	}
 	return page.WriteJSON(w, map[string]any{
-		"study": h.config.Study, "questions": lines, "analysis": h.analyst.latest(h, votes),
+		"study": h.config.Study, "questions": lines, "analysis": h.analyst.Latest(votes),
 	})
 }
 
@@ -47,23 +45,11 @@ func (h *Handler) report(w http.ResponseWriter, r *http.Request) error {
 	return page.WriteJSON(w, result)
 }
 
-// An analyst makes analyses behind the page, one at a time.
-type analyst struct {
-	mu   sync.Mutex
-	last *analysed
-	busy bool
-	wait time.Duration
-}
-
 // An analysed is an analysis as the overview has it.
 type analysed struct {
-	Age     float64     `json:"age_s"`
-	Votes   int         `json:"votes"` // that it was made of
 	Verdict string      `json:"verdict"`
 	Result  *Result     `json:"result"`
 	Raters  []raterLine `json:"raters"`
-
-	at time.Time
 }
 
 // A raterLine is what one rater has said.
@@ -74,47 +60,14 @@ type raterLine struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// rest is how long an analysis is good for at least. One that has taken longer is good for ten
-// times as long as it took, so that it takes no more than a tenth of a core.
-const rest = 3 * time.Second
-
-// latest returns the last analysis with its age, or nil. If there are other votes by now, and it is
-// old enough, it has another one made.
-func (a *analyst) latest(h *Handler, votes int) *analysed {
-	now := h.config.Now()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	stale := a.last == nil || a.last.Votes != votes && now.Sub(a.last.at) > max(rest, a.wait)
-	if stale && !a.busy && h.ctx.Err() == nil {
-		a.busy = true
-		h.background.Go(func() { a.renew(h, votes) })
+// analyse looks at all votes.
+func (h *Handler) analyse(ctx context.Context) (made analysed, err error) {
+	if made.Result, err = Analyse(ctx, h.config.Store, h.config.Analysis); err != nil {
+		return made, err
 	}
-	if a.last == nil {
-		return nil
-	}
-	shown := *a.last
-	shown.Age = now.Sub(shown.at).Seconds()
-	return &shown
-}
-
-// renew makes an analysis.
-func (a *analyst) renew(h *Handler, votes int) {
-	begun := time.Now()
-	made := &analysed{Votes: votes, at: h.config.Now()}
-	var err error
-	if made.Result, err = Analyse(h.ctx, h.config.Store, h.config.Analysis); err == nil {
-		made.Verdict = made.Result.Verdict()
-		made.Raters, err = h.raters(h.ctx)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.busy = false
-	a.wait = 10 * time.Since(begun)
-	if err == nil {
-		a.last = made
-	} else if h.ctx.Err() == nil && h.config.Log != nil {
-		h.config.Log.Error("the votes could not be analysed", "error", err)
-	}
+	made.Verdict = made.Result.Verdict()
+	made.Raters, err = h.raters(ctx)
+	return made, err
 }
 
 // raters says what each rater has said, in the order in which they have begun.

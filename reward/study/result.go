@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/kudos-ml/kudos/dataset/feedback"
+
+	"github.com/kudos-ml/kudos/reward/internal/page"
 )
 
 // A Result is what the votes on a study amount to.
@@ -71,20 +73,9 @@ type Share struct{ Value, Low, High float64 }
 
 // MarshalJSON satisfies json.Marshaler.
 func (s Share) MarshalJSON() ([]byte, error) {
-	return json.Marshal(map[string]figure{
-		"value": figure(s.Value), "low": figure(s.Low), "high": figure(s.High),
+	return json.Marshal(map[string]page.Number{
+		"value": page.Number(s.Value), "low": page.Number(s.Low), "high": page.Number(s.High),
 	})
-}
-
-// A figure is a number that JSON has as null where it is none.
-type figure float64
-
-// MarshalJSON satisfies json.Marshaler.
-func (n figure) MarshalJSON() ([]byte, error) {
-	if f := float64(n); f-f == 0 {
-		return json.Marshal(f)
-	}
-	return []byte("null"), nil
 }
 
 // An Agreement is a measure of how far raters agree, on all pairs that have two votes or more.
@@ -98,8 +89,8 @@ type Agreement struct {
 // MarshalJSON satisfies json.Marshaler: Share has one, which is not that of the whole.
 func (a Agreement) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]any{
-		"name": a.Name, "value": figure(a.Value), "low": figure(a.Low), "high": figure(a.High),
-		"pairs": a.Pairs, "why": a.Why,
+		"name": a.Name, "value": page.Number(a.Value), "low": page.Number(a.Low),
+		"high": page.Number(a.High), "pairs": a.Pairs, "why": a.Why,
 	})
 }
 

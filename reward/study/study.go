@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/kudos-ml/kudos/dataset/feedback"
@@ -49,14 +48,12 @@ type Handler struct {
 	config  Config
 	site    *page.Site
 	gallery gallery
-	analyst analyst
 
 	shapes   map[string]*shape // by their names, and by the names of their pictures
 	pictures map[string]*shape
 
-	background sync.WaitGroup
-	ctx        context.Context // of what runs behind the pages
-	cancel     context.CancelFunc
+	behind  *page.Background
+	analyst page.Analyst[analysed]
 }
 
 // New makes a Handler for the pairs that the study has now. Close ends what runs behind its pages.
@@ -92,7 +89,10 @@ func New(ctx context.Context, c Config) (*Handler, error) {
 			}
 		}
 	}
-	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.behind = page.NewBackground()
+	h.analyst = page.Analyst[analysed]{
+		Make: h.analyse, On: h.behind, Log: c.Log, Clock: c.Now,
+	}
 	h.site = page.New(page.Config{
 		Name: "study", Store: c.Store, Owner: c.Owner, Open: c.Open, Log: c.Log,
 	}, assets)
@@ -115,9 +115,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.site.Ser
 
 // Close ends what runs behind the pages, and waits for its end. The store stays open.
 func (h *Handler) Close() error {
-	h.cancel()
-	h.background.Wait()
-	return nil
+	return h.behind.Close()
 }
 
 // picture answers with a picture.

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -336,12 +337,14 @@ func TestOverview(t *testing.T) {
 		Study     string
 		Questions []questionLine
 		Analysis  *struct {
-			Votes   int
-			Verdict string
-			Raters  []raterLine
-			Result  struct {
-				ModelA    string `json:"model_a"`
-				Questions []struct{ Groups []struct{ Pairs int } }
+			Answers int
+			Found   struct {
+				Verdict string
+				Raters  []raterLine
+				Result  struct {
+					ModelA    string `json:"model_a"`
+					Questions []struct{ Groups []struct{ Pairs int } }
+				}
 			}
 		}
 	}
@@ -350,19 +353,18 @@ func TestOverview(t *testing.T) {
 		require.Equal(t, http.StatusOK, w.Code)
 		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &o))
 	}
-	look()
-	s.background.Wait()
-	look()
+	require.Eventually(t, func() bool { look(); return o.Analysis != nil },
+		30*time.Second, time.Millisecond)
 	assert.Equal(t, "s", o.Study)
 	require.Len(t, o.Questions, 2)
 	assert.Equal(t, 3, o.Questions[0].Complete)
 	assert.Equal(t, 6, o.Questions[0].Votes.A+o.Questions[0].Votes.B)
-	assert.Equal(t, 6, o.Analysis.Votes)
-	assert.Equal(t, "tuned", o.Analysis.Result.ModelA)
-	assert.Equal(t, 3, o.Analysis.Result.Questions[0].Groups[0].Pairs)
-	require.Len(t, o.Analysis.Raters, 2)
-	assert.Equal(t, 3, o.Analysis.Raters[0].Left)
-	assert.InDelta(t, 2.0, o.Analysis.Raters[1].Seconds, 1e-9)
+	assert.Equal(t, 6, o.Analysis.Answers)
+	assert.Equal(t, "tuned", o.Analysis.Found.Result.ModelA)
+	assert.Equal(t, 3, o.Analysis.Found.Result.Questions[0].Groups[0].Pairs)
+	require.Len(t, o.Analysis.Found.Raters, 2)
+	assert.Equal(t, 3, o.Analysis.Found.Raters[0].Left)
+	assert.InDelta(t, 2.0, o.Analysis.Found.Raters[1].Seconds, 1e-9)
 	w := s.do("owner", http.MethodGet, "/report.json", "")
 	assert.Equal(t, http.StatusOK, w.Code)
 	assert.Contains(t, w.Body.String(), `"model_b":"base"`)

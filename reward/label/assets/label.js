@@ -1,10 +1,12 @@
 // The page on which raters judge pictures. Pictures are fetched ahead, and answers wait in a queue,
 // so that neither a slow line nor none keeps a rater from going on.
-import { Queue, ask, newID } from "/shared/queue.js";
 import { Keys } from "/shared/keys.js";
+import { Queue, ask } from "/shared/queue.js";
+import {
+  $, Watch, buttons, enterAgain, fail, fetchPicture, give, leaveButton, showQueue,
+} from "/shared/work.js";
 import { swipes } from "/own/swipe.js";
 
-const $ = (id) => document.getElementById(id);
 const wanted = 16; // pictures ahead: enough for ten answers without a network
 const names = { good: "Good", bad: "Bad", skip: "Can’t say" };
 
@@ -18,8 +20,7 @@ let history = [];        // what was judged and can be taken back, the newest la
 const judged = new Set(); // pictures that this page has an answer of
 let fetching = false;
 let asked = false;       // the program has been asked for pictures, and has answered
-let since = 0;           // when the marked picture was seen, in ms
-let away = 0;            // how long the page was hidden since then
+const watch = new Watch(); // since the marked picture was seen
 
 // The keys are near Prodigy's at first.
 const keys = new Keys({
@@ -31,29 +32,13 @@ const keys = new Keys({
   where: "kudos-keys", act,
 });
 
-// A picture is fetched as soon as it is known, so that it is there when its turn comes.
-function fetchPicture(picture) {
-  picture.problem = "";
-  picture.loading = (async () => {
-    for (let delay = 500; ; delay = Math.min(2 * delay, 10_000)) {
-      let response;
-      try {
-        response = await fetch(picture.image);
-        if (response.ok) {
-          picture.url = URL.createObjectURL(await response.blob());
-          break;
-        }
-      } catch { /* no network: again */ }
-      if (response && response.status !== 429 && response.status !== 503) {
-        picture.problem = "The picture cannot be shown: " +
-          ((await response.json().catch(() => null))?.error ?? response.status);
-        break;
-      }
-      if (picture.gone) return;
-      await new Promise((done) => setTimeout(done, delay));
-    }
-    if (set.includes(picture)) show();
-  })();
+// hold fetches a picture as soon as it is known, so that it is there when its turn comes.
+function hold(picture) {
+  fetchPicture(picture.image, () => !picture.gone).then((found) => {
+    Object.assign(picture, found);
+    if (picture.gone) release(picture);
+    else if (set.includes(picture)) show();
+  });
   return picture;
 }
 
@@ -68,7 +53,7 @@ async function fill(last = 0) {
     asked = true;
     const known = new Set([...set, ...ahead].map((p) => p.id));
     for (const p of answer.next)
-      if (!known.has(p.id) && !judged.has(p.id)) ahead.push(fetchPicture(p));
+      if (!known.has(p.id) && !judged.has(p.id)) ahead.push(hold(p));
     if (last > 0) history = answer.last.reverse();
     $("problem").textContent = "";
   } catch (error) {
@@ -82,12 +67,6 @@ async function fill(last = 0) {
   else showProgress();
 }
 
-function enterAgain() {
-  $("problem").replaceChildren(
-    "You are not signed in here any more. What you have said waits in this browser. ",
-    Object.assign(document.createElement("a"), { href: "/enter", textContent: "Sign in" }));
-}
-
 // nextSet shows the pictures that come next: as many of one prompt as are shown together.
 function nextSet() {
   for (const p of set) release(p);
@@ -95,7 +74,7 @@ function nextSet() {
   while (ahead.length > 0 && set.length < counts.together &&
       (set.length === 0 || ahead[0].prompt === set[0].prompt)) set.push(ahead.shift());
   at = 0;
-  seen();
+  watch.begin();
   show();
   fill();
 }
@@ -104,17 +83,6 @@ function release(picture) {
   picture.gone = true;
   if (picture.url) URL.revokeObjectURL(picture.url);
 }
-
-function seen() {
-  since = performance.now();
-  away = 0;
-}
-
-let hiddenAt = 0;
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) hiddenAt = performance.now();
-  else if (hiddenAt > 0) away += performance.now() - Math.max(hiddenAt, since);
-});
 
 function show() {
   const none = set.length === 0;
@@ -155,7 +123,7 @@ function figure(picture, i) {
     if (i === at) zoom();
     else {
       at = i;
-      seen();
+      watch.begin();
       show();
     }
   });
@@ -166,7 +134,7 @@ function figure(picture, i) {
     img.draggable = false;
     if (i === at && !picture.seen) {
       picture.seen = true;
-      img.addEventListener("load", seen, { once: true });
+      img.addEventListener("load", () => watch.begin(), { once: true });
     }
     button.append(img);
   } else {
@@ -182,17 +150,12 @@ function figure(picture, i) {
 }
 
 function showProgress() {
-  const waiting = queue.waiting().length;
   $("progress").textContent = `${rater}: ${counts.judged} judged · ` +
     `${counts.complete} of ${counts.pictures} pictures complete`;
-  const refused = queue.refused.at(-1);
-  $("network").textContent = refused ? `An answer was refused: ${refused.why}` :
-    waiting === 0 ? "All is kept." :
-    `${waiting} ${waiting === 1 ? "answer waits" : "answers wait"}. ${queue.problem}`;
-  if (waiting > 0 && queue.problem !== "" && queue.status === 401) enterAgain();
+  showQueue(queue);
 }
 
-// act does what a key, a button or a swipe says. It reports whether there was something to do.
+// act does what a key, a button or a swipe says.
 function act(what) {
   if ($("zoomed").open) {
     $("zoomed").close();
@@ -208,17 +171,6 @@ function act(what) {
   }
 }
 
-// give puts an answer into the queue.
-function give(answer) {
-  try {
-    queue.add({ id: newID(), reason: "", taken_ms: 0, ...answer });
-  } catch (error) {
-    $("problem").textContent = `This browser keeps nothing any more, so nothing was said: ${error}`;
-    return false;
-  }
-  return true;
-}
-
 function judge(label) {
   const picture = set[at];
   if (!picture) return;
@@ -227,9 +179,8 @@ function judge(label) {
     return;
   }
   const before = picture.said;
-  const given = give({
-    picture: picture.id, label, reason: $("reason").value.trim(),
-    taken_ms: Math.round(Math.max(0, performance.now() - since - away)),
+  const given = give(queue, {
+    picture: picture.id, label, reason: $("reason").value.trim(), taken_ms: watch.ms(),
   });
   if (!given) return;
   $("problem").textContent = "";
@@ -244,7 +195,7 @@ function judge(label) {
   if (next < 0) nextSet();
   else {
     at = next;
-    seen();
+    watch.begin();
     show();
   }
   say(names[label]);
@@ -257,7 +208,7 @@ function undo() {
     $("heard").textContent = "There is nothing to take back.";
     return;
   }
-  if (!give({ picture: last.id, label: "" })) {
+  if (!give(queue, { picture: last.id, label: "" })) {
     history.push(last);
     return;
   }
@@ -270,10 +221,10 @@ function undo() {
   } else {
     ahead.unshift(...set.filter((p) => !p.said));
     for (const p of set) if (p.said) release(p);
-    set = [fetchPicture({ id: last.id, prompt: last.prompt, image: last.image })];
+    set = [hold({ id: last.id, prompt: last.prompt, image: last.image })];
     at = 0;
   }
-  seen();
+  watch.begin();
   show();
   say(`Taken back: ${names[last.label]}`);
 }
@@ -291,17 +242,7 @@ function zoom() {
   $("zoomed").showModal();
 }
 
-// leaveButton gives the keyboard back to the page after a click, so that the space bar does not
-// press the same button again.
-function leaveButton(event) {
-  if (event.detail > 0) document.activeElement?.blur();
-}
-
-for (const button of document.querySelectorAll("button[data-act]"))
-  button.addEventListener("click", (event) => {
-    leaveButton(event);
-    act(button.dataset.act);
-  });
+buttons(act, () => queue);
 $("reason").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" && event.key !== "Escape") return;
   event.preventDefault();
@@ -309,18 +250,7 @@ $("reason").addEventListener("keydown", (event) => {
   $("why").hidden = $("reason").value.trim() === "";
   $("reason").blur();
 });
-$("zoomed").addEventListener("click", (event) => {
-  if (event.target === $("zoomed") || event.target === $("large")) $("zoomed").close();
-});
 $("again").addEventListener("click", () => fill());
-$("leave").addEventListener("click", async () => {
-  await queue.settled();
-  try {
-    location.replace((await ask("/leave", {})).to);
-  } catch (error) {
-    $("problem").textContent = error.message;
-  }
-});
 swipes($("stage"), () => $("stage").querySelector("figure.now"),
   (right) => act(right ? "good" : "bad"));
 setInterval(() => { if (set.length === 0) fill(); }, 3000);
@@ -338,6 +268,5 @@ try {
   await queue.settled(); // what an earlier page could not send, before more is asked for
   await fill(10);
 } catch (error) {
-  $("problem").textContent = error.message;
-  if (error.status === 401) location.replace("/enter");
+  fail(error);
 }

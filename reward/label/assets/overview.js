@@ -57,7 +57,7 @@ function show(o) {
       Object.assign(document.createElement("dd"), { textContent: value }));
     return pair;
   }));
-  const known = new Map((o.analysis?.raters ?? []).map((r) => [r.name, r]));
+  const known = new Map((o.analysis?.found.raters ?? []).map((r) => [r.name, r]));
   const gold = o.gold > 0;
   fill($("raters"),
     ["rater", "judged", "good", "can’t say", "seconds each", ...(gold ? ["known answers"] : []),
@@ -71,7 +71,7 @@ function show(o) {
         k ? percent(k.of_good) : "–", k ? percent(k.of_bad) : "–",
         k?.differs ? { text: "differs", kind: "differs" } : ""];
     }));
-  const a = o.analysis;
+  const a = o.analysis?.found;
   $("categories-part").hidden = !a || a.categories.length === 0;
   if (a) {
     fill($("categories"), ["category", "good", "95 % interval", "judgements"],
@@ -83,7 +83,7 @@ function show(o) {
       a.pairs.map((p) => [p.a, p.b, plain(p.kappa), count(p.n)]));
     disputed(a.disputed);
     $("age").textContent = `Intervals, agreement, the raters’ last columns and disputed pictures are ` +
-      `of ${count(a.judgements)} judgements, ${seconds(a.age_s)} ago.`;
+      `of ${count(o.analysis.answers)} judgements, ${seconds(o.analysis.age_s)} ago.`;
   }
   reward(o.reward);
 }

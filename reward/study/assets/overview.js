@@ -37,7 +37,7 @@ function show(o) {
   $("title").textContent = `Study “${o.study}”`;
   $("bar").max = Math.max(1, o.questions.reduce((n, q) => n + q.pairs * q.wanted, 0));
   $("bar").value = o.questions.reduce((n, q) => n + total(q.votes), 0);
-  const r = o.analysis?.result;
+  const r = o.analysis?.found.result;
   const a = r?.model_a ?? "A", b = r?.model_b ?? "B";
   fill($("work"),
     ["question", "pairs complete", "votes", `for ${a}`, `for ${b}`, "tie", "both bad"],
@@ -47,7 +47,7 @@ function show(o) {
       share(q.votes.both_bad, total(q.votes))]));
   for (const id of ["result", "agreement-part", "raters-part"]) $(id).hidden = !r;
   if (!r) return;
-  $("verdict").textContent = o.analysis.verdict;
+  $("verdict").textContent = o.analysis.found.verdict;
   fill($("groups"), ["question", "prompts", "pairs", `${a} wins`, "loses", "tie", "wins − losses"],
     r.questions.flatMap((q) => q.groups.map((g) => [q.question, g.name, g.pairs,
       within(g.win, whole, " %"), within(g.lose, whole, " %"), within(g.tie, whole, " %"),
@@ -57,10 +57,10 @@ function show(o) {
       [q.question, m.name, m.why || within(m, plain), m.pairs])));
   fill($("raters"),
     ["rater", "votes", `for ${a}`, `for ${b}`, "tie", "both bad", "for the left", "seconds each"],
-    o.analysis.raters.map((l) => [l.name, total(l.votes), l.votes.a, l.votes.b, l.votes.tie,
+    o.analysis.found.raters.map((l) => [l.name, total(l.votes), l.votes.a, l.votes.b, l.votes.tie,
       l.votes.both_bad, l.left < 0 ? "–" : share(l.left, l.votes.a + l.votes.b),
       number(l.seconds, (s) => s.toFixed(1))]));
-  $("age").textContent = `All but the first table is of ${o.analysis.votes} votes, ` +
+  $("age").textContent = `All but the first table is of ${o.analysis.answers} votes, ` +
     `${Math.round(o.analysis.age_s)} s ago.`;
 }
 

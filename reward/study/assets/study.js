@@ -1,9 +1,11 @@
 // The page on which raters compare two sets of pictures. Pictures are fetched ahead, and answers
 // wait in a queue, so that neither a slow line nor none keeps a rater from going on.
-import { Queue, ask, newID } from "/shared/queue.js";
 import { Keys } from "/shared/keys.js";
+import { Queue, ask } from "/shared/queue.js";
+import {
+  $, Watch, buttons, enterAgain, fail, fetchPicture, give, leaveButton, showQueue,
+} from "/shared/work.js";
 
-const $ = (id) => document.getElementById(id);
 const wanted = 6; // queries of each question ahead: enough for ten answers without a network
 const names = { left: "Left", right: "Right", tie: "Tie", "both bad": "Both bad" };
 const texts = {
@@ -24,8 +26,7 @@ const answered = new Set(); // queries that this page has an answer to
 const pictures = new Map(); // by name: { url, problem, uses }
 let fetching = false;
 let asked = false;       // the program has been asked for queries, and has answered
-let since = 0;           // when the pictures were seen, in ms; 0 before
-let away = 0;            // how long the page was hidden since then
+const watch = new Watch(); // since the pictures were seen
 
 const keys = new Keys({
   first: {
@@ -63,22 +64,8 @@ function release(query) {
 }
 
 async function load(name, picture) {
-  for (let delay = 500; picture.uses > 0; delay = Math.min(2 * delay, 10_000)) {
-    let response;
-    try {
-      response = await fetch("/picture/" + name);
-      if (response.ok) {
-        picture.url = URL.createObjectURL(await response.blob());
-        break;
-      }
-    } catch { /* no network: again */ }
-    if (response && response.status !== 429 && response.status !== 503) {
-      picture.problem = "The picture cannot be shown: " +
-        ((await response.json().catch(() => null))?.error ?? response.status);
-      break;
-    }
-    await new Promise((done) => setTimeout(done, delay));
-  }
+  Object.assign(picture, await fetchPicture("/picture/" + name, () => picture.uses > 0));
+  if (picture.uses === 0 && picture.url) URL.revokeObjectURL(picture.url);
   if (now && all(now).includes(name)) show();
 }
 
@@ -118,31 +105,14 @@ async function fill(last = 0) {
   else showProgress();
 }
 
-function enterAgain() {
-  $("problem").replaceChildren(
-    "You are not signed in here any more. What you have said waits in this browser. ",
-    Object.assign(document.createElement("a"), { href: "/enter", textContent: "Sign in" }));
-}
-
 // next shows the query that comes next.
 function next() {
   if (now) release(now);
   now = ahead.shift() ?? null;
-  begin();
+  watch.reset();
   show();
   fill();
 }
-
-function begin() {
-  since = 0;
-  away = 0;
-}
-
-let hiddenAt = 0;
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) hiddenAt = performance.now();
-  else if (hiddenAt > 0 && since > 0) away += performance.now() - Math.max(hiddenAt, since);
-});
 
 let shown = ""; // the question of the last query, to say when it changes
 function show() {
@@ -161,7 +131,7 @@ function show() {
     $("stage").dataset.columns = Math.min(columns, 3);
     const loaded = ready(now);
     $("stage").setAttribute("aria-busy", String(!loaded));
-    if (loaded && since === 0) since = performance.now();
+    if (loaded && watch.since === 0) watch.begin();
     if (shown !== "" && shown !== now.question) say(question);
     shown = now.question;
   } else {
@@ -198,30 +168,14 @@ function figure(name, side, i) {
 }
 
 function showProgress() {
-  const waiting = queue.waiting().length;
   $("progress").textContent = `${rater}: ${voted} of ${counts.asked} answered`;
-  const refused = queue.refused.at(-1);
-  $("network").textContent = refused ? `An answer was refused: ${refused.why}` :
-    waiting === 0 ? "All is kept." :
-    `${waiting} ${waiting === 1 ? "answer waits" : "answers wait"}. ${queue.problem}`;
-  if (waiting > 0 && queue.problem !== "" && queue.status === 401) enterAgain();
+  showQueue(queue);
 }
 
 function act(what) {
   if ($("zoomed").open) $("zoomed").close();
   if (what === "undo") undo();
   else choose(what);
-}
-
-// give puts an answer into the queue.
-function give(answer) {
-  try {
-    queue.add({ id: newID(), taken_ms: 0, ...answer });
-  } catch (error) {
-    $("problem").textContent = `This browser keeps nothing any more, so nothing was said: ${error}`;
-    return false;
-  }
-  return true;
 }
 
 function choose(choice) {
@@ -231,11 +185,7 @@ function choose(choice) {
     return;
   }
   const { pair, question } = now;
-  const given = give({
-    pair, question, choice,
-    taken_ms: Math.round(Math.max(0, performance.now() - since - away)),
-  });
-  if (!given) return;
+  if (!give(queue, { pair, question, choice, taken_ms: watch.ms() })) return;
   $("problem").textContent = "";
   answered.add(key(now));
   voted++;
@@ -253,7 +203,7 @@ function undo() {
     return;
   }
   const { choice, ...query } = last;
-  if (!give({ pair: query.pair, question: query.question, choice: "" })) {
+  if (!give(queue, { pair: query.pair, question: query.question, choice: "" })) {
     history.push(last);
     return;
   }
@@ -261,7 +211,7 @@ function undo() {
   voted = Math.max(0, voted - 1);
   if (now) ahead.unshift(now);
   now = hold(query);
-  begin();
+  watch.reset();
   show();
   say(`Taken back: ${names[choice]}`);
 }
@@ -278,29 +228,8 @@ function say(what) {
   }, 50);
 }
 
-// leaveButton gives the keyboard back to the page after a click, so that the space bar does not
-// press the same button again.
-function leaveButton(event) {
-  if (event.detail > 0) document.activeElement?.blur();
-}
-
-for (const button of document.querySelectorAll("button[data-act]"))
-  button.addEventListener("click", (event) => {
-    leaveButton(event);
-    act(button.dataset.act);
-  });
-$("zoomed").addEventListener("click", (event) => {
-  if (event.target === $("zoomed") || event.target === $("large")) $("zoomed").close();
-});
+buttons(act, () => queue);
 $("again").addEventListener("click", () => fill());
-$("leave").addEventListener("click", async () => {
-  await queue.settled();
-  try {
-    location.replace((await ask("/leave", {})).to);
-  } catch (error) {
-    $("problem").textContent = error.message;
-  }
-});
 setInterval(() => { if (!now) fill(); }, 3000);
 addEventListener("online", () => fill());
 
@@ -316,6 +245,5 @@ try {
   await queue.settled(); // what an earlier page could not send, before more is asked for
   await fill(20);
 } catch (error) {
-  $("problem").textContent = error.message;
-  if (error.status === 401) location.replace("/enter");
+  fail(error);
 }
