@@ -52,6 +52,30 @@ func ReadPrompts(ctx context.Context, name string) ([]string, error) {
 	return notNone(prompts, name)
 }
 
+// ReadCategories reads a file that says which category prompts are of: in each line a category, a
+// tab and a prompt, in UTF-8. Blank lines are skipped. It returns what says the category of a
+// prompt, "" if the file does not have the prompt. A line without a tab is a *LineError.
+func ReadCategories(name string) (category func(prompt string) string, err error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("dataset: %w", err)
+	}
+	of := make(map[string]string)
+	number := 0
+	for line := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) {
+		number++
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
+		category, prompt, ok := strings.Cut(strings.TrimSpace(line), "\t")
+		if !ok || !utf8.ValidString(line) {
+			return nil, &LineError{name, number, errors.New("there is no category, tab and prompt")}
+		}
+		of[strings.TrimSpace(prompt)] = category
+	}
+	return func(prompt string) string { return of[prompt] }, nil
+}
+
 func notNone(prompts []string, name string) ([]string, error) {
 	if len(prompts) == 0 {
 		return nil, fmt.Errorf("dataset: %s holds no prompt", name)

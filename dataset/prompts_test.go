@@ -47,6 +47,24 @@ func TestReadPrompts(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
+func TestReadCategories(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "categories.txt")
+	write := func(text string) { require.NoError(t, os.WriteFile(file, []byte(text), 0o644)) }
+	write("\ufeffcount\ttwo dogs\r\n\n colour\ta green dog, \"sitting\" \n")
+	category, err := ReadCategories(file)
+	require.NoError(t, err)
+	for prompt, want := range map[string]string{
+		"two dogs": "count", `a green dog, "sitting"`: "colour", "a cat": "", "": "",
+	} {
+		require.Equal(t, want, category(prompt), prompt)
+	}
+	write("count\ttwo dogs\na cat\n")
+	_, err = ReadCategories(file)
+	require.ErrorContains(t, err, "dataset: "+file+":2: there is no category, tab and prompt")
+	_, err = ReadCategories(file + "x")
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
 func TestSplitPrompts(t *testing.T) {
 	var samples []Sample
 	for i := range 60 {

@@ -67,6 +67,28 @@ func (s *Store) SetGold(ctx context.Context, picture string, label dataset.Label
 	return s.write(ctx, func(w *work) error { return w.setGold(ctx, picture, label) })
 }
 
+// AddGold is SetGold for all samples of d that are labelled good or bad, which are found by their
+// IDs: all of them or, after an error, none. It returns how many there are. If there are none, the
+// error wraps dataset.ErrNoLabels.
+func (s *Store) AddGold(ctx context.Context, d dataset.Dataset) (n int, err error) {
+	labelled, err := dataset.CollectLabelled(ctx, d)
+	if err != nil {
+		return 0, err
+	}
+	err = s.write(ctx, func(w *work) error {
+		for _, sample := range labelled {
+			if err := w.setGold(ctx, sample.ID, sample.Label); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return len(labelled), nil
+}
+
 func (w *work) setGold(ctx context.Context, picture string, label dataset.Label) error {
 	if label > dataset.Bad {
 		return fmt.Errorf("the answer of gold picture %q is %v", picture, label)

@@ -168,6 +168,30 @@ func TestFirst(t *testing.T) {
 }
 
 // Everybody is given the gold pictures, however many have judged them.
+func TestAddGold(t *testing.T) {
+	s := newStore(t)
+	s.add(1, "a dog", "a cat", "a wolf")
+	s.raters("anna")
+	ids := s.peek("anna")
+	samples := []dataset.Sample{
+		{ID: ids[2], Label: dataset.Bad}, {ID: ids[0], Label: dataset.Good},
+		{ID: ids[1], Label: dataset.Skip},
+	}
+	n, err := s.AddGold(t.Context(), dataset.FromSlice(append(samples,
+		dataset.Sample{ID: "nowhere", Label: dataset.Good})))
+	require.ErrorIs(t, err, ErrUnknown)
+	require.Zero(t, n)
+	require.Zero(t, s.overview().Gold, "all or none")
+	n, err = s.AddGold(t.Context(), dataset.FromSlice(samples))
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	require.Equal(t, 2, s.overview().Gold)
+	s.say("1", "anna", ids[2], dataset.Bad)
+	require.Equal(t, 1, s.overview().Raters[0].Right)
+	_, err = s.AddGold(t.Context(), dataset.FromSlice(samples[2:]))
+	require.ErrorIs(t, err, dataset.ErrNoLabels)
+}
+
 func TestGold(t *testing.T) {
 	s := newStore(t)
 	s.add(1, "a dog", "a cat", "a wolf")

@@ -147,11 +147,9 @@ func (o *options) analysis(ctx context.Context) (a study.Analysis, err error) {
 		return shapes.Grammar().Category(dataset.Sample{Prompt: prompt})
 	}}
 	if o.categories != "" {
-		category, err := readCategories(o.categories)
-		if err != nil {
+		if a.Category, err = dataset.ReadCategories(o.categories); err != nil {
 			return a, fmt.Errorf("-categories: %w", err)
 		}
-		a.Category = func(prompt string) string { return category[prompt] }
 	}
 	if o.unseen != "" {
 		unseen, err := dataset.ReadPrompts(ctx, o.unseen)
@@ -161,20 +159,6 @@ func (o *options) analysis(ctx context.Context) (a study.Analysis, err error) {
 		a.Unseen = func(prompt string) bool { return slices.Contains(unseen, prompt) }
 	}
 	return a, nil
-}
-
-// readCategories reads the category of each prompt.
-func readCategories(name string) (map[string]string, error) {
-	text, err := os.ReadFile(name)
-	of := make(map[string]string)
-	for line := range strings.Lines(string(text)) {
-		category, prompt, ok := strings.Cut(strings.TrimSpace(line), "\t")
-		if !ok && strings.TrimSpace(line) != "" {
-			return nil, fmt.Errorf("%s: there is no tab in %q", name, line)
-		}
-		of[prompt] = category
-	}
-	return of, err
 }
 
 // write leaves the report.

@@ -162,11 +162,10 @@ func TestFlags(t *testing.T) {
 
 	file := filepath.Join(dir, "categories")
 	require.NoError(t, os.WriteFile(file, []byte("animals\ta dog\n\ncars\ta red car\n"), 0o644))
-	of, err := readCategories(file)
+	analysis, err := (&options{categories: file}).analysis(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, "animals", of["a dog"])
-	assert.Equal(t, "cars", of["a red car"])
-	require.NoError(t, os.WriteFile(file, []byte("a dog\n"), 0o644))
-	_, err = readCategories(file)
-	assert.ErrorContains(t, err, "no tab")
+	assert.Equal(t, "animals", analysis.Category("a dog"))
+	analysis, err = new(options).analysis(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "count", analysis.Category("two circles"), "of the miniature's language")
 }
