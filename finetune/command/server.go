@@ -47,6 +47,9 @@ func (s *Server) Listen() (net.Listener, error) {
 	if (s.Cert == "") != (s.Key == "") {
 		return nil, errors.New("-cert and -key need each other")
 	}
+	if _, err := net.ResolveTCPAddr("tcp", s.Addr); err != nil {
+		return nil, fmt.Errorf("-addr: %w", err)
+	}
 	if !s.Local() && s.Cert == "" && !s.Insecure {
 		return nil, fmt.Errorf("-addr %s is reached by other machines, so it needs -cert and "+
 			"-key for TLS; with -insecure whoever is on the way reads pictures, answers and "+
@@ -110,10 +113,18 @@ const (
 // Serve answers requests until ctx ends, and then those that are under way. That ctx has ended is
 // no error.
 func (s *Server) Serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	server := &http.Server{
+	return serve(ctx, l, bounded(h))
+}
+
+// bounded is a server of which no client can hold on to a connection for nothing.
+func bounded(h http.Handler) *http.Server {
+	return &http.Server{
 		Handler: h, ReadHeaderTimeout: headerTime, ReadTimeout: readTime,
 		WriteTimeout: writeTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
 	}
+}
+
+func serve(ctx context.Context, l net.Listener, server *http.Server) error {
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
 		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
