@@ -79,6 +79,16 @@ func (s *Store) NewToken(ctx context.Context, rater string) (token string, err e
 	return token, nil
 }
 
+// HasToken reports whether a rater has a token that is valid. Someone who is not there has none.
+func (s *Store) HasToken(ctx context.Context, rater string) (has bool, err error) {
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `
+			SELECT EXISTS (SELECT 1 FROM raters WHERE name = ? AND token IS NOT NULL)`, rater).
+			Scan(&has)
+	})
+	return has, err
+}
+
 // RaterOf returns the rater whom a token was made for. A token that is not valid is an error that
 // wraps ErrUnknown and does not say the token.
 func (s *Store) RaterOf(ctx context.Context, token string) (r Rater, err error) {

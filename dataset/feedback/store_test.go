@@ -341,9 +341,18 @@ func TestRatersAndTokens(t *testing.T) {
 		require.Error(t, err, name)
 	}
 
+	has := func(rater string, want bool) {
+		t.Helper()
+		has, err := s.HasToken(t.Context(), rater)
+		require.NoError(t, err)
+		require.Equal(t, want, has)
+	}
+	has("anna", false)
 	old, err := s.NewToken(t.Context(), "anna")
 	require.NoError(t, err)
 	require.Len(t, old, 26)
+	has("anna", true)
+	has("ben", false)
 	r, err := s.RaterOf(t.Context(), old)
 	require.NoError(t, err)
 	require.Equal(t, anna, r)

@@ -5,8 +5,7 @@
 //	go run ./examples/label -prompts FILE -model DIR -out DIR
 //
 // The first two label pictures that are there. The third labels them while they are painted. What
-// people say is kept in an SQLite database beside the pictures (-db), each judgement on the disk
-// before it counts as kept. examples/reward -db learns a reward of it.
+// people say is kept in an SQLite database beside the pictures (-db). examples/reward learns of it.
 package main
 
 import (
@@ -40,7 +39,7 @@ type options struct {
 	images, samples, model, prompts, out, db string
 	gold, clip, invite                       string
 	raters, together                         int
-	train                                    bool
+	anew, train                              bool
 	server                                   command.Server
 	machine                                  command.Machine
 }
@@ -50,8 +49,7 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 	f.StringVar(&o.images, "images", "", "`folder` of pictures with their prompts: samples.jsonl, "+
 		"metadata.jsonl, or a .txt beside each picture")
 	f.StringVar(&o.samples, "samples", "", "JSONL `file` of pictures, as generate writes it")
-	f.StringVar(&o.prompts, "prompts", "", "`file` of prompts to paint pictures of, one a line, "+
-		"while they are labelled")
+	f.StringVar(&o.prompts, "prompts", "", "`file` of prompts to paint meanwhile, one a line")
 	f.StringVar(&o.model, "model", "", "`folder`, checkpoint file or name of the model that "+
 		"paints; without it the embedded miniature")
 	f.StringVar(&o.out, "out", filepath.Join("runs", "label"), "`folder` for what is painted")
@@ -63,14 +61,13 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 		"(default labels.db in that folder)")
 	f.IntVar(&o.raters, "raters", 1, "how many people are to judge each picture")
 	f.IntVar(&o.together, "together", 1, "pictures of a prompt to show at once; the paper has 3")
-	f.StringVar(&o.invite, "invite", "", "`names` of raters, with commas: each gets a link that "+
-		"nobody else can use, and an earlier link ends; without it, where no other machine "+
-		"reaches the page, whoever gives a name is let in")
+	f.StringVar(&o.invite, "invite", "", "`names` of raters, with commas: each gets a link, once; "+
+		"without it, where no other machine reaches the page, whoever gives a name is let in")
+	f.BoolVar(&o.anew, "new-links", false, "give raters of -invite other links; earlier ones end")
 	f.StringVar(&o.gold, "gold", "", "JSONL `file` of samples whose labels are known: everybody "+
 		"is asked about those pictures too, and the overview shows who is right")
 	f.BoolVar(&o.train, "train", false, "let the overview learn a reward of the labels so far")
-	f.StringVar(&o.clip, "clip", "", "`folder` of the CLIP that -train learns on; the miniature's "+
-		"without it")
+	f.StringVar(&o.clip, "clip", "", "`folder` of -train's CLIP; without it the miniature's")
 	o.server.Flags(f)
 	o.machine.Flags(f)
 	if err := o.machine.Parse(f, args); err != nil {
@@ -90,6 +87,8 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 		return o, errors.New("-model paints -prompts; there are none")
 	case o.clip != "" && !o.train:
 		return o, errors.New("-clip is what -train learns on; it is not given")
+	case o.anew && o.invite == "":
+		return o, errors.New("-new-links are for the raters of -invite; there are none")
 	}
 	err = report.Check(f, report.AtLeast(1, "n", "raters", "together"))
 	if o.PerPrompt = *n; err == nil && o.prompts != "" {
@@ -206,11 +205,12 @@ func (o *options) serve(ctx context.Context, store *feedback.Store) (err error) 
 		fmt.Printf("label     %s\n", base)
 	}
 	for _, name := range strings.FieldsFunc(o.invite, func(r rune) bool { return r == ',' }) {
-		link, err := label.Invite(ctx, store, base, strings.TrimSpace(name))
+		name = strings.TrimSpace(name)
+		link, err := label.Invite(ctx, store, base, name, o.anew)
 		if err != nil {
 			return fmt.Errorf("-invite: %w", err)
 		}
-		fmt.Printf("%-9s %s\n", strings.TrimSpace(name), link)
+		fmt.Printf("%-9s %s\n", name, cmp.Or(link, "has a link; -new-links makes another"))
 	}
 	fmt.Println("Ctrl-C ends it.")
 	group, ctx := errgroup.WithContext(ctx)

@@ -39,6 +39,7 @@ type options struct {
 	a, b, db, study    string
 	set, raters        int
 	invite             string
+	anew               bool
 	unseen, categories string
 	report             string
 	seed               uint64
@@ -55,9 +56,9 @@ func parse(args []string) (o options, err error) {
 	f.StringVar(&o.study, "study", "study", "`name` of the study: a database can have many")
 	f.IntVar(&o.set, "set", 4, "pictures of each model to show together")
 	f.IntVar(&o.raters, "raters", 9, "how many people are to answer each question of a pair")
-	f.StringVar(&o.invite, "invite", "", "`names` of raters, with commas: each gets a link that "+
-		"nobody else can use, and an earlier one of theirs ends; without it, on this machine, "+
-		"whoever gives a name is let in")
+	f.StringVar(&o.invite, "invite", "", "`names` of raters, with commas: each gets a link, once; "+
+		"without it, where no other machine reaches the page, whoever gives a name is let in")
+	f.BoolVar(&o.anew, "new-links", false, "give raters of -invite other links; earlier ones end")
 	f.StringVar(&o.unseen, "unseen", "", "`file` of the prompts that no model was tuned on, one a "+
 		"line, to be reported apart")
 	f.StringVar(&o.categories, "categories", "", "`file` of prompts with their categories, to be "+
@@ -207,11 +208,12 @@ func (o *options) serve(
 		fmt.Fprintf(w, "study     %s\n", base)
 	}
 	for _, name := range strings.FieldsFunc(o.invite, func(r rune) bool { return r == ',' }) {
-		link, err := study.Invite(ctx, store, base, strings.TrimSpace(name))
+		name = strings.TrimSpace(name)
+		link, err := study.Invite(ctx, store, base, name, o.anew)
 		if err != nil {
 			return fmt.Errorf("-invite: %w", err)
 		}
-		fmt.Fprintf(w, "%-9s %s\n", strings.TrimSpace(name), link)
+		fmt.Fprintf(w, "%-9s %s\n", name, cmp.Or(link, "has a link; -new-links makes another"))
 	}
 	fmt.Fprintln(w, "Ctrl-C ends it.")
 	if err := o.server.Serve(ctx, listener, pages); err != nil {

@@ -223,7 +223,7 @@ func TestStudy(t *testing.T) {
 			var group sync.WaitGroup
 			for _, rater := range []string{"anna", "ben"} {
 				b := newTab(t, how.with)
-				link, err := study.Invite(t.Context(), store, base, rater)
+				link, err := study.Invite(t.Context(), store, base, rater, false)
 				require.NoError(t, err)
 				b.run(chromedp.Navigate(link))
 				group.Go(func() {
@@ -283,7 +283,7 @@ func TestLooksOfStudy(t *testing.T) {
 	require.NoError(t, err)
 	defer pages.Close()
 	base := serve(t, pages)
-	link, err := study.Invite(t.Context(), store, base, "dora")
+	link, err := study.Invite(t.Context(), store, base, "dora", false)
 	require.NoError(t, err)
 	b := newTab(t)
 	b.run(chromedp.Navigate(link))

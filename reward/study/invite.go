@@ -8,10 +8,13 @@ import (
 )
 
 // Invite returns the link by which a rater enters the pages at base, such as
-// "https://example.org:8080". The rater is added if need be. An earlier link of the rater's is no
-// longer valid.
-func Invite(ctx context.Context, store *feedback.Store, base, rater string) (string, error) {
-	return page.Invite(ctx, store, base, rater)
+// "https://example.org:8080". The rater is added if need be. Of a rater's links the last alone is
+// valid. So a rater who has one keeps it, and the result is "", as the store does not know its own
+// tokens. With anew there is another link, and the rater has to enter by that.
+func Invite(
+	ctx context.Context, store *feedback.Store, base, rater string, anew bool,
+) (link string, err error) {
+	return page.Invite(ctx, store, base, rater, anew)
 }
 
 // Link is the link by which whoever has a token enters the pages at base: a rater, or the owner.

@@ -6,8 +6,15 @@ import (
 	"github.com/kudos-ml/kudos/dataset/feedback"
 )
 
-// Invite makes a new token for a rater, who is added if need be, and returns its Link.
-func Invite(ctx context.Context, store *feedback.Store, base, rater string) (string, error) {
+// Invite makes a token for a rater, who is added if need be, and returns its Link. A rater who has
+// a token keeps it, and the result is "", unless there is to be another one: anew.
+func Invite(
+	ctx context.Context, store *feedback.Store, base, rater string, anew bool,
+) (link string, err error) {
+	has, err := store.HasToken(ctx, rater)
+	if err != nil || has && !anew {
+		return "", err
+	}
 	if _, err := store.AddRater(ctx, rater); err != nil {
 		return "", err
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +30,28 @@ func Main(m *testing.M, main func()) {
 type Program struct {
 	*exec.Cmd
 	Stderr bytes.Buffer
+	Said   Output        // on its standard output
 	ended  chan struct{} // closed when the process has ended
+}
+
+// An Output is what a program has written so far.
+type Output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write satisfies io.Writer.
+func (o *Output) Write(text []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(text)
+}
+
+// String is all of it.
+func (o *Output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 // Start runs the program with arguments, until the test ends at the longest.
@@ -46,7 +68,7 @@ func StartWith(t *testing.T, variables []string, args ...string) *Program {
 		ended: make(chan struct{}),
 	}
 	p.Env = append(append(os.Environ(), variable+"=1"), variables...)
-	p.Cmd.Stderr = &p.Stderr
+	p.Cmd.Stdout, p.Cmd.Stderr = &p.Said, &p.Stderr
 	require.NoError(t, p.Cmd.Start())
 	go func() {
 		p.Cmd.Wait() //nolint:errcheck // the exit status is what it would say
