@@ -65,19 +65,24 @@ func TestWrongFlags(t *testing.T) {
 	// What is wrong is found before anything is served.
 	const free = "127.0.0.1:0"
 	pictures := folder(t, 1)
-	for want, args := range map[string][]string{
-		"is reached by other machines": {"-images", pictures, "-addr", ":0"},
-		"-db: feedback: ":              {"-images", pictures, "-db", filepath.Join(dir, "no", "where.db")},
-		"is not inside the database's": {"-images", pictures, "-db", filepath.Join(dir, "x.db")},
-		"no such file":                 {"-images", filepath.Join(dir, "gone")},
-		"-gold: ":                      {"-images", pictures, "-gold", "gone.jsonl"},
-		"-invite: ":                    {"-images", pictures, "-invite", "erased-1", "-addr", free},
-		"-clip: ":                      {"-images", pictures, "-train", "-clip", "gone", "-addr", free},
-		"-model: ":                     {"-prompts", prompts, "-model", "gone/", "-addr", free, "-out", filepath.Join(dir, "o")},
+	for _, c := range []struct {
+		want string
+		args []string
+	}{
+		{"is reached by other machines", []string{"-images", pictures, "-addr", ":0"}},
+		{"-db: feedback: ", []string{"-images", pictures, "-db", filepath.Join(dir, "no", "x.db")}},
+		{"not inside the database's", []string{"-images", pictures, "-db", dir + "/x.db"}},
+		{"no such file", []string{"-images", filepath.Join(dir, "gone")}},
+		{"-gold: ", []string{"-images", pictures, "-gold", "gone.jsonl"}},
+		{"-invite: ", []string{"-images", pictures, "-invite", "erased-1", "-addr", free}},
+		{"-clip: ", []string{"-images", pictures, "-train", "-clip", "gone", "-addr", free}},
+		{"-model: ", []string{
+			"-prompts", prompts, "-model", "gone/", "-addr", free, "-out", filepath.Join(dir, "o"),
+		}},
 	} {
-		o, err := parse(t.Context(), args)
+		o, err := parse(t.Context(), c.args)
 		require.NoError(t, err)
-		assert.ErrorContains(t, run(t.Context(), o), want, args)
+		assert.ErrorContains(t, run(t.Context(), o), c.want, c.args)
 	}
 }
 
