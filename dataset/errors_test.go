@@ -55,7 +55,7 @@ func TestLineError(t *testing.T) {
 		{collect(dataset.Folder{Path: filepath.Dir(metadata)}), metadata, 3, "text, the caption"},
 		{prompts(samples), samples, 3, "the prompt is missing"},
 		{prompts(lines), lines, 3, "the line is not UTF-8"},
-		{read(long, "long.jsonl"), "long.jsonl", 3, "token too long"},
+		{read(long, "long.jsonl"), "long.jsonl", 3, "the line has more than 1048576 bytes"},
 	} {
 		var line *dataset.LineError
 		require.ErrorAs(t, c.err, &line)

@@ -115,7 +115,7 @@ func (f Folder) metadata(ctx context.Context) iter.Seq2[Sample, error] {
 			}
 		}
 		if err := scan.Err(); err != nil {
-			yield(Sample{}, &LineError{path, line + 1, err})
+			yield(Sample{}, &LineError{path, line + 1, unread(err)})
 		}
 	}
 }

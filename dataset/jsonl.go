@@ -145,6 +145,14 @@ func Read(r io.Reader, name string) iter.Seq2[Sample, error] {
 // maxLine is the longest line that is read, in bytes. That is a hundred times what a prompt needs.
 const maxLine = 1 << 20
 
+// unread says why a line could not be read.
+func unread(err error) error {
+	if errors.Is(err, bufio.ErrTooLong) {
+		return fmt.Errorf("the line has more than %d bytes: %w", maxLine, err)
+	}
+	return err
+}
+
 // lines yields one sample a line, and keeps the number of the line in *line.
 func lines(r io.Reader, name string, line *int) iter.Seq2[Sample, error] {
 	return func(yield func(Sample, error) bool) {
@@ -169,7 +177,7 @@ func lines(r io.Reader, name string, line *int) iter.Seq2[Sample, error] {
 			}
 		}
 		if err := scan.Err(); err != nil {
-			yield(Sample{}, &LineError{name, *line + 1, err})
+			yield(Sample{}, &LineError{name, *line + 1, unread(err)})
 		}
 	}
 }
