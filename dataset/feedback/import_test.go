@@ -433,19 +433,33 @@ func TestDamagedArchives(t *testing.T) {
 				damaged[i] = string(line)
 			}
 		}
-		one, two := newStore(t), newStore(t)
-		defer one.Close()
-		defer two.Close()
-		one.hasty()
-		two.hasty()
-		empty := one.archive()
-		text := strings.Join(damaged, "")
-		if err := one.Import(t.Context(), strings.NewReader(text), "x"); err != nil {
-			require.Equal(r, empty, one.archive())
-		}
-		require.NoError(r, one.Check(t.Context()))
-		archive := one.archive()
-		require.NoError(r, two.Import(t.Context(), strings.NewReader(archive), "x"))
-		require.Equal(r, archive, two.archive())
+		imported(t, r, strings.Join(damaged, ""))
 	})
+}
+
+// imported holds what comes of a text that may be an archive: nothing, or a store that is right and
+// whose own archive is as good as it.
+func imported(t testing.TB, r require.TestingT, text string) {
+	one, two := newStore(t), newStore(t)
+	defer one.Close()
+	defer two.Close()
+	one.hasty()
+	two.hasty()
+	empty := one.archive()
+	if err := one.Import(t.Context(), strings.NewReader(text), "x"); err != nil {
+		require.Equal(r, empty, one.archive())
+	}
+	require.NoError(r, one.Check(t.Context()))
+	archive := one.archive()
+	require.NoError(r, two.Import(t.Context(), strings.NewReader(archive), "x"))
+	require.Equal(r, archive, two.archive())
+}
+
+// FuzzArchive reads archives that nobody has written.
+func FuzzArchive(f *testing.F) {
+	s := newStore(f)
+	s.fill()
+	f.Add(s.archive())
+	f.Add(newStore(f).archive())
+	f.Fuzz(func(t *testing.T, text string) { imported(t, t, text) })
 }

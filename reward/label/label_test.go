@@ -28,7 +28,7 @@ import (
 
 // A bench is a handler over a store of pictures, and a clock.
 type bench struct {
-	t     *testing.T
+	t     testing.TB
 	store *feedback.Store
 	pages *Handler
 	dir   string
@@ -36,7 +36,7 @@ type bench struct {
 }
 
 // newBench has n pictures of n/each prompts.
-func newBench(t *testing.T, n, each int, change func(*Config)) *bench {
+func newBench(t testing.TB, n, each int, change func(*Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, dir: t.TempDir(), now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)}
 	clock := func() time.Time { return b.now }

@@ -21,7 +21,7 @@ import (
 )
 
 // site makes a site with a page for raters, one for the owner, and one that fails.
-func site(t *testing.T, open bool, failure *error) (*Site, *feedback.Store, *bytes.Buffer) {
+func site(t testing.TB, open bool, failure *error) (*Site, *feedback.Store, *bytes.Buffer) {
 	t.Helper()
 	store, err := feedback.Open(t.Context(), feedback.Config{
 		Path: filepath.Join(t.TempDir(), "labels.db"),
@@ -83,7 +83,7 @@ func (c *client) enter(t *testing.T, asked map[string]string) *httptest.Response
 	return c.do("POST", "/enter", string(body))
 }
 
-func token(t *testing.T, store *feedback.Store, rater string) string {
+func token(t testing.TB, store *feedback.Store, rater string) string {
 	t.Helper()
 	_, err := store.AddRater(t.Context(), rater)
 	require.NoError(t, err)
