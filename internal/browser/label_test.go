@@ -28,7 +28,12 @@ import (
 // pictures makes a store with n pictures, each of the prompts in turn having as many.
 func pictures(t *testing.T, n int, prompts ...string) *feedback.Store {
 	t.Helper()
-	dir := t.TempDir()
+	return picturesIn(t, t.TempDir(), n, prompts...)
+}
+
+// picturesIn is pictures in a folder.
+func picturesIn(t *testing.T, dir string, n int, prompts ...string) *feedback.Store {
+	t.Helper()
 	store, err := feedback.Open(t.Context(), feedback.Config{Path: filepath.Join(dir, "labels.db")})
 	require.NoError(t, err)
 	t.Cleanup(func() {

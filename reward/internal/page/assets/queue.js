@@ -29,6 +29,11 @@ export async function ask(path, sent) {
   return answer;
 }
 
+// sentence is a text of the program's with a capital letter and a full stop.
+function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : ".");
+}
+
 const longest = 30_000; // ms between two tries
 
 export class Queue {
@@ -92,7 +97,7 @@ export class Queue {
         this.changed();
       }
     } catch (error) {
-      this.problem = error.message;
+      this.problem = sentence(error.message);
       this.status = error.status;
       this.timer = setTimeout(() => this.send(), this.delay);
       this.delay = Math.min(2 * this.delay, longest);
