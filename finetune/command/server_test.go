@@ -253,7 +253,7 @@ func TestServerEnds(t *testing.T) {
 					c.Close()
 				}
 				return err != nil
-			}, 2*time.Second, time.Millisecond, "nobody else is let in")
+			}, 10*time.Second, time.Millisecond, "nobody else is let in")
 			if late {
 				require.NoError(t, <-ended)
 				require.GreaterOrEqual(t, time.Since(begin), closeTime)
