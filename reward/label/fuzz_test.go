@@ -31,9 +31,11 @@ func FuzzAnswers(f *testing.F) {
 	for _, body := range []string{
 		`{"answers":[{"id":"1","picture":"id/000.png","label":"good","reason":"x","taken_ms":5}]}`,
 		`{"answers":[{"id":"2","picture":"id/000.png","label":""},{"id":"2","label":"bad"}]}`,
-		`{"answers":[{"id":"\u0000","picture":"\ud800","label":"skip","ago_ms":-9223372036854775808}]}`,
-		`{"answers":[{"id":"3","picture":"id/001.png","label":"bad","ago_ms":9223372036854775807}]}`,
-		`{"answers":[{}]}`, `{"answers":null}`, `null`, `[]`, `{"answers":[],"answers":[{}]}`, `{`, ``,
+		`{"answers":[{"id":"\u0000","picture":"\ud800","label":"skip"}]}`,
+		`{"answers":[{"id":"3","picture":"id/001.png","label":"bad","ago_ms":-9223372036854775808}]}`,
+		`{"answers":[{"id":"4","picture":"id/001.png","ago_ms":9223372036854775807}]}`,
+		`{"answers":[{}]}`, `{"answers":null}`, `null`, `[]`, `{"answers":[],"answers":[{}]}`,
+		`{`, ``,
 	} {
 		f.Add(body)
 	}
@@ -101,7 +103,8 @@ func most(t *testing.T, asked url.Values, name string) (n int) {
 func FuzzPicture(f *testing.F) {
 	b := newBench(f, 2, 1, nil)
 	for _, id := range []string{
-		"aWQvMDAwLnBuZw", "aWQvMDAwLnBuZw==", "", "..", "Li4vbGFiZWxzLmRi", "AA", "%00", "!", "____",
+		"aWQvMDAwLnBuZw", "aWQvMDAwLnBuZw==", "", "..", "Li4vbGFiZWxzLmRi", "AA", "%00", "!",
+		"____",
 	} {
 		f.Add(id)
 	}

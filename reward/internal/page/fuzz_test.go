@@ -15,7 +15,8 @@ func FuzzEnter(f *testing.F) {
 	open, _, _ := site(f, true, nil)
 	token(f, store, "anna")
 	for _, body := range []string{
-		`{"token":"owner"}`, `{"token":""}`, `{"name":"anna"}`, `{"name":" \t "}`, `{"name":"erased-1"}`,
+		`{"token":"owner"}`, `{"token":""}`, `{"name":"anna"}`, `{"name":" \t "}`,
+		`{"name":"erased-1"}`,
 		`{"Token":"x","name":"y"}`, `{"token":["owner"]}`, `{"token":null,"name":"\u0000"}`, `null`,
 		`{"name":"\ud800"}`, `{"token":" owner"}`, `{"more":1}`, `[`, ``,
 		`{"name":"` + strings.Repeat("x", 101) + `"}`,
