@@ -32,7 +32,7 @@ func FuzzAnswers(f *testing.F) {
 		`{"answers":[{"id":"1","picture":"id/000.png","label":"good","reason":"x","taken_ms":5}]}`,
 		`{"answers":[{"id":"2","picture":"id/000.png","label":""},{"id":"2","label":"bad"}]}`,
 		`{"answers":[{"id":"\u0000","picture":"\ud800","label":"skip"}]}`,
-		`{"answers":[{"id":"3","picture":"id/001.png","label":"bad","ago_ms":-9223372036854775808}]}`,
+		`{"answers":[{"id":"3","picture":"id/001.png","label":"bad","ago_ms":-9223372036854775}]}`,
 		`{"answers":[{"id":"4","picture":"id/001.png","ago_ms":9223372036854775807}]}`,
 		`{"answers":[{}]}`, `{"answers":null}`, `null`, `[]`, `{"answers":[],"answers":[{}]}`,
 		`{`, ``,
