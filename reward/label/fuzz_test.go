@@ -34,6 +34,7 @@ func FuzzAnswers(f *testing.F) {
 		`{"answers":[{"id":"\u0000","picture":"\ud800","label":"skip"}]}`,
 		`{"answers":[{"id":"3","picture":"id/001.png","label":"bad","ago_ms":-9223372036854775}]}`,
 		`{"answers":[{"id":"4","picture":"id/001.png","ago_ms":9223372036854775807}]}`,
+		`{"answers":[{"picture":"id/002.png","label":"bad"}]}`,
 		`{"answers":[{}]}`, `{"answers":null}`, `null`, `[]`, `{"answers":[],"answers":[{}]}`,
 		`{`, ``,
 	} {

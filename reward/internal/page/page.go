@@ -288,14 +288,14 @@ func (s *Site) enter(w http.ResponseWriter, r *http.Request) error {
 // named adds the rater of a name, or finds the one of it.
 func (s *Site) named(ctx context.Context, name string) (string, error) {
 	name = strings.Join(strings.Fields(name), " ")
-	if name == "" || len(name) > 100 {
+	switch {
+	case name == "" || len(name) > 100:
 		return "", Wrong("a name has 1 to 100 letters")
+	case strings.HasPrefix(name, "erased-"):
+		return "", Wrong("the name is that of someone who was erased")
 	}
 	rater, err := s.config.Store.AddRater(ctx, name)
-	if err != nil {
-		return "", Wrong("%v", err)
-	}
-	return rater.Name, nil
+	return rater.Name, err
 }
 
 // leave takes the cookies back.

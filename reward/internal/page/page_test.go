@@ -156,14 +156,25 @@ func TestEnter(t *testing.T) {
 }
 
 func TestOpen(t *testing.T) {
-	s, _, _ := site(t, true, nil)
+	s, store, log := site(t, true, nil)
 	c := &client{site: s, address: "127.0.0.1"}
-	for _, name := range []string{"", "  ", strings.Repeat("x", 101), "erased-1"} {
+	_, err := store.AddRater(t.Context(), "Cleo")
+	require.NoError(t, err)
+	erased, err := store.Erase(t.Context(), "Cleo")
+	require.NoError(t, err)
+	for _, name := range []string{"", "  ", strings.Repeat("x", 101), "erased-9", erased} {
 		w := c.enter(t, map[string]string{"name": name})
 		assert.Equal(t, http.StatusBadRequest, w.Code, name)
 	}
 	require.Equal(t, http.StatusOK, c.enter(t, map[string]string{"name": " Anna  B "}).Code)
 	assert.Equal(t, "rater Anna B", c.do("GET", "/", "").Body.String())
+
+	// That nobody can be added now is no fault of the name, and where the store is nobody learns.
+	require.NoError(t, store.Close())
+	w := c.enter(t, map[string]string{"name": "Ben"})
+	assert.Equal(t, http.StatusInternalServerError, w.Code)
+	assert.NotContains(t, w.Body.String(), "labels.db")
+	assert.Contains(t, log.String(), "labels.db")
 
 	// By a name of an attacker's that leads here, nothing is answered.
 	c.change = func(r *http.Request) { r.Host = "attacker.example:8080" }
