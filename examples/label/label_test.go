@@ -74,6 +74,7 @@ func TestWrongFlags(t *testing.T) {
 		{"not inside the database's", []string{"-images", pictures, "-db", dir + "/x.db"}},
 		{"no such file", []string{"-images", filepath.Join(dir, "gone")}},
 		{"-gold: ", []string{"-images", pictures, "-gold", "gone.jsonl"}},
+		{"-categories: ", []string{"-images", pictures, "-categories", "gone.txt"}},
 		{"-invite: ", []string{"-images", pictures, "-invite", "erased-1", "-addr", free}},
 		{"-clip: ", []string{"-images", pictures, "-train", "-clip", "gone", "-addr", free}},
 		{"-model: ", []string{

@@ -37,7 +37,7 @@ import (
 type options struct {
 	pipeline.Request
 	images, samples, model, prompts, out, db string
-	gold, clip, invite                       string
+	gold, categories, clip, invite           string
 	raters, together                         int
 	anew, train                              bool
 	server                                   command.Server
@@ -66,6 +66,8 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 	f.BoolVar(&o.anew, "new-links", false, "give raters of -invite other links; earlier ones end")
 	f.StringVar(&o.gold, "gold", "", "JSONL `file` of samples whose labels are known: everybody "+
 		"is asked about those pictures too, and the overview shows who is right")
+	f.StringVar(&o.categories, "categories", "", "`file` of categories for the overview: in "+
+		"each line a category, a tab and a prompt")
 	f.BoolVar(&o.train, "train", false, "let the overview learn a reward of the labels so far")
 	f.StringVar(&o.clip, "clip", "", "`folder` of -train's CLIP; without it the miniature's")
 	o.server.Flags(f)
@@ -152,18 +154,12 @@ func (o *options) add(ctx context.Context, store *feedback.Store) error {
 	bar := report.Stderr().Stage("pictures", 0)
 	_, err := store.Add(ctx, dataset.Watched(pictures, bar.Add), o.folder())
 	bar.End()
-	if err != nil || o.gold == "" {
-		return err
-	}
-	for s, err := range (dataset.File{Path: o.gold}).All(ctx) {
-		if err == nil {
-			err = store.SetGold(ctx, s.ID, s.Label)
-		}
-		if err != nil {
-			return fmt.Errorf("-gold: %w", err)
+	if err == nil && o.gold != "" {
+		if _, err = store.AddGold(ctx, dataset.File{Path: o.gold}); err != nil {
+			err = fmt.Errorf("-gold: %w", err)
 		}
 	}
-	return nil
+	return err
 }
 
 // serve shows the pages, and paints meanwhile if there is something to paint.
@@ -176,6 +172,11 @@ func (o *options) serve(ctx context.Context, store *feedback.Store) (err error) 
 	config := label.Config{
 		Store: store, Owner: rand.Text(), Open: o.server.Local() && o.invite == "",
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	}
+	if o.categories != "" {
+		if config.Category, err = dataset.ReadCategories(o.categories); err != nil {
+			return fmt.Errorf("-categories: %w", err)
+		}
 	}
 	if o.train {
 		encoder, err := tiny.LoadCLIP(o.clip)
@@ -244,7 +245,6 @@ func (o *options) paint(ctx context.Context, store *feedback.Store) (err error) 
 	}
 	return label.Paint(ctx, store, o.out, func(there int) dataset.Dataset {
 		r.Skip = there
-		bar := report.Stderr().Stage("paint", r.Parts())
-		return model.Generate(r.Watched(bar.Add))
+		return model.Generate(r.Watched(report.Stderr().Stage("paint", r.Parts()).Add))
 	})
 }
