@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/kudos-ml/kudos/dataset"
@@ -147,11 +146,11 @@ const (
 // next answers with pictures to judge, with what the rater has judged, and at first with the last
 // of it, which can still be taken back.
 func (h *Handler) next(w http.ResponseWriter, r *http.Request, rater string) error {
-	n, err := number(r, "n", maxNext)
+	n, err := page.Count(r, "n", maxNext)
 	if err != nil {
 		return err
 	}
-	last, err := number(r, "last", maxLast)
+	last, err := page.Count(r, "last", maxLast)
 	if err != nil {
 		return err
 	}
@@ -200,17 +199,4 @@ func (h *Handler) next(w http.ResponseWriter, r *http.Request, rater string) err
 			said{shown{j.Picture, sample.Prompt, link("", j.Picture)}, j.Label.String()})
 	}
 	return page.WriteJSON(w, answer)
-}
-
-// number reads a number from the query of a request: 0 to most, and 0 if it is not there.
-func number(r *http.Request, name string, most int) (int, error) {
-	text := r.URL.Query().Get(name)
-	if text == "" {
-		return 0, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 || n > most {
-		return 0, page.Wrong("%s is to be a number from 0 to %d", name, most)
-	}
-	return n, nil
 }

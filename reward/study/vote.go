@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/kudos-ml/kudos/dataset/feedback"
@@ -54,7 +53,7 @@ const (
 // next answers with queries: up to so many of each question as the request says. At first it has
 // what the rater has answered, as far as the page wants it to take it back.
 func (h *Handler) next(w http.ResponseWriter, r *http.Request, rater string) error {
-	last, err := number(r, "last", maxLast)
+	last, err := page.Count(r, "last", maxLast)
 	if err != nil {
 		return err
 	}
@@ -72,7 +71,7 @@ func (h *Handler) next(w http.ResponseWriter, r *http.Request, rater string) err
 		}
 	}
 	for _, q := range questions {
-		n, err := number(r, q.String(), maxNext)
+		n, err := page.Count(r, q.String(), maxNext)
 		if err != nil {
 			return err
 		}
@@ -133,19 +132,6 @@ func (h *Handler) counts(ctx context.Context) (all []feedback.StudyCounts, err e
 		}
 	}
 	return all, err
-}
-
-// number reads a number from the query of a request: 0 to most, and 0 if it is not there.
-func number(r *http.Request, name string, most int) (int, error) {
-	text := r.URL.Query().Get(name)
-	if text == "" {
-		return 0, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 || n > most {
-		return 0, page.Wrong("%s is to be a number from 0 to %d", name, most)
-	}
-	return n, nil
 }
 
 // votes keeps what a rater has answered, in order. done are the IDs of the answers that are on the

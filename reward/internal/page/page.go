@@ -342,6 +342,19 @@ func status(err error) (int, string) {
 	return http.StatusInternalServerError, "something went wrong: the program's log says what"
 }
 
+// Count reads a number from the query of a request: 0 to most, and 0 if it is not there.
+func Count(r *http.Request, name string, most int) (int, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || n > most {
+		return 0, Wrong("%s is to be a number from 0 to %d", name, most)
+	}
+	return n, nil
+}
+
 // ReadJSON reads the body of a request, which must be one JSON value with known fields.
 func ReadJSON(r *http.Request, to any) error {
 	d := json.NewDecoder(r.Body)
