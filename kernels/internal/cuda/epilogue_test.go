@@ -216,6 +216,15 @@ func TestEpilogueGemmFloat32(t *testing.T) {
 	})
 }
 
+// Where a tile is wider than a row, what is added is not read behind the last one.
+func TestEpilogueGemmFloat32ReadsAhead(t *testing.T) {
+	forDevices(t, func(t *testing.T) {
+		c := epilogueTest{t: cuda.Float32, rows: 6, cols: 20, samples: 3}
+		c.residual = true
+		c.gemm(t, 20, false)
+	})
+}
+
 // conv compares a convolution and the gradient by its input.
 func (c epilogueTest) conv(t *testing.T, g cuda.Conv) {
 	t.Helper()
