@@ -32,17 +32,32 @@ type bench struct {
 	store *feedback.Store
 	pages *Handler
 	dir   string
-	now   time.Time
+
+	mu  sync.Mutex
+	now time.Time
+}
+
+// clock is what time it is.
+func (b *bench) clock() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.now
+}
+
+// pass lets time pass.
+func (b *bench) pass(d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.now = b.now.Add(d)
 }
 
 // newBench has n pictures of n/each prompts.
 func newBench(t testing.TB, n, each int, change func(*Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, dir: t.TempDir(), now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)}
-	clock := func() time.Time { return b.now }
 	var err error
 	b.store, err = feedback.Open(t.Context(), feedback.Config{
-		Path: filepath.Join(b.dir, "labels.db"), Now: clock,
+		Path: filepath.Join(b.dir, "labels.db"), Now: b.clock,
 	})
 	require.NoError(t, err)
 	var samples []dataset.Sample
@@ -60,7 +75,7 @@ func newBench(t testing.TB, n, each int, change func(*Config)) *bench {
 	added, err := b.store.Add(t.Context(), dataset.FromSlice(samples), "")
 	require.NoError(t, err)
 	require.Equal(t, n, added)
-	c := Config{Store: b.store, Owner: "owner's", Now: clock}
+	c := Config{Store: b.store, Owner: "owner's", Now: b.clock}
 	if change != nil {
 		change(&c)
 	}
@@ -342,7 +357,7 @@ func (c *caller) look() (o seen) {
 	require.Eventually(c.t, func() bool {
 		o = get[seen](c, "/overview.json")
 		if o.Analysis == nil || o.Analysis.Answers != o.Judged {
-			c.now = c.now.Add(time.Minute) // an analysis is looked at for a while
+			c.pass(time.Minute) // an analysis is looked at for a while
 			return false
 		}
 		return true
@@ -375,7 +390,7 @@ func TestOverview(t *testing.T) {
 	for _, name := range names {
 		rater := b.rater(name)
 		for i := range 12 {
-			b.now = b.now.Add(time.Second)
+			b.pass(time.Second)
 			label := "bad"
 			if labels[name](i) {
 				label = "good"
