@@ -50,7 +50,7 @@ func TestReadPrompts(t *testing.T) {
 func TestReadCategories(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "categories.txt")
 	write := func(text string) { require.NoError(t, os.WriteFile(file, []byte(text), 0o644)) }
-	write("\ufeffcount\ttwo dogs\r\n\n colour\ta green dog, \"sitting\" \n")
+	write("\ufeffcount\t two dogs\r\n\n colour\ta green dog, \"sitting\" \n")
 	category, err := ReadCategories(file)
 	require.NoError(t, err)
 	for prompt, want := range map[string]string{

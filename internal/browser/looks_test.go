@@ -3,7 +3,10 @@ package browser
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
@@ -164,4 +167,35 @@ func TestKeys(t *testing.T) {
 	last, err := store.Last(t.Context(), "anna", 1)
 	require.NoError(t, err)
 	assert.Equal(t, "jjj x", last[0].Reason)
+}
+
+// A page whose rater has another link by now says so and stops asking. What was said waits.
+func TestSignedOut(t *testing.T) {
+	store := pictures(t, 2, "a disc")
+	pages, err := label.New(label.Config{Store: store})
+	require.NoError(t, err)
+	defer pages.Close()
+	var asked atomic.Int64
+	base := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/next" {
+			asked.Add(1)
+		}
+		pages.ServeHTTP(w, r)
+	}))
+	b := newTab(t, window(1000, 700))
+	enter(t, b, store, base, "anna")
+	_, err = store.NewToken(t.Context(), "anna")
+	require.NoError(t, err)
+	b.press("a")
+	b.press("a")
+	b.until(`document.getElementById("problem").textContent.includes("not signed in")`)
+	b.until(`document.getElementById("network").textContent.startsWith("2 answers wait.")`)
+	before := asked.Load()
+	time.Sleep(7 * time.Second) // it would have asked twice
+	assert.Equal(t, before, asked.Load())
+	again, err := label.Invite(t.Context(), store, base, "anna", true)
+	require.NoError(t, err)
+	b.run(chromedp.Navigate(again))
+	b.until(`document.getElementById("network")?.textContent === "All is kept."`)
+	assert.Len(t, said(t, store)["anna"], 2)
 }

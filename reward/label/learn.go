@@ -35,9 +35,8 @@ func (l Learner) Train(ctx context.Context, labels dataset.Dataset) (Reward, err
 		CLIP: l.CLIP, Samples: l.seen(rest), Product: true, HeldOut: 0.15, Seed: l.Seed,
 	}
 	defer training.Close()
-	if prompts := dataset.Prompts(rest); len(prompts) > 1 {
+	if len(dataset.Prompts(rest)) > 1 {
 		training.Lambda = 0.5
-		training.Prompts, training.Perturb = min(8, len(prompts)), dataset.OtherPrompts(prompts)
 	}
 	for _, err := range training.Epochs(ctx) {
 		if err != nil {

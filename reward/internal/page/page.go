@@ -128,7 +128,7 @@ func (s *Site) protect(next http.Handler) http.Handler {
 	})
 }
 
-// cached lets a browser keep files for a day: they change with the program alone.
+// cached lets a browser keep files, if it asks each time whether they are others by now.
 func cached(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "private, no-cache")

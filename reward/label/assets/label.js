@@ -3,7 +3,7 @@
 import { Keys } from "/shared/keys.js";
 import { Queue, ask } from "/shared/queue.js";
 import {
-  $, Watch, buttons, enterAgain, fail, fetchPicture, give, leaveButton, showQueue,
+  $, Watch, buttons, enterAgain, fail, fetchPicture, give, leaveButton, showQueue, signedOut,
 } from "/shared/work.js";
 import { swipes } from "/own/swipe.js";
 
@@ -44,7 +44,7 @@ function hold(picture) {
 
 // fill asks for pictures when few are ahead.
 async function fill(last = 0) {
-  if (fetching || ahead.length > wanted / 2) return;
+  if (fetching || signedOut || ahead.length > wanted / 2) return;
   fetching = true;
   try {
     const n = wanted + set.length + queue.waiting().length;

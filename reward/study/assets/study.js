@@ -3,7 +3,7 @@
 import { Keys } from "/shared/keys.js";
 import { Queue, ask } from "/shared/queue.js";
 import {
-  $, Watch, buttons, enterAgain, fail, fetchPicture, give, leaveButton, showQueue,
+  $, Watch, buttons, enterAgain, fail, fetchPicture, give, leaveButton, showQueue, signedOut,
 } from "/shared/work.js";
 
 const wanted = 6; // queries of each question ahead: enough for ten answers without a network
@@ -71,7 +71,7 @@ async function load(name, picture) {
 
 // fill asks for queries when few of a question are ahead.
 async function fill(last = 0) {
-  if (fetching) return;
+  if (fetching || signedOut) return;
   const have = { alignment: 0, fidelity: 0 };
   for (const query of [...ahead, ...(now ? [now] : [])]) have[query.question]++;
   const need = { alignment: 0, fidelity: 0 };

@@ -67,7 +67,12 @@ export function give(queue, answer) {
   return true;
 }
 
+// signedOut says that the program does not know the rater any more. A page that went on asking
+// would use up what wrong tokens of this address may ask, which is the other raters' here too.
+export let signedOut = false;
+
 export function enterAgain() {
+  signedOut = true;
   $("problem").replaceChildren(
     "You are not signed in here any more. What you have said waits in this browser. ",
     Object.assign(document.createElement("a"), { href: "/enter", textContent: "Sign in" }));
