@@ -15,6 +15,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/clip/tokenizer"
+	"github.com/kudos-ml/kudos/internal/hub"
 	"github.com/kudos-ml/kudos/kernels"
 )
 
@@ -39,9 +40,15 @@ type Encoder struct {
 }
 
 // Load reads the folder of a CLIPModel, with its tokenizer and its preprocessor, as transformers
-// writes it. The folder of another kind of model is a *KindError. What is wrong with the tokenizer
-// is a *tokenizer.FileError. An error wraps io/fs.ErrNotExist if a file is missing.
-func Load(dir string) (*Encoder, error) {
+// writes it. Instead of a folder, name may be a repository of the Hugging Face hub, ORG/NAME, whose
+// main branch is in this machine's cache. The folder of another kind of model is a *KindError. What
+// is wrong with the tokenizer is a *tokenizer.FileError. An error wraps io/fs.ErrNotExist if a file
+// is missing.
+func Load(name string) (*Encoder, error) {
+	dir, _, err := hub.Find(name)
+	if err != nil {
+		return nil, fmt.Errorf("clip: %w", err)
+	}
 	e, err := LoadFS(os.DirFS(dir))
 	if err != nil {
 		return nil, fmt.Errorf("%w (in %s)", err, dir)

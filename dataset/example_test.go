@@ -80,7 +80,7 @@ func ExampleDataset() {
 // missing.
 func ExampleRead() {
 	file := strings.NewReader(`{"id":"7","prompt":"a dog","label":"good","source":{"rater":"anna"}}
-{"prompt":"a wolf","lable":"bad"}
+{"prompt":"a wolf","label":"bd"}
 `)
 	for sample, err := range dataset.Read(file, "labels.jsonl") {
 		if err != nil {
@@ -95,7 +95,7 @@ func ExampleRead() {
 	}
 	// Output:
 	// 7 good anna
-	// dataset: labels.jsonl:2: bad JSON: json: unknown field "lable"
+	// dataset: labels.jsonl:2: label "bd" is none of good (1, true, yes), bad (0, false, no) and skip
 	// {"prompt":"a wolf","label":"bad"}
 }
 
@@ -135,6 +135,7 @@ func ExampleSplitPrompts() {
 		{Prompt: "a dog", Label: dataset.Bad},
 		{Prompt: "two dogs", Label: dataset.Good},
 		{Prompt: "a wolf", Label: dataset.Good},
+		{Prompt: "two dogs", Label: dataset.Bad},
 	}
 	rest, heldOut, err := dataset.SplitPrompts(labels, 0.4, 1)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/kudos-ml/kudos/internal/file"
@@ -30,7 +31,8 @@ import (
 //	file        string: the path of the picture, a PNG, JPEG or WebP; with forward slashes,
 //	            relative to the folder of the JSONL file, and inside that folder
 //	group       string: the same for samples that were judged together
-//	label       "good", "bad" or "skip"; absent where nobody judged, or where it follows from good
+//	label       "good", "bad" or "skip", or what else ParseLabel takes for one, such as 1 and true;
+//	            absent where nobody judged, or where it follows from good
 //	judgements  number: how many people judged, above 0
 //	good        number: the share of them that said good, 0 to 1; there if judgements is
 //	reward      number
@@ -41,8 +43,8 @@ import (
 // an ID lasts only as long as the line keeps its place. Blank lines are skipped.
 //
 // Any other field is an error: a field that is misspelt would otherwise be a label that is not
-// there, and nobody would see it. What is wrong in a line is a *LineError, which names the file and
-// the line.
+// there, and nobody would see it. A field that is there twice is one too. What is wrong in a line
+// is a *LineError, which names the file and the line.
 type File struct {
 	Path string
 	// Images says that the pictures are to be decoded into Image. A line whose picture cannot be
@@ -206,7 +208,7 @@ type record struct {
 	Prompt     string   `json:"prompt"`
 	File       string   `json:"file,omitempty"`
 	Group      string   `json:"group,omitempty"`
-	Label      *string  `json:"label,omitempty"`
+	Label      *word    `json:"label,omitempty"`
 	Judgements *int     `json:"judgements,omitempty"`
 	Good       *float64 `json:"good,omitempty"`
 	Reward     *float64 `json:"reward,omitempty"`
@@ -214,17 +216,9 @@ type record struct {
 }
 
 func decode(text []byte) (Sample, error) {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
 	var r record
-	if err := d.Decode(&r); err != nil {
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return Sample{}, errors.New("the line ends inside a JSON value")
-		}
-		return Sample{}, fmt.Errorf("bad JSON: %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return Sample{}, errors.New("bad JSON: more than one value on the line")
+	if err := decodeObject(text, &r); err != nil {
+		return Sample{}, err
 	}
 	if strings.TrimSpace(r.Prompt) == "" {
 		return Sample{}, errors.New("the prompt is missing")
@@ -238,7 +232,7 @@ func decode(text []byte) (Sample, error) {
 	}
 	if r.Label != nil {
 		var err error
-		if s.Label, err = ParseLabel(*r.Label); err != nil {
+		if s.Label, err = ParseLabel(string(*r.Label)); err != nil {
 			return Sample{}, err
 		}
 	}
@@ -257,20 +251,32 @@ func decode(text []byte) (Sample, error) {
 // checkFile refuses a path that is not relative, leads out of its folder or has backslashes. It
 // accepts "".
 func checkFile(file string) error {
-	if file != "" && (!filepath.IsLocal(filepath.FromSlash(file)) || strings.Contains(file, `\`)) {
-		return fmt.Errorf("file %q is not a path inside the folder, with forward slashes", file)
+	switch {
+	case strings.Contains(file, `\`):
+		return fmt.Errorf("file %q has backslashes: paths have forward slashes here", file)
+	case file != "" && !filepath.IsLocal(filepath.FromSlash(file)):
+		return fmt.Errorf("file %q is not a path inside the folder", file)
 	}
 	return nil
 }
 
-// ParseLabel returns the label that is named "good", "bad" or "skip". Any other name is an error.
+// ParseLabel returns the label that is named good, bad or skip. The number 1, true and yes are good,
+// 0, false and no bad. Upper and lower case are the same. Any other name is an error.
 func ParseLabel(name string) (Label, error) {
-	for _, l := range []Label{Good, Bad, Skip} {
-		if l.String() == name {
-			return l, nil
-		}
+	plain := strings.ToLower(strings.TrimSpace(name))
+	if number, err := strconv.ParseFloat(plain, 64); err == nil {
+		plain = strconv.FormatFloat(number, 'g', -1, 64) // 1.0 is 1
 	}
-	return Unlabelled, fmt.Errorf("label %q is none of good, bad and skip", name)
+	switch plain {
+	case "good", "1", "true", "yes":
+		return Good, nil
+	case "bad", "0", "false", "no":
+		return Bad, nil
+	case "skip":
+		return Skip, nil
+	}
+	return Unlabelled, fmt.Errorf("label %q is none of good (1, true, yes), bad (0, false, no) and "+
+		"skip", name)
 }
 
 // String returns "good", "bad", "skip", or "" for Unlabelled.
@@ -318,7 +324,7 @@ func Encode(w io.Writer, s Sample) error {
 		if _, err := ParseLabel(name); err != nil {
 			return fail(err)
 		}
-		r.Label = &name
+		r.Label = new(word(name))
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

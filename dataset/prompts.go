@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/kudos-ml/kudos/internal/rng"
+	"github.com/kudos-ml/kudos/internal/split"
 )
 
 // ReadPrompts reads a file of prompts. They are in UTF-8, one a line, and blank lines are skipped.
@@ -101,6 +102,10 @@ func Prompts(samples []Sample) []string {
 //
 // At least one prompt is held out. At least two are left, so that training can hold out one of them
 // again. Samples of fewer than three prompts are an error.
+//
+// If samples are labelled, both results have good ones and bad ones, and so they have if the rest
+// is split again. For that both kinds must be among the samples of at least three prompts. It is an
+// error that counts them if they are not.
 func SplitPrompts(
 	samples []Sample, share float64, seed uint64,
 ) (rest, heldOut []Sample, err error) {
@@ -113,20 +118,34 @@ func SplitPrompts(
 		return nil, nil, fmt.Errorf("dataset: there are samples of %d prompts; at least 3 are "+
 			"needed: to learn from, to stop early by, to test on", n)
 	}
+	kinds := kindsOf(samples)
+	if of := kinds.Count(prompts); len(kinds) > 0 && min(of[0], of[1]) < 3 {
+		return nil, nil, fmt.Errorf("dataset: of %d prompts, %d have pictures labelled good and %d "+
+			"have pictures labelled bad; at least 3 must have either: to learn from, to stop early "+
+			"by, to test on", n, of[0], of[1])
+	}
 	r := rng.New(seed, "test prompts", 0, 0)
 	r.Shuffle(n, func(i, j int) { prompts[i], prompts[j] = prompts[j], prompts[i] })
-	held := map[string]bool{}
-	for _, p := range prompts[:min(max(1, int(share*float64(n))), n-2)] {
-		held[p] = true
-	}
+	held := kinds.HoldOut(prompts, min(max(1, int(share*float64(n))), n-2), 2)
 	for _, s := range samples {
-		if held[s.Prompt] {
+		if slices.Contains(held, s.Prompt) {
 			heldOut = append(heldOut, s)
 		} else {
 			rest = append(rest, s)
 		}
 	}
 	return rest, heldOut, nil
+}
+
+// kindsOf is which labels the prompts of samples have.
+func kindsOf(samples []Sample) split.Kinds {
+	kinds := split.Kinds{}
+	for _, s := range samples {
+		if s.Label == Good || s.Label == Bad {
+			kinds.Add(s.Prompt, s.Label == Good)
+		}
+	}
+	return kinds
 }
 
 // OtherPrompts returns a function that takes the wrong prompts for a right one from among those

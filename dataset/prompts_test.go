@@ -106,6 +106,40 @@ func TestSplitPrompts(t *testing.T) {
 	require.ErrorContains(t, err, "share of -0.1")
 }
 
+// Both kinds of labels are on both sides, whatever the seed, and what is left can be split again.
+func TestSplitPromptsByLabel(t *testing.T) {
+	var samples []Sample
+	for i := range 60 {
+		s := Sample{ID: fmt.Sprint(i), Prompt: fmt.Sprintf("prompt %d", i%20), Label: Good}
+		if p := i % 20; p == 3 || p == 8 || p == 13 {
+			s.Label = Bad
+		}
+		samples = append(samples, s)
+	}
+	kinds := func(of []Sample) map[Label]int {
+		prompts := map[Label]map[string]bool{Good: {}, Bad: {}}
+		for _, s := range of {
+			prompts[s.Label][s.Prompt] = true
+		}
+		return map[Label]int{Good: len(prompts[Good]), Bad: len(prompts[Bad])}
+	}
+	for seed := range uint64(20) {
+		rest, heldOut, err := SplitPrompts(samples, 0.2, seed)
+		require.NoError(t, err)
+		require.Equal(t, map[Label]int{Good: 3, Bad: 1}, kinds(heldOut), seed)
+		require.Equal(t, map[Label]int{Good: 14, Bad: 2}, kinds(rest), seed)
+	}
+	for i := range samples {
+		if samples[i].Prompt == "prompt 8" {
+			samples[i].Label = Skip
+		}
+	}
+	_, _, err := SplitPrompts(samples, 0.2, 1)
+	require.EqualError(t, err, "dataset: of 20 prompts, 17 have pictures labelled good and 2 have "+
+		"pictures labelled bad; at least 3 must have either: to learn from, to stop early by, to "+
+		"test on")
+}
+
 func same(a Sample) func(Sample) bool { return func(b Sample) bool { return a.ID == b.ID } }
 
 func TestOtherPrompts(t *testing.T) {

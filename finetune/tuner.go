@@ -61,7 +61,8 @@ type Tuner struct {
 	// never are in memory all at once.
 	Clip float64
 	// EMA is the decay, in [0,1), of an exponential moving average of the parameters. 0 keeps none.
-	// See UseAverage.
+	// In update n the decay is at most (1+n)/(10+n), as in diffusers: the average of few updates
+	// would otherwise be the parameters before them. See UseAverage.
 	EMA float64
 	// MinSNR is γ of Prediction.MinSNR, which weighs levels. Hang et al. 2023 have 5. 0 weighs all
 	// alike.
@@ -475,6 +476,7 @@ func (r *run) beginAverage() (err error) {
 		if average, err = optim.NewEMA(r.EMA, r.params...); err != nil {
 			return err
 		}
+		average.WarmUp = true
 		if d := r.Machine.Device; d != nil {
 			err = average.MoveTo(d)
 		}

@@ -317,18 +317,26 @@ func TestPooled(t *testing.T) {
 	require.Equal(t, without+9*4*2*width, with, "pooled vectors are in the plan, each once")
 }
 
-// The moving average is that of the parameters after each step; it takes their place and gives it
-// back.
+// The moving average is that of the parameters after each step, with a decay that rises to the one
+// wanted; it takes their place and gives it back.
 func TestUseAverage(t *testing.T) {
+	for _, decay := range []float64{0.75, 0.9999} {
+		testUseAverage(t, decay)
+	}
+}
+
+func testUseAverage(t *testing.T, most float64) {
 	l := newLine()
 	tuner := tuner(t, l)
-	tuner.EMA = 0.75
+	tuner.EMA = most
 	require.ErrorContains(t, tuner.UseAverage(), "nothing was trained")
 	average := l.vector()
-	for _, err := range tuner.Steps(context.Background()) {
+	for step, err := range tuner.Steps(context.Background()) {
 		require.NoError(t, err)
+		n := float64(step.Index + 1)
+		decay := min(most, (1+n)/(10+n))
 		for i, v := range l.vector() {
-			average[i] = 0.75*average[i] + 0.25*v
+			average[i] = decay*average[i] + (1-decay)*v
 		}
 	}
 	last := l.vector()

@@ -106,14 +106,14 @@ func (p *Pipeline) SettleNoise(r Request, file string) (Request, error) {
 }
 
 // SettlePrompts is r with the Conditions of its Prompts and of Negative. It lets the text encoder
-// go, p.Text, whose memory is the UNet's then. printf, unless nil, is told of prompts that are
-// longer than what the text encoder reads.
+// go, p.Text, whose memory is the UNet's then. printf, unless nil, is told what WarnPrompts tells of
+// the prompts.
 func (p *Pipeline) SettlePrompts(
 	ctx context.Context, r Request, printf func(format string, args ...any),
 ) (_ Request, err error) {
 	all := append([]string{r.Negative}, r.Prompts...)
 	if printf != nil {
-		p.warnLong(printf, all)
+		p.warn(printf, all)
 	}
 	r.Conditions, err = p.Conditions(ctx, all...)
 	p.Text = nil

@@ -16,6 +16,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/diffusion/vae"
 	"github.com/kudos-ml/kudos/internal/file"
+	"github.com/kudos-ml/kudos/internal/hub"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 )
@@ -66,7 +67,8 @@ const indexFile = "model_index.json"
 //     text_encoder, unet, vae and scheduler;
 //   - a checkpoint file, for which see LoadFile, with the configs that lie in the file's folder;
 //   - a repository of the Hugging Face hub, ORG/NAME, whose main branch is in this machine's cache
-//     (HF_HUB_CACHE, HF_HOME or ~/.cache/huggingface/hub). Nothing is downloaded.
+//     (HF_HUB_CACHE, HF_HOME or ~/.cache/huggingface, as huggingface_hub has it). Nothing is
+//     downloaded.
 func Load(name string) (*Pipeline, error) { return load(name, true) }
 
 // LoadFrozen is Load without the numbers of the UNet, which are most of a model's. They are zeros
@@ -90,22 +92,16 @@ func (p *Pipeline) LoadUNet() error {
 }
 
 func load(name string, whole bool) (*Pipeline, error) {
-	info, err := os.Stat(name)
-	switch {
-	case err == nil && info.IsDir():
-		return loadFolder(name, whole)
-	case err == nil:
-		return loadFile(name, filepath.Dir(name), whole)
-	case !errors.Is(err, fs.ErrNotExist) || !repository.MatchString(name):
-		return nil, fmt.Errorf("pipeline: %w", err)
-	}
-	dir, err := cached(name)
+	path, cached, err := hub.Find(name)
 	if err != nil {
 		return nil, fmt.Errorf("pipeline: %w", err)
 	}
-	p, err := loadFolder(dir, whole)
-	if err != nil {
-		return nil, err
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return loadFile(path, filepath.Dir(path), whole)
+	}
+	p, err := loadFolder(path, whole)
+	if err != nil || !cached {
+		return p, err
 	}
 	p.Name = name
 	return p, nil

@@ -136,22 +136,6 @@ func TestCache(t *testing.T) {
 	require.NoError(t, os.Remove(ref))
 	_, err = Load("some/model")
 	require.ErrorContains(t, err, filepath.Join("refs", "main"))
-
-	home := t.TempDir()
-	for _, k := range []struct{ hub, hf, xdg, want string }{
-		{"a", "b", "c", "a"}, {"", "b", "c", filepath.Join("b", "hub")},
-		{"", "", "c", filepath.Join("c", "huggingface", "hub")},
-		{"", "", "", filepath.Join(home, ".cache", "huggingface", "hub")},
-	} {
-		t.Setenv("HF_HUB_CACHE", k.hub)
-		t.Setenv("HF_HOME", k.hf)
-		t.Setenv("XDG_CACHE_HOME", k.xdg)
-		t.Setenv("HOME", home)
-		t.Setenv("USERPROFILE", home)
-		got, err := cacheFolder()
-		require.NoError(t, err)
-		require.Equal(t, k.want, got)
-	}
 }
 
 func TestSingleFileErrors(t *testing.T) {

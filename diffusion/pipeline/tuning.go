@@ -28,20 +28,25 @@ func LoadTunable(name string) (*Pipeline, error) {
 	return p, nil
 }
 
-// WarnLong tells printf, such as a report.Progress has it, of prompts of samples that are longer
-// than the text encoder reads, if there are any.
-func (p *Pipeline) WarnLong(printf func(format string, args ...any), samples []dataset.Sample) {
+// WarnPrompts tells printf, such as a report.Progress has it, what samples' prompts have that the
+// text encoder makes nothing of: more words than it reads, and other programs' options, such as
+// --w 768, (hat:1.3) and <lora:x:0.8>, which it reads as words.
+func (p *Pipeline) WarnPrompts(printf func(format string, args ...any), samples []dataset.Sample) {
 	prompts := make([]string, len(samples))
 	for i, s := range samples {
 		prompts[i] = s.Prompt
 	}
-	p.warnLong(printf, prompts)
+	p.warn(printf, prompts)
 }
 
-func (p *Pipeline) warnLong(printf func(format string, args ...any), prompts []string) {
+func (p *Pipeline) warn(printf func(format string, args ...any), prompts []string) {
 	if long := p.TooLong(prompts); len(long) > 0 {
 		printf("The text encoder reads %d tokens of a prompt and leaves out what follows. "+
 			"Longer prompts: %d, the first is %q.", p.Tokenizer.Length-2, len(long), long[0])
+	}
+	if with := withOptions(prompts); len(with) > 0 {
+		printf("What other programs take for options or weights in a prompt are words here. "+
+			"Prompts with them: %d, the first is %q.", len(with), with[0])
 	}
 }
 

@@ -46,10 +46,10 @@ func TestBlanks(t *testing.T) {
 	require.Nil(t, samples[0].Reward)
 
 	var said []any
-	p.WarnLong(func(_ string, args ...any) { said = args }, samples)
+	p.WarnPrompts(func(_ string, args ...any) { said = args }, samples)
 	require.Nil(t, said)
 	samples[1].Prompt = strings.Repeat("red ", p.Tokenizer.Length)
-	p.WarnLong(func(_ string, args ...any) { said = args }, samples)
+	p.WarnPrompts(func(_ string, args ...any) { said = args }, samples)
 	require.Equal(t, []any{p.Tokenizer.Length - 2, 1, samples[1].Prompt}, said)
 }
 
@@ -103,4 +103,20 @@ func TestLoadTunableGolden(t *testing.T) {
 	require.Positive(t, tunable)
 	_, err := LoadTunable(t.TempDir())
 	require.ErrorContains(t, err, "model_index.json")
+}
+
+// What is an option elsewhere is told from what people write.
+func TestWithOptions(t *testing.T) {
+	for _, p := range []string{
+		"a cat --n blurry --w 768", "a cat --ar 16:9", "--seed=3 a cat", "a (hat:1.3)",
+		"a (red hat : 0.8 ), sea", "a cat <lora:x:0.8>", "<hypernet:style:1>", "((masterpiece)), cat",
+		"a [cat:dog:0.5]", "a {red|blue} cat", "a __animal__ on a sofa",
+	} {
+		require.Equal(t, []string{p}, withOptions([]string{p}))
+	}
+	require.Empty(t, withOptions([]string{
+		"a cat", "a well-known cat -- in the rain", "a cat (sitting) on a mat [oil painting]",
+		"time 10:30, a clock (at noon)", "a ratio of 16:9", "a < b: a drawing", "e-mail", ":-)",
+		"a cat--dog", "the {set} of cats", "snake_case_name", "f(x: y)", "(c) 2023",
+	}))
 }

@@ -426,7 +426,7 @@ func TestWhatCannotBeTuned(t *testing.T) {
 		`{"prompt":"b","file":"gone.png","reward":1}`: "bad.jsonl:2: stat ",
 		`{"prompt":"b","file":"1.png","reward":-1}`: "bad.jsonl:2: the reward is -1: " +
 			"-by-reward takes none below 0",
-		`{"prompt":"b","file":"1.png","rewrad":1}`:     "bad.jsonl:2: bad JSON",
+		`{"prompt":"b","file":"1.png","rewrad":1}`:     `bad.jsonl:2: there is no field "rewrad"`,
 		`{"prompt":"b","file":"bad.jsonl","reward":1}`: `dataset: sample "bad.jsonl": picture: `,
 	} {
 		_, _, err := try(t, p.args("run", "-by-reward", "-samples", line(text))...)

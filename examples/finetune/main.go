@@ -69,7 +69,7 @@ func newSession() *session {
 	f.StringVar(&s.reward, "reward", "",
 		"`folder` of a reward that examples/reward learned, which scores the pictures; without it "+
 			"-samples has their rewards")
-	f.StringVar(&s.clip, "clip", "", "`folder` of the reward's CLIP; the miniature's without it")
+	f.StringVar(&s.clip, "clip", "", "`folder` or ORG/NAME of the reward's CLIP; the miniature's without it")
 	f.StringVar(&s.pretrain, "pretrain", "",
 		"`folder` of captioned pictures for the pretraining term: NAME.txt beside each, a "+
 			"metadata.jsonl or a samples.jsonl")
@@ -153,7 +153,7 @@ func (s *session) read(ctx context.Context) (err error) {
 		}
 		s.all = append(s.all, captioned...)
 	}
-	s.model.WarnLong(s.progress.Printf, s.all)
+	s.model.WarnPrompts(s.progress.Printf, s.all)
 	s.hashes["samples"], err = report.Hash(s.samples)
 	return err
 }
@@ -184,10 +184,10 @@ func (s *session) pictures() dataset.Dataset {
 	return dataset.WithImages(dataset.FromSlice(s.all[:s.own]), filepath.Dir(s.samples))
 }
 
-// score gives rewards, if a learned one is to, and lets it go with its CLIP, but for the guard's.
+// score gives rewards, if a learned one is to, which it then lets go, and says what they weigh.
 func (s *session) score(ctx context.Context) (err error) {
 	if s.reward == "" {
-		return nil
+		return s.Weigh(s.print, s.samples, s.all[:s.own])
 	}
 	encoder, err := tiny.LoadCLIP(s.clip)
 	if err != nil {
@@ -200,7 +200,7 @@ func (s *session) score(ctx context.Context) (err error) {
 		return fmt.Errorf("-reward: %w", err)
 	}
 	s.hashes["reward"] = learned.Hash()
-	if err := s.Judged(ctx, s.base, learned, encoder, s.all[:s.own], s.hashes); err != nil {
+	if err = s.Judged(ctx, s.base, learned, encoder, s.all[:s.own], s.hashes); err != nil {
 		return err
 	}
 	file := filepath.Join(s.Run.Folder, "cache", "scores.jsonl")
@@ -210,7 +210,7 @@ func (s *session) score(ctx context.Context) (err error) {
 		return fmt.Errorf("-samples: %w", err)
 	}
 	copy(s.all, rewarded)
-	return nil
+	return s.Weigh(s.print, s.samples, s.all[:s.own])
 }
 
 // encode makes latents and conditions of pictures and prompts, once, and saves what is not tuned.

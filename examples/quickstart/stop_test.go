@@ -200,7 +200,7 @@ func TestLabelsThatCannotBeUsed(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{
 			good + `{"prompt":"a star","lable":"bad"}`,
-			`labels.jsonl:2: bad JSON: json: unknown field "lable"`,
+			`labels.jsonl:2: there is no field "lable"`,
 		},
 		{`{"prompt":"a star","label":"skip"}`, "labels.jsonl"},
 		{"", "no sample is labelled good or bad"},

@@ -43,9 +43,8 @@ type options struct {
 	seed                                     uint64
 	machine                                  command.Machine
 
-	source  string         // -samples or -db; paths of pictures are relative to its folder
-	config  map[string]any // the flags, for config.json
-	command string         // resumes the run
+	source, command string         // -samples or -db, where pictures' paths begin; what resumes the run
+	config          map[string]any // the flags, for config.json
 }
 
 // aggregators are what -aggregate can be. Mean is Majority with -soft.
@@ -60,8 +59,8 @@ func parse(args []string) (o options, err error) {
 	f.StringVar(&o.db, "db", "", "`file` of a store with judgements, instead of -samples")
 	f.StringVar(&o.aggregate, "aggregate", "", "what makes labels of the judgements in -db: "+
 		"`majority` (the default), mean (the same with -soft) or dawid-skene")
-	f.StringVar(&o.clip, "clip", "", "`folder` of a CLIPModel with tokenizer and preprocessor; "+
-		"without it the embedded miniature's, which knows shapes only")
+	f.StringVar(&o.clip, "clip", "", "`folder` of a CLIPModel with tokenizer and preprocessor, or "+
+		"ORG/NAME; without it the embedded miniature's, which knows shapes only")
 	f.StringVar(&o.out, "out", "", "`folder` for the reward (required)")
 	f.StringVar(&o.cache, "cache", "", "`file` that keeps the pictures' features for other runs "+
 		"(default features.safetensors in -out)")
@@ -129,6 +128,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	rest, heldOut, err := dataset.SplitPrompts(labelled, o.heldOut, o.seed)
+	err = cmp.Or(err, (&alignment.KFold{Folds: cmp.Or(o.folds, 2)}).Check(labelled))
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.source, err)
 	}

@@ -98,7 +98,7 @@ func TestWhatCannotBeLearnedFrom(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{
 			gone("a star", "good") + `{"prompt":"a star","lable":"bad"}`,
-			`samples.jsonl:2: bad JSON: json: unknown field "lable"`,
+			`samples.jsonl:2: there is no field "lable"`,
 		},
 		{`{"prompt":"a star","label":"skip"}`, "no sample is labelled good or bad"},
 		{`{"prompt":"a star","label":"good"}`, "there are samples of 1 prompts; at least 3"},

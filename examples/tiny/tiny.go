@@ -46,12 +46,12 @@ func CLIP() (*clip.Encoder, error) {
 // picture shows: a probability in [0,1] for each attribute.
 func Wrong() shapes.Wrong { return shapes.Wrong{Count: 0.55, Colour: 0.53, Background: 0.5} }
 
-// LoadCLIP loads the CLIP of a folder, or the one that rewards are learned on if dir is empty.
-func LoadCLIP(dir string) (*clip.Encoder, error) {
-	if dir == "" {
+// LoadCLIP is clip.Load, or CLIP if the name is empty.
+func LoadCLIP(name string) (*clip.Encoder, error) {
+	if name == "" {
 		return CLIP()
 	}
-	return clip.Load(dir)
+	return clip.Load(name)
 }
 
 // Pretraining is the distribution that the UNet was trained on: n drawn pictures, whose captions

@@ -77,8 +77,8 @@ func New(f *flag.FlagSet) *Tuning {
 			"need not all be in memory at once, which saves as much as the tuned weights take")
 	f.Float64Var(&t.Tuner.EMA, "ema", 0,
 		"decay of a moving average of the weights, which is saved instead of the last ones, "+
-			"such as 0.999 for thousands of updates; 0 keeps none and saves as much memory as the "+
-			"tuned weights take")
+			"such as 0.999 for thousands of updates; in update n it is at most (1+n)/(10+n). 0 "+
+			"keeps none and saves as much memory as the tuned weights take")
 	f.IntVar(&t.Rank, "lora-rank", 0,
 		"tune low-rank pairs in the UNet's attention instead of all its weights, of this rank, "+
 			"and save them as a LoRA file; 4 is diffusers' default")

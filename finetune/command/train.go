@@ -9,11 +9,13 @@ import (
 	"path/filepath"
 	"runtime/debug"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/lora"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/reward"
 )
 
 // Fit finds how training fits Memory, for Train, and writes to w what it takes. What does not fit
@@ -41,6 +43,22 @@ func (t *Tuning) Fit(
 	}
 	names := map[string]string{"EMA": "-ema", "Clip": "-max-grad-norm"}
 	return t.Planned.Table(fmt.Sprint("-memory ", t.Memory), names).Print(w)
+}
+
+// Weigh writes to w what the rewards of the samples of a file, which are to be tuned on, amount to
+// beside β. It is an error if they cannot be learned from: see reward.CountRewards.
+func (t *Tuning) Weigh(w io.Writer, file string, own []dataset.Sample) error {
+	count, err := reward.CountRewards(own)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	beside := "there is no pretraining term"
+	if t.Beta > 0 {
+		beside = fmt.Sprintf("beside it the pretraining term weighs β = %v", t.Beta)
+	}
+	_, err = fmt.Fprintf(w, "%v. The reward term weighs %.3g, the mean of their sizes; %s.\n",
+		count, count.Weight, beside)
+	return err
 }
 
 // plan plans training as the flags are now.

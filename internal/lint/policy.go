@@ -6,7 +6,8 @@ const (
 	// below are the kernels and what lies below them, kerneltest excepted.
 	below = "kernels kernels/nn kernels/optim"
 	// inner are the internal packages that are not for tests alone.
-	inner = "internal/file internal/picture internal/rng internal/weights"
+	inner = "internal/file internal/hub internal/picture internal/rng internal/split " +
+		"internal/weights"
 	// private are the packages that nobody outside the module can import.
 	private = "internal/... kernels/internal/... reward/internal/..."
 	// anything is every package of the module.
@@ -20,6 +21,8 @@ var house = Policy{
 		".":                "",
 		"internal/rng":     "",
 		"internal/file":    "",
+		"internal/hub":     "",
+		"internal/split":   "",
 		"internal/picture": "internal/file",
 		"internal/lint":    "",
 
@@ -43,7 +46,7 @@ var house = Policy{
 		"kernels/internal/cuda/mutate":          "",
 		"kernels/internal/cuda/primitive":       "kernels/internal/cuda",
 
-		"dataset":          "internal/rng internal/picture internal/file",
+		"dataset":          "internal/rng internal/picture internal/file internal/split",
 		"dataset/feedback": "dataset internal/file internal/picture",
 		"dataset/shapes":   "dataset internal/rng internal/picture",
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/internal/rng"
+	"github.com/kudos-ml/kudos/internal/split"
 )
 
 // An example is a labelled picture as the losses see it.
@@ -201,7 +202,7 @@ func embedTexts(ctx context.Context, c CLIP, texts map[string][]float32) error {
 
 // split holds out all examples of some prompts.
 func (s *session) split(examples []example) error {
-	out, err := s.heldOutPrompts(examples)
+	held, err := s.heldOutPrompts(examples)
 	if err != nil {
 		return err
 	}
@@ -210,7 +211,7 @@ func (s *session) split(examples []example) error {
 		if e.good {
 			good++
 		}
-		if out[e.prompt] {
+		if slices.Contains(held, e.prompt) {
 			s.heldOut = append(s.heldOut, e)
 		} else {
 			s.train = append(s.train, e)
@@ -256,25 +257,24 @@ func weigh(examples []example, balance bool) bool {
 // as one where their number is not known.
 func ByJudgements(s dataset.Sample) float64 { return float64(max(1, s.Judgements)) }
 
-// heldOutPrompts draws the prompts that training does not see.
-func (s *session) heldOutPrompts(examples []example) (map[string]bool, error) {
+// heldOutPrompts draws the prompts that training does not see. Both kinds of labels are among them,
+// unless one kind is of one prompt alone, which training must see.
+func (s *session) heldOutPrompts(examples []example) ([]string, error) {
 	if s.HeldOut == 0 {
 		return nil, nil
 	}
 	var prompts []string
+	kinds := split.Kinds{}
 	for _, e := range examples {
 		if !slices.Contains(prompts, e.prompt) {
 			prompts = append(prompts, e.prompt)
 		}
+		kinds.Add(e.prompt, e.good)
 	}
 	if len(prompts) < 2 {
 		return nil, fmt.Errorf("all labels are of one prompt, %q: none can be held out", prompts[0])
 	}
 	r := rng.New(s.Seed, "held-out prompts", 0, 0)
 	r.Shuffle(len(prompts), func(i, j int) { prompts[i], prompts[j] = prompts[j], prompts[i] })
-	out := map[string]bool{}
-	for _, p := range prompts[:max(1, int(s.HeldOut*float64(len(prompts))))] {
-		out[p] = true
-	}
-	return out, nil
+	return kinds.HoldOut(prompts, max(1, int(s.HeldOut*float64(len(prompts)))), 1), nil
 }

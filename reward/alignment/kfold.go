@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/internal/rng"
+	"github.com/kudos-ml/kudos/internal/split"
 	"github.com/kudos-ml/kudos/reward/measure"
 )
 
@@ -136,8 +138,8 @@ func (k *KFold) run(ctx context.Context) (*Validation, error) {
 	if err := embedTexts(ctx, base.CLIP, base.pool.texts); err != nil {
 		return nil, err
 	}
-	if n := len(dataset.Prompts(base.pool.samples)); k.folds() < 2 || k.folds() > n {
-		return nil, fmt.Errorf("%d folds of %d prompts", k.folds(), n)
+	if err := k.Check(base.pool.samples); err != nil {
+		return nil, err
 	}
 	byPrompt := promptFolds(base.pool.samples, k.folds(), base.Seed)
 	unseen, learned, err := k.try(ctx, base, Variant{}, byPrompt, false)
@@ -209,13 +211,39 @@ func (k *KFold) trial(
 	return t, err
 }
 
-// promptFolds deals the prompts into folds, and returns that of each sample.
-func promptFolds(samples []dataset.Sample, folds int, seed uint64) []int {
-	prompts := dataset.Prompts(samples)
-	of := map[string]int{}
-	for place, i := range rng.New(seed, "folds of prompts", 0, 0).Perm(len(prompts)) {
-		of[prompts[i]] = place % folds
+// Check reports labels that the prompts of which cannot be dealt into the folds: each fold needs a
+// prompt, and the others together prompts with good labels and prompts with bad ones. Samples that
+// have neither label do not count.
+func (k *KFold) Check(samples []dataset.Sample) error {
+	prompts, kinds := labelledPrompts(samples)
+	if n := len(prompts); k.folds() < 2 || k.folds() > n {
+		return fmt.Errorf("%d folds of %d prompts", k.folds(), n)
 	}
+	if of := kinds.Count(prompts); min(of[0], of[1]) < 2 {
+		return fmt.Errorf("%d folds: of %d prompts, %d have pictures labelled good and %d have "+
+			"pictures labelled bad; at least 2 must have either", k.folds(), len(prompts),
+			of[0], of[1])
+	}
+	return nil
+}
+
+func labelledPrompts(samples []dataset.Sample) ([]string, split.Kinds) {
+	kinds := split.Kinds{}
+	for _, s := range samples {
+		if s.Label == dataset.Good || s.Label == dataset.Bad {
+			kinds.Add(s.Prompt, s.Label == dataset.Good)
+		}
+	}
+	return slices.Sorted(maps.Keys(kinds)), kinds
+}
+
+// promptFolds deals the prompts into folds, and returns that of each sample. Both kinds of labels
+// are spread over the folds.
+func promptFolds(samples []dataset.Sample, folds int, seed uint64) []int {
+	prompts, kinds := labelledPrompts(samples)
+	r := rng.New(seed, "folds of prompts", 0, 0)
+	r.Shuffle(len(prompts), func(i, j int) { prompts[i], prompts[j] = prompts[j], prompts[i] })
+	of := kinds.Deal(prompts, folds)
 	out := make([]int, len(samples))
 	for i, s := range samples {
 		out[i] = of[s.Prompt]

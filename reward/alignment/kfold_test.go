@@ -291,3 +291,35 @@ func TestReport(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(text), `"auc":{"value":null,"low":null,"high":null,"n":0}`)
 }
+
+// What is learned beside a fold has both kinds of labels, of two prompts at least; what cannot be
+// dealt is known without a picture.
+func TestFoldsHaveBothKinds(t *testing.T) {
+	var samples []dataset.Sample
+	for i := range 30 {
+		label := dataset.Good
+		if i%10 < 3 {
+			label = dataset.Bad
+		}
+		samples = append(samples, dataset.Sample{Prompt: fmt.Sprint(i % 10), Label: label})
+	}
+	for seed := range uint64(20) {
+		bad := map[int]map[string]bool{}
+		for i, fold := range promptFolds(samples, 5, seed) {
+			if samples[i].Label == dataset.Bad {
+				if bad[fold] == nil {
+					bad[fold] = map[string]bool{}
+				}
+				bad[fold][samples[i].Prompt] = true
+			}
+		}
+		for _, prompts := range bad {
+			require.Len(t, prompts, 1, "of three bad prompts two are outside")
+		}
+	}
+	require.NoError(t, (&KFold{}).Check(samples))
+	require.ErrorContains(t, (&KFold{Folds: 11}).Check(samples), "11 folds of 10 prompts")
+	err := (&KFold{}).Check(samples[2:10])
+	require.ErrorContains(t, err, "of 8 prompts, 7 have pictures labelled good and 1 have pictures")
+	require.NoError(t, (&KFold{}).Check(samples[1:10]))
+}

@@ -1,0 +1,105 @@
+// Package split divides prompts so that good labels and bad ones are on both sides.
+package split
+
+import "slices"
+
+// Kinds says of prompts which labels their pictures have: good ones [0], bad ones [1].
+type Kinds map[string][2]bool
+
+// Add notes a picture of a prompt.
+func (k Kinds) Add(prompt string, good bool) {
+	has := k[prompt]
+	if good {
+		has[0] = true
+	} else {
+		has[1] = true
+	}
+	k[prompt] = has
+}
+
+// Count is how many of some prompts have good labels [0], and how many bad ones [1].
+func (k Kinds) Count(prompts []string) (n [2]int) {
+	for _, p := range prompts {
+		for kind, has := range k[p] {
+			if has {
+				n[kind]++
+			}
+		}
+	}
+	return n
+}
+
+// HoldOut holds out n of some prompts: the first ones, if both kinds of labels then are among them
+// and among at least keep of the prompts that are left. Otherwise it holds out others, as early in
+// the order as can be, and a prompt more or fewer than n. A kind that not more than keep prompts
+// have is not held out.
+func (k Kinds) HoldOut(prompts []string, n, keep int) []string {
+	all := k.Count(prompts)
+	wanted := func(kind int) bool { return all[kind] > keep }
+	leaves := func(held []string) bool {
+		out := k.Count(held)
+		return all[0]-out[0] >= min(keep, all[0]) && all[1]-out[1] >= min(keep, all[1])
+	}
+	lacks := func(held []string, kind int) bool { return wanted(kind) && k.Count(held)[kind] == 0 }
+	if first := prompts[:n]; leaves(first) && !lacks(first, 0) && !lacks(first, 1) {
+		return first
+	}
+	var held []string
+	take := func(n int, suits func(prompt string) bool) {
+		for _, p := range prompts {
+			more := append(slices.Clip(held), p)
+			if len(held) < n && suits(p) && !slices.Contains(held, p) && leaves(more) {
+				held = more
+			}
+		}
+	}
+	if wanted(0) && wanted(1) {
+		take(1, func(p string) bool { return k[p] == [2]bool{true, true} })
+	}
+	for kind := range all {
+		if lacks(held, kind) {
+			take(len(held)+1, func(p string) bool { return k[p][kind] })
+		}
+	}
+	take(n, func(string) bool { return true })
+	return held
+}
+
+// Deal deals prompts into folds, in turn, and returns the fold of each. Where the prompts outside of
+// some fold would have a kind of labels fewer than twice, they are dealt kind by kind, which spreads
+// both kinds over the folds.
+func (k Kinds) Deal(prompts []string, folds int) map[string]int {
+	fold := deal(prompts, folds)
+	all := k.Count(prompts)
+	for f := range folds {
+		in := slices.DeleteFunc(slices.Clone(prompts), func(p string) bool { return fold[p] != f })
+		if out := k.Count(in); min(all[0]-out[0], all[1]-out[1]) < 2 {
+			return deal(k.sorted(prompts), folds)
+		}
+	}
+	return fold
+}
+
+func deal(prompts []string, folds int) map[string]int {
+	fold := map[string]int{}
+	for place, p := range prompts {
+		fold[p] = place % folds
+	}
+	return fold
+}
+
+// sorted has the prompts with good labels one after another, and those with bad ones too.
+func (k Kinds) sorted(prompts []string) []string {
+	rank := func(p string) int {
+		switch k[p] {
+		case [2]bool{true, false}:
+			return 0
+		case [2]bool{false, true}:
+			return 2
+		}
+		return 1
+	}
+	sorted := slices.Clone(prompts)
+	slices.SortStableFunc(sorted, func(a, b string) int { return rank(a) - rank(b) })
+	return sorted
+}
