@@ -95,7 +95,7 @@ func ExampleRead() {
 	}
 	// Output:
 	// 7 good anna
-	// dataset: labels.jsonl:2: label "bd" is none of good (1, true, yes), bad (0, false, no) and skip
+	// dataset: labels.jsonl:2: label "bd" is none of good (1, true), bad (0, false) and skip
 	// {"prompt":"a wolf","label":"bad"}
 }
 

@@ -31,7 +31,7 @@ import (
 //	file        string: the path of the picture, a PNG, JPEG or WebP; with forward slashes,
 //	            relative to the folder of the JSONL file, and inside that folder
 //	group       string: the same for samples that were judged together
-//	label       "good", "bad" or "skip", or what else ParseLabel takes for one, such as 1 and true;
+//	label       "good", "bad" or "skip", or what else ParseLabel takes for one, as 1 and true;
 //	            absent where nobody judged, or where it follows from good
 //	judgements  number: how many people judged, above 0
 //	good        number: the share of them that said good, 0 to 1; there if judgements is
@@ -260,8 +260,8 @@ func checkFile(file string) error {
 	return nil
 }
 
-// ParseLabel returns the label that is named good, bad or skip. The number 1, true and yes are good,
-// 0, false and no bad. Upper and lower case are the same. Any other name is an error.
+// ParseLabel returns the label that is named good, bad or skip. The number 1, true and yes are
+// good, and 0, false and no are bad. Upper and lower case are the same. Any other name is an error.
 func ParseLabel(name string) (Label, error) {
 	plain := strings.ToLower(strings.TrimSpace(name))
 	if number, err := strconv.ParseFloat(plain, 64); err == nil {
@@ -275,8 +275,8 @@ func ParseLabel(name string) (Label, error) {
 	case "skip":
 		return Skip, nil
 	}
-	return Unlabelled, fmt.Errorf("label %q is none of good (1, true, yes), bad (0, false, no) and "+
-		"skip", name)
+	return Unlabelled, fmt.Errorf("label %q is none of good (1, true), bad (0, false) and skip",
+		name)
 }
 
 // String returns "good", "bad", "skip", or "" for Unlabelled.

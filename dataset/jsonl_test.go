@@ -71,7 +71,7 @@ func TestBadLinesNameFileAndLine(t *testing.T) {
 		together = `judgements, above 0, and good go together`
 	)
 	for _, c := range []struct{ line, want string }{
-		{`{"prompt":"x","label":"great"}`, `label "great" is none of good (1, true, yes), bad`},
+		{`{"prompt":"x","label":"great"}`, `label "great" is none of good (1, true), bad`},
 		{`{"prompt":"x","label":""}`, `label "" is none of`},
 		{`{"prompt":"x","label":2}`, `label "2" is none of`},
 		{`{"prompt":"x","label":-1}`, `label "-1" is none of`},
@@ -153,7 +153,8 @@ func TestJudgements(t *testing.T) {
 		`"judgements":9,"good":1,"group":"2 and 3"`: {
 			Label: Good, Judgements: 9, Good: 1, Group: "2 and 3",
 		},
-		`"label":"good"`: {Label: Good}, `"label":"GOOD"`: {Label: Good}, `"label":1`: {Label: Good},
+		`"label":"good"`: {Label: Good}, `"label":"GOOD"`: {Label: Good},
+		`"label":1`:   {Label: Good},
 		`"label":1.0`: {Label: Good}, `"label":true`: {Label: Good}, `"label":"Yes"`: {Label: Good},
 		`"label":"Bad "`: {Label: Bad}, `"label":0`: {Label: Bad}, `"label":false`: {Label: Bad},
 		`"label":"0"`: {Label: Bad}, `"label":"Skip"`: {Label: Skip}, `"label":null`: {},

@@ -28,8 +28,8 @@ func (w *word) UnmarshalJSON(text []byte) error {
 func decodeObject(text []byte, to any) error {
 	switch {
 	case text[0] == '[':
-		return errors.New("this is a JSON array: there must be one object a line, without brackets " +
-			"around them (jq -c '.[]' makes such lines of an array)")
+		return errors.New("this is a JSON array: there must be one object a line, and no " +
+			"brackets around them (jq -c '.[]' makes such lines of an array)")
 	case text[0] != '{':
 		return errors.New(`the line is no JSON object, such as {"prompt":"a dog","label":"good"}`)
 	}
@@ -67,8 +67,9 @@ func misread(err error, to any) error {
 		}
 		return fmt.Errorf("%s is %s, not %s", wrong.Field, wrong.Value, want)
 	case strings.HasPrefix(err.Error(), unknown):
+		known := strings.Join(fields(reflect.TypeOf(to).Elem()), ", ")
 		return fmt.Errorf("there is no field %s; there are %s",
-			strings.TrimPrefix(err.Error(), unknown), strings.Join(fields(reflect.TypeOf(to).Elem()), ", "))
+			strings.TrimPrefix(err.Error(), unknown), known)
 	}
 	return fmt.Errorf("bad JSON: %w", err)
 }

@@ -120,9 +120,9 @@ func SplitPrompts(
 	}
 	kinds := kindsOf(samples)
 	if of := kinds.Count(prompts); len(kinds) > 0 && min(of[0], of[1]) < 3 {
-		return nil, nil, fmt.Errorf("dataset: of %d prompts, %d have pictures labelled good and %d "+
-			"have pictures labelled bad; at least 3 must have either: to learn from, to stop early "+
-			"by, to test on", n, of[0], of[1])
+		return nil, nil, fmt.Errorf("dataset: of %d prompts, %d have pictures labelled good and "+
+			"%d have pictures labelled bad; at least 3 must have either: to learn from, to stop "+
+			"early by, to test on", n, of[0], of[1])
 	}
 	r := rng.New(seed, "test prompts", 0, 0)
 	r.Shuffle(n, func(i, j int) { prompts[i], prompts[j] = prompts[j], prompts[i] })

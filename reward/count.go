@@ -52,7 +52,8 @@ func CountRewards(samples []dataset.Sample) (Count, error) {
 
 // String is such as "64 rewards from -0.2 to 0.9, mean 0.35; 3 are 0; 5 are below 0".
 func (c Count) String() string {
-	text := fmt.Sprintf("%d rewards from %.3g to %.3g, mean %.3g", c.Samples, c.Least, c.Most, c.Mean)
+	text := fmt.Sprintf("%d rewards from %.3g to %.3g, mean %.3g",
+		c.Samples, c.Least, c.Most, c.Mean)
 	if c.Zero > 0 {
 		text += fmt.Sprintf("; %d are 0 and count for nothing", c.Zero)
 	}

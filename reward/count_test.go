@@ -34,7 +34,7 @@ func TestCountRewards(t *testing.T) {
 	_, err = count(-1, 0, -2)
 	require.ErrorContains(t, err, "no reward of 3 is above 0 (1 are 0, 2 below)")
 	_, err = count(0.5, 1e300)
-	require.ErrorContains(t, err, `the reward of sample "1" (x) is 1e+300, more than a float32 holds`)
+	require.ErrorContains(t, err, `sample "1" (x) is 1e+300, more than a float32 holds`)
 	_, err = CountRewards([]dataset.Sample{{ID: "a", Prompt: "x"}})
 	require.ErrorContains(t, err, `sample "a" (x) has no reward`)
 	none, err := CountRewards(nil)

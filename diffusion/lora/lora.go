@@ -41,7 +41,9 @@ import (
 
 // A Config says what New attaches.
 type Config struct {
-	Rank int // channels between A and B, 1 or more; diffusers' training scripts have 4
+	// Rank is how many channels there are between A and B, 1 or more. diffusers' training scripts
+	// have 4. A rank that no target's W can have is an error.
+	Rank int
 	// Alpha is α: a pair adds Alpha/Rank·B·A. It is a finite number above 0. 0 is Rank, because a
 	// pair that adds 0 could not be trained; diffusers' training scripts have it equal to Rank too.
 	Alpha float64
@@ -95,6 +97,10 @@ func New(u *unet.UNet2DCondition, c Config) (*Adapter, error) {
 	if targets == nil {
 		targets = Attention
 	}
+	if most := fullRank(u, targets); most > 0 && c.Rank > most {
+		return nil, fmt.Errorf("lora: rank %d is more than the weights of any target have, %d",
+			c.Rank, most)
+	}
 	a := &Adapter{unet: u}
 	for name, l := range nn.Layers(u) {
 		if !targets(name) {
@@ -109,6 +115,18 @@ func New(u *unet.UNet2DCondition, c Config) (*Adapter, error) {
 	}
 	a.attach()
 	return a, nil
+}
+
+// fullRank is the largest rank that B·A can have in any target.
+func fullRank(u *unet.UNet2DCondition, targets func(name string) bool) (most int) {
+	size := func(l nn.Layer) int { return nn.Parameters(l)[0].Value.Shape().TotalSize() }
+	for name, l := range nn.Layers(u) {
+		if targets(name) {
+			one := l.NewLowRank(1)
+			most = max(most, min(size(one.A), size(one.B)))
+		}
+	}
+	return most
 }
 
 // drawA is PyTorch's kaiming_uniform_ with a = √5, whose bound √(6/((1+a²)·fan-in)) is 1/√fan-in.

@@ -258,6 +258,12 @@ func TestNew(t *testing.T) {
 		_, err := New(p.UNet, bad)
 		require.ErrorContains(t, err, "not both more than 0")
 	}
+	_, err = New(p.UNet, Config{Rank: 16})
+	require.NoError(t, err)
+	for _, rank := range []int{17, 1_000_000_000} {
+		_, err = New(p.UNet, Config{Rank: rank})
+		require.ErrorContains(t, err, "is more than the weights of any target have, 16")
+	}
 	_, err = New(p.UNet, Config{Rank: 1, Alpha: 1, Targets: func(string) bool { return false }})
 	require.ErrorContains(t, err, "no layer of the UNet is a target")
 }

@@ -30,6 +30,9 @@ func (r *Request) Flags(f *flag.FlagSet) {
 		"pixels of one of 512×512")
 }
 
+// Pictures of more pixels a side, or more of them at once, are not asked for but by mistake.
+const mostPixels, mostBatch = 1 << 14, 1 << 16
+
 // CheckFlags looks up the Sampler that -sampler names. It reports the first value that no model can
 // have, by its flag.
 func (r *Request) CheckFlags() (err error) {
@@ -42,10 +45,11 @@ func (r *Request) CheckFlags() (err error) {
 		return fmt.Errorf("-guidance %v: at least 1 is needed, which is none", r.Guidance)
 	case r.Negative != "" && r.Guidance == 1:
 		return errors.New("-negative works by guidance: it needs -guidance above 1")
-	case r.Width < 0 || r.Height < 0:
-		return fmt.Errorf("-width %d and -height %d must not be negative", r.Width, r.Height)
-	case r.Batch < 0:
-		return fmt.Errorf("-batch %d must not be negative", r.Batch)
+	case min(r.Width, r.Height) < 0 || max(r.Width, r.Height) > mostPixels:
+		return fmt.Errorf("-width %d and -height %d are not in 0 to %d", r.Width, r.Height,
+			mostPixels)
+	case r.Batch < 0 || r.Batch > mostBatch:
+		return fmt.Errorf("-batch %d is not in 0 to %d", r.Batch, mostBatch)
 	}
 	if r.Sampler.Name != "" {
 		if r.Sampler, err = diffusion.ParseSampler(r.Sampler.Name); err != nil {
@@ -106,8 +110,8 @@ func (p *Pipeline) SettleNoise(r Request, file string) (Request, error) {
 }
 
 // SettlePrompts is r with the Conditions of its Prompts and of Negative. It lets the text encoder
-// go, p.Text, whose memory is the UNet's then. printf, unless nil, is told what WarnPrompts tells of
-// the prompts.
+// go, p.Text, whose memory is the UNet's then. printf, unless nil, is told of the prompts as
+// WarnPrompts tells it.
 func (p *Pipeline) SettlePrompts(
 	ctx context.Context, r Request, printf func(format string, args ...any),
 ) (_ Request, err error) {

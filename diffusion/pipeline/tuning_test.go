@@ -109,7 +109,8 @@ func TestLoadTunableGolden(t *testing.T) {
 func TestWithOptions(t *testing.T) {
 	for _, p := range []string{
 		"a cat --n blurry --w 768", "a cat --ar 16:9", "--seed=3 a cat", "a (hat:1.3)",
-		"a (red hat : 0.8 ), sea", "a cat <lora:x:0.8>", "<hypernet:style:1>", "((masterpiece)), cat",
+		"a (red hat : 0.8 ), sea", "a cat <lora:x:0.8>", "<hypernet:style:1>",
+		"((masterpiece)), cat",
 		"a [cat:dog:0.5]", "a {red|blue} cat", "a __animal__ on a sofa",
 	} {
 		require.Equal(t, []string{p}, withOptions([]string{p}))

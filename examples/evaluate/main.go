@@ -83,8 +83,8 @@ func flags(o *options) (f *flag.FlagSet, prompts *string) {
 		"takes the one of the highest reward in the place of each; 1 leaves best-of-n out")
 	f.StringVar(&o.reward, "reward", "", "`folder` of a learned reward, as examples/reward writes "+
 		"it; without it there are CLIP's scores alone, and no best-of-n")
-	f.StringVar(&o.clip, "clip", "", "`folder` or ORG/NAME of the CLIP that gives CLIP's scores and "+
-		"that the reward was learned on; without it the embedded miniature's, which knows shapes only")
+	f.StringVar(&o.clip, "clip", "", "`folder` or ORG/NAME of the CLIP that gives CLIP's scores "+
+		"and that the reward was learned on; without it the miniature's, which knows shapes only")
 	f.StringVar(&o.Folder, "out", filepath.Join("runs", "evaluate"),
 		"`folder` for what comes out")
 	f.BoolVar(&o.resume, "resume", false,

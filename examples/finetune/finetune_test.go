@@ -433,6 +433,18 @@ func TestWhatCannotBeTuned(t *testing.T) {
 		require.ErrorContains(t, err, want, text)
 		require.NoDirExists(t, p.out("run"))
 	}
+	for rewards, want := range map[[2]string]string{
+		{"0", "0"}:    "bad.jsonl: reward: all 2 rewards are 0",
+		{"0", "-0.5"}: "bad.jsonl: reward: no reward of 2 is above 0 (1 are 0, 1 below)",
+		{"1", "1e39"}: "bad.jsonl: reward: the reward of sample \"1.png\" (b) is 1e+39, more than",
+	} {
+		text := fmt.Sprintf(`{"prompt":"a","file":"0.png","reward":%s}`+"\n"+
+			`{"prompt":"b","file":"1.png","reward":%s}`, rewards[0], rewards[1])
+		require.NoError(t, os.WriteFile(p.out("bad.jsonl"), []byte(text), 0o644))
+		_, _, err := try(t, p.args("run", "-samples", p.out("bad.jsonl"))...)
+		require.ErrorContains(t, err, want)
+		require.NoDirExists(t, p.out("run"), "it is known before anything is encoded")
+	}
 	require.NoError(t, os.WriteFile(p.out("bad.jsonl"), nil, 0o644))
 	_, _, err := try(t, p.args("run", "-samples", p.out("bad.jsonl"))...)
 	require.ErrorContains(t, err, "bad.jsonl holds no pictures")
@@ -447,6 +459,13 @@ func TestWrongFlags(t *testing.T) {
 		"-beta -1":                              {"-beta", "-1"},
 		"-beta NaN":                             {"-beta", "NaN"},
 		"-beta +Inf":                            {"-beta", "inf"},
+		"-beta 1e+300 must be 0 to 1000000":     {"-beta", "1e300"},
+		"-lr 1e+300 must be above 0":            {"-beta", "0", "-lr", "1e300"},
+		"-batch 1000000000 must be 1 to 65536":  {"-beta", "0", "-batch", "1000000000"},
+		"-pretrain-batch 100000 must be":        {"-pretrain", "p", "-pretrain-batch", "100000"},
+		"-steps 1000000000 must be 1 to 167":    {"-beta", "0", "-steps", "1000000000"},
+		"-min-timestep 1000 must be 0 to 999":   {"-beta", "0", "-min-timestep", "1000"},
+		"-min-snr +Inf must be 0 to 1000000":    {"-beta", "0", "-min-snr", "Inf"},
 		"-model, -samples and -out are":         {"-out", ""},
 		`unexpected argument "more"`:            {"more"},
 		"-clip c needs -reward":                 {"-clip", "c"},

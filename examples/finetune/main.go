@@ -69,7 +69,7 @@ func newSession() *session {
 	f.StringVar(&s.reward, "reward", "",
 		"`folder` of a reward that examples/reward learned, which scores the pictures; without it "+
 			"-samples has their rewards")
-	f.StringVar(&s.clip, "clip", "", "`folder` or ORG/NAME of the reward's CLIP; the miniature's without it")
+	f.StringVar(&s.clip, "clip", "", "`folder` or ORG/NAME of -reward's CLIP, or the miniature's")
 	f.StringVar(&s.pretrain, "pretrain", "",
 		"`folder` of captioned pictures for the pretraining term: NAME.txt beside each, a "+
 			"metadata.jsonl or a samples.jsonl")

@@ -74,7 +74,7 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 	f.StringVar(&o.reward, "reward", "",
 		"`folder` of a learned reward, such as the quickstart's reward/; pictures get their score")
 	f.StringVar(&o.clip, "clip", "",
-		"`folder` or ORG/NAME of the CLIP that the reward was learned on; the miniature's without it")
+		"`folder` or ORG/NAME of the CLIP that -reward was learned on; the miniature's without it")
 	f.StringVar(&o.latents, "latents", "", "safetensors `file` of the noise to use, "+
 		"[K+1,B,C,H,W]: the start, then each step's draw")
 	f.BoolVar(&o.resume, "resume", false,

@@ -69,7 +69,7 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 	f.StringVar(&o.categories, "categories", "", "`file` of categories for the overview: in "+
 		"each line a category, a tab and a prompt")
 	f.BoolVar(&o.train, "train", false, "let the overview learn a reward of the labels so far")
-	f.StringVar(&o.clip, "clip", "", "`folder` or ORG/NAME of -train's CLIP; without it the miniature's")
+	f.StringVar(&o.clip, "clip", "", "`folder` or ORG/NAME of -train's CLIP, or the miniature's")
 	o.server.Flags(f)
 	o.machine.Flags(f)
 	if err := o.machine.Parse(f, args); err != nil {

@@ -70,7 +70,7 @@ func parse(args []string) (*session, error) {
 	s.run.Folder, s.run.Config = s.Path(), report.Config(f)
 	s.run.Command = report.Resume("go run ./examples/quickstart", args)
 	return s, report.Check(f, report.AtLeast(64, "samples"), report.AtLeast(1, "steps"),
-		report.Multiple(4, 128, "eval"), report.AtLeast(0, "beta"), report.Above(0, "lr"))
+		report.Multiple(4, 128, "eval"), report.Within(0, 1e6, "beta"), report.Above(0, 1, "lr"))
 }
 
 func main() {
@@ -90,8 +90,8 @@ func main() {
 func (s *session) load(ctx context.Context) (err error) {
 	if s.labels != "" {
 		file := dataset.File{Path: s.labels, Images: true, Check: shapes.Known}
-		if s.labelled, err = dataset.CollectLabelled(ctx, file); err != nil {
-			return err
+		if s.labelled, err = alignment.Labelled(ctx, file); err != nil {
+			return fmt.Errorf("-labels %s: %w", s.labels, err)
 		}
 	}
 	t := &s.trial

@@ -204,6 +204,7 @@ func TestLabelsThatCannotBeUsed(t *testing.T) {
 		},
 		{`{"prompt":"a star","label":"skip"}`, "labels.jsonl"},
 		{"", "no sample is labelled good or bad"},
+		{good + good, "labels.jsonl: alignment: 2 of 2 labels are good: both kinds are needed"},
 		{
 			`{"prompt":"a star"}` + "\n" + `{"prompt":"a dragon","label":"good"}`,
 			`labels.jsonl:2: dataset: prompt "a dragon"`,
@@ -219,7 +220,8 @@ func TestLabelsThatCannotBeUsed(t *testing.T) {
 		require.NoDirExists(t, out, "it fails before anything is written")
 	}
 	labels := filepath.Join(dir, "labels.jsonl")
-	right := `{"prompt":"a star","label":"good","file":"a.png"}` + "\n"
+	right := `{"prompt":"a star","label":"good","file":"a.png"}` + "\n" +
+		`{"prompt":"a circle","label":"bad","file":"a.png"}` + "\n"
 	require.NoError(t, os.WriteFile(labels, []byte(right), 0o644))
 	black := image.NewNRGBA(image.Rect(0, 0, 64, 64))
 	require.NoError(t, picture.WritePNG(filepath.Join(dir, "a.png"), black))

@@ -43,7 +43,7 @@ type options struct {
 	seed                                     uint64
 	machine                                  command.Machine
 
-	source, command string         // -samples or -db, where pictures' paths begin; what resumes the run
+	source, command string         // -samples or -db, where paths begin; what resumes the run
 	config          map[string]any // the flags, for config.json
 }
 
@@ -91,8 +91,8 @@ func parse(args []string) (o options, err error) {
 	}
 	return o, cmp.Or(report.Required(f, "out"), report.Needs(f, "aggregate", "db"),
 		report.Needs(f, "ablate", "folds"), report.Needs(f, "curve", "folds"), report.Check(f,
-			report.AtLeast(0, "lambda", "folds"), report.Between(0, 1, "held-out"),
-			report.AtLeast(1, "hidden")))
+			report.AtLeast(0, "folds"), report.Within(0, 1e6, "lambda"),
+			report.Between(0, 1, "held-out"), report.Within(1, 1<<16, "hidden")))
 }
 
 func main() {

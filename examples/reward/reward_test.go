@@ -102,7 +102,14 @@ func TestWhatCannotBeLearnedFrom(t *testing.T) {
 		},
 		{`{"prompt":"a star","label":"skip"}`, "no sample is labelled good or bad"},
 		{`{"prompt":"a star","label":"good"}`, "there are samples of 1 prompts; at least 3"},
-		{gone("a", "good") + gone("b", "bad") + gone("c", "bad"), "no such file"},
+		{
+			gone("a", "good") + gone("b", "good") + gone("c", "bad"),
+			"of 3 prompts, 2 have pictures labelled good and 1 have pictures labelled bad",
+		},
+		{
+			gone("a", "good") + gone("b", "good") + gone("c", "good") +
+				gone("a", "bad") + gone("b", "bad") + gone("c", "bad"), "no such file",
+		},
 	} {
 		text, want := c.text, c.want
 		file := filepath.Join(t.TempDir(), "samples.jsonl")
@@ -125,6 +132,7 @@ func TestWhatCannotBeLearnedFrom(t *testing.T) {
 		`unexpected argument "more"`:          {"-samples", "x", "-out", "y", "more"},
 		"-held-out 1":                         {"-samples", "x", "-out", "y", "-held-out", "1"},
 		"-lambda -1":                          {"-samples", "x", "-out", "y", "-lambda", "-1"},
+		"-hidden 70000 must be 1 to 65536":    {"-samples", "x", "-out", "y", "-hidden", "70000"},
 		"-hidden 0":                           {"-samples", "x", "-out", "y", "-hidden", "0"},
 	} {
 		_, err := parse(args)

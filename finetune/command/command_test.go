@@ -2,6 +2,7 @@ package command
 
 import (
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -46,17 +47,17 @@ func TestParse(t *testing.T) {
 	require.Equal(t, 1e-3, a.LR)
 	require.Zero(t, a.Tuner.PretrainBatch)
 	for want, args := range map[string][]string{
-		"-steps 0 must be":                {"-steps", "0"},
-		"-lr 0 must be a number above 0":  {"-lr", "0"},
-		"-ema 1 must be at least 0":       {"-ema", "1"},
-		"-dropout NaN must be 0 to 1":     {"-dropout", "NaN"},
-		"-max-grad-norm -1":               {"-max-grad-norm", "-1"},
-		"-kohya needs -lora-rank":         {"-kohya"},
-		"-lora-everything needs -lora":    {"-lora-everything"},
-		"-pretrain-batch 2 needs -beta":   {"-pretrain-batch", "2", "-beta", "0"},
-		`unexpected argument "more"`:      {"more"},
-		"flag provided but not defined":   {"-mine"},
-		"-lora-rank -1 must be a number ": {"-lora-rank", "-1"},
+		"-steps 0 must be":              {"-steps", "0"},
+		"-lr 0 must be above 0":         {"-lr", "0"},
+		"-ema 1 must be at least 0":     {"-ema", "1"},
+		"-dropout NaN must be 0 to 1":   {"-dropout", "NaN"},
+		"-max-grad-norm -1":             {"-max-grad-norm", "-1"},
+		"-kohya needs -lora-rank":       {"-kohya"},
+		"-lora-everything needs -lora":  {"-lora-everything"},
+		"-pretrain-batch 2 needs -beta": {"-pretrain-batch", "2", "-beta", "0"},
+		`unexpected argument "more"`:    {"more"},
+		"flag provided but not defined": {"-mine"},
+		"-lora-rank -1 must be 0 to ":   {"-lora-rank", "-1"},
 	} {
 		_, err := tuning(t, args...)
 		require.ErrorContains(t, err, want)
@@ -170,4 +171,25 @@ func TestTrain(t *testing.T) {
 			require.Equal(t, want, names)
 		})
 	}
+}
+
+// What the rewards weigh is said with their signs, and refused where nothing can be learned.
+func TestWeigh(t *testing.T) {
+	samples := func(rewards ...float64) (all []dataset.Sample) {
+		for i, r := range rewards {
+			all = append(all, dataset.Sample{ID: fmt.Sprint(i), Reward: &r})
+		}
+		return all
+	}
+	var said strings.Builder
+	tuned := &Tuning{Beta: 0.5}
+	require.NoError(t, tuned.Weigh(&said, "x.jsonl", samples(-2.27, 0.5, 1.9, -0.3)))
+	require.Equal(t, "4 rewards from -2.27 to 1.9, mean -0.0425; 2 are below 0 and push away from "+
+		"their pictures. The reward term weighs 1.24, the mean of their sizes; beside it the "+
+		"pretraining term weighs β = 0.5.\n", said.String())
+	said.Reset()
+	require.NoError(t, (&Tuning{}).Weigh(&said, "x.jsonl", samples(0.5)))
+	require.Contains(t, said.String(), "there is no pretraining term")
+	err := tuned.Weigh(&said, "x.jsonl", samples(0, 0))
+	require.EqualError(t, err, "x.jsonl: reward: all 2 rewards are 0: there is nothing to learn")
 }

@@ -100,6 +100,10 @@ func New(f *flag.FlagSet) *Tuning {
 	return t
 }
 
+// mostTogether is far more than the paper's batch of 256, and little enough that what it would take
+// can be planned.
+const mostTogether = 1 << 16
+
 // Parse reads a command line. What depends on other flags, the learning rate and -pretrain-batch,
 // then has its default. After it all of Run is set but for its Progress. Run.Config has all flags
 // of f.
@@ -114,10 +118,13 @@ func (t *Tuning) Parse(args []string) error {
 	}
 	if err := cmp.Or(
 		report.Check(t.flags,
-			report.AtLeast(0, "beta", "pretrain-batch", "warm-up", "min-snr", "min-timestep"),
-			report.AtLeast(0, "max-grad-norm", "lora-rank", "every"),
-			report.AtLeast(1, "steps", "batch"),
-			report.Above(0, "lr"),
+			report.AtLeast(0, "warm-up", "lora-rank", "every"),
+			report.AtLeast(1, "steps"),
+			report.Within(0, 1e6, "beta", "min-snr", "max-grad-norm"),
+			report.Within(0, mostTogether, "pretrain-batch"),
+			report.Within(1, mostTogether, "batch"),
+			report.Within(0, 999, "min-timestep"),
+			report.Above(0, 1, "lr"),
 			report.Within(0, 1, "dropout"),
 			report.From(0, 1, "ema"),
 		),

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -76,14 +76,17 @@ type Limit struct {
 	below       bool // most itself is out
 }
 
-// AtLeast is the limit of flags that must be numbers of least or more.
+// Count is as many as float32 counts to one by one, 2²⁴. A checkpoint has its step as one.
+const Count = 1 << 24
+
+// AtLeast is the limit of flags that must be numbers of least or more, and at most Count.
 func AtLeast(least float64, flags ...string) Limit {
-	return Limit{flags: flags, least: least, most: math.MaxFloat64}
+	return Limit{flags: flags, least: least, most: Count}
 }
 
-// Above is the limit of flags that must be numbers of more than least.
-func Above(least float64, flags ...string) Limit {
-	return Limit{flags: flags, least: least, most: math.MaxFloat64, above: true}
+// Above is the limit of flags that must be numbers of more than least, and at most most.
+func Above(least, most float64, flags ...string) Limit {
+	return Limit{flags: flags, least: least, most: most, above: true}
 }
 
 // Within is the limit of flags that must be numbers from least to most, both among them.
@@ -101,26 +104,26 @@ func From(least, most float64, flags ...string) Limit {
 	return Limit{flags: flags, least: least, most: most, below: true}
 }
 
-// Multiple is the limit of flags that must be multiples of a number, and at least least.
+// Multiple is the limit of flags that must be multiples of a number, at least least, and at most
+// Count.
 func Multiple(of, least int, flags ...string) Limit {
-	return Limit{flags: flags, least: float64(least), most: math.MaxFloat64, times: of}
+	return Limit{flags: flags, least: float64(least), most: Count, times: of}
 }
 
 // String says it after "must be".
 func (l Limit) String() string {
+	low, high := fmt.Sprint(l.least), strconv.FormatFloat(l.most, 'f', -1, 64)
 	switch {
 	case l.times > 0:
-		return fmt.Sprintf("a multiple of %d, at least %g", l.times, l.least)
-	case l.most == math.MaxFloat64 && l.above:
-		return fmt.Sprintf("a number above %g", l.least)
-	case l.most == math.MaxFloat64:
-		return fmt.Sprintf("a number of at least %g", l.least)
+		return fmt.Sprintf("a multiple of %d, %s to %s", l.times, low, high)
 	case l.below && l.above:
-		return fmt.Sprintf("between %g and %g", l.least, l.most)
+		return fmt.Sprintf("between %s and %s", low, high)
 	case l.below:
-		return fmt.Sprintf("at least %g and below %g", l.least, l.most)
+		return fmt.Sprintf("at least %s and below %s", low, high)
+	case l.above:
+		return fmt.Sprintf("above %s, and at most %s", low, high)
 	}
-	return fmt.Sprintf("%g to %g", l.least, l.most)
+	return low + " to " + high
 }
 
 // Check reports the first flag of a parsed set that is not as a limit has it, and arguments that

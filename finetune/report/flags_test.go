@@ -74,10 +74,10 @@ func TestLimits(t *testing.T) {
 		in, out []string
 		want    string
 	}{
-		{report.AtLeast(0, "x"), []string{"0", "5"}, []string{"-1", "NaN", "+Inf"},
-			"a number of at least 0"},
-		{report.Above(0, "x"), []string{"1e-300"}, []string{"0", "NaN", "-Inf"},
-			"a number above 0"},
+		{report.AtLeast(0, "x"), []string{"0", "5", "16777216"},
+			[]string{"-1", "NaN", "+Inf", "1.6777217e+07"}, "0 to 16777216"},
+		{report.Above(0, 1, "x"), []string{"1e-300", "1"}, []string{"0", "NaN", "-Inf", "1.5"},
+			"above 0, and at most 1"},
 		{report.Within(0, 1, "x"), []string{"0", "1"}, []string{"1.5", "-0.5", "NaN"}, "0 to 1"},
 		{report.Between(0, 1, "x"), []string{"0.5"}, []string{"0", "1", "NaN"},
 			"between 0 and 1"},
@@ -92,11 +92,11 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	require.EqualError(t, check(report.AtLeast(4, "x", "n"), "-x", "4"),
-		"-n 3 must be a number of at least 4")
+		"-n 3 must be 4 to 16777216")
 	require.NoError(t, check(report.Multiple(4, 8, "n"), "-n", "12"))
 	for _, n := range []string{"10", "4"} {
 		require.EqualError(t, check(report.Multiple(4, 8, "n"), "-n", n),
-			"-n "+n+" must be a multiple of 4, at least 8")
+			"-n "+n+" must be a multiple of 4, 8 to 16777216")
 	}
 	require.EqualError(t, check(report.AtLeast(0, "x"), "-x", "1", "more"),
 		`unexpected argument "more"`)

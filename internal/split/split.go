@@ -65,9 +65,9 @@ func (k Kinds) HoldOut(prompts []string, n, keep int) []string {
 	return held
 }
 
-// Deal deals prompts into folds, in turn, and returns the fold of each. Where the prompts outside of
-// some fold would have a kind of labels fewer than twice, they are dealt kind by kind, which spreads
-// both kinds over the folds.
+// Deal deals prompts into folds, in turn, and returns the fold of each. Where fewer than two of the
+// prompts outside of some fold would have labels of one kind, they are dealt kind by kind, which
+// spreads both kinds over the folds.
 func (k Kinds) Deal(prompts []string, folds int) map[string]int {
 	fold := deal(prompts, folds)
 	all := k.Count(prompts)

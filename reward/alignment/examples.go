@@ -131,6 +131,33 @@ func (t *Training) example(s dataset.Sample) (example, error) {
 	return e, nil
 }
 
+// Labelled is dataset.CollectLabelled of labels that a reward can be learned from. It is an error
+// too if all of them are the same.
+func Labelled(ctx context.Context, d dataset.Dataset) ([]dataset.Sample, error) {
+	samples, err := dataset.CollectLabelled(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	good := 0
+	for _, s := range samples {
+		if s.Label == dataset.Good {
+			good++
+		}
+	}
+	if err := bothKinds(good, len(samples)); err != nil {
+		return nil, fmt.Errorf("alignment: %w", err)
+	}
+	return samples, nil
+}
+
+// bothKinds is an error if of n labels none or all are good.
+func bothKinds(good, n int) error {
+	if good == 0 || good == n {
+		return fmt.Errorf("%d of %d labels are good: both kinds are needed", good, n)
+	}
+	return nil
+}
+
 // embedLabelled returns the samples of d that are labelled good or bad, and their pictures'
 // embeddings instead of the pictures, of which it holds a few at a time.
 func embedLabelled(
@@ -217,8 +244,8 @@ func (s *session) split(examples []example) error {
 			s.train = append(s.train, e)
 		}
 	}
-	if good == 0 || good == len(examples) {
-		return fmt.Errorf("%d of %d labels are good: both kinds are needed", good, len(examples))
+	if err := bothKinds(good, len(examples)); err != nil {
+		return err
 	}
 	if !s.weighted() {
 		return nil

@@ -292,6 +292,23 @@ func TestReport(t *testing.T) {
 	require.Contains(t, string(text), `"auc":{"value":null,"low":null,"high":null,"n":0}`)
 }
 
+func TestLabelled(t *testing.T) {
+	of := func(labels ...dataset.Label) dataset.Dataset {
+		var samples []dataset.Sample
+		for _, l := range labels {
+			samples = append(samples, dataset.Sample{Label: l})
+		}
+		return dataset.FromSlice(samples)
+	}
+	got, err := Labelled(t.Context(), of(dataset.Good, dataset.Skip, dataset.Bad))
+	require.NoError(t, err)
+	require.Len(t, got, 2)
+	_, err = Labelled(t.Context(), of(dataset.Bad, dataset.Skip))
+	require.EqualError(t, err, "alignment: 0 of 1 labels are good: both kinds are needed")
+	_, err = Labelled(t.Context(), of(dataset.Skip))
+	require.ErrorIs(t, err, dataset.ErrNoLabels)
+}
+
 // What is learned beside a fold has both kinds of labels, of two prompts at least; what cannot be
 // dealt is known without a picture.
 func TestFoldsHaveBothKinds(t *testing.T) {

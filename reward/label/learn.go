@@ -23,7 +23,7 @@ type Learner struct {
 // it on those of the others. Uncertain are all pictures, those first whose reward is nearest ½.
 // Labels of too few prompts are an error.
 func (l Learner) Train(ctx context.Context, labels dataset.Dataset) (Reward, error) {
-	labelled, err := dataset.CollectLabelled(ctx, labels)
+	labelled, err := alignment.Labelled(ctx, labels)
 	if err != nil {
 		return Reward{}, err
 	}
