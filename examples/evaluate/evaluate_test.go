@@ -292,7 +292,7 @@ func TestWhatCannotBe(t *testing.T) {
 		{[]string{"-model", "m", "-prompts", prompts}, "there is nothing to compare the base with"},
 		{with("more"), `unexpected argument "more"`},
 		{with("-n", "4"), "-n 4: best-of-n needs a -reward"},
-		{with("-n", "0"), "-n 0 must be a number of at least 1"},
+		{with("-n", "0"), "-n 0 must be 1 to 16777216"},
 		{with("-per-prompt", "0"), "-per-prompt 0"},
 		{with("-per-prompt", "1"), "one picture of one prompt"},
 		{with("-lora-scale", "2"), "-lora-scale needs a -lora"},
