@@ -40,6 +40,7 @@ func TestTransforms(t *testing.T) {
 		"softmax": {Softmax(0.4), []float64{3 / (1 + e*e + e), 3 * e * e / (1 + e*e + e),
 			3 * e / (1 + e*e + e)}},
 		"shift":      {Shift(-0.5), []float64{0, 0.5, 0.1}},
+		"baseline":   {Baseline(0.25), []float64{0.05 / 0.6, 0.85 / 0.6, 0.45 / 0.6}},
 		"constant":   {Constant(0.3), []float64{0.3, 0.3, 0.3}},
 		"equal":      {Equal, []float64{0.6, 0.6, 0.6}},
 		"per prompt": {PerPrompt(MinMax), []float64{0, 1, 0.5}},
@@ -61,6 +62,10 @@ func TestTransforms(t *testing.T) {
 	}
 	_, err := MinMax(rewarded(2, 2))
 	require.ErrorContains(t, err, "all are 2")
+	_, err = Baseline(1)(rewarded(rewards...))
+	require.ErrorContains(t, err, "a share of 1 of the mean is not in [0,1)")
+	_, err = Baseline(0.5)(rewarded(1, -1))
+	require.ErrorContains(t, err, "the mean of 2 rewards is 0, not above 0")
 	_, err = Softmax(0)(rewarded(rewards...))
 	require.ErrorContains(t, err, "temperature 0")
 	large, err := Softmax(1e-3)(rewarded(1000, 999))

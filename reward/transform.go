@@ -95,6 +95,29 @@ func Standardize(samples []dataset.Sample) ([]float64, error) {
 	return finite(samples, weights)
 }
 
+// Baseline takes a share of the mean reward m off each reward r, in units of m: (r − share·m) / m.
+// What is below that share pushes away from its sample, so that training turns away from bad
+// pictures and not only towards good ones. The weights' mean is 1 − share. share is at least 0 and
+// below 1: with the whole mean taken off, the loss of Eq. 2 would have no lower bound. It is an
+// error if the mean is not above 0.
+func Baseline(share float64) Transform {
+	return func(samples []dataset.Sample) ([]float64, error) {
+		if !(share >= 0 && share < 1) {
+			return nil, fmt.Errorf("reward: a share of %v of the mean is not in [0,1)", share)
+		}
+		rewards, err := Raw(samples)
+		if err != nil || len(rewards) == 0 {
+			return rewards, err
+		}
+		mean := floats.Sum(rewards) / float64(len(rewards))
+		if !(mean > 0) {
+			const wrong = "reward: the mean of %d rewards is %v, not above 0: nothing to take"
+			return nil, fmt.Errorf(wrong, len(rewards), mean)
+		}
+		return each(samples, func(r float64) float64 { return (r - share*mean) / mean })
+	}
+}
+
 // Threshold gives a sample the weight 1 if its reward is at least t, and 0 otherwise.
 func Threshold(t float64) Transform {
 	return func(samples []dataset.Sample) ([]float64, error) {

@@ -238,7 +238,7 @@ func (s *session) tune(ctx context.Context) error {
 	if err := s.Run.Settle(); err != nil {
 		return err
 	}
-	save := func(dir string) error { return s.model.SaveUNet(dir, kernels.Float32) }
+	save := func(dir string) error { return s.SaveUNet(s.model, s.base, dir) }
 	left, err := s.Train(ctx, s.model.UNet, s.model.Schedule, s.data(s.all), save)
 	if left != "" {
 		s.left = left + "; -resume goes on"

@@ -53,6 +53,9 @@ func TestParse(t *testing.T) {
 		"-dropout NaN must be 0 to 1":   {"-dropout", "NaN"},
 		"-max-grad-norm -1":             {"-max-grad-norm", "-1"},
 		"-kohya needs -lora-rank":       {"-kohya"},
+		"-baseline 1 must be at least":  {"-baseline", "1"},
+		"-mix 0 must be above 0, and":   {"-mix", "0"},
+		"-baseline makes weights below": {"-baseline", "0.3", "-by-reward"},
 		"-lora-everything needs -lora":  {"-lora-everything"},
 		"-pretrain-batch 2 needs -beta": {"-pretrain-batch", "2", "-beta", "0"},
 		`unexpected argument "more"`:    {"more"},
@@ -188,8 +191,17 @@ func TestWeigh(t *testing.T) {
 		"their pictures. The reward term weighs 1.24, the mean of their sizes; beside it the "+
 		"pretraining term weighs β = 0.5.\n", said.String())
 	said.Reset()
+	off := samples(0, 1, 0.5) // of the mean, 0.5, half
+	require.NoError(t, (&Tuning{Baseline: 0.5}).Weigh(&said, "x.jsonl", off))
+	require.Contains(t, said.String(), "3 rewards from -0.5 to 1.5, mean 0.5; 1 are below 0")
+	for i, want := range []float64{-0.5, 1.5, 0.5} {
+		require.InDelta(t, want, *off[i].Reward, 1e-15)
+	}
+	err := (&Tuning{Baseline: 0.5}).Weigh(&said, "x.jsonl", samples(1, -1))
+	require.ErrorContains(t, err, "-baseline: x.jsonl: reward: the mean of 2 rewards is 0")
+	said.Reset()
 	require.NoError(t, (&Tuning{}).Weigh(&said, "x.jsonl", samples(0.5)))
 	require.Contains(t, said.String(), "there is no pretraining term")
-	err := tuned.Weigh(&said, "x.jsonl", samples(0, 0))
+	err = tuned.Weigh(&said, "x.jsonl", samples(0, 0))
 	require.EqualError(t, err, "x.jsonl: reward: all 2 rewards are 0: there is nothing to learn")
 }

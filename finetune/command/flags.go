@@ -2,6 +2,7 @@ package command
 
 import (
 	"cmp"
+	"errors"
 	"flag"
 
 	"github.com/kudos-ml/kudos/dataset"
@@ -22,6 +23,8 @@ type Tuning struct {
 
 	Beta        float64 // weight of the pretraining term; 0 leaves it out
 	ByReward    bool    // finetune.ByReward chooses
+	Baseline    float64 // share of the mean reward that is taken off: reward.Baseline
+	Mix         float64 // share of the way from the base to the tuned model to save; 0 is 1
 	LR          float64 // the learning rate when WarmUp is over
 	WarmUp      int     // updates
 	MinTimestep int     // of the model's own samples
@@ -56,6 +59,12 @@ func New(f *flag.FlagSet) *Tuning {
 	f.BoolVar(&t.ByReward, "by-reward", false,
 		"draw pictures in proportion to their rewards instead of weighing all alike drawn ones by "+
 			"them: the same in expectation, with less noise where many rewards are near 0")
+	f.Float64Var(&t.Baseline, "baseline", 0,
+		"take this share of the mean reward off every reward: pictures with less are turned away "+
+			"from. With 0.3 fewer updates do more; 0 weighs by the rewards, as in the paper")
+	f.Float64Var(&t.Mix, "mix", 1,
+		"save weights on the way from the base model's to the tuned ones, at this share of it: "+
+			"with 0.6 pictures keep more of their quality than they lose of what was learned")
 	f.Float64Var(&t.LR, "lr", 0,
 		"learning rate of AdamW (default 1e-05, of others' runs of this objective; with "+
 			"-lora-rank 0.0001, as usual for pairs that start from 0)")
@@ -126,11 +135,13 @@ func (t *Tuning) Parse(args []string) error {
 			report.Within(0, 999, "min-timestep"),
 			report.Above(0, 1, "lr"),
 			report.Within(0, 1, "dropout"),
-			report.From(0, 1, "ema"),
+			report.From(0, 1, "ema", "baseline"),
+			report.Above(0, 1, "mix"),
 		),
 		report.Needs(t.flags, "lora-everything", "lora-rank"),
 		report.Needs(t.flags, "kohya", "lora-rank"),
 		report.Needs(t.flags, "pretrain-batch", "beta"),
+		t.contradiction(),
 		t.Guard.check(t),
 	); err != nil {
 		return err
@@ -143,6 +154,13 @@ func (t *Tuning) Parse(args []string) error {
 	t.Run.Command = report.Resume(t.flags.Name(), args)
 	// The learning rate does not depend on how many updates there are.
 	t.Run.MayChange = []string{"out", "memory", "every", "steps"}
+	return nil
+}
+
+func (t *Tuning) contradiction() error {
+	if t.Baseline > 0 && t.ByReward {
+		return errors.New("-baseline makes weights below 0, by which -by-reward cannot draw")
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,9 +13,11 @@ import (
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/lora"
+	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/reward"
 )
 
@@ -45,9 +48,19 @@ func (t *Tuning) Fit(
 	return t.Planned.Table(fmt.Sprint("-memory ", t.Memory), names).Print(w)
 }
 
-// Weigh writes to w what the rewards of the samples of a file, which are to be tuned on, amount to
-// beside β. It is an error if they cannot be learned from: see reward.CountRewards.
+// Weigh makes the rewards of the samples of a file, which are to be tuned on, their weights, by
+// Baseline. It writes to w what the weights amount to beside β. It is an error if they cannot be
+// learned from: see reward.CountRewards.
 func (t *Tuning) Weigh(w io.Writer, file string, own []dataset.Sample) error {
+	if t.Baseline > 0 {
+		weights, err := reward.Baseline(t.Baseline)(own)
+		if err != nil {
+			return fmt.Errorf("-baseline: %s: %w", file, err)
+		}
+		for i := range own {
+			own[i].Reward = &weights[i]
+		}
+	}
 	count, err := reward.CountRewards(own)
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
@@ -83,7 +96,8 @@ func (t *Tuning) plan(
 }
 
 // Train trains as Run.Finish does, in the memory that Fit has found, and saves what was trained in
-// the run's folder: with a Guard, the best that it judged. Where all weights are tuned, save
+// the run's folder: with a Guard, the best that it judged. Where all weights are tuned, save, such
+// as SaveUNet is with the model at hand,
 // completes the folder dir, which is the Run's Unfinished. Pairs are saved there as
 // pytorch_lora_weights.safetensors, which diffusers loads, and with Kohya as kohya.safetensors too:
 // save is not called. What there is then is left, as Run.Finish says it. When ctx is cancelled
@@ -119,8 +133,29 @@ func (t *Tuning) Train(
 	})
 }
 
+// SaveUNet completes the folder dir by the UNet of m, which was tuned. With a Mix below 1 it reads
+// the base model's, by its name, once more, and saves weights in between.
+func (t *Tuning) SaveUNet(m *pipeline.Pipeline, base, dir string) error {
+	if mix := cmp.Or(t.Mix, 1); mix < 1 {
+		from, err := pipeline.LoadTunable(base)
+		if err == nil {
+			err = from.LoadUNet()
+		}
+		if err == nil {
+			err = nn.Mix(m.UNet, from.UNet, mix)
+		}
+		if err != nil {
+			return fmt.Errorf("-mix: %w", err)
+		}
+	}
+	return m.SaveUNet(dir, kernels.Float32)
+}
+
 // savePairs saves low-rank pairs.
 func (t *Tuning) savePairs(a *lora.Adapter, dir string) error {
+	if err := a.Mix(cmp.Or(t.Mix, 1)); err != nil {
+		return err
+	}
 	err := a.Save(filepath.Join(dir, "pytorch_lora_weights.safetensors"), kernels.Float32)
 	if err == nil && t.Kohya {
 		err = a.SaveKohya(filepath.Join(dir, "kohya.safetensors"), kernels.Float32)

@@ -85,7 +85,7 @@ var house = Policy{
 		// It has the flags of programs that tune a UNet, or pairs of it, and judges what they make.
 		"finetune/command": "finetune finetune/report dataset diffusion diffusion/lora " +
 			"diffusion/pipeline diffusion/unet clip reward reward/alignment reward/evaluate " +
-			"kernels kernels/cuda kernels/optim",
+			"kernels kernels/cuda kernels/nn kernels/optim",
 
 		// Nothing else imports examples.
 		"examples/...": anything,
