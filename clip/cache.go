@@ -1,22 +1,19 @@
 package clip
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"image"
-	"image/color"
 	"io/fs"
 	"maps"
-	"math"
 	"slices"
 
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/internal/picture"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 )
@@ -40,7 +37,7 @@ const (
 // maker names what features depend on besides the picture: the weights, how pictures are prepared
 // for them, and the arithmetic, unless it is the usual one.
 func (e *Encoder) maker() string {
-	name := fmt.Sprint(e.Hash(), *e.Preprocessor)
+	name := fmt.Sprint("pictures on white ", e.Hash(), *e.Preprocessor)
 	if a := e.Machine.Arithmetic(); a != kernels.Float32.String() {
 		name += " " + a
 	}
@@ -151,20 +148,10 @@ func (c *Cache) Save() error {
 	return nil
 }
 
-// key returns a hash of a picture's size and pixels.
+// key returns a hash of a picture's size and pixels, as the encoder sees them.
 func key(p image.Image) string {
-	b := p.Bounds()
-	var pixels bytes.Buffer
-	size := uint64(b.Dx())&math.MaxUint32<<32 | uint64(b.Dy())&math.MaxUint32
-	pixels.Write(binary.LittleEndian.AppendUint64(nil, size))
-	for y := b.Min.Y; y < b.Max.Y; y++ {
-		for x := b.Min.X; x < b.Max.X; x++ {
-			c := color.NRGBA64Model.Convert(p.At(x, y)).(color.NRGBA64)
-			for _, v := range []uint16{c.R, c.G, c.B, c.A} {
-				pixels.Write([]byte{byte(v), byte(v >> 8)})
-			}
-		}
-	}
-	sum := sha256.Sum256(pixels.Bytes())
-	return hex.EncodeToString(sum[:])
+	rgb, h := picture.FromImage(p), sha256.New()
+	fmt.Fprintln(h, rgb.W, rgb.H)
+	h.Write(rgb.Pix)
+	return hex.EncodeToString(h.Sum(nil))
 }

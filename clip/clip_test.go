@@ -444,7 +444,7 @@ func TestPreprocessorFiles(t *testing.T) {
 	require.ErrorContains(t, NewPreprocessor(16).Pixels(pixels[1:], wide), "(767 values)")
 	thread := image.NewGray(image.Rect(0, 0, 1, 1<<20))
 	require.ErrorContains(t, NewPreprocessor(16).Pixels(pixels, thread),
-		"1×1048576 pixels cannot be resized to 16×16777216")
+		"1×1048576 pixels: one side is more than 32 times the other")
 	huge, err := read(`{"size": 1000000000000000000, "crop_size": 16}`)
 	require.NoError(t, err)
 	require.ErrorContains(t, huge.Pixels(pixels, square),

@@ -248,8 +248,8 @@ func (p *Preprocessor) config() preprocessorConfig {
 }
 
 // Pixels writes the values of a picture, [Side,Side,3], to dst, which has room for just these. It
-// is an error if the picture is empty, if it does not come out with Side × Side pixels, or if it is
-// so narrow that resizing would make it huge.
+// is an error if the picture is empty, if it does not come out with Side × Side pixels, or if one
+// side of a picture that is resized on its shorter edge is more than 32 times the other.
 func (p *Preprocessor) Pixels(dst []float32, img image.Image) error {
 	if b := img.Bounds(); b.Empty() {
 		return fmt.Errorf("clip: a picture of %d×%d pixels", b.Dx(), b.Dy())
@@ -258,18 +258,24 @@ func (p *Preprocessor) Pixels(dst []float32, img image.Image) error {
 	if !filter.Valid() {
 		return fmt.Errorf("clip: resample %d is none of Pillow's filters", p.Resample)
 	}
-	rgb := picture.OnWhite(img)
-	if p.Resize != (Size{}) {
-		w, h := p.Resize.of(rgb.W, rgb.H)
-		if w < 1 || h < 1 || w > picture.MostPixels/h {
-			return fmt.Errorf("clip: a picture of %d×%d pixels cannot be resized to %d×%d",
-				rgb.W, rgb.H, w, h)
+	size := img.Bounds().Size()
+	w, h := size.X, size.Y
+	if p.Resize.Edge != 0 {
+		if err := picture.Slender(w, h); err != nil {
+			return fmt.Errorf("clip: %w", err)
 		}
-		rgb = rgb.Resize(w, h, filter)
 	}
+	if p.Resize != (Size{}) {
+		if w, h = p.Resize.of(w, h); w < 1 || h < 1 || w > picture.MostPixels/h {
+			return fmt.Errorf("clip: a picture of %d×%d pixels cannot be resized to %d×%d",
+				size.X, size.Y, w, h)
+		}
+	}
+	cw, ch := w, h
 	if p.Crop {
-		rgb = rgb.Crop(p.Side, p.Side)
+		cw, ch = p.Side, p.Side
 	}
+	rgb := picture.FromImage(img).ResizeCrop(w, h, filter, cw, ch)
 	if rgb.W != p.Side || rgb.H != p.Side || len(dst) != len(rgb.Pix) {
 		return fmt.Errorf("clip: %d×%d pixels do not fit the model's %d×%d (%d values)",
 			rgb.W, rgb.H, p.Side, p.Side, len(dst))

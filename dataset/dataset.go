@@ -42,6 +42,7 @@ type Sample struct {
 
 	Image image.Image // the decoded picture
 	File  string      // the picture's path as a file lists it, with forward slashes
+	Size  image.Point `json:"-"` // of the picture, upright, in pixels, where Look has seen it
 
 	Latent    *tensor.Dense // [H,W,C] float32, the VAE's scaled latent
 	Condition Condition     // what the network is told of the prompt

@@ -51,7 +51,7 @@ func TestLineError(t *testing.T) {
 	}{
 		{collect(dataset.File{Path: samples}), samples, 3, "the prompt is missing"},
 		{collect(dataset.File{Path: checked, Check: check}), checked, 1, "refused"},
-		{collect(dataset.File{Path: gone, Images: true}), gone, 3, "picture: open "},
+		{collect(dataset.File{Path: gone, Images: true}), gone, 3, "picture: stat "},
 		{collect(dataset.Folder{Path: filepath.Dir(metadata)}), metadata, 3, "text, the caption"},
 		{prompts(samples), samples, 3, "the prompt is missing"},
 		{prompts(lines), lines, 3, "the line is not UTF-8"},

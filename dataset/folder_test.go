@@ -142,7 +142,7 @@ func TestFoldersWithoutCaptions(t *testing.T) {
 		},
 		{
 			line(`{"file_name":"gone.png","text":"b"}`),
-			"metadata.jsonl:2: picture: open ",
+			"metadata.jsonl:2: picture: stat ",
 		},
 		{
 			line(`{"file_name":1}`),

@@ -36,7 +36,7 @@ func Verify(ctx context.Context, dir string) ([]Sample, error) {
 
 // verify says what is wrong with the picture that was written for a sample.
 func (s Sample) verify(dir string) error {
-	if err := needsFile(s); err != nil {
+	if err := HasPicture(dir)(s); err != nil {
 		return err
 	}
 	data, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(s.File)))

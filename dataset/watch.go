@@ -3,8 +3,11 @@ package dataset
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/kudos-ml/kudos/internal/picture"
 )
 
 // Watched is d, and calls done(1) with each sample that d yields, before it is passed on. The Add
@@ -26,14 +29,21 @@ func WithoutImages(d Dataset) Dataset {
 }
 
 // HasPicture is a check, such as File.Check and Checked take, that a sample names a picture and
-// that there is a file of that name in a folder. The picture is not decoded.
+// that there is a file of that name in a folder, which may be one. The picture is not decoded; see
+// Look.
 func HasPicture(folder string) func(Sample) error {
 	return func(s Sample) error {
 		if s.File == "" {
 			return errors.New("the line names no file")
 		}
-		_, err := os.Stat(filepath.Join(folder, filepath.FromSlash(s.File)))
-		return err
+		info, err := os.Stat(filepath.Join(folder, filepath.FromSlash(s.File)))
+		if err != nil {
+			return err
+		}
+		if err := picture.Regular(info); err != nil {
+			return fmt.Errorf("%s is %w", s.File, err)
+		}
+		return nil
 	}
 }
 

@@ -82,7 +82,8 @@ func Give(ctx context.Context, m Model, samples []dataset.Sample) error {
 	return nil
 }
 
-// Scored is d with m's scores as rewards, computed n samples at a time.
+// Scored is d with m's scores as rewards, computed n samples at a time, or fewer if their pictures
+// are large (dataset.Batches).
 func Scored(d dataset.Dataset, m Model, n int) dataset.Dataset {
 	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
 		return func(yield func(dataset.Sample, error) bool) {
@@ -90,33 +91,21 @@ func Scored(d dataset.Dataset, m Model, n int) dataset.Dataset {
 				yield(dataset.Sample{}, fmt.Errorf("reward: batches of %d samples", n))
 				return
 			}
-			var batch []dataset.Sample
-			flush := func() bool {
-				scores, err := score(ctx, m, batch)
+			for batch, err := range dataset.Batches(ctx, d, n) {
+				var scores []float64
+				if err == nil {
+					scores, err = score(ctx, m, batch)
+				}
 				if err != nil {
 					yield(dataset.Sample{}, err)
-					return false
+					return
 				}
 				for i, s := range batch {
 					s.Reward = &scores[i]
 					if !yield(s, nil) {
-						return false
+						return
 					}
 				}
-				batch = batch[:0]
-				return true
-			}
-			for s, err := range d.All(ctx) {
-				if err != nil {
-					yield(dataset.Sample{}, err)
-					return
-				}
-				if batch = append(batch, s); len(batch) == n && !flush() {
-					return
-				}
-			}
-			if len(batch) > 0 {
-				flush()
 			}
 		}
 	})

@@ -7,7 +7,6 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"fmt"
-	"image"
 	"io"
 	"os"
 	"path/filepath"
@@ -81,14 +80,8 @@ func (s *Store) readAny(name string) ([]byte, error) {
 // and a size that package dataset reads. Bytes after the end of the picture are not looked at:
 // telephones put videos there. Whoever serves the file has to say which format it is, so that no
 // browser guesses at a page or an archive in it.
-func (s *Store) decodes(name string, data []byte) error {
-	const large = 1 << 24 // pixels: up to eight bytes each, on every core
-	size, _, err := image.DecodeConfig(bytes.NewReader(data))
-	if err == nil && int64(size.Width)*int64(size.Height) > large {
-		s.large.Lock()
-		defer s.large.Unlock()
-	}
-	_, err = picture.Decode(bytes.NewReader(data), name)
+func decodes(name string, data []byte) error {
+	_, err := picture.Decode(bytes.NewReader(data), name)
 	return err
 }
 

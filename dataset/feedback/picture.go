@@ -247,7 +247,7 @@ func (s *Store) look(sample dataset.Sample, before []byte) (p entry, err error) 
 	if bytes.Equal(p.sha256, before) {
 		return p, nil
 	}
-	return p, s.decodes(sample.File, data)
+	return p, decodes(sample.File, data)
 }
 
 // encode is a sample as a line of a dataset.File.

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"modernc.org/sqlite"
@@ -55,7 +54,6 @@ type Store struct {
 	pool   *sql.DB
 	turn   chan struct{} // holds a value while nobody writes
 	writer work
-	large  sync.Mutex // held while a picture is decoded that takes much memory
 }
 
 // Open opens the store in a file, or makes it. A store that an earlier version of this package made

@@ -35,8 +35,8 @@ func (p *Pipeline) Decode(ctx context.Context, latents *tensor.Dense) ([]image.I
 }
 
 // EncodeImages returns the latents [N,h,w,C] of pictures, scaled as the UNet reads them: the means
-// of the VAE's encoder. Pictures of another size than the model's are resized on their shorter edge
-// and cut out of the centre, as Encode does it.
+// of the VAE's encoder. Pictures of another size than the model's, or than Frame has settled, are
+// resized and cut out of the middle, as Encode does it.
 func (p *Pipeline) EncodeImages(
 	ctx context.Context, pictures []image.Image,
 ) (*tensor.Dense, error) {
@@ -50,15 +50,14 @@ func (p *Pipeline) EncodeImages(
 	defer e.close()
 	samples, which := make([]dataset.Sample, len(pictures)), make([]int, len(pictures))
 	for i, x := range pictures {
-		samples[i], which[i] = dataset.Sample{Image: x}, i
-	}
-	for from := 0; from < len(which); from += e.most {
-		if err := context.Cause(ctx); err != nil {
-			return nil, fmt.Errorf("pipeline: %w", err)
-		}
-		if err := e.latents(samples, which[from:min(from+e.most, len(which))]); err != nil {
+		var err error
+		if samples[i], err = e.fit(ctx, dataset.Sample{Image: x}); err != nil {
 			return nil, err
 		}
+		which[i] = i
+	}
+	if err := e.allLatents(ctx, samples, which); err != nil {
+		return nil, err
 	}
 	shape := samples[0].Latent.Shape()
 	together := append([]int{len(samples)}, shape...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
 	"iter"
 	"math"
 
@@ -57,9 +58,18 @@ func (o EncodeOptions) check() error {
 }
 
 // Encode returns the samples of data with Latent (scaled, as the UNet reads it) and Condition
-// filled in. Pictures of another size than the model's are resized on their shorter edge and cut
-// out of the centre. A sample that has a latent keeps it; one with neither latent nor picture is an
-// error that names it.
+// filled in. A sample that has a latent keeps it; one with neither latent nor picture is an error
+// that names it. Each picture is fitted as it comes, and Image is the fitted one from then on, so
+// that the memory of a batch does not depend on the pictures' sizes.
+//
+//   - A picture that a model made, whose sample has a Source.Model, is never cut, whatever its
+//     shape. It keeps its size if that is of multiples of the VAE's factor, and the shorter side is
+//     not above the model's side, as in 512×768. Otherwise it is resized to the nearest such size.
+//   - Any other picture is resized to cover the model's square, or what Frame has settled, and that
+//     is cut out of its middle. One that has one side more than 32 times the other is an error that
+//     names the sample.
+//
+// Behind what is transparent there is white, as in clip.Preprocessor.
 func (p *Pipeline) Encode(data dataset.Dataset, o EncodeOptions) dataset.Dataset {
 	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
 		return func(yield func(dataset.Sample, error) bool) {
@@ -74,31 +84,19 @@ func (p *Pipeline) Encode(data dataset.Dataset, o EncodeOptions) dataset.Dataset
 				size *= max(1, (keptTogether+size-1)/size)
 				encode = e.newKeeper().encode
 			}
-			var batch []dataset.Sample
-			flush := func() bool {
-				if err := encode(ctx, batch); err != nil {
-					yield(dataset.Sample{}, err)
-					return false
+			for batch, err := range dataset.Batches(ctx, dataset.Map(data, e.fit), size) {
+				if err == nil {
+					err = encode(ctx, batch)
 				}
-				for _, s := range batch {
-					if !yield(s, nil) {
-						return false
-					}
-				}
-				batch = batch[:0]
-				return true
-			}
-			for s, err := range data.All(ctx) {
 				if err != nil {
 					yield(dataset.Sample{}, err)
 					return
 				}
-				if batch = append(batch, s); len(batch) == size && !flush() {
-					return
+				for _, s := range batch {
+					if !yield(s, nil) {
+						return
+					}
 				}
-			}
-			if len(batch) > 0 {
-				flush()
 			}
 		}
 	})
@@ -111,32 +109,53 @@ func (p *Pipeline) Blank() dataset.Sample {
 		return tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
 	}
 	return dataset.Sample{
-		Latent:    zeros(p.side(), p.side(), p.VAE.Config.LatentChannels),
+		Latent:    zeros(p.latent(p.target())...),
 		Condition: dataset.Condition{Tokens: zeros(p.Tokenizer.Length, p.Text.Config.Width)},
 	}
 }
 
 // An encoder fills in latents and conditions.
 type encoder struct {
-	p      *Pipeline
-	o      EncodeOptions
-	texts  *texts
-	graphs stages
-	most   int    // pictures at once
-	done   uint64 // samples before the batch
+	p     *Pipeline
+	o     EncodeOptions
+	texts *texts
+	sizes map[image.Point]*stages // by the size of the pictures
+	seen  uint64                  // samples whose pictures were fitted
+	done  uint64                  // samples before the batch
 }
 
 func (p *Pipeline) newEncoder(o EncodeOptions) *encoder {
-	e := &encoder{p: p, o: o, texts: p.newTexts()}
-	side := p.side() * p.scale()
-	e.most = max(1, decodePixels/(side*side))
+	e := &encoder{p: p, o: o, texts: p.newTexts(), sizes: map[image.Point]*stages{}}
 	if o.Batch == 0 {
-		e.o.Batch = e.most
-	}
-	e.graphs.build = func(size int) (*stage, error) {
-		return p.newStage([]int{size, side, side, 3}, p.encodeNodes(o.Sampled))
+		e.o.Batch = together(p.target())
 	}
 	return e
+}
+
+// together is how many pictures of a size are encoded at once.
+func together(size image.Point) int { return max(1, decodePixels/(size.X*size.Y)) }
+
+// graphs are those for pictures of a size.
+func (e *encoder) graphs(size image.Point) *stages {
+	if e.sizes[size] == nil {
+		e.sizes[size] = &stages{build: func(n int) (*stage, error) {
+			return e.p.newStage([]int{n, size.Y, size.X, 3}, e.p.encodeNodes(e.o.Sampled))
+		}}
+	}
+	return e.sizes[size]
+}
+
+// fit is Pipeline.fit of a sample that needs a latent.
+func (e *encoder) fit(_ context.Context, s dataset.Sample) (dataset.Sample, error) {
+	e.seen++
+	if s.Latent != nil || s.Image == nil {
+		return s, nil
+	}
+	fitted, err := e.p.fit(s)
+	if err != nil {
+		return s, fmt.Errorf("pipeline: sample %d (%s): %w", e.seen-1, name(s), err)
+	}
+	return fitted, nil
 }
 
 // encodeNodes adds the VAE's encoder to a graph: the mean, and the log variance if it is wanted.
@@ -152,7 +171,9 @@ func (p *Pipeline) encodeNodes(spread bool) func(x *gorgonia.Node) (gorgonia.Nod
 
 func (e *encoder) close() {
 	e.texts.graphs.close()
-	e.graphs.close()
+	for _, graphs := range e.sizes {
+		graphs.close()
+	}
 }
 
 // encode fills in a batch.
@@ -180,10 +201,8 @@ func (e *encoder) encode(ctx context.Context, batch []dataset.Sample) error {
 	for i := range batch {
 		batch[i].Condition = conditions[i]
 	}
-	for from := 0; from < len(pictures); from += e.most {
-		if err := e.latents(batch, pictures[from:min(from+e.most, len(pictures))]); err != nil {
-			return err
-		}
+	if err := e.allLatents(ctx, batch, pictures); err != nil {
+		return err
 	}
 	e.done += uint64(len(batch))
 	return nil
@@ -199,20 +218,33 @@ func name(s dataset.Sample) string {
 	return "without a name"
 }
 
-// latents encodes the pictures of some samples of a batch.
-func (e *encoder) latents(batch []dataset.Sample, which []int) error {
-	st, err := e.graphs.of(len(which))
+// allLatents encodes the pictures of some samples of a batch: those of one size that follow each
+// other at once, as far as memory allows.
+func (e *encoder) allLatents(ctx context.Context, batch []dataset.Sample, which []int) error {
+	size := func(k int) image.Point { return batch[which[k]].Image.Bounds().Size() }
+	for from, n := 0, 0; from < len(which); from += n {
+		if err := context.Cause(ctx); err != nil {
+			return fmt.Errorf("pipeline: %w", err)
+		}
+		most := min(from+together(size(from)), len(which))
+		for n = 1; from+n < most && size(from+n) == size(from); n++ {
+		}
+		if err := e.latents(batch, which[from:from+n], size(from)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// latents encodes pictures of one size at once.
+func (e *encoder) latents(batch []dataset.Sample, which []int, size image.Point) error {
+	st, err := e.graphs(size).of(len(which))
 	if err != nil {
 		return err
 	}
-	side := e.p.side() * e.p.scale()
 	for row, i := range which {
-		if batch[i].Image.Bounds().Empty() {
-			return fmt.Errorf("pipeline: sample %d (%s): the picture is empty",
-				e.done+uint64(i), name(batch[i]))
-		}
-		x := square(picture.FromImage(batch[i].Image), side).Tensor()
-		copy(st.in.Float32s()[row*side*side*3:], x.Float32s())
+		x := picture.FromImage(batch[i].Image).Tensor()
+		copy(st.in.Float32s()[row*size.X*size.Y*3:], x.Float32s())
 	}
 	values, err := st.run()
 	if err != nil {
@@ -238,12 +270,4 @@ func (e *encoder) draw(mean, logvar []float32, index uint64) {
 	for i := range mean {
 		mean[i] += float32(math.Exp(0.5*float64(logvar[i])) * float64(noise[i]))
 	}
-}
-
-// square resizes the shorter edge to side and cuts out the centre.
-func square(p *picture.RGB, side int) *picture.RGB {
-	if p.W <= p.H {
-		return p.Resize(side, max(side*p.H/p.W, side), picture.Bicubic).Crop(side, side)
-	}
-	return p.Resize(max(side*p.W/p.H, side), side, picture.Bicubic).Crop(side, side)
 }

@@ -26,7 +26,7 @@ type keeper struct {
 
 func (e *encoder) newKeeper() *keeper {
 	p := e.p
-	return &keeper{e, store(e.o.Cache), fmt.Sprintln("kudos encoded 1", e.p.Machine.Arithmetic(),
+	return &keeper{e, store(e.o.Cache), fmt.Sprintln("kudos encoded 2", e.p.Machine.Arithmetic(),
 		weights.Hash(p.Text), p.Tokenizer.Length, weights.Hash(p.VAE), p.VAE.Config.ScalingFactor,
 		p.side(), p.scale(), e.o.Batch, e.o.Sampled, e.o.Seed)}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -34,6 +35,7 @@ type Pipeline struct {
 	// a machine is set.
 	Machine kernels.Config
 
+	frame   image.Point                           // the size of pictures; zero: see Frame
 	network Network                               // where UNet is nil; see With
 	unread  func() (*unet.UNet2DCondition, error) // reads the UNet that LoadFrozen left out
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
 	"runtime/debug"
 
 	"gorgonia.org/tensor"
@@ -53,23 +54,34 @@ func (p *Pipeline) warn(printf func(format string, args ...any), prompts []strin
 // Blanks are samples as Encode would give them, by which training can be planned before anything is
 // encoded: each has a latent of its own, and those of one prompt share a condition, as is true of
 // one call of Encode. All of them are zeros, in the memory of one sample, and not to be written to.
-// Each sample has reward 1, so that it does not matter whether rewards are known by then.
+// The shapes are those of Frame, and of pictures whose Size is known. Each sample has reward 1, so
+// that it does not matter whether rewards are known by then.
 func (p *Pipeline) Blanks(samples []dataset.Sample) []dataset.Sample {
-	zeros := p.Blank()
-	same := func(t *tensor.Dense) *tensor.Dense {
-		return tensor.New(tensor.WithShape(t.Shape()...), tensor.WithBacking(t.Float32s()))
+	tokens := p.Blank().Condition.Tokens
+	zeros := map[image.Point][]float32{}
+	latent := func(size image.Point) *tensor.Dense {
+		shape := tensor.Shape(p.latent(size))
+		if zeros[size] == nil {
+			zeros[size] = make([]float32, shape.TotalSize())
+		}
+		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(zeros[size]))
 	}
 	conditions := map[string]dataset.Condition{}
 	blanks := make([]dataset.Sample, len(samples))
 	for i, s := range samples {
 		c, ok := conditions[s.Prompt]
 		if !ok {
-			c.Tokens = same(zeros.Condition.Tokens)
+			c.Tokens = tensor.New(tensor.WithShape(tokens.Shape()...),
+				tensor.WithBacking(tokens.Float32s()))
 			conditions[s.Prompt] = c
+		}
+		size := p.target()
+		if s.Size.X > 0 && s.Size.Y > 0 {
+			size = p.sizeOf(s, s.Size)
 		}
 		blanks[i] = dataset.Sample{
 			ID: s.ID, Prompt: s.Prompt, Group: s.Group, Reward: new(1.0),
-			Latent: same(zeros.Latent), Condition: c,
+			Latent: latent(size), Condition: c,
 		}
 	}
 	return blanks

@@ -120,12 +120,10 @@ func (s *session) run(ctx context.Context) (err error) {
 
 // check says what is wrong with a picture that is to have a reward.
 func (s *session) check(x dataset.Sample) error {
-	switch err := dataset.HasPicture(filepath.Dir(s.samples))(x); {
-	case err != nil || s.reward != "":
-		return err
-	case x.Reward == nil:
+	switch {
+	case s.reward == "" && x.Reward == nil:
 		return errors.New("there is no reward; -reward gives one to every picture")
-	case s.ByReward && *x.Reward < 0:
+	case s.reward == "" && s.ByReward && *x.Reward < 0:
 		return fmt.Errorf("the reward is %v: -by-reward takes none below 0", *x.Reward)
 	}
 	return nil
@@ -145,15 +143,16 @@ func (s *session) read(ctx context.Context) (err error) {
 		return fmt.Errorf("-samples: %w", err)
 	}
 	if s.Beta > 0 {
-		folder := dataset.Folder{Path: s.pretrain}
-		checked := dataset.Checked(folder, dataset.HasPicture(s.pretrain))
-		captioned, err := dataset.Collect(ctx, checked)
+		captioned, err := dataset.Collect(ctx, dataset.Folder{Path: s.pretrain})
 		if err != nil {
 			return fmt.Errorf("-pretrain: %w", err)
 		}
 		s.all = append(s.all, captioned...)
 	}
-	s.model.WarnPrompts(s.progress.Printf, s.all)
+	look := s.data(s.all).Look
+	if err = look(ctx, s.progress, s.model, filepath.Dir(s.samples), s.pretrain); err != nil {
+		return err
+	}
 	s.hashes["samples"], err = report.Hash(s.samples)
 	return err
 }

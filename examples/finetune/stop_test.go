@@ -50,34 +50,24 @@ func TestStopped(t *testing.T) {
 	require.Contains(t, last, filepath.Dir(found[0]))
 }
 
-// Stopped before it trains, it leaves nothing, or where the signal comes late what was encoded. It
-// is stopped where it reads a picture, which comes through a pipe, so that it gets no further
-// meanwhile.
+// Stopped before it trains, it leaves what was encoded. It is stopped where it encodes pictures, of
+// which there are so many that it gets no further meanwhile: it looks for a signal between them.
 func TestStoppedEarly(t *testing.T) {
 	p := at(t)
-	pipe := filepath.Join(p.dir, "3.png")
-	png, err := os.ReadFile(pipe)
+	lines, err := os.ReadFile(p.samples)
 	require.NoError(t, err)
-	require.NoError(t, os.Remove(pipe))
-	require.NoError(t, syscall.Mkfifo(pipe, 0o644))
+	for i := range 5000 {
+		lines = fmt.Appendf(lines, `{"id":"more %d","prompt":"a dog","file":"0.png","reward":1}%s`,
+			i, "\n")
+	}
+	require.NoError(t, os.WriteFile(p.samples, lines, 0o644))
 	c := commandtest.Start(t, p.args("early", "-steps", "100000")...)
-	var w *os.File
-	c.Await(t, func() bool { // it opens for writing only once it is read
-		w, err = os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0)
-		return err == nil
-	})
-	require.DirExists(t, p.out("early"))
-	require.NoError(t, c.Process.Signal(syscall.SIGINT))
-	_, err = w.Write(png)
-	require.NoError(t, err)
-	require.NoError(t, w.Close())
-	code, last := c.Wait()
+	c.AwaitFile(t, p.out("early/cache"))
+	code, last := c.End(t, syscall.SIGINT)
 	require.Equal(t, 130, code, c.Stderr.String())
 	require.Equal(t, "finetune: stopped; nothing was trained", last)
 	entries, err := os.ReadDir(p.out("early"))
-	if !os.IsNotExist(err) {
-		require.NoError(t, err)
-		require.Len(t, entries, 1)
-		require.Equal(t, "cache", entries[0].Name())
-	}
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+	require.Equal(t, "cache", entries[0].Name())
 }

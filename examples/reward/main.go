@@ -122,13 +122,17 @@ type session struct {
 }
 
 func run(ctx context.Context, o options) error {
-	// What is wrong with the labels is known before anything takes time.
+	// What is wrong with labels and pictures is known before anything takes time.
 	labelled, err := o.labelled(ctx)
-	if err != nil {
+	text, bad := json.Marshal(labelled) // a store's file changes with every judgement
+	if err = cmp.Or(err, bad); err != nil {
 		return err
 	}
 	rest, heldOut, err := dataset.SplitPrompts(labelled, o.heldOut, o.seed)
 	err = cmp.Or(err, (&alignment.KFold{Folds: cmp.Or(o.folds, 2)}).Check(labelled))
+	if err == nil {
+		err = command.Look(ctx, report.Stderr(), labelled, filepath.Dir(o.source))
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.source, err)
 	}
@@ -138,12 +142,8 @@ func run(ctx context.Context, o options) error {
 	}
 	defer encoder.Close()
 	encoder.Machine = o.machine.Config
-	text, err := json.Marshal(labelled) // a store's file changes with every judgement
 	labels := fmt.Sprintf("%x", sha256.Sum256(text))
 	o.config["sha256"] = map[string]string{"labels": labels, "clip": encoder.Hash()}
-	if err != nil {
-		return err
-	}
 	begun := finetune.Run{
 		Folder: filepath.Join(o.out, "training"), Resume: o.resume, Command: o.command,
 		Config: o.config, MayChange: []string{"cache"},

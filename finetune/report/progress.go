@@ -46,6 +46,8 @@ type Stage struct {
 	bar   *progressbar.ProgressBar
 	note  string
 	ended bool
+	// hidden: nothing is shown of it yet.
+	hidden bool
 }
 
 // firstLine is how long a stage without bar runs before it says how far it is. Later lines come
@@ -57,10 +59,27 @@ const firstLine = 10 * time.Second
 func (p *Progress) Stage(name string, n int) *Stage {
 	s := &Stage{p: p, name: name, n: n, start: p.now(), gap: firstLine}
 	s.next = s.start.Add(s.gap)
-	if p.bars {
-		s.bar = progressbar.NewOptions(cmp.Or(n, -1),
-			progressbar.OptionSetWriter(p.w),
-			progressbar.OptionSetDescription(fmt.Sprintf("%-12s", name)),
+	s.draw()
+	return s
+}
+
+// late is how long nothing is shown of a stage that Late begins.
+const late = 2 * time.Second
+
+// Late is Stage for what is mostly over at once: nothing is shown of it if it takes less than two
+// seconds.
+func (p *Progress) Late(name string, n int) *Stage {
+	s := &Stage{p: p, name: name, n: n, start: p.now(), gap: late, hidden: true}
+	s.next = s.start.Add(s.gap)
+	return s
+}
+
+// draw begins the stage's bar, if there are bars.
+func (s *Stage) draw() {
+	if s.p.bars {
+		s.bar = progressbar.NewOptions(cmp.Or(s.n, -1),
+			progressbar.OptionSetWriter(s.p.w),
+			progressbar.OptionSetDescription(fmt.Sprintf("%-12s", s.name)),
 			progressbar.OptionSetWidth(24),
 			progressbar.OptionShowCount(),
 			progressbar.OptionThrottle(100*time.Millisecond),
@@ -68,7 +87,6 @@ func (p *Progress) Stage(name string, n int) *Stage {
 			progressbar.OptionFullWidth(),
 			progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: "░"}))
 	}
-	return s
 }
 
 // Of says how many parts there are, where that was not known at the beginning.
@@ -100,6 +118,11 @@ func (s *Stage) Note(format string, args ...any) {
 // Add reports k parts more as done.
 func (s *Stage) Add(k int) {
 	s.done += k
+	if s.hidden && s.p.now().Sub(s.start) >= late {
+		s.hidden = false
+		s.draw()
+		k = s.done
+	}
 	if s.bar != nil {
 		s.bar.Add(k) //nolint:errcheck // a bar that cannot be drawn must not stop the run
 		return
@@ -140,7 +163,7 @@ func (s *Stage) End() time.Duration {
 		fmt.Fprintln(s.p.w)
 		return elapsed
 	}
-	if s.n == 0 && s.done == 0 {
+	if s.hidden || s.n == 0 && s.done == 0 {
 		return elapsed
 	}
 	count := fmt.Sprint(s.done)

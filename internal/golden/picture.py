@@ -43,7 +43,7 @@ def main(out, clip):
     for name, colour, n in (('deep_grey', 0, 1), ('deep', 2, 3), ('deep_grey_alpha', 4, 2), ('deep_alpha', 6, 4)):
         deep = g.integers(0, 65536, (5, 7, n)); deep[0, :4] = 200; open(f'{out}/{name}.png', 'wb').write(png(colour, 5, 7, deep))
     for name in ('444.jpg 422.jpg 420.jpg 440.jpg narrow.jpg grey.jpg cmyk.jpg lossy.webp lossless.webp alpha.webp alpha_lossy.webp alpha.png grey.png grey_alpha.png '
-                 'bits.png palette.png palette_alpha.png deep_grey.png deep.png deep_grey_alpha.png deep_alpha.png').split(): answer(out, name)
+                 'bits.png palette.png palette_alpha.png deep.png deep_grey_alpha.png deep_alpha.png').split(): answer(out, name)
     for o in range(1, 9):  # load_image of diffusers turns with exif_transpose
         exif = Image.Exif(); exif[0x0112] = o; small = im.crop((0, 0, 9, 6))
         for kind in ('png', 'webp', 'jpg'): small.save(f'{out}/turned{o}.{kind}', exif=exif, **({'quality': 95, 'subsampling': 0} if kind == 'jpg' else {'lossless': True} if kind == 'webp' else {}))

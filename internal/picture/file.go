@@ -2,138 +2,220 @@ package picture
 
 import (
 	"bytes"
-	"encoding/binary"
+	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"image"
-	_ "image/jpeg" // a format Decode knows
-	"image/png"
+	"image/jpeg"
+	_ "image/png" // formats decode knows
 	"io"
 	"io/fs"
 	"os"
 
-	_ "golang.org/x/image/webp" // a format Decode knows
-
-	"github.com/kudos-ml/kudos/internal/file"
+	_ "golang.org/x/image/webp"
+	"golang.org/x/sync/semaphore"
 )
 
 // ErrFormat means that a file is no PNG, JPEG or WebP picture.
 var ErrFormat = errors.New("not a PNG, JPEG or WebP picture")
 
-// MostPixels is the largest number of pixels that is decoded, and Pillow's limit too: a small file
-// can claim to be a huge picture.
-const MostPixels = 178_956_970
+const (
+	// MostPixels is the largest number of pixels that is decoded, and Pillow's limit too: a small
+	// file can claim to be a huge picture.
+	MostPixels = 178_956_970
+	// mostBytes is the largest file that is read: what MostPixels of three bytes take that nothing
+	// compresses.
+	mostBytes = 3 * MostPixels
+	// mostTogether is how many pixels are decoded at once in the whole process, at most, but for a
+	// picture that has more by itself, and is decoded alone.
+	mostTogether = 1 << 26
+)
+
+var decoding = semaphore.NewWeighted(mostTogether)
 
 // Read decodes a file and turns the picture upright by its orientation in EXIF or XMP, as
 // diffusers' load_image does. Errors name the file. The error of a file that is no picture wraps
-// ErrFormat. A picture of more than MostPixels is refused before memory is taken for it.
+// ErrFormat, and says what the file is instead where its first bytes tell. Its name's ending does
+// not matter. A folder, a pipe or a device is an error, and is not opened: that may take forever. A
+// picture of more than MostPixels is refused before memory is taken for it.
 //
-// In two cases Pillow reads something else. What a PNG of 2, 4 or 16 bits names as its transparent
-// colour (tRNS) is transparent here; Pillow 13 compares it with values of 8 bits. A progressive
-// JPEG with restart markers and subsampled chroma is an error of the standard library.
+// Of an animated WebP the first frame counts, on its canvas. Of an animated PNG it is the picture
+// that programs show which know no animation. What follows the end of a picture is passed over.
+//
+// Pixels are Pillow's, with these differences:
+//
+//   - Colours of a JPEG or of a lossy WebP may be off by 3 of 255. The standard library's inverse
+//     cosine transform is not libjpeg's to the bit. Where inks (CMYK) or channels of an RGB JPEG
+//     are stored at half the resolution, they are repeated and not interpolated.
+//   - A PNG of 16 bits of grey has the upper 8. Pillow cuts values off at 255, which makes most
+//     such pictures white.
+//   - What a PNG of 2, 4 or 16 bits names as its transparent colour (tRNS) is transparent. Pillow
+//     compares it with values of 8 bits.
+//   - A colour that a PNG's palette lacks is black, as in libpng. In Pillow it is a grey.
+//   - A file that is cut off behind its last pixel, or has a wrong checksum of its pixels, is an
+//     error. Pillow reads such a PNG.
+//   - JPEGs with arithmetic coding, or lossless, or with restart markers and progressive, or with
+//     sampling factors of 3 or of more for chroma than for luma, are errors that say so. Pillow
+//     reads them, those of 8 bits.
 func Read(name string) (image.Image, error) {
-	data, err := os.ReadFile(name)
+	info, err := os.Stat(name)
 	if err != nil {
 		return nil, fmt.Errorf("picture: %w", err)
 	}
-	return decode(name, data)
+	return readFile(name, info, func() (fs.File, error) { return os.Open(name) })
 }
 
 // ReadFS is Read of a file of fsys.
 func ReadFS(fsys fs.FS, name string) (image.Image, error) {
-	data, err := fs.ReadFile(fsys, name)
+	info, err := fs.Stat(fsys, name)
 	if err != nil {
 		return nil, fmt.Errorf("picture: %w", err)
 	}
-	return decode(name, data)
+	return readFile(name, info, func() (fs.File, error) { return fsys.Open(name) })
+}
+
+func readFile(name string, info fs.FileInfo, open func() (fs.File, error)) (image.Image, error) {
+	if err := Regular(info); err != nil {
+		return nil, fmt.Errorf("picture: %s is %w", name, err)
+	}
+	f, err := open()
+	if err != nil {
+		return nil, fmt.Errorf("picture: %w", err)
+	}
+	defer f.Close()
+	return Decode(f, name)
+}
+
+// Regular is an error that says what a file is, such as a folder or a named pipe, if that is
+// nothing that a picture can be read from.
+func Regular(info fs.FileInfo) error {
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
+		return nil
+	case mode.IsDir():
+		return errors.New("a folder and not a picture")
+	case mode&fs.ModeNamedPipe != 0:
+		return errors.New("a named pipe and not a picture")
+	case mode&fs.ModeSocket != 0:
+		return errors.New("a socket and not a picture")
+	case mode&fs.ModeDevice != 0:
+		return errors.New("a device and not a picture")
+	}
+	return errors.New("not a regular file")
 }
 
 // Decode is Read of what r gives. Errors call it by the name given.
 func Decode(r io.Reader, name string) (image.Image, error) {
-	data, err := io.ReadAll(r)
-	if err != nil {
+	fail := func(err error) (image.Image, error) {
 		return nil, fmt.Errorf("picture: %s: %w", name, err)
 	}
-	return decode(name, data)
+	head := make([]byte, 1024)
+	n, err := io.ReadFull(r, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return fail(err)
+	}
+	head = head[:n]
+	c := codecOf(head)
+	if c == nil {
+		return fail(foreign(head))
+	}
+	rest, err := io.ReadAll(io.LimitReader(r, mostBytes+1))
+	if err != nil {
+		return fail(err)
+	}
+	if len(rest) > mostBytes {
+		return fail(fmt.Errorf("it has more than %d bytes", mostBytes))
+	}
+	img, err := c.decode(append(head, rest...))
+	if err != nil {
+		return fail(err)
+	}
+	return img, nil
 }
 
-func decode(name string, data []byte) (image.Image, error) {
-	size, format, err := image.DecodeConfig(bytes.NewReader(data))
-	if errors.Is(err, image.ErrFormat) {
-		return nil, fmt.Errorf("picture: %s: %w", name, ErrFormat)
+// A codec is a format that is read.
+type codec struct {
+	name  string
+	begin func(head []byte) bool
+	// mend returns what the decoder of a library reads of a file. It is an error if that cannot
+	// read it though the file may be whole.
+	mend func(data []byte) ([]byte, error)
+	// ends reports whether a file has the mark that a picture ends with.
+	ends func(data []byte) bool
+	// finish, unless nil, makes the picture of what the library decoded.
+	finish func(data []byte, img image.Image) (image.Image, error)
+}
+
+var codecs = []*codec{
+	{
+		name:  "png",
+		begin: func(head []byte) bool { return bytes.HasPrefix(head, []byte(signature)) },
+		mend:  mendPNG,
+		ends:  func(data []byte) bool { return section(data, "IEND") != nil },
+	},
+	{
+		name:  "jpeg",
+		begin: func(head []byte) bool { return bytes.HasPrefix(head, []byte("\xff\xd8\xff")) },
+		mend:  mendJPEG,
+		ends:  func(data []byte) bool { return bytes.Contains(pixelsOf(data), []byte("\xff\xd9")) },
+	},
+	{
+		name: "webp",
+		begin: func(head []byte) bool {
+			return len(head) >= 12 && string(head[:4])+string(head[8:12]) == "RIFFWEBP"
+		},
+		mend:   mendWebP,
+		ends:   endsWebP,
+		finish: finishWebP,
+	},
+}
+
+func codecOf(head []byte) *codec {
+	for _, c := range codecs {
+		if c.begin(head) {
+			return c
+		}
 	}
+	return nil
+}
+
+// broken is the error of a file that is damaged.
+func (c *codec) broken(data []byte, err error) error {
+	var lacks jpeg.UnsupportedError
+	switch {
+	case errors.As(err, &lacks):
+		return fmt.Errorf("it is a JPEG of a rare kind (%w), which is not read; %s", err, again)
+	case !c.ends(data):
+		return fmt.Errorf("broken %s: the file ends before the picture does, as one that was not "+
+			"copied or downloaded to its end (%w)", c.name, err)
+	}
+	return fmt.Errorf("broken %s: %w", c.name, err)
+}
+
+func (c *codec) decode(data []byte) (image.Image, error) {
+	mended, err := c.mend(data)
 	if err != nil {
-		return nil, fmt.Errorf("picture: %s: broken picture: %w", name, err)
+		return nil, err
+	}
+	size, _, err := image.DecodeConfig(bytes.NewReader(mended))
+	if err != nil {
+		return nil, c.broken(data, err)
 	}
 	if size.Width <= 0 || size.Height <= 0 || size.Width > MostPixels/size.Height {
-		return nil, fmt.Errorf("picture: %s: %d×%d pixels are not between 1 and %d",
-			name, size.Width, size.Height, MostPixels)
+		return nil, fmt.Errorf("%d×%d pixels are not between 1 and %d",
+			size.Width, size.Height, MostPixels)
 	}
-	img, _, err := image.Decode(bytes.NewReader(data))
+	n := min(int64(size.Width*size.Height), mostTogether)
+	if err := decoding.Acquire(context.Background(), n); err != nil {
+		return nil, err
+	}
+	defer decoding.Release(n)
+	img, _, err := image.Decode(bytes.NewReader(mended))
+	if err == nil && c.finish != nil {
+		img, err = c.finish(data, img)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("picture: %s: broken %s: %w", name, format, err)
-	}
-	if format == "webp" {
-		img = fromWebP(img)
+		return nil, c.broken(data, err)
 	}
 	return upright(img, orientation(data)), nil
-}
-
-// fromWebP converts the planes of a lossy WebP, which are in video range. The standard library
-// would take them for those of a JPEG. A lossless WebP stays as it is.
-func fromWebP(img image.Image) image.Image {
-	var planes *image.YCbCr
-	switch img := img.(type) {
-	case *image.YCbCr:
-		planes = img
-	case *image.NYCbCrA:
-		planes = &img.YCbCr
-	default:
-		return img
-	}
-	p := NewRGB(planes.Rect.Dx(), planes.Rect.Dy())
-	p.fromYCbCr(planes, video)
-	return p.withAlpha(alphas(img))
-}
-
-// A Text is a note in a PNG file, such as the prompt that the picture was made from.
-type Text struct{ Key, Value string }
-
-// EncodePNG writes img as PNG with notes. A note's key has 1 to 79 bytes. What is written depends
-// on img and the notes alone.
-func EncodePNG(w io.Writer, img image.Image, notes ...Text) error {
-	var b bytes.Buffer
-	if err := png.Encode(&b, img); err != nil {
-		return fmt.Errorf("picture: %w", err)
-	}
-	const header = 8 + 4 + 4 + 13 + 4 // signature and IHDR
-	out := bytes.NewBuffer(bytes.Clone(b.Bytes()[:header]))
-	for _, n := range notes {
-		if len(n.Key) < 1 || len(n.Key) > 79 {
-			return fmt.Errorf("picture: PNG note %q: a key has 1 to 79 characters", n.Key)
-		}
-		// Keyword, no compression, no language, no translation (PNG specification, 11.3.3.4).
-		writeChunk(out, "iTXt", n.Key+"\x00\x00\x00\x00\x00"+n.Value)
-	}
-	out.Write(b.Bytes()[header:])
-	if _, err := w.Write(out.Bytes()); err != nil {
-		return fmt.Errorf("picture: %w", err)
-	}
-	return nil
-}
-
-func writeChunk(b *bytes.Buffer, kind, data string) {
-	b.Write(binary.BigEndian.AppendUint32(nil, uint32(len(data))))
-	b.WriteString(kind + data)
-	b.Write(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE([]byte(kind+data))))
-}
-
-// WritePNG is EncodePNG to a file. After an error the file is as it was before.
-func WritePNG(name string, img image.Image, notes ...Text) error {
-	err := file.Write(name, func(w io.Writer) error { return EncodePNG(w, img, notes...) })
-	if err != nil {
-		return fmt.Errorf("picture: %w", err)
-	}
-	return nil
 }

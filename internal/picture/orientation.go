@@ -2,25 +2,39 @@ package picture
 
 import (
 	"bytes"
+	"compress/zlib"
 	"encoding/binary"
+	"encoding/hex"
 	"image"
+	"io"
 	"iter"
 	"regexp"
 )
 
-// orientation returns how a file's picture is to be turned: 1 to 8 as EXIF 2.3 has it (tag 0x0112).
-// Where no EXIF has the tag, it is what XMP has (tiff:Orientation). It is 1 if neither says.
+// orientation returns how a file's picture is to be turned: 1 to 8 as EXIF 2.3 has it (tag 0x0112),
+// a whole number of 2 or 4 bytes in either byte order. Where no EXIF has the tag, it is what XMP
+// has (tiff:Orientation). It is 1 if neither says. EXIF and XMP may come before the pixels or
+// behind them. In a PNG, EXIF may also be a text, as ImageMagick writes it, and XMP compressed.
 func orientation(data []byte) int {
 	var tiff, xmp []byte
 	for kind, body := range sections(data) {
 		begins := func(with string) bool { return bytes.HasPrefix(body, []byte(with)) }
-		rest, marked := bytes.CutPrefix(body, []byte("Exif\x00\x00"))
+		rest := body
+		for marked := true; marked; { // some programs write the mark twice
+			rest, marked = bytes.CutPrefix(rest, []byte("Exif\x00\x00"))
+		}
 		switch {
-		case tiff == nil && (kind == "eXIf" || kind == "EXIF" || kind == jpegApp1 && marked):
-			tiff = rest
-		case kind == "XMP ",
-			kind == "iTXt" && begins("XML:com.adobe.xmp\x00"),
-			kind == jpegApp1 && begins("http://ns.adobe.com/xap/1.0/\x00"):
+		case kind == "eXIf", kind == "EXIF", kind == jpegApp1 && len(rest) < len(body):
+			if tiff == nil {
+				tiff = rest
+			}
+		case tiff == nil && (kind == "tEXt" || kind == "zTXt") && begins(rawProfile):
+			tiff = fromRawProfile(kind, body[len(rawProfile):])
+		case kind == "XMP ":
+			xmp = body
+		case kind == "iTXt" && begins(xmpInPNG):
+			xmp = textOf(body[len(xmpInPNG):])
+		case kind == jpegApp1 && begins("http://ns.adobe.com/xap/1.0/\x00"):
 			xmp = body
 		}
 	}
@@ -34,7 +48,60 @@ func orientation(data []byte) int {
 	return 1
 }
 
+const (
+	xmpInPNG   = "XML:com.adobe.xmp\x00"
+	rawProfile = "Raw profile type exif\x00"
+	mostText   = 1 << 20 // bytes of a note that is inflated
+)
+
 var xmpOrientation = regexp.MustCompile(`tiff:Orientation(?:="|>)([0-9])`)
+
+// inflate returns what zlib has made smaller, or nothing.
+func inflate(data []byte) []byte {
+	r, err := zlib.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil
+	}
+	text, err := io.ReadAll(io.LimitReader(r, mostText))
+	if err != nil {
+		return nil
+	}
+	return text
+}
+
+// textOf is the text of an iTXt chunk behind its keyword: a flag and a method of compression, the
+// language and the keyword in it, each ended by a zero byte, and the text.
+func textOf(body []byte) []byte {
+	if len(body) < 2 {
+		return nil
+	}
+	parts := bytes.SplitN(body[2:], []byte{0}, 3)
+	text := parts[len(parts)-1]
+	if body[0] == 1 {
+		return inflate(text)
+	}
+	return text
+}
+
+// fromRawProfile is the EXIF in a text of ImageMagick: a newline, what it is, its size, and the
+// bytes in hexadecimal digits.
+func fromRawProfile(kind string, text []byte) []byte {
+	if kind == "zTXt" && len(text) > 0 {
+		text = inflate(text[1:])
+	}
+	lines := bytes.Split(text, []byte("\n"))
+	if len(lines) < 4 {
+		return nil
+	}
+	tiff, err := hex.DecodeString(string(bytes.Join(lines[3:], nil)))
+	if err != nil {
+		return nil
+	}
+	for marked := true; marked; {
+		tiff, marked = bytes.CutPrefix(tiff, []byte("Exif\x00\x00"))
+	}
+	return tiff
+}
 
 // exifOrientation returns the tag's value, and false if the TIFF within EXIF has no such tag.
 func exifOrientation(tiff []byte) (int, bool) {
@@ -44,7 +111,7 @@ func exifOrientation(tiff []byte) (int, bool) {
 	} else if !bytes.HasPrefix(tiff, []byte("II")) {
 		return 0, false
 	}
-	const entry, short = 12, 3
+	const entry = 12 // bytes: tag, type, count, value
 	if len(tiff) < 8 || uint64(order.Uint32(tiff[4:]))+2 > uint64(len(tiff)) {
 		return 0, false
 	}
@@ -54,8 +121,13 @@ func exifOrientation(tiff []byte) (int, bool) {
 		if len(entries) < entry {
 			break
 		}
-		if order.Uint16(entries) == 0x0112 && order.Uint16(entries[2:]) == short {
-			return int(order.Uint16(entries[8:])), true
+		if order.Uint16(entries) == 0x0112 && order.Uint32(entries[4:]) == 1 {
+			switch order.Uint16(entries[2:]) {
+			case 3, 8: // SHORT, SSHORT
+				return int(order.Uint16(entries[8:])), true
+			case 4, 9: // LONG, SLONG
+				return int(order.Uint32(entries[8:])), true
+			}
 		}
 		entries = entries[entry:]
 	}
@@ -65,26 +137,26 @@ func exifOrientation(tiff []byte) (int, bool) {
 // jpegApp1 is the marker of the segments in which a JPEG has EXIF and XMP.
 const jpegApp1 = "\xe1"
 
-// sections yields the parts of a file that are not pixels, and maybe the pixels too: a JPEG's
-// segments before its pixels with their markers, and the chunks of a PNG or a WebP with their
-// names.
+// sections yields the parts of a file: a JPEG's segments with their markers, up to that which its
+// pixels follow, and the chunks of a PNG or a WebP with their names.
 func sections(data []byte) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		switch {
 		case bytes.HasPrefix(data, []byte("\xff\xd8")):
-			for data = data[2:]; len(data) >= 4 && data[0] == 0xff && data[1] != 0xda; {
+			for data = data[2:]; len(data) >= 4 && data[0] == 0xff; {
 				if data[1] == 0xff { // a fill byte
 					data = data[1:]
 					continue
 				}
 				size := 2 + int(binary.BigEndian.Uint16(data[2:]))
-				if size < 4 || size > len(data) || !yield(string(data[1:2]), data[4:size]) {
+				if size < 4 || size > len(data) || !yield(string(data[1:2]), data[4:size]) ||
+					data[1] == startOfScan {
 					return
 				}
 				data = data[size:]
 			}
-		case bytes.HasPrefix(data, []byte("\x89PNG")) && len(data) > 8:
-			for data = data[8:]; len(data) >= 12; {
+		case bytes.HasPrefix(data, []byte(signature)):
+			for data = data[len(signature):]; len(data) >= 12; {
 				size := uint64(binary.BigEndian.Uint32(data))
 				if size+12 > uint64(len(data)) || !yield(string(data[4:8]), data[8:8+size]) {
 					return
@@ -92,23 +164,46 @@ func sections(data []byte) iter.Seq2[string, []byte] {
 				data = data[12+size:]
 			}
 		case bytes.HasPrefix(data, []byte("RIFF")) && len(data) > 12:
-			for data = data[12:]; len(data) >= 8; {
-				size := uint64(binary.LittleEndian.Uint32(data[4:]))
-				if size+8 > uint64(len(data)) || !yield(string(data[:4]), data[8:8+size]) {
-					return
-				}
-				data = data[min(8+size+size%2, uint64(len(data))):]
-			}
+			chunks(data[12:])(yield)
 		}
 	}
 }
+
+// chunks yields the chunks of a RIFF file, or of a chunk that consists of chunks.
+func chunks(data []byte) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for len(data) >= 8 {
+			size := uint64(binary.LittleEndian.Uint32(data[4:]))
+			if size+8 > uint64(len(data)) || !yield(string(data[:4]), data[8:8+size]) {
+				return
+			}
+			data = data[min(8+size+size%2, uint64(len(data))):]
+		}
+	}
+}
+
+// section returns the first part of a kind, or nil.
+func section(data []byte, kind string) []byte {
+	for name, body := range sections(data) {
+		if name == kind {
+			return body
+		}
+	}
+	return nil
+}
+
+// offset is the place in a file where one of its sections begins.
+func offset(data, body []byte) int { return cap(data) - cap(body) }
 
 // upright turns a picture by its orientation, as Pillow's exif_transpose does.
 func upright(src image.Image, orientation int) image.Image {
 	if orientation == 1 {
 		return src
 	}
-	p := FromImage(src).withAlpha(alphas(src))
+	p, ok := src.(*image.NRGBA)
+	if !ok || p.Rect.Min != (image.Point{}) {
+		p = withoutAlpha(src).withAlpha(alphas(src))
+	}
 	w, h := p.Rect.Dx(), p.Rect.Dy()
 	sideways := orientation >= 5
 	dst := image.NewNRGBA(p.Rect)

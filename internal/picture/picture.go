@@ -20,37 +20,61 @@ type RGB struct {
 // NewRGB is a black picture.
 func NewRGB(w, h int) *RGB { return &RGB{w, h, make([]uint8, w*h*3)} }
 
-// FromImage converts any image as Pillow's convert("RGB") does. Alpha is dropped. Of 16 bits a
-// channel the upper 8 are kept. But values of a grey picture of 16 bits are cut off at 255, as in
-// Pillow, which makes most such pictures white.
+// FromImage converts any image to what a model is to see of it, as transformers' convert_to_rgb
+// does: behind what is transparent there is white. So colours under an alpha of 0 reach no model.
+// All that makes tensors, features or keys of pictures begins here. Of 16 bits a channel the upper
+// 8 are kept. Colour profiles and gamma are not applied, as Pillow does not apply them.
 func FromImage(src image.Image) *RGB {
-	b := src.Bounds()
-	dst := NewRGB(b.Dx(), b.Dy())
-	switch src := src.(type) {
-	case *image.NRGBA:
-		dst.fromFour(src.Pix, src.Stride, src.PixOffset(b.Min.X, b.Min.Y))
-	case *image.RGBA:
-		if src.Opaque() {
-			dst.fromFour(src.Pix, src.Stride, src.PixOffset(b.Min.X, b.Min.Y))
-			break
+	p := withoutAlpha(src)
+	for i, a := range alphas(src) {
+		for c := range 3 {
+			p.Pix[i*3+c] = overWhite(p.Pix[i*3+c], a)
 		}
-		dst.fromAny(src)
-	case *image.YCbCr:
-		dst.fromYCbCr(src, jfif)
-	default:
-		dst.fromAny(src)
 	}
-	return dst
+	return p
 }
 
-// OnWhite converts any image as transformers' convert_to_rgb does: what is transparent shows white
-// behind it.
-func OnWhite(src image.Image) *RGB {
-	p, alpha := FromImage(src), alphas(src)
-	for i, v := range p.Pix {
-		if alpha != nil {
-			p.Pix[i] = overWhite(v, alpha[i/3])
+// withoutAlpha converts any image as Pillow's convert("RGB") does: alpha is dropped.
+func withoutAlpha(src image.Image) *RGB {
+	b := src.Bounds()
+	p := NewRGB(b.Dx(), b.Dy())
+	switch src := src.(type) {
+	case *image.NRGBA:
+		p.fill(src.Pix[src.PixOffset(b.Min.X, b.Min.Y):], src.Stride, 4, first3)
+	case *image.RGBA:
+		if !src.Opaque() {
+			p.fromAny(src)
+			break
 		}
+		p.fill(src.Pix[src.PixOffset(b.Min.X, b.Min.Y):], src.Stride, 4, first3)
+	case *image.Gray:
+		p.fill(src.Pix[src.PixOffset(b.Min.X, b.Min.Y):], src.Stride, 1, grey)
+	case *image.Gray16:
+		p.fill(src.Pix[src.PixOffset(b.Min.X, b.Min.Y):], src.Stride, 2, grey)
+	case *image.NRGBA64:
+		p.fill(src.Pix[src.PixOffset(b.Min.X, b.Min.Y):], src.Stride, 8, upper3)
+	case *image.RGBA64:
+		if !src.Opaque() {
+			p.fromAny(src)
+			break
+		}
+		p.fill(src.Pix[src.PixOffset(b.Min.X, b.Min.Y):], src.Stride, 8, upper3)
+	case *image.Paletted:
+		table := make([]color.NRGBA, len(src.Palette))
+		for i, c := range src.Palette {
+			table[i] = color.NRGBAModel.Convert(c).(color.NRGBA)
+		}
+		p.fill(src.Pix[src.PixOffset(b.Min.X, b.Min.Y):], src.Stride, 1,
+			func(rgb, pixel []uint8) {
+				c := table[pixel[0]]
+				rgb[0], rgb[1], rgb[2] = c.R, c.G, c.B
+			})
+	case *image.CMYK:
+		p.fill(src.Pix[src.PixOffset(b.Min.X, b.Min.Y):], src.Stride, 4, inks)
+	case *image.YCbCr:
+		p.fromYCbCr(src, jfif)
+	default:
+		p.fromAny(src)
 	}
 	return p
 }
@@ -70,7 +94,12 @@ func alphas(src image.Image) []uint8 {
 	b := src.Bounds()
 	all := make([]uint8, 0, b.Dx()*b.Dy())
 	for y := b.Min.Y; y < b.Max.Y; y++ {
+		nrgba, ok := src.(*image.NRGBA)
 		for x := b.Min.X; x < b.Max.X; x++ {
+			if ok {
+				all = append(all, nrgba.Pix[nrgba.PixOffset(x, y)+3])
+				continue
+			}
 			_, _, _, a := src.At(x, y).RGBA()
 			all = append(all, uint8(a>>8))
 		}
@@ -78,39 +107,36 @@ func alphas(src image.Image) []uint8 {
 	return all
 }
 
-// fromFour copies pixels of four bytes, of which it drops the fourth.
-func (p *RGB) fromFour(pix []uint8, stride, offset int) {
+// fill sets p from pixels of so many bytes, which set converts. stride is the bytes from one row to
+// the next.
+func (p *RGB) fill(pix []uint8, stride, size int, set func(rgb, pixel []uint8)) {
 	for y := range p.H {
-		row, out := pix[offset+y*stride:], p.Pix[y*p.W*3:]
+		row, out := pix[y*stride:], p.Pix[y*p.W*3:(y+1)*p.W*3]
 		for x := range p.W {
-			copy(out[x*3:x*3+3], row[x*4:x*4+3])
+			set(out[x*3:x*3+3], row[x*size:x*size+size])
 		}
 	}
 }
 
+func first3(rgb, pixel []uint8) { rgb[0], rgb[1], rgb[2] = pixel[0], pixel[1], pixel[2] }
+func upper3(rgb, pixel []uint8) { rgb[0], rgb[1], rgb[2] = pixel[0], pixel[2], pixel[4] }
+func grey(rgb, pixel []uint8)   { rgb[0], rgb[1], rgb[2] = pixel[0], pixel[0], pixel[0] }
+func inks(rgb, pixel []uint8) {
+	for c := range 3 {
+		rgb[c] = inked(pixel[c], pixel[3])
+	}
+}
+
+// fromAny sets p from the colours of any image, of 8 bits a channel, which are not multiplied with
+// alpha.
 func (p *RGB) fromAny(src image.Image) {
 	b := src.Bounds()
 	for y := range p.H {
 		for x := range p.W {
-			i := (y*p.W + x) * 3
-			p.Pix[i], p.Pix[i+1], p.Pix[i+2] = eightBits(src.At(b.Min.X+x, b.Min.Y+y))
+			n := color.NRGBAModel.Convert(src.At(b.Min.X+x, b.Min.Y+y)).(color.NRGBA)
+			copy(p.Pix[(y*p.W+x)*3:], []uint8{n.R, n.G, n.B})
 		}
 	}
-}
-
-// eightBits returns a colour in 8 bits a channel, as Pillow makes it RGB.
-func eightBits(c color.Color) (r, g, b uint8) {
-	switch c := c.(type) {
-	case color.NRGBA64: // colours survive where alpha is 0
-		return uint8(c.R >> 8), uint8(c.G >> 8), uint8(c.B >> 8)
-	case color.Gray16:
-		v := uint8(min(c.Y, 255))
-		return v, v, v
-	case color.CMYK:
-		return inked(c.C, c.K), inked(c.M, c.K), inked(c.Y, c.K)
-	}
-	n := color.NRGBAModel.Convert(c).(color.NRGBA)
-	return n.R, n.G, n.B
 }
 
 // inked returns what an ink leaves of the light that black leaves (cmyk2rgb of Pillow's Convert.c).
@@ -134,6 +160,21 @@ func (p *RGB) withAlpha(alpha []uint8) *image.NRGBA {
 		}
 	}
 	return dst
+}
+
+// mostSlender is how many times the shorter side of a picture its longer one may be. A square that
+// is cut out of a longer picture has less than a thirty-second of it, and says nothing of the rest.
+const mostSlender = 32
+
+// Slender is an error if a picture of w × h pixels is so long, or so high, that what is cut out of
+// its middle is not the picture: where one side is more than 32 times the other.
+func Slender(w, h int) error {
+	if max(w, h) > mostSlender*min(w, h) {
+		return fmt.Errorf("%d×%d pixels: one side is more than %d times the other, and what is "+
+			"cut out of the middle would not be the picture; cut out the part that is meant",
+			w, h, mostSlender)
+	}
+	return nil
 }
 
 // Crop returns the w × h pixels around the centre. What lies outside the picture is black. Of an

@@ -86,42 +86,66 @@ func sinc(x float64) float64 {
 // between them. Weights have 22 bits behind the point. A picture that shrinks is averaged over all
 // of its pixels. The columns come first where the height shrinks by more than twice what the width
 // does. (Pillow before 13 always began with the rows, which changes some values by 1.)
-func (p *RGB) Resize(w, h int, f Filter) *RGB {
-	if f == Nearest {
-		return p.nearest(w, h)
+func (p *RGB) Resize(w, h int, f Filter) *RGB { return p.ResizeCrop(w, h, f, w, h) }
+
+// ResizeCrop is Resize to w × h pixels and Crop of that to cw × ch. It computes the pixels that
+// Crop keeps, and no others. So its time and memory are those of the source and of the result,
+// however large w and h are.
+func (p *RGB) ResizeCrop(w, h int, f Filter, cw, ch int) *RGB {
+	return p.resized(w, h, f, keptOf(w, cw), keptOf(h, ch)).Crop(cw, ch)
+}
+
+// A span is the places from its first to the one before its end.
+type span struct{ from, end int }
+
+// keptOf is what Crop keeps of n places where it makes them m.
+func keptOf(n, m int) span {
+	from := (n - m) >> 1
+	return span{max(from, 0), min(from+m, n)}
+}
+
+// resized is the part of p in w × h pixels that has the columns xs and the rows ys.
+func (p *RGB) resized(w, h int, f Filter, xs, ys span) *RGB {
+	if f == Nearest || w == p.W && h == p.H {
+		return p.nearest(w, h, xs, ys)
 	}
+	columns, rows := windows(p.W, w, f, xs), windows(p.H, h, f, ys)
 	columnsFirst := h < p.H && 2*(p.W-w) < p.H-h
-	if columnsFirst {
-		p = p.resizeColumns(h, f)
+	switch {
+	case w == p.W:
+		return p.resizeColumns(rows, xs)
+	case h == p.H:
+		return p.resizeRows(columns, ys)
+	case columnsFirst:
+		under := extent(columns)
+		return p.resizeColumns(rows, under).resizeRows(from(under, columns), span{0, len(rows)})
 	}
-	if w != p.W {
-		p = p.resizeRows(w, f)
-	}
-	if h != p.H {
-		p = p.resizeColumns(h, f)
-	}
-	return p
+	under := extent(rows)
+	return p.resizeRows(columns, under).resizeColumns(from(under, rows), span{0, len(columns)})
 }
 
 // nearest resizes to the pixels under the new pixels' centres.
-func (p *RGB) nearest(w, h int) *RGB {
-	dst, columns := NewRGB(w, h), centres(p.W, w)
-	for y, from := range centres(p.H, h) {
+func (p *RGB) nearest(w, h int, xs, ys span) *RGB {
+	dst := NewRGB(xs.end-xs.from, ys.end-ys.from)
+	columns := centres(p.W, w, xs)
+	for y, from := range centres(p.H, h, ys) {
 		for x, column := range columns {
-			copy(dst.Pix[(y*w+x)*3:][:3], p.Pix[(from*p.W+column)*3:])
+			copy(dst.Pix[(y*dst.W+x)*3:][:3], p.Pix[(from*p.W+column)*3:])
 		}
 	}
 	return dst
 }
 
-// centres returns for each of out new pixels the one of in pixels that its centre lies in. Centres
+// centres returns for some of out new pixels the one of in pixels that its centre lies in. Centres
 // are summed up as in Pillow (Geometry.c), so that they are rounded as there.
-func centres(in, out int) []int {
+func centres(in, out int, some span) []int {
 	scale := float64(in) / float64(out)
-	at := make([]int, out)
+	at := make([]int, some.end-some.from)
 	sum := scale * 0.5
-	for i := range at {
-		at[i] = min(int(sum), in-1)
+	for i := range some.end {
+		if i >= some.from {
+			at[i-some.from] = min(int(sum), in-1)
+		}
 		sum += scale
 	}
 	return at
@@ -136,15 +160,29 @@ type window struct {
 	weights []int32
 }
 
-// windows computes the weights of every output pixel.
-func windows(in, out int, f Filter) []window {
+// extent is the span of the input pixels that windows have weights for.
+func extent(all []window) span {
+	last := all[len(all)-1]
+	return span{all[0].start, last.start + len(last.weights)}
+}
+
+// from are windows over the pixels of a span, of which the first becomes pixel 0.
+func from(s span, all []window) []window {
+	for i := range all {
+		all[i].start -= s.from
+	}
+	return all
+}
+
+// windows computes the weights of some of the output pixels.
+func windows(in, out int, f Filter, some span) []window {
 	scale := float64(in) / float64(out)
 	stretch := max(scale, 1)
 	support, at := f.kernel()
 	support *= stretch
-	all := make([]window, out)
+	all := make([]window, some.end-some.from)
 	for i := range all {
-		center := (float64(i) + 0.5) * scale
+		center := (float64(some.from+i) + 0.5) * scale
 		start := max(int(center-support+0.5), 0)
 		end := min(int(center+support+0.5), in)
 		weights, sum := make([]float64, end-start), 0.0
@@ -169,24 +207,26 @@ func fixed(weights []float64, sum float64) []int32 {
 	return out
 }
 
-func (p *RGB) resizeRows(w int, f Filter) *RGB {
-	dst, all := NewRGB(w, p.H), windows(p.W, w, f)
-	for y := range p.H {
-		row := p.Pix[y*p.W*3:]
+// resizeRows resizes the rows ys to the columns that all are the windows of.
+func (p *RGB) resizeRows(all []window, ys span) *RGB {
+	dst := NewRGB(len(all), ys.end-ys.from)
+	for y := range dst.H {
+		row := p.Pix[(ys.from+y)*p.W*3:]
 		for x, win := range all {
 			for c := range 3 {
-				dst.Pix[(y*w+x)*3+c] = win.apply(row[win.start*3+c:], 3)
+				dst.Pix[(y*dst.W+x)*3+c] = win.apply(row[win.start*3+c:], 3)
 			}
 		}
 	}
 	return dst
 }
 
-func (p *RGB) resizeColumns(h int, f Filter) *RGB {
-	dst, stride := NewRGB(p.W, h), p.W*3
-	for y, win := range windows(p.H, h, f) {
-		for i := range stride {
-			dst.Pix[y*stride+i] = win.apply(p.Pix[win.start*stride+i:], stride)
+// resizeColumns resizes the columns xs to the rows that all are the windows of.
+func (p *RGB) resizeColumns(all []window, xs span) *RGB {
+	dst, stride := NewRGB(xs.end-xs.from, len(all)), p.W*3
+	for y, win := range all {
+		for i := range dst.W * 3 {
+			dst.Pix[y*dst.W*3+i] = win.apply(p.Pix[win.start*stride+xs.from*3+i:], stride)
 		}
 	}
 	return dst

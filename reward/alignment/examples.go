@@ -159,49 +159,41 @@ func bothKinds(good, n int) error {
 }
 
 // embedLabelled returns the samples of d that are labelled good or bad, and their pictures'
-// embeddings instead of the pictures, of which it holds a few at a time.
+// embeddings instead of the pictures, of which it holds a batch at a time (dataset.Batches).
 func embedLabelled(
 	ctx context.Context, c CLIP, d dataset.Dataset,
 ) (samples []dataset.Sample, features [][]float32, err error) {
-	var pictures []image.Image
-	embed := func() error {
-		if len(pictures) == 0 {
-			return nil
-		}
-		rows, err := c.ImageFeatures(ctx, pictures)
-		if err != nil {
-			return err
-		}
-		for i := range pictures {
-			width := rows.Shape()[1]
-			features = append(features, rows.Float32s()[i*width:(i+1)*width])
-		}
-		pictures = nil
-		return nil
-	}
 	total := 0
-	for s, err := range d.All(ctx) {
+	labelled := dataset.Filter(d, func(s dataset.Sample) bool {
+		total++
+		return s.Label == dataset.Good || s.Label == dataset.Bad
+	})
+	const together = 64
+	for batch, err := range dataset.Batches(ctx, labelled, together) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if total++; s.Label != dataset.Good && s.Label != dataset.Bad {
-			continue
-		}
-		if s.Image == nil {
-			return nil, nil, fmt.Errorf("sample %s (%q) has no picture", s.ID, s.Prompt)
-		}
-		pictures, s.Image = append(pictures, s.Image), nil
-		samples = append(samples, s)
-		if len(pictures) == 64 {
-			if err := embed(); err != nil {
-				return nil, nil, err
+		pictures := make([]image.Image, len(batch))
+		for i, s := range batch {
+			if s.Image == nil {
+				return nil, nil, fmt.Errorf("sample %s (%q) has no picture", s.ID, s.Prompt)
 			}
+			pictures[i], s.Image = s.Image, nil
+			samples = append(samples, s)
+		}
+		rows, err := c.ImageFeatures(ctx, pictures)
+		if err != nil {
+			return nil, nil, err
+		}
+		width := rows.Shape()[1]
+		for i := range pictures {
+			features = append(features, rows.Float32s()[i*width:(i+1)*width])
 		}
 	}
 	if len(samples) == 0 {
 		return nil, nil, fmt.Errorf("%w (of %d samples)", dataset.ErrNoLabels, total)
 	}
-	return samples, features, embed()
+	return samples, features, nil
 }
 
 // embedTexts fills in the embedding of every key that has none.

@@ -35,8 +35,8 @@ type Scorer struct {
 	// CLIP gives CLIPScore and the features of pictures. Nil: there are none. With a clip.Cache, a
 	// reward that was learned on it encodes no picture again.
 	CLIP reward.Encoder
-	// Batch is the number of pictures that are in memory at once. 0 is 16, as many as clip.Encoder
-	// encodes together.
+	// Batch is the number of pictures that are in memory at once, or fewer if they are large
+	// (dataset.Batches). 0 is 16, as many as clip.Encoder encodes together.
 	Batch int
 }
 
@@ -47,21 +47,13 @@ func (s *Scorer) Score(ctx context.Context, name string, d dataset.Dataset) (*Ar
 	if most < 1 {
 		most = 16
 	}
-	var batch []dataset.Sample
-	for sample, err := range d.All(ctx) {
+	for batch, err := range dataset.Batches(ctx, d, most) {
+		if err == nil {
+			err = s.add(ctx, a, batch)
+		}
 		if err != nil {
 			return nil, err
 		}
-		if batch = append(batch, sample); len(batch) < most {
-			continue
-		}
-		if err := s.add(ctx, a, batch); err != nil {
-			return nil, err
-		}
-		batch = batch[:0]
-	}
-	if err := s.add(ctx, a, batch); err != nil {
-		return nil, err
 	}
 	if s.CLIP == nil || len(a.Samples) == 0 {
 		return a, nil
@@ -71,9 +63,6 @@ func (s *Scorer) Score(ctx context.Context, name string, d dataset.Dataset) (*Ar
 
 // add adds a batch of samples to an arm.
 func (s *Scorer) add(ctx context.Context, a *Arm, batch []dataset.Sample) error {
-	if len(batch) == 0 {
-		return nil
-	}
 	if s.Reward != nil {
 		rewards, err := s.Reward.Score(ctx, batch)
 		if err == nil && len(rewards) != len(batch) {

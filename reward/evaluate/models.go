@@ -190,6 +190,11 @@ func (m *Models) Score(ctx context.Context, by *Scorer) (*Report, []*Arm, error)
 		Width: m.Request.Width, Height: m.Request.Height, Seed: m.Request.Seed,
 		Arms: append([]ArmReport(nil), m.Arms...),
 	}
+	if r.Width != r.Height {
+		less := 1 - float64(min(r.Width, r.Height))/float64(max(r.Width, r.Height))
+		m.Progress.Printf("Pictures are not square: CLIP reads the middle, without %.0f %% of "+
+			"them at the sides.", 100*less)
+	}
 	bar := m.Progress.Stage("score", m.places()*(len(m.Arms)+r.BestOf-1))
 	defer bar.End()
 	var arms []*Arm

@@ -104,7 +104,7 @@ func (g *gallery) encode(ctx context.Context, s *shape) (map[string][]byte, erro
 		if err != nil {
 			return nil, err
 		}
-		rgb := picture.OnWhite(img)
+		rgb := picture.FromImage(img)
 		if w == 0 || rgb.W*rgb.H < w*h {
 			w, h = rgb.W, rgb.H
 		}

@@ -267,7 +267,7 @@ func sheet(ctx context.Context, store *feedback.Store, ids []string) (image.Imag
 		if err != nil {
 			return nil, fmt.Errorf("study: %w", err)
 		}
-		rgb := picture.OnWhite(img)
+		rgb := picture.FromImage(img)
 		if all == nil {
 			const most = 192
 			w, h = rgb.W, rgb.H
