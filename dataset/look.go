@@ -16,8 +16,8 @@ import (
 
 // Look looks at the pictures of samples before anything is made of them, so that no picture ends
 // the work of hours. Each file is decoded to its last pixel, once, as many at a time as there are
-// cores, or fewer if they are large. Look sets the Size of every sample. done, unless nil, is called
-// with the number of samples whose pictures were looked at more, one call at a time.
+// cores, or fewer if they are large. Look sets the Size of every sample. done, unless nil, is
+// called with the number of samples whose pictures were looked at more, one call at a time.
 //
 // One error names the bad pictures: their number and the first ten. A picture is bad if the sample
 // names none, if the file is not there or cannot be read as a picture, or if one side is more than

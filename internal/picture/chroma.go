@@ -13,13 +13,18 @@ type colours struct {
 }
 
 // The ranges of luma: jfif is the full range of JPEG files (jdcolor.c), and video the range 16 to
-// 235 of VP8 (ITU-R BT.601).
+// 235 of VP8 (ITU-R BT.601). With plain, channels are not converted.
 var (
+	plain = colours{}
 	jfif  = colours{65536, 0, 91881, 22554, 46802, 116130}
 	video = colours{76309, 16, 104597, 25675, 53279, 132201}
 )
 
 func (c colours) set(rgb []uint8, y, cb, cr uint8) {
+	if c == plain {
+		rgb[0], rgb[1], rgb[2] = y, cb, cr
+		return
+	}
 	const half = 1 << 15
 	l := c.luma*(int32(y)-c.offset) + half
 	b, r := int32(cb)-128, int32(cr)-128
@@ -40,7 +45,7 @@ func (p *RGB) fromYCbCr(src *image.YCbCr, c colours) {
 	if rows {
 		ch = (p.H + 1) / 2
 	}
-	repeats := c == jfif && columns && cw <= 2 // libjpeg interpolates no less than three columns
+	repeats := c != video && columns && cw <= 2 // libjpeg interpolates no less than three columns
 	if src.Rect.Min != (image.Point{}) || !columns && !rows || repeats {
 		p.fromPlanes(src, c)
 		return

@@ -45,8 +45,7 @@ var decoding = semaphore.NewWeighted(mostTogether)
 // Pixels are Pillow's, with these differences:
 //
 //   - Colours of a JPEG or of a lossy WebP may be off by 3 of 255. The standard library's inverse
-//     cosine transform is not libjpeg's to the bit. Where inks (CMYK) or channels of an RGB JPEG
-//     are stored at half the resolution, they are repeated and not interpolated.
+//     cosine transform is not libjpeg's to the bit.
 //   - A PNG of 16 bits of grey has the upper 8. Pillow cuts values off at 255, which makes most
 //     such pictures white.
 //   - What a PNG of 2, 4 or 16 bits names as its transparent colour (tRNS) is transparent. Pillow
@@ -154,10 +153,11 @@ var codecs = []*codec{
 		ends:  func(data []byte) bool { return section(data, "IEND") != nil },
 	},
 	{
-		name:  "jpeg",
-		begin: func(head []byte) bool { return bytes.HasPrefix(head, []byte("\xff\xd8\xff")) },
-		mend:  mendJPEG,
-		ends:  func(data []byte) bool { return bytes.Contains(pixelsOf(data), []byte("\xff\xd9")) },
+		name:   "jpeg",
+		begin:  func(head []byte) bool { return bytes.HasPrefix(head, []byte("\xff\xd8\xff")) },
+		mend:   mendJPEG,
+		ends:   func(data []byte) bool { return bytes.Contains(pixelsOf(data), []byte("\xff\xd9")) },
+		finish: finishJPEG,
 	},
 	{
 		name: "webp",

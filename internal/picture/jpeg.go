@@ -3,13 +3,15 @@ package picture
 import (
 	"bytes"
 	"fmt"
+	"image"
 )
 
 // Markers of a JPEG's segments (ITU-T T.81, table B.1).
 const (
 	startOfScan     = 0xda
 	restartInterval = 0xdd
-	adobe           = 0xee
+	jfifMark        = 0xe0
+	adobeMark       = 0xee
 	progressive     = 0xc2
 )
 
@@ -32,7 +34,8 @@ type jpegHeader struct {
 	frame   []byte // precision, height, width, channels and three bytes for each channel
 	scan    []byte // the number of channels, and more
 	restart bool
-	adobe   bool
+	jfif    bool
+	adobe   []byte // Adobe's mark, of which the byte 11 says how colours are stored
 }
 
 func headerOf(data []byte) (h jpegHeader) {
@@ -40,47 +43,134 @@ func headerOf(data []byte) (h jpegHeader) {
 		switch marker := name[0]; {
 		case marker == restartInterval && len(body) >= 2:
 			h.restart = body[0]|body[1] != 0
-		case marker == adobe && bytes.HasPrefix(body, []byte("Adobe")):
-			h.adobe = true
+		case marker == jfifMark && len(body) >= 14 && bytes.HasPrefix(body, []byte("JFIF\x00")):
+			h.jfif = true
+		case marker == adobeMark && len(body) >= 12 && bytes.HasPrefix(body, []byte("Adobe")):
+			h.adobe = body
 		case marker == startOfScan:
 			h.scan = body
 		case rare[marker] != "", 0xc0 <= marker && marker <= progressive:
 			h.kind, h.frame = marker, body
 		}
 	}
+	if len(h.frame) < 6 || len(h.frame) != 6+3*int(h.frame[5]) || len(h.scan) < 1 {
+		h.frame = nil
+	}
 	return h
 }
 
-// mendJPEG names JPEGs that the standard library cannot read, or would read wrongly. To one of four
-// inks without Adobe's mark it adds that mark, because Pillow reads those inks as Adobe's too.
+func (h jpegHeader) channels() int { return int(h.frame[5]) }
+
+// sampling has the factors of a channel, the horizontal one in its upper half.
+func (h jpegHeader) sampling(channel int) byte { return h.frame[7+3*channel] }
+
+// plain reports whether channels are colours or inks themselves, as libjpeg decides it (jdapimin.c,
+// default_decompress_parms). Otherwise they are luma and chroma.
+func (h jpegHeader) plain() bool {
+	ids := []byte{h.frame[6], h.frame[9], h.frame[12]}
+	switch {
+	case h.channels() == 4:
+		return h.adobe == nil || h.adobe[11] == 0
+	case h.jfif:
+		return false
+	case h.adobe != nil:
+		return h.adobe[11] == 0
+	}
+	return string(ids) == "RGB"
+}
+
+// mendJPEG names JPEGs that the standard library cannot read, or would read wrongly. It changes the
+// marks of others so that the library leaves channels as they are stored, for finishJPEG: three
+// channels are as if luma and chroma, and four as if inks.
 func mendJPEG(data []byte) ([]byte, error) {
 	h := headerOf(data)
-	if len(h.frame) < 6 || len(h.frame) != 6+3*int(h.frame[5]) || len(h.scan) < 1 {
+	if h.frame == nil {
 		return data, nil // the decoder says what is wrong
 	}
 	fail := func(format string, args ...any) ([]byte, error) {
 		return nil, fmt.Errorf("it is "+format+", which is not read; "+again, args...)
 	}
-	channels, sampling := int(h.frame[5]), func(channel int) byte { return h.frame[7+3*channel] }
-	apart := channels > 1 && (h.kind == progressive || int(h.scan[0]) < channels)
+	apart := h.channels() > 1 && (h.kind == progressive || int(h.scan[0]) < h.channels())
 	subsampled := false
-	for i := 1; i < channels; i++ {
-		subsampled = subsampled || sampling(i) != sampling(0)
+	for i := 1; i < h.channels(); i++ {
+		subsampled = subsampled || h.sampling(i) != h.sampling(0)
 	}
 	switch {
 	case rare[h.kind] != "":
 		return fail("%s", rare[h.kind])
 	case h.frame[0] != 8:
 		return fail("a JPEG of %d bits a colour", h.frame[0])
-	case apart && h.restart && sampling(0) != 0x11:
+	case apart && h.restart && h.sampling(0) != 0x11:
 		return fail("a progressive JPEG with restart markers")
-	case apart && subsampled && sampling(1) != 0x11:
+	case apart && subsampled && h.sampling(1) != 0x11:
 		return fail("a progressive JPEG of rare sampling factors")
-	case channels == 4 && !h.adobe:
+	case h.channels() == 3 && !h.jfif:
+		const mark = "\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
+		return append([]byte("\xff\xd8"+mark), data[2:]...), nil
+	case h.channels() == 4 && h.adobe == nil:
 		const mark = "\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 		return append([]byte("\xff\xd8"+mark), data[2:]...), nil
+	case h.channels() == 4 && h.adobe[11] != 0:
+		mended := bytes.Clone(data)
+		mended[offset(data, h.adobe)+11] = 0
+		return mended, nil
 	}
 	return data, nil
+}
+
+// finishJPEG makes colours of channels, interpolated where they are stored at a lower resolution.
+// Four inks are Adobe's, which stores what they leave of the light, with or without its mark, as
+// Pillow reads them.
+func finishJPEG(data []byte, img image.Image) (image.Image, error) {
+	h := headerOf(data)
+	if h.frame == nil || h.channels() < 3 {
+		return img, nil
+	}
+	by := jfif
+	if h.plain() {
+		by = plain
+	}
+	switch img := img.(type) {
+	case *image.YCbCr:
+		if by == jfif {
+			return img, nil // FromImage does it
+		}
+		p := NewRGB(img.Rect.Dx(), img.Rect.Dy())
+		p.fromYCbCr(img, by)
+		return p.Image(), nil
+	case *image.CMYK:
+		p := NewRGB(img.Rect.Dx(), img.Rect.Dy())
+		p.fromYCbCr(storedInks(img, h.sampling(1) != h.sampling(0)), by)
+		for i := range p.W * p.H {
+			for c, v := range p.Pix[i*3 : i*3+3] {
+				if img.Pix[i*4+c] = v; by == plain {
+					img.Pix[i*4+c] = 255 - v
+				}
+			}
+		}
+	}
+	return img, nil
+}
+
+// storedInks are the first three channels of an image of inks as the file has them. The library
+// turned their values around, and repeated those of half the resolution.
+func storedInks(img *image.CMYK, halved bool) *image.YCbCr {
+	ratio, step := image.YCbCrSubsampleRatio444, 1
+	if halved {
+		ratio, step = image.YCbCrSubsampleRatio420, 2
+	}
+	planes := image.NewYCbCr(img.Rect, ratio)
+	for y := range img.Rect.Dy() {
+		for x := range img.Rect.Dx() {
+			pixel := img.Pix[y*img.Stride+4*x:]
+			planes.Y[y*planes.YStride+x] = 255 - pixel[0]
+			if x%step == 0 && y%step == 0 {
+				at := y/step*planes.CStride + x/step
+				planes.Cb[at], planes.Cr[at] = 255-pixel[1], 255-pixel[2]
+			}
+		}
+	}
+	return planes
 }
 
 // pixelsOf is the part of a JPEG behind the header of its first scan.

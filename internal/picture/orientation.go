@@ -121,17 +121,34 @@ func exifOrientation(tiff []byte) (int, bool) {
 		if len(entries) < entry {
 			break
 		}
-		if order.Uint16(entries) == 0x0112 && order.Uint32(entries[4:]) == 1 {
-			switch order.Uint16(entries[2:]) {
-			case 3, 8: // SHORT, SSHORT
-				return int(order.Uint16(entries[8:])), true
-			case 4, 9: // LONG, SLONG
-				return int(order.Uint32(entries[8:])), true
-			}
+		if order.Uint16(entries) == 0x0112 {
+			return whole(tiff, entries, order)
 		}
 		entries = entries[entry:]
 	}
 	return 0, false
+}
+
+// whole returns the first whole number that an entry of a TIFF's directory has.
+func whole(tiff, entry []byte, order binary.ByteOrder) (int, bool) {
+	sizes := map[uint16]uint64{3: 2, 4: 4, 5: 8, 8: 2, 9: 4} // SHORT, LONG, RATIONAL, signed ones
+	size, count, value := sizes[order.Uint16(entry[2:])], order.Uint32(entry[4:]), entry[8:]
+	if size*uint64(count) > 4 {
+		value = tiff[min(uint64(order.Uint32(value)), uint64(len(tiff))):]
+	}
+	switch {
+	case size == 0 || count == 0 || uint64(len(value)) < size*uint64(count):
+		return 0, false
+	case size == 2:
+		return int(order.Uint16(value)), true
+	case size == 4:
+		return int(order.Uint32(value)), true
+	}
+	n, of := order.Uint32(value), order.Uint32(value[4:])
+	if of == 0 || n%of != 0 {
+		return 0, true
+	}
+	return int(n / of), true
 }
 
 // jpegApp1 is the marker of the segments in which a JPEG has EXIF and XMP.

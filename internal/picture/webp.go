@@ -55,7 +55,7 @@ func mendWebP(data []byte) ([]byte, error) {
 	f := frameOf(data)
 	canvas := image.Rectangle{Max: f.canvas}
 	switch {
-	case f.kind == "" && !endsWebP(data):
+	case !endsWebP(data):
 		return nil, errors.New("broken webp: the file ends before the picture does")
 	case f.kind == "":
 		return nil, errors.New("broken webp: there is no picture in it")
