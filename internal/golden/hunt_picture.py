@@ -1,17 +1,21 @@
-"""Writes a folder of random pictures over all formats and modes, and what Pillow makes of each, for picture's TestHunt.
+"""Writes a file of random pictures over all formats and modes, and what Pillow makes of each, for picture's TestHunt.
 
-usage: hunt_picture.py OUT [N] [SEED]     (PyPI: pillow 13.0.0, numpy)
+usage: hunt_picture.py OUT.jsonl [N] [SEED] [MOST]     (PyPI: pillow 13.0.0, numpy)
 
-OUT/cases.jsonl has a line a picture: file, kind, and either error, what Pillow says, or width and height of file.rgb: 8-bit RGB of the picture, turned
-upright as diffusers' load_image does it, on white as transformers' convert_to_rgb does it. Where picture's rule is another one, it is computed here.
+N pictures (500), whose sides have MOST pixels (90) at most. internal/picture/testdata/hunt.jsonl is hunt_picture.py OUT 150 7 12.
+
+A line is a picture: name, kind, data (base64), and either error, what Pillow says, or width, height and pixels (base64): 8-bit RGB, turned upright as
+diffusers' load_image does it, on white as transformers' convert_to_rgb does it. Where picture's rule is another one, it is computed here.
 """
-import io, json, os, random, struct, sys, warnings, zlib
+import base64, io, json, random, struct, sys, warnings, zlib
 import numpy as np
 from PIL import Image, ImageOps
 
 warnings.simplefilter('ignore')
 
 
+MOST = 90
+side = lambda r: r.randrange(1, MOST + 1)
 TURN = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
 
 
@@ -46,7 +50,7 @@ def pixels(r, g, w, h, n, bits=8):
 
 def png(r, g):
     """A PNG made by hand: every colour type and depth, interlaced or not, with chunks that programs write."""
-    w, h = r.randrange(1, 40), r.randrange(1, 40)
+    w, h = side(r), side(r)
     colour = r.choice([0, 2, 3, 4, 6]); bits = r.choice({0: [1, 2, 4, 8, 16], 2: [8, 16], 3: [1, 2, 4, 8], 4: [8, 16], 6: [8, 16]}[colour]); n = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     size = r.randrange(1, 2 ** bits + 1) if colour == 3 else 0
     a = pixels(r, g, w, h, n, bits)
@@ -93,7 +97,7 @@ def png(r, g):
 def saved(r, g):
     """A picture as Pillow saves it."""
     kind = r.choice(['JPEG', 'JPEG', 'JPEG', 'WEBP', 'WEBP', 'PNG', 'APNG', 'AWEBP'])
-    w, h = r.randrange(1, 90), r.randrange(1, 90)
+    w, h = side(r), side(r)
     mode = r.choice({'JPEG': ['RGB', 'RGB', 'L', 'CMYK'], 'PNG': ['1', 'L', 'LA', 'RGB', 'RGBA', 'P']}.get(kind, ['RGB', 'RGBA']))
     def one(w, h):
         im = Image.fromarray(pixels(r, g, w, h, 4 if mode in ('RGBA', 'LA', 'CMYK') else 3), 'RGBA' if mode in ('RGBA', 'LA') else 'CMYK' if mode == 'CMYK' else 'RGB')
@@ -123,7 +127,7 @@ def sampled(r, g):
     if n == 4: f[0] = f[3] = r.choice([(1, 1), (2, 2)])
     if not usual:
         for i in range(1, n): f[i] = r.choice([(1, 1), (1, 1), (2, 1), (1, 2), (2, 2)])
-    w, h = r.randrange(1, 90), r.randrange(1, 90); H, V = max(x for x, _ in f), max(y for _, y in f); mx, my = -(-w // (8 * H)), -(-h // (8 * V))
+    w, h = side(r), side(r); H, V = max(x for x, _ in f), max(y for _, y in f); mx, my = -(-w // (8 * H)), -(-h // (8 * V))
     ids = r.choice([[1, 2, 3, 4], [1, 2, 3, 4], [0, 1, 2, 3], [ord(c) for c in 'RGBA']]); restart = r.choice([0, 0, 0, r.randrange(1, 5)]); apart = n > 1 and r.random() < .2
     length = [0, 1, 5, 1, 1, 1, 1, 1, 1]; codes, code, k = {}, 0, 0  # the usual table of differences, T.81 table K.3
     for bits in range(1, 10):
@@ -167,7 +171,7 @@ def sampled(r, g):
 
 def animated(r, g):
     """A WebP whose first frame is smaller than the canvas."""
-    W, H = 2 * r.randrange(10, 30), 2 * r.randrange(10, 30); w, h = r.randrange(1, W // 2), r.randrange(1, H // 2); x, y = 2 * r.randrange((W - w) // 2), 2 * r.randrange((H - h) // 2)
+    W, H = 2 * side(r) + 6, 2 * side(r) + 6; w, h = r.randrange(1, W // 2), r.randrange(1, H // 2); x, y = 2 * r.randrange((W - w) // 2), 2 * r.randrange((H - h) // 2)
     alpha = r.random() < .5; b = io.BytesIO()
     Image.fromarray(pixels(r, g, w, h, 4 if alpha else 3)).save(b, 'WEBP', lossless=r.random() < .5, exact=True); s = b.getvalue()
     at, sub = 12, b''
@@ -182,14 +186,14 @@ def animated(r, g):
     return b'RIFF' + struct.pack('<I', len(body) + 4) + b'WEBP' + body, f'webp frame {w}x{h} at {x},{y} of {W}x{H} alpha {alpha}', None
 
 
-def main(out, n=500, seed=1):
-    os.makedirs(out, exist_ok=True); lines = []
+def main(out, n=500, seed=1, most=90):
+    global MOST; MOST = int(most); lines, text = [], lambda b: base64.b64encode(b).decode()
     for i in range(int(n)):
         r, g = random.Random(f'{seed} {i}'), np.random.default_rng([int(seed), i])
         data, kind, ours = r.choice([png, png, saved, saved, saved, sampled, animated])(r, g)
         if r.random() < .06: data = data[:r.randrange(len(data))]; kind += ' cut'
         elif r.random() < .06: data += bytes(r.randrange(1, 99)); kind += ' longer'
-        name = f'{i:04d}.' + r.choice(['png', 'jpg', 'webp']); open(f'{out}/{name}', 'wb').write(data); line = {'file': name, 'kind': kind}
+        name = f'{i:04d}.' + r.choice(['png', 'jpg', 'webp']); line = {'name': name, 'kind': kind, 'data': text(data)}
         try:
             im = Image.open(io.BytesIO(data)); im.load(); o = im.getexif().get(0x0112, 1); white = ours
             if ours is None:
@@ -197,10 +201,10 @@ def main(out, n=500, seed=1):
                 if im.mode in ('RGB', 'L', 'CMYK', '1') and 'transparency' not in im.info: white = im.convert('RGB')
             if o in TURN: white = white.transpose(TURN[o])
             assert white.size == ImageOps.exif_transpose(im).size
-            open(f'{out}/{name}.rgb', 'wb').write(white.tobytes()); line.update(width=white.width, height=white.height)
+            line.update(width=white.width, height=white.height, pixels=text(white.tobytes()))
         except Exception as e: line['error'] = f'{type(e).__name__}: {e}'
         lines.append(json.dumps(line))
-    open(f'{out}/cases.jsonl', 'w').write('\n'.join(lines) + '\n'); print(n, 'pictures in', out)
+    open(out, 'w').write('\n'.join(lines) + '\n'); print(n, 'pictures in', out)
 
 
 if __name__ == '__main__': main(*sys.argv[1:])
