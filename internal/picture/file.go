@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime/debug"
 
 	_ "golang.org/x/image/webp"
 	"golang.org/x/sync/semaphore"
@@ -29,6 +30,8 @@ const (
 	// mostTogether is how many pixels are decoded at once in the whole process, at most, but for a
 	// picture that has more by itself, and is decoded alone.
 	mostTogether = 1 << 26
+	// large pictures take so much memory that what is left of others is freed before.
+	large = 1 << 24
 )
 
 var decoding = semaphore.NewWeighted(mostTogether)
@@ -53,11 +56,14 @@ var decoding = semaphore.NewWeighted(mostTogether)
 //   - A colour that a PNG's palette lacks is black, as in libpng. In Pillow it is a grey.
 //   - A file that is cut off behind its last pixel, or has a wrong checksum of its pixels, is an
 //     error. Pillow reads such a PNG.
-//   - JPEGs with arithmetic coding, or lossless, or with restart markers and progressive, or with
-//     sampling factors of 3 or of more for chroma than for luma, are errors that say so. Pillow
-//     reads them, those of 8 bits.
+//   - A JPEG with arithmetic coding, one that is progressive and has restart markers, and one of
+//     rare sampling factors, such as 3 or more for chroma than for luma, is an error that says so.
+//     Pillow reads them. Of a JPEG that is lossless or of 12 bits both say that it is not read.
 func Read(name string) (image.Image, error) {
 	info, err := os.Stat(name)
+	if to, e := os.Readlink(name); err != nil && e == nil {
+		return nil, fmt.Errorf("picture: %s is a link to %s: %w", name, to, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("picture: %w", err)
 	}
@@ -156,7 +162,7 @@ var codecs = []*codec{
 		name:   "jpeg",
 		begin:  func(head []byte) bool { return bytes.HasPrefix(head, []byte("\xff\xd8\xff")) },
 		mend:   mendJPEG,
-		ends:   func(data []byte) bool { return bytes.Contains(pixelsOf(data), []byte("\xff\xd9")) },
+		ends:   endsJPEG,
 		finish: finishJPEG,
 	},
 	{
@@ -210,6 +216,9 @@ func (c *codec) decode(data []byte) (image.Image, error) {
 		return nil, err
 	}
 	defer decoding.Release(n)
+	if n > large {
+		debug.FreeOSMemory() // of the picture before
+	}
 	img, _, err := image.Decode(bytes.NewReader(mended))
 	if err == nil && c.finish != nil {
 		img, err = c.finish(data, img)

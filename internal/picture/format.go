@@ -73,7 +73,7 @@ func foreign(head []byte) error {
 }
 
 func identify(head []byte) (what, do string) {
-	const save, fetch = "save it as PNG, JPEG or WebP", "copy or download it again"
+	const save, fetch = "save it again as one of these", "copy or download it again"
 	if len(head) == 0 {
 		return "an empty file", fetch
 	}

@@ -173,12 +173,8 @@ func storedInks(img *image.CMYK, halved bool) *image.YCbCr {
 	return planes
 }
 
-// pixelsOf is the part of a JPEG behind the header of its first scan.
-func pixelsOf(data []byte) []byte {
-	for name, body := range sections(data) {
-		if name[0] == startOfScan {
-			return data[offset(data, body)+len(body):]
-		}
-	}
-	return nil
+// endsJPEG reports whether there is a mark of the end behind the header of the first scan.
+func endsJPEG(data []byte) bool {
+	scan := section(data, "\xda")
+	return scan != nil && bytes.Contains(data[offset(data, scan):], []byte("\xff\xd9"))
 }

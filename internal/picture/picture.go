@@ -94,14 +94,20 @@ func alphas(src image.Image) []uint8 {
 	b := src.Bounds()
 	all := make([]uint8, 0, b.Dx()*b.Dy())
 	for y := b.Min.Y; y < b.Max.Y; y++ {
-		nrgba, ok := src.(*image.NRGBA)
-		for x := b.Min.X; x < b.Max.X; x++ {
-			if ok {
-				all = append(all, nrgba.Pix[nrgba.PixOffset(x, y)+3])
-				continue
+		switch src := src.(type) { // the usual ones, without a call for each pixel
+		case *image.NRGBA:
+			for i := src.PixOffset(b.Min.X, y); i < src.PixOffset(b.Max.X, y); i += 4 {
+				all = append(all, src.Pix[i+3])
 			}
-			_, _, _, a := src.At(x, y).RGBA()
-			all = append(all, uint8(a>>8))
+		case *image.NRGBA64:
+			for i := src.PixOffset(b.Min.X, y); i < src.PixOffset(b.Max.X, y); i += 8 {
+				all = append(all, src.Pix[i+6])
+			}
+		default:
+			for x := b.Min.X; x < b.Max.X; x++ {
+				_, _, _, a := src.At(x, y).RGBA()
+				all = append(all, uint8(a>>8))
+			}
 		}
 	}
 	return all

@@ -15,7 +15,7 @@ type frame struct {
 	alpha  []byte      // the chunk ALPH, of a lossy picture
 	kind   string      // "VP8 ", lossy, or "VP8L"
 	bits   []byte      // the chunk of that name
-	mixed  bool        // the file says that it has transparent pixels
+	mixed  bool        // the file says that pixels may be transparent
 }
 
 // three is a number of three bytes.
@@ -45,6 +45,9 @@ func frameOf(data []byte) (f frame) {
 				take(name, body)
 			}
 		}
+	}
+	if f.kind == "VP8L" && f.canvas == (image.Point{}) {
+		f.mixed = len(f.bits) >= 5 && f.bits[4]&(1<<4) != 0 // alpha_is_used, RFC 9649, 3.4
 	}
 	return f
 }
@@ -90,9 +93,9 @@ func endsWebP(data []byte) bool {
 }
 
 // finishWebP converts the planes of a lossy WebP, which are in video range. The standard library
-// would take them for those of a JPEG. A lossless WebP stays as it is. The first frame of an
-// animation is put on its canvas, which is transparent, or black where the file says that nothing
-// is transparent.
+// would take them for those of a JPEG. A lossless WebP stays as it is. Where the file says that
+// nothing is transparent, nothing is. The first frame of an animation is put on its canvas, which
+// is transparent, or black.
 func finishWebP(data []byte, img image.Image) (image.Image, error) {
 	f := frameOf(data)
 	if f.size != (image.Point{}) && img.Bounds().Size() != f.size {
@@ -109,6 +112,9 @@ func finishWebP(data []byte, img image.Image) (image.Image, error) {
 		p := NewRGB(planes.Rect.Dx(), planes.Rect.Dy())
 		p.fromYCbCr(planes, video)
 		img = p.withAlpha(alphas(img))
+	}
+	if !f.mixed && alphas(img) != nil {
+		img = withoutAlpha(img).Image()
 	}
 	if f.canvas == (image.Point{}) || f.canvas == f.size {
 		return img, nil
