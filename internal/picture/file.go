@@ -56,9 +56,9 @@ var decoding = semaphore.NewWeighted(mostTogether)
 //   - A colour that a PNG's palette lacks is black, as in libpng. In Pillow it is a grey.
 //   - A file that is cut off behind its last pixel, or has a wrong checksum of its pixels, is an
 //     error. Pillow reads such a PNG.
-//   - A JPEG with arithmetic coding, one that is progressive and has restart markers, and one of
-//     rare sampling factors, such as 3 or more for chroma than for luma, is an error that says so.
-//     Pillow reads them. Of a JPEG that is lossless or of 12 bits both say that it is not read.
+//   - A JPEG that is lossless, of 12 bits, with arithmetic coding, progressive with restart
+//     markers, or of rare sampling factors, such as 3, or more for chroma than for luma, is an
+//     error that says so. Pillow reads some of them.
 func Read(name string) (image.Image, error) {
 	info, err := os.Stat(name)
 	if to, e := os.Readlink(name); err != nil && e == nil {
