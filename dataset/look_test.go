@@ -35,7 +35,9 @@ func TestLook(t *testing.T) {
 	dir := t.TempDir()
 	whole := pictured(t, dir, "a.png", 30, 20)
 	pictured(t, dir, "b.png", 8, 8)
-	samples := []Sample{{ID: "1", File: "a.png"}, {ID: "2", File: "b.png"}, {ID: "3", File: "a.png"}}
+	samples := []Sample{
+		{ID: "1", File: "a.png"}, {ID: "2", File: "b.png"}, {ID: "3", File: "a.png"},
+	}
 	counted := 0
 	require.NoError(t, Look(t.Context(), samples, dir, func(n int) { counted += n }))
 	require.Equal(t, 3, counted)
@@ -60,8 +62,9 @@ func TestLook(t *testing.T) {
 	err := Look(t.Context(), samples, dir, nil)
 	require.ErrorContains(t, err, "bad pictures: 7 of 9")
 	for _, want := range []string{
-		"cut.png: broken png: the file ends before the picture does", "page.png: ", "it is a web page",
-		"thread.png: 1×200 pixels: one side is more than 32 times the other", "gone.png: no such file",
+		"cut.png: broken png: the file ends before the picture does",
+		"page.png: ", "it is a web page", "gone.png: no such file",
+		"thread.png: 1×200 pixels: one side is more than 32 times the other",
 		"folder.png is a folder and not a picture", "hurt.png: broken png",
 		`sample "nameless" ("a dog") names no file`,
 	} {

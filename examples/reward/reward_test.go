@@ -121,6 +121,21 @@ func TestWhatCannotBeLearnedFrom(t *testing.T) {
 		require.ErrorContains(t, err, want, text)
 		require.ErrorContains(t, err, file, text)
 	}
+	// All pictures that cannot be read are named before any is.
+	file := labelled(t, 30)
+	for _, name := range []string{"3.png", "17.png"} {
+		name := filepath.Join(filepath.Dir(file), name)
+		require.NoError(t, os.WriteFile(name, []byte("GIF89a"), 0o644))
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	o, err := parse([]string{"-samples", file, "-out", out, "-hidden", "8"})
+	require.NoError(t, err)
+	err = run(t.Context(), o)
+	for _, want := range []string{file, "bad pictures: 2 of 30", "3.png", "17.png", "a GIF"} {
+		require.ErrorContains(t, err, want)
+	}
+	require.NoDirExists(t, out)
+
 	for want, args := range map[string][]string{
 		"one of -samples and -db is required": {"-out", "x"},
 		"one of -samples and -db":             {"-out", "x", "-db", "y", "-samples", "z"},

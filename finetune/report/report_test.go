@@ -357,6 +357,30 @@ func TestProgressWithoutATerminal(t *testing.T) {
 		"late: stopped at 15 of 30 in 43s", ""}, "\n"), b.String())
 }
 
+// What is over within two seconds is not shown, on a terminal or elsewhere.
+func TestLateProgress(t *testing.T) {
+	for _, bars := range []bool{false, true} {
+		var b bytes.Buffer
+		now := time.Unix(0, 0)
+		p := &Progress{w: &b, bars: bars, now: func() time.Time { return now }}
+		s := p.Late("pictures", 4)
+		now = now.Add(1900 * time.Millisecond)
+		s.Add(4)
+		s.End()
+		require.Empty(t, b.String())
+		s = p.Late("pictures", 4)
+		now = now.Add(2100 * time.Millisecond)
+		s.Add(3)
+		require.Contains(t, b.String(), "pictures")
+		require.Contains(t, b.String(), "3")
+		s.Add(1)
+		s.End()
+		if !bars {
+			require.Equal(t, "pictures: 3 of 4 in 2.1s\npictures: 4 in 2.1s\n", b.String())
+		}
+	}
+}
+
 func TestProgressOnATerminal(t *testing.T) {
 	var b strings.Builder
 	p := &Progress{w: &b, bars: true, now: time.Now}

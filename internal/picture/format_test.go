@@ -116,7 +116,7 @@ func TestCutOffAndLonger(t *testing.T) {
 		require.NoError(t, err)
 		for cut := len(whole) - 1; cut > 64; cut -= 1 + len(whole)/50 {
 			_, err := Decode(bytes.NewReader(whole[:cut]), name)
-			require.ErrorContains(t, err, "the file ends before the picture does", "%s %d", name, cut)
+			require.ErrorContains(t, err, "the file ends before the picture does", name, cut)
 			require.ErrorContains(t, err, name+": broken ")
 		}
 		img, err := Decode(bytes.NewReader(append(whole, "and more"...)), name)
@@ -197,7 +197,8 @@ func TestOrientationInEXIF(t *testing.T) {
 			require.Equal(t, c.want, orientation(with(header, "eXIf", marked)), says)
 			text := fmt.Sprintf("Raw profile type exif\x00\nexif\n%8d\n%x\n", len(marked), marked)
 			require.Equal(t, c.want, orientation(with(header, "tEXt", text)), says)
-			segment := binary.BigEndian.AppendUint16([]byte("\xff\xd8\xff\xe1"), uint16(2+len(marked)))
+			segment := []byte("\xff\xd8\xff\xe1")
+			segment = binary.BigEndian.AppendUint16(segment, uint16(2+len(marked)))
 			require.Equal(t, c.want, orientation(append(segment, marked...)), says)
 		}
 	}
