@@ -2,7 +2,7 @@
 
 usage: hunt_picture.py OUT.jsonl [N] [SEED] [MOST]     (PyPI: pillow 13.0.0, numpy)
 
-N pictures (500), whose sides have MOST pixels (90) at most. internal/picture/testdata/hunt.jsonl is hunt_picture.py OUT 150 7 12.
+N pictures (500), whose sides have MOST pixels (90) at most. internal/picture/testdata/hunt.jsonl is hunt_picture.py OUT 300 1 12.
 
 A line is a picture: name, kind, data (base64), and either error, what Pillow says, or width, height and pixels (base64): 8-bit RGB, turned upright as
 diffusers' load_image does it, on white as transformers' convert_to_rgb does it. Where picture's rule is another one, it is computed here.
@@ -186,11 +186,20 @@ def animated(r, g):
     return b'RIFF' + struct.pack('<I', len(body) + 4) + b'WEBP' + body, f'webp frame {w}x{h} at {x},{y} of {W}x{H} alpha {alpha}', None
 
 
+def flagged(r, g):
+    """A WebP with alpha that says it has none, or the other way round."""
+    w, h = side(r), side(r); b = io.BytesIO()
+    Image.fromarray(pixels(r, g, w, h, 4)).save(b, 'WEBP', lossless=r.random() < .5, exact=True); s = bytearray(b.getvalue()); kind = bytes(s[12:16]).decode()
+    if kind == 'VP8X': s[20] ^= 16 * r.randrange(2)
+    elif kind == 'VP8L': s[24] ^= 16 * r.randrange(2)
+    return bytes(s), 'webp of flags ' + kind, None
+
+
 def main(out, n=500, seed=1, most=90):
     global MOST; MOST = int(most); lines, text = [], lambda b: base64.b64encode(b).decode()
     for i in range(int(n)):
         r, g = random.Random(f'{seed} {i}'), np.random.default_rng([int(seed), i])
-        data, kind, ours = r.choice([png, png, saved, saved, saved, sampled, animated])(r, g)
+        data, kind, ours = r.choice([png, png, saved, saved, saved, sampled, sampled, animated, flagged])(r, g)
         if r.random() < .06: data = data[:r.randrange(len(data))]; kind += ' cut'
         elif r.random() < .06: data += bytes(r.randrange(1, 99)); kind += ' longer'
         name = f'{i:04d}.' + r.choice(['png', 'jpg', 'webp']); line = {'name': name, 'kind': kind, 'data': text(data)}

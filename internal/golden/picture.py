@@ -34,6 +34,8 @@ def main(out, clip):
     soft.resize((3, 40)).save(f'{out}/narrow.jpg', quality=92, subsampling=2)
     data = bytearray(open(f'{out}/422.jpg', 'rb').read()); at = data.index(b'\xff\xc0')  # 7×10 units of 16×8 pixels, read as units of 8×16
     data[at + 5:at + 9] = struct.pack('>HH', 10 * 16, 7 * 8); data[at + 11] = 0x12; open(f'{out}/440.jpg', 'wb').write(data)
+    data = open(f'{out}/narrow.jpg', 'rb').read(); mark = b'\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0'  # its channels read as red, green and blue
+    assert data[2:4] == b'\xff\xe0'; open(f'{out}/narrow_rgb.jpg', 'wb').write(data[:2] + mark + data[20:])
     soft.convert('L').save(f'{out}/grey.jpg'); soft.convert('CMYK').save(f'{out}/cmyk.jpg', quality=92)
     soft.save(f'{out}/lossy.webp', quality=90); soft.save(f'{out}/lossless.webp', lossless=True)
     alpha = im.convert('RGBA'); alpha.putalpha(Image.fromarray((g.random((h, w)) * 255).astype(np.uint8))); alpha.save(f'{out}/alpha.png')
@@ -42,7 +44,7 @@ def main(out, clip):
     im.quantize(40).save(f'{out}/palette.png'); im.quantize(40).save(f'{out}/palette_alpha.png', transparency=bytes(range(0, 240, 6)))
     for name, colour, n in (('deep_grey', 0, 1), ('deep', 2, 3), ('deep_grey_alpha', 4, 2), ('deep_alpha', 6, 4)):
         deep = g.integers(0, 65536, (5, 7, n)); deep[0, :4] = 200; open(f'{out}/{name}.png', 'wb').write(png(colour, 5, 7, deep))
-    for name in ('444.jpg 422.jpg 420.jpg 440.jpg narrow.jpg grey.jpg cmyk.jpg lossy.webp lossless.webp alpha.webp alpha_lossy.webp alpha.png grey.png grey_alpha.png '
+    for name in ('444.jpg 422.jpg 420.jpg 440.jpg narrow.jpg narrow_rgb.jpg grey.jpg cmyk.jpg lossy.webp lossless.webp alpha.webp alpha_lossy.webp alpha.png grey.png grey_alpha.png '
                  'bits.png palette.png palette_alpha.png deep.png deep_grey_alpha.png deep_alpha.png').split(): answer(out, name)
     for o in range(1, 9):  # load_image of diffusers turns with exif_transpose
         exif = Image.Exif(); exif[0x0112] = o; small = im.crop((0, 0, 9, 6))
