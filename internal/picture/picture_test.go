@@ -60,7 +60,7 @@ func TestDecodesAsPillowGolden(t *testing.T) {
 		// Go's inverse cosine transform is not libjpeg's.
 		"444.jpg": 3, "422.jpg": 3, "420.jpg": 3, "440.jpg": 3, "narrow.jpg": 3,
 		"narrow_rgb.jpg": 3,
-		"cmyk.jpg": 3, "grey.jpg": 3,
+		"cmyk.jpg":       3, "grey.jpg": 3,
 		// The chroma of a lossy WebP is rounded otherwise than in libwebp.
 		"lossy.webp": 3, "alpha_lossy.webp": 3,
 		"lossless.webp": 0, "alpha.webp": 0,
