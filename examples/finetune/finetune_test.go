@@ -410,7 +410,7 @@ func TestWhatCannotBeTuned(t *testing.T) {
 		{"-reward: alignment: open " + p.out("gone"), []string{"-reward", p.out("gone")}},
 		{"-clip: clip: ", []string{"-reward", p.out("gone"), "-clip", p.out("gone")}},
 		{"-pretrain: dataset: ", []string{"-pretrain", p.out("gone")}},
-		{"-pretrain: stat ", []string{"-pretrain", gone}},
+		{"-pretrain: dataset: bad pictures: 1 of 1", []string{"-pretrain", gone}},
 		{"gone.png: no such file", []string{"-pretrain", gone}},
 		{"a.png has no caption", []string{"-pretrain", folder("a.png", "")}},
 		{"-out: finetune: " + p.dir + ": the folder is not empty", []string{"-out", p.dir}},
@@ -422,12 +422,12 @@ func TestWhatCannotBeTuned(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		`{"prompt":"b","file":"1.png"}`:               "bad.jsonl:2: there is no reward",
-		`{"prompt":"b","reward":1}`:                   "bad.jsonl:2: the line names no file",
-		`{"prompt":"b","file":"gone.png","reward":1}`: "bad.jsonl:2: stat ",
+		`{"prompt":"b","reward":1}`:                   `sample "bad.jsonl:2" ("b") names no file`,
+		`{"prompt":"b","file":"gone.png","reward":1}`: p.out("gone.png") + ": no such file",
 		`{"prompt":"b","file":"1.png","reward":-1}`: "bad.jsonl:2: the reward is -1: " +
 			"-by-reward takes none below 0",
 		`{"prompt":"b","file":"1.png","rewrad":1}`:     `bad.jsonl:2: there is no field "rewrad"`,
-		`{"prompt":"b","file":"bad.jsonl","reward":1}`: `dataset: sample "bad.jsonl": picture: `,
+		`{"prompt":"b","file":"bad.jsonl","reward":1}`: "bad.jsonl: not a PNG, JPEG or WebP picture: it is JSON text",
 	} {
 		_, _, err := try(t, p.args("run", "-by-reward", "-samples", line(text))...)
 		require.ErrorContains(t, err, want, text)
