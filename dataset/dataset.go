@@ -43,6 +43,9 @@ type Sample struct {
 	Image image.Image // the decoded picture
 	File  string      // the picture's path as a file lists it, with forward slashes
 	Size  image.Point `json:"-"` // of the picture, upright, in pixels, where Look has seen it
+	// Fit is the size in pixels that the picture is to be cut to before a model reads it. Zero
+	// leaves that to what reads it.
+	Fit image.Point `json:"-"`
 
 	Latent    *tensor.Dense // [H,W,C] float32, the VAE's scaled latent
 	Condition Condition     // what the network is told of the prompt

@@ -73,6 +73,49 @@ func inPasses(order func(pass int) []Pick) func(step, n int) []Pick {
 	}
 }
 
+// byShape is the Choice of every sample once in each pass over the data, in steps whose samples have
+// latents of one shape. In each pass the samples of a shape are in an order of its own, and the
+// steps of all shapes are. What does not fill the last step of a shape is filled with samples that
+// were in the pass already.
+type byShape struct{ stream string }
+
+// Among satisfies Choice.
+func (b byShape) Among(samples []dataset.Sample, seed uint64) (func(step, n int) []Pick, error) {
+	var shapes []shape
+	members := map[shape][]int{}
+	for i, s := range samples {
+		of := shapeOf(s)
+		if members[of] == nil {
+			shapes = append(shapes, of)
+		}
+		members[of] = append(members[of], i)
+	}
+	// pass has the steps of a pass.
+	pass := func(index, n int) (steps [][]Pick) {
+		order := rng.New(seed, b.stream+" order", uint64(index), 0)
+		for _, of := range shapes {
+			all := members[of]
+			places := order.Perm(len(all))
+			for from := 0; from < len(all); from += n {
+				picks := make([]Pick, n)
+				for i := range picks {
+					picks[i] = pickOf(samples, all[places[(from+i)%len(all)]])
+				}
+				steps = append(steps, picks)
+			}
+		}
+		order.Shuffle(len(steps), func(i, j int) { steps[i], steps[j] = steps[j], steps[i] })
+		return steps
+	}
+	return func(step, n int) []Pick {
+		count := 0
+		for _, all := range members {
+			count += (len(all) + n - 1) / n
+		}
+		return pass(step/count, n)[step%count]
+	}, nil
+}
+
 // ByReward is the Choice that draws samples in proportion to their rewards, which must not be
 // negative, and gives every pick the mean reward, instead of drawing all alike and weighing each by
 // its own. Eq. 2's expectation is the same. The noise of its gradient is less, as no evaluation

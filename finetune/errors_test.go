@@ -149,11 +149,11 @@ func TestWhatCannotBeTrained(t *testing.T) {
 			samples[0].Condition.Sizes = dense(6)
 			t.Own = dataset.FromSlice(samples)
 		},
-		`pretraining sample 0 (id0, "prompt 0"): its latent is (1, 4, 2), ` +
+		`pretraining sample 0 (id0, "prompt 0"): its latent is (1, 2, 4), ` +
 			"another's (1, 2, 2)": func(t *Tuner) {
 			samples := made(4, false)
 			for i := range samples {
-				samples[i].Latent = dense(1, 4, 2)
+				samples[i].Latent = dense(1, 2, 4)
 			}
 			t.Pretrain = dataset.FromSlice(samples)
 		},

@@ -166,19 +166,27 @@ type handBatch struct {
 
 // batchByHand draws a step of tuner from the names of its draws.
 func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handBatch {
-	var b handBatch
-	velocity := tuner.Schedule.Prediction == diffusion.Velocity
 	var samples []dataset.Sample
 	for i := range tuner.OwnBatch {
 		s := inOrder(model, "model order", tuner.Seed, step*tuner.OwnBatch+i)
 		if tuner.Choose != nil {
 			s = byReward(model, "model order", tuner.Seed, step*tuner.OwnBatch+i)
 		}
-		samples, b.reward = append(samples, s), append(b.reward, *s.Reward)
+		samples = append(samples, s)
 	}
 	for i := range tuner.PretrainBatch {
 		samples = append(samples, inOrder(pretrain,
 			"pretraining order", tuner.Seed, step*tuner.PretrainBatch+i))
+	}
+	return batchOf(tuner, step, samples)
+}
+
+// batchOf is what a step of tuner draws for its samples.
+func batchOf(tuner *Tuner, step int, samples []dataset.Sample) handBatch {
+	var b handBatch
+	velocity := tuner.Schedule.Prediction == diffusion.Velocity
+	for _, s := range samples[:tuner.OwnBatch] {
+		b.reward = append(b.reward, *s.Reward)
 	}
 	for i, s := range samples {
 		draw := rng.New(tuner.Seed, "tuning", uint64(step), uint64(i))
@@ -191,7 +199,7 @@ func batchByHand(tuner *Tuner, step int, model, pretrain []dataset.Sample) handB
 		if draw.Float64() < tuner.Dropout {
 			c = tuner.Unconditional
 		}
-		noise := make([]float32, positions*channels)
+		noise := make([]float32, s.Latent.Size())
 		rng.Normal(noise, tuner.Seed, "tuning noise", uint64(step), uint64(i))
 		bar := tuner.Schedule.Process.(diffusion.Table).AlphaBar[int(time)]
 		x, target := make([]float64, len(noise)), make([]float64, len(noise))
@@ -261,7 +269,7 @@ func (b handBatch) terms(p []float64, beta float64) (reward, pretraining float64
 	for i := range b.x {
 		square := 0.0
 		for k, e := range predict(p, b.x[i], b.t[i], b.c[i]) {
-			square += (b.target[i][k] - e) * (b.target[i][k] - e) / float64(positions*channels)
+			square += (b.target[i][k] - e) * (b.target[i][k] - e) / float64(len(b.x[i]))
 		}
 		if i < model {
 			reward += b.reward[i] * b.weight[i] * square / float64(model)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -15,37 +16,95 @@ import (
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
-// A part of a step's batch: the loss of so many own and pretraining samples, and the tensors that
-// its graph reads, which are written anew for each step. Parts of one size are one.
+// A part of a step's batch: the loss of so many own and pretraining samples. Parts of one size are
+// one.
 type part struct {
+	feeds []*feed // one of all samples, or where latents differ, one of each dataset's
+	loss  *optim.Compiled
+}
+
+// A feed is the tensors that a Batch's nodes read, which are written anew for each step.
+type feed struct {
 	*Tuner
 	own, pretrain int
 	batch         *Batch
-	loss          *optim.Compiled
 
 	clean, noise, noisy, target, timesteps, weights, rewards, groups *tensor.Dense
 	conditions                                                       dataset.Condition // a batch's
 }
 
-// divide compiles the parts of a step's batch.
-func (r *run) divide(like dataset.Sample) error {
+// A shape is that of latents, [H,W,C].
+type shape [3]int
+
+func shapeOf(s dataset.Sample) shape { return shape([]int(s.Latent.Shape())) }
+
+// size is the number of values.
+func (s shape) size() int { return s[0] * s[1] * s[2] }
+
+// divide compiles the parts of a step's batch, for each shape that pretraining latents have. The
+// largest are first, whose memory is that of the others too.
+func (r *run) divide() error {
+	type key struct {
+		own, pretrain int
+		shape         shape
+	}
 	own, pretrain := r.sizes()
-	bySize := map[[2]int]*part{}
-	for i := range max(1, r.Accumulate) {
-		lo, hi := r.share(own, i)
-		from, to := r.share(pretrain, i)
-		size := [2]int{hi - lo, to - from}
-		if bySize[size] == nil {
-			p := newPart(r.Tuner, size[0], size[1], like)
-			var err error
-			if p.loss, err = r.stepper.Compile(p.build(own, pretrain)); err != nil {
-				return fmt.Errorf("finetune: %w", err)
-			}
-			bySize[size] = p
+	var all []key
+	r.parts = map[shape][]*part{}
+	for _, shape := range r.shapes() {
+		for i := range max(1, r.Accumulate) {
+			lo, hi := r.share(own, i)
+			from, to := r.share(pretrain, i)
+			all = append(all, key{hi - lo, to - from, shape})
 		}
-		r.parts = append(r.parts, bySize[size])
+	}
+	compiled := map[key]*part{}
+	bySize := slices.Clone(all)
+	values := func(k key) int { return k.own*r.ownShape().size() + k.pretrain*k.shape.size() }
+	slices.SortStableFunc(bySize, func(a, b key) int { return values(b) - values(a) })
+	for _, k := range bySize {
+		if compiled[k] != nil {
+			continue
+		}
+		p := &part{feeds: r.feeds(k.own, k.pretrain, k.shape)}
+		var err error
+		if p.loss, err = r.stepper.Compile(p.build(r.Tuner, own, pretrain)); err != nil {
+			return fmt.Errorf("finetune: %w", err)
+		}
+		compiled[k] = p
+	}
+	for _, k := range all {
+		r.parts[k.shape] = append(r.parts[k.shape], compiled[k])
 	}
 	return nil
+}
+
+// shapes are those of pretraining latents, or of the own ones if there are no others.
+func (r *run) shapes() []shape {
+	if r.pretrain == nil {
+		return []shape{r.ownShape()}
+	}
+	return r.pretrain.shapes
+}
+
+// ownShape is the shape of own latents; zero if there are none.
+func (r *run) ownShape() (s shape) {
+	if r.own != nil {
+		s = r.own.shapes[0]
+	}
+	return s
+}
+
+// feeds makes what so many samples are fed by, pretraining ones of the shape given.
+func (r *run) feeds(own, pretrain int, other shape) []*feed {
+	condition := r.like().Condition
+	if own == 0 || pretrain == 0 || other == r.ownShape() {
+		return []*feed{newFeed(r.Tuner, own, pretrain, other, condition)}
+	}
+	return []*feed{
+		newFeed(r.Tuner, own, 0, r.ownShape(), condition),
+		newFeed(r.Tuner, 0, pretrain, other, condition),
+	}
 }
 
 // share is which of n samples are in part i.
@@ -54,69 +113,101 @@ func (t *Tuner) share(n, i int) (from, to int) {
 	return n * i / parts, n * (i + 1) / parts
 }
 
-func newPart(t *Tuner, own, pretrain int, like dataset.Sample) *part {
-	p, n := &part{Tuner: t, own: own, pretrain: pretrain}, own+pretrain
+func newFeed(t *Tuner, own, pretrain int, of shape, condition dataset.Condition) *feed {
+	f, n := &feed{Tuner: t, own: own, pretrain: pretrain}, own+pretrain
 	zeros := func(shape ...int) *tensor.Dense {
 		return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
 	}
-	latents := append([]int{n}, like.Latent.Shape()...)
-	p.clean, p.noise = zeros(latents...), zeros(latents...)
-	p.noisy, p.target = zeros(latents...), zeros(latents...)
-	p.timesteps, p.weights, p.groups = zeros(n), zeros(n), zeros(n)
-	p.conditions = like.Condition.Batch(n)
+	latents := []int{n, of[0], of[1], of[2]}
+	f.clean, f.noise = zeros(latents...), zeros(latents...)
+	f.noisy, f.target = zeros(latents...), zeros(latents...)
+	f.timesteps, f.weights, f.groups = zeros(n), zeros(n), zeros(n)
+	f.conditions = condition.Batch(n)
 	if own > 0 {
-		p.rewards = zeros(own)
+		f.rewards = zeros(own)
 	}
-	return p
+	return f
 }
 
 // bytes is the memory of what a loss need not read.
-func (p *part) bytes() int64 { return 4 * int64(p.clean.Size()+p.noise.Size()) }
+func (p *part) bytes() (n int64) {
+	for _, f := range p.feeds {
+		n += 4 * int64(f.clean.Size()+f.noise.Size())
+	}
+	return n
+}
 
 // termSuffix tells terms from metrics among the parts of a loss.
 const termSuffix = " term"
 
 // build makes the loss of a part, of a whole of so many samples.
-func (p *part) build(own, pretrain int) func(g *gorgonia.ExprGraph) (optim.Loss, error) {
+func (p *part) build(t *Tuner, own, pretrain int) func(g *gorgonia.ExprGraph) (optim.Loss, error) {
 	return func(g *gorgonia.ExprGraph) (loss optim.Loss, err error) {
-		b := &Batch{
-			Graph: g, Own: p.own, Pretrain: p.pretrain, OwnOf: own, PretrainOf: pretrain,
-			Clean:      kernels.Input(g, "clean", p.clean),
-			Noise:      kernels.Input(g, "noise", p.noise),
-			Noisy:      kernels.Input(g, "noisy", p.noisy),
-			Timesteps:  kernels.Input(g, "timesteps", p.timesteps),
-			Target:     kernels.Input(g, "target", p.target),
-			Conditions: diffusion.Input(g, p.conditions),
-			Rewards:    kernels.Input(g, "rewards", p.rewards),
-			Weights:    kernels.Input(g, "weights", p.weights),
-			Groups:     kernels.Input(g, "groups", p.groups),
-			network:    p.Network,
-			reference:  p.Reference,
-		}
-		if b.Predicted, err = p.Network.Predict(b.Noisy, b.Timesteps, b.Conditions); err != nil {
-			return loss, err
-		}
-		p.batch = b
-		terms := p.Terms
-		if terms == nil {
-			if p.Own != nil {
-				terms = append(terms, RewardWeighted{})
-			}
-			if p.Pretrain != nil {
-				terms = append(terms, Pretraining{Beta: 1})
+		for _, f := range p.feeds {
+			if err := f.open(g, own, pretrain); err != nil {
+				return loss, err
 			}
 		}
+		terms := t.terms()
 		if len(terms) == 0 {
 			return loss, errors.New("the loss has no terms")
 		}
 		for _, t := range terms {
-			if err := addTerm(&loss, t, b); err != nil {
+			if err := addTerm(&loss, t, p.batchOf(t)); err != nil {
 				return loss, fmt.Errorf("term %s: %w", t.Name(), err)
 			}
 		}
-		loss.Parts = append(loss.Parts, b.metrics...)
+		for _, f := range p.feeds {
+			loss.Parts = append(loss.Parts, f.batch.metrics...)
+		}
 		return loss, nil
 	}
+}
+
+// batchOf is the batch that a term is of. Where each dataset has its own, Pretraining is of the
+// second, and any other term of the first.
+func (p *part) batchOf(t Term) *Batch {
+	switch t.(type) {
+	case Pretraining, *Pretraining:
+		return p.feeds[len(p.feeds)-1].batch
+	}
+	return p.feeds[0].batch
+}
+
+// terms are the loss's.
+func (t *Tuner) terms() []Term {
+	if t.Terms != nil {
+		return t.Terms
+	}
+	var terms []Term
+	if t.Own != nil {
+		terms = append(terms, RewardWeighted{})
+	}
+	if t.Pretrain != nil {
+		terms = append(terms, Pretraining{Beta: 1})
+	}
+	return terms
+}
+
+// open adds the batch to a graph, and what the network says of it.
+func (f *feed) open(g *gorgonia.ExprGraph, own, pretrain int) (err error) {
+	b := &Batch{
+		Graph: g, Own: f.own, Pretrain: f.pretrain, OwnOf: own, PretrainOf: pretrain,
+		Clean:      kernels.Input(g, "clean", f.clean),
+		Noise:      kernels.Input(g, "noise", f.noise),
+		Noisy:      kernels.Input(g, "noisy", f.noisy),
+		Timesteps:  kernels.Input(g, "timesteps", f.timesteps),
+		Target:     kernels.Input(g, "target", f.target),
+		Conditions: diffusion.Input(g, f.conditions),
+		Rewards:    kernels.Input(g, "rewards", f.rewards),
+		Weights:    kernels.Input(g, "weights", f.weights),
+		Groups:     kernels.Input(g, "groups", f.groups),
+		network:    f.Network,
+		reference:  f.Reference,
+	}
+	f.batch = b
+	b.Predicted, err = f.Network.Predict(b.Noisy, b.Timesteps, b.Conditions)
+	return err
 }
 
 // addTerm adds a term to a loss.
@@ -206,11 +297,22 @@ func (r *run) ofPart(draws []draw, i int) []draw {
 
 // fill writes draws to what the loss reads.
 func (p *part) fill(draws []draw) error {
+	for _, f := range p.feeds {
+		n := f.own + f.pretrain
+		if err := f.fill(draws[:n]); err != nil {
+			return err
+		}
+		draws = draws[n:]
+	}
+	return nil
+}
+
+func (f *feed) fill(draws []draw) error {
 	if len(draws) > 0 && draws[0].shares {
 		return fmt.Errorf("sample %s is in another part than the one that it shares a level with "+
 			"(Accumulate)", draws[0].sample.ID)
 	}
-	clean, noise := p.clean.Float32s(), p.noise.Float32s()
+	clean, noise := f.clean.Float32s(), f.noise.Float32s()
 	size := len(noise) / len(draws)
 	levels, conditions := make([]diffusion.Level, len(draws)), make([]dataset.Condition, len(draws))
 	groups := map[string]int{}
@@ -218,8 +320,8 @@ func (p *part) fill(draws []draw) error {
 		copy(clean[i*size:], d.sample.Latent.Float32s())
 		copy(noise[i*size:], d.noise)
 		levels[i], conditions[i] = d.level, d.condition
-		if i < p.own {
-			p.rewards.Float32s()[i] = float32(d.reward)
+		if i < f.own {
+			f.rewards.Float32s()[i] = float32(d.reward)
 		}
 		group := i
 		if name := d.sample.Group; name != "" {
@@ -228,28 +330,28 @@ func (p *part) fill(draws []draw) error {
 			}
 			groups[name] = group
 		}
-		p.groups.Float32s()[i] = float32(group)
+		f.groups.Float32s()[i] = float32(group)
 	}
-	if err := p.conditions.Fill(conditions...); err != nil {
+	if err := f.conditions.Fill(conditions...); err != nil {
 		return err
 	}
-	return p.disturb(levels)
+	return f.disturb(levels)
 }
 
 // disturb makes what depends on the levels of clean latents and noise: noisy latents, targets,
 // weights, and what the batch's readings are made with.
-func (p *part) disturb(levels []diffusion.Level) error {
-	says := p.Schedule.Prediction
+func (f *feed) disturb(levels []diffusion.Level) error {
+	says := f.Schedule.Prediction
 	for i, l := range levels {
-		p.timesteps.Float32s()[i] = float32(l.Timestep)
-		p.weights.Float32s()[i] = 1
-		if p.MinSNR > 0 {
-			p.weights.Float32s()[i] = float32(says.MinSNR(p.MinSNR, l))
+		f.timesteps.Float32s()[i] = float32(l.Timestep)
+		f.weights.Float32s()[i] = 1
+		if f.MinSNR > 0 {
+			f.weights.Float32s()[i] = float32(says.MinSNR(f.MinSNR, l))
 		}
 	}
 	return cmp.Or(
-		diffusion.Disturb(p.noisy, p.clean, p.noise, levels),
-		says.Target(p.target, p.clean, p.noise, levels),
-		p.batch.setLevels(says, levels),
+		diffusion.Disturb(f.noisy, f.clean, f.noise, levels),
+		says.Target(f.target, f.clean, f.noise, levels),
+		f.batch.setLevels(says, levels),
 	)
 }

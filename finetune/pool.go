@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"gorgonia.org/tensor"
 
@@ -13,11 +14,12 @@ import (
 // A pool is a dataset in memory: what training needs of its samples.
 type pool struct {
 	samples []dataset.Sample
+	shapes  []shape // of latents, in the order in which they appear
 	picks   func(step, n int) []Pick
 }
 
 // newPool collects a dataset and checks that its samples can be trained on together. like is
-// another pool's sample, or nil.
+// another pool's sample, or nil. Latents of samples without rewards may differ in height and width.
 func newPool(
 	ctx context.Context, stream string, d dataset.Dataset, rewards bool, c Choice, seed uint64,
 	like *dataset.Sample,
@@ -32,10 +34,14 @@ func newPool(
 	if like == nil {
 		like = &samples[0]
 	}
+	p := &pool{samples: samples}
 	for i, s := range samples {
 		name := fmt.Sprintf("finetune: %s sample %d (%s, %q)", stream, i, s.ID, s.Prompt)
-		if err := fits(s, *like); err != nil {
+		if err := fits(s, *like, rewards); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		if !slices.Contains(p.shapes, shapeOf(s)) {
+			p.shapes = append(p.shapes, shapeOf(s))
 		}
 		if rewards && s.Reward == nil {
 			return nil, errors.New(name + " has no reward")
@@ -44,7 +50,9 @@ func newPool(
 			return nil, fmt.Errorf("%s has reward %v", name, *s.Reward)
 		}
 	}
-	p := &pool{samples: samples}
+	if len(p.shapes) > 1 {
+		c = byShape{stream}
+	}
 	if p.picks, err = c.Among(samples, seed); err != nil {
 		return nil, fmt.Errorf("finetune: %s samples: %w", stream, err)
 	}
@@ -75,15 +83,16 @@ func unseen(seen map[*tensor.Dense]bool, d *tensor.Dense) int64 {
 	return 4 * int64(d.Size())
 }
 
-// fits says why two samples cannot be in one batch.
-func fits(s, like dataset.Sample) error {
+// fits says why two samples cannot be trained on together. Their latents must have as many
+// channels, and the same height and width, if that is asked for.
+func fits(s, like dataset.Sample, size bool) error {
 	switch l := s.Latent; {
 	case l == nil:
 		return errors.New("it has no latent")
 	case l.Dtype() != tensor.Float32 || l.Dims() != 3:
 		return fmt.Errorf("its latent is %v %v, not float32 with 3 dimensions",
 			l.Dtype(), l.Shape())
-	case !l.Shape().Eq(like.Latent.Shape()):
+	case size && !l.Shape().Eq(like.Latent.Shape()) || l.Shape()[2] != like.Latent.Shape()[2]:
 		return fmt.Errorf("its latent is %v, another's %v", l.Shape(), like.Latent.Shape())
 	case s.Condition.IsZero():
 		return errors.New("it has no condition")

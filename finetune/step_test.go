@@ -134,8 +134,8 @@ func TestPairs(t *testing.T) {
 		}
 		require.ElementsMatch(t, want, pairs)
 		orders = append(orders, pairs)
-		require.NoError(t, r.parts[0].fill(draws))
-		numbers := r.parts[0].groups.Float32s()
+		require.NoError(t, r.first().fill(draws))
+		numbers := r.first().feeds[0].groups.Float32s()
 		for i, d := range draws {
 			for k, e := range draws {
 				same := i == k || d.sample.Group != "" && d.sample.Group == e.sample.Group

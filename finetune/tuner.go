@@ -276,7 +276,7 @@ type run struct {
 	params        []kernels.Parameter
 	stepper       *optim.Stepper
 	average       *optim.EMA
-	parts         []*part // of a step's batch
+	parts         map[shape][]*part // of a step's batch, by the shape of its pretraining latents
 }
 
 func (t *Tuner) start(ctx context.Context) (*run, error) {
@@ -341,7 +341,7 @@ func (r *run) compile() error {
 	if r.Optimizer == nil && r.LR == nil {
 		r.stepper.LR = func(int) float64 { return 1e-5 }
 	}
-	if err := r.divide(r.like()); err != nil {
+	if err := r.divide(); err != nil {
 		return errors.Join(err, r.stepper.Close())
 	}
 	return nil
@@ -358,18 +358,20 @@ func (t *Tuner) seed() uint64 {
 // plan is the machine's, and what it does not know of. The data are on the host.
 func (r *run) plan() kernels.Plan {
 	var plan kernels.Plan
-	var others []kernels.Plan // of parts of other sizes, which have activations of their own
+	var others []kernels.Plan // of parts of other sizes, which share the largest's activations
 	seen := map[*part]bool{}
-	for _, p := range r.parts {
-		if seen[p] {
-			continue
+	for _, parts := range r.parts {
+		for _, p := range parts {
+			if seen[p] {
+				continue
+			}
+			seen[p] = true
+			one := p.loss.Plan()
+			if one.Arena > plan.Arena {
+				plan, one = one, plan
+			}
+			others = append(others, one)
 		}
-		seen[p] = true
-		one := p.loss.Plan()
-		if one.Arena > plan.Arena {
-			plan, one = one, plan
-		}
-		others = append(others, one)
 	}
 	for _, one := range others {
 		plan.Arena += one.Arena
@@ -505,7 +507,7 @@ func (r *run) update(draws []draw) (Step, error) {
 		return Step{}, fmt.Errorf("finetune: %w", err)
 	}
 	var batch []optim.Micro
-	for i, p := range r.parts {
+	for i, p := range r.parts[shapeOf(draws[len(draws)-1].sample)] {
 		fill := func() error { return p.fill(r.ofPart(draws, i)) }
 		batch = append(batch, optim.Micro{Loss: p.loss, Fill: fill})
 	}

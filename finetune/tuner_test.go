@@ -401,8 +401,8 @@ func TestDrawsArePure(t *testing.T) {
 	at := func(r *run, step, samples int) batch {
 		draws, err := r.draw(step)
 		require.NoError(t, err)
-		p := r.parts[0]
-		require.NoError(t, p.fill(draws))
+		require.NoError(t, r.first().fill(draws))
+		p := r.first().feeds[0]
 		part := func(x []float32, n int) []float32 { return append([]float32{}, x[:samples*n]...) }
 		return batch{
 			part(p.noise.Float32s(), 4), part(p.timesteps.Float32s(), 1),

@@ -56,6 +56,11 @@ type Config struct {
 	// in the device's memory from run to run: see Refresh.
 	Device Device
 
+	// Share, unless nil, is a machine on the same Device whose memory this one uses too, where that
+	// is large enough; Plan.Arena, Plan.Workspace and a Device's Plan.Inputs are then 0. A run of one overwrites the results
+	// of the other. The machine that is shared must be closed last.
+	Share *Machine
+
 	// Profile makes the machine measure the time that every kind of operation takes.
 	Profile bool
 }
@@ -97,6 +102,7 @@ type Machine struct {
 	program   *program
 	plan      Plan
 	arena     *arena
+	shares    bool // the arena is another machine's
 	context   Context
 	workspace []float32
 	externals []external
@@ -192,7 +198,10 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	}
 	workspace := p.workspace(&m.context, order)
 	m.plan.Arena, m.plan.Workspace = int64(length), int64(workspace)
-	if m.arena, err = newArena(length + workspace); err != nil {
+	if s := c.Share; s != nil && s.arena != nil && len(s.arena.pages) >= length+workspace {
+		m.arena, m.shares = s.arena, true
+		m.plan.Arena, m.plan.Workspace = 0, 0
+	} else if m.arena, err = newArena(length + workspace); err != nil {
 		return nil, err
 	}
 	m.workspace = values[float32](m.arena.pages, length, workspace/4)
@@ -615,6 +624,9 @@ func (m *Machine) Close() error {
 	}
 	a := m.arena
 	m.arena, m.workspace, m.tasks, m.outputs = nil, nil, nil, nil
+	if m.shares {
+		return nil
+	}
 	return a.free()
 }
 

@@ -84,6 +84,7 @@ type remote struct {
 	halves    []*resident  // those that are read in bfloat16
 	rounding  rounding
 	workspace int64 // where the workspace begins
+	size      int64 // of memory, or of the part of another machine's that is used
 	parts     []part
 	outputs   []download
 	kept      map[*gorgonia.Node]DeviceTensor // what outlives a run
@@ -148,8 +149,11 @@ func (m *Machine) prepareRemote(steps []step, buffers []buffer, arena int) (err 
 			workspace = max(workspace, c.need)
 		}
 	}
-	m.plan.Workspace = int64(workspace)
-	if r.memory, err = r.device.Alloc(r.workspace + int64(workspace)); err != nil {
+	m.plan.Workspace, r.size = int64(workspace), r.workspace+int64(workspace)
+	if s := m.config.Share; s != nil && s.remote != nil && s.remote.size >= r.size {
+		r.memory, m.shares = s.remote.memory, true
+		m.plan.Arena, m.plan.Workspace, m.plan.Inputs = 0, 0, 0
+	} else if r.memory, err = r.device.Alloc(r.size); err != nil {
 		return fmt.Errorf("kernels: a plan of %v: %w", m.plan, err)
 	}
 	last := make([]int, len(m.program.values)) // the buffer of a root at the end
@@ -523,7 +527,7 @@ func (m *Machine) closeRemote() error {
 			errs = append(errs, of.leave())
 		}
 	}
-	if r.memory != nil {
+	if r.memory != nil && !m.shares {
 		errs = append(errs, r.memory.Free())
 	}
 	m.remote, m.tasks, m.outputs = nil, nil, nil

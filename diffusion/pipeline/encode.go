@@ -65,8 +65,8 @@ func (o EncodeOptions) check() error {
 //   - A picture that a model made, whose sample has a Source.Model, is never cut, whatever its
 //     shape. It keeps its size if that is of multiples of the VAE's factor, and the shorter side is
 //     not above the model's side, as in 512×768. Otherwise it is resized to the nearest such size.
-//   - Any other picture is resized to cover the model's square, or what Frame has settled, and that
-//     is cut out of its middle. One that has one side more than 32 times the other is an error that
+//   - Any other picture is resized to cover the sample's Fit, or else what Frame has settled, or
+//     else the model's square, and that is cut out of its middle. One that has one side more than 32 times the other is an error that
 //     names the sample.
 //
 // Behind what is transparent there is white, as in clip.Preprocessor.

@@ -87,7 +87,10 @@ func (p *Pipeline) latent(size image.Point) []int {
 
 // sizeOf is the size in pixels that the picture of a sample, of a size, is encoded in.
 func (p *Pipeline) sizeOf(s dataset.Sample, size image.Point) image.Point {
-	if s.Source.Model == "" {
+	switch {
+	case s.Fit != image.Point{}:
+		return s.Fit
+	case s.Source.Model == "":
 		return p.target()
 	}
 	side, factor := float64(p.side()*p.scale()), p.scale()

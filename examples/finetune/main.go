@@ -149,8 +149,8 @@ func (s *session) read(ctx context.Context) (err error) {
 		}
 		s.all = append(s.all, captioned...)
 	}
-	look := s.data(s.all).Look
-	if err = look(ctx, s.progress, s.model, filepath.Dir(s.samples), s.pretrain); err != nil {
+	dir := filepath.Dir(s.samples)
+	if err = s.Look(ctx, s.progress, s.model, s.data(s.all), dir, s.pretrain); err != nil {
 		return err
 	}
 	s.hashes["samples"], err = report.Hash(s.samples)

@@ -25,6 +25,7 @@ type Tuning struct {
 	ByReward    bool    // finetune.ByReward chooses
 	Baseline    float64 // share of the mean reward that is taken off: reward.Baseline
 	Mix         float64 // share of the way from the base to the tuned model to save; 0 is 1
+	Buckets     bool    // pretraining pictures keep their shapes
 	LR          float64 // the learning rate when WarmUp is over
 	WarmUp      int     // updates
 	MinTimestep int     // of the model's own samples
@@ -56,6 +57,9 @@ func New(f *flag.FlagSet) *Tuning {
 			"at 512×512")
 	f.IntVar(&t.Tuner.PretrainBatch, "pretrain-batch", 0,
 		"pretraining pictures in an update; as many as -batch without it, as in the paper")
+	f.BoolVar(&t.Buckets, "buckets", true,
+		"have pretraining pictures keep their shapes, each update those of one shape; otherwise "+
+			"they are cut to the shape of the rewarded ones")
 	f.BoolVar(&t.ByReward, "by-reward", false,
 		"draw pictures in proportion to their rewards instead of weighing all alike drawn ones by "+
 			"them: the same in expectation, with less noise where many rewards are near 0")

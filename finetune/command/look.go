@@ -35,10 +35,10 @@ func look(
 
 // Look looks at all that is to be encoded before anything is: pictures, Own's in the folder of
 // -samples and Pretrain's in -pretrain, and prompts. One error names the bad pictures of both. m
-// settles the size that they are encoded in (pipeline.Pipeline.Frame). p says what is cut away of
-// pictures, and what is left out of prompts (WarnPrompts).
-func (d Data) Look(
-	ctx context.Context, p *report.Progress, m *pipeline.Pipeline, own, pretrain string,
+// settles the sizes that they are encoded in (pipeline.Pipeline.Frame and, with Buckets, Bucket).
+// p says what is cut away of pictures, and what is left out of prompts (WarnPrompts).
+func (t *Tuning) Look(
+	ctx context.Context, p *report.Progress, m *pipeline.Pipeline, d Data, own, pretrain string,
 ) error {
 	var errs []error
 	if err := look(ctx, p, d.Own, own); err != nil {
@@ -51,5 +51,15 @@ func (d Data) Look(
 		return errors.Join(errs...)
 	}
 	m.WarnPrompts(p.Printf, slices.Concat(d.Own, d.Pretrain))
-	return m.Frame(p.Printf, d.Own, d.Pretrain)
+	framed := d.Pretrain
+	if t.Buckets {
+		framed = nil // what is cut away of them Bucket says
+	}
+	if err := m.Frame(p.Printf, d.Own, framed); err != nil {
+		return err
+	}
+	if t.Buckets {
+		m.Bucket(p.Printf, d.Pretrain, t.Tuner.PretrainBatch)
+	}
+	return nil
 }

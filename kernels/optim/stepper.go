@@ -131,9 +131,10 @@ func (e *NotFiniteError) Error() string {
 var ErrTorn = errors.New("optim: an earlier step failed half-way: parameters must be restored")
 
 // Compile differentiates the loss that build makes in an empty graph, and plans how it is computed.
-// It may be called for several batch shapes over the same parameters. It is an error if the loss is
-// not a scalar, or if it does not depend on every parameter. A bound on activations that cannot be
-// met is a *kernels.ActivationError.
+// It may be called for several batch shapes over the same parameters: they share their memory if
+// the largest is compiled first. It is an error if the loss is not a scalar, or if it does not
+// depend on every parameter. A bound on activations that cannot be met is a
+// *kernels.ActivationError.
 func (s *Stepper) Compile(build func(g *gorgonia.ExprGraph) (Loss, error)) (*Compiled, error) {
 	if err := s.begin(); err != nil {
 		return nil, err
@@ -176,6 +177,11 @@ func (s *Stepper) Compile(build func(g *gorgonia.ExprGraph) (Loss, error)) (*Com
 		for i := range nodes {
 			u := kernels.Update{Param: nodes[i], Grad: grads[i], By: &taker{c, i}}
 			config.Updates = append(config.Updates, u)
+		}
+	}
+	for _, other := range s.losses { // of which one runs at a time
+		if config.Share == nil || other.machine.Plan().Arena > config.Share.Plan().Arena {
+			config.Share = other.machine
 		}
 	}
 	if c.machine, err = kernels.NewMachine(g, config); err != nil {
@@ -605,7 +611,7 @@ func (s *Stepper) SetState(from []kernels.Parameter) error {
 // Close frees the memory of the compiled losses. The parameters stay.
 func (s *Stepper) Close() error {
 	var errs []error
-	for _, c := range s.losses {
+	for _, c := range slices.Backward(s.losses) { // the first one's memory may be others' too
 		for _, r := range []kernels.Runner{c.first, c.next, c.end} {
 			if r != nil {
 				errs = append(errs, r.Close())
