@@ -17,6 +17,10 @@ import (
 // It is the whole of a step's batch, or with Tuner.Accumulate a part of it. The losses of the parts
 // are added, so what is a mean over samples divides by OwnOf and PretrainOf, the sizes of the
 // whole.
+//
+// In a step whose pretraining latents have another shape than the own ones there are two batches in
+// the graph, one of each dataset. The term Pretraining is of the second, and all others are of the
+// first.
 type Batch struct {
 	Graph             *gorgonia.ExprGraph
 	Own, Pretrain     int

@@ -73,10 +73,10 @@ func inPasses(order func(pass int) []Pick) func(step, n int) []Pick {
 	}
 }
 
-// byShape is the Choice of every sample once in each pass over the data, in steps whose samples have
-// latents of one shape. In each pass the samples of a shape are in an order of its own, and the
-// steps of all shapes are. What does not fill the last step of a shape is filled with samples that
-// were in the pass already.
+// byShape is the Choice of every sample once in each pass over the data, in steps of samples whose
+// latents have one shape. In each pass the samples of a shape are in an order of its own, and the
+// steps of all shapes are. The last step of a shape is filled up with samples that were in the pass
+// already.
 type byShape struct{ stream string }
 
 // Among satisfies Choice.

@@ -32,7 +32,8 @@ type Tuner struct {
 
 	// Own are the model's own samples: latents, conditions and rewards. Pretrain are latents and
 	// conditions of the pretraining distribution. Nil is none, which is β = 0. Both are held in
-	// memory.
+	// memory. Own latents are of one shape. Those of Pretrain may differ in height and width: the
+	// pretraining samples of a step are then of one shape. See Batch.
 	Own, Pretrain dataset.Dataset
 	// OwnBatch and PretrainBatch are the samples of each in a step. 0 is 32 of a dataset that is
 	// there. The paper has 256 of each.

@@ -57,8 +57,8 @@ type Config struct {
 	Device Device
 
 	// Share, unless nil, is a machine on the same Device whose memory this one uses too, where that
-	// is large enough; Plan.Arena, Plan.Workspace and a Device's Plan.Inputs are then 0. A run of one overwrites the results
-	// of the other. The machine that is shared must be closed last.
+	// is large enough. Plan.Arena, Plan.Workspace and on a Device Plan.Inputs are then 0. A run of
+	// one overwrites the results of the other. The machine that is shared must be closed last.
 	Share *Machine
 
 	// Profile makes the machine measure the time that every kind of operation takes.

@@ -54,8 +54,8 @@ func TestBuckets(t *testing.T) {
 		{512, 512}, {512, 512}, {640, 384}, {640, 384}, {384, 640}, {1024, 256}, {}, {},
 	}, fits)
 	// 10 % is cut away of 3:2 in 5:3, of three pictures of six.
-	require.Equal(t, []string{"Pretraining pictures keep their shapes: 2 in 512×512, 1 in 384×640, " +
-		"2 in 640×384, 1 in 1024×256 pixels; 5 % of their area is cut away."}, said)
+	require.Equal(t, []string{"Pretraining pictures keep their shapes: 2 in 512×512, " +
+		"1 in 384×640, 2 in 640×384, 1 in 1024×256 pixels; 5 % of their area is cut away."}, said)
 
 	// Of a batch of two, neither the one portrait nor the panorama has a bucket of its own.
 	p.Bucket(printf, samples, 2)

@@ -66,8 +66,8 @@ func (o EncodeOptions) check() error {
 //     shape. It keeps its size if that is of multiples of the VAE's factor, and the shorter side is
 //     not above the model's side, as in 512×768. Otherwise it is resized to the nearest such size.
 //   - Any other picture is resized to cover the sample's Fit, or else what Frame has settled, or
-//     else the model's square, and that is cut out of its middle. One that has one side more than 32 times the other is an error that
-//     names the sample.
+//     else the model's square, and that is cut out of its middle. One that has one side more than
+//     32 times the other is an error that names the sample.
 //
 // Behind what is transparent there is white, as in clip.Preprocessor.
 func (p *Pipeline) Encode(data dataset.Dataset, o EncodeOptions) dataset.Dataset {

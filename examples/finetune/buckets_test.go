@@ -45,7 +45,9 @@ func TestBuckets(t *testing.T) {
 	s, said := run("kept")
 	require.Contains(t, said, "Pretraining pictures keep their shapes: 4 in 64×64, 2 in 48×80, "+
 		"2 in 80×48 pixels; 9 % of their area is cut away.")
-	require.Equal(t, map[string]int{"(16, 16, 4)": 4, "(20, 12, 4)": 2, "(12, 20, 4)": 2}, shapes(s))
+	require.Equal(t, map[string]int{
+		"(16, 16, 4)": 4, "(20, 12, 4)": 2, "(12, 20, 4)": 2,
+	}, shapes(s))
 	require.Contains(t, said, "The tuned model is in")
 
 	s, said = run("cut", "-buckets=false")

@@ -427,7 +427,7 @@ func TestWhatCannotBeTuned(t *testing.T) {
 		`{"prompt":"b","file":"1.png","reward":-1}`: "bad.jsonl:2: the reward is -1: " +
 			"-by-reward takes none below 0",
 		`{"prompt":"b","file":"1.png","rewrad":1}`:     `bad.jsonl:2: there is no field "rewrad"`,
-		`{"prompt":"b","file":"bad.jsonl","reward":1}`: "not a PNG, JPEG or WebP picture: it is JSON text",
+		`{"prompt":"b","file":"bad.jsonl","reward":1}`: "JPEG or WebP picture: it is JSON text",
 	} {
 		_, _, err := try(t, p.args("run", "-by-reward", "-samples", line(text))...)
 		require.ErrorContains(t, err, want, text)
