@@ -14,12 +14,13 @@ import (
 // samples whose Size is known to one of a few sizes, the buckets, by which Encode then goes
 // (aspect ratio bucketing, as of NovelAI 2022). It comes after Frame.
 //
-// A bucket has no more pixels than the size that Frame has settled, which is a bucket too, and as
-// many of multiples of what the UNet halves sizes by as that allows; no side is below half of that
-// size's or above twice of it. A picture is in the bucket whose shape is nearest to its own, the
-// difference being that of the logarithms of width over height. Buckets of fewer than least
-// pictures, a training's batch, are given up for the next ones. Bucket tells printf what the
-// buckets are, and how much is cut away, unless all pictures have the shape that is settled.
+// A bucket has no more pixels than the size that Frame has settled, and as many as that allows, of
+// sides that are multiples of what the UNet halves sizes by. No side is below half of that size's
+// or above twice of it. That size is a bucket too, and so is the model's square. A picture is in
+// the bucket whose shape is nearest to its own, the difference being that of the logarithms of
+// width over height. Buckets of fewer than least pictures, a training's batch, are given up for the
+// next ones. Bucket tells printf what the buckets are, and how much is cut away, unless all
+// pictures are in that of the size settled.
 //
 // Samples of pictures that a model made stay as they are: see Encode.
 func (p *Pipeline) Bucket(
@@ -93,8 +94,11 @@ func bucketed(
 
 // buckets are the sizes that pictures may be encoded in. The first is the target.
 func (p *Pipeline) buckets() []image.Point {
-	target := p.target()
+	target, side := p.target(), p.side()*p.scale()
 	all := []image.Point{target}
+	if square := image.Pt(side, side); square != target {
+		all = append(all, square)
+	}
 	unit := p.scale()
 	if p.UNet != nil {
 		unit <<= len(p.UNet.Config.BlockOutChannels) - 1
@@ -102,7 +106,7 @@ func (p *Pipeline) buckets() []image.Point {
 	least, most := min(target.X, target.Y)/2, 2*max(target.X, target.Y)
 	for w := unit; w <= most; w += unit {
 		h := min(target.X*target.Y/w/unit*unit, most)
-		if size := image.Pt(w, h); min(w, h) >= max(least, unit) && size != target {
+		if size := image.Pt(w, h); min(w, h) >= max(least, unit) && !slices.Contains(all, size) {
 			all = append(all, size)
 		}
 	}

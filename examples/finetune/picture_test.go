@@ -68,7 +68,7 @@ func TestPortraits(t *testing.T) {
 		s := newSession()
 		var printed, said bytes.Buffer
 		s.print, s.progress = &printed, report.Plain(&said)
-		require.NoError(t, s.parse(p.args(name)))
+		require.NoError(t, s.parse(p.args(name, "-buckets=false")))
 		require.NoError(t, s.run(t.Context()))
 		for _, sample := range s.all {
 			require.Equal(t, "(24, 16, 4)", fmt.Sprint(sample.Latent.Shape()))
