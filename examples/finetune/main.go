@@ -5,7 +5,8 @@
 //
 // The pictures, usually the model's own, have rewards in their file, or get them of a reward that
 // examples/reward learned. The pretraining term reads a folder of captioned pictures. Before
-// anything takes time it says how much memory training will take.
+// anything takes time all pictures are looked at, and it says what of them is cut away (see
+// pipeline.Pipeline.Frame: a model's own are not cut) and how much memory training will take.
 //
 // It leaves a folder: tuned/, a pipeline folder or, with -lora-rank, a LoRA file that diffusers
 // loads; config.json, metrics.jsonl, report.json and report.html. Stopped by Ctrl-C after step N,

@@ -80,12 +80,14 @@ func (g *Guard) check(t *Tuning) error {
 // Judged reads what judges pictures of a model while Train tunes its UNet, if flags ask for that:
 // the model's autoencoder and the judge. learned is the reward that is trained on, and encoder the
 // CLIP of both, which Close then closes. All of them take memory beside training's. samples are
-// those that are trained on. Hashes of what it reads are added to hashes, for Run.Config.
+// those that are trained on. Hashes of what it reads are added to hashes, for Run.Config. If
+// samples have pictures that are not square, it says what CLIP does not see of them.
 func (t *Tuning) Judged(
 	ctx context.Context, model string, learned *alignment.Model, encoder *clip.Encoder,
 	samples []dataset.Sample, hashes map[string]string,
 ) error {
 	g := &t.Guard
+	sayCut(report.Stderr(), samples)
 	if g.Every == 0 {
 		return nil
 	}

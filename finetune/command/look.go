@@ -19,10 +19,15 @@ func Look(
 	if err := look(ctx, p, samples, folder); err != nil {
 		return err
 	}
+	sayCut(p, samples)
+	return nil
+}
+
+// sayCut says what CLIP, which reads squares, does not see of samples' pictures.
+func sayCut(p *report.Progress, samples []dataset.Sample) {
 	if cut := dataset.Cut(samples, 1, 1); cut != "" {
 		p.Printf("%s before CLIP reads them.", cut)
 	}
-	return nil
 }
 
 func look(
