@@ -42,10 +42,37 @@ func decode(dst []float32, b []byte, d safetensors.DType) bool {
 		for i := range dst {
 			dst[i] = float32(b[i])
 		}
+	case f8e4m3:
+		for i := range dst {
+			dst[i] = float8(b[i])
+		}
+	case f8e5m2:
+		for i := range dst { // the upper half of a float16
+			dst[i] = float16.Frombits(uint16(b[i]) << 8).Float32()
+		}
 	default:
 		return false
 	}
 	return true
+}
+
+// float8 is a number of F8_E4M3: a sign, 4 bits of an exponent whose bias is 7, and 3 of a
+// fraction. It has no infinities, and ±0x7f is NaN (Micikevicius et al. 2022).
+func float8(b byte) float32 {
+	exponent, fraction := int(b>>3&15), float64(b&7)
+	var v float64
+	switch {
+	case b&0x7f == 0x7f:
+		return float32(math.NaN())
+	case exponent == 0:
+		v = math.Ldexp(fraction, -9)
+	default:
+		v = math.Ldexp(8+fraction, exponent-10)
+	}
+	if b > 0x7f {
+		v = -v
+	}
+	return float32(v)
 }
 
 // decodeBlock is how many values are decoded before they are checked. They still lie in the cache
@@ -57,7 +84,7 @@ const decodeBlock = 1 << 14
 func (s stored) floats(dst []float32) error {
 	defer s.of.forget(s.from, s.to)
 	if !decode(dst, s.bytes(), s.dtype) {
-		return fmt.Errorf("tensor %s is %s, which is not read", s.origin, s.dtype)
+		return fmt.Errorf("tensor %s is %s, which is not read", Printable(s.origin), s.kind)
 	}
 	return nil
 }
@@ -66,7 +93,7 @@ func (s stored) floats(dst []float32) error {
 // memory of its pages. It needs no memory besides, but for one filter of a convolution.
 func (s stored) into(p parameter) error {
 	defer s.of.forget(s.from, s.to)
-	dst, one := p.Value.Float32s(), int(s.dtype.Size())
+	dst, one := p.Value.Float32s(), s.width
 	rows, row := (s.size()+decodeBlock-1)/decodeBlock, decodeBlock
 	var filter []float32
 	if p.layout == conv {
@@ -81,11 +108,11 @@ func (s stored) into(p parameter) error {
 			values = filter
 		}
 		if !decode(values, s.bytes()[from*one:to*one], s.dtype) {
-			return fmt.Errorf("%s is %s, which is not read", s.origin, s.dtype)
+			return fmt.Errorf("%s is %s, which is not read", Printable(s.origin), s.kind)
 		}
 		for k, v := range values {
 			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-				return fmt.Errorf("%s is %v at element %d", s.origin, v, from+k)
+				return fmt.Errorf("%s is %v at element %d", Printable(s.origin), v, from+k)
 			}
 		}
 		if filter != nil {

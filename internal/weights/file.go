@@ -8,7 +8,10 @@ import (
 	"maps"
 	"os"
 	"path"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gorgonia.org/tensor"
@@ -30,12 +33,24 @@ type mapping struct {
 	mapped bool // the bytes are the file's, mapped into memory; otherwise a copy
 }
 
-// Open opens one file. Its tensors are read when they are asked for. On Unix the file is mapped
-// into memory, and the memory of a tensor's pages is given back when the tensor has been read.
-// Elsewhere Open reads the whole file.
+// Open opens a file, or all files of a checkpoint in shards, of which name is the index or one of
+// them. Tensors are read when they are asked for. On Unix the file is mapped into memory, and the
+// memory of a tensor's pages is given back when the tensor has been read. Elsewhere Open reads the
+// whole file.
 func Open(name string) (*File, error) {
-	if err := checkPickle(name); err != nil {
+	dir, base := filepath.Split(name)
+	fsys := os.DirFS(filepath.Clean(dir + "."))
+	if strings.HasSuffix(strings.ToLower(base), ".index.json") {
+		shards, err := readIndex(fsys, base)
+		if err != nil {
+			return nil, err
+		}
+		return openAll(fsys, name, shards)
+	}
+	if shards, err := siblings(fsys, base); err != nil {
 		return nil, err
+	} else if len(shards) > 1 {
+		return openAll(fsys, name, shards)
 	}
 	f := &File{Name: name, tensors: map[string]stored{}}
 	if err := f.add(name, func() (*mapping, error) { return mapFile(name) }); err != nil {
@@ -44,12 +59,43 @@ func Open(name string) (*File, error) {
 	return f, nil
 }
 
+// shardName is what transformers and diffusers call one of several files: NAME-00001-of-00003.
+var shardName = regexp.MustCompile(`^(.*)-(\d{5})-of-(\d{5})(\.safetensors)$`)
+
+// siblings are all the shards of which name is one; nil if it is none.
+func siblings(fsys fs.FS, name string) (all []string, err error) {
+	m := shardName.FindStringSubmatch(name)
+	if m == nil || !exists(fsys, name) {
+		return nil, nil
+	}
+	n, err := strconv.Atoi(m[3])
+	if err != nil {
+		return nil, nil
+	}
+	var missing []string
+	for i := range n {
+		shard := fmt.Sprintf("%s-%05d-of-%s%s", m[1], i+1, m[3], m[4])
+		if all = append(all, shard); !exists(fsys, shard) {
+			missing = append(missing, shard)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("weights: %s is one of %d shards; these are missing: %w%s",
+			name, n, fs.ErrNotExist, Few(missing))
+	}
+	return all, nil
+}
+
 // pickles are the endings of files that PyTorch writes.
 var pickles = []string{".bin", ".ckpt", ".pt", ".pth"}
 
+func isPickleName(name string) bool {
+	return slices.Contains(pickles, strings.ToLower(path.Ext(name)))
+}
+
 // checkPickle refuses a file whose name says that PyTorch wrote it.
 func checkPickle(name string) error {
-	if slices.Contains(pickles, strings.ToLower(path.Ext(name))) {
+	if isPickleName(name) {
 		return fmt.Errorf("weights: %s is a pickle file, which can run any code; "+
 			"convert it to safetensors", name)
 	}
@@ -58,15 +104,21 @@ func checkPickle(name string) error {
 
 // OpenFolder opens the weights named base in a model's folder. It looks for, in this order,
 // base.safetensors, the shards that base.safetensors.index.json lists, and the same of the variant
-// in half precision: base.fp16.safetensors and base.safetensors.index.fp16.json.
+// in half precision, fp16: base.fp16.safetensors, and base.safetensors.index.fp16.json or
+// base.fp16.safetensors.index.json. Another variant (bf16, non_ema) is taken where it is the only
+// one.
 func OpenFolder(fsys fs.FS, base string) (*File, error) {
-	for _, variant := range []string{"", ".fp16"} {
+	for _, variant := range append([]string{"", ".fp16"}, variants(fsys, base)...) {
 		name := base + variant + ".safetensors"
 		if exists(fsys, name) {
 			return openAll(fsys, name, []string{name})
 		}
-		index := base + ".safetensors.index" + variant + ".json"
-		if exists(fsys, index) {
+		for _, index := range []string{
+			base + ".safetensors.index" + variant + ".json", name + ".index.json",
+		} {
+			if !exists(fsys, index) {
+				continue
+			}
 			shards, err := readIndex(fsys, index)
 			if err != nil {
 				return nil, err
@@ -83,7 +135,42 @@ func OpenFolder(fsys fs.FS, base string) (*File, error) {
 			}
 		}
 	}
+	for name, why := range map[string]string{
+		"model.onnx":                   "an ONNX file, a graph for running alone",
+		"flax_model.msgpack":           "a file of Flax",
+		base + ".msgpack":              "a file of Flax",
+		"openvino_model.xml":           "a file of OpenVINO",
+		"tf_model.h5":                  "a file of TensorFlow",
+		base + ".gguf":                 "a GGUF file, whose numbers are quantized",
+		"diffusion_flax_model.msgpack": "a file of Flax",
+	} {
+		if exists(fsys, name) {
+			return nil, fmt.Errorf("weights: %s.safetensors: %w: there is %s, %s, which is not read",
+				base, fs.ErrNotExist, name, why)
+		}
+	}
 	return nil, fmt.Errorf("weights: %s.safetensors: %w", base, fs.ErrNotExist)
+}
+
+// variants is the one variant of a folder's weights, if there is one and no other.
+func variants(fsys fs.FS, base string) []string {
+	entries, err := fs.ReadDir(fsys, ".")
+	if err != nil {
+		return nil
+	}
+	var all []string
+	for _, e := range entries {
+		name, ok := strings.CutPrefix(e.Name(), base)
+		variant, is := strings.CutSuffix(name, ".safetensors")
+		if ok && is && variant != "" && variant != ".fp16" && strings.Count(variant, ".") == 1 &&
+			strings.HasPrefix(variant, ".") && !shardName.MatchString(e.Name()) {
+			all = append(all, variant)
+		}
+	}
+	if len(all) != 1 {
+		return nil
+	}
+	return all
 }
 
 func exists(fsys fs.FS, name string) bool {
@@ -114,13 +201,13 @@ func readIndex(fsys fs.FS, name string) ([]string, error) {
 		}
 		full := path.Join(path.Dir(name), shard)
 		if !exists(fsys, full) {
-			missing = append(missing, shard)
+			missing = append(missing, Printable(shard))
 		}
 		shards = append(shards, full)
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("weights: %s lists %s: %w",
-			name, strings.Join(missing, ", "), fs.ErrNotExist)
+		return nil, fmt.Errorf("weights: %s lists files that are missing: %w%s",
+			name, fs.ErrNotExist, Few(missing))
 	}
 	if len(shards) == 0 {
 		return nil, fmt.Errorf("weights: %s lists no shards", name)
@@ -160,6 +247,9 @@ func (f *File) add(name string, open func() (*mapping, error)) error {
 	f.maps = append(f.maps, m)
 	tensors, metadata, err := parse(m)
 	if err != nil {
+		if known := sniff(name, m.data); known != nil {
+			err = known
+		}
 		return fmt.Errorf("weights: %s is not a whole safetensors file: %w", name, err)
 	}
 	if len(f.maps) == 1 {
@@ -167,7 +257,7 @@ func (f *File) add(name string, open func() (*mapping, error)) error {
 	}
 	for t, s := range tensors {
 		if _, twice := f.tensors[t]; twice {
-			return fmt.Errorf("weights: %s: tensor %s is in two shards", name, t)
+			return fmt.Errorf("weights: %s: tensor %s is in two shards", name, Printable(t))
 		}
 		f.tensors[t] = s
 	}
@@ -183,18 +273,19 @@ func (f *File) Part(names map[string][]string) (*File, error) {
 	for from, to := range names {
 		s, ok := f.tensors[from]
 		if !ok {
-			missing = append(missing, from+" is missing")
+			missing = append(missing, Printable(from)+" is missing")
 			continue
 		}
 		if n := len(to); n > 1 && (len(s.shape) == 0 || s.shape[0]%n != 0) {
 			return nil, fmt.Errorf("weights: %s: tensor %s of shape %v is not %d in one",
-				f.Name, from, s.shape, n)
+				f.Name, Printable(from), s.shape, n)
 		}
 		bytes := (s.to - s.from) / len(to)
 		for i, name := range to {
 			if other, twice := part.tensors[name]; twice {
 				return nil, fmt.Errorf("weights: %s: %s and %s are the same tensor, %s",
-					f.Name, min(from, other.origin), max(from, other.origin), name)
+					f.Name, Printable(min(from, other.origin)),
+					Printable(max(from, other.origin)), Printable(name))
 			}
 			p := s
 			if len(to) > 1 {
@@ -205,9 +296,7 @@ func (f *File) Part(names map[string][]string) (*File, error) {
 		}
 	}
 	if len(missing) > 0 {
-		slices.Sort(missing)
-		return nil, fmt.Errorf("weights: %s does not fit:\n\t%s",
-			f.Name, strings.Join(missing, "\n\t"))
+		return nil, f.Misfit(missing)
 	}
 	return part, nil
 }
@@ -245,7 +334,7 @@ func (f *File) Shape(name string) (shape []int, ok bool) {
 func (f *File) Floats(name string) ([]float32, error) {
 	s, ok := f.tensors[name]
 	if !ok {
-		return nil, fmt.Errorf("weights: %s has no tensor %s", f.Name, name)
+		return nil, fmt.Errorf("weights: %s has no tensor %s", f.Name, Printable(name))
 	}
 	out := make([]float32, s.size())
 	if err := s.floats(out); err != nil {

@@ -12,10 +12,37 @@ import (
 	"github.com/nlpodyssey/safetensors"
 )
 
+// The types that the package safetensors does not know: numbers of 8 bits, and those of the format
+// of 4 and 6 bits, which are not read.
+const (
+	i8     = safetensors.I8
+	f8e4m3 = safetensors.DType(iota + 200)
+	f8e5m2
+	unread
+)
+
+// parseDType returns a type by its name in a header, and the bytes of one of its numbers.
+func parseDType(name string) (d safetensors.DType, width int, err error) {
+	switch name {
+	case "F8_E4M3":
+		return f8e4m3, 1, nil
+	case "F8_E5M2":
+		return f8e5m2, 1, nil
+	case "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ":
+		return unread, 1, nil
+	}
+	if d, err = safetensors.ParseDType(name); err != nil {
+		return d, 0, fmt.Errorf("dtype %q is not known", name)
+	}
+	return d, int(d.Size()), nil
+}
+
 // A stored says where a file holds a tensor: in the bytes of a mapping from one offset to another.
 type stored struct {
 	origin string // the tensor's name in the file, for messages
 	dtype  safetensors.DType
+	kind   string // dtype as the file has it
+	width  int    // the bytes of one number
 	shape  []int
 	of     *mapping
 	from   int
@@ -25,7 +52,7 @@ type stored struct {
 func (s stored) bytes() []byte { return s.of.data[s.from:s.to] }
 
 // size returns the number of the tensor's elements.
-func (s stored) size() int { return (s.to - s.from) / int(s.dtype.Size()) }
+func (s stored) size() int { return (s.to - s.from) / s.width }
 
 // maxHeader is the longest header that the format allows, in bytes.
 const maxHeader = 100_000_000
@@ -50,7 +77,8 @@ func parse(m *mapping) (tensors map[string]stored, metadata map[string]string, e
 		return nil, nil, fmt.Errorf("its header is broken: %w", err)
 	}
 	tensors = make(map[string]stored, len(header))
-	for name, text := range header {
+	for _, name := range slices.Sorted(maps.Keys(header)) {
+		text := header[name]
 		if name == "__metadata__" {
 			if err := json.Unmarshal(text, &metadata); err != nil {
 				return nil, nil, fmt.Errorf("its __metadata__ is broken: %w", err)
@@ -59,7 +87,7 @@ func parse(m *mapping) (tensors map[string]stored, metadata map[string]string, e
 		}
 		s, err := parseTensor(text, len(m.data)-start)
 		if err != nil {
-			return nil, nil, fmt.Errorf("tensor %s: %w", name, err)
+			return nil, nil, fmt.Errorf("tensor %s: %w", Printable(name), err)
 		}
 		s.origin, s.of, s.from, s.to = name, m, s.from+start, s.to+start
 		tensors[name] = s
@@ -78,19 +106,20 @@ func parseTensor(text []byte, bytes int) (stored, error) {
 	if err := json.Unmarshal(text, &entry); err != nil {
 		return stored{}, err
 	}
-	d, err := safetensors.ParseDType(entry.DType)
+	d, size, err := parseDType(entry.DType)
 	if err != nil {
-		return stored{}, fmt.Errorf("dtype %q is not known", entry.DType)
+		return stored{}, err
 	}
+	width := size
 	if entry.Shape == nil || len(entry.Offsets) != 2 {
 		return stored{}, errors.New("it has no shape or not two data_offsets")
 	}
 	from, to := entry.Offsets[0], entry.Offsets[1]
 	if from < 0 || to < from || to > bytes {
-		return stored{}, fmt.Errorf("data_offsets %v are not within the %d bytes behind the header",
+		return stored{}, fmt.Errorf("data_offsets %v are not within the %d bytes behind the "+
+			"header: the file is cut off, as a download that has not finished",
 			entry.Offsets, bytes)
 	}
-	size := int(d.Size())
 	if slices.Contains(entry.Shape, 0) {
 		size = 0
 	}
@@ -98,15 +127,17 @@ func parseTensor(text []byte, bytes int) (stored, error) {
 		if n < 0 || n > 0 && size > bytes/n {
 			return stored{}, fmt.Errorf(
 				"shape %v of %s is more than the %d bytes behind the header",
-				entry.Shape, d, bytes)
+				entry.Shape, entry.DType, bytes)
 		}
 		size *= n
 	}
 	if size != to-from {
 		return stored{}, fmt.Errorf("shape %v of %s takes %d bytes, data_offsets %v hold %d",
-			entry.Shape, d, size, entry.Offsets, to-from)
+			entry.Shape, entry.DType, size, entry.Offsets, to-from)
 	}
-	return stored{dtype: d, shape: entry.Shape, from: from, to: to}, nil
+	return stored{
+		dtype: d, kind: entry.DType, width: width, shape: entry.Shape, from: from, to: to,
+	}, nil
 }
 
 // checkCover refuses tensors that share bytes between start and end, or leave some to no tensor.
@@ -122,12 +153,13 @@ func checkCover(tensors map[string]stored, start, end int) error {
 	for _, s := range inOrder {
 		switch {
 		case s.from < at:
-			return fmt.Errorf("tensors %s and %s overlap by %d bytes", last, s.origin, at-s.from)
+			return fmt.Errorf("tensors %s and %s overlap by %d bytes",
+				last, Printable(s.origin), at-s.from)
 		case s.from > at:
 			return fmt.Errorf("%d bytes between %s and %s belong to no tensor",
-				s.from-at, last, s.origin)
+				s.from-at, last, Printable(s.origin))
 		}
-		at, last = s.to, s.origin
+		at, last = s.to, Printable(s.origin)
 	}
 	if at != end {
 		return fmt.Errorf("%d bytes behind %s belong to no tensor", end-at, last)

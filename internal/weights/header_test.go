@@ -245,7 +245,8 @@ func TestShardsThatAreMissing(t *testing.T) {
 	err := put(`{"weight_map": {
 		"x": "a-1.safetensors", "y": "a-3.safetensors", "z": "a-4.safetensors"
 	}}`)
-	require.ErrorContains(t, err, "a.safetensors.index.json lists a-3.safetensors, a-4.safetensors")
+	require.ErrorContains(t, err, "a.safetensors.index.json lists files that are missing: ")
+	require.ErrorContains(t, err, "\n\ta-3.safetensors\n\ta-4.safetensors")
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.ErrorContains(t, put(`{"weight_map": {}}`), "lists no shards")
 	require.ErrorContains(t, put(`{`), "a.safetensors.index.json")

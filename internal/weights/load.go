@@ -3,7 +3,6 @@ package weights
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // Names say how the names of a file differ from those of a model. The zero value is no difference.
@@ -15,9 +14,9 @@ type Names struct {
 	Ignore func(name string) bool
 }
 
-// Load copies a file's tensors into a model. One error lists every tensor of the model that the
-// file lacks, every tensor of the file that the model lacks, and every tensor that has another
-// shape or a value that is not finite. After an error the values of the model are undefined.
+// Load copies a file's tensors into a model. One error says what the file seems to be, names some
+// and counts all of the tensors of the model that the file lacks, those of the file that the model
+// lacks, and those that have another shape or a value that is not finite. After an error the values of the model are undefined.
 func Load(model any, f *File, n Names) error { return read(model, f, n, stored.into) }
 
 // Check is Load without the values: it looks at names and shapes alone, and leaves the model as it
@@ -40,7 +39,7 @@ func read(model any, f *File, n Names, into func(stored, parameter) error) error
 		}
 		if first, twice := in[to]; twice {
 			problems = append(problems, fmt.Sprintf("%s and %s are the same tensor, %s",
-				first, name, to))
+				Printable(first), Printable(name), Printable(to)))
 		}
 		in[to] = name
 	}
@@ -53,19 +52,30 @@ func read(model any, f *File, n Names, into func(stored, parameter) error) error
 		}
 		s, want := f.tensors[name], p.fileShape()
 		if !slices.Equal(squeeze(s.shape), squeeze(want)) {
-			problems = append(problems, fmt.Sprintf("%s is %v, not %v", s.origin, s.shape, want))
+			problems = append(problems, fmt.Sprintf("%s is %v, not %v",
+				Printable(s.origin), s.shape, want))
 		} else if err := into(s, p); err != nil {
 			problems = append(problems, err.Error())
 		}
 	}
 	for _, name := range in {
-		problems = append(problems, f.tensors[name].origin+" is not a tensor of this model")
+		problems = append(problems,
+			Printable(f.tensors[name].origin)+" is not a tensor of this model")
 	}
 	if len(problems) == 0 {
 		return nil
 	}
-	slices.Sort(problems)
-	return fmt.Errorf("weights: %s does not fit:\n\t%s", f.Name, strings.Join(problems, "\n\t"))
+	return f.Misfit(problems)
+}
+
+// Misfit is the error of a file that is not what it was taken for: a sentence, and a few of the
+// problems.
+func (f *File) Misfit(problems []string) error {
+	seems := ""
+	if kind := f.Kind(); kind != "" {
+		seems = ": it seems to be " + kind
+	}
+	return fmt.Errorf("weights: %s does not fit%s%s", f.Name, seems, Few(problems))
 }
 
 // squeeze drops trailing ones of a shape. A checkpoint may spell a linear layer as a 1×1
