@@ -1,15 +1,17 @@
 package lora
 
 import (
-	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math"
-	"regexp"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+
+	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/diffusion/unet"
@@ -17,243 +19,595 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// Load reads a file in one of the namings of the package comment and attaches its pairs to the
-// layers that they name, of the UNet and of the text encoder. text may be nil if the file has no
-// pairs for it. Each pair has its own rank. Where alpha comes from depends on the naming: in
-// kohya's each pair has a tensor for it, and in diffusers' the file's lora_adapter_metadata say it,
-// with rank_pattern, alpha_pattern and use_rslora. Where neither says anything, alpha is the rank.
+// Load reads a file, or the one file of a folder, in one of the namings of the package comment, and
+// adapts the layers that it names, of the UNet and of the text encoder. text may be nil if the file
+// has nothing for it. Each pair has its own rank. Where alpha comes from depends on the naming: in
+// kohya's each pair has a tensor for it, of which 0 is the rank, as kohya's scripts and LyCORIS
+// have it. In diffusers' the file's lora_adapter_metadata say it, and in peft's the
+// adapter_config.json beside the file, with rank_pattern, alpha_pattern and use_rslora. Where
+// neither says anything, alpha is the rank.
 //
-// One error lists every tensor that no layer has a use for, every one that is missing or misshapen
-// or not finite, and every pair whose rank is not the metadata's. Then nothing is attached.
+// Pairs are attached. What is no pair is made part of the weights at once; see the package comment.
+//
+// An error says what the file seems to be, and names a few and counts all of the tensors that no
+// layer has a use for, of those that are missing or misshapen or not finite, and of the pairs whose
+// rank is not the metadata's. Then nothing is attached or changed.
 func Load(file string, u *unet.UNet2DCondition, text *clip.TextModel) (*Adapter, error) {
+	file, err := inFolder(file)
+	if err != nil {
+		return nil, fmt.Errorf("lora: %w", err)
+	}
 	f, err := weights.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("lora: %w", err)
 	}
 	defer f.Close()
-	a := &Adapter{unet: u}
-	canonical := map[string]string{} // diffusers' names by names in the file
-	alphas := map[string]string{}    // alphas' names in the file by diffusers' names
-	parts := map[string]any{}        // what is loaded, by diffusers' names
-	var errs []error
-	for _, p := range layers(u, text) {
-		rank := 0
-		for _, s := range p.spellings() {
-			for i, name := range []string{s.down, s.up} {
-				shape, ok := f.Shape(name)
-				if !ok {
-					continue
-				}
-				canonical[name] = p.fullName() + [2]string{".lora_A.weight", ".lora_B.weight"}[i]
-				if rank = max(rank, 1); i == 0 && len(shape) > 1 && !slices.Contains(shape, 0) {
-					rank = shape[0]
-				}
-			}
-			if _, ok := f.Shape(s.alpha); ok && rank > 0 {
-				alphas[p.fullName()] = s.alpha
-			}
-		}
-		if rank == 0 {
-			continue
-		}
-		p.LowRank = p.layer.NewLowRank(1)
-		// Otherwise A is misshapen, and no memory is taken for it.
-		if rank <= f.Size()/p.columns() {
-			p.LowRank = p.layer.NewLowRank(rank)
-		}
-		parts[p.fullName()] = p.LowRank
-		a.pairs = append(a.pairs, p)
-	}
-	isAlpha := slices.Collect(maps.Values(alphas))
-	errs = append(errs, weights.Load(parts, f, weights.Names{
-		Rename: func(name string) string { return cmp.Or(canonical[name], name) },
-		Ignore: func(name string) bool { return slices.Contains(isAlpha, name) },
-	}))
-	settings, err := parseMetadata(f.Metadata[metadataKey])
-	if err != nil {
+	l := &loading{file: f, a: &Adapter{unet: u}, methods: map[string]bool{}}
+	if l.settings, err = readSettings(f); err != nil {
 		return nil, fmt.Errorf("lora: %s: %w", file, err)
 	}
-	for i, p := range a.pairs {
-		if name, ok := alphas[p.fullName()]; ok {
-			a.pairs[i].alpha, err = readAlpha(f, name)
-		} else {
-			a.pairs[i].alpha, err = settings[p.network].alpha(p)
+	order, parts := l.sort(newStems(u, text))
+	for _, t := range order {
+		if err := l.add(t, parts[t]); err != nil {
+			l.fail("%s", err)
 		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", file, err))
+		for _, p := range parts[t] {
+			if !p.used {
+				l.fail("%s is not a tensor of this model", printable(p.name))
+			}
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("lora: %w", err)
+	switch {
+	case len(l.problems) > 0:
+		return nil, fmt.Errorf("lora: %w", l.misfit(u))
+	case len(l.a.pairs)+len(l.a.changes) == 0:
+		return nil, fmt.Errorf("lora: %s holds no pairs%s", file, l.seems(u))
 	}
-	if len(a.pairs) == 0 {
-		return nil, fmt.Errorf("lora: %s holds no pairs", file)
-	}
-	a.attach()
-	return a, nil
+	l.a.method = strings.Join(slices.Sorted(maps.Keys(l.methods)), ", ")
+	l.a.attach()
+	return l.a, nil
 }
 
-func readAlpha(f *weights.File, name string) (float64, error) {
-	v, err := f.Floats(name)
+func printable(text string) string { return weights.Printable(text) }
+
+// inFolder is the file of an adapter: name itself, or the one that a folder holds.
+func inFolder(name string) (string, error) {
+	info, err := os.Stat(name)
+	if err != nil || !info.IsDir() {
+		return name, err
+	}
+	for _, usual := range []string{"pytorch_lora_weights.safetensors", "adapter_model.safetensors"} {
+		if _, err := os.Stat(filepath.Join(name, usual)); err == nil {
+			return filepath.Join(name, usual), nil
+		}
+	}
+	entries, err := os.ReadDir(name)
+	if err != nil {
+		return "", err
+	}
+	var all []string
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) == ".safetensors" && !strings.HasPrefix(e.Name(), ".") {
+			all = append(all, e.Name())
+		}
+	}
+	switch len(all) {
+	case 0:
+		return "", fmt.Errorf("the folder %s holds no safetensors file: %w", name, fs.ErrNotExist)
+	case 1:
+		return filepath.Join(name, all[0]), nil
+	}
+	return "", fmt.Errorf("the folder %s holds %d safetensors files; name one of them%s",
+		name, len(all), weights.Few(all))
+}
+
+// A loading is a file on its way into an Adapter.
+type loading struct {
+	file     *weights.File
+	settings map[network]*setting
+	a        *Adapter
+	methods  map[string]bool // of what becomes part of the weights
+	problems []string
+}
+
+func (l *loading) fail(format string, args ...any) {
+	l.problems = append(l.problems, fmt.Sprintf(format, args...))
+}
+
+// misfit is the error of a file that does not fit: a sentence on what it is, and a few problems.
+func (l *loading) misfit(u *unet.UNet2DCondition) error {
+	return fmt.Errorf("%s does not fit%s%s", l.file.Name, l.seems(u), weights.Few(l.problems))
+}
+
+// seems says what a file is, and what this model is.
+func (l *loading) seems(u *unet.UNet2DCondition) string {
+	kind := l.file.Kind()
+	if kind == "" || kind == "a LoRA" {
+		return ""
+	}
+	width := u.Config.CrossAttentionDim.At(0)
+	model := map[int]string{
+		768: "a Stable Diffusion 1", 1024: "a Stable Diffusion 2", 2048: "a Stable Diffusion XL",
+	}[width]
+	if model == "" {
+		model = fmt.Sprintf("one that reads texts of %d features", width)
+	}
+	return fmt.Sprintf(": it seems to be %s, and the model is %s", kind, model)
+}
+
+// A part is one tensor of what adapts a target.
+type part struct {
+	name string // in the file
+	used bool
+}
+
+// sort gives the tensors to what they adapt, in the order of the names. What no layer has a use for
+// is a problem, but for embeddings that lie in the file too.
+func (l *loading) sort(s stems) (order []*target, parts map[*target]map[string]*part) {
+	parts = map[*target]map[string]*part{}
+	adapters, embeddings := map[string]bool{}, map[string]bool{}
+	for _, name := range l.file.Names() {
+		if rest, ok := strings.CutPrefix(name, "bundle_emb."); ok {
+			token, _, _ := strings.Cut(rest, ".")
+			embeddings[token] = true
+			continue
+		}
+		m := ending.FindStringSubmatch(name)
+		var t *target
+		if m != nil {
+			t = s.find(m[1])
+		}
+		if t == nil {
+			l.fail("%s is not a tensor of this model", printable(name))
+			continue
+		}
+		adapters[m[3]] = true
+		if method := unknownMethod(m[2]); method != "" {
+			l.fail("%s is of %s, which is not read", printable(name), method)
+			continue
+		}
+		what := m[2]
+		if same := alike[what]; same != "" {
+			what = same
+		}
+		if parts[t] == nil {
+			parts[t], order = map[string]*part{}, append(order, t)
+		}
+		if first := parts[t][what]; first != nil {
+			l.fail("%s and %s are the same tensor", printable(first.name), printable(name))
+			continue
+		}
+		parts[t][what] = &part{name: name}
+	}
+	if len(adapters) > 1 {
+		var names []string
+		for name := range adapters {
+			names = append(names, fmt.Sprintf("%q", name))
+		}
+		slices.Sort(names)
+		l.fail("the file holds several adapters, %s, of which one can be read",
+			strings.Join(names, ", "))
+	}
+	if len(embeddings) > 0 {
+		var names []string
+		for name := range embeddings {
+			names = append(names, printable(name))
+		}
+		slices.Sort(names)
+		l.a.Notes = append(l.a.Notes, fmt.Sprintf("%s also holds embeddings, which are left out: %s",
+			l.file.Name, strings.Join(names[:min(len(names), 6)], ", ")))
+	}
+	slices.SortStableFunc(order, func(a, b *target) int {
+		return strings.Compare(a.fullName(), b.fullName())
+	})
+	return order, parts
+}
+
+// add makes a pair or changes of the parts of one target.
+func (l *loading) add(t *target, parts map[string]*part) error {
+	r := &reader{l, t, parts}
+	var errs []error
+	if parts["diff"] != nil || parts["diff_b"] != nil {
+		errs = append(errs, r.differences())
+	}
+	others := len(parts)
+	for _, what := range []string{"diff", "diff_b"} {
+		if parts[what] != nil {
+			others--
+		}
+	}
+	switch {
+	case others == 0:
+	case t.layer == nil:
+		return fmt.Errorf("%s is no layer, which pairs adapt", t.fullName())
+	case parts["down"] == nil && parts["up"] == nil && !r.isHadamard() && !r.isKronecker():
+		// Nothing is used.
+	case r.isPlainPair():
+		errs = append(errs, r.pair())
+	default:
+		errs = append(errs, r.delta())
+	}
+	return errors.Join(errs...)
+}
+
+// A reader reads what adapts one target.
+type reader struct {
+	l     *loading
+	t     *target
+	parts map[string]*part
+}
+
+func (r *reader) isPlainPair() bool {
+	for _, other := range []string{"mid", "dora_scale", "lora_magnitude_vector"} {
+		if r.parts[other] != nil {
+			return false
+		}
+	}
+	return !r.isHadamard() && !r.isKronecker()
+}
+
+func (r *reader) isHadamard() bool  { return r.begins("hada_") }
+func (r *reader) isKronecker() bool { return r.begins("lokr_") }
+
+func (r *reader) begins(word string) bool {
+	for what := range r.parts {
+		if strings.HasPrefix(what, word) {
+			return true
+		}
+	}
+	return false
+}
+
+// take reads a part as a matrix. A part that is not there is an error that names it.
+func (r *reader) take(what string) (*matrix, error) {
+	p := r.parts[what]
+	if p == nil {
+		word := map[string]string{"down": "lora_A.weight", "up": "lora_B.weight"}[what]
+		if word == "" {
+			word = what
+		}
+		return nil, fmt.Errorf("%s.%s is missing", r.t.fullName(), word)
+	}
+	p.used = true
+	shape, _ := r.l.file.Shape(p.name)
+	if slices.Contains(shape, 0) {
+		return nil, fmt.Errorf("%s is %v", printable(p.name), shape)
+	}
+	v, err := r.l.file.Floats(p.name)
+	if err != nil {
+		return nil, err
+	}
+	for i, x := range v {
+		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+			return nil, fmt.Errorf("%s is %v at element %d", printable(p.name), x, i)
+		}
+	}
+	m := &matrix{name: p.name, shape: shape, rows: 1, columns: 1, v: v}
+	if len(shape) > 0 {
+		m.rows, m.columns = shape[0], len(v)/shape[0]
+	}
+	return m, nil
+}
+
+// takeAll reads several parts.
+func (r *reader) takeAll(what ...string) ([]*matrix, error) {
+	var out []*matrix
+	var errs []error
+	for _, w := range what {
+		m, err := r.take(w)
+		out, errs = append(out, m), append(errs, err)
+	}
+	return out, errors.Join(errs...)
+}
+
+// alpha is the target's, of an adapter of a rank.
+func (r *reader) alpha(rank int) (float64, error) {
+	p := r.parts["alpha"]
+	if p == nil {
+		return r.l.settings[r.t.network].alpha(r.t, rank)
+	}
+	p.used = true
+	v, err := r.l.file.Floats(p.name)
 	if err != nil {
 		return 0, err
 	}
 	if len(v) != 1 || math.IsNaN(float64(v[0])) || math.IsInf(float64(v[0]), 0) {
-		return 0, fmt.Errorf("tensor %s is %v, not one number", name, v)
+		return 0, fmt.Errorf("tensor %s is %v, not one number",
+			printable(p.name), v[:min(len(v), 4)])
+	}
+	if v[0] == 0 {
+		return float64(rank), nil
 	}
 	return float64(v[0]), nil
 }
 
-// fullName is what diffusers' files call the layer.
-func (p pair) fullName() string { return p.network.diffusers + p.name }
-
-// columns is the number of values in a row of A.
-func (p pair) columns() int { return nn.Parameters(p.A)[0].Value.Shape().TotalSize() / p.Rank() }
-
-// A spelling is what files may call A, B and alpha. Only kohya's have an alpha.
-type spelling struct{ down, up, alpha string }
-
-func (p pair) spellings() []spelling {
-	var out []spelling
-	kohya := p.kohyaName()
-	for _, stem := range []string{
-		kohya,
-		strings.Replace(kohya, "lora_te_", "lora_te1_", 1), // te1 where there may be a second
-	} {
-		out = append(out, spelling{
-			down: stem + ".lora_down.weight", up: stem + ".lora_up.weight", alpha: stem + ".alpha",
-		})
+// sizes are the weight's rows and columns in files, and the columns of one input.
+func (r *reader) sizes() (rows, columns, area int) {
+	s := r.t.shape()
+	area = 1
+	for _, n := range s[2:] {
+		area *= n
 	}
-	add := func(stem, down, up string) { out = append(out, spelling{stem + down, stem + up, ""}) }
-	stems := []string{p.fullName()}
-	switch p.network {
-	case textNetwork:
-		stems = append(stems, "text_encoder."+p.name) // as transformers 5 has it
-	case unetNetwork:
-		stems = append(stems, p.name) // as diffusers' save_attn_procs wrote it
-	}
-	for _, stem := range stems {
-		add(stem, ".lora_A.weight", ".lora_B.weight")
-		add(stem, ".lora.down.weight", ".lora.up.weight")
-		add(stem, ".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight")
-		if old, ok := oldName(stem); ok {
-			add(old, ".down.weight", ".up.weight")
-		}
-	}
-	return out
+	return s[0], s[1] * area, area
 }
 
-// oldName is a projection of attention as diffusers first had it: attn1.processor.to_q_lora in the
-// UNet, self_attn.to_q_lora in the text encoder.
-func oldName(name string) (string, bool) {
-	for layer, old := range map[string]string{
-		".to_q":     ".processor.to_q_lora",
-		".to_k":     ".processor.to_k_lora",
-		".to_v":     ".processor.to_v_lora",
-		".to_out.0": ".processor.to_out_lora",
-		".q_proj":   ".to_q_lora",
-		".k_proj":   ".to_k_lora",
-		".v_proj":   ".to_v_lora",
-		".out_proj": ".to_out_lora",
-	} {
-		if stem, ok := strings.CutSuffix(name, layer); ok {
-			return stem + old, true
-		}
+// squeezed drops trailing ones of a shape: a linear layer may be spelled as a 1×1 convolution.
+func squeezed(shape []int) []int {
+	for len(shape) > 0 && shape[len(shape)-1] == 1 {
+		shape = shape[:len(shape)-1]
 	}
-	return "", false
+	return shape
 }
 
-// kohyaName is what kohya's files call the layer.
-func (p pair) kohyaName() string { return p.network.kohya + strings.ReplaceAll(p.name, ".", "_") }
-
-const metadataKey = "lora_adapter_metadata"
-
-// A setting is the LoraConfig of peft for one network, as far as it matters. A nil one says
-// nothing.
-type setting struct {
-	Rank         int                `json:"r"`
-	Alpha        float64            `json:"lora_alpha"`
-	RankPattern  map[string]int     `json:"rank_pattern"`
-	AlphaPattern map[string]float64 `json:"alpha_pattern"`
-	// RSLoRA says that a pair adds α/√r·B·A (Kalajdzievski 2023).
-	RSLoRA bool `json:"use_rslora"`
-	// DoRA says that weights are scaled, too (Liu et al. 2024). It is not supported.
-	DoRA bool `json:"use_dora"`
+// pair reads A and B of a layer, which is to have them attached.
+func (r *reader) pair() error {
+	m, err := r.takeAll("down", "up")
+	if m[0] == nil || m[1] == nil {
+		return err
+	}
+	rank := m[0].rows
+	var errs []error
+	wants := [][]int{append([]int{rank}, r.t.shape()[1:]...), {r.t.shape()[0], rank}}
+	for i, want := range wants {
+		if !slices.Equal(squeezed(m[i].shape), squeezed(want)) {
+			errs = append(errs, fmt.Errorf("%s is %v, not %v",
+				printable(m[i].name), m[i].shape, want))
+		}
+	}
+	alpha, err := r.alpha(rank)
+	if s := r.l.settings[r.t.network]; s != nil && s.DoRA && err == nil {
+		err = fmt.Errorf("%s has no lora_magnitude_vector, though use_dora is true in %s",
+			r.t.fullName(), s.from)
+	}
+	if errs = append(errs, err); errors.Join(errs...) != nil {
+		return errors.Join(errs...)
+	}
+	p := pair{target: r.t, alpha: alpha, LowRank: r.t.layer.NewLowRank(rank)}
+	for i, to := range []nn.Layer{p.A, p.B} {
+		value := nn.Parameters(to)[0].Value
+		copy(value.Float32s(), reorder(m[i].v, value.Shape(), false))
+	}
+	r.l.a.pairs = append(r.l.a.pairs, p)
+	return nil
 }
 
-// parseMetadata splits the file's metadata, whose keys are those of LoraConfig behind "unet." and
-// "text_encoder.".
-func parseMetadata(text string) (map[network]*setting, error) {
-	if text == "" {
-		return nil, nil
-	}
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(text), &all); err != nil {
-		return nil, fmt.Errorf("%s: %w", metadataKey, err)
-	}
-	out := map[network]*setting{}
-	for prefix, n := range map[string]network{"unet.": unetNetwork, "text_encoder.": textNetwork} {
-		own := map[string]json.RawMessage{}
-		for key, value := range all {
-			if name, ok := strings.CutPrefix(key, prefix); ok {
-				own[name] = value
-			}
-		}
-		if len(own) == 0 {
+// differences reads what is added to a weight and to a bias as it is.
+func (r *reader) differences() error {
+	var errs []error
+	for what, to := range map[string]*tensor.Dense{"diff": r.t.weight, "diff_b": r.t.bias} {
+		if r.parts[what] == nil || to == nil {
 			continue
 		}
-		joined, err := json.Marshal(own)
+		m, err := r.take(what)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", metadataKey, err)
+			errs = append(errs, err)
+			continue
 		}
-		s := &setting{Rank: 8, Alpha: 8} // LoraConfig's defaults
-		if err := json.Unmarshal(joined, s); err != nil {
-			return nil, fmt.Errorf("%s: %s%w", metadataKey, prefix, err)
+		want := []int{to.Shape()[0]}
+		if what == "diff" {
+			want = r.t.shape()
 		}
-		if s.DoRA {
-			return nil, fmt.Errorf("%s: %suse_dora is not supported", metadataKey, prefix)
+		if !slices.Equal(squeezed(m.shape), squeezed(want)) {
+			errs = append(errs, fmt.Errorf("%s is %v, not %v", printable(m.name), m.shape, want))
+			continue
 		}
-		out[n] = s
+		d := reorder(m.v, to.Shape(), false)
+		r.l.methods["what is added to weights as it is (diff)"] = true
+		r.l.a.changes = append(r.l.a.changes, &change{at: to, after: func(w []float32) []float32 {
+			out := make([]float32, len(w))
+			for i, v := range w {
+				out[i] = v + d[i]
+			}
+			return out
+		}})
 	}
-	return out, nil
+	return errors.Join(errs...)
 }
 
-// alpha is what the metadata say of a pair's alpha, for its rank, which must be what they say, too.
-func (s *setting) alpha(p pair) (float64, error) {
-	rank := p.Rank()
-	if s == nil {
-		return float64(rank), nil
-	}
-	want, err := lookUp(s.RankPattern, p, s.Rank)
+// delta reads an adapter that becomes ΔW, or with a magnitude a new W.
+func (r *reader) delta() error {
+	rows, _, area := r.sizes()
+	build, rank, err := r.method()
 	if err != nil {
-		return 0, err
+		return err
 	}
-	if want != rank {
-		return 0, fmt.Errorf("%s has rank %d, by %s it is %d",
-			p.fullName(), rank, metadataKey, want)
+	factor := 1.
+	if rank > 0 {
+		alpha, err := r.alpha(rank)
+		if err != nil {
+			return err
+		}
+		factor = alpha / float64(rank)
+	} else if p := r.parts["alpha"]; p != nil {
+		p.used = true // of no meaning where nothing has a rank
 	}
-	alpha, err := lookUp(s.AlphaPattern, p, s.Alpha)
-	if s.RSLoRA {
-		alpha *= math.Sqrt(float64(rank))
+	size, err := r.magnitude()
+	if err != nil {
+		return err
 	}
-	return alpha, err
+	r.l.methods[r.methodName(size)] = true
+	shape := r.t.weight.Shape()
+	r.l.a.changes = append(r.l.a.changes, &change{
+		at: r.t.weight,
+		after: func(before []float32) []float32 {
+			w := reorder(before, shape, true)
+			for i, d := range build().v {
+				w[i] = float32(float64(w[i]) + factor*float64(d))
+			}
+			if size != nil {
+				size.apply(w, rows, area)
+			}
+			return reorder(w, shape, false)
+		},
+	})
+	return nil
 }
 
-// lookUp returns the value of the first pattern that the layer's name, or its end behind a dot,
-// matches, as peft's get_pattern_key does. diffusers writes the patterns in alphabetical order.
-func lookUp[T any](patterns map[string]T, p pair, otherwise T) (T, error) {
-	names := []string{p.name}
-	if p.network == textNetwork {
-		names = append(names, "text_model."+p.name)
+func (r *reader) methodName(m *magnitude) string {
+	switch {
+	case m != nil:
+		return "DoRA"
+	case r.isHadamard():
+		return "LoHa"
+	case r.isKronecker():
+		return "LoKr"
 	}
-	for _, pattern := range slices.Sorted(maps.Keys(patterns)) {
-		r, err := regexp.Compile(`^(.*\.)?(` + pattern + `)$`)
+	return "LoRA by Tucker's decomposition"
+}
+
+// method reads the factors of ΔW. build multiplies them, and rank is what alpha is divided by; 0 is
+// none.
+func (r *reader) method() (build func() *matrix, rank int, err error) {
+	rows, columns, _ := r.sizes()
+	switch {
+	case r.isHadamard():
+		return r.loha()
+	case r.isKronecker():
+		return r.lokr()
+	}
+	m, err := r.takeAll("down", "up")
+	if err != nil {
+		return nil, 0, err
+	}
+	down, up := m[0], m[1]
+	rank = down.rows
+	if r.parts["mid"] == nil {
+		if err := errors.Join(down.fits(rank, columns), up.fits(rows, rank)); err != nil {
+			return nil, 0, err
+		}
+		return func() *matrix { return up.times(down) }, rank, nil
+	}
+	build, err = r.tucker("mid", up.transposed(), down)
+	return build, rank, err
+}
+
+// tucker reads a kernel between two matrices [I,O] and [J,C].
+func (r *reader) tucker(what string, out, in *matrix) (func() *matrix, error) {
+	rows, columns, _ := r.sizes()
+	t, err := r.take(what)
+	if err != nil {
+		return nil, err
+	}
+	if s := r.t.shape(); len(s) != 4 || len(t.shape) != 4 || out.columns != rows ||
+		t.shape[2] != s[2] || t.shape[3] != s[3] || in.columns*s[2]*s[3] != columns ||
+		t.shape[0] != out.rows || t.shape[1] != in.rows {
+		return nil, fmt.Errorf("%s is %v, which with [%d %d] and [%d %d] makes no %v",
+			printable(t.name), t.shape, out.rows, out.columns, in.rows, in.columns, r.t.shape())
+	}
+	return func() *matrix { return core(t, out, in) }, nil
+}
+
+// loha is the product of two low-rank matrices, number by number (Hyeon-Woo et al. 2022, FedPara),
+// with the names of LyCORIS.
+func (r *reader) loha() (func() *matrix, int, error) {
+	rows, columns, _ := r.sizes()
+	m, err := r.takeAll("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
+	if err != nil {
+		return nil, 0, err
+	}
+	rank := m[1].rows
+	var halves [2]func() *matrix
+	for i := range halves {
+		a, b := m[2*i], m[2*i+1]
+		if t := fmt.Sprintf("hada_t%d", i+1); r.begins("hada_t") {
+			if halves[i], err = r.tucker(t, a, b); err != nil {
+				return nil, 0, err
+			}
+			continue
+		}
+		if err := errors.Join(a.fits(rows, b.rows), b.fits(b.rows, columns)); err != nil {
+			return nil, 0, err
+		}
+		halves[i] = func() *matrix { return a.times(b) }
+	}
+	return func() *matrix { return hadamard(halves[0](), halves[1]()) }, rank, nil
+}
+
+// lokr is Kronecker's product of two matrices, each of which may be a product of two of low rank
+// (LyCORIS). Where neither is, there is no rank: alpha is not read, but by peft.
+func (r *reader) lokr() (func() *matrix, int, error) {
+	rows, columns, area := r.sizes()
+	rank := 0
+	half := func(name string) (whole func() *matrix, height, width int, err error) {
+		if r.parts[name] != nil {
+			m, err := r.take(name)
+			if err != nil {
+				return nil, 0, 0, err
+			}
+			return func() *matrix { return m }, m.rows, m.columns, nil
+		}
+		m, err := r.takeAll(name+"_a", name+"_b")
 		if err != nil {
-			return otherwise, fmt.Errorf("%s: %w", metadataKey, err)
+			return nil, 0, 0, err
 		}
-		if slices.ContainsFunc(names, r.MatchString) {
-			return patterns[pattern], nil
+		a, b := m[0], m[1]
+		if rank == 0 {
+			rank = b.rows
+		}
+		if name == "lokr_w2" && r.parts["lokr_t2"] != nil {
+			t, err := r.take("lokr_t2")
+			if err != nil {
+				return nil, 0, 0, err
+			}
+			s := r.t.shape()
+			want := append([]int{a.rows, b.rows}, s[2:]...)
+			if len(s) != 4 || !slices.Equal(t.shape, want) {
+				return nil, 0, 0, fmt.Errorf("%s is %v, not %v", printable(t.name), t.shape, want)
+			}
+			return func() *matrix { return core(t, a, b) },
+				a.columns, b.columns * t.shape[2] * t.shape[3], nil
+		}
+		if err := a.fits(a.rows, b.rows); err != nil {
+			return nil, 0, 0, err
+		}
+		return func() *matrix { return a.times(b) }, a.rows, b.columns, nil
+	}
+	one, h1, w1, err1 := half("lokr_w1")
+	two, h2, w2, err2 := half("lokr_w2")
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, 0, err
+	}
+	if h1*h2 != rows || w1*w2 != columns || w2%area != 0 {
+		return nil, 0, fmt.Errorf("%s: the product of [%d %d] and [%d %d] is no %v",
+			r.t.fullName(), h1, w1, h2, w2, r.t.shape())
+	}
+	if s := r.l.settings[r.t.network]; rank == 0 && s != nil && r.parts["alpha"] == nil {
+		// peft scales what has no rank, too.
+		var err error
+		if rank, err = lookUp(s.RankPattern, r.t, s.Rank); err != nil {
+			return nil, 0, err
 		}
 	}
-	return otherwise, nil
+	return func() *matrix { return kronecker(one(), two()) }, rank, nil
+}
+
+// magnitude reads DoRA's m; nil if there is none.
+func (r *reader) magnitude() (*magnitude, error) {
+	rows, columns, area := r.sizes()
+	if r.parts["lora_magnitude_vector"] != nil { // peft's, one number an output
+		m, err := r.take("lora_magnitude_vector")
+		if err != nil {
+			return nil, err
+		}
+		if len(m.v) != rows {
+			return nil, fmt.Errorf("%s is %v, not [%d]", printable(m.name), m.shape, rows)
+		}
+		return &magnitude{of: m.v}, nil
+	}
+	if r.parts["dora_scale"] == nil {
+		return nil, nil
+	}
+	m, err := r.take("dora_scale")
+	if err != nil {
+		return nil, err
+	}
+	in := columns / area
+	switch {
+	case len(m.v) == rows && (m.rows == rows || len(m.shape) == 1):
+		return &magnitude{of: m.v}, nil
+	case len(m.v) == in && m.rows == 1:
+		return &magnitude{of: m.v, columns: true}, nil
+	}
+	return nil, fmt.Errorf("%s is %v, neither one number for each of %d outputs nor of %d inputs",
+		printable(m.name), m.shape, rows, in)
 }

@@ -14,24 +14,42 @@
 //
 // # Files
 //
-// Files are safetensors in either of two namings: diffusers', as its save_lora_weights writes and
-// its load_lora_weights reads them, and that of kohya-ss/sd-scripts, which most other programs
-// read. Load takes both, and diffusers' older spellings:
+// Files are safetensors. Two namings are usual: diffusers', as its save_lora_weights writes and its
+// load_lora_weights reads them, and that of kohya-ss/sd-scripts, which most other programs read.
+// Load takes both, the older spellings of diffusers, peft's own (base_model.model.), the names of
+// the original checkpoint's blocks, and any stem of these with any ending:
 //
 //	unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight
 //	unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora.down.weight
 //	unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight
+//	base_model.model.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight
 //	lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight
+//	lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q.lora_down.weight
+//
+// # Other adapters
+//
+// Files of adapters that are no pairs are read too. Load makes them part of the weights, so they
+// can be loaded, scaled, detached and merged, but not trained on or saved by themselves:
+//
+//   - pairs of a convolution by Tucker's decomposition (lora_mid);
+//   - LoHa, a product of two pairs number by number (hada_w1_a), and LoKr, a product of Kronecker
+//     (lokr_w1), with Tucker's decomposition or without, as LyCORIS computes them;
+//   - DoRA, W' = m·(W + ΔW)/‖W + ΔW‖ with ΔW of any of these, as peft (lora_magnitude_vector) or
+//     LyCORIS (dora_scale, for each output or for each input) computes it;
+//   - what is added to weights, biases and norms as it is (diff, diff_b, w_norm, b_norm).
+//
+// While such an adapter is attached, the weights as they were are kept for Detach, in as much
+// memory as they take. Merge lets them go. OFT, GLoRA, (IA)³ and others are refused by name.
 package lora
 
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"gorgonia.org/gorgonia"
 
-	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/internal/rng"
@@ -66,19 +84,24 @@ func Attention(name string) bool {
 // Everything reports every linear layer and convolution.
 func Everything(string) bool { return true }
 
-// An Adapter is a set of pairs, each attached to a layer of a UNet or of a text encoder.
+// An Adapter is a set of pairs, each attached to a layer of a UNet or of a text encoder, and of
+// changes of their weights.
 type Adapter struct {
-	unet   *unet.UNet2DCondition
-	pairs  []pair
-	merged bool
+	// Notes are sentences on what a file holds that Load has left out, for those who loaded it.
+	Notes []string
+
+	unet    *unet.UNet2DCondition
+	pairs   []pair
+	changes []*change
+	method  string // of the changes, for messages; empty where there are none
+	scale   float64
+	merged  bool
 }
 
 // A pair is what adapts one layer.
 type pair struct {
-	network network
-	name    string // of the layer in its network
-	layer   nn.Layer
-	alpha   float64
+	*target
+	alpha float64
 	*nn.LowRank
 }
 
@@ -93,20 +116,20 @@ func New(u *unet.UNet2DCondition, c Config) (*Adapter, error) {
 		return nil, fmt.Errorf("lora: rank %d and alpha %v are not both more than 0",
 			c.Rank, c.Alpha)
 	}
-	targets := c.Targets
-	if targets == nil {
-		targets = Attention
+	adapted := c.Targets
+	if adapted == nil {
+		adapted = Attention
 	}
 	if most := fullRank(u, targets); most > 0 && c.Rank > most {
 		return nil, fmt.Errorf("lora: rank %d is more than the weights of any target have, %d",
 			c.Rank, most)
 	}
 	a := &Adapter{unet: u}
-	for name, l := range nn.Layers(u) {
-		if !targets(name) {
+	for _, t := range targetsOf(unetNetwork, u) {
+		if t.layer == nil || !adapted(t.name) {
 			continue
 		}
-		p := pair{unetNetwork, name, l, c.Alpha, l.NewLowRank(c.Rank)}
+		p := pair{t, c.Alpha, t.layer.NewLowRank(c.Rank)}
 		drawA(p, c.Seed)
 		a.pairs = append(a.pairs, p)
 	}
@@ -160,9 +183,25 @@ func (a *Adapter) Trainable() []kernels.Parameter {
 	return out
 }
 
-// Scale multiplies what the adapter adds: 0 adds nothing, 1 all of it. New and Load start with 1.
-// It counts in graphs that are built from now on and in Merge, and not in files that are saved.
+// Tunable is an error if the adapter is not one of pairs alone: what Load has made part of the
+// weights cannot be trained. It names a file's method. Package finetune asks for it.
+func (a *Adapter) Tunable() error {
+	if a.method == "" {
+		return nil
+	}
+	return fmt.Errorf("lora: %s is made part of the weights when it is loaded, and cannot be "+
+		"trained on: pairs can, of plain LoRA", a.method)
+}
+
+// Scale multiplies what the adapter does: with 0 it does nothing, with 1 all. New and Load start
+// with 1. It counts in graphs that are built from now on and in Merge, and not in files that are
+// saved. Between a weight W and the W' that the file makes of it, scale s is W + s·(W' − W), also
+// where W' is DoRA's; peft and LyCORIS scale a part of the formula there instead, each another.
 func (a *Adapter) Scale(scale float64) {
+	a.scale = scale
+	for _, c := range a.changes {
+		c.set(scale)
+	}
 	for _, p := range a.pairs {
 		p.LowRank.Scale = scale * p.alpha / float64(p.Rank())
 	}
@@ -175,8 +214,17 @@ func (a *Adapter) attach() {
 	}
 }
 
-// Detach takes the adapter off its layers, for graphs that are built from now on.
+// Detach takes the adapter off its layers, for graphs that are built from now on. Weights that it
+// changed are as they were before Load: of two adapters that change the same weights, the later is
+// detached first.
 func (a *Adapter) Detach() {
+	for _, c := range slices.Backward(a.changes) {
+		c.undo()
+	}
+	a.detachPairs()
+}
+
+func (a *Adapter) detachPairs() {
 	for _, p := range a.pairs {
 		p.layer.Detach(p.LowRank)
 	}
@@ -185,37 +233,18 @@ func (a *Adapter) Detach() {
 // Merge adds the pairs to the layers' weights and detaches them. The networks then compute what
 // they did, up to rounding, and can be saved. What is merged once is not merged again.
 func (a *Adapter) Merge() {
-	a.Detach()
+	a.detachPairs()
 	if a.merged {
 		return
 	}
 	a.merged = true
+	for _, c := range a.changes {
+		if c.before == nil {
+			c.set(a.scale)
+		}
+	}
+	a.changes = nil // they stay, and what was before them is let go
 	for _, p := range a.pairs {
 		p.LowRank.Merge(p.layer)
 	}
-}
-
-// A network is one that files have pairs for.
-type network struct {
-	diffusers, kohya string // what names begin with
-}
-
-var (
-	unetNetwork = network{"unet.", "lora_unet_"}
-	textNetwork = network{"text_encoder.text_model.", "lora_te_text_model_"}
-)
-
-// layers yields all that can be adapted of a UNet and, unless it is nil, a text encoder.
-func layers(u *unet.UNet2DCondition, text *clip.TextModel) []pair {
-	var out []pair
-	for name, l := range nn.Layers(u) {
-		out = append(out, pair{network: unetNetwork, name: name, layer: l})
-	}
-	if text == nil {
-		return out
-	}
-	for name, l := range nn.Layers(text) {
-		out = append(out, pair{network: textNetwork, name: name, layer: l})
-	}
-	return out
 }

@@ -338,11 +338,11 @@ func TestErrors(t *testing.T) {
 		{whole, `{"unet.r": "four"}`, []string{metadataKey}},
 		{
 			whole, `{"unet.r": 2, "unet.use_dora": true}`,
-			[]string{"unet.use_dora is not supported"},
+			[]string{q + " has no lora_magnitude_vector, though use_dora is true in " + metadataKey},
 		},
 		{
 			tensors{q + ".lora_A.weight": {1 << 20, 1}, q + ".lora_B.weight": {16, 2}},
-			"", []string{q + ".lora_A.weight is [1048576 1], not [1 16]"},
+			"", []string{q + ".lora_A.weight is [1048576 1], not [1048576 16]"},
 		},
 		{tensors{}, "", []string{"holds no pairs"}},
 	} {
@@ -400,12 +400,11 @@ func TestSpellings(t *testing.T) {
 		for _, name := range names {
 			p := load(t, c)
 			var parameters []kernels.Parameter
-			for _, l := range layers(p.UNet, p.Text) {
+			for _, l := range targets(p.UNet, p.Text) {
 				if l.name != layer {
 					continue
 				}
-				l.LowRank = l.layer.NewLowRank(2)
-				for i, q := range nn.Parameters(l.LowRank) {
+				for i, q := range nn.Parameters(l.layer.NewLowRank(2)) {
 					q.Name = name[0] + name[1+i] + ".weight"
 					for k := range q.Value.Float32s() {
 						q.Value.Float32s()[k] = float32(i + k)
@@ -429,7 +428,7 @@ func TestSpellings(t *testing.T) {
 // Patterns match as peft's get_pattern_key does: the whole name or its end behind a dot, the first
 // in order.
 func TestLookUp(t *testing.T) {
-	at := pair{network: unetNetwork, name: "down_blocks.0.attentions.0.proj_in"}
+	at := &target{network: unetNetwork, name: "down_blocks.0.attentions.0.proj_in"}
 	for pattern, matches := range map[string]bool{
 		"proj_in": true, "attentions.0.proj_in": true, "^down_blocks.0.attentions.0.proj_in": true,
 		`.*\.0\.proj_.*`: true,

@@ -16,8 +16,12 @@ import (
 // Save writes the pairs to a file in diffusers' naming. In a folder of its own, named
 // pytorch_lora_weights.safetensors, diffusers' load_lora_weights finds it by the folder. Metadata
 // say ranks and alphas where those are not equal; versions of diffusers that don't know
-// lora_adapter_metadata take alpha for the rank.
+// lora_adapter_metadata take alpha for the rank. An adapter that is not one of pairs alone is an
+// error: the file that it was loaded from holds it.
 func (a *Adapter) Save(file string, as kernels.Precision) error {
+	if err := a.checkSaves(); err != nil {
+		return err
+	}
 	parts := map[string]any{}
 	for _, p := range a.pairs {
 		parts[p.fullName()] = p.LowRank
@@ -85,8 +89,11 @@ func (a *Adapter) metadata() (string, error) {
 
 // SaveKohya writes the pairs to a file in the naming of kohya-ss/sd-scripts, with each pair's
 // alpha. Where alphas differ, diffusers 0.42 gives all projections of attention the most frequent
-// one; files of Save have no such trouble.
+// one; files of Save have no such trouble. What Save refuses is refused.
 func (a *Adapter) SaveKohya(file string, as kernels.Precision) error {
+	if err := a.checkSaves(); err != nil {
+		return err
+	}
 	parts := map[string]any{}
 	for _, p := range a.pairs {
 		alpha := []float32{float32(p.alpha)}
@@ -106,3 +113,15 @@ func (a *Adapter) SaveKohya(file string, as kernels.Precision) error {
 	}
 	return nil
 }
+
+// checkSaves reports an adapter that is not one of pairs alone.
+func (a *Adapter) checkSaves() error {
+	if a.method == "" {
+		return nil
+	}
+	return fmt.Errorf("lora: %s is part of the weights and is not saved by itself: "+
+		"keep the file that it was loaded from", a.method)
+}
+
+// kohyaName is what kohya's files call the layer.
+func (t *target) kohyaName() string { return t.network.kohya + flat(t.name) }

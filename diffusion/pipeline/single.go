@@ -12,10 +12,19 @@ import (
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/clip/tokenizer"
 	"github.com/kudos-ml/kudos/diffusion"
+	"github.com/kudos-ml/kudos/diffusion/internal/original"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/diffusion/vae"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels/nn"
+)
+
+// Where a checkpoint file keeps the parts.
+const (
+	unetPrefix = "model.diffusion_model."
+	vaePrefix  = "first_stage_model."
+	clipPrefix = "cond_stage_model.transformer.text_model." // SD 1
+	openPrefix = "cond_stage_model.model."                  // SD 2
 )
 
 // LoadFile reads a checkpoint of one safetensors file, as the first Stable Diffusions were
@@ -59,8 +68,8 @@ func loadFile(file, configs string, whole bool) (*Pipeline, error) {
 		model any
 		name  func(string) string
 	}{
-		{p.UNet, func(name string) string { return unetName(c.unet, name) }},
-		{p.VAE, func(name string) string { return vaeName(levels, name) }},
+		{p.UNet, func(name string) string { return unetPrefix + original.UNet(c.unet, name) }},
+		{p.VAE, func(name string) string { return vaePrefix + original.VAE(levels, name) }},
 		{p.Text, textName(f)},
 	} {
 		read := whole || part.model != any(p.UNet)
@@ -117,7 +126,7 @@ func readUNet(file string, c unet.Config) (*unet.UNet2DCondition, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := func(name string) string { return unetName(c, name) }
+	name := func(name string) string { return unetPrefix + original.UNet(c, name) }
 	return u, loadPart(f, u, name, map[string]bool{}, true)
 }
 
@@ -144,7 +153,7 @@ func loadPart(
 // textName is the name in f of a text encoder's parameter.
 func textName(f *weights.File) func(string) string {
 	if isOpenCLIP(f) {
-		return func(name string) string { return openPrefix + openNames.Replace(name) }
+		return func(name string) string { return openPrefix + original.OpenCLIP(name) }
 	}
 	return func(name string) string { return clipPrefix + name }
 }

@@ -57,9 +57,12 @@ var house = Policy{
 		"diffusion/unet":          "diffusion kernels kernels/nn " + inner,
 		"diffusion/vae":           "kernels kernels/nn " + inner,
 		"diffusion/diffusiontest": "diffusion",
-		"diffusion/lora":          "diffusion diffusion/unet clip " + below + " " + inner,
-		"diffusion/pipeline": "diffusion diffusion/unet diffusion/vae clip clip/tokenizer " +
-			"dataset " + below + " " + inner,
+		// Names of files, which adapters have too.
+		"diffusion/internal/original": "diffusion/unet",
+		"diffusion/lora": "diffusion diffusion/internal/original diffusion/unet clip " +
+			below + " " + inner,
+		"diffusion/pipeline": "diffusion diffusion/internal/original diffusion/unet " +
+			"diffusion/vae clip clip/tokenizer dataset " + below + " " + inner,
 
 		"reward/measure": "",
 		// What the pages for raters share.

@@ -1,14 +1,16 @@
-package pipeline
+package original
 
 import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kudos-ml/kudos/diffusion/unet"
 )
 
 // The names of v1-5-pruned-emaonly.safetensors, of every kind that there is.
 func TestNamesOfStableDiffusion1(t *testing.T) {
-	c := family(4, 768)
+	c := unet.DefaultConfig()
 	for name, want := range map[string]string{
 		"conv_in.weight":                             "input_blocks.0.0.weight",
 		"time_embedding.linear_2.bias":               "time_embed.2.bias",
@@ -28,8 +30,10 @@ func TestNamesOfStableDiffusion1(t *testing.T) {
 			"transformer_blocks.0.attn2.to_k.weight",
 		"conv_norm_out.weight": "out.0.weight",
 		"conv_out.bias":        "out.2.bias",
+		// Of SDXL.
+		"add_embedding.linear_2.bias": "label_emb.0.2.bias",
 	} {
-		require.Equal(t, "model.diffusion_model."+want, unetName(c.unet, name), name)
+		require.Equal(t, want, UNet(c, name), name)
 	}
 	for _, is := range []struct{ name, want string }{
 		{"encoder.conv_in.weight", "encoder.conv_in.weight"},
@@ -55,7 +59,6 @@ func TestNamesOfStableDiffusion1(t *testing.T) {
 		{"quant_conv.weight", "quant_conv.weight"},
 	} {
 		name, want := is.name, is.want
-		require.Equal(t, "first_stage_model."+want, vaeName(len(c.vae.BlockOutChannels), name),
-			name)
+		require.Equal(t, want, VAE(4, name), name)
 	}
 }

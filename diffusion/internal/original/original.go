@@ -1,4 +1,6 @@
-package pipeline
+// Package original has the names that the first Stable Diffusions' files give to a model's
+// parameters, by those of diffusers and transformers, which are the models' own.
+package original
 
 import (
 	"fmt"
@@ -6,14 +8,6 @@ import (
 	"strings"
 
 	"github.com/kudos-ml/kudos/diffusion/unet"
-)
-
-// Where a checkpoint file keeps the parts.
-const (
-	unetPrefix = "model.diffusion_model."
-	vaePrefix  = "first_stage_model."
-	clipPrefix = "cond_stage_model.transformer.text_model." // SD 1
-	openPrefix = "cond_stage_model.model."                  // SD 2
 )
 
 // resnetNames are a residual block's layers by diffusers' names.
@@ -26,27 +20,30 @@ var resnetNames = map[string]string{
 	"conv_shortcut": "skip_connection",
 }
 
-// unetName is the name in a checkpoint file of a UNet's parameter. The file counts the layers on
+// UNet is the name of a UNet's parameter. A file counts the layers on
 // the way down, and those on the way up, across the levels; a downsampling counts as a layer, an
 // upsampling belongs to the one before it.
-func unetName(c unet.Config, name string) string {
+func UNet(c unet.Config, name string) string {
 	p := strings.Split(name, ".")
 	last := p[len(p)-1]
 	switch p[0] {
 	case "time_embedding":
 		layers := map[string]string{"linear_1": "time_embed.0.", "linear_2": "time_embed.2."}
-		return unetPrefix + layers[p[1]] + last
+		return layers[p[1]] + last
+	case "add_embedding":
+		layers := map[string]string{"linear_1": "label_emb.0.0.", "linear_2": "label_emb.0.2."}
+		return layers[p[1]] + last
 	case "conv_in":
-		return unetPrefix + "input_blocks.0.0." + last
+		return "input_blocks.0.0." + last
 	case "conv_norm_out":
-		return unetPrefix + "out.0." + last
+		return "out.0." + last
 	case "conv_out":
-		return unetPrefix + "out.2." + last
+		return "out.2." + last
 	case "mid_block":
 		if at := number(p[2]); p[1] == "resnets" {
-			return fmt.Sprintf("%smiddle_block.%d.%s", unetPrefix, 2*at, resnetName(p[3:]))
+			return fmt.Sprintf("middle_block.%d.%s", 2*at, resnetName(p[3:]))
 		}
-		return unetPrefix + "middle_block.1." + strings.Join(p[3:], ".")
+		return "middle_block.1." + strings.Join(p[3:], ".")
 	}
 	levels, level, at, way := len(c.BlockOutChannels), number(p[1]), number(p[3]), "input_blocks"
 	for i := range level {
@@ -63,18 +60,18 @@ func unetName(c unet.Config, name string) string {
 	}
 	switch p[2] {
 	case "downsamplers":
-		return fmt.Sprintf("%s%s.%d.0.op.%s", unetPrefix, way, at+c.LayersPerBlock.At(level), last)
+		return fmt.Sprintf("%s.%d.0.op.%s", way, at+c.LayersPerBlock.At(level), last)
 	case "upsamplers":
 		module := 1
 		if c.UpBlockTypes[level] == "CrossAttnUpBlock2D" {
 			module = 2
 		}
 		at += c.LayersPerBlock.At(levels - 1 - level)
-		return fmt.Sprintf("%s%s.%d.%d.conv.%s", unetPrefix, way, at, module, last)
+		return fmt.Sprintf("%s.%d.%d.conv.%s", way, at, module, last)
 	case "attentions":
-		return fmt.Sprintf("%s%s.%d.1.%s", unetPrefix, way, at, strings.Join(p[4:], "."))
+		return fmt.Sprintf("%s.%d.1.%s", way, at, strings.Join(p[4:], "."))
 	}
-	return fmt.Sprintf("%s%s.%d.0.%s", unetPrefix, way, at, resnetName(p[4:]))
+	return fmt.Sprintf("%s.%d.0.%s", way, at, resnetName(p[4:]))
 }
 
 func resnetName(p []string) string { return resnetNames[p[0]] + "." + p[1] }
@@ -91,33 +88,35 @@ var attentionNames = map[string]string{
 // vaeNames are the VAE's layers outside of its attention.
 var vaeNames = strings.NewReplacer("conv_norm_out", "norm_out", "conv_shortcut", "nin_shortcut")
 
-// vaeName is the name in a checkpoint file of a parameter of a VAE with so many levels. The file
+// VAE is the name of a parameter of a VAE with so many levels. A file
 // counts the decoder's levels from the last that is computed.
-func vaeName(levels int, name string) string {
+func VAE(levels int, name string) string {
 	name = vaeNames.Replace(name)
 	p := strings.Split(name, ".")
 	if len(p) < 4 {
-		return vaePrefix + name
+		return name
 	}
 	last, rest := p[len(p)-1], strings.Join(p[4:], ".")
 	switch p[1] + " " + p[2] {
 	case "mid_block resnets":
-		return fmt.Sprintf("%s%s.mid.block_%d.%s", vaePrefix, p[0], number(p[3])+1, rest)
+		return fmt.Sprintf("%s.mid.block_%d.%s", p[0], number(p[3])+1, rest)
 	case "mid_block attentions":
-		return fmt.Sprintf("%s%s.mid.attn_1.%s.%s", vaePrefix, p[0], attentionNames[p[4]], last)
+		return fmt.Sprintf("%s.mid.attn_1.%s.%s", p[0], attentionNames[p[4]], last)
 	}
 	way, level := "down", number(p[2])
 	if p[1] == "up_blocks" {
 		way, level = "up", levels-1-level
 	}
 	if p[3] == "resnets" {
-		return fmt.Sprintf("%s%s.%s.%d.block.%s", vaePrefix, p[0], way, level, rest)
+		return fmt.Sprintf("%s.%s.%d.block.%s", p[0], way, level, rest)
 	}
-	return fmt.Sprintf("%s%s.%s.%d.%ssample.conv.%s", vaePrefix, p[0], way, level, way, last)
+	return fmt.Sprintf("%s.%s.%d.%ssample.conv.%s", p[0], way, level, way, last)
 }
 
-// openNames are OpenCLIP's names of a layer's parts. Query, key and value are one tensor there, in
-// this order.
+// OpenCLIP is OpenCLIP's name of a text encoder's parameter. Query, key and value are one tensor
+// there, in this order.
+func OpenCLIP(name string) string { return openNames.Replace(name) }
+
 var openNames = strings.NewReplacer(
 	"embeddings.token_embedding.weight", "token_embedding.weight",
 	"embeddings.position_embedding.weight", "positional_embedding",
@@ -137,7 +136,7 @@ var openNames = strings.NewReplacer(
 func number(s string) int {
 	n, err := strconv.Atoi(s)
 	if err != nil {
-		panic(fmt.Sprintf("pipeline: %q is no index", s))
+		panic(fmt.Sprintf("original: %q is no index", s))
 	}
 	return n
 }
