@@ -183,6 +183,9 @@ func TestWhatCannotBeTrained(t *testing.T) {
 		"finetune: the Network has no parameters to train": func(t *Tuner) {
 			t.Network = frozen{t.Network}
 		},
+		"finetune: it is baked in": func(t *Tuner) {
+			t.Network = baked{t.Network}
+		},
 		"finetune: optim: step 0: the learning rate is NaN": func(t *Tuner) {
 			t.LR = func(int) float64 { return math.NaN() }
 		},
@@ -203,6 +206,11 @@ type idle struct{ Network }
 func (n idle) Trainable() []kernels.Parameter {
 	return append(n.Network.Trainable(), kernels.Parameter{Name: "idle", Value: dense(2)})
 }
+
+// baked cannot be tuned.
+type baked struct{ Network }
+
+func (baked) Tunable() error { return errors.New("it is baked in") }
 
 // frozen has no parameters.
 type frozen struct{ Network }

@@ -18,7 +18,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
-// A Network is a denoising network that can be tuned.
+// A Network is a denoising network that can be tuned. One that has a method Tunable() error can say
+// by it why it cannot.
 type Network interface {
 	diffusion.Denoiser
 	// Trainable lists the parameters to tune.
@@ -332,6 +333,11 @@ func (r *run) like() dataset.Sample {
 
 // compile makes the loss. What does not work leaves nothing.
 func (r *run) compile() error {
+	if n, ok := r.Network.(interface{ Tunable() error }); ok {
+		if err := n.Tunable(); err != nil {
+			return fmt.Errorf("finetune: %w", err)
+		}
+	}
 	if r.params = r.Network.Trainable(); len(r.params) == 0 {
 		return errors.New("finetune: the Network has no parameters to train")
 	}

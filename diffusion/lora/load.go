@@ -49,7 +49,7 @@ func Load(file string, u *unet.UNet2DCondition, text *clip.TextModel) (*Adapter,
 	order, parts := l.sort(newStems(u, text))
 	for _, t := range order {
 		if err := l.add(t, parts[t]); err != nil {
-			l.fail("%s", err)
+			l.problems = append(l.problems, strings.Split(err.Error(), "\n")...)
 		}
 		for _, p := range parts[t] {
 			if !p.used {

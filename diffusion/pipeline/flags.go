@@ -110,8 +110,8 @@ func (p *Pipeline) SettleNoise(r Request, file string) (Request, error) {
 }
 
 // SettlePrompts is r with the Conditions of its Prompts and of Negative. It lets the text encoder
-// go, p.Text, whose memory is the UNet's then. printf, unless nil, is told of the prompts as
-// WarnPrompts tells it.
+// go, p.Text, whose memory is the UNet's then. printf, unless nil, is told p's Notes, and of the
+// prompts as WarnPrompts tells it.
 func (p *Pipeline) SettlePrompts(
 	ctx context.Context, r Request, printf func(format string, args ...any),
 ) (_ Request, err error) {

@@ -42,6 +42,8 @@ type Pipeline struct {
 	// Extra lists the tensors of a checkpoint file (LoadFile) that no part has; files carry
 	// averages of training, buffers and unused layers.
 	Extra []string
+	// Notes are sentences on how a checkpoint file was read, where that is not a matter of course.
+	Notes []string
 }
 
 // A Network is a denoiser that a Pipeline makes pictures with. *unet.UNet2DCondition is one. It
@@ -66,7 +68,7 @@ const indexFile = "model_index.json"
 // Load reads a model by its name:
 //
 //   - a folder as diffusers' StableDiffusionPipeline writes it: model_index.json, tokenizer,
-//     text_encoder, unet, vae and scheduler;
+//     text_encoder, unet, vae and scheduler; or the path of its model_index.json;
 //   - a checkpoint file, for which see LoadFile, with the configs that lie in the file's folder;
 //   - a repository of the Hugging Face hub, ORG/NAME, whose main branch is in this machine's cache
 //     (HF_HUB_CACHE, HF_HOME or ~/.cache/huggingface, as huggingface_hub has it). Nothing is
@@ -99,6 +101,9 @@ func load(name string, whole bool) (*Pipeline, error) {
 		return nil, fmt.Errorf("pipeline: %w", err)
 	}
 	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		if filepath.Base(path) == indexFile {
+			return loadFolder(filepath.Dir(path), whole)
+		}
 		return loadFile(path, filepath.Dir(path), whole)
 	}
 	p, err := loadFolder(path, whole)
@@ -223,7 +228,8 @@ func checkComplete(fsys fs.FS) error {
 func readIndex(fsys fs.FS) (scheduler string, err error) {
 	text, err := fs.ReadFile(fsys, indexFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("pipeline: %w: this is no folder of a diffusers pipeline", err)
+		return "", fmt.Errorf("pipeline: %w: this is no folder of a diffusers pipeline%s",
+			err, otherFolder(fsys))
 	}
 	if err != nil {
 		return "", fmt.Errorf("pipeline: %w", err)
@@ -237,9 +243,34 @@ func readIndex(fsys fs.FS) (scheduler string, err error) {
 	}
 	if index.Class != className && index.Class != inpaintName {
 		return "", fmt.Errorf("pipeline: %s names a %s; only %s and %s are supported",
-			indexFile, index.Class, className, inpaintName)
+			indexFile, weights.Printable(index.Class), className, inpaintName)
 	}
 	return index.Scheduler[1], nil
+}
+
+// otherFolder says what a folder is that has no model_index.json, and what to name instead.
+func otherFolder(fsys fs.FS) string {
+	there := func(pattern string) []string {
+		all, _ := fs.Glob(fsys, pattern) // the pattern is a good one
+		return all
+	}
+	files := there("*.safetensors")
+	switch {
+	case len(there("config.json")) > 0:
+		return ", but that of one part, or of another model: name the folder above it"
+	case len(there("unet/config.json")) > 0:
+		return ", though it holds a UNet: the file was not downloaded or not written"
+	case len(files) == 1:
+		return "; it holds " + weights.Printable(files[0]) + ": name that file"
+	case len(files) > 1:
+		return "; it holds these files, of which one may be a checkpoint: name it" +
+			weights.Few(files)
+	case len(there("*.ckpt")) > 0:
+		return "; it holds a .ckpt, a pickle file, which can run any code: convert it to safetensors"
+	case len(there("*.onnx"))+len(there("unet/*.onnx")) > 0:
+		return "; it holds ONNX files, which are for running alone"
+	}
+	return ""
 }
 
 // The classes of diffusers that model_index.json names.

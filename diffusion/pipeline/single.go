@@ -19,83 +19,175 @@ import (
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
-// Where a checkpoint file keeps the parts.
-const (
-	unetPrefix = "model.diffusion_model."
-	vaePrefix  = "first_stage_model."
-	clipPrefix = "cond_stage_model.transformer.text_model." // SD 1
-	openPrefix = "cond_stage_model.model."                  // SD 2
-)
-
 // LoadFile reads a checkpoint of one safetensors file, as the first Stable Diffusions were
-// published: model.diffusion_model.*, first_stage_model.* and cond_stage_model.*. Other tensors are
-// listed in Extra. A tensor of these three that the configs have no place for is an error that
-// names it.
+// published: model.diffusion_model.*, first_stage_model.* and cond_stage_model.*, also where
+// programs have left their own names around these (_orig_mod., module.) or inside of them
+// (NovelAI's text encoder). Where a file has the UNet's numbers and their average (model_ema.), it
+// is the numbers that count, as in diffusers; a file that has the average alone is read as that,
+// and Notes say so. Other tensors are listed in Extra. A tensor of the three that the configs have
+// no place for is an error that names it.
+//
+// A file of another kind (a LoRA, a VAE, an SDXL, quantized numbers) is an error that says what it
+// is.
 //
 // Such a file holds no configs. They are read from the folder configs, which is laid out as a
 // diffusers pipeline's. A config that is missing there is recognized from the tensors' shapes, if
 // they are those of Stable Diffusion 1.x or 2.x. Two things cannot be recognized. configs/tokenizer
-// must always be there. configs/scheduler must be there for a 2.x, whose files look the same
-// whether they predict ε (2-base) or v (768-v), unless the file's metadata say it
-// (modelspec.prediction_type).
+// must always be there. For a 2.x, whose files look the same whether they predict ε (2-base) or v
+// (768-v), there must be configs/scheduler, or the file says it: by the .yaml that lies beside it
+// under its name, or alone in configs (v2-inference-v.yaml); by a tensor v_pred; or by its metadata
+// (modelspec.prediction_type). A 1.x predicts ε if nothing says otherwise. What disagrees is an
+// error; but metadata, which are often copied, give way, and Notes say so.
+//
+// A file without a VAE or a text encoder needs the folder configs/vae or configs/text_encoder to
+// have weights too, or a VAE beside it under its name and .vae.safetensors.
 func LoadFile(file, configs string) (*Pipeline, error) { return loadFile(file, configs, true) }
 
 func loadFile(file, configs string, whole bool) (*Pipeline, error) {
-	f, err := weights.Open(file)
+	opened, err := weights.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("pipeline: %w", err)
 	}
-	defer f.Close()
+	defer opened.Close()
+	f, err := contentOf(opened)
+	if err != nil {
+		return nil, folderOf(file, err)
+	}
 	base := filepath.Base(file)
 	p := &Pipeline{Name: strings.TrimSuffix(base, filepath.Ext(base))}
 	c, err := readConfigs(f, configs)
 	if err != nil {
 		return nil, err
 	}
-	p.Schedule, p.Tokenizer = c.schedule.InPipeline(), c.tokenizer
+	schedule, notes, err := f.settleSchedule(c.schedule, c.unet, file, configs)
+	if err != nil {
+		return nil, err
+	}
+	c.settleSize(schedule)
+	p.Schedule, p.Tokenizer, p.Notes = schedule.InPipeline(), c.tokenizer, notes
+	if !f.plain {
+		p.Notes = append(p.Notes, fmt.Sprintf("%s holds no weights of the UNet but their average "+
+			"over the training (model_ema), which is read", file))
+	}
 	if p.UNet, err = unet.NewWithin(c.unet, f.Size()); err != nil {
 		return nil, fmt.Errorf("pipeline: %w", err)
 	}
-	if p.VAE, err = vae.NewWithin(c.vae, f.Size()); err != nil {
-		return nil, fmt.Errorf("pipeline: %w", err)
-	}
-	if p.Text, err = clip.NewTextModelWithin(c.text, f.Size()); err != nil {
-		return nil, fmt.Errorf("pipeline: %w", err)
-	}
-	levels := len(c.vae.BlockOutChannels)
 	used := map[string]bool{}
-	for _, part := range []struct {
-		model any
-		name  func(string) string
-	}{
-		{p.UNet, func(name string) string { return unetPrefix + original.UNet(c.unet, name) }},
-		{p.VAE, func(name string) string { return vaePrefix + original.VAE(levels, name) }},
-		{p.Text, textName(f)},
-	} {
-		read := whole || part.model != any(p.UNet)
-		if err := loadPart(f, part.model, part.name, used, read); err != nil {
-			return nil, fmt.Errorf("pipeline: %w", err)
-		}
+	if err := loadPart(f.File, p.UNet, f.unetParameter(c.unet), used, whole); err != nil {
+		return nil, fmt.Errorf("pipeline: %w", err)
+	}
+	if p.VAE, err = f.loadVAE(c, file, configs, used); err != nil {
+		return nil, err
+	}
+	if p.Text, err = f.loadText(c, configs, used); err != nil {
+		return nil, err
 	}
 	if !whole {
 		p.unread = func() (*unet.UNet2DCondition, error) { return readUNet(file, c.unet) }
 	}
-	var strays []string
-	for _, name := range f.Names() {
-		switch {
-		case used[name]:
-		case isCore(name):
-			strays = append(strays, name+" is not a tensor of this model")
-		default:
-			p.Extra = append(p.Extra, name)
-		}
-	}
-	if len(strays) > 0 {
-		return nil, fmt.Errorf("pipeline: %s does not fit its configs:\n\t%s",
-			f.Name, strings.Join(strays, "\n\t"))
+	if p.Extra, err = f.extra(used); err != nil {
+		return nil, err
 	}
 	p.Tokenizer.Length = min(p.Tokenizer.Length, p.Text.Config.Positions)
 	return p, p.check()
+}
+
+// folderOf adds to the error of a file that is one part of a folder that the folder can be named.
+func folderOf(file string, err error) error {
+	dir := filepath.Dir(filepath.Dir(file))
+	if _, missing := os.Stat(filepath.Join(dir, indexFile)); missing != nil {
+		return err
+	}
+	return fmt.Errorf("%w: it lies in the folder of a model, which is to be named: %s", err, dir)
+}
+
+// extra are the tensors of a file that are not used. Those without which the file's model is
+// another are an error.
+func (c content) extra(used map[string]bool) (extra []string, err error) {
+	var strays []string
+	for _, name := range c.Names() {
+		switch {
+		case used[name] || name == unetPrefix+"v_pred" || name == unetPrefix+"ztsnr":
+		case isCore(name) || !c.plain && strings.HasPrefix(name, emaPrefix+"diffusion_model"):
+			strays = append(strays, weights.Printable(name)+" is not a tensor of this model")
+		default:
+			extra = append(extra, name)
+		}
+	}
+	if len(strays) > 0 {
+		return nil, fmt.Errorf("pipeline: %s does not fit its configs:%s",
+			c.Name, weights.Few(strays))
+	}
+	return extra, nil
+}
+
+// loadVAE reads the VAE of a file, or the one beside it.
+func (c content) loadVAE(
+	k configs, file, dir string, used map[string]bool,
+) (*vae.AutoencoderKL, error) {
+	levels := len(k.vae.BlockOutChannels)
+	name := func(name string) string { return vaePrefix + original.VAE(levels, name) }
+	from, own := c.File, used
+	if !c.vae {
+		beside := strings.TrimSuffix(file, filepath.Ext(file)) + ".vae.safetensors"
+		f, err := weights.Open(beside)
+		switch {
+		case err == nil:
+			defer f.Close()
+			from, own = f, map[string]bool{}
+			if _, ok := f.Shape(vaePrefix + "decoder.conv_in.weight"); !ok {
+				name = func(name string) string { return original.VAE(levels, name) }
+			}
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("pipeline: %w", err)
+		default:
+			v, err := vae.LoadFS(os.DirFS(filepath.Join(dir, "vae")))
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("pipeline: %s holds no VAE: put one in %s, with its "+
+					"config.json, or beside the file as %s", c.Name,
+					filepath.Join(dir, "vae"), filepath.Base(beside))
+			}
+			return v, inFolder(err, dir, "vae")
+		}
+	}
+	v, err := vae.NewWithin(k.vae, from.Size())
+	if err != nil {
+		return nil, fmt.Errorf("pipeline: %w", err)
+	}
+	if err := loadPart(from, v, name, own, true); err != nil {
+		return nil, fmt.Errorf("pipeline: %w", err)
+	}
+	return v, nil
+}
+
+// inFolder adds to an error the folder of configs that it came from.
+func inFolder(err error, dir, part string) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("pipeline: %s: %w (in %s)", part, err, dir)
+}
+
+// loadText reads the text encoder of a file, or that of the folder of configs.
+func (c content) loadText(
+	k configs, dir string, used map[string]bool,
+) (*clip.TextModel, error) {
+	if !c.text {
+		m, err := clip.LoadTextFS(os.DirFS(filepath.Join(dir, "text_encoder")))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("pipeline: %s holds no text encoder: put one in %s, with its "+
+				"config.json", c.Name, filepath.Join(dir, "text_encoder"))
+		}
+		return m, inFolder(err, dir, "text_encoder")
+	}
+	m, err := clip.NewTextModelWithin(k.text, c.Size())
+	if err != nil {
+		return nil, fmt.Errorf("pipeline: %w", err)
+	}
+	if err := loadPart(c.File, m, c.textParameter, used, true); err != nil {
+		return nil, fmt.Errorf("pipeline: %w", err)
+	}
+	return m, nil
 }
 
 // isCore reports a tensor without which a checkpoint's model is another one. Beside these there are
@@ -117,17 +209,20 @@ func isCore(name string) bool {
 
 // readUNet reads a checkpoint file's UNet.
 func readUNet(file string, c unet.Config) (*unet.UNet2DCondition, error) {
-	f, err := weights.Open(file)
+	opened, err := weights.Open(file)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer opened.Close()
+	f, err := contentOf(opened)
+	if err != nil {
+		return nil, err
+	}
 	u, err := unet.NewWithin(c, f.Size())
 	if err != nil {
 		return nil, err
 	}
-	name := func(name string) string { return unetPrefix + original.UNet(c, name) }
-	return u, loadPart(f, u, name, map[string]bool{}, true)
+	return u, loadPart(f.File, u, f.unetParameter(c), map[string]bool{}, true)
 }
 
 // loadPart loads a model from those of f's tensors that name gives for its parameters, and notes
@@ -150,33 +245,20 @@ func loadPart(
 	return weights.Load(model, part, weights.Names{})
 }
 
-// textName is the name in f of a text encoder's parameter.
-func textName(f *weights.File) func(string) string {
-	if isOpenCLIP(f) {
-		return func(name string) string { return openPrefix + original.OpenCLIP(name) }
-	}
-	return func(name string) string { return clipPrefix + name }
-}
-
-func isOpenCLIP(f *weights.File) bool {
-	_, ok := f.Shape(openPrefix + "token_embedding.weight")
-	return ok
-}
-
 // configs is what a checkpoint file leaves to others.
 type configs struct {
 	unet      unet.Config
 	vae       vae.Config
 	text      clip.TextConfig
 	tokenizer *tokenizer.Tokenizer
-	schedule  *diffusion.Schedule
+	schedule  *diffusion.Schedule // nil where configs have none
+	published bool                // the UNet's config is its family's
 }
 
 // readConfigs reads from a folder what it has, and takes the rest from the family that f's shapes
 // tell.
-func readConfigs(f *weights.File, dir string) (c configs, err error) {
+func readConfigs(f content, dir string) (c configs, err error) {
 	family := func() (configs, error) { return recognize(f) }
-	published := false // the UNet's config is its family's
 	for _, part := range []struct {
 		file   string
 		read   func(sub fs.FS) error
@@ -185,7 +267,7 @@ func readConfigs(f *weights.File, dir string) (c configs, err error) {
 		{
 			"unet/config.json",
 			func(sub fs.FS) error { c.unet, err = unet.ReadConfig(sub); return err },
-			func() error { k, err := family(); c.unet, published = k.unet, true; return err },
+			func() error { k, err := family(); c.unet, c.published = k.unet, true; return err },
 		},
 		{
 			"vae/config.json",
@@ -200,7 +282,7 @@ func readConfigs(f *weights.File, dir string) (c configs, err error) {
 		{
 			"scheduler/scheduler_config.json",
 			func(sub fs.FS) error { c.schedule, err = diffusion.LoadScheduleFS(sub); return err },
-			func() error { c.schedule, err = recognizeSchedule(f, c.unet); return err },
+			func() error { return nil },
 		},
 		{
 			"tokenizer",
@@ -218,36 +300,41 @@ func readConfigs(f *weights.File, dir string) (c configs, err error) {
 			}
 		case part.absent == nil:
 			return c, fmt.Errorf("pipeline: %s holds no tokenizer: "+
-				"LoadFile needs a folder of configs that has %s", f.Name, part.file)
+				"LoadFile needs a folder of configs that has %s, with the vocab.json and the "+
+				"merges.txt of any Stable Diffusion of this version", f.Name, part.file)
 		default:
 			if err := part.absent(); err != nil {
 				return c, err
 			}
 		}
 	}
-	second := published && c.unet.CrossAttentionDim.At(0) == 1024
-	if second && c.schedule.Prediction == diffusion.Velocity {
-		c.unet.SampleSize = 96 // 2-768 is the one that predicts v
-	}
 	return c, nil
+}
+
+// settleSize is the side of latents of the families: 2-768 is the one that predicts v.
+func (c *configs) settleSize(s *diffusion.Schedule) {
+	second := c.published && c.unet.CrossAttentionDim.At(0) == 1024
+	if second && s.Prediction == diffusion.Velocity {
+		c.unet.SampleSize = 96
+	}
 }
 
 // The UNet's tensors whose shapes tell the families apart.
 const (
-	firstConv = unetPrefix + "input_blocks.0.0.weight"
-	firstKey  = unetPrefix + "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+	firstConv = "input_blocks.0.0.weight"
+	firstKey  = "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 )
 
 // recognize returns the configs of Stable Diffusion 1.x or 2.x, whichever f's shapes are: a text of
 // 768 or of 1024 features.
-func recognize(f *weights.File) (configs, error) {
-	conv, _ := f.Shape(firstConv)
-	key, _ := f.Shape(firstKey)
+func recognize(f content) (configs, error) {
+	conv, _ := f.Shape(f.unetName(firstConv))
+	key, _ := f.Shape(f.unetName(firstKey))
 	if len(conv) == 4 && len(key) == 2 && conv[0] == 320 && key[0] == 320 {
 		switch {
-		case key[1] == 768 && !isOpenCLIP(f):
+		case key[1] == 768 && !f.isOpenCLIP():
 			return family(conv[1], key[1]), nil
-		case key[1] == 1024 && isOpenCLIP(f):
+		case key[1] == 1024 && (f.isOpenCLIP() || !f.text):
 			return family(conv[1], key[1]), nil
 		}
 	}
@@ -272,20 +359,4 @@ func family(in, features int) configs {
 		t.Activation = "gelu"
 	}
 	return configs{unet: u, vae: v, text: t}
-}
-
-// recognizeSchedule returns the schedule of Stable Diffusion with the prediction that f's metadata
-// names; one that names none predicts ε if it is a 1.x.
-func recognizeSchedule(f *weights.File, c unet.Config) (*diffusion.Schedule, error) {
-	s := diffusion.StableDiffusion()
-	switch says, ok := f.Metadata["modelspec.prediction_type"]; {
-	case says == "epsilon" || !ok && c.CrossAttentionDim.At(0) == 768:
-	case says == "v":
-		s.Prediction = new("v_prediction")
-	default:
-		return nil, fmt.Errorf("pipeline: %s does not say whether it predicts ε or v, "+
-			"and its shapes don't tell: LoadFile needs a folder of configs that has "+
-			"scheduler/scheduler_config.json", f.Name)
-	}
-	return diffusion.NewSchedule(s)
 }

@@ -29,9 +29,9 @@ func LoadTunable(name string) (*Pipeline, error) {
 	return p, nil
 }
 
-// WarnPrompts tells printf, such as a report.Progress has it, what samples' prompts have that the
-// text encoder makes nothing of: more words than it reads, and other programs' options, such as
-// --w 768, (hat:1.3) and <lora:x:0.8>, which it reads as words.
+// WarnPrompts tells printf, such as a report.Progress has it, the Notes, and what samples' prompts
+// have that the text encoder makes nothing of: more words than it reads, and other programs'
+// options, such as --w 768, (hat:1.3) and <lora:x:0.8>, which it reads as words.
 func (p *Pipeline) WarnPrompts(printf func(format string, args ...any), samples []dataset.Sample) {
 	prompts := make([]string, len(samples))
 	for i, s := range samples {
@@ -41,6 +41,9 @@ func (p *Pipeline) WarnPrompts(printf func(format string, args ...any), samples 
 }
 
 func (p *Pipeline) warn(printf func(format string, args ...any), prompts []string) {
+	for _, note := range p.Notes {
+		printf("%s.", note)
+	}
 	if long := p.TooLong(prompts); len(long) > 0 {
 		printf("The text encoder reads %d tokens of a prompt and leaves out what follows. "+
 			"Longer prompts: %d, the first is %q.", p.Tokenizer.Length-2, len(long), long[0])

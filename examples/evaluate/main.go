@@ -207,6 +207,7 @@ func (o *options) load(a evaluate.ArmReport) (*pipeline.Pipeline, error) {
 		}
 		adapter.Scale(a.LoRAScale)
 		adapter.Merge()
+		m.Notes = append(m.Notes, adapter.Notes...)
 		m.Name += fmt.Sprintf("+%s*%g", filepath.Base(a.LoRA), a.LoRAScale)
 	}
 	return m, nil

@@ -196,6 +196,7 @@ func (o *options) load(hashes map[string]any) (model *pipeline.Pipeline, err err
 		}
 		adapter.Scale(o.loraScale)
 		adapter.Merge()
+		model.Notes = append(model.Notes, adapter.Notes...)
 		model.Name += fmt.Sprintf("+%s*%g", filepath.Base(o.lora), o.loraScale)
 	}
 	if o.latents == "" {
