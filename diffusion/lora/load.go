@@ -98,7 +98,7 @@ func inFolder(name string) (string, error) {
 		return filepath.Join(name, all[0]), nil
 	}
 	return "", fmt.Errorf("the folder %s holds %d safetensors files; name one of them%s",
-		name, len(all), weights.Few(all))
+		name, len(all), weights.FewNames(all))
 }
 
 // A loading is a file on its way into an Adapter.

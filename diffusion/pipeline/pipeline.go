@@ -264,7 +264,7 @@ func otherFolder(fsys fs.FS) string {
 		return "; it holds " + weights.Printable(files[0]) + ": name that file"
 	case len(files) > 1:
 		return "; it holds these files, of which one may be a checkpoint: name it" +
-			weights.Few(files)
+			weights.FewNames(files)
 	case len(there("*.ckpt")) > 0:
 		return "; it holds a .ckpt, a pickle file, which can run any code: convert it to safetensors"
 	case len(there("*.onnx"))+len(there("unet/*.onnx")) > 0:

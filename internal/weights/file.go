@@ -81,7 +81,7 @@ func siblings(fsys fs.FS, name string) (all []string, err error) {
 	}
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("weights: %s is one of %d shards; these are missing: %w%s",
-			name, n, fs.ErrNotExist, Few(missing))
+			name, n, fs.ErrNotExist, FewNames(missing))
 	}
 	return all, nil
 }
@@ -201,13 +201,13 @@ func readIndex(fsys fs.FS, name string) ([]string, error) {
 		}
 		full := path.Join(path.Dir(name), shard)
 		if !exists(fsys, full) {
-			missing = append(missing, Printable(shard))
+			missing = append(missing, shard)
 		}
 		shards = append(shards, full)
 	}
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("weights: %s lists files that are missing: %w%s",
-			name, fs.ErrNotExist, Few(missing))
+			name, fs.ErrNotExist, FewNames(missing))
 	}
 	if len(shards) == 0 {
 		return nil, fmt.Errorf("weights: %s lists no shards", name)

@@ -40,3 +40,12 @@ func Few(lines []string) string {
 	}
 	return out.String()
 }
+
+// FewNames is Few of names out of files or folders, which are Printable there.
+func FewNames(names []string) string {
+	lines := make([]string, len(names))
+	for i, name := range names {
+		lines[i] = Printable(name)
+	}
+	return Few(lines)
+}
