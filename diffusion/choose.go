@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/internal/weights"
 )
 
 // A Sampler is a sampler as a value, for programs that let people choose one. Any function like
@@ -57,5 +59,5 @@ func (s *Schedule) Sampler() (Sampler, error) {
 		classes = append(classes, k.class)
 	}
 	return Sampler{}, fmt.Errorf("diffusion: the scheduler %s is not supported; these are: %s",
-		s.class(), strings.Join(classes, ", "))
+		weights.Printable(s.class()), strings.Join(classes, ", "))
 }

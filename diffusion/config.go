@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/kudos-ml/kudos/internal/file"
+	"github.com/kudos-ml/kudos/internal/weights"
 )
 
 // A Config is a scheduler_config.json of diffusers. A key that the file lacks is nil and means the
@@ -296,7 +297,8 @@ func (c *Config) refuseThresholding() error {
 // only returns an error unless v is one of values.
 func only[T comparable](key string, v T, values ...T) error {
 	if !slices.Contains(values, v) {
-		return fmt.Errorf("diffusion: %s %v is not supported; these are: %v", key, v, values)
+		return fmt.Errorf("diffusion: %s %s is not supported; these are: %v",
+			key, weights.Printable(fmt.Sprint(v)), values)
 	}
 	return nil
 }

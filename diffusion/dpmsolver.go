@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/internal/weights"
 )
 
 // DPMSolver samples by DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2), of second order in the
@@ -93,7 +95,8 @@ func (l ladder) dpmDescent(steps int) (descent, error) {
 	)
 	// Such a network says more than a Prediction.
 	if v := *c.Variance; strings.HasPrefix(v, "learned") {
-		err = cmp.Or(err, fmt.Errorf("diffusion: variance_type %s is not supported", v))
+		err = cmp.Or(err, fmt.Errorf("diffusion: variance_type %s is not supported",
+			weights.Printable(v)))
 	}
 	if !*c.Karras { // which goes before
 		err = cmp.Or(err, c.refuse("use_lu_lambdas"))

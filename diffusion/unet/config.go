@@ -3,9 +3,11 @@ package unet
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
+	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
@@ -136,6 +138,9 @@ func (c Config) check() error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("unet: config.json: "+format, args...)
 	}
+	if err := c.checkBounds(); err != nil {
+		return fail("%w", err)
+	}
 	if levels == 0 || len(c.DownBlockTypes) != levels || len(c.UpBlockTypes) != levels {
 		return fail("%d block_out_channels, %d down_block_types and %d up_block_types are not one "+
 			"a level", levels, len(c.DownBlockTypes), len(c.UpBlockTypes))
@@ -186,10 +191,10 @@ func (c Config) check() error {
 		}
 		down, up := c.DownBlockTypes[i], c.UpBlockTypes[i]
 		if down != "CrossAttnDownBlock2D" && down != "DownBlock2D" {
-			return fail("down_block_types: %s is not supported", down)
+			return fail("down_block_types: %s is not supported", weights.Printable(down))
 		}
 		if up != "CrossAttnUpBlock2D" && up != "UpBlock2D" {
-			return fail("up_block_types: %s is not supported", up)
+			return fail("up_block_types: %s is not supported", weights.Printable(up))
 		}
 		if c.attends(i) && channels%c.AttentionHeadDim.At(i) != 0 {
 			return fail("%d channels are not divided by %d heads (attention_head_dim)",
@@ -199,12 +204,65 @@ func (c Config) check() error {
 	return nil
 }
 
+// Bounds that no network comes near. They are for files that nobody vouches for: a number beyond
+// them is refused before it is reckoned with.
+const (
+	mostChannels = 1 << 20
+	mostLayers   = 256  // of a level, or of a transformer, and the levels themselves
+	mostSide     = 1024 // of a latent; Stable Diffusion has 64 to 128
+)
+
+func (c Config) checkBounds() error {
+	for _, k := range []struct {
+		key  string
+		all  []int
+		most int
+	}{
+		{"sample_size", []int{c.SampleSize}, mostSide},
+		{"in_channels", []int{c.InChannels}, mostChannels},
+		{"out_channels", []int{c.OutChannels}, mostChannels},
+		{"block_out_channels", c.BlockOutChannels, mostChannels},
+		{"layers_per_block", c.LayersPerBlock, mostLayers},
+		{"norm_num_groups", []int{c.NormNumGroups}, mostChannels},
+		{"cross_attention_dim", c.CrossAttentionDim, mostChannels},
+		{"transformer_layers_per_block", c.TransformerLayersPerBlock, mostLayers},
+		{
+			"reverse_transformer_layers_per_block", c.ReverseTransformerLayersPerBlock,
+			mostLayers,
+		},
+		{"attention_head_dim", c.AttentionHeadDim, mostChannels},
+		{"time_embedding_dim", []int{c.TimeEmbeddingDim}, mostChannels},
+		{"addition_time_embed_dim", []int{c.AdditionTimeEmbedDim}, mostChannels},
+		{
+			"projection_class_embeddings_input_dim", []int{c.ProjectionClassEmbeddingsInputDim},
+			mostChannels,
+		},
+	} {
+		if len(k.all) > mostLayers {
+			return fmt.Errorf("%s has %d numbers", k.key, len(k.all))
+		}
+		for _, n := range k.all {
+			if n < 0 || n > k.most {
+				return fmt.Errorf("%s is %d, not between 0 and %d", k.key, n, k.most)
+			}
+		}
+	}
+	switch {
+	case !(c.NormEps < 1):
+		return fmt.Errorf("norm_eps is %g", c.NormEps)
+	case len(c.BlockOutChannels) > 0 && !(math.Abs(c.FreqShift) < max(1, float64(c.BlockOutChannels[0]/2))):
+		return fmt.Errorf("freq_shift is %g, not less than half of %d channels",
+			c.FreqShift, c.BlockOutChannels[0])
+	}
+	return nil
+}
+
 // least is a lower bound of the network's number of weights, too low by a factor of a few
 // layers_per_block at most. It counts the way down with one attention a level, and the attentions
 // of the way up. It is a float so that no config overflows it.
 func (c Config) least() float64 {
 	time := float64(c.timeChannels())
-	sum := 9*float64(c.InChannels+c.OutChannels)*float64(c.BlockOutChannels[0]) + time*time
+	sum := 9*(float64(c.InChannels)+float64(c.OutChannels))*float64(c.BlockOutChannels[0]) + time*time
 	if c.AdditionEmbedType != "" {
 		sum += time * (time + float64(c.ProjectionClassEmbeddingsInputDim))
 	}

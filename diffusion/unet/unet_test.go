@@ -3,6 +3,7 @@ package unet_test
 import (
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -168,7 +169,7 @@ func TestConfigsThatAreRefused(t *testing.T) {
 			"reverse_transformer_layers_per_block is [1]",
 		},
 		{`{"attention_head_dim": 0}`, "attention_head_dim has 0"},
-		{`{"layers_per_block": -1}`, "layers_per_block has -1"},
+		{`{"layers_per_block": -1}`, "layers_per_block is -1"},
 		{`{"norm_num_groups": 0}`, "norm_num_groups"},
 		{`{"attention_head_dim": 7}`, "not divided by 7 heads"},
 		{
@@ -343,4 +344,18 @@ func TestConditionsThatAreRefused(t *testing.T) {
 			kernels.Input(g, "t", zeros(2)), diffusion.Input(g, batch))
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// No text makes a config that panics or takes more memory than a file's numbers are worth.
+func FuzzParseConfig(f *testing.F) {
+	text, err := os.ReadFile("../../testdata/golden/sd1/unet/config.json")
+	require.NoError(f, err)
+	f.Add(text)
+	f.Add([]byte(`{"in_channels": 9223372036854775807, "sample_size": 65536}`))
+	f.Add([]byte(`{"block_out_channels": [], "layers_per_block": [1,2]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if c, err := unet.ParseConfig(text); err == nil {
+			_, _ = unet.NewWithin(c, 1<<14)
+		}
+	})
 }

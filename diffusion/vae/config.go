@@ -3,6 +3,7 @@ package vae
 import (
 	"fmt"
 
+	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
@@ -72,6 +73,9 @@ func (c Config) check() error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("vae: config.json: "+format, args...)
 	}
+	if err := c.checkBounds(); err != nil {
+		return fail("%w", err)
+	}
 	levels := len(c.BlockOutChannels)
 	if levels == 0 || len(c.DownBlockTypes) != levels || len(c.UpBlockTypes) != levels {
 		return fail("%d block_out_channels, %d down_block_types and %d up_block_types are not one "+
@@ -79,10 +83,10 @@ func (c Config) check() error {
 	}
 	for i := range levels {
 		if t := c.DownBlockTypes[i]; t != "DownEncoderBlock2D" {
-			return fail("down_block_types: %s is not supported", t)
+			return fail("down_block_types: %s is not supported", weights.Printable(t))
 		}
 		if t := c.UpBlockTypes[i]; t != "UpDecoderBlock2D" {
-			return fail("up_block_types: %s is not supported", t)
+			return fail("up_block_types: %s is not supported", weights.Printable(t))
 		}
 	}
 	if c.InChannels < 1 || c.OutChannels < 1 || c.LatentChannels < 1 ||
@@ -99,11 +103,49 @@ func (c Config) check() error {
 	return nil
 }
 
+// Bounds that no network comes near. They are for files that nobody vouches for: a number beyond
+// them is refused before it is reckoned with.
+const (
+	mostChannels = 1 << 20
+	mostLayers   = 256     // of a level
+	mostLevels   = 8       // each halves a picture; Stable Diffusion has 4
+	mostSide     = 1 << 13 // of a picture
+)
+
+func (c Config) checkBounds() error {
+	if n := len(c.BlockOutChannels); n > mostLevels {
+		return fmt.Errorf("block_out_channels has %d levels, more than %d", n, mostLevels)
+	}
+	for _, k := range []struct {
+		key  string
+		all  []int
+		most int
+	}{
+		{"sample_size", []int{c.SampleSize}, mostSide},
+		{"in_channels", []int{c.InChannels}, mostChannels},
+		{"out_channels", []int{c.OutChannels}, mostChannels},
+		{"block_out_channels", c.BlockOutChannels, mostChannels},
+		{"layers_per_block", []int{c.LayersPerBlock}, mostLayers},
+		{"latent_channels", []int{c.LatentChannels}, mostChannels},
+		{"norm_num_groups", []int{c.NormNumGroups}, mostChannels},
+	} {
+		for _, n := range k.all {
+			if n < 0 || n > k.most {
+				return fmt.Errorf("%s is %d, not between 0 and %d", k.key, n, k.most)
+			}
+		}
+	}
+	if !(c.ScalingFactor > 1e-6 && c.ScalingFactor < 1e6) {
+		return fmt.Errorf("scaling_factor is %g, not between 1e-6 and 1e6", c.ScalingFactor)
+	}
+	return nil
+}
+
 // least is fewer weights than the network has, by a factor that no config makes large: convolutions
 // of the encoder. It is a float so that no config overflows it.
 func (c Config) least() float64 {
 	latents, widths := float64(c.LatentChannels), c.BlockOutChannels
-	sum := 9 * float64(c.InChannels+c.OutChannels) * float64(widths[0])
+	sum := 9 * (float64(c.InChannels) + float64(c.OutChannels)) * float64(widths[0])
 	sum += 18 * latents * float64(widths[len(widths)-1])
 	if c.UseQuantConv {
 		sum += 4 * latents * latents

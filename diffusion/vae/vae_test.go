@@ -1,7 +1,9 @@
 package vae_test
 
 import (
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -107,4 +109,39 @@ func TestSavedIsTheSame(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, v.Config, again.Config)
 	require.Equal(t, weights.Hash(v), weights.Hash(again))
+}
+
+// No text makes a config that panics or takes more memory than a file's numbers are worth.
+func FuzzParseConfig(f *testing.F) {
+	text, err := os.ReadFile("../../testdata/golden/sd1/vae/config.json")
+	require.NoError(f, err)
+	f.Add(text)
+	f.Add([]byte(`{"in_channels": 9223372036854775807, "scaling_factor": 1e-320}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if c, err := vae.ParseConfig(text); err == nil {
+			_, _ = vae.NewWithin(c, 1<<14)
+		}
+	})
+}
+
+// Numbers that no network comes near are refused by name.
+func TestBounds(t *testing.T) {
+	blocks := func(n int, of string) string {
+		return "[" + strings.TrimSuffix(strings.Repeat(of+",", n), ",") + "]"
+	}
+	for text, want := range map[string]string{
+		`{"sample_size": 65536}`:               "sample_size is 65536",
+		`{"sample_size": -1}`:                  "sample_size is -1",
+		`{"in_channels": 9223372036854775807}`: "in_channels is 9223372036854775807",
+		`{"out_channels": 2147483648}`:         "out_channels is 2147483648",
+		`{"layers_per_block": 1000}`:           "layers_per_block is 1000",
+		`{"scaling_factor": 1e-320}`:           "scaling_factor is",
+		`{"scaling_factor": 1e300}`:            "scaling_factor is 1e+300",
+		`{"block_out_channels": ` + blocks(64, "32") + `, "down_block_types": ` +
+			blocks(64, `"DownEncoderBlock2D"`) + `, "up_block_types": ` +
+			blocks(64, `"UpDecoderBlock2D"`) + `}`: "block_out_channels has 64 levels",
+	} {
+		_, err := vae.ParseConfig([]byte(text))
+		require.ErrorContains(t, err, want)
+	}
 }

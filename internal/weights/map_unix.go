@@ -11,17 +11,20 @@ import (
 
 // mapFile maps a file into memory to be read.
 func mapFile(name string) (*mapping, error) {
-	h, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer h.Close()
-	info, err := h.Stat()
+	info, err := os.Stat(name) // to open a pipe would wait for somebody who writes to it
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a file", name)
+	}
+	h, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	if info, err = h.Stat(); err != nil {
+		return nil, err
 	}
 	if info.Size() == 0 {
 		return &mapping{}, nil
