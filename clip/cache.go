@@ -45,8 +45,9 @@ func (e *Encoder) maker() string {
 }
 
 // OpenCache reads the features that are in a safetensors file, [Projection] each. There need be no
-// such file. One that was made by another CLIP, or with another Preprocessor, counts as empty, and
-// so does one whose features are not as they were written. Save replaces it.
+// such file, and one whose features are not as they were written counts as empty: Save replaces it.
+// A file that is no cache is an error, and so is one that was made by another CLIP, with another
+// Preprocessor or in another precision: nothing is replaced that somebody may need.
 func OpenCache(e *Encoder, file string) (*Cache, error) {
 	c := &Cache{Encoder: e, file: file, features: map[string][]float32{}}
 	f, err := weights.Open(file)
@@ -57,8 +58,13 @@ func OpenCache(e *Encoder, file string) (*Cache, error) {
 		return nil, fmt.Errorf("clip: %w", err)
 	}
 	defer f.Close()
-	if f.Metadata[cacheKey] != e.maker() {
-		return c, nil
+	switch maker, ok := f.Metadata[cacheKey]; {
+	case !ok:
+		return nil, fmt.Errorf("clip: %s is no cache of features, and is not replaced by one: "+
+			"name another file", file)
+	case maker != e.maker():
+		return nil, fmt.Errorf("clip: %s holds the features of another CLIP, or of this one with "+
+			"other pictures' preparation or precision: name another file, or remove it", file)
 	}
 	all, err := f.Views()
 	if err != nil {

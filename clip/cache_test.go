@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kudos-ml/kudos/kernels"
 )
 
 // squares are n pictures of one colour each.
@@ -64,17 +66,27 @@ func TestCache(t *testing.T) {
 	require.Equal(t, want.Float32s()[:2*width], got.Float32s()[:2*width])
 	require.NotEqual(t, want.Float32s()[2*width:], got.Float32s()[2*width:])
 
-	// Another preparation of pictures, or other weights, begin anew.
+	// Features by another preparation of pictures, by other weights or in another precision are not
+	// replaced.
+	whole, err := os.ReadFile(file)
+	require.NoError(t, err)
 	for _, change := range []func(e *Encoder){
 		func(e *Encoder) { e.Preprocessor.Mean[0] += 0.1 },
 		func(e *Encoder) { e.Model.VisualProjection.Weight.Float32s()[3] += 0.1 },
+		func(e *Encoder) { e.Machine.Precision = kernels.BFloat16 },
 	} {
 		e := load()
 		change(e)
-		c, err = OpenCache(e, file)
-		require.NoError(t, err)
-		require.Empty(t, c.features)
+		_, err = OpenCache(e, file)
+		require.ErrorContains(t, err, file+" holds the features of another CLIP")
 	}
+	// Nor is what is no cache, such as the weights of a model.
+	model := filepath.Join(dir, "model.safetensors")
+	_, err = OpenCache(load(), model)
+	require.ErrorContains(t, err, model+" is no cache of features")
+	still, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, whole, still)
 
 	// A feature that is not as it was written is not believed.
 	c, err = OpenCache(load(), file)

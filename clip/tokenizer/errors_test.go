@@ -39,7 +39,7 @@ func TestFileError(t *testing.T) {
 		},
 		{
 			"merges.txt", "zz qq\n", "merges.txt", 0,
-			`tokenizer: merge 1 (zz qq): the vocabulary lacks "zz", "qq" or "zzqq"`,
+			`tokenizer: merge 1 ("zz qq"): the vocabulary lacks "zz", "qq" or "zzqq"`,
 		},
 		{
 			"tokenizer_config.json", `{"padding_side": "left"}`, "tokenizer_config.json", 0,

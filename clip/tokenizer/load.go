@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,7 +61,8 @@ func readVocabulary(fsys fs.FS) (*vocabulary, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
-	for i, line := range strings.Split(string(text), "\n") {
+	all := strings.TrimPrefix(string(text), "\ufeff")
+	for i, line := range strings.Split(all, "\n") {
 		line = strings.TrimSuffix(line, "\r")
 		if i == 0 && strings.HasPrefix(line, "#version") || line == "" {
 			continue
@@ -94,7 +96,9 @@ func readTokenizerJSON(fsys fs.FS) (*vocabulary, error) {
 	if err := readJSON(fsys, tokenizerFile, &file); err != nil {
 		return nil, err
 	}
-	if file.Model.Type != "BPE" || file.Model.Suffix != wordEnd {
+	// The first versions of the library wrote no type, and told models by their keys.
+	untyped := file.Model.Type == "" && file.Model.Vocab != nil && file.Model.Merges != nil
+	if file.Model.Type != "BPE" && !untyped || file.Model.Suffix != wordEnd {
 		return nil, wrong(tokenizerFile, "model is %q with end of word %q, not CLIP's BPE with %q",
 			file.Model.Type, file.Model.Suffix, wordEnd)
 	}
@@ -230,7 +234,7 @@ func (t *Tokenizer) setMerges() error {
 		right, okRight := t.ids[b]
 		id, ok := t.ids[a+b]
 		if !okLeft || !okRight || !ok {
-			return fmt.Errorf("merge %d (%s): the vocabulary lacks %q, %q or %q",
+			return fmt.Errorf("merge %d (%q): the vocabulary lacks %q, %q or %q",
 				rank+1, merge, a, b, a+b)
 		}
 		if _, twice := t.joins[pair{left, right}]; !twice {
@@ -246,6 +250,7 @@ func readJSON(fsys fs.FS, name string, to any) error {
 	if err != nil {
 		return fmt.Errorf("tokenizer: %w", err)
 	}
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // as some editors write it
 	if err := json.Unmarshal(text, to); err != nil {
 		return wrong(name, "%w", err)
 	}

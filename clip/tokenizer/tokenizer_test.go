@@ -424,3 +424,55 @@ func BenchmarkEncode(b *testing.B) {
 		tok.Encode("four blue cups and two green dogs on the table in the forest")
 	}
 }
+
+// A tokenizer.json without the type of its model, as the first versions of the library wrote it, and
+// files that begin with a byte order mark are read as others are.
+func TestFilesOfOtherPrograms(t *testing.T) {
+	dir := "../../testdata/golden/sd1/clip"
+	want, err := Load(dir)
+	require.NoError(t, err)
+	fsys := fstest.MapFS{}
+	for _, name := range []string{tokenizerFile, configFile} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		fsys[name] = &fstest.MapFile{Data: text}
+	}
+	text := fsys[tokenizerFile].Data
+	change := func(f func(model map[string]any)) []byte {
+		var all map[string]any
+		require.NoError(t, json.Unmarshal(text, &all))
+		f(all["model"].(map[string]any))
+		changed, err := json.Marshal(all)
+		require.NoError(t, err)
+		return changed
+	}
+	untyped := change(func(model map[string]any) { delete(model, "type") })
+	for _, data := range [][]byte{untyped, append([]byte("\ufeff"), text...)} {
+		fsys[tokenizerFile] = &fstest.MapFile{Data: data}
+		got, err := LoadFS(fsys)
+		require.NoError(t, err)
+		require.Equal(t, want.tokens, got.tokens)
+		require.Equal(t, want.Encode("a photo of 2 dogs"), got.Encode("a photo of 2 dogs"))
+	}
+	for _, f := range []func(model map[string]any){
+		func(model map[string]any) { model["type"] = "WordPiece" },
+		func(model map[string]any) { delete(model, "type"); delete(model, "merges") },
+		func(model map[string]any) { delete(model, "type"); model["end_of_word_suffix"] = "" },
+	} {
+		fsys[tokenizerFile] = &fstest.MapFile{Data: change(f)}
+		_, err := LoadFS(fsys)
+		require.ErrorContains(t, err, "tokenizer.json: model is ")
+	}
+
+	small, other := os.DirFS("testdata/small"), fstest.MapFS{}
+	for _, name := range []string{vocabularyFile, mergesFile} {
+		text, err := os.ReadFile(filepath.Join("testdata/small", name))
+		require.NoError(t, err)
+		other[name] = &fstest.MapFile{Data: append([]byte("\ufeff"), text...)}
+	}
+	marked, err := LoadFS(other)
+	require.NoError(t, err)
+	plain, err := LoadFS(small)
+	require.NoError(t, err)
+	require.Equal(t, plain.Encode("a photo of 2 dogs"), marked.Encode("a photo of 2 dogs"))
+}

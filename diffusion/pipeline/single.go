@@ -76,11 +76,19 @@ func loadFile(file, configs string, whole bool) (*Pipeline, error) {
 	if err := loadPart(f.File, p.UNet, f.unetParameter(c.unet), used, whole); err != nil {
 		return nil, fmt.Errorf("pipeline: %w", err)
 	}
-	if p.VAE, err = f.loadVAE(c, file, configs, used); err != nil {
+	var from string
+	if p.VAE, from, err = f.loadVAE(c, file, configs, used); err != nil {
 		return nil, err
+	}
+	if !f.vae {
+		p.Notes = append(p.Notes, fmt.Sprintf("%s holds no VAE: that of %s is read", file, from))
 	}
 	if p.Text, err = f.loadText(c, configs, used); err != nil {
 		return nil, err
+	}
+	if !f.text {
+		p.Notes = append(p.Notes, fmt.Sprintf("%s holds no text encoder: that of %s is read", file,
+			filepath.Join(configs, "text_encoder")))
 	}
 	if !whole {
 		p.unread = func() (*unet.UNet2DCondition, error) { return readUNet(file, c.unet) }
@@ -121,10 +129,10 @@ func (c content) extra(used map[string]bool) (extra []string, err error) {
 	return extra, nil
 }
 
-// loadVAE reads the VAE of a file, or the one beside it.
+// loadVAE reads the VAE of a file, or one that lies elsewhere, which it names.
 func (c content) loadVAE(
 	k configs, file, dir string, used map[string]bool,
-) (*vae.AutoencoderKL, error) {
+) (v *vae.AutoencoderKL, elsewhere string, err error) {
 	levels := len(k.vae.BlockOutChannels)
 	name := func(name string) string { return vaePrefix + original.VAE(levels, name) }
 	from, own := c.File, used
@@ -134,30 +142,29 @@ func (c content) loadVAE(
 		switch {
 		case err == nil:
 			defer f.Close()
-			from, own = f, map[string]bool{}
+			from, own, elsewhere = f, map[string]bool{}, beside
 			if _, ok := f.Shape(vaePrefix + "decoder.conv_in.weight"); !ok {
 				name = func(name string) string { return original.VAE(levels, name) }
 			}
 		case !errors.Is(err, fs.ErrNotExist):
-			return nil, fmt.Errorf("pipeline: %w", err)
+			return nil, "", fmt.Errorf("pipeline: %w", err)
 		default:
-			v, err := vae.LoadFS(os.DirFS(filepath.Join(dir, "vae")))
+			folder := filepath.Join(dir, "vae")
+			v, err := vae.LoadFS(os.DirFS(folder))
 			if errors.Is(err, fs.ErrNotExist) {
-				return nil, fmt.Errorf("pipeline: %s holds no VAE: put one in %s, with its "+
-					"config.json, or beside the file as %s", c.Name,
-					filepath.Join(dir, "vae"), filepath.Base(beside))
+				return nil, "", fmt.Errorf("pipeline: %s holds no VAE: put one in %s, with its "+
+					"config.json, or beside the file as %s", c.Name, folder, filepath.Base(beside))
 			}
-			return v, inFolder(err, dir, "vae")
+			return v, folder, inFolder(err, dir, "vae")
 		}
 	}
-	v, err := vae.NewWithin(k.vae, from.Size())
-	if err != nil {
-		return nil, fmt.Errorf("pipeline: %w", err)
+	if v, err = vae.NewWithin(k.vae, from.Size()); err != nil {
+		return nil, "", fmt.Errorf("pipeline: %w", err)
 	}
 	if err := loadPart(from, v, name, own, true); err != nil {
-		return nil, fmt.Errorf("pipeline: %w", err)
+		return nil, "", fmt.Errorf("pipeline: %w", err)
 	}
-	return v, nil
+	return v, elsewhere, nil
 }
 
 // inFolder adds to an error the folder of configs that it came from.

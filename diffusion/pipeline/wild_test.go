@@ -174,6 +174,8 @@ func TestPartsBeside(t *testing.T) {
 			got, err := Load(file)
 			require.NoError(t, err)
 			require.Equal(t, hashes(want), hashes(got), part)
+			require.Len(t, got.Notes, 1)
+			require.Contains(t, got.Notes[0], filepath.Join(filepath.Dir(file), part)+" is read")
 
 			beside, err := filepath.Glob(filepath.Join(filepath.Dir(file), part, "*.safetensors*"))
 			require.NoError(t, err)
