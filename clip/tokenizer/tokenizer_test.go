@@ -425,8 +425,8 @@ func BenchmarkEncode(b *testing.B) {
 	}
 }
 
-// A tokenizer.json without the type of its model, as the first versions of the library wrote it, and
-// files that begin with a byte order mark are read as others are.
+// A tokenizer.json without the type of its model, as the first versions of the library wrote it,
+// and files that begin with a byte order mark are read as others are.
 func TestFilesOfOtherPrograms(t *testing.T) {
 	dir := "../../testdata/golden/sd1/clip"
 	want, err := Load(dir)

@@ -292,7 +292,7 @@ func TestOtherFiles(t *testing.T) {
 		tensors map[string]*matrix
 		want    string
 	}{
-		{xl, "it seems to be a LoRA for Stable Diffusion XL, and the model is one that reads texts"},
+		{xl, "it seems to be a LoRA for Stable Diffusion XL, and the model is one that reads"},
 		{
 			one("transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight", 2, 2),
 			"a LoRA for Flux",

@@ -76,7 +76,7 @@ func inFolder(name string) (string, error) {
 	if err != nil || !info.IsDir() {
 		return name, err
 	}
-	for _, usual := range []string{"pytorch_lora_weights.safetensors", "adapter_model.safetensors"} {
+	for _, usual := range []string{"pytorch_lora_weights.safetensors", peftFile} {
 		if _, err := os.Stat(filepath.Join(name, usual)); err == nil {
 			return filepath.Join(name, usual), nil
 		}
@@ -194,8 +194,12 @@ func (l *loading) sort(s stems) (order []*target, parts map[*target]map[string]*
 			names = append(names, printable(name))
 		}
 		slices.Sort(names)
-		l.a.Notes = append(l.a.Notes, fmt.Sprintf("%s also holds embeddings, which are left out: %s",
-			l.file.Name, strings.Join(names[:min(len(names), 6)], ", ")))
+		note := fmt.Sprintf("%s also holds embeddings, which are left out: %s", l.file.Name,
+			strings.Join(names[:min(len(names), 6)], ", "))
+		if more := len(names) - 6; more > 0 {
+			note += fmt.Sprintf(" and %d more", more)
+		}
+		l.a.Notes = append(l.a.Notes, note)
 	}
 	slices.SortStableFunc(order, func(a, b *target) int {
 		return strings.Compare(a.fullName(), b.fullName())

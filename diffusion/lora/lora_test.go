@@ -338,7 +338,7 @@ func TestErrors(t *testing.T) {
 		{whole, `{"unet.r": "four"}`, []string{metadataKey}},
 		{
 			whole, `{"unet.r": 2, "unet.use_dora": true}`,
-			[]string{q + " has no lora_magnitude_vector, though use_dora is true in " + metadataKey},
+			[]string{q + " has no lora_magnitude_vector", "use_dora is true in " + metadataKey},
 		},
 		{
 			tensors{q + ".lora_A.weight": {1 << 20, 1}, q + ".lora_B.weight": {16, 2}},

@@ -19,6 +19,7 @@ import (
 const (
 	metadataKey = "lora_adapter_metadata"
 	configFile  = "adapter_config.json"
+	peftFile    = "adapter_model.safetensors"
 )
 
 // A setting is the config of peft for one network, as far as it matters. A nil one says nothing.
@@ -76,7 +77,8 @@ func parseMetadata(text string) (map[network]*setting, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", metadataKey, err)
 		}
-		if out[n], err = parse(joined, metadataKey+": "+strings.TrimSuffix(prefix, ".")); err != nil {
+		from := metadataKey + ": " + strings.TrimSuffix(prefix, ".")
+		if out[n], err = parse(joined, from); err != nil {
 			return nil, err
 		}
 	}
@@ -87,7 +89,7 @@ func parseMetadata(text string) (map[network]*setting, error) {
 // files, adapter_model.safetensors, those of the adapter_config.json beside it.
 func readSettings(f *weights.File) (map[network]*setting, error) {
 	out, err := parseMetadata(f.Metadata[metadataKey])
-	if err != nil || out != nil || filepath.Base(f.Name) != "adapter_model.safetensors" {
+	if err != nil || out != nil || filepath.Base(f.Name) != peftFile {
 		return out, err
 	}
 	text, err := os.ReadFile(filepath.Join(filepath.Dir(f.Name), configFile))

@@ -266,7 +266,7 @@ func otherFolder(fsys fs.FS) string {
 		return "; it holds these files, of which one may be a checkpoint: name it" +
 			weights.FewNames(files)
 	case len(there("*.ckpt")) > 0:
-		return "; it holds a .ckpt, a pickle file, which can run any code: convert it to safetensors"
+		return "; it holds a .ckpt, a pickle file, which can run any code: convert it first"
 	case len(there("*.onnx"))+len(there("unet/*.onnx")) > 0:
 		return "; it holds ONNX files, which are for running alone"
 	}

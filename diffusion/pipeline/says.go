@@ -58,7 +58,8 @@ func (c content) sayings(file, configs string, features int) (own, metadata sayi
 			from: "its metadata (modelspec.prediction_type " + weights.Printable(says) + ")"}
 		if metadata.prediction == "" && own.prediction == "" {
 			return own, metadata, fmt.Errorf("pipeline: %s does not say whether it predicts ε or "+
-				"v: its metadata have modelspec.prediction_type %s", c.Name, weights.Printable(says))
+				"v: its metadata have modelspec.prediction_type %s",
+				c.Name, weights.Printable(says))
 		}
 	}
 	return own, metadata, nil
@@ -71,9 +72,10 @@ func disagree(file string, a, b saying) error {
 
 // Keys of the .yaml files that the first checkpoints were published with.
 var (
-	parameterization = regexp.MustCompile(`(?m)^\s*parameterization:\s*["']?([\w-]+)["']?\s*(#.*)?\r?$`)
-	contextDim       = regexp.MustCompile(`(?m)^\s*context_dim:\s*(\d+)`)
-	zeroSNR          = regexp.MustCompile(
+	parameterization = regexp.MustCompile(
+		`(?m)^\s*parameterization:\s*["']?([\w-]+)["']?\s*(#.*)?\r?$`)
+	contextDim = regexp.MustCompile(`(?m)^\s*context_dim:\s*(\d+)`)
+	zeroSNR    = regexp.MustCompile(
 		`(?mi)^\s*(zsnr|ztsnr|use_zsnr|zero_terminal_snr|rescale_betas_zero_snr):\s*true`)
 	isModel = regexp.MustCompile(`(?m)^\s*target:\s*["']?(ldm|sgm|cldm)\.`)
 )
@@ -190,7 +192,8 @@ func (c content) settleSchedule(
 			"and its shapes don't tell: LoadFile needs a folder of configs that has "+
 			"scheduler/scheduler_config.json, or the file's .yaml beside it", c.Name)
 	case metadata.prediction != "" && metadata.prediction != first.prediction:
-		notes = append(notes, fmt.Sprintf("%s says that %s predicts %s, and %s %s; the former counts",
+		const note = "%s says that %s predicts %s, and %s %s; the former counts"
+		notes = append(notes, fmt.Sprintf(note,
 			first.from, c.Name, first.prediction, metadata.from, metadata.prediction))
 	}
 	if given == nil || first.prediction != "epsilon" {

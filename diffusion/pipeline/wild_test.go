@@ -74,7 +74,7 @@ func TestNamesInTheWild(t *testing.T) {
 		return func(name string) string { return strings.Replace(name, old, new, 1) }
 	}
 	for what, rename := range map[string]func(string) string{
-		"NovelAI":             replaced("cond_stage_model.transformer.text_model.", "cond_stage_model.transformer."),
+		"NovelAI":             replaced(clipPrefix, "cond_stage_model.transformer."),
 		"compiled":            within(unetPrefix, "_orig_mod."),
 		"compiled deep":       replaced(".input_blocks.", ".input_blocks._orig_mod."),
 		"compiled text":       replaced("cond_stage_model.", "cond_stage_model._orig_mod."),

@@ -247,12 +247,13 @@ func (c Config) checkBounds() error {
 			}
 		}
 	}
-	switch {
-	case !(c.NormEps < 1):
+	if !(c.NormEps < 1) {
 		return fmt.Errorf("norm_eps is %g", c.NormEps)
-	case len(c.BlockOutChannels) > 0 && !(math.Abs(c.FreqShift) < max(1, float64(c.BlockOutChannels[0]/2))):
-		return fmt.Errorf("freq_shift is %g, not less than half of %d channels",
-			c.FreqShift, c.BlockOutChannels[0])
+	}
+	for _, n := range c.BlockOutChannels[:min(1, len(c.BlockOutChannels))] {
+		if !(math.Abs(c.FreqShift) < max(2, float64(n))/2) {
+			return fmt.Errorf("freq_shift is %g, not less than half of %d channels", c.FreqShift, n)
+		}
 	}
 	return nil
 }
@@ -262,7 +263,8 @@ func (c Config) checkBounds() error {
 // of the way up. It is a float so that no config overflows it.
 func (c Config) least() float64 {
 	time := float64(c.timeChannels())
-	sum := 9*(float64(c.InChannels)+float64(c.OutChannels))*float64(c.BlockOutChannels[0]) + time*time
+	ends := float64(c.InChannels) + float64(c.OutChannels)
+	sum := 9*ends*float64(c.BlockOutChannels[0]) + time*time
 	if c.AdditionEmbedType != "" {
 		sum += time * (time + float64(c.ProjectionClassEmbeddingsInputDim))
 	}

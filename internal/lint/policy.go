@@ -9,7 +9,7 @@ const (
 	inner = "internal/file internal/hub internal/picture internal/rng internal/split " +
 		"internal/weights"
 	// private are the packages that nobody outside the module can import.
-	private = "internal/... kernels/internal/... reward/internal/..."
+	private = "internal/... kernels/internal/... diffusion/internal/... reward/internal/..."
 	// anything is every package of the module.
 	anything = "*"
 )

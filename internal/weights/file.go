@@ -145,8 +145,8 @@ func OpenFolder(fsys fs.FS, base string) (*File, error) {
 		"diffusion_flax_model.msgpack": "a file of Flax",
 	} {
 		if exists(fsys, name) {
-			return nil, fmt.Errorf("weights: %s.safetensors: %w: there is %s, %s, which is not read",
-				base, fs.ErrNotExist, name, why)
+			return nil, fmt.Errorf("weights: %s.safetensors: %w: there is %s, %s, which is not "+
+				"read", base, fs.ErrNotExist, name, why)
 		}
 	}
 	return nil, fmt.Errorf("weights: %s.safetensors: %w", base, fs.ErrNotExist)

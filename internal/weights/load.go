@@ -16,7 +16,8 @@ type Names struct {
 
 // Load copies a file's tensors into a model. One error says what the file seems to be, names some
 // and counts all of the tensors of the model that the file lacks, those of the file that the model
-// lacks, and those that have another shape or a value that is not finite. After an error the values of the model are undefined.
+// lacks, and those that have another shape or a value that is not finite. After an error the values
+// of the model are undefined.
 func Load(model any, f *File, n Names) error { return read(model, f, n, stored.into) }
 
 // Check is Load without the values: it looks at names and shapes alone, and leaves the model as it

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -61,4 +62,12 @@ func TestLoadingTakesTheWeightsAndOneTensor(t *testing.T) {
 	require.Equal(t, float32(7), empty.Layers[count-1].Float32s()[1])
 	require.Less(t, resident(t, "VmHWM")-before, 2*4*size,
 		"the file's pages are given back tensor by tensor")
+}
+
+// A pipe under a model's name is refused, and nobody waits for what will come out of it.
+func TestPipesAreNoFiles(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "m.safetensors")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	_, err := weights.Open(pipe)
+	require.ErrorContains(t, err, pipe+" is not a file")
 }
