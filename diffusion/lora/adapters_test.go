@@ -89,7 +89,7 @@ func TestAdaptersGolden(t *testing.T) {
 	golden.Each(t, "../..", func(t *testing.T, c golden.Case) {
 		test(t, c.Dir, filepath.Join(c.Dir, "adapters"))
 	}, "adapters")
-	require.GreaterOrEqual(t, compared, 14)
+	require.GreaterOrEqual(t, compared, 15)
 }
 
 // onlyAdapter is the adapter's file in a folder of the test's.

@@ -15,6 +15,54 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
+// Stems mean the same layer however they are spelled, and those of other models none.
+func TestStems(t *testing.T) {
+	p := load(t, first(t))
+	s := newStems(p.UNet, p.Text)
+	for stem, want := range map[string]string{
+		kohyas:                              middle,
+		"unet." + middle:                    middle,
+		"lora_unet." + middle:               middle,
+		"unet." + flat(middle):              middle,
+		"lycoris_" + flat(middle):           middle,
+		"base_model.model." + middle:        middle,
+		"base_model.model.unet." + middle:   middle,
+		"module.unet." + middle:             middle,
+		"unet._orig_mod." + middle:          middle,
+		"base_model.model.module." + middle: middle,
+		"diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q":        middle,
+		"model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q":  middle,
+		"lora_unet_middle_block_1_transformer_blocks_0_attn1_to_q":              middle,
+		"lora_unet_input_blocks_0_0":                                            "conv_in",
+		"lora_unet_out_2":                                                       "conv_out",
+		"lora_unet_time_embed_0":                                                "time_embedding.linear_1",
+		"unet.mid_block.attentions.0.transformer_blocks.0.attn1.processor.to_q": middle,
+		"lora_te_text_model_encoder_layers_0_mlp_fc1":                           "encoder.layers.0.mlp.fc1",
+		"lora_te1_text_model_encoder_layers_0_mlp_fc1":                          "encoder.layers.0.mlp.fc1",
+		"lora_te_encoder_layers_0_mlp_fc1":                                      "encoder.layers.0.mlp.fc1",
+		"te1.text_model.encoder.layers.0.self_attn.q_proj":                      "encoder.layers.0.self_attn.q_proj",
+		"text_encoder.encoder.layers.0.self_attn.to_q":                          "encoder.layers.0.self_attn.q_proj",
+		"text_encoder.text_model.encoder.layers.0.self_attn.to_out":             "encoder.layers.0.self_attn.out_proj",
+		"cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc2":      "encoder.layers.0.mlp.fc2",
+
+		"lora_te2_text_model_encoder_layers_0_mlp_fc1":                   "",
+		"lora_te3_encoder_layers_0_mlp_fc1":                              "",
+		"text_encoder_2.text_model.encoder.layers.0.mlp.fc1":             "",
+		"lora_unet_text_model_encoder_layers_0_mlp_fc1":                  "",
+		"lora_te_mid_block_attentions_0_transformer_blocks_0_attn1_to_q": "",
+		"lora_unet_middle_block_1_transformer_blocks_1_attn1_to_q":       "",
+		"transformer.transformer_blocks.0.attn.to_q":                     "",
+		"":           "",
+		"lora_unet_": "",
+	} {
+		got := ""
+		if l := s.find(stem); l != nil {
+			got = l.name
+		}
+		require.Equal(t, want, got, stem)
+	}
+}
+
 // of makes a matrix of numbers.
 func of(rows, columns int, v ...float32) *matrix {
 	return &matrix{rows: rows, columns: columns, shape: []int{rows, columns}, v: v}
@@ -54,6 +102,9 @@ func TestMagnitude(t *testing.T) {
 	near([]float32{6, 8, 5. / 13, 12. / 13}, magnitude{of: []float32{10, 1}}, 2, 1, 3, 4, 5, 12)
 	near([]float32{6, 5. / 13, 8, 12. / 13},
 		magnitude{of: []float32{10, 1}, columns: true}, 2, 1, 3, 5, 4, 12)
+	// Two inputs of two positions: (3, 4) and (5, 12).
+	near([]float32{6, 8, 5. / 13, 12. / 13},
+		magnitude{of: []float32{10, 1}, columns: true}, 1, 2, 3, 4, 5, 12)
 	l := float32(math.Sqrt(194))
 	near([]float32{3 / l, 5 / l, 4 / l, 12 / l},
 		magnitude{of: []float32{1}, columns: true}, 2, 2, 3, 5, 4, 12)

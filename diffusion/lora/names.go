@@ -1,6 +1,7 @@
 package lora
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 
@@ -142,9 +143,10 @@ func (s stems) find(stem string) *target {
 		cut := false
 		for _, p := range prefixes {
 			if stem, cut = strings.CutPrefix(stem, p.text); cut {
-				if p.network != nil {
-					of = p.network
+				if p.network != nil && of != nil && *of != *p.network {
+					return nil
 				}
+				of = cmp.Or(of, p.network)
 				break
 			}
 		}

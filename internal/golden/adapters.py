@@ -1,6 +1,6 @@
 """Makes random adapter files of every method and spelling for a case of testdata/golden, and the weights that LyCORIS, peft and diffusers make of them.
 
-usage: adapters.py testdata/golden/sd1 testdata/golden/sd1/adapters 14 17 small
+usage: adapters.py testdata/golden/sd1 testdata/golden/sd1/adapters 15 17 small
        adapters.py testdata/golden/sd2 FOLDER 300 1
        (PyPI: torch 2.15.0, diffusers 0.42.1, transformers 5.24.0, peft 0.21.2, lycoris-lora 4.1.3, einops, toml)
 
@@ -66,10 +66,10 @@ class Maker:
         sd, want, r = {}, {}, self.r
         dora = 'dora' in method
         pool = self.norms if method == 'norm' else self.layers
-        if method == 'tucker': pool = [(n, k) for n, k in pool if getattr(self.module(n, k), 'kernel_size', (1, 1)) != (1, 1)]
+        if method == 'tucker' or 'inputs' in method: pool = [(n, k) for n, k in pool if getattr(self.module(n, k), 'kernel_size', (1, 1)) != (1, 1)]
         for n, k in self.choose(pool):
             m = self.module(n, k); rank = r.randint(1, 4); alpha = r.choice([None, 1.0, 2.5, float(rank), 0.0])
-            kw = dict(lora_dim=rank, alpha=alpha, use_tucker=method == 'tucker' or r.random() < 0.5, weight_decompose=dora, wd_on_out=r.random() < 0.5)
+            kw = dict(lora_dim=rank, alpha=alpha, use_tucker=method == 'tucker' or r.random() < 0.5, weight_decompose=dora, wd_on_out='inputs' not in method if self.small else r.random() < 0.5)
             if 'lokr' in method: kw.update(decompose_both=r.random() < 0.5, factor=r.choice([-1, 2, 4]), full_matrix=r.random() < 0.2)
             cls = {'loha': LohaModule, 'lokr': LokrModule, 'full': FullModule, 'norm': NormModule}.get(method.split()[0], LoConModule)
             if cls in (FullModule, NormModule): kw = {}
@@ -156,7 +156,7 @@ class Maker:
     def plain(self, e): return (e[0].replace('.default', ''), e[1].replace('.default', ''))
 
 METHODS = ['lora', 'lora', 'lora', 'tucker', 'loha', 'loha', 'lokr', 'lokr', 'lora dora', 'loha dora', 'lokr dora', 'full', 'norm', 'peft lora', 'peft lora', 'peft loha', 'peft lokr', 'diffusers', 'diffusers dora']
-SMALL = ['lora', 'tucker', 'loha', 'lokr', 'lora dora', 'loha dora', 'lokr dora', 'full', 'norm', 'peft lora', 'peft loha', 'peft lokr', 'diffusers', 'diffusers dora']
+SMALL = ['lora', 'tucker', 'loha', 'lokr', 'lora dora', 'loha dora', 'lokr dora', 'lora dora of inputs', 'full', 'norm', 'peft lora', 'peft loha', 'peft lokr', 'diffusers', 'diffusers dora']
 
 def main(case, out, n, seed, small=''):
     mk = Maker(case, int(seed), bool(small))
