@@ -111,7 +111,7 @@ func LoadModelFS(fsys fs.FS) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := weights.Load(m, f, weights.Names{Ignore: isBuffer}); err != nil {
+	if err := weights.Load(m, f, weights.Names{Rename: weights.Unwrapped, Ignore: isBuffer}); err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
 	}
 	return m, nil

@@ -89,8 +89,11 @@ func LoadTextFS(fsys fs.FS) (*TextModel, error) {
 		return nil, err
 	}
 	err = weights.Load(m, f, weights.Names{
-		Rename: func(name string) string { return strings.TrimPrefix(name, "text_model.") },
+		Rename: func(name string) string {
+			return strings.TrimPrefix(weights.Unwrapped(name), "text_model.")
+		},
 		Ignore: func(name string) bool {
+			name = weights.Unwrapped(name)
 			return isBuffer(name) || !strings.HasPrefix(name, "text_model.") && besideText(name)
 		},
 	})

@@ -86,14 +86,19 @@ func inFolder(name string) (string, error) {
 		return "", err
 	}
 	var all []string
+	pickled := ""
 	for _, e := range entries {
+		if slices.Contains([]string{".bin", ".pt", ".pth", ".ckpt"}, filepath.Ext(e.Name())) {
+			pickled = "; it holds " + printable(e.Name()) + ", a pickle file, which can run any code"
+		}
 		if filepath.Ext(e.Name()) == ".safetensors" && !strings.HasPrefix(e.Name(), ".") {
 			all = append(all, e.Name())
 		}
 	}
 	switch len(all) {
 	case 0:
-		return "", fmt.Errorf("the folder %s holds no safetensors file: %w", name, fs.ErrNotExist)
+		return "", fmt.Errorf("the folder %s holds no safetensors file: %w%s",
+			name, fs.ErrNotExist, pickled)
 	case 1:
 		return filepath.Join(name, all[0]), nil
 	}

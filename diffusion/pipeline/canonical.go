@@ -19,11 +19,6 @@ const (
 	openPrefix = textPrefix + "model."                  // SD 2
 )
 
-// wrappers are what programs leave in the middle of names: torch.compile, FSDP and Lightning.
-var wrappers = strings.NewReplacer(
-	"_orig_mod.", "", "_fsdp_wrapped_module.", "", "_forward_module.", "",
-)
-
 // attentions are the layers of the VAE's attention as later programs call them.
 var attentions = strings.NewReplacer(
 	".attn_1.to_q.", ".attn_1.q.", ".attn_1.to_k.", ".attn_1.k.", ".attn_1.to_v.", ".attn_1.v.",
@@ -60,14 +55,10 @@ func canonical(f *weights.File) (*weights.File, error) {
 
 // canonicalName is a name without what programs have put around it.
 func canonicalName(name string) string {
-	name = wrappers.Replace(name)
 	for again := true; again; {
-		again = false
-		for _, before := range []string{"module.", "state_dict.", "ldm."} {
-			if rest, ok := strings.CutPrefix(name, before); ok {
-				name, again = rest, true
-			}
-		}
+		before := name
+		name = strings.TrimPrefix(weights.Unwrapped(name), "state_dict.")
+		again = name != before
 		if rest, ok := strings.CutPrefix(name, "model."); ok {
 			for _, part := range []string{unetPrefix, emaPrefix, vaePrefix, textPrefix} {
 				if strings.HasPrefix(rest, part) {

@@ -241,7 +241,7 @@ func readIndex(fsys fs.FS) (scheduler string, err error) {
 	if err := json.Unmarshal(text, &index); err != nil {
 		return "", fmt.Errorf("pipeline: %s: %w", indexFile, err)
 	}
-	if index.Class != className && index.Class != inpaintName {
+	if !slices.Contains([]string{className, inpaintName, pictureName}, index.Class) {
 		return "", fmt.Errorf("pipeline: %s names a %s; only %s and %s are supported",
 			indexFile, weights.Printable(index.Class), className, inpaintName)
 	}
@@ -277,6 +277,8 @@ func otherFolder(fsys fs.FS) string {
 const (
 	className   = "StableDiffusionPipeline"
 	inpaintName = "StableDiffusionInpaintPipeline"
+	// pictureName has the parts of the first.
+	pictureName = "StableDiffusionImg2ImgPipeline"
 )
 
 // class is the one that runs this pipeline.

@@ -313,6 +313,38 @@ func TestOtherFilesAsModels(t *testing.T) {
 	}
 }
 
+// A folder whose files were saved from compiled or distributed models, and one saved by a pipeline
+// that begins from pictures, are as they were.
+func TestWrappedFolders(t *testing.T) {
+	want, err := Load(inpaintCase)
+	require.NoError(t, err)
+	for _, before := range []string{"_orig_mod.", "module.", "module._orig_mod."} {
+		dir := copyFolder(t, inpaintCase)
+		for _, part := range []string{
+			"unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model",
+		} {
+			file := filepath.Join(dir, filepath.FromSlash(part)+".fp16.safetensors")
+			f, err := weights.Open(file)
+			require.NoError(t, err)
+			var all []kernels.Parameter
+			for _, name := range f.Names() {
+				value, err := f.Tensor(name)
+				require.NoError(t, err)
+				all = append(all, kernels.Parameter{Name: before + name, Value: value})
+			}
+			require.NoError(t, f.Close())
+			require.NoError(t, weights.Save(file, all, kernels.Float32, nil))
+		}
+		got, err := Load(dir)
+		require.NoError(t, err, before)
+		require.Equal(t, hashes(want), hashes(got), before)
+	}
+	dir := copyFolder(t, shardsCase)
+	change(t, filepath.Join(dir, "model_index.json"), className, pictureName)
+	_, err = Load(dir)
+	require.NoError(t, err)
+}
+
 // A folder that is no model's, a part of one, and a file in one say what to name.
 func TestFoldersInTheWild(t *testing.T) {
 	whole := copyFolder(t, inpaintCase)

@@ -239,6 +239,9 @@ func (u *UNet2DCondition) Trainable() []kernels.Parameter { return nn.Parameters
 
 const base = "diffusion_pytorch_model"
 
+// names say how those of files differ from the network's.
+var names = weights.Names{Rename: weights.Unwrapped}
+
 // Load reads a folder that diffusers wrote: config.json and diffusion_pytorch_model.safetensors.
 func Load(dir string) (*UNet2DCondition, error) {
 	u, err := LoadFS(os.DirFS(dir))
@@ -274,7 +277,7 @@ func LoadFS(fsys fs.FS) (*UNet2DCondition, error) {
 		return nil, err
 	}
 	defer f.Close()
-	if err := weights.Load(u, f, weights.Names{}); err != nil {
+	if err := weights.Load(u, f, names); err != nil {
 		return nil, fmt.Errorf("unet: %w", err)
 	}
 	return u, nil
@@ -287,7 +290,7 @@ func NewFS(fsys fs.FS) (*UNet2DCondition, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(weights.Check(u, f, weights.Names{}), f.Close()); err != nil {
+	if err := errors.Join(weights.Check(u, f, names), f.Close()); err != nil {
 		return nil, fmt.Errorf("unet: %w", err)
 	}
 	return u, nil

@@ -147,8 +147,9 @@ var today = map[string]string{
 	"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0",
 }
 
-// modern turns the attention's names in older files into today's.
+// modern turns the names in files into today's, of the attention in older ones too.
 func modern(name string) string {
+	name = weights.Unwrapped(name)
 	const attention = ".attentions.0."
 	i := strings.Index(name, attention)
 	if i < 0 {

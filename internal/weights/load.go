@@ -3,6 +3,7 @@ package weights
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Names say how the names of a file differ from those of a model. The zero value is no difference.
@@ -12,6 +13,21 @@ type Names struct {
 	// Ignore reports whether the file may have a tensor that is no weight of the model. The name is
 	// the file's. Nil ignores none.
 	Ignore func(name string) bool
+}
+
+// wrappers are what programs leave in names: torch.compile, FSDP, DeepSpeed and Lightning.
+var wrappers = strings.NewReplacer(
+	"_orig_mod.", "", "_fsdp_wrapped_module.", "", "_forward_module.", "",
+)
+
+// Unwrapped is a tensor's name without what programs have put around it that hold a model to
+// compile or to distribute it (_orig_mod., module.).
+func Unwrapped(name string) string {
+	name = wrappers.Replace(name)
+	for strings.HasPrefix(name, "module.") {
+		name = strings.TrimPrefix(name, "module.")
+	}
+	return name
 }
 
 // Load copies a file's tensors into a model. One error says what the file seems to be, names some
