@@ -15,7 +15,8 @@
 // tensors that are missing, misshapen or unused. What is supported is Stable Diffusion 1 and 2; the
 // samplers are those of package diffusion, and the folder's scheduler says which one is the
 // model's own. LoadFile takes configs from another folder than the checkpoint file's, and LoadFS
-// reads a model that is embedded in a program.
+// reads a model that is embedded in a program. What is none of these models is refused in a
+// sentence that says what it is, and what had to be looked for elsewhere is in Notes.
 //
 // # Generating
 //
