@@ -111,7 +111,8 @@ func LoadModelFS(fsys fs.FS) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := weights.Load(m, f, weights.Names{Rename: weights.Unwrapped, Ignore: isBuffer}); err != nil {
+	err = weights.Load(m, f, weights.Names{Rename: weights.Unwrapped, Ignore: isBuffer})
+	if err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
 	}
 	return m, nil

@@ -19,47 +19,45 @@ import (
 func TestStems(t *testing.T) {
 	p := load(t, first(t))
 	s := newStems(p.UNet, p.Text)
-	for stem, want := range map[string]string{
-		kohyas:                              middle,
-		"unet." + middle:                    middle,
-		"lora_unet." + middle:               middle,
-		"unet." + flat(middle):              middle,
-		"lycoris_" + flat(middle):           middle,
-		"base_model.model." + middle:        middle,
-		"base_model.model.unet." + middle:   middle,
-		"module.unet." + middle:             middle,
-		"unet._orig_mod." + middle:          middle,
-		"base_model.model.module." + middle: middle,
-		"diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q":        middle,
-		"model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q":  middle,
-		"lora_unet_middle_block_1_transformer_blocks_0_attn1_to_q":              middle,
-		"lora_unet_input_blocks_0_0":                                            "conv_in",
-		"lora_unet_out_2":                                                       "conv_out",
-		"lora_unet_time_embed_0":                                                "time_embedding.linear_1",
-		"unet.mid_block.attentions.0.transformer_blocks.0.attn1.processor.to_q": middle,
-		"lora_te_text_model_encoder_layers_0_mlp_fc1":                           "encoder.layers.0.mlp.fc1",
-		"lora_te1_text_model_encoder_layers_0_mlp_fc1":                          "encoder.layers.0.mlp.fc1",
-		"lora_te_encoder_layers_0_mlp_fc1":                                      "encoder.layers.0.mlp.fc1",
-		"te1.text_model.encoder.layers.0.self_attn.q_proj":                      "encoder.layers.0.self_attn.q_proj",
-		"text_encoder.encoder.layers.0.self_attn.to_q":                          "encoder.layers.0.self_attn.q_proj",
-		"text_encoder.text_model.encoder.layers.0.self_attn.to_out":             "encoder.layers.0.self_attn.out_proj",
-		"cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc2":      "encoder.layers.0.mlp.fc2",
-
-		"lora_te2_text_model_encoder_layers_0_mlp_fc1":                   "",
-		"lora_te3_encoder_layers_0_mlp_fc1":                              "",
-		"text_encoder_2.text_model.encoder.layers.0.mlp.fc1":             "",
-		"lora_unet_text_model_encoder_layers_0_mlp_fc1":                  "",
-		"lora_te_mid_block_attentions_0_transformer_blocks_0_attn1_to_q": "",
-		"lora_unet_middle_block_1_transformer_blocks_1_attn1_to_q":       "",
-		"transformer.transformer_blocks.0.attn.to_q":                     "",
-		"":           "",
-		"lora_unet_": "",
+	const te, q = "text_model_encoder_layers_0_mlp_fc1", "text_model.encoder.layers.0.self_attn."
+	for want, stems := range map[string][]string{
+		middle: {
+			kohyas, middle, "unet." + middle, "lora_unet." + middle, "unet." + flat(middle),
+			"lycoris_" + flat(middle), "base_model.model." + middle, "module.unet." + middle,
+			"base_model.model.unet." + middle, "base_model.model.module." + middle,
+			"unet._orig_mod." + middle,
+			"diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q",
+			"model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q",
+			"lora_unet_middle_block_1_transformer_blocks_0_attn1_to_q",
+			"unet.mid_block.attentions.0.transformer_blocks.0.attn1.processor.to_q",
+		},
+		"conv_in":                 {"lora_unet_input_blocks_0_0"},
+		"conv_out":                {"lora_unet_out_2"},
+		"time_embedding.linear_1": {"lora_unet_time_embed_0"},
+		"encoder.layers.0.mlp.fc1": {
+			"lora_te_" + te, "lora_te1_" + te, "te." + te, "lora_te_encoder_layers_0_mlp_fc1",
+			"cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1",
+		},
+		"encoder.layers.0.self_attn.q_proj": {
+			"te1." + q + "q_proj", "text_encoder.encoder.layers.0.self_attn.to_q",
+		},
+		"encoder.layers.0.self_attn.out_proj": {
+			"text_encoder." + q + "to_out", "clip_l.transformer." + q + "out_proj",
+		},
+		"": {
+			"lora_te2_" + te, "lora_te3_encoder_layers_0_mlp_fc1", "lora_unet_" + te,
+			"text_encoder_2." + te, "lora_te_" + flat(middle),
+			"lora_unet_middle_block_1_transformer_blocks_1_attn1_to_q",
+			"transformer.transformer_blocks.0.attn.to_q", "", "lora_unet_",
+		},
 	} {
-		got := ""
-		if l := s.find(stem); l != nil {
-			got = l.name
+		for _, stem := range stems {
+			got := ""
+			if l := s.find(stem); l != nil {
+				got = l.name
+			}
+			require.Equal(t, want, got, stem)
 		}
-		require.Equal(t, want, got, stem)
 	}
 }
 

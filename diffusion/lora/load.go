@@ -89,7 +89,7 @@ func inFolder(name string) (string, error) {
 	pickled := ""
 	for _, e := range entries {
 		if slices.Contains([]string{".bin", ".pt", ".pth", ".ckpt"}, filepath.Ext(e.Name())) {
-			pickled = "; it holds " + printable(e.Name()) + ", a pickle file, which can run any code"
+			pickled = "; " + printable(e.Name()) + " is a pickle file, which can run any code"
 		}
 		if filepath.Ext(e.Name()) == ".safetensors" && !strings.HasPrefix(e.Name(), ".") {
 			all = append(all, e.Name())
