@@ -212,7 +212,7 @@ func parseSize(raw json.RawMessage, size *Size, number func(int) Size) error {
 	both := size.Edge == 0 && size.Height > 0 && size.Width > 0
 	if len(keys) > 0 || !edge && !both {
 		return fmt.Errorf(
-			`is %s, not a number of pixels, {"shortest_edge"} or {"height", "width"}`, raw)
+			`is %.100s, not a number of pixels, {"shortest_edge"} or {"height", "width"}`, raw)
 	}
 	return nil
 }

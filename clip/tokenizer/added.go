@@ -41,7 +41,7 @@ func (t *addedToken) UnmarshalJSON(raw []byte) error {
 		Normalized *bool `json:"normalized"`
 	}
 	if err := json.Unmarshal(raw, &object); err != nil {
-		return fmt.Errorf("%s is not a token", raw)
+		return fmt.Errorf("%.100q is not a token", raw)
 	}
 	*t = addedToken(object.addedFields)
 	t.id = -1

@@ -139,7 +139,7 @@ func (l *tokenList) UnmarshalJSON(raw []byte) error {
 		return nil
 	}
 	if err := json.Unmarshal(raw, (*[]addedToken)(l)); err != nil {
-		return fmt.Errorf("%s is not a list of tokens", raw)
+		return fmt.Errorf("%.100q is not a list of tokens", raw)
 	}
 	return nil
 }

@@ -199,7 +199,7 @@ func TestErrorsNameTheFile(t *testing.T) {
 		},
 		{
 			"token of a number", "tokenizer_config.json", `{"pad_token": 3}`,
-			"3 is not a token",
+			`"3" is not a token`,
 		},
 		{
 			"other id", "added_tokens.json", `{"a": 7}`,
@@ -211,7 +211,7 @@ func TestErrorsNameTheFile(t *testing.T) {
 		},
 		{
 			"list of a number", "tokenizer_config.json", `{"extra_special_tokens": 3}`,
-			"3 is not a list of tokens",
+			`"3" is not a list of tokens`,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -373,9 +374,11 @@ func TestFoldersInTheWild(t *testing.T) {
 	put("m.safetensors")
 	_, err = Load(dir)
 	require.ErrorContains(t, err, "it holds m.safetensors: name that file")
-	put("n\x1b.safetensors")
-	_, err = Load(dir)
-	require.ErrorContains(t, err, "\n\t\"n\\x1b.safetensors\"")
+	if runtime.GOOS != "windows" { // which has no such names
+		put("n\x1b.safetensors")
+		_, err = Load(dir)
+		require.ErrorContains(t, err, "\n\t\"n\\x1b.safetensors\"")
+	}
 	index := `{"_class_name": "\u001b[2JPipeline"}`
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "model_index.json"), []byte(index), 0o644))
 	_, err = Load(dir)

@@ -114,8 +114,11 @@ func ParseConfig(text []byte) (Config, error) {
 		return Config{}, fmt.Errorf("unet: config.json: %w", err)
 	}
 	c := file.Config
+	if len(file.Size) > 2 {
+		return Config{}, fmt.Errorf("unet: config.json: sample_size has %d numbers", len(file.Size))
+	}
 	for _, side := range file.Size {
-		if side != file.Size[0] || len(file.Size) > 2 {
+		if side != file.Size[0] {
 			return Config{}, fmt.Errorf("unet: config.json: sample_size: %v is not supported: "+
 				"it is no square", file.Size)
 		}

@@ -11,11 +11,8 @@ import (
 
 // mapFile maps a file into memory to be read.
 func mapFile(name string) (*mapping, error) {
-	info, err := os.Stat(name) // to open a pipe would wait for somebody who writes to it
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
+	// To open a pipe would wait for somebody who writes to it.
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a file", name)
 	}
 	h, err := os.Open(name)
@@ -23,7 +20,8 @@ func mapFile(name string) (*mapping, error) {
 		return nil, err
 	}
 	defer h.Close()
-	if info, err = h.Stat(); err != nil {
+	info, err := h.Stat()
+	if err != nil {
 		return nil, err
 	}
 	if info.Size() == 0 {

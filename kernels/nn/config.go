@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Ints is a list of numbers, one a level. Config files may also write one number, which is then the
@@ -75,11 +77,21 @@ func DecodeConfig(text []byte, into any, only map[string][]any) error {
 		case ok && field.Kind() == reflect.Bool:
 			field.SetBool(false)
 		case ok && !field.IsZero(), !ok && only[key] != nil && !listed(value, only[key]):
-			errs = append(errs, fmt.Errorf("%s: %s is not supported", key, value))
+			errs = append(errs, fmt.Errorf("%s: %s is not supported", key, shown(value)))
 		}
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
+}
+
+// shown is a JSON value as a message may show it: not a long one, and nothing that terminals obey.
+func shown(value json.RawMessage) string {
+	text := string(value)
+	odd := func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) || r == utf8.RuneError }
+	if len(text) < 100 && !strings.ContainsFunc(text, odd) {
+		return text
+	}
+	return fmt.Sprintf("%.100q", text)
 }
 
 // listed reports whether a JSON value is one of values, or a list of such.
