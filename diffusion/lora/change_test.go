@@ -359,10 +359,24 @@ func TestOtherFiles(t *testing.T) {
 		{one("emb_params", 2, 768), "an embedding (textual inversion)"},
 		{one("control_model.input_blocks.0.0.weight", 2), "a ControlNet"},
 		{one("state.0.exp_avg", 2), "an optimizer's state"},
-		{one(kohyas+".oft_blocks", 2, 2, 2), "is of OFT, which is not read"},
-		{one(kohyas+".a1.weight", 2, 2), "is of GLoRA, which is not read"},
-		{one("base_model.model."+middle+".ia3_l", 16), "is of (IA)³, which is not read"},
-		{one(kohyas+".scalar", 1), "is of an adapter with a scalar, which is not read"},
+		{one(kohyas+".oft_blocks", 2, 2, 2), "holds an adapter by OFT, which"},
+		{one(kohyas+".a1.weight", 2, 2), "holds an adapter by GLoRA, which"},
+		{one("base_model.model."+middle+".ia3_l", 16), "holds an adapter by (IA)³, which"},
+		{one(kohyas+".scalar", 1), "by a scalar, which"},
+		{
+			map[string]*matrix{
+				middle + ".lora_A.weight": ones(2, 16), middle + ".lora_B.weight": ones(16, 2),
+				middle + ".lora_B.bias": ones(16),
+			},
+			".lora_B.bias is not a tensor of this model",
+		},
+		{
+			map[string]*matrix{
+				middle + ".lora_A": ones(2, 16), middle + ".lora_B": ones(16, 2),
+				middle + ".lora_E": ones(2, 1),
+			},
+			"holds an adapter by AdaLoRA",
+		},
 		{one(kohyas+".hada_w1_a", 16, 2), middle + ".hada_w1_b is missing"},
 		{one(kohyas+".lokr_w1", 4, 4), middle + ".lokr_w2_a is missing"},
 		{one(kohyas+".dora_scale", 16, 1), ".dora_scale is not a tensor of this model"},

@@ -42,7 +42,8 @@ func Load(file string, u *unet.UNet2DCondition, text *clip.TextModel) (*Adapter,
 		return nil, fmt.Errorf("lora: %w", err)
 	}
 	defer f.Close()
-	l := &loading{file: f, a: &Adapter{unet: u}, methods: map[string]bool{}}
+	l := &loading{file: f, a: &Adapter{unet: u}, methods: map[string]bool{},
+		unread: map[string]int{}}
 	if l.settings, err = readSettings(f); err != nil {
 		return nil, fmt.Errorf("lora: %s: %w", file, err)
 	}
@@ -58,6 +59,10 @@ func Load(file string, u *unet.UNet2DCondition, text *clip.TextModel) (*Adapter,
 		}
 	}
 	switch {
+	case len(l.unread) > 0:
+		method := slices.Sorted(maps.Keys(l.unread))[0]
+		return nil, fmt.Errorf("lora: %s holds an adapter by %s, which is not read "+
+			"(tensors: %d); LoRA, LoHa, LoKr and DoRA are", file, method, l.unread[method])
 	case len(l.problems) > 0:
 		return nil, fmt.Errorf("lora: %w", l.misfit(u))
 	case len(l.a.pairs)+len(l.a.changes) == 0:
@@ -112,6 +117,7 @@ type loading struct {
 	settings map[network]*setting
 	a        *Adapter
 	methods  map[string]bool // of what becomes part of the weights
+	unread   map[string]int  // tensors of methods that are not read
 	problems []string
 }
 
@@ -159,7 +165,7 @@ func (l *loading) sort(s stems) (order []*target, parts map[*target]map[string]*
 		}
 		m := ending.FindStringSubmatch(name)
 		var t *target
-		if m != nil {
+		if m != nil && m[3] != "bias" {
 			t = s.find(m[1])
 		}
 		if t == nil {
@@ -168,7 +174,7 @@ func (l *loading) sort(s stems) (order []*target, parts map[*target]map[string]*
 		}
 		adapters[m[3]] = true
 		if method := unknownMethod(m[2]); method != "" {
-			l.fail("%s is of %s, which is not read", printable(name), method)
+			l.unread[method]++
 			continue
 		}
 		what := m[2]

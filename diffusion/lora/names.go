@@ -162,7 +162,8 @@ var ending = regexp.MustCompile(`^(.+?)(?:\.(?:lora|lora_linear_layer)|_lora)?\.
 	`lora_A|lora_B|lora_down|lora_up|lora_mid|down|up|mid|alpha|scalar|` +
 	`dora_scale|lora_magnitude_vector|hada_w[12]_[ab]|hada_t[12]|` +
 	`lokr_w[12](?:_[ab])?|lokr_t[12]|diff|diff_b|w_norm|b_norm|` +
-	`oft_\w+|boft_\w+|ia3_l|on_input|a1|a2|b1|b2|bm|vera_\w+|hra_u` +
+	`oft_\w+|boft_\w+|ia3_l|on_input|a1|a2|b1|b2|bm|vera_\w+|hra_u|lora_E|ranknum|` +
+	`q_layer|p_layer|lambda_layer|fourierft_\w+` +
 	`)(?:\.([A-Za-z0-9_-]+))??(?:\.weight)?$`)
 
 // alike are words for the same part of an adapter.
@@ -177,8 +178,10 @@ var alike = map[string]string{
 var unknownMethods = []struct{ word, method string }{
 	{"oft_", "OFT"}, {"boft_", "BOFT"}, {"ia3_l", "(IA)³"}, {"on_input", "(IA)³"},
 	{"a1", "GLoRA"}, {"a2", "GLoRA"}, {"b1", "GLoRA"}, {"b2", "GLoRA"}, {"bm", "GLoRA"},
-	{"vera_", "VeRA"}, {"hra_u", "HRA"}, {"lokr_t1", "a LoKr with lokr_t1"},
-	{"scalar", "an adapter with a scalar"},
+	{"vera_", "VeRA"}, {"hra_u", "HRA"}, {"lora_E", "AdaLoRA"}, {"ranknum", "AdaLoRA"},
+	{"q_layer", "T-LoRA"}, {"p_layer", "T-LoRA"}, {"lambda_layer", "T-LoRA"},
+	{"fourierft_", "FourierFT"}, {"lokr_t1", "lokr_t1"},
+	{"scalar", "a scalar"},
 }
 
 // unknownMethod names the method that a part is of, if it is not read.

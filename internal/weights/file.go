@@ -158,19 +158,19 @@ func variants(fsys fs.FS, base string) []string {
 	if err != nil {
 		return nil
 	}
-	var all []string
+	quoted := regexp.QuoteMeta(base)
+	named := regexp.MustCompile(`^` + quoted + `(?:(\.\w+)\.safetensors(?:\.index\.json)?|` +
+		`\.safetensors\.index(\.\w+)\.json)$`)
+	all := map[string]bool{}
 	for _, e := range entries {
-		name, ok := strings.CutPrefix(e.Name(), base)
-		variant, is := strings.CutSuffix(name, ".safetensors")
-		if ok && is && variant != "" && variant != ".fp16" && strings.Count(variant, ".") == 1 &&
-			strings.HasPrefix(variant, ".") && !shardName.MatchString(e.Name()) {
-			all = append(all, variant)
+		if m := named.FindStringSubmatch(e.Name()); m != nil {
+			all[m[1]+m[2]] = true
 		}
 	}
 	if len(all) != 1 {
 		return nil
 	}
-	return all
+	return slices.Collect(maps.Keys(all))
 }
 
 func exists(fsys fs.FS, name string) bool {

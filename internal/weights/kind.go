@@ -112,7 +112,7 @@ func (f *File) base() string {
 			}
 		}
 	}
-	if f.has(regexp.MustCompile(`(^|[._])transformer[._](transformer_)?(blocks|layers)[._]`)) {
+	if f.has(regexp.MustCompile(`^(base_model[._]model[._]|lora_)?transformer[._]`)) {
 		return "a model without a UNet"
 	}
 	return ""

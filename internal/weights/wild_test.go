@@ -117,6 +117,11 @@ func TestKinds(t *testing.T) {
 			"a LoRA for Stable Diffusion 3",
 		},
 		{[]string{"lora_unet_x.hada_w1_a"}, one, "a LoRA"},
+		{[]string{"down_blocks.0.attentions.0.transformer_blocks.0.x.lora_A"}, one, "a LoRA"},
+		{
+			[]string{"transformer.blocks.0.attn.to_q.lora_A.weight"}, one,
+			"a LoRA for a model without a UNet",
+		},
 		{
 			[]string{"conditioner.embedders.1.model.ln_final.weight"}, one,
 			"a checkpoint of Stable Diffusion XL",
@@ -231,6 +236,18 @@ func TestVariants(t *testing.T) {
 		f, err := weights.OpenFolder(with(names...), "m")
 		require.NoError(t, err)
 		require.Equal(t, want, f.Name)
+		require.NoError(t, f.Close())
+	}
+	for _, index := range []string{
+		"m.safetensors.index.bf16.json", "m.bf16.safetensors.index.json",
+	} {
+		fsys := with("m.bf16-00001-of-00001.safetensors")
+		fsys[index] = &fstest.MapFile{
+			Data: []byte(`{"weight_map": {"a": "m.bf16-00001-of-00001.safetensors"}}`),
+		}
+		f, err := weights.OpenFolder(fsys, "m")
+		require.NoError(t, err)
+		require.Equal(t, []string{"a"}, f.Names())
 		require.NoError(t, f.Close())
 	}
 	_, err := weights.OpenFolder(with("m.bf16.safetensors", "m.ema.safetensors"), "m")
