@@ -15,11 +15,16 @@ type change struct {
 	at     *tensor.Dense
 	after  func(before []float32) []float32 // in the order of memory
 	before []float32                        // nil while the change is not made
+	scale  float64                          // that it is made with
 }
 
 // set makes the change, or a part of it: before + scale·(after − before).
 func (c *change) set(scale float64) {
+	if c.before != nil && c.scale == scale {
+		return
+	}
 	now := c.at.Float32s()
+	c.scale = scale
 	if c.before == nil {
 		c.before = slices.Clone(now)
 	}
@@ -136,20 +141,31 @@ type magnitude struct {
 // it, so that no length is 0.
 func (m *magnitude) apply(w []float32, rows, area int) {
 	columns := len(w) / rows
-	group := func(row, column int) int {
-		if m.columns {
-			return column / area
-		}
-		return row
+	block := columns // numbers that have one length together
+	if m.columns {
+		block = area
 	}
 	squares := make([]float64, len(m.of))
-	for i, v := range w {
-		squares[group(i/columns, i%columns)] += float64(v) * float64(v)
+	each := func(do func(group int, part []float32)) {
+		for from := 0; from < len(w); from += block {
+			group := from / columns
+			if m.columns {
+				group = from % columns / area
+			}
+			do(group, w[from:from+block])
+		}
 	}
-	for i, v := range w {
-		g := group(i/columns, i%columns)
-		w[i] = float32(float64(v) * float64(m.of[g]) / (math.Sqrt(squares[g]) + 0x1p-23))
-	}
+	each(func(group int, part []float32) {
+		for _, v := range part {
+			squares[group] += float64(v) * float64(v)
+		}
+	})
+	each(func(group int, part []float32) {
+		factor := float64(m.of[group]) / (math.Sqrt(squares[group]) + 0x1p-23)
+		for i, v := range part {
+			part[i] = float32(float64(v) * factor)
+		}
+	})
 }
 
 // reorder moves a weight between the order of files, [O,I,KH,KW], and that of memory, [O,KH,KW,I].
