@@ -51,7 +51,7 @@ func loadFile(file, configs string, whole bool) (*Pipeline, error) {
 	defer opened.Close()
 	f, err := contentOf(opened)
 	if err != nil {
-		return nil, folderOf(file, err)
+		return nil, folderOf(opened, err)
 	}
 	base := filepath.Base(file)
 	p := &Pipeline{Name: strings.TrimSuffix(base, filepath.Ext(base))}
@@ -101,8 +101,11 @@ func loadFile(file, configs string, whole bool) (*Pipeline, error) {
 }
 
 // folderOf adds to the error of a file that is one part of a folder that the folder can be named.
-func folderOf(file string, err error) error {
-	dir := filepath.Dir(filepath.Dir(file))
+func folderOf(f *weights.File, err error) error {
+	dir := filepath.Dir(filepath.Dir(f.Name))
+	if !slices.Contains([]string{"a UNet", "a VAE", "a text encoder", "a CLIP"}, f.Kind()) {
+		return err
+	}
 	if _, missing := os.Stat(filepath.Join(dir, indexFile)); missing != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -170,19 +171,35 @@ func Given(f *flag.FlagSet) map[string]bool {
 	return given
 }
 
-// Hash is the SHA-256 of a file, in hexadecimal, for config.json. Without a name it is empty.
+// Hash is the SHA-256 of a file, in hexadecimal, for config.json. Of a folder it is that of the
+// names and the hashes of the files in it, not of those in folders below. Without a name it is
+// empty.
 func Hash(name string) (string, error) {
 	if name == "" {
 		return "", nil
 	}
-	f, err := os.Open(name)
-	if err != nil {
-		return "", fmt.Errorf("report: %w", err)
-	}
-	defer f.Close()
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", fmt.Errorf("report: %w", err)
+	entries, err := os.ReadDir(name)
+	if err != nil { // a file, or nothing
+		f, err := os.Open(name)
+		if err != nil {
+			return "", fmt.Errorf("report: %w", err)
+		}
+		defer f.Close()
+		if _, err := io.Copy(h, f); err != nil {
+			return "", fmt.Errorf("report: %w", err)
+		}
+	}
+	for _, e := range entries {
+		file := filepath.Join(name, e.Name())
+		if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		sum, err := Hash(file)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%q %s\n", e.Name(), sum)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -1,8 +1,10 @@
 package report_test
 
 import (
+	"crypto/sha256"
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -111,6 +113,13 @@ func TestHash(t *testing.T) {
 	sum, err := report.Hash(name)
 	require.NoError(t, err)
 	require.Equal(t, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", sum)
+	// Of a folder: echo -n '"file" SUM' | sha256sum, with a line end.
+	dir := filepath.Dir(name)
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "below"), 0o755))
+	folder, err := report.Hash(dir)
+	require.NoError(t, err)
+	line := fmt.Sprintf("%q %s\n", filepath.Base(name), sum)
+	require.Equal(t, fmt.Sprintf("%x", sha256.Sum256([]byte(line))), folder)
 	sum, err = report.Hash("")
 	require.NoError(t, err)
 	require.Empty(t, sum)
