@@ -92,10 +92,19 @@ func readSettings(f *weights.File) (map[network]*setting, error) {
 	if err != nil || out != nil || filepath.Base(f.Name) != peftFile {
 		return out, err
 	}
-	text, err := os.ReadFile(filepath.Join(filepath.Dir(f.Name), configFile))
+	beside := filepath.Join(filepath.Dir(f.Name), configFile)
+	info, err := os.Stat(beside)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	const most = 1 << 24 // bytes, far more than a pattern for each layer takes
+	if !info.Mode().IsRegular() || info.Size() > most {
+		return nil, fmt.Errorf("%s is no file, or one of more than %d bytes", configFile, most)
+	}
+	text, err := os.ReadFile(beside)
 	if err != nil {
 		return nil, err
 	}

@@ -62,7 +62,7 @@ func flags(o *options) (f *flag.FlagSet, prompts *string) {
 			o.Add(s, "")
 			return nil
 		})
-	f.Func("lora", "`file` of a low-rank adapter, as diffusers or kohya's programs write it: the "+
+	f.Func("lora", "`file` of an adapter (LoRA, LoHa, LoKr, DoRA), or the folder that it lies in: the "+
 		"base with it is a tuned model; may be given several times",
 		func(s string) error {
 			if len(o.Arms) == 0 {

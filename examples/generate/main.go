@@ -67,7 +67,7 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 	n := f.Int("n", 1, "pictures of each prompt")
 	f.StringVar(&o.out, "out", filepath.Join("runs", "generate"), "`folder` for the pictures")
 	f.StringVar(&o.lora, "lora", "",
-		"`file` of a low-rank adapter, as diffusers or kohya's programs write it")
+		"`file` of an adapter (LoRA, LoHa, LoKr, DoRA), or the folder that it lies in")
 	f.Float64Var(&o.loraScale, "lora-scale", 1, "how much of the adapter to add")
 	f.IntVar(&o.bestOf, "best-of", 1,
 		"make as many for each picture and keep the one of the highest reward")

@@ -52,6 +52,11 @@ func Open(name string) (*File, error) {
 	} else if len(shards) > 1 {
 		return openAll(fsys, name, shards)
 	}
+	// Such programs give a file its length at once, and fill it from several places.
+	if exists(fsys, base+".aria2") {
+		return nil, fmt.Errorf("weights: the download of %s has not finished: %s.aria2 lies "+
+			"beside it", name, base)
+	}
 	f := &File{Name: name, tensors: map[string]stored{}}
 	if err := f.add(name, func() (*mapping, error) { return mapFile(name) }); err != nil {
 		return nil, err

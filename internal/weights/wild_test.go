@@ -55,6 +55,9 @@ func TestFilesThatAreSomethingElse(t *testing.T) {
 	f, err := weights.Open(file)
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
+	require.NoError(t, os.WriteFile(file+".aria2", nil, 0o644))
+	_, err = weights.Open(file)
+	require.ErrorContains(t, err, "the download of "+file+" has not finished")
 	// Of what was cut off it is said, too.
 	whole, err := os.ReadFile(file)
 	require.NoError(t, err)
