@@ -62,7 +62,7 @@ func flags(o *options) (f *flag.FlagSet, prompts *string) {
 			o.Add(s, "")
 			return nil
 		})
-	f.Func("lora", "`file` of an adapter (LoRA, LoHa, LoKr, DoRA), or the folder that it lies in: the "+
+	f.Func("lora", "`file` of an adapter (LoRA, LoHa, LoKr, DoRA), or its folder: the "+
 		"base with it is a tuned model; may be given several times",
 		func(s string) error {
 			if len(o.Arms) == 0 {
