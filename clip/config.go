@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+
+	"github.com/kudos-ml/kudos/internal/weights"
 )
 
 // A TextConfig describes a text encoder. It is what the config.json of transformers' CLIPTextModel
@@ -151,7 +153,7 @@ func readConfig(fsys fs.FS, to any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
 	}
-	if err := json.Unmarshal(text, to); err != nil {
+	if err := weights.ParseJSON(text, to); err != nil {
 		return nil, fmt.Errorf("clip: %s: %w", configFile, err)
 	}
 	return text, nil
@@ -168,7 +170,7 @@ func first(parts ...json.RawMessage) json.RawMessage {
 }
 
 func parse(text []byte, to any) error {
-	if err := json.Unmarshal(text, to); err != nil {
+	if err := weights.ParseJSON(text, to); err != nil {
 		return fmt.Errorf("clip: %s: %w", configFile, err)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/kudos-ml/kudos/internal/picture"
+	"github.com/kudos-ml/kudos/internal/weights"
 )
 
 // A Preprocessor makes of any picture the pixels that an image encoder reads, as transformers'
@@ -104,7 +105,7 @@ func readPreprocessor(fsys fs.FS) (name string, config []byte, err error) {
 		var processor struct {
 			Image json.RawMessage `json:"image_processor"`
 		}
-		if err := json.Unmarshal(text, &processor); err != nil || processor.Image != nil {
+		if err := weights.ParseJSON(text, &processor); err != nil || processor.Image != nil {
 			return processorFile, processor.Image, err
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -131,7 +132,7 @@ func parsePreprocessor(text []byte, side int) (*Preprocessor, error) {
 		ConvertRGB: true,
 		Kind:       kinds[0],
 	}
-	if err := json.Unmarshal(text, &c); err != nil {
+	if err := weights.ParseJSON(text, &c); err != nil {
 		return nil, err
 	}
 	switch {

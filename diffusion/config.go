@@ -232,7 +232,7 @@ func LoadScheduleFS(fsys fs.FS) (*Schedule, error) {
 	}
 	data = minusInfinity.ReplaceAll(data, []byte("${1}null"))
 	var c Config
-	if err := json.Unmarshal(data, &c); err != nil {
+	if err := weights.ParseJSON(data, &c); err != nil {
 		return nil, fmt.Errorf("diffusion: %s: %w", configFile, err)
 	}
 	s, err := NewSchedule(c)

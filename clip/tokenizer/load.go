@@ -252,6 +252,12 @@ func readJSON(fsys fs.FS, name string, to any) error {
 	}
 	text = bytes.TrimPrefix(text, []byte("\ufeff")) // as some editors write it
 	if err := json.Unmarshal(text, to); err != nil {
+		switch head := bytes.TrimSpace(text); {
+		case bytes.HasPrefix(head, []byte("<")):
+			err = errors.New("it is a web page, not the file: fetch it again")
+		case bytes.HasPrefix(head, []byte("version https://git-lfs")):
+			err = errors.New("it is a Git LFS pointer: fetch the file itself with git lfs pull")
+		}
 		return wrong(name, "%w", err)
 	}
 	return nil

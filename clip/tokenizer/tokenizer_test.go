@@ -464,6 +464,15 @@ func TestFilesOfOtherPrograms(t *testing.T) {
 		require.ErrorContains(t, err, "tokenizer.json: model is ")
 	}
 
+	for text, want := range map[string]string{
+		"\n<!DOCTYPE html>":                          "tokenizer.json: it is a web page",
+		"version https://git-lfs.github.com/spec/v1": "tokenizer.json: it is a Git LFS pointer",
+	} {
+		fsys[tokenizerFile] = &fstest.MapFile{Data: []byte(text)}
+		_, err := LoadFS(fsys)
+		require.ErrorContains(t, err, want)
+	}
+
 	small, other := os.DirFS("testdata/small"), fstest.MapFS{}
 	for _, name := range []string{vocabularyFile, mergesFile} {
 		text, err := os.ReadFile(filepath.Join("testdata/small", name))

@@ -40,7 +40,7 @@ type setting struct {
 // parse reads a setting out of a JSON object.
 func parse(text []byte, from string) (*setting, error) {
 	s := &setting{Rank: 8, Alpha: 8, from: from} // peft's defaults
-	if err := json.Unmarshal(text, s); err != nil {
+	if err := weights.ParseJSON(text, s); err != nil {
 		return nil, fmt.Errorf("%s: %w", from, err)
 	}
 	if s.Plain != nil {

@@ -238,7 +238,7 @@ func readIndex(fsys fs.FS) (scheduler string, err error) {
 		Class     string    `json:"_class_name"`
 		Scheduler [2]string `json:"scheduler"` // library and class
 	}
-	if err := json.Unmarshal(text, &index); err != nil {
+	if err := weights.ParseJSON(text, &index); err != nil {
 		return "", fmt.Errorf("pipeline: %s: %w", indexFile, err)
 	}
 	if !slices.Contains([]string{className, inpaintName, pictureName}, index.Class) {

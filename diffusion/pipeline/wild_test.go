@@ -344,6 +344,31 @@ func TestWrappedFolders(t *testing.T) {
 		require.NoError(t, err, before)
 		require.Equal(t, hashes(want), hashes(got), before)
 	}
+	// So are configs with byte order marks, and those that are something else are named.
+	for _, name := range []string{
+		"model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json",
+		"scheduler/scheduler_config.json", "tokenizer/tokenizer_config.json",
+	} {
+		dir := copyFolder(t, inpaintCase)
+		file := filepath.Join(dir, filepath.FromSlash(name))
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for before, fail := range map[string]string{
+			"\ufeff": "", "<!DOCTYPE html>": "it is a web page",
+			"version https://git-lfs.github.com/spec/v1\n": "it is a Git LFS pointer",
+		} {
+			require.NoError(t, os.WriteFile(file, append([]byte(before), text...), 0o644))
+			got, err := Load(dir)
+			if fail == "" {
+				require.NoError(t, err, name)
+				require.Equal(t, hashes(want), hashes(got), name)
+				continue
+			}
+			require.ErrorContains(t, err, fail)
+			require.ErrorContains(t, err, filepath.Base(name))
+			require.ErrorContains(t, err, dir)
+		}
+	}
 	dir := copyFolder(t, shardsCase)
 	change(t, filepath.Join(dir, "model_index.json"), className, pictureName)
 	_, err = Load(dir)

@@ -1,7 +1,6 @@
 package weights
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -192,7 +191,7 @@ func readIndex(fsys fs.FS, name string) ([]string, error) {
 	var index struct {
 		WeightMap map[string]string `json:"weight_map"`
 	}
-	if err := json.Unmarshal(text, &index); err != nil {
+	if err := ParseJSON(text, &index); err != nil {
 		return nil, fmt.Errorf("weights: %s: %w", name, err)
 	}
 	var shards, missing []string

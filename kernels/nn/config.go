@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/kudos-ml/kudos/internal/weights"
 )
 
 // Ints is a list of numbers, one a level. Config files may also write one number, which is then the
@@ -62,7 +64,7 @@ func (n Ints) At(i int) int {
 // One error lists all that is wrong.
 func DecodeConfig(text []byte, into any, only map[string][]any) error {
 	var all map[string]json.RawMessage
-	if err := json.Unmarshal(text, &all); err != nil {
+	if err := weights.ParseJSON(text, &all); err != nil {
 		return err
 	}
 	var errs []error

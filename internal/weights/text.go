@@ -1,0 +1,22 @@
+package weights
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+)
+
+// ParseJSON reads a config, which may begin with a byte order mark, as some editors write it. A
+// text that is no JSON, because it is something else that goes by the file's name (a web page, a
+// Git LFS pointer), is an error that says so.
+func ParseJSON(text []byte, into any) error {
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	err := json.Unmarshal(text, into)
+	if err == nil || json.Valid(text) {
+		return err
+	}
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		return err
+	}
+	return cmp.Or(sniff("", text), err)
+}
