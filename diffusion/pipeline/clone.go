@@ -38,6 +38,6 @@ func (p *Pipeline) Clone() (*Pipeline, error) {
 	if p.Schedule != nil {
 		c.Schedule = new(*p.Schedule)
 	}
-	c.Extra = slices.Clone(p.Extra)
+	c.Extra, c.Notes = slices.Clone(p.Extra), slices.Clone(p.Notes)
 	return &c, nil
 }
