@@ -409,7 +409,7 @@ func TestOtherFiles(t *testing.T) {
 				"\x1b[31mevil" + ".lora_A.weight":   ones(2, 16),
 				middle + ".lora_B.mine.weight.junk": ones(2, 16),
 			},
-			`several adapters, "", "another", of which one can be read`,
+			`several adapters, of which one can be read: "", "another"`,
 		},
 	} {
 		file := put(t, filepath.Join(t.TempDir(), "a.safetensors"), nil, k.tensors)

@@ -191,13 +191,14 @@ func (l *loading) sort(s stems) (order []*target, parts map[*target]map[string]*
 		parts[t][what] = &part{name: name}
 	}
 	if len(adapters) > 1 {
-		var names []string
-		for name := range adapters {
-			names = append(names, fmt.Sprintf("%q", name))
+		l.problems = nil // which are that each tensor is there twice
+		names := slices.Sorted(maps.Keys(adapters))
+		for i, name := range names {
+			names[i] = fmt.Sprintf("%q", name)
 		}
-		slices.Sort(names)
-		l.fail("the file holds several adapters, %s, of which one can be read",
-			strings.Join(names, ", "))
+		l.fail("the file holds several adapters, of which one can be read: %s",
+			strings.Join(names[:min(len(names), 6)], ", "))
+		return nil, nil
 	}
 	if len(embeddings) > 0 {
 		var names []string
