@@ -111,7 +111,9 @@ func LoadModelFS(fsys fs.FS) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = weights.Load(m, f, weights.Names{Rename: weights.Unwrapped, Ignore: isBuffer})
+	err = weights.Load(m, f, weights.Names{
+		Rename: weights.Unwrapped, Ignore: isBuffer, Kind: "a CLIP",
+	})
 	if err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
 	}

@@ -89,6 +89,7 @@ func LoadTextFS(fsys fs.FS) (*TextModel, error) {
 		return nil, err
 	}
 	err = weights.Load(m, f, weights.Names{
+		Kind: "a text encoder",
 		Rename: func(name string) string {
 			return strings.TrimPrefix(weights.Unwrapped(name), "text_model.")
 		},

@@ -240,7 +240,7 @@ func (u *UNet2DCondition) Trainable() []kernels.Parameter { return nn.Parameters
 const base = "diffusion_pytorch_model"
 
 // names say how those of files differ from the network's.
-var names = weights.Names{Rename: weights.Unwrapped}
+var names = weights.Names{Rename: weights.Unwrapped, Kind: "a UNet"}
 
 // Load reads a folder that diffusers wrote: config.json and diffusion_pytorch_model.safetensors.
 func Load(dir string) (*UNet2DCondition, error) {

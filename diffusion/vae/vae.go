@@ -136,7 +136,7 @@ func LoadFS(fsys fs.FS) (*AutoencoderKL, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := weights.Load(v, f, weights.Names{Rename: modern}); err != nil {
+	if err := weights.Load(v, f, weights.Names{Rename: modern, Kind: "a VAE"}); err != nil {
 		return nil, fmt.Errorf("vae: %w", err)
 	}
 	return v, nil

@@ -24,6 +24,7 @@ type File struct {
 
 	tensors map[string]stored
 	maps    []*mapping
+	part    bool // of what kind it is says the whole
 }
 
 // A mapping is the bytes of a file.
@@ -231,6 +232,10 @@ func openAll(fsys fs.FS, name string, files []string) (*File, error) {
 
 // mapFS maps a file if it is in a folder on disk, and reads it if the file system is another one.
 func mapFS(fsys fs.FS, name string) (*mapping, error) {
+	// To open a pipe would wait for somebody who writes to it.
+	if info, err := fs.Stat(fsys, name); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a file", name)
+	}
 	h, err := fsys.Open(name)
 	if err != nil {
 		return nil, err
@@ -272,7 +277,8 @@ func (f *File) add(name string, open func() (*mapping, error)) error {
 // renames a tensor. Several split it along the first axis into as many equal parts. The part can be
 // used until f is closed.
 func (f *File) Part(names map[string][]string) (*File, error) {
-	part := &File{Name: f.Name, Metadata: f.Metadata, tensors: make(map[string]stored, len(names))}
+	part := &File{Name: f.Name, Metadata: f.Metadata, part: true}
+	part.tensors = make(map[string]stored, len(names))
 	var missing []string
 	for from, to := range names {
 		s, ok := f.tensors[from]
@@ -300,7 +306,7 @@ func (f *File) Part(names map[string][]string) (*File, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return nil, f.Misfit(missing)
+		return nil, f.misfit(missing, "")
 	}
 	return part, nil
 }

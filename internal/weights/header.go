@@ -68,7 +68,8 @@ func parse(m *mapping) (tensors map[string]stored, metadata map[string]string, e
 	length := binary.LittleEndian.Uint64(m.data)
 	if rest := len(m.data) - 8; length > uint64(rest) || length > maxHeader {
 		return nil, nil, fmt.Errorf(
-			"its header says %d bytes, the file has %d and the format allows %d",
+			"its header says %d bytes, the file has %d and the format allows %d: "+
+				"it is cut off, or no such file at all",
 			length, rest, maxHeader)
 	}
 	start := 8 + int(length)

@@ -13,6 +13,9 @@ type Names struct {
 	// Ignore reports whether the file may have a tensor that is no weight of the model. The name is
 	// the file's. Nil ignores none.
 	Ignore func(name string) bool
+	// Kind is what the file should be, as File.Kind says it. An error says what it seems to be, if
+	// that is something else. Empty is anything.
+	Kind string
 }
 
 // wrappers are what programs leave in names: torch.compile, FSDP, DeepSpeed and Lightning.
@@ -82,14 +85,14 @@ func read(model any, f *File, n Names, into func(stored, parameter) error) error
 	if len(problems) == 0 {
 		return nil
 	}
-	return f.Misfit(problems)
+	return f.misfit(problems, n.Kind)
 }
 
-// Misfit is the error of a file that is not what it was taken for: a sentence, and a few of the
-// problems.
-func (f *File) Misfit(problems []string) error {
+// misfit is the error of a file that is not what it was taken for, which is a kind: a sentence, and
+// a few of the problems.
+func (f *File) misfit(problems []string, want string) error {
 	seems := ""
-	if kind := f.Kind(); kind != "" {
+	if kind := f.Kind(); kind != want && kind != "" && !f.part {
 		seems = ": it seems to be " + kind
 	}
 	return fmt.Errorf("weights: %s does not fit%s%s", f.Name, seems, Few(problems))

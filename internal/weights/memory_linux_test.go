@@ -70,4 +70,6 @@ func TestPipesAreNoFiles(t *testing.T) {
 	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
 	_, err := weights.Open(pipe)
 	require.ErrorContains(t, err, pipe+" is not a file")
+	_, err = weights.OpenFolder(os.DirFS(filepath.Dir(pipe)), "m")
+	require.ErrorContains(t, err, "m.safetensors is not a file")
 }

@@ -297,3 +297,19 @@ func TestPrintable(t *testing.T) {
 	_, err = open(t, long)
 	require.ErrorContains(t, err, "its header says")
 }
+
+// An error says what a file seems to be, unless that is what it should be, or it is a part.
+func TestSeems(t *testing.T) {
+	f, err := open(t, file(entry("control_model.x", "F32", "[1]", 0, 4), 0, 0, 0, 0))
+	require.NoError(t, err)
+	model := &layer{Bias: dense(0, 2)}
+	err = weights.Load(model, f, weights.Names{})
+	require.ErrorContains(t, err, "does not fit: it seems to be a ControlNet\n")
+	err = weights.Load(model, f, weights.Names{Kind: "a UNet"})
+	require.ErrorContains(t, err, "does not fit: it seems to be a ControlNet\n")
+	err = weights.Load(model, f, weights.Names{Kind: "a ControlNet"})
+	require.ErrorContains(t, err, "does not fit\n")
+	part, err := f.Part(map[string][]string{"control_model.x": {"control_model.x"}})
+	require.NoError(t, err)
+	require.ErrorContains(t, weights.Load(model, part, weights.Names{}), "does not fit\n")
+}
