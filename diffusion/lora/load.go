@@ -12,12 +12,14 @@ import (
 
 	"github.com/kudos-ml/kudos/clip"
 	"github.com/kudos-ml/kudos/diffusion/unet"
+	"github.com/kudos-ml/kudos/internal/hub"
 	"github.com/kudos-ml/kudos/internal/weights"
 )
 
 // Load reads a file, or the one file of a folder, in one of the namings of the package comment, and
 // adapts the layers that it names, of the UNet and of the text encoder. text may be nil if the file
-// has nothing for it. Each pair has its own rank. Where alpha comes from depends on the naming: in
+// has nothing for it. A name ORG/NAME may be one of a repository of the Hugging Face hub in this
+// machine's cache. Each pair has its own rank. Where alpha comes from depends on the naming: in
 // kohya's each pair has a tensor for it, of which 0 is the rank, as kohya's scripts and LyCORIS
 // have it. In diffusers' the file's lora_adapter_metadata say it, and in peft's the
 // adapter_config.json beside the file, with rank_pattern, alpha_pattern and use_rslora. Where
@@ -29,7 +31,10 @@ import (
 // layer has a use for, of those that are missing or misshapen or not finite, and of the pairs whose
 // rank is not the metadata's. Then nothing is attached or changed.
 func Load(file string, u *unet.UNet2DCondition, text *clip.TextModel) (*Adapter, error) {
-	file, err := inFolder(file)
+	file, _, err := hub.Find(file)
+	if err == nil {
+		file, err = inFolder(file)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lora: %w", err)
 	}

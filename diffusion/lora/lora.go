@@ -120,7 +120,7 @@ func New(u *unet.UNet2DCondition, c Config) (*Adapter, error) {
 	if adapted == nil {
 		adapted = Attention
 	}
-	if most := fullRank(u, targets); most > 0 && c.Rank > most {
+	if most := fullRank(u, adapted); most > 0 && c.Rank > most {
 		return nil, fmt.Errorf("lora: rank %d is more than the weights of any target have, %d",
 			c.Rank, most)
 	}
@@ -141,10 +141,10 @@ func New(u *unet.UNet2DCondition, c Config) (*Adapter, error) {
 }
 
 // fullRank is the largest rank that B·A can have in any target.
-func fullRank(u *unet.UNet2DCondition, targets func(name string) bool) (most int) {
+func fullRank(u *unet.UNet2DCondition, adapted func(name string) bool) (most int) {
 	size := func(l nn.Layer) int { return nn.Parameters(l)[0].Value.Shape().TotalSize() }
 	for name, l := range nn.Layers(u) {
-		if targets(name) {
+		if adapted(name) {
 			one := l.NewLowRank(1)
 			most = max(most, min(size(one.A), size(one.B)))
 		}

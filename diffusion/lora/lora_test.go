@@ -442,3 +442,25 @@ func TestLookUp(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 3, got)
 }
+
+// An adapter's name may be that of a repository in the cache.
+func TestLoadFromCache(t *testing.T) {
+	c := first(t)
+	p := load(t, c)
+	cache := t.TempDir()
+	t.Setenv("HF_HUB_CACHE", cache)
+	repo := filepath.Join(cache, "models--some--lora")
+	snapshot := filepath.Join(repo, "snapshots", "abc")
+	require.NoError(t, os.MkdirAll(snapshot, 0o777))
+	require.NoError(t, os.MkdirAll(filepath.Join(repo, "refs"), 0o777))
+	require.NoError(t, os.WriteFile(filepath.Join(repo, "refs", "main"), []byte("abc"), 0o666))
+	const name = "pytorch_lora_weights.safetensors"
+	data, err := os.ReadFile(filepath.Join(c.Dir, "lora", name))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(snapshot, name), data, 0o666))
+	a, err := Load("some/lora", p.UNet, p.Text)
+	require.NoError(t, err)
+	require.NotEmpty(t, a.pairs)
+	_, err = Load("some/other", p.UNet, p.Text)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}

@@ -140,7 +140,7 @@ func TestAverages(t *testing.T) {
 			require.Equal(t, []string{file + " holds no weights of the UNet but their average " +
 				"over the training (model_ema), which is read"}, got.Notes)
 			var said []string
-			got.WarnLong(func(format string, args ...any) {
+			got.WarnPrompts(func(format string, args ...any) {
 				said = append(said, fmt.Sprintf(format, args...))
 			}, nil)
 			require.Equal(t, []string{got.Notes[0] + "."}, said)
