@@ -48,4 +48,5 @@ func TestHasPicture(t *testing.T) {
 	require.NoError(t, has(Sample{File: "in/a.png"}))
 	require.ErrorIs(t, has(Sample{File: "in/b.png"}), os.ErrNotExist)
 	require.EqualError(t, has(Sample{}), "the line names no file")
+	require.EqualError(t, has(Sample{File: "in"}), "in is a folder and not a picture")
 }

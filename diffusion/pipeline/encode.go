@@ -135,9 +135,14 @@ func (p *Pipeline) newEncoder(o EncodeOptions) *encoder {
 // together is how many pictures of a size are encoded at once.
 func together(size image.Point) int { return max(1, decodePixels/(size.X*size.Y)) }
 
-// graphs are those for pictures of a size.
+// graphs are those for pictures of a size. Those of two sizes are kept, as each takes the memory of
+// a VAE.
 func (e *encoder) graphs(size image.Point) *stages {
+	const kept = 2
 	if e.sizes[size] == nil {
+		if len(e.sizes) == kept {
+			e.closeGraphs()
+		}
 		e.sizes[size] = &stages{build: func(n int) (*stage, error) {
 			return e.p.newStage([]int{n, size.Y, size.X, 3}, e.p.encodeNodes(e.o.Sampled))
 		}}
@@ -171,9 +176,14 @@ func (p *Pipeline) encodeNodes(spread bool) func(x *gorgonia.Node) (gorgonia.Nod
 
 func (e *encoder) close() {
 	e.texts.graphs.close()
+	e.closeGraphs()
+}
+
+func (e *encoder) closeGraphs() {
 	for _, graphs := range e.sizes {
 		graphs.close()
 	}
+	clear(e.sizes)
 }
 
 // encode fills in a batch.

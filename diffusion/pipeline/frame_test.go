@@ -78,6 +78,16 @@ func TestOwnPicturesAreNotCut(t *testing.T) {
 		require.Equal(t, want, picture.FromImage(s.Image), "Image is the fitted one")
 		golden.Near(t, s.ID, s.Latent.Float32s(), latentOf(t, p, want), 1e-6)
 	}
+	var mixed []dataset.Sample
+	for _, w := range []int{16, 18, 20, 16, 22, 18} {
+		mixed = append(mixed, dataset.Sample{
+			Prompt: "a", Image: noisy(w, 16), Source: dataset.Source{Model: "m"},
+		})
+	}
+	for i, s := range collect(t, p.Encode(dataset.FromSlice(mixed), EncodeOptions{})) {
+		want := latentOf(t, p, picture.FromImage(mixed[i].Image))
+		golden.Near(t, "mixed", s.Latent.Float32s(), want, 1e-6)
+	}
 	for size, want := range map[image.Point]image.Point{
 		{16, 24}: {16, 24}, {24, 16}: {24, 16}, {16, 16}: {16, 16}, {8, 8}: {8, 8},
 		{32, 48}: {16, 24}, {160, 16}: {160, 16}, {15, 23}: {16, 24}, {31, 62}: {16, 32},

@@ -21,7 +21,7 @@ var (
 )
 
 func (c colours) set(rgb []uint8, y, cb, cr uint8) {
-	if c == plain {
+	if c.luma == 0 { // plain
 		rgb[0], rgb[1], rgb[2] = y, cb, cr
 		return
 	}
