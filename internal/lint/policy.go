@@ -7,7 +7,7 @@ const (
 	below = "kernels kernels/nn kernels/optim"
 	// inner are the internal packages that are not for tests alone.
 	inner = "internal/file internal/hub internal/picture internal/rng internal/split " +
-		"internal/weights"
+		"internal/text internal/weights"
 	// private are the packages that nobody outside the module can import.
 	private = "internal/... kernels/internal/... diffusion/internal/... reward/internal/..."
 	// anything is every package of the module.
@@ -24,6 +24,7 @@ var house = Policy{
 		"internal/hub":     "",
 		"internal/split":   "",
 		"internal/picture": "internal/file",
+		"internal/text":    "",
 		"internal/lint":    "",
 
 		"kernels": "kernels/internal/cpu kernels/internal/cuda internal/rng",
@@ -37,7 +38,7 @@ var house = Policy{
 		"kernels/internal/cudatest": "kernels kernels/internal/cuda kernels/internal/cuda/src",
 		"kernels/optim":             "kernels kernels/internal/cpu kernels/internal/cuda",
 		"kernels/kerneltest":        "kernels kernels/internal/cudatest internal/rng",
-		"internal/weights":          "kernels internal/file",
+		"internal/weights":          "kernels internal/file internal/text",
 		"kernels/nn":                "kernels internal/weights internal/rng",
 		"internal/golden":           "internal/weights kernels/nn",
 
@@ -46,12 +47,13 @@ var house = Policy{
 		"kernels/internal/cuda/mutate":          "",
 		"kernels/internal/cuda/primitive":       "kernels/internal/cuda",
 
-		"dataset":          "internal/rng internal/picture internal/file internal/split",
-		"dataset/feedback": "dataset internal/file internal/picture",
+		"dataset": "internal/rng internal/picture internal/file internal/split " +
+			"internal/text",
+		"dataset/feedback": "dataset internal/file internal/picture internal/text",
 		"dataset/shapes":   "dataset internal/rng internal/picture",
 
 		"clip":           "kernels kernels/nn clip/tokenizer " + inner,
-		"clip/tokenizer": "internal/file",
+		"clip/tokenizer": "internal/file internal/text",
 
 		"diffusion":               "dataset kernels kernels/nn " + inner,
 		"diffusion/unet":          "diffusion kernels kernels/nn " + inner,
