@@ -51,6 +51,26 @@ type Sample struct {
 	Condition Condition     // what the network is told of the prompt
 
 	Source Source // where the sample comes from
+
+	// Alternatives are other prompts that describe the picture as well as Prompt does, such as the
+	// further lines of its caption. A trainer draws one of all each time. What people or models say
+	// of the sample is said of Prompt.
+	Alternatives []Alternative
+}
+
+// An Alternative is another prompt of a sample, with what the network is told of it.
+type Alternative struct {
+	Prompt    string
+	Condition Condition
+}
+
+// Captions returns the prompts of a sample: Prompt, and then those of its alternatives.
+func (s Sample) Captions() []string {
+	all := []string{s.Prompt}
+	for _, a := range s.Alternatives {
+		all = append(all, a.Prompt)
+	}
+	return all
 }
 
 // Majority returns the label that a share of good judgements amounts to: Good above ½, Bad below

@@ -39,6 +39,7 @@ func TestLineError(t *testing.T) {
 	gone := write("gone.jsonl", good+`{"prompt":"a cat","file":"gone.png"}`)
 	metadata := write("imagefolder/metadata.jsonl",
 		`{"file_name":"a.png","text":"a dog"}`+"\n\n"+`{"file_name":"b.png"}`)
+	write("imagefolder/a.png", "not looked at")
 	refused := errors.New("refused")
 	check := func(dataset.Sample) error { return refused }
 	long := strings.NewReader(good + `{"prompt":"` + strings.Repeat("x", 1<<20) + `"}`)

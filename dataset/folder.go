@@ -1,33 +1,46 @@
 package dataset
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
-	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 )
 
-// Folder is the dataset of a folder of captioned pictures. The folder has one of three forms:
+// Folder is the dataset of a folder of captioned pictures, which end in .png, .jpg, .jpeg, .jpe,
+// .jfif or .webp, in letters of either case. The folder has one of three forms:
 //
 //   - It has a samples.jsonl, in the format of File.
-//   - It has a metadata.jsonl: a line a picture, with file_name and text, as Hugging Face's
-//     imagefolder has it (huggingface.co/docs/datasets/image_dataset). What else a line has is
-//     passed over.
-//   - It has neither. Then every PNG, JPEG or WebP picture in the folder or below it counts, in the
-//     order of their names. The caption is in a file of the same name that ends in .txt. Names that
-//     begin with a dot are passed over.
+//   - It has files metadata.jsonl or metadata.csv, in itself or below: a row a picture, with
+//     file_name and text, as Hugging Face's imagefolder has it
+//     (huggingface.co/docs/datasets/image_dataset). A file_name is relative to the folder of the
+//     metadata. It may have backslashes, other case, or another Unicode normalization than on the
+//     disk, if one file alone can be meant. Without a column text, it is caption, captions, prompt
+//     or description, if there is one of these. A text may be a list. What else a row has is passed
+//     over. Of the splits train, test and validation, which folders are named by, train is read.
+//   - It has neither. Then every picture in the folder or below it counts, in the order of the
+//     names. The caption of 1.png is in 1.txt, 1.caption, 1.png.txt or 1.png.caption, in letters of
+//     either case.
+//
+// Captions are in UTF-8, or in UTF-16 with a byte order mark. The lines of a caption file that are
+// not blank are alternative captions, and so are the texts of a list: the first is the sample's
+// Prompt, the others are its Alternatives. They are never put together. A text of metadata is one
+// caption, whatever its lines.
+//
+// Links to files and folders are followed, also those that lead out of the folder, as the caches of
+// hubs have them. A folder that links lead to is read once, and one that has this folder in it is
+// not. Names that begin with a dot are passed over, and so is what operating systems leave:
+// @eaDir, __MACOSX, Thumbs.db and the like.
 //
 // A picture's path is relative to the folder and stays inside it. It is the ID of the sample too,
-// unless samples.jsonl says another. A picture without a caption is an error. What is wrong in a
-// line of a JSONL file is a *LineError. Other errors name the picture or its caption.
+// unless samples.jsonl says another. It is an error if a picture has no caption, or two files with
+// captions, or is empty; if two pictures share a caption file, as 1.png and 1.jpg beside 1.txt do;
+// if a link to a picture or caption leads nowhere; if a name is not UTF-8. What is wrong in a line
+// is a *LineError. Other errors name the files. What is not read is no error: see Left.
 type Folder struct {
 	Path string
 	// Images says that the pictures are to be decoded into Image. Each is when its sample's turn
@@ -35,32 +48,84 @@ type Folder struct {
 	Images bool
 }
 
-const (
-	samplesFile  = "samples.jsonl"
-	metadataFile = "metadata.jsonl"
-)
+const samplesFile = "samples.jsonl"
 
 // All reads the folder from its beginning.
 func (f Folder) All(ctx context.Context) iter.Seq2[Sample, error] {
-	has := func(name string) bool {
-		_, err := os.Stat(filepath.Join(f.Path, name))
-		return err == nil
-	}
-	samples, metadata := has(samplesFile), has(metadataFile)
-	switch {
-	case samples && metadata:
-		return func(yield func(Sample, error) bool) {
-			yield(Sample{}, fmt.Errorf(
-				"dataset: %s has %s and %s: one of them says what is in the folder",
-				f.Path, samplesFile, metadataFile))
+	return func(yield func(Sample, error) bool) {
+		t, listed, err := f.open(ctx)
+		switch {
+		case err == nil && listed:
+			f.file().All(ctx)(yield)
+			return
+		case err == nil:
+			err = t.read(ctx)
 		}
-	case samples:
-		path := filepath.Join(f.Path, samplesFile)
-		return File{Path: path, Images: f.Images, Check: needsFile}.All(ctx)
-	case metadata:
-		return f.metadata(ctx)
+		if err != nil {
+			yield(Sample{}, err)
+			return
+		}
+		for _, r := range t.found {
+			s, err := r.sample, ctx.Err()
+			if err == nil && f.Images {
+				if err = s.readImage(f.Path); err != nil && r.line > 0 {
+					err = &LineError{r.from, r.line, err}
+				} else if err != nil {
+					err = fmt.Errorf("dataset: %w", err)
+				}
+			}
+			if !yield(s, err) || err != nil {
+				return
+			}
+		}
 	}
-	return f.captions(ctx)
+}
+
+// Left says what All does not read, or reads otherwise than one might think, in sentences for
+// people, which name files:
+//
+//	2 files with captions were not read: 2.bmp, 2.gif
+//
+// They tell of files in other formats, of pictures that the metadata or samples.jsonl does not
+// name, captions without a picture, names that begin with a dot, other splits, links that lead
+// nowhere; of the column of captions where it is not text; and of pictures with several captions.
+// Where All has an error, Left has it too, but for pictures that cannot be decoded.
+func (f Folder) Left(ctx context.Context) ([]string, error) {
+	t, listed, err := f.open(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case listed:
+		for s, err := range f.file().All(ctx) {
+			if err != nil {
+				return nil, err
+			}
+			t.used[filepath.ToSlash(filepath.Clean(s.File))] = true
+		}
+		t.unnamed(samplesFile)
+	default:
+		if err := t.read(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return t.left.sentences(), nil
+}
+
+// open lists the folder, and says whether samples.jsonl says what is in it.
+func (f Folder) open(ctx context.Context) (t *tree, listed bool, err error) {
+	if t, err = readTree(ctx, f.Path); err == nil {
+		err = t.wrong(func(file string) bool { return file == samplesFile || isMetadata(file) })
+	}
+	if err == nil {
+		listed, err = t.samples()
+	}
+	return t, listed, err
+}
+
+// file is samples.jsonl.
+func (f Folder) file() File {
+	f.Path = filepath.Join(f.Path, samplesFile)
+	return File{Path: f.Path, Images: f.Images, Check: needsFile}
 }
 
 func needsFile(s Sample) error {
@@ -70,134 +135,71 @@ func needsFile(s Sample) error {
 	return nil
 }
 
-// decode reads a sample's picture, if that is asked for.
-func (f Folder) decode(s Sample) (Sample, error) {
-	if !f.Images {
-		return s, nil
+// samples says whether the folder is read by its samples.jsonl. It is an error if it has metadata
+// too.
+func (t *tree) samples() (bool, error) {
+	if !slices.Contains(t.files, samplesFile) {
+		return false, nil
 	}
-	err := s.readImage(f.Path)
-	return s, err
+	for _, file := range t.files {
+		if path.Dir(file) == "." && isMetadata(file) {
+			return false, fmt.Errorf("dataset: %s has %s and %s: one of them says what is in the "+
+				"folder", t.root, samplesFile, file)
+		}
+	}
+	return true, nil
 }
 
-// metadata yields the lines of metadata.jsonl.
-func (f Folder) metadata(ctx context.Context) iter.Seq2[Sample, error] {
-	return func(yield func(Sample, error) bool) {
-		path := filepath.Join(f.Path, metadataFile)
-		file, err := os.Open(path)
-		if err != nil {
-			yield(Sample{}, fmt.Errorf("dataset: %w", err))
-			return
-		}
-		defer file.Close()
-		scan := bufio.NewScanner(file)
-		scan.Buffer(nil, maxLine)
-		line, named := 0, names{}
-		for scan.Scan() {
-			line++
-			text := bytes.TrimSpace(scan.Bytes())
-			if len(text) == 0 {
-				continue
-			}
-			s, err := decodeMetadata(text)
-			if err == nil {
-				err = named.add(&s, metadataFile, line)
-			}
-			if err == nil {
-				s, err = f.decode(s)
-			}
-			if err != nil {
-				err = &LineError{path, line, err}
-			} else {
-				err = ctx.Err()
-			}
-			if !yield(s, err) || err != nil {
-				return
-			}
-		}
-		if err := scan.Err(); err != nil {
-			yield(Sample{}, &LineError{path, line + 1, unread(err)})
-		}
-	}
-}
-
-func decodeMetadata(text []byte) (Sample, error) {
-	var r struct {
-		File string `json:"file_name"`
-		Text string `json:"text"`
-	}
-	if err := json.Unmarshal(text, &r); err != nil {
-		return Sample{}, fmt.Errorf("bad JSON: %w", err)
-	}
+// read reads a folder that is not read by samples.jsonl: what it finds, and what it leaves.
+func (t *tree) read(ctx context.Context) error {
+	lists, err := t.metadata()
 	switch {
-	case r.File == "":
-		return Sample{}, errors.New("file_name is missing")
-	case strings.TrimSpace(r.Text) == "":
-		return Sample{}, errors.New("text, the caption, is missing")
+	case err != nil:
+		return err
+	case len(lists) > 0:
+		err = t.listed(ctx, lists)
+	default:
+		err = t.captioned(ctx)
 	}
-	return Sample{Prompt: r.Text, File: r.File}, checkFile(r.File)
+	if err != nil {
+		return err
+	}
+	if len(t.found) == 0 {
+		none := fmt.Errorf("dataset: %s holds neither %s nor metadata.jsonl nor metadata.csv nor "+
+			"pictures (%s)", t.root, samplesFile, strings.Join(pictures, " "))
+		for _, said := range t.left.sentences() {
+			none = fmt.Errorf("%w; %s", none, said)
+		}
+		return none
+	}
+	var several []string
+	for _, r := range t.found {
+		if len(r.sample.Alternatives) > 0 {
+			several = append(several, r.sample.File)
+		}
+	}
+	t.left.add("picture has several captions, of which training draws one each time",
+		"pictures have several captions, of which training draws one each time", several...)
+	return nil
+}
+
+// A found is a sample with the file and the line that name it; 0 where none does.
+type found struct {
+	sample Sample
+	from   string
+	line   int
 }
 
 // pictures are the endings of the files that count as pictures.
-var pictures = []string{".png", ".jpg", ".jpeg", ".webp"}
+var pictures = []string{".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"}
 
-// captions yields pictures with their captions in files beside them.
-func (f Folder) captions(ctx context.Context) iter.Seq2[Sample, error] {
-	return func(yield func(Sample, error) bool) {
-		found := false
-		err := filepath.WalkDir(f.Path, func(path string, d fs.DirEntry, err error) error {
-			switch {
-			case err != nil:
-				return err
-			case path != f.Path && strings.HasPrefix(d.Name(), "."):
-				if d.IsDir() {
-					return fs.SkipDir
-				}
-				return nil
-			case d.IsDir() || !slices.Contains(pictures, strings.ToLower(filepath.Ext(path))):
-				return nil
-			}
-			found = true
-			s, err := f.captioned(path)
-			if err == nil {
-				err = ctx.Err()
-			}
-			if err != nil {
-				return err
-			}
-			if !yield(s, nil) {
-				return fs.SkipAll
-			}
-			return nil
-		})
-		switch {
-		case err != nil:
-			yield(Sample{}, fmt.Errorf("dataset: %w", err))
-		case !found:
-			yield(Sample{}, fmt.Errorf("dataset: %s holds neither %s nor %s nor pictures (%s)",
-				f.Path, samplesFile, metadataFile, strings.Join(pictures, " ")))
-		}
-	}
-}
+// others are the endings of files in which there may be pictures that are not read.
+var others = strings.Fields(`.bmp .dib .gif .apng .avif .avifs .tif .tiff .heic .heif .hif .jxl
+	.jp2 .j2k .jpf .jpx .jxr .ico .psd .psb .xcf .kra .clip .svg .eps .tga .exr .hdr .pbm .pgm .ppm
+	.pnm .pcx .qoi .dds .dng .raw .cr2 .cr3 .nef .arw .orf .rw2 .raf .mp4 .m4v .mov .webm .mkv .avi
+	.mpg .zip .tar .gz .tgz .bz2 .xz .zst .7z .rar .parquet .arrow .tfrecord .h5 .lmdb`)
 
-// captioned returns the sample of a picture: it reads the caption and, if that is asked for, the
-// picture.
-func (f Folder) captioned(path string) (Sample, error) {
-	file, err := filepath.Rel(f.Path, path)
-	if err != nil {
-		return Sample{}, err
-	}
-	name := strings.TrimSuffix(path, filepath.Ext(path)) + ".txt"
-	text, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Sample{}, fmt.Errorf("%s has no caption: %w", path, err)
-	}
-	if err != nil {
-		return Sample{}, err
-	}
-	caption := strings.TrimSpace(strings.TrimPrefix(string(text), "\ufeff"))
-	if caption == "" {
-		return Sample{}, fmt.Errorf("%s, the caption of %s, is empty", name, filepath.Base(path))
-	}
-	name = filepath.ToSlash(file)
-	return f.decode(Sample{ID: name, Prompt: caption, File: name})
-}
+// ending is the ending of a name in lower case.
+func ending(name string) string { return strings.ToLower(filepath.Ext(name)) }
+
+func isPicture(name string) bool { return slices.Contains(pictures, ending(name)) }

@@ -20,7 +20,7 @@ func inFolder(t *testing.T, files map[string]string) Folder {
 	for name, text := range files {
 		path := filepath.Join(dir, filepath.FromSlash(name))
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-		if filepath.Ext(name) == ".png" && text != "broken" {
+		if filepath.Ext(name) == ".png" && text != "broken" && text != "" {
 			img := image.NewGray(image.Rect(0, 0, len(text), 1))
 			require.NoError(t, picture.WritePNG(path, img))
 			continue
@@ -110,7 +110,7 @@ func TestFoldersWithoutCaptions(t *testing.T) {
 	}{
 		{
 			map[string]string{"a.png": "x"},
-			"a.png has no caption: open ",
+			"a.png has no caption; it would be in a.txt, a.caption or a.png.txt",
 		},
 		{
 			map[string]string{"a.png": "x", "a.txt": " \n"},
@@ -118,7 +118,7 @@ func TestFoldersWithoutCaptions(t *testing.T) {
 		},
 		{
 			map[string]string{"a.txt": "a dog"},
-			"holds neither samples.jsonl nor metadata.jsonl nor pictures (.png .jpg .jpeg .webp)",
+			"holds neither samples.jsonl nor metadata.jsonl nor metadata.csv nor pictures (.png ",
 		},
 		{
 			map[string]string{"samples.jsonl": "", "metadata.jsonl": ""},
@@ -142,11 +142,11 @@ func TestFoldersWithoutCaptions(t *testing.T) {
 		},
 		{
 			line(`{"file_name":"gone.png","text":"b"}`),
-			"metadata.jsonl:2: picture: stat ",
+			`metadata.jsonl:2: file "gone.png": file does not exist`,
 		},
 		{
 			line(`{"file_name":1}`),
-			"metadata.jsonl:2: bad JSON",
+			"metadata.jsonl:2: file_name is no text but 1",
 		},
 	} {
 		f := inFolder(t, c.files)

@@ -1,7 +1,6 @@
 package dataset
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -10,16 +9,18 @@ import (
 	"io"
 	"iter"
 	"math"
-	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/picture"
+	"github.com/kudos-ml/kudos/internal/text"
 )
 
-// File is the dataset of a JSONL file: one JSON object a line, in UTF-8. Two lines may read
+// File is the dataset of a JSONL file: one JSON object a line, in UTF-8, or in UTF-16 with a byte
+// order mark. Two lines may read
 //
 //	{"id":"7","prompt":"two green dogs","file":"images/7.png","label":"good"}
 //	{"prompt":"a dog","judgements":10,"good":0.9,"reward":0.8,"source":{"seed":1,"index":8}}
@@ -37,6 +38,7 @@ import (
 //	good        number: the share of them that said good, 0 to 1; there if judgements is
 //	reward      number
 //	source      object: where the sample comes from; its fields are those of Source
+//	alternatives  array of strings: other prompts that describe the picture as well
 //
 // A line without an id gets the path of its picture as the sample's ID. If that is absent, or is
 // the ID of another line, the sample is named by the file's name and the number of the line: such
@@ -57,7 +59,7 @@ type File struct {
 // All reads the file from its beginning.
 func (f File) All(ctx context.Context) iter.Seq2[Sample, error] {
 	return func(yield func(Sample, error) bool) {
-		file, err := os.Open(f.Path)
+		file, err := text.Open(f.Path)
 		if err != nil {
 			yield(Sample{}, fmt.Errorf("dataset: %w", err))
 			return
@@ -147,27 +149,20 @@ func Read(r io.Reader, name string) iter.Seq2[Sample, error] {
 // maxLine is the longest line that is read, in bytes. That is a hundred times what a prompt needs.
 const maxLine = 1 << 20
 
-// unread says why a line could not be read.
-func unread(err error) error {
-	if errors.Is(err, bufio.ErrTooLong) {
-		return fmt.Errorf("the line has more than %d bytes: %w", maxLine, err)
-	}
-	return err
-}
-
 // lines yields one sample a line, and keeps the number of the line in *line.
 func lines(r io.Reader, name string, line *int) iter.Seq2[Sample, error] {
 	return func(yield func(Sample, error) bool) {
-		scan := bufio.NewScanner(r)
-		scan.Buffer(nil, maxLine)
 		named := names{}
-		for scan.Scan() {
+		for row, err := range text.Lines(r, maxLine) {
 			*line++
-			text := bytes.TrimSpace(scan.Bytes())
-			if len(text) == 0 {
+			row = bytes.TrimSpace(row)
+			if len(row) == 0 && err == nil {
 				continue
 			}
-			s, err := decode(text)
+			var s Sample
+			if err == nil {
+				s, err = decode(row)
+			}
 			if err == nil {
 				err = named.add(&s, name, *line)
 			}
@@ -177,9 +172,6 @@ func lines(r io.Reader, name string, line *int) iter.Seq2[Sample, error] {
 			if !yield(s, err) || err != nil {
 				return
 			}
-		}
-		if err := scan.Err(); err != nil {
-			yield(Sample{}, &LineError{name, *line + 1, unread(err)})
 		}
 	}
 }
@@ -213,20 +205,28 @@ type record struct {
 	Good       *float64 `json:"good,omitempty"`
 	Reward     *float64 `json:"reward,omitempty"`
 	Source     *Source  `json:"source,omitempty"`
+
+	Alternatives []string `json:"alternatives,omitempty"`
 }
 
-func decode(text []byte) (Sample, error) {
+func decode(row []byte) (Sample, error) {
 	var r record
-	if err := decodeObject(text, &r); err != nil {
+	if err := decodeObject(row, &r); err != nil {
 		return Sample{}, err
 	}
 	if strings.TrimSpace(r.Prompt) == "" {
 		return Sample{}, errors.New("the prompt is missing")
 	}
-	if err := checkFile(r.File); err != nil {
+	if err := errors.Join(checkFile(r.File), checkHalves(row)); err != nil {
 		return Sample{}, err
 	}
 	s := Sample{ID: r.ID, Prompt: r.Prompt, File: r.File, Group: r.Group, Reward: r.Reward}
+	for _, prompt := range r.Alternatives {
+		if strings.TrimSpace(prompt) == "" {
+			return Sample{}, errEmpty
+		}
+		s.Alternatives = append(s.Alternatives, Alternative{Prompt: prompt})
+	}
 	if r.Source != nil {
 		s.Source = *r.Source
 	}
@@ -256,6 +256,29 @@ func checkFile(file string) error {
 		return fmt.Errorf("file %q has backslashes: paths have forward slashes here", file)
 	case file != "" && !filepath.IsLocal(filepath.FromSlash(file)):
 		return fmt.Errorf("file %q is not a path inside the folder", file)
+	}
+	return nil
+}
+
+var errEmpty = errors.New("an alternative is empty")
+
+// half is an escape of JSON for one half of a character of two, and pair for both of them.
+var (
+	pair = regexp.MustCompile(`\\u[dD][89abAB][[:xdigit:]]{2}\\u[dD][c-fC-F][[:xdigit:]]{2}`)
+	half = regexp.MustCompile(`\\u[dD][89a-fA-F][[:xdigit:]]{2}`)
+)
+
+// checkHalves refuses JSON with half a character and with zero characters, which are no text.
+func checkHalves(row []byte) error {
+	if !bytes.Contains(row, []byte(`\u`)) {
+		return nil
+	}
+	row = bytes.ReplaceAll(row, []byte(`\\`), nil)
+	if found := half.Find(pair.ReplaceAll(row, nil)); found != nil {
+		return fmt.Errorf("%s is half a character: it was lost where the line was written", found)
+	}
+	if bytes.Contains(row, []byte(`\u0000`)) {
+		return errors.New(`\u0000 is a zero byte, which no text holds`)
 	}
 	return nil
 }
@@ -313,6 +336,12 @@ func Encode(w io.Writer, s Sample) error {
 		return fail(err)
 	}
 	r := record{ID: s.ID, Prompt: s.Prompt, File: s.File, Group: s.Group, Reward: s.Reward}
+	for _, a := range s.Alternatives {
+		if strings.TrimSpace(a.Prompt) == "" {
+			return fail(errEmpty)
+		}
+		r.Alternatives = append(r.Alternatives, a.Prompt)
+	}
 	if s.Judgements > 0 {
 		r.Judgements, r.Good = &s.Judgements, &s.Good
 	}

@@ -1,25 +1,29 @@
 package dataset
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/internal/split"
+	"github.com/kudos-ml/kudos/internal/text"
 )
 
-// ReadPrompts reads a file of prompts. They are in UTF-8, one a line, and blank lines are skipped.
-// If the file's name ends in .jsonl, they are those of samples in the format of File. A line that
-// is wrong is a *LineError. A file without any prompt is an error.
+// ReadPrompts reads a file of prompts, one a line, and skips blank lines. It is in UTF-8, or in
+// UTF-16 with a byte order mark. If the file's name ends in .jsonl, they are those of samples in
+// the format of File. A line that is wrong is a *LineError; so is one that is a JSON object where
+// the name does not end in .jsonl. A file without any prompt is an error, and so is one whose name
+// says that it is a table or JSON: .csv, .tsv, .json, .parquet.
 func ReadPrompts(ctx context.Context, name string) ([]string, error) {
-	if filepath.Ext(name) == ".jsonl" {
+	switch ending := strings.ToLower(filepath.Ext(name)); ending {
+	case ".jsonl":
 		samples, err := Collect(ctx, File{Path: name})
 		if err != nil {
 			return nil, err
@@ -29,50 +33,65 @@ func ReadPrompts(ctx context.Context, name string) ([]string, error) {
 			prompts[i] = s.Prompt
 		}
 		return notNone(prompts, name)
-	}
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return nil, fmt.Errorf("dataset: %w", err)
+	case ".csv", ".tsv", ".json", ".parquet":
+		return nil, fmt.Errorf("dataset: %s: prompts are not read from %s: write them to a file "+
+			"of lines, one a prompt, or to .jsonl", name, ending)
 	}
 	var prompts []string
-	number := 0
-	for line := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) {
-		number++
-		switch line = strings.TrimSpace(line); {
-		case !utf8.ValidString(line):
-			err = errors.New("the line is not UTF-8")
-		case strings.ContainsRune(line, 0):
-			err = errors.New("the line holds a zero byte, as text in UTF-16 and pictures do")
-		case line != "":
-			prompts = append(prompts, line)
+	err := eachLine(name, func(_ int, line []byte) error {
+		if line[0] == '{' && json.Valid(line) {
+			return errors.New("the line is JSON, not a prompt: let the file's name end in .jsonl")
 		}
-		if err != nil {
-			return nil, &LineError{name, number, err}
-		}
+		prompts = append(prompts, string(line))
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return notNone(prompts, name)
 }
 
-// ReadCategories reads a file that says which category prompts are of: in each line a category, a
-// tab and a prompt, in UTF-8. Blank lines are skipped. It returns what says the category of a
-// prompt, "" if the file does not have the prompt. A line without a tab is a *LineError.
-func ReadCategories(name string) (category func(prompt string) string, err error) {
-	text, err := os.ReadFile(name)
+// eachLine calls do with the lines of a text that are not blank, without the spaces around them,
+// and with their numbers. Errors of do and of lines that are no text are *LineErrors.
+func eachLine(name string, do func(number int, line []byte) error) error {
+	f, err := text.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("dataset: %w", err)
+		return fmt.Errorf("dataset: %w", err)
 	}
-	of := make(map[string]string)
+	defer f.Close()
 	number := 0
-	for line := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) {
+	for line, err := range text.Lines(f, maxLine) {
 		number++
-		if strings.TrimSpace(line) == "" {
-			continue
+		if line = bytes.TrimSpace(line); err == nil && len(line) > 0 {
+			err = do(number, line)
 		}
-		category, prompt, ok := strings.Cut(strings.TrimSpace(line), "\t")
-		if !ok || !utf8.ValidString(line) {
-			return nil, &LineError{name, number, errors.New("there is no category, tab and prompt")}
+		if err != nil {
+			return &LineError{name, number, err}
 		}
-		of[strings.TrimSpace(prompt)] = category
+	}
+	return nil
+}
+
+// ReadCategories reads a file that says which category prompts are of: in each line a category, a
+// tab and a prompt, in UTF-8 or, with a byte order mark, UTF-16. Blank lines are skipped. It
+// returns what says the category of a prompt, "" if the file does not have the prompt. A line
+// without a tab is a *LineError, and so is a second line for a prompt that says another category.
+func ReadCategories(name string) (category func(prompt string) string, err error) {
+	of := make(map[string]string)
+	err = eachLine(name, func(_ int, line []byte) error {
+		category, prompt, ok := strings.Cut(string(line), "\t")
+		if !ok {
+			return errors.New("there is no category, tab and prompt")
+		}
+		prompt = strings.TrimSpace(prompt)
+		if other, twice := of[prompt]; twice && other != category {
+			return fmt.Errorf("an earlier line has the prompt in category %q", other)
+		}
+		of[prompt] = category
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return func(prompt string) string { return of[prompt] }, nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -26,6 +27,10 @@ func TestReadPrompts(t *testing.T) {
 			"a.txt", "\ufefftwo dogs\r\n\n  a cat, \"sitting\" \n",
 			[]string{"two dogs", `a cat, "sitting"`},
 		},
+		{"utf16.txt", inUTF16("two dogs\r\n犬 🐕\r\n"), []string{"two dogs", "犬 🐕"}},
+		{"mac.txt", "two dogs\r\r{red|blue} hat\r", []string{"two dogs", "{red|blue} hat"}},
+		{"joined.txt", "\ufeffa\n\ufeffb", []string{"a", "b"}},
+		{"b.JSONL", inUTF16(`{"prompt":"a"}` + "\r\n"), []string{"a"}},
 		{"a.jsonl", `{"prompt":"a, b"}` + "\n" + `{"id":"2","prompt":"c"}`, []string{"a, b", "c"}},
 	} {
 		got, err := ReadPrompts(t.Context(), write(c.name, c.text))
@@ -36,6 +41,13 @@ func TestReadPrompts(t *testing.T) {
 		{"blank.txt", " \n\n", " holds no prompt"},
 		{"blank.jsonl", " \n\n", " holds no prompt"},
 		{"latin1.txt", "a dog\n\nein gr\xfcner Hund\n", ":3: the line is not UTF-8"},
+		{"long.txt", strings.Repeat("a ", 1<<20), ":1: the line has more than 1048576 bytes"},
+		{"json.txt", "a\n" + `{"prompt":"b"}`, ":2: the line is JSON, not a prompt"},
+		{"a.json", `["a"]`, ": prompts are not read from .json"},
+		{"a.CSV", "prompt\na", ": prompts are not read from .csv"},
+		{"web.txt", "<!DOCTYPE html>", ":1: the file is a web page"},
+		{"half.jsonl", `{"prompt":"a \\ud83d \ud83d"}`, `:1: \ud83d is half a character`},
+		{"zero.jsonl", `{"prompt":"a\u0000"}`, `:1: \u0000 is a zero byte`},
 		{"utf16.txt", "a\x00 \x00d\x00", ":1: the line holds a zero byte"},
 		{"wrong.jsonl", `{"prompt":"a"}` + "\n" + `{"prompt":""}`, ":2: the prompt is missing"},
 	} {
@@ -61,6 +73,12 @@ func TestReadCategories(t *testing.T) {
 	write("count\ttwo dogs\na cat\n")
 	_, err = ReadCategories(file)
 	require.ErrorContains(t, err, "dataset: "+file+":2: there is no category, tab and prompt")
+	write("count\ttwo dogs\r\rcount\ttwo dogs\rcolour\ttwo dogs\r")
+	_, err = ReadCategories(file)
+	require.ErrorContains(t, err, ":4: an earlier line has the prompt in category \"count\"")
+	write("count\tzwei H\xfcndchen\n")
+	_, err = ReadCategories(file)
+	require.ErrorContains(t, err, file+":1: the line is not UTF-8")
 	_, err = ReadCategories(file + "x")
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

@@ -24,9 +24,6 @@ func (e *Error) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err
 // Unwrap returns what is wrong.
 func (e *Error) Unwrap() error { return e.Err }
 
-// ErrTooLong is the error of Lines for a line that is longer than allowed.
-var ErrTooLong = errors.New("the line is too long")
-
 // Lines yields the lines of a text without their ends, blank ones too. A line is valid until the
 // next one. An error is that of the line that would have come next, and after it the sequence ends.
 // A line of more than most bytes is an error, and no more than that is held of it.
@@ -46,7 +43,7 @@ func Lines(r io.Reader, most int) iter.Seq2[[]byte, error] {
 				if line = utf8.AppendRune(line, c); len(line) <= most {
 					continue
 				}
-				err = fmt.Errorf("%w: it has more than %d bytes", ErrTooLong, most)
+				err = fmt.Errorf("the line has more than %d bytes: is it a file of lines?", most)
 			}
 			if !yield(line, err) || err != nil {
 				return
@@ -123,8 +120,8 @@ func (r *reader) next() (rune, error) {
 		case c == mark && (last == 0 || last == '\n' || last == '\r'):
 			r.last = last // a mark at the beginning of a file
 		case c == 0:
-			return 0, errors.New("the line holds a zero byte, as UTF-16 without a byte order mark " +
-				"and files that are no text do: save it as UTF-8")
+			return 0, errors.New("the line holds a zero byte, as UTF-16 without a byte order " +
+				"mark and files that are no text do: save it as UTF-8")
 		case last == escape && (c == '$' || c == '('):
 			return 0, errors.New("the line is not UTF-8 but ISO-2022: save it as UTF-8")
 		default:
