@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/kudos-ml/kudos/internal/text"
 	"github.com/kudos-ml/kudos/internal/weights"
 )
 
@@ -149,14 +150,14 @@ func readModelConfig(fsys fs.FS) (Config, error) {
 const configFile = "config.json"
 
 func readConfig(fsys fs.FS, to any) ([]byte, error) {
-	text, err := fs.ReadFile(fsys, configFile)
+	data, err := text.ReadFS(fsys, configFile)
 	if err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
 	}
-	if err := weights.ParseJSON(text, to); err != nil {
+	if err := weights.ParseJSON(data, to); err != nil {
 		return nil, fmt.Errorf("clip: %s: %w", configFile, err)
 	}
-	return text, nil
+	return data, nil
 }
 
 // first returns the first of parts that a file has, and nil if it has none.

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/kudos-ml/kudos/internal/picture"
+	"github.com/kudos-ml/kudos/internal/text"
 	"github.com/kudos-ml/kudos/internal/weights"
 )
 
@@ -100,22 +101,22 @@ func loadPreprocessor(fsys fs.FS, side int) (*Preprocessor, error) {
 // readPreprocessor returns the configuration, which is nil if there is none, and the name of the
 // file that has it.
 func readPreprocessor(fsys fs.FS) (name string, config []byte, err error) {
-	text, err := fs.ReadFile(fsys, processorFile)
+	data, err := text.ReadFS(fsys, processorFile)
 	if err == nil {
 		var processor struct {
 			Image json.RawMessage `json:"image_processor"`
 		}
-		if err := weights.ParseJSON(text, &processor); err != nil || processor.Image != nil {
+		if err := weights.ParseJSON(data, &processor); err != nil || processor.Image != nil {
 			return processorFile, processor.Image, err
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return processorFile, nil, err
 	}
-	text, err = fs.ReadFile(fsys, preprocessorFile)
+	data, err = text.ReadFS(fsys, preprocessorFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return preprocessorFile, nil, nil
 	}
-	return preprocessorFile, text, err
+	return preprocessorFile, data, err
 }
 
 func parsePreprocessor(text []byte, side int) (*Preprocessor, error) {

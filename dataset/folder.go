@@ -2,7 +2,6 @@ package dataset
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"path"
@@ -37,10 +36,11 @@ import (
 // @eaDir, __MACOSX, Thumbs.db and the like.
 //
 // A picture's path is relative to the folder and stays inside it. It is the ID of the sample too,
-// unless samples.jsonl says another. It is an error if a picture has no caption, or two files with
-// captions, or is empty; if two pictures share a caption file, as 1.png and 1.jpg beside 1.txt do;
-// if a link to a picture or caption leads nowhere; if a name is not UTF-8. What is wrong in a line
-// is a *LineError. Other errors name the files. What is not read is no error: see Left.
+// unless samples.jsonl says another. It is an error if a picture is not there, is empty, has no
+// caption or two files with captions; if two pictures share a caption file, as 1.png and 1.jpg
+// beside 1.txt do; if a link to a picture or caption leads nowhere; if a name is not UTF-8. What is
+// wrong in a line is a *LineError. Other errors name the files. What is not read is no error: see
+// Left.
 type Folder struct {
 	Path string
 	// Images says that the pictures are to be decoded into Image. Each is when its sample's turn
@@ -125,14 +125,7 @@ func (f Folder) open(ctx context.Context) (t *tree, listed bool, err error) {
 // file is samples.jsonl.
 func (f Folder) file() File {
 	f.Path = filepath.Join(f.Path, samplesFile)
-	return File{Path: f.Path, Images: f.Images, Check: needsFile}
-}
-
-func needsFile(s Sample) error {
-	if s.File == "" {
-		return errors.New("the line names no file")
-	}
-	return nil
+	return File{Path: f.Path, Images: f.Images, Check: HasPicture(filepath.Dir(f.Path))}
 }
 
 // samples says whether the folder is read by its samples.jsonl. It is an error if it has metadata

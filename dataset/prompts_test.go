@@ -47,7 +47,6 @@ func TestReadPrompts(t *testing.T) {
 		{"a.CSV", "prompt\na", ": prompts are not read from .csv"},
 		{"web.txt", "<!DOCTYPE html>", ":1: the file is a web page"},
 		{"half.jsonl", `{"prompt":"a \\ud83d \ud83d"}`, `:1: \ud83d is half a character`},
-		{"zero.jsonl", `{"prompt":"a\u0000"}`, `:1: \u0000 is a zero byte`},
 		{"utf16.txt", "a\x00 \x00d\x00", ":1: the line holds a zero byte"},
 		{"wrong.jsonl", `{"prompt":"a"}` + "\n" + `{"prompt":""}`, ":2: the prompt is missing"},
 	} {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/kudos-ml/kudos/internal/file"
+	"github.com/kudos-ml/kudos/internal/text"
 	"github.com/kudos-ml/kudos/internal/weights"
 )
 
@@ -226,7 +227,7 @@ func LoadSchedule(dir string) (*Schedule, error) {
 
 // LoadScheduleFS is LoadSchedule of the folder that is fsys.
 func LoadScheduleFS(fsys fs.FS) (*Schedule, error) {
-	data, err := fs.ReadFile(fsys, configFile)
+	data, err := text.ReadFS(fsys, configFile)
 	if err != nil {
 		return nil, fmt.Errorf("diffusion: %w", err)
 	}

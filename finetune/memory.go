@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"gorgonia.org/tensor"
 
@@ -109,7 +110,8 @@ func (m Memory) Table(limit string, names map[string]string) report.Table {
 func DataHash(samples ...[]dataset.Sample) string {
 	var all []kernels.Parameter
 	for _, s := range slices.Concat(samples...) {
-		name := fmt.Sprintf("%q", s.Prompt)
+		name := fmt.Sprintf("%q", s.Captions())
+		name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]") // one prompt is that alone
 		if s.Reward != nil {
 			name += fmt.Sprint(" ", *s.Reward)
 		}

@@ -280,8 +280,14 @@ func (r *run) level(draws []draw, first, step int, levels diffusion.Levels) erro
 			rng.Normal(d.noise, r.seed(), "tuning noise", uint64(step), place)
 			k++
 		}
-		if d.condition = d.sample.Condition; drop {
+		switch n := len(d.sample.Alternatives); {
+		case drop:
 			d.condition = r.Unconditional
+		case n == 0:
+			d.condition = d.sample.Condition
+		default:
+			random := rng.New(r.seed(), "caption", uint64(step), uint64(first+i))
+			d.condition = caption(d.sample, random.IntN(1+n))
 		}
 	}
 	return nil

@@ -43,6 +43,11 @@ func newPool(
 		if !slices.Contains(p.shapes, shapeOf(s)) {
 			p.shapes = append(p.shapes, shapeOf(s))
 		}
+		for _, a := range s.Alternatives {
+			if err := a.Condition.Fits(like.Condition); err != nil {
+				return nil, fmt.Errorf("%s: alternative %q: %w", name, a.Prompt, err)
+			}
+		}
 		if rewards && s.Reward == nil {
 			return nil, errors.New(name + " has no reward")
 		}
@@ -67,11 +72,21 @@ func (p *pool) bytes(seen map[*tensor.Dense]bool) (n int64) {
 	}
 	for _, s := range p.samples {
 		n += unseen(seen, s.Latent)
-		for _, d := range s.Condition.Parts() {
-			n += unseen(seen, d)
+		for k := range 1 + len(s.Alternatives) {
+			for _, d := range caption(s, k).Parts() {
+				n += unseen(seen, d)
+			}
 		}
 	}
 	return n
+}
+
+// caption is the condition of caption k of a sample: 0 is its prompt, the others are alternatives.
+func caption(s dataset.Sample, k int) dataset.Condition {
+	if k == 0 {
+		return s.Condition
+	}
+	return s.Alternatives[k-1].Condition
 }
 
 // unseen is a tensor's bytes if it was not seen yet.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/internal/text"
 )
 
 // archiveVersion is the version of the format of Export.
@@ -321,21 +322,19 @@ const maxLine = 1 << 22
 // the pictures are not looked at: see Verify. Archives of earlier versions can be imported.
 func (s *Store) Import(ctx context.Context, r io.Reader, name string) error {
 	return s.write(ctx, func(w *work) error {
-		scan := bufio.NewScanner(r)
-		scan.Buffer(nil, maxLine)
 		n := 0
-		for scan.Scan() {
+		for read, err := range text.Lines(r, maxLine) {
 			n++
-			l, err := decodeLine(scan.Bytes(), n == 1)
+			var l line
+			if err == nil {
+				l, err = decodeLine(read, n == 1)
+			}
 			if err == nil {
 				err = s.importLine(ctx, w, l)
 			}
 			if err != nil {
 				return &dataset.LineError{File: name, Line: n, Err: err}
 			}
-		}
-		if err := scan.Err(); err != nil {
-			return &dataset.LineError{File: name, Line: n + 1, Err: err}
 		}
 		if n == 0 {
 			return fmt.Errorf("%s is empty", name)

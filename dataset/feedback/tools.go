@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/internal/text"
 )
 
 // object is a JSON object whose values are read when they are needed.
@@ -54,9 +55,14 @@ func objects[T any](r io.Reader, name string) iter.Seq2[T, error] {
 		n := 0
 		fail := func(err error) {
 			var none T
+			if odd := (*text.Error)(nil); errors.As(err, &odd) {
+				yield(none, &dataset.LineError{File: name, Line: odd.Line, Err: odd.Err})
+				return
+			}
 			yield(none, fmt.Errorf("feedback: %s: record %d: bad JSON: %w", name, n, err))
 		}
-		in := bufio.NewReader(r)
+		limit := &limited{r: text.NewReader(r), most: mostRecord}
+		in := bufio.NewReader(limit)
 		d := json.NewDecoder(in)
 		array := false
 		if first, err := firstByte(in); err != nil && err != io.EOF {
@@ -70,6 +76,7 @@ func objects[T any](r io.Reader, name string) iter.Seq2[T, error] {
 		}
 		for d.More() {
 			n++
+			limit.read = 0
 			var t T
 			if err := d.Decode(&t); err != nil {
 				fail(err)
@@ -96,12 +103,26 @@ func objects[T any](r io.Reader, name string) iter.Seq2[T, error] {
 	}
 }
 
-// firstByte returns the first byte that is not space, without reading it. It passes over the mark
-// that some programs put before UTF-8.
-func firstByte(r *bufio.Reader) (byte, error) {
-	if mark, _ := r.Peek(3); string(mark) == "\ufeff" {
-		r.Discard(3)
+// mostRecord is how much may be read for one record, in bytes: a picture in it has some millions.
+const mostRecord = 64 << 20
+
+// A limited reader ends with an error when more than most bytes were read.
+type limited struct {
+	r          io.Reader
+	most, read int
+}
+
+func (l *limited) Read(p []byte) (int, error) {
+	if l.read > l.most {
+		return 0, fmt.Errorf("it has more than %d bytes", l.most)
 	}
+	n, err := l.r.Read(p)
+	l.read += n
+	return n, err
+}
+
+// firstByte returns the first byte that is not space, without reading it.
+func firstByte(r *bufio.Reader) (byte, error) {
 	for {
 		b, err := r.Peek(1)
 		if err != nil {
@@ -409,14 +430,13 @@ func rows(
 	read func(row map[string]string, whole []string) (Record, bool, error),
 ) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		in := csv.NewReader(r)
+		in := csv.NewReader(text.NewReader(r))
 		columns, err := in.Read()
 		if err == nil {
-			columns[0] = strings.TrimPrefix(columns[0], "\ufeff")
 			err = checkColumns(columns, needed)
 		}
 		if err != nil {
-			yield(Record{}, &dataset.LineError{File: name, Line: 1, Err: err})
+			yield(Record{}, badRow(name, 1, err))
 			return
 		}
 		for {
@@ -433,11 +453,9 @@ func rows(
 					row[c] = whole[i]
 				}
 				record, there, err = read(row, whole)
-			} else if wrong := (*csv.ParseError)(nil); errors.As(err, &wrong) {
-				line, err = wrong.Line, wrong.Err
 			}
 			if err != nil {
-				yield(Record{}, &dataset.LineError{File: name, Line: line, Err: err})
+				yield(Record{}, badRow(name, line, err))
 				return
 			}
 			if there && !yield(record, nil) {
@@ -445,6 +463,16 @@ func rows(
 			}
 		}
 	}
+}
+
+// badRow is an error of a CSV file, in a line unless it says itself in which.
+func badRow(name string, line int, err error) error {
+	if wrong := (*csv.ParseError)(nil); errors.As(err, &wrong) {
+		line, err = wrong.Line, wrong.Err
+	} else if odd := (*text.Error)(nil); errors.As(err, &odd) {
+		line, err = odd.Line, odd.Err
+	}
+	return &dataset.LineError{File: name, Line: line, Err: err}
 }
 
 // checkColumns returns an error if a column is missing, or there twice.

@@ -58,9 +58,9 @@ func (o EncodeOptions) check() error {
 }
 
 // Encode returns the samples of data with Latent (scaled, as the UNet reads it) and Condition
-// filled in. A sample that has a latent keeps it; one with neither latent nor picture is an error
-// that names it. Each picture is fitted as it comes, and Image is the fitted one from then on, so
-// that the memory of a batch does not depend on the pictures' sizes.
+// filled in, those of Alternatives too. A sample that has a latent keeps it; one with neither latent
+// nor picture is an error that names it. Each picture is fitted as it comes, and Image is the
+// fitted one from then on, so that the memory of a batch does not depend on the pictures' sizes.
 //
 //   - A picture that a model made, whose sample has a Source.Model, is never cut, whatever its
 //     shape. It keeps its size if that is of multiples of the VAE's factor, and the shorter side is
@@ -191,10 +191,8 @@ func (e *encoder) encode(ctx context.Context, batch []dataset.Sample) error {
 	if err := context.Cause(ctx); err != nil {
 		return fmt.Errorf("pipeline: %w", err)
 	}
-	prompts := make([]string, len(batch))
 	var pictures []int
 	for i, s := range batch {
-		prompts[i] = s.Prompt
 		switch {
 		case s.Latent != nil:
 		case s.Image != nil:
@@ -204,13 +202,10 @@ func (e *encoder) encode(ctx context.Context, batch []dataset.Sample) error {
 				e.done+uint64(i), name(s))
 		}
 	}
-	conditions, err := e.texts.encode(ctx, prompts)
-	if err != nil {
+	if _, err := e.texts.encode(ctx, captions(batch)); err != nil {
 		return err
 	}
-	for i := range batch {
-		batch[i].Condition = conditions[i]
-	}
+	e.texts.fill(batch)
 	if err := e.allLatents(ctx, batch, pictures); err != nil {
 		return err
 	}

@@ -79,7 +79,9 @@ func (k *keeper) key(group []dataset.Sample, fresh []string) string {
 		fmt.Fprintln(h, k.done)
 	}
 	for _, s := range group {
-		fmt.Fprintf(h, "%q %v\n", s.Prompt, k.p.Tokenizer.Encode(s.Prompt))
+		for _, prompt := range s.Captions() {
+			fmt.Fprintf(h, "%q %v\n", prompt, k.p.Tokenizer.Encode(prompt))
+		}
 		switch {
 		case s.Latent != nil:
 			fmt.Fprintln(h, "latent")
@@ -105,18 +107,16 @@ func (k *keeper) read(key string, group []dataset.Sample, pictures []int, fresh 
 	for n, prompt := range fresh {
 		k.texts.known[prompt] = dataset.Condition{Tokens: tensors[tokensName(n)]}
 	}
-	for i, s := range group {
-		group[i].Condition = k.texts.known[s.Prompt]
-	}
+	k.texts.fill(group)
 	return true
 }
 
 // fresh are the prompts of samples that are not encoded yet, each once.
 func (t *texts) fresh(samples []dataset.Sample) (fresh []string) {
 	seen := map[string]bool{}
-	for _, s := range samples {
-		if _, ok := t.known[s.Prompt]; !ok && !seen[s.Prompt] {
-			seen[s.Prompt], fresh = true, append(fresh, s.Prompt)
+	for _, prompt := range captions(samples) {
+		if _, ok := t.known[prompt]; !ok && !seen[prompt] {
+			seen[prompt], fresh = true, append(fresh, prompt)
 		}
 	}
 	return fresh

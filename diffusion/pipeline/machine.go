@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -124,6 +125,26 @@ func (t *texts) encode(ctx context.Context, prompts []string) ([]dataset.Conditi
 		out[i] = t.known[prompt]
 	}
 	return out, nil
+}
+
+// captions are all prompts of samples, those of alternatives among them.
+func captions(samples []dataset.Sample) (all []string) {
+	for _, s := range samples {
+		all = append(all, s.Captions()...)
+	}
+	return all
+}
+
+// fill gives samples the conditions of their prompts, which are encoded.
+func (t *texts) fill(samples []dataset.Sample) {
+	for i := range samples {
+		s := &samples[i]
+		s.Condition = t.known[s.Prompt]
+		s.Alternatives = slices.Clone(s.Alternatives) // others have them too
+		for k := range s.Alternatives {
+			s.Alternatives[k].Condition = t.known[s.Alternatives[k].Prompt]
+		}
+	}
 }
 
 func (t *texts) encodeBatch(prompts []string) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/vae"
 	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/hub"
+	"github.com/kudos-ml/kudos/internal/text"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 )
@@ -226,7 +227,7 @@ func checkComplete(fsys fs.FS) error {
 // readIndex checks model_index.json and returns the scheduler's class there, which goes before that
 // of scheduler_config.json as in diffusers; empty if there is none.
 func readIndex(fsys fs.FS) (scheduler string, err error) {
-	text, err := fs.ReadFile(fsys, indexFile)
+	data, err := text.ReadFS(fsys, indexFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("pipeline: %w: this is no folder of a diffusers pipeline%s",
 			err, otherFolder(fsys))
@@ -238,7 +239,7 @@ func readIndex(fsys fs.FS) (scheduler string, err error) {
 		Class     string    `json:"_class_name"`
 		Scheduler [2]string `json:"scheduler"` // library and class
 	}
-	if err := weights.ParseJSON(text, &index); err != nil {
+	if err := weights.ParseJSON(data, &index); err != nil {
 		return "", fmt.Errorf("pipeline: %s: %w", indexFile, err)
 	}
 	if !slices.Contains([]string{className, inpaintName, pictureName}, index.Class) {

@@ -33,11 +33,7 @@ func LoadTunable(name string) (*Pipeline, error) {
 // have that the text encoder makes nothing of: more words than it reads, and other programs'
 // options, such as --w 768, (hat:1.3) and <lora:x:0.8>, which it reads as words.
 func (p *Pipeline) WarnPrompts(printf func(format string, args ...any), samples []dataset.Sample) {
-	prompts := make([]string, len(samples))
-	for i, s := range samples {
-		prompts[i] = s.Prompt
-	}
-	p.warn(printf, prompts)
+	p.warn(printf, captions(samples))
 }
 
 func (p *Pipeline) warn(printf func(format string, args ...any), prompts []string) {
@@ -69,24 +65,23 @@ func (p *Pipeline) Blanks(samples []dataset.Sample) []dataset.Sample {
 		}
 		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(zeros[size]))
 	}
-	conditions := map[string]dataset.Condition{}
+	t := texts{known: map[string]dataset.Condition{}}
+	for _, prompt := range t.fresh(samples) {
+		t.known[prompt] = dataset.Condition{Tokens: tensor.New(
+			tensor.WithShape(tokens.Shape()...), tensor.WithBacking(tokens.Float32s()))}
+	}
 	blanks := make([]dataset.Sample, len(samples))
 	for i, s := range samples {
-		c, ok := conditions[s.Prompt]
-		if !ok {
-			c.Tokens = tensor.New(tensor.WithShape(tokens.Shape()...),
-				tensor.WithBacking(tokens.Float32s()))
-			conditions[s.Prompt] = c
-		}
 		size := p.target()
 		if s.Size.X > 0 && s.Size.Y > 0 {
 			size = p.sizeOf(s, s.Size)
 		}
 		blanks[i] = dataset.Sample{
 			ID: s.ID, Prompt: s.Prompt, Group: s.Group, Reward: new(1.0),
-			Latent: latent(size), Condition: c,
+			Latent: latent(size), Alternatives: s.Alternatives,
 		}
 	}
+	t.fill(blanks)
 	return blanks
 }
 

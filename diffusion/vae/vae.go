@@ -17,6 +17,7 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"github.com/kudos-ml/kudos/internal/file"
+	"github.com/kudos-ml/kudos/internal/text"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
@@ -104,11 +105,11 @@ func Load(dir string) (*AutoencoderKL, error) {
 
 // ReadConfig reads and parses the config.json of a folder.
 func ReadConfig(fsys fs.FS) (Config, error) {
-	text, err := fs.ReadFile(fsys, "config.json")
+	config, err := text.ReadFS(fsys, "config.json")
 	if err != nil {
 		return Config{}, fmt.Errorf("vae: %w", err)
 	}
-	return ParseConfig(text)
+	return ParseConfig(config)
 }
 
 // NewWithin is New of a network whose file holds so many numbers. A config that asks for more is an

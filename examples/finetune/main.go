@@ -72,8 +72,8 @@ func newSession() *session {
 			"-samples has their rewards")
 	f.StringVar(&s.clip, "clip", "", "`folder` or ORG/NAME of -reward's CLIP, or the miniature's")
 	f.StringVar(&s.pretrain, "pretrain", "",
-		"`folder` of captioned pictures for the pretraining term: NAME.txt beside each, a "+
-			"metadata.jsonl or a samples.jsonl")
+		"`folder` of captioned pictures for the pretraining term: NAME.txt beside each, "+
+			"metadata.jsonl or .csv, or samples.jsonl; go doc ./dataset Folder has the rules")
 	s.flags, s.Tuning = f, command.New(f)
 	s.Guarded()
 	return s
@@ -144,7 +144,8 @@ func (s *session) read(ctx context.Context) (err error) {
 		return fmt.Errorf("-samples: %w", err)
 	}
 	if s.Beta > 0 {
-		captioned, err := dataset.Collect(ctx, dataset.Folder{Path: s.pretrain})
+		folder := command.Folder(s.pretrain, s.progress.Printf)
+		captioned, err := dataset.Collect(ctx, folder)
 		if err != nil {
 			return fmt.Errorf("-pretrain: %w", err)
 		}

@@ -47,7 +47,7 @@ type options struct {
 func parse(ctx context.Context, args []string) (o options, err error) {
 	f := flag.NewFlagSet("label", flag.ContinueOnError)
 	f.StringVar(&o.images, "images", "", "`folder` of pictures with their prompts: samples.jsonl, "+
-		"metadata.jsonl, or a .txt beside each picture")
+		"metadata.jsonl or .csv, or a .txt beside each; go doc ./dataset Folder has the rules")
 	f.StringVar(&o.samples, "samples", "", "JSONL `file` of pictures, as generate writes it")
 	f.StringVar(&o.prompts, "prompts", "", "`file` of prompts to paint meanwhile, one a line")
 	f.StringVar(&o.model, "model", "", "`folder`, checkpoint file or name of the model that "+
@@ -144,7 +144,7 @@ func run(ctx context.Context, o options) (err error) {
 
 // add puts pictures that are there into the store, and says of which the label is known.
 func (o *options) add(ctx context.Context, store *feedback.Store) error {
-	var pictures dataset.Dataset = dataset.Folder{Path: o.images}
+	pictures := command.Folder(o.images, report.Stderr().Printf)
 	switch {
 	case o.samples != "":
 		pictures = dataset.File{Path: o.samples}

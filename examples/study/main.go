@@ -139,7 +139,8 @@ func (o *options) side(folder string) study.Side {
 	if path, err := filepath.Rel(base, absolute); err == nil && path != "." {
 		name = filepath.ToSlash(path)
 	}
-	return study.Side{Model: name, Pictures: dataset.Folder{Path: folder}, Folder: folder}
+	pictures := command.Folder(folder, report.Stderr().Printf)
+	return study.Side{Model: name, Pictures: pictures, Folder: folder}
 }
 
 // analysis says which prompts are reported apart.

@@ -16,12 +16,10 @@ const Most = 64 << 20
 // Open opens a file for reading. What is not a file but a folder, a pipe or a device is an error:
 // a pipe may wait for ever, and a device may never end.
 func Open(name string) (*os.File, error) {
-	info, err := os.Stat(name)
-	if err == nil {
-		err = Regular(name, info)
-	}
-	if err != nil {
-		return nil, err
+	if info, err := os.Stat(name); err == nil {
+		if err := Regular(name, info); err != nil {
+			return nil, err
+		}
 	}
 	return os.Open(name)
 }
@@ -53,12 +51,10 @@ func ReadFile(name string, most int64) ([]byte, error) {
 
 // ReadFS is ReadFile of a file of fsys with at most Most bytes.
 func ReadFS(fsys fs.FS, name string) ([]byte, error) {
-	info, err := fs.Stat(fsys, name)
-	if err == nil {
-		err = Regular(name, info)
-	}
-	if err != nil {
-		return nil, err
+	if info, err := fs.Stat(fsys, name); err == nil {
+		if err := Regular(name, info); err != nil {
+			return nil, err
+		}
 	}
 	f, err := fsys.Open(name)
 	if err != nil {

@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"gorgonia.org/tensor"
+
+	"github.com/kudos-ml/kudos/internal/text"
 )
 
 // A File is an open safetensors file, several files that are one (a checkpoint in shards), or a
@@ -185,14 +187,14 @@ func exists(fsys fs.FS, name string) bool {
 
 // readIndex returns the shards that an index file lists. They must lie in its folder.
 func readIndex(fsys fs.FS, name string) ([]string, error) {
-	text, err := fs.ReadFile(fsys, name)
+	data, err := text.ReadFS(fsys, name)
 	if err != nil {
 		return nil, fmt.Errorf("weights: %w", err)
 	}
 	var index struct {
 		WeightMap map[string]string `json:"weight_map"`
 	}
-	if err := ParseJSON(text, &index); err != nil {
+	if err := ParseJSON(data, &index); err != nil {
 		return nil, fmt.Errorf("weights: %s: %w", name, err)
 	}
 	var shards, missing []string

@@ -12,6 +12,7 @@ import (
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/internal/file"
+	"github.com/kudos-ml/kudos/internal/text"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/reward"
@@ -144,12 +145,12 @@ func (m *Model) Save(dir string) error {
 // one is a *DifferentCLIPError.
 func Load(dir string, clip CLIP) (*Model, error) {
 	name := filepath.Join(dir, configFile)
-	text, err := os.ReadFile(name)
+	data, err := text.ReadFile(name, text.Most)
 	if err != nil {
 		return nil, fmt.Errorf("alignment: %w", err)
 	}
 	var c config
-	if err := json.Unmarshal(text, &c); err != nil {
+	if err := json.Unmarshal(data, &c); err != nil {
 		return nil, fmt.Errorf("alignment: %s: %w", name, err)
 	}
 	if c.Format != format {

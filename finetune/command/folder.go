@@ -1,0 +1,29 @@
+package command
+
+import (
+	"context"
+	"iter"
+	"sync"
+
+	"github.com/kudos-ml/kudos/dataset"
+)
+
+// Folder is the dataset of a folder of captioned pictures. When it is first ranged over, it tells
+// printf, such as a report.Progress has it, what of the folder is not read, and what is read
+// otherwise than one might think (dataset.Folder.Left). Every program that reads a folder says it
+// by this.
+func Folder(path string, printf func(format string, args ...any)) dataset.Dataset {
+	var once sync.Once
+	f := dataset.Folder{Path: path}
+	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
+		return func(yield func(dataset.Sample, error) bool) {
+			once.Do(func() {
+				left, _ := f.Left(ctx) // All has its error too
+				for _, said := range left {
+					printf("%s: %s.", path, said)
+				}
+			})
+			f.All(ctx)(yield)
+		}
+	})
+}
