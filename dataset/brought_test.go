@@ -69,7 +69,7 @@ func TestFoldersAsPeopleHaveThem(t *testing.T) {
 		"lines": {
 			files{"1.png": "x", "1.txt": "1girl, red hat\r\n\r\na woman with a red hat\r\n"},
 			[]string{"1.png: 1girl, red hat | a woman with a red hat"},
-			"1 picture has several captions, of which training draws one each time: 1.png",
+			"1 picture has several captions: training draws one each time, all else has the first: 1.png",
 		},
 		"other formats": {
 			files{
@@ -149,7 +149,7 @@ func TestFoldersAsPeopleHaveThem(t *testing.T) {
 			[]string{"1.png: a | b", "2.png: c\nd"},
 			"1 metadata file has its captions in the column caption, which was read: " +
 				"metadata.jsonl\n" +
-				"1 picture has several captions, of which training draws one each time: 1.png",
+				"1 picture has several captions: training draws one each time, all else has the first: 1.png",
 		},
 		"a list in a cell": {
 			files{
@@ -159,7 +159,7 @@ func TestFoldersAsPeopleHaveThem(t *testing.T) {
 			[]string{"1.png: a | b"},
 			"1 metadata file has its captions in the column prompt, which was read: " +
 				"metadata.csv\n" +
-				"1 picture has several captions, of which training draws one each time: 1.png",
+				"1 picture has several captions: training draws one each time, all else has the first: 1.png",
 		},
 		"text is the column": {
 			files{

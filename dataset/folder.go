@@ -160,6 +160,10 @@ func (t *tree) read(ctx context.Context) error {
 	if len(t.found) == 0 {
 		none := fmt.Errorf("dataset: %s holds neither %s nor metadata.jsonl nor metadata.csv nor "+
 			"pictures (%s)", t.root, samplesFile, strings.Join(pictures, " "))
+		if len(lists) > 0 {
+			none = fmt.Errorf("dataset: %s: the metadata names no picture that is read (%s)", t.root,
+				strings.Join(pictures, " "))
+		}
 		for _, said := range t.left.sentences() {
 			none = fmt.Errorf("%w; %s", none, said)
 		}
@@ -171,8 +175,9 @@ func (t *tree) read(ctx context.Context) error {
 			several = append(several, r.sample.File)
 		}
 	}
-	t.left.add("picture has several captions, of which training draws one each time",
-		"pictures have several captions, of which training draws one each time", several...)
+	t.left.add("picture has several captions: training draws one each time, all else has the first",
+		"pictures have several captions: training draws one each time, all else has the first",
+		several...)
 	return nil
 }
 
