@@ -55,6 +55,10 @@ func allThere(t *testing.T, f Folder, files int) bool {
 	return n == files
 }
 
+// several is what is said of a picture with several captions.
+const several = "1 picture has several captions: training draws one each time, all else has the " +
+	"first: "
+
 // Folders as people have them: what is read, and what is said of the rest.
 func TestFoldersAsPeopleHaveThem(t *testing.T) {
 	type files map[string]string
@@ -69,7 +73,7 @@ func TestFoldersAsPeopleHaveThem(t *testing.T) {
 		"lines": {
 			files{"1.png": "x", "1.txt": "1girl, red hat\r\n\r\na woman with a red hat\r\n"},
 			[]string{"1.png: 1girl, red hat | a woman with a red hat"},
-			"1 picture has several captions: training draws one each time, all else has the first: 1.png",
+			several + "1.png",
 		},
 		"other formats": {
 			files{
@@ -149,7 +153,7 @@ func TestFoldersAsPeopleHaveThem(t *testing.T) {
 			[]string{"1.png: a | b", "2.png: c\nd"},
 			"1 metadata file has its captions in the column caption, which was read: " +
 				"metadata.jsonl\n" +
-				"1 picture has several captions: training draws one each time, all else has the first: 1.png",
+				several + "1.png",
 		},
 		"a list in a cell": {
 			files{
@@ -159,7 +163,7 @@ func TestFoldersAsPeopleHaveThem(t *testing.T) {
 			[]string{"1.png: a | b"},
 			"1 metadata file has its captions in the column prompt, which was read: " +
 				"metadata.csv\n" +
-				"1 picture has several captions: training draws one each time, all else has the first: 1.png",
+				several + "1.png",
 		},
 		"text is the column": {
 			files{

@@ -19,8 +19,12 @@
 //
 // File reads samples from JSONL, one object a line, and Write writes them. The comment of File
 // describes the format. Folder reads a folder of captioned pictures. The captions are in .txt
-// files, in a metadata.jsonl, or in a samples.jsonl as WriteFolder writes it. ReadPrompts reads
-// prompts alone. A line that is wrong is a LineError, which names the file and the line.
+// files, in a metadata.jsonl or .csv, or in a samples.jsonl as WriteFolder writes it. Folder.Left
+// says what of the folder is not read. ReadPrompts reads prompts alone. A line that is wrong is a
+// LineError, which names the file and the line.
+//
+// All text is in UTF-8, with or without a byte order mark, or in UTF-16 with one, and its lines end
+// in LF, CRLF or CR. Anything else is an error of its line; nothing is guessed.
 //
 // # Prompts
 //

@@ -161,8 +161,8 @@ func (t *tree) read(ctx context.Context) error {
 		none := fmt.Errorf("dataset: %s holds neither %s nor metadata.jsonl nor metadata.csv nor "+
 			"pictures (%s)", t.root, samplesFile, strings.Join(pictures, " "))
 		if len(lists) > 0 {
-			none = fmt.Errorf("dataset: %s: the metadata names no picture that is read (%s)", t.root,
-				strings.Join(pictures, " "))
+			none = fmt.Errorf("dataset: %s: the metadata names no picture that is read (%s)",
+				t.root, strings.Join(pictures, " "))
 		}
 		for _, said := range t.left.sentences() {
 			none = fmt.Errorf("%w; %s", none, said)

@@ -104,8 +104,8 @@ func (m *made) captions(out string) {
 func (m *made) picture(dir string) {
 	r := m.r
 	stem := dir + pick(r, "1", "2", "a", "A", "IMG_3", "x.y", "ü", "日本", "c d", "-n", "#1", "é,1")
-	name := stem + pick(r, ".png", ".png", ".jpg", ".JPG", ".jpeg", ".webp", ".jfif", ".bmp", ".gif",
-		".tiff", ".HEIC", "")
+	name := stem + pick(r, ".png", ".png", ".jpg", ".JPG", ".jpeg", ".webp", ".jfif", ".bmp",
+		".gif", ".tiff", ".HEIC", "")
 	m.files[name] = "x"
 	if r.IntN(30) == 0 {
 		m.files[name] = ""
@@ -183,8 +183,8 @@ func truth(text string) (captions []string) {
 // junk adds what is no picture.
 func (m *made) junk() {
 	name := pick(m.r, "._1.png", ".DS_Store", "Thumbs.db", "@eaDir/1.png", "__MACOSX/x.png",
-		"notes.txt", "README.txt", ".hidden.png", ".trash/x.png", "1.npz", "1.json", "set.zip", "b.parquet",
-		"sub/desktop.ini", "x.mp4", "labels.db", "a.safetensors", ".git/config", "sub/old.txt")
+		"notes.txt", "README.txt", ".hidden.png", ".trash/x.png", "1.npz", "1.json", "set.zip",
+		"b.parquet", "sub/desktop.ini", "x.mp4", "labels.db", "a.safetensors", ".git/config", "sub/old.txt")
 	m.files[name] = "x"
 }
 
