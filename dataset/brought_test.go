@@ -118,6 +118,17 @@ func TestFoldersAsPeopleHaveThem(t *testing.T) {
 			[]string{"1.png: a"},
 			"2 names begin with a dot and were passed over: .2.png, .more",
 		},
+		"repeats": {
+			files{"10_a dog/1.png": "x", "10_a dog/1.txt": "a", "5_/2.png": "x", "5_/2.txt": "b"},
+			[]string{"10_a dog/1.png: a", "5_/2.png: b"},
+			"1 folder has a number of repeats in its name, and is read once: 10_a dog",
+		},
+		"elsewhere": {
+			files{"1.png": "x", "1.txt": "a", ".2.png.icloud": "x", "3.lnk": "x", "3.txt": "b"},
+			[]string{"1.png: a"},
+			"1 name begins with a dot and was passed over: .2.png.icloud\n" +
+				"1 file with a caption was not read: 3.lnk",
+		},
 		"metadata in train": {
 			files{"train/1.png": "x", "train/metadata.jsonl": `{"file_name":"1.png","text":"a"}`},
 			[]string{"train/1.png: a"}, "",
@@ -249,6 +260,10 @@ func TestFoldersThatAreRefused(t *testing.T) {
 		{files{"1.bmp": "x", "1.txt": "a"}, "; 1 file with a caption was not read: 1.bmp"},
 		{files{"1.png": "", "1.txt": "a"}, ": 1.png is empty: it has no bytes"},
 
+		{files{"1.png": "x", "captions.txt": "1.png a dog", "1.tags": "a"},
+			"; not read as captions: captions.txt, 1.tags"},
+		{metadata("metadata.jsonl", `{"file_name":"1.png","text":"a","text":"b"}`),
+			"metadata.jsonl:1: text is there twice"},
 		{metadata("metadata.csv", "file_name;text\n1.png;a\n"),
 			"metadata.csv:1: file_name is missing; there are file_name;text, where columns are " +
 				"parted by commas"},

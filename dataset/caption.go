@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -48,6 +49,12 @@ func (t *tree) captioned(ctx context.Context) error {
 	case len(without) > 0:
 		return t.missing(without)
 	}
+	for _, dir := range dirs {
+		if repeats.MatchString(path.Base(dir)) && slices.ContainsFunc(byDir[dir], isPicture) {
+			t.left.add("folder has a number of repeats in its name, and is read once",
+				"folders have numbers of repeats in their names, and are read once", dir)
+		}
+	}
 	var wrong []error
 	for _, file := range t.files {
 		name, ok := caption[file]
@@ -69,6 +76,9 @@ func (t *tree) captioned(ctx context.Context) error {
 	}
 	return errors.Join(wrong...)
 }
+
+// repeats are names of folders by which kohya's scripts read pictures several times: 10_dog.
+var repeats = regexp.MustCompile(`^[1-9][0-9]*_.`)
 
 // match finds the captions of the pictures of one folder. It returns pictures that have none, and
 // what is wrong with those that share one or have two.
@@ -143,10 +153,12 @@ func (t *tree) passedOver(files, captions []string, owner map[string]string) {
 	}
 	for _, c := range captions {
 		if owner[c] == "" && !shared[c] && !slices.Contains(notCaptions, folded(path.Base(c))) {
-			t.left.add("text has no picture beside it", "texts have no picture beside them", c)
+			t.left.add(alone, "texts have no picture beside them", c)
 		}
 	}
 }
+
+const alone = "text has no picture beside it"
 
 // notCaptions are names of texts that nobody takes for captions.
 var notCaptions = []string{"readme.txt", "license.txt", "licence.txt", "requirements.txt"}
@@ -160,14 +172,14 @@ func (t *tree) missing(images []string) error {
 	}
 	said += fmt.Sprintf("; it would be in %s.txt, %s.caption or %s.txt", shown(stem(first)),
 		shown(stem(first)), shown(first))
-	var there []string
+	there := slices.Clone(t.left.names[alone])
 	for _, file := range t.files {
 		of := stem(file) == stem(images[0]) || stem(file) == images[0]
 		switch ending(file) {
 		case ".json", ".jsonl", ".csv", ".tsv", ".toml", ".yaml", ".yml", ".parquet", ".xml":
 			of = true
 		}
-		if of && file != images[0] && !isPicture(file) {
+		if of && !isPicture(file) && !isCaption(file) {
 			there = append(there, file)
 		}
 	}

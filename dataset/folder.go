@@ -33,7 +33,8 @@ import (
 // Links to files and folders are followed, also those that lead out of the folder, as the caches of
 // hubs have them. A folder that links lead to is read once, and one that has this folder in it is
 // not. Names that begin with a dot are passed over, and so is what operating systems leave:
-// @eaDir, __MACOSX, Thumbs.db and the like.
+// @eaDir, __MACOSX, Thumbs.db and the like. A number of repeats in a folder's name, as 10_dog has
+// for kohya's scripts, means nothing: each picture is there once.
 //
 // A picture's path is relative to the folder and stays inside it. It is the ID of the sample too,
 // unless samples.jsonl says another. It is an error if a picture is not there, is empty, has no
@@ -88,7 +89,8 @@ func (f Folder) All(ctx context.Context) iter.Seq2[Sample, error] {
 //
 // They tell of files in other formats, of pictures that the metadata or samples.jsonl does not
 // name, captions without a picture, names that begin with a dot, other splits, links that lead
-// nowhere; of the column of captions where it is not text; and of pictures with several captions.
+// nowhere, numbers of repeats; of the column of captions where it is not text; and of pictures with
+// several captions.
 // Where All has an error, Left has it too, but for pictures that cannot be decoded.
 func (f Folder) Left(ctx context.Context) ([]string, error) {
 	t, listed, err := f.open(ctx)
@@ -195,7 +197,8 @@ var pictures = []string{".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"}
 var others = strings.Fields(`.bmp .dib .gif .apng .avif .avifs .tif .tiff .heic .heif .hif .jxl
 	.jp2 .j2k .jpf .jpx .jxr .ico .psd .psb .xcf .kra .clip .svg .eps .tga .exr .hdr .pbm .pgm .ppm
 	.pnm .pcx .qoi .dds .dng .raw .cr2 .cr3 .nef .arw .orf .rw2 .raf .mp4 .m4v .mov .webm .mkv .avi
-	.mpg .zip .tar .gz .tgz .bz2 .xz .zst .7z .rar .parquet .arrow .tfrecord .h5 .lmdb`)
+	.mpg .lnk .url .webloc .zip .tar .gz .tgz .bz2 .xz .zst .7z .rar .parquet .arrow .tfrecord
+	.h5 .lmdb`)
 
 // ending is the ending of a name in lower case.
 func ending(name string) string { return strings.ToLower(filepath.Ext(name)) }

@@ -184,7 +184,8 @@ func truth(text string) (captions []string) {
 func (m *made) junk() {
 	name := pick(m.r, "._1.png", ".DS_Store", "Thumbs.db", "@eaDir/1.png", "__MACOSX/x.png",
 		"notes.txt", "README.txt", ".hidden.png", ".trash/x.png", "1.npz", "1.json", "set.zip",
-		"b.parquet", "sub/desktop.ini", "x.mp4", "labels.db", "a.safetensors", ".git/config", "sub/old.txt")
+		"b.parquet", "sub/desktop.ini", "x.mp4", "labels.db", "a.safetensors", ".git/config",
+		"sub/old.txt")
 	m.files[name] = "x"
 }
 

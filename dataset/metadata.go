@@ -252,15 +252,40 @@ func (r row) captions(column string) (captions []string, err error) {
 // jsonRows calls add with the rows of a metadata.jsonl.
 func (t *tree) jsonRows(list string, add func(line int, r row) error) error {
 	return eachLine(t.path(list), func(line int, said []byte) error {
-		var r row
-		if err := json.Unmarshal(said, &r); err != nil {
-			return fmt.Errorf("bad JSON: %w: one object a line is read", err)
+		r, err := objectOf(said)
+		if err == nil {
+			err = checkHalves(said)
 		}
-		if err := checkHalves(said); err != nil {
+		if err != nil {
 			return err
 		}
 		return add(line, r)
 	})
+}
+
+// objectOf is a line that is one JSON object, which has no column twice.
+func objectOf(line []byte) (row, error) {
+	var r row
+	if err := json.Unmarshal(line, &r); err != nil {
+		return nil, fmt.Errorf("bad JSON: %w: one object a line is read", err)
+	}
+	d, seen := json.NewDecoder(bytes.NewReader(line)), row{}
+	for d.Token(); d.More(); { // the first is the brace
+		column, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		name, _ := column.(string)
+		if _, twice := seen[name]; twice {
+			return nil, fmt.Errorf("%s is there twice", shown(name))
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, err
+		}
+		seen[name] = value
+	}
+	return r, nil
 }
 
 // csvRows calls add with the rows of a metadata.csv.

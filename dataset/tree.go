@@ -112,7 +112,7 @@ func (t *tree) walk(ctx context.Context, dir, at string) error {
 			continue
 		}
 		if strings.HasPrefix(e.Name(), ".") {
-			if e.IsDir() || isPicture(name) {
+			if e.IsDir() || isPicture(name) || ending(name) == ".icloud" {
 				t.left.add("name begins with a dot and was passed over",
 					"names begin with a dot and were passed over", name)
 			}
