@@ -35,8 +35,11 @@ func rows(t *testing.T, f Folder) (all []string) {
 	t.Helper()
 	samples, err := Collect(t.Context(), f)
 	require.NoError(t, err)
+	ids := map[string]bool{}
 	for _, s := range samples {
 		require.Equal(t, s.Image != nil, f.Images)
+		require.False(t, ids[s.ID], s.ID)
+		ids[s.ID] = true
 		all = append(all, s.File+": "+strings.Join(s.Captions(), " | "))
 	}
 	return all
@@ -417,6 +420,17 @@ func TestLinks(t *testing.T) {
 	require.Equal(t, "1 link leads nowhere: self\n"+
 		"5 folders are read already, or have this one in them, and were not read by these links: "+
 		"again/back, loop, part, sub, up", said(t, f))
+
+	// So is a folder below one that a later link leads to.
+	f = dir(nil)
+	whole := dir(map[string]string{
+		"1.png": "x", "1.txt": "a", "sub/2.png": "x", "sub/2.txt": "b",
+	})
+	link(f, "a", filepath.Join(whole.Path, "sub"))
+	link(f, "b", whole.Path)
+	require.Equal(t, []string{"a/2.png: b", "b/1.png: a"}, rows(t, f))
+	require.Equal(t, "1 folder is read already, or has this one in it, and was not read by this "+
+		"link: b/sub", said(t, f))
 
 	// Links that lead nowhere are named.
 	f = dir(map[string]string{"1.png": "x", "1.txt": "a"})
