@@ -95,6 +95,10 @@ func (s *Store) openFile(name string) (*os.File, int64, error) {
 	defer root.Close()
 	path := filepath.FromSlash(name)
 	info, err := root.Stat(path)
+	if _, other := os.Stat(filepath.Join(s.folder, path)); err != nil && other == nil {
+		return nil, 0, fmt.Errorf("a link leads out of %s, the database's folder, which raters "+
+			"see pictures of: %w", s.folder, err)
+	}
 	if err != nil {
 		return nil, 0, err
 	}

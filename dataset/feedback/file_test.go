@@ -149,6 +149,7 @@ func TestAddStaysInTheFolder(t *testing.T) {
 	link("folder", filepath.Dir(outside))
 	link("gone.png", "nothing.png")
 	require.ErrorContains(t, s.addFile("link.png"), "escapes")
+	require.ErrorContains(t, s.addFile("link.png"), "a link leads out of "+s.folder)
 	require.ErrorContains(t, s.addFile("folder/outside.png"), "escapes")
 	require.ErrorIs(t, s.addFile("gone.png"), fs.ErrNotExist)
 	require.Error(t, s.addFile("../"+filepath.Base(s.folder)+"/labels.db"))
