@@ -411,7 +411,7 @@ func TestWhatCannotBeTuned(t *testing.T) {
 		{"-clip: clip: ", []string{"-reward", p.out("gone"), "-clip", p.out("gone")}},
 		{"-pretrain: dataset: ", []string{"-pretrain", p.out("gone")}},
 		{`metadata.jsonl:1: file "gone.png": file does not exist`, []string{"-pretrain", gone}},
-		{"a.png has no caption", []string{"-pretrain", folder("a.png", "")}},
+		{"a.png has no caption", []string{"-pretrain", folder("a.png", "x")}},
 		{"-out: finetune: " + p.dir + ": the folder is not empty", []string{"-out", p.dir}},
 		{"-out: finetune: mkdir " + p.samples, []string{"-out", p.samples}},
 	} {
