@@ -370,7 +370,9 @@ func TestWhatNobodyNames(t *testing.T) {
 	f := inFolder(t, map[string]string{
 		"1.png": "x", "2.png": "", "metadata.csv": "file_name,text\n1.png,a\n",
 	})
-	require.NoError(t, os.Symlink("gone.png", filepath.Join(f.Path, "3.png")))
+	if os.Symlink("gone.png", filepath.Join(f.Path, "3.png")) != nil {
+		t.Skip("links take a privilege")
+	}
 	require.Equal(t, []string{"1.png: a"}, rows(t, f))
 	require.Equal(t, "2 pictures are not named by the metadata and were not read: 2.png, 3.png",
 		said(t, f))
