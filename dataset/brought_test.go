@@ -318,6 +318,8 @@ func TestFoldersThatAreRefused(t *testing.T) {
 			"is not a path inside",
 		},
 		{metadata("metadata.jsonl", `{"file_name":".","text":"a"}`), "is not a path inside"},
+		{metadata("metadata.csv", "file_name,text\n1.png,a\n2.png,a\n3.png,a\n4.png,a\n"),
+			`metadata.csv:3: file "2.png": file does not exist; 2 other files have such faults`},
 		{files{"a.png": "x", "A.png": "x", "metadata.csv": "file_name,text\nA.PNG,a\n"},
 			`metadata.csv:2: file "A.PNG" may be any of A.png, a.png`},
 		{files{"1.png": "", "metadata.csv": "file_name,text\n1.png,a\n"}, "1.png is empty"},

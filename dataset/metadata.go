@@ -88,18 +88,30 @@ func (t *tree) listed(ctx context.Context, lists []string) error {
 	for _, file := range t.files {
 		l.alike[folded(file)] = append(l.alike[folded(file)], file)
 	}
+	var gone []error
+	add := func(line int, r row) error {
+		err := l.add(line, r)
+		if errors.Is(err, fs.ErrNotExist) { // there may be others
+			gone = append(gone, &LineError{t.path(l.list), line, err})
+			return nil
+		}
+		return err
+	}
 	for _, list := range lists {
 		l.list, l.column = list, ""
 		read := t.jsonRows
 		if ending(list) == ".csv" {
 			read = t.csvRows
 		}
-		if err := cmp.Or(ctx.Err(), read(list, l.add)); err != nil {
+		if err := cmp.Or(ctx.Err(), read(list, add)); err != nil {
 			return err
 		}
 		if l.column == "" {
 			return fmt.Errorf("dataset: %s names no picture", shown(t.path(list)))
 		}
+	}
+	if len(gone) > 0 {
+		return fmt.Errorf("%w%s", gone[0], more(len(gone)-1))
 	}
 	t.unnamed("the metadata")
 	return nil
