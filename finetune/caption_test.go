@@ -74,9 +74,9 @@ func TestCaptionsAreDrawn(t *testing.T) {
 	// What is drawn is what the loss reads.
 	draws, err := r.draw(7)
 	require.NoError(t, err)
-	require.NoError(t, r.parts[0].fill(draws))
+	require.NoError(t, r.first().fill(draws))
 	for i, d := range draws {
-		read := r.parts[0].conditions.Row(i).Tokens
+		read := r.first().feeds[0].conditions.Row(i).Tokens
 		require.Equal(t, d.condition.Tokens.Float32s(), read.Float32s())
 	}
 

@@ -67,6 +67,6 @@ func TestAlternativesAreEncoded(t *testing.T) {
 	var said []any
 	long := strings.Repeat("red ", p.Tokenizer.Length)
 	samples[2].Alternatives = other(long)
-	p.WarnLong(func(_ string, args ...any) { said = args }, samples)
+	p.WarnPrompts(func(_ string, args ...any) { said = args }, samples)
 	require.Equal(t, []any{p.Tokenizer.Length - 2, 1, long}, said)
 }

@@ -58,9 +58,10 @@ func (o EncodeOptions) check() error {
 }
 
 // Encode returns the samples of data with Latent (scaled, as the UNet reads it) and Condition
-// filled in, those of Alternatives too. A sample that has a latent keeps it; one with neither latent
-// nor picture is an error that names it. Each picture is fitted as it comes, and Image is the
-// fitted one from then on, so that the memory of a batch does not depend on the pictures' sizes.
+// filled in, those of Alternatives too. A sample that has a latent keeps it; one with neither
+// latent nor picture is an error that names it. Each picture is fitted as it comes, and Image is
+// the fitted one from then on, so that the memory of a batch does not depend on the pictures'
+// sizes.
 //
 //   - A picture that a model made, whose sample has a Source.Model, is never cut, whatever its
 //     shape. It keeps its size if that is of multiples of the VAE's factor, and the shorter side is
