@@ -15,6 +15,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/clip/tokenizer"
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/hub"
 	"github.com/kudos-ml/kudos/kernels"
 )
@@ -81,8 +82,7 @@ func (e *Encoder) Save(dir string, as kernels.Precision) error {
 	if err := e.Model.Save(dir, as); err != nil {
 		return err
 	}
-	err := os.Remove(filepath.Join(dir, processorFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := file.Remove(filepath.Join(dir, processorFile)); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	if err := writeJSON(filepath.Join(dir, preprocessorFile), e.Preprocessor.config()); err != nil {

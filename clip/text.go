@@ -135,7 +135,7 @@ func saveModel(dir string, config, model any, as kernels.Precision) error {
 	if err := nn.Unadapted(model); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	if err := writeJSON(filepath.Join(dir, configFile), config); err != nil {

@@ -24,10 +24,11 @@ import (
 //
 // A sample without an ID gets one of five digits: its Source.Index where it has a Source, and
 // otherwise its place in d, from 0. It is an error if a sample has no picture, if its ID cannot
-// be a file's name, or if the folder has a sample of that ID.
+// be a file's name on every system, or if the folder has a sample of that ID, in whatever case:
+// Windows and macOS have a.png and A.png for one file.
 func WriteFolder(ctx context.Context, dir string, d Dataset) (n int, err error) {
 	fail := func(err error) error { return fmt.Errorf("dataset: %s: %w", dir, err) }
-	if err := os.MkdirAll(filepath.Join(dir, "samples"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "samples"), 0o777); err != nil {
 		return 0, fail(err)
 	}
 	log, err := file.OpenLog(filepath.Join(dir, samplesFile))
@@ -40,7 +41,7 @@ func WriteFolder(ctx context.Context, dir string, d Dataset) (n int, err error) 
 		if err != nil {
 			return 0, err
 		}
-		taken[s.ID] = true
+		taken[strings.ToLower(s.ID)] = true
 	}
 	for s, err := range d.All(ctx) {
 		if err != nil {
@@ -52,13 +53,13 @@ func WriteFolder(ctx context.Context, dir string, d Dataset) (n int, err error) 
 		case s.ID == "":
 			s.ID = fmt.Sprintf("%05d", n)
 		}
-		if taken[s.ID] {
+		if taken[strings.ToLower(s.ID)] {
 			return n, fail(fmt.Errorf("a second sample has the ID %q: %w", s.ID, fs.ErrExist))
 		}
 		if err := writeSample(dir, log, s); err != nil {
 			return n, fail(fmt.Errorf("sample %q (%s): %w", s.ID, s.Prompt, err))
 		}
-		taken[s.ID] = true
+		taken[strings.ToLower(s.ID)] = true
 		n++
 	}
 	return n, nil
@@ -87,8 +88,11 @@ func writeSample(dir string, log *file.Log, s Sample) error {
 	if s.Image == nil {
 		return errors.New("there is no picture")
 	}
-	if strings.ContainsAny(s.ID, `/\`) || !filepath.IsLocal(s.ID) {
+	if !filepath.IsLocal(s.ID) {
 		return errors.New("the ID cannot be a file's name")
+	}
+	if err := file.CheckName(s.ID + ".png"); err != nil {
+		return fmt.Errorf("its ID names its file: %w", err)
 	}
 	s.File = "samples/" + s.ID + ".png"
 	var line bytes.Buffer

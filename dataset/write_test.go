@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -107,6 +108,7 @@ func TestWriteFolder(t *testing.T) {
 }
 
 func TestWhatIsNoFolder(t *testing.T) {
+	long := strings.Repeat("x", 252) // and .png
 	broken := errors.New("broken")
 	one := FromSlice([]Sample{{Prompt: "a", Image: wide(1)}})
 	fails := Map(one, func(context.Context, Sample) (Sample, error) { return Sample{}, broken })
@@ -114,7 +116,10 @@ func TestWhatIsNoFolder(t *testing.T) {
 	require.ErrorIs(t, err, broken)
 	for want, s := range map[string]Sample{
 		"there is no picture":              {Prompt: "a"},
-		"cannot be a file's name":          {Prompt: "a", ID: "a/b", Image: wide(1)},
+		`Windows has no '/' in names`:      {Prompt: "a", ID: "a/b", Image: wide(1)},
+		`Windows has no ':' in names`:      {Prompt: "a", ID: "a:b", Image: wide(1)},
+		"on Windows it is a device":        {Prompt: "a", ID: "Con", Image: wide(1)},
+		"has 255 bytes at most":            {Prompt: "a", ID: long, Image: wide(1)},
 		`(a): the ID cannot be a file's`:   {Prompt: "a", ID: "..", Image: wide(1)},
 		"the prompt is missing":            {Prompt: " ", Image: wide(1)},
 		`sample "00000" (): dataset: samp`: {Image: wide(1)},
@@ -128,6 +133,17 @@ func TestWhatIsNoFolder(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, entries)
 	}
+}
+
+// IDs that name one file on Windows and macOS are not two.
+func TestIDsInOtherCase(t *testing.T) {
+	of := func(id string) Sample { return Sample{ID: id, Prompt: "a", Image: wide(1)} }
+	dir := t.TempDir()
+	n, err := WriteFolder(t.Context(), dir, FromSlice([]Sample{of("a"), of("Ä"), of("A")}))
+	require.ErrorContains(t, err, `a second sample has the ID "A"`)
+	require.Equal(t, 2, n)
+	_, err = WriteFolder(t.Context(), dir, FromSlice([]Sample{of("ä")}))
+	require.ErrorContains(t, err, `a second sample has the ID "ä"`)
 }
 
 // What is written is known, so that what is left can be made.

@@ -249,7 +249,7 @@ func (s *Schedule) Save(dir string) error {
 	if err != nil {
 		return fmt.Errorf("diffusion: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("diffusion: %w", err)
 	}
 	if err := file.WriteBytes(filepath.Join(dir, configFile), append(data, '\n')); err != nil {

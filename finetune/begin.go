@@ -2,6 +2,7 @@ package finetune
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +49,8 @@ type Run struct {
 	Name     string    // the Record's that Finish makes
 	Every    int       // the Checkpoints', in steps; 0 is ten minutes
 	Progress io.Writer // of both
+
+	fresh bool // there was no run when it began
 }
 
 // unfinishedFolder is where in the run folder a result grows.
@@ -59,38 +62,47 @@ const unfinishedFolder = "unfinished"
 func (r *Run) Unfinished() string { return filepath.Join(r.Folder, unfinishedFolder) }
 
 // Begin keeps other processes from writing to the folder until release is called, which removes one
-// that has stayed empty, or this process ends. Without Resume a folder that holds a run, of which
-// there may be no more than config.json or the folder cache, is a *RunExistsError. With it the
-// settings must be those of that run, or it is a *DifferentRunError. What Config does not have yet
-// is compared by Settle. A folder that holds anything else is an error that wraps fs.ErrExist in
-// either case.
+// that Begin has made and that has stayed empty, or this process ends. Without Resume a folder that
+// holds a run is a *RunExistsError. With it the settings must be those of that run, or it is a
+// *DifferentRunError. What Config does not have yet is compared by Settle. A folder that holds
+// anything else is an error that wraps fs.ErrExist in either case.
+//
+// A run that has made nothing but the folder cache, whose files know what they are of, and the
+// config.json of the same Config["program"], is none: what was wrong with it can be put right and
+// begun in the same folder. Nor do empty files and folders count, or what systems leave everywhere,
+// such as .DS_Store.
 func (r *Run) Begin() (release func() error, err error) {
+	_, missing := os.Lstat(r.Folder)
 	unlock, err := claim(r.Folder, r.Resume)
 	if err != nil {
 		return nil, r.named(err)
 	}
 	leave := func() error {
 		err := unlock()
-		_ = os.Remove(r.Folder) // it stays if there is anything in it
+		entries, failure := os.ReadDir(r.Folder)
+		if missing != nil && failure == nil && len(entries) == 0 {
+			_ = file.Remove(r.Folder) // an empty folder harms nobody
+		}
 		return err
 	}
-	there, others, err := runIn(r.Folder)
+	there, err := r.contents()
+	r.fresh = !there.work && !there.others
 	switch {
-	case err != nil:
-	case there && !r.Resume:
-		err = &RunExistsError{Folder: r.Folder}
-	case others && !there:
+	case err != nil || r.fresh:
+	case there.others && !there.work && !there.begun:
 		err = fmt.Errorf("finetune: %s: %w", r.Folder, notEmpty{})
-	case there && r.Config != nil:
+	case !r.Resume:
+		err = &RunExistsError{Folder: r.Folder}
+	case r.Config != nil:
 		err = r.compare(false)
 	}
 	if err == nil {
-		err = os.RemoveAll(r.Unfinished()) // a process that was killed has left it
+		err = file.RemoveAll(r.Unfinished()) // a process that was killed has left it
 	}
 	if err != nil {
 		return nil, errors.Join(r.named(err), leave())
 	}
-	return func() error { return errors.Join(os.RemoveAll(r.Unfinished()), leave()) }, nil
+	return func() error { return errors.Join(file.RemoveAll(r.Unfinished()), leave()) }, nil
 }
 
 // Settle compares all settings with those of the run that is there. Where there is none it writes
@@ -99,12 +111,14 @@ func (r *Run) Settle() error {
 	if r.Config == nil {
 		return nil
 	}
-	if err := r.compare(true); err != nil {
-		return err
-	}
 	folder := report.Folder(r.Folder)
-	if _, err := os.Stat(folder.Path(configFile)); !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if !r.fresh {
+		if err := r.compare(true); err != nil {
+			return err
+		}
+		if _, err := os.Stat(folder.Path(configFile)); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	if err := folder.JSON(configFile, r.Config); err != nil {
 		return fmt.Errorf("finetune: %w", err)
@@ -123,11 +137,31 @@ func (r *Run) Do(ctx context.Context, do func() error) (err error) {
 	if err := r.Settle(); err != nil {
 		return err
 	}
-	if err = do(); err != nil && ctx.Err() == nil && r.Command != "" {
-		err = fmt.Errorf("%w\nThis goes on from what is in %s:\n\t%s", err, r.Folder, r.Command)
-	}
-	return err
+	return r.GoesOn(ctx, do())
 }
+
+// GoesOn adds to an error by which Command the run goes on, where the folder holds anything to go
+// on from. Others stay as they are: those of a cancelled ctx, those of Begin and Settle, and those
+// that say it already.
+func (r *Run) GoesOn(ctx context.Context, err error) error {
+	refused := errors.As(err, new(*DifferentRunError)) || errors.As(err, new(*goesOn))
+	if err == nil || ctx.Err() != nil || r.Command == "" || refused {
+		return err
+	}
+	if there, failure := r.contents(); failure != nil || there == (holds{}) {
+		return err
+	}
+	return &goesOn{err, fmt.Sprintf("This goes on from what is in %s:\n\t%s", r.Folder, r.Command)}
+}
+
+// A goesOn is an error that says how a run goes on after it.
+type goesOn struct {
+	error
+	how string
+}
+
+func (e *goesOn) Error() string { return e.error.Error() + "\n" + e.how }
+func (e *goesOn) Unwrap() error { return e.error }
 
 // named adds the command to an error that wants one.
 func (r *Run) named(err error) error {
@@ -142,21 +176,49 @@ type notEmpty struct{}
 func (notEmpty) Error() string   { return "the folder is not empty" }
 func (notEmpty) Is(e error) bool { return e == fs.ErrExist }
 
-// runIn says whether a folder holds a run, and whether it holds anything else. What killed
-// processes leave does not count.
-func runIn(folder string) (run, others bool, err error) {
-	entries, err := os.ReadDir(folder)
+// holds says what is in a folder.
+type holds struct {
+	work   bool // what a run has made
+	begun  bool // what a run has before that
+	others bool // anything else
+}
+
+// contents looks into the folder. What is empty does not count, nor what killed processes and
+// systems leave.
+func (r *Run) contents() (h holds, err error) {
+	entries, err := os.ReadDir(r.Folder)
 	if err != nil {
-		return false, false, fmt.Errorf("finetune: %w", err)
+		return h, fmt.Errorf("finetune: %w", err)
 	}
-	marks := []string{configFile, metricsFile, checkpointsFolder, bestFolder, cacheFolder}
+	unfinished := false
 	for _, e := range entries {
-		switch {
-		case slices.Contains(marks, e.Name()):
-			run = true
-		case !file.IsLeft(e.Name()):
-			others = true
+		switch name := e.Name(); {
+		case name == unfinishedFolder:
+			unfinished = true
+		case name == cacheFolder || name == configFile && r.sameProgram():
+			h.begun = true
+		case file.IsLeft(name) || file.IsEmpty(filepath.Join(r.Folder, name)):
+		case slices.Contains(marks, name):
+			h.work = true
+		default:
+			h.others = true
 		}
 	}
-	return run, others, nil
+	h.others = h.others || unfinished && !h.begun && !h.work // it is not a run's
+	return h, nil
+}
+
+// marks are files and folders by which a run is known.
+var marks = []string{configFile, metricsFile, checkpointsFolder, bestFolder}
+
+// sameProgram says whether config.json is of a run of the same program.
+func (r *Run) sameProgram() bool {
+	const key = "program"
+	var there map[string]any
+	text, err := os.ReadFile(filepath.Join(r.Folder, configFile))
+	if err != nil || json.Unmarshal(text, &there) != nil {
+		return false
+	}
+	program, known := r.Config[key]
+	return known && there[key] == program
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -30,9 +32,13 @@ func (g *Guard) prune() error {
 			needed[g.kept(g.best(g.measures[:n]).Step)] = true
 		}
 	}
-	there, failure := filepath.Glob(filepath.Join(g.Folder, bestFolder, "step-*"))
-	for _, dir := range there {
-		if !needed[dir] {
+	there, failure := os.ReadDir(filepath.Join(g.Folder, bestFolder))
+	if errors.Is(failure, fs.ErrNotExist) {
+		failure = nil
+	}
+	for _, e := range there {
+		dir := filepath.Join(g.Folder, bestFolder, e.Name())
+		if !needed[dir] && strings.HasPrefix(e.Name(), "step-") {
 			failure = errors.Join(failure, file.RemoveFolder(dir))
 		}
 	}

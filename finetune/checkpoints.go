@@ -23,9 +23,10 @@ import (
 //	run := &finetune.Record{Trainer: saved, Folder: "runs/1"}
 //
 // There is a last checkpoint whatever ends the loop: the last step, break, a context that is
-// cancelled (its error comes after), or another error, if it leaves the Trainer a State. Where one
-// cannot be written the loop ends with an error. What was trained is then still in memory, earlier
-// checkpoints are whole, and ranging again tries once more before it goes on.
+// cancelled (its error comes after), or another error, if it leaves the Trainer a State. Where the
+// disk is full, the latest one stays, and the others make room for it. Where one cannot be written
+// the loop ends with an error. What was trained is then still in memory, earlier checkpoints are
+// whole, and ranging again tries once more before it goes on.
 type Checkpoints struct {
 	Trainer Trainer // is, or wraps, a Resumable
 	Folder  string  // of the run; made if it is not there
@@ -261,7 +262,11 @@ func (c *Checkpoints) save(ctx context.Context) error {
 	if c.done == c.saved {
 		return nil
 	}
-	if err := c.write(context.WithoutCancel(ctx)); err != nil {
+	err := c.write(context.WithoutCancel(ctx))
+	if file.IsFull(err) && c.makeRoom() {
+		err = c.write(context.WithoutCancel(ctx))
+	}
+	if err != nil {
 		c.failed = true
 		last := "there is none before it"
 		if c.saved > 0 {
@@ -273,6 +278,21 @@ func (c *Checkpoints) save(ctx context.Context) error {
 	delete(c.broken, c.done)
 	c.prune(true)
 	return nil
+}
+
+// makeRoom removes all checkpoints but the latest that is whole, and says whether there were any.
+func (c *Checkpoints) makeRoom() (made bool) {
+	steps, err := checkpoints(c.Folder)
+	c.say(err)
+	for _, step := range steps {
+		if step == c.saved {
+			continue
+		}
+		err := file.RemoveFolder(checkpoint(c.Folder, step))
+		c.say(err)
+		made = made || err == nil
+	}
+	return made
 }
 
 func (c *Checkpoints) write(ctx context.Context) error {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/kudos-ml/kudos/finetune/report"
+	"github.com/kudos-ml/kudos/internal/file"
 )
 
 // A Result is what Finish has made of a run.
@@ -23,11 +24,21 @@ type Result struct {
 // made it is not called. Before that a Guard, unless there was an error, puts the best network in
 // the place of the last. A Tuner puts its moving average, if it has one, in the place of the
 // parameters, and frees the memory of training. The error is that of the training, of saving, or
-// both. Result says what was saved in any case.
+// both. Result says what was saved in any case. That nothing but the report could not be written
+// (*ReportError) does not make a training one that was stopped.
 func (r *Record) Finish(ctx context.Context, save func(name string) error) (
 	result Result, err error,
 ) {
+	var unreported *ReportError
+	defer func() {
+		if unreported != nil {
+			err = errors.Join(err, unreported)
+		}
+	}()
 	for step, failure := range r.Steps(ctx) {
+		if errors.As(failure, &unreported) {
+			continue
+		}
 		if err = failure; err == nil {
 			result.Steps = step.Index + 1
 		}
@@ -104,13 +115,20 @@ func (r *Run) Finish(ctx context.Context, t Trainer, save func(dir string) error
 		record.Config = r.Config
 	}
 	result, err := record.Finish(ctx, func(name string) error {
-		if err := os.MkdirAll(r.Unfinished(), 0o755); err != nil {
-			return fmt.Errorf("finetune: %w", err)
+		keep := func() error {
+			if err := os.MkdirAll(r.Unfinished(), 0o777); err != nil {
+				return fmt.Errorf("finetune: %w", err)
+			}
+			if err := save(r.Unfinished()); err != nil {
+				return err
+			}
+			return folder.Rename(unfinishedFolder, name)
 		}
-		if err := save(r.Unfinished()); err != nil {
-			return err
+		err := keep()
+		if file.IsFull(err) && saved.makeRoom() {
+			err = keep()
 		}
-		return folder.Rename(unfinishedFolder, name)
+		return err
 	})
 	if result.Steps == 0 {
 		return "", err
@@ -122,10 +140,11 @@ func (r *Run) Finish(ctx context.Context, t Trainer, save func(dir string) error
 			result.Steps, where)
 	}
 	if err != nil && ctx.Err() == nil {
-		err = fmt.Errorf("%w\nWhat %s", err, made)
+		how := "What " + made
 		if r.Command != "" {
-			err = fmt.Errorf("%w; this goes on after the last checkpoint:\n\t%s", err, r.Command)
+			how += "; this goes on after the last checkpoint:\n\t" + r.Command
 		}
+		err = &goesOn{err, how}
 	}
 	return "what " + made, err
 }

@@ -8,9 +8,12 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kudos-ml/kudos/internal/file"
 )
 
 // What was trained is saved whatever ends the training, under a name that says what it is.
@@ -185,4 +188,55 @@ func TestUnfinishedOfOthers(t *testing.T) {
 	require.NoError(t, err)
 	require.NoDirExists(t, run.Unfinished(), "a killed process has left it")
 	require.NoError(t, release())
+}
+
+// A report that cannot be written ends no training: what was trained is saved under its name, and
+// the error comes last.
+func TestReportFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		fails string // a file of the run's folder
+		until int    // steps after which it can be written again; 0 is never
+		said  int    // how often it is said meanwhile
+	}{
+		"page": {fails: pageFile, said: 1}, "summary": {fails: summaryFile, said: 1},
+		"for a while": {fails: pageFile, until: 3, said: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			full, done := errors.New("full"), 0
+			folder := t.TempDir()
+			trainer := Func(func(context.Context) iter.Seq2[Step, error] {
+				return func(yield func(Step, error) bool) {
+					for done = range 5 {
+						if !yield(Step{Index: done, Of: 5}, nil) {
+							return
+						}
+					}
+				}
+			})
+			file.Before = func(operation, name string) error {
+				failing := c.until == 0 || done < c.until
+				if operation == "rename" && filepath.Base(name) == c.fails && failing {
+					return full
+				}
+				return nil
+			}
+			defer func() { file.Before = nil }()
+			var said strings.Builder
+			run := &Record{Trainer: trainer, Folder: folder, Progress: &said}
+			result, err := run.Finish(t.Context(), func(string) error { return nil })
+			require.Equal(t, Result{5, "tuned", 5}, result)
+			if c.until > 0 {
+				require.NoError(t, err)
+			} else {
+				require.ErrorIs(t, err, full)
+				require.ErrorAs(t, err, new(*ReportError))
+				require.ErrorContains(t, err, "the report is not whole: ")
+				require.ErrorContains(t, err, filepath.Join(folder, c.fails))
+			}
+			require.Equal(t, c.said, strings.Count(said.String(), "; training goes on"))
+			steps, err := ReadSteps(folder)
+			require.NoError(t, err)
+			require.Len(t, steps, 5)
+		})
+	}
 }

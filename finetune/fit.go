@@ -47,6 +47,9 @@ func (e *FitError) Needs() (bytes int64, why string) {
 // latents and conditions of any numbers (such as pipeline.Pipeline.Blanks), has the plan that
 // training has.
 func (t *Tuner) Fit(ctx context.Context, bytes int64) (kernels.Plan, error) {
+	if t.closed {
+		return kernels.Plan{}, errClosed
+	}
 	if t.run != nil && t.run.stepper.Steps() > 0 {
 		return kernels.Plan{}, errors.New("finetune: Fit comes before training, which has begun")
 	}

@@ -665,7 +665,9 @@ func TestGuardFolder(t *testing.T) {
 	require.Equal(t, []string{g.kept(8), g.kept(12)}, best, "of checkpoints after 9 and 12 steps")
 
 	run := &Run{Folder: t.TempDir()}
-	require.NoError(t, os.Mkdir(filepath.Join(run.Folder, "best"), 0o755))
+	require.NoError(t, os.MkdirAll(filepath.Join(run.Folder, "best", "step-000001"), 0o755))
+	kept := filepath.Join(run.Folder, "best", "step-000001", "state.json")
+	require.NoError(t, os.WriteFile(kept, []byte("{}"), 0o644))
 	_, err = run.Begin()
 	require.ErrorAs(t, err, new(*RunExistsError))
 }

@@ -52,9 +52,11 @@ const reportEvery = 15 * time.Second
 // Unwrap returns the Trainer.
 func (r *Record) Unwrap() Trainer { return r.Trainer }
 
-// Steps trains, and yields what the Trainer yields. A loss that is not finite, or a file that
-// cannot be written, ends it with an error. After an error, or where the loop is broken out of,
-// what then cannot be written is said on Progress.
+// Steps trains, and yields what the Trainer yields. A loss that is not finite, or metrics.jsonl
+// that cannot be written, ends it with an error. A report that cannot be written meanwhile is said
+// on Progress, and training goes on. One that cannot be written at the end is an error, a
+// *ReportError. After an error, or where the loop is broken out of, what then cannot be written is
+// said on Progress.
 func (r *Record) Steps(ctx context.Context) iter.Seq2[Step, error] {
 	return func(yield func(Step, error) bool) {
 		w, err := r.watch()
@@ -87,10 +89,20 @@ func (r *Record) Steps(ctx context.Context) iter.Seq2[Step, error] {
 			err = w.takeUp(saved.start)
 		}
 		if err := errors.Join(err, w.end(nil)); err != nil {
-			yield(Step{}, err)
+			yield(Step{}, &ReportError{err})
 		}
 	}
 }
+
+// A ReportError says that all steps were made, and then something of the report could not be
+// written.
+type ReportError struct{ Err error }
+
+// Error says what could not be written.
+func (e *ReportError) Error() string { return "the report is not whole: " + e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *ReportError) Unwrap() error { return e.Err }
 
 // A metric is a line of metrics.jsonl.
 type metric struct {
@@ -135,6 +147,8 @@ type watch struct {
 	release  func() error  // the folder
 	ended    bool
 	missing  error // why the last step is not in the log
+
+	unreported bool // the last report could not be written, and that was said
 
 	log      *file.Log
 	metrics  []metric // those of earlier processes too, if the run goes on from there
@@ -209,7 +223,11 @@ func (w *watch) see(s Step) error {
 	}
 	if time.Since(w.reported) >= reportEvery {
 		w.reported = time.Now()
-		return w.report(nil)
+		err := w.report(nil)
+		if err != nil && !w.unreported {
+			w.say(fmt.Errorf("%w; training goes on", err))
+		}
+		w.unreported = err != nil
 	}
 	return nil
 }

@@ -92,6 +92,8 @@ func (r *Rounds) check() error {
 		return errors.New("finetune: the Rounds have no Tuner, no Data or no Folder")
 	case r.N < 1 || r.Tuner.Updates < 1:
 		return fmt.Errorf("finetune: %d rounds of %d updates asked for", r.N, r.Tuner.Updates)
+	case r.Tuner.closed:
+		return errClosed
 	case r.Tuner.Network == nil:
 		return errors.New("finetune: the Tuner has no Network")
 	}

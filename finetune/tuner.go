@@ -89,7 +89,8 @@ type Tuner struct {
 	// Device AdamW and the moving average are there too.
 	Machine kernels.Config
 
-	run *run // of the first call of Prepare on
+	run    *run // of the first call of Prepare on
+	closed bool
 }
 
 // Prepare reads the data, compiles the loss with its gradients and returns the memory that training
@@ -99,6 +100,9 @@ type Tuner struct {
 // costs next to nothing to look at. Where Machine.ActivationBytes cannot be met, the error wraps a
 // *kernels.ActivationError.
 func (t *Tuner) Prepare(ctx context.Context) (kernels.Plan, error) {
+	if t.closed {
+		return kernels.Plan{}, errClosed
+	}
 	if t.run == nil {
 		r, err := t.start(ctx)
 		if err != nil {
@@ -112,7 +116,12 @@ func (t *Tuner) Prepare(ctx context.Context) (kernels.Plan, error) {
 	return t.Plan(), nil
 }
 
-// Steps trains from the step that the last call ended at to the last one.
+// errClosed is what a Tuner says after Close.
+var errClosed = errors.New("finetune: the Tuner is closed, and does not train any more: " +
+	"make another one, of the same network to go on with it")
+
+// Steps trains from the step that the last call ended at to the last one. After Close that is an
+// error.
 func (t *Tuner) Steps(ctx context.Context) iter.Seq2[Step, error] {
 	return func(yield func(Step, error) bool) {
 		if _, err := t.Prepare(ctx); err != nil {
@@ -259,8 +268,11 @@ func clone(of []kernels.Parameter) []kernels.Parameter {
 	return out
 }
 
-// Close frees the memory of training. The network's parameters stay.
+// Close frees the memory of training. The network's parameters stay, and State, Steps and Fit are
+// errors from then on. A Tuner that nobody closes is freed by the garbage collector some time after
+// nothing refers to it any more, unless it is on a Device.
 func (t *Tuner) Close() error {
+	t.closed = true
 	if t.run == nil {
 		return nil
 	}

@@ -630,6 +630,18 @@ func (m *Machine) Close() error {
 	return a.free()
 }
 
+// Cleanup frees the machine's memory, as Close does, and does not refer to the machine: it is for
+// runtime.AddCleanup of what owns the machine and may be forgotten without Close. On a Device it
+// does nothing.
+func (m *Machine) Cleanup() func() {
+	a := m.arena
+	return func() {
+		if a != nil {
+			_ = a.free() // nobody is there to be told
+		}
+	}
+}
+
 // ValueGrads pairs parameters with their gradients, as any gorgonia.Solver takes them after a run.
 // The parameters are inputs of the graph that gorgonia.Grad was called with. It is an error if a
 // gradient is not in Config.Want.

@@ -84,7 +84,7 @@ func (k *kept) read() error {
 		}
 		if err != nil {
 			clear(known)
-			if err := os.Remove(k.file); err != nil {
+			if err := file.Remove(k.file); err != nil {
 				return err
 			}
 			break

@@ -3,9 +3,7 @@ package tokenizer
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +15,7 @@ import (
 // CLIPTokenizer reads them. If dir has the tokenizer.json of another tokenizer, which would be read
 // instead of them, Save removes it. Whatever happens, each file is whole or as it was.
 func (t *Tokenizer) Save(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("tokenizer: %w", err)
 	}
 	decoder := make(map[int]addedToken, len(t.added))
@@ -49,8 +47,7 @@ func (t *Tokenizer) Save(dir string) error {
 			return fmt.Errorf("tokenizer: %w", err)
 		}
 	}
-	err = os.Remove(filepath.Join(dir, tokenizerFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := file.Remove(filepath.Join(dir, tokenizerFile)); err != nil {
 		return fmt.Errorf("tokenizer: %w", err)
 	}
 	return nil

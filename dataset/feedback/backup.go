@@ -35,7 +35,7 @@ func (s *Store) Backup(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	defer func() { err = errors.Join(err, file.RemoveAll(folder)) }()
 	copied := filepath.Join(folder, "copy.db")
 	if _, err := s.pool.ExecContext(ctx, `VACUUM INTO ?`, copied); err != nil {
 		return err

@@ -392,11 +392,10 @@ func (p *Pipeline) SaveFrozen(dir string, as kernels.Precision) error {
 	if err := p.check(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("pipeline: %w", err)
 	}
-	err := os.Remove(filepath.Join(dir, indexFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := file.Remove(filepath.Join(dir, indexFile)); err != nil {
 		return fmt.Errorf("pipeline: %w", err)
 	}
 	for _, part := range []struct {

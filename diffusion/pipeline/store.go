@@ -14,6 +14,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
@@ -49,7 +50,7 @@ func (s store) read(key string, n int) map[string]*tensor.Dense {
 	f, err := weights.Open(name)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			_ = os.Remove(name) // it is replaced in any case
+			_ = file.Remove(name) // it is replaced in any case
 		}
 		return nil
 	}
@@ -64,7 +65,7 @@ func (s store) read(key string, n int) map[string]*tensor.Dense {
 	}
 	whole := err == nil && sum == f.Metadata[sumKey] && len(all) == n
 	if f.Close() != nil || !whole {
-		_ = os.Remove(name) // as above
+		_ = file.Remove(name) // as above
 		return nil
 	}
 	return results

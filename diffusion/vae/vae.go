@@ -174,7 +174,7 @@ func (v *AutoencoderKL) Save(dir string, as kernels.Precision) error {
 	}
 	metadata := map[string]string{"format": "pt"}
 	err = errors.Join(
-		os.MkdirAll(dir, 0o755),
+		os.MkdirAll(dir, 0o777),
 		weights.Save(filepath.Join(dir, base+".safetensors"), v, as, metadata),
 		file.WriteBytes(filepath.Join(dir, "config.json"), append(text, '\n')),
 	)

@@ -67,7 +67,7 @@ func main() {
 		if err != nil {
 			return err
 		}
-		return cmp.Or(o.time(ctx, os.Stdout, report.Stderr()), o.machine.Close())
+		return cmp.Or(o.time(ctx, report.Stdout(), report.Stderr()), o.machine.Close())
 	}, func() string { return "what was timed is printed" })
 }
 

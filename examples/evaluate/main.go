@@ -149,7 +149,7 @@ func main() {
 		// them.
 		debug.SetGCPercent(20)
 		return run(ctx, o)
-	}, func() string { return "what was finished is in " + o.Folder + "; -resume goes on" })
+	}, func() string { return report.Finished(o.Folder) })
 }
 
 func run(ctx context.Context, o options) (err error) {
@@ -161,7 +161,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return fmt.Errorf("-out: %w", err)
 	}
-	defer func() { err = errors.Join(err, release(), o.machine.Close()) }()
+	defer func() { err = errors.Join(begun.GoesOn(ctx, err), release(), o.machine.Close()) }()
 	o.Load, o.Progress = o.load, report.Stderr()
 	hashes := map[string]any{}
 	if err := o.judged(hashes, nil); err != nil {
@@ -189,7 +189,7 @@ func run(ctx context.Context, o options) (err error) {
 			return err
 		}
 		page.Footer = report.Begin(program, o.args)
-		return report.Folder(o.Folder).Conclude(os.Stdout, r, page, r.Tables()...)
+		return report.Folder(o.Folder).Conclude(report.Stdout(), r, page, r.Tables()...)
 	})
 }
 

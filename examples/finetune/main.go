@@ -58,7 +58,7 @@ type session struct {
 }
 
 func newSession() *session {
-	s := &session{progress: report.Stderr(), print: os.Stdout, left: "nothing was trained"}
+	s := &session{progress: report.Stderr(), print: report.Stdout(), left: "nothing was trained"}
 	s.hashes = map[string]string{}
 	f := flag.NewFlagSet("finetune", flag.ContinueOnError)
 	f.StringVar(&s.base, "model", "",
@@ -109,7 +109,7 @@ func (s *session) run(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("-out: %w", err)
 	}
-	defer func() { err = errors.Join(err, release(), s.Close()) }()
+	defer func() { err = errors.Join(s.Run.GoesOn(ctx, err), release(), s.Close()) }()
 	for _, do := range []func(context.Context) error{s.read, s.plan, s.score, s.encode, s.tune} {
 		if err := do(ctx); err != nil {
 			return err

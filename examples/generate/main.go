@@ -130,7 +130,7 @@ func main() {
 		// them.
 		debug.SetGCPercent(20)
 		return run(ctx, o)
-	}, func() string { return "what was finished is in " + o.out + "; -resume goes on" })
+	}, func() string { return report.Finished(o.out) })
 }
 
 func run(ctx context.Context, o options) (err error) {
@@ -142,7 +142,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return fmt.Errorf("-out: %w", err)
 	}
-	defer func() { err = errors.Join(err, release(), o.machine.Close()) }()
+	defer func() { err = errors.Join(begun.GoesOn(ctx, err), release(), o.machine.Close()) }()
 	prompts := sha256.Sum256(fmt.Appendf(nil, "%q", o.Prompts))
 	hashes := map[string]any{"prompts": fmt.Sprintf("%x", prompts)}
 	model, err := o.load(hashes)

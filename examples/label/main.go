@@ -121,12 +121,12 @@ func main() {
 			return err
 		}
 		return errors.Join(run(ctx, o), o.machine.Close())
-	}, func() string { return "what was said is in " + o.db })
+	}, func() string { return report.Left("what was said", o.db) })
 }
 
 func run(ctx context.Context, o options) (err error) {
 	if o.prompts != "" {
-		if err := os.MkdirAll(o.out, 0o755); err != nil {
+		if err := os.MkdirAll(o.out, 0o777); err != nil {
 			return fmt.Errorf("-out: %w", err)
 		}
 	}

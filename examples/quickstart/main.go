@@ -83,7 +83,7 @@ func main() {
 			return err
 		}
 		return s.run.Do(ctx, func() error { return cmp.Or(s.method(ctx), s.machine.Close()) })
-	}, func() string { return "what was finished is in " + s.Path() + "; -resume goes on" })
+	}, func() string { return report.Finished(s.Path()) })
 }
 
 // load reads the labels, so that what is wrong with them is known first, and the embedded models.
@@ -246,5 +246,5 @@ func (s *session) evaluate(ctx context.Context) error {
 	chart := finetune.TermsChart("Tuning", steps, "reward", "pretraining")
 	page := found.Page("kudos quickstart", done, begin, chart)
 	found.Seconds = s.Seconds
-	return s.Conclude(os.Stdout, found, page, found.Tables()...)
+	return s.Conclude(report.Stdout(), found, page, found.Tables()...)
 }

@@ -102,7 +102,7 @@ func main() {
 			return err
 		}
 		return errors.Join(run(ctx, o), o.machine.Close())
-	}, func() string { return "the features so far are in " + o.cache + "; -resume goes on" })
+	}, func() string { return report.Finished(o.cache) })
 }
 
 // labelled are the samples that are labelled good or bad.
@@ -182,7 +182,7 @@ func (s *session) run(ctx context.Context, rest, heldOut []dataset.Sample) error
 	}
 	r.Test = r.HeldOut.Labels
 	fmt.Printf("The reward is in %s.\n\n", s.out)
-	return report.Folder(s.out).Conclude(os.Stdout, r, r.Page(), r.Tables()...)
+	return report.Folder(s.out).Conclude(report.Stdout(), r, r.Page(), r.Tables()...)
 }
 
 // validate tries the training on folds of all labels. The features of all pictures are there.

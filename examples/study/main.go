@@ -96,8 +96,8 @@ func main() {
 		if o, err = parse(os.Args[1:]); err != nil {
 			return err
 		}
-		return run(ctx, o, os.Stdout)
-	}, func() string { return "what was said is in " + o.db })
+		return run(ctx, o, report.Stdout())
+	}, func() string { return report.Left("what was said", o.db) })
 }
 
 func run(ctx context.Context, o options, w io.Writer) (err error) {

@@ -119,7 +119,7 @@ func (t *Tuning) Train(
 		if t.Run.Progress != nil {
 			progress = report.Plain(t.Run.Progress)
 		}
-		progress.Printf("Stopping after this update; what was trained will be saved. " +
+		progress.Printf("Stopping, and saving what was trained, if anything was. " +
 			"Once more ends the program at once.")
 	})
 	defer stopped()

@@ -18,7 +18,7 @@ type Folder string
 
 // NewFolder makes the folder and those above it, if they are not there.
 func NewFolder(dir string) (Folder, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return "", fmt.Errorf("report: %w", err)
 	}
 	return Folder(dir), nil
@@ -73,10 +73,7 @@ func (f Folder) JSON(name string, v any) error {
 
 // Rename gives a file or folder of the folder another name. What had that name is removed.
 func (f Folder) Rename(from, to string) error {
-	if err := os.RemoveAll(f.Path(to)); err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	if err := os.Rename(f.Path(from), f.Path(to)); err != nil {
+	if err := file.Rename(f.Path(from), f.Path(to)); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	return nil
@@ -98,7 +95,7 @@ func (f Folder) Conclude(w io.Writer, result any, page Page, tables ...Table) er
 		}
 		fmt.Fprintln(w)
 	}
-	if _, err := fmt.Fprintln(w, "Wrote", path); err != nil {
+	if _, err := fmt.Fprintln(w, "Wrote", Escaped(path)); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	return nil

@@ -28,8 +28,10 @@ func Stderr() *Progress {
 // Plain shows progress as lines of text. Of io.Discard, nothing is shown.
 func Plain(w io.Writer) *Progress { return &Progress{w: w, now: time.Now} }
 
-// Printf writes a line between stages.
-func (p *Progress) Printf(format string, args ...any) { fmt.Fprintf(p.w, format+"\n", args...) }
+// Printf writes a line between stages, Escaped.
+func (p *Progress) Printf(format string, args ...any) {
+	_, _ = io.WriteString(p.w, Escaped(fmt.Sprintf(format+"\n", args...)))
+}
 
 // A Stage is one part of a run. Its methods are for one goroutine.
 type Stage struct {
@@ -57,7 +59,7 @@ const firstLine = 10 * time.Second
 // Stage begins a stage of n parts. n is 0 if that is not known, or not yet. Only one stage of a
 // Progress is open at a time.
 func (p *Progress) Stage(name string, n int) *Stage {
-	s := &Stage{p: p, name: name, n: n, start: p.now(), gap: firstLine}
+	s := &Stage{p: p, name: oneLine(name), n: n, start: p.now(), gap: firstLine}
 	s.next = s.start.Add(s.gap)
 	s.draw()
 	return s
@@ -69,7 +71,7 @@ const late = 2 * time.Second
 // Late is Stage for what is mostly over at once: nothing is shown of it if it takes less than two
 // seconds.
 func (p *Progress) Late(name string, n int) *Stage {
-	s := &Stage{p: p, name: name, n: n, start: p.now(), gap: late, hidden: true}
+	s := &Stage{p: p, name: oneLine(name), n: n, start: p.now(), gap: late, hidden: true}
 	s.next = s.start.Add(s.gap)
 	return s
 }
@@ -109,7 +111,7 @@ func (s *Stage) Skip(k int) {
 
 // Note sets a few words that are shown beside the progress, such as the loss.
 func (s *Stage) Note(format string, args ...any) {
-	s.note = fmt.Sprintf(format, args...)
+	s.note = oneLine(fmt.Sprintf(format, args...))
 	if s.bar != nil {
 		s.bar.Describe(fmt.Sprintf("%-12s %s", s.name, s.note))
 	}

@@ -17,8 +17,9 @@ type Table struct {
 	Strong int // the column that is printed bold in HTML; 0 for none
 }
 
-// Print writes the table for a terminal.
+// Print writes the table for a terminal, Escaped.
 func (t Table) Print(w io.Writer) error {
+	t = t.escaped()
 	widths := make([]int, len(t.Header))
 	for _, row := range append([][]string{t.Header}, t.Rows...) {
 		for i, cell := range row {
@@ -63,6 +64,24 @@ func (t Table) Print(w io.Writer) error {
 		return fmt.Errorf("report: %w", err)
 	}
 	return nil
+}
+
+// escaped is the table with all its text Escaped, and each cell in one line.
+func (t Table) escaped() Table {
+	t.Title, t.Note, t.Header = Escaped(t.Title), Escaped(t.Note), oneLines(t.Header)
+	rows := t.Rows
+	t.Rows = nil
+	for _, row := range rows {
+		t.Rows = append(t.Rows, oneLines(row))
+	}
+	return t
+}
+
+func oneLines(cells []string) (out []string) {
+	for _, cell := range cells {
+		out = append(out, oneLine(cell))
+	}
+	return out
 }
 
 // Percent prints a share of 0 to 1, "47 %".

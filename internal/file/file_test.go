@@ -394,3 +394,173 @@ func TestLogSurvivesAKill(t *testing.T) {
 	}
 	require.Equal(t, 2, n)
 }
+
+// Files are written, synced, closed and renamed, and the folder is synced, in this order.
+func TestOrder(t *testing.T) {
+	dir := t.TempDir()
+	var done []string
+	Before = func(operation, name string) error {
+		name, err := filepath.Rel(dir, name)
+		if parts := strings.Split(name, "/"); isTemporary(parts[0]) {
+			parts[0] = "TEMP"
+			name = strings.Join(parts, "/")
+		}
+		if parts := strings.Split(name, "/"); isTemporary(parts[len(parts)-1]) {
+			name = strings.Join(append(parts[:len(parts)-1], "temp"), "/")
+		}
+		done = append(done, operation+" "+name)
+		return err
+	}
+	defer func() { Before = nil }()
+	require.NoError(t, WriteBytes(filepath.Join(dir, "a"), []byte("one")))
+	require.Equal(t, []string{
+		"create TEMP", "write TEMP", "sync TEMP", "close TEMP", "move TEMP", "rename a", "sync .",
+	}, done)
+
+	done = nil
+	require.NoError(t, WriteFolder(filepath.Join(dir, "f"), func(dir string) error {
+		return WriteBytes(filepath.Join(dir, "1"), []byte("one"))
+	}))
+	require.Equal(t, []string{
+		"create TEMP", "create TEMP/temp", "write TEMP/temp", "sync TEMP/temp", "close TEMP/temp",
+		"move TEMP/temp", "rename TEMP/1", "sync TEMP",
+		"move f", "rename TEMP", // what had the name goes
+		"move TEMP", "rename f", "sync .",
+	}, done)
+}
+
+// A file system that refuses modes, or to be told that something is to last, is written to all the
+// same. One that fails, or is full, is an error.
+func TestRefusals(t *testing.T) {
+	write := func(fails string, with error) error {
+		dir := t.TempDir()
+		name := filepath.Join(dir, "a")
+		require.NoError(t, os.WriteFile(name, []byte("old"), 0o600))
+		Before = func(operation, at string) error {
+			if at == dir {
+				operation += " folder"
+			}
+			if operation == fails {
+				return with
+			}
+			return nil
+		}
+		err := WriteBytes(name, []byte("new"))
+		log, failure := OpenLog(filepath.Join(dir, "log"))
+		require.NoError(t, failure)
+		require.NoError(t, log.Append(1))
+		failure = log.Close()
+		if fails == "sync" {
+			require.Equal(t, err == nil, failure == nil)
+		} else {
+			require.NoError(t, failure)
+		}
+		Before = nil
+		if err == nil {
+			require.Equal(t, "new", tree(t, dir)["a"])
+		}
+		return err
+	}
+	require.NoError(t, write("chmod", fs.ErrPermission))
+	for _, refusal := range refusals {
+		require.NoError(t, write("sync", refusal))
+		require.NoError(t, write("sync folder", refusal))
+	}
+	for _, failure := range failures {
+		require.ErrorIs(t, write("sync", failure), failure)
+		require.ErrorIs(t, write("sync folder", failure), failure)
+		require.ErrorIs(t, write("close", failure), failure)
+	}
+}
+
+// What another program has open for a moment is renamed and removed when it is closed, and what it
+// keeps open is an error.
+func TestPatience(t *testing.T) {
+	taken := errors.New("taken")
+	was := busy
+	busy = func(err error) bool { return errors.Is(err, taken) }
+	defer func() { busy, Before = was, nil }()
+	for operation, do := range map[string]func(name string) error{
+		"rename": func(name string) error { return WriteBytes(name, []byte("new")) },
+		"remove": Remove,
+	} {
+		name := filepath.Join(t.TempDir(), "a")
+		require.NoError(t, os.WriteFile(name, nil, 0o666))
+		times := 3
+		Before = func(now, at string) error {
+			if now != operation || at != name || times == 0 {
+				return nil
+			}
+			times--
+			return taken
+		}
+		require.NoError(t, do(name))
+		require.Zero(t, times)
+		times = math.MaxInt
+		began := time.Now()
+		require.ErrorIs(t, do(name), taken)
+		require.GreaterOrEqual(t, time.Since(began), patience)
+	}
+}
+
+// A file or folder takes another's place.
+func TestRename(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for _, name := range []string{"a/1", "b/2", "c", "d"} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(at(name)), 0o777))
+		require.NoError(t, os.WriteFile(at(name), []byte(name), 0o666))
+	}
+	require.NoError(t, Rename(at("a"), at("b")))
+	require.NoError(t, Rename(at("c"), at("d")))
+	require.NoError(t, Rename(at("d"), at("e")))
+	require.Equal(t, map[string]string{"b/1": "a/1", "e": "c"}, tree(t, dir))
+	require.ErrorIs(t, Rename(at("none"), at("x")), fs.ErrNotExist)
+	require.NoError(t, Remove(at("none")))
+	require.Error(t, Remove(at("b")), "it is not empty")
+	require.NoError(t, RemoveAll(at("b")))
+	require.Equal(t, map[string]string{"e": "c"}, tree(t, dir))
+}
+
+// What people call things is a file's name everywhere, or it is not one anywhere.
+func TestCheckName(t *testing.T) {
+	for _, name := range []string{
+		"00001.png", "a b", "ü", "日本", "con1", "console.txt", "com", "com10", "lpt", "nul-1.png",
+		".hidden", "a..png", " a", "👩‍🎨.png", strings.Repeat("x", 255),
+	} {
+		require.NoError(t, CheckName(name), name)
+	}
+	for _, name := range []string{
+		"", "con", "CON.png", "Aux.tar.gz", "nul", "prn ", "com1", "COM9.txt", "lpt¹", "CONIN$",
+		"nul .png", "a:b", "a/b", `a\b`, "a|b", "a?", "*", "<a>", `"a"`, "a\x00", "a\nb", "\x7f",
+		"a.", "a ", ".", "..", strings.Repeat("x", 256),
+	} {
+		require.Error(t, CheckName(name), name)
+	}
+}
+
+// Modes are the process's: nobody else reads what it writes where it says so.
+func TestUmask(t *testing.T) {
+	for _, mask := range []int{0o022, 0o077, 0o002} {
+		was, ok := umask(mask)
+		if !ok {
+			t.Skip("there are no modes here")
+		}
+		dir := t.TempDir()
+		err := WriteFolder(filepath.Join(dir, "f"), func(dir string) error {
+			return WriteBytes(filepath.Join(dir, "a"), nil)
+		})
+		log, failure := OpenLog(filepath.Join(dir, "log"))
+		unlock, failed := Lock(dir)
+		umask(was)
+		require.NoError(t, errors.Join(err, failure, failed))
+		for name, all := range map[string]os.FileMode{
+			"f": 0o777, "f/a": 0o666, "log": 0o666, lockFile: 0o666,
+		} {
+			info, err := os.Stat(filepath.Join(dir, name))
+			require.NoError(t, err)
+			require.Equal(t, all&^os.FileMode(mask), info.Mode().Perm(), name)
+		}
+		require.NoError(t, errors.Join(unlock(), log.Close()))
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -103,7 +102,7 @@ func (h *held) take(dir string) error {
 			return &LockedError{dir, holder}
 		case errNoLocks:
 			_ = f.Close() // here too
-			_ = os.Remove(h.path)
+			_ = remove(h.path, os.Remove)
 			return nil
 		}
 		mine, err := f.Stat()
@@ -153,15 +152,18 @@ func holder(f *os.File) string {
 }
 
 // release removes the file and then unlocks it, so that nobody else can have locked it when it is
-// removed.
+// removed. Windows does not remove a file that is open. There it is closed first, and then only
+// removed if nobody else has opened it meanwhile.
 func (h *held) release() error {
 	if h.f == nil {
 		return nil
 	}
-	gone := remove(h.path, os.Remove)
+	if opensFolders {
+		_ = remove(h.path, os.Remove) // what stays harms nobody
+	}
 	err := h.f.Close()
-	if gone != nil && runtime.GOOS == "windows" { // Windows does not remove a file that is open
-		_ = remove(h.path, os.Remove)
+	if !opensFolders {
+		_ = remove(h.path, os.Remove) // as above
 	}
 	if err != nil {
 		return fmt.Errorf("unlock: %w", err)

@@ -85,12 +85,7 @@ func (l *Log) Append(v any) error {
 }
 
 // Sync makes sure that all lines are on the disk.
-func (l *Log) Sync() error {
-	if err := before("sync", l.f.Name()); err != nil {
-		return err
-	}
-	return l.f.Sync()
-}
+func (l *Log) Sync() error { return syncAs(l.f.Name(), l.f) }
 
 // Close makes sure that all lines are on the disk, and closes the log in any case.
 func (l *Log) Close() error { return errors.Join(l.Sync(), l.f.Close()) }

@@ -3,6 +3,7 @@ package file
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -23,8 +24,20 @@ var places struct {
 }
 
 // patience is how long a writer waits for another one, who has locked the folder for himself alone
-// to clean up. Cleaning up takes milliseconds.
+// to clean up, and for programs that have a file open. Cleaning up takes milliseconds.
 const patience = time.Second
+
+// opensFolders says whether folders are opened, to be synced and locked. Windows does neither, and
+// does not rename a folder that is open.
+var opensFolders = runtime.GOOS != "windows"
+
+// AsWindows lets this process do with files what it does on Windows, until restore is called. It is
+// for tests: package filetest says whether Windows allows it.
+func AsWindows() (restore func()) {
+	was := opensFolders
+	opensFolders = false
+	return func() { opensFolders = was }
+}
 
 // enter begins to write to a folder. It reports no error: what is wrong with the folder shows when
 // a file is made in it.
@@ -34,8 +47,10 @@ func enter(dir string) *place {
 	if err != nil {
 		return p
 	}
-	if p.folder, err = openFolder(dir); err != nil {
-		return p
+	if opensFolders {
+		if p.folder, err = openFolder(dir); err != nil {
+			return p
+		}
 	}
 	if isTemporary(filepath.Base(dir)) {
 		return p // nobody else writes there
@@ -98,10 +113,7 @@ func (p *place) sync() error {
 	if p.folder == nil {
 		return nil
 	}
-	if err := before("sync", p.name); err != nil {
-		return err
-	}
-	return syncFolder(p.folder)
+	return syncAs(p.name, p.folder)
 }
 
 // leave ends writing, and with it the lock.

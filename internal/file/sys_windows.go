@@ -7,11 +7,27 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// openFolder opens nothing. A folder that is open could not be renamed on Windows, which neither
-// locks nor syncs folders.
 func openFolder(string) (*os.File, error) { return nil, nil }
 
-func syncFolder(*os.File) error { return nil }
+// refused says whether an error of syncing means that the disk cannot be told.
+func refused(err error) bool {
+	return errors.Is(err, windows.ERROR_INVALID_FUNCTION) ||
+		errors.Is(err, windows.ERROR_NOT_SUPPORTED)
+}
+
+// isBusy says whether an error means that a program has the file open, as one that looks for
+// viruses in new files has for a moment.
+func isBusy(err error) bool {
+	return errors.Is(err, windows.ERROR_ACCESS_DENIED) ||
+		errors.Is(err, windows.ERROR_SHARING_VIOLATION)
+}
+
+// IsFull says whether an error means that the disk is full, or what a user may have of it.
+func IsFull(err error) bool {
+	return errors.Is(err, windows.ERROR_DISK_FULL) ||
+		errors.Is(err, windows.ERROR_HANDLE_DISK_FULL) ||
+		errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED)
+}
 
 // lock locks a file (LockFileEx) for this process alone, or together with others. The lock ends
 // when f is closed or the process dies. lock does not wait: it returns errBusy if another has the

@@ -11,13 +11,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 )
 
-// Before, unless nil, is called before each operation that changes the disk: create, lock, write,
-// append, truncate, sync, rename, remove, with the name of the file. If it returns an error, the
-// operation fails with that error. A write or an append then writes half of what it had to write.
-// It is there for tests of what happens to a process that dies half-way. It must not be set while
+// Before, unless nil, is called before each operation that changes the disk: create, chmod, lock,
+// write, append, truncate, sync, close, move and rename, remove, with the name of the file. Move
+// has the old name of what is renamed. If it returns an error, the operation fails with that error.
+// A write or an append then writes half of what it had to write. It is there for tests of what
+// happens to a process that dies half-way, and of the order of things. It must not be set while
 // files are written.
 var Before func(operation, name string) error
 
@@ -59,9 +62,12 @@ func fill(temp, name string, write func(io.Writer) error) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer func() { err = errors.Join(err, before("close", temp), f.Close()) }()
 	if old, err := os.Stat(name); err == nil && old.Mode().IsRegular() {
-		_ = f.Chmod(old.Mode().Perm()) // some file systems have no modes: that is no reason to fail
+		// Some file systems have no modes, or none to change: that is no reason to fail.
+		if err := before("chmod", temp); err == nil {
+			_ = f.Chmod(old.Mode().Perm())
+		}
 	}
 	b := bufio.NewWriterSize(writer{f}, 1<<18)
 	if err := write(b); err != nil {
@@ -70,10 +76,21 @@ func fill(temp, name string, write func(io.Writer) error) (err error) {
 	if err := b.Flush(); err != nil {
 		return err
 	}
-	if err := before("sync", temp); err != nil {
-		return err
+	return syncAs(temp, f)
+}
+
+// syncAs makes what is in a file or folder last. Where a file system refuses that, as some of
+// networks, of users' programs and of other systems' disks do, it lasts when that system sees to
+// it: that is no error.
+func syncAs(name string, f *os.File) error {
+	err := before("sync", name)
+	if err == nil {
+		err = f.Sync()
 	}
-	return f.Sync()
+	if refused(err) {
+		return nil
+	}
+	return err
 }
 
 // A writer writes to a file what Before lets through.
@@ -87,18 +104,39 @@ func (w writer) Write(p []byte) (int, error) {
 	return w.f.Write(p)
 }
 
+// rename and remove take their time: another program, such as one that looks for viruses, may have
+// a file open for a moment that is new.
 func rename(from, to string) error {
-	if err := before("rename", to); err != nil {
-		return err
-	}
-	return os.Rename(from, to)
+	return patiently(func() error {
+		if err := before("move", from); err != nil {
+			return err
+		}
+		if err := before("rename", to); err != nil {
+			return err
+		}
+		return os.Rename(from, to)
+	})
 }
 
 func remove(name string, by func(string) error) error {
-	if err := before("remove", name); err != nil {
-		return err
+	return patiently(func() error {
+		if err := before("remove", name); err != nil {
+			return err
+		}
+		return by(name)
+	})
+}
+
+// busy says whether an error means that a program has a file open, which hinders on Windows.
+var busy = isBusy
+
+// patiently tries again for a while what fails because somebody else has a file open.
+func patiently(do func() error) error {
+	for until := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		if err := do(); err == nil || !busy(err) || time.Now().After(until) {
+			return err
+		}
 	}
-	return by(name)
 }
 
 // bare takes the temporary name out of an error: it would tell nobody anything.
@@ -164,6 +202,43 @@ func WriteFolder(name string, fill func(dir string) error) error {
 	return nil
 }
 
+// Rename gives a file or folder another name in the same file system. What has that name is
+// replaced. Of a folder: for a moment there is then none of that name.
+func Rename(from, to string) error {
+	p := enter(filepath.Dir(to))
+	defer p.leave()
+	old, err := os.Lstat(to)
+	if err == nil && old.IsDir() {
+		err = p.away(to)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err == nil {
+		err = rename(from, to)
+	}
+	if err == nil {
+		err = p.sync()
+	}
+	if err != nil {
+		return fmt.Errorf("rename %s to %s: %w", from, to, err)
+	}
+	return nil
+}
+
+// Remove removes a file or an empty folder. One that is not there is no error.
+func Remove(name string) error { return gone(remove(name, os.Remove)) }
+
+// RemoveAll removes a file or folder, and all that is in it. One that is not there is no error. See
+// RemoveFolder for a folder that is to be there whole or not at all.
+func RemoveAll(name string) error { return gone(remove(name, os.RemoveAll)) }
+
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // RemoveFolder removes a folder. Whatever happens meanwhile, what is there under the name is the
 // whole folder or nothing.
 func RemoveFolder(name string) error {
@@ -196,9 +271,36 @@ const (
 // temporary returns a name in the folder that no file has.
 func (p *place) temporary() string { return filepath.Join(p.name, prefix+rand.Text()+suffix) }
 
-// IsLeft reports whether a name in a folder is one that killed processes leave: a temporary name,
-// or that of the lock.
-func IsLeft(name string) bool { return name == lockFile || isTemporary(name) }
+// IsLeft reports whether a name in a folder is one that nobody means by what is in it: one that
+// killed processes leave, a temporary name or that of the lock, or one that systems leave in any
+// folder.
+func IsLeft(name string) bool {
+	switch name {
+	case lockFile, ".DS_Store", ".localized", ".directory", "Thumbs.db", "desktop.ini",
+		"Desktop.ini", "ehthumbs.db", "lost+found":
+		return true
+	}
+	for _, begin := range []string{"._", ".nfs", ".fuse_hidden"} {
+		if strings.HasPrefix(name, begin) {
+			return true
+		}
+	}
+	return isTemporary(name)
+}
+
+// IsEmpty reports whether there is nothing under a name: no file, or one without a byte, or a
+// folder in which, however deep, there is no other.
+func IsEmpty(name string) bool {
+	info, err := os.Stat(name)
+	if err != nil || !info.IsDir() {
+		return errors.Is(err, fs.ErrNotExist) ||
+			err == nil && info.Mode().IsRegular() && info.Size() == 0
+	}
+	entries, err := os.ReadDir(name)
+	return err == nil && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return !IsEmpty(filepath.Join(name, e.Name()))
+	})
+}
 
 func isTemporary(name string) bool {
 	return strings.HasPrefix(name, prefix) && strings.HasSuffix(name, suffix)

@@ -21,6 +21,7 @@ func TestHouse(t *testing.T) {
 		"map":       Unmapped(sources),
 		"foreign":   Foreign(sources),
 		"examples":  InternalExamples(sources),
+		"disk":      Disk(sources, disk),
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, w := range wrong {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -41,7 +42,8 @@ type Stateful interface {
 //		result, err := s.Step(loss)
 //	}
 //
-// It is for one goroutine at a time.
+// It is for one goroutine at a time. Close frees its memory. Where that is forgotten, it is freed
+// some time after nothing refers to the Stepper any more, but for what is on a Device.
 type Stepper struct {
 	Parameters []kernels.Parameter // required; of unique names
 
@@ -188,6 +190,8 @@ func (s *Stepper) Compile(build func(g *gorgonia.ExprGraph) (Loss, error)) (*Com
 		return nil, err
 	}
 	s.losses = append(s.losses, c)
+	// Where Close is forgotten.
+	runtime.AddCleanup(s, func(free func()) { free() }, c.machine.Cleanup())
 	if s.remote != nil {
 		if err := c.compileRemote(nodes); err != nil {
 			return nil, err

@@ -129,7 +129,7 @@ func (m *Model) Save(dir string) error {
 	if err != nil {
 		return fmt.Errorf("alignment: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("alignment: %w", err)
 	}
 	if err := weights.Save(filepath.Join(dir, headFile), m.head, kernels.Float32, nil); err != nil {

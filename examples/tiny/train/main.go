@@ -74,7 +74,7 @@ func main() {
 }
 
 func (o options) run(ctx context.Context) error {
-	if err := os.MkdirAll(o.Work, 0o755); err != nil {
+	if err := os.MkdirAll(o.Work, 0o777); err != nil {
 		return err
 	}
 	curve, err := file.OpenLog(filepath.Join(o.Work, "curves.jsonl"))
