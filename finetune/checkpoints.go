@@ -220,7 +220,7 @@ func (c *Checkpoints) resume(ctx context.Context) error {
 func (c *Checkpoints) keep() int { return cmp.Or(c.Keep, 2) }
 
 // free is how many bytes may be written to a folder.
-var free = file.Free
+var free = func(dir string) (bytes int64, known bool) { return file.Free(dir) }
 
 // room looks whether all checkpoints that there will be at once fit on the disk.
 func (c *Checkpoints) room(ctx context.Context) error {
@@ -241,8 +241,9 @@ func (c *Checkpoints) room(ctx context.Context) error {
 		needed *= 2 // there can be a best network for each
 	}
 	if there, known := free(c.Folder); known && there < needed {
-		return fmt.Errorf("finetune: %d checkpoints in %s need %.4g MB more, and %.4g MB are free",
-			c.keep()+1, c.Folder, float64(needed)/1e6, float64(there)/1e6)
+		return fmt.Errorf("finetune: %d checkpoints in %s need %.4g MB more, and %.4g MB are "+
+			"free: make room, or take a folder on another disk", c.keep()+1, c.Folder,
+			float64(needed)/1e6, float64(there)/1e6)
 	}
 	return nil
 }

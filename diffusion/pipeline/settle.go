@@ -49,6 +49,12 @@ func (r Request) Parts() int {
 	return ((count+r.Batch-1)/r.Batch - r.Skip/r.Batch) * r.Steps
 }
 
+// DiskBytes is about how much n pictures of a request that is settled take as PNG files: a byte and
+// a half for each pixel, which is half of what is in it and what is left of photographs.
+func (r Request) DiskBytes(n int) int64 {
+	return int64(n) * int64(r.Width) * int64(r.Height) * 3 / 2
+}
+
 // Watched returns a settled request that reports its progress: after each sampling step it calls
 // done with the number of parts that this step has finished. They add up to Parts, however often
 // the sampler calls the network. Batches that are read from Cache are not among them.

@@ -223,6 +223,10 @@ func (o *options) generate(
 	}
 	n, r := len(there), o.Request
 	r.Skip = n * o.bestOf
+	bytes := r.DiskBytes(len(r.Prompts)*r.PerPrompt/o.bestOf - n)
+	if err := report.Folder(o.out).Room(bytes, "the pictures"); err != nil {
+		return err
+	}
 	bar := progress.Stage("generate", r.Parts())
 	defer bar.End()
 	pictures := model.Generate(r.Watched(bar.Add))

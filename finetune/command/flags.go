@@ -35,9 +35,11 @@ type Tuning struct {
 	Kohya      bool // the pairs are saved in kohya's form too
 
 	// Memory is the most that training may take, of the device's memory if there is a device. 0 is
-	// as much as it takes, or as is free on the device.
+	// as much as is free, of which nothing is computed again that fits.
 	Memory  report.Size
 	Planned finetune.Memory // by Fit
+
+	tuned, state int64 // bytes of what is saved in the end, and of a checkpoint, by Fit
 
 	flags *flag.FlagSet
 }
@@ -101,7 +103,8 @@ func New(f *flag.FlagSet) *Tuning {
 	f.BoolVar(&t.Kohya, "kohya", false, "save the LoRA file in the form of kohya's programs too")
 	f.Var(&t.Memory, "memory",
 		"most memory to take, such as 16GiB or 12GB: activations that do not fit are computed "+
-			"again. Without it, as much as is fastest, or on a GPU as is free there")
+			"again. Without it, as much as is fastest of what is free on this machine or in its "+
+			"cgroup, or on a GPU; what takes more is begun only with this flag")
 	t.Machine.Flags(f)
 	f.Uint64Var(&t.Tuner.Seed, "seed", 1, "decides every random draw")
 	f.BoolVar(&t.Run.Resume, "resume", false,

@@ -9,6 +9,9 @@ import (
 	"math"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
+
+	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
@@ -16,6 +19,8 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/finetune/report"
+	"github.com/kudos-ml/kudos/internal/file"
+	"github.com/kudos-ml/kudos/internal/memory"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/reward"
@@ -33,19 +38,58 @@ func (t *Tuning) Fit(
 	if t.Rank == 0 {
 		ways = append(ways, []string{"-lora-rank 4"})
 	}
-	if device := t.Machine.Device; device != nil && t.Memory == 0 {
+	given, limit := t.Memory > 0, "-memory "
+	if device := t.Machine.Device; device != nil && !given {
 		free, err := device.Free()
 		if err != nil {
 			return err
 		}
-		t.Memory = report.Size(free)
+		given, t.Memory = true, report.Size(free)
+	}
+	if free, known := freeMemory(); known && !given {
+		t.Memory = report.Size(free - free/20) // the rest is for what is in no plan
+		limit = "what is free, "
+		defer func() { t.Memory = 0 }()
 	}
 	fit := func() error { return t.plan(ctx, u, s, d) }
-	if err := report.FitsWith(t.flags, "memory", fit, ways...); err != nil {
+	err := report.FitsWith(t.flags, "memory", fit, ways...)
+	if _, tooLarge := errors.AsType[report.TooLarge](err); tooLarge && !given {
+		err = fmt.Errorf("-memory is not given, so it is what this machine, or the cgroup of this "+
+			"process, has free: %w", err)
+	}
+	if err = cmp.Or(err, t.room(d)); err != nil {
 		return err
 	}
 	names := map[string]string{"EMA": "-ema", "Clip": "-max-grad-norm"}
-	return t.Planned.Table(fmt.Sprint("-memory ", t.Memory), names).Print(w)
+	return t.Planned.Table(fmt.Sprint(limit, t.Memory), names).Print(w)
+}
+
+// freeMemory is what the machine has. Tests have others.
+var freeMemory = memory.Free
+
+// room says whether what the run will write has room on the disk, beside what of it is there.
+func (t *Tuning) room(d Data) error {
+	bytes := 3*t.state + t.tuned // checkpoints, while one is being written, and the result
+	if t.Guard.Every > 0 {
+		bytes += 3 * t.state // the best networks
+	}
+	seen := map[*tensor.Dense]bool{}
+	for _, x := range slices.Concat(d.Own, d.Pretrain) { // the cache
+		if x.Latent != nil {
+			bytes += 4 * int64(x.Latent.Size())
+		}
+		for _, part := range x.Condition.Parts() {
+			if !seen[part] {
+				bytes += 4 * int64(part.Size())
+			}
+			seen[part] = true
+		}
+	}
+	there, err := file.Size(t.Run.Folder)
+	if err != nil {
+		return err
+	}
+	return report.Folder(t.Run.Folder).Room(max(0, bytes-there), "checkpoints, cache and result")
 }
 
 // Weigh makes the rewards of the samples of a file, which are to be tuned on, their weights, by
@@ -90,7 +134,14 @@ func (t *Tuning) plan(
 		most = math.MaxInt64
 	}
 	_, err = tuner.Fit(ctx, most)
-	t.Planned = tuner.Memory()
+	t.Planned, t.tuned = tuner.Memory(), 0
+	for _, p := range tuner.Network.Trainable() {
+		t.tuned += 4 * int64(p.Value.Size())
+	}
+	t.state = t.tuned + t.Planned.Optimizer + t.Planned.Average
+	if t.Kohya {
+		t.tuned *= 2 // it is saved in two forms
+	}
 	t.Tuner.Machine.ActivationBytes = tuner.Machine.ActivationBytes
 	return errors.Join(err, tuner.Close())
 }

@@ -42,6 +42,17 @@ type notEmpty struct{}
 func (notEmpty) Error() string   { return "the folder is not empty" }
 func (notEmpty) Is(e error) bool { return e == fs.ErrExist }
 
+// Room is an error where what a run will write, so many bytes, is more than there is room for in
+// the folder, or in the nearest one above it that is there. Where the system does not say how much
+// room there is, that is tried out. what says what needs it: "3 checkpoints and the result".
+func (f Folder) Room(bytes int64, what string) error {
+	if free, known := file.Free(string(f)); known && free < bytes {
+		return fmt.Errorf("report: %s need %v on the disk of %s, and %v are free there: make "+
+			"room, or take a folder on another disk", what, Size(bytes), f, Size(free))
+	}
+	return nil
+}
+
 // Path joins names to the folder's own.
 func (f Folder) Path(names ...string) string {
 	return filepath.Join(append([]string{string(f)}, names...)...)

@@ -4,12 +4,10 @@ package file
 
 import "golang.org/x/sys/unix"
 
-// Free returns how many bytes the user may still write to the file system of a folder. Where the
-// folder is not there yet, it is the nearest one above it that counts. known is false where the
-// system does not say.
-func Free(dir string) (bytes int64, known bool) {
+func freeBytes(dir string) (bytes int64, known bool) {
 	var s unix.Statfs_t
-	if err := unix.Statfs(existing(dir), &s); err != nil || s.Bsize <= 0 {
+	if err := unix.Statfs(existing(dir), &s); err != nil || s.Bsize <= 0 || s.Blocks == 0 {
+		// One without any blocks, as object stores have it, does not say.
 		return 0, false
 	}
 	blocks := min(int64(s.Bavail), 1<<62/int64(s.Bsize))

@@ -8,6 +8,11 @@ import (
 	"time"
 )
 
+// Free returns how many bytes the user may still write to the file system of a folder. Where the
+// folder is not there yet, it is the nearest one above it that counts. known is false where the
+// system does not say. It is a variable for tests of disks that are nearly full.
+var Free = freeBytes
+
 // A place is a folder while this process writes to it.
 type place struct {
 	name string

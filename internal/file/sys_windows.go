@@ -49,10 +49,7 @@ func lock(f *os.File, alone bool) error {
 	return errNoLocks
 }
 
-// Free returns how many bytes the user may still write to the file system of a folder. Where the
-// folder is not there yet, it is the nearest one above it that counts. known is false where the
-// system does not say.
-func Free(dir string) (bytes int64, known bool) {
+func freeBytes(dir string) (bytes int64, known bool) {
 	name, err := windows.UTF16PtrFromString(existing(dir))
 	if err != nil {
 		return 0, false

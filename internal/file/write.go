@@ -291,7 +291,7 @@ func IsLeft(name string) bool {
 // IsEmpty reports whether there is nothing under a name: no file, or one without a byte, or a
 // folder in which, however deep, there is no other.
 func IsEmpty(name string) bool {
-	info, err := os.Stat(name)
+	info, err := os.Lstat(name)
 	if err != nil || !info.IsDir() {
 		return errors.Is(err, fs.ErrNotExist) ||
 			err == nil && info.Mode().IsRegular() && info.Size() == 0
@@ -300,6 +300,23 @@ func IsEmpty(name string) bool {
 	return err == nil && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
 		return !IsEmpty(filepath.Join(name, e.Name()))
 	})
+}
+
+// Size is how many bytes the files of a folder have, of all below it. One that is not there has 0.
+func Size(dir string) (bytes int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			var info fs.FileInfo
+			if info, err = d.Info(); err == nil {
+				bytes += info.Size()
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it has gone meanwhile
+		}
+		return err
+	})
+	return bytes, err
 }
 
 func isTemporary(name string) bool {

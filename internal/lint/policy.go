@@ -28,6 +28,7 @@ var house = Policy{
 		"internal/lint":    "",
 
 		"internal/file/filetest": "internal/file",
+		"internal/memory":        "",
 
 		"kernels": "kernels/internal/cpu kernels/internal/cuda internal/rng",
 		"kernels/cuda": "kernels kernels/internal/cuda kernels/internal/cuda/images " +
@@ -81,7 +82,8 @@ var house = Policy{
 		"reward/alignment": "finetune finetune/report reward reward/measure dataset clip " +
 			below + " " + inner,
 
-		"reward/evaluate": "reward reward/measure finetune/report dataset diffusion/pipeline",
+		"reward/evaluate": "reward reward/measure finetune/report dataset diffusion/pipeline " +
+			"internal/file",
 
 		"finetune/report": "internal/file internal/picture",
 
@@ -92,7 +94,7 @@ var house = Policy{
 		// It has the flags of programs that tune a UNet, or pairs of it, and judges what they make.
 		"finetune/command": "finetune finetune/report dataset diffusion diffusion/lora " +
 			"diffusion/pipeline diffusion/unet clip reward reward/alignment reward/evaluate " +
-			"kernels kernels/cuda kernels/nn kernels/optim",
+			"kernels kernels/cuda kernels/nn kernels/optim internal/file internal/memory",
 
 		// Nothing else imports examples.
 		"examples/...": anything,
@@ -225,8 +227,8 @@ var forbidden = []Ban{
 	},
 	{
 		Import: "unsafe",
-		In:     "kernels kernels/internal/cpu kernels/cuda internal/weights",
-		Why:    "memory is reinterpreted there and nowhere else",
+		In:     "kernels kernels/internal/cpu kernels/cuda internal/weights internal/memory",
+		Why:    "memory is reinterpreted there, or Windows asked for it, and nowhere else",
 	},
 	{
 		Import: "modernc.org/sqlite/...",

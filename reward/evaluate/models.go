@@ -10,6 +10,7 @@ import (
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/finetune/report"
+	"github.com/kudos-ml/kudos/internal/file"
 )
 
 // Models are compared on pictures that they make of the same prompts and from the same noise, and
@@ -111,6 +112,15 @@ const candidates = "candidates"
 // Paint makes those pictures that are not there yet. Check comes before it. A picture that is there
 // and is not what it was is an error: see dataset.Verify.
 func (m *Models) Paint(ctx context.Context) error {
+	arms := len(m.Arms) + max(1, m.BestOf) - 1
+	there, err := file.Size(m.Folder)
+	if err == nil {
+		bytes := max(0, m.Request.DiskBytes(m.places()*arms)-there)
+		err = report.Folder(m.Folder).Room(bytes, "the pictures")
+	}
+	if err != nil {
+		return fmt.Errorf("evaluate: %w", err)
+	}
 	for i, a := range m.Arms {
 		draws := 1
 		if i == 0 {
