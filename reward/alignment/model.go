@@ -122,7 +122,11 @@ const (
 	configFile = "config.json"
 )
 
-// Save writes a folder: head.safetensors, and then config.json.
+// configKey is the metadata of head.safetensors that has the config.json which belongs to it.
+const configKey = "config"
+
+// Save writes a folder: head.safetensors, and then config.json. Each is there whole or as it was
+// before. If a process dies between the two, Load knows that they do not belong together.
 func (m *Model) Save(dir string) error {
 	c := config{format, m.clip.Hash(), m.head.config, m.temperature}
 	text, err := json.MarshalIndent(c, "", "  ")
@@ -132,7 +136,14 @@ func (m *Model) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("alignment: %w", err)
 	}
-	if err := weights.Save(filepath.Join(dir, headFile), m.head, kernels.Float32, nil); err != nil {
+	// As it is read: without spaces, which editors change.
+	belongs, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("alignment: %w", err)
+	}
+	metadata := map[string]string{configKey: string(belongs)}
+	head := filepath.Join(dir, headFile)
+	if err := weights.Save(head, m.head, kernels.Float32, metadata); err != nil {
 		return fmt.Errorf("alignment: %w", err)
 	}
 	if err := file.WriteBytes(filepath.Join(dir, configFile), append(text, '\n')); err != nil {
@@ -174,6 +185,15 @@ func Load(dir string, clip CLIP) (*Model, error) {
 	defer f.Close()
 	if err := weights.Load(h, f, weights.Names{}); err != nil {
 		return nil, fmt.Errorf("alignment: %w", err)
+	}
+	belongs, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("alignment: %s: %w", name, err)
+	}
+	if of, known := f.Metadata[configKey]; known && of != string(belongs) {
+		return nil, fmt.Errorf("alignment: %s and %s in %s do not belong together: a program died "+
+			"between writing the two, or one was changed. Learn the reward again, or with -resume "+
+			"go on", headFile, configFile, dir)
 	}
 	return &Model{clip: clip, head: h, temperature: c.Temperature}, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kudos-ml/kudos/dataset"
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels/nn"
@@ -71,6 +72,43 @@ func TestSavedIsTheSame(t *testing.T) {
 	again, err = Load(dir, fakeCLIP{hash: "0123456789abcdef"})
 	require.NoError(t, err)
 	require.Equal(t, vector(m.head), vector(again.head))
+}
+
+// A process that dies while it saves a reward over another leaves the one or the other, or what is
+// known to be neither.
+func TestSaveDies(t *testing.T) {
+	clip := fakeCLIP{hash: "0123456789abcdef"}
+	first, second := trained(t), trained(t)
+	second.temperature = 2
+	second.head = emptyHead(first.head.config)
+	hashes := map[string]int{first.Hash(): 0, second.Hash(): 0}
+	dead, refused := errors.New("dead"), 0
+	defer func() { file.Before = nil }()
+	for k, died := 0, true; died; k++ {
+		dir := t.TempDir()
+		file.Before = nil
+		require.NoError(t, first.Save(dir))
+		n := 0
+		file.Before = func(string, string) error {
+			if n++; n > k {
+				return dead
+			}
+			return nil
+		}
+		died = second.Save(dir) != nil
+		m, err := Load(dir, clip)
+		if err != nil {
+			require.ErrorContains(t, err, "do not belong together")
+			refused++
+			continue
+		}
+		require.Contains(t, hashes, m.Hash(), "after operation %d", k)
+		hashes[m.Hash()]++
+	}
+	require.Positive(t, refused)
+	for _, times := range hashes {
+		require.Positive(t, times)
+	}
 }
 
 func TestWhatCannotBeLoaded(t *testing.T) {
