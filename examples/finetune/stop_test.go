@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -48,6 +50,76 @@ func TestStopped(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	require.Contains(t, last, filepath.Dir(found[0]))
+}
+
+// Whatever asks it to end, what was trained is saved: Ctrl-C where who reads its output has died of
+// it already; the end of the terminal, of which it is often told twice, and told to end besides.
+func TestNothingIsLost(t *testing.T) {
+	p := at(t)
+	const endless = "100000"
+	for name, signals := range map[string][]syscall.Signal{
+		"reader": {syscall.SIGINT}, "hang-up": {syscall.SIGHUP},
+		"hang-ups":   {syscall.SIGHUP, syscall.SIGHUP, syscall.SIGTERM},
+		"terminated": {syscall.SIGTERM, syscall.SIGHUP},
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := commandtest.Start
+			if name == "reader" {
+				start = commandtest.StartUnread
+			}
+			c := start(t, p.args(name, "-steps", endless)...)
+			c.AwaitFile(t, p.out(name+"/metrics.jsonl"))
+			for _, s := range signals {
+				require.NoError(t, c.Process.Signal(s))
+			}
+			code, last := c.Wait()
+			require.Equal(t, 130, code, last)
+			found, err := filepath.Glob(p.out(name + "/stopped-after-*/unet/config.json"))
+			require.NoError(t, err)
+			require.Len(t, found, 1)
+			steps, err := filepath.Glob(p.out(name + "/checkpoints/step-*"))
+			require.NoError(t, err)
+			require.NotEmpty(t, steps)
+		})
+	}
+	t.Run("nobody reads to the end", func(t *testing.T) {
+		code, _ := commandtest.StartUnread(t, p.args("unread", "-steps", "2")...).Wait()
+		require.Zero(t, code)
+		require.DirExists(t, p.out("unread/tuned"))
+	})
+	t.Run("nohup", func(t *testing.T) {
+		signal.Ignore(syscall.SIGHUP) // which the program inherits
+		defer signal.Reset(syscall.SIGHUP)
+		c := commandtest.Start(t, p.args("nohup", "-steps", endless)...)
+		c.AwaitFile(t, p.out("nohup/metrics.jsonl"))
+		require.NoError(t, c.Process.Signal(syscall.SIGHUP))
+		lines := func() int {
+			return strings.Count(files(t, p.out("nohup"))["metrics.jsonl"], "\n")
+		}
+		was := lines()
+		c.Await(t, func() bool { return lines() > was+5 })
+		code, _ := c.End(t, syscall.SIGTERM)
+		require.Equal(t, 130, code)
+	})
+}
+
+// What is wrong beside a signal is said: a last save that fails is not hidden by Ctrl-C, and the
+// last words say where the work is.
+func TestStoppedOnAFullDisk(t *testing.T) {
+	p := at(t)
+	c := commandtest.Start(t, p.args("run", "-steps", "100000", "-every", "1")...)
+	c.AwaitFile(t, p.out("run/checkpoints"))
+	// What will be saved cannot be: there is a file in its place.
+	blocked := p.out("run/unfinished/unet")
+	c.Await(t, func() bool { return os.RemoveAll(blocked) == nil })
+	require.NoError(t, os.MkdirAll(filepath.Dir(blocked), 0o755))
+	require.NoError(t, os.WriteFile(blocked, nil, 0o644))
+	code, last := c.End(t, syscall.SIGINT)
+	require.Equal(t, 1, code)
+	require.Contains(t, c.Stderr.String(), blocked)
+	require.Regexp(t, `^finetune: stopped; what \d+ updates have made is in `+
+		regexp.QuoteMeta(p.out("run/checkpoints"))+"; -resume goes on$", last)
+	require.NoDirExists(t, p.out("run/unfinished"))
 }
 
 // Stopped before it trains, it leaves what was encoded. It is stopped where it encodes pictures, of

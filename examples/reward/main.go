@@ -91,8 +91,8 @@ func parse(args []string) (o options, err error) {
 	}
 	return o, cmp.Or(report.Required(f, "out"), report.Needs(f, "aggregate", "db"),
 		report.Needs(f, "ablate", "folds"), report.Needs(f, "curve", "folds"), report.Check(f,
-			report.AtLeast(0, "folds"), report.Within(0, 1e6, "lambda"),
-			report.Between(0, 1, "held-out"), report.Within(1, 1<<16, "hidden")))
+			report.AtLeast(0, "folds"), report.Within(0, 1e6, "lambda"), report.Between(0, 1,
+				"held-out"), report.Within(1, 1<<16, "hidden")), alignment.Vacant(o.out))
 }
 
 func main() {

@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -147,6 +149,25 @@ func (m *Model) Save(dir string) error {
 		return fmt.Errorf("alignment: %w", err)
 	}
 	if err := file.WriteBytes(filepath.Join(dir, configFile), append(text, '\n')); err != nil {
+		return fmt.Errorf("alignment: %w", err)
+	}
+	return nil
+}
+
+// Vacant is an error where Save would replace the config.json of something that is no reward: a run
+// of another program, or a model.
+func Vacant(dir string) error {
+	name := filepath.Join(dir, configFile)
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var c config
+	if err == nil && (json.Unmarshal(text, &c) != nil || c.Format != format) {
+		err = fmt.Errorf("%s is not that of a reward, which would replace it: choose another "+
+			"folder", name)
+	}
+	if err != nil {
 		return fmt.Errorf("alignment: %w", err)
 	}
 	return nil

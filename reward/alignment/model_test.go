@@ -221,6 +221,20 @@ func replace(name, from, to string) func(dir string) error {
 	}
 }
 
+// What is not a reward is not replaced by one.
+func TestVacant(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, Vacant(dir))
+	require.NoError(t, Vacant(filepath.Join(dir, "none")))
+	name := filepath.Join(dir, "config.json")
+	for _, text := range []string{`{"program": "generate"}`, "broken", `{"format": 1}`, "[]"} {
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o644))
+		require.ErrorContains(t, Vacant(dir), name+" is not that of a reward")
+	}
+	require.NoError(t, trained(t).Save(dir))
+	require.NoError(t, Vacant(dir))
+}
+
 func TestSaveSaysWhere(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o644))

@@ -63,17 +63,42 @@ func Start(t *testing.T, args ...string) *Program {
 // StartWith is Start with variables NAME=VALUE in the program's environment.
 func StartWith(t *testing.T, variables []string, args ...string) *Program {
 	t.Helper()
+	p := command(t, variables, args...)
+	p.Cmd.Stdout, p.Cmd.Stderr = &p.Said, &p.Stderr
+	p.start(t)
+	return p
+}
+
+// command is a program that is not started yet.
+func command(t *testing.T, variables []string, args ...string) *Program {
 	p := &Program{
 		Cmd:   exec.CommandContext(t.Context(), os.Args[0], args...),
 		ended: make(chan struct{}),
 	}
 	p.Env = append(append(os.Environ(), variable+"=1"), variables...)
-	p.Cmd.Stdout, p.Cmd.Stderr = &p.Said, &p.Stderr
+	return p
+}
+
+func (p *Program) start(t *testing.T) {
+	t.Helper()
 	require.NoError(t, p.Cmd.Start())
 	go func() {
 		p.Cmd.Wait() //nolint:errcheck // the exit status is what it would say
 		close(p.ended)
 	}()
+}
+
+// StartUnread is Start of a program of whose output nobody reads anything: it is a pipe of which
+// the other end is closed, as that of "program 2>&1 | tee log" is when tee has died.
+func StartUnread(t *testing.T, args ...string) *Program {
+	t.Helper()
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	p := command(t, nil, args...)
+	p.Cmd.Stdout, p.Cmd.Stderr = w, w
+	p.start(t)
+	require.NoError(t, w.Close())
 	return p
 }
 
