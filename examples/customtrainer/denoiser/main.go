@@ -52,6 +52,7 @@ func main() {
 		Network: mine, Schedule: base.Schedule, Updates: 150, LR: func(int) float64 { return 3e-3 },
 		Pretrain: base.Encode(tiny.Pretraining(1, 64), pipeline.EncodeOptions{}), PretrainBatch: 32,
 	}
+	defer tuner.Close()
 	for step, err := range tuner.Steps(ctx) {
 		fmt.Printf("update %d: loss %.4f\n", must(step, err).Index+1, step.Loss)
 	}

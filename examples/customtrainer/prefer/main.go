@@ -51,6 +51,7 @@ func main() {
 		Own: reward.Scored(grouped, shapes.Rater{}, 16), Choose: finetune.Pairs{}, OwnBatch: 16,
 		Terms: []finetune.Term{finetune.NewTerm("dpo", dpo)}, LR: func(int) float64 { return 1e-4 },
 	}
+	defer tuner.Close()
 	saved := &finetune.Checkpoints{Trainer: tuner, Folder: folder, Resume: true}
 	for step, err := range (&finetune.Record{Trainer: saved, Folder: folder}).Steps(context.Background()) {
 		if must(step, err).Index+1 == updates {

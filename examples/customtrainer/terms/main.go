@@ -59,9 +59,8 @@ func main() {
 		Own:   base.Encode(reward.Scored(stripes(8), reward.Func(darkness), 8), pipeline.EncodeOptions{Batch: 8}),
 		Terms: []finetune.Term{finetune.RewardWeighted{}, near}, LR: func(int) float64 { return 1e-3 },
 	}
-	for step, err := range (&finetune.Record{Trainer: tuner, Folder: os.Args[1]}).Steps(context.Background()) {
-		must(step, err)
-	}
+	defer tuner.Close()
+	must(0, finetune.Each(context.Background(), &finetune.Record{Trainer: tuner, Folder: os.Args[1]}, nil))
 }
 
 func must[T any](v T, err error) T {

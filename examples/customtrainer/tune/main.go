@@ -43,9 +43,8 @@ func generate(name string, p *pipeline.Pipeline) dataset.Dataset {
 
 func tune(n finetune.Network, p *pipeline.Pipeline, own dataset.Dataset) {
 	tuner := &finetune.Tuner{Network: n, Schedule: p.Schedule, Own: own, OwnBatch: 8, Updates: 8, LR: func(int) float64 { return 3e-3 }}
-	for step, err := range tuner.Steps(ctx) {
-		must(step, err)
-	}
+	defer tuner.Close()
+	must(0, finetune.Each(ctx, tuner, nil))
 }
 
 func main() {
