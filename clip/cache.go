@@ -49,6 +49,9 @@ func (e *Encoder) maker() string {
 // A file that is no cache is an error, and so is one that was made by another CLIP, with another
 // Preprocessor or in another precision: nothing is replaced that somebody may need.
 func OpenCache(e *Encoder, file string) (*Cache, error) {
+	if e == nil {
+		return nil, errors.New("clip: there is no Encoder to keep features of: it is nil")
+	}
 	c := &Cache{Encoder: e, file: file, features: map[string][]float32{}}
 	f, err := weights.Open(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -96,6 +99,9 @@ func (c *Cache) ImageFeatures(
 	keys, seen := make([]string, len(pictures)), map[string]bool{}
 	var missing []int
 	for i, p := range pictures {
+		if p == nil {
+			return nil, &PictureError{Index: i, Err: errors.New("there is no picture")}
+		}
 		keys[i] = key(p)
 		if _, ok := c.features[keys[i]]; !ok && !seen[keys[i]] {
 			missing, seen[keys[i]] = append(missing, i), true

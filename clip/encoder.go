@@ -182,6 +182,9 @@ func (e *Encoder) ImageFeatures(
 		one := len(pixels) / size
 		for row := range n {
 			dst, index := pixels[row*one:(row+1)*one], from+row
+			if pictures[index] == nil {
+				return nil, &PictureError{Index: index, Err: errors.New("there is no picture")}
+			}
 			if err := e.Preprocessor.Pixels(dst, pictures[index]); err != nil {
 				return nil, &PictureError{Index: index, Err: err}
 			}

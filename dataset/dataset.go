@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"iter"
@@ -121,6 +122,16 @@ type Dataset interface {
 	// an error. After an error the sequence ends.
 	All(ctx context.Context) iter.Seq2[Sample, error]
 }
+
+// All ranges over a dataset. Where there is none, because it or a Func is nil, that is an error.
+func All(ctx context.Context, d Dataset) iter.Seq2[Sample, error] {
+	if f, ok := d.(Func); d == nil || ok && f == nil {
+		return func(yield func(Sample, error) bool) { yield(Sample{}, errNone) }
+	}
+	return d.All(ctx)
+}
+
+var errNone = errors.New("dataset: there is no dataset to range over: it is nil")
 
 // Func adapts a function to Dataset.
 type Func func(ctx context.Context) iter.Seq2[Sample, error]

@@ -36,7 +36,7 @@ func (g *Gallery) Fill(ctx context.Context, d Dataset, done func(n int)) error {
 	if every < 1 {
 		every = 32
 	}
-	for s, err := range d.All(ctx) {
+	for s, err := range All(ctx, d) {
 		if err != nil {
 			return err
 		}

@@ -380,7 +380,7 @@ func Write(ctx context.Context, path string, d Dataset) (n int, err error) {
 
 func encodeAll(ctx context.Context, w io.Writer, d Dataset) (n int, err error) {
 	named := map[string]int{}
-	for s, err := range d.All(ctx) {
+	for s, err := range All(ctx, d) {
 		if err != nil {
 			return n, err
 		}

@@ -28,7 +28,7 @@ func (k *kept) All(ctx context.Context) iter.Seq2[Sample, error] {
 			return
 		}
 		var samples []Sample
-		for s, err := range k.d.All(ctx) {
+		for s, err := range All(ctx, k.d) {
 			if !yield(s, err) || err != nil {
 				return
 			}

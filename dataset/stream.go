@@ -29,7 +29,7 @@ func FromSlice(samples []Sample) Dataset {
 // Collect returns all samples of d. With an error it returns those that came before it.
 func Collect(ctx context.Context, d Dataset) ([]Sample, error) {
 	var samples []Sample
-	for s, err := range d.All(ctx) {
+	for s, err := range All(ctx, d) {
 		if err != nil {
 			return samples, err
 		}
@@ -73,7 +73,7 @@ func of(d Dataset) string {
 func Filter(d Dataset, keep func(Sample) bool) Dataset {
 	return Func(func(ctx context.Context) iter.Seq2[Sample, error] {
 		return func(yield func(Sample, error) bool) {
-			for s, err := range d.All(ctx) {
+			for s, err := range All(ctx, d) {
 				if (err != nil || keep(s)) && !yield(s, err) {
 					return
 				}
@@ -86,7 +86,7 @@ func Filter(d Dataset, keep func(Sample) bool) Dataset {
 func Map(d Dataset, f func(context.Context, Sample) (Sample, error)) Dataset {
 	return Func(func(ctx context.Context) iter.Seq2[Sample, error] {
 		return func(yield func(Sample, error) bool) {
-			for s, err := range d.All(ctx) {
+			for s, err := range All(ctx, d) {
 				if err == nil {
 					s, err = f(ctx, s)
 				}
@@ -103,7 +103,7 @@ func Join(ds ...Dataset) Dataset {
 	return Func(func(ctx context.Context) iter.Seq2[Sample, error] {
 		return func(yield func(Sample, error) bool) {
 			for _, d := range ds {
-				for s, err := range d.All(ctx) {
+				for s, err := range All(ctx, d) {
 					if !yield(s, err) || err != nil {
 						return
 					}
@@ -121,7 +121,7 @@ func Take(d Dataset, n int) Dataset {
 			if left <= 0 {
 				return
 			}
-			for s, err := range d.All(ctx) {
+			for s, err := range All(ctx, d) {
 				left--
 				if !yield(s, err) || err != nil || left == 0 {
 					return

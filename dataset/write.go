@@ -43,7 +43,7 @@ func WriteFolder(ctx context.Context, dir string, d Dataset) (n int, err error) 
 		}
 		taken[strings.ToLower(s.ID)] = true
 	}
-	for s, err := range d.All(ctx) {
+	for s, err := range All(ctx, d) {
 		if err != nil {
 			return n, err
 		}

@@ -19,6 +19,8 @@ type Result struct {
 	Kept  int    // steps that what was saved has seen: less than Steps if a Guard chose so
 }
 
+var errNoSave = errors.New("finetune: there is nothing to save what is trained by: save is nil")
+
 // Finish ranges over Steps to their end and saves what was trained, whatever the end is: save is
 // called with the name "tuned" or, after an error, "stopped-after-N" for N steps. Where no step was
 // made it is not called. Before that a Guard, unless there was an error, puts the best network in
@@ -29,6 +31,9 @@ type Result struct {
 func (r *Record) Finish(ctx context.Context, save func(name string) error) (
 	result Result, err error,
 ) {
+	if save == nil {
+		return result, errNoSave
+	}
 	var unreported *ReportError
 	defer func() {
 		if unreported != nil {
@@ -83,6 +88,9 @@ func (r *Record) Finish(ctx context.Context, save func(name string) error) (
 
 // Each ranges over a Trainer's steps to their end, and calls do, unless it is nil, with each.
 func Each(ctx context.Context, t Trainer, do func(Step)) error {
+	if t == nil {
+		return errors.New("finetune: there is no Trainer: it is nil")
+	}
 	for step, err := range t.Steps(ctx) {
 		if err != nil {
 			return err
@@ -106,6 +114,9 @@ func Each(ctx context.Context, t Trainer, do func(Step)) error {
 func (r *Run) Finish(ctx context.Context, t Trainer, save func(dir string) error) (
 	left string, err error,
 ) {
+	if save == nil {
+		return "", errNoSave
+	}
 	folder := report.Folder(r.Folder)
 	saved := &Checkpoints{
 		Trainer: t, Folder: r.Folder, Every: r.Every, Resume: r.Resume, Progress: r.Progress,

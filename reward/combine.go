@@ -2,6 +2,7 @@ package reward
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -11,6 +12,9 @@ import (
 
 // score calls m and holds it to its contract: one score a sample, none of them NaN.
 func score(ctx context.Context, m Model, samples []dataset.Sample) ([]float64, error) {
+	if f, ok := m.(Func); m == nil || ok && f == nil {
+		return nil, errors.New("reward: there is no model to score by: it is nil")
+	}
 	scores, err := m.Score(ctx, samples)
 	if err != nil {
 		return nil, err
@@ -156,7 +160,7 @@ func Best(d dataset.Dataset, m Model, n int) dataset.Dataset {
 				group = group[:0]
 				return yield(best[0], nil)
 			}
-			for s, err := range d.All(ctx) {
+			for s, err := range dataset.All(ctx, d) {
 				if err != nil {
 					yield(dataset.Sample{}, err)
 					return

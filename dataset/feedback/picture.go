@@ -56,7 +56,7 @@ func (s *Store) Add(ctx context.Context, d dataset.Dataset, folder string) (adde
 		return err
 	}
 	end := func(err error) (int, error) { return added, errors.Join(out.err(s.config.Path), err) }
-	for sample, err := range d.All(ctx) {
+	for sample, err := range dataset.All(ctx, d) {
 		if err != nil {
 			return end(err)
 		}

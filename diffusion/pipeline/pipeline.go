@@ -298,6 +298,9 @@ func (p *Pipeline) inpaints() bool {
 
 // check reports parts that are missing or don't fit together.
 func (p *Pipeline) check() error {
+	if p == nil {
+		return errors.New("pipeline: there is no Pipeline: it is nil")
+	}
 	if p.Tokenizer == nil || p.Text == nil {
 		return errors.New("pipeline: the tokenizer or text encoder is missing")
 	}

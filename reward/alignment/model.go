@@ -176,6 +176,9 @@ func Vacant(dir string) error {
 // Load reads a folder that Save wrote. clip must be the one that the reward was learned on; another
 // one is a *DifferentCLIPError.
 func Load(dir string, clip CLIP) (*Model, error) {
+	if clip == nil {
+		return nil, errors.New("alignment: there is no CLIP to load the reward with: it is nil")
+	}
 	name := filepath.Join(dir, configFile)
 	data, err := text.ReadFile(name, text.Most)
 	if err != nil {

@@ -61,6 +61,9 @@ func (m *Models) Add(model, lora string) {
 // It returns the hashes of what was read, by the arms' names: those of Pipeline.Hashes, and lora,
 // the hash of the adapter's file, which is empty without one.
 func (m *Models) Check(ctx context.Context) (map[string]map[string]string, error) {
+	if m.Progress == nil || m.Load == nil || len(m.Arms) == 0 {
+		return nil, errors.New("evaluate: the Models have no Progress, no Load or no Arms")
+	}
 	bar := m.Progress.Stage("check", len(m.Arms))
 	defer bar.End()
 	hashes := map[string]map[string]string{}
