@@ -4,6 +4,7 @@ package main
 
 import (
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -51,4 +52,18 @@ func TestStopped(t *testing.T) {
 			require.NoError(t, filepath.WalkDir(out, nothingHidden))
 		})
 	}
+}
+
+// Whenever it is stopped, what it says last is true.
+func TestLastWords(t *testing.T) {
+	asked := filepath.Join(t.TempDir(), "prompts.txt")
+	require.NoError(t, os.WriteFile(asked, []byte("two green circles\nthree hearts\n"), 0o644))
+	finished, nothing := commandtest.LastWords(t, 8, func(out string) []string {
+		return []string{
+			"-model", miniature, "-model", miniature, "-prompts", asked, "-steps", "9",
+			"-per-prompt", "200", "-batch", "1", "-out", out,
+		}
+	})
+	t.Logf("%d times there was something, %d times nothing", finished, nothing)
+	require.Positive(t, finished)
 }

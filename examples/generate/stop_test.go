@@ -48,3 +48,13 @@ func TestStopped(t *testing.T) {
 		})
 	}
 }
+
+// Whenever it is stopped, what it says last is true.
+func TestLastWords(t *testing.T) {
+	asked := prompts(t, "a dog", "two cats")
+	finished, nothing := commandtest.LastWords(t, 8, func(out string) []string {
+		return []string{"-prompts", asked, "-steps", "9", "-n", "200", "-batch", "1", "-out", out}
+	})
+	t.Logf("%d times there was something, %d times nothing", finished, nothing)
+	require.Positive(t, finished)
+}

@@ -95,3 +95,13 @@ func TestAnotherRun(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(samples), "0.png"), picture, 0o644))
 	require.ErrorContains(t, try("-resume"), "the state is of a training on other samples")
 }
+
+// Whenever it is stopped, what it says last is true.
+func TestLastWords(t *testing.T) {
+	samples := labelled(t, 150)
+	finished, nothing := commandtest.LastWords(t, 6, func(out string) []string {
+		return []string{"-samples", samples, "-hidden", "16", "-out", out}
+	})
+	t.Logf("%d times there was something, %d times nothing", finished, nothing)
+	require.Positive(t, finished)
+}

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -166,4 +167,64 @@ func Files(t *testing.T, dir string, keep func(name string) bool) map[string]str
 		return err
 	}))
 	return all
+}
+
+// LastWords stops a program at moments, from the one on at which it has its folder to the one at
+// which something is in it, and requires that what it says last is true: what was finished is where
+// it says, or nothing was made. args are
+// those of a run into a folder. It returns how often each of both was said.
+func LastWords(t *testing.T, times int, args func(out string) []string) (finished, nothing int) {
+	t.Helper()
+	dir := t.TempDir()
+	for i := range times {
+		out := filepath.Join(dir, strconv.Itoa(i))
+		p := Start(t, args(out)...)
+		p.Await(t, func() bool {
+			_, err := os.Stat(out)
+			return err == nil
+		})
+		if i < times-1 {
+			time.Sleep(10 * time.Millisecond << i)
+		} else {
+			p.Await(t, func() bool { return len(made(t, out)) > 0 })
+		}
+		_ = p.Process.Signal(syscall.SIGINT) // or it has ended
+		code, last := p.Wait()
+		if code == 0 {
+			continue
+		}
+		require.Equal(t, 130, code, p.Stderr.String())
+		there := made(t, out)
+		_, where, ok := strings.Cut(last, "what was finished is in ")
+		if !ok {
+			require.Contains(t, last, "stopped; nothing was made")
+			require.Empty(t, there)
+			nothing++
+			continue
+		}
+		finished++
+		where, ok = strings.CutSuffix(where, "; -resume goes on")
+		require.True(t, ok, last)
+		require.True(t, where == out || strings.HasPrefix(where, out+"/"), last)
+		_, err := os.Stat(where)
+		require.NoError(t, err)
+		require.NotEmpty(t, there)
+	}
+	return finished, nothing
+}
+
+// made are the names of what a run has made in its folder: of files with anything in them, but for
+// its settings and its lock.
+func made(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || file.IsLeft(d.Name()) || d.Name() == "config.json" {
+			return nil // it is not there, or not there any more
+		}
+		if info, err := d.Info(); err == nil && info.Size() > 0 {
+			names = append(names, path)
+		}
+		return nil
+	})
+	return names
 }
