@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/file/filetest"
 )
 
@@ -24,4 +25,30 @@ func TestWindows(t *testing.T) {
 		require.NoError(t, run(t.Context(), o))
 	}
 	filetest.Names(t, dir)
+}
+
+// A disk without the room for all pictures is said before the first is made, and what is there
+// needs none any more.
+func TestPicturesNeedRoom(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "run")
+	defer func(was func(string) (int64, bool)) { file.Free = was }(file.Free)
+	for _, c := range []struct {
+		pictures string
+		free     int64
+		enough   bool
+	}{{"3", 3*32*32*3/2 - 1, false}, {"2", 2 * 32 * 32 * 3 / 2, true}} {
+		file.Free = func(string) (int64, bool) { return c.free, true }
+		o, err := parse(t.Context(), []string{
+			"-model", sd1, "-prompt", "a dog", "-steps", "1", "-n", c.pictures, "-out", out,
+			"-width", "32", "-height", "32",
+		})
+		require.NoError(t, err)
+		err = run(t.Context(), o)
+		if c.enough {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, "the pictures need 4.50KiB on the disk of "+out)
+			require.NoFileExists(t, filepath.Join(out, "samples.jsonl"))
+		}
+	}
 }

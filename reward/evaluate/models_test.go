@@ -18,6 +18,7 @@ import (
 	"github.com/kudos-ml/kudos/diffusion/pipeline"
 	"github.com/kudos-ml/kudos/examples/tiny"
 	"github.com/kudos-ml/kudos/finetune/report"
+	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/kernels/nn"
 	"github.com/kudos-ml/kudos/reward"
 	"github.com/kudos-ml/kudos/reward/measure"
@@ -136,6 +137,27 @@ func encoder(t *testing.T) reward.Encoder {
 }
 
 // Models whose latents are not alike have no noise in common.
+// A disk without the room for all pictures is said before the first is made.
+func TestPicturesNeedRoom(t *testing.T) {
+	loads := 0
+	m := compared(t, &loads)
+	_, err := m.Check(t.Context())
+	require.NoError(t, err)
+	defer func(was func(string) (int64, bool)) { file.Free = was }(file.Free)
+	// Two models and two more draws, of two prompts and two pictures each.
+	const bytes = (2 + 2) * 2 * 2 * 64 * 64 * 3 / 2
+	for _, free := range []int64{bytes - 1, bytes} {
+		file.Free = func(string) (int64, bool) { return free, true }
+		err := m.Paint(t.Context())
+		if free < bytes {
+			require.ErrorContains(t, err, "the pictures need 96.00KiB on the disk of "+m.Folder)
+			require.NoDirExists(t, m.Folder)
+			continue
+		}
+		require.NoError(t, err)
+	}
+}
+
 func TestCheckModels(t *testing.T) {
 	loads := 0
 	m := compared(t, &loads)
