@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -67,10 +68,12 @@ func TestNothingIsLost(t *testing.T) {
 			if name == "reader" {
 				start = commandtest.StartUnread
 			}
-			c := start(t, p.args(name, "-steps", endless)...)
+			// An update takes long enough to be told more while it is made.
+			c := start(t, p.args(name, "-steps", endless, "-batch", "64")...)
 			c.AwaitFile(t, p.out(name+"/metrics.jsonl"))
 			for _, s := range signals {
 				require.NoError(t, c.Process.Signal(s))
+				time.Sleep(100 * time.Millisecond)
 			}
 			code, last := c.Wait()
 			require.Equal(t, 130, code, last)
