@@ -139,8 +139,8 @@ func TestWhatIsNoFolder(t *testing.T) {
 func TestIDsInOtherCase(t *testing.T) {
 	of := func(id string) Sample { return Sample{ID: id, Prompt: "a", Image: wide(1)} }
 	dir := t.TempDir()
-	n, err := WriteFolder(t.Context(), dir, FromSlice([]Sample{of("a"), of("Ä"), of("A")}))
-	require.ErrorContains(t, err, `a second sample has the ID "A"`)
+	n, err := WriteFolder(t.Context(), dir, FromSlice([]Sample{of("A"), of("Ä"), of("a")}))
+	require.ErrorContains(t, err, `a second sample has the ID "a"`)
 	require.Equal(t, 2, n)
 	_, err = WriteFolder(t.Context(), dir, FromSlice([]Sample{of("ä")}))
 	require.ErrorContains(t, err, `a second sample has the ID "ä"`)

@@ -69,7 +69,7 @@ func TestNothingIsLost(t *testing.T) {
 				start = commandtest.StartUnread
 			}
 			// An update takes long enough to be told more while it is made.
-			c := start(t, p.args(name, "-steps", endless, "-batch", "64")...)
+			c := start(t, p.args(name, "-steps", endless, "-batch", "24")...)
 			c.AwaitFile(t, p.out(name+"/metrics.jsonl"))
 			for _, s := range signals {
 				require.NoError(t, c.Process.Signal(s))
