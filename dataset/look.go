@@ -147,7 +147,7 @@ func Batches(ctx context.Context, d Dataset, n int) iter.Seq2[[]Sample, error] {
 			batch, held = batch[:0], 0
 			return more
 		}
-		for s, err := range d.All(ctx) {
+		for s, err := range All(ctx, d) {
 			if err != nil {
 				yield(nil, err)
 				return

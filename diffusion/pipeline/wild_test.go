@@ -354,8 +354,8 @@ func TestWrappedFolders(t *testing.T) {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
 		for before, fail := range map[string]string{
-			"\ufeff": "", "<!DOCTYPE html>": "is a web page",
-			"version https://git-lfs.github.com/spec/v1\n": "is a pointer of Git LFS",
+			"\ufeff": "", "<!DOCTYPE html>": "web page",
+			"version https://git-lfs.github.com/spec/v1\n": "Git LFS",
 		} {
 			require.NoError(t, os.WriteFile(file, append([]byte(before), text...), 0o644))
 			got, err := Load(dir)

@@ -144,8 +144,7 @@ func (s *session) read(ctx context.Context) (err error) {
 		return fmt.Errorf("-samples: %w", err)
 	}
 	if s.Beta > 0 {
-		folder := command.Folder(s.pretrain, s.progress.Printf)
-		captioned, err := dataset.Collect(ctx, folder)
+		captioned, err := dataset.Collect(ctx, command.Folder(s.pretrain, s.progress.Printf))
 		if err != nil {
 			return fmt.Errorf("-pretrain: %w", err)
 		}
