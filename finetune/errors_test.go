@@ -67,6 +67,11 @@ func TestWhatCannotBeTrained(t *testing.T) {
 		"finetune: Dropout is 1.5, not in [0,1]": func(t *Tuner) {
 			t.Dropout, t.Unconditional = 1.5, tokens(2)
 		},
+		"finetune: EMA is 0.9, so the average of 6 updates is 53 % what the parameters were": func(
+			t *Tuner,
+		) {
+			t.EMA = 0.9
+		},
 		"finetune: EMA is 1, not in [0,1)": func(t *Tuner) {
 			t.EMA = 1
 		},

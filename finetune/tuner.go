@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -63,9 +64,11 @@ type Tuner struct {
 	// never are in memory all at once.
 	Clip float64
 	// EMA is the decay, in [0,1), of an exponential moving average of the parameters. 0 keeps none.
-	// In update n the decay is at most (1+n)/(10+n), as in diffusers: the average of few updates
-	// would otherwise be the parameters before them. See UseAverage.
-	EMA float64
+	// See UseAverage. With EMAWarmUp the decay in update n is at most (1+n)/(10+n), as in
+	// diffusers. Without it, it is an error if the average would at the end be more than half what
+	// the parameters were before training, as one of 200 updates with 0.9999 is.
+	EMA       float64
+	EMAWarmUp bool
 	// MinSNR is γ of Prediction.MinSNR, which weighs levels. Hang et al. 2023 have 5. 0 weighs all
 	// alike.
 	MinSNR float64
@@ -440,6 +443,10 @@ func (t *Tuner) check() error {
 		return fmt.Errorf("finetune: Dropout is %v, not in [0,1]", t.Dropout)
 	case !(t.EMA >= 0 && t.EMA < 1):
 		return fmt.Errorf("finetune: EMA is %v, not in [0,1)", t.EMA)
+	case !t.EMAWarmUp && math.Pow(t.EMA, float64(t.Updates)) > 0.5:
+		return fmt.Errorf("finetune: EMA is %v, so the average of %d updates is %.0f %% what the "+
+			"parameters were before them: EMAWarmUp makes it follow", t.EMA, t.Updates,
+			100*math.Pow(t.EMA, float64(t.Updates)))
 	case !(t.Clip >= 0 && t.MinSNR >= 0):
 		return fmt.Errorf("finetune: Clip is %v, MinSNR %v: below zero or not a number",
 			t.Clip, t.MinSNR)
@@ -497,7 +504,7 @@ func (r *run) beginAverage() (err error) {
 		if average, err = optim.NewEMA(r.EMA, r.params...); err != nil {
 			return err
 		}
-		average.WarmUp = true
+		average.WarmUp = r.EMAWarmUp
 		if d := r.Machine.Device; d != nil {
 			err = average.MoveTo(d)
 		}

@@ -320,21 +320,27 @@ func TestPooled(t *testing.T) {
 // The moving average is that of the parameters after each step, with a decay that rises to the one
 // wanted; it takes their place and gives it back.
 func TestUseAverage(t *testing.T) {
-	for _, decay := range []float64{0.75, 0.9999} {
-		testUseAverage(t, decay)
+	for _, c := range []struct {
+		decay float64
+		rises bool
+	}{{0.75, false}, {0.75, true}, {0.9999, true}} {
+		testUseAverage(t, c.decay, c.rises)
 	}
 }
 
-func testUseAverage(t *testing.T, most float64) {
+func testUseAverage(t *testing.T, most float64, rises bool) {
 	l := newLine()
 	tuner := tuner(t, l)
-	tuner.EMA = most
+	tuner.EMA, tuner.EMAWarmUp = most, rises
 	require.ErrorContains(t, tuner.UseAverage(), "nothing was trained")
 	average := l.vector()
 	for step, err := range tuner.Steps(context.Background()) {
 		require.NoError(t, err)
 		n := float64(step.Index + 1)
-		decay := min(most, (1+n)/(10+n))
+		decay := most
+		if rises {
+			decay = min(most, (1+n)/(10+n))
+		}
 		for i, v := range l.vector() {
 			average[i] = decay*average[i] + (1-decay)*v
 		}

@@ -197,10 +197,10 @@ func (s *session) tune(ctx context.Context, pictures []dataset.Sample, u *trial.
 	rate := optim.Cosine(s.steps/20+1, s.steps)
 	t := &finetune.Tuner{
 		Network: network, Schedule: base.Schedule, Own: base.Encode(own, encode),
-		OwnBatch: ownBatch, Choose: finetune.ByReward{},
+		OwnBatch: ownBatch, Choose: finetune.ByReward{}, EMA: 0.99, EMAWarmUp: s.steps < 100,
 		OwnLevels: base.Schedule.Process.From(300), // from 0 on quality falls more
 		Terms:     []finetune.Term{finetune.RewardWeighted{}}, Updates: s.steps,
-		LR: func(step int) float64 { return s.lr * rate(step) }, EMA: 0.99,
+		LR:      func(step int) float64 { return s.lr * rate(step) },
 		Dropout: 0.1, Unconditional: empty[""], Seed: s.seed, Machine: s.machine.Config,
 	}
 	if u.Beta > 0 {

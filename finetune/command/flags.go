@@ -47,7 +47,7 @@ type Tuning struct {
 // New adds the flags to f, whose name is the program's. -pretrain, which says where the pictures of
 // the pretraining term are, is a flag of the program's own.
 func New(f *flag.FlagSet) *Tuning {
-	t := &Tuning{flags: f}
+	t := &Tuning{flags: f, Tuner: finetune.Tuner{EMAWarmUp: true}}
 	f.StringVar(&t.Run.Folder, "out", "",
 		"`folder` for what comes out (required); without -resume it must be empty or not there")
 	f.Float64Var(&t.Beta, "beta", 1,
