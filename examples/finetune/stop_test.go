@@ -56,6 +56,10 @@ func TestStopped(t *testing.T) {
 // Whatever asks it to end, what was trained is saved: Ctrl-C where who reads its output has died of
 // it already; the end of the terminal, of which it is often told twice, and told to end besides.
 func TestNothingIsLost(t *testing.T) {
+	// Under nohup the tests ignore it, and the program would too.
+	hangUp := make(chan os.Signal, 1)
+	signal.Notify(hangUp, syscall.SIGHUP)
+	defer signal.Stop(hangUp)
 	p := at(t)
 	const endless = "100000"
 	for name, signals := range map[string][]syscall.Signal{
@@ -92,7 +96,7 @@ func TestNothingIsLost(t *testing.T) {
 	})
 	t.Run("nohup", func(t *testing.T) {
 		signal.Ignore(syscall.SIGHUP) // which the program inherits
-		defer signal.Reset(syscall.SIGHUP)
+		defer signal.Notify(hangUp, syscall.SIGHUP)
 		c := commandtest.Start(t, p.args("nohup", "-steps", endless)...)
 		c.AwaitFile(t, p.out("nohup/metrics.jsonl"))
 		require.NoError(t, c.Process.Signal(syscall.SIGHUP))
