@@ -632,11 +632,11 @@ func (m *Machine) Close() error {
 
 // Cleanup frees the machine's memory, as Close does, and does not refer to the machine: it is for
 // runtime.AddCleanup of what owns the machine and may be forgotten without Close. On a Device it
-// does nothing.
+// does nothing, nor where the memory is that of Config.Share.
 func (m *Machine) Cleanup() func() {
-	a := m.arena
+	a, own := m.arena, !m.shares
 	return func() {
-		if a != nil {
+		if a != nil && own {
 			_ = a.free() // nobody is there to be told
 		}
 	}
