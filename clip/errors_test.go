@@ -3,6 +3,7 @@ package clip_test
 import (
 	"image"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"testing"
 	"testing/fstest"
@@ -113,4 +114,21 @@ func TestPictureError(t *testing.T) {
 	}
 	_, err = cache.ImageFeatures(t.Context(), pictures[:4])
 	require.NoError(t, err, "the others have features")
+}
+
+// A CLIP's name may be that of a repository in the cache.
+func TestLoadFromCache(t *testing.T) {
+	cache := t.TempDir()
+	t.Setenv("HF_HUB_CACHE", cache)
+	_, err := clip.Load("some/clip")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.ErrorContains(t, err, "not in the cache, "+cache)
+	repo := filepath.Join(cache, "models--some--clip")
+	snapshot := filepath.Join(repo, "snapshots", "abc")
+	require.NoError(t, os.CopyFS(snapshot, os.DirFS("../testdata/golden/sd1/clip")))
+	require.NoError(t, os.MkdirAll(filepath.Join(repo, "refs"), 0o777))
+	require.NoError(t, os.WriteFile(filepath.Join(repo, "refs", "main"), []byte("abc"), 0o666))
+	e, err := clip.Load("some/clip")
+	require.NoError(t, err)
+	require.NoError(t, e.Close())
 }

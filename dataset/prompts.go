@@ -145,9 +145,12 @@ func SplitPrompts(
 	}
 	r := rng.New(seed, "test prompts", 0, 0)
 	r.Shuffle(n, func(i, j int) { prompts[i], prompts[j] = prompts[j], prompts[i] })
-	held := kinds.HoldOut(prompts, min(max(1, int(share*float64(n))), n-2), 2)
+	held := map[string]bool{}
+	for _, p := range kinds.HoldOut(prompts, min(max(1, int(share*float64(n))), n-2), 2) {
+		held[p] = true
+	}
 	for _, s := range samples {
-		if slices.Contains(held, s.Prompt) {
+		if held[s.Prompt] {
 			heldOut = append(heldOut, s)
 		} else {
 			rest = append(rest, s)

@@ -54,6 +54,7 @@ func TestShare(t *testing.T) {
 				require.Equal(t, alone[16], value(large, largeOut))
 				require.Equal(t, alone[32], value(larger, largerOut))
 			}
+			small.Cleanup()()
 			require.NoError(t, small.Close())
 			require.Equal(t, alone[16], value(large, largeOut), "its memory is still there")
 			require.NoError(t, larger.Close())

@@ -51,6 +51,9 @@ func TestBlanks(t *testing.T) {
 	samples[1].Prompt = strings.Repeat("red ", p.Tokenizer.Length)
 	p.WarnPrompts(func(_ string, args ...any) { said = args }, samples)
 	require.Equal(t, []any{p.Tokenizer.Length - 2, 1, samples[1].Prompt}, said)
+	samples[1].Prompt, samples[2].Prompt = "a (hat:1.3)", "b --w 768"
+	p.WarnPrompts(func(_ string, args ...any) { said = args }, samples)
+	require.Equal(t, []any{2, "a (hat:1.3)"}, said)
 }
 
 // Freeze exchanges what is not tuned for the UNet; what it saves is whole when the UNet is added.

@@ -121,14 +121,19 @@ func TestWhatCannotBeLearnedFrom(t *testing.T) {
 		require.ErrorContains(t, err, want, text)
 		require.ErrorContains(t, err, file, text)
 	}
-	// All pictures that cannot be read are named before any is.
+	// Folds that the prompts do not fill are known before any picture is read, too.
 	file := labelled(t, 30)
+	o, err := parse([]string{"-samples", file, "-out", t.TempDir(), "-folds", "31"})
+	require.NoError(t, err)
+	require.ErrorContains(t, run(t.Context(), o), file+": 31 folds of ")
+
+	// All pictures that cannot be read are named before any is.
 	for _, name := range []string{"3.png", "17.png"} {
 		name := filepath.Join(filepath.Dir(file), name)
 		require.NoError(t, os.WriteFile(name, []byte("GIF89a"), 0o644))
 	}
 	out := filepath.Join(t.TempDir(), "out")
-	o, err := parse([]string{"-samples", file, "-out", out, "-hidden", "8"})
+	o, err = parse([]string{"-samples", file, "-out", out, "-hidden", "8"})
 	require.NoError(t, err)
 	err = run(t.Context(), o)
 	for _, want := range []string{file, "bad pictures: 2 of 30", "3.png", "17.png", "a GIF"} {

@@ -35,6 +35,7 @@ func TestParse(t *testing.T) {
 	require.Equal(t, 1e-5, a.LR)
 	require.Equal(t, "there", a.Run.Folder)
 	require.Equal(t, 7, a.Run.Every)
+	require.True(t, a.Tuner.EMAWarmUp)
 	require.Equal(t, "mine -batch 3 -out there -memory 2KiB -every 7 -resume", a.Run.Command)
 	require.Equal(t, "mine", a.Run.Config["program"])
 	require.EqualValues(t, 3, a.Run.Config["pretrain-batch"])

@@ -36,20 +36,25 @@ func (k Kinds) Count(prompts []string) (n [2]int) {
 func (k Kinds) HoldOut(prompts []string, n, keep int) []string {
 	all := k.Count(prompts)
 	wanted := func(kind int) bool { return all[kind] > keep }
-	leaves := func(held []string) bool {
-		out := k.Count(held)
+	leaves := func(out [2]int) bool {
 		return all[0]-out[0] >= min(keep, all[0]) && all[1]-out[1] >= min(keep, all[1])
 	}
-	lacks := func(held []string, kind int) bool { return wanted(kind) && k.Count(held)[kind] == 0 }
-	if first := prompts[:n]; leaves(first) && !lacks(first, 0) && !lacks(first, 1) {
-		return first
+	lacks := func(out [2]int, kind int) bool { return wanted(kind) && out[kind] == 0 }
+	first := k.Count(prompts[:n])
+	if leaves(first) && !lacks(first, 0) && !lacks(first, 1) {
+		return prompts[:n]
 	}
 	var held []string
+	in, out := map[string]bool{}, [2]int{}
 	take := func(n int, suits func(prompt string) bool) {
 		for _, p := range prompts {
-			more := append(slices.Clip(held), p)
-			if len(held) < n && suits(p) && !slices.Contains(held, p) && leaves(more) {
-				held = more
+			if len(held) >= n {
+				return
+			}
+			more := k.Count([]string{p})
+			more = [2]int{out[0] + more[0], out[1] + more[1]}
+			if !in[p] && suits(p) && leaves(more) {
+				held, in[p], out = append(held, p), true, more
 			}
 		}
 	}
@@ -57,7 +62,7 @@ func (k Kinds) HoldOut(prompts []string, n, keep int) []string {
 		take(1, func(p string) bool { return k[p] == [2]bool{true, true} })
 	}
 	for kind := range all {
-		if lacks(held, kind) {
+		if lacks(out, kind) {
 			take(len(held)+1, func(p string) bool { return k[p][kind] })
 		}
 	}

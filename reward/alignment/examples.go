@@ -230,7 +230,7 @@ func (s *session) split(examples []example) error {
 		if e.good {
 			good++
 		}
-		if slices.Contains(held, e.prompt) {
+		if held[e.prompt] {
 			s.heldOut = append(s.heldOut, e)
 		} else {
 			s.train = append(s.train, e)
@@ -278,14 +278,14 @@ func ByJudgements(s dataset.Sample) float64 { return float64(max(1, s.Judgements
 
 // heldOutPrompts draws the prompts that training does not see. Both kinds of labels are among them,
 // unless one kind is of one prompt alone, which training must see.
-func (s *session) heldOutPrompts(examples []example) ([]string, error) {
+func (s *session) heldOutPrompts(examples []example) (map[string]bool, error) {
 	if s.HeldOut == 0 {
 		return nil, nil
 	}
 	var prompts []string
 	kinds := split.Kinds{}
 	for _, e := range examples {
-		if !slices.Contains(prompts, e.prompt) {
+		if _, seen := kinds[e.prompt]; !seen {
 			prompts = append(prompts, e.prompt)
 		}
 		kinds.Add(e.prompt, e.good)
@@ -295,5 +295,9 @@ func (s *session) heldOutPrompts(examples []example) ([]string, error) {
 	}
 	r := rng.New(s.Seed, "held-out prompts", 0, 0)
 	r.Shuffle(len(prompts), func(i, j int) { prompts[i], prompts[j] = prompts[j], prompts[i] })
-	return kinds.HoldOut(prompts, max(1, int(s.HeldOut*float64(len(prompts)))), 1), nil
+	held := map[string]bool{}
+	for _, p := range kinds.HoldOut(prompts, max(1, int(s.HeldOut*float64(len(prompts)))), 1) {
+		held[p] = true
+	}
+	return held, nil
 }
