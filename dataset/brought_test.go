@@ -449,7 +449,7 @@ func TestLinks(t *testing.T) {
 	f = dir(map[string]string{"1.png": "x"})
 	link(f, "1.txt", "/dev/zero")
 	_, err = Collect(t.Context(), f)
-	require.ErrorContains(t, err, f.Path+": 1.txt is a device or a socket, not a file")
+	require.ErrorContains(t, err, f.Path+": 1.txt is a device, not a file")
 }
 
 // A name whose bytes are no text could not be written to JSON.

@@ -281,21 +281,9 @@ func objectOf(line []byte) (row, error) {
 	if err := json.Unmarshal(line, &r); err != nil {
 		return nil, fmt.Errorf("bad JSON: %w: one object a line is read", err)
 	}
-	d, seen := json.NewDecoder(bytes.NewReader(line)), row{}
-	for d.Token(); d.More(); { // the first is the brace
-		column, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, _ := column.(string)
-		if _, twice := seen[name]; twice {
-			return nil, fmt.Errorf("%s is there twice", shown(name))
-		}
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return nil, err
-		}
-		seen[name] = value
+	same := func(a, b string) bool { return a == b }
+	if name, found, err := twice(line, same); err != nil || found {
+		return nil, cmp.Or(err, fmt.Errorf("%s is there twice", shown(name)))
 	}
 	return r, nil
 }

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,7 +46,11 @@ func decodeObject(text []byte, to any) error {
 	case len(rest) > 0:
 		return errors.New("there is more than one JSON object on the line")
 	}
-	return once(text)
+	// Like encoding/json, this takes upper and lower case for the same.
+	if name, found, err := twice(text, strings.EqualFold); err != nil || found {
+		return cmp.Or(err, fmt.Errorf("the field %q is there twice", name))
+	}
+	return nil
 }
 
 // misread says why an object could not be decoded into the struct at to.
@@ -86,28 +91,28 @@ func fields(of reflect.Type) (names []string) {
 	return names
 }
 
-// once reports a field of an object that is there twice. Like encoding/json, it takes upper and
-// lower case for the same.
-func once(text []byte) error {
-	d := json.NewDecoder(bytes.NewReader(text))
-	var seen []string
+// twice returns the name of a field that an object has twice, if there is one. same says which
+// names are the same.
+func twice(object []byte, same func(a, b string) bool) (name string, found bool, err error) {
+	d := json.NewDecoder(bytes.NewReader(object))
 	if _, err := d.Token(); err != nil { // the opening brace
-		return err
+		return "", false, err
 	}
+	var seen []string
 	for d.More() {
-		name, err := d.Token()
+		token, err := d.Token()
 		if err != nil {
-			return err
+			return "", false, err
 		}
-		same := func(other string) bool { return strings.EqualFold(other, name.(string)) }
-		if slices.ContainsFunc(seen, same) {
-			return fmt.Errorf("the field %q is there twice", name)
+		name, _ = token.(string)
+		if slices.ContainsFunc(seen, func(other string) bool { return same(other, name) }) {
+			return name, true, nil
 		}
-		seen = append(seen, name.(string))
+		seen = append(seen, name)
 		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {
-			return err
+			return "", false, err
 		}
 	}
-	return nil
+	return "", false, nil
 }

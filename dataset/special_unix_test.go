@@ -18,10 +18,10 @@ func TestPipesAndDevices(t *testing.T) {
 	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
 	require.NoError(t, os.Symlink("/dev/zero", zero))
 	_, err := ReadPrompts(t.Context(), pipe)
-	want := "dataset: " + pipe + " is a pipe, not a file: write what it gives to a file"
+	want := "dataset: " + pipe + " is a named pipe, not a file: write what it gives to a file"
 	require.EqualError(t, err, want)
 	_, err = ReadCategories(pipe)
-	require.ErrorContains(t, err, "is a pipe")
+	require.ErrorContains(t, err, "is a named pipe")
 	_, err = ReadPrompts(t.Context(), zero)
 	require.ErrorContains(t, err, zero+" is a device")
 	for _, name := range []string{"1.png", "1.txt", "samples.jsonl", "metadata.csv"} {
@@ -30,6 +30,6 @@ func TestPipesAndDevices(t *testing.T) {
 		os.Remove(name)
 		require.NoError(t, syscall.Mkfifo(name, 0o600))
 		_, err := Collect(t.Context(), f)
-		require.ErrorContains(t, err, filepath.Base(name)+" is a pipe, not a file")
+		require.ErrorContains(t, err, filepath.Base(name)+" is a named pipe, not a file")
 	}
 }

@@ -136,9 +136,9 @@ type magnitude struct {
 	columns bool
 }
 
-// apply is W' = m·(W + ΔW)/‖W + ΔW‖ (Liu et al. 2024, DoRA, eq. 5), of a weight [rows,columns] of a
-// file. area is the number of columns of one input. A length has float32's ε added, as LyCORIS has
-// it, so that no length is 0.
+// apply is W' = m·(W + ΔW)/‖W + ΔW‖ (Liu et al. 2024, DoRA, eq. 5) of a weight [rows,columns] of
+// a file. area is the number of columns of one input. A length has float32's ε added, as LyCORIS
+// has it, so that no length is 0.
 func (m *magnitude) apply(w []float32, rows, area int) {
 	columns := len(w) / rows
 	block := columns // numbers that have one length together

@@ -34,8 +34,8 @@
 //   - pairs of a convolution by Tucker's decomposition (lora_mid);
 //   - LoHa, a product of two pairs number by number (hada_w1_a), and LoKr, a product of Kronecker
 //     (lokr_w1), with Tucker's decomposition or without, as LyCORIS computes them;
-//   - DoRA, W' = m·(W + ΔW)/‖W + ΔW‖ with ΔW of any of these, as peft (lora_magnitude_vector) or
-//     LyCORIS (dora_scale, for each output or for each input) computes it;
+//   - DoRA, W' = m·(W + ΔW)/‖W + ΔW‖ with ΔW of any of these, as peft (lora_magnitude_vector)
+//     or LyCORIS (dora_scale, for each output or for each input) computes it;
 //   - what is added to weights, biases and norms as it is (diff, diff_b, w_norm, b_norm).
 //
 // While such an adapter is attached, the weights as they were are kept for Detach, in as much

@@ -287,6 +287,19 @@ func TestPredictionInTheWild(t *testing.T) {
 	p, err := Load(file)
 	require.NoError(t, err)
 	require.True(t, *p.Schedule.Config.ZeroSNR)
+
+	// So is one whose .yaml says it.
+	file = rewrite(t, inpaintCase, asItIs, nil)
+	for name, text := range map[string]string{
+		"scheduler/scheduler_config.json": `{"_class_name": "DDIMScheduler"}`,
+		"single.yaml":                     "    parameterization: v\n    zero_terminal_snr: true\n",
+	} {
+		name = filepath.Join(filepath.Dir(file), filepath.FromSlash(name))
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o644))
+	}
+	p, err = Load(file)
+	require.NoError(t, err)
+	require.True(t, *p.Schedule.Config.ZeroSNR)
 }
 
 // What is no checkpoint of these models is said in a sentence.

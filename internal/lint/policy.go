@@ -24,7 +24,7 @@ var house = Policy{
 		"internal/hub":     "",
 		"internal/split":   "",
 		"internal/picture": "internal/file",
-		"internal/text":    "",
+		"internal/text":    "internal/file",
 		"internal/lint":    "",
 
 		"internal/file/filetest": "internal/file",

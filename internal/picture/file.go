@@ -15,6 +15,8 @@ import (
 
 	_ "golang.org/x/image/webp"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/kudos-ml/kudos/internal/file"
 )
 
 // ErrFormat means that a file is no PNG, JPEG or WebP picture.
@@ -94,19 +96,10 @@ func readFile(name string, info fs.FileInfo, open func() (fs.File, error)) (imag
 // Regular is an error that says what a file is, such as a folder or a named pipe, if that is
 // nothing that a picture can be read from.
 func Regular(info fs.FileInfo) error {
-	switch mode := info.Mode(); {
-	case mode.IsRegular():
-		return nil
-	case mode.IsDir():
-		return errors.New("a folder and not a picture")
-	case mode&fs.ModeNamedPipe != 0:
-		return errors.New("a named pipe and not a picture")
-	case mode&fs.ModeSocket != 0:
-		return errors.New("a socket and not a picture")
-	case mode&fs.ModeDevice != 0:
-		return errors.New("a device and not a picture")
+	if odd := file.Odd(info); odd != "" {
+		return errors.New(odd + " and not a picture")
 	}
-	return errors.New("not a regular file")
+	return nil
 }
 
 // Decode is Read of what r gives. Errors call it by the name given.

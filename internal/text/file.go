@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
+
+	"github.com/kudos-ml/kudos/internal/file"
 )
 
 // Most is the longest file that ReadFile and ReadFS read, in bytes. The largest tokenizer.json that
@@ -26,16 +28,15 @@ func Open(name string) (*os.File, error) {
 
 // Regular returns an error that names the file if it is a folder, a pipe or a device.
 func Regular(name string, info fs.FileInfo) error {
-	switch mode := info.Mode(); {
-	case mode.IsRegular():
+	odd := file.Odd(info)
+	if odd == "" {
 		return nil
-	case mode.IsDir():
-		return fmt.Errorf("%s is a folder, not a file", name)
-	case mode&fs.ModeNamedPipe != 0:
-		return fmt.Errorf("%s is a pipe, not a file: write what it gives to a file", name)
-	default:
-		return fmt.Errorf("%s is a device or a socket, not a file", name)
 	}
+	err := fmt.Errorf("%s is %s, not a file", name, odd)
+	if info.Mode()&fs.ModeNamedPipe != 0 {
+		err = fmt.Errorf("%w: write what it gives to a file", err)
+	}
+	return err
 }
 
 // ReadFile returns the text of a file as NewReader gives it. Errors name the file and the line. A

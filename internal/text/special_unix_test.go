@@ -18,9 +18,9 @@ func TestPipesAndDevices(t *testing.T) {
 	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
 	require.NoError(t, os.Symlink("/dev/zero", zero))
 	_, err := Open(pipe)
-	require.EqualError(t, err, pipe+" is a pipe, not a file: write what it gives to a file")
+	require.EqualError(t, err, pipe+" is a named pipe, not a file: write what it gives to a file")
 	_, err = ReadFile(zero, 100)
-	require.EqualError(t, err, zero+" is a device or a socket, not a file")
+	require.EqualError(t, err, zero+" is a device, not a file")
 	_, err = ReadFS(os.DirFS(dir), "pipe")
-	require.ErrorContains(t, err, "is a pipe")
+	require.ErrorContains(t, err, "is a named pipe")
 }
