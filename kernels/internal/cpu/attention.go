@@ -78,6 +78,7 @@ type attentionWorkspace struct {
 func (s AttentionShape) divide(ws []float32) (m attentionWorkspace, size int) {
 	a, b, c := s.byKeys(), s.byValues(), s.overRows()
 	byKeys, byValues := micro.packedSize(&a), micro.packedSize(&b)
+	a.b.packed, b.b.packed = []float32{}, []float32{}
 	products := max(
 		micro.workspace(serial, &a), micro.workspace(serial, &b), micro.workspace(serial, &c),
 	)

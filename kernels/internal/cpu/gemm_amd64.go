@@ -14,11 +14,11 @@ var micros = availableMicros()
 var (
 	microAVX2 = microKernel{
 		name: "AVX2", mr: 6, nr: 16, tile: tileAVX2, half: halfAVX2,
-		copyMR: copy6AVX2, copyNR: copy16AVX2, packTransposed: packTransposedAVX2,
+		copyMR: copy6AVX2, copyNR: copy16AVX2, transpose: transposeAVX2,
 	}
 	microAVX512 = microKernel{
 		name: "AVX-512", mr: 14, nr: 32, tile: tileAVX512, half: halfAVX512,
-		copyMR: copy14AVX2, copyNR: copy32AVX2, packTransposed: packTransposedAVX2,
+		copyMR: copy14AVX2, copyNR: copy32AVX2, transpose: transposeAVX2,
 	}
 )
 
@@ -33,27 +33,18 @@ func availableMicros() []*microKernel {
 	return slices.Clip(list)
 }
 
-// packTransposedAVX2 copies with Go the elements that do not fill blocks of eight by eight.
-func packTransposedAVX2(dst, src []float32, stride, width, n, k int) {
-	full, steps := n&^7, k&^7
-	if steps > 0 {
-		for j := 0; j < full; j += 8 {
-			_, _ = dst[(steps-1)*width+j+7], src[(j+7)*stride+steps-1]
-			transpose8AVX2(&dst[j], &src[j*stride], stride, width, steps)
-		}
+// transposeAVX2 transposes blocks of eight by eight. The last ones overlap those before.
+func transposeAVX2(dst, src []float32, stride, width, n, k int) {
+	if n < 8 || k < 8 {
+		transposeGeneric(dst, src, stride, width, n, k)
+		return
 	}
-	for j := range full { // the last steps of K
-		for p := steps; p < k; p++ {
-			dst[p*width+j] = src[j*stride+p]
-		}
-	}
-	for j := full; j < width; j++ {
-		for p := range k {
-			if j < n {
-				dst[p*width+j] = src[j*stride+p]
-			} else {
-				dst[p*width+j] = 0
-			}
+	_, _ = dst[(k-1)*width+n-1], src[(n-1)*stride+k-1]
+	for j := 0; j < n; j += 8 {
+		j := min(j, n-8)
+		transpose8AVX2(&dst[j], &src[j*stride], stride, width, k&^7)
+		if k&7 > 0 {
+			transpose8AVX2(&dst[(k-8)*width+j], &src[j*stride+k-8], stride, width, 8)
 		}
 	}
 }

@@ -6,12 +6,17 @@ import "unsafe"
 // stays in the L1 cache.
 const blockK = 256
 
-// blockM is about how many rows of A a part packs. They are whole tiles. With blockK they have
-// about 100 KiB and stay in the L2 cache.
-const blockM = 96
+// blockM and blockN are about how many rows and columns of C a part has at most. They are whole
+// tiles. A block of A of blockM rows has about 100 KiB, the part of C 250 KiB: both stay in the L2
+// cache. A part of a turned product has turnedN columns.
+const (
+	blockM  = 96
+	blockN  = 640
+	turnedN = 128
+)
 
-// aloneM is the most rows of C for which parts pack B for themselves.
-const aloneM = 256
+// chunkSize is about how many values of B are packed at a time: 8 MiB, which stay in the L3 cache.
+const chunkSize = 1 << 21
 
 // smallProduct is the number of multiply-adds up to which a product is not divided among workers.
 const smallProduct = 1 << 15
@@ -32,9 +37,8 @@ type microKernel struct {
 	half func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
 	// copyMR is dst[p*mr+i] = src[p*stride+i] for p < k and i < mr. copyNR is the same with nr.
 	copyMR, copyNR func(dst, src *float32, stride, k int)
-	// packTransposed is dst[p*width+j] = src[j*stride+p] for p < k and j < n, and 0 for j from n to
-	// width.
-	packTransposed func(dst, src []float32, stride, width, n, k int)
+	// transpose is dst[p*width+j] = src[j*stride+p] for p < k and j < n.
+	transpose func(dst, src []float32, stride, width, n, k int)
 }
 
 // micro is what this machine computes products with.
@@ -52,22 +56,45 @@ type product struct {
 	rows       grid // where C's rows go, if rows.on
 	bias       []float32
 	accumulate bool
+	turned     bool // whether C is stored transposed, and bias belongs to its rows
+}
+
+// turns reports whether the transposed product is the faster one to compute. The right factor has
+// to be packed, and the left one need not be, where its rows lie in memory one behind another. So
+// of weights [n,k] and few rows of activations, the activations are packed. Then C has to be
+// transposed.
+func (p *product) turns() bool {
+	b := &p.b
+	return b.matrix.Transposed && !b.window.on && !b.flip.on && b.packed == nil &&
+		!p.a.matrix.Transposed && !p.rows.on && !(p.accumulate && p.bias != nil) &&
+		4*p.k*(p.n-p.m) > p.m*p.n
+}
+
+// turn is the transposed product Cᵀ[n,m] = Bᵀ[n,k]·Aᵀ[k,m].
+func (p *product) turn() product {
+	q := *p
+	q.m, q.n, q.turned = p.n, p.m, true
+	q.a, q.b = lhs{matrix: p.b.matrix}, rhs{matrix: p.a.matrix, window: p.a.window}
+	q.a.matrix.Transposed, q.b.matrix.Transposed = false, true
+	return q
 }
 
 // A cut says how a product is divided. It decides how fast the result comes, and nothing else.
 //
-// K is taken in blocks. For each block of K, the block of B is packed into panels of nr columns,
-// which all workers share. Each part of C packs its rows of A into panels of mr rows. If C has few
-// rows, a part takes some columns through all of K instead, and packs what it needs of B itself.
+// K is taken in blocks. The blocks of B are packed into panels of nr columns, which all workers
+// share: all of them at once, or a chunk of blocks at a time, if that is much memory. A part of C
+// is computed through all blocks of a chunk, in turn. For each of them its rows of A are packed
+// into panels of mr rows, unless the tiles read them where they are.
 type cut struct {
 	kc, blocks     int // depth and number of K's blocks
+	chunk, chunks  int // blocks in a chunk, and number of chunks
 	mc, nc         int // rows and columns of C in a part
 	mParts, nParts int
-	alone          bool // whether parts pack B for themselves
 	panels         int  // of B
 	packPanels     int  // of B, packed by one part
-	packParts      int
-	layout         // of a panel of A
+	packParts      int  // of a block
+	direct         bool // whether tiles read A where it is
+	layout              // of a panel of A
 }
 
 // A layout is where the elements of a packed panel of A are. Element (i,p) is at i*rs + p*ks. size
@@ -79,53 +106,71 @@ func (u *microKernel) cut(p *product, workers int) cut {
 	var c cut
 	c.blocks = ceilDiv(p.k, blockK)
 	c.kc = ceilDiv(p.k, c.blocks)
-	c.layout = p.a.layout(u.mr, c.kc)
-	c.mc, c.nc = roundUp(min(blockM, p.m), u.mr), roundUp(p.n, u.nr)
-	if c.alone = p.m <= aloneM; c.alone {
-		c.mc = roundUp(p.m, u.mr)
+	c.layout, c.direct = p.a.layout(u.mr, c.kc), p.a.direct()
+	c.mc, c.nc = roundUp(min(blockM, p.m), u.mr), roundUp(min(blockN, p.n), u.nr)
+	if p.turned {
+		c.nc = roundUp(min(turnedN, p.n), u.nr)
 	}
 	wanted := 1
 	if workers > 1 {
-		wanted = 4 * workers
+		wanted = 16 * workers
 	}
 	parts := func() int { return ceilDiv(p.m, c.mc) * ceilDiv(p.n, c.nc) }
 	large := func() bool { return c.mc*c.nc*c.kc >= 2*smallProduct }
+	for parts() < wanted && c.mc > 2*u.mr && large() {
+		c.mc = roundUp(c.mc/2, u.mr)
+	}
 	for parts() < wanted && c.nc > 4*u.nr && large() {
 		c.nc = roundUp(c.nc/2, u.nr)
-	}
-	for parts() < wanted && c.mc > 2*u.mr && large() && !c.alone {
-		c.mc = roundUp(c.mc/2, u.mr)
 	}
 	c.mParts, c.nParts = ceilDiv(p.m, c.mc), ceilDiv(p.n, c.nc)
 	c.panels = ceilDiv(p.n, u.nr)
 	c.packPanels = max(1, 1<<13/(u.nr*c.kc))
 	c.packParts = ceilDiv(c.panels, c.packPanels)
+	c.chunk = min(max(1, chunkSize/(c.panels*u.nr*c.kc)), c.blocks)
+	if p.b.packed != nil {
+		c.chunk = c.blocks
+	}
+	c.chunks = ceilDiv(c.blocks, c.chunk)
 	return c
 }
 
-// shared returns the size of a packed block of B, which all workers share.
-func (c *cut) shared(u *microKernel) int {
-	if c.alone {
+// packedChunk returns the size of a packed chunk of B.
+func (t *gemmTask) packedChunk() int {
+	if t.b.packed != nil {
 		return 0
 	}
-	return roundUp(c.panels*u.nr*c.kc, 16)
+	return roundUp(t.chunk*t.panels*t.u.nr*t.kc, 16)
 }
 
-// packedA returns the size of a worker's packed block of A.
-func (c *cut) packedA(u *microKernel) int { return roundUp(c.mc/u.mr*c.size, 16) }
-
-// packedB returns the size of a worker's packed panel of B.
-func (c *cut) packedB(u *microKernel) int {
-	if !c.alone {
-		return 0
+// packedA returns the size of a worker's packed block of A. Of one that is read where it is, the
+// last panel is packed.
+func (t *gemmTask) packedA() int {
+	if t.direct {
+		return roundUp(t.size, 16)
 	}
-	return roundUp(u.nr*c.kc, 16)
+	return roundUp(t.mc/t.u.mr*t.size, 16)
 }
 
-// perWorker returns the size of a worker's memory: a block of A, a panel of B and a tile of C.
-func (c *cut) perWorker(u *microKernel) int {
-	return c.packedA(u) + c.packedB(u) + roundUp(u.mr*u.nr, 16)
+// result returns the size of the memory that a worker has for parts of C: for one tile, or for a
+// part, if it is transposed later.
+func (t *gemmTask) result() int {
+	if t.turned {
+		return t.mc * roundUp(t.nc, 16)
+	}
+	return roundUp(t.u.mr*t.u.nr, 16)
 }
+
+// windows returns the size of the memory in which a worker collects windows that it transposes.
+func (t *gemmTask) windows() int {
+	if t.b.window.on && t.b.matrix.Transposed {
+		return roundUp(t.u.nr*t.kc, 16)
+	}
+	return 0
+}
+
+// perWorker returns the size of a worker's memory.
+func (t *gemmTask) perWorker() int { return max(t.packedA()+t.result(), t.windows()) }
 
 // workspace returns how many values of workspace multiply needs.
 func (u *microKernel) workspace(pool *Pool, p *product) int {
@@ -133,12 +178,13 @@ func (u *microKernel) workspace(pool *Pool, p *product) int {
 		return 0
 	}
 	workers := pool.Workers()
-	c := u.cut(p, workers)
-	return 2*c.shared(u) + workers*c.perWorker(u) + 16
+	t := u.task(p, workers)
+	size := min(2, t.chunks)*t.packedChunk() + workers*t.perWorker() + 16
+	gemmTasks.put(t)
+	return size
 }
 
-// A gemmTask is one stage of a product. A stage computes the tiles of block now, and packs block
-// now+1 of B.
+// A gemmTask is one stage of a product. A stage computes with chunk now of B, and packs the next.
 type gemmTask struct {
 	product
 	cut
@@ -151,6 +197,17 @@ type gemmTask struct {
 
 var gemmTasks freeList[gemmTask]
 
+// task is the task of p, turned if that is faster.
+func (u *microKernel) task(p *product, workers int) *gemmTask {
+	t := gemmTasks.get()
+	t.product, t.u = *p, u
+	if p.turns() {
+		t.product = p.turn()
+	}
+	t.cut = u.cut(&t.product, workers)
+	return t
+}
+
 // multiply computes p. ws has u.workspace(pool, p) values.
 func (u *microKernel) multiply(pool *Pool, p *product, ws []float32) {
 	if p.m == 0 || p.n == 0 {
@@ -160,20 +217,18 @@ func (u *microKernel) multiply(pool *Pool, p *product, ws []float32) {
 		p.nothing()
 		return
 	}
-	t := gemmTasks.get()
-	t.product, t.cut, t.u = *p, u.cut(p, pool.Workers()), u
+	t := u.task(p, pool.Workers())
 	ws = aligned(ws)
-	size := t.shared(u)
-	t.packed[0], t.packed[1], t.scratch = ws[:size], ws[size:2*size], ws[2*size:]
-	if t.alone {
-		t.run(pool, t.nParts)
-		gemmTasks.put(t)
-		return
+	size := t.packedChunk()
+	for i := range min(2, t.chunks) {
+		t.packed[i], ws = ws[:size], ws[size:]
 	}
-	for t.now = -1; t.now < t.blocks; t.now++ {
+	t.scratch = ws
+	for t.now = -1; t.now < t.chunks; t.now++ {
 		t.packing = 0
-		if t.now+1 < t.blocks {
-			t.packing = t.packParts
+		if t.now+1 < t.chunks && t.b.packed == nil {
+			first, last := span(t.now+1, t.chunk, t.blocks)
+			t.packing = (last - first) * t.packParts
 		}
 		parts := t.packing
 		if t.now >= 0 {
@@ -224,21 +279,22 @@ func aligned(ws []float32) []float32 {
 }
 
 func (t *gemmTask) Do(worker, part int) {
-	if t.alone {
-		for block := range t.blocks {
-			t.tiles(worker, block, 0, part)
-		}
-		return
-	}
+	scratch := t.scratch[worker*t.perWorker():][:t.perWorker()]
 	if part < t.packing {
-		lo, hi := span(part, t.packPanels, t.panels)
+		block := (t.now+1)*t.chunk + part/t.packParts
+		lo, hi := span(part%t.packParts, t.packPanels, t.panels)
 		for panel := lo; panel < hi; panel++ {
-			t.packB(t.packed[(t.now+1)&1][panel*t.u.nr*t.kc:], t.now+1, panel*t.u.nr)
+			t.packB(t.panelOf(t.packed[(t.now+1)&1], t.now+1, block, panel), block, panel, scratch)
 		}
 		return
 	}
 	part -= t.packing
-	t.tiles(worker, t.now, part/t.nParts, part%t.nParts)
+	t.part(scratch, part/t.nParts, part%t.nParts)
+}
+
+// panelOf returns where in a packed chunk a panel of a block is.
+func (t *gemmTask) panelOf(packed []float32, chunk, block, panel int) []float32 {
+	return packed[((block-chunk*t.chunk)*t.panels+panel)*t.u.nr*t.kc:]
 }
 
 // packedSize returns how many values packWhole writes.
@@ -248,69 +304,136 @@ func (u *microKernel) packedSize(p *product) int {
 }
 
 // packWhole packs all of B to dst. It returns the right factor for several products with this B, of
-// any A of few rows.
+// any A.
 func (u *microKernel) packWhole(p *product, dst []float32) rhs {
 	t := gemmTasks.get()
 	t.product, t.cut, t.u = *p, u.cut(p, 1), u
 	for block := range t.blocks {
 		for panel := range t.panels {
-			t.packB(dst[(block*t.panels+panel)*u.nr*t.kc:], block, panel*u.nr)
+			t.packB(t.panelOf(dst, 0, block, panel), block, panel, nil)
 		}
 	}
 	gemmTasks.put(t)
 	return rhs{packed: dst}
 }
 
-// packB packs the panel of a block that begins at column j.
-func (t *gemmTask) packB(dst []float32, block, j int) {
+// packB packs a panel of a block.
+func (t *gemmTask) packB(dst []float32, block, panel int, scratch []float32) {
 	k0, k1 := span(block, t.kc, t.k)
-	t.b.pack(dst[:t.u.nr*(k1-k0)], t.u, j, min(j+t.u.nr, t.n), k0, k1)
+	j0, j1 := span(panel, t.u.nr, t.n)
+	t.b.pack(dst[:t.u.nr*(k1-k0)], t.u, j0, j1, k0, k1, scratch)
 }
 
-// tiles computes a part of C for a block of K.
-func (t *gemmTask) tiles(worker, block, mPart, nPart int) {
-	i0, i1 := span(mPart, t.mc, t.m)
-	j0, j1 := span(nPart, t.nc, t.n)
-	k0, k1 := span(block, t.kc, t.k)
-	scratch := t.scratch[worker*t.perWorker(t.u):][:t.perWorker(t.u)]
-	a, scratch := scratch[:t.packedA(t.u)], scratch[t.packedA(t.u):]
-	panel, tmp := scratch[:t.packedB(t.u)], scratch[t.packedB(t.u):]
-	t.a.pack(a, t.layout, t.u, i0, i1, k0, k1)
-	for j := j0; j < j1; j += t.u.nr {
-		b := panel
-		switch {
-		case t.b.packed != nil:
-			b = t.b.packed[(block*t.panels*t.u.nr+j)*t.kc:]
-		case t.alone:
-			t.packB(panel, block, j)
-		default:
-			b = t.packed[block&1][j*t.kc:]
+// A partOfC is rows [i0,i1) and columns [j0,j1).
+type partOfC struct{ i0, i1, j0, j1 int }
+
+// part computes a part of C for the chunk that is packed.
+func (t *gemmTask) part(scratch []float32, mPart, nPart int) {
+	var c partOfC
+	c.i0, c.i1 = span(mPart, t.mc, t.m)
+	c.j0, c.j1 = span(nPart, t.nc, t.n)
+	a, tmp := scratch[:t.packedA()], scratch[t.packedA():]
+	begun := t.turned && t.begin(tmp, c)
+	packed := t.packed[t.now&1]
+	if t.b.packed != nil {
+		packed = t.b.packed
+	}
+	first, last := span(t.now, t.chunk, t.blocks)
+	for block := first; block < last; block++ {
+		k0, k1 := span(block, t.kc, t.k)
+		from := c.i0
+		if t.direct {
+			from = c.i1 - (c.i1-c.i0)%t.u.mr
 		}
-		t.column(a, b, tmp, i0, i1, j, k1-k0, block)
+		t.a.pack(a, t.layout, t.u, from, c.i1, k0, k1)
+		for j := c.j0; j < c.j1; j += t.u.nr {
+			b := t.panelOf(packed, t.now, block, j/t.u.nr)
+			if t.turned {
+				t.turnedColumn(a, b, tmp, c, j, k0, k1, begun || block > first)
+			} else {
+				t.column(a, b, tmp, c, j, k0, k1, block)
+			}
+		}
+	}
+	if t.turned {
+		t.end(tmp, c)
 	}
 }
 
-// column computes rows [i0,i1) of C for one panel of B, which begins at column j.
-func (t *gemmTask) column(a, b, tmp []float32, i0, i1, j, k, block int) {
+// left returns where the panel of A of row i begins, and how its elements are apart.
+func (t *gemmTask) left(a []float32, c *partOfC, i, k0 int) (at *float32, rs, ks int) {
+	if !t.direct {
+		return &a[(i-c.i0)/t.u.mr*t.size], t.rs, t.ks
+	}
+	if i+t.u.mr > c.i1 {
+		return &a[0], t.rs, t.ks
+	}
+	return &t.a.matrix.Data[i*t.a.matrix.Stride+k0], t.a.matrix.Stride, 1
+}
+
+// column computes the rows of c for one panel of B, which begins at column j.
+func (t *gemmTask) column(a, b, tmp []float32, c partOfC, j, k0, k1, block int) {
 	u := t.u
 	add := t.accumulate || block > 0
 	var bias *float32
 	if t.bias != nil && block == 0 {
 		bias = &t.bias[j]
 	}
-	tile, width := u.tile, u.nr
-	if u.half != nil && t.n-j <= u.nr/2 {
-		tile, width = u.half, u.nr/2
-	}
-	for i := i0; i < i1; i += u.mr {
-		a := &a[(i-i0)/u.mr*t.size]
+	tile, width := u.narrow(t.n - j)
+	for i := c.i0; i < c.i1; i += u.mr {
+		a, rs, ks := t.left(a, &c, i, k0)
 		if i+u.mr > t.m || j+width > t.n || t.rows.on {
-			tile(a, &b[0], &tmp[0], nil, k, t.rs, t.ks, u.nr, false)
+			tile(a, &b[0], &tmp[0], nil, k1-k0, rs, ks, u.nr, false)
 			t.merge(tmp, i, min(i+u.mr, t.m), j, min(j+width, t.n), bias != nil, add)
 			continue
 		}
-		tile(a, &b[0], &t.c[i*t.ldc+j], bias, k, t.rs, t.ks, t.ldc, add)
+		tile(a, &b[0], &t.c[i*t.ldc+j], bias, k1-k0, rs, ks, t.ldc, add)
 	}
+}
+
+// narrow returns the tile for n columns or more, and its width.
+func (u *microKernel) narrow(n int) (
+	tile func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool), width int,
+) {
+	if u.half != nil && n <= u.nr/2 {
+		return u.half, u.nr / 2
+	}
+	return u.tile, u.nr
+}
+
+// turnedColumn computes the rows of c for one panel of B in tmp, a matrix [mc,nc].
+func (t *gemmTask) turnedColumn(
+	a, b, tmp []float32, c partOfC, j, k0, k1 int, add bool,
+) {
+	tile, _ := t.u.narrow(t.n - j)
+	for i := c.i0; i < c.i1; i += t.u.mr {
+		a, rs, ks := t.left(a, &c, i, k0)
+		tile(a, &b[0], &tmp[(i-c.i0)*t.nc+j-c.j0], nil, k1-k0, rs, ks, t.nc, add)
+	}
+}
+
+// begin writes to tmp what is added to the first product of a turned part. It returns false if that
+// is nothing.
+func (t *gemmTask) begin(tmp []float32, c partOfC) bool {
+	switch {
+	case t.accumulate || t.now > 0:
+		t.u.transpose(tmp, t.c[c.j0*t.ldc+c.i0:], t.ldc, t.nc, c.j1-c.j0, c.i1-c.i0)
+	case t.bias != nil:
+		for i := c.i0; i < c.i1; i++ {
+			row := tmp[(i-c.i0)*t.nc:][:c.j1-c.j0]
+			for j := range row {
+				row[j] = t.bias[i]
+			}
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// end moves a turned part from tmp into C.
+func (t *gemmTask) end(tmp []float32, c partOfC) {
+	t.u.transpose(t.c[c.j0*t.ldc+c.i0:], tmp, t.nc, t.ldc, c.i1-c.i0, c.j1-c.j0)
 }
 
 // merge moves a tile that lies in memory of its own into C, as microKernel.tile does.

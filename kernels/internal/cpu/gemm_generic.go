@@ -32,7 +32,7 @@ func (m *Matrix) at(i, j int) float32 {
 // microGeneric is the micro-kernel in Go, for a tile of 4×4.
 var microGeneric = microKernel{
 	name: "generic", mr: 4, nr: 4, tile: tileGeneric,
-	copyMR: copy4Generic, copyNR: copy4Generic, packTransposed: packTransposedGeneric,
+	copyMR: copy4Generic, copyNR: copy4Generic, transpose: transposeGeneric,
 }
 
 func tileGeneric(a, b, c, bias *float32, k, rs, ks, ldc int, add bool) {
@@ -66,18 +66,11 @@ func dot4(a, b []float32, ks int) (s0, s1, s2, s3 float32) {
 	return
 }
 
-// packTransposedGeneric is the definition of microKernel.packTransposed.
-func packTransposedGeneric(dst, src []float32, stride, width, n, k int) {
-	for j := range width {
-		d := dst[j:]
-		if j >= n {
-			for p := range k {
-				d[p*width] = 0
-			}
-			continue
-		}
+// transposeGeneric is the definition of microKernel.transpose.
+func transposeGeneric(dst, src []float32, stride, width, n, k int) {
+	for j := range n {
 		for p, v := range src[j*stride:][:k] {
-			d[p*width] = v
+			dst[p*width+j] = v
 		}
 	}
 }

@@ -65,6 +65,12 @@ func (s *lhs) layout(mr, kc int) layout {
 	return layout{rs: rs, ks: 1, size: mr * rs}
 }
 
+// direct reports whether tiles read A where it is: whether its rows lie in memory, and not so that
+// many of them are in the same sets of the L1 cache.
+func (s *lhs) direct() bool {
+	return !s.window.on && !s.matrix.Transposed && s.matrix.Stride%512 != 0
+}
+
 // pack packs rows [i0,i1) and columns [k0,k1) into panels of mr rows. Rows from i1 on keep their
 // contents.
 func (s *lhs) pack(dst []float32, l layout, u *microKernel, i0, i1, k0, k1 int) {
@@ -113,8 +119,8 @@ func packColumns(
 }
 
 // An rhs is where the right factor B[k,n] comes from. It is one of four: a matrix; windows, where
-// row k is the window of position k; with flip, the weights of a convolution as its gradient reads
-// them; or the result of packWhole, for a product of at most aloneM rows.
+// row k is the window of position k, or, if the matrix is transposed, column j that of position j;
+// with flip, the weights of a convolution as its gradient reads them; or the result of packWhole.
 type rhs struct {
 	matrix Matrix
 	window grid
@@ -139,9 +145,14 @@ func (f *flip) at(k int) int {
 }
 
 // pack packs columns [j0,j1) and rows [k0,k1) as dst[(p-k0)*nr+j-j0]. Columns from j1 on are zero.
-func (s *rhs) pack(dst []float32, u *microKernel, j0, j1, k0, k1 int) {
+// Columns that are windows are collected in scratch, which has nr*(k1-k0) values.
+func (s *rhs) pack(dst []float32, u *microKernel, j0, j1, k0, k1 int, scratch []float32) {
 	nr := u.nr
 	switch {
+	case s.window.on && s.matrix.Transposed:
+		rows := lhs{matrix: s.matrix, window: s.window}
+		rows.pack(scratch, layout{rs: k1 - k0, ks: 1, size: u.mr * (k1 - k0)}, u, j0, j1, k0, k1)
+		u.packTransposed(dst, scratch, k1-k0, nr, j1-j0, k1-k0)
 	case s.window.on:
 		s.packWindows(dst, u, j0, j1, k0, k1)
 	case s.flip.on:
@@ -158,6 +169,18 @@ func (s *rhs) pack(dst []float32, u *microKernel, j0, j1, k0, k1 int) {
 	default:
 		src, stride := s.matrix.Data[k0*s.matrix.Stride+j0:], s.matrix.Stride
 		packColumns(dst, src, stride, nr, j1-j0, k1-k0, u.copyNR)
+	}
+}
+
+// packTransposed is dst[p*width+j] = src[j*stride+p] for p < k and j < n, and 0 for j from n to
+// width.
+func (u *microKernel) packTransposed(dst, src []float32, stride, width, n, k int) {
+	u.transpose(dst, src, stride, width, n, k)
+	if n == width {
+		return
+	}
+	for p := range k {
+		clear(dst[p*width+n : (p+1)*width])
 	}
 }
 
