@@ -54,6 +54,9 @@ func (s NormShape) together() int {
 
 // Workspace returns how many values of workspace the normalizations need.
 func (s NormShape) Workspace() int {
+	if s.byRows() {
+		return s.rowsWorkspace()
+	}
 	sums := 2 * s.N * s.blocks() * s.C // two float64 a channel
 	slopes := 0
 	if s.SiLU {
@@ -274,6 +277,10 @@ func weighted64(x []float64, w []float32) float64 {
 func Norm(pool *Pool, s NormShape, y, x, scale, shift, ws []float32) {
 	s.check("Norm", y, scale, shift)
 	s.check("Norm", x)
+	if s.byRows() {
+		rowTask{NormShape: s, dst: y, x: x, scale: scale, shift: shift}.run(pool, ws)
+		return
+	}
 	t := normTask{dst: y, x: x, scale: scale, shift: shift}
 	s.run(pool, ws, t, sumPass, statisticsPass, applyPass)
 }
@@ -283,6 +290,10 @@ func NormInputGrad(pool *Pool, s NormShape, dx, x, scale, shift, dy, ws []float3
 	s.check("NormInputGrad", dx, scale, shift)
 	s.check("NormInputGrad", x)
 	s.check("NormInputGrad", dy)
+	if s.byRows() {
+		rowTask{NormShape: s, dst: dx, x: x, dy: dy, scale: scale}.run(pool, ws)
+		return
+	}
 	t := normTask{dst: dx, x: x, scale: scale, shift: shift, dy: dy}
 	s.run(pool, ws, t, sumPass, statisticsPass, gradSumPass, coefficientsPass, inputGradPass)
 }
@@ -291,6 +302,11 @@ func NormInputGrad(pool *Pool, s NormShape, dx, x, scale, shift, dy, ws []float3
 func NormParamGrad(pool *Pool, s NormShape, dscale, dshift, x, scale, shift, dy, ws []float32) {
 	s.check("NormParamGrad", x, dscale, dshift, scale, shift)
 	s.check("NormParamGrad", dy)
+	if s.byRows() {
+		rowTask{NormShape: s, x: x, dy: dy}.run(pool, ws)
+		s.columnsOf(dscale, dshift, ws)
+		return
+	}
 	t := normTask{x: x, scale: scale, shift: shift, dy: dy}
 	s.run(pool, ws, t, sumPass, statisticsPass, gradSumPass)
 	sums := 2 * s.N * s.blocks() * s.C

@@ -48,3 +48,55 @@ func TestColumns(t *testing.T) {
 		}
 	}
 }
+
+// TestRows compares the passes of layer norm with their definitions in float64.
+func TestRows(t *testing.T) {
+	for _, v := range vectors {
+		for _, c := range lengths {
+			for _, rows := range []int{1, 2, 9} {
+				r := rand.New(rand.NewPCG(uint64(c), uint64(rows)))
+				x, dz := normal(r, rows*c), normal(r, rows*c)
+				scale, shift := normal(r, c), normal(r, c)
+				of := make([]rowOf, rows)
+				for i := range of {
+					n := normal(r, 4)
+					of[i] = rowOf{mean: n[0], rstd: n[1], slope: n[2], offset: n[3]}
+				}
+				y, dx := scratch(rows*c), scratch(rows*c)
+				dzs, dzxs := make([]float64, c), make([]float64, c)
+				dzs[0], dzxs[c-1] = 7, 7 // what is there before does not count
+				v.normalizeRows(y, x, of, scale, shift)
+				v.rowGradSums(dzs, dzxs, x, dz, of)
+				v.rowInputGrad(dx, x, dz, of, scale)
+				wantDzs, wantDzxs := make([]float64, c), make([]float64, c)
+				for n, o := range of {
+					m, rs := float64(o.mean), float64(o.rstd)
+					sl, of := float64(o.slope), float64(o.offset)
+					var wantFirst, wantSecond float64
+					first, second := v.weigh(x[n*c:][:c], dz[n*c:][:c], scale, o)
+					for k := range c {
+						i := n*c + k
+						u, d, sc := float64(x[i]), float64(dz[i]), float64(scale[k])
+						hat := (u - m) * rs
+						wantDzs[k], wantDzxs[k] = wantDzs[k]+d, wantDzxs[k]+d*hat
+						wantFirst, wantSecond = wantFirst+d*sc, wantSecond+d*sc*hat
+						size := (math.Abs(u) + math.Abs(m) + math.Abs(d) + 1) *
+							(math.Abs(rs) + math.Abs(sl) + math.Abs(of) + 1) *
+							(math.Abs(sc) + math.Abs(float64(shift[k])) + 1)
+						want := hat*sc + float64(shift[k])
+						requireNear(t, want, float64(y[i]), size, v.name, c, n, "normalizeRows")
+						want = d*sc*rs + (u-m)*sl + of
+						requireNear(t, want, float64(dx[i]), size, v.name, c, n, "rowInputGrad")
+					}
+					require.True(t, math.Abs(first-wantFirst) <= 1e-11, "%s, %d", v.name, c)
+					size := 50 * (math.Abs(rs) + 1) * (math.Abs(m) + 1)
+					requireNear(t, wantSecond, second, size, v.name, c, n, "weigh")
+				}
+				for k := range c {
+					require.True(t, math.Abs(dzs[k]-wantDzs[k]) <= 1e-12, "%s, %d", v.name, c)
+					requireNear(t, wantDzxs[k], dzxs[k], 500, v.name, c, rows, "rowGradSums")
+				}
+			}
+		}
+	}
+}

@@ -13,6 +13,7 @@ type vector struct {
 	activationBodies
 	softmaxBodies
 	normBodies
+	layerNormBodies
 	lossBodies
 }
 

@@ -11,13 +11,14 @@ func availableVectors() []vector {
 	v := []vector{vectorGeneric}
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
 		v = append(v, vector{
-			"AVX2", activationAVX2.bodies(), softmaxAVX2.bodies(), normAVX2.bodies(), lossGeneric,
+			"AVX2", activationAVX2.bodies(), softmaxAVX2.bodies(), normAVX2.bodies(),
+			layerNormAVX2.bodies(), lossGeneric,
 		})
 	}
 	if cpu.X86.HasAVX512F {
 		v = append(v, vector{
 			"AVX-512", activationAVX512.bodies(), softmaxAVX512.bodies(), normAVX512.bodies(),
-			lossGeneric,
+			layerNormAVX512.bodies(), lossGeneric,
 		})
 	}
 	return v

@@ -6,5 +6,6 @@ var vectorGeneric = vector{
 	activationBodies: activationGeneric,
 	softmaxBodies:    softmaxGeneric,
 	normBodies:       normGeneric,
+	layerNormBodies:  layerNormGeneric,
 	lossBodies:       lossGeneric,
 }

@@ -17,6 +17,7 @@ var families = map[string]func(*build.Context){
 	"activation": activation,
 	"adamw":      adamw,
 	"gemm":       gemm,
+	"layernorm":  layerNorms,
 	"norm":       norms,
 	"probe":      probe,
 	"softmax":    softmax,

@@ -27,6 +27,7 @@ type strip struct {
 	n, rows, stride reg.GPVirtual // stride in bytes
 	at              map[string]reg.GPVirtual
 	column, cell    reg.GPVirtual // byte offsets of the columns in hand: in a row, in the matrix
+	row             reg.GPVirtual // byte offset of the row in hand in the matrix of, which is [rows,4]
 }
 
 func newStrip(c *build.Context, s isa, name, signature, doc string, pointers ...string) *strip {
@@ -36,7 +37,7 @@ func newStrip(c *build.Context, s isa, name, signature, doc string, pointers ...
 		w.at[p] = at[i]
 	}
 	w.n, w.rows = n, load(c, "rows")
-	w.stride, w.column, w.cell = c.GP64(), c.GP64(), c.GP64()
+	w.stride, w.column, w.cell, w.row = c.GP64(), c.GP64(), c.GP64(), c.GP64()
 	c.MOVQ(n, w.stride)
 	c.SHLQ(Imm(2), w.stride)
 	return w
@@ -51,9 +52,16 @@ func (w *strip) each(first, row, last func()) {
 	left := w.GP64()
 	w.MOVQ(w.rows, left)
 	w.MOVQ(w.column, w.cell)
+	_, rows := w.at["of"]
+	if rows {
+		w.XORQ(w.row, w.row)
+	}
 	w.Label("rows")
 	row()
 	w.ADDQ(w.stride, w.cell)
+	if rows {
+		w.ADDQ(Imm(16), w.row)
+	}
 	w.DECQ(left)
 	w.JNZ(LabelRef("rows"))
 	last()
