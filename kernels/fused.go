@@ -63,9 +63,14 @@ func (r *fused) Workspace(c *Context, in []tensor.Shape) int {
 	if r.blocks.rows == 0 {
 		return workspace(c, r.product, in[:r.inputs])
 	}
-	b := r.blocks.whole
-	return align(floats(b.product.TotalSize())) +
-		workspace(c, r.product, append([]tensor.Shape{b.x}, in[1:r.inputs]...))
+	most := 0
+	for _, b := range []rowBlock{r.blocks.whole, r.blocks.rest} {
+		if b.x.TotalSize() > 0 {
+			ws := workspace(c, r.product, append([]tensor.Shape{b.x}, in[1:r.inputs]...))
+			most = max(most, ws)
+		}
+	}
+	return align(floats(r.blocks.whole.product.TotalSize())) + most
 }
 
 // Eval computes the product, and then does the epilogue in its place. A product that does the

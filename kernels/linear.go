@@ -35,13 +35,17 @@ func (r linear) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return out, nil
 }
 
-func (r linear) product(in []tensor.Shape) cpu.Product {
-	w := in[1]
-	return cpu.Product{M: leading(in[0]), N: w[0], K: w[1]}
+// of is the product without its values.
+func (linear) of(x, w tensor.Shape) cpu.Product {
+	return cpu.Product{
+		M: leading(x), N: w[0], K: w[1],
+		A: cpu.Matrix{Stride: w[1]}, B: cpu.Matrix{Stride: w[1], Transposed: true},
+		C: cpu.Matrix{Stride: w[0]},
+	}
 }
 
 func (r linear) Workspace(c *Context, in []tensor.Shape) int {
-	p := r.product(in)
+	p := r.of(in[0], in[1])
 	return floats(p.Workspace(c.pool))
 }
 
@@ -50,15 +54,11 @@ func (linear) Types(p Precision, in []Precision) ([]Precision, Precision) {
 }
 
 func (r linear) Eval(c *Context, dst Tensor, in []Tensor) {
-	x, w := in[0], in[1]
-	p := cpu.Product{
-		M: leading(x.Shape), N: w.Shape[0], K: w.Shape[1],
-		A: matrix(x), B: transposed(w), C: matrix(dst),
-	}
+	p := r.of(in[0].Shape, in[1].Shape)
 	if r.Bias {
 		p.Bias = in[2].Data
 	}
-	cpu.Gemm(c.pool, &p, c.Workspace())
+	multiply(c, &p, in[0], in[1], dst)
 }
 
 func (r linear) launch(c *call) { r.launchWith(c, cuda.Epilogue{}) }
@@ -106,8 +106,16 @@ func (linearInputGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return out, nil
 }
 
-func (linearInputGrad) Workspace(c *Context, in []tensor.Shape) int {
-	p := cpu.Product{M: leading(in[0]), N: in[1][1], K: in[1][0]}
+// of is the product without its values.
+func (linearInputGrad) of(dy, w tensor.Shape) cpu.Product {
+	return cpu.Product{
+		M: leading(dy), N: w[1], K: w[0],
+		A: cpu.Matrix{Stride: w[0]}, B: cpu.Matrix{Stride: w[1]}, C: cpu.Matrix{Stride: w[1]},
+	}
+}
+
+func (r linearInputGrad) Workspace(c *Context, in []tensor.Shape) int {
+	p := r.of(in[0], in[1])
 	return floats(p.Workspace(c.pool))
 }
 
@@ -115,12 +123,9 @@ func (linearInputGrad) Types(p Precision, in []Precision) ([]Precision, Precisio
 	return product(p, in, 2)
 }
 
-func (linearInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
-	dy, w := in[0], in[1]
-	cpu.Gemm(c.pool, &cpu.Product{
-		M: leading(dy.Shape), N: w.Shape[1], K: w.Shape[0],
-		A: matrix(dy), B: matrix(w), C: matrix(dst),
-	}, c.Workspace())
+func (r linearInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
+	p := r.of(in[0].Shape, in[1].Shape)
+	multiply(c, &p, in[0], in[1], dst)
 }
 
 func (r linearInputGrad) launch(c *call) { r.launchWith(c, cuda.Epilogue{}) }
@@ -154,9 +159,18 @@ func (linearWeightGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 	return tensor.Shape{dy[dy.Dims()-1], x[x.Dims()-1]}, nil
 }
 
-func (linearWeightGrad) Workspace(c *Context, in []tensor.Shape) int {
-	dy, x := in[0], in[1]
-	p := cpu.Product{M: dy[dy.Dims()-1], N: x[x.Dims()-1], K: leading(x)}
+// of is the product without its values.
+func (linearWeightGrad) of(dy, x tensor.Shape) cpu.Product {
+	m, n := width(dy), width(x)
+	return cpu.Product{
+		M: m, N: n, K: leading(x),
+		A: cpu.Matrix{Stride: m, Transposed: true}, B: cpu.Matrix{Stride: n},
+		C: cpu.Matrix{Stride: n},
+	}
+}
+
+func (r linearWeightGrad) Workspace(c *Context, in []tensor.Shape) int {
+	p := r.of(in[0], in[1])
 	return floats(p.Workspace(c.pool))
 }
 
@@ -166,12 +180,9 @@ func (linearWeightGrad) Types(p Precision, in []Precision) ([]Precision, Precisi
 	return takes, Float32
 }
 
-func (linearWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {
-	dy, x := in[0], in[1]
-	cpu.Gemm(c.pool, &cpu.Product{
-		M: dst.Shape[0], N: dst.Shape[1], K: leading(x.Shape),
-		A: transposed(dy), B: matrix(x), C: matrix(dst),
-	}, c.Workspace())
+func (r linearWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {
+	p := r.of(in[0].Shape, in[1].Shape)
+	multiply(c, &p, in[0], in[1], dst)
 }
 
 func (linearWeightGrad) launch(c *call) {
@@ -241,16 +252,10 @@ func leading(s tensor.Shape) int {
 // width returns the last dimension.
 func width(s tensor.Shape) int { return s[len(s)-1] }
 
-// matrix is t as a matrix. Its rows are the rows of t's last axis.
-func matrix(t Tensor) cpu.Matrix {
-	return cpu.Matrix{Data: t.Data, Stride: t.Shape[len(t.Shape)-1]}
-}
-
-// transposed is the transpose of matrix(t).
-func transposed(t Tensor) cpu.Matrix {
-	m := matrix(t)
-	m.Transposed = true
-	return m
+// multiply computes p of the values of a and b.
+func multiply(c *Context, p *cpu.Product, a, b, dst Tensor) {
+	p.A.Data, p.B.Data, p.C.Data = a.Data, b.Data, dst.Data
+	cpu.Gemm(c.pool, p, c.Workspace())
 }
 
 // allTrue returns a slice that holds true n times.

@@ -30,8 +30,8 @@ type Product struct {
 	Accumulate bool
 }
 
-// Workspace returns how many values of workspace Gemm needs for p. It depends on the sizes and on
-// which of A and B are transposed. It grows with the workers of pool.
+// Workspace returns how many values of workspace Gemm needs for p. It depends on all of p but the
+// values in memory, and grows with the workers of pool.
 func (p *Product) Workspace(pool *Pool) int {
 	q := p.product()
 	return micro.workspace(pool, &q)

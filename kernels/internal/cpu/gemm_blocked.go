@@ -62,12 +62,12 @@ type product struct {
 // turns reports whether the transposed product is the faster one to compute. The right factor has
 // to be packed, and the left one need not be, where its rows lie in memory one behind another. So
 // of weights [n,k] and few rows of activations, the activations are packed. Then C has to be
-// transposed.
+// transposed, which costs little beside a sum over many k.
 func (p *product) turns() bool {
 	b := &p.b
 	return b.matrix.Transposed && !b.window.on && !b.flip.on && b.packed == nil &&
 		!p.a.matrix.Transposed && !p.rows.on && !(p.accumulate && p.bias != nil) &&
-		4*p.k*(p.n-p.m) > p.m*p.n
+		p.k >= 128 && 4*p.k*(p.n-p.m) > p.m*p.n
 }
 
 // turn is the transposed product Cᵀ[n,m] = Bᵀ[n,k]·Aᵀ[k,m].
