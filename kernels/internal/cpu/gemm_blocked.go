@@ -125,7 +125,10 @@ func (u *microKernel) cut(p *product, workers int) cut {
 	}
 	c.mParts, c.nParts = ceilDiv(p.m, c.mc), ceilDiv(p.n, c.nc)
 	c.panels = ceilDiv(p.n, u.nr)
-	c.packPanels = max(1, 1<<13/(u.nr*c.kc))
+	c.packPanels = max(1, 1<<16/(u.nr*c.kc))
+	for workers > 1 && c.packPanels > 1 && ceilDiv(c.panels, c.packPanels)*c.blocks < wanted {
+		c.packPanels /= 2
+	}
 	c.packParts = ceilDiv(c.panels, c.packPanels)
 	c.chunk = min(max(1, chunkSize/(c.panels*u.nr*c.kc)), c.blocks)
 	if p.b.packed != nil {
@@ -282,10 +285,7 @@ func (t *gemmTask) Do(worker, part int) {
 	scratch := t.scratch[worker*t.perWorker():][:t.perWorker()]
 	if part < t.packing {
 		block := (t.now+1)*t.chunk + part/t.packParts
-		lo, hi := span(part%t.packParts, t.packPanels, t.panels)
-		for panel := lo; panel < hi; panel++ {
-			t.packB(t.panelOf(t.packed[(t.now+1)&1], t.now+1, block, panel), block, panel, scratch)
-		}
+		t.packBlock(t.packed[(t.now+1)&1], t.now+1, block, part%t.packParts, scratch)
 		return
 	}
 	part -= t.packing
@@ -309,19 +309,26 @@ func (u *microKernel) packWhole(p *product, dst []float32) rhs {
 	t := gemmTasks.get()
 	t.product, t.cut, t.u = *p, u.cut(p, 1), u
 	for block := range t.blocks {
-		for panel := range t.panels {
-			t.packB(t.panelOf(dst, 0, block, panel), block, panel, nil)
+		for part := range t.packParts {
+			t.packBlock(dst, 0, block, part, nil)
 		}
 	}
 	gemmTasks.put(t)
 	return rhs{packed: dst}
 }
 
-// packB packs a panel of a block.
-func (t *gemmTask) packB(dst []float32, block, panel int, scratch []float32) {
+// packBlock packs some panels of a block, a few rows at a time.
+func (t *gemmTask) packBlock(packed []float32, chunk, block, part int, scratch []float32) {
 	k0, k1 := span(block, t.kc, t.k)
-	j0, j1 := span(panel, t.u.nr, t.n)
-	t.b.pack(dst[:t.u.nr*(k1-k0)], t.u, j0, j1, k0, k1, scratch)
+	lo, hi := span(part, t.packPanels, t.panels)
+	for k, rows := k0, t.b.rows(t.kc); k < k1; k += rows {
+		for panel := lo; panel < hi; panel++ {
+			j0, j1 := span(panel, t.u.nr, t.n)
+			dst := t.panelOf(packed, chunk, block, panel)[(k-k0)*t.u.nr:]
+			end := min(k+rows, k1)
+			t.b.pack(dst[:t.u.nr*(end-k)], t.u, j0, j1, k, end, scratch)
+		}
+	}
 }
 
 // A partOfC is rows [i0,i1) and columns [j0,j1).
@@ -368,7 +375,7 @@ func (t *gemmTask) left(a []float32, c *partOfC, i, k0 int) (at *float32, rs, ks
 	if i+t.u.mr > c.i1 {
 		return &a[0], t.rs, t.ks
 	}
-	return &t.a.matrix.Data[i*t.a.matrix.Stride+k0], t.a.matrix.Stride, 1
+	return t.a.matrix.place(i, k0)
 }
 
 // column computes the rows of c for one panel of B, which begins at column j.

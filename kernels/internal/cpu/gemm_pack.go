@@ -65,10 +65,17 @@ func (s *lhs) layout(mr, kc int) layout {
 	return layout{rs: rs, ks: 1, size: mr * rs}
 }
 
-// direct reports whether tiles read A where it is: whether its rows lie in memory, and not so that
-// many of them are in the same sets of the L1 cache.
-func (s *lhs) direct() bool {
-	return !s.window.on && !s.matrix.Transposed && s.matrix.Stride%512 != 0
+// direct reports whether tiles read A where it is: whether it lies in memory, and not so that many
+// of its rows are in the same sets of a cache.
+func (s *lhs) direct() bool { return !s.window.on && s.matrix.Stride%512 != 0 }
+
+// place returns where element (i,k) of a matrix is, and how its neighbours in a column and in a row are
+// apart.
+func (m *Matrix) place(i, k int) (at *float32, rs, ks int) {
+	if m.Transposed {
+		return &m.Data[k*m.Stride+i], 1, m.Stride
+	}
+	return &m.Data[i*m.Stride+k], m.Stride, 1
 }
 
 // pack packs rows [i0,i1) and columns [k0,k1) into panels of mr rows. Rows from i1 on keep their
@@ -144,6 +151,18 @@ func (f *flip) at(k int) int {
 	return ((o*f.kh+f.a-f.step*(rs/f.cols))*f.kw + f.b - f.step*(rs%f.cols)) * f.c
 }
 
+// packRows is how many rows of B are packed at a time, of all panels that one part packs.
+const packRows = 32
+
+// rows is how many of so many rows of B are packed at a time, so that what is read lies together: a
+// few, if rows of B are rows in memory.
+func (s *rhs) rows(kc int) int {
+	if s.matrix.Transposed {
+		return kc
+	}
+	return min(packRows, kc)
+}
+
 // pack packs columns [j0,j1) and rows [k0,k1) as dst[(p-k0)*nr+j-j0]. Columns from j1 on are zero.
 // Columns that are windows are collected in scratch, which has nr*(k1-k0) values.
 func (s *rhs) pack(dst []float32, u *microKernel, j0, j1, k0, k1 int, scratch []float32) {
@@ -203,6 +222,11 @@ func (s *rhs) packWindows(dst []float32, u *microKernel, j0, j1, k0, k1 int) {
 		d := dst[(k-k0)*u.nr:]
 		switch {
 		case regular && (row < 0 || row >= g.h):
+			clear(d[:run*u.nr])
+		case regular && first == last && (x < lo || x >= hi): // the pixels are outside the image
+			if x < lo {
+				run = min(run, lo-x)
+			}
 			clear(d[:run*u.nr])
 		case regular && x >= lo && x < hi:
 			run = min(run, hi-x)
