@@ -348,17 +348,13 @@ func (t *gemmTask) part(scratch []float32, mPart, nPart int) {
 	first, last := span(t.now, t.chunk, t.blocks)
 	for block := first; block < last; block++ {
 		k0, k1 := span(block, t.kc, t.k)
-		from := c.i0
-		if t.direct {
-			from = c.i1 - (c.i1-c.i0)%t.u.mr
-		}
-		t.a.pack(a, t.layout, t.u, from, c.i1, k0, k1)
+		l := t.left(a, &c, k0, k1)
 		for j := c.j0; j < c.j1; j += t.u.nr {
 			b := t.panelOf(packed, t.now, block, j/t.u.nr)
 			if t.turned {
-				t.turnedColumn(a, b, tmp, c, j, k0, k1, begun || block > first)
+				t.turnedColumn(&l, b, tmp, &c, j, k1-k0, begun || block > first)
 			} else {
-				t.column(a, b, tmp, c, j, k0, k1, block)
+				t.column(&l, b, tmp, &c, j, k1-k0, block)
 			}
 		}
 	}
@@ -367,19 +363,40 @@ func (t *gemmTask) part(scratch []float32, mPart, nPart int) {
 	}
 }
 
-// left returns where the panel of A of row i begins, and how its elements are apart.
-func (t *gemmTask) left(a []float32, c *partOfC, i, k0 int) (at *float32, rs, ks int) {
-	if !t.direct {
-		return &a[(i-c.i0)/t.u.mr*t.size], t.rs, t.ks
+// A leftBlock is where the panels of a block of A are.
+type leftBlock struct {
+	data       []float32
+	at, step   int // where the first panel begins, and how far on the next one
+	layout         // of each
+	edge       []float32
+	edgeLayout layout
+	whole      int // rows of whole panels; behind them edge has those that are left
+}
+
+// left packs the block of A of a part, or what has to be packed of it.
+func (t *gemmTask) left(a []float32, c *partOfC, k0, k1 int) leftBlock {
+	l := leftBlock{data: a, layout: t.layout, step: t.size, whole: c.i1}
+	if t.direct {
+		l.whole = c.i1 - (c.i1-c.i0)%t.u.mr
+		l.data, l.edge, l.edgeLayout = t.a.matrix.Data, a, t.layout
+		l.at, l.rs, l.ks = t.a.matrix.place(c.i0, k0)
+		l.step = t.u.mr * l.rs
+		c = &partOfC{i0: l.whole, i1: c.i1}
 	}
-	if i+t.u.mr > c.i1 {
-		return &a[0], t.rs, t.ks
+	t.a.pack(a, t.layout, t.u, c.i0, c.i1, k0, k1)
+	return l
+}
+
+// panel returns where the panel of rows i and on begins, whose number is n.
+func (l *leftBlock) panel(i, n int) (at *float32, rs, ks int) {
+	if i < l.whole {
+		return &l.data[l.at+n*l.step], l.rs, l.ks
 	}
-	return t.a.matrix.place(i, k0)
+	return &l.edge[0], l.edgeLayout.rs, l.edgeLayout.ks
 }
 
 // column computes the rows of c for one panel of B, which begins at column j.
-func (t *gemmTask) column(a, b, tmp []float32, c partOfC, j, k0, k1, block int) {
+func (t *gemmTask) column(l *leftBlock, b, tmp []float32, c *partOfC, j, k, block int) {
 	u := t.u
 	add := t.accumulate || block > 0
 	var bias *float32
@@ -387,14 +404,14 @@ func (t *gemmTask) column(a, b, tmp []float32, c partOfC, j, k0, k1, block int) 
 		bias = &t.bias[j]
 	}
 	tile, width := u.narrow(t.n - j)
-	for i := c.i0; i < c.i1; i += u.mr {
-		a, rs, ks := t.left(a, &c, i, k0)
+	for i, n := c.i0, 0; i < c.i1; i, n = i+u.mr, n+1 {
+		a, rs, ks := l.panel(i, n)
 		if i+u.mr > t.m || j+width > t.n || t.rows.on {
-			tile(a, &b[0], &tmp[0], nil, k1-k0, rs, ks, u.nr, false)
+			tile(a, &b[0], &tmp[0], nil, k, rs, ks, u.nr, false)
 			t.merge(tmp, i, min(i+u.mr, t.m), j, min(j+width, t.n), bias != nil, add)
 			continue
 		}
-		tile(a, &b[0], &t.c[i*t.ldc+j], bias, k1-k0, rs, ks, t.ldc, add)
+		tile(a, &b[0], &t.c[i*t.ldc+j], bias, k, rs, ks, t.ldc, add)
 	}
 }
 
@@ -409,13 +426,11 @@ func (u *microKernel) narrow(n int) (
 }
 
 // turnedColumn computes the rows of c for one panel of B in tmp, a matrix [mc,nc].
-func (t *gemmTask) turnedColumn(
-	a, b, tmp []float32, c partOfC, j, k0, k1 int, add bool,
-) {
+func (t *gemmTask) turnedColumn(l *leftBlock, b, tmp []float32, c *partOfC, j, k int, add bool) {
 	tile, _ := t.u.narrow(t.n - j)
-	for i := c.i0; i < c.i1; i += t.u.mr {
-		a, rs, ks := t.left(a, &c, i, k0)
-		tile(a, &b[0], &tmp[(i-c.i0)*t.nc+j-c.j0], nil, k1-k0, rs, ks, t.nc, add)
+	for i, n := c.i0, 0; i < c.i1; i, n = i+t.u.mr, n+1 {
+		a, rs, ks := l.panel(i, n)
+		tile(a, &b[0], &tmp[(i-c.i0)*t.nc+j-c.j0], nil, k, rs, ks, t.nc, add)
 	}
 }
 

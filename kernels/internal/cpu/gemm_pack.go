@@ -71,11 +71,11 @@ func (s *lhs) direct() bool { return !s.window.on && s.matrix.Stride%512 != 0 }
 
 // place returns where element (i,k) of a matrix is, and how its neighbours in a column and in a row are
 // apart.
-func (m *Matrix) place(i, k int) (at *float32, rs, ks int) {
+func (m *Matrix) place(i, k int) (at, rs, ks int) {
 	if m.Transposed {
-		return &m.Data[k*m.Stride+i], 1, m.Stride
+		return k*m.Stride + i, 1, m.Stride
 	}
-	return &m.Data[i*m.Stride+k], m.Stride, 1
+	return i*m.Stride + k, m.Stride, 1
 }
 
 // pack packs rows [i0,i1) and columns [k0,k1) into panels of mr rows. Rows from i1 on keep their
