@@ -77,7 +77,7 @@ func TestConversions(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(20, func() { FromBF16s(Shared, whole, half) }))
 }
 
-// inOrder is the definition of the product of bfloat16 values. K is cut into ⌈K/256⌉ blocks of
+// inOrder is the definition of the product of bfloat16 values. K is cut into ⌈K/384⌉ blocks of
 // ⌈K/blocks⌉, and
 //
 //	s := 0
@@ -89,7 +89,7 @@ func TestConversions(t *testing.T) {
 // in float32. Each product is exact, so it does not matter whether it is rounded before it is
 // added.
 func (p *Product) inOrder() []float32 {
-	blocks := ceilDiv(p.K, 256)
+	blocks := ceilDiv(p.K, 384)
 	size := ceilDiv(p.K, blocks)
 	c := make([]float32, p.M*p.N)
 	for at := range c {
@@ -118,7 +118,7 @@ func rounded(x []float32) []float32 {
 // The product of bfloat16 values has the same bits with every body and any number of workers.
 func TestGemmOfBF16(t *testing.T) {
 	for i, s := range [][3]int{
-		{5, 3, 2}, {14, 32, 256}, {29, 65, 257}, {97, 40, 600}, {300, 48, 1000}, {1, 100, 77},
+		{5, 3, 2}, {14, 32, 256}, {29, 65, 385}, {97, 40, 600}, {300, 48, 1000}, {1, 100, 77},
 	} {
 		for mode := range 4 {
 			r := rand.New(rand.NewPCG(uint64(i), uint64(mode)))

@@ -13,11 +13,19 @@ var micros = availableMicros()
 
 var (
 	microAVX2 = microKernel{
-		name: "AVX2", mr: 6, nr: 16, tile: tileAVX2, half: halfAVX2,
-		copyMR: copy6AVX2, copyNR: copy16AVX2, transpose: transposeAVX2,
+		name: "AVX2", mr: 6, nr: 16, tile: tile6x16AVX2, half: tile6x8AVX2,
+		fetching: fetchingAVX2,
+		short:    [][2]tileFunc{{tile2x16AVX2, tile2x8AVX2}, {tile4x16AVX2, tile4x8AVX2}},
+		copyMR:   copy6AVX2, copyNR: copy16AVX2, transpose: transposeAVX2,
 	}
 	microAVX512 = microKernel{
-		name: "AVX-512", mr: 14, nr: 32, tile: tileAVX512, half: halfAVX512,
+		name: "AVX-512", mr: 14, nr: 32, tile: tile14x32AVX512, half: tile14x16AVX512,
+		fetching: fetchingAVX512,
+		short: [][2]tileFunc{
+			{tile2x32AVX512, tile2x16AVX512}, {tile4x32AVX512, tile4x16AVX512},
+			{tile6x32AVX512, tile6x16AVX512}, {tile8x32AVX512, tile8x16AVX512},
+			{tile10x32AVX512, tile10x16AVX512}, {tile12x32AVX512, tile12x16AVX512},
+		},
 		copyMR: copy14AVX2, copyNR: copy32AVX2, transpose: transposeAVX2,
 	}
 )
@@ -50,16 +58,74 @@ func transposeAVX2(dst, src []float32, stride, width, n, k int) {
 }
 
 //go:noescape
-func tileAVX2(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+func tile6x16AVX2(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
 
 //go:noescape
-func tileAVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+func tile6x8AVX2(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
 
 //go:noescape
-func halfAVX2(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+func tile4x16AVX2(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
 
 //go:noescape
-func halfAVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+func tile4x8AVX2(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tile2x16AVX2(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tile2x8AVX2(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tile14x32AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tile14x16AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tile12x32AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tile12x16AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tile10x32AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tile10x16AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tile8x32AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tile8x16AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tile6x32AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tile6x16AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tile4x32AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tile4x16AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tile2x32AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func tile2x16AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
+//go:noescape
+func fetchingAVX2(
+	a, b, c, bias *float32, k, rs, ks, ldc int, add bool, next *float32, n, inner, outer int,
+)
+
+//go:noescape
+func fetchingAVX512(
+	a, b, c, bias *float32, k, rs, ks, ldc int, add bool, next *float32, n, inner, outer int,
+)
 
 //go:noescape
 func transpose8AVX2(dst, src *float32, stride, width, k int)

@@ -4,14 +4,15 @@ import "unsafe"
 
 // blockK is how many steps of K one pass takes. A panel of B of that depth has 16 or 32 KiB and
 // stays in the L1 cache.
-const blockK = 256
+const blockK = 384
 
-// blockM and blockN are about how many rows and columns of C a part has at most. They are whole
-// tiles. A block of A of blockM rows has about 100 KiB, the part of C 250 KiB: both stay in the L2
-// cache. A part of a turned product has turnedN columns.
+// A part of C has about blockM rows and so many columns at most, in whole tiles: packedN if A has to
+// be packed for each part, directN if not, turnedN in a turned product. A block of A, the part of C
+// and as many panels of B stay in the L2 cache.
 const (
 	blockM  = 96
-	blockN  = 640
+	packedN = 640
+	directN = 320
 	turnedN = 128
 )
 
@@ -21,20 +22,29 @@ const chunkSize = 1 << 21
 // smallProduct is the number of multiply-adds up to which a product is not divided among workers.
 const smallProduct = 1 << 15
 
+// A tileFunc computes a tile of C. With as many rows and columns as it has, it is
+//
+//	s := Σ_{p<k} a[i*rs+p*ks] · b[p*nr+j]     one multiply-add after another, p ascending
+//	if add { s += c[i*ldc+j] }
+//	if bias != nil { s += bias[j] }
+//	c[i*ldc+j] = s
+type tileFunc func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+
 // A microKernel is the innermost kernel of one instruction set, with what it needs to pack its
 // operands.
 type microKernel struct {
 	name   string
 	mr, nr int // rows and columns of the tile of C that it computes
-	// tile is, for i < mr and j < nr,
-	//
-	//	s := Σ_{p<k} a[i*rs+p*ks] · b[p*nr+j]     one multiply-add after another, p ascending
-	//	if add { s += c[i*ldc+j] }
-	//	if bias != nil { s += bias[j] }
-	//	c[i*ldc+j] = s
-	tile func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+	tile   tileFunc
 	// half is tile for the first nr/2 columns alone. It is nil where there is none.
-	half func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
+	half tileFunc
+	// short are tile and half for 2 rows, for 4 and so on, below mr. It is nil where there are none.
+	short [][2]tileFunc
+	// fetching is tile, and meanwhile fetches memory: at each step of K one line, n of them inner
+	// bytes apart, then n that begin outer bytes behind these. It is nil where there is none.
+	fetching func(
+		a, b, c, bias *float32, k, rs, ks, ldc int, add bool, next *float32, n, inner, outer int,
+	)
 	// copyMR is dst[p*mr+i] = src[p*stride+i] for p < k and i < mr. copyNR is the same with nr.
 	copyMR, copyNR func(dst, src *float32, stride, k int)
 	// transpose is dst[p*width+j] = src[j*stride+p] for p < k and j < n.
@@ -60,14 +70,15 @@ type product struct {
 }
 
 // turns reports whether the transposed product is the faster one to compute. The right factor has
-// to be packed, and the left one need not be, where its rows lie in memory one behind another. So
-// of weights [n,k] and few rows of activations, the activations are packed. Then C has to be
-// transposed, which costs little beside a sum over many k.
+// to be packed, and the left one need not be, where its rows lie spread in memory. So of large
+// weights and few rows of activations, the activations are packed. Then C has to be transposed,
+// which costs little beside a sum over many k.
 func (p *product) turns() bool {
 	b := &p.b
-	return b.matrix.Transposed && !b.window.on && !b.flip.on && b.packed == nil &&
-		!p.a.matrix.Transposed && !p.rows.on && !(p.accumulate && p.bias != nil) &&
-		p.k >= 128 && 4*p.k*(p.n-p.m) > p.m*p.n
+	return !b.window.on && !b.flip.on && b.packed == nil && !p.rows.on &&
+		(b.matrix.spread() || b.matrix.Transposed && p.m <= turnedN) &&
+		!(p.accumulate && p.bias != nil) &&
+		p.k >= 128 && 2*p.k*(p.n-p.m) > p.m*p.n
 }
 
 // turn is the transposed product Cᵀ[n,m] = Bᵀ[n,k]·Aᵀ[k,m].
@@ -75,7 +86,8 @@ func (p *product) turn() product {
 	q := *p
 	q.m, q.n, q.turned = p.n, p.m, true
 	q.a, q.b = lhs{matrix: p.b.matrix}, rhs{matrix: p.a.matrix, window: p.a.window}
-	q.a.matrix.Transposed, q.b.matrix.Transposed = false, true
+	q.a.matrix.Transposed = !p.b.matrix.Transposed
+	q.b.matrix.Transposed = !p.a.matrix.Transposed
 	return q
 }
 
@@ -107,10 +119,14 @@ func (u *microKernel) cut(p *product, workers int) cut {
 	c.blocks = ceilDiv(p.k, blockK)
 	c.kc = ceilDiv(p.k, c.blocks)
 	c.layout, c.direct = p.a.layout(u.mr, c.kc), p.a.direct()
-	c.mc, c.nc = roundUp(min(blockM, p.m), u.mr), roundUp(min(blockN, p.n), u.nr)
-	if p.turned {
-		c.nc = roundUp(min(turnedN, p.n), u.nr)
+	c.mc, c.nc = roundUp(min(blockM, p.m), u.mr), packedN
+	switch {
+	case p.turned:
+		c.nc = turnedN
+	case c.direct:
+		c.nc = directN
 	}
+	c.nc = roundUp(min(c.nc, p.n), u.nr)
 	wanted := 1
 	if workers > 1 {
 		wanted = 16 * workers
@@ -130,10 +146,11 @@ func (u *microKernel) cut(p *product, workers int) cut {
 		c.packPanels /= 2
 	}
 	c.packParts = ceilDiv(c.panels, c.packPanels)
-	c.chunk = min(max(1, chunkSize/(c.panels*u.nr*c.kc)), c.blocks)
-	if p.b.packed != nil {
-		c.chunk = c.blocks
+	c.chunks = 1
+	if p.b.packed == nil {
+		c.chunks = ceilDiv(c.blocks, max(1, chunkSize/(c.panels*u.nr*c.kc)))
 	}
+	c.chunk = ceilDiv(c.blocks, c.chunks)
 	c.chunks = ceilDiv(c.blocks, c.chunk)
 	return c
 }
@@ -193,7 +210,8 @@ type gemmTask struct {
 	cut
 	u       *microKernel
 	now     int
-	packing int // parts of this stage that pack; they come first
+	parts   int // of this stage
+	packing int // how many of them pack; they are spread among the others
 	packed  [2][]float32
 	scratch []float32
 }
@@ -233,22 +251,22 @@ func (u *microKernel) multiply(pool *Pool, p *product, ws []float32) {
 			first, last := span(t.now+1, t.chunk, t.blocks)
 			t.packing = (last - first) * t.packParts
 		}
-		parts := t.packing
+		t.parts = t.packing
 		if t.now >= 0 {
-			parts += t.mParts * t.nParts
+			t.parts += t.mParts * t.nParts
 		}
-		t.run(pool, parts)
+		t.run(pool)
 	}
 	gemmTasks.put(t)
 }
 
 // run does the parts of a stage: alone if the product is small.
-func (t *gemmTask) run(pool *Pool, parts int) {
+func (t *gemmTask) run(pool *Pool) {
 	if t.m*t.n*t.kc > smallProduct {
-		pool.Parallel(parts, t)
+		pool.Parallel(t.parts, t)
 		return
 	}
-	for i := range parts {
+	for i := range t.parts {
 		t.Do(0, i)
 	}
 }
@@ -283,12 +301,13 @@ func aligned(ws []float32) []float32 {
 
 func (t *gemmTask) Do(worker, part int) {
 	scratch := t.scratch[worker*t.perWorker():][:t.perWorker()]
-	if part < t.packing {
-		block := (t.now+1)*t.chunk + part/t.packParts
-		t.packBlock(t.packed[(t.now+1)&1], t.now+1, block, part%t.packParts, scratch)
+	before, after := part*t.packing/t.parts, (part+1)*t.packing/t.parts
+	if before < after {
+		block := (t.now+1)*t.chunk + before/t.packParts
+		t.packBlock(t.packed[(t.now+1)&1], t.now+1, block, before%t.packParts, scratch)
 		return
 	}
-	part -= t.packing
+	part -= before
 	t.part(scratch, part/t.nParts, part%t.nParts)
 }
 
@@ -371,20 +390,41 @@ type leftBlock struct {
 	edge       []float32
 	edgeLayout layout
 	whole      int // rows of whole panels; behind them edge has those that are left
+
+	// For what is read where it is: the number of the last whole panel, and where the block that is
+	// read next begins.
+	last, next int
 }
 
 // left packs the block of A of a part, or what has to be packed of it.
 func (t *gemmTask) left(a []float32, c *partOfC, k0, k1 int) leftBlock {
 	l := leftBlock{data: a, layout: t.layout, step: t.size, whole: c.i1}
+	from := c.i0
 	if t.direct {
-		l.whole = c.i1 - (c.i1-c.i0)%t.u.mr
-		l.data, l.edge, l.edgeLayout = t.a.matrix.Data, a, t.layout
-		l.at, l.rs, l.ks = t.a.matrix.place(c.i0, k0)
+		m := &t.a.matrix
+		l.data, l.edge, l.edgeLayout = m.Data, a, t.layout
+		l.at, l.rs, l.ks = m.place(c.i0, k0)
 		l.step = t.u.mr * l.rs
-		c = &partOfC{i0: l.whole, i1: c.i1}
+		l.last = (c.i1-c.i0)/t.u.mr - 1
+		l.next = l.at
+		if k1 < t.k {
+			l.next, _, _ = m.place(c.i0, k1)
+		}
+		l.whole = c.i1 - t.u.ragged(c.i1-c.i0)
+		from = l.whole
 	}
-	t.a.pack(a, t.layout, t.u, c.i0, c.i1, k0, k1)
+	t.a.pack(a, t.layout, t.u, from, c.i1, k0, k1)
 	return l
+}
+
+// ragged returns how many of so many rows no tile fits: those of the last tile, unless it has just
+// as many.
+func (u *microKernel) ragged(rows int) int {
+	left := rows % u.mr
+	if left > 0 && u.short != nil && left%2 == 0 {
+		return 0
+	}
+	return left
 }
 
 // panel returns where the panel of rows i and on begins, whose number is n.
@@ -395,6 +435,18 @@ func (l *leftBlock) panel(i, n int) (at *float32, rs, ks int) {
 	return &l.edge[0], l.edgeLayout.rs, l.edgeLayout.ks
 }
 
+// fetch returns the lines of what is read after panel n, as microKernel.fetching takes them.
+func (l *leftBlock) fetch(n, mr int) (next *float32, count, inner, outer int) {
+	at := l.next
+	if n < l.last {
+		at = l.at + (n+1)*l.step
+	}
+	if l.rs == 1 { // the line that the panel ends in, which begins in the last line of the one before
+		return &l.data[at+mr-1], 1, 0, 4 * l.ks
+	}
+	return &l.data[at], mr, 4 * l.rs, 64
+}
+
 // column computes the rows of c for one panel of B, which begins at column j.
 func (t *gemmTask) column(l *leftBlock, b, tmp []float32, c *partOfC, j, k, block int) {
 	u := t.u
@@ -403,32 +455,57 @@ func (t *gemmTask) column(l *leftBlock, b, tmp []float32, c *partOfC, j, k, bloc
 	if t.bias != nil && block == 0 {
 		bias = &t.bias[j]
 	}
-	tile, width := u.narrow(t.n - j)
+	tile, rows, width := u.fit(u.mr, t.n-j)
+	fetches := t.direct && j == c.j0 && width == u.nr && u.fetching != nil
 	for i, n := c.i0, 0; i < c.i1; i, n = i+u.mr, n+1 {
+		if c.i1-i < u.mr {
+			tile, rows, width = u.fit(c.i1-i, t.n-j)
+		}
 		a, rs, ks := l.panel(i, n)
-		if i+u.mr > t.m || j+width > t.n || t.rows.on {
+		if i+rows > t.m || j+width > t.n || t.rows.on {
 			tile(a, &b[0], &tmp[0], nil, k, rs, ks, u.nr, false)
 			t.merge(tmp, i, min(i+u.mr, t.m), j, min(j+width, t.n), bias != nil, add)
 			continue
 		}
-		tile(a, &b[0], &t.c[i*t.ldc+j], bias, k, rs, ks, t.ldc, add)
+		at := &t.c[i*t.ldc+j]
+		if fetches && i+u.mr <= c.i1 {
+			next, count, inner, outer := l.fetch(n, u.mr)
+			u.fetching(a, &b[0], at, bias, k, rs, ks, t.ldc, add, next, count, inner, outer)
+			continue
+		}
+		tile(a, &b[0], at, bias, k, rs, ks, t.ldc, add)
 	}
 }
 
-// narrow returns the tile for n columns or more, and its width.
-func (u *microKernel) narrow(n int) (
-	tile func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool), width int,
-) {
-	if u.half != nil && n <= u.nr/2 {
-		return u.half, u.nr / 2
+// fit returns the tile for the first of so many rows and columns, and how many it has.
+func (u *microKernel) fit(rows, columns int) (tile tileFunc, r, width int) {
+	narrow := u.half != nil && columns <= u.nr/2
+	width = u.nr
+	if narrow {
+		width /= 2
 	}
-	return u.tile, u.nr
+	switch {
+	case u.short != nil && rows <= u.mr-2:
+		n := (rows - 1) / 2
+		tile, r = u.short[n][0], 2*n+2
+		if narrow {
+			tile = u.short[n][1]
+		}
+	case narrow:
+		tile, r = u.half, u.mr
+	default:
+		tile, r = u.tile, u.mr
+	}
+	return tile, r, width
 }
 
 // turnedColumn computes the rows of c for one panel of B in tmp, a matrix [mc,nc].
 func (t *gemmTask) turnedColumn(l *leftBlock, b, tmp []float32, c *partOfC, j, k int, add bool) {
-	tile, _ := t.u.narrow(t.n - j)
+	tile, _, _ := t.u.fit(t.u.mr, t.n-j)
 	for i, n := c.i0, 0; i < c.i1; i, n = i+t.u.mr, n+1 {
+		if c.i1-i < t.u.mr {
+			tile, _, _ = t.u.fit(c.i1-i, t.n-j)
+		}
 		a, rs, ks := l.panel(i, n)
 		tile(a, &b[0], &tmp[(i-c.i0)*t.nc+j-c.j0], nil, k, rs, ks, t.nc, add)
 	}

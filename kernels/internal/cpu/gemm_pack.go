@@ -65,9 +65,11 @@ func (s *lhs) layout(mr, kc int) layout {
 	return layout{rs: rs, ks: 1, size: mr * rs}
 }
 
-// direct reports whether tiles read A where it is: whether it lies in memory, and not so that many
-// of its rows are in the same sets of a cache.
-func (s *lhs) direct() bool { return !s.window.on && s.matrix.Stride%512 != 0 }
+// direct reports whether tiles read A where it is.
+func (s *lhs) direct() bool { return !s.window.on && s.matrix.spread() }
+
+// spread reports whether rows of memory that follow each other are in several sets of a cache.
+func (m *Matrix) spread() bool { return m.Stride%512 != 0 }
 
 // place returns where element (i,k) of a matrix is, and how its neighbours in a column and in a row are
 // apart.
@@ -96,10 +98,13 @@ func (s *lhs) pack(dst []float32, l layout, u *microKernel, i0, i1, k0, k1 int) 
 			}
 		}
 	case s.matrix.Transposed:
-		for i := i0; i < i1; i += mr {
-			panel := dst[(i-i0)/mr*l.size:]
-			src, stride := s.matrix.Data[k0*s.matrix.Stride+i:], s.matrix.Stride
-			packColumns(panel, src, stride, mr, min(mr, i1-i), k1-k0, u.copyMR)
+		for k := k0; k < k1; k += packRows {
+			for i := i0; i < i1; i += mr {
+				panel := dst[(i-i0)/mr*l.size+(k-k0)*mr:]
+				src, stride := s.matrix.Data[k*s.matrix.Stride+i:], s.matrix.Stride
+				rows := min(packRows, k1-k)
+				packColumns(panel, src, stride, mr, min(mr, i1-i), rows, u.copyMR)
+			}
 		}
 	default:
 		for i := i0; i < i1; i++ {
@@ -151,7 +156,7 @@ func (f *flip) at(k int) int {
 	return ((o*f.kh+f.a-f.step*(rs/f.cols))*f.kw + f.b - f.step*(rs%f.cols)) * f.c
 }
 
-// packRows is how many rows of B are packed at a time, of all panels that one part packs.
+// packRows is how many rows of memory are packed at a time, of all panels that one part packs.
 const packRows = 32
 
 // rows is how many of so many rows of B are packed at a time, so that what is read lies together: a

@@ -198,35 +198,29 @@ func TestGemmRowsDoNotDependOnOneAnother(t *testing.T) {
 }
 
 // A product and its transpose have the same bits: which one is computed is a matter of speed. So
-// have a product whose right factor is packed in one piece, and in chunks.
+// have a product whose right factor is packed in chunks, and one where it is packed beforehand,
+// which is never turned.
 func TestTurnedProducts(t *testing.T) {
 	eachMicroKernel(t, func(t *testing.T) {
 		for i, s := range [][3]int{{5, 40, 520}, {33, 300, 177}, {50, 52, 45000}, {52, 50, 45000}} {
-			r := rand.New(rand.NewPCG(uint64(i), 1))
-			p := Product{M: s[0], N: s[1], K: s[2], Bias: normal(r, s[1])}
-			p.A, p.B = matrixFor(r, p.M, p.K, 3, false), matrixFor(r, p.K, p.N, 2, true)
-			p.C = matrixFor(r, p.M, p.N, 1, false)
-			q := p.product()
-			task := micro.task(&q, 2)
-			require.Equal(t, q.m < q.n, task.turned)
-			require.Equal(t, q.k == 45000, task.chunks > 1)
-			straight := make([]float32, p.M*p.K)
-			for i := range p.M { // a left factor that is stored transposed is not turned
-				for k := range p.K {
-					straight[k*p.M+i] = p.A.at(i, k)
+			for mode := range 8 {
+				r := rand.New(rand.NewPCG(uint64(i), uint64(mode)))
+				p := Product{M: s[0], N: s[1], K: s[2], Accumulate: mode&4 != 0}
+				if mode&4 == 0 {
+					p.Bias = normal(r, s[1])
 				}
-			}
-			for _, accumulate := range []bool{false, true} {
-				p.Accumulate = accumulate
-				if accumulate {
-					p.Bias = nil
-				}
-				o := p
-				o.A = Matrix{Data: straight, Stride: p.M, Transposed: true}
-				o.C.Data = append([]float32(nil), p.C.Data...)
+				p.A = matrixFor(r, p.M, p.K, 3, mode&1 != 0)
+				p.B = matrixFor(r, p.K, p.N, 2, mode&2 != 0)
+				p.C = matrixFor(r, p.M, p.N, 1, false)
+				q := p.product()
+				task := micro.task(&q, 2)
+				require.Equal(t, q.m < q.n, task.turned)
+				require.Equal(t, q.k == 45000, task.chunks > 1)
+				q.b = micro.packWhole(&q, make([]float32, micro.packedSize(&q)))
+				q.c = append([]float32(nil), p.C.Data...)
+				micro.multiply(Shared, &q, scratch(micro.workspace(Shared, &q)))
 				Gemm(Shared, &p, scratch(p.Workspace(Shared)))
-				Gemm(Shared, &o, scratch(o.Workspace(Shared)))
-				require.Equal(t, bits(o.C.Data), bits(p.C.Data), "%v, accumulate %v", s, accumulate)
+				require.Equal(t, bits(q.c), bits(p.C.Data), "%v, mode %d", s, mode)
 			}
 		}
 	})

@@ -11,9 +11,15 @@ import (
 
 func gemm(c *build.Context) {
 	for width := 2; width > 0; width-- {
-		tile(c, avx2, 6, width)
-		tile(c, avx512, 14, width)
+		for mr := 6; mr > 0; mr -= 2 {
+			tile(c, avx2, mr, width, false)
+		}
+		for mr := 14; mr > 0; mr -= 2 {
+			tile(c, avx512, mr, width, false)
+		}
 	}
+	tile(c, avx2, 6, 2, true)
+	tile(c, avx512, 14, 2, true)
 	transpose8(c)
 	for _, n := range []int{6, 14, 16, 32} {
 		copyRuns(c, n)
@@ -50,12 +56,19 @@ func (r rows) at(i, disp int) Mem {
 	return m
 }
 
-// tile is microKernel.tile for mr rows of width registers: two, or one, which is microKernel.half.
-func tile(c *build.Context, s isa, mr, width int) {
-	name := [3]string{1: "half", 2: "tile"}[width] + s.name
+// tile is a tileFunc for mr rows of width registers: two, or one. With fetches it is
+// microKernel.fetching.
+func tile(c *build.Context, s isa, mr, width int, fetches bool) {
+	name := fmt.Sprintf("tile%dx%d%s", mr, width*s.lanes, s.name)
+	signature := "func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)"
+	if fetches {
+		name = "fetching" + s.name
+		signature = "func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool, " +
+			"next *float32, n, inner, outer int)"
+	}
 	c.Function(name)
 	c.Attributes(build.NOSPLIT)
-	c.SignatureExpr("func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)")
+	c.SignatureExpr(signature)
 	c.Doc(fmt.Sprintf("%s computes a tile of %d×%d.", name, mr, width*s.lanes))
 
 	cRows := newRows(c, load(c, "c"), load(c, "ldc"), mr)
@@ -68,6 +81,10 @@ func tile(c *build.Context, s isa, mr, width int) {
 	ks := load(c, "ks")
 	c.SHLQ(Imm(2), ks)
 	k := load(c, "k")
+	var f fetch
+	if fetches {
+		f = newFetch(c)
+	}
 
 	acc := s.vectors(c, width*mr)
 	for _, v := range acc {
@@ -77,6 +94,9 @@ func tile(c *build.Context, s isa, mr, width int) {
 		row := s.vectors(c, width) // of B's panel, which is two registers wide in any case
 		for j, v := range row {
 			c.VMOVUPS(Mem{Base: b, Disp: (2*n + j) * s.bytes()}, v)
+		}
+		if fetches {
+			f.step(c)
 		}
 		for i := range mr {
 			v := s.vector(c)
@@ -109,6 +129,7 @@ func tile(c *build.Context, s isa, mr, width int) {
 	c.JNZ(LabelRef("step"))
 
 	c.Label("summed")
+	cRows = newRows(c, load(c, "c"), load(c, "ldc"), mr) // no registers are held for it meanwhile
 	add := c.GP8()
 	c.Load(c.Param("add"), add)
 	c.TESTB(add, add)
@@ -133,6 +154,43 @@ func tile(c *build.Context, s isa, mr, width int) {
 	}
 	c.VZEROUPPER()
 	c.RET()
+}
+
+// A fetch fetches one line of memory after another: n of them, inner bytes apart, and n more that
+// begin outer bytes behind the first, and so on. What it does not change stays in memory, as there
+// are few registers.
+type fetch struct {
+	at, start, left reg.GPVirtual
+	n, inner, outer Mem
+}
+
+func newFetch(c *build.Context) fetch {
+	parameter := func(name string) Mem {
+		p, err := c.Param(name).Resolve()
+		if err != nil {
+			panic(err)
+		}
+		return p.Addr
+	}
+	f := fetch{
+		at: load(c, "next"), start: c.GP64(), left: load(c, "n"),
+		n: parameter("n"), inner: parameter("inner"), outer: parameter("outer"),
+	}
+	c.MOVQ(f.at, f.start)
+	c.ADDQ(f.outer, f.start)
+	return f
+}
+
+func (f *fetch) step(c *build.Context) {
+	c.PREFETCHT0(Mem{Base: f.at})
+	c.ADDQ(f.inner, f.at)
+	further := c.GP64()
+	c.MOVQ(f.start, further)
+	c.ADDQ(f.outer, further)
+	c.DECQ(f.left)
+	c.CMOVQEQ(f.start, f.at)
+	c.CMOVQEQ(further, f.start)
+	c.CMOVQEQ(f.n, f.left)
 }
 
 // transpose8 is dst[p*width+j] = src[j*stride+p] for p < k, a multiple of 8, and j < 8.
@@ -185,7 +243,13 @@ func copyRuns(c *build.Context, n int) {
 	stride := load(c, "stride")
 	k := load(c, "k")
 	c.SHLQ(Imm(2), stride)
+	ahead := c.GP64()
+	c.MOVQ(stride, ahead)
+	c.SHLQ(Imm(3), ahead)
 	c.Label("run")
+	for i := 0; i < n; i += 16 {
+		c.PREFETCHT0(Mem{Base: src, Index: ahead, Scale: 1, Disp: 4 * i})
+	}
 	for i := 0; i < n; {
 		from, to := Mem{Base: src, Disp: 4 * i}, Mem{Base: dst, Disp: 4 * i}
 		switch v := c.YMM(); {
