@@ -57,7 +57,7 @@ func (r attention) Shape(in []tensor.Shape) (tensor.Shape, error) {
 }
 
 func (r attention) Workspace(c *Context, in []tensor.Shape) int {
-	return floats(r.of(c, in[0], in[1]).Workspace(c.pool))
+	return floats(r.of(c, in[0], in[1]).ForwardWorkspace(c.pool))
 }
 
 func (r attention) mask(in []Tensor) []float32 {
@@ -136,7 +136,7 @@ func (r attentionGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 }
 
 func (r attentionGrad) Workspace(c *Context, in []tensor.Shape) int {
-	return attention(r).Workspace(c, in)
+	return floats(attention(r).of(c, in[0], in[1]).Workspace(c.pool))
 }
 func (attentionGrad) Differentiable(n int) []bool { return make([]bool, n) }
 

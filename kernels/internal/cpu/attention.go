@@ -18,6 +18,7 @@ type AttentionShape struct {
 	BFloat16 bool
 }
 
+// Attention to bfloat16 values is made of products of rows of scores.
 const (
 	// attentionRows is how many queries are computed together. Only the scores of so many rows are
 	// stored. They are whole tiles of each micro-kernel of assembly.
@@ -59,7 +60,7 @@ func (s AttentionShape) overRows() product {
 
 func (s AttentionShape) block() int { return min(attentionRows, s.Lq) }
 
-// An attentionWorkspace is the memory of one worker.
+// An attentionWorkspace is the memory of one worker, for bfloat16 values.
 type attentionWorkspace struct {
 	keys, values []float32 // packed
 	keysAsValues []float32 // packed
@@ -68,8 +69,6 @@ type attentionWorkspace struct {
 	weights []float32 // the numerators of softmax
 	norm    []float32 // one over the sums of the numerators
 	slopes  []float32 // the gradient of the scores
-	q       []float32 // the queries over √D
-	dout    []float32 // dout times norm
 
 	ws []float32 // of products
 }
@@ -91,8 +90,6 @@ func (s AttentionShape) divide(ws []float32) (m attentionWorkspace, size int) {
 		{&m.keysAsValues, byValues},
 		{&m.weights, s.block() * s.Lk},
 		{&m.slopes, s.block() * s.Lk},
-		{&m.q, s.block() * s.D},
-		{&m.dout, s.block() * s.D},
 		{&m.norm, s.block()},
 		{&m.ws, products},
 	} {
@@ -105,16 +102,40 @@ func (s AttentionShape) divide(ws []float32) (m attentionWorkspace, size int) {
 	return m, size
 }
 
-func (s AttentionShape) perWorker() int {
-	_, size := s.divide(nil)
-	return size
+// ForwardWorkspace returns how many values of workspace Attention needs.
+func (s AttentionShape) ForwardWorkspace(pool *Pool) int {
+	return pool.Workers()*s.perWorker(false) + 16
 }
 
 // Workspace returns how many values of workspace Attention and AttentionGrad need.
-func (s AttentionShape) Workspace(pool *Pool) int { return pool.Workers()*s.perWorker() + 16 }
+func (s AttentionShape) Workspace(pool *Pool) int {
+	grad := pool.Workers()*s.perWorker(true) + s.shared(true) + 16
+	return max(grad, s.ForwardWorkspace(pool))
+}
 
-// An attentionTask computes the result for some blocks of queries of one head, or the gradients of
-// one head.
+// perWorker is the size of a worker's memory for the result, or for the gradients.
+func (s AttentionShape) perWorker(grad bool) (size int) {
+	switch {
+	case s.BFloat16:
+		_, size = s.divide(nil)
+	case grad:
+		size = s.gradMemory(nil).all
+	default:
+		size = s.attendMemory(nil).all
+	}
+	return size
+}
+
+// shared is the size of the memory in front of that of the workers.
+func (s AttentionShape) shared(grad bool) int {
+	if s.BFloat16 || !grad {
+		return 0
+	}
+	return 2 * s.halfSize()
+}
+
+// An attentionTask computes the result for some queries of one head, or the gradients of one head
+// or of half of it.
 type attentionTask struct {
 	AttentionShape
 	q, k, v, mask, out, dout, dq, dk, dv, ws []float32
@@ -123,11 +144,13 @@ type attentionTask struct {
 var attentionTasks freeList[attentionTask]
 
 func runAttention(pool *Pool, t attentionTask, parts int, ws []float32) {
-	mustHold("Attention", ws, t.Workspace(pool))
 	task := attentionTasks.get()
 	*task = t
-	task.ws = ws
+	task.ws = aligned(ws)
 	pool.Parallel(parts, task)
+	if t.dout != nil && !t.BFloat16 {
+		task.join(task.ws)
+	}
 	attentionTasks.put(task)
 }
 
@@ -137,7 +160,12 @@ func runAttention(pool *Pool, t attentionTask, parts int, ws []float32) {
 func Attention(pool *Pool, s AttentionShape, out, q, k, v, mask, ws []float32) {
 	s.check("Attention", mask, [][]float32{out, q}, [][]float32{k, v})
 	t := attentionTask{AttentionShape: s, q: q, k: k, v: v, mask: mask, out: out}
-	runAttention(pool, t, s.N*s.Heads*s.parts(), ws)
+	mustHold("Attention", ws, s.ForwardWorkspace(pool))
+	parts := s.groups()
+	if s.BFloat16 {
+		parts = s.parts()
+	}
+	runAttention(pool, t, s.N*s.Heads*parts, ws)
 }
 
 // AttentionGrad is the gradient of Attention by q, k and v. It panics on wrong lengths.
@@ -146,12 +174,33 @@ func AttentionGrad(pool *Pool, s AttentionShape, dq, dk, dv, q, k, v, mask, dout
 	t := attentionTask{
 		AttentionShape: s, q: q, k: k, v: v, mask: mask, dout: dout, dq: dq, dk: dk, dv: dv,
 	}
-	runAttention(pool, t, s.N*s.Heads, ws)
+	mustHold("AttentionGrad", ws, s.Workspace(pool))
+	parts := s.N * s.Heads
+	if !s.BFloat16 {
+		parts += s.split()
+	}
+	runAttention(pool, t, parts, ws)
 }
 
 func (t *attentionTask) Do(worker, part int) {
-	size := t.perWorker()
-	m, _ := t.divide(aligned(t.ws)[worker*size:][:size])
+	grad := t.dout != nil
+	size := t.perWorker(grad)
+	ws := t.ws[t.shared(grad)+worker*size:][:size]
+	switch {
+	case t.BFloat16:
+		t.doBF16(part, ws)
+	case grad:
+		m := t.gradMemory(ws)
+		t.gradPart(part, t.ws, &m)
+	default:
+		m := t.attendMemory(ws)
+		t.attend(part/t.groups(), part%t.groups(), &m)
+	}
+}
+
+// doBF16 does a part for bfloat16 values.
+func (t *attentionTask) doBF16(part int, ws []float32) {
+	m, _ := t.divide(ws)
 	if t.dout == nil {
 		head, part := part/t.parts(), part%t.parts()
 		keys := pack(t.byKeys(), t.part(t.k, head, t.Lk, 0), m.keys)
@@ -200,22 +249,12 @@ func scaled(dst, x Matrix, width int, a []float32) {
 // root is 1/√D.
 func (s AttentionShape) root() float32 { return float32(1 / math.Sqrt(float64(s.D))) }
 
-// scores computes Q·Kᵀ/√D of queries [lo,hi) in m.weights. It also computes Q/√D in m.q, unless
-// the values are bfloat16.
+// scores computes Q·Kᵀ/√D of queries [lo,hi) in m.weights.
 func (t *attentionTask) scores(head, lo, hi int, keys rhs, m *attentionWorkspace) {
 	weights := Matrix{Data: m.weights, Stride: t.Lk}
-	if t.BFloat16 {
-		m.multiply(t.byKeys(), hi-lo, t.part(t.q, head, t.Lq, lo), keys, weights)
-		all := m.weights[:(hi-lo)*t.Lk]
-		vec.scale(all, all, t.root())
-		return
-	}
-	q := Matrix{Data: m.q, Stride: t.D}
-	for i := range m.norm[:hi-lo] {
-		m.norm[i] = t.root()
-	}
-	scaled(q, t.part(t.q, head, t.Lq, lo), t.D, m.norm[:hi-lo])
-	m.multiply(t.byKeys(), hi-lo, q, keys, weights)
+	m.multiply(t.byKeys(), hi-lo, t.part(t.q, head, t.Lq, lo), keys, weights)
+	all := m.weights[:(hi-lo)*t.Lk]
+	vec.scale(all, all, t.root())
 }
 
 // weigh computes the scores of queries [lo,hi), the numerators of their softmax in m.weights, and
@@ -251,9 +290,7 @@ func (t *attentionTask) weigh(head, lo, hi int, keys rhs, m *attentionWorkspace)
 func (t *attentionTask) forward(head, block int, keys, values rhs, m *attentionWorkspace) {
 	lo, hi := span(block, attentionRows, t.Lq)
 	t.weigh(head, lo, hi, keys, m)
-	if t.BFloat16 {
-		roundBF16(m.weights[:(hi-lo)*t.Lk], m.weights)
-	}
+	roundBF16(m.weights[:(hi-lo)*t.Lk], m.weights)
 	out := t.part(t.out, head, t.Lq, lo)
 	m.multiply(t.byValues(), hi-lo, Matrix{Data: m.weights, Stride: t.Lk}, values, out)
 	scaled(out, out, t.D, m.norm[:hi-lo])
@@ -264,41 +301,11 @@ func (t *attentionTask) backward(
 	head, block int, keys, values, keysAsValues rhs, m *attentionWorkspace,
 ) {
 	lo, hi := span(block, attentionRows, t.Lq)
+	rows := hi - lo
 	t.weigh(head, lo, hi, keys, m)
-	norm := m.norm[:hi-lo]
 	dout := t.part(t.dout, head, t.Lq, lo)
 	over := t.overRows()
-	over.k, over.accumulate = hi-lo, block > 0
-	if t.BFloat16 {
-		t.backwardBF16(head, lo, over, dout, values, keysAsValues, m)
-		return
-	}
-	m.multiply(t.byKeys(), hi-lo, dout, values, Matrix{Data: m.slopes, Stride: t.Lk})
-	weights := Matrix{Data: m.weights, Stride: t.Lk, Transposed: true}
-	normal := Matrix{Data: m.dout, Stride: t.D}
-	scaled(normal, dout, t.D, norm)
-	m.multiply(over, t.Lk, weights, rhs{matrix: normal}, t.part(t.dv, head, t.Lk, 0))
-	// With P the probabilities, dS = P ∘ (dP − Σ P∘dP).
-	for i, a := range norm {
-		w, dp := m.weights[i*t.Lk:][:t.Lk], m.slopes[i*t.Lk:][:t.Lk]
-		vec.softmaxGrad(w, dp, float32(vec.dot(w, dp)*float64(a)))
-	}
-	q := Matrix{Data: m.q, Stride: t.D}
-	scaled(q, q, t.D, norm)
-	m.multiply(over, t.Lk, weights, rhs{matrix: q}, t.part(t.dk, head, t.Lk, 0))
-	weights.Transposed = false
-	dq := t.part(t.dq, head, t.Lq, lo)
-	m.multiply(t.byValues(), hi-lo, weights, keysAsValues, dq)
-	vec.scale(norm, norm, t.root())
-	scaled(dq, dq, t.D, norm)
-}
-
-// backwardBF16 is backward for bfloat16 values. Here P itself is multiplied. backward multiplies
-// the numerators of P, and scales dout and q instead, but these would then not be bfloat16.
-func (t *attentionTask) backwardBF16(
-	head, lo int, over product, dout Matrix, values, keysAsValues rhs, m *attentionWorkspace,
-) {
-	rows, last := over.k, lo+over.k == t.Lq
+	over.k, over.accumulate = rows, block > 0
 	weights, slopes := Matrix{Data: m.weights, Stride: t.Lk}, Matrix{Data: m.slopes, Stride: t.Lk}
 	transposed := slopes
 	transposed.Transposed = true
@@ -317,7 +324,7 @@ func (t *attentionTask) backwardBF16(
 	dq := t.part(t.dq, head, t.Lq, lo)
 	m.multiply(t.byValues(), rows, slopes, keysAsValues, dq)
 	t.divideByRoot(dq, rows)
-	if last {
+	if hi == t.Lq {
 		t.divideByRoot(dk, t.Lk)
 	}
 }

@@ -42,17 +42,18 @@ func availableMicros() []*microKernel {
 }
 
 // transposeAVX2 transposes blocks of eight by eight. The last ones overlap those before.
-func transposeAVX2(dst, src []float32, stride, width, n, k int) {
+func transposeAVX2(dst, src []float32, dstStride, srcStride, n, k int) {
 	if n < 8 || k < 8 {
-		transposeGeneric(dst, src, stride, width, n, k)
+		transposeGeneric(dst, src, dstStride, srcStride, n, k)
 		return
 	}
-	_, _ = dst[(k-1)*width+n-1], src[(n-1)*stride+k-1]
+	_, _ = dst[(k-1)*dstStride+n-1], src[(n-1)*srcStride+k-1]
 	for j := 0; j < n; j += 8 {
 		j := min(j, n-8)
-		transpose8AVX2(&dst[j], &src[j*stride], stride, width, k&^7)
+		transpose8AVX2(&dst[j], &src[j*srcStride], srcStride, dstStride, k&^7)
 		if k&7 > 0 {
-			transpose8AVX2(&dst[(k-8)*width+j], &src[j*stride+k-8], stride, width, 8)
+			at := &dst[(k-8)*dstStride+j]
+			transpose8AVX2(at, &src[j*srcStride+k-8], srcStride, dstStride, 8)
 		}
 	}
 }

@@ -47,8 +47,8 @@ type microKernel struct {
 	)
 	// copyMR is dst[p*mr+i] = src[p*stride+i] for p < k and i < mr. copyNR is the same with nr.
 	copyMR, copyNR func(dst, src *float32, stride, k int)
-	// transpose is dst[p*width+j] = src[j*stride+p] for p < k and j < n.
-	transpose func(dst, src []float32, stride, width, n, k int)
+	// transpose is dst[p*dstStride+j] = src[j*srcStride+p] for p < k and j < n.
+	transpose func(dst, src []float32, dstStride, srcStride, n, k int)
 }
 
 // micro is what this machine computes products with.
@@ -516,7 +516,7 @@ func (t *gemmTask) turnedColumn(l *leftBlock, b, tmp []float32, c *partOfC, j, k
 func (t *gemmTask) begin(tmp []float32, c partOfC) bool {
 	switch {
 	case t.accumulate || t.now > 0:
-		t.u.transpose(tmp, t.c[c.j0*t.ldc+c.i0:], t.ldc, t.nc, c.j1-c.j0, c.i1-c.i0)
+		t.u.transpose(tmp, t.c[c.j0*t.ldc+c.i0:], t.nc, t.ldc, c.j1-c.j0, c.i1-c.i0)
 	case t.bias != nil:
 		for i := c.i0; i < c.i1; i++ {
 			row := tmp[(i-c.i0)*t.nc:][:c.j1-c.j0]
@@ -532,7 +532,7 @@ func (t *gemmTask) begin(tmp []float32, c partOfC) bool {
 
 // end moves a turned part from tmp into C.
 func (t *gemmTask) end(tmp []float32, c partOfC) {
-	t.u.transpose(t.c[c.j0*t.ldc+c.i0:], tmp, t.nc, t.ldc, c.i1-c.i0, c.j1-c.j0)
+	t.u.transpose(t.c[c.j0*t.ldc+c.i0:], tmp, t.ldc, t.nc, c.i1-c.i0, c.j1-c.j0)
 }
 
 // merge moves a tile that lies in memory of its own into C, as microKernel.tile does.

@@ -67,10 +67,10 @@ func dot4(a, b []float32, ks int) (s0, s1, s2, s3 float32) {
 }
 
 // transposeGeneric is the definition of microKernel.transpose.
-func transposeGeneric(dst, src []float32, stride, width, n, k int) {
+func transposeGeneric(dst, src []float32, dstStride, srcStride, n, k int) {
 	for j := range n {
-		for p, v := range src[j*stride:][:k] {
-			dst[p*width+j] = v
+		for p, v := range src[j*srcStride:][:k] {
+			dst[p*dstStride+j] = v
 		}
 	}
 }

@@ -11,8 +11,8 @@ type rowOf struct{ mean, rstd, slope, offset float32 }
 
 // layerNormBodies take rows of x, dz and dst, as many as there are in of.
 type layerNormBodies struct {
-	// weigh returns Σ scale·dz and Σ scale·dz·(x−mean)·rstd of a row.
-	weigh func(x, dz, scale []float32, of rowOf) (first, second float64)
+	// rowWeights returns Σ scale·dz and Σ scale·dz·(x−mean)·rstd of a row.
+	rowWeights func(x, dz, scale []float32, of rowOf) (first, second float64)
 	// normalizeRows is dst = (x−mean)·rstd·scale[c] + shift[c].
 	normalizeRows func(dst, x []float32, of []rowOf, scale, shift []float32)
 	// rowGradSums is first[c] = Σ dz and second[c] = Σ dz·(x−mean)·rstd over the rows.
@@ -79,7 +79,7 @@ func (t *rowTask) Do(_, part int) {
 		return
 	}
 	for i := range of {
-		first, second := vec.weigh(x[i*t.C:][:t.C], dy[i*t.C:][:t.C], t.scale, of[i])
+		first, second := vec.rowWeights(x[i*t.C:][:t.C], dy[i*t.C:][:t.C], t.scale, of[i])
 		r := of[i].rstd
 		of[i].offset = -r * float32(first/float64(t.C))
 		of[i].slope = -r * r * float32(second/float64(t.C))

@@ -5,7 +5,7 @@ package cpu
 // layerNormAssembly is the assembly of layerNormBodies. n is a positive multiple of vectorLanes,
 // and rows is positive.
 type layerNormAssembly struct {
-	weigh func(x, dz, scale *float32, n int, mean, rstd float32) (first, second float64)
+	rowWeights func(x, dz, scale *float32, n int, mean, rstd float32) (first, second float64)
 
 	normalizeRows func(dst, x, of, scale, shift *float32, n, rows int)
 	rowGradSums   func(first, second *float64, x, dz, of *float32, n, rows int)
@@ -14,10 +14,10 @@ type layerNormAssembly struct {
 
 var (
 	layerNormAVX2 = layerNormAssembly{
-		weighAVX2, normalizeRowsAVX2, rowGradSumsAVX2, rowInputGradAVX2,
+		rowWeightsAVX2, normalizeRowsAVX2, rowGradSumsAVX2, rowInputGradAVX2,
 	}
 	layerNormAVX512 = layerNormAssembly{
-		weighAVX512, normalizeRowsAVX512, rowGradSumsAVX512, rowInputGradAVX512,
+		rowWeightsAVX512, normalizeRowsAVX512, rowGradSumsAVX512, rowInputGradAVX512,
 	}
 )
 
@@ -32,12 +32,12 @@ func (asm layerNormAssembly) bodies() layerNormBodies {
 		return wholeLanes(n) == n
 	}
 	return layerNormBodies{
-		weigh: func(x, dz, scale []float32, of rowOf) (first, second float64) {
+		rowWeights: func(x, dz, scale []float32, of rowOf) (first, second float64) {
 			n := len(x)
 			if !fits(n, 1, dz, scale) {
-				return weighGeneric(x, dz, scale, of)
+				return rowWeightsGeneric(x, dz, scale, of)
 			}
-			return asm.weigh(&x[0], &dz[0], &scale[0], n, of.mean, of.rstd)
+			return asm.rowWeights(&x[0], &dz[0], &scale[0], n, of.mean, of.rstd)
 		},
 		normalizeRows: func(dst, x []float32, of []rowOf, scale, shift []float32) {
 			n := len(scale)
@@ -67,10 +67,10 @@ func (asm layerNormAssembly) bodies() layerNormBodies {
 }
 
 //go:noescape
-func weighAVX2(x, dz, scale *float32, n int, mean, rstd float32) (first, second float64)
+func rowWeightsAVX2(x, dz, scale *float32, n int, mean, rstd float32) (first, second float64)
 
 //go:noescape
-func weighAVX512(x, dz, scale *float32, n int, mean, rstd float32) (first, second float64)
+func rowWeightsAVX512(x, dz, scale *float32, n int, mean, rstd float32) (first, second float64)
 
 //go:noescape
 func normalizeRowsAVX2(dst, x, of, scale, shift *float32, n, rows int)

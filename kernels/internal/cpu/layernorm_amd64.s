@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func weighAVX2(x *float32, dz *float32, scale *float32, n int, mean float32, rstd float32) (first float64, second float64)
+// func rowWeightsAVX2(x *float32, dz *float32, scale *float32, n int, mean float32, rstd float32) (first float64, second float64)
 // Requires: AVX, FMA3, SSE2
-TEXT ·weighAVX2(SB), NOSPLIT, $0-56
+TEXT ·rowWeightsAVX2(SB), NOSPLIT, $0-56
 	MOVQ         x+0(FP), AX
 	MOVQ         dz+8(FP), CX
 	MOVQ         scale+16(FP), DX
@@ -220,9 +220,9 @@ rows:
 	VZEROUPPER
 	RET
 
-// func weighAVX512(x *float32, dz *float32, scale *float32, n int, mean float32, rstd float32) (first float64, second float64)
+// func rowWeightsAVX512(x *float32, dz *float32, scale *float32, n int, mean float32, rstd float32) (first float64, second float64)
 // Requires: AVX, AVX512F, SSE2
-TEXT ·weighAVX512(SB), NOSPLIT, $0-56
+TEXT ·rowWeightsAVX512(SB), NOSPLIT, $0-56
 	MOVQ         x+0(FP), AX
 	MOVQ         dz+8(FP), CX
 	MOVQ         scale+16(FP), DX

@@ -2,13 +2,13 @@ package cpu
 
 // layerNormGeneric is the definition of each of layerNormBodies.
 var layerNormGeneric = layerNormBodies{
-	weigh:         weighGeneric,
+	rowWeights:    rowWeightsGeneric,
 	normalizeRows: normalizeRowsGeneric,
 	rowGradSums:   rowGradSumsGeneric,
 	rowInputGrad:  rowInputGradGeneric,
 }
 
-func weighGeneric(x, dz, scale []float32, of rowOf) (first, second float64) {
+func rowWeightsGeneric(x, dz, scale []float32, of rowOf) (first, second float64) {
 	for i, v := range x {
 		d := float64(dz[i]) * float64(scale[i])
 		first += d

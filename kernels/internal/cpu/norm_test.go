@@ -73,7 +73,7 @@ func TestRows(t *testing.T) {
 					m, rs := float64(o.mean), float64(o.rstd)
 					sl, of := float64(o.slope), float64(o.offset)
 					var wantFirst, wantSecond float64
-					first, second := v.weigh(x[n*c:][:c], dz[n*c:][:c], scale, o)
+					first, second := v.rowWeights(x[n*c:][:c], dz[n*c:][:c], scale, o)
 					for k := range c {
 						i := n*c + k
 						u, d, sc := float64(x[i]), float64(dz[i]), float64(scale[k])
@@ -90,7 +90,7 @@ func TestRows(t *testing.T) {
 					}
 					require.True(t, math.Abs(first-wantFirst) <= 1e-11, "%s, %d", v.name, c)
 					size := 50 * (math.Abs(rs) + 1) * (math.Abs(m) + 1)
-					requireNear(t, wantSecond, second, size, v.name, c, n, "weigh")
+					requireNear(t, wantSecond, second, size, v.name, c, n, "rowWeights")
 				}
 				for k := range c {
 					require.True(t, math.Abs(dzs[k]-wantDzs[k]) <= 1e-12, "%s, %d", v.name, c)

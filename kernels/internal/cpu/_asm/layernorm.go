@@ -10,7 +10,7 @@ import (
 // values of the matrix of: mean, rstd, slope and offset.
 func layerNorms(c *build.Context) {
 	for _, s := range []isa{avx2, avx512} {
-		weigh(c, s)
+		rowWeights(c, s)
 		normalizeRows(c, s)
 		rowGradSums(c, s)
 		rowInputGrad(c, s)
@@ -33,9 +33,9 @@ func (w *strip) normalized(k int, mean, rstd reg.VecVirtual) reg.VecVirtual {
 	return v
 }
 
-// weigh takes a row at a time, as every sum is of a row.
-func weigh(c *build.Context, s isa) {
-	n, at := begin(c, "weigh", s,
+// rowWeights takes a row at a time, as every sum is of a row.
+func rowWeights(c *build.Context, s isa) {
+	n, at := begin(c, "rowWeights", s,
 		"func(x, dz, scale *float32, n int, mean, rstd float32) (first, second float64)",
 		"returns the sums of scale·dz and of scale·dz·(x−mean)·rstd of n values.",
 		"x", "dz", "scale")

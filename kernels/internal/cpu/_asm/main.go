@@ -16,6 +16,7 @@ import (
 var families = map[string]func(*build.Context){
 	"activation": activation,
 	"adamw":      adamw,
+	"attention":  attention,
 	"gemm":       gemm,
 	"layernorm":  layerNorms,
 	"norm":       norms,

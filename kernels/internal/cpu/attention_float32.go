@@ -1,0 +1,192 @@
+package cpu
+
+import "math"
+
+// attentionQueries is how many queries of a head are a part of the result. They share the keys and
+// values that are in the cache.
+const attentionQueries = 128
+
+// A carver divides memory. If it has none it only counts.
+type carver struct {
+	ws   []float32
+	size int
+}
+
+// take returns the next n values.
+func (c *carver) take(n int) (part []float32) {
+	if c.ws != nil {
+		part = c.ws[c.size:][:n]
+	}
+	c.size += roundUp(n, 16)
+	return part
+}
+
+// A panel is queries side by side, a block of scores wide, and what is known of them.
+type panel struct {
+	lo, n int       // the queries [lo,lo+n)
+	q     []float32 // [D,stride]: they times log₂e/√D
+	out   []float32 // [D,stride]: sums over the keys so far
+	softmaxState
+}
+
+// panels returns n of them.
+func (s AttentionShape) panels(c *carver, n int) (p [attentionQueries / 4]panel) {
+	w := attending.queries
+	for i := range n {
+		p[i] = panel{q: c.take(s.D * w), out: c.take(s.D * w)}
+		p[i].softmaxState = softmaxState{top: c.take(w), sum: c.take(w), delta: c.take(w)}
+	}
+	return p
+}
+
+// An attendMemory is the memory of one worker for the result.
+type attendMemory struct {
+	panels [attentionQueries / 4]panel
+	scores []float32
+	factor []float32
+	all    int
+}
+
+// attendMemory divides ws. A nil ws only counts.
+func (s AttentionShape) attendMemory(ws []float32) (m attendMemory) {
+	c := carver{ws: ws}
+	w := attending.queries
+	m.panels = s.panels(&c, ceilDiv(min(s.Lq, attentionQueries), w))
+	m.scores = c.take(min(s.Lk, attentionKeys) * w)
+	m.factor = c.take(w)
+	m.all = c.size
+	return m
+}
+
+// groups is how many parts the result of a head has.
+func (s AttentionShape) groups() int { return ceilDiv(s.Lq, attentionQueries) }
+
+// attend computes the result for a group of queries of a head.
+func (t *attentionTask) attend(head, group int, m *attendMemory) {
+	u := attending
+	lo, hi := span(group, attentionQueries, t.Lq)
+	panels := m.panels[:ceilDiv(hi-lo, u.queries)]
+	for i := range panels {
+		p := &panels[i]
+		p.lo = lo + i*u.queries
+		p.n = min(u.queries, hi-p.lo)
+		t.begin(p, head)
+	}
+	for k0 := 0; k0 < t.seen(hi); k0 += attentionKeys {
+		for i := range panels {
+			t.attendKeys(head, k0, &panels[i], m)
+		}
+	}
+	for i := range panels {
+		p := &panels[i]
+		t.normalize(p)
+		t.unpack(t.out, head, p)
+	}
+}
+
+// seen is how many keys the queries up to hi see, if no mask hides them.
+func (s AttentionShape) seen(hi int) int {
+	if s.Causal {
+		return min(hi, s.Lk)
+	}
+	return s.Lk
+}
+
+// begin packs the queries of p. No keys are known yet.
+func (t *attentionTask) begin(p *panel, head int) {
+	t.pack(p.q, t.q, head, p)
+	all := p.q[:t.D*attending.queries]
+	vec.scale(all, all, float32(math.Log2E/math.Sqrt(float64(t.D))))
+	for j := range p.top {
+		p.top[j] = lowestTop
+	}
+	clear(p.sum)
+	clear(p.delta)
+}
+
+// pack copies the rows of x [N,Lq,Heads·D] that are p's to the columns of dst. The columns beyond
+// are 0.
+func (t *attentionTask) pack(dst, x []float32, head int, p *panel) {
+	w, rows := attending.queries, t.part(x, head, t.Lq, p.lo)
+	if p.n < w {
+		clear(dst[:t.D*w])
+	}
+	attending.passes.transpose(dst, rows.Data, w, rows.Stride, p.n, t.D)
+}
+
+// unpack copies the columns of p.out to the rows of x [N,Lq,Heads·D] that are p's.
+func (t *attentionTask) unpack(x []float32, head int, p *panel) {
+	rows := t.part(x, head, t.Lq, p.lo)
+	attending.passes.transpose(rows.Data, p.out, rows.Stride, attending.queries, t.D, p.n)
+}
+
+// block is the memory x as values of p's queries, in some rows.
+func (p *panel) block(x []float32, rows int) scores {
+	n := roundUp(p.n, attending.lanes)
+	return scores{data: x, rows: rows, n: n, stride: attending.queries}
+}
+
+// score computes the scores of p and the keys [k0,k1) in x, times log₂e.
+func (t *attentionTask) score(head, k0 int, p *panel, x scores) {
+	q := p.block(p.q, t.D).matrix()
+	attending.multiply(x.rows, x.n, t.D, x.matrix(), t.part(t.k, head, t.Lk, k0), q, false, nil)
+	t.hide(head, k0, p, x)
+}
+
+// hide makes scores −Inf where the key is not seen.
+func (t *attentionTask) hide(head, k0 int, p *panel, x scores) {
+	unseen := float32(math.Inf(-1))
+	fill := func(s []float32) {
+		for i := range s {
+			s[i] = unseen
+		}
+	}
+	if t.mask != nil {
+		for i, m := range t.mask[head/t.Heads*t.Lk+k0:][:x.rows] {
+			if m == 0 {
+				fill(x.data[i*x.stride:][:x.n])
+			}
+		}
+	}
+	if t.Causal {
+		for i := max(p.lo-k0, 0); i < x.rows; i++ {
+			fill(x.data[i*x.stride:][:min(k0+i-p.lo, x.n)])
+		}
+	}
+}
+
+// attendKeys adds what the keys from k0 on give to the result of p.
+func (t *attentionTask) attendKeys(head, k0 int, p *panel, m *attendMemory) {
+	k1 := min(k0+attentionKeys, t.seen(p.lo+p.n))
+	if k1 <= k0 {
+		return
+	}
+	u, x, out := attending, p.block(m.scores, k1-k0), p.block(p.out, t.D)
+	t.score(head, k0, p, x)
+	u.passes.weigh(x, p.softmaxState, m.factor)
+	if k0 > 0 && !ones(m.factor[:x.n]) {
+		u.passes.scale(out, m.factor)
+	}
+	values := transposed(t.part(t.v, head, t.Lk, k0))
+	u.multiply(t.D, x.n, x.rows, out.matrix(), values, x.matrix(), k0 > 0, nil)
+}
+
+// ones reports whether all of x is 1.
+func ones(x []float32) bool {
+	for _, v := range x {
+		if v != 1 {
+			return false
+		}
+	}
+	return true
+}
+
+// normalize divides p.out by the sums of the weights. A query that sees no key gets zeros.
+func (t *attentionTask) normalize(p *panel) {
+	for j, sum := range p.sum {
+		if p.delta[j] = 1 / sum; sum == 0 {
+			p.delta[j] = 0
+		}
+	}
+	attending.passes.scale(p.block(p.out, t.D), p.delta)
+}
