@@ -60,7 +60,7 @@ type state struct {
 func (s *state) begin() {
 	if s.mean == nil {
 		n := len(s.Value.Float32s())
-		s.mean, s.square = make([]float32, n), make([]float32, n)
+		s.mean, s.square = cpu.Zeros(cpu.Shared, n), cpu.Zeros(cpu.Shared, n)
 	}
 }
 

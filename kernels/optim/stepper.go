@@ -408,7 +408,8 @@ func (s *Stepper) StepAll(batch ...Micro) (Result, error) {
 func (s *Stepper) clearSums() {
 	if s.sums == nil {
 		for _, p := range s.Parameters {
-			s.sums = append(s.sums, dense(make([]float32, p.Value.Size()), p.Value.Shape()...))
+			zeros := cpu.Zeros(cpu.Shared, p.Value.Size())
+			s.sums = append(s.sums, dense(zeros, p.Value.Shape()...))
 		}
 		return
 	}

@@ -345,3 +345,15 @@ func BenchmarkParallel(b *testing.B) {
 		Shared.Parallel(2, task)
 	}
 }
+
+func TestZeros(t *testing.T) {
+	for _, n := range []int{0, 1, 1000, 3 << 20} { // the last one has whole huge pages
+		x := Zeros(Shared, n)
+		require.Len(t, x, n)
+		for _, v := range x {
+			if v != 0 {
+				t.Fatal("a value is not zero")
+			}
+		}
+	}
+}
