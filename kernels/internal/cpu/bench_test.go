@@ -22,17 +22,14 @@ func perSecond(b *testing.B, operations float64, f func()) {
 	b.ReportMetric(operations*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 }
 
-type peakTask struct{}
-
-func (peakTask) Do(_, _ int) { multiplyAdds(1 << 16) }
-
 func BenchmarkPeak(b *testing.B) {
 	if multiplyAddLanes == 0 {
 		b.Skip("there is no assembly")
 	}
 	n := Shared.Workers()
-	operations := n * (1 << 16) * 12 * 2 * multiplyAddLanes
-	perSecond(b, float64(operations), func() { Shared.Parallel(n, peakTask{}) })
+	operations := n * probeCalls * probeRounds * accumulators * 2 * multiplyAddLanes
+	task := arithmeticProbe{multiplyAdds}
+	perSecond(b, float64(operations), func() { Shared.Parallel(n, task) })
 }
 
 // BenchmarkGemm is C = A·B, [M,K]·[K,N], where T marks a factor that is stored transposed: a
