@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -17,28 +19,40 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
+// run runs the program and returns the lines that it prints.
+func run(t *testing.T, args ...string) ([]string, error) {
+	o, err := parse(args)
+	if err != nil {
+		return nil, err
+	}
+	var out strings.Builder
+	err = o.bench(t.Context(), &out, report.Plain(io.Discard))
+	return strings.Split(strings.TrimSpace(out.String()), "\n"), err
+}
+
 // What is printed is a line a case, for people or as JSON.
 func TestBench(t *testing.T) {
-	run := func(args ...string) []string {
-		o, err := parse(append(args, "-run", "tokens=77.*/weight|miniature/step", "-count", "3",
-			"-least", "1ms"))
-		require.NoError(t, err)
-		var out strings.Builder
-		require.NoError(t, o.time(t.Context(), &out, report.Plain(io.Discard)))
-		return strings.Split(strings.TrimSpace(out.String()), "\n")
+	few := []string{
+		"-run", "→(320|1280)/tokens=77.*/weight|miniature/step", "-count", "3", "-least", "1ms",
 	}
-	names := run("-list", "-batch", "2")
+	names, err := run(t, append(few, "-list", "-batch", "2")...)
+	require.NoError(t, err)
 	require.Equal(t, []string{
 		"linear/768→320/tokens=77/batch=2/weight", "linear/768→1280/tokens=77/batch=2/weight",
-		"miniature/step/batch=2+2",
+		"miniature/step/batch=2", "miniature/step/batch=2+2",
 	}, names)
-	table := run()
+	table, err := run(t, few...)
+	require.NoError(t, err)
 	require.Equal(t, "float32, median of 3, in brackets the quickest and the slowest", table[0])
-	require.Len(t, table, 2+3)
-	require.Contains(t, table[2], "GFLOP/s")
-	require.Regexp(t, `pictures/s, first .*s, plan .*MiB$`, table[4])
+	require.Regexp(t, `, \d+ cores, threads: \d+, peaks: .* GFLOP/s float32, .* bfloat16; `+
+		`.* GB/s reading, .* copying, .* touching fresh memory$`, table[1])
+	require.Len(t, table, 3+4)
+	require.Contains(t, table[3], "GFLOP/s")
+	require.Regexp(t, `pictures/s, first .*s, plan .*MiB \(touched in .*s\)`, table[6])
 
-	for i, text := range run("-json", "-batch", "2", "-precision", "bf16") {
+	lines, err := run(t, append(few, "-json", "-batch", "2", "-precision", "bf16")...)
+	require.NoError(t, err)
+	for i, text := range lines {
 		var r cases.Result
 		d := json.NewDecoder(bufio.NewReader(strings.NewReader(text)))
 		d.DisallowUnknownFields()
@@ -46,27 +60,62 @@ func TestBench(t *testing.T) {
 		require.Equal(t, names[i], r.Name)
 		require.Equal(t, "cpu", r.Device)
 		require.Equal(t, "bfloat16", r.Precision)
+		require.Equal(t, cases.Here(), r.Machine)
+		require.Equal(t, runtime.GOMAXPROCS(0), r.Threads)
 		require.Len(t, r.Seconds, 3)
 		require.Positive(t, r.First)
 		require.Positive(t, r.Planned)
 		if i == 0 {
 			require.InEpsilon(t, 2*2*77*768*320, r.Flops*r.Median, 1e-12)
-		} else if i == 2 {
+		} else if i == 3 {
 			require.InEpsilon(t, 4, r.Items*r.Median, 1e-12)
+			require.Positive(t, r.Touching)
+		}
+		require.Len(t, r.Shares, len(r.Peaks))
+		for j, share := range r.Shares {
+			require.InEpsilon(t, r.Flops*r.Median, share*r.Peaks[j]*r.Seconds[j], 1e-9)
 		}
 	}
 	for want, args := range map[string][]string{
 		"-run nothing matches no case": {"-run", "nothing"},
 		"-run: error parsing regexp":   {"-run", "("},
-		"-count 0 must be":             {"-count", "0"},
+		"-count 0 is below 1":          {"-count", "0"},
 		"-least -1s is below 0":        {"-least", "-1s"},
+		`"0" is no number`:             {"-batch", "1,0"},
+		`"x" is no number`:             {"-threads", "x"},
+		"-hold needs files":            {"-hold", "baseline.json", "one"},
+		"no such file":                 {"-compare", "nothing.jsonl"},
+		"has no file .txt with times":  {"-peers", "."},
 	} {
-		o, err := parse(args)
-		if err == nil {
-			err = o.time(t.Context(), io.Discard, report.Plain(io.Discard))
-		}
+		_, err := run(t, args...)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// Each number of threads has its times, but for what all cores do whatever is asked for.
+func TestThreads(t *testing.T) {
+	all := runtime.GOMAXPROCS(0)
+	lines, err := run(t, "-run", "→320/tokens=77.*/forward|AdamW", "-count", "1", "-least", "1ms",
+		"-json", "-batch", "1,2", "-threads", fmt.Sprintf("%d,%d", all, all+1))
+	require.NoError(t, err)
+	var got []string
+	for _, text := range lines {
+		var r cases.Result
+		require.NoError(t, json.Unmarshal([]byte(text), &r))
+		got = append(got, fmt.Sprint(r.Name, " ", r.Threads-all))
+	}
+	require.Equal(t, []string{
+		"linear/768→320/tokens=77/batch=1/forward 0", "AdamW/parameters=33554432 0",
+		"linear/768→320/tokens=77/batch=2/forward 0",
+		"linear/768→320/tokens=77/batch=1/forward 1", "linear/768→320/tokens=77/batch=2/forward 1",
+	}, got)
+}
+
+// The short set is of cases that there are.
+func TestShort(t *testing.T) {
+	names, err := run(t, "-short", "-list")
+	require.NoError(t, err)
+	require.ElementsMatch(t, shortSet, names)
 }
 
 // Times are of runs, as many as take a while, and the first is apart.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -22,6 +23,8 @@ type Case struct {
 	Bytes func(p kernels.Precision) float64
 	// Items is how many pictures a run makes or learns from; 0 where that says nothing.
 	Items int
+	// Optimizes says that it steps weights, which all the workers of the process do.
+	Optimizes bool
 	// Prepare makes it ready to run.
 	Prepare func(ctx context.Context, m kernels.Config) (*Runner, error)
 }
@@ -38,6 +41,10 @@ type Result struct {
 	Name      string `json:"name"`
 	Device    string `json:"device"`
 	Precision string `json:"precision"`
+	// Machine is the kind of the processor and how many cores it has, unless a device computes.
+	// Threads is how many of them worked.
+	Machine string `json:"machine,omitempty"`
+	Threads int    `json:"threads,omitempty"`
 	// Seconds are the times of a run. Each is the mean of so many that they take a while, and where
 	// a run is long it is one.
 	Seconds []float64 `json:"seconds"`
@@ -48,6 +55,17 @@ type Result struct {
 	Flops float64 `json:"flop_per_s,omitempty"`
 	Bytes float64 `json:"bytes_per_s,omitempty"`
 	Items float64 `json:"items_per_s,omitempty"`
+	// Peaks are the rates that were probed around each time, and Shares what the case reached of
+	// them; Share is their median. They are there if there was a probe of their kind.
+	Peaks  []float64 `json:"peaks,omitempty"`
+	Shares []float64 `json:"shares,omitempty"`
+	Share  float64   `json:"share,omitempty"`
+	// Disturbed is how many of the times have probes before and after that do not agree: other
+	// programs ran, or the clock changed.
+	Disturbed int `json:"disturbed,omitempty"`
+	// Touching is the rate at which fresh memory was touched before the first run, in bytes a
+	// second.
+	Touching float64 `json:"touched_per_s,omitempty"`
 	// Planned is the memory that the plan says, in bytes. Taken is what preparing has taken of the
 	// device's memory; 0 without a device.
 	Planned int64 `json:"planned"`
@@ -59,7 +77,21 @@ type Options struct {
 	Machine kernels.Config
 	Count   int           // how many times
 	Least   time.Duration // that each takes, of so many runs
+	// Probe, of the machine's workers, says what the peaks are around each time. nil leaves them
+	// out.
+	Probe *kernels.Probe
 }
+
+// agreement is how far the probes before and after a time may be apart.
+const agreement = 0.03
+
+// Agree reports whether rates that were probed are the same, but for what probes vary.
+func Agree(rates ...float64) bool {
+	return slices.Max(rates) <= (1+agreement)*slices.Min(rates)
+}
+
+// Here is the kind of this processor and how many cores it has.
+func Here() string { return fmt.Sprintf("%s, %d cores", kernels.Processor(), runtime.NumCPU()) }
 
 // Time prepares a case and times it.
 func (c Case) Time(ctx context.Context, o Options) (r Result, err error) {
@@ -71,6 +103,9 @@ func (c Case) Time(ctx context.Context, o Options) (r Result, err error) {
 			return r, err
 		}
 		defer func() { err = errors.Join(err, clock.fence.Free()) }()
+	}
+	if o.Probe != nil {
+		r.Machine, r.Threads = Here(), o.Probe.Workers()
 	}
 	before, err := free(o.Machine.Device)
 	if err != nil {
@@ -86,34 +121,98 @@ func (c Case) Time(ctx context.Context, o Options) (r Result, err error) {
 		return r, err
 	}
 	r.Planned, r.Taken = run.Plan.Total(), before-after
+	if o.Probe != nil && c.Items > 0 {
+		if r.Touching, err = o.Probe.Touching(); err != nil {
+			return r, err
+		}
+	}
 	one, err := clock.time(ctx, run.Run, 1)
 	if err != nil {
 		return r, fmt.Errorf("%s: %w", c.Name, err)
 	}
 	r.First = one.Seconds()
+	peak := func() float64 { return c.peak(o) }
+	samples, err := clock.sample(ctx, o, run.Run, peak)
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", c.Name, err)
+	}
+	c.summarize(&r, o, samples)
+	return r, nil
+}
+
+// A sample is a time, and the peaks that were probed before and after it.
+type sample struct{ seconds, before, after float64 }
+
+// calm says that nothing disturbed it, as far as probes tell.
+func (s sample) calm() bool { return Agree(s.before, s.after) }
+
+// sample times runs and probes the peak around each time. Times that were disturbed are taken
+// again, as many as are asked for. If that is not enough, they are at the end of the list.
+func (c clock) sample(
+	ctx context.Context, o Options, run func() error, peak func() float64,
+) ([]sample, error) {
+	var calm, disturbed []sample
+	before := peak()
 	runs := 1
-	for range o.Count {
+	for len(calm) < o.Count && len(calm)+len(disturbed) < 2*o.Count {
 		var took time.Duration
 		for {
-			if took, err = clock.time(ctx, run.Run, runs); err != nil {
-				return r, fmt.Errorf("%s: %w", c.Name, err)
+			var err error
+			if took, err = c.time(ctx, run, runs); err != nil {
+				return nil, err
 			}
 			if took >= o.Least {
 				break
 			}
 			runs = max(runs+1, int(1.1*float64(runs)*float64(o.Least)/float64(took+1)))
+			before = peak()
 		}
-		r.Seconds = append(r.Seconds, took.Seconds()/float64(runs))
+		s := sample{seconds: took.Seconds() / float64(runs), before: before, after: peak()}
+		before = s.after
+		if s.calm() {
+			calm = append(calm, s)
+		} else {
+			disturbed = append(disturbed, s)
+		}
 	}
-	r.Median = median(r.Seconds)
+	return append(calm, disturbed...)[:o.Count], nil
+}
+
+// peak is the most that there is of what the case needs: arithmetic, or bytes read and written. It
+// is 0 where that is not known.
+func (c Case) peak(o Options) float64 {
 	switch {
+	case o.Probe == nil:
+		return 0
 	case c.Flops > 0:
-		r.Flops = c.Flops / r.Median
-	case c.Bytes != nil:
-		r.Bytes = c.Bytes(o.Machine.Precision) / r.Median
+		return o.Probe.Arithmetic(o.Machine.Precision)
+	}
+	return max(o.Probe.Reading(), o.Probe.Copying())
+}
+
+// summarize says what samples mean.
+func (c Case) summarize(r *Result, o Options, samples []sample) {
+	work := c.Flops
+	if work == 0 && c.Bytes != nil {
+		work = c.Bytes(o.Machine.Precision)
+	}
+	for _, s := range samples {
+		r.Seconds = append(r.Seconds, s.seconds)
+		if !s.calm() {
+			r.Disturbed++
+		}
+		if peak := (s.before + s.after) / 2; peak > 0 && work > 0 {
+			r.Peaks = append(r.Peaks, peak)
+			r.Shares = append(r.Shares, work/s.seconds/peak)
+		}
+	}
+	r.Median, r.Share = median(r.Seconds), median(r.Shares)
+	if c.Flops > 0 {
+		r.Flops = work / r.Median
+	} else {
+		r.Bytes = work / r.Median
 	}
 	r.Items = float64(c.Items) / r.Median
-	return r, nil
 }
 
 // A clock waits for a device, if there is one.

@@ -14,7 +14,6 @@ import (
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/lora"
-	"github.com/kudos-ml/kudos/diffusion/unet"
 	"github.com/kudos-ml/kudos/diffusion/vae"
 	"github.com/kudos-ml/kudos/finetune"
 	"github.com/kudos-ml/kudos/kernels"
@@ -22,80 +21,56 @@ import (
 	"github.com/kudos-ml/kudos/kernels/optim"
 )
 
-// Arithmetic for one picture, of products alone, counted layer by layer.
-const (
-	evaluationFlops = 804.54e9 // of the UNet at 64×64 latents
-	trainingFlops   = 2470e9   // of an update: forward, gradients by activations and by weights
-	encodingFlops   = 162e9    // of ViT-L/14
-)
-
-// A network is a UNet to time, with the shape of what it reads.
-type network struct {
-	name                          string
-	load                          func() (*unet.UNet2DCondition, error)
-	side, channels, tokens, width int // of latents, and of conditions
-	evaluation, training          float64
-}
-
-// miniature is small.
-var miniature = network{
-	name: "miniature", side: 16, channels: 4, tokens: 16, width: 64, load: Miniature,
-}
-
-// sd15 has the shape of Stable Diffusion 1.5's, and weights that nobody has trained. All cases have
-// the same one.
-var sd15 = network{
-	name: "sd15", side: 64, channels: 4, tokens: 77, width: 768,
-	evaluation: evaluationFlops, training: trainingFlops,
-	load: sync.OnceValues(func() (*unet.UNet2DCondition, error) {
-		c := unet.DefaultConfig()
-		c.SampleSize, c.CrossAttentionDim = 64, nn.Ints{768}
-		u, err := unet.New(c)
-		if err != nil {
-			return nil, err
-		}
-		nn.Init(u, 1)
-		return u, nil
-	}),
-}
-
 // Models are whole models: evaluations and training steps of the miniature and of Stable Diffusion
 // 1.5, of batches of so many, and what encodes and decodes pictures.
 func Models(batch int) []Case {
 	var all []Case
 	for _, n := range []network{miniature, sd15} {
-		all = append(all, n.evaluate(batch), n.evaluate(2*batch), n.tune(batch, false))
+		all = append(all, n.evaluate(batch), n.evaluate(2*batch))
+		for _, pairs := range []bool{false, true} {
+			all = append(all, n.tune(batch, 0, pairs), n.tune(batch, batch, pairs))
+		}
 	}
-	return append(all, sd15.tune(batch, true), encode(batch), decode(batch))
+	return append(all, features(batch), encode(batch), decode(batch))
 }
 
 // Step is a training step of Stable Diffusion 1.5 by Eq. 2, of so many rewarded pictures and none
 // for pretraining.
-func Step(batch int) Case { return sd15.train(fmt.Sprintf("sd15/step/batch=%d", batch), batch, 0) }
+func Step(batch int) Case { return sd15.tune(batch, 0, false) }
+
+// bound makes inputs of a graph.
+func bound(g *gorgonia.ExprGraph) func(name string, shape ...int) *gorgonia.Node {
+	return func(name string, shape ...int) *gorgonia.Node {
+		return kernels.Input(g, name, normal(name, shape...))
+	}
+}
 
 // evaluate is an evaluation for so many latents.
 func (n network) evaluate(batch int) Case {
 	return Case{
 		Name:  fmt.Sprintf("%s/evaluation/batch=%d", n.name, batch),
-		Flops: float64(batch) * n.evaluation, Items: batch,
+		Flops: float64(batch) * must(n.evaluation()), Items: batch,
 		Prepare: func(_ context.Context, m kernels.Config) (*Runner, error) {
 			u, err := n.load()
 			if err != nil {
 				return nil, err
 			}
 			g := gorgonia.NewGraph()
-			in := func(name string, shape ...int) *gorgonia.Node {
-				return kernels.Input(g, name, normal(name, shape...))
-			}
-			said, err := u.Predict(in("latents", batch, n.side, n.side, n.channels),
-				in("timesteps", batch),
-				diffusion.Condition{Tokens: in("tokens", batch, n.tokens, n.width)})
+			said, err := n.graph(u, batch, bound(g))
 			if err != nil {
 				return nil, err
 			}
 			return compiled(g, m, said)
 		},
 	}
+}
+
+// must is what is counted of networks whose shapes are written here.
+func must(flops float64, err error) float64 {
+	if err != nil {
+		panic(fmt.Sprintf("cases: %v", err))
+	}
+	return flops
 }
 
 // compiled is a machine that computes a node.
@@ -108,22 +83,20 @@ func compiled(g *gorgonia.ExprGraph, m kernels.Config, want *gorgonia.Node) (*Ru
 	return &Runner{Plan: machine.Plan(), Run: machine.RunAll, Close: machine.Close}, nil
 }
 
-// tune is an update by Eq. 2 with so many pictures of each stream, of all weights or of low-rank
-// pairs.
-func (n network) tune(batch int, pairs bool) Case {
-	if !pairs {
-		return n.train(fmt.Sprintf("%s/step/batch=%d+%d", n.name, batch, batch), batch, batch)
+// tune is an update by Eq. 2 with so many rewarded pictures and so many for pretraining, of all
+// weights or of low-rank pairs.
+func (n network) tune(own, pretrain int, pairs bool) Case {
+	kind, batch := "step", fmt.Sprint(own)
+	if pairs {
+		kind = "LoRA step"
 	}
-	c := n.train(fmt.Sprintf("%s/LoRA step/batch=%d+%d", n.name, batch, batch), batch, batch)
-	c.Flops = 0
-	c.Prepare = n.trainer(batch, batch, true)
-	return c
-}
-
-func (n network) train(name string, own, pretrain int) Case {
+	if pretrain > 0 {
+		batch += fmt.Sprintf("+%d", pretrain)
+	}
 	return Case{
-		Name: name, Items: own + pretrain, Flops: float64(own+pretrain) * n.training,
-		Prepare: n.trainer(own, pretrain, false),
+		Name:  fmt.Sprintf("%s/%s/batch=%s", n.name, kind, batch),
+		Items: own + pretrain, Flops: float64(own+pretrain) * must(n.training(pairs)),
+		Optimizes: true, Prepare: n.trainer(own, pretrain, pairs),
 	}
 }
 
@@ -175,7 +148,7 @@ func (n network) tuner(own, pretrain int, pairs bool, m kernels.Config) (
 	t = &finetune.Tuner{Network: u, Schedule: s, Updates: 1 << 40, Machine: m}
 	detach = func() {}
 	if pairs {
-		adapter, err := lora.New(u, lora.Config{Rank: 4, Alpha: 4})
+		adapter, err := lora.New(u, rank4)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -222,52 +195,77 @@ func Curve(ctx context.Context, m kernels.Config, name string, batch, updates in
 	return losses, nil
 }
 
-// encode makes ViT-L/14's features of pictures.
+// vision is ViT-L/14.
+var vision = sync.OnceValues(func() (*clip.VisionModel, error) {
+	return clip.NewVisionModel(clip.VisionConfig{
+		Width: 1024, Intermediate: 4096, Layers: 24, Heads: 16, Channels: 3, Side: 224,
+		Patch: 14, Activation: "quick_gelu", Epsilon: 1e-5,
+	})
+})
+
+// autoencoder is the VAE of Stable Diffusion 1.5.
+var autoencoder = sync.OnceValues(func() (*vae.AutoencoderKL, error) {
+	c := vae.DefaultConfig()
+	c.BlockOutChannels, c.LayersPerBlock = []int{128, 256, 512, 512}, 2
+	c.DownBlockTypes = slices.Repeat(c.DownBlockTypes, 4)
+	c.UpBlockTypes = slices.Repeat(c.UpBlockTypes, 4)
+	return vae.New(c)
+})
+
+// features makes ViT-L/14's features of pictures.
+func features(batch int) Case {
+	return forward("ViT-L14/pictures", batch, []int{224, 224, 3}, vision,
+		func(v *clip.VisionModel, pixels *gorgonia.Node) (*gorgonia.Node, error) {
+			return v.Pooled(pixels)
+		})
+}
+
+// encode makes latents of pictures of 512×512.
 func encode(batch int) Case {
-	return Case{
-		Name: fmt.Sprintf("ViT-L14/pictures/batch=%d", batch), Items: batch,
-		Flops: float64(batch) * encodingFlops,
-		Prepare: func(_ context.Context, m kernels.Config) (*Runner, error) {
-			v, err := clip.NewVisionModel(clip.VisionConfig{
-				Width: 1024, Intermediate: 4096, Layers: 24, Heads: 16, Channels: 3, Side: 224,
-				Patch: 14, Activation: "quick_gelu", Epsilon: 1e-5,
-			})
-			if err != nil {
-				return nil, err
-			}
-			nn.Init(v, 1)
-			g := gorgonia.NewGraph()
-			pixels := kernels.Input(g, "pixels", normal("pixels", batch, 224, 224, 3))
-			pooled, err := v.Pooled(pixels)
-			if err != nil {
-				return nil, err
-			}
-			return compiled(g, m, pooled)
-		},
-	}
+	return forward("VAE/encode", batch, []int{512, 512, 3}, autoencoder,
+		func(v *vae.AutoencoderKL, pictures *gorgonia.Node) (*gorgonia.Node, error) {
+			mean, _, err := v.Encode(pictures)
+			return mean, err
+		})
 }
 
 // decode makes pictures of 512×512 of latents.
 func decode(batch int) Case {
+	return forward("VAE/decode", batch, []int{64, 64, 4}, autoencoder,
+		func(v *vae.AutoencoderKL, latents *gorgonia.Node) (*gorgonia.Node, error) {
+			return v.Decode(latents)
+		})
+}
+
+// forward is what a model makes of so many inputs of a shape.
+func forward[Model any](
+	name string, batch int, shape []int, shaped func() (Model, error),
+	say func(m Model, in *gorgonia.Node) (*gorgonia.Node, error),
+) Case {
+	count := func() (float64, error) {
+		m, err := shaped()
+		if err != nil {
+			return 0, err
+		}
+		g := gorgonia.NewGraph()
+		_, err = say(m, unbound(g)("input", append([]int{1}, shape...)...))
+		return arithmetic(g, nil), err
+	}
 	return Case{
-		Name: fmt.Sprintf("VAE/decode/batch=%d", batch), Items: batch,
-		Prepare: func(_ context.Context, m kernels.Config) (*Runner, error) {
-			c := vae.DefaultConfig()
-			c.BlockOutChannels, c.LayersPerBlock = []int{128, 256, 512, 512}, 2
-			c.DownBlockTypes = slices.Repeat(c.DownBlockTypes, 4)
-			c.UpBlockTypes = slices.Repeat(c.UpBlockTypes, 4)
-			v, err := vae.New(c)
+		Name: fmt.Sprintf("%s/batch=%d", name, batch), Items: batch,
+		Flops: float64(batch) * must(count()),
+		Prepare: func(_ context.Context, c kernels.Config) (*Runner, error) {
+			m, err := shaped()
 			if err != nil {
 				return nil, err
 			}
-			nn.Init(v, 1)
+			nn.Init(m, 1)
 			g := gorgonia.NewGraph()
-			latents := kernels.Input(g, "latents", normal("latents", batch, 64, 64, 4))
-			pictures, err := v.Decode(latents)
+			said, err := say(m, bound(g)("input", append([]int{batch}, shape...)...))
 			if err != nil {
 				return nil, err
 			}
-			return compiled(g, m, pictures)
+			return compiled(g, c, said)
 		},
 	}
 }
@@ -276,7 +274,7 @@ func decode(batch int) Case {
 // a sum of products.
 func AdamW(parameters int) Case {
 	return Case{
-		Name: fmt.Sprintf("AdamW/parameters=%d", parameters),
+		Name: fmt.Sprintf("AdamW/parameters=%d", parameters), Optimizes: true,
 		// It reads a parameter, its gradient and two means, and writes all but the gradient.
 		Bytes: func(kernels.Precision) float64 { return 28 * float64(parameters) },
 		Prepare: func(_ context.Context, m kernels.Config) (*Runner, error) {

@@ -3,6 +3,7 @@ package cases
 import (
 	"context"
 	"fmt"
+	"reflect"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -11,45 +12,41 @@ import (
 	"github.com/kudos-ml/kudos/kernels"
 )
 
-// Operations are those of Stable Diffusion 1.5's UNet at 64×64 latents, of a batch of so many.
+// Operations are those of the UNets of Stable Diffusion 1.5, at 64×64 latents, and of the
+// miniature, of a batch of so many: every product, convolution, attention, norm and GEGLU that
+// their graphs have, and a softmax.
 func Operations(batch int) []Case {
 	var all []Case
-	// The levels of the UNet: channels, and the side of their maps.
-	levels := [][2]int{{320, 64}, {640, 32}, {1280, 16}, {1280, 8}}
-	for i, l := range levels {
-		c, tokens := l[0], l[1]*l[1]
-		all = append(all, linear(batch, tokens, c, c)...)
-		if i < 3 {
-			all = append(all, linear(batch, tokens, c, 8*c)...)
-			all = append(all, linear(batch, tokens, 4*c, c)...)
+	for _, n := range []network{sd15, miniature} {
+		prefix := ""
+		if n.name == miniature.name {
+			prefix = "miniature/"
+		}
+		some, err := n.operations(batch, prefix)
+		if err != nil {
+			panic(fmt.Sprintf("cases: %s: %v", n.name, err))
+		}
+		for _, o := range some {
+			all = append(all, o.cases()...)
 		}
 	}
-	all = append(all, linear(batch, 77, 768, 320)...)
-	all = append(all, linear(batch, 77, 768, 1280)...)
-	for _, c := range []struct{ in, out, side, kernel, stride int }{
-		{4, 320, 64, 3, 1}, {320, 320, 64, 3, 1}, {960, 320, 64, 3, 1}, {320, 320, 64, 3, 2},
-		{640, 640, 32, 3, 1}, {1920, 640, 32, 3, 1}, {1280, 1280, 16, 3, 1}, {2560, 1280, 16, 3, 1},
-		{1280, 1280, 8, 3, 1}, {960, 320, 64, 1, 1}, {320, 4, 64, 3, 1},
-	} {
-		all = append(all, conv(batch, c.in, c.out, c.side, c.kernel, c.stride)...)
-	}
-	for i, l := range levels {
-		d, tokens := l[0]/8, l[1]*l[1]
-		all = append(all, attention(batch, tokens, tokens, d)...)
-		if i < 3 {
-			all = append(all, attention(batch, tokens, 77, d)...)
-		}
-	}
-	for _, l := range levels[:3] {
-		all = append(all, norms(batch, l[0], l[1])...)
-	}
-	return all
+	return append(all, softmax(4096*batch, 4096).cases()...)
 }
 
-// An operation is a kernel with its gradients.
+// Kinds of operations, in the order in which they are timed.
+const (
+	linears = iota
+	convolutions
+	attentions
+	norms
+	passes
+)
+
+// An operation is a rule at fixed shapes, with its gradients.
 type operation struct {
 	name   string
-	inputs [][]int
+	kind   int
+	inputs []tensor.Shape
 	flops  float64 // of the result, and of the gradient by each input; 0: memory decides
 	// grads are what the gradients by the inputs are called. One that is empty is left out. Without
 	// any all gradients are one pass, which takes factor times the flops.
@@ -59,6 +56,74 @@ type operation struct {
 	// from.
 	joined bool
 	make   func(in gorgonia.Nodes) (*gorgonia.Node, error)
+	// bind makes the inputs, if they are not normal values.
+	bind func(i int, shape tensor.Shape) *tensor.Dense
+}
+
+// operationOf is the operation of a node of a graph for so many latents. ok says that it is one
+// that is timed.
+func operationOf(n *gorgonia.Node, batch int) (o operation, ok bool) {
+	rule := kernels.RuleOf(n)
+	if rule == nil {
+		return o, false
+	}
+	for _, i := range inputsOf(n) {
+		o.inputs = append(o.inputs, i.Shape())
+	}
+	o.make = func(in gorgonia.Nodes) (*gorgonia.Node, error) { return kernels.Apply(rule, in...) }
+	in, out := o.inputs, n.Shape()
+	positions := out.TotalSize() / out[len(out)-1] / batch
+	at := fmt.Sprintf("tokens=%d/batch=%d", positions, batch)
+	field := reflect.ValueOf(rule).FieldByName // whose fields are all that decides a rule
+	switch kind := fmt.Sprintf("%T", rule); kind {
+	case "kernels.linear":
+		o.kind, o.grads = linears, []string{"input", "weight", ""}
+		o.name = fmt.Sprintf("linear/%d→%d/%s", in[1][1], in[1][0], at)
+		o.flops = 2 * float64(out.TotalSize()) * float64(in[1][1])
+	case "kernels.conv2D":
+		o.kind, o.grads = convolutions, []string{"input", "weight", ""}
+		o.name = fmt.Sprintf("conv/%d→%d/side=%d/kernel=%d/stride=%d/batch=%d", in[1][3], in[1][0],
+			in[0][1], in[1][1], field("Stride").Int(), batch)
+		o.flops = 2 * float64(out.TotalSize()) * float64(in[1].TotalSize()/in[1][0])
+	case "kernels.attention":
+		// Two products forward. Backward the scores are made again, and four more follow.
+		o.kind, o.factor, o.joined = attentions, 1+2.5, true
+		o.name = fmt.Sprintf("attention/d=%d/queries=%d/keys=%d/batch=%d",
+			in[0][2]/int(field("Heads").Int()), in[0][1], in[1][1], batch)
+		o.flops = 4 * float64(in[0].TotalSize()) * float64(in[1][1])
+	case "kernels.norm":
+		o.kind, o.name = norms, "layer norm"
+		if field("Groups").Int() > 0 {
+			o.name = "group norm"
+		}
+		if fmt.Sprint(field("Activation")) == kernels.SiLUActivation.String() {
+			o.name += " + SiLU"
+		}
+		o.name += fmt.Sprintf("/channels=%d/%s", in[1][0], at)
+	case "kernels.geglu":
+		o.kind, o.name = passes, fmt.Sprintf("GEGLU/channels=%d/%s", out[len(out)-1], at)
+	default:
+		return o, false
+	}
+	return o, true
+}
+
+// softmax is the loss of so many rows over a softmax, as classifiers have it.
+func softmax(rows, columns int) operation {
+	return operation{
+		name:   fmt.Sprintf("softmax cross-entropy/rows=%d/columns=%d", rows, columns),
+		kind:   passes,
+		inputs: []tensor.Shape{{rows, columns}, {rows}},
+		make: func(in gorgonia.Nodes) (*gorgonia.Node, error) {
+			return kernels.SoftmaxCrossEntropy(in[0], in[1], nil)
+		},
+		bind: func(i int, shape tensor.Shape) *tensor.Dense {
+			if i == 0 {
+				return normal("logits", shape...)
+			}
+			return tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32))
+		},
+	}
 }
 
 // cases are its passes.
@@ -68,9 +133,9 @@ func (o operation) cases() []Case {
 	}
 	in := 0
 	for _, s := range o.inputs {
-		in += tensor.Shape(s).TotalSize()
+		in += s.TotalSize()
 	}
-	out := tensor.Shape(o.result()).TotalSize()
+	out := o.result().TotalSize()
 	all := []Case{{
 		Name: o.name + "/forward", Flops: o.flops,
 		Bytes:   bytes(in + out),
@@ -120,7 +185,13 @@ func (o operation) prepare(pass int) func(context.Context, kernels.Config) (*Run
 		g := gorgonia.NewGraph()
 		var in gorgonia.Nodes
 		for i, s := range o.inputs {
-			in = append(in, kernels.Param(g, normal(fmt.Sprint(o.name, i), s...)))
+			value := o.bind
+			if value == nil {
+				value = func(i int, s tensor.Shape) *tensor.Dense {
+					return normal(fmt.Sprint(o.name, i), s...)
+				}
+			}
+			in = append(in, kernels.Param(g, value(i, s)))
 		}
 		out, err := o.make(in)
 		if err != nil {
@@ -174,80 +245,4 @@ func normal(name string, shape ...int) *tensor.Dense {
 		copy(x[n:], x[:n])
 	}
 	return t
-}
-
-func linear(batch, tokens, in, out int) []Case {
-	return operation{
-		name:   fmt.Sprintf("linear/%d→%d/tokens=%d/batch=%d", in, out, tokens, batch),
-		flops:  2 * float64(batch*tokens) * float64(in) * float64(out),
-		inputs: [][]int{{batch, tokens, in}, {out, in}, {out}},
-		grads:  []string{"input", "weight", ""},
-		make: func(in gorgonia.Nodes) (*gorgonia.Node, error) {
-			return kernels.Linear(in[0], in[1], in[2])
-		},
-	}.cases()
-}
-
-func conv(batch, in, out, side, kernel, stride int) []Case {
-	c := kernels.Same(kernel)
-	c.Stride = stride
-	at := float64(side / stride)
-	return operation{
-		name: fmt.Sprintf("conv/%d→%d/side=%d/kernel=%d/stride=%d/batch=%d",
-			in, out, side, kernel, stride, batch),
-		flops:  2 * float64(batch) * at * at * float64(in*kernel*kernel) * float64(out),
-		inputs: [][]int{{batch, side, side, in}, {out, kernel, kernel, in}, {out}},
-		grads:  []string{"input", "weight", ""},
-		make: func(in gorgonia.Nodes) (*gorgonia.Node, error) {
-			return kernels.Conv2D(in[0], in[1], in[2], c)
-		},
-	}.cases()
-}
-
-func attention(batch, queries, keys, d int) []Case {
-	const heads = 8
-	q, kv := []int{batch, queries, heads * d}, []int{batch, keys, heads * d}
-	return operation{
-		name: fmt.Sprintf("attention/d=%d/queries=%d/keys=%d/batch=%d", d, queries, keys, batch),
-		// Two products forward. Backward the scores are made again, and four more follow.
-		flops:  4 * float64(batch*heads) * float64(queries) * float64(keys) * float64(d),
-		inputs: [][]int{q, kv, kv},
-		factor: 1 + 2.5, joined: true,
-		make: func(in gorgonia.Nodes) (*gorgonia.Node, error) {
-			return kernels.Attention(in[0], in[1], in[2], kernels.AttentionOptions{Heads: heads})
-		},
-	}.cases()
-}
-
-// norms are what is between the products of a level.
-func norms(batch, channels, side int) (all []Case) {
-	tokens := side * side
-	at := fmt.Sprintf("channels=%d/tokens=%d/batch=%d", channels, tokens, batch)
-	c := []int{channels}
-	for _, o := range []operation{
-		{
-			name:   "group norm + SiLU/" + at,
-			inputs: [][]int{{batch, side, side, channels}, c, c},
-			make: func(in gorgonia.Nodes) (*gorgonia.Node, error) {
-				return kernels.GroupNorm(in[0], in[1], in[2], 32, 1e-5, kernels.SiLUActivation)
-			},
-		},
-		{
-			name:   "layer norm/" + at,
-			inputs: [][]int{{batch, tokens, channels}, c, c},
-			make: func(in gorgonia.Nodes) (*gorgonia.Node, error) {
-				return kernels.LayerNorm(in[0], in[1], in[2], 1e-5, kernels.Identity)
-			},
-		},
-		{
-			name:   "GEGLU/" + at,
-			inputs: [][]int{{batch, tokens, 8 * channels}},
-			make: func(in gorgonia.Nodes) (*gorgonia.Node, error) {
-				return kernels.GEGLU(in[0])
-			},
-		},
-	} {
-		all = append(all, o.cases()...)
-	}
-	return all
 }
