@@ -64,6 +64,12 @@ func (p *Probe) Reading() float64 { return p.pool.Reading(p.read) }
 // Copying returns how many bytes of memory the workers read and write in a second when they copy.
 func (p *Probe) Copying() float64 { return p.pool.Copying(p.write, p.read) }
 
+// Exchange returns the seconds in which a value goes from one core to another and back. Where that
+// is long, what one worker has written is far from the others. Virtual machines are moved between
+// cores that are near and cores that are far, which changes what products and memory can reach. It
+// is 0 if there is one worker or one core.
+func (p *Probe) Exchange() float64 { return p.pool.Exchange() }
+
 // Touching returns how many bytes of fresh memory the workers touch in a second. The system gives a
 // page of memory when it is written to for the first time.
 func (p *Probe) Touching() (rate float64, err error) {

@@ -22,6 +22,8 @@ func TestProbe(t *testing.T) {
 		require.Equal(t, single > 0, pairs > 0, "one stands for the other")
 		require.Greater(t, p.Reading(), 1e8)
 		require.Greater(t, p.Copying(), 1e8)
+		exchange := p.Exchange()
+		require.Equal(t, p.Workers() > 1 && runtime.GOMAXPROCS(0) > 1, exchange > 0)
 		touched, err := p.Touching()
 		require.NoError(t, err)
 		require.Greater(t, touched, 1e7)

@@ -14,16 +14,21 @@ import (
 	"github.com/kudos-ml/kudos/internal/file"
 )
 
-// A baseline says what share of the peak cases reach, by kind of machine and by case.
+// A baseline says what share of the peak cases reach, by kind of machine and placement of its cores
+// and by case.
 type baseline map[string]map[string]float64
 
-// readBaseline reads a file. One that is not there is empty.
+// place is what the baseline of a result is found by.
+func place(r cases.Result) string {
+	if r.Placement == "" {
+		return r.Machine
+	}
+	return r.Machine + ", " + r.Placement
+}
+
 func readBaseline(path string) (baseline, error) {
 	b := baseline{}
 	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return b, nil
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -37,6 +42,9 @@ func readBaseline(path string) (baseline, error) {
 // machine. It is an error if one was disturbed.
 func record(path string, all []cases.Result) error {
 	b, err := readBaseline(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		b, err = baseline{}, nil
+	}
 	if err != nil {
 		return err
 	}
@@ -45,10 +53,10 @@ func record(path string, all []cases.Result) error {
 			return fmt.Errorf("-record: nothing is recorded: %s has a share of %v, of %d times "+
 				"%d are disturbed", identity(r), r.Share, len(r.Seconds), r.Disturbed)
 		}
-		if b[r.Machine] == nil {
-			b[r.Machine] = map[string]float64{}
+		if b[place(r)] == nil {
+			b[place(r)] = map[string]float64{}
 		}
-		b[r.Machine][identity(r)] = float64(int(1000*r.Share+0.5)) / 1000
+		b[place(r)][identity(r)] = float64(int(1000*r.Share+0.5)) / 1000
 	}
 	return file.WriteJSON(path, b)
 }
@@ -74,8 +82,9 @@ func (o *options) holds(w io.Writer) error {
 }
 
 // hold prints what each case reached in each of the runs beside the baseline of this kind of
-// machine. It is an error if a case is well under it in all of them, and all of them were quiet.
-// Without a baseline of the kind, or without quiet, it says so.
+// machine, at the placement of its cores in the first run. It is an error if a case is well under
+// it in all of them, and all of them were quiet. Without a baseline of the kind, or without quiet,
+// it says so.
 func hold(w io.Writer, b baseline, runs [][]cases.Result) error {
 	kinds := map[string]bool{}
 	for _, run := range runs {
@@ -88,14 +97,20 @@ func hold(w io.Writer, b baseline, runs [][]cases.Result) error {
 	}
 	kind := slices.Collect(maps.Keys(kinds))[0]
 	fmt.Fprintf(w, "%s%s: shares of the peak in %d runs\n", nickname(kind), kind, len(runs))
-	known, judged, slow := b[kind], 0, 0
+	known, judged, slow := 0, 0, 0
 	for _, first := range runs[0] {
 		of := pick(runs, identity(first))
 		text := ""
 		for _, r := range of {
 			text += fmt.Sprintf(" %6.1f %%", 100*r.Share)
 		}
-		base, ok := known[identity(first)]
+		base, ok := b[place(first)][identity(first)]
+		if ok {
+			known++
+		}
+		if first.Placement != "" {
+			text += "  " + first.Placement
+		}
 		switch {
 		case !ok:
 			text += "  no baseline"
@@ -114,7 +129,7 @@ func hold(w io.Writer, b baseline, runs [][]cases.Result) error {
 		fmt.Fprintf(w, "%-90s%s\n", identity(first), text)
 	}
 	switch {
-	case len(known) == 0:
+	case known == 0:
 		fmt.Fprintln(w, "nothing is held: there is no baseline for this kind of machine")
 	case judged == 0:
 		fmt.Fprintln(w, "nothing is held: the machine was not quiet")
@@ -140,11 +155,12 @@ func pick(runs [][]cases.Result, of string) (all []cases.Result) {
 	return all
 }
 
-// quiet reports whether the probes of all runs agree, with each other and within each run.
+// quiet reports whether the probes of all runs agree, with each other and within each run, and
+// whether the cores were placed alike.
 func quiet(runs []cases.Result) bool {
 	var peaks []float64
 	for _, r := range runs {
-		if r.Disturbed > 0 || len(r.Peaks) == 0 {
+		if r.Disturbed > 0 || len(r.Peaks) == 0 || r.Placement != runs[0].Placement {
 			return false
 		}
 		peaks = append(peaks, r.Peaks...)

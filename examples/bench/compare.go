@@ -33,12 +33,14 @@ const (
 	slower
 	faster
 	disturbed // too much to say
+	moved     // to cores that are nearer or farther
 	unknown   // without shares there is nothing to compare
 	verdicts
 )
 
 func (v verdict) String() string {
-	return [...]string{"the same", "slower", "faster", "disturbed", "without a share of a peak"}[v]
+	return [...]string{"the same", "slower", "faster", "disturbed", "placed otherwise",
+		"without a share of a peak"}[v]
 }
 
 // least is how far medians must be apart beside the spreads: probes vary as much.
@@ -49,6 +51,9 @@ const least = 0.03
 func judge(before, after cases.Result) verdict {
 	if len(before.Shares) == 0 || len(after.Shares) == 0 {
 		return unknown
+	}
+	if before.Placement != after.Placement {
+		return moved
 	}
 	old, now := calm(before), calm(after)
 	if old == nil || now == nil {
@@ -89,7 +94,7 @@ func compare(w io.Writer, before, after []cases.Result) error {
 		if v == same {
 			continue
 		}
-		fmt.Fprintf(w, "%-11s %s: %.1f %% of the peak, before %.1f %%\n", v, identity(r),
+		fmt.Fprintf(w, "%-16s %s: %.1f %% of the peak, before %.1f %%\n", v, identity(r),
 			100*r.Share, 100*old.Share)
 	}
 	if compared == 0 {

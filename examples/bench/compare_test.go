@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -20,7 +21,8 @@ const kind = "AuthenticAMD family 25 model 17, 2 cores"
 func reached(name string, shares ...float64) cases.Result {
 	r := cases.Result{
 		Name: name, Device: "cpu", Precision: "float32", Machine: kind, Threads: 2, Shares: shares,
-		Share: slices.Sorted(slices.Values(shares))[len(shares)/2],
+		Placement: "near",
+		Share:     slices.Sorted(slices.Values(shares))[len(shares)/2],
 	}
 	for range shares {
 		r.Seconds = append(r.Seconds, 1)
@@ -32,6 +34,12 @@ func reached(name string, shares ...float64) cases.Result {
 // disturb says that the last times of a result are disturbed.
 func disturb(r cases.Result, times int) cases.Result {
 	r.Disturbed = times
+	return r
+}
+
+// far says that the cores of a result were far from each other.
+func far(r cases.Result) cases.Result {
+	r.Placement = "far"
 	return r
 }
 
@@ -50,9 +58,10 @@ func TestJudge(t *testing.T) {
 		"disturbed times left out": {
 			slower, was, disturb(reached("x", 0.60, 0.61, 0.62, 0.75), 1),
 		},
-		"disturbed now":    {disturbed, was, disturb(reached("x", 0.2, 0.2, 0.2), 2)},
-		"disturbed before": {disturbed, disturb(was, 3), reached("x", 0.2, 0.2, 0.2)},
-		"no shares":        {unknown, was, cases.Result{Name: "x"}},
+		"disturbed now":       {disturbed, was, disturb(reached("x", 0.2, 0.2, 0.2), 2)},
+		"disturbed before":    {disturbed, disturb(was, 3), reached("x", 0.2, 0.2, 0.2)},
+		"far from each other": {moved, was, far(reached("x", 0.2, 0.2, 0.2))},
+		"no shares":           {unknown, was, cases.Result{Name: "x"}},
 	} {
 		require.Equal(t, c.want, judge(c.before, c.now), name)
 	}
@@ -66,13 +75,14 @@ func TestCompare(t *testing.T) {
 	err := compare(&out, before, []cases.Result{reached("b", 0.8), reached("a", 0.7),
 		reached("new", 0.1)})
 	require.NoError(t, err)
-	require.Equal(t, "\nfaster      b, float32, threads=2: 80.0 % of the peak, before 70.0 %\n"+
+	require.Equal(t, "\n"+
+		"faster           b, float32, threads=2: 80.0 % of the peak, before 70.0 %\n"+
 		"2 compared, 1 the same, 1 faster\n", out.String())
 
 	out.Reset()
 	err = compare(&out, before, []cases.Result{reached("a", 0.6), reached("b", 0.7)})
 	require.EqualError(t, err, "1 of 2 cases are slower")
-	require.Contains(t, out.String(), "slower      a, float32, threads=2: 60.0 %")
+	require.Contains(t, out.String(), "slower           a, float32, threads=2: 60.0 %")
 
 	other := reached("a", 0.7)
 	other.Machine = "AuthenticAMD family 26 model 2, 2 cores"
@@ -93,7 +103,7 @@ func runsOf(shares ...float64) (runs [][]cases.Result) {
 
 // A case fails where it is well under the baseline in all runs, and where all were quiet.
 func TestHold(t *testing.T) {
-	known := baseline{kind: {"a, float32, threads=2": 0.8}}
+	known := baseline{kind + ", near": {"a, float32, threads=2": 0.8}}
 	noisy := runsOf(0.5, 0.5, 0.5)
 	noisy[1][0].Peaks[2] = 207e9
 	near := runsOf(0.5, 0.5, 0.5)
@@ -104,6 +114,14 @@ func TestHold(t *testing.T) {
 	for i := range elsewhere {
 		elsewhere[i][0].Machine = "arm64, 8 cores"
 	}
+	away, returned := runsOf(0.5, 0.5, 0.5), runsOf(0.5, 0.5, 0.5)
+	for i := range away {
+		away[i][0] = far(away[i][0])
+	}
+	returned[0] = away[0]
+	returned[1] = away[1]
+	gone := runsOf(0.5, 0.5, 0.5)
+	gone[1] = away[1]
 	missing := runsOf(0.5, 0.5, 0.5)
 	missing[1] = nil
 	for name, c := range map[string]struct {
@@ -120,6 +138,9 @@ func TestHold(t *testing.T) {
 		"a clock within 3 %":        {runs: near, fails: true, says: "SLOW"},
 		"disturbed within a run":    {runs: shaken, says: "held: the machine was not quiet"},
 		"a kind without a baseline": {runs: elsewhere, says: "there is no baseline for this kind"},
+		"far in all runs":           {runs: away, says: "there is no baseline for this kind"},
+		"far in two runs":           {runs: returned, says: "there is no baseline for this kind"},
+		"far in one run":            {runs: gone, says: "held: the machine was not quiet"},
 		"not in all runs":           {runs: missing, says: "not in all runs"},
 	} {
 		var out strings.Builder
@@ -137,13 +158,14 @@ func TestHold(t *testing.T) {
 // What is recorded is what machines of the kind are held to. Other kinds stay.
 func TestRecord(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "baseline.json")
+	require.NoError(t, record(path, nil), "a file that is not there is made")
 	require.NoError(t, os.WriteFile(path, []byte(`{"other": {"b": 0.5}}`), 0o666))
 	require.NoError(t, record(path, []cases.Result{reached("a", 0.7004), reached("c", 0.9)}))
 	b, err := readBaseline(path)
 	require.NoError(t, err)
 	require.Equal(t, baseline{
-		"other": {"b": 0.5},
-		kind:    {"a, float32, threads=2": 0.7, "c, float32, threads=2": 0.9},
+		"other":         {"b": 0.5},
+		kind + ", near": {"a, float32, threads=2": 0.7, "c, float32, threads=2": 0.9},
 	}, b)
 	require.NoError(t, hold(io.Discard, b, runsOf(0.7, 0.7)))
 	require.ErrorContains(t, hold(io.Discard, b, runsOf(0.5, 0.5)), "more than 15 % under")
@@ -170,6 +192,9 @@ func TestFiles(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, table[0], "linear/768→320/tokens=77/batch=1/forward")
 
+	_, err = run(t, "-hold", kept, times, times)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NoError(t, os.WriteFile(kept, []byte("{}"), 0o666))
 	table, err = run(t, "-hold", kept, times, times, times)
 	require.NoError(t, err)
 	require.Contains(t, table[2], "no baseline for this kind of machine")
@@ -189,4 +214,18 @@ func TestFiles(t *testing.T) {
 	require.NoError(t, os.WriteFile(times, []byte(`{"name": 1}`), 0o666))
 	_, err = run(t, times)
 	require.ErrorContains(t, err, "time 1")
+}
+
+// What is committed is of cases that CI times.
+func TestBaseline(t *testing.T) {
+	b, err := readBaseline("testdata/baseline.json")
+	require.NoError(t, err)
+	for kind, shares := range b {
+		require.Regexp(t, `, \d+ cores(, near|, far|, one core)?$`, kind)
+		for of, share := range shares {
+			name, _, _ := strings.Cut(of, ", ")
+			require.Contains(t, shortSet, name)
+			require.True(t, share > 0 && share < 10, of)
+		}
+	}
 }

@@ -30,9 +30,14 @@ func (p *printer) head(how cases.Options) error {
 		if err != nil {
 			return err
 		}
-		text += fmt.Sprintf("%s%s, threads: %d, peaks: %.1f GFLOP/s float32, %.1f bfloat16; "+
+		text += fmt.Sprintf("%s%s, threads: %d", nickname(cases.Here()), cases.Here(),
+			probe.Workers())
+		if exchange := probe.Exchange(); exchange > 0 {
+			text += fmt.Sprintf(" (exchange in %.0f ns: %s)", 1e9*exchange,
+				cases.Placement(exchange))
+		}
+		text += fmt.Sprintf(", peaks: %.1f GFLOP/s float32, %.1f bfloat16; "+
 			"%.1f GB/s reading, %.1f copying, %.1f touching fresh memory\n",
-			nickname(cases.Here()), cases.Here(), probe.Workers(),
 			probe.Arithmetic(kernels.Float32)/1e9, probe.Arithmetic(kernels.BFloat16)/1e9,
 			probe.Reading()/1e9, probe.Copying()/1e9, touching/1e9)
 	}
@@ -84,7 +89,7 @@ func line(r cases.Result) string {
 		rate = fmt.Sprintf("%8.1f GB/s", r.Bytes/1e9)
 	}
 	if r.Share > 0 {
-		rate += fmt.Sprintf(" %5.1f %% of peak", 100*r.Share)
+		rate += fmt.Sprintf(" %5.1f %% of peak %s", 100*r.Share, r.Placement)
 	}
 	text := fmt.Sprintf("%-58s %s [%s %s] %s", r.Name, duration(r.Median),
 		duration(slices.Min(r.Seconds)), duration(slices.Max(r.Seconds)), rate)

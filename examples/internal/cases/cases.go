@@ -60,8 +60,11 @@ type Result struct {
 	Peaks  []float64 `json:"peaks,omitempty"`
 	Shares []float64 `json:"shares,omitempty"`
 	Share  float64   `json:"share,omitempty"`
+	// Placement says how near the cores were to each other: see Placement. Times at one placement
+	// are not compared with those at another.
+	Placement string `json:"placement,omitempty"`
 	// Disturbed is how many of the times have probes before and after that do not agree: other
-	// programs ran, or the clock changed.
+	// programs ran, the clock changed, or a virtual machine was moved to other cores.
 	Disturbed int `json:"disturbed,omitempty"`
 	// Touching is the rate at which fresh memory was touched before the first run, in bytes a
 	// second.
@@ -88,6 +91,22 @@ const agreement = 0.03
 // Agree reports whether rates that were probed are the same, but for what probes vary.
 func Agree(rates ...float64) bool {
 	return slices.Max(rates) <= (1+agreement)*slices.Min(rates)
+}
+
+// Placement is how near cores are to each other that need so many seconds to exchange a value:
+// threads of "one core", "near", which is to share a cache, or "far". With one worker it is empty.
+// A virtual machine may be moved from one placement to another while it runs: those of one core
+// share its arithmetic, those that are far have more memory bandwidth and exchange less.
+func Placement(exchange float64) string {
+	switch {
+	case exchange <= 0:
+		return ""
+	case exchange < 60e-9:
+		return "one core"
+	case exchange < 200e-9:
+		return "near"
+	}
+	return "far"
 }
 
 // Here is the kind of this processor and how many cores it has.
@@ -131,8 +150,8 @@ func (c Case) Time(ctx context.Context, o Options) (r Result, err error) {
 		return r, fmt.Errorf("%s: %w", c.Name, err)
 	}
 	r.First = one.Seconds()
-	peak := func() float64 { return c.peak(o) }
-	samples, err := clock.sample(ctx, o, run.Run, peak)
+	probe := func() probed { return c.probe(o) }
+	samples, err := clock.sample(ctx, o, run.Run, probe)
 	if err != nil {
 		return r, fmt.Errorf("%s: %w", c.Name, err)
 	}
@@ -140,19 +159,31 @@ func (c Case) Time(ctx context.Context, o Options) (r Result, err error) {
 	return r, nil
 }
 
-// A sample is a time, and the peaks that were probed before and after it.
-type sample struct{ seconds, before, after float64 }
+// A sample is a time, and what was probed before and after it.
+type sample struct {
+	seconds       float64
+	before, after probed
+}
+
+// probed is the peak and the placement of cores.
+type probed struct {
+	peak      float64
+	placement string
+}
 
 // calm says that nothing disturbed it, as far as probes tell.
-func (s sample) calm() bool { return Agree(s.before, s.after) }
+func (s sample) calm() bool {
+	return Agree(s.before.peak, s.after.peak) && s.before.placement == s.after.placement
+}
 
-// sample times runs and probes the peak around each time. Times that were disturbed are taken
-// again, as many as are asked for. If that is not enough, they are at the end of the list.
+// sample times runs and probes around each time. Times that were disturbed, or taken at another
+// placement than the first, are taken again, as many as are asked for. If that is not enough, they
+// are at the end of the list.
 func (c clock) sample(
-	ctx context.Context, o Options, run func() error, peak func() float64,
+	ctx context.Context, o Options, run func() error, probe func() probed,
 ) ([]sample, error) {
 	var calm, disturbed []sample
-	before := peak()
+	before := probe()
 	runs := 1
 	for len(calm) < o.Count && len(calm)+len(disturbed) < 2*o.Count {
 		var took time.Duration
@@ -165,11 +196,11 @@ func (c clock) sample(
 				break
 			}
 			runs = max(runs+1, int(1.1*float64(runs)*float64(o.Least)/float64(took+1)))
-			before = peak()
+			before = probe()
 		}
-		s := sample{seconds: took.Seconds() / float64(runs), before: before, after: peak()}
+		s := sample{seconds: took.Seconds() / float64(runs), before: before, after: probe()}
 		before = s.after
-		if s.calm() {
+		if s.calm() && (len(calm) == 0 || s.before.placement == calm[0].before.placement) {
 			calm = append(calm, s)
 		} else {
 			disturbed = append(disturbed, s)
@@ -178,16 +209,19 @@ func (c clock) sample(
 	return append(calm, disturbed...)[:o.Count], nil
 }
 
-// peak is the most that there is of what the case needs: arithmetic, or bytes read and written. It
-// is 0 where that is not known.
-func (c Case) peak(o Options) float64 {
+// probe says what the most is that there is of what the case needs: arithmetic, or bytes read and
+// written. It is 0 where that is not known.
+func (c Case) probe(o Options) (p probed) {
 	switch {
 	case o.Probe == nil:
-		return 0
+		return p
 	case c.Flops > 0:
-		return o.Probe.Arithmetic(o.Machine.Precision)
+		p.peak = o.Probe.Arithmetic(o.Machine.Precision)
+	default:
+		p.peak = max(o.Probe.Reading(), o.Probe.Copying())
 	}
-	return max(o.Probe.Reading(), o.Probe.Copying())
+	p.placement = Placement(o.Probe.Exchange())
+	return p
 }
 
 // summarize says what samples mean.
@@ -198,14 +232,15 @@ func (c Case) summarize(r *Result, o Options, samples []sample) {
 	}
 	for _, s := range samples {
 		r.Seconds = append(r.Seconds, s.seconds)
-		if !s.calm() {
+		if !s.calm() || s.before.placement != samples[0].before.placement {
 			r.Disturbed++
 		}
-		if peak := (s.before + s.after) / 2; peak > 0 && work > 0 {
+		if peak := (s.before.peak + s.after.peak) / 2; peak > 0 && work > 0 {
 			r.Peaks = append(r.Peaks, peak)
 			r.Shares = append(r.Shares, work/s.seconds/peak)
 		}
 	}
+	r.Placement = samples[0].before.placement
 	r.Median, r.Share = median(r.Seconds), median(r.Shares)
 	if c.Flops > 0 {
 		r.Flops = work / r.Median

@@ -11,19 +11,25 @@ import (
 // A time between probes that do not agree is taken again, as often as there are times, and told
 // apart if that does not help.
 func TestSample(t *testing.T) {
-	sampled := func(count int, peaks ...float64) (r Result, left int) {
-		runs := 0
+	of := func(count int, probes ...probed) (r Result, left int) {
 		samples, err := clock{}.sample(t.Context(), Options{Count: count},
-			func() error { runs++; return nil },
-			func() float64 {
-				p := peaks[0]
-				peaks = peaks[1:]
+			func() error { return nil },
+			func() probed {
+				p := probes[0]
+				probes = probes[1:]
 				return p
 			})
 		require.NoError(t, err)
 		Case{Flops: 10}.summarize(&r, Options{}, samples)
 		require.Len(t, r.Seconds, count)
-		return r, len(peaks)
+		return r, len(probes)
+	}
+	sampled := func(count int, peaks ...float64) (r Result, left int) {
+		var all []probed
+		for _, p := range peaks {
+			all = append(all, probed{p, "near"})
+		}
+		return of(count, all...)
 	}
 	r, left := sampled(3, 100, 101, 102, 100)
 	require.Zero(t, r.Disturbed)
@@ -43,6 +49,16 @@ func TestSample(t *testing.T) {
 	require.Zero(t, left)
 	require.Equal(t, []float64{80, 90}, r.Peaks, "the calm one is first")
 
+	near, far := probed{100, "near"}, probed{100, "far"}
+	r, left = of(2, near, near, far, far, near)
+	require.Equal(t, 1, r.Disturbed, "one of two stayed where the first was")
+	require.Zero(t, left)
+	require.Equal(t, "near", r.Placement)
+	r, left = of(2, near, far, far, far)
+	require.Zero(t, r.Disturbed)
+	require.Zero(t, left)
+	require.Equal(t, "far", r.Placement)
+
 	r, _ = sampled(1, 0, 0)
 	require.Zero(t, r.Disturbed)
 	require.Empty(t, r.Shares, "no peak is known")
@@ -55,7 +71,13 @@ func TestPeak(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, p.Close()) }()
 	o := Options{Probe: p}
-	require.Equal(t, p.Arithmetic(kernels.Float32) > 0, Case{Flops: 1}.peak(o) > 0)
-	require.Positive(t, Case{}.peak(o))
-	require.Zero(t, Case{Flops: 1}.peak(Options{}))
+	require.Equal(t, p.Arithmetic(kernels.Float32) > 0, Case{Flops: 1}.probe(o).peak > 0)
+	require.Positive(t, Case{}.probe(o).peak)
+	require.Zero(t, Case{Flops: 1}.probe(Options{}))
+	require.Empty(t, Case{}.probe(o).placement, "one worker is near itself")
+	for seconds, want := range map[float64]string{
+		0: "", 40e-9: "one core", 90e-9: "near", 480e-9: "far",
+	} {
+		require.Equal(t, want, Placement(seconds))
+	}
 }

@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"math"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -61,6 +63,57 @@ func (p *Pool) Touching(pages []byte) float64 {
 	begin := time.Now()
 	p.Parallel(n, touchProbe{pages})
 	return float64(n*touchBlock) / time.Since(begin).Seconds()
+}
+
+const (
+	// exchanges are how many round trips are timed at once.
+	exchanges = 100
+	// exchangeFor is how long a probe of them takes.
+	exchangeFor = 500 * time.Microsecond
+)
+
+// Exchange returns the seconds in which a value goes from one core to another and back, and 0 if
+// there is only one.
+func (p *Pool) Exchange() float64 {
+	if p.Workers() < 2 || runtime.GOMAXPROCS(0) < 2 {
+		return 0
+	}
+	var there, back mailbox
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for want := int64(1); ; want++ {
+			for there.letter.Load() < want {
+			}
+			if there.letter.Load() == math.MaxInt64 {
+				return
+			}
+			back.letter.Store(want)
+		}
+	}()
+	least := time.Duration(math.MaxInt64)
+	next, begin := int64(0), time.Now()
+	for last := begin; last.Sub(begin) < exchangeFor; {
+		for range exchanges {
+			next++
+			there.letter.Store(next)
+			for back.letter.Load() < next {
+			}
+		}
+		now := time.Now()
+		least = min(least, now.Sub(last))
+		last = now
+	}
+	there.letter.Store(math.MaxInt64)
+	<-ended
+	return least.Seconds() / exchanges
+}
+
+// A mailbox is a value on a cache line of its own.
+type mailbox struct {
+	_      [64]byte
+	letter atomic.Int64
+	_      [64]byte
 }
 
 // best is the fewest seconds that a task takes. The workers are awake.

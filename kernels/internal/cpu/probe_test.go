@@ -25,6 +25,11 @@ func TestProbe(t *testing.T) {
 		x[i] = float32(i % 1000)
 	}
 	require.Greater(t, p.Reading(x), 1e8)
+	if runtime.GOMAXPROCS(0) > 1 {
+		require.Greater(t, p.Exchange(), 1e-9)
+		require.Less(t, p.Exchange(), 1e-3)
+	}
+	require.Zero(t, NewPool(1).Exchange())
 	require.Greater(t, p.Copying(y, x), 1e8)
 	require.Equal(t, x[:2*probeBlock], y)
 	pages := make([]byte, 2*touchBlock)
