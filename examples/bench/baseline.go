@@ -39,8 +39,8 @@ func readBaseline(path string) (baseline, error) {
 }
 
 // record writes what cases reach into a file, in place of what it has of them for this kind of
-// machine. It is an error if one was disturbed.
-func record(path string, all []cases.Result) error {
+// machine, and says which were disturbed: these are left out.
+func record(w io.Writer, path string, all []cases.Result) error {
 	b, err := readBaseline(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		b, err = baseline{}, nil
@@ -48,16 +48,21 @@ func record(path string, all []cases.Result) error {
 	if err != nil {
 		return err
 	}
+	kept := 0
+	fmt.Fprintln(w)
 	for _, r := range all {
 		if r.Disturbed > 0 || !(r.Share > 0) {
-			return fmt.Errorf("-record: nothing is recorded: %s has a share of %v, of %d times "+
-				"%d are disturbed", identity(r), r.Share, len(r.Seconds), r.Disturbed)
+			fmt.Fprintf(w, "not recorded: %s: a share of %.3f, disturbed: %d of %d times\n",
+				identity(r), r.Share, r.Disturbed, len(r.Seconds))
+			continue
 		}
+		kept++
 		if b[place(r)] == nil {
 			b[place(r)] = map[string]float64{}
 		}
 		b[place(r)][identity(r)] = float64(int(1000*r.Share+0.5)) / 1000
 	}
+	fmt.Fprintf(w, "%d of %d cases are recorded\n", kept, len(all))
 	return file.WriteJSON(path, b)
 }
 

@@ -169,7 +169,7 @@ func (o *options) bench(ctx context.Context, w io.Writer, progress *report.Progr
 		return err
 	}
 	if o.record != "" {
-		if err := record(o.record, all); err != nil {
+		if err := record(w, o.record, all); err != nil {
 			return err
 		}
 	}
