@@ -10,7 +10,7 @@ const (
 	// probedMemory is how many values a probe of memory reads: more than caches hold.
 	probedMemory = 32 << 20
 	// touchedMemory is how many bytes a probe of fresh memory touches.
-	touchedMemory = 512 << 20
+	touchedMemory = 128 << 20
 )
 
 // A Probe measures the most that workers can do. A time is worth more as a share of it: another
