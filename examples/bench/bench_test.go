@@ -33,7 +33,8 @@ func run(t *testing.T, args ...string) ([]string, error) {
 // What is printed is a line a case, for people or as JSON.
 func TestBench(t *testing.T) {
 	few := []string{
-		"-run", "→(320|1280)/tokens=77.*/weight|miniature/step/.*[+]", "-count", "3", "-least", "1ms",
+		"-run", "→(320|1280)/tokens=77.*/weight|miniature/step/.*[+]", "-count", "3",
+		"-least", "1ms",
 	}
 	names, err := run(t, append(few, "-list", "-batch", "2")...)
 	require.NoError(t, err)

@@ -105,9 +105,14 @@ func Placement(exchange float64) string {
 		return "one core"
 	case exchange < 200e-9:
 		return "near"
+	case exchange < 5e-6:
+		return "far"
 	}
-	return "far"
+	return busy
 }
+
+// busy is the placement where another program had one of the cores all the time.
+const busy = "busy"
 
 // Here is the kind of this processor and how many cores it has.
 func Here() string { return fmt.Sprintf("%s, %d cores", kernels.Processor(), runtime.NumCPU()) }
@@ -173,7 +178,8 @@ type probed struct {
 
 // calm says that nothing disturbed it, as far as probes tell.
 func (s sample) calm() bool {
-	return Agree(s.before.peak, s.after.peak) && s.before.placement == s.after.placement
+	return Agree(s.before.peak, s.after.peak) && s.before.placement == s.after.placement &&
+		s.before.placement != busy
 }
 
 // sample times runs and probes around each time. Times that were disturbed, or taken at another

@@ -59,6 +59,10 @@ func TestSample(t *testing.T) {
 	require.Zero(t, left)
 	require.Equal(t, "far", r.Placement)
 
+	taken := probed{100, busy}
+	r, _ = of(1, taken, taken, taken)
+	require.Equal(t, 1, r.Disturbed)
+
 	r, _ = sampled(1, 0, 0)
 	require.Zero(t, r.Disturbed)
 	require.Empty(t, r.Shares, "no peak is known")
@@ -76,7 +80,7 @@ func TestPeak(t *testing.T) {
 	require.Zero(t, Case{Flops: 1}.probe(Options{}))
 	require.Empty(t, Case{}.probe(o).placement, "one worker is near itself")
 	for seconds, want := range map[float64]string{
-		0: "", 40e-9: "one core", 90e-9: "near", 480e-9: "far",
+		0: "", 40e-9: "one core", 90e-9: "near", 480e-9: "far", 1e-4: busy,
 	} {
 		require.Equal(t, want, Placement(seconds))
 	}
