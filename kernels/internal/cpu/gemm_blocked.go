@@ -6,9 +6,9 @@ import "unsafe"
 // stays in the L1 cache.
 const blockK = 384
 
-// A part of C has about blockM rows and so many columns at most, in whole tiles: packedN if A has to
-// be packed for each part, directN if not, turnedN in a turned product. A block of A, the part of C
-// and as many panels of B stay in the L2 cache.
+// A part of C has about blockM rows and so many columns at most, in whole tiles: packedN if A has
+// to be packed for each part, directN if not, turnedN in a turned product. A block of A, the part
+// of C and as many panels of B stay in the L2 cache.
 const (
 	blockM  = 96
 	packedN = 640
@@ -38,7 +38,7 @@ type microKernel struct {
 	tile   tileFunc
 	// half is tile for the first nr/2 columns alone. It is nil where there is none.
 	half tileFunc
-	// short are tile and half for 2 rows, for 4 and so on, below mr. It is nil where there are none.
+	// short are tile and half for 2 rows, for 4 and so on, below mr. It is nil without them.
 	short [][2]tileFunc
 	// fetching is tile, and meanwhile fetches memory: at each step of K one line, n of them inner
 	// bytes apart, then n that begin outer bytes behind these. It is nil where there is none.
@@ -441,7 +441,7 @@ func (l *leftBlock) fetch(n, mr int) (next *float32, count, inner, outer int) {
 	if n < l.last {
 		at = l.at + (n+1)*l.step
 	}
-	if l.rs == 1 { // the line that the panel ends in, which begins in the last line of the one before
+	if l.rs == 1 { // the line that the panel ends in: it begins in the last of the one before
 		return &l.data[at+mr-1], 1, 0, 4 * l.ks
 	}
 	return &l.data[at], mr, 4 * l.rs, 64

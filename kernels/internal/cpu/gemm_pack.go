@@ -71,8 +71,8 @@ func (s *lhs) direct() bool { return !s.window.on && s.matrix.spread() }
 // spread reports whether rows of memory that follow each other are in several sets of a cache.
 func (m *Matrix) spread() bool { return m.Stride%512 != 0 }
 
-// place returns where element (i,k) of a matrix is, and how its neighbours in a column and in a row are
-// apart.
+// place returns where element (i,k) of a matrix is, and how its neighbours in a column and in a row
+// are apart.
 func (m *Matrix) place(i, k int) (at, rs, ks int) {
 	if m.Transposed {
 		return k*m.Stride + i, 1, m.Stride

@@ -27,7 +27,7 @@ type strip struct {
 	n, rows, stride reg.GPVirtual // stride in bytes
 	at              map[string]reg.GPVirtual
 	column, cell    reg.GPVirtual // byte offsets of the columns in hand: in a row, in the matrix
-	row             reg.GPVirtual // byte offset of the row in hand in the matrix of, which is [rows,4]
+	row             reg.GPVirtual // byte offset of the row in hand in the matrix of, [rows,4]
 }
 
 func newStrip(c *build.Context, s isa, name, signature, doc string, pointers ...string) *strip {
