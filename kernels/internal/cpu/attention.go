@@ -119,9 +119,9 @@ func (s AttentionShape) perWorker(grad bool) (size int) {
 	case s.BFloat16:
 		_, size = s.divide(nil)
 	case grad:
-		size = s.gradMemory(nil).all
+		size = new(gradMemory).divide(&s, nil)
 	default:
-		size = s.attendMemory(nil).all
+		size = new(attendMemory).divide(&s, nil)
 	}
 	return size
 }
@@ -139,6 +139,8 @@ func (s AttentionShape) shared(grad bool) int {
 type attentionTask struct {
 	AttentionShape
 	q, k, v, mask, out, dout, dq, dk, dv, ws []float32
+
+	size int // of a worker's memory
 }
 
 var attentionTasks freeList[attentionTask]
@@ -146,7 +148,7 @@ var attentionTasks freeList[attentionTask]
 func runAttention(pool *Pool, t attentionTask, parts int, ws []float32) {
 	task := attentionTasks.get()
 	*task = t
-	task.ws = aligned(ws)
+	task.ws, task.size = aligned(ws), t.perWorker(t.dout != nil)
 	pool.Parallel(parts, task)
 	if t.dout != nil && !t.BFloat16 {
 		task.join(task.ws)
@@ -161,11 +163,11 @@ func Attention(pool *Pool, s AttentionShape, out, q, k, v, mask, ws []float32) {
 	s.check("Attention", mask, [][]float32{out, q}, [][]float32{k, v})
 	t := attentionTask{AttentionShape: s, q: q, k: k, v: v, mask: mask, out: out}
 	mustHold("Attention", ws, s.ForwardWorkspace(pool))
-	parts := s.groups()
+	parts := s.attendParts()
 	if s.BFloat16 {
-		parts = s.parts()
+		parts = s.N * s.Heads * s.parts()
 	}
-	runAttention(pool, t, s.N*s.Heads*parts, ws)
+	runAttention(pool, t, parts, ws)
 }
 
 // AttentionGrad is the gradient of Attention by q, k and v. It panics on wrong lengths.
@@ -184,17 +186,18 @@ func AttentionGrad(pool *Pool, s AttentionShape, dq, dk, dv, q, k, v, mask, dout
 
 func (t *attentionTask) Do(worker, part int) {
 	grad := t.dout != nil
-	size := t.perWorker(grad)
-	ws := t.ws[t.shared(grad)+worker*size:][:size]
+	ws := t.ws[t.shared(grad)+worker*t.size:][:t.size]
 	switch {
 	case t.BFloat16:
 		t.doBF16(part, ws)
 	case grad:
-		m := t.gradMemory(ws)
+		var m gradMemory
+		m.divide(&t.AttentionShape, ws)
 		t.gradPart(part, t.ws, &m)
 	default:
-		m := t.attendMemory(ws)
-		t.attend(part/t.groups(), part%t.groups(), &m)
+		var m attendMemory
+		m.divide(&t.AttentionShape, ws)
+		t.attendPart(part, &m)
 	}
 }
 

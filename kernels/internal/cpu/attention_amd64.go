@@ -47,7 +47,7 @@ func availableAttention() []*attentionBody {
 type attentionAssembly struct {
 	weigh      func(x, top, sum, factor *float32, rows, n, stride int, table *float32)
 	weighGrad  func(x, top, sum, factor, dx, delta *float32, rows, n, stride int, table *float32)
-	slopes     func(x, dx, factor, delta *float32, rows, n, stride int)
+	slopes     func(x, dx, factor, delta *float32, rows, n, stride int, root float32)
 	scaleLanes func(x, factor *float32, rows, n, stride int)
 }
 
@@ -64,16 +64,20 @@ func (a attentionAssembly) passes() attentionPasses {
 			a.weighGrad(&x.data[0], &s.top[0], &s.sum[0], &factor[0], &dx.data[0], &s.delta[0],
 				x.rows, x.n, x.stride, table)
 		},
-		slopes: func(x, dx scores, factor, delta []float32) {
+		slopes: func(x, dx scores, factor, delta []float32, root float32) {
 			x.check(factor)
 			dx.check(delta)
-			a.slopes(&x.data[0], &dx.data[0], &factor[0], &delta[0], x.rows, x.n, x.stride)
+			a.slopes(&x.data[0], &dx.data[0], &factor[0], &delta[0], x.rows, x.n, x.stride, root)
 		},
 		scale: func(x scores, factor []float32) {
 			x.check(factor)
 			a.scaleLanes(&x.data[0], &factor[0], x.rows, x.n, x.stride)
 		},
 		transpose: transposeAVX2,
+		fetch: func(x Matrix, rows, n int) {
+			_ = x.Data[(rows-1)*x.Stride+n-1]
+			fetchRows(&x.Data[0], rows, n, x.Stride)
+		},
 	}
 }
 
@@ -108,13 +112,16 @@ func weighGradAVX2(x, top, sum, factor, dx, delta *float32, rows, n, stride int,
 func weighGradAVX512(x, top, sum, factor, dx, delta *float32, rows, n, stride int, table *float32)
 
 //go:noescape
-func slopesAVX2(x, dx, factor, delta *float32, rows, n, stride int)
+func slopesAVX2(x, dx, factor, delta *float32, rows, n, stride int, root float32)
 
 //go:noescape
-func slopesAVX512(x, dx, factor, delta *float32, rows, n, stride int)
+func slopesAVX512(x, dx, factor, delta *float32, rows, n, stride int, root float32)
 
 //go:noescape
 func scaleLanesAVX2(x, factor *float32, rows, n, stride int)
 
 //go:noescape
 func scaleLanesAVX512(x, factor *float32, rows, n, stride int)
+
+//go:noescape
+func fetchRows(x *float32, rows, n, stride int)

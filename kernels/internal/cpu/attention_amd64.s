@@ -1145,205 +1145,7 @@ TEXT ·columns16AVX512(SB), NOSPLIT, $0-73
 	SHLQ $0x02, CX
 	SHLQ $0x02, DX
 
-rows14:
-	CMPQ       m+24(FP), $0x0000000e
-	JL         below14
-	MOVQ       c+16(FP), BX
-	MOVQ       ldc+64(FP), SI
-	SHLQ       $0x02, SI
-	PREFETCHT0 (BX)
-	PREFETCHT0 63(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 63(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 63(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 63(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 63(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 63(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 63(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 63(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 63(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 63(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 63(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 63(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 63(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 63(BX)
-	ADDQ       SI, BX
-	MOVQ       a+0(FP), BX
-	LEAQ       (BX)(AX*2), SI
-	ADDQ       AX, SI
-	LEAQ       (SI)(AX*2), DI
-	ADDQ       AX, DI
-	LEAQ       (DI)(AX*2), R8
-	ADDQ       AX, R8
-	LEAQ       (R8)(AX*2), R9
-	ADDQ       AX, R9
-	MOVQ       b+8(FP), R10
-	MOVQ       k+32(FP), R11
-	VXORPS     Z0, Z0, Z0
-	VXORPS     Z1, Z1, Z1
-	VXORPS     Z2, Z2, Z2
-	VXORPS     Z3, Z3, Z3
-	VXORPS     Z4, Z4, Z4
-	VXORPS     Z5, Z5, Z5
-	VXORPS     Z6, Z6, Z6
-	VXORPS     Z7, Z7, Z7
-	VXORPS     Z8, Z8, Z8
-	VXORPS     Z9, Z9, Z9
-	VXORPS     Z10, Z10, Z10
-	VXORPS     Z11, Z11, Z11
-	VXORPS     Z12, Z12, Z12
-	VXORPS     Z13, Z13, Z13
-
-step14:
-	VMOVUPS      (R10), Z14
-	VBROADCASTSS (BX), Z15
-	VFMADD231PS  Z14, Z15, Z0
-	VBROADCASTSS (BX)(AX*1), Z15
-	VFMADD231PS  Z14, Z15, Z1
-	VBROADCASTSS (BX)(AX*2), Z15
-	VFMADD231PS  Z14, Z15, Z2
-	VBROADCASTSS (SI), Z15
-	VFMADD231PS  Z14, Z15, Z3
-	VBROADCASTSS (SI)(AX*1), Z15
-	VFMADD231PS  Z14, Z15, Z4
-	VBROADCASTSS (SI)(AX*2), Z15
-	VFMADD231PS  Z14, Z15, Z5
-	VBROADCASTSS (DI), Z15
-	VFMADD231PS  Z14, Z15, Z6
-	VBROADCASTSS (DI)(AX*1), Z15
-	VFMADD231PS  Z14, Z15, Z7
-	VBROADCASTSS (DI)(AX*2), Z15
-	VFMADD231PS  Z14, Z15, Z8
-	VBROADCASTSS (R8), Z15
-	VFMADD231PS  Z14, Z15, Z9
-	VBROADCASTSS (R8)(AX*1), Z15
-	VFMADD231PS  Z14, Z15, Z10
-	VBROADCASTSS (R8)(AX*2), Z15
-	VFMADD231PS  Z14, Z15, Z11
-	VBROADCASTSS (R9), Z15
-	VFMADD231PS  Z14, Z15, Z12
-	VBROADCASTSS (R9)(AX*1), Z15
-	VFMADD231PS  Z14, Z15, Z13
-	ADDQ         DX, R10
-	ADDQ         CX, BX
-	ADDQ         CX, SI
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	DECQ         R11
-	JNZ          step14
-	MOVQ         c+16(FP), BX
-	MOVQ         ldc+64(FP), SI
-	SHLQ         $0x02, SI
-	CMPB         add+72(FP), $0x00
-	JE           store14
-	VADDPS       (BX), Z0, Z0
-	VMOVUPS      Z0, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Z1, Z1
-	VMOVUPS      Z1, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Z2, Z2
-	VMOVUPS      Z2, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Z3, Z3
-	VMOVUPS      Z3, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Z4, Z4
-	VMOVUPS      Z4, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Z5, Z5
-	VMOVUPS      Z5, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Z6, Z6
-	VMOVUPS      Z6, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Z7, Z7
-	VMOVUPS      Z7, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Z8, Z8
-	VMOVUPS      Z8, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Z9, Z9
-	VMOVUPS      Z9, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Z10, Z10
-	VMOVUPS      Z10, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Z11, Z11
-	VMOVUPS      Z11, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Z12, Z12
-	VMOVUPS      Z12, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Z13, Z13
-	VMOVUPS      Z13, (BX)
-	ADDQ         SI, BX
-	JMP          stored14
-
-store14:
-	VMOVUPS Z0, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Z1, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Z2, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Z3, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Z4, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Z5, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Z6, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Z7, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Z8, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Z9, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Z10, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Z11, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Z12, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Z13, (BX)
-	ADDQ    SI, BX
-
-stored14:
-	MOVQ   BX, c+16(FP)
-	IMUL3Q $0x0000000e, AX, BX
-	ADDQ   BX, a+0(FP)
-	SUBQ   $0x0000000e, m+24(FP)
-	JMP    rows14
-
-below14:
+rows8:
 	CMPQ       m+24(FP), $0x00000008
 	JL         below8
 	MOVQ       c+16(FP), BX
@@ -1467,6 +1269,7 @@ stored8:
 	IMUL3Q $0x00000008, AX, BX
 	ADDQ   BX, a+0(FP)
 	SUBQ   $0x00000008, m+24(FP)
+	JMP    rows8
 
 below8:
 	CMPQ       m+24(FP), $0x00000004
@@ -1655,205 +1458,7 @@ TEXT ·columns8AVX512(SB), NOSPLIT, $0-73
 	SHLQ $0x02, CX
 	SHLQ $0x02, DX
 
-rows14:
-	CMPQ       m+24(FP), $0x0000000e
-	JL         below14
-	MOVQ       c+16(FP), BX
-	MOVQ       ldc+64(FP), SI
-	SHLQ       $0x02, SI
-	PREFETCHT0 (BX)
-	PREFETCHT0 31(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 31(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 31(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 31(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 31(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 31(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 31(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 31(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 31(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 31(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 31(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 31(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 31(BX)
-	ADDQ       SI, BX
-	PREFETCHT0 (BX)
-	PREFETCHT0 31(BX)
-	ADDQ       SI, BX
-	MOVQ       a+0(FP), BX
-	LEAQ       (BX)(AX*2), SI
-	ADDQ       AX, SI
-	LEAQ       (SI)(AX*2), DI
-	ADDQ       AX, DI
-	LEAQ       (DI)(AX*2), R8
-	ADDQ       AX, R8
-	LEAQ       (R8)(AX*2), R9
-	ADDQ       AX, R9
-	MOVQ       b+8(FP), R10
-	MOVQ       k+32(FP), R11
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	VXORPS     Y9, Y9, Y9
-	VXORPS     Y10, Y10, Y10
-	VXORPS     Y11, Y11, Y11
-	VXORPS     Y12, Y12, Y12
-	VXORPS     Y13, Y13, Y13
-
-step14:
-	VMOVUPS      (R10), Y14
-	VBROADCASTSS (BX), Y15
-	VFMADD231PS  Y14, Y15, Y0
-	VBROADCASTSS (BX)(AX*1), Y15
-	VFMADD231PS  Y14, Y15, Y1
-	VBROADCASTSS (BX)(AX*2), Y15
-	VFMADD231PS  Y14, Y15, Y2
-	VBROADCASTSS (SI), Y15
-	VFMADD231PS  Y14, Y15, Y3
-	VBROADCASTSS (SI)(AX*1), Y15
-	VFMADD231PS  Y14, Y15, Y4
-	VBROADCASTSS (SI)(AX*2), Y15
-	VFMADD231PS  Y14, Y15, Y5
-	VBROADCASTSS (DI), Y15
-	VFMADD231PS  Y14, Y15, Y6
-	VBROADCASTSS (DI)(AX*1), Y15
-	VFMADD231PS  Y14, Y15, Y7
-	VBROADCASTSS (DI)(AX*2), Y15
-	VFMADD231PS  Y14, Y15, Y8
-	VBROADCASTSS (R8), Y15
-	VFMADD231PS  Y14, Y15, Y9
-	VBROADCASTSS (R8)(AX*1), Y15
-	VFMADD231PS  Y14, Y15, Y10
-	VBROADCASTSS (R8)(AX*2), Y15
-	VFMADD231PS  Y14, Y15, Y11
-	VBROADCASTSS (R9), Y15
-	VFMADD231PS  Y14, Y15, Y12
-	VBROADCASTSS (R9)(AX*1), Y15
-	VFMADD231PS  Y14, Y15, Y13
-	ADDQ         DX, R10
-	ADDQ         CX, BX
-	ADDQ         CX, SI
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	DECQ         R11
-	JNZ          step14
-	MOVQ         c+16(FP), BX
-	MOVQ         ldc+64(FP), SI
-	SHLQ         $0x02, SI
-	CMPB         add+72(FP), $0x00
-	JE           store14
-	VADDPS       (BX), Y0, Y0
-	VMOVUPS      Y0, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Y1, Y1
-	VMOVUPS      Y1, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Y2, Y2
-	VMOVUPS      Y2, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Y3, Y3
-	VMOVUPS      Y3, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Y4, Y4
-	VMOVUPS      Y4, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Y5, Y5
-	VMOVUPS      Y5, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Y6, Y6
-	VMOVUPS      Y6, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Y7, Y7
-	VMOVUPS      Y7, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Y8, Y8
-	VMOVUPS      Y8, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Y9, Y9
-	VMOVUPS      Y9, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Y10, Y10
-	VMOVUPS      Y10, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Y11, Y11
-	VMOVUPS      Y11, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Y12, Y12
-	VMOVUPS      Y12, (BX)
-	ADDQ         SI, BX
-	VADDPS       (BX), Y13, Y13
-	VMOVUPS      Y13, (BX)
-	ADDQ         SI, BX
-	JMP          stored14
-
-store14:
-	VMOVUPS Y0, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Y1, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Y2, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Y3, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Y4, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Y5, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Y6, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Y7, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Y8, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Y9, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Y10, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Y11, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Y12, (BX)
-	ADDQ    SI, BX
-	VMOVUPS Y13, (BX)
-	ADDQ    SI, BX
-
-stored14:
-	MOVQ   BX, c+16(FP)
-	IMUL3Q $0x0000000e, AX, BX
-	ADDQ   BX, a+0(FP)
-	SUBQ   $0x0000000e, m+24(FP)
-	JMP    rows14
-
-below14:
+rows8:
 	CMPQ       m+24(FP), $0x00000008
 	JL         below8
 	MOVQ       c+16(FP), BX
@@ -1977,6 +1582,7 @@ stored8:
 	IMUL3Q $0x00000008, AX, BX
 	ADDQ   BX, a+0(FP)
 	SUBQ   $0x00000008, m+24(FP)
+	JMP    rows8
 
 below8:
 	CMPQ       m+24(FP), $0x00000004
@@ -2968,41 +2574,42 @@ exp:
 	VZEROUPPER
 	RET
 
-// func slopesAVX2(x *float32, dx *float32, factor *float32, delta *float32, rows int, n int, stride int)
-// Requires: AVX
-TEXT ·slopesAVX2(SB), NOSPLIT, $0-56
-	MOVQ stride+48(FP), AX
-	SHLQ $0x02, AX
-	MOVQ n+40(FP), CX
-	MOVQ x+0(FP), DX
-	MOVQ dx+8(FP), BX
-	MOVQ factor+16(FP), SI
-	MOVQ delta+24(FP), DI
+// func slopesAVX2(x *float32, dx *float32, factor *float32, delta *float32, rows int, n int, stride int, root float32)
+// Requires: AVX, FMA3
+TEXT ·slopesAVX2(SB), NOSPLIT, $0-60
+	MOVQ         stride+48(FP), AX
+	SHLQ         $0x02, AX
+	VBROADCASTSS root+56(FP), Y0
+	MOVQ         n+40(FP), CX
+	MOVQ         x+0(FP), DX
+	MOVQ         dx+8(FP), BX
+	MOVQ         factor+16(FP), SI
+	MOVQ         delta+24(FP), DI
 
 lanes:
-	VMOVUPS (SI), Y0
-	VMOVUPS (DI), Y1
+	VMOVUPS (SI), Y1
+	VMOVUPS (DI), Y2
 	MOVQ    rows+32(FP), R8
 	MOVQ    DX, R9
 	MOVQ    BX, R10
 
 next:
-	VMOVUPS (R10), Y3
-	VMULPS  (R9), Y0, Y2
-	VSUBPS  Y1, Y3, Y3
-	VMOVUPS Y2, (R9)
-	VMULPS  Y2, Y3, Y3
-	VMOVUPS Y3, (R10)
-	ADDQ    AX, R9
-	ADDQ    AX, R10
-	DECQ    R8
-	JNZ     next
-	ADDQ    $0x00000020, DX
-	ADDQ    $0x00000020, BX
-	ADDQ    $0x00000020, SI
-	ADDQ    $0x00000020, DI
-	SUBQ    $0x00000008, CX
-	JG      lanes
+	VMOVUPS     (R10), Y4
+	VMULPS      (R9), Y1, Y3
+	VFMSUB132PS Y0, Y2, Y4
+	VMOVUPS     Y3, (R9)
+	VMULPS      Y3, Y4, Y4
+	VMOVUPS     Y4, (R10)
+	ADDQ        AX, R9
+	ADDQ        AX, R10
+	DECQ        R8
+	JNZ         next
+	ADDQ        $0x00000020, DX
+	ADDQ        $0x00000020, BX
+	ADDQ        $0x00000020, SI
+	ADDQ        $0x00000020, DI
+	SUBQ        $0x00000008, CX
+	JG          lanes
 	VZEROUPPER
 	RET
 
@@ -3219,41 +2826,42 @@ exp:
 	VZEROUPPER
 	RET
 
-// func slopesAVX512(x *float32, dx *float32, factor *float32, delta *float32, rows int, n int, stride int)
+// func slopesAVX512(x *float32, dx *float32, factor *float32, delta *float32, rows int, n int, stride int, root float32)
 // Requires: AVX, AVX512F
-TEXT ·slopesAVX512(SB), NOSPLIT, $0-56
-	MOVQ stride+48(FP), AX
-	SHLQ $0x02, AX
-	MOVQ n+40(FP), CX
-	MOVQ x+0(FP), DX
-	MOVQ dx+8(FP), BX
-	MOVQ factor+16(FP), SI
-	MOVQ delta+24(FP), DI
+TEXT ·slopesAVX512(SB), NOSPLIT, $0-60
+	MOVQ         stride+48(FP), AX
+	SHLQ         $0x02, AX
+	VBROADCASTSS root+56(FP), Z0
+	MOVQ         n+40(FP), CX
+	MOVQ         x+0(FP), DX
+	MOVQ         dx+8(FP), BX
+	MOVQ         factor+16(FP), SI
+	MOVQ         delta+24(FP), DI
 
 lanes:
-	VMOVUPS (SI), Z0
-	VMOVUPS (DI), Z1
+	VMOVUPS (SI), Z1
+	VMOVUPS (DI), Z2
 	MOVQ    rows+32(FP), R8
 	MOVQ    DX, R9
 	MOVQ    BX, R10
 
 next:
-	VMOVUPS (R10), Z3
-	VMULPS  (R9), Z0, Z2
-	VSUBPS  Z1, Z3, Z3
-	VMOVUPS Z2, (R9)
-	VMULPS  Z2, Z3, Z3
-	VMOVUPS Z3, (R10)
-	ADDQ    AX, R9
-	ADDQ    AX, R10
-	DECQ    R8
-	JNZ     next
-	ADDQ    $0x00000040, DX
-	ADDQ    $0x00000040, BX
-	ADDQ    $0x00000040, SI
-	ADDQ    $0x00000040, DI
-	SUBQ    $0x00000010, CX
-	JG      lanes
+	VMOVUPS     (R10), Z4
+	VMULPS      (R9), Z1, Z3
+	VFMSUB132PS Z0, Z2, Z4
+	VMOVUPS     Z3, (R9)
+	VMULPS      Z3, Z4, Z4
+	VMOVUPS     Z4, (R10)
+	ADDQ        AX, R9
+	ADDQ        AX, R10
+	DECQ        R8
+	JNZ         next
+	ADDQ        $0x00000040, DX
+	ADDQ        $0x00000040, BX
+	ADDQ        $0x00000040, SI
+	ADDQ        $0x00000040, DI
+	SUBQ        $0x00000010, CX
+	JG          lanes
 	VZEROUPPER
 	RET
 
@@ -3282,4 +2890,29 @@ next:
 	SUBQ    $0x00000010, CX
 	JG      lanes
 	VZEROUPPER
+	RET
+
+// func fetchRows(x *float32, rows int, n int, stride int)
+// Requires: MMX+
+TEXT ·fetchRows(SB), NOSPLIT, $0-32
+	MOVQ x+0(FP), AX
+	MOVQ rows+8(FP), CX
+	MOVQ n+16(FP), DX
+	MOVQ stride+24(FP), BX
+	SHLQ $0x02, DX
+	SHLQ $0x02, BX
+	DECQ DX
+
+row:
+	XORQ SI, SI
+
+line:
+	PREFETCHT0 (AX)(SI*1)
+	ADDQ       $0x40, SI
+	CMPQ       SI, DX
+	JL         line
+	PREFETCHT0 (AX)(DX*1)
+	ADDQ       BX, AX
+	DECQ       CX
+	JNZ        row
 	RET

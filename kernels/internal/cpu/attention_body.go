@@ -55,12 +55,15 @@ type attentionPasses struct {
 	weigh func(x scores, s softmaxState, factor []float32)
 	// weighGrad is weigh, with the gradient dx of the probabilities of x.
 	weighGrad func(x, dx scores, s softmaxState, factor []float32)
-	// slopes is x *= factor, and then dx = x·(dx−delta), where factor and delta are of columns.
-	slopes func(x, dx scores, factor, delta []float32)
+	// slopes is x *= factor, and then dx = x·(root·dx−delta), where factor and delta are of columns.
+	slopes func(x, dx scores, factor, delta []float32, root float32)
 	// scale is x *= factor, where factor is of columns.
 	scale func(x scores, factor []float32)
 	// transpose is dst[p*dstStride+j] = src[j*srcStride+p] for j < n and p < k.
 	transpose func(dst, src []float32, dstStride, srcStride, n, k int)
+	// fetch changes nothing. It may bring n values of some rows into the cache while other work is
+	// done.
+	fetch func(x Matrix, rows, n int)
 }
 
 // attending is what this machine computes attention with.

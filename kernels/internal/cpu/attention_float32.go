@@ -2,9 +2,13 @@ package cpu
 
 import "math"
 
-// attentionQueries is how many queries of a head are a part of the result. They share the keys and
-// values that are in the cache.
-const attentionQueries = 128
+const (
+	// attentionQueries is how many queries of a head are a part of the result. They share the keys
+	// and values that are in the cache.
+	attentionQueries = 128
+	// fewQueries is how many queries, with all heads, are a part where there are few keys.
+	fewQueries = 32
+)
 
 // A carver divides memory. If it has none it only counts.
 type carver struct {
@@ -29,58 +33,76 @@ type panel struct {
 	softmaxState
 }
 
-// panels returns n of them.
-func (s AttentionShape) panels(c *carver, n int) (p [attentionQueries / 4]panel) {
+// divide takes the memory of a panel of s.
+func (p *panel) divide(s *AttentionShape, c *carver) {
 	w := attending.queries
-	for i := range n {
-		p[i] = panel{q: c.take(s.D * w), out: c.take(s.D * w)}
-		p[i].softmaxState = softmaxState{top: c.take(w), sum: c.take(w), delta: c.take(w)}
-	}
-	return p
+	p.q, p.out = c.take(s.D*w), c.take(s.D*w)
+	p.top, p.sum, p.delta = c.take(w), c.take(w), c.take(w)
 }
 
 // An attendMemory is the memory of one worker for the result.
 type attendMemory struct {
-	panels [attentionQueries / 4]panel
+	panels [attentionQueries / 16]panel // no body has smaller ones
 	scores []float32
 	factor []float32
-	all    int
 }
 
-// attendMemory divides ws. A nil ws only counts.
-func (s AttentionShape) attendMemory(ws []float32) (m attendMemory) {
+// divide divides ws, and returns how many values that is. A nil ws only counts.
+func (m *attendMemory) divide(s *AttentionShape, ws []float32) (size int) {
 	c := carver{ws: ws}
 	w := attending.queries
-	m.panels = s.panels(&c, ceilDiv(min(s.Lq, attentionQueries), w))
+	for i := range ceilDiv(min(s.Lq, attentionQueries), w) {
+		m.panels[i].divide(s, &c)
+	}
 	m.scores = c.take(min(s.Lk, attentionKeys) * w)
 	m.factor = c.take(w)
-	m.all = c.size
-	return m
+	return c.size
 }
 
-// groups is how many parts the result of a head has.
-func (s AttentionShape) groups() int { return ceilDiv(s.Lq, attentionQueries) }
+// attendParts is how many parts the result has. With few keys, a part has few queries and all heads,
+// because the values of a query lie side by side. Else it has many queries and one head.
+func (s AttentionShape) attendParts() int {
+	if s.Lk <= attentionKeys {
+		return s.N * ceilDiv(s.Lq, fewQueries)
+	}
+	return s.N * s.Heads * ceilDiv(s.Lq, attentionQueries)
+}
 
-// attend computes the result for a group of queries of a head.
-func (t *attentionTask) attend(head, group int, m *attendMemory) {
-	u := attending
-	lo, hi := span(group, attentionQueries, t.Lq)
-	panels := m.panels[:ceilDiv(hi-lo, u.queries)]
-	for i := range panels {
-		p := &panels[i]
-		p.lo = lo + i*u.queries
-		p.n = min(u.queries, hi-p.lo)
-		t.begin(p, head)
+// attendPart computes a part of the result.
+func (t *attentionTask) attendPart(part int, m *attendMemory) {
+	if t.Lk > attentionKeys {
+		groups := ceilDiv(t.Lq, attentionQueries)
+		lo, hi := span(part%groups, attentionQueries, t.Lq)
+		t.attend(part/groups, lo, hi, m)
+		return
 	}
-	for k0 := 0; k0 < t.seen(hi); k0 += attentionKeys {
-		for i := range panels {
-			t.attendKeys(head, k0, &panels[i], m)
+	groups := ceilDiv(t.Lq, fewQueries)
+	lo, hi := span(part%groups, fewQueries, t.Lq)
+	first, last := span(part/groups, t.Heads, t.N*t.Heads)
+	for head := first; head < last; head++ {
+		if head+1 < last {
+			t.fetch(t.q, head+1, lo, hi)
+			t.fetch(t.out, head+1, lo, hi)
+		} else if hi < t.Lq {
+			t.fetch(t.q, first, hi, t.Lq)
+			t.fetch(t.out, first, hi, t.Lq)
 		}
+		t.attend(head, lo, hi, m)
 	}
-	for i := range panels {
-		p := &panels[i]
-		t.normalize(p)
-		t.unpack(t.out, head, p)
+}
+
+// attend computes the result for the queries [lo,hi) of a head.
+func (t *attentionTask) attend(head, lo, hi int, m *attendMemory) {
+	for k0 := 0; k0 < t.seen(hi); k0 += attentionKeys {
+		for q0 := lo; q0 < hi; q0 += attending.queries {
+			p := &m.panels[(q0-lo)/attending.queries]
+			if k0 == 0 {
+				p.lo, p.n = q0, min(attending.queries, hi-q0)
+				t.begin(p, head)
+				t.fetch(t.q, head, p.lo+p.n, hi)
+			}
+			t.attendKeys(head, k0, p, m)
+		}
 	}
 }
 
@@ -104,14 +126,22 @@ func (t *attentionTask) begin(p *panel, head int) {
 	clear(p.delta)
 }
 
-// pack copies the rows of x [N,Lq,Heads·D] that are p's to the columns of dst. The columns beyond
-// are 0.
+// pack copies the rows of x [N,Lq,Heads·D] that are p's to the columns of dst. Those columns of a
+// block that no query has are 0.
 func (t *attentionTask) pack(dst, x []float32, head int, p *panel) {
 	w, rows := attending.queries, t.part(x, head, t.Lq, p.lo)
-	if p.n < w {
+	if p.n%attending.lanes > 0 {
 		clear(dst[:t.D*w])
 	}
 	attending.passes.transpose(dst, rows.Data, w, rows.Stride, p.n, t.D)
+}
+
+// fetch brings the rows of a panel of x [N,Lq,Heads·D] into the cache. They begin at query lo, and
+// end before hi.
+func (t *attentionTask) fetch(x []float32, head, lo, hi int) {
+	if n := min(attending.queries, hi-lo); n > 0 {
+		attending.passes.fetch(t.part(x, head, t.Lq, lo), n, t.D)
+	}
 }
 
 // unpack copies the columns of p.out to the rows of x [N,Lq,Heads·D] that are p's.
@@ -155,12 +185,14 @@ func (t *attentionTask) hide(head, k0 int, p *panel, x scores) {
 	}
 }
 
-// attendKeys adds what the keys from k0 on give to the result of p.
+// attendKeys adds what the keys from k0 on give to the result of p. With the last ones the result is
+// written.
 func (t *attentionTask) attendKeys(head, k0 int, p *panel, m *attendMemory) {
-	k1 := min(k0+attentionKeys, t.seen(p.lo+p.n))
-	if k1 <= k0 {
+	seen := t.seen(p.lo + p.n)
+	if seen <= k0 {
 		return
 	}
+	k1 := min(k0+attentionKeys, seen)
 	u, x, out := attending, p.block(m.scores, k1-k0), p.block(p.out, t.D)
 	t.score(head, k0, p, x)
 	u.passes.weigh(x, p.softmaxState, m.factor)
@@ -169,6 +201,10 @@ func (t *attentionTask) attendKeys(head, k0 int, p *panel, m *attendMemory) {
 	}
 	values := transposed(t.part(t.v, head, t.Lk, k0))
 	u.multiply(t.D, x.n, x.rows, out.matrix(), values, x.matrix(), k0 > 0, nil)
+	if k1 == seen {
+		t.normalize(p)
+		t.unpack(t.out, head, p)
+	}
 }
 
 // ones reports whether all of x is 1.

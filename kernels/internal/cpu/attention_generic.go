@@ -15,6 +15,7 @@ var attentionGeneric = attentionBody{
 		slopes:    slopesGeneric,
 		scale:     scaleLanesGeneric,
 		transpose: transposeGeneric,
+		fetch:     func(Matrix, int, int) {},
 	},
 }
 
@@ -116,12 +117,12 @@ func weighGradGeneric(x, dx scores, s softmaxState, factor []float32) {
 	}
 }
 
-func slopesGeneric(x, dx scores, factor, delta []float32) {
+func slopesGeneric(x, dx scores, factor, delta []float32, root float32) {
 	for i := range x.rows {
 		p, d := x.data[i*x.stride:][:x.n], dx.data[i*dx.stride:][:x.n]
 		for j := range p {
 			p[j] *= factor[j]
-			d[j] = p[j] * (d[j] - delta[j])
+			d[j] = p[j] * (root*d[j] - delta[j])
 		}
 	}
 }

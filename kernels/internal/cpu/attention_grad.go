@@ -6,30 +6,29 @@ const splitQueries = 256
 
 // A gradMemory is the memory of one worker for the gradients.
 type gradMemory struct {
-	panel      panel     // its out is dq
-	dout       []float32 // the panel's, as panel.q
-	qRows      []float32 // [queries,width]: q/√D
-	doutRows   []float32 // [queries,width]
-	weights    []float32 // [Lk,queries]
-	slopes     []float32 // [Lk,queries]
-	factors    []float32 // [blocks,queries]: see attentionPasses.weigh
-	tmp        []float32
-	width, all int
+	panel    panel     // its out is dq
+	dout     []float32 // the panel's, as panel.q
+	qRows    []float32 // [queries,width]
+	doutRows []float32 // [queries,width]
+	weights  []float32 // [Lk,queries]
+	slopes   []float32 // [Lk,queries]
+	factors  []float32 // [blocks,queries]: see attentionPasses.weigh
+	tmp      []float32
+	width    int
 }
 
-// gradMemory divides ws. A nil ws only counts.
-func (s AttentionShape) gradMemory(ws []float32) (m gradMemory) {
+// divide divides ws, and returns how many values that is. A nil ws only counts.
+func (m *gradMemory) divide(s *AttentionShape, ws []float32) (size int) {
 	c := carver{ws: ws}
 	w := attending.queries
-	m.width = roundUp(s.D, 8) // as multiply wants it
-	m.panel = s.panels(&c, 1)[0]
+	m.panel.divide(s, &c)
 	m.dout = c.take(s.D * w)
+	m.width = roundUp(s.D, 8) // as multiply wants it
 	m.qRows, m.doutRows = c.take(w*m.width), c.take(w*m.width)
 	m.weights, m.slopes = c.take(s.Lk*w), c.take(s.Lk*w)
 	m.factors = c.take(ceilDiv(s.Lk, attentionKeys) * w)
 	m.tmp = c.take(min(s.Lk, attentionKeys) * 8)
-	m.all = c.size
-	return m
+	return c.size
 }
 
 // split is 1 if the last head is computed in two halves, and 0 if not.
@@ -46,15 +45,20 @@ func (s AttentionShape) halfSize() int { return s.split() * roundUp(s.Lk*s.D, 16
 // gradient computes the gradients of a head for the queries [lo,hi): their rows of dq, and the sums
 // over them in dk and dv.
 func (t *attentionTask) gradient(head, lo, hi int, dk, dv Matrix, m *gradMemory) {
-	for i := range t.Lk {
+	for i := 0; t.Causal && i < t.Lk; i++ { // not every panel sees every key
 		clear(dk.Data[i*dk.Stride:][:t.D])
 		clear(dv.Data[i*dv.Stride:][:t.D])
 	}
-	p := &m.panel
+	p, root := &m.panel, t.root()
+	t.fetch(t.q, head, lo, hi)
+	t.fetch(t.dout, head, lo, hi)
 	for p.lo = lo; p.lo < hi; p.lo += attending.queries {
 		p.n = min(attending.queries, hi-p.lo)
 		t.begin(p, head)
 		t.beginGrad(head, m)
+		t.fetch(t.q, head, p.lo+p.n, hi)
+		t.fetch(t.dout, head, p.lo+p.n, hi)
+		t.fetch(t.dq, head, p.lo, hi)
 		seen := t.seen(p.lo + p.n)
 		for k0 := 0; k0 < seen; k0 += attentionKeys {
 			t.weighKeys(head, k0, min(k0+attentionKeys, seen), m)
@@ -65,15 +69,16 @@ func (t *attentionTask) gradient(head, lo, hi int, dk, dv Matrix, m *gradMemory)
 			k0, k1 := span(block, attentionKeys, seen)
 			x := p.block(m.weights[k0*attending.queries:], k1-k0)
 			dx := p.block(m.slopes[k0*attending.queries:], k1-k0)
-			attending.passes.slopes(x, dx, factor, delta)
-			t.sumOverQueries(dv, k0, x, m.doutRows, m)
-			t.sumOverQueries(dk, k0, dx, m.qRows, m)
+			attending.passes.slopes(x, dx, factor, delta, root)
+			add := t.Causal || p.lo > lo
+			t.sumOverQueries(dv, k0, x, m.doutRows, add, m)
+			t.sumOverQueries(dk, k0, dx, m.qRows, add, m)
 			keys := transposed(t.part(t.k, head, t.Lk, k0))
 			dq := p.block(p.out, t.D).matrix()
 			attending.multiply(t.D, x.n, x.rows, dq, keys, dx.matrix(), block < last, nil)
 			attending.passes.scale(p.block(factor, 1), m.factors[block*attending.queries:])
 		}
-		t.finishGrad(head, p)
+		t.unpack(t.dq, head, p)
 	}
 }
 
@@ -83,7 +88,7 @@ func (t *attentionTask) beginGrad(head int, m *gradMemory) {
 	t.pack(m.dout, t.dout, head, p)
 	q, dout := t.part(t.q, head, t.Lq, p.lo), t.part(t.dout, head, t.Lq, p.lo)
 	for i := range p.n {
-		vec.scale(m.qRows[i*m.width:][:t.D], q.Data[i*q.Stride:][:t.D], t.root())
+		copy(m.qRows[i*m.width:][:t.D], q.Data[i*q.Stride:])
 		copy(m.doutRows[i*m.width:][:t.D], dout.Data[i*dout.Stride:])
 	}
 }
@@ -99,35 +104,29 @@ func (t *attentionTask) weighKeys(head, k0, k1 int, m *gradMemory) {
 	u.passes.weighGrad(x, dx, p.softmaxState, m.factors[k0/attentionKeys*u.queries:])
 }
 
-// shares returns one over the sums of the weights and, with P the probabilities, Σ P∘dP. They lie
-// in the memory of the sums.
+// shares returns one over the sums of the weights and, with P the probabilities, Σ P∘dP/√D. They
+// lie in the memory of the sums.
 func (t *attentionTask) shares(p *panel) (factor, delta []float32) {
+	root := t.root()
 	for j, sum := range p.sum {
 		if sum == 0 { // the query sees no key
 			p.delta[j] = 0
 			continue
 		}
 		p.sum[j] = 1 / sum
-		p.delta[j] /= sum
+		p.delta[j] = p.delta[j] / sum * root
 	}
 	return p.sum, p.delta
 }
 
-// sumOverQueries adds the sums over the panel's queries of the products of x and rows to dst, from
-// key k0 on.
+// sumOverQueries is dst, from key k0 on, = the sums over the panel's queries of the products of x
+// and rows. It may add them to dst.
 func (t *attentionTask) sumOverQueries(
-	dst Matrix, k0 int, x scores, rows []float32, m *gradMemory,
+	dst Matrix, k0 int, x scores, rows []float32, add bool, m *gradMemory,
 ) {
 	dst.Data = dst.Data[k0*dst.Stride:]
 	b := Matrix{Data: rows, Stride: m.width}
-	attending.multiply(x.rows, t.D, m.panel.n, dst, x.matrix(), b, true, m.tmp)
-}
-
-// finishGrad writes the panel's rows of dq.
-func (t *attentionTask) finishGrad(head int, p *panel) {
-	all := p.out[:t.D*attending.queries]
-	vec.scale(all, all, t.root())
-	t.unpack(t.dq, head, p)
+	attending.multiply(x.rows, t.D, m.panel.n, dst, x.matrix(), b, add, m.tmp)
 }
 
 // gradPart computes the gradients of a head. The last two parts may be the halves of the last head.

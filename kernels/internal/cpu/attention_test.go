@@ -309,7 +309,7 @@ func TestAttentionPasses(t *testing.T) {
 					require.Equal(t, other.sum, s.sum)
 					p.scale(weighed, factor)
 					got = [][]float32{weighed.data, s.top, s.sum, s.delta, f[:n]}
-					p.slopes(x, dx, factor, s.sum)
+					p.slopes(x, dx, factor, s.sum, 0.3)
 					return append(got, x.data, dx.data)
 				}
 				want := run(attentionGeneric.passes)

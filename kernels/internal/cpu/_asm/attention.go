@@ -12,9 +12,9 @@ import (
 // keys down and the queries across. So what belongs to a query belongs to a lane.
 func attention(c *build.Context) {
 	columns(c, avx512, 40, []int{8, 4, 2, 1}) // 14 rows need more registers than there are
-	for _, n := range []int{32, 16, 8} {
-		columns(c, avx512, n, []int{14, 8, 4, 2, 1})
-	}
+	columns(c, avx512, 32, []int{14, 8, 4, 2, 1})
+	columns(c, avx512, 16, []int{8, 4, 2, 1})
+	columns(c, avx512, 8, []int{8, 4, 2, 1})
 	for _, n := range []int{16, 8} {
 		columns(c, avx2, n, []int{6, 4, 2, 1})
 	}
@@ -24,6 +24,7 @@ func attention(c *build.Context) {
 		slopes(c, s)
 		scaleLanes(c, s)
 	}
+	fetchRows(c)
 }
 
 // pieces are fresh registers for n values in a row. One of AVX-512 may be half as wide.
@@ -258,7 +259,7 @@ func weigh(c *build.Context, s isa, grad bool) {
 	}
 	w := newLanes(c, s, name, fmt.Sprintf(
 		"func(x, top, sum, factor%s *float32, rows, n, stride int, table *float32)", more,
-	), fmt.Sprintf("is attentionBody.%s for n columns, whole registers.", name))
+	), fmt.Sprintf("is attentionPasses.%s for n columns, whole registers.", name))
 	table := load(c, "table")
 	k := make([]Op, kPower+6)
 	for i := range k {
@@ -306,15 +307,42 @@ func weigh(c *build.Context, s isa, grad bool) {
 	})
 }
 
+// fetchRows asks for the cache lines of n values of each row.
+func fetchRows(c *build.Context) {
+	c.Function("fetchRows")
+	c.Attributes(build.NOSPLIT)
+	c.SignatureExpr("func(x *float32, rows, n, stride int)")
+	c.Doc("fetchRows is attentionPasses.fetch.")
+	x, rows, n, stride := load(c, "x"), load(c, "rows"), load(c, "n"), load(c, "stride")
+	c.SHLQ(Imm(2), n)
+	c.SHLQ(Imm(2), stride)
+	c.DECQ(n)
+	i := c.GP64()
+	c.Label("row")
+	c.XORQ(i, i)
+	c.Label("line")
+	c.PREFETCHT0(Mem{Base: x, Index: i, Scale: 1})
+	c.ADDQ(Imm(64), i)
+	c.CMPQ(i, n)
+	c.JL(LabelRef("line"))
+	c.PREFETCHT0(Mem{Base: x, Index: n, Scale: 1})
+	c.ADDQ(stride, x)
+	c.DECQ(rows)
+	c.JNZ(LabelRef("row"))
+	c.RET()
+}
+
 func slopes(c *build.Context, s isa) {
-	w := newLanes(c, s, "slopes", "func(x, dx, factor, delta *float32, rows, n, stride int)",
-		"is attentionBody.slopes for n columns, whole registers.")
+	w := newLanes(c, s, "slopes",
+		"func(x, dx, factor, delta *float32, rows, n, stride int, root float32)",
+		"is attentionPasses.slopes for n columns, whole registers.")
+	root := broadcast(c, s, "root")
 	w.each([]string{"x", "dx", "factor", "delta"}, func(at map[string]reg.GPVirtual) {
 		factor, delta := w.load(Mem{Base: at["factor"]}), w.load(Mem{Base: at["delta"]})
 		w.down("next", []reg.GPVirtual{at["x"], at["dx"]}, func(x []Mem) {
 			p, d := s.vector(c), w.load(x[1])
 			c.VMULPS(x[0], factor, p)
-			c.VSUBPS(delta, d, d)
+			c.VFMSUB132PS(root, delta, d) // d·root − delta
 			c.VMOVUPS(p, x[0])
 			c.VMULPS(p, d, d)
 			c.VMOVUPS(d, x[1])
@@ -324,7 +352,7 @@ func slopes(c *build.Context, s isa) {
 
 func scaleLanes(c *build.Context, s isa) {
 	w := newLanes(c, s, "scaleLanes", "func(x, factor *float32, rows, n, stride int)",
-		"is attentionBody.scale for n columns, whole registers.")
+		"is attentionPasses.scale for n columns, whole registers.")
 	w.each([]string{"x", "factor"}, func(at map[string]reg.GPVirtual) {
 		factor := w.load(Mem{Base: at["factor"]})
 		w.down("next", []reg.GPVirtual{at["x"]}, func(x []Mem) {
