@@ -59,8 +59,8 @@ func (m *attendMemory) divide(s *AttentionShape, ws []float32) (size int) {
 	return c.size
 }
 
-// attendParts is how many parts the result has. With few keys, a part has few queries and all heads,
-// because the values of a query lie side by side. Else it has many queries and one head.
+// attendParts is how many parts the result has. With few keys, a part has few queries and all
+// heads, because the values of a query lie side by side. Else it has many queries and one head.
 func (s AttentionShape) attendParts() int {
 	if s.Lk <= attentionKeys {
 		return s.N * ceilDiv(s.Lq, fewQueries)
@@ -185,8 +185,8 @@ func (t *attentionTask) hide(head, k0 int, p *panel, x scores) {
 	}
 }
 
-// attendKeys adds what the keys from k0 on give to the result of p. With the last ones the result is
-// written.
+// attendKeys adds what the keys from k0 on give to the result of p. With the last ones the result
+// is written.
 func (t *attentionTask) attendKeys(head, k0 int, p *panel, m *attendMemory) {
 	seen := t.seen(p.lo + p.n)
 	if seen <= k0 {

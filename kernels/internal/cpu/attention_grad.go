@@ -6,15 +6,15 @@ const splitQueries = 256
 
 // A gradMemory is the memory of one worker for the gradients.
 type gradMemory struct {
-	panel    panel     // its out is dq
-	dout     []float32 // the panel's, as panel.q
-	qRows    []float32 // [queries,width]
-	doutRows []float32 // [queries,width]
-	weights  []float32 // [Lk,queries]
-	slopes   []float32 // [Lk,queries]
-	factors  []float32 // [blocks,queries]: see attentionPasses.weigh
-	tmp      []float32
-	width    int
+	panel           panel     // its out is dq
+	dout            []float32 // the panel's, as panel.q
+	q1, dout1       []float32 // [queries,width]: for qRows and doutRows
+	qRows, doutRows Matrix    // the panel's rows
+	weights         []float32 // [Lk,queries]
+	slopes          []float32 // [Lk,queries]
+	factors         []float32 // [blocks,queries]: see attentionPasses.weigh
+	tmp             []float32
+	width           int
 }
 
 // divide divides ws, and returns how many values that is. A nil ws only counts.
@@ -24,7 +24,7 @@ func (m *gradMemory) divide(s *AttentionShape, ws []float32) (size int) {
 	m.panel.divide(s, &c)
 	m.dout = c.take(s.D * w)
 	m.width = roundUp(s.D, 8) // as multiply wants it
-	m.qRows, m.doutRows = c.take(w*m.width), c.take(w*m.width)
+	m.q1, m.dout1 = c.take(w*m.width), c.take(w*m.width)
 	m.weights, m.slopes = c.take(s.Lk*w), c.take(s.Lk*w)
 	m.factors = c.take(ceilDiv(s.Lk, attentionKeys) * w)
 	m.tmp = c.take(min(s.Lk, attentionKeys) * 8)
@@ -82,15 +82,24 @@ func (t *attentionTask) gradient(head, lo, hi int, dk, dv Matrix, m *gradMemory)
 	}
 }
 
-// beginGrad copies what the products for the panel need of dout and q.
+// beginGrad packs dout of the panel. It copies the rows of q and dout if they are used many times,
+// or have a width that multiply does not take.
 func (t *attentionTask) beginGrad(head int, m *gradMemory) {
 	p := &m.panel
 	t.pack(m.dout, t.dout, head, p)
-	q, dout := t.part(t.q, head, t.Lq, p.lo), t.part(t.dout, head, t.Lq, p.lo)
-	for i := range p.n {
-		copy(m.qRows[i*m.width:][:t.D], q.Data[i*q.Stride:])
-		copy(m.doutRows[i*m.width:][:t.D], dout.Data[i*dout.Stride:])
+	m.qRows, m.doutRows = t.part(t.q, head, t.Lq, p.lo), t.part(t.dout, head, t.Lq, p.lo)
+	if t.D != m.width || t.Lk > attentionKeys {
+		m.qRows = t.copied(m.q1, m.qRows, p.n, m.width)
+		m.doutRows = t.copied(m.dout1, m.doutRows, p.n, m.width)
 	}
+}
+
+// copied returns a copy of n rows.
+func (t *attentionTask) copied(dst []float32, rows Matrix, n, stride int) Matrix {
+	for i := range n {
+		copy(dst[i*stride:][:t.D], rows.Data[i*rows.Stride:])
+	}
+	return Matrix{Data: dst, Stride: stride}
 }
 
 // weighKeys computes the weights of the keys [k0,k1), and the gradients of the probabilities in
@@ -122,11 +131,10 @@ func (t *attentionTask) shares(p *panel) (factor, delta []float32) {
 // sumOverQueries is dst, from key k0 on, = the sums over the panel's queries of the products of x
 // and rows. It may add them to dst.
 func (t *attentionTask) sumOverQueries(
-	dst Matrix, k0 int, x scores, rows []float32, add bool, m *gradMemory,
+	dst Matrix, k0 int, x scores, rows Matrix, add bool, m *gradMemory,
 ) {
 	dst.Data = dst.Data[k0*dst.Stride:]
-	b := Matrix{Data: rows, Stride: m.width}
-	attending.multiply(x.rows, t.D, m.panel.n, dst, x.matrix(), b, add, m.tmp)
+	attending.multiply(x.rows, t.D, m.panel.n, dst, x.matrix(), rows, add, m.tmp)
 }
 
 // gradPart computes the gradients of a head. The last two parts may be the halves of the last head.
