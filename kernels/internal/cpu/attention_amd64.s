@@ -2575,7 +2575,7 @@ exp:
 	RET
 
 // func slopesAVX2(x *float32, dx *float32, factor *float32, delta *float32, rows int, n int, stride int, root float32)
-// Requires: AVX, FMA3
+// Requires: AVX
 TEXT ·slopesAVX2(SB), NOSPLIT, $0-60
 	MOVQ         stride+48(FP), AX
 	SHLQ         $0x02, AX
@@ -2594,22 +2594,23 @@ lanes:
 	MOVQ    BX, R10
 
 next:
-	VMOVUPS     (R10), Y4
-	VMULPS      (R9), Y1, Y3
-	VFMSUB132PS Y0, Y2, Y4
-	VMOVUPS     Y3, (R9)
-	VMULPS      Y3, Y4, Y4
-	VMOVUPS     Y4, (R10)
-	ADDQ        AX, R9
-	ADDQ        AX, R10
-	DECQ        R8
-	JNZ         next
-	ADDQ        $0x00000020, DX
-	ADDQ        $0x00000020, BX
-	ADDQ        $0x00000020, SI
-	ADDQ        $0x00000020, DI
-	SUBQ        $0x00000008, CX
-	JG          lanes
+	VMOVUPS (R10), Y4
+	VMULPS  (R9), Y1, Y3
+	VSUBPS  Y2, Y4, Y4
+	VMOVUPS Y3, (R9)
+	VMULPS  Y3, Y4, Y4
+	VMULPS  Y0, Y4, Y4
+	VMOVUPS Y4, (R10)
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	DECQ    R8
+	JNZ     next
+	ADDQ    $0x00000020, DX
+	ADDQ    $0x00000020, BX
+	ADDQ    $0x00000020, SI
+	ADDQ    $0x00000020, DI
+	SUBQ    $0x00000008, CX
+	JG      lanes
 	VZEROUPPER
 	RET
 
@@ -2846,22 +2847,23 @@ lanes:
 	MOVQ    BX, R10
 
 next:
-	VMOVUPS     (R10), Z4
-	VMULPS      (R9), Z1, Z3
-	VFMSUB132PS Z0, Z2, Z4
-	VMOVUPS     Z3, (R9)
-	VMULPS      Z3, Z4, Z4
-	VMOVUPS     Z4, (R10)
-	ADDQ        AX, R9
-	ADDQ        AX, R10
-	DECQ        R8
-	JNZ         next
-	ADDQ        $0x00000040, DX
-	ADDQ        $0x00000040, BX
-	ADDQ        $0x00000040, SI
-	ADDQ        $0x00000040, DI
-	SUBQ        $0x00000010, CX
-	JG          lanes
+	VMOVUPS (R10), Z4
+	VMULPS  (R9), Z1, Z3
+	VSUBPS  Z2, Z4, Z4
+	VMOVUPS Z3, (R9)
+	VMULPS  Z3, Z4, Z4
+	VMULPS  Z0, Z4, Z4
+	VMOVUPS Z4, (R10)
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	DECQ    R8
+	JNZ     next
+	ADDQ    $0x00000040, DX
+	ADDQ    $0x00000040, BX
+	ADDQ    $0x00000040, SI
+	ADDQ    $0x00000040, DI
+	SUBQ    $0x00000010, CX
+	JG      lanes
 	VZEROUPPER
 	RET
 

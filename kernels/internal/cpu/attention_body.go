@@ -55,7 +55,7 @@ type attentionPasses struct {
 	weigh func(x scores, s softmaxState, factor []float32)
 	// weighGrad is weigh, with the gradient dx of the probabilities of x.
 	weighGrad func(x, dx scores, s softmaxState, factor []float32)
-	// slopes is x *= factor, and then dx = x·(root·dx−delta), where factor and delta are of columns.
+	// slopes is x *= factor, and then dx = x·(dx−delta)·root. factor and delta are of columns.
 	slopes func(x, dx scores, factor, delta []float32, root float32)
 	// scale is x *= factor, where factor is of columns.
 	scale func(x scores, factor []float32)

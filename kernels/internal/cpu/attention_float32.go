@@ -83,9 +83,6 @@ func (t *attentionTask) attendPart(part int, m *attendMemory) {
 		if head+1 < last {
 			t.fetch(t.q, head+1, lo, hi)
 			t.fetch(t.out, head+1, lo, hi)
-		} else if hi < t.Lq {
-			t.fetch(t.q, first, hi, t.Lq)
-			t.fetch(t.out, first, hi, t.Lq)
 		}
 		t.attend(head, lo, hi, m)
 	}

@@ -122,7 +122,7 @@ func slopesGeneric(x, dx scores, factor, delta []float32, root float32) {
 		p, d := x.data[i*x.stride:][:x.n], dx.data[i*dx.stride:][:x.n]
 		for j := range p {
 			p[j] *= factor[j]
-			d[j] = p[j] * (root*d[j] - delta[j])
+			d[j] = p[j] * (d[j] - delta[j]) * root
 		}
 	}
 }

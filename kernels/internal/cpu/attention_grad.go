@@ -8,8 +8,8 @@ const splitQueries = 256
 type gradMemory struct {
 	panel           panel     // its out is dq
 	dout            []float32 // the panel's, as panel.q
-	q1, dout1       []float32 // [queries,width]: for qRows and doutRows
 	qRows, doutRows Matrix    // the panel's rows
+	qCopy, doutCopy []float32 // [queries,width]
 	weights         []float32 // [Lk,queries]
 	slopes          []float32 // [Lk,queries]
 	factors         []float32 // [blocks,queries]: see attentionPasses.weigh
@@ -24,7 +24,7 @@ func (m *gradMemory) divide(s *AttentionShape, ws []float32) (size int) {
 	m.panel.divide(s, &c)
 	m.dout = c.take(s.D * w)
 	m.width = roundUp(s.D, 8) // as multiply wants it
-	m.q1, m.dout1 = c.take(w*m.width), c.take(w*m.width)
+	m.qCopy, m.doutCopy = c.take(w*m.width), c.take(w*m.width)
 	m.weights, m.slopes = c.take(s.Lk*w), c.take(s.Lk*w)
 	m.factors = c.take(ceilDiv(s.Lk, attentionKeys) * w)
 	m.tmp = c.take(min(s.Lk, attentionKeys) * 8)
@@ -89,8 +89,8 @@ func (t *attentionTask) beginGrad(head int, m *gradMemory) {
 	t.pack(m.dout, t.dout, head, p)
 	m.qRows, m.doutRows = t.part(t.q, head, t.Lq, p.lo), t.part(t.dout, head, t.Lq, p.lo)
 	if t.D != m.width || t.Lk > attentionKeys {
-		m.qRows = t.copied(m.q1, m.qRows, p.n, m.width)
-		m.doutRows = t.copied(m.dout1, m.doutRows, p.n, m.width)
+		m.qRows = t.copied(m.qCopy, m.qRows, p.n, m.width)
+		m.doutRows = t.copied(m.doutCopy, m.doutRows, p.n, m.width)
 	}
 }
 
@@ -113,17 +113,16 @@ func (t *attentionTask) weighKeys(head, k0, k1 int, m *gradMemory) {
 	u.passes.weighGrad(x, dx, p.softmaxState, m.factors[k0/attentionKeys*u.queries:])
 }
 
-// shares returns one over the sums of the weights and, with P the probabilities, Σ P∘dP/√D. They
-// lie in the memory of the sums.
+// shares returns one over the sums of the weights and, with P the probabilities, Σ P∘dP. They lie
+// in the memory of the sums.
 func (t *attentionTask) shares(p *panel) (factor, delta []float32) {
-	root := t.root()
 	for j, sum := range p.sum {
 		if sum == 0 { // the query sees no key
 			p.delta[j] = 0
 			continue
 		}
 		p.sum[j] = 1 / sum
-		p.delta[j] = p.delta[j] / sum * root
+		p.delta[j] /= sum
 	}
 	return p.sum, p.delta
 }

@@ -130,6 +130,7 @@ var attentionShapes = []struct {
 	masked bool
 }{
 	{AttentionShape{N: 1, Heads: 1, Lq: 1, Lk: 1, D: 1}, false},
+	{AttentionShape{N: 1, Heads: 1, Lq: 3, Lk: 1, D: 3}, false},
 	{AttentionShape{N: 2, Heads: 3, Lq: 5, Lk: 7, D: 3}, true},
 	{AttentionShape{N: 1, Heads: 2, Lq: 33, Lk: 77, D: 40}, false},
 	{AttentionShape{N: 2, Heads: 1, Lq: 16, Lk: 16, D: 16}, false},

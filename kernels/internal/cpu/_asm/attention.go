@@ -342,9 +342,10 @@ func slopes(c *build.Context, s isa) {
 		w.down("next", []reg.GPVirtual{at["x"], at["dx"]}, func(x []Mem) {
 			p, d := s.vector(c), w.load(x[1])
 			c.VMULPS(x[0], factor, p)
-			c.VFMSUB132PS(root, delta, d) // d·root − delta
+			c.VSUBPS(delta, d, d)
 			c.VMOVUPS(p, x[0])
 			c.VMULPS(p, d, d)
+			c.VMULPS(root, d, d)
 			c.VMOVUPS(d, x[1])
 		})
 	})
