@@ -123,14 +123,11 @@ func (t *attentionTask) begin(p *panel, head int) {
 	clear(p.delta)
 }
 
-// pack copies the rows of x [N,Lq,Heads·D] that are p's to the columns of dst. Those columns of a
-// block that no query has are 0.
+// pack copies the rows of x [N,Lq,Heads·D] that are p's to the columns of dst. Columns beyond keep
+// their contents. What is computed from them goes nowhere.
 func (t *attentionTask) pack(dst, x []float32, head int, p *panel) {
-	w, rows := attending.queries, t.part(x, head, t.Lq, p.lo)
-	if p.n%attending.lanes > 0 {
-		clear(dst[:t.D*w])
-	}
-	attending.passes.transpose(dst, rows.Data, w, rows.Stride, p.n, t.D)
+	rows := t.part(x, head, t.Lq, p.lo)
+	attending.passes.transpose(dst, rows.Data, attending.queries, rows.Stride, p.n, t.D)
 }
 
 // fetch brings the rows of a panel of x [N,Lq,Heads·D] into the cache. They begin at query lo, and

@@ -70,7 +70,7 @@ func (t *attentionTask) gradient(head, lo, hi int, dk, dv Matrix, m *gradMemory)
 			x := p.block(m.weights[k0*attending.queries:], k1-k0)
 			dx := p.block(m.slopes[k0*attending.queries:], k1-k0)
 			attending.passes.slopes(x, dx, factor, delta, root)
-			add := t.Causal || p.lo > lo
+			add := p.lo > lo
 			t.sumOverQueries(dv, k0, x, m.doutRows, add, m)
 			t.sumOverQueries(dk, k0, dx, m.qRows, add, m)
 			keys := transposed(t.part(t.k, head, t.Lk, k0))
