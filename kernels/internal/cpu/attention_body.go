@@ -77,12 +77,6 @@ func (x scores) check(ofColumns ...[]float32) {
 	}
 }
 
-// from is x from a row on.
-func (x scores) from(row, rows int) scores {
-	x.data, x.rows = x.data[row*x.stride:], rows
-	return x
-}
-
 func (x scores) matrix() Matrix { return Matrix{Data: x.data, Stride: x.stride} }
 
 // transposed is m with rows and columns exchanged.
