@@ -163,11 +163,11 @@ func Attention(pool *Pool, s AttentionShape, out, q, k, v, mask, ws []float32) {
 	s.check("Attention", mask, [][]float32{out, q}, [][]float32{k, v})
 	t := attentionTask{AttentionShape: s, q: q, k: k, v: v, mask: mask, out: out}
 	mustHold("Attention", ws, s.ForwardWorkspace(pool))
-	parts := s.attendParts()
+	parts := s.groups()
 	if s.BFloat16 {
-		parts = s.N * s.Heads * s.parts()
+		parts = s.parts()
 	}
-	runAttention(pool, t, parts, ws)
+	runAttention(pool, t, s.N*s.Heads*parts, ws)
 }
 
 // AttentionGrad is the gradient of Attention by q, k and v. It panics on wrong lengths.
@@ -197,7 +197,7 @@ func (t *attentionTask) Do(worker, part int) {
 	default:
 		var m attendMemory
 		m.divide(&t.AttentionShape, ws)
-		t.attendPart(part, &m)
+		t.attend(part/t.groups(), part%t.groups(), &m)
 	}
 }
 

@@ -74,10 +74,6 @@ func (a attentionAssembly) passes() attentionPasses {
 			a.scaleLanes(&x.data[0], &factor[0], x.rows, x.n, x.stride)
 		},
 		transpose: transposeAVX2,
-		fetch: func(x Matrix, rows, n int) {
-			_ = x.Data[(rows-1)*x.Stride+n-1]
-			fetchRows(&x.Data[0], rows, n, x.Stride)
-		},
 	}
 }
 
@@ -122,6 +118,3 @@ func scaleLanesAVX2(x, factor *float32, rows, n, stride int)
 
 //go:noescape
 func scaleLanesAVX512(x, factor *float32, rows, n, stride int)
-
-//go:noescape
-func fetchRows(x *float32, rows, n, stride int)

@@ -2893,28 +2893,3 @@ next:
 	JG      lanes
 	VZEROUPPER
 	RET
-
-// func fetchRows(x *float32, rows int, n int, stride int)
-// Requires: MMX+
-TEXT ·fetchRows(SB), NOSPLIT, $0-32
-	MOVQ x+0(FP), AX
-	MOVQ rows+8(FP), CX
-	MOVQ n+16(FP), DX
-	MOVQ stride+24(FP), BX
-	SHLQ $0x02, DX
-	SHLQ $0x02, BX
-	DECQ DX
-
-row:
-	XORQ SI, SI
-
-line:
-	PREFETCHT0 (AX)(SI*1)
-	ADDQ       $0x40, SI
-	CMPQ       SI, DX
-	JL         line
-	PREFETCHT0 (AX)(DX*1)
-	ADDQ       BX, AX
-	DECQ       CX
-	JNZ        row
-	RET

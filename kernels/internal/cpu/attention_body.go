@@ -61,9 +61,6 @@ type attentionPasses struct {
 	scale func(x scores, factor []float32)
 	// transpose is dst[p*dstStride+j] = src[j*srcStride+p] for j < n and p < k.
 	transpose func(dst, src []float32, dstStride, srcStride, n, k int)
-	// fetch changes nothing. It may bring n values of some rows into the cache while other work is
-	// done.
-	fetch func(x Matrix, rows, n int)
 }
 
 // attending is what this machine computes attention with.

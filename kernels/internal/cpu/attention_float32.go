@@ -2,13 +2,9 @@ package cpu
 
 import "math"
 
-const (
-	// attentionQueries is how many queries of a head are a part of the result. They share the keys
-	// and values that are in the cache.
-	attentionQueries = 128
-	// fewQueries is how many queries, with all heads, are a part where there are few keys.
-	fewQueries = 32
-)
+// attentionQueries is how many queries of a head are a part of the result. They share the keys and
+// values that are in the cache.
+const attentionQueries = 128
 
 // A carver divides memory. If it has none it only counts.
 type carver struct {
@@ -59,44 +55,18 @@ func (m *attendMemory) divide(s *AttentionShape, ws []float32) (size int) {
 	return c.size
 }
 
-// attendParts is how many parts the result has. With few keys, a part has few queries and all
-// heads, because the values of a query lie side by side. Else it has many queries and one head.
-func (s AttentionShape) attendParts() int {
-	if s.Lk <= attentionKeys {
-		return s.N * ceilDiv(s.Lq, fewQueries)
-	}
-	return s.N * s.Heads * ceilDiv(s.Lq, attentionQueries)
-}
+// groups is how many parts the result of a head has.
+func (s AttentionShape) groups() int { return ceilDiv(s.Lq, attentionQueries) }
 
-// attendPart computes a part of the result.
-func (t *attentionTask) attendPart(part int, m *attendMemory) {
-	if t.Lk > attentionKeys {
-		groups := ceilDiv(t.Lq, attentionQueries)
-		lo, hi := span(part%groups, attentionQueries, t.Lq)
-		t.attend(part/groups, lo, hi, m)
-		return
-	}
-	groups := ceilDiv(t.Lq, fewQueries)
-	lo, hi := span(part%groups, fewQueries, t.Lq)
-	first, last := span(part/groups, t.Heads, t.N*t.Heads)
-	for head := first; head < last; head++ {
-		if head+1 < last {
-			t.fetch(t.q, head+1, lo, hi)
-			t.fetch(t.out, head+1, lo, hi)
-		}
-		t.attend(head, lo, hi, m)
-	}
-}
-
-// attend computes the result for the queries [lo,hi) of a head.
-func (t *attentionTask) attend(head, lo, hi int, m *attendMemory) {
+// attend computes the result for a group of queries of a head.
+func (t *attentionTask) attend(head, group int, m *attendMemory) {
+	lo, hi := span(group, attentionQueries, t.Lq)
 	for k0 := 0; k0 < t.seen(hi); k0 += attentionKeys {
 		for q0 := lo; q0 < hi; q0 += attending.queries {
 			p := &m.panels[(q0-lo)/attending.queries]
 			if k0 == 0 {
 				p.lo, p.n = q0, min(attending.queries, hi-q0)
 				t.begin(p, head)
-				t.fetch(t.q, head, p.lo+p.n, hi)
 			}
 			t.attendKeys(head, k0, p, m)
 		}
@@ -128,14 +98,6 @@ func (t *attentionTask) begin(p *panel, head int) {
 func (t *attentionTask) pack(dst, x []float32, head int, p *panel) {
 	rows := t.part(x, head, t.Lq, p.lo)
 	attending.passes.transpose(dst, rows.Data, attending.queries, rows.Stride, p.n, t.D)
-}
-
-// fetch brings the rows of a panel of x [N,Lq,Heads·D] into the cache. They begin at query lo, and
-// end before hi.
-func (t *attentionTask) fetch(x []float32, head, lo, hi int) {
-	if n := min(attending.queries, hi-lo); n > 0 {
-		attending.passes.fetch(t.part(x, head, t.Lq, lo), n, t.D)
-	}
 }
 
 // unpack copies the columns of p.out to the rows of x [N,Lq,Heads·D] that are p's.

@@ -15,7 +15,6 @@ var attentionGeneric = attentionBody{
 		slopes:    slopesGeneric,
 		scale:     scaleLanesGeneric,
 		transpose: transposeGeneric,
-		fetch:     func(Matrix, int, int) {},
 	},
 }
 

@@ -50,15 +50,10 @@ func (t *attentionTask) gradient(head, lo, hi int, dk, dv Matrix, m *gradMemory)
 		clear(dv.Data[i*dv.Stride:][:t.D])
 	}
 	p, root := &m.panel, t.root()
-	t.fetch(t.q, head, lo, hi)
-	t.fetch(t.dout, head, lo, hi)
 	for p.lo = lo; p.lo < hi; p.lo += attending.queries {
 		p.n = min(attending.queries, hi-p.lo)
 		t.begin(p, head)
 		t.beginGrad(head, m)
-		t.fetch(t.q, head, p.lo+p.n, hi)
-		t.fetch(t.dout, head, p.lo+p.n, hi)
-		t.fetch(t.dq, head, p.lo, hi)
 		seen := t.seen(p.lo + p.n)
 		for k0 := 0; k0 < seen; k0 += attentionKeys {
 			t.weighKeys(head, k0, min(k0+attentionKeys, seen), m)

@@ -24,7 +24,6 @@ func attention(c *build.Context) {
 		slopes(c, s)
 		scaleLanes(c, s)
 	}
-	fetchRows(c)
 }
 
 // pieces are fresh registers for n values in a row. One of AVX-512 may be half as wide.
@@ -305,31 +304,6 @@ func weigh(c *build.Context, s isa, grad bool) {
 			c.VMOVUPS(delta, Mem{Base: at["delta"]})
 		}
 	})
-}
-
-// fetchRows asks for the cache lines of n values of each row.
-func fetchRows(c *build.Context) {
-	c.Function("fetchRows")
-	c.Attributes(build.NOSPLIT)
-	c.SignatureExpr("func(x *float32, rows, n, stride int)")
-	c.Doc("fetchRows is attentionPasses.fetch.")
-	x, rows, n, stride := load(c, "x"), load(c, "rows"), load(c, "n"), load(c, "stride")
-	c.SHLQ(Imm(2), n)
-	c.SHLQ(Imm(2), stride)
-	c.DECQ(n)
-	i := c.GP64()
-	c.Label("row")
-	c.XORQ(i, i)
-	c.Label("line")
-	c.PREFETCHT0(Mem{Base: x, Index: i, Scale: 1})
-	c.ADDQ(Imm(64), i)
-	c.CMPQ(i, n)
-	c.JL(LabelRef("line"))
-	c.PREFETCHT0(Mem{Base: x, Index: n, Scale: 1})
-	c.ADDQ(stride, x)
-	c.DECQ(rows)
-	c.JNZ(LabelRef("row"))
-	c.RET()
 }
 
 func slopes(c *build.Context, s isa) {
