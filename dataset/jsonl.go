@@ -189,6 +189,10 @@ func (n names) add(s *Sample, file string, line int) error {
 	}
 	if _, taken := n[s.ID]; taken || s.ID == "" {
 		s.ID = fmt.Sprintf("%s:%d", filepath.Base(file), line)
+		if other, taken := n[s.ID]; taken {
+			return fmt.Errorf("line %d has the id %q, which this line without an id would have",
+				other, s.ID)
+		}
 	}
 	n[s.ID] = line
 	return nil
@@ -285,7 +289,7 @@ func checkHalves(row []byte) error {
 func ParseLabel(name string) (Label, error) {
 	plain := strings.ToLower(strings.TrimSpace(name))
 	if number, err := strconv.ParseFloat(plain, 64); err == nil {
-		plain = strconv.FormatFloat(number, 'g', -1, 64) // 1.0 is 1
+		plain = strconv.FormatFloat(number+0, 'g', -1, 64) // 1.0 is 1, and -0 is 0
 	}
 	switch plain {
 	case "good", "1", "true", "yes":

@@ -92,6 +92,11 @@ func TestBadLinesNameFileAndLine(t *testing.T) {
 		{`{"id":"1"}`, `prompt is missing`},
 		{`{"prompt":"x","reward":"1"}`, `reward is string, not a number`},
 		{`{"prompt":"x","judgements":1.5}`, `judgements is number 1.5, not a whole number`},
+		{`{"prompt":"x","reward":1e400}`, `reward is number 1e400, which is too large`},
+		{`{"prompt":"x","reward":NaN}`, `bad JSON, which has no NaN: leave the field out`},
+		{`{"prompt":"x","good": -Infinity}`, `bad JSON, which has no Infinity: leave`},
+		{`{"prompt":"x","alternatives":"y"}`, `alternatives is string, not an array of strings`},
+		{`{"prompt":"x","source":{"seed":1,"seed":2}}`, `the field "source.seed" is there twice`},
 		{`{"prompt":["x"]}`, `prompt is array, not a string`},
 		{`{"prompt":"x","source":"me"}`, `source is string, not an object`},
 		{`{"prompt":"x","file":"/etc/x"}`, `"/etc/x" is not a path inside`},
@@ -120,6 +125,12 @@ func TestBadLinesNameFileAndLine(t *testing.T) {
 		require.ErrorContains(t, err, want, line)
 		require.ErrorContains(t, err, path+":3:", line)
 		require.Len(t, got, 1, "nothing after an error")
+	}
+	for _, err := range Read(strings.NewReader(`{"prompt":"x","id":"a:2"}`+"\n"+
+		`{"prompt":"x"}`), "a") {
+		if err != nil {
+			require.ErrorContains(t, err, `a:2: line 1 has the id "a:2", which this line without`)
+		}
 	}
 	path := filepath.Join(t.TempDir(), "checked.jsonl")
 	text := `{"prompt":"fine"}` + "\n\n" + `{"prompt":"odd"}` + "\n"

@@ -37,7 +37,7 @@ func decodeObject(text []byte, to any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(to); err != nil {
-		return misread(err, to)
+		return misread(text, err, to)
 	}
 	switch rest := bytes.TrimSpace(text[d.InputOffset():]); {
 	case len(rest) == 1 && rest[0] == ',':
@@ -54,8 +54,9 @@ func decodeObject(text []byte, to any) error {
 }
 
 // misread says why an object could not be decoded into the struct at to.
-func misread(err error, to any) error {
+func misread(text []byte, err error, to any) error {
 	var wrong *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
 	const unknown = "json: unknown field "
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
@@ -64,17 +65,28 @@ func misread(err error, to any) error {
 		want := "a string"
 		switch wrong.Type.Kind() {
 		case reflect.Float64:
-			want = "a number"
+			if want = "a number"; strings.HasPrefix(wrong.Value, want[2:]) {
+				return fmt.Errorf("%s is %s, which is too large", wrong.Field, wrong.Value)
+			}
 		case reflect.Int, reflect.Uint64:
 			want = "a whole number that is not too large"
 		case reflect.Struct:
 			want = "an object"
+		case reflect.Slice:
+			want = "an array of strings"
 		}
 		return fmt.Errorf("%s is %s, not %s", wrong.Field, wrong.Value, want)
 	case strings.HasPrefix(err.Error(), unknown):
 		known := strings.Join(fields(reflect.TypeOf(to).Elem()), ", ")
 		return fmt.Errorf("there is no field %s; there are %s",
 			strings.TrimPrefix(err.Error(), unknown), known)
+	}
+	if errors.As(err, &syntax) { // its offset is behind what it speaks of
+		for _, word := range []string{"NaN", "Infinity"} {
+			if bytes.HasPrefix(text[max(0, syntax.Offset-1):], []byte(word)) {
+				return fmt.Errorf("bad JSON, which has no %s: leave the field out", word)
+			}
+		}
 	}
 	return fmt.Errorf("bad JSON: %w", err)
 }
@@ -91,8 +103,8 @@ func fields(of reflect.Type) (names []string) {
 	return names
 }
 
-// twice returns the name of a field that an object has twice, if there is one. same says which
-// names are the same.
+// twice returns the name of a field that an object, or one in it, has twice, if there is one. same
+// says which names are the same.
 func twice(object []byte, same func(a, b string) bool) (name string, found bool, err error) {
 	d := json.NewDecoder(bytes.NewReader(object))
 	if _, err := d.Token(); err != nil { // the opening brace
@@ -112,6 +124,11 @@ func twice(object []byte, same func(a, b string) bool) (name string, found bool,
 		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {
 			return "", false, err
+		}
+		if value[0] == '{' {
+			if inner, found, err := twice(value, same); err != nil || found {
+				return name + "." + inner, found, err
+			}
 		}
 	}
 	return "", false, nil

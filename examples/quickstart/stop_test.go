@@ -167,7 +167,9 @@ func TestFullDisk(t *testing.T) {
 
 func TestLabelsThatCannotBeUsed(t *testing.T) {
 	dir := t.TempDir()
-	good := `{"prompt":"a star","label":"good"}` + "\n"
+	good := `{"prompt":"a star","label":"good","file":"a.png"}` + "\n"
+	black := image.NewNRGBA(image.Rect(0, 0, 64, 64))
+	require.NoError(t, picture.WritePNG(filepath.Join(dir, "a.png"), black))
 	for _, c := range []struct{ text, want string }{
 		{
 			good + `{"prompt":"a star","lable":"bad"}`,
@@ -181,6 +183,10 @@ func TestLabelsThatCannotBeUsed(t *testing.T) {
 			`labels.jsonl:2: dataset: prompt "a dragon"`,
 		},
 		{`{"prompt":"a star","label":"good","file":"gone.png"}`, "labels.jsonl:1: "},
+		{
+			good + `{"prompt":"a circle","label":"bad"}`,
+			`sample labels.jsonl:2 ("a circle") has a label and no picture`,
+		},
 	} {
 		text, want := c.text, c.want
 		file, out := filepath.Join(dir, "labels.jsonl"), filepath.Join(dir, "out")
@@ -194,8 +200,6 @@ func TestLabelsThatCannotBeUsed(t *testing.T) {
 	right := `{"prompt":"a star","label":"good","file":"a.png"}` + "\n" +
 		`{"prompt":"a circle","label":"bad","file":"a.png"}` + "\n"
 	require.NoError(t, os.WriteFile(labels, []byte(right), 0o644))
-	black := image.NewNRGBA(image.Rect(0, 0, 64, 64))
-	require.NoError(t, picture.WritePNG(filepath.Join(dir, "a.png"), black))
 	err := begin(t, "-out", dir, "-labels", labels)
 	require.ErrorIs(t, err, fs.ErrExist, "labels are not mixed with a run")
 	require.FileExists(t, labels)

@@ -132,7 +132,7 @@ func (t *Training) example(s dataset.Sample) (example, error) {
 }
 
 // Labelled is dataset.CollectLabelled of labels that a reward can be learned from. It is an error
-// too if all of them are the same.
+// too if all of them are the same, or if a labelled sample has neither a picture nor its File.
 func Labelled(ctx context.Context, d dataset.Dataset) ([]dataset.Sample, error) {
 	samples, err := dataset.CollectLabelled(ctx, d)
 	if err != nil {
@@ -140,6 +140,10 @@ func Labelled(ctx context.Context, d dataset.Dataset) ([]dataset.Sample, error) 
 	}
 	good := 0
 	for _, s := range samples {
+		if s.Image == nil && s.File == "" {
+			return nil, fmt.Errorf("alignment: sample %s (%q) has a label and no picture", s.ID,
+				s.Prompt)
+		}
 		if s.Label == dataset.Good {
 			good++
 		}

@@ -296,7 +296,7 @@ func TestLabelled(t *testing.T) {
 	of := func(labels ...dataset.Label) dataset.Dataset {
 		var samples []dataset.Sample
 		for _, l := range labels {
-			samples = append(samples, dataset.Sample{Label: l})
+			samples = append(samples, dataset.Sample{Label: l, File: "a.png"})
 		}
 		return dataset.FromSlice(samples)
 	}
@@ -307,6 +307,11 @@ func TestLabelled(t *testing.T) {
 	require.EqualError(t, err, "alignment: 0 of 1 labels are good: both kinds are needed")
 	_, err = Labelled(t.Context(), of(dataset.Skip))
 	require.ErrorIs(t, err, dataset.ErrNoLabels)
+	_, err = Labelled(t.Context(), dataset.FromSlice([]dataset.Sample{
+		{ID: "a", Label: dataset.Good, File: "a.png"}, {ID: "b"},
+		{ID: "c", Prompt: "a dog", Label: dataset.Bad},
+	}))
+	require.EqualError(t, err, `alignment: sample c ("a dog") has a label and no picture`)
 }
 
 // What is learned beside a fold has both kinds of labels, of two prompts at least; what cannot be
