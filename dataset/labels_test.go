@@ -11,6 +11,7 @@ import (
 	"image"
 	"image/png"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -38,7 +39,8 @@ func TestRandomLabels(t *testing.T) {
 	counts := map[string]int{}
 	for i := range *labelFiles {
 		l := &labels{
-			r: rand.New(rand.NewPCG(*labelSeed, uint64(i))), path: filepath.Join(dir, "labels.jsonl"),
+			r:    rand.New(rand.NewPCG(*labelSeed, uint64(i))),
+			path: filepath.Join(dir, "labels.jsonl"),
 		}
 		l.images, l.most = l.r.IntN(2) == 0, l.r.IntN(3)
 		text := l.file()
@@ -134,7 +136,7 @@ func (l *labels) resolve() {
 	}
 }
 
-// err says whether a mistake is to be made, which one of n files that are full of them would have.
+// err says whether a mistake is made that one of n files which are full of them would have.
 func (l *labels) err(n int) bool { return l.r.IntN(n*(3-l.most)) < l.most }
 
 // row is a line, and says what it is made as.
@@ -417,7 +419,7 @@ func (l *labels) source(s *Sample) (value, wrong string) {
 	if l.r.IntN(4) == 0 {
 		return pick(l.r, "null", "{}"), ""
 	}
-	s.Source = Source{Model: "tiny", Steps: 5, Guidance: 7.5, Seed: 18446744073709551615, Rater: "ü"}
+	s.Source = Source{Model: "tiny", Steps: 5, Guidance: 7.5, Seed: math.MaxUint64, Rater: "ü"}
 	return `{"model":"tiny","steps":5,"guidance":7.5,"seed":18446744073709551615,"rater":` +
 		l.quote("ü") + `}`, ""
 }

@@ -72,9 +72,7 @@ func (r Request) check(p *Pipeline) error {
 	case p.unread != nil:
 		return &UnreadError{Model: p.Name}
 	case p.inpaints():
-		return fmt.Errorf("pipeline: the UNet reads %d channels: latents, a mask and a masked "+
-			"picture; an inpainting model does not generate from prompts alone",
-			p.UNet.Config.InChannels)
+		return p.inpaintError()
 	case len(r.Prompts) == 0:
 		return fmt.Errorf("pipeline: no prompts to generate from")
 	case r.PerPrompt < 0 || r.Batch < 0 || r.Steps < 0 || r.Skip < 0:

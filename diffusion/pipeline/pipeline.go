@@ -296,6 +296,12 @@ func (p *Pipeline) inpaints() bool {
 	return p.UNet != nil && p.UNet.Config.InChannels == 2*p.UNet.Config.OutChannels+1
 }
 
+func (p *Pipeline) inpaintError() error {
+	return fmt.Errorf("pipeline: %s is an inpainting model: its UNet reads %d channels, latents, a "+
+		"mask and a masked picture; it does not generate from prompts alone", p.Name,
+		p.UNet.Config.InChannels)
+}
+
 // check reports parts that are missing or don't fit together.
 func (p *Pipeline) check() error {
 	if p == nil {

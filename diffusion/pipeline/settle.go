@@ -21,10 +21,13 @@ const (
 // Settle returns r with its zero fields filled in, as Generate does it. PerPrompt is 1, Steps 25,
 // and Sampler, Width and Height are the model's own. Batch is the number of pictures that have as
 // many pixels together as one of 512×512, at most 16. It is an error if p lacks its network, VAE or
-// schedule.
+// schedule, or is an inpainting model.
 func (p *Pipeline) Settle(r Request) (Request, error) {
 	if err := p.checkImages(); err != nil {
 		return r, err
+	}
+	if p.inpaints() {
+		return r, p.inpaintError()
 	}
 	if r.Sampler.Sample == nil {
 		var err error

@@ -273,8 +273,10 @@ func TestInpainting(t *testing.T) {
 	p, err := Load("../../testdata/golden/inpaint")
 	require.NoError(t, err)
 	for _, err := range p.Generate(request()).All(context.Background()) {
-		require.ErrorContains(t, err, "the UNet reads 9 channels")
+		require.ErrorContains(t, err, "inpaint is an inpainting model: its UNet reads 9 channels")
 	}
+	_, err = p.Settle(request())
+	require.ErrorContains(t, err, "inpaint is an inpainting model", "it is known before any work")
 	dir := t.TempDir()
 	require.NoError(t, p.Save(dir, kernels.Float16))
 	index, err := os.ReadFile(filepath.Join(dir, indexFile))

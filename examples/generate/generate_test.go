@@ -319,13 +319,16 @@ func TestWhatDoesNotFit(t *testing.T) {
 		"and none is named sampler.ddim.noise": {
 			"-latents", filepath.Join(sd1, "unet", "diffusion_pytorch_model.safetensors"),
 		},
-		"-clip: ": {"-reward", dir, "-clip", filepath.Join(dir, "gone")},
+		"inpaint is an inpainting model": {"-model", filepath.Join(filepath.Dir(sd1), "inpaint")},
+		"-clip: ":                        {"-reward", dir, "-clip", filepath.Join(dir, "gone")},
 		"-reward: alignment: open " + filepath.Join(dir, "config.json"): {"-reward", dir},
 	} {
 		out := filepath.Join(dir, "out")
 		o, err := parse(t.Context(), append(args, "-prompt", "a", "-out", out))
 		require.NoError(t, err)
-		require.ErrorContains(t, run(t.Context(), o), want, args)
+		err = run(t.Context(), o)
+		require.ErrorContains(t, err, want, args)
+		require.NotContains(t, err.Error(), "goes on", args)
 		require.NoDirExists(t, out, "it fails before anything is written")
 	}
 }
