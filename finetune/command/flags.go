@@ -124,9 +124,10 @@ const mostTogether = 1 << 16
 // then has its default. After it all of Run is set but for its Progress. Run.Config has all flags
 // of f.
 func (t *Tuning) Parse(args []string) error {
-	if err := t.flags.Parse(args); err != nil {
+	if err := t.Machine.Parse(t.flags, args); err != nil {
 		return err
 	}
+	t.Tuner.Machine = t.Machine.Config
 	if !report.Given(t.flags)["lr"] {
 		if t.LR = 1e-5; t.Rank > 0 {
 			t.LR = 1e-4

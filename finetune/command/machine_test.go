@@ -49,6 +49,26 @@ func TestMachine(t *testing.T) {
 	}
 }
 
+// What computes a model computes its training, too.
+func TestTrainingsMachine(t *testing.T) {
+	a, err := tuning(t, "-precision", "bf16")
+	require.NoError(t, err)
+	require.Equal(t, kernels.BFloat16, a.Tuner.Machine.Precision)
+	u, s, d := small(t)
+	tuner, _, err := a.Trainer(u, s, d)
+	require.NoError(t, err)
+	require.Equal(t, kernels.BFloat16, tuner.Machine.Precision)
+	_, missing := cuda.Devices()
+	a, err = tuning(t, "-device", "cuda")
+	if missing != nil {
+		require.ErrorContains(t, err, "-device cuda: "+missing.Error())
+		return
+	}
+	require.NoError(t, err)
+	require.Same(t, a.Machine.Device, a.Tuner.Machine.Device)
+	require.NoError(t, a.Close())
+}
+
 // A full is a device without hardware that has so much memory free.
 type full struct {
 	kernels.Device
