@@ -61,6 +61,10 @@ type Config struct {
 	// one overwrites the results of the other. The machine that is shared must be closed last.
 	Share *Machine
 
+	// Room, unless nil, is asked whether there is room for so many bytes before the processor's
+	// memory of that size is taken. Its error is NewMachine's.
+	Room func(bytes int64) error
+
 	// Profile makes the machine measure the time that every kind of operation takes.
 	Profile bool
 }
@@ -201,12 +205,25 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	if s := c.Share; s != nil && s.arena != nil && len(s.arena.pages) >= length+workspace {
 		m.arena, m.shares = s.arena, true
 		m.plan.Arena, m.plan.Workspace = 0, 0
+	} else if err := c.room(length + workspace); err != nil {
+		return nil, err
 	} else if m.arena, err = newArena(length + workspace); err != nil {
 		return nil, err
 	}
 	m.workspace = values[float32](m.arena.pages, length, workspace/4)
 	m.prepare(steps, buffers)
 	return m, nil
+}
+
+// room asks Room.
+func (c *Config) room(bytes int) error {
+	if c.Room == nil {
+		return nil
+	}
+	if err := c.Room(int64(bytes)); err != nil {
+		return fmt.Errorf("kernels: %w", err)
+	}
+	return nil
 }
 
 // resident returns what says whether an input is a parameter that Device keeps.

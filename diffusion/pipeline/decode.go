@@ -91,14 +91,19 @@ func (p *Pipeline) newDecoder(shape tensor.Shape) *decoder {
 	return d
 }
 
+// together is how many pictures are decoded at once.
+func (d *decoder) together() int {
+	factor := d.p.VAE.Factor()
+	return max(1, decodePixels/(d.shape[0]*d.shape[1]*factor*factor))
+}
+
 func (d *decoder) close() { d.graphs.close() }
 
 // decode makes the pictures of samples that are counted from first.
 func (d *decoder) decode(
 	ctx context.Context, first uint64, latents []*tensor.Dense,
 ) ([]image.Image, error) {
-	factor, scaling := d.p.VAE.Factor(), d.p.VAE.Config.ScalingFactor
-	most := max(1, decodePixels/(d.shape[0]*d.shape[1]*factor*factor))
+	scaling, most := d.p.VAE.Config.ScalingFactor, d.together()
 	var pictures []image.Image
 	for len(pictures) < len(latents) {
 		if err := context.Cause(ctx); err != nil {

@@ -60,7 +60,8 @@ func (r *Request) CheckFlags() (err error) {
 }
 
 // SettleFlags is Settle of a request of Flags. What this model cannot make is an error that names
-// the flag: a size that is not a multiple of its latents', or -eta with a sampler that has none.
+// the flag: a size that is not a multiple of its latents', -eta with a sampler that has none, or
+// what p.Machine has not the Room for.
 func (p *Pipeline) SettleFlags(r Request) (Request, error) {
 	if r.Sampler.Sample == nil {
 		var err error
@@ -80,7 +81,11 @@ func (p *Pipeline) SettleFlags(r Request) (Request, error) {
 				size.pixels, p.scale())
 		}
 	}
-	return p.Settle(r)
+	settled, err := p.Settle(r)
+	if err == nil {
+		err = p.hasRoom(settled)
+	}
+	return settled, err
 }
 
 // SettleNoise is SettleFlags of a request of Flags and its Prompts whose noise was drawn elsewhere

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
 )
@@ -113,6 +115,45 @@ func TestSettleNoise(t *testing.T) {
 
 // A prompt that is as long as the text encoder reads is whole; of one more word, people are told,
 // once. The text encoder goes when all prompts are encoded.
+// What the machine has no room for is known before anything is made, and it is what is then taken.
+func TestSettledFits(t *testing.T) {
+	p, err := Load("../../examples/tiny/model")
+	require.NoError(t, err)
+	r, err := parsed(t, "-steps", "1", "-batch", "2", "-guidance", "2")
+	require.NoError(t, err)
+	r.Prompts, r.PerPrompt = []string{"a star"}, 2
+	full := errors.New("full")
+	var asked []int64
+	p.Machine.Room = func(bytes int64) error {
+		asked = append(asked, bytes)
+		return nil
+	}
+	settled, err := p.SettleFlags(r)
+	require.NoError(t, err)
+	first := asked
+	require.Len(t, first, 2, "for the network and for the decoder")
+	asked = nil
+	settled, err = p.SettlePrompts(t.Context(), settled, nil)
+	require.NoError(t, err)
+	_, err = dataset.Collect(t.Context(), p.Generate(settled))
+	require.NoError(t, err)
+	require.Equal(t, first, asked[len(asked)-2:])
+
+	p, err = Load("../../examples/tiny/model")
+	require.NoError(t, err)
+	for place, most := range first {
+		p.Machine.Room = func(bytes int64) error {
+			if bytes == most {
+				return full
+			}
+			return nil
+		}
+		_, err = p.SettleFlags(r)
+		require.ErrorIs(t, err, full, place)
+		require.ErrorContains(t, err, "2 pictures of 64×64 pixels at once, as -batch, -width and")
+	}
+}
+
 func TestSettlePrompts(t *testing.T) {
 	p, err := Load("../../examples/tiny/model")
 	require.NoError(t, err)

@@ -297,8 +297,8 @@ func (p *Pipeline) inpaints() bool {
 }
 
 func (p *Pipeline) inpaintError() error {
-	return fmt.Errorf("pipeline: %s is an inpainting model: its UNet reads %d channels, latents, a "+
-		"mask and a masked picture; it does not generate from prompts alone", p.Name,
+	return fmt.Errorf("pipeline: %s is an inpainting model: its UNet reads %d channels, latents, "+
+		"a mask and a masked picture; it does not generate from prompts alone", p.Name,
 		p.UNet.Config.InChannels)
 }
 

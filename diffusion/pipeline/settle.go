@@ -3,10 +3,12 @@ package pipeline
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"iter"
 
 	"gorgonia.org/tensor"
 
+	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion"
 )
 
@@ -40,6 +42,31 @@ func (p *Pipeline) Settle(r Request) (Request, error) {
 	r.Width, r.Height = cmp.Or(r.Width, own), cmp.Or(r.Height, own)
 	r.Batch = cmp.Or(r.Batch, max(1, min(mostTogether, decodePixels/(r.Width*r.Height))))
 	return r, nil
+}
+
+// hasRoom asks the machine whether there is room for what makes the pictures of a settled request.
+func (p *Pipeline) hasRoom(r Request) error {
+	if p.Machine.Room == nil || p.Machine.Device != nil || p.Text == nil || p.unread != nil {
+		return nil
+	}
+	if n := len(r.Prompts) * r.PerPrompt; n > 0 {
+		r.Batch = min(r.Batch, n)
+	}
+	tokens := tensor.New(
+		tensor.WithShape(p.Tokenizer.Length, p.Text.Config.Width), tensor.Of(tensor.Float32))
+	like := dataset.Condition{Tokens: tokens}
+	r.Conditions = map[string]dataset.Condition{r.Negative: like}
+	g := p.newGenerator(r)
+	defer g.close()
+	_, err := g.network(context.Background(), r.Batch, like)
+	if err == nil {
+		_, err = g.decoder.graphs.of(min(r.Batch, g.decoder.together()))
+	}
+	if err != nil {
+		return fmt.Errorf("%d pictures of %d×%d pixels at once, as -batch, -width and -height "+
+			"say: %w", r.Batch, r.Width, r.Height, err)
+	}
+	return nil
 }
 
 // Parts is the number of parts of a settled request's work, as Watched counts them: the Steps of

@@ -128,6 +128,7 @@ func (t *Tuning) Parse(args []string) error {
 		return err
 	}
 	t.Tuner.Machine = t.Machine.Config
+	t.Tuner.Machine.Room = nil // Fit has its own, which -memory overrides
 	if !report.Given(t.flags)["lr"] {
 		if t.LR = 1e-5; t.Rank > 0 {
 			t.LR = 1e-4

@@ -3,9 +3,11 @@ package command
 import (
 	"flag"
 	"fmt"
+	"runtime/debug"
 	"strconv"
 	"strings"
 
+	"github.com/kudos-ml/kudos/finetune/report"
 	"github.com/kudos-ml/kudos/kernels"
 	"github.com/kudos-ml/kudos/kernels/cuda"
 )
@@ -20,7 +22,7 @@ import (
 //	defer m.Close()
 //	model.Machine = m.Config
 type Machine struct {
-	kernels.Config // Device and Precision
+	kernels.Config // Device, Precision and Room
 	place          place
 }
 
@@ -33,14 +35,33 @@ func (m *Machine) Flags(f *flag.FlagSet) {
 		"on a GPU, and slow on a processor")
 }
 
-// Parse reads a command line and opens the device that it names.
+// Parse reads a command line and opens the device that it names. Without one, what takes more
+// memory than this machine, or the cgroup of this process, has free is an error before it is taken.
 func (m *Machine) Parse(f *flag.FlagSet, args []string) error {
-	if err := f.Parse(args); err != nil || m.place == 0 {
+	if err := f.Parse(args); err != nil {
 		return err
+	}
+	if m.place == 0 {
+		m.Room = room
+		return nil
 	}
 	var err error
 	if m.Device, err = cuda.Open(int(m.place) - 1); err != nil {
 		return fmt.Errorf("-device %v: %w", m.place, err)
+	}
+	return nil
+}
+
+// room is an error where less memory than so many bytes is free, without what is garbage.
+func room(bytes int64) error {
+	free, known := freeMemory()
+	if known && free < bytes {
+		debug.FreeOSMemory()
+		free, known = freeMemory()
+	}
+	if known && free < bytes {
+		return fmt.Errorf("this takes %v of memory, and this machine, or the cgroup of this "+
+			"process, has %v free", report.Size(bytes), report.Size(free))
 	}
 	return nil
 }

@@ -24,6 +24,8 @@ func TestMachine(t *testing.T) {
 	}
 	m, config, err := parse()
 	require.NoError(t, err)
+	require.NotNil(t, m.Room)
+	m.Room = nil
 	require.Equal(t, kernels.Config{}, m.Config)
 	require.Equal(t, "cpu", config["device"])
 	require.Equal(t, "float32", config["precision"])
@@ -31,6 +33,7 @@ func TestMachine(t *testing.T) {
 	for _, text := range []string{"bf16", "bfloat16"} {
 		m, config, err = parse("-precision", text, "-device", "cpu")
 		require.NoError(t, err)
+		m.Room = nil
 		require.Equal(t, kernels.Config{Precision: kernels.BFloat16}, m.Config)
 		require.Equal(t, "bfloat16", config["precision"])
 	}
@@ -47,6 +50,25 @@ func TestMachine(t *testing.T) {
 		require.ErrorContains(t, err, "-device cuda:1: "+missing.Error())
 		require.Equal(t, "cuda", config["device"])
 	}
+}
+
+// What is more than the machine has is refused before it is taken, but for training, which has a
+// limit of its own.
+func TestMachinesRoom(t *testing.T) {
+	var m Machine
+	f := flag.NewFlagSet("mine", flag.ContinueOnError)
+	m.Flags(f)
+	require.NoError(t, m.Parse(f, nil))
+	has(t, 1<<20, true)
+	require.NoError(t, m.Room(1<<20))
+	require.EqualError(t, m.Room(3<<20), "this takes 3.00MiB of memory, and this machine, or the "+
+		"cgroup of this process, has 1.00MiB free")
+	has(t, 0, false)
+	require.NoError(t, m.Room(1<<60), "where it is not known, it is tried")
+	a, err := tuning(t)
+	require.NoError(t, err)
+	require.NotNil(t, a.Machine.Room)
+	require.Nil(t, a.Tuner.Machine.Room)
 }
 
 // What computes a model computes its training, too.
