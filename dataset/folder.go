@@ -47,6 +47,8 @@ type Folder struct {
 	// Images says that the pictures are to be decoded into Image. Each is when its sample's turn
 	// comes. One that cannot be read is then an error.
 	Images bool
+	// Tell, unless nil, is told what Left says, before the first sample.
+	Tell func(left []string)
 }
 
 const samplesFile = "samples.jsonl"
@@ -54,17 +56,13 @@ const samplesFile = "samples.jsonl"
 // All reads the folder from its beginning.
 func (f Folder) All(ctx context.Context) iter.Seq2[Sample, error] {
 	return func(yield func(Sample, error) bool) {
-		t, listed, err := f.open(ctx)
-		switch {
-		case err == nil && listed:
-			f.file().All(ctx)(yield)
-			return
-		case err == nil:
-			err = t.read(ctx)
-		}
+		t, err := f.open(ctx)
 		if err != nil {
 			yield(Sample{}, err)
 			return
+		}
+		if f.Tell != nil {
+			f.Tell(t.left.sentences())
 		}
 		for _, r := range t.found {
 			s, err := r.sample, ctx.Err()
@@ -93,41 +91,45 @@ func (f Folder) All(ctx context.Context) iter.Seq2[Sample, error] {
 // several captions.
 // Where All has an error, Left has it too, but for pictures that cannot be decoded.
 func (f Folder) Left(ctx context.Context) ([]string, error) {
-	t, listed, err := f.open(ctx)
-	switch {
-	case err != nil:
+	t, err := f.open(ctx)
+	if err != nil {
 		return nil, err
-	case listed:
-		for s, err := range f.file().All(ctx) {
-			if err != nil {
-				return nil, err
-			}
-			t.used[filepath.ToSlash(filepath.Clean(s.File))] = true
-		}
-		t.unnamed(samplesFile)
-	default:
-		if err := t.read(ctx); err != nil {
-			return nil, err
-		}
 	}
 	return t.left.sentences(), nil
 }
 
-// open lists the folder, and says whether samples.jsonl says what is in it.
-func (f Folder) open(ctx context.Context) (t *tree, listed bool, err error) {
-	if t, err = readTree(ctx, f.Path); err == nil {
+// open reads the folder but for its pictures.
+func (f Folder) open(ctx context.Context) (*tree, error) {
+	t, err := readTree(ctx, f.Path)
+	if err == nil {
 		err = t.wrong(func(file string) bool { return file == samplesFile || isMetadata(file) })
 	}
-	if err == nil {
-		listed, err = t.samples()
+	if err != nil {
+		return nil, err
 	}
-	return t, listed, err
+	listed, err := t.samples()
+	switch {
+	case err != nil:
+	case listed:
+		err = t.lines(ctx)
+	default:
+		err = t.read(ctx)
+	}
+	return t, err
 }
 
-// file is samples.jsonl.
-func (f Folder) file() File {
-	f.Path = filepath.Join(f.Path, samplesFile)
-	return File{Path: f.Path, Images: f.Images, Check: HasPicture(filepath.Dir(f.Path))}
+// lines reads samples.jsonl.
+func (t *tree) lines(ctx context.Context) error {
+	f, line := File{Path: t.path(samplesFile), Check: HasPicture(t.root)}, 0
+	for s, err := range f.each(ctx, &line) {
+		if err != nil {
+			return err
+		}
+		t.used[filepath.ToSlash(filepath.Clean(s.File))] = true
+		t.found = append(t.found, found{s, f.Path, line})
+	}
+	t.unnamed(samplesFile)
+	return nil
 }
 
 // samples says whether the folder is read by its samples.jsonl. It is an error if it has metadata

@@ -57,7 +57,10 @@ type File struct {
 }
 
 // All reads the file from its beginning.
-func (f File) All(ctx context.Context) iter.Seq2[Sample, error] {
+func (f File) All(ctx context.Context) iter.Seq2[Sample, error] { return f.each(ctx, new(int)) }
+
+// each is All, and keeps the number of the line in *line.
+func (f File) each(ctx context.Context, line *int) iter.Seq2[Sample, error] {
 	return func(yield func(Sample, error) bool) {
 		file, err := text.Open(f.Path)
 		if err != nil {
@@ -65,14 +68,14 @@ func (f File) All(ctx context.Context) iter.Seq2[Sample, error] {
 			return
 		}
 		defer file.Close()
-		line := 0
-		for s, err := range lines(file, f.Path, &line) {
+		*line = 0
+		for s, err := range lines(file, f.Path, line) {
 			if err == nil {
 				err = ctx.Err()
 			}
 			if err == nil {
 				if wrong := f.complete(&s); wrong != nil {
-					err = &LineError{f.Path, line, wrong}
+					err = &LineError{f.Path, *line, wrong}
 				}
 			}
 			if !yield(s, err) || err != nil {

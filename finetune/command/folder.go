@@ -1,8 +1,6 @@
 package command
 
 import (
-	"context"
-	"iter"
 	"sync"
 
 	"github.com/kudos-ml/kudos/dataset"
@@ -14,16 +12,11 @@ import (
 // by this.
 func Folder(path string, printf func(format string, args ...any)) dataset.Dataset {
 	var once sync.Once
-	f := dataset.Folder{Path: path}
-	return dataset.Func(func(ctx context.Context) iter.Seq2[dataset.Sample, error] {
-		return func(yield func(dataset.Sample, error) bool) {
-			once.Do(func() {
-				left, _ := f.Left(ctx) // All has its error too
-				for _, said := range left {
-					printf("%s: %s.", path, said)
-				}
-			})
-			f.All(ctx)(yield)
-		}
-	})
+	return dataset.Folder{Path: path, Tell: func(left []string) {
+		once.Do(func() {
+			for _, said := range left {
+				printf("%s: %s.", path, said)
+			}
+		})
+	}}
 }

@@ -1,6 +1,7 @@
 package command_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,37 @@ import (
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/finetune/command"
 )
+
+// A counting context counts how often it is asked, as it is for every folder that is read.
+type counting struct {
+	context.Context
+	asked *int
+}
+
+func (c counting) Err() error {
+	*c.asked++
+	return c.Context.Err()
+}
+
+// A folder whose leavings are said is read as often as another: once.
+func TestFolderIsReadOnce(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 5 {
+		name := filepath.Join(dir, fmt.Sprint(i))
+		require.NoError(t, os.Mkdir(name, 0o755))
+		require.NoError(t, os.WriteFile(name+"/1.png", []byte("x"), 0o644))
+		require.NoError(t, os.WriteFile(name+"/1.txt", []byte("a dog"), 0o644))
+	}
+	read := func(d dataset.Dataset) (asked int) {
+		samples, err := dataset.Collect(counting{t.Context(), &asked}, d)
+		require.NoError(t, err)
+		require.Len(t, samples, 5)
+		return asked
+	}
+	once := read(dataset.Folder{Path: dir})
+	require.GreaterOrEqual(t, once, 6)
+	require.Equal(t, once, read(command.Folder(dir, t.Logf)))
+}
 
 // What of a folder is not read is said, once.
 func TestFolder(t *testing.T) {
