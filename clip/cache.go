@@ -9,7 +9,9 @@ import (
 	"image"
 	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"gorgonia.org/tensor"
 
@@ -46,46 +48,64 @@ func (e *Encoder) maker() string {
 
 // OpenCache reads the features that are in a safetensors file, [Projection] each. There need be no
 // such file, and one whose features are not as they were written counts as empty: Save replaces it.
-// A file that is no cache is an error, and so is one that was made by another CLIP, with another
-// Preprocessor or in another precision: nothing is replaced that somebody may need.
+// A file that is no cache is an error: nothing is replaced that somebody may need. So the features
+// of another CLIP, or by another Preprocessor or in another precision, stay too, and e's are in a
+// file beside them: features-1a2b3c4d.safetensors beside features.safetensors.
 func OpenCache(e *Encoder, file string) (*Cache, error) {
 	if e == nil {
 		return nil, errors.New("clip: there is no Encoder to keep features of: it is nil")
 	}
 	c := &Cache{Encoder: e, file: file, features: map[string][]float32{}}
-	f, err := weights.Open(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
+	mine, err := c.read()
+	if err == nil && !mine {
+		ending := filepath.Ext(file)
+		sum := sha256.Sum256([]byte(e.maker()))
+		c.file = fmt.Sprintf("%s-%x%s", strings.TrimSuffix(file, ending), sum[:4], ending)
+		if mine, err = c.read(); err == nil && !mine {
+			err = fmt.Errorf("clip: %s and %s hold the features of other CLIPs: name another "+
+				"file, or remove them", file, c.file)
+		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("clip: %w", err)
+		return nil, err
+	}
+	return c, nil
+}
+
+// read reads the cache's file, if it is there. mine is false if it is of another CLIP.
+func (c *Cache) read() (mine bool, err error) {
+	f, err := weights.Open(c.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("clip: %w", err)
 	}
 	defer f.Close()
 	switch maker, ok := f.Metadata[cacheKey]; {
 	case !ok:
-		return nil, fmt.Errorf("clip: %s is no cache of features, and is not replaced by one: "+
-			"name another file", file)
-	case maker != e.maker():
-		return nil, fmt.Errorf("clip: %s holds the features of another CLIP, or of this one with "+
-			"other pictures' preparation or precision: name another file, or remove it", file)
+		return false, fmt.Errorf("clip: %s is no cache of features, and is not replaced by one: "+
+			"name another file", c.file)
+	case maker != c.maker():
+		return false, nil
 	}
 	all, err := f.Views()
 	if err != nil {
-		return nil, fmt.Errorf("clip: %w", err)
+		return false, fmt.Errorf("clip: %w", err)
 	}
 	if f.Metadata[sumKey] != weights.Hash(all) {
-		return c, nil
+		return true, nil
 	}
 	for _, name := range f.Names() {
 		if c.features[name], err = f.Floats(name); err != nil {
-			return nil, fmt.Errorf("clip: %w", err)
+			return false, fmt.Errorf("clip: %w", err)
 		}
-		if n := len(c.features[name]); n != e.Model.Config.Projection {
-			return nil, fmt.Errorf("clip: %s: tensor %s holds %d features, not %d",
-				file, name, n, e.Model.Config.Projection)
+		if n := len(c.features[name]); n != c.Model.Config.Projection {
+			return false, fmt.Errorf("clip: %s: tensor %s holds %d features, not %d",
+				c.file, name, n, c.Model.Config.Projection)
 		}
 	}
-	return c, nil
+	return true, nil
 }
 
 // ImageFeatures is Encoder.ImageFeatures. It encodes only the pictures that are not in the cache.

@@ -7,6 +7,7 @@ import (
 	"image/draw"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -67,7 +68,7 @@ func TestCache(t *testing.T) {
 	require.NotEqual(t, want.Float32s()[2*width:], got.Float32s()[2*width:])
 
 	// Features by another preparation of pictures, by other weights or in another precision are not
-	// replaced.
+	// replaced, nor taken for one's own: these are in a file beside them.
 	whole, err := os.ReadFile(file)
 	require.NoError(t, err)
 	for _, change := range []func(e *Encoder){
@@ -77,8 +78,28 @@ func TestCache(t *testing.T) {
 	} {
 		e := load()
 		change(e)
+		own, err := OpenCache(e, file)
+		require.NoError(t, err)
+		require.Empty(t, own.features)
+		got, err := own.ImageFeatures(ctx, pictures[:1])
+		require.NoError(t, err)
+		require.NotEqual(t, want.Float32s()[:width], got.Float32s())
+		require.NoError(t, own.Save())
+		again, err := OpenCache(e, file)
+		require.NoError(t, err)
+		require.Equal(t, own.features, again.features)
+		beside, err := filepath.Glob(strings.TrimSuffix(file, ".safetensors") + "-????????.safetensors")
+		require.NoError(t, err)
+		require.Equal(t, []string{again.file}, beside)
+		// What is not its own there is told, and not replaced.
+		c, err := OpenCache(load(), file)
+		require.NoError(t, err)
+		c.file, c.changed = again.file, true
+		require.NoError(t, c.Save())
 		_, err = OpenCache(e, file)
-		require.ErrorContains(t, err, file+" holds the features of another CLIP")
+		require.EqualError(t, err, "clip: "+file+" and "+again.file+" hold the features of other "+
+			"CLIPs: name another file, or remove them")
+		require.NoError(t, os.Remove(again.file))
 	}
 	// Nor is what is no cache, such as the weights of a model.
 	model := filepath.Join(dir, "model.safetensors")

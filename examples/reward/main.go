@@ -63,7 +63,7 @@ func parse(args []string) (o options, err error) {
 		"ORG/NAME; without it the embedded miniature's, which knows shapes only")
 	f.StringVar(&o.out, "out", "", "`folder` for the reward (required)")
 	f.StringVar(&o.cache, "cache", "", "`file` that keeps the pictures' features for other runs "+
-		"(default features.safetensors in -out)")
+		"(default features.safetensors in -out); those of another -clip stay, beside it")
 	f.Float64Var(&o.lambda, "lambda", 0.5, "weight λ of prompt classification; 0 leaves it out")
 	f.Float64Var(&o.heldOut, "held-out", 0.2, "share of the prompts, whose labels are for testing")
 	f.IntVar(&o.hidden, "hidden", 1024, "hidden units of the perceptron")
