@@ -88,7 +88,8 @@ func TestCache(t *testing.T) {
 		again, err := OpenCache(e, file)
 		require.NoError(t, err)
 		require.Equal(t, own.features, again.features)
-		beside, err := filepath.Glob(strings.TrimSuffix(file, ".safetensors") + "-????????.safetensors")
+		stem := strings.TrimSuffix(file, ".safetensors")
+		beside, err := filepath.Glob(stem + "-????????.safetensors")
 		require.NoError(t, err)
 		require.Equal(t, []string{again.file}, beside)
 		// What is not its own there is told, and not replaced.

@@ -1,9 +1,11 @@
 package lora
 
 import (
+	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -233,6 +235,81 @@ func TestFolders(t *testing.T) {
 	put(t, filepath.Join(dir, "pytorch_lora_weights.safetensors"), nil, pair)
 	_, err = Load(dir, p.UNet, p.Text)
 	require.NoError(t, err)
+}
+
+// peft's folders for the networks are read together, as one file of both is, each with the config
+// beside it.
+func TestFoldersOfPeft(t *testing.T) {
+	c := first(t)
+	p := load(t, c)
+	before := [][]float32{predict(t, p, c), hidden(t, p, c)}
+	f, err := weights.Open(filepath.Join(c.Dir, "lora", "pytorch_lora_weights.safetensors"))
+	require.NoError(t, err)
+	defer f.Close()
+	both, err := Load(f.Name, p.UNet, p.Text)
+	require.NoError(t, err)
+	want := [][]float32{predict(t, p, c), hidden(t, p, c)}
+	alphas := map[string]map[string]float64{"unet": {}, "text_encoder": {}}
+	ranks := map[string]map[string]int{"unet": {}, "text_encoder": {}}
+	for _, pair := range both.pairs {
+		n, name := "unet", pair.name
+		if pair.network == textNetwork {
+			n, name = "text_encoder", "text_model."+name
+		}
+		name = regexp.QuoteMeta(name)
+		alphas[n][name], ranks[n][name] = pair.alpha, pair.Rank()
+	}
+	both.Detach()
+	dir := t.TempDir()
+	for n, patterns := range alphas {
+		tensors := map[string]*matrix{}
+		for _, name := range f.Names() {
+			if rest, ok := strings.CutPrefix(name, n+"."); ok {
+				shape, _ := f.Shape(name)
+				v, err := f.Floats(name)
+				require.NoError(t, err)
+				tensors["base_model.model."+rest] = &matrix{shape: shape, v: v}
+			}
+		}
+		require.NotEmpty(t, tensors)
+		put(t, filepath.Join(dir, n, "adapter_model.safetensors"), nil, tensors)
+		config, err := json.Marshal(map[string]any{
+			"r": 1, "alpha_pattern": patterns, "rank_pattern": ranks[n],
+		})
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, n, configFile), config, 0o644))
+	}
+	a, err := Load(dir, p.UNet, p.Text)
+	require.NoError(t, err)
+	require.Len(t, a.pairs, len(both.pairs))
+	require.Equal(t, want, [][]float32{predict(t, p, c), hidden(t, p, c)})
+	a.Detach()
+	require.Equal(t, before, [][]float32{predict(t, p, c), hidden(t, p, c)})
+
+	one, err := Load(filepath.Join(dir, "unet"), p.UNet, p.Text)
+	require.NoError(t, err)
+	require.Less(t, len(one.pairs), len(both.pairs))
+	one.Detach()
+
+	// What one of them lacks leaves nothing attached, and what is adapted twice is named.
+	config := filepath.Join(dir, "text_encoder", configFile)
+	require.NoError(t, os.WriteFile(config, []byte(`{"r": 77}`), 0o644))
+	_, err = Load(dir, p.UNet, p.Text)
+	require.ErrorContains(t, err, filepath.Join(dir, "text_encoder", "adapter_model.safetensors"))
+	require.Equal(t, before, [][]float32{predict(t, p, c), hidden(t, p, c)})
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "text_encoder")))
+	require.NoError(t, os.CopyFS(filepath.Join(dir, "text_encoder"),
+		os.DirFS(filepath.Join(dir, "unet"))))
+	_, err = Load(dir, p.UNet, p.Text)
+	require.ErrorContains(t, err, "is adapted in "+filepath.Join(dir, "text_encoder"))
+	require.NoError(t, os.Rename(filepath.Join(dir, "text_encoder"), filepath.Join(dir, "mine")))
+	_, err = Load(dir, p.UNet, p.Text)
+	require.ErrorContains(t, err, "holds the adapters of 2 folders, not of unet and text_encoder")
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "unet")))
+	a, err = Load(dir, p.UNet, p.Text)
+	require.NoError(t, err)
+	require.Len(t, a.pairs, len(one.pairs))
+	a.Detach()
 }
 
 // Changes of weights are scaled between what was and what the file makes of it, taken back to the

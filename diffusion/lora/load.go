@@ -18,12 +18,13 @@ import (
 
 // Load reads a file, or the one file of a folder, in one of the namings of the package comment, and
 // adapts the layers that it names, of the UNet and of the text encoder. text may be nil if the file
-// has nothing for it. A name ORG/NAME may be one of a repository of the Hugging Face hub in this
-// machine's cache. Each pair has its own rank. Where alpha comes from depends on the naming: in
-// kohya's each pair has a tensor for it, of which 0 is the rank, as kohya's scripts and LyCORIS
-// have it. In diffusers' the file's lora_adapter_metadata say it, and in peft's the
-// adapter_config.json beside the file, with rank_pattern, alpha_pattern and use_rslora. Where
-// neither says anything, alpha is the rank.
+// has nothing for it. A folder may hold the adapters of both in folders of their own, unet and
+// text_encoder, as peft's scripts save them: then both are read. A name ORG/NAME may be one of a
+// repository of the Hugging Face hub in this machine's cache. Each pair has its own rank. Where
+// alpha comes from depends on the naming: in kohya's each pair has a tensor for it, of which 0 is
+// the rank, as kohya's scripts and LyCORIS have it. In diffusers' the file's lora_adapter_metadata
+// say it, and in peft's the adapter_config.json beside the file, with rank_pattern, alpha_pattern
+// and use_rslora. Where neither says anything, alpha is the rank.
 //
 // Pairs are attached. What is no pair is made part of the weights at once; see the package comment.
 //
@@ -32,24 +33,46 @@ import (
 // rank is not the metadata's. Then nothing is attached or changed.
 func Load(file string, u *unet.UNet2DCondition, text *clip.TextModel) (*Adapter, error) {
 	file, _, err := hub.Find(file)
+	var files []string
 	if err == nil {
-		file, err = inFolder(file)
+		files, err = inFolder(file)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("lora: %w", err)
 	}
+	a, stems := &Adapter{unet: u}, newStems(u, text)
+	methods, taken := map[string]bool{}, map[*target]string{}
+	for _, file := range files {
+		if err := a.read(file, stems, methods, taken); err != nil {
+			return nil, fmt.Errorf("lora: %w", err)
+		}
+	}
+	a.method = strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
+	a.attach()
+	return a, nil
+}
+
+// read reads one file. methods are those of what becomes part of the weights, and taken are the
+// targets of files before this one.
+func (a *Adapter) read(
+	file string, s stems, methods map[string]bool, taken map[*target]string,
+) error {
 	f, err := weights.Open(file)
 	if err != nil {
-		return nil, fmt.Errorf("lora: %w", err)
+		return err
 	}
 	defer f.Close()
-	l := &loading{file: f, a: &Adapter{unet: u}, methods: map[string]bool{},
-		unread: map[string]int{}}
+	l := &loading{file: f, a: a, methods: methods, unread: map[string]int{}}
 	if l.settings, err = readSettings(f); err != nil {
-		return nil, fmt.Errorf("lora: %s: %w", file, err)
+		return fmt.Errorf("%s: %w", file, err)
 	}
-	order, parts := l.sort(newStems(u, text))
+	before := len(a.pairs) + len(a.changes)
+	order, parts := l.sort(s)
 	for _, t := range order {
+		if other := taken[t]; other != "" {
+			l.fail("%s is adapted in %s, too", t.fullName(), other)
+		}
+		taken[t] = file
 		if err := l.add(t, parts[t]); err != nil {
 			l.problems = append(l.problems, strings.Split(err.Error(), "\n")...)
 		}
@@ -62,36 +85,35 @@ func Load(file string, u *unet.UNet2DCondition, text *clip.TextModel) (*Adapter,
 	switch {
 	case len(l.unread) > 0:
 		method := slices.Sorted(maps.Keys(l.unread))[0]
-		return nil, fmt.Errorf("lora: %s holds an adapter by %s, which is not read "+
-			"(tensors: %d); LoRA, LoHa, LoKr and DoRA are", file, method, l.unread[method])
+		return fmt.Errorf("%s holds an adapter by %s, which is not read (tensors: %d); LoRA, "+
+			"LoHa, LoKr and DoRA are", file, method, l.unread[method])
 	case len(l.problems) > 0:
-		return nil, fmt.Errorf("lora: %w", l.misfit(u))
-	case len(l.a.pairs)+len(l.a.changes) == 0:
-		return nil, fmt.Errorf("lora: %s holds no pairs%s", file, l.seems(u))
+		return l.misfit(a.unet)
+	case len(a.pairs)+len(a.changes) == before:
+		return fmt.Errorf("%s holds no pairs%s", file, l.seems(a.unet))
 	}
-	l.a.method = strings.Join(slices.Sorted(maps.Keys(l.methods)), ", ")
-	l.a.attach()
-	return l.a, nil
+	return nil
 }
 
 func printable(text string) string { return weights.Printable(text) }
 
-// inFolder is the file of an adapter: name itself, or the one that a folder holds.
-func inFolder(name string) (string, error) {
+// inFolder are the files of an adapter: name itself, or the one that a folder holds, or those in
+// peft's folders for the networks.
+func inFolder(name string) ([]string, error) {
 	info, err := os.Stat(name)
 	if err != nil || !info.IsDir() {
-		return name, err
+		return []string{name}, err
 	}
 	for _, usual := range []string{"pytorch_lora_weights.safetensors", peftFile} {
 		if _, err := os.Stat(filepath.Join(name, usual)); err == nil {
-			return filepath.Join(name, usual), nil
+			return []string{filepath.Join(name, usual)}, nil
 		}
 	}
 	entries, err := os.ReadDir(name)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	var all []string
+	var all, below []string
 	pickled := ""
 	for _, e := range entries {
 		if slices.Contains([]string{".bin", ".pt", ".pth", ".ckpt"}, filepath.Ext(e.Name())) {
@@ -100,16 +122,38 @@ func inFolder(name string) (string, error) {
 		if filepath.Ext(e.Name()) == ".safetensors" && !strings.HasPrefix(e.Name(), ".") {
 			all = append(all, e.Name())
 		}
+		if _, err := os.Stat(filepath.Join(name, e.Name(), configFile)); err == nil {
+			below = append(below, e.Name())
+		}
 	}
-	switch len(all) {
-	case 0:
-		return "", fmt.Errorf("the folder %s holds no safetensors file: %w%s",
-			name, fs.ErrNotExist, pickled)
-	case 1:
-		return filepath.Join(name, all[0]), nil
+	switch {
+	case len(all) == 1:
+		return []string{filepath.Join(name, all[0])}, nil
+	case len(all) > 1:
+		return nil, fmt.Errorf("the folder %s holds %d safetensors files; name one of them%s",
+			name, len(all), weights.FewNames(all))
+	case len(below) > 0:
+		return inFolders(name, below)
 	}
-	return "", fmt.Errorf("the folder %s holds %d safetensors files; name one of them%s",
-		name, len(all), weights.FewNames(all))
+	return nil, fmt.Errorf("the folder %s holds no safetensors file: %w%s",
+		name, fs.ErrNotExist, pickled)
+}
+
+// inFolders are the files of the adapters that lie in folders of a folder.
+func inFolders(name string, below []string) (files []string, err error) {
+	other := func(dir string) bool { return dir != "unet" && dir != "text_encoder" }
+	if len(below) > 1 && slices.ContainsFunc(below, other) {
+		return nil, fmt.Errorf("the folder %s holds the adapters of %d folders, not of unet and "+
+			"text_encoder alone; name one of them%s", name, len(below), weights.FewNames(below))
+	}
+	for _, dir := range below {
+		file, err := inFolder(filepath.Join(name, dir))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file...)
+	}
+	return files, nil
 }
 
 // A loading is a file on its way into an Adapter.

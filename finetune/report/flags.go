@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/kudos-ml/kudos/internal/hub"
 )
 
 // resumeFlag is the flag of every program that says to go on with the run that is there.
@@ -172,11 +174,15 @@ func Given(f *flag.FlagSet) map[string]bool {
 }
 
 // Hash is the SHA-256 of a file, in hexadecimal, for config.json. Of a folder it is that of the
-// names and the hashes of the files in it, not of those in folders below. Without a name it is
-// empty.
+// names and the hashes of the files in it, not of those in folders below, but for such as hold one
+// of peft's adapters. A name ORG/NAME may be one in the cache of the Hugging Face hub. Without a
+// name it is empty.
 func Hash(name string) (string, error) {
 	if name == "" {
 		return "", nil
+	}
+	if there, cached, err := hub.Find(name); err == nil && cached {
+		name = there
 	}
 	h := sha256.New()
 	entries, err := os.ReadDir(name)
@@ -192,7 +198,9 @@ func Hash(name string) (string, error) {
 	}
 	for _, e := range entries {
 		file := filepath.Join(name, e.Name())
-		if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
+		info, err := os.Stat(file)
+		_, none := os.Stat(filepath.Join(file, "adapter_config.json"))
+		if err != nil || !info.Mode().IsRegular() && none != nil {
 			continue
 		}
 		sum, err := Hash(file)

@@ -85,7 +85,7 @@ var house = Policy{
 		"reward/evaluate": "reward reward/measure finetune/report dataset diffusion/pipeline " +
 			"internal/file",
 
-		"finetune/report": "internal/file internal/picture",
+		"finetune/report": "internal/file internal/hub internal/picture",
 
 		// The trainer is handed latents and conditions: it knows no encoder and no pipeline.
 		"finetune": "finetune/report dataset reward reward/measure diffusion " +
