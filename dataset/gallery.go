@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"image/png"
 	"io"
@@ -87,6 +88,9 @@ func (g *Gallery) Save(ctx context.Context) error {
 func (g *Gallery) Label(
 	ctx context.Context, rater string, label func(Sample) (Label, error),
 ) error {
+	if label == nil {
+		return errors.New("dataset: there is nothing to label by: label is nil")
+	}
 	for i, s := range g.Samples {
 		l, err := label(s)
 		if err != nil {

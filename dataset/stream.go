@@ -69,8 +69,20 @@ func of(d Dataset) string {
 	return ""
 }
 
+// lacking is the dataset of a function that was not given one.
+func lacking(name string) Dataset {
+	return Func(func(context.Context) iter.Seq2[Sample, error] {
+		return func(yield func(Sample, error) bool) {
+			yield(Sample{}, fmt.Errorf("dataset: %s has no function: it is nil", name))
+		}
+	})
+}
+
 // Filter is the dataset of d's samples that keep holds for.
 func Filter(d Dataset, keep func(Sample) bool) Dataset {
+	if keep == nil {
+		return lacking("Filter")
+	}
 	return Func(func(ctx context.Context) iter.Seq2[Sample, error] {
 		return func(yield func(Sample, error) bool) {
 			for s, err := range All(ctx, d) {
@@ -84,6 +96,9 @@ func Filter(d Dataset, keep func(Sample) bool) Dataset {
 
 // Map is the dataset of f's results for d's samples. An error of f ends it.
 func Map(d Dataset, f func(context.Context, Sample) (Sample, error)) Dataset {
+	if f == nil {
+		return lacking("Map")
+	}
 	return Func(func(ctx context.Context) iter.Seq2[Sample, error] {
 		return func(yield func(Sample, error) bool) {
 			for s, err := range All(ctx, d) {
@@ -156,11 +171,14 @@ func Shuffle(d Dataset, seed, epoch uint64) Dataset {
 //
 //	dataset.Cycle(func(e uint64) dataset.Dataset { return dataset.Shuffle(d, seed, e) })
 func Cycle(epoch func(uint64) Dataset) Dataset {
+	if epoch == nil {
+		return lacking("Cycle")
+	}
 	return Func(func(ctx context.Context) iter.Seq2[Sample, error] {
 		return func(yield func(Sample, error) bool) {
 			for e := uint64(0); ; e++ {
 				empty := true
-				for s, err := range epoch(e).All(ctx) {
+				for s, err := range All(ctx, epoch(e)) {
 					empty = false
 					if !yield(s, err) || err != nil {
 						return

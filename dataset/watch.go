@@ -10,9 +10,13 @@ import (
 	"github.com/kudos-ml/kudos/internal/picture"
 )
 
-// Watched is d, and calls done(1) with each sample that d yields, before it is passed on. The Add
-// of a report.Stage is such a function: the bar then shows how far a loop over d is.
+// Watched is d, and calls done(1), unless done is nil, with each sample that d yields, before it is
+// passed on. The Add of a report.Stage is such a function: the bar then shows how far a loop over d
+// is.
 func Watched(d Dataset, done func(samples int)) Dataset {
+	if done == nil {
+		return d
+	}
 	return Map(d, func(_ context.Context, s Sample) (Sample, error) {
 		done(1)
 		return s, nil
@@ -48,6 +52,10 @@ func HasPicture(folder string) func(Sample) error {
 }
 
 // Checked is d up to the first sample that a check has an error for, which then is the dataset's.
+// A check that is nil has none.
 func Checked(d Dataset, check func(Sample) error) Dataset {
+	if check == nil {
+		return d
+	}
 	return Map(d, func(_ context.Context, s Sample) (Sample, error) { return s, check(s) })
 }

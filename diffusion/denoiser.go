@@ -1,6 +1,10 @@
 package diffusion
 
-import "gorgonia.org/gorgonia"
+import (
+	"errors"
+
+	"gorgonia.org/gorgonia"
+)
 
 // A Denoiser is a network that tells the picture in noisy latents from the noise.
 type Denoiser interface {
@@ -10,10 +14,15 @@ type Denoiser interface {
 	Predict(x, t *gorgonia.Node, c Condition) (*gorgonia.Node, error)
 }
 
+var errNoDenoiser = errors.New("diffusion: there is no Denoiser: it is nil")
+
 // Func adapts a function to Denoiser.
 type Func func(x, t *gorgonia.Node, c Condition) (*gorgonia.Node, error)
 
 // Predict calls f.
 func (f Func) Predict(x, t *gorgonia.Node, c Condition) (*gorgonia.Node, error) {
+	if f == nil {
+		return nil, errNoDenoiser
+	}
 	return f(x, t, c)
 }

@@ -16,6 +16,9 @@ import (
 func FlowEuler(
 	ctx context.Context, net Network, s *Schedule, x *tensor.Dense, o SampleOptions,
 ) Steps {
+	if s == nil {
+		return failed(errNoSchedule)
+	}
 	flow, ok := s.Process.(Flow)
 	if !ok {
 		return failed(fmt.Errorf("diffusion: FlowEuler follows a Flow, and the process is a %T",

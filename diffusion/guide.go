@@ -22,6 +22,9 @@ import (
 // sample's, they do not.
 func Guide(d Denoiser, unconditional dataset.Condition, scale float64) Denoiser {
 	return Func(func(x, t *gorgonia.Node, c Condition) (*gorgonia.Node, error) {
+		if d == nil {
+			return nil, errNoDenoiser
+		}
 		b, n := nn.On(x), x.Shape()[0]
 		var c2 Condition
 		for _, part := range []struct {

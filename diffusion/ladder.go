@@ -15,6 +15,9 @@ type ladder struct {
 
 // ladder is the schedule for a sampler of a class of diffusers.
 func (s *Schedule) ladder(class string, o SampleOptions) (ladder, error) {
+	if s == nil {
+		return ladder{}, errNoSchedule
+	}
 	table, ok := s.Process.(Table)
 	l := ladder{table.AlphaBar, s.settled(class), s.Prediction}
 	switch n := len(l.bars); {

@@ -31,6 +31,9 @@ func Compile(d Denoiser, latent tensor.Shape, like dataset.Condition) (*Compiled
 func CompileOn(
 	machine kernels.Config, d Denoiser, latent tensor.Shape, like dataset.Condition,
 ) (*Compiled, error) {
+	if d == nil {
+		return nil, errNoDenoiser
+	}
 	if latent.Dims() != 4 {
 		return nil, fmt.Errorf("diffusion: latents %v are not [N,H,W,C]", latent)
 	}

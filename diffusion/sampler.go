@@ -2,6 +2,7 @@ package diffusion
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -93,6 +94,11 @@ func walk(
 	visits []visit, begin func() advance,
 ) Steps {
 	return func(yield func(Step, error) bool) {
+		if net == nil || x == nil {
+			yield(Step{}, errors.New("diffusion: there is no Network to ask, or no latents to "+
+				"start at: it is nil"))
+			return
+		}
 		if x.Dtype() != tensor.Float32 || x.Dims() < 2 {
 			yield(Step{}, fmt.Errorf("diffusion: sampling starts at %v %v, not at float32 "+
 				"[N,H,W,C]", x.Dtype(), x.Shape()))

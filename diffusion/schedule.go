@@ -1,9 +1,12 @@
 package diffusion
 
 import (
+	"errors"
 	"fmt"
 	"math"
 )
+
+var errNoSchedule = errors.New("diffusion: there is no Schedule: it is nil")
 
 // A Schedule is what a scheduler_config.json says: how latents become noise, what the network that
 // was trained on them predicts, and how to sample it.

@@ -129,6 +129,9 @@ func (r *Run) Settle() error {
 // Do is Begin and Settle, then do, then the folder's release: for a program that knows all its
 // settings. An error of do, unless ctx is cancelled, says by which Command the run goes on.
 func (r *Run) Do(ctx context.Context, do func() error) (err error) {
+	if do == nil {
+		return errors.New("finetune: the Run has nothing to do: it is nil")
+	}
 	release, err := r.Begin()
 	if err != nil {
 		return err

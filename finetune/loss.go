@@ -27,8 +27,14 @@ type term struct {
 	loss func(b *Batch) (*gorgonia.Node, error)
 }
 
-func (t term) Name() string                          { return t.name }
-func (t term) Loss(b *Batch) (*gorgonia.Node, error) { return t.loss(b) }
+func (t term) Name() string { return t.name }
+
+func (t term) Loss(b *Batch) (*gorgonia.Node, error) {
+	if t.loss == nil {
+		return nil, errors.New("finetune: there is nothing to compute it by: its function is nil")
+	}
+	return t.loss(b)
+}
 
 // RewardWeighted is the first term of Eq. 2: the mean over the model's own samples of
 //

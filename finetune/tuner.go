@@ -432,6 +432,8 @@ func (t *Tuner) check() error {
 		return errors.New("finetune: the Schedule has no Process or no Prediction")
 	case t.Own == nil && t.Pretrain == nil:
 		return errors.New("finetune: the Tuner has no data")
+	case slices.Contains(t.Terms, Term(nil)):
+		return errors.New("finetune: one of the Terms is nil")
 	case t.Updates < 1:
 		return fmt.Errorf("finetune: %d updates asked for", t.Updates)
 	case t.OwnBatch < 0 || t.PretrainBatch < 0 || t.Accumulate < 0:

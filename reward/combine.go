@@ -2,7 +2,6 @@ package reward
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -12,8 +11,8 @@ import (
 
 // score calls m and holds it to its contract: one score a sample, none of them NaN.
 func score(ctx context.Context, m Model, samples []dataset.Sample) ([]float64, error) {
-	if f, ok := m.(Func); m == nil || ok && f == nil {
-		return nil, errors.New("reward: there is no model to score by: it is nil")
+	if m == nil {
+		return nil, errNoModel
 	}
 	scores, err := m.Score(ctx, samples)
 	if err != nil {

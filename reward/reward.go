@@ -2,6 +2,7 @@ package reward
 
 import (
 	"context"
+	"errors"
 
 	"github.com/kudos-ml/kudos/dataset"
 )
@@ -13,10 +14,15 @@ type Model interface {
 	Score(ctx context.Context, samples []dataset.Sample) ([]float64, error)
 }
 
+var errNoModel = errors.New("reward: there is no model to score by: it is nil")
+
 // Func adapts a function to Model.
 type Func func(ctx context.Context, samples []dataset.Sample) ([]float64, error)
 
 // Score calls f.
 func (f Func) Score(ctx context.Context, samples []dataset.Sample) ([]float64, error) {
+	if f == nil {
+		return nil, errNoModel
+	}
 	return f(ctx, samples)
 }

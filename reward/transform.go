@@ -3,6 +3,7 @@ package reward
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -51,6 +52,9 @@ func Weigh(d dataset.Dataset, t Transform) dataset.Dataset {
 
 // weights calls t and holds it to its contract: one weight a sample.
 func (t Transform) weights(samples []dataset.Sample) ([]float64, error) {
+	if t == nil {
+		return nil, errors.New("reward: there is no Transform to weigh by: it is nil")
+	}
 	weights, err := t(samples)
 	if err == nil && len(weights) != len(samples) {
 		err = fmt.Errorf("reward: a transform gave %d weights for %d samples", len(weights),
@@ -209,6 +213,9 @@ func PerPrompt(t Transform) Transform {
 // Within applies t to the samples of each key by themselves.
 func Within(t Transform, key func(dataset.Sample) string) Transform {
 	return func(samples []dataset.Sample) ([]float64, error) {
+		if key == nil {
+			return nil, errNoKey
+		}
 		weights := make([]float64, len(samples))
 		for _, members := range groups(samples, key) {
 			part := make([]dataset.Sample, len(members))
@@ -238,6 +245,9 @@ func Balanced(t Transform, key func(dataset.Sample) string) Transform {
 		if err != nil {
 			return nil, err
 		}
+		if key == nil {
+			return nil, errNoKey
+		}
 		all := groups(samples, key)
 		sums := make([]float64, len(all))
 		for g, members := range all {
@@ -260,6 +270,8 @@ func Balanced(t Transform, key func(dataset.Sample) string) Transform {
 		return weights, nil
 	}
 }
+
+var errNoKey = errors.New("reward: there is no key to tell samples apart by: it is nil")
 
 // groups returns the indices of the samples of each key, in order of first appearance.
 func groups(samples []dataset.Sample, key func(dataset.Sample) string) (all [][]int) {

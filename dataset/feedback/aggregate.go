@@ -2,6 +2,7 @@ package feedback
 
 import (
 	"context"
+	"errors"
 
 	"github.com/kudos-ml/kudos/dataset"
 )
@@ -24,11 +25,16 @@ type Aggregator interface {
 	Aggregate(ctx context.Context, t Table) ([]Verdict, error)
 }
 
+var errNoAggregator = errors.New("feedback: there is no Aggregator: it is nil")
+
 // AggregatorFunc adapts a function to Aggregator.
 type AggregatorFunc func(ctx context.Context, t Table) ([]Verdict, error)
 
 // Aggregate calls f.
 func (f AggregatorFunc) Aggregate(ctx context.Context, t Table) ([]Verdict, error) {
+	if f == nil {
+		return nil, errNoAggregator
+	}
 	return f(ctx, t)
 }
 

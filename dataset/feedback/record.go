@@ -144,6 +144,9 @@ func when(text string) (time.Time, error) {
 func (s *Store) AddRecords(
 	ctx context.Context, records iter.Seq2[Record, error], find func(Record) (string, error),
 ) (added int, err error) {
+	if records == nil {
+		return 0, errors.New("feedback: there are no records to add: they are nil")
+	}
 	if find == nil {
 		find = s.LocalPath
 	}

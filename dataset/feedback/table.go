@@ -191,6 +191,9 @@ func (s *Store) verdicts(
 	fail := func(err error) (map[int64]counted, int64, error) {
 		return nil, 0, fmt.Errorf("feedback: %s: aggregation: %w", s.config.Path, err)
 	}
+	if by == nil {
+		return fail(errNoAggregator)
+	}
 	err = s.read(ctx, func(tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, `SELECT coalesce(max(id), 0) FROM pictures`).Scan(&last)
 	})

@@ -13,6 +13,9 @@ import (
 // an error: the copy would lack it. A UNet that has not been read is an *UnreadError, and a network
 // that is no UNet a *NetworkError.
 func (p *Pipeline) Clone() (*Pipeline, error) {
+	if p == nil {
+		return nil, errNoPipeline
+	}
 	if p.unread != nil {
 		return nil, &UnreadError{Model: p.Name}
 	}

@@ -125,7 +125,12 @@ func loadFolder(dir string, whole bool) (*Pipeline, error) {
 }
 
 // LoadFS reads the folder that is fsys. One error names all files that it lacks.
-func LoadFS(fsys fs.FS) (*Pipeline, error) { return loadFS(fsys, true) }
+func LoadFS(fsys fs.FS) (*Pipeline, error) {
+	if fsys == nil {
+		return nil, errors.New("pipeline: there is nothing to load from: the file system is nil")
+	}
+	return loadFS(fsys, true)
+}
 
 func loadFS(fsys fs.FS, whole bool) (*Pipeline, error) {
 	scheduler, err := readIndex(fsys)
@@ -302,10 +307,12 @@ func (p *Pipeline) inpaintError() error {
 		p.UNet.Config.InChannels)
 }
 
+var errNoPipeline = errors.New("pipeline: there is no Pipeline: it is nil")
+
 // check reports parts that are missing or don't fit together.
 func (p *Pipeline) check() error {
 	if p == nil {
-		return errors.New("pipeline: there is no Pipeline: it is nil")
+		return errNoPipeline
 	}
 	if p.Tokenizer == nil || p.Text == nil {
 		return errors.New("pipeline: the tokenizer or text encoder is missing")

@@ -87,8 +87,12 @@ func (r Request) DiskBytes(n int) int64 {
 
 // Watched returns a settled request that reports its progress: after each sampling step it calls
 // done with the number of parts that this step has finished. They add up to Parts, however often
-// the sampler calls the network. Batches that are read from Cache are not among them.
+// the sampler calls the network. Batches that are read from Cache are not among them. Where done is
+// nil, or r is not settled, r is as it was.
 func (r Request) Watched(done func(parts int)) Request {
+	if done == nil || r.Sampler.Sample == nil {
+		return r
+	}
 	sample := r.Sampler.Sample
 	r.Sampler.Sample = func(ctx context.Context, net diffusion.Network, s *diffusion.Schedule,
 		x *tensor.Dense, o diffusion.SampleOptions) iter.Seq2[diffusion.Step, error] {

@@ -61,6 +61,9 @@ func (f Folder) Path(names ...string) string {
 // Write writes what write gives to a file of the folder, name with forward slashes. The file is
 // there whole or, after an error, as it was before.
 func (f Folder) Write(name string, write func(io.Writer) error) error {
+	if write == nil {
+		return fmt.Errorf("report: there is nothing to write %s by: it is nil", f.Path(name))
+	}
 	if err := file.Write(f.Path(filepath.FromSlash(name)), write); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}

@@ -121,6 +121,9 @@ func (k *KFold) Run(ctx context.Context) (*Validation, error) {
 }
 
 func (k *KFold) run(ctx context.Context) (*Validation, error) {
+	if k.Training == nil {
+		return nil, errors.New("the KFold has no Training")
+	}
 	if k.Training.session != nil {
 		return nil, errors.New("the training of the KFold has begun already")
 	}
