@@ -101,11 +101,12 @@ const (
 func recognize(f content) (configs, error) {
 	conv, _ := f.Shape(f.unetName(firstConv))
 	key, _ := f.Shape(f.unetName(firstKey))
+	text, _ := f.Shape(clipPrefix + "embeddings.token_embedding.weight") // of HF's names
 	if len(conv) == 4 && len(key) == 2 && conv[0] == 320 && key[0] == 320 {
 		switch {
 		case key[1] == 768 && !f.isOpenCLIP():
 			return family(conv[1], key[1]), nil
-		case key[1] == 1024 && (f.isOpenCLIP() || !f.text):
+		case key[1] == 1024 && (f.isOpenCLIP() || !f.text || len(text) == 2 && text[1] == 1024):
 			return family(conv[1], key[1]), nil
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/kudos-ml/kudos/internal/golden"
 	"github.com/kudos-ml/kudos/internal/weights"
 	"github.com/kudos-ml/kudos/kernels"
+	"github.com/kudos-ml/kudos/kernels/nn"
 )
 
 // A checkpoint file holds the same weights as the folder beside it, under the names of the first
@@ -67,20 +69,22 @@ func TestFamiliesAreRecognized(t *testing.T) {
 	for _, k := range []struct {
 		conv, key []int
 		text      string
+		width     int
 		known     bool
 	}{
-		{[]int{320, 4, 3, 3}, []int{320, 768}, one, true},
-		{[]int{320, 9, 3, 3}, []int{320, 1024}, two, true},
-		{[]int{320, 4, 3, 3}, []int{320, 1024}, one, false},
-		{[]int{320, 4, 3, 3}, []int{320, 1024}, "without a text encoder", true},
-		{[]int{320, 4, 3, 3}, []int{320, 768}, "without a text encoder", true},
-		{[]int{320, 4, 3, 3}, []int{320, 768}, two, false},
-		{[]int{320, 4, 3, 3}, []int{320, 2048}, two, false},
-		{[]int{128, 4, 3, 3}, []int{128, 768}, one, false},
-		{[]int{320}, []int{320, 768}, one, false},
+		{[]int{320, 4, 3, 3}, []int{320, 768}, one, 768, true},
+		{[]int{320, 9, 3, 3}, []int{320, 1024}, two, 1024, true},
+		{[]int{320, 4, 3, 3}, []int{320, 1024}, one, 1024, true},
+		{[]int{320, 4, 3, 3}, []int{320, 1024}, one, 768, false},
+		{[]int{320, 4, 3, 3}, []int{320, 1024}, "without a text encoder", 1, true},
+		{[]int{320, 4, 3, 3}, []int{320, 768}, "without a text encoder", 1, true},
+		{[]int{320, 4, 3, 3}, []int{320, 768}, two, 1024, false},
+		{[]int{320, 4, 3, 3}, []int{320, 2048}, two, 1024, false},
+		{[]int{128, 4, 3, 3}, []int{128, 768}, one, 768, false},
+		{[]int{320}, []int{320, 768}, one, 768, false},
 	} {
 		shapes := map[string][]int{
-			unetPrefix + firstConv: k.conv, unetPrefix + firstKey: k.key, k.text: {1},
+			unetPrefix + firstConv: k.conv, unetPrefix + firstKey: k.key, k.text: {2, k.width},
 		}
 		c, err := recognize(holds(t, nil, shapes))
 		if !k.known {
@@ -91,6 +95,39 @@ func TestFamiliesAreRecognized(t *testing.T) {
 		require.Equal(t, k.conv[1], c.unet.InChannels)
 		require.Equal(t, k.key[1], c.unet.CrossAttentionDim.At(0))
 		require.Equal(t, k.key[1], c.text.Width)
+	}
+}
+
+// Whichever names a 2.x has for its text encoder, OpenCLIP's or those of transformers, it is read.
+func TestTextEncoderOf2(t *testing.T) {
+	dir := shardsCase
+	want, err := LoadFile(filepath.Join(dir, "single.safetensors"), dir)
+	require.NoError(t, err)
+	f, err := weights.Open(filepath.Join(dir, "single.safetensors"))
+	require.NoError(t, err)
+	defer f.Close()
+	var all []kernels.Parameter
+	for _, name := range f.Names() {
+		if strings.HasPrefix(name, openPrefix) {
+			continue
+		}
+		shape, _ := f.Shape(name)
+		values, err := f.Floats(name)
+		require.NoError(t, err)
+		value := tensor.New(tensor.WithShape(shape...), tensor.WithBacking(values))
+		all = append(all, kernels.Parameter{Name: name, Value: value})
+	}
+	for _, before := range []string{clipPrefix, textPrefix + "transformer."} {
+		renamed := slices.Clone(all)
+		for _, p := range nn.Parameters(want.Text) {
+			renamed = append(renamed, kernels.Parameter{Name: before + p.Name, Value: p.Value})
+		}
+		file := filepath.Join(t.TempDir(), "single.safetensors")
+		require.NoError(t, weights.Save(file, renamed, kernels.Float32, f.Metadata))
+		got, err := LoadFile(file, dir)
+		require.NoError(t, err)
+		require.Equal(t, weights.Hash(want.Text), weights.Hash(got.Text))
+		require.Equal(t, weights.Hash(want.UNet), weights.Hash(got.UNet))
 	}
 }
 
