@@ -27,14 +27,14 @@ import (
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
-// A session is the run in hand. With the defaults it took 9 minutes on two cores that multiply at
-// 115 GFLOP/s each.
+// A session is the run in hand. It took 9 minutes on two cores of 115 GFLOP/s each.
 type session struct {
 	report.Folder
 	run                  finetune.Run
 	labels               string
 	seed                 uint64
 	samples, steps, eval int
+	captioned            int // pictures of the pretraining term
 	beta, lr             float64
 	controls             bool
 	machine              command.Machine
@@ -46,7 +46,7 @@ type session struct {
 
 // parse reads the flags.
 func parse(args []string) (*session, error) {
-	s := &session{Stages: report.NewStages()}
+	s := &session{Stages: report.NewStages(), captioned: 2048}
 	f := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	f.StringVar((*string)(&s.Folder), "out", "runs/quickstart", "run `folder`")
 	f.Uint64Var(&s.seed, "seed", 1, "decides every random draw")
@@ -205,7 +205,7 @@ func (s *session) tune(ctx context.Context, pictures []dataset.Sample, u *trial.
 	}
 	if u.Beta > 0 {
 		// With wrong captions too: right ones would teach alignment without any reward.
-		t.Pretrain = base.Encode(tiny.Pretraining(s.seed+1000, 2048), encode)
+		t.Pretrain = base.Encode(tiny.Pretraining(s.seed+1000, s.captioned), encode)
 		t.PretrainBatch = pretrainBatch
 		t.Terms = append(t.Terms, finetune.Pretraining{Beta: u.Beta})
 	}

@@ -25,6 +25,9 @@ import (
 
 // Where it is asked for, quickstart runs on a disk that is as good as full.
 func TestMain(m *testing.M) {
+	if err := os.Setenv(few, "4"); err != nil { // for the programs that tests start
+		panic(err)
+	}
 	commandtest.Main(m, func() {
 		if n, err := strconv.ParseUint(os.Getenv(fileLimit), 10, 64); err == nil {
 			signal.Ignore(syscall.SIGXFSZ)
