@@ -63,6 +63,15 @@ func at(t *testing.T) place {
 	return p
 }
 
+// small is at with a model that is a hundredth of the miniature, for tests of many runs.
+func small(t *testing.T) place {
+	t.Helper()
+	p := at(t)
+	require.NoError(t, os.RemoveAll(p.model))
+	require.NoError(t, os.CopyFS(p.model, os.DirFS("../../testdata/golden/sd1")))
+	return p
+}
+
 // args are those of a short run into the folder named.
 func (p place) args(out string, more ...string) []string {
 	return append([]string{
@@ -172,7 +181,7 @@ func TestFull(t *testing.T) {
 // The result is that of the library on the same samples, so no flag is lost on the way. It is what
 // a moving average says that it is, too.
 func TestEveryFlagCounts(t *testing.T) {
-	p := at(t)
+	p := small(t)
 	tuned := func(name string, args ...string) string {
 		_, _, err := try(t, p.args(name, args...)...)
 		require.NoError(t, err, args)

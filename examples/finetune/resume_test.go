@@ -27,6 +27,7 @@ import (
 var moments = flag.Int("moments", 4, "moments at which a run is killed")
 
 func TestMain(m *testing.M) {
+	file.Unsynced = true
 	commandtest.Main(m, func() {
 		commandtest.Dies()
 		main()
@@ -36,7 +37,7 @@ func TestMain(m *testing.M) {
 // elsewhere are many pictures, so that what is encoded takes several files.
 func elsewhere(t *testing.T) place {
 	t.Helper()
-	p := at(t)
+	p := small(t)
 	samples, err := dataset.Collect(t.Context(), tiny.Pretraining(8, 70))
 	require.NoError(t, err)
 	for i := range samples {
@@ -171,7 +172,7 @@ func TestGoesOn(t *testing.T) {
 // A result that cannot be saved is not lost: what was trained is in a checkpoint, and the error
 // says how to go on from there.
 func TestLastSaveFails(t *testing.T) {
-	p := at(t)
+	p := small(t)
 	_, _, err := try(t, p.args("whole")...)
 	require.NoError(t, err)
 	full := errors.New("disk full")
