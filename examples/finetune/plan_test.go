@@ -129,7 +129,13 @@ func TestMemory(t *testing.T) {
 	require.Less(t, some.RecomputedCost, least.RecomputedCost)
 	require.LessOrEqual(t, fit(least.Total()).Total(), least.Total())
 
-	refused := func(memory int64) []string {
+	_, printed, err := try(t, p.args("run", "-memory", "1MiB")...)
+	require.ErrorContains(t, err, "-memory is 1.00MiB")
+	require.Empty(t, printed)
+	require.NoDirExists(t, p.out("run"))
+
+	refused := func(t *testing.T, memory int64) []string {
+		s := p.ready(t, args...)
 		s.Memory = report.Size(memory)
 		err := s.plan(t.Context())
 		takes := report.Size(least.Total()).String()
@@ -148,22 +154,20 @@ func TestMemory(t *testing.T) {
 		},
 		1 << 10: {"-memory ", "-memory "},
 	} {
-		ways := refused(memory)
-		require.Len(t, ways, len(want), ways)
-		for i, way := range ways {
-			require.True(t, strings.HasPrefix(way, want[i]), way)
-			again := p.ready(t, slices.Concat(args,
-				[]string{"-memory", report.Size(memory).String()},
-				strings.Fields(strings.ReplaceAll(way, "and ", "")))...)
-			if !strings.Contains(way, "-memory") {
-				again.Memory = report.Size(memory)
+		t.Run(want[0], func(t *testing.T) {
+			t.Parallel()
+			ways := refused(t, memory)
+			require.Len(t, ways, len(want), ways)
+			for i, way := range ways {
+				require.True(t, strings.HasPrefix(way, want[i]), way)
+				again := p.ready(t, slices.Concat(args,
+					[]string{"-memory", report.Size(memory).String()},
+					strings.Fields(strings.ReplaceAll(way, "and ", "")))...)
+				if !strings.Contains(way, "-memory") {
+					again.Memory = report.Size(memory)
+				}
+				require.NoError(t, again.plan(t.Context()), way)
 			}
-			require.NoError(t, again.plan(t.Context()), way)
-		}
+		})
 	}
-
-	_, printed, err := try(t, p.args("run", "-memory", "1MiB")...)
-	require.ErrorContains(t, err, "-memory is 1.00MiB")
-	require.Empty(t, printed)
-	require.NoDirExists(t, p.out("run"))
 }
