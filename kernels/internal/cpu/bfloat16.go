@@ -49,13 +49,9 @@ func (t *convertTask) Do(_, part int) {
 	lo, hi := span(part, elementBlock, len(t.half))
 	half, whole := t.half[lo:hi], t.whole[lo:hi]
 	if t.to {
-		for i, x := range whole {
-			half[i] = ToBF16(x)
-		}
-		return
-	}
-	for i, b := range half {
-		whole[i] = FromBF16(b)
+		conversion.to(half, whole)
+	} else {
+		conversion.from(whole, half)
 	}
 }
 
@@ -78,8 +74,16 @@ func (t *roundTask) Do(_, part int) {
 }
 
 // roundBF16 is dst[i] = x[i], rounded to the nearest bfloat16. dst may be x.
-func roundBF16(dst, x []float32) {
-	for i, v := range x[:len(dst)] {
-		dst[i] = FromBF16(ToBF16(v))
-	}
+func roundBF16(dst, x []float32) { conversion.round(dst, x[:len(dst)]) }
+
+// A converter is the bodies of one instruction set for the conversions. The slices of a call have
+// one length. conversionGeneric is the definition. The others give the same bits.
+type converter struct {
+	name  string
+	to    func(dst []uint16, x []float32) // dst[i] = ToBF16(x[i])
+	from  func(dst []float32, x []uint16) // dst[i] = FromBF16(x[i])
+	round unary                           // dst[i] = FromBF16(ToBF16(x[i])); dst may be x
 }
+
+// conversion is what this machine converts with.
+var conversion = conversions[len(conversions)-1]

@@ -57,19 +57,42 @@ func TestBF16IsNearest(t *testing.T) {
 	}
 }
 
+// Every body gives the bits of the definition, for values of each kind, and writes nothing else.
 func TestConversions(t *testing.T) {
-	for _, n := range []int{0, 1, 7, elementBlock, 3*elementBlock + 5} {
-		x := normal(rand.New(rand.NewPCG(3, uint64(n))), n)
-		half, back := make([]uint16, n), scratch(n)
-		ToBF16s(Shared, half, x)
-		FromBF16s(Shared, back, half)
-		for i, v := range x {
-			require.Equal(t, ToBF16(v), half[i])
-			require.Equal(t, FromBF16(half[i]), back[i])
-		}
-		rounded := scratch(n)
-		roundBF16(rounded, x)
-		require.Equal(t, back, rounded)
+	was := conversion
+	defer func() { conversion = was }()
+	r := rand.New(rand.NewPCG(3, 0))
+	for _, conversion = range conversions {
+		t.Run(conversion.name, func(t *testing.T) {
+			for _, n := range []int{0, 1, 7, 32, 33, 1000, elementBlock, 3*elementBlock + 5} {
+				x := normal(r, n)
+				for i := range x {
+					if i%3 > 0 { // any bits: half way, denormal, infinite, NaN
+						x[i] = math.Float32frombits(r.Uint32() &^ (0xffff * uint32(i%3-1)))
+					}
+					if i%7 == 0 {
+						x[i] = math.Float32frombits(r.Uint32()&0x80010000 | 0x7f800000>>(r.Uint32()%2*8) | 0x8000)
+					}
+				}
+				half, back, rounded := make([]uint16, n+2), scratch(n+2), scratch(n+2)
+				half[0], half[n+1] = 0xabcd, 0xabcd
+				ToBF16s(Shared, half[1:n+1], x)
+				FromBF16s(Shared, back[1:n+1], half[1:n+1])
+				roundBF16(rounded[1:n+1], x)
+				for i, v := range x {
+					require.Equal(t, ToBF16(v), half[i+1], "%x", math.Float32bits(v))
+					want := math.Float32bits(FromBF16(ToBF16(v)))
+					require.Equal(t, want, math.Float32bits(back[i+1]))
+					require.Equal(t, want, math.Float32bits(rounded[i+1]))
+				}
+				for _, i := range []int{0, n + 1} {
+					require.EqualValues(t, 0xabcd, half[i])
+					require.True(t, back[i] != back[i] && rounded[i] != rounded[i])
+				}
+				RoundBF16s(Shared, x)
+				require.Equal(t, bits(back[1:n+1]), bits(x))
+			}
+		})
 	}
 	require.Panics(t, func() { ToBF16s(Shared, make([]uint16, 3), make([]float32, 4)) })
 	half, whole := make([]uint16, 100000), make([]float32, 100000)

@@ -25,7 +25,7 @@ func (g *grid) at(p int) int {
 
 // copyWindow copies values [k0,k1) of the window [rows,cols,c] of position (n,i,j) to dst. Values
 // outside the image are zero.
-func (g *grid) copyWindow(dst, images []float32, n, i, j, k0, k1 int) {
+func copyWindow[T any](g *grid, dst, images []T, n, i, j, k0, k1 int) {
 	line := g.cols * g.c // values of a row of the window: they are contiguous in the image
 	y, x := i*g.step+g.y, j*g.step+g.x
 	left := min(max(-x, 0)*g.c, line)
@@ -89,7 +89,7 @@ func (s *lhs) pack(dst []float32, l layout, u *microKernel, i0, i1, k0, k1 int) 
 		n, y, x := s.window.split(i0)
 		for i := i0; i < i1; i++ {
 			at := (i-i0)/mr*l.size + (i-i0)%mr*l.rs
-			s.window.copyWindow(dst[at:at+k1-k0], s.matrix.Data, n, y, x, k0, k1)
+			copyWindow(&s.window, dst[at:at+k1-k0], s.matrix.Data, n, y, x, k0, k1)
 			if x++; x == s.window.gw {
 				x = 0
 				if y++; y == s.window.gh {
@@ -239,7 +239,7 @@ func (s *rhs) packWindows(dst []float32, u *microKernel, j0, j1, k0, k1 int) {
 			packColumns(d, s.matrix.Data[at:], g.step*g.c, u.nr, u.nr, run, u.copyNR)
 		default:
 			run = 1
-			g.copyWindow(d[:j1-j0], s.matrix.Data, n, y, x, j0, j1)
+			copyWindow(g, d[:j1-j0], s.matrix.Data, n, y, x, j0, j1)
 			clear(d[j1-j0 : u.nr])
 		}
 		k += run

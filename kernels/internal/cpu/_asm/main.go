@@ -19,6 +19,8 @@ var families = map[string]func(*build.Context){
 	"attention":  attention,
 	"gemm":       gemm,
 	"layernorm":  layerNorms,
+	"bfloat16":   bfloat16,
+	"gemm_bf16":  gemmBF16,
 	"norm":       norms,
 	"probe":      probe,
 	"softmax":    softmax,

@@ -1,0 +1,125 @@
+//go:build !purego
+
+package cpu
+
+import "golang.org/x/sys/cpu"
+
+// microsBF16 are the micro-kernels for bfloat16 values that this machine has, the fastest one last.
+var microsBF16 = availableMicrosBF16()
+
+func availableMicrosBF16() []*microBF16 {
+	list := []*microBF16{&microBF16Generic}
+	for _, u := range []struct {
+		has bool
+		microBF16
+	}{
+		{cpu.X86.HasAVX2 && cpu.X86.HasFMA, microBF16{
+			name: "AVX2", mr: 6, nr: 16, tile: tileBF16AVX2, store: storeBF16AVX2,
+		}},
+		{cpu.X86.HasAVX512F, microBF16{
+			name: "AVX-512", mr: 14, nr: 32, tile: tileBF16AVX512, store: storeBF16AVX512,
+		}},
+		{cpu.X86.HasAVX512F && cpu.X86.HasAVX512BF16, microBF16{
+			name: "AVX512_BF16", mr: 14, nr: 32, tile: tileDotAVX512, store: storeBF16AVX512,
+		}},
+	} {
+		if !u.has {
+			break
+		}
+		u.interleave, u.pairColumns, u.copyRows = interleaveAVX2, pairColumnsAVX2, copyRowsAVX2
+		list = append(list, &u.microBF16)
+	}
+	return list
+}
+
+// interleaveAVX2 is microBF16.interleave. It leaves an odd last column and an odd last row to Go.
+func interleaveAVX2(dst, src []uint16, stride, width, n, k int) {
+	j := 0
+	if pairs := k / 2; pairs > 0 {
+		for _, body := range interleaves {
+			for ; j+body.n <= n; j += body.n {
+				_, _ = dst[((pairs-1)*width+j+body.n)*2-1], src[(2*pairs-1)*stride+j+body.n-1]
+				body.copy(&dst[2*j], &src[j], 2*stride, 4*width, pairs)
+			}
+		}
+		interleaveGeneric(dst[2*j:], src[min(j, len(src)):], stride, width, width-j, n-j, 2*pairs)
+		if k%2 == 0 {
+			return
+		}
+		dst, src = dst[2*pairs*width:], src[2*pairs*stride:]
+	}
+	interleaveGeneric(dst, src, stride, width, width, n, 1)
+}
+
+// interleaves interleave n columns of k pairs of rows. Strides are in bytes.
+var interleaves = [...]struct {
+	n    int
+	copy func(dst, src *uint16, stride, width, k int)
+}{
+	{16, interleave16AVX2}, {8, interleave8AVX2}, {4, interleave4AVX2}, {2, interleave2AVX2},
+}
+
+// pairColumnsAVX2 is microBF16.pairColumns. It leaves to Go what does not fill blocks of eight
+// columns and eight pairs.
+func pairColumnsAVX2(dst, src []uint16, stride, width, n, k int) {
+	full, pairs := n&^7, k/2&^7
+	if pairs == 0 {
+		full = 0
+	}
+	for j := 0; j < full; j += 8 {
+		_, _ = dst[((pairs-1)*width+j+8)*2-1], src[(j+7)*stride+2*pairs-1]
+		pairColumns8AVX2(&dst[2*j], &src[j*stride], 2*stride, 4*width, pairs)
+	}
+	if 2*pairs < k && full > 0 {
+		pairColumnsGeneric(dst[2*pairs*width:], src[2*pairs:], stride, width, full, full, k-2*pairs)
+	}
+	if full < width {
+		rest := src[min(full*stride, len(src)):]
+		pairColumnsGeneric(dst[2*full:], rest, stride, width, width-full, n-full, k)
+	}
+}
+
+// copyRowsAVX2 is microBF16.copyRows. It leaves to Go the columns that do not fill blocks of 16.
+func copyRowsAVX2(dst, src []uint16, stride, width, n, k int) {
+	full := n &^ 15
+	for j := 0; j < full; j += 16 {
+		_, _ = dst[(k-1)*width+j+15], src[(k-1)*stride+j+15]
+		copyRows16AVX2(&dst[j], &src[j], 2*stride, 2*width, k)
+	}
+	if full < n {
+		copyRowsGeneric(dst[full:], src[full:], stride, width, n-full, k)
+	}
+}
+
+//go:noescape
+func copyRows16AVX2(dst, src *uint16, stride, width, k int)
+
+//go:noescape
+func tileBF16AVX2(a, b *uint16, c *float32, k, rs, ks int, add bool)
+
+//go:noescape
+func tileBF16AVX512(a, b *uint16, c *float32, k, rs, ks int, add bool)
+
+//go:noescape
+func tileDotAVX512(a, b *uint16, c *float32, k, rs, ks int, add bool)
+
+//go:noescape
+func storeBF16AVX2(dst *uint16, src, bias *float32, ld, rows int)
+
+//go:noescape
+func storeBF16AVX512(dst *uint16, src, bias *float32, ld, rows int)
+
+//go:noescape
+func interleave16AVX2(dst, src *uint16, stride, width, k int)
+
+//go:noescape
+func interleave8AVX2(dst, src *uint16, stride, width, k int)
+
+//go:noescape
+func interleave4AVX2(dst, src *uint16, stride, width, k int)
+
+//go:noescape
+func interleave2AVX2(dst, src *uint16, stride, width, k int)
+
+//go:noescape
+func pairColumns8AVX2(dst, src *uint16, stride, width, k int)
