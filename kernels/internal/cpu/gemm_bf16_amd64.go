@@ -42,7 +42,10 @@ func interleaveAVX2(dst, src []uint16, stride, width, n, k int) {
 				body.copy(&dst[2*j], &src[j], 2*stride, 4*width, pairs)
 			}
 		}
-		interleaveGeneric(dst[2*j:], src[min(j, len(src)):], stride, width, width-j, n-j, 2*pairs)
+		if j < width {
+			rest := src[min(j, len(src)):]
+			interleaveGeneric(dst[2*j:], rest, stride, width, width-j, n-j, 2*pairs)
+		}
 		if k%2 == 0 {
 			return
 		}
@@ -56,7 +59,8 @@ var interleaves = [...]struct {
 	n    int
 	copy func(dst, src *uint16, stride, width, k int)
 }{
-	{16, interleave16AVX2}, {8, interleave8AVX2}, {4, interleave4AVX2}, {2, interleave2AVX2},
+	{32, interleave32AVX2}, {16, interleave16AVX2}, {14, interleave14AVX2}, {8, interleave8AVX2},
+	{6, interleave6AVX2}, {4, interleave4AVX2}, {2, interleave2AVX2},
 }
 
 // pairColumnsAVX2 is microBF16.pairColumns. It leaves to Go what does not fill blocks of eight
@@ -108,6 +112,15 @@ func storeBF16AVX2(dst *uint16, src, bias *float32, ld, rows int)
 
 //go:noescape
 func storeBF16AVX512(dst *uint16, src, bias *float32, ld, rows int)
+
+//go:noescape
+func interleave32AVX2(dst, src *uint16, stride, width, k int)
+
+//go:noescape
+func interleave14AVX2(dst, src *uint16, stride, width, k int)
+
+//go:noescape
+func interleave6AVX2(dst, src *uint16, stride, width, k int)
 
 //go:noescape
 func interleave16AVX2(dst, src *uint16, stride, width, k int)

@@ -888,6 +888,39 @@ summed:
 	VZEROUPPER
 	RET
 
+// func interleave32AVX2(dst *uint16, src *uint16, stride int, width int, k int)
+// Requires: AVX, AVX2
+TEXT ·interleave32AVX2(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ stride+16(FP), DX
+	MOVQ width+24(FP), BX
+	MOVQ k+32(FP), SI
+
+pair:
+	VMOVDQU    (CX), Y0
+	VMOVDQU    (CX)(DX*1), Y1
+	VPUNPCKLWD Y1, Y0, Y2
+	VPUNPCKHWD Y1, Y0, Y1
+	VPERM2I128 $0x20, Y1, Y2, Y0
+	VMOVDQU    Y0, (AX)
+	VPERM2I128 $0x31, Y1, Y2, Y0
+	VMOVDQU    Y0, 32(AX)
+	VMOVDQU    32(CX), Y0
+	VMOVDQU    32(CX)(DX*1), Y1
+	VPUNPCKLWD Y1, Y0, Y2
+	VPUNPCKHWD Y1, Y0, Y1
+	VPERM2I128 $0x20, Y1, Y2, Y0
+	VMOVDQU    Y0, 64(AX)
+	VPERM2I128 $0x31, Y1, Y2, Y0
+	VMOVDQU    Y0, 96(AX)
+	LEAQ       (CX)(DX*2), CX
+	ADDQ       BX, AX
+	DECQ       SI
+	JNZ        pair
+	VZEROUPPER
+	RET
+
 // func interleave16AVX2(dst *uint16, src *uint16, stride int, width int, k int)
 // Requires: AVX, AVX2
 TEXT ·interleave16AVX2(SB), NOSPLIT, $0-40
@@ -901,11 +934,42 @@ pair:
 	VMOVDQU    (CX), Y0
 	VMOVDQU    (CX)(DX*1), Y1
 	VPUNPCKLWD Y1, Y0, Y2
-	VPUNPCKHWD Y1, Y0, Y0
-	VPERM2I128 $0x20, Y0, Y2, Y1
-	VMOVDQU    Y1, (AX)
-	VPERM2I128 $0x31, Y0, Y2, Y1
-	VMOVDQU    Y1, 32(AX)
+	VPUNPCKHWD Y1, Y0, Y1
+	VPERM2I128 $0x20, Y1, Y2, Y0
+	VMOVDQU    Y0, (AX)
+	VPERM2I128 $0x31, Y1, Y2, Y0
+	VMOVDQU    Y0, 32(AX)
+	LEAQ       (CX)(DX*2), CX
+	ADDQ       BX, AX
+	DECQ       SI
+	JNZ        pair
+	VZEROUPPER
+	RET
+
+// func interleave14AVX2(dst *uint16, src *uint16, stride int, width int, k int)
+// Requires: AVX
+TEXT ·interleave14AVX2(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ stride+16(FP), DX
+	MOVQ width+24(FP), BX
+	MOVQ k+32(FP), SI
+
+pair:
+	VMOVDQU    (CX), X0
+	VMOVDQU    (CX)(DX*1), X1
+	VPUNPCKLWD X1, X0, X2
+	VPUNPCKHWD X1, X0, X0
+	VMOVDQU    X2, (AX)
+	VMOVDQU    X0, 16(AX)
+	VMOVQ      16(CX), X0
+	VMOVQ      16(CX)(DX*1), X1
+	VPUNPCKLWD X1, X0, X0
+	VMOVDQU    X0, 32(AX)
+	VMOVD      24(CX), X0
+	VMOVD      24(CX)(DX*1), X1
+	VPUNPCKLWD X1, X0, X0
+	VMOVQ      X0, 48(AX)
 	LEAQ       (CX)(DX*2), CX
 	ADDQ       BX, AX
 	DECQ       SI
@@ -926,9 +990,34 @@ pair:
 	VMOVDQU    (CX), X0
 	VMOVDQU    (CX)(DX*1), X1
 	VPUNPCKLWD X1, X0, X2
-	VMOVDQU    X2, (AX)
 	VPUNPCKHWD X1, X0, X0
+	VMOVDQU    X2, (AX)
 	VMOVDQU    X0, 16(AX)
+	LEAQ       (CX)(DX*2), CX
+	ADDQ       BX, AX
+	DECQ       SI
+	JNZ        pair
+	VZEROUPPER
+	RET
+
+// func interleave6AVX2(dst *uint16, src *uint16, stride int, width int, k int)
+// Requires: AVX
+TEXT ·interleave6AVX2(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ stride+16(FP), DX
+	MOVQ width+24(FP), BX
+	MOVQ k+32(FP), SI
+
+pair:
+	VMOVQ      (CX), X0
+	VMOVQ      (CX)(DX*1), X1
+	VPUNPCKLWD X1, X0, X0
+	VMOVDQU    X0, (AX)
+	VMOVD      8(CX), X0
+	VMOVD      8(CX)(DX*1), X1
+	VPUNPCKLWD X1, X0, X0
+	VMOVQ      X0, 16(AX)
 	LEAQ       (CX)(DX*2), CX
 	ADDQ       BX, AX
 	DECQ       SI

@@ -1,13 +1,22 @@
 package cpu
 
-import "unsafe"
+import (
+	"math"
+	"unsafe"
+)
 
 // The blocks of a product of bfloat16 values. They decide how fast the result comes, and nothing
 // else. A block of A has 512 KiB and lies in the L2 cache with the sums of a part.
 const (
-	depthBF16 = 512       // of K, an even number
-	rowsBF16  = 512       // of A
-	sumsBF16  = 512 * 192 // of C
+	depthBF16   = 512       // of K at most, an even number
+	rowsBF16    = 512       // of A, about
+	columnsBF16 = 320       // of B at most
+	sumsBF16    = 512 * 160 // of C at most
+
+	// packBF16 is how many multiply-adds take as long as to pack a value.
+	packBF16 = 10
+	// smallCutBF16 is the number of multiply-adds up to which the best cut is not looked for.
+	smallCutBF16 = 1 << 22
 )
 
 // A microBF16 is the innermost kernel of one instruction set for products of bfloat16 values, with
@@ -73,36 +82,32 @@ type cutBF16 struct {
 	layout         // of a panel of A
 }
 
-// cut divides p for a number of workers.
+// cut divides p for a number of workers: so that the busiest worker has the least to do.
 func (u *microBF16) cut(p *productBF16, workers int) cutBF16 {
 	var c cutBF16
 	c.blocks = ceilDiv(p.k, depthBF16)
 	c.kc = roundUp(ceilDiv(p.k, c.blocks), 2)
 	c.layout = p.a.layout(u.mr, c.kc)
-	wanted := 1
-	if workers > 1 {
-		wanted = 4 * workers
+	tries := 1
+	if workers > 1 && p.m*p.n*p.k > smallCutBF16 {
+		tries = 8
 	}
-	c.divide(p, u, rowsBF16, sumsBF16)
-	for p.m*p.n*p.k > 1<<20 && c.mParts*c.nParts < wanted && (c.nc > 2*u.nr || c.mc > 4*u.mr) {
-		if c.nc > 2*u.nr && c.nc >= c.mc/2 || c.mc <= 4*u.mr {
-			c.divide(p, u, c.mc, c.mc*(c.nc/2))
-		} else {
-			c.divide(p, u, c.mc/2, (c.mc/2)*c.nc)
+	least := math.MaxInt
+	rows := ceilDiv(p.m, rowsBF16)
+	for i := range tries {
+		mc := roundUp(ceilDiv(p.m, rows+i), u.mr)
+		mParts := ceilDiv(p.m, mc)
+		columns := ceilDiv(p.n, max(u.nr, min(sumsBF16/mc, columnsBF16)/u.nr*u.nr))
+		for j := range 2 * tries {
+			nc := roundUp(ceilDiv(p.n, columns+j), u.nr)
+			nParts := ceilDiv(p.n, nc)
+			work := (ceilDiv(mParts*nParts, workers)*8 + 1) * (mc*nc + packBF16*(mc+nc))
+			if work < least {
+				least, c.mc, c.nc, c.mParts, c.nParts = work, mc, nc, mParts, nParts
+			}
 		}
 	}
 	return c
-}
-
-// divide cuts C into equal parts of at most so many rows and so many values.
-func (c *cutBF16) divide(p *productBF16, u *microBF16, rows, values int) {
-	even := func(n, most, step int) (size, parts int) {
-		parts = ceilDiv(n, max(most, step))
-		size = roundUp(ceilDiv(n, parts), step)
-		return size, ceilDiv(n, size)
-	}
-	c.mc, c.mParts = even(p.m, rows, u.mr)
-	c.nc, c.nParts = even(p.n, values/c.mc/u.nr*u.nr, u.nr)
 }
 
 // The memory of a worker, in values of float32.

@@ -19,14 +19,20 @@ func (f *factorBF16) layout(mr, kc int) layout {
 	return layout{rs: rs, ks: 2, size: mr * rs}
 }
 
+// packRowsBF16 is how many rows of a transposed factor are packed at a time, an even number. So
+// what is read lies together.
+const packRowsBF16 = 32
+
 // packRows packs rows [i0,i1) and columns [k0,k1) of a left factor into panels of mr rows. Rows
 // from i1 on keep their contents. Behind an odd last column are zeros.
 func (f *factorBF16) packRows(dst []uint16, l layout, u *microBF16, i0, i1, k0, k1 int) {
 	if f.matrix.Transposed {
-		for i := i0; i < i1; i += u.mr {
-			src := f.matrix.Data[k0*f.matrix.Stride+i:]
-			n := min(u.mr, i1-i)
-			u.interleave(dst[(i-i0)/u.mr*l.size:], src, f.matrix.Stride, u.mr, n, k1-k0)
+		for k := k0; k < k1; k += packRowsBF16 {
+			end := min(k+packRowsBF16, k1)
+			for i := i0; i < i1; i += u.mr {
+				d, src := dst[(i-i0)/u.mr*l.size+(k-k0)*u.mr:], f.matrix.Data[k*f.matrix.Stride+i:]
+				u.interleave(d, src, f.matrix.Stride, u.mr, min(u.mr, i1-i), end-k)
+			}
 		}
 		return
 	}

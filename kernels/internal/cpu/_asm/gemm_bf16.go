@@ -14,7 +14,7 @@ func gemmBF16(c *build.Context) {
 	tileBF16(c, avx2, 6)
 	tileBF16(c, avx512, 14)
 	tileDot(c)
-	for _, n := range []int{16, 8, 4, 2} {
+	for _, n := range []int{32, 16, 14, 8, 6, 4, 2} {
 		interleave(c, n)
 	}
 	copyRows16(c)
@@ -210,32 +210,42 @@ func interleave(c *build.Context, n int) {
 	dst, src := load(c, "dst"), load(c, "src")
 	stride, width, k := load(c, "stride"), load(c, "width"), load(c, "k")
 	c.Label("pair")
-	first, second := Mem{Base: src}, Mem{Base: src, Index: stride, Scale: 1}
-	x, y, low := c.YMM(), c.YMM(), c.YMM()
-	move := map[int]func(from, to Op){2: c.VMOVD, 4: c.VMOVQ, 8: c.VMOVDQU}[n]
-	switch n {
-	case 16:
-		high, out := c.YMM(), c.YMM()
-		c.VMOVDQU(first, x)
-		c.VMOVDQU(second, y)
-		c.VPUNPCKLWD(y, x, low)
-		c.VPUNPCKHWD(y, x, high)
-		c.VPERM2I128(Imm(0x20), high, low, out)
-		c.VMOVDQU(out, Mem{Base: dst})
-		c.VPERM2I128(Imm(0x31), high, low, out)
-		c.VMOVDQU(out, Mem{Base: dst, Disp: 32})
-	default:
-		move(first, x.AsX())
-		move(second, y.AsX())
-		c.VPUNPCKLWD(y.AsX(), x.AsX(), low.AsX())
-		if n == 2 {
-			c.VMOVQ(low.AsX(), Mem{Base: dst})
-			break
-		}
-		c.VMOVDQU(low.AsX(), Mem{Base: dst})
-		if n == 8 {
-			c.VPUNPCKHWD(y.AsX(), x.AsX(), x.AsX())
-			c.VMOVDQU(x.AsX(), Mem{Base: dst, Disp: 16})
+	for j := 0; j < n; {
+		first := Mem{Base: src, Disp: 2 * j}
+		second := Mem{Base: src, Index: stride, Scale: 1, Disp: 2 * j}
+		to := Mem{Base: dst, Disp: 4 * j}
+		x, y, low, high := c.YMM(), c.YMM(), c.YMM(), c.YMM()
+		switch {
+		case n-j >= 16:
+			c.VMOVDQU(first, x)
+			c.VMOVDQU(second, y)
+			c.VPUNPCKLWD(y, x, low)
+			c.VPUNPCKHWD(y, x, high)
+			c.VPERM2I128(Imm(0x20), high, low, x)
+			c.VMOVDQU(x, to)
+			c.VPERM2I128(Imm(0x31), high, low, x)
+			c.VMOVDQU(x, to.Offset(32))
+			j += 16
+		case n-j >= 8:
+			c.VMOVDQU(first, x.AsX())
+			c.VMOVDQU(second, y.AsX())
+			c.VPUNPCKLWD(y.AsX(), x.AsX(), low.AsX())
+			c.VPUNPCKHWD(y.AsX(), x.AsX(), high.AsX())
+			c.VMOVDQU(low.AsX(), to)
+			c.VMOVDQU(high.AsX(), to.Offset(16))
+			j += 8
+		case n-j >= 4:
+			c.VMOVQ(first, x.AsX())
+			c.VMOVQ(second, y.AsX())
+			c.VPUNPCKLWD(y.AsX(), x.AsX(), low.AsX())
+			c.VMOVDQU(low.AsX(), to)
+			j += 4
+		default:
+			c.VMOVD(first, x.AsX())
+			c.VMOVD(second, y.AsX())
+			c.VPUNPCKLWD(y.AsX(), x.AsX(), low.AsX())
+			c.VMOVQ(low.AsX(), to)
+			j += 2
 		}
 	}
 	c.LEAQ(Mem{Base: src, Index: stride, Scale: 2}, src)
