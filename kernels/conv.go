@@ -68,6 +68,9 @@ func (r conv2D) Shape(in []tensor.Shape) (tensor.Shape, error) {
 
 func (r conv2D) Workspace(c *Context, in []tensor.Shape) int {
 	g := r.geometry(in[0], in[1])
+	if c.precision == BFloat16 {
+		return floats(g.ForwardBF16Workspace(c.pool))
+	}
 	return floats(g.ForwardWorkspace(c.pool))
 }
 
@@ -140,6 +143,9 @@ func (r convInputGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 
 func (r convInputGrad) Workspace(c *Context, in []tensor.Shape) int {
 	g := r.geometry(in)
+	if c.precision == BFloat16 {
+		return floats(g.InputGradBF16Workspace(c.pool))
+	}
 	return floats(g.InputGradWorkspace(c.pool))
 }
 
@@ -198,6 +204,9 @@ func (r convWeightGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 
 func (r convWeightGrad) Workspace(c *Context, in []tensor.Shape) int {
 	g := r.geometry(in)
+	if c.precision == BFloat16 {
+		return floats(g.WeightGradBF16Workspace(c.pool))
+	}
 	return floats(g.WeightGradWorkspace(c.pool))
 }
 

@@ -7,7 +7,6 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
-	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 	"github.com/kudos-ml/kudos/kernels/internal/cuda"
 )
 
@@ -15,6 +14,7 @@ import (
 // its result, before it is stored.
 type fusible interface {
 	Rule
+	TypedEvaler
 	// launchWith queues the product of c.in with an epilogue.
 	launchWith(c *call, e cuda.Epilogue)
 }
@@ -70,7 +70,7 @@ func (r *fused) Workspace(c *Context, in []tensor.Shape) int {
 			most = max(most, ws)
 		}
 	}
-	return align(floats(r.blocks.whole.product.TotalSize())) + most
+	return align(r.blocks.whole.product.TotalSize()*c.precision.Size()) + most
 }
 
 // Eval computes the product, and then does the epilogue in its place. A product that does the
@@ -80,25 +80,26 @@ func (r *fused) Eval(c *Context, dst Tensor, in []Tensor) {
 		r.evalBlocks(c, dst, in)
 		return
 	}
-	x := Tensor{Shape: r.shape, Data: dst.Data[:r.shape.TotalSize()]}
-	r.product.Eval(c, x, in[:r.inputs])
+	n := r.shape.TotalSize()
+	x := dst.part(0, n, r.shape)
+	evalRule(c, r.product, x, in[:r.inputs])
 	for i := range r.epilogue {
 		o := &r.epilogue[i]
-		if c.precision == BFloat16 {
-			cpu.RoundBF16s(c.pool, x.Data)
-		}
 		to := x
 		if r.keeps && i == len(r.epilogue)-1 {
-			to = Tensor{Shape: o.shape, Data: dst.Data[len(x.Data):]}
+			to = dst.part(n, o.shape.TotalSize(), o.shape)
 		}
 		if o.other != none {
 			o.in[1-o.reads] = in[o.other]
 		}
 		o.in[o.reads] = x
-		o.rule.Eval(c, to, o.in)
+		evalRule(c, o.rule, to, o.in)
 		x = to
 	}
 }
+
+// EvalTyped is Eval for bfloat16 tensors. Each operation gets what the one before has rounded.
+func (r *fused) EvalTyped(c *Context, dst Tensor, in []Tensor) { r.Eval(c, dst, in) }
 
 // blockRows is how many rows of a product are in the workspace at once. Weights are packed for each
 // block anew: for one of so many rows that takes 2 % of the time, if they have 320 columns.
@@ -127,27 +128,19 @@ func cut(x tensor.Shape, columns, width int) blocks {
 // evalBlocks computes rows of the product in the workspace, and of them rows of the result.
 func (r *fused) evalBlocks(c *Context, dst Tensor, in []Tensor) {
 	ws, x, o := c.workspace, in[0], &r.epilogue[0]
-	cut := func(t *[]float32, s tensor.Shape) Tensor {
-		n := s.TotalSize()
-		part := Tensor{Shape: s, Data: (*t)[:n]}
-		*t = (*t)[n:]
-		return part
-	}
-	left, to := x.Data, dst.Data
-	for len(to) > 0 {
+	product := scratchTensor(ws, r.blocks.whole.product, dst.Type)
+	c.workspace = ws[align(len(product.Data)*4+len(product.BF16)*2)/floats(1):]
+	for from, to, all := 0, 0, len(dst.Data)+len(dst.BF16); to < all; {
 		b := &r.blocks.whole
-		if len(to) < b.result.TotalSize() {
+		if all-to < b.result.TotalSize() {
 			b = &r.blocks.rest
 		}
-		product := Tensor{Shape: b.product, Data: ws[:b.product.TotalSize()]}
-		c.workspace = ws[align(floats(r.blocks.whole.product.TotalSize()))/floats(1):]
-		in[0] = cut(&left, b.x)
-		r.product.Eval(c, product, in[:r.inputs])
-		if c.precision == BFloat16 {
-			cpu.RoundBF16s(c.pool, product.Data)
-		}
-		o.in[0] = product
-		o.rule.Eval(c, cut(&to, b.result), o.in)
+		in[0] = x.part(from, b.x.TotalSize(), b.x)
+		part := product.part(0, b.product.TotalSize(), b.product)
+		evalRule(c, r.product, part, in[:r.inputs])
+		o.in[0] = part
+		evalRule(c, o.rule, dst.part(to, b.result.TotalSize(), b.result), o.in)
+		from, to = from+b.x.TotalSize(), to+b.result.TotalSize()
 	}
 	c.workspace, in[0] = ws, x
 }

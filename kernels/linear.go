@@ -45,8 +45,7 @@ func (linear) of(x, w tensor.Shape) cpu.Product {
 }
 
 func (r linear) Workspace(c *Context, in []tensor.Shape) int {
-	p := r.of(in[0], in[1])
-	return floats(p.Workspace(c.pool))
+	return workspaceOf(c, r.of(in[0], in[1]))
 }
 
 func (linear) Types(p Precision, in []Precision) ([]Precision, Precision) {
@@ -115,8 +114,7 @@ func (linearInputGrad) of(dy, w tensor.Shape) cpu.Product {
 }
 
 func (r linearInputGrad) Workspace(c *Context, in []tensor.Shape) int {
-	p := r.of(in[0], in[1])
-	return floats(p.Workspace(c.pool))
+	return workspaceOf(c, r.of(in[0], in[1]))
 }
 
 func (linearInputGrad) Types(p Precision, in []Precision) ([]Precision, Precision) {
@@ -170,8 +168,7 @@ func (linearWeightGrad) of(dy, x tensor.Shape) cpu.Product {
 }
 
 func (r linearWeightGrad) Workspace(c *Context, in []tensor.Shape) int {
-	p := r.of(in[0], in[1])
-	return floats(p.Workspace(c.pool))
+	return workspaceOf(c, r.of(in[0], in[1]))
 }
 
 // Types says that the gradient of a parameter is float32.

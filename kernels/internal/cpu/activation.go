@@ -112,10 +112,10 @@ func runGEGLU(pool *Pool, g gegluTask) {
 }
 
 // checkGEGLU panics unless x has rows of 2·width values and y has half as many values.
-func checkGEGLU(kernel string, x, y []float32, width int) {
-	if width < 1 || len(x)%(2*width) != 0 || len(y)*2 != len(x) {
+func checkGEGLU(kernel string, x, y, width int) {
+	if width < 1 || x%(2*width) != 0 || y*2 != x {
 		const wrong = "cpu: %s: %d values for rows of 2·%d and results of %d"
-		panic(fmt.Sprintf(wrong, kernel, len(x), width, len(y)))
+		panic(fmt.Sprintf(wrong, kernel, x, width, y))
 	}
 }
 
@@ -127,14 +127,14 @@ func checkGEGLU(kernel string, x, y []float32, width int) {
 //
 // The value comes first, then the gate, as in diffusers.
 func GEGLU(pool *Pool, dst, x []float32, width int) {
-	checkGEGLU("GEGLU", x, dst, width)
+	checkGEGLU("GEGLU", len(x), len(dst), width)
 	runGEGLU(pool, gegluTask{out: dst, x: x, width: width})
 }
 
 // GEGLUGrad is the gradient of GEGLU by x. dx is as long as x, and dy is as long as the result of
 // GEGLU.
 func GEGLUGrad(pool *Pool, dx, x, dy []float32, width int) {
-	checkGEGLU("GEGLUGrad", x, dy, width)
+	checkGEGLU("GEGLUGrad", len(x), len(dy), width)
 	mustMatch("GEGLUGrad", len(x), dx)
 	runGEGLU(pool, gegluTask{out: dx, x: x, dy: dy, width: width, grad: true})
 }

@@ -1,6 +1,9 @@
 package cpu
 
-import "fmt"
+import (
+	"fmt"
+	"unsafe"
+)
 
 // CopyRows is
 //
@@ -13,21 +16,47 @@ func CopyRows(pool *Pool, dst, src []float32, rows, dstStride, srcStride, n int)
 	if rows == 0 || n == 0 {
 		return
 	}
-	if len(dst) < (rows-1)*dstStride+n || len(src) < (rows-1)*srcStride+n {
-		panic(fmt.Sprintf("cpu: CopyRows: %d and %d values for %d rows of %d, %d and %d apart",
-			len(dst), len(src), rows, n, dstStride, srcStride))
+	mustHoldRows(len(dst), len(src), rows, dstStride, srcStride, n)
+	copyRows(pool, bytesOf(dst, 4), bytesOf(src, 4), rows, 4*dstStride, 4*srcStride, 4*n)
+}
+
+// CopyRowsBF16 is CopyRows for bfloat16 values.
+func CopyRowsBF16(pool *Pool, dst, src []uint16, rows, dstStride, srcStride, n int) {
+	if rows == 0 || n == 0 {
+		return
 	}
+	mustHoldRows(len(dst), len(src), rows, dstStride, srcStride, n)
+	copyRows(pool, bytesOf(dst, 2), bytesOf(src, 2), rows, 2*dstStride, 2*srcStride, 2*n)
+}
+
+func mustHoldRows(dst, src, rows, dstStride, srcStride, n int) {
+	if dst < (rows-1)*dstStride+n || src < (rows-1)*srcStride+n {
+		panic(fmt.Sprintf("cpu: CopyRows: %d and %d values for %d rows of %d, %d and %d apart",
+			dst, src, rows, n, dstStride, srcStride))
+	}
+}
+
+// bytesOf is the memory of values of so many bytes.
+func bytesOf[T float32 | uint16](x []T, size int) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), size*len(x))
+}
+
+// copyBlock is how many bytes one part copies.
+const copyBlock = 4 * elementBlock
+
+// copyRows copies rows of n bytes.
+func copyRows(pool *Pool, dst, src []byte, rows, dstStride, srcStride, n int) {
 	t := copyTasks.get()
 	*t = copyTask{dst: dst, src: src, rows: rows, dstStride: dstStride, srcStride: srcStride, n: n}
-	t.block = max(1, elementBlock/n)
-	t.pieces = ceilDiv(n, elementBlock)
+	t.block = max(1, copyBlock/n)
+	t.pieces = ceilDiv(n, copyBlock)
 	pool.Parallel(ceilDiv(rows, t.block)*t.pieces, t)
 	copyTasks.put(t)
 }
 
 // A copyTask copies blocks of short rows, or pieces of long rows.
 type copyTask struct {
-	dst, src             []float32
+	dst, src             []byte
 	rows                 int
 	dstStride, srcStride int
 	n                    int
@@ -37,7 +66,7 @@ type copyTask struct {
 var copyTasks freeList[copyTask]
 
 func (t *copyTask) Do(_, part int) {
-	from, to := span(part%t.pieces, elementBlock, t.n)
+	from, to := span(part%t.pieces, copyBlock, t.n)
 	lo, hi := span(part/t.pieces, t.block, t.rows)
 	for i := lo; i < hi; i++ {
 		copy(t.dst[i*t.dstStride+from:i*t.dstStride+to], t.src[i*t.srcStride+from:i*t.srcStride+to])
