@@ -34,10 +34,9 @@ type attention struct {
 	Causal, Masked bool
 }
 
-func (r attention) of(c *Context, q, k tensor.Shape) cpu.AttentionShape {
+func (r attention) of(_ *Context, q, k tensor.Shape) cpu.AttentionShape {
 	return cpu.AttentionShape{
 		N: q[0], Heads: r.Heads, Lq: q[1], Lk: k[1], D: q[2] / r.Heads, Causal: r.Causal,
-		BFloat16: c.Precision() == BFloat16,
 	}
 }
 

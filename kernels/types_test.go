@@ -160,7 +160,7 @@ func TestTypesOfRules(t *testing.T) {
 	}
 }
 
-// Attention in a machine of BFloat16 is that of package cpu to bfloat16 values.
+// Attention in a machine of BFloat16 is that of package cpu to bfloat16 values, rounded once.
 func TestAttentionInBFloat16(t *testing.T) {
 	const lq, lk, heads, d = 9, 20, 2, 8
 	g := gorgonia.NewGraph()
@@ -175,7 +175,7 @@ func TestAttentionInBFloat16(t *testing.T) {
 	defer m.Close()
 	require.NoError(t, m.RunAll())
 
-	s := cpu.AttentionShape{N: 1, Heads: heads, Lq: lq, Lk: lk, D: d, BFloat16: true}
+	s := cpu.AttentionShape{N: 1, Heads: heads, Lq: lq, Lk: lk, D: d}
 	in := func(n *gorgonia.Node) []float32 {
 		return rounded(n.Value(), BFloat16).(*tensor.Dense).Float32s()
 	}

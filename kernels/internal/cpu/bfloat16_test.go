@@ -1,7 +1,6 @@
 package cpu
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -185,90 +184,4 @@ func TestConvOfBF16(t *testing.T) {
 		}
 		require.Equal(t, want, got)
 	})
-}
-
-// exactAttention is attention and its gradients in float64, for one sample and one head. round is
-// applied to the operands of products.
-func exactAttention(
-	s AttentionShape, q, k, v, dout []float32, round func(float64) float64,
-) [][]float64 {
-	out, dq := make([]float64, len(q)), make([]float64, len(q))
-	dk, dv := make([]float64, len(k)), make([]float64, len(v))
-	root := 1 / math.Sqrt(float64(s.D))
-	for i := range s.Lq {
-		p, dp := make([]float64, s.Lk), make([]float64, s.Lk)
-		top, sum, delta := math.Inf(-1), 0.0, 0.0
-		for j := range p {
-			for d := range s.D {
-				p[j] += float64(q[i*s.D+d]) * float64(k[j*s.D+d])
-				dp[j] += float64(dout[i*s.D+d]) * float64(v[j*s.D+d])
-			}
-			p[j] *= root
-			top = max(top, p[j])
-		}
-		for j := range p {
-			p[j] = math.Exp(p[j] - top)
-			sum += p[j]
-		}
-		for j := range p {
-			for d := range s.D {
-				out[i*s.D+d] += round(p[j]) * float64(v[j*s.D+d]) / sum
-			}
-			p[j] /= sum
-			delta += p[j] * dp[j]
-		}
-		for j := range p {
-			ds := round(p[j] * (dp[j] - delta))
-			for d := range s.D {
-				dv[j*s.D+d] += round(p[j]) * float64(dout[i*s.D+d])
-				dk[j*s.D+d] += ds * float64(q[i*s.D+d]) * root
-				dq[i*s.D+d] += ds * float64(k[j*s.D+d]) * root
-			}
-		}
-	}
-	return [][]float64{out, dq, dk, dv}
-}
-
-// Attention to bfloat16 values rounds the operands of products. It is much nearer to the definition
-// that rounds them than that definition is to the one that does not.
-func TestAttentionOfBF16(t *testing.T) {
-	was := vec
-	defer func() { vec = was }()
-	round := func(x float64) float64 { return float64(FromBF16(ToBF16(float32(x)))) }
-	for _, s := range []AttentionShape{
-		{Lq: 1, Lk: 1, D: 1}, {Lq: 50, Lk: 77, D: 24}, {Lq: 97, Lk: 300, D: 40},
-	} {
-		s.N, s.Heads, s.BFloat16 = 1, 1, true
-		r := rand.New(rand.NewPCG(uint64(s.Lq), 6))
-		q, dout := rounded(normal(r, s.queries())), rounded(normal(r, s.queries()))
-		k, v := rounded(normal(r, s.keys())), rounded(normal(r, s.keys()))
-		rounding := exactAttention(s, q, k, v, dout, round)
-		exact := exactAttention(s, q, k, v, dout, func(x float64) float64 { return x })
-		eachMicroKernel(t, func(t *testing.T) {
-			for _, vec = range vectors {
-				out, dq := scratch(s.queries()), scratch(s.queries())
-				dk, dv := scratch(s.keys()), scratch(s.keys())
-				Attention(Shared, s, out, q, k, v, nil, scratch(s.Workspace(Shared)))
-				ws := scratch(s.Workspace(Shared))
-				AttentionGrad(Shared, s, dq, dk, dv, q, k, v, nil, dout, ws)
-				for i, got := range [][]float32{out, dq, dk, dv} {
-					var size, apart float64
-					for j, w := range rounding[i] {
-						size += w * w
-						apart += (w - exact[i][j]) * (w - exact[i][j])
-					}
-					size, apart = math.Sqrt(size), math.Sqrt(apart)
-					d := distance(got, rounding[i])
-					name := fmt.Sprint(s, vec.name, []string{" out", " dq", " dk", " dv"}[i])
-					require.True(t, d <= 0.1*apart+1e-6*size,
-						"%s: %g from the definition, which is %g from the exact one",
-						name, d, apart)
-					if s.Lk > 1 {
-						require.True(t, apart > 1e-4*size && apart < 0x1p-8*size,
-							"%s: rounding changes %g by %g", name, size, apart)
-					}
-				}
-			}
-		})
-	}
 }
