@@ -81,13 +81,13 @@
 //
 //   - Products (Linear, Conv2D, Attention) take their operands in bfloat16, and norms take what
 //     they normalize in bfloat16. Their gradients do so too. All of these give bfloat16.
-//     Attention also rounds the numerators of softmax before it multiplies them, but not before it
-//     adds them up. In its gradient it does the same with the probabilities and with the gradient
-//     of the scores.
-//   - Sums are of float32 values, in one order. For products the terms are cut into blocks of at
-//     most 256, as equal as possible. They are added up in order within a block, and block after
-//     block. A product of two bfloat16 values is exact in float32, unless it is below 2⁻¹³³. So
-//     every processor gives the same bits.
+//     Attention is in float32 in between: the result is rounded, and no part of it before. On a
+//     Device its weights and the gradients of its scores are rounded too, before they are
+//     multiplied.
+//   - Sums are of float32 values, in one order. A product of matrices, and so a convolution, is one
+//     sum over all terms, two by two: of each pair the second term is added first. A term is added
+//     with one rounding. What is below 2⁻¹²⁶ counts as zero, before and after. So it is in the
+//     instruction VDPBF16PS, and other processors give the same bits.
 //   - Activations, sums and products of values, and operations that move values give bfloat16
 //     where an input is bfloat16, and float32 otherwise.
 //   - These are float32: losses, Sum, SumAxis, Mean, L2Normalize, TimestepEmbedding, the statistics
@@ -100,8 +100,17 @@
 // A rule in bfloat16 is defined so: its operands are rounded to nearest even, the arithmetic is
 // float32, and the result is rounded once. A rule need not know of this. A [Typer] says which types
 // it takes and gives. The machine evaluates it on float32 copies in the workspace, unless the rule
-// is a [TypedEvaler]. Activations take half the memory. On the processor no time is saved, as there
-// is no body for bfloat16 yet. A Device has kernels for it.
+// is a [TypedEvaler], as products, activations and sums are. Activations take half the memory.
+// Products take half the time on processors with AVX512_BF16, and more time than in float32 on
+// others. A Device has kernels of its own.
+//
+// How far a machine of BFloat16 is from one of Float32, relative to it, for one step of two small
+// networks with everything that Stable Diffusion's UNet has (TestGradientsInBFloat16). Distances of
+// gradients are Euclidean:
+//
+//	                        loss      all gradients   of a parameter: median, worst
+//	16×16, 2 levels of 8    6·10⁻⁴    1.2 %           1.3 %, 3.5 %
+//	32×32, 3 levels of 16   8·10⁻⁵    0.8 %           0.7 %, 1.6 %
 //
 // # Adding an operation
 //

@@ -62,13 +62,14 @@ func TestElementwiseBF16(t *testing.T) {
 		AddMiddleBF16(Shared, dx, x, repeated, 2, rows, width)
 		require.Equal(t, rounded(wdx), widened(dx))
 	}
+	h := func(n int) []uint16 { return make([]uint16, n) }
 	for _, f := range []func(){
-		func() { UnaryBF16(Shared, SiLU, make([]uint16, 3), make([]uint16, 4)) },
-		func() { BinaryBF16(Shared, Add, make([]uint16, 3), make([]uint16, 3), make([]uint16, 2)) },
-		func() { GEGLUBF16(Shared, make([]uint16, 3), make([]uint16, 5), 3) },
-		func() { GEGLUGradBF16(Shared, make([]uint16, 5), make([]uint16, 6), make([]uint16, 3), 3) },
-		func() { AddMiddleBF16(Shared, make([]uint16, 6), make([]uint16, 6), make([]uint16, 2), 2, 1, 3) },
-		func() { CopyRowsBF16(Shared, make([]uint16, 6), make([]uint16, 5), 2, 3, 3, 3) },
+		func() { UnaryBF16(Shared, SiLU, h(3), h(4)) },
+		func() { BinaryBF16(Shared, Add, h(3), h(3), h(2)) },
+		func() { GEGLUBF16(Shared, h(3), h(5), 3) },
+		func() { GEGLUGradBF16(Shared, h(5), h(6), h(3), 3) },
+		func() { AddMiddleBF16(Shared, h(6), h(6), h(2), 2, 1, 3) },
+		func() { CopyRowsBF16(Shared, h(6), h(5), 2, 3, 3, 3) },
 	} {
 		require.Panics(t, f)
 	}

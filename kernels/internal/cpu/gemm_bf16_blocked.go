@@ -28,7 +28,7 @@ type microBF16 struct {
 	// tile is, for i < mr, j < nr and p < k in this order,
 	//
 	//	if !add { c[i*nr+j] = 0 }
-	//	c[i*nr+j] = dotBF16(c[i*nr+j], {a[i*rs+p*ks], a[i*rs+p*ks+1]}, {b[2*(p*nr+j)], b[2*(p*nr+j)+1]})
+	//	c[i*nr+j] = dotBF16(c[i*nr+j], a[i*rs+p*ks:][:2], b[2*(p*nr+j):][:2])
 	//
 	// where rs and ks are in bytes. k is at least 1.
 	tile func(a, b *uint16, c *float32, k, rs, ks int, add bool)

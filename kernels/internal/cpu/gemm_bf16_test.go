@@ -62,7 +62,8 @@ func TestDotBF16ByHand(t *testing.T) {
 		got := dotBF16(c.sum, c.x, c.y)
 		require.Equal(t, math.Float32bits(c.want), math.Float32bits(got), "%v: %s", c, c.whatItSays)
 	}
-	negative := dotBF16(float32(math.Copysign(0x1p-127, -1)), [2]uint16{0, 0}, [2]uint16{0x8000, 0x8000})
+	least := float32(math.Copysign(0x1p-127, -1))
+	negative := dotBF16(least, [2]uint16{0, 0}, [2]uint16{0x8000, 0x8000})
 	require.Equal(t, uint32(1<<31), math.Float32bits(negative), "the sign of zero stays")
 	for _, x := range []float32{
 		dotBF16(nan, [2]uint16{one, one}, [2]uint16{one, one}),
@@ -369,7 +370,8 @@ func TestEncodingOfVDPBF16PS(t *testing.T) {
 	source, err := os.ReadFile("gemm_bf16_amd64.s")
 	require.NoError(t, err)
 	var code []byte
-	for _, m := range regexp.MustCompile(`LONG\s+\$(\w+)\s+WORD\s+\$(\w+)`).FindAllSubmatch(source, -1) {
+	encoded := regexp.MustCompile(`LONG\s+\$(\w+)\s+WORD\s+\$(\w+)`)
+	for _, m := range encoded.FindAllSubmatch(source, -1) {
 		low, err := strconv.ParseUint(string(m[1]), 0, 32)
 		require.NoError(t, err)
 		high, err := strconv.ParseUint(string(m[2]), 0, 16)
@@ -379,7 +381,8 @@ func TestEncodingOfVDPBF16PS(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "code")
 	require.NoError(t, os.WriteFile(file, code, 0o600))
-	text, err := exec.Command(objdump, "-D", "-b", "binary", "-m", "i386:x86-64", file).CombinedOutput()
+	disassemble := exec.Command(objdump, "-D", "-b", "binary", "-m", "i386:x86-64", file)
+	text, err := disassemble.CombinedOutput()
 	if err != nil {
 		t.Skipf("%v: %s", err, text)
 	}

@@ -187,8 +187,8 @@ var vectorRegisters = []reg.VecPhysical{
 	reg.Z24, reg.Z25, reg.Z26, reg.Z27, reg.Z28, reg.Z29, reg.Z30, reg.Z31,
 }
 
-// dotBF16 is VDPBF16PS Zy, Zx, Zacc, encoded as EVEX.512.F3.0F38.W0 52 /r (Intel's manual, volume 2).
-// The bits of register numbers outside of ModRM are inverted.
+// dotBF16 is VDPBF16PS Zy, Zx, Zacc, encoded as EVEX.512.F3.0F38.W0 52 /r (Intel's manual, volume
+// 2). The bits of register numbers outside of ModRM are inverted.
 func dotBF16(c *build.Context, acc, x, y int) {
 	bit := func(n, i int) uint32 { return uint32(^n >> i & 1) }
 	p0 := bit(acc, 3)<<7 | bit(y, 4)<<6 | bit(y, 3)<<5 | bit(acc, 4)<<4 | 0b010
@@ -198,7 +198,9 @@ func dotBF16(c *build.Context, acc, x, y int) {
 	c.Instruction(&ir.Instruction{
 		Opcode: "LONG", Operands: []Op{U32(0x62 | p0<<8 | p1<<16 | p2<<24)},
 	})
-	c.Instruction(&ir.Instruction{Opcode: "WORD", Operands: []Op{U16(0x52 | modrm<<8)}})
+	c.Instruction(&ir.Instruction{
+		Opcode: "WORD", Operands: []Op{U16(0x52 | modrm<<8)},
+	})
 }
 
 // interleave is dst[(p*width+j)*2+h] = src[(2p+h)*stride+j] for p < k, j < n and h < 2. stride and
