@@ -32,7 +32,7 @@ func (m *Machine) Flags(f *flag.FlagSet) {
 		"second; programs built with -tags nvidia have GPUs")
 	f.Var((*precision)(&m.Precision), "precision", "of the arithmetic: `float32`, or bfloat16 "+
 		"(bf16), in which weights, their gradients and what is saved stay float32; it is faster "+
-		"on a GPU, and slow on a processor")
+		"on a GPU and on a processor with AVX512_BF16, and slower on others")
 }
 
 // Parse reads a command line and opens the device that it names. Without one, what takes more

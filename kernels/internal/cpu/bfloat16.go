@@ -55,34 +55,12 @@ func (t *convertTask) Do(_, part int) {
 	}
 }
 
-// RoundBF16s is x[i] = FromBF16(ToBF16(x[i])).
-func RoundBF16s(pool *Pool, x []float32) {
-	t := roundTasks.get()
-	t.x = x
-	pool.Parallel(ceilDiv(len(x), elementBlock), t)
-	roundTasks.put(t)
-}
-
-// A roundTask rounds blocks of values.
-type roundTask struct{ x []float32 }
-
-var roundTasks freeList[roundTask]
-
-func (t *roundTask) Do(_, part int) {
-	lo, hi := span(part, elementBlock, len(t.x))
-	roundBF16(t.x[lo:hi], t.x[lo:hi])
-}
-
-// roundBF16 is dst[i] = x[i], rounded to the nearest bfloat16. dst may be x.
-func roundBF16(dst, x []float32) { conversion.round(dst, x[:len(dst)]) }
-
 // A converter is the bodies of one instruction set for the conversions. The slices of a call have
 // one length. conversionGeneric is the definition. The others give the same bits.
 type converter struct {
-	name  string
-	to    func(dst []uint16, x []float32) // dst[i] = ToBF16(x[i])
-	from  func(dst []float32, x []uint16) // dst[i] = FromBF16(x[i])
-	round unary                           // dst[i] = FromBF16(ToBF16(x[i])); dst may be x
+	name string
+	to   func(dst []uint16, x []float32) // dst[i] = ToBF16(x[i])
+	from func(dst []float32, x []uint16) // dst[i] = FromBF16(x[i])
 }
 
 // conversion is what this machine converts with.

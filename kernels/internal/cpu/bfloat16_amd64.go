@@ -10,22 +10,19 @@ var conversions = availableConversions()
 func availableConversions() []converter {
 	c := []converter{conversionGeneric}
 	if cpu.X86.HasAVX2 {
-		c = append(c, conversionAssembly{"AVX2", toBF16AVX2, fromBF16AVX2, roundBF16AVX2}.bodies())
+		c = append(c, conversionAssembly{"AVX2", toBF16AVX2, fromBF16AVX2}.bodies())
 	}
 	if cpu.X86.HasAVX512F {
-		c = append(c, conversionAssembly{
-			"AVX-512", toBF16AVX512, fromBF16AVX512, roundBF16AVX512,
-		}.bodies())
+		c = append(c, conversionAssembly{"AVX-512", toBF16AVX512, fromBF16AVX512}.bodies())
 	}
 	return c
 }
 
 // A conversionAssembly is bodies that take multiples of 32 values.
 type conversionAssembly struct {
-	name  string
-	to    func(dst *uint16, x *float32, n int)
-	from  func(dst *float32, x *uint16, n int)
-	round func(dst, x *float32, n int)
+	name string
+	to   func(dst *uint16, x *float32, n int)
+	from func(dst *float32, x *uint16, n int)
 }
 
 // bodies are those that take any number of values.
@@ -46,13 +43,6 @@ func (a conversionAssembly) bodies() converter {
 			}
 			fromBF16Generic(dst[n:], x[n:])
 		},
-		round: func(dst, x []float32) {
-			n := len(x) &^ 31
-			if n > 0 {
-				a.round(&dst[0], &x[0], n)
-			}
-			roundBF16Generic(dst[n:], x[n:])
-		},
 	}
 }
 
@@ -67,9 +57,3 @@ func fromBF16AVX2(dst *float32, x *uint16, n int)
 
 //go:noescape
 func fromBF16AVX512(dst *float32, x *uint16, n int)
-
-//go:noescape
-func roundBF16AVX2(dst, x *float32, n int)
-
-//go:noescape
-func roundBF16AVX512(dst, x *float32, n int)

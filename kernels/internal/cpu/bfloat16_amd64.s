@@ -101,76 +101,6 @@ loop:
 	VZEROUPPER
 	RET
 
-// func roundBF16AVX2(dst *float32, x *float32, n int)
-// Requires: AVX, AVX2
-TEXT ·roundBF16AVX2(SB), NOSPLIT, $0-24
-	MOVQ         dst+0(FP), AX
-	MOVQ         x+8(FP), CX
-	MOVQ         n+16(FP), DX
-	MOVL         $0x00000001, BX
-	VMOVD        BX, X0
-	VPBROADCASTD X0, Y0
-	MOVL         $0x00007fff, BX
-	VMOVD        BX, X1
-	VPBROADCASTD X1, Y1
-	MOVL         $0x00000040, BX
-	VMOVD        BX, X2
-	VPBROADCASTD X2, Y2
-	XORQ         BX, BX
-	XORQ         SI, SI
-
-loop:
-	VMOVUPS   (CX)(BX*1), Y3
-	VPSRLD    $0x10, Y3, Y4
-	VCMPPS    $0x03, Y3, Y3, Y6
-	VPAND     Y0, Y4, Y5
-	VPADDD    Y1, Y3, Y3
-	VPADDD    Y5, Y3, Y3
-	VPSRLD    $0x10, Y3, Y3
-	VPOR      Y2, Y4, Y4
-	VBLENDVPS Y6, Y4, Y3, Y3
-	VPSLLD    $0x10, Y3, Y3
-	VMOVUPS   Y3, (AX)(BX*1)
-	VMOVUPS   32(CX)(BX*1), Y3
-	VPSRLD    $0x10, Y3, Y4
-	VCMPPS    $0x03, Y3, Y3, Y6
-	VPAND     Y0, Y4, Y5
-	VPADDD    Y1, Y3, Y3
-	VPADDD    Y5, Y3, Y3
-	VPSRLD    $0x10, Y3, Y3
-	VPOR      Y2, Y4, Y4
-	VBLENDVPS Y6, Y4, Y3, Y3
-	VPSLLD    $0x10, Y3, Y3
-	VMOVUPS   Y3, 32(AX)(BX*1)
-	VMOVUPS   64(CX)(BX*1), Y3
-	VPSRLD    $0x10, Y3, Y4
-	VCMPPS    $0x03, Y3, Y3, Y6
-	VPAND     Y0, Y4, Y5
-	VPADDD    Y1, Y3, Y3
-	VPADDD    Y5, Y3, Y3
-	VPSRLD    $0x10, Y3, Y3
-	VPOR      Y2, Y4, Y4
-	VBLENDVPS Y6, Y4, Y3, Y3
-	VPSLLD    $0x10, Y3, Y3
-	VMOVUPS   Y3, 64(AX)(BX*1)
-	VMOVUPS   96(CX)(BX*1), Y3
-	VPSRLD    $0x10, Y3, Y4
-	VCMPPS    $0x03, Y3, Y3, Y6
-	VPAND     Y0, Y4, Y5
-	VPADDD    Y1, Y3, Y3
-	VPADDD    Y5, Y3, Y3
-	VPSRLD    $0x10, Y3, Y3
-	VPOR      Y2, Y4, Y4
-	VBLENDVPS Y6, Y4, Y3, Y3
-	VPSLLD    $0x10, Y3, Y3
-	VMOVUPS   Y3, 96(AX)(BX*1)
-	ADDQ      $0x00000080, BX
-	ADDQ      $0x00000040, SI
-	SUBQ      $0x00000020, DX
-	JNZ       loop
-	VZEROUPPER
-	RET
-
 // func toBF16AVX512(dst *uint16, x *float32, n int)
 // Requires: AVX, AVX512F
 TEXT ·toBF16AVX512(SB), NOSPLIT, $0-24
@@ -235,51 +165,5 @@ loop:
 	ADDQ      $0x00000040, SI
 	SUBQ      $0x00000020, DX
 	JNZ       loop
-	VZEROUPPER
-	RET
-
-// func roundBF16AVX512(dst *float32, x *float32, n int)
-// Requires: AVX, AVX512F
-TEXT ·roundBF16AVX512(SB), NOSPLIT, $0-24
-	MOVQ         dst+0(FP), AX
-	MOVQ         x+8(FP), CX
-	MOVQ         n+16(FP), DX
-	MOVL         $0x00000001, BX
-	VMOVD        BX, X0
-	VPBROADCASTD X0, Z0
-	MOVL         $0x00007fff, BX
-	VMOVD        BX, X1
-	VPBROADCASTD X1, Z1
-	MOVL         $0x00000040, BX
-	VMOVD        BX, X2
-	VPBROADCASTD X2, Z2
-	XORQ         BX, BX
-	XORQ         SI, SI
-
-loop:
-	VMOVUPS (CX)(BX*1), Z3
-	VPSRLD  $0x10, Z3, Z4
-	VCMPPS  $0x03, Z3, Z3, K1
-	VPANDD  Z0, Z4, Z5
-	VPADDD  Z1, Z3, Z3
-	VPADDD  Z5, Z3, Z3
-	VPSRLD  $0x10, Z3, Z3
-	VPORD   Z2, Z4, K1, Z3
-	VPSLLD  $0x10, Z3, Z3
-	VMOVUPS Z3, (AX)(BX*1)
-	VMOVUPS 64(CX)(BX*1), Z3
-	VPSRLD  $0x10, Z3, Z4
-	VCMPPS  $0x03, Z3, Z3, K1
-	VPANDD  Z0, Z4, Z5
-	VPADDD  Z1, Z3, Z3
-	VPADDD  Z5, Z3, Z3
-	VPSRLD  $0x10, Z3, Z3
-	VPORD   Z2, Z4, K1, Z3
-	VPSLLD  $0x10, Z3, Z3
-	VMOVUPS Z3, 64(AX)(BX*1)
-	ADDQ    $0x00000080, BX
-	ADDQ    $0x00000040, SI
-	SUBQ    $0x00000020, DX
-	JNZ     loop
 	VZEROUPPER
 	RET

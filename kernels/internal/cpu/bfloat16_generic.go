@@ -1,8 +1,6 @@
 package cpu
 
-var conversionGeneric = converter{
-	name: "generic", to: toBF16Generic, from: fromBF16Generic, round: roundBF16Generic,
-}
+var conversionGeneric = converter{name: "generic", to: toBF16Generic, from: fromBF16Generic}
 
 func toBF16Generic(dst []uint16, x []float32) {
 	for i, v := range x {
@@ -13,11 +11,5 @@ func toBF16Generic(dst []uint16, x []float32) {
 func fromBF16Generic(dst []float32, x []uint16) {
 	for i, b := range x {
 		dst[i] = FromBF16(b)
-	}
-}
-
-func roundBF16Generic(dst, x []float32) {
-	for i, v := range x {
-		dst[i] = FromBF16(ToBF16(v))
 	}
 }

@@ -75,7 +75,7 @@ type product struct {
 // which costs little beside a sum over many k.
 func (p *product) turns() bool {
 	b := &p.b
-	return !b.window.on && !b.flip.on && b.packed == nil && !p.rows.on &&
+	return !b.window.on && !b.flip.on && !p.rows.on &&
 		(b.matrix.spread() || b.matrix.Transposed && p.m <= turnedN) &&
 		!(p.accumulate && p.bias != nil) &&
 		p.k >= 128 && 2*p.k*(p.n-p.m) > p.m*p.n
@@ -146,10 +146,7 @@ func (u *microKernel) cut(p *product, workers int) cut {
 		c.packPanels /= 2
 	}
 	c.packParts = ceilDiv(c.panels, c.packPanels)
-	c.chunks = 1
-	if p.b.packed == nil {
-		c.chunks = ceilDiv(c.blocks, max(1, chunkSize/(c.panels*u.nr*c.kc)))
-	}
+	c.chunks = ceilDiv(c.blocks, max(1, chunkSize/(c.panels*u.nr*c.kc)))
 	c.chunk = ceilDiv(c.blocks, c.chunks)
 	c.chunks = ceilDiv(c.blocks, c.chunk)
 	return c
@@ -157,9 +154,6 @@ func (u *microKernel) cut(p *product, workers int) cut {
 
 // packedChunk returns the size of a packed chunk of B.
 func (t *gemmTask) packedChunk() int {
-	if t.b.packed != nil {
-		return 0
-	}
 	return roundUp(t.chunk*t.panels*t.u.nr*t.kc, 16)
 }
 
@@ -247,7 +241,7 @@ func (u *microKernel) multiply(pool *Pool, p *product, ws []float32) {
 	t.scratch = ws
 	for t.now = -1; t.now < t.chunks; t.now++ {
 		t.packing = 0
-		if t.now+1 < t.chunks && t.b.packed == nil {
+		if t.now+1 < t.chunks {
 			first, last := span(t.now+1, t.chunk, t.blocks)
 			t.packing = (last - first) * t.packParts
 		}
@@ -316,26 +310,6 @@ func (t *gemmTask) panelOf(packed []float32, chunk, block, panel int) []float32 
 	return packed[((block-chunk*t.chunk)*t.panels+panel)*t.u.nr*t.kc:]
 }
 
-// packedSize returns how many values packWhole writes.
-func (u *microKernel) packedSize(p *product) int {
-	c := u.cut(p, 1)
-	return c.blocks * c.panels * u.nr * c.kc
-}
-
-// packWhole packs all of B to dst. It returns the right factor for several products with this B, of
-// any A.
-func (u *microKernel) packWhole(p *product, dst []float32) rhs {
-	t := gemmTasks.get()
-	t.product, t.cut, t.u = *p, u.cut(p, 1), u
-	for block := range t.blocks {
-		for part := range t.packParts {
-			t.packBlock(dst, 0, block, part, nil)
-		}
-	}
-	gemmTasks.put(t)
-	return rhs{packed: dst}
-}
-
 // packBlock packs some panels of a block, a few rows at a time.
 func (t *gemmTask) packBlock(packed []float32, chunk, block, part int, scratch []float32) {
 	k0, k1 := span(block, t.kc, t.k)
@@ -361,9 +335,6 @@ func (t *gemmTask) part(scratch []float32, mPart, nPart int) {
 	a, tmp := scratch[:t.packedA()], scratch[t.packedA():]
 	begun := t.turned && t.begin(tmp, c)
 	packed := t.packed[t.now&1]
-	if t.b.packed != nil {
-		packed = t.b.packed
-	}
 	first, last := span(t.now, t.chunk, t.blocks)
 	for block := first; block < last; block++ {
 		k0, k1 := span(block, t.kc, t.k)

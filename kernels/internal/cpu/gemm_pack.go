@@ -130,14 +130,13 @@ func packColumns(
 	}
 }
 
-// An rhs is where the right factor B[k,n] comes from. It is one of four: a matrix; windows, where
+// An rhs is where the right factor B[k,n] comes from. It is one of three: a matrix; windows, where
 // row k is the window of position k, or, if the matrix is transposed, column j that of position j;
-// with flip, the weights of a convolution as its gradient reads them; or the result of packWhole.
+// or, with flip, the weights of a convolution as its gradient reads them.
 type rhs struct {
 	matrix Matrix
 	window grid
 	flip   flip
-	packed []float32
 }
 
 // A flip says that row k = (r,s,o) of B begins at element ((o*KH + a−step·r)*KW + b−step·s)*C of

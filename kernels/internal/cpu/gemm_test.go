@@ -197,33 +197,80 @@ func TestGemmRowsDoNotDependOnOneAnother(t *testing.T) {
 	})
 }
 
-// A product and its transpose have the same bits: which one is computed is a matter of speed. So
-// have a product whose right factor is packed in chunks, and one where it is packed beforehand,
-// which is never turned.
-func TestTurnedProducts(t *testing.T) {
-	eachMicroKernel(t, func(t *testing.T) {
-		for i, s := range [][3]int{{5, 40, 520}, {33, 300, 177}, {50, 52, 45000}, {52, 50, 45000}} {
-			for mode := range 8 {
-				r := rand.New(rand.NewPCG(uint64(i), uint64(mode)))
-				p := Product{M: s[0], N: s[1], K: s[2], Accumulate: mode&4 != 0}
-				if mode&4 == 0 {
-					p.Bias = normal(r, s[1])
+// inOrder is the order in which products are summed. K is cut into ⌈K/384⌉ blocks of ⌈K/blocks⌉,
+// and
+//
+//	s := 0
+//	for k in block { s += A(i,k)·B(k,j) }
+//	if block > 0 or Accumulate { s += C(i,j) }
+//	if block == 0 { s += bias[j] }
+//	C(i,j) = s
+//
+// in float32. For bfloat16 values each product is exact, so it does not matter whether it is
+// rounded before it is added.
+func (p *Product) inOrder() []float32 {
+	blocks := ceilDiv(p.K, 384)
+	size := ceilDiv(p.K, blocks)
+	c := p.result()
+	for at := range c {
+		i, j := at/p.N, at%p.N
+		for block := range blocks {
+			var s float32
+			for k := block * size; k < min((block+1)*size, p.K); k++ {
+				s += float32(p.A.at(i, k) * p.B.at(k, j))
+			}
+			if block > 0 || p.Accumulate {
+				s += c[at]
+			}
+			if block == 0 && p.Bias != nil {
+				s += p.Bias[j]
+			}
+			c[at] = s
+		}
+	}
+	return c
+}
+
+// Products are summed in one order, whether they are computed as they are or as their transpose, in
+// one piece or in chunks, by which body and by how many workers.
+func TestGemmOrder(t *testing.T) {
+	for i, s := range [][3]int{
+		{5, 3, 2}, {14, 32, 256}, {29, 65, 385}, {97, 40, 600}, {300, 48, 1000}, {1, 100, 77},
+		{5, 40, 520}, {33, 300, 177}, {50, 52, 45000}, {52, 50, 45000},
+	} {
+		for mode := range 8 {
+			if s[2] == 45000 && mode != i%8 { // 450 million operations, each time with each body
+				continue
+			}
+			r := rand.New(rand.NewPCG(uint64(i), uint64(mode)))
+			p := Product{M: s[0], N: s[1], K: s[2], Accumulate: mode&4 != 0}
+			if mode&4 == 0 {
+				p.Bias = normal(r, s[1])
+			}
+			p.A = matrixFor(r, p.M, p.K, 3, mode&1 != 0)
+			p.B = matrixFor(r, p.K, p.N, 2, mode&2 != 0)
+			p.C = matrixFor(r, p.M, p.N, 1, false)
+			for _, x := range [][]float32{p.A.Data, p.B.Data} {
+				for i, v := range x {
+					x[i] = FromBF16(ToBF16(v))
 				}
-				p.A = matrixFor(r, p.M, p.K, 3, mode&1 != 0)
-				p.B = matrixFor(r, p.K, p.N, 2, mode&2 != 0)
-				p.C = matrixFor(r, p.M, p.N, 1, false)
+			}
+			before, want := append([]float32(nil), p.C.Data...), bits(p.inOrder())
+			eachMicroKernel(t, func(t *testing.T) {
 				q := p.product()
 				task := micro.task(&q, 2)
-				require.Equal(t, q.m < q.n, task.turned)
+				require.Equal(t, q.m < q.n && q.k >= 128, task.turned)
 				require.Equal(t, q.k == 45000, task.chunks > 1)
-				q.b = micro.packWhole(&q, make([]float32, micro.packedSize(&q)))
-				q.c = append([]float32(nil), p.C.Data...)
-				micro.multiply(Shared, &q, scratch(micro.workspace(Shared, &q)))
-				Gemm(Shared, &p, scratch(p.Workspace(Shared)))
-				require.Equal(t, bits(q.c), bits(p.C.Data), "%v, mode %d", s, mode)
-			}
+				for _, workers := range []int{1, 3} {
+					pool := NewPool(workers)
+					copy(p.C.Data, before)
+					Gemm(pool, &p, scratch(p.Workspace(pool)))
+					got := bits(p.result())
+					require.Equal(t, want, got, "%v, mode %d, %d workers", s, mode, workers)
+				}
+			})
 		}
-	})
+	}
 }
 
 func TestGemmLetsNaNThrough(t *testing.T) {

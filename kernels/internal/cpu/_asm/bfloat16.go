@@ -10,7 +10,6 @@ func bfloat16(c *build.Context) {
 	for _, s := range []isa{avx2, avx512} {
 		toBF16(c, s)
 		fromBF16(c, s)
-		roundBF16(c, s)
 	}
 }
 
@@ -108,21 +107,6 @@ func fromBF16(c *build.Context, s isa) {
 		for i := 0; i < 128; i += s.bytes() {
 			v := s.vector(c)
 			c.VPMOVZXWD(Mem{Base: at[1], Index: half, Scale: 1, Disp: i / 2}, v)
-			c.VPSLLD(Imm(16), v, v)
-			c.VMOVUPS(v, Mem{Base: at[0], Index: whole, Scale: 1, Disp: i})
-		}
-	})
-}
-
-func roundBF16(c *build.Context, s isa) {
-	const doc = "is dst[i] = FromBF16(ToBF16(x[i]))."
-	n, at := begin(c, "roundBF16", s, "func(dst, x *float32, n int)", doc, "dst", "x")
-	r := newRounder(c, s)
-	halfLoop(c, n, func(whole, _ reg.GPVirtual) {
-		for i := 0; i < 128; i += s.bytes() {
-			v := s.vector(c)
-			c.VMOVUPS(Mem{Base: at[1], Index: whole, Scale: 1, Disp: i}, v)
-			r.round(c, v)
 			c.VPSLLD(Imm(16), v, v)
 			c.VMOVUPS(v, Mem{Base: at[0], Index: whole, Scale: 1, Disp: i})
 		}
