@@ -148,3 +148,33 @@ func BenchmarkNorm(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkWinograd is BenchmarkConv by Winograd's algorithm, for the shapes of Stable Diffusion
+// 1.5. The rate counts the multiply-adds of the convolution itself.
+func BenchmarkWinograd(b *testing.B) {
+	for _, s := range []struct{ n, in, out, side int }{
+		{1, 320, 320, 64}, {2, 320, 320, 64}, {1, 960, 320, 64}, {1, 640, 640, 32},
+		{2, 640, 640, 32}, {1, 1280, 1280, 16}, {2, 1280, 1280, 16}, {1, 1280, 1280, 8},
+	} {
+		c := Conv{N: s.n, H: s.side, W: s.side, In: s.in, Out: s.out, KH: 3, KW: 3, Stride: 1,
+			Top: 1, Bottom: 1, Left: 1, Right: 1}
+		positions := s.n * s.side * s.side
+		x, y := wiggle(positions*s.in, 1), wiggle(positions*s.out, 3)
+		w := wiggle(s.out*9*s.in, 2)
+		ws := make([]float32, max(c.WinogradForwardWorkspace(Shared),
+			c.WinogradInputGradWorkspace(Shared), c.WinogradWeightGradWorkspace(Shared)))
+		name := fmt.Sprintf("%dx%dx%dx%dto%d", s.n, s.side, s.side, s.in, s.out)
+		for _, pass := range []struct {
+			name string
+			run  func()
+		}{
+			{"forward", func() { c.WinogradForward(Shared, y, x, w, nil, ws) }},
+			{"input", func() { c.WinogradInputGrad(Shared, x, y, w, ws) }},
+			{"weight", func() { c.WinogradWeightGrad(Shared, w, y, x, ws) }},
+		} {
+			b.Run(name+"/"+pass.name, func(b *testing.B) {
+				perSecond(b, 18*float64(positions)*float64(s.out)*float64(s.in), pass.run)
+			})
+		}
+	}
+}

@@ -47,6 +47,13 @@ func (c *Conv) must(kernel string, x, w, y []float32) {
 	}
 }
 
+// mustBias panics unless bias is nil or has a value for each output channel.
+func (c *Conv) mustBias(kernel string, bias []float32) {
+	if bias != nil && len(bias) != c.Out {
+		panic(fmt.Sprintf("cpu: %s: bias has %d values, not %d", kernel, len(bias), c.Out))
+	}
+}
+
 // ForwardWorkspace returns how many values of workspace Forward needs. It grows with the workers of
 // pool, as the other workspaces do.
 func (c *Conv) ForwardWorkspace(pool *Pool) int {
@@ -62,9 +69,7 @@ func (c *Conv) ForwardWorkspace(pool *Pool) int {
 // lengths.
 func (c *Conv) Forward(pool *Pool, y, x, w, bias, ws []float32) {
 	c.must("Conv.Forward", x, w, y)
-	if bias != nil && len(bias) != c.Out {
-		panic(fmt.Sprintf("cpu: Conv.Forward: bias has %d values, not %d", len(bias), c.Out))
-	}
+	c.mustBias("Conv.Forward", bias)
 	mustHold("Conv.Forward", ws, c.ForwardWorkspace(pool))
 	p := c.forward(y, x, w, bias)
 	micro.multiply(pool, &p, ws)

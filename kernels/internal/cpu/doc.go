@@ -22,9 +22,10 @@
 //	x_amd64.s     bodies for AVX2 with FMA and for AVX-512
 //	x_noasm.go    what is used where there is no assembly
 //
-// The stems are gemm, attention, adamw, activation, softmax, norm and layernorm. The bodies of the
-// last four make one vector, so one choice is made for them, in vector_amd64.go or vector_noasm.go.
-// The choice is made when the program starts. The build tag purego leaves all assembly out.
+// The stems are gemm, gemm_bf16, attention, adamw, activation, bfloat16, softmax, norm, layernorm
+// and winograd. The bodies of activation, softmax, norm, layernorm and winograd make one vector, so
+// one choice is made for them, in vector_amd64.go or vector_noasm.go. The choice is made when the
+// program starts. The build tag purego leaves all assembly out.
 //
 // The command in _asm writes the .s files: go generate runs it.
 //

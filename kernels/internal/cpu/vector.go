@@ -15,6 +15,7 @@ type vector struct {
 	normBodies
 	layerNormBodies
 	lossBodies
+	winogradBodies
 }
 
 // vec is what this machine runs.

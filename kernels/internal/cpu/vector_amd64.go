@@ -12,13 +12,13 @@ func availableVectors() []vector {
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
 		v = append(v, vector{
 			"AVX2", activationAVX2.bodies(), softmaxAVX2.bodies(), normAVX2.bodies(),
-			layerNormAVX2.bodies(), lossGeneric,
+			layerNormAVX2.bodies(), lossGeneric, winogradAVX2.bodies(),
 		})
 	}
 	if cpu.X86.HasAVX512F {
 		v = append(v, vector{
 			"AVX-512", activationAVX512.bodies(), softmaxAVX512.bodies(), normAVX512.bodies(),
-			layerNormAVX512.bodies(), lossGeneric,
+			layerNormAVX512.bodies(), lossGeneric, winogradAVX512.bodies(),
 		})
 	}
 	return v

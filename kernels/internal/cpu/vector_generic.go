@@ -8,4 +8,5 @@ var vectorGeneric = vector{
 	normBodies:       normGeneric,
 	layerNormBodies:  layerNormGeneric,
 	lossBodies:       lossGeneric,
+	winogradBodies:   winogradGeneric,
 }

@@ -24,6 +24,7 @@ var families = map[string]func(*build.Context){
 	"norm":       norms,
 	"probe":      probe,
 	"softmax":    softmax,
+	"winograd":   winograd,
 }
 
 func main() {

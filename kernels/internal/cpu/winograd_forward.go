@@ -1,0 +1,173 @@
+package cpu
+
+const (
+	// winogradMemory is about how many transformed values a chunk of tiles has. With the workers'
+	// memory they stay in the L3 cache.
+	winogradMemory = 3 << 20
+	// winogradPanels is the most panels of tiles in a part.
+	winogradPanels = 10
+	// winogradDepth is the most input channels whose filters are transformed at once.
+	winogradDepth = 160
+	// winogradSteps is how many input channels' filters are packed before they are transformed.
+	winogradSteps = 32
+	// winogradGap keeps the 36 matrices out of one another's cache sets.
+	winogradGap = 16
+)
+
+// A winogradForward is a convolution by Winograd's algorithm. It takes the tiles in chunks. A chunk
+// has two stages. The first transforms the chunk's windows. A part of the second makes a panel of
+// output channels for a group of tiles: it transforms the panel's filters for a block of input
+// channels, multiplies by them, and goes on to the next block. So transformed filters stay in the
+// worker's cache.
+type winogradForward struct {
+	Conv
+	u             *microKernel
+	y, x, w, bias []float32
+	turned        bool // w is that of the convolution whose input gradient this is
+
+	windows, results grid
+	tiles            int // in all images
+	chunk, group     int // tiles in a chunk and in a part, both whole panels
+	depth, blocks    int // of input channels
+	size             int // of a block of one of the 36 matrices of a chunk
+
+	first, last int // tiles of the chunk in hand
+	multiply    bool
+	values      []float32 // transformed windows [blocks,36,chunk,depth]
+	scratch     []float32
+}
+
+var winogradForwards freeList[winogradForward]
+
+// plan divides the convolution by its shape alone. It returns the size of the workspace.
+func (t *winogradForward) plan(pool *Pool) int {
+	mr := t.u.mr
+	t.windows, t.results = t.winogradWindows(), t.winogradTilesOf()
+	t.tiles = t.N * t.results.gh * t.results.gw
+	panels := even(ceilDiv(t.tiles, mr), winogradMemory/(winogradSums*t.In*mr))
+	t.chunk, t.group = panels*mr, even(panels, winogradPanels)*mr
+	t.depth = even(t.In/winogradChannels, winogradDepth/winogradChannels) * winogradChannels
+	t.blocks = ceilDiv(t.In, t.depth)
+	t.size = t.chunk*t.depth + winogradGap
+	return t.blocks*winogradSums*t.size + pool.Workers()*t.perWorker() + 16
+}
+
+// A worker has transformed filters [36,depth,nr], sums [36,group,nr], and the other parts of its
+// memory for single tiles or steps.
+func (t *winogradForward) filterSize() int { return t.depth*t.u.nr + winogradGap }
+func (t *winogradForward) sumSize() int    { return t.group*t.u.nr + winogradGap }
+
+func (t *winogradForward) perWorker() int {
+	return winogradSums*(t.filterSize()+t.sumSize()) + max(
+		winogradSums*t.In, // a window at the edge
+		9*winogradSteps*t.u.nr+16*t.u.nr+roundUp(t.u.nr, 16), // packed filters, a tile, no bias
+	)
+}
+
+// winogradConvolve is WinogradForward. If turned, w is [In,3,3,Out], and its taps are in reverse
+// order.
+func winogradConvolve(pool *Pool, c *Conv, y, x, w, bias []float32, turned bool, ws []float32) {
+	t := winogradForwards.get()
+	t.Conv, t.u, t.y, t.x, t.w, t.bias, t.turned = *c, micro, y, x, w, bias, turned
+	t.plan(pool)
+	ws = aligned(ws)
+	t.values, t.scratch = ws[:t.blocks*winogradSums*t.size], ws[t.blocks*winogradSums*t.size:]
+	for t.first = 0; t.first < t.tiles; t.first = t.last {
+		t.last = min(t.first+t.chunk, t.tiles)
+		t.multiply = false
+		pool.Parallel(ceilDiv(t.last-t.first, 4), t)
+		t.multiply = true
+		pool.Parallel(t.Out/t.u.nr*ceilDiv(t.last-t.first, t.group), t)
+	}
+	winogradForwards.put(t)
+}
+
+func (t *winogradForward) Do(worker, part int) {
+	scratch := t.scratch[worker*t.perWorker():][:t.perWorker()]
+	if t.multiply {
+		groups := ceilDiv(t.last-t.first, t.group)
+		t.products(scratch, part/groups*t.u.nr, part%groups*t.group)
+		return
+	}
+	edge := scratch[:winogradSums*t.In]
+	lo, hi := span(part, 4, t.last-t.first)
+	for tile := lo; tile < hi; tile++ {
+		src, row, pixel := t.windows.window(edge, t.x, t.first+tile)
+		for block := range t.blocks {
+			k0, k1 := span(block, t.depth, t.In)
+			dst := t.values[block*winogradSums*t.size+tile*t.depth:]
+			vec.window(dst, src[k0:], 6*t.size, t.size, row, pixel, k1-k0)
+		}
+	}
+}
+
+// products makes the output channels from o on, as many as a panel has, for the group of tiles from
+// the chunk's tile lo on.
+func (t *winogradForward) products(scratch []float32, o, lo int) {
+	u, hi := t.u, min(lo+t.group, t.last-t.first)
+	filters, scratch := cutOff(scratch, winogradSums*t.filterSize())
+	sums, scratch := cutOff(scratch, winogradSums*t.sumSize())
+	for block := range t.blocks {
+		k0, k1 := span(block, t.depth, t.In)
+		t.transformFilters(filters, scratch, o, k0, k1)
+		for s := range winogradSums {
+			a := t.values[(block*winogradSums+s)*t.size:]
+			b, c := filters[s*t.filterSize():], sums[s*t.sumSize():]
+			for i := lo; i < hi; i += u.mr {
+				u.tile(&a[i*t.depth], &b[0], &c[(i-lo)*u.nr], nil, k1-k0, t.depth, 1, u.nr, block > 0)
+			}
+		}
+	}
+	none, scratch := cutOff(scratch, roundUp(u.nr, 16))
+	bias := none[:u.nr]
+	clear(bias)
+	if t.bias != nil {
+		bias = t.bias[o:][:u.nr]
+	}
+	for tile := lo; tile < hi; tile++ {
+		t.result(sums[(tile-lo)*u.nr:], bias, scratch, o, t.first+tile)
+	}
+}
+
+// cutOff returns the first n values of a slice, and the others.
+func cutOff(s []float32, n int) (first, rest []float32) { return s[:n], s[n:] }
+
+// transformFilters makes the 36 matrices [k1-k0,nr] of the filters of a panel.
+func (t *winogradForward) transformFilters(filters, tmp []float32, o, k0, k1 int) {
+	u := t.u
+	one := winogradSteps * u.nr // filters' values of one tap
+	for k := k0; k < k1; k += winogradSteps {
+		for tap := range 9 {
+			dst := tmp[tap*one:][:one]
+			if t.turned {
+				src := t.w[(k*9+8-tap)*t.Out+o:]
+				_ = src[(winogradSteps-1)*9*t.Out+u.nr-1]
+				u.copyNR(&dst[0], &src[0], 9*t.Out, winogradSteps)
+				continue
+			}
+			src := t.w[(o*9+tap)*t.In+k:]
+			u.packTransposed(dst, src, 9*t.In, u.nr, u.nr, winogradSteps)
+		}
+		size := t.filterSize()
+		vec.filter(filters[(k-k0)*u.nr:], tmp, 6*size, size, 3*one, one, one)
+	}
+}
+
+// result makes a tile of y from its sums.
+func (t *winogradForward) result(sums, bias, tmp []float32, o, tile int) {
+	nr, size := t.u.nr, t.sumSize()
+	n, i, j := t.results.split(tile)
+	rows, cols := min(4, t.results.h-4*i), min(4, t.results.w-4*j)
+	line := t.results.w * t.Out
+	y := t.y[(n*t.results.h+4*i)*line+4*j*t.Out+o:]
+	if rows == 4 && cols == 4 {
+		vec.result(y, sums, bias, line, t.Out, 6*size, size)
+		return
+	}
+	vec.result(tmp, sums, bias, 4*nr, nr, 6*size, size)
+	for r := range rows {
+		for c := range cols {
+			copy(y[r*line+c*t.Out:], tmp[(4*r+c)*nr:][:nr])
+		}
+	}
+}
