@@ -40,7 +40,9 @@ const (
 // for them, and the arithmetic, unless it is the usual one.
 func (e *Encoder) maker() string {
 	name := fmt.Sprint("pictures on white ", e.Hash(), *e.Preprocessor)
-	if a := e.Machine.Arithmetic(); a != kernels.Float32.String() {
+	machine := e.Machine
+	machine.Winograd = false // it has no convolutions of stride 1
+	if a := machine.Arithmetic(); a != kernels.Float32.String() {
 		name += " " + a
 	}
 	return name

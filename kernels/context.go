@@ -12,6 +12,7 @@ type Context struct {
 	workspace []float32
 	pool      *cpu.Pool
 	precision Precision
+	winograd  bool // convolutions that Winograd's algorithm is faster for use it
 }
 
 // NewContext returns a Context with this workspace, as a machine of precision p has it, and the

@@ -44,6 +44,9 @@ func (c Conv) geometry(x, w tensor.Shape) cpu.Conv {
 	}
 }
 
+// winogradFor reports whether the passes of a convolution use Winograd's algorithm.
+func (c *Context) winogradFor(g *cpu.Conv) bool { return c.winograd && g.Winograd() }
+
 // conv2D is Conv2D. Its inputs are x, w and, with Bias, b.
 type conv2D struct {
 	Conv
@@ -71,6 +74,9 @@ func (r conv2D) Workspace(c *Context, in []tensor.Shape) int {
 	if c.precision == BFloat16 {
 		return floats(g.ForwardBF16Workspace(c.pool))
 	}
+	if c.winogradFor(&g) {
+		return floats(g.WinogradForwardWorkspace(c.pool))
+	}
 	return floats(g.ForwardWorkspace(c.pool))
 }
 
@@ -84,6 +90,10 @@ func (r conv2D) Eval(c *Context, dst Tensor, in []Tensor) {
 		bias = in[2].Data
 	}
 	g := r.geometry(in[0].Shape, in[1].Shape)
+	if c.winogradFor(&g) {
+		g.WinogradForward(c.pool, dst.Data, in[0].Data, in[1].Data, bias, c.Workspace())
+		return
+	}
 	g.Forward(c.pool, dst.Data, in[0].Data, in[1].Data, bias, c.Workspace())
 }
 
@@ -146,6 +156,9 @@ func (r convInputGrad) Workspace(c *Context, in []tensor.Shape) int {
 	if c.precision == BFloat16 {
 		return floats(g.InputGradBF16Workspace(c.pool))
 	}
+	if c.winogradFor(&g) {
+		return floats(g.WinogradInputGradWorkspace(c.pool))
+	}
 	return floats(g.InputGradWorkspace(c.pool))
 }
 
@@ -155,6 +168,10 @@ func (convInputGrad) Types(p Precision, in []Precision) ([]Precision, Precision)
 
 func (r convInputGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	g := r.Conv.geometry(dst.Shape, in[1].Shape)
+	if c.winogradFor(&g) {
+		g.WinogradInputGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Workspace())
+		return
+	}
 	g.InputGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Workspace())
 }
 
@@ -207,6 +224,9 @@ func (r convWeightGrad) Workspace(c *Context, in []tensor.Shape) int {
 	if c.precision == BFloat16 {
 		return floats(g.WeightGradBF16Workspace(c.pool))
 	}
+	if c.winogradFor(&g) {
+		return floats(g.WinogradWeightGradWorkspace(c.pool))
+	}
 	return floats(g.WeightGradWorkspace(c.pool))
 }
 
@@ -218,6 +238,10 @@ func (convWeightGrad) Types(p Precision, in []Precision) ([]Precision, Precision
 
 func (r convWeightGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	g := r.Conv.geometry(in[1].Shape, dst.Shape)
+	if c.winogradFor(&g) {
+		g.WinogradWeightGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Workspace())
+		return
+	}
 	g.WeightGrad(c.pool, dst.Data, in[0].Data, in[1].Data, c.Workspace())
 }
 

@@ -42,6 +42,13 @@ type Config struct {
 	// details. Nodes, the values in Want, parameters and their gradients are float32 in any case.
 	Precision Precision
 
+	// Winograd has 3×3 convolutions of large pictures, and their gradients, done by Winograd's
+	// algorithm: those of stride 1 with channels in multiples of 32, padding of at most 2, and
+	// pictures whose results are at least 16 tiles of 4×4. It is two to three times as fast. The
+	// relative error of a convolution is about 1.5e-6, where it was 3e-7. It means nothing in
+	// BFloat16 and on a Device, whose products are faster still: Arithmetic does not name it then.
+	Winograd bool
+
 	// WatchNaN makes a run fail at the first operation whose result has a value that is not finite.
 	// The error names the operation, and so no operations are fused.
 	WatchNaN bool
@@ -70,13 +77,21 @@ type Config struct {
 }
 
 // Arithmetic names what the results of a machine depend on beside its graph: the precision and the
-// device, such as "bfloat16 on NVIDIA H100 80GB HBM3", or "float32" for one without a Device.
-// Results that are kept in files are named by it.
+// device, such as "bfloat16 on NVIDIA H100 80GB HBM3". For one without a Device it is "float32", or
+// "float32 with Winograd". Results that are kept in files are named by it.
 func (c Config) Arithmetic() string {
-	if c.Device == nil {
-		return c.Precision.String()
+	switch {
+	case c.Device != nil:
+		return fmt.Sprintf("%v on %v", c.Precision, c.Device)
+	case c.winograd():
+		return c.Precision.String() + " with Winograd"
 	}
-	return fmt.Sprintf("%v on %v", c.Precision, c.Device)
+	return c.Precision.String()
+}
+
+// winograd reports whether the machine uses Winograd's algorithm.
+func (c *Config) winograd() bool {
+	return c.Winograd && c.Device == nil && c.Precision == Float32
 }
 
 // An Update is a parameter that changes by its gradient.
@@ -179,7 +194,9 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 		return nil, err
 	}
 	p.onDevice = c.Device != nil
-	m := &Machine{program: p, config: c, names: names, context: Context{precision: c.Precision}}
+	m := &Machine{program: p, config: c, names: names, context: Context{
+		precision: c.Precision, winograd: c.winograd(),
+	}}
 	if c.Workers != nil {
 		m.context.pool = c.Workers.pool
 	}

@@ -90,6 +90,7 @@ func flags(o *options) (f *flag.FlagSet, prompts *string) {
 	f.BoolVar(&o.resume, "resume", false,
 		"go on with the run that -out holds, or begin if it holds none")
 	o.machine.Flags(f)
+	o.machine.PlainFlag(f)
 	return f, prompts
 }
 

@@ -285,9 +285,12 @@ func TestWrongFlags(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"a, b", "c"}, o.Prompts)
 	require.EqualValues(t, tinyGuidance, o.Guidance)
+	require.Equal(t, true, o.config["plain"])
 	o, err = parse(t.Context(), []string{"-model", "m", "-prompt", "a"})
 	require.NoError(t, err)
 	require.EqualValues(t, usualGuidance, o.Guidance)
+	require.True(t, o.machine.Winograd)
+	require.Equal(t, false, o.config["plain"])
 }
 
 func TestWhatDoesNotFit(t *testing.T) {

@@ -80,12 +80,16 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 	f.BoolVar(&o.resume, "resume", false,
 		"go on with the run that -out holds, or begin if it holds none")
 	o.machine.Flags(f)
+	o.machine.PlainFlag(f)
 	if err := o.machine.Parse(f, args); err != nil {
 		return o, err
 	}
 	given := report.Given(f)
 	if o.model == "" && !given["guidance"] {
 		o.Guidance = tinyGuidance
+	}
+	if o.model == "" && !given["plain"] {
+		o.machine.Winograd = false
 	}
 	switch {
 	case f.NArg() > 0:

@@ -72,11 +72,15 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 	f.StringVar(&o.clip, "clip", "", "`folder` or ORG/NAME of -train's CLIP, or the miniature's")
 	o.server.Flags(f)
 	o.machine.Flags(f)
+	o.machine.PlainFlag(f)
 	if err := o.machine.Parse(f, args); err != nil {
 		return o, err
 	}
 	if o.model == "" && !report.Given(f)["guidance"] {
 		o.Guidance = 2
+	}
+	if o.model == "" && !report.Given(f)["plain"] {
+		o.machine.Winograd = false
 	}
 	sources := slices.DeleteFunc([]string{o.images, o.samples, o.prompts},
 		func(s string) bool { return s == "" })

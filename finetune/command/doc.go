@@ -17,5 +17,5 @@
 // Fit comes when the number of samples is known, with blank ones (pipeline.Pipeline.Blanks), before
 // anything takes time. Train comes when they are encoded. examples/finetune is such a program.
 //
-// A Machine is the flags -device and -precision, for programs of any kind.
+// A Machine is the flags -device and -precision, for programs of any kind, and -plain.
 package command

@@ -106,6 +106,7 @@ func New(f *flag.FlagSet) *Tuning {
 			"again. Without it, as much as is fastest of what is free on this machine or in its "+
 			"cgroup, or on a GPU; what takes more is begun only with this flag")
 	t.Machine.Flags(f)
+	t.Machine.PlainFlag(f)
 	f.Uint64Var(&t.Tuner.Seed, "seed", 1, "decides every random draw")
 	f.BoolVar(&t.Run.Resume, "resume", false,
 		"go on with the run that -out holds, or begin if it holds none; -steps, -memory and "+
@@ -153,7 +154,7 @@ func (t *Tuning) Parse(args []string) error {
 		t.contradiction(),
 		t.Guard.check(t),
 	); err != nil {
-		return err
+		return cmp.Or(err, t.Machine.Close())
 	}
 	if t.Beta > 0 && t.Tuner.PretrainBatch == 0 {
 		t.Tuner.PretrainBatch = t.Tuner.OwnBatch

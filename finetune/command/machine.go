@@ -12,7 +12,8 @@ import (
 	"github.com/kudos-ml/kudos/kernels/cuda"
 )
 
-// A Machine is where and how a program computes, as its flags -device and -precision have it.
+// A Machine is where and how a program computes, as its flags -device and -precision have it, and
+// -plain if it has that.
 //
 //	var m command.Machine
 //	m.Flags(f)
@@ -22,7 +23,7 @@ import (
 //	defer m.Close()
 //	model.Machine = m.Config
 type Machine struct {
-	kernels.Config // Device, Precision and Room
+	kernels.Config // Device, Precision, Winograd and Room
 	place          place
 }
 
@@ -33,6 +34,15 @@ func (m *Machine) Flags(f *flag.FlagSet) {
 	f.Var((*precision)(&m.Precision), "precision", "of the arithmetic: `float32`, or bfloat16 "+
 		"(bf16), in which weights, their gradients and what is saved stay float32; it is faster "+
 		"on a GPU and on a processor with AVX512_BF16, and slower on others")
+}
+
+// PlainFlag adds the flag -plain. It is for programs of models of full size: without the flag they
+// have Config.Winograd.
+func (m *Machine) PlainFlag(f *flag.FlagSet) {
+	m.Winograd = true
+	f.Var((*plain)(&m.Winograd), "plain", "compute all convolutions as they are defined; without "+
+		"it a processor has large ones, in float32, done by Winograd's algorithm: that takes less "+
+		"time and rounds more")
 }
 
 // Parse reads a command line and opens the device that it names. Without one, what takes more
@@ -133,3 +143,23 @@ func (p precision) String() string { return kernels.Precision(p).String() }
 
 // Get returns the precision's name.
 func (p precision) Get() any { return p.String() }
+
+// A plain is Config.Winograd. As a flag it is true where that is false.
+type plain bool
+
+func (p *plain) Set(text string) error {
+	v, err := strconv.ParseBool(text)
+	if err != nil {
+		return fmt.Errorf("%q is not true or false", text)
+	}
+	*p = plain(!v)
+	return nil
+}
+
+func (p plain) String() string { return strconv.FormatBool(!bool(p)) }
+
+// Get returns whether all is computed as it is defined.
+func (p plain) Get() any { return !bool(p) }
+
+// IsBoolFlag says that the flag needs no value.
+func (p plain) IsBoolFlag() bool { return true }

@@ -44,6 +44,9 @@ func TestMachine(t *testing.T) {
 	_, _, err = parse("-precision", "fp16")
 	require.ErrorContains(t, err, `"fp16" is no precision to compute in`)
 
+	_, _, err = parse("-plain")
+	require.ErrorContains(t, err, "not defined: -plain")
+
 	// Which GPU it is is not of the results.
 	if _, missing := cuda.Devices(); missing != nil {
 		_, config, err = parse("-device", "cuda:1")
@@ -89,6 +92,40 @@ func TestTrainingsMachine(t *testing.T) {
 	require.NoError(t, err)
 	require.Same(t, a.Machine.Device, a.Tuner.Machine.Device)
 	require.NoError(t, a.Close())
+}
+
+// Programs of models of full size use Winograd's algorithm unless they are to be plain, and say
+// which.
+func TestPlain(t *testing.T) {
+	for _, k := range []struct {
+		args            []string
+		winograd, plain bool
+	}{
+		{nil, true, false},
+		{[]string{"-plain"}, false, true},
+		{[]string{"-plain=false"}, true, false},
+		{[]string{"-plain=true"}, false, true},
+	} {
+		m, f := new(Machine), flag.NewFlagSet("mine", flag.ContinueOnError)
+		m.Flags(f)
+		m.PlainFlag(f)
+		require.NoError(t, m.Parse(f, k.args))
+		require.Equal(t, k.winograd, m.Winograd, k.args)
+		require.Equal(t, k.plain, report.Config(f)["plain"], k.args)
+	}
+	f := flag.NewFlagSet("mine", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	new(Machine).PlainFlag(f)
+	require.ErrorContains(t, f.Parse([]string{"-plain=maybe"}), `"maybe" is not true or false`)
+
+	a, err := tuning(t)
+	require.NoError(t, err)
+	require.True(t, a.Tuner.Machine.Winograd)
+	require.Equal(t, false, a.Run.Config["plain"])
+	a, err = tuning(t, "-plain")
+	require.NoError(t, err)
+	require.False(t, a.Tuner.Machine.Winograd)
+	require.Equal(t, true, a.Run.Config["plain"])
 }
 
 // A full is a device without hardware that has so much memory free.

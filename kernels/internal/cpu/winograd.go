@@ -64,8 +64,8 @@ func (c *Conv) WinogradForwardWorkspace(pool *Pool) int {
 }
 
 // WinogradForward is Forward by Winograd's algorithm. Its relative error is about 1.5e-6, where
-// that of Forward is about 3e-7. It panics on wrong lengths, and if c is no kernel of 3×3 and stride
-// 1 with channels in multiples of 32 and padding of at most 2.
+// that of Forward is about 3e-7. It panics on wrong lengths, and if c is no kernel of 3×3 and
+// stride 1 with channels in multiples of 32 and padding of at most 2.
 func (c *Conv) WinogradForward(pool *Pool, y, x, w, bias, ws []float32) {
 	c.must("Conv.WinogradForward", x, w, y)
 	c.mustWinograd("Conv.WinogradForward")

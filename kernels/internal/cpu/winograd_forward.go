@@ -1,9 +1,11 @@
 package cpu
 
 const (
-	// winogradMemory is about how many transformed values a chunk of tiles has. With the workers'
-	// memory they stay in the L3 cache.
+	// winogradMemory is about how many transformed values a chunk of tiles has. With the
+	// workers' memory they stay in the L3 cache. A chunk has at least winogradLeast panels of
+	// tiles, for each chunk transforms all filters.
 	winogradMemory = 3 << 20
+	winogradLeast  = 4
 	// winogradPanels is the most panels of tiles in a part.
 	winogradPanels = 10
 	// winogradDepth is the most input channels whose filters are transformed at once.
@@ -44,7 +46,8 @@ func (t *winogradForward) plan(pool *Pool) int {
 	mr := t.u.mr
 	t.windows, t.results = t.winogradWindows(), t.winogradTilesOf()
 	t.tiles = t.N * t.results.gh * t.results.gw
-	panels := even(ceilDiv(t.tiles, mr), winogradMemory/(winogradSums*t.In*mr))
+	most := max(winogradMemory/(winogradSums*t.In*mr), winogradLeast)
+	panels := even(ceilDiv(t.tiles, mr), most)
 	t.chunk, t.group = panels*mr, even(panels, winogradPanels)*mr
 	t.depth = even(t.In/winogradChannels, winogradDepth/winogradChannels) * winogradChannels
 	t.blocks = ceilDiv(t.In, t.depth)
@@ -110,11 +113,13 @@ func (t *winogradForward) products(scratch []float32, o, lo int) {
 	for block := range t.blocks {
 		k0, k1 := span(block, t.depth, t.In)
 		t.transformFilters(filters, scratch, o, k0, k1)
+		depth := k1 - k0
 		for s := range winogradSums {
 			a := t.values[(block*winogradSums+s)*t.size:]
 			b, c := filters[s*t.filterSize():], sums[s*t.sumSize():]
 			for i := lo; i < hi; i += u.mr {
-				u.tile(&a[i*t.depth], &b[0], &c[(i-lo)*u.nr], nil, k1-k0, t.depth, 1, u.nr, block > 0)
+				sum := &c[(i-lo)*u.nr]
+				u.tile(&a[i*t.depth], &b[0], sum, nil, depth, t.depth, 1, u.nr, block > 0)
 			}
 		}
 	}

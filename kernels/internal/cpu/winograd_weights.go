@@ -2,6 +2,7 @@ package cpu
 
 const (
 	// winogradPairs is about how many transformed values a chunk has for the gradient of weights.
+	// It has more if the sums have more, for each chunk reads and writes all sums.
 	winogradPairs = 6 << 20
 	// winogradRows is the most panels of output channels in a part.
 	winogradRows = 6
@@ -38,7 +39,7 @@ var winogradWeightsTasks freeList[winogradWeights]
 func (t *winogradWeights) plan(pool *Pool) int {
 	t.windows, t.results = t.winogradWindows(), t.winogradTilesOf()
 	t.tiles = t.N * t.results.gh * t.results.gw
-	t.chunk = even(t.tiles, winogradPairs/(winogradSums*(t.In+t.Out)))
+	t.chunk = even(t.tiles, max(winogradPairs/winogradSums, t.In*t.Out)/(t.In+t.Out))
 	t.group = even(ceilDiv(t.Out, t.u.mr), winogradRows) * t.u.mr
 	t.wide = t.Out + winogradGap // an odd number of cache lines, for Out is a multiple of 32
 	t.leftSize = t.chunk*t.wide + winogradGap
