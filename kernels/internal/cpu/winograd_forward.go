@@ -9,7 +9,7 @@ const (
 	// winogradPanels is the most panels of tiles in a part.
 	winogradPanels = 10
 	// winogradDepth is the most input channels whose filters are transformed at once.
-	winogradDepth = 160
+	winogradDepth = 64
 	// winogradSteps is how many input channels' filters are packed before they are transformed.
 	winogradSteps = 32
 	// winogradGap keeps the 36 matrices out of one another's cache sets.
