@@ -17,7 +17,7 @@ func TestElementwiseBF16(t *testing.T) {
 		return x
 	}
 	for _, n := range []int{0, 1, 33, halfBlock, halfBlock + 7, 3*elementBlock + 100} {
-		x, y := guarded(r, n), guarded(r, n)
+		x, y := guardedBF16(r, n), guardedBF16(r, n)
 		wx, wy, want := widened(x), widened(y), make([]float32, n)
 		for _, c := range []struct {
 			name  string
@@ -36,7 +36,7 @@ func TestElementwiseBF16(t *testing.T) {
 			c.whole()
 			half := make([]uint16, n)
 			toBF16Generic(half, want)
-			got := guarded(r, n)
+			got := guardedBF16(r, n)
 			c.half(got, x)
 			require.Equal(t, half, got, "%s of %d", c.name, n)
 			require.EqualValues(t, 0x7fc0, got[:n+1][n], c.name)
@@ -47,8 +47,9 @@ func TestElementwiseBF16(t *testing.T) {
 	}
 	for _, s := range [][2]int{{1, 1}, {3, halfBlock + 5}, {70, 320}} {
 		rows, width := s[0], s[1]
-		x, dy, dx := guarded(r, 2*rows*width), guarded(r, rows*width), guarded(r, 2*rows*width)
-		y := guarded(r, rows*width)
+		x, dy := guardedBF16(r, 2*rows*width), guardedBF16(r, rows*width)
+		dx := guardedBF16(r, 2*rows*width)
+		y := guardedBF16(r, rows*width)
 		wy, wdx := make([]float32, len(y)), make([]float32, len(dx))
 		GEGLU(Shared, wy, widened(x), width)
 		GEGLUGrad(Shared, wdx, widened(x), widened(dy), width)
@@ -57,7 +58,7 @@ func TestElementwiseBF16(t *testing.T) {
 		require.Equal(t, rounded(wy), widened(y))
 		require.Equal(t, rounded(wdx), widened(dx))
 
-		repeated := guarded(r, 2*width) // x is [2,rows,width]
+		repeated := guardedBF16(r, 2*width) // x is [2,rows,width]
 		AddMiddle(Shared, wdx, widened(x), widened(repeated), 2, rows, width)
 		AddMiddleBF16(Shared, dx, x, repeated, 2, rows, width)
 		require.Equal(t, rounded(wdx), widened(dx))

@@ -197,8 +197,8 @@ func (p *ProductBF16) inOrder() []float32 {
 	return c
 }
 
-// guarded is memory for n values with something before and after that must not be read: NaN.
-func guarded(r *rand.Rand, n int) []uint16 {
+// guardedBF16 is memory for n values with something before and after that must not be read: NaN.
+func guardedBF16(r *rand.Rand, n int) []uint16 {
 	const guard = 100
 	x := make([]uint16, n+2*guard)
 	for i := range x {
@@ -216,7 +216,7 @@ func halfMatrix(r *rand.Rand, rows, columns, gap int, transposed bool) MatrixBF1
 		rows, columns = columns, rows
 	}
 	m := MatrixBF16{Stride: columns + gap, Transposed: transposed}
-	m.Data = guarded(r, max(0, (rows-1)*m.Stride+columns))
+	m.Data = guardedBF16(r, max(0, (rows-1)*m.Stride+columns))
 	for i := range rows { // what is between rows must not be read
 		for j := columns; j < m.Stride && i+1 < rows; j++ {
 			m.Data[i*m.Stride+j] = 0x7fc0
@@ -249,7 +249,7 @@ func TestGemmBF16(t *testing.T) {
 					p.C, p.CBF16 = scratch(p.M*p.N), nil
 					GemmBF16(pool, &p, scratch(p.Workspace(pool)))
 					require.Equal(t, bits(want), bits(p.C), name)
-					p.C, p.CBF16 = nil, guarded(r, p.M*p.N)
+					p.C, p.CBF16 = nil, guardedBF16(r, p.M*p.N)
 					GemmBF16(pool, &p, scratch(p.Workspace(pool)))
 					require.Equal(t, half, p.CBF16, name)
 					for _, v := range p.CBF16[len(half) : len(half)+100] {

@@ -139,7 +139,7 @@ func (g *grid) window(edge, images []float32, p int) (src []float32, row, pixel 
 	if y >= 0 && x >= 0 && y+g.rows <= g.h && x+g.cols <= g.w {
 		return images[((n*g.h+y)*g.w+x)*g.c:], g.w * g.c, g.c
 	}
-	g.copyWindow(edge, images, n, i, j, 0, g.rows*g.cols*g.c)
+	copyWindow(g, edge, images, n, i, j, 0, g.rows*g.cols*g.c)
 	return edge, g.cols * g.c, g.c
 }
 
