@@ -3,6 +3,7 @@
 package cpu
 
 import (
+	"math"
 	"slices"
 
 	"golang.org/x/sys/cpu"
@@ -74,6 +75,27 @@ func (a attentionAssembly) passes() attentionPasses {
 			a.scaleLanes(&x.data[0], &factor[0], x.rows, x.n, x.stride)
 		},
 		transpose: transposeAVX2,
+	}
+}
+
+// attentionTable holds the constants that the assembly reads. Each fills a register. The order is
+// the one of the generator in _asm.
+var attentionTable = func() (table [9][16]float32) {
+	rows := append([]float32{leastPower, rounding, math.Float32frombits(math.Float32bits(1))},
+		power2Terms[:]...)
+	for i, v := range rows {
+		for lane := range table[i] {
+			table[i][lane] = v
+		}
+	}
+	return table
+}()
+
+// check panics unless the memory holds what x says.
+func (x scores) check(ofColumns ...[]float32) {
+	_ = x.data[(x.rows-1)*x.stride+x.n-1]
+	for _, s := range ofColumns {
+		_ = s[x.n-1]
 	}
 }
 

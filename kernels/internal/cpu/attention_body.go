@@ -66,14 +66,6 @@ type attentionPasses struct {
 // attending is what this machine computes attention with.
 var attending = attentionBodies[len(attentionBodies)-1]
 
-// check panics unless the memory holds what x says.
-func (x scores) check(ofColumns ...[]float32) {
-	_ = x.data[(x.rows-1)*x.stride+x.n-1]
-	for _, s := range ofColumns {
-		_ = s[x.n-1]
-	}
-}
-
 func (x scores) matrix() Matrix { return Matrix{Data: x.data, Stride: x.stride} }
 
 // transposed is m with rows and columns exchanged.

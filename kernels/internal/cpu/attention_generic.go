@@ -68,19 +68,6 @@ func exp2Generic(t float32) float32 {
 	return p * math.Float32frombits(math.Float32bits(n)<<23+math.Float32bits(1))
 }
 
-// attentionTable holds the constants that the assembly reads. Each fills a register. The order is
-// the one of the generator in _asm.
-var attentionTable = func() (table [9][16]float32) {
-	rows := append([]float32{leastPower, rounding, math.Float32frombits(math.Float32bits(1))},
-		power2Terms[:]...)
-	for i, v := range rows {
-		for lane := range table[i] {
-			table[i][lane] = v
-		}
-	}
-	return table
-}()
-
 func weighGeneric(x scores, s softmaxState, factor []float32) {
 	for j := range x.n {
 		rise(x, s, factor, j)
