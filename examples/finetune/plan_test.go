@@ -115,6 +115,7 @@ func TestMemory(t *testing.T) {
 	smallest := leastOf(func(s *session) {
 		s.Tuner.EMA, s.Tuner.Clip, s.Tuner.OwnBatch, s.Tuner.PretrainBatch, s.Rank = 0, 0, 1, 1, 4
 	})
+	one := leastOf(func(s *session) { s.Tuner.OwnBatch, s.Tuner.PretrainBatch = 1, 1 })
 	fit := func(memory int64) finetune.Memory {
 		m, err := s.fitted(t, func(s *session) { s.Memory = report.Size(memory) })
 		require.NoError(t, err)
@@ -148,7 +149,7 @@ func TestMemory(t *testing.T) {
 		least.Total() * 9 / 10: {
 			"-ema 0", "-batch 2 -pretrain-batch 2", "-lora-rank 4", "-memory ",
 		},
-		1 << 20: {"-batch 1 -pretrain-batch 1", "-lora-rank 4", "-memory "},
+		one: {"-batch 1 -pretrain-batch 1", "-lora-rank 4", "-memory "},
 		smallest: {
 			"-ema 0 -max-grad-norm 0 -batch 1 -pretrain-batch 1 -lora-rank 4", "-memory ",
 		},

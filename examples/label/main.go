@@ -64,10 +64,8 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 	f.StringVar(&o.invite, "invite", "", "`names` of raters, with commas: each gets a link, once; "+
 		"without it, where no other machine reaches the page, whoever gives a name is let in")
 	f.BoolVar(&o.anew, "new-links", false, "give raters of -invite other links; earlier ones end")
-	f.StringVar(&o.gold, "gold", "", "JSONL `file` of samples whose labels are known: everybody "+
-		"is asked about those pictures too, and the overview shows who is right")
-	f.StringVar(&o.categories, "categories", "", "`file` of categories for the overview: in "+
-		"each line a category, a tab and a prompt")
+	f.StringVar(&o.gold, "gold", "", "JSONL `file` of labelled samples to ask everybody, too")
+	f.StringVar(&o.categories, "categories", "", "`file` of lines: category, tab, prompt")
 	f.BoolVar(&o.train, "train", false, "let the overview learn a reward of the labels so far")
 	f.StringVar(&o.clip, "clip", "", "`folder` or ORG/NAME of -train's CLIP, or the miniature's")
 	o.server.Flags(f)
@@ -79,9 +77,7 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 	if o.model == "" && !report.Given(f)["guidance"] {
 		o.Guidance = 2
 	}
-	if o.model == "" && !report.Given(f)["plain"] {
-		o.machine.Winograd = false
-	}
+	o.machine.Winograd = o.machine.Winograd && (o.model != "" || report.Given(f)["plain"])
 	sources := slices.DeleteFunc([]string{o.images, o.samples, o.prompts},
 		func(s string) bool { return s == "" })
 	switch {
