@@ -33,7 +33,7 @@ TEXT ·tileBF16AVX2(SB), NOSPLIT, $8-49
 	VMOVUPS 288(SI), Y9
 	VMOVUPS 320(SI), Y10
 	VMOVUPS 352(SI), Y11
-	JMP     steps
+	JMP     begun
 
 zero:
 	VXORPS Y0, Y0, Y0
@@ -49,7 +49,7 @@ zero:
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-steps:
+begun:
 	VPCMPEQD Y12, Y12, Y12
 	VPSLLD   $0x10, Y12, Y12
 
@@ -179,7 +179,7 @@ TEXT ·tileBF16AVX512(SB), NOSPLIT, $8-49
 	VMOVUPS 1600(R9), Z25
 	VMOVUPS 1664(R9), Z26
 	VMOVUPS 1728(R9), Z27
-	JMP     steps
+	JMP     begun
 
 zero:
 	VPXORD Z0, Z0, Z0
@@ -211,7 +211,7 @@ zero:
 	VPXORD Z26, Z26, Z26
 	VPXORD Z27, Z27, Z27
 
-steps:
+begun:
 	VPTERNLOGD $0xff, Z28, Z28, Z28
 	VPSLLD     $0x10, Z28, Z28
 
@@ -421,7 +421,7 @@ TEXT ·tileDotAVX512(SB), NOSPLIT, $0-49
 	VMOVUPS 1600(R9), Z25
 	VMOVUPS 1664(R9), Z26
 	VMOVUPS 1728(R9), Z27
-	JMP     steps
+	JMP     begun
 
 zero:
 	VPXORD Z0, Z0, Z0
@@ -453,11 +453,11 @@ zero:
 	VPXORD Z26, Z26, Z26
 	VPXORD Z27, Z27, Z27
 
-steps:
+begun:
 	SUBQ $0x04, R11
 	JL   rest
 
-four:
+steps:
 	VMOVUPS      (R8), Z28
 	VMOVUPS      64(R8), Z29
 	VBROADCASTSS (AX), Z30
@@ -768,13 +768,13 @@ four:
 	ADDQ         R10, DX
 	ADDQ         $0x00000200, R8
 	SUBQ         $0x04, R11
-	JGE          four
+	JGE          steps
 
 rest:
 	ADDQ $0x04, R11
 	JZ   summed
 
-one:
+step:
 	VMOVUPS      (R8), Z28
 	VMOVUPS      64(R8), Z29
 	VBROADCASTSS (AX), Z30
@@ -854,7 +854,7 @@ one:
 	ADDQ         R10, DX
 	ADDQ         $0x00000080, R8
 	DECQ         R11
-	JNZ          one
+	JNZ          step
 
 summed:
 	VMOVUPS Z0, (R9)

@@ -109,26 +109,8 @@ func tile(c *build.Context, s isa, mr, width int, fetches bool) {
 			c.ADDQ(ks, base)
 		}
 	}
-	const unroll = 4
-	c.SUBQ(Imm(unroll), k)
-	c.JL(LabelRef("rest"))
-	c.Label("steps")
-	for n := range unroll {
-		step(n)
-	}
-	c.ADDQ(U32(2*unroll*s.bytes()), b)
-	c.SUBQ(Imm(unroll), k)
-	c.JGE(LabelRef("steps"))
-	c.Label("rest")
-	c.ADDQ(Imm(unroll), k)
-	c.JZ(LabelRef("summed"))
-	c.Label("step")
-	step(0)
-	c.ADDQ(U32(2*s.bytes()), b)
-	c.DECQ(k)
-	c.JNZ(LabelRef("step"))
+	unrolled(c, k, b, 2*s.bytes(), step)
 
-	c.Label("summed")
 	cRows = newRows(c, load(c, "c"), load(c, "ldc"), mr) // no registers are held for it meanwhile
 	add := c.GP8()
 	c.Load(c.Param("add"), add)
@@ -154,6 +136,30 @@ func tile(c *build.Context, s isa, mr, width int, fetches bool) {
 	}
 	c.VZEROUPPER()
 	c.RET()
+}
+
+// unrolled writes k steps, which may be none, four at a time. A step reads so many bytes at b: step
+// n of four those that begin n times as far on.
+func unrolled(c *build.Context, k, b reg.GPVirtual, bytes int, step func(n int)) {
+	const unroll = 4
+	c.SUBQ(Imm(unroll), k)
+	c.JL(LabelRef("rest"))
+	c.Label("steps")
+	for n := range unroll {
+		step(n)
+	}
+	c.ADDQ(U32(unroll*bytes), b)
+	c.SUBQ(Imm(unroll), k)
+	c.JGE(LabelRef("steps"))
+	c.Label("rest")
+	c.ADDQ(Imm(unroll), k)
+	c.JZ(LabelRef("summed"))
+	c.Label("step")
+	step(0)
+	c.ADDQ(U32(bytes), b)
+	c.DECQ(k)
+	c.JNZ(LabelRef("step"))
+	c.Label("summed")
 }
 
 // A fetch fetches one line of memory after another: n of them, inner bytes apart, and n more that
@@ -205,25 +211,7 @@ func transpose8(c *build.Context) {
 	c.SHLQ(Imm(2), width)
 
 	c.Label("eight")
-	for half := range 2 { // of the eight steps of K
-		var in [4]reg.VecVirtual
-		for i := range in { // rows i and i+4 side by side
-			in[i] = c.YMM()
-			c.VMOVUPS(src.at(i, 16*half), in[i].AsX())
-			c.VINSERTF128(Imm(1), src.at(i+4, 16*half), in[i], in[i])
-		}
-		t := avx2.vectors(c, 4)
-		c.VUNPCKLPS(in[1], in[0], t[0])
-		c.VUNPCKHPS(in[1], in[0], t[1])
-		c.VUNPCKLPS(in[3], in[2], t[2])
-		c.VUNPCKHPS(in[3], in[2], t[3])
-		for i := range 4 {
-			v := c.YMM()
-			c.VSHUFPS(Imm([2]uint64{0x44, 0xee}[i%2]), t[2+i/2], t[i/2], v)
-			c.VMOVUPS(v, Mem{Base: dst})
-			c.ADDQ(width, dst)
-		}
-	}
+	transposeDwords(c, src, dst, width)
 	for _, base := range src.bases {
 		c.ADDQ(Imm(32), base)
 	}

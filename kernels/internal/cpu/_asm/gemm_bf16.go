@@ -52,7 +52,7 @@ func start[V Op](c *build.Context, s isa, tile reg.GPVirtual, sums []V) {
 	for i, v := range sums {
 		c.VMOVUPS(Mem{Base: tile, Disp: i * s.bytes()}, v)
 	}
-	c.JMP(LabelRef("steps"))
+	c.JMP(LabelRef("begun"))
 	c.Label("zero")
 	for _, v := range sums {
 		if s.lanes == 16 {
@@ -61,7 +61,7 @@ func start[V Op](c *build.Context, s isa, tile reg.GPVirtual, sums []V) {
 			c.VXORPS(v, v, v)
 		}
 	}
-	c.Label("steps")
+	c.Label("begun")
 }
 
 // mxcsr is the control register that rounds to nearest, takes denormal operands as zero, and makes
@@ -155,25 +155,7 @@ func tileDot(c *build.Context) {
 			c.ADDQ(ks, base)
 		}
 	}
-	const unroll = 4
-	c.SUBQ(Imm(unroll), k)
-	c.JL(LabelRef("rest"))
-	c.Label("four")
-	for n := range unroll {
-		step(n)
-	}
-	c.ADDQ(U32(2*unroll*s.bytes()), b)
-	c.SUBQ(Imm(unroll), k)
-	c.JGE(LabelRef("four"))
-	c.Label("rest")
-	c.ADDQ(Imm(unroll), k)
-	c.JZ(LabelRef("summed"))
-	c.Label("one")
-	step(0)
-	c.ADDQ(U32(2*s.bytes()), b)
-	c.DECQ(k)
-	c.JNZ(LabelRef("one"))
-	c.Label("summed")
+	unrolled(c, k, b, 2*s.bytes(), step)
 	for i := range 2 * mr {
 		c.VMOVUPS(z(i), Mem{Base: tile, Disp: i * s.bytes()})
 	}

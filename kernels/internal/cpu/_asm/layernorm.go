@@ -24,15 +24,6 @@ func (w *strip) of(k int) reg.VecVirtual {
 	return v
 }
 
-// normalized is register k of the cells in hand, normalized.
-func (w *strip) normalized(k int, mean, rstd reg.VecVirtual) reg.VecVirtual {
-	v := w.new()
-	w.VMOVUPS(w.cellAt("x", k), v)
-	w.VSUBPS(mean, v, v)
-	w.VMULPS(rstd, v, v)
-	return v
-}
-
 // rowWeights takes a row at a time, as every sum is of a row.
 func rowWeights(c *build.Context, s isa) {
 	n, at := begin(c, "rowWeights", s,
@@ -93,12 +84,7 @@ func rowGradSums(c *build.Context, s isa) {
 	}, func() {
 		mean, rstd := w.of(0), w.of(1)
 		for k := range w.parts() {
-			for half, x := range w.halvesOf(w.normalized(k, mean, rstd)) {
-				at := 2*k + half
-				dz := w.widen("dz", at)
-				w.VADDPD(dz, first[at], first[at])
-				w.VFMADD231PD(dz, x, second[at])
-			}
+			w.addGrad(k, w.normalized(k, mean, rstd), first, second)
 		}
 	}, func() {
 		w.storeSums("first", first)

@@ -138,6 +138,25 @@ func (w *strip) halvesOf(v reg.VecVirtual) [2]reg.VecVirtual {
 	return [2]reg.VecVirtual{low, high}
 }
 
+// normalized is register k of the cells in hand, normalized.
+func (w *strip) normalized(k int, mean, rstd reg.VecVirtual) reg.VecVirtual {
+	v := w.new()
+	w.VMOVUPS(w.cellAt("x", k), v)
+	w.VSUBPS(mean, v, v)
+	w.VMULPS(rstd, v, v)
+	return v
+}
+
+// addGrad adds dz and dz·x of register k of the cells in hand, where x is normalized.
+func (w *strip) addGrad(k int, x reg.VecVirtual, first, second []reg.VecVirtual) {
+	for half, x := range w.halvesOf(x) {
+		at := 2*k + half
+		dz := w.widen("dz", at)
+		w.VADDPD(dz, first[at], first[at])
+		w.VFMADD231PD(dz, x, second[at])
+	}
+}
+
 func moments(c *build.Context, s isa) {
 	w := newStrip(c, s, "moments", "func(first, second *float64, x *float32, n, rows int)",
 		"is the sums of n columns and of their squares.", "first", "second", "x")
@@ -167,10 +186,7 @@ func normalize(c *build.Context, s isa) {
 		scale, shift = w.columns("scale"), w.columns("shift")
 	}, func() {
 		for k := range mean {
-			v := w.new()
-			w.VMOVUPS(w.cellAt("x", k), v)
-			w.VSUBPS(mean[k], v, v)
-			w.VMULPS(rstd[k], v, v)
+			v := w.normalized(k, mean[k], rstd[k])
 			w.VFMADD213PS(shift[k], scale[k], v)
 			w.VMOVUPS(v, w.cellAt("dst", k))
 		}
@@ -187,16 +203,7 @@ func gradSums(c *build.Context, s isa) {
 		first, second, mean, rstd = w.zeros(), w.zeros(), w.columns("mean"), w.columns("rstd")
 	}, func() {
 		for k := range mean {
-			v := w.new()
-			w.VMOVUPS(w.cellAt("x", k), v)
-			w.VSUBPS(mean[k], v, v)
-			w.VMULPS(rstd[k], v, v)
-			for half, x := range w.halvesOf(v) {
-				at := 2*k + half
-				dz := w.widen("dz", at)
-				w.VADDPD(dz, first[at], first[at])
-				w.VFMADD231PD(dz, x, second[at])
-			}
+			w.addGrad(k, w.normalized(k, mean[k], rstd[k]), first, second)
 		}
 	}, func() {
 		w.storeSums("first", first)

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/mmcloughlin/avo/build"
-	"github.com/mmcloughlin/avo/ir"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -47,43 +44,22 @@ func multiplyAdds(c *build.Context, s isa) {
 	end(c)
 }
 
-// dotProducts writes rounds of VDPBF16PS, which adds the products of pairs of bfloat16 values. The
-// assembler of Go does not know it.
+// dotProducts writes rounds of VDPBF16PS, which adds the products of pairs of bfloat16 values.
 func dotProducts(c *build.Context) {
 	c.Function("dotProductsAVX512BF16")
 	c.Attributes(build.NOSPLIT)
 	c.SignatureExpr("func(n int)")
 	n := load(c, "n")
-	for _, z := range []reg.VecPhysical{
-		reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7, reg.Z8, reg.Z9, reg.Z10,
-		reg.Z11, reg.Z12,
-	} {
+	for _, z := range vectorRegisters[:accumulators+1] {
 		c.VPXORD(z, z, z)
 	}
 	c.Label("again")
 	for i := range accumulators {
-		c.Comment(fmt.Sprintf("VDPBF16PS Z%d, Z%d, Z%d", accumulators, accumulators, i))
-		for _, b := range dotProduct(i, accumulators) {
-			c.Instruction(&ir.Instruction{Opcode: "BYTE", Operands: []Op{U8(b)}})
-		}
+		dotBF16(c, i, accumulators, accumulators)
 	}
 	c.DECQ(n)
 	c.JNZ(LabelRef("again"))
 	end(c)
-}
-
-// dotProduct is VDPBF16PS of the register x with itself, added to the register acc. Both are below
-// 16. Intel's manual has the encoding as EVEX.512.F3.0F38.W0 52 /r.
-func dotProduct(acc, x int) []byte {
-	invert := func(bit int) byte { return byte(^bit & 1) }
-	return []byte{
-		0x62,
-		invert(acc>>3)<<7 | 1<<6 | invert(x>>3)<<5 | 1<<4 | 2, // bits 3 of the registers; 0F38
-		byte(^x&15)<<3 | 1<<2 | 2,                             // the first factor; F3
-		2<<5 | 1<<3,                                           // 512 bits
-		0x52,
-		3<<6 | byte(acc&7)<<3 | byte(x&7),
-	}
 }
 
 // readAll writes loads of n values, a multiple of 128.
