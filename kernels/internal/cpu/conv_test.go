@@ -33,6 +33,8 @@ var testConvs = []Conv{
 	{N: 1, H: 4, W: 5, In: 2, Out: 3, KH: 1, KW: 1, Stride: 1, Top: 1, Left: 2},
 	Conv{N: 1, H: 11, W: 13, In: 40, Out: 4, KH: 3, KW: 3, Stride: 1}.padded(1),
 	{N: 1, H: 5, W: 5, In: 4, Out: 4, KH: 2, KW: 2, Stride: 3, Bottom: 1},
+	// Fewer positions than filters: the windows are packed, and the filters are read as they are.
+	Conv{N: 1, H: 4, W: 4, In: 64, Out: 70, KH: 3, KW: 3, Stride: 1}.padded(1),
 }
 
 // exactPasses are y, dx and dw in float64.
@@ -109,6 +111,7 @@ func TestConvSameBitsForAnyWorkers(t *testing.T) {
 		for _, c := range []Conv{
 			testConvs[3],
 			testConvs[4],
+			testConvs[len(testConvs)-1],
 			Conv{N: 2, H: 10, W: 9, In: 24, Out: 48, KH: 3, KW: 3, Stride: 1}.padded(1),
 		} {
 			x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(1, 1)))

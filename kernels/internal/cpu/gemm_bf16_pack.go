@@ -87,40 +87,18 @@ func (f *factorBF16) collectFlipped(dst []uint16, u *microBF16, j0, j1, k0, k1 i
 	}
 }
 
-// collectWindows copies windows. It copies whole runs of positions where the columns lie in a
-// single row of the window: inside the image the pixels are equally far apart, and outside of it
-// they are zero.
+// collectWindows copies windows, a run of positions at a time.
 func (f *factorBF16) collectWindows(dst []uint16, u *microBF16, j0, j1, k0, k1 int) {
 	g := &f.window
-	line := g.cols * g.c
-	r := j0 / line
-	first, last := j0%line/g.c, (j1-1)%line/g.c // columns of the window
-	regular := (j1-1)/line == r
-	// For positions [lo,hi) of a row both columns are inside the image.
-	lo := min(max(ceilDiv(max(-g.x-first, 0), g.step), 0), g.gw)
-	hi := min(max(ceilDiv(g.w-g.x-last, g.step), lo), g.gw)
-	n, y, x := g.split(k0)
-	for k := k0; k < k1; {
-		run := min(k1-k, g.gw-x)
-		row := y*g.step + g.y + r
-		d := dst[(k-k0)*u.nr:]
-		switch {
-		case regular && (row < 0 || row >= g.h):
-			clear(d[:run*u.nr])
-		case regular && x >= lo && x < hi:
-			run = min(run, hi-x)
-			at := ((n*g.h+row)*g.w+x*g.step+g.x)*g.c + j0%line
-			u.copyRows(d, f.matrix.Data[at:], g.step*g.c, u.nr, j1-j0, run)
-		default:
-			run = 1
-			copyWindow(g, d[:j1-j0], f.matrix.Data, n, y, x, j0, j1)
+	g.runs(j0, j1, k0, k1, func(r windowRun) {
+		d := dst[r.before*u.nr:][:r.n*u.nr]
+		switch r.kind {
+		case outside:
+			clear(d)
+		case together:
+			u.copyRows(d, f.matrix.Data[r.at:], g.step*g.c, u.nr, j1-j0, r.n)
+		case scattered:
+			copyWindow(g, d[:j1-j0], f.matrix.Data, r.image, r.y, r.x, j0, j1)
 		}
-		k += run
-		if x += run; x == g.gw {
-			x = 0
-			if y++; y == g.gh {
-				n, y = n+1, 0
-			}
-		}
-	}
+	})
 }

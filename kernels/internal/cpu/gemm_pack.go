@@ -48,6 +48,60 @@ func copyWindow[T any](g *grid, dst, images []T, n, i, j, k0, k1 int) {
 	}
 }
 
+// A windowRun is n positions that follow each other in a row of a grid, of whose windows the same
+// columns are packed alike. So many positions are before it.
+type windowRun struct {
+	before, n   int
+	kind        runKind
+	at          int // together: where the columns of the first position begin in the images
+	image, y, x int // the first position
+}
+
+type runKind uint8
+
+const (
+	outside   runKind = iota // the columns are outside of the image: zero
+	together                 // they lie together, those of the next position step pixels on
+	scattered                // neither; such a run has one position
+)
+
+// runs calls do with the runs of positions [k0,k1) for columns [j0,j1) of their windows. Where the
+// columns lie in a single row of the window, the pixels are equally far apart inside of the image.
+func (g *grid) runs(j0, j1, k0, k1 int, do func(windowRun)) {
+	line := g.cols * g.c
+	row := j0 / line
+	single := (j1-1)/line == row
+	first, last := j0%line/g.c, (j1-1)%line/g.c // columns of the window, if it is a single row
+	// For positions [lo,hi) of a row both are inside of the image.
+	lo := min(max(ceilDiv(max(-g.x-first, 0), g.step), 0), g.gw)
+	hi := min(max(ceilDiv(g.w-g.x-last, g.step), lo), g.gw)
+	r := windowRun{}
+	r.image, r.y, r.x = g.split(k0)
+	for k := k0; k < k1; k += r.n {
+		r.before, r.n, r.kind = k-k0, min(k1-k, g.gw-r.x), outside
+		y := r.y*g.step + g.y + row
+		switch {
+		case single && (y < 0 || y >= g.h):
+		case single && r.x >= lo && r.x < hi:
+			r.n, r.kind = min(r.n, hi-r.x), together
+			r.at = ((r.image*g.h+y)*g.w+r.x*g.step+g.x)*g.c + j0%line
+		case single && first == last:
+			if r.x < lo {
+				r.n = min(r.n, lo-r.x)
+			}
+		default:
+			r.n, r.kind = 1, scattered
+		}
+		do(r)
+		if r.x += r.n; r.x == g.gw {
+			r.x = 0
+			if r.y++; r.y == g.gh {
+				r.image, r.y = r.image+1, 0
+			}
+		}
+	}
+}
+
 // An lhs is where the left factor A[m,k] comes from. It is a matrix, or, with window, row i is the
 // window of position i.
 type lhs struct {
@@ -207,46 +261,19 @@ func (u *microKernel) packTransposed(dst, src []float32, stride, width, n, k int
 	}
 }
 
-// packWindows packs windows position by position. It packs whole runs of positions where the
-// columns lie in a single row of the window and inside the image: there the pixels are equally far
-// apart.
+// packWindows packs windows, a run of positions at a time.
 func (s *rhs) packWindows(dst []float32, u *microKernel, j0, j1, k0, k1 int) {
-	g := &s.window
-	line := g.cols * g.c
-	r := j0 / line
-	first, last := j0%line/g.c, (j1-1)%line/g.c // columns of the window
-	regular := j1-j0 == u.nr && (j1-1)/line == r
-	// For positions [lo,hi) of a row both columns are inside the image.
-	lo := min(max(ceilDiv(max(-g.x-first, 0), g.step), 0), g.gw)
-	hi := min(max(ceilDiv(g.w-g.x-last, g.step), lo), g.gw)
-	n, y, x := g.split(k0)
-	for k := k0; k < k1; {
-		run := min(k1-k, g.gw-x)
-		row := y*g.step + g.y + r
-		d := dst[(k-k0)*u.nr:]
-		switch {
-		case regular && (row < 0 || row >= g.h):
-			clear(d[:run*u.nr])
-		case regular && first == last && (x < lo || x >= hi): // the pixels are outside the image
-			if x < lo {
-				run = min(run, lo-x)
-			}
-			clear(d[:run*u.nr])
-		case regular && x >= lo && x < hi:
-			run = min(run, hi-x)
-			at := ((n*g.h+row)*g.w+x*g.step+g.x)*g.c + j0%line
-			packColumns(d, s.matrix.Data[at:], g.step*g.c, u.nr, u.nr, run, u.copyNR)
-		default:
-			run = 1
-			copyWindow(g, d[:j1-j0], s.matrix.Data, n, y, x, j0, j1)
-			clear(d[j1-j0 : u.nr])
+	g, nr := &s.window, u.nr
+	g.runs(j0, j1, k0, k1, func(r windowRun) {
+		d := dst[r.before*nr:][:r.n*nr]
+		switch r.kind {
+		case outside:
+			clear(d)
+		case together:
+			packColumns(d, s.matrix.Data[r.at:], g.step*g.c, nr, j1-j0, r.n, u.copyNR)
+		case scattered:
+			copyWindow(g, d[:j1-j0], s.matrix.Data, r.image, r.y, r.x, j0, j1)
+			clear(d[j1-j0:])
 		}
-		k += run
-		if x += run; x == g.gw {
-			x = 0
-			if y++; y == g.gh {
-				n, y = n+1, 0
-			}
-		}
-	}
+	})
 }

@@ -1,0 +1,52 @@
+package cpu
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// atTheEnd returns a copy of x behind which there is a page that cannot be read.
+func atTheEnd(t *testing.T, x []float32) []float32 {
+	page := unix.Getpagesize()
+	size := roundUp(4*len(x), page)
+	memory, err := unix.Mmap(-1, 0, size+page, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANON)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, unix.Munmap(memory)) })
+	require.NoError(t, unix.Mprotect(memory[size:], unix.PROT_NONE))
+	y := unsafe.Slice((*float32)(unsafe.Pointer(&memory[size-4*len(x)])), len(x))
+	copy(y, x)
+	return y
+}
+
+// Products read nothing behind their factors and write nothing behind their result: it would end
+// the test.
+func TestGemmStaysInItsMemory(t *testing.T) {
+	eachMicroKernel(t, func(t *testing.T) {
+		for i, s := range [][3]int{
+			{29, 65, 385}, {14, 32, 400}, {31, 47, 130}, {3, 150, 390}, {150, 3, 390}, {1, 1, 1},
+		} {
+			for mode := range 4 {
+				r := rand.New(rand.NewPCG(uint64(i), uint64(mode)))
+				p := Product{M: s[0], N: s[1], K: s[2], Bias: atTheEnd(t, normal(r, s[1]))}
+				p.A = matrixFor(r, p.M, p.K, 0, mode&1 != 0)
+				p.B = matrixFor(r, p.K, p.N, 0, mode&2 != 0)
+				p.C = matrixFor(r, p.M, p.N, 0, false)
+				want := p
+				want.C.Data = append([]float32(nil), p.C.Data...)
+				Gemm(Shared, &want, scratch(want.Workspace(Shared)))
+				for _, x := range []*[]float32{&p.A.Data, &p.B.Data, &p.C.Data} {
+					*x = atTheEnd(t, *x)
+				}
+				size := p.Workspace(Shared)
+				Gemm(Shared, &p, atTheEnd(t, scratch(size+3))[:size:size]) // not on a cache line
+				require.Equal(t, bits(want.C.Data), bits(p.C.Data), fmt.Sprint(s, mode))
+			}
+		}
+	})
+}
