@@ -101,9 +101,9 @@ func (r *fused) Eval(c *Context, dst Tensor, in []Tensor) {
 // EvalTyped is Eval for bfloat16 tensors. Each operation gets what the one before has rounded.
 func (r *fused) EvalTyped(c *Context, dst Tensor, in []Tensor) { r.Eval(c, dst, in) }
 
-// blockRows is how many rows of a product are in the workspace at once, at most: of fewer rows it is
-// half of them. Weights are packed for each block anew: for one of so many rows that takes 2 % of
-// the time, if they have 320 columns.
+// blockRows is how many rows of a product are in the workspace at once, at most. Of fewer rows it
+// is half of them. Weights are packed for each block anew: for one of so many rows that takes 2 %
+// of the time, if they have 320 columns.
 const blockRows = 2048
 
 // blocks are the rows of a product, rows at a time.
