@@ -27,7 +27,6 @@ import (
 var moments = flag.Int("moments", 4, "moments at which a run is killed")
 
 func TestMain(m *testing.M) {
-	file.Unsynced = true
 	commandtest.Main(m, func() {
 		commandtest.Dies()
 		main()

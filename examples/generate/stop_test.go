@@ -11,11 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kudos-ml/kudos/examples/internal/command/commandtest"
-	"github.com/kudos-ml/kudos/internal/file"
 )
 
 func TestMain(m *testing.M) {
-	file.Unsynced = true
 	commandtest.Main(m, func() {
 		commandtest.Dies()
 		main()

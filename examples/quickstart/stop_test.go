@@ -20,7 +20,6 @@ import (
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/examples/internal/command/commandtest"
 	"github.com/kudos-ml/kudos/finetune"
-	"github.com/kudos-ml/kudos/internal/file"
 	"github.com/kudos-ml/kudos/internal/picture"
 )
 
@@ -29,7 +28,6 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv(few, "4"); err != nil { // for the programs that tests start
 		panic(err)
 	}
-	file.Unsynced = true
 	commandtest.Main(m, func() {
 		if n, err := strconv.ParseUint(os.Getenv(fileLimit), 10, 64); err == nil {
 			signal.Ignore(syscall.SIGXFSZ)

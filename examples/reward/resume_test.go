@@ -14,14 +14,12 @@ import (
 
 	"github.com/kudos-ml/kudos/examples/internal/command/commandtest"
 	"github.com/kudos-ml/kudos/finetune"
-	"github.com/kudos-ml/kudos/internal/file"
 )
 
 // moments is how many times a run is killed: few in go test ./..., 20 to be sure.
 var moments = flag.Int("moments", 5, "moments at which a run is killed")
 
 func TestMain(m *testing.M) {
-	file.Unsynced = true
 	commandtest.Main(m, func() {
 		commandtest.Dies()
 		main()

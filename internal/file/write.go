@@ -24,10 +24,6 @@ import (
 // files are written.
 var Before func(operation, name string) error
 
-// Unsynced leaves it to the system when what is written lasts. Tests of programs set it, which kill
-// processes and no machines: to wait for the disk would be most of their time.
-var Unsynced bool
-
 func before(operation, name string) error {
 	if Before == nil {
 		return nil
@@ -88,7 +84,7 @@ func fill(temp, name string, write func(io.Writer) error) (err error) {
 // it: that is no error.
 func syncAs(name string, f *os.File) error {
 	err := before("sync", name)
-	if err == nil && !Unsynced {
+	if err == nil {
 		err = f.Sync()
 	}
 	if refused(err) {
