@@ -93,6 +93,23 @@ func TestBench(t *testing.T) {
 	}
 }
 
+// Winograd's algorithm is the other way to compute a case in float32, and said to be.
+func TestWinograd(t *testing.T) {
+	of := []string{"-run", "^miniature/conv/4→32/.*/forward", "-count", "1", "-least", "1ms"}
+	of = append(of, "-json")
+	var names []string
+	for _, more := range [][]string{nil, {"-winograd"}, {"-winograd", "-precision", "bf16"}} {
+		lines, err := run(t, append(of, more...)...)
+		require.NoError(t, err)
+		var r cases.Result
+		require.NoError(t, json.Unmarshal([]byte(lines[0]), &r))
+		_, how, _ := strings.Cut(identity(r), ", ")
+		how, _, _ = strings.Cut(how, ", threads")
+		names = append(names, how)
+	}
+	require.Equal(t, []string{"float32", "float32 with Winograd", "bfloat16"}, names)
+}
+
 // Each number of threads has its times, but for what all cores do whatever is asked for.
 func TestThreads(t *testing.T) {
 	all := runtime.GOMAXPROCS(0)

@@ -10,7 +10,11 @@ import (
 
 // identity is what times must have in common to be of the same case.
 func identity(r cases.Result) string {
-	return fmt.Sprintf("%s, %s, threads=%d", r.Name, r.Precision, r.Threads)
+	arithmetic := r.Precision
+	if r.Winograd {
+		arithmetic += " with Winograd"
+	}
+	return fmt.Sprintf("%s, %s, threads=%d", r.Name, arithmetic, r.Threads)
 }
 
 // middle is the middle of some sorted numbers, or the higher of the two in the middle.

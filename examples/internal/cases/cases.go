@@ -41,6 +41,8 @@ type Result struct {
 	Name      string `json:"name"`
 	Device    string `json:"device"`
 	Precision string `json:"precision"`
+	// Winograd says that convolutions may have been computed by Winograd's algorithm.
+	Winograd bool `json:"winograd,omitempty"`
 	// Machine is the kind of the processor and how many cores it has, unless a device computes.
 	// Threads is how many of them worked.
 	Machine string `json:"machine,omitempty"`
@@ -120,6 +122,7 @@ func Here() string { return fmt.Sprintf("%s, %d cores", kernels.Processor(), run
 // Time prepares a case and times it.
 func (c Case) Time(ctx context.Context, o Options) (r Result, err error) {
 	r = Result{Name: c.Name, Device: "cpu", Precision: o.Machine.Precision.String()}
+	r.Winograd = o.Machine.Device == nil && o.Machine.Arithmetic() != r.Precision
 	clock := clock{}
 	if d := o.Machine.Device; d != nil {
 		r.Device = d.String()
