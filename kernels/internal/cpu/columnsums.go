@@ -45,17 +45,5 @@ var sumTasks freeList[sumTask]
 
 func (t *sumTask) Do(_, part int) {
 	lo, hi := span(part, sumRows, t.rows)
-	sums := t.partial[part*t.columns:][:t.columns]
-	clear(sums)
-	for i := lo; i < hi; i++ {
-		addWidened(sums, t.x[i*t.columns:][:t.columns])
-	}
-}
-
-// addWidened is sums[j] += float64(x[j]).
-func addWidened(sums []float64, x []float32) {
-	x = x[:len(sums)]
-	for j := range sums {
-		sums[j] += float64(x[j])
-	}
+	vec.columnSums(t.partial[part*t.columns:][:t.columns], t.x[lo*t.columns:hi*t.columns])
 }

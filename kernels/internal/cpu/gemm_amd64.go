@@ -14,13 +14,13 @@ var micros = availableMicros()
 var (
 	microAVX2 = microKernel{
 		name: "AVX2", mr: 6, nr: 16, tile: tile6x16AVX2, half: tile6x8AVX2,
-		fetching: fetchingAVX2,
-		short:    [][2]tileFunc{{tile2x16AVX2, tile2x8AVX2}, {tile4x16AVX2, tile4x8AVX2}},
-		copyMR:   copy6AVX2, copyNR: copy16AVX2, transpose: transposeAVX2,
+		tiles:  tiles6x16AVX2,
+		short:  [][2]tileFunc{{tile2x16AVX2, tile2x8AVX2}, {tile4x16AVX2, tile4x8AVX2}},
+		copyMR: copy6AVX2, copyNR: copy16AVX2, transpose: transposeAVX2,
 	}
 	microAVX512 = microKernel{
 		name: "AVX-512", mr: 14, nr: 32, tile: tile14x32AVX512, half: tile14x16AVX512,
-		fetching: fetchingAVX512,
+		tiles: tiles14x32AVX512,
 		short: [][2]tileFunc{
 			{tile2x32AVX512, tile2x16AVX512}, {tile4x32AVX512, tile4x16AVX512},
 			{tile6x32AVX512, tile6x16AVX512}, {tile8x32AVX512, tile8x16AVX512},
@@ -119,13 +119,15 @@ func tile2x32AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
 func tile2x16AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
 
 //go:noescape
-func fetchingAVX2(
-	a, b, c, bias *float32, k, rs, ks, ldc int, add bool, next *float32, n, inner, outer int,
+func tiles6x16AVX2(
+	a, b, c, bias *float32, k, rs, ks, ldc int, add bool,
+	count, step int, last *float32, ahead, n, inner, outer int,
 )
 
 //go:noescape
-func fetchingAVX512(
-	a, b, c, bias *float32, k, rs, ks, ldc int, add bool, next *float32, n, inner, outer int,
+func tiles14x32AVX512(
+	a, b, c, bias *float32, k, rs, ks, ldc int, add bool,
+	count, step int, last *float32, ahead, n, inner, outer int,
 )
 
 //go:noescape

@@ -40,10 +40,13 @@ type microKernel struct {
 	half tileFunc
 	// short are tile and half for 2 rows, for 4 and so on, below mr. It is nil without them.
 	short [][2]tileFunc
-	// fetching is tile, and meanwhile fetches memory: at each step of K one line, n of them inner
-	// bytes apart, then n that begin outer bytes behind these. It is nil where there is none.
-	fetching func(
-		a, b, c, bias *float32, k, rs, ks, ldc int, add bool, next *float32, n, inner, outer int,
+	// tiles are count tiles under each other: the rows of A of each are step values behind those of
+	// the one before. Meanwhile they fetch memory: at each step of K one line, n of them inner bytes
+	// apart, then n that begin outer bytes behind these. The first is ahead bytes behind the tile's
+	// rows of A, or, for the last tile, at last. It is nil where there is none.
+	tiles func(
+		a, b, c, bias *float32, k, rs, ks, ldc int, add bool,
+		count, step int, last *float32, ahead, n, inner, outer int,
 	)
 	// copyMR is dst[p*mr+i] = src[p*stride+i] for p < k and i < mr. copyNR is the same with nr.
 	copyMR, copyNR func(dst, src *float32, stride, k int)
@@ -362,9 +365,7 @@ type leftBlock struct {
 	edgeLayout layout
 	whole      int // rows of whole panels; behind them edge has those that are left
 
-	// For what is read where it is: the number of the last whole panel, and where the block that is
-	// read next begins.
-	last, next int
+	next int // where the block begins that is read next
 }
 
 // left packs the block of A of a part, or what has to be packed of it.
@@ -376,7 +377,6 @@ func (t *gemmTask) left(a []float32, c *partOfC, k0, k1 int) leftBlock {
 		l.data, l.edge, l.edgeLayout = m.Data, a, t.layout
 		l.at, l.rs, l.ks = m.place(c.i0, k0)
 		l.step = t.u.mr * l.rs
-		l.last = (c.i1-c.i0)/t.u.mr - 1
 		l.next = l.at
 		if k1 < t.k {
 			l.next, _, _ = m.place(c.i0, k1)
@@ -406,18 +406,6 @@ func (l *leftBlock) panel(i, n int) (at *float32, rs, ks int) {
 	return &l.edge[0], l.edgeLayout.rs, l.edgeLayout.ks
 }
 
-// fetch returns the lines of what is read after panel n, as microKernel.fetching takes them.
-func (l *leftBlock) fetch(n, mr int) (next *float32, count, inner, outer int) {
-	at := l.next
-	if n < l.last {
-		at = l.at + (n+1)*l.step
-	}
-	if l.rs == 1 { // the line that the panel ends in: it begins in the last of the one before
-		return &l.data[at+mr-1], 1, 0, 4 * l.ks
-	}
-	return &l.data[at], mr, 4 * l.rs, 64
-}
-
 // column computes the rows of c for one panel of B, which begins at column j.
 func (t *gemmTask) column(l *leftBlock, b, tmp []float32, c *partOfC, j, k, block int) {
 	u := t.u
@@ -426,9 +414,14 @@ func (t *gemmTask) column(l *leftBlock, b, tmp []float32, c *partOfC, j, k, bloc
 	if t.bias != nil && block == 0 {
 		bias = &t.bias[j]
 	}
+	i, n := c.i0, 0
+	if u.tiles != nil && c.i1-i >= u.mr && j+u.nr <= t.n && !t.rows.on {
+		n = (c.i1 - i) / u.mr
+		l.tiles(u, b, &t.c[i*t.ldc+j], bias, k, t.ldc, add, n, j+u.nr < c.j1)
+		i += n * u.mr
+	}
 	tile, rows, width := u.fit(u.mr, t.n-j)
-	fetches := t.direct && j == c.j0 && width == u.nr && u.fetching != nil
-	for i, n := c.i0, 0; i < c.i1; i, n = i+u.mr, n+1 {
+	for ; i < c.i1; i, n = i+u.mr, n+1 {
 		if c.i1-i < u.mr {
 			tile, rows, width = u.fit(c.i1-i, t.n-j)
 		}
@@ -438,14 +431,26 @@ func (t *gemmTask) column(l *leftBlock, b, tmp []float32, c *partOfC, j, k, bloc
 			t.merge(tmp, i, min(i+u.mr, t.m), j, min(j+width, t.n), bias != nil, add)
 			continue
 		}
-		at := &t.c[i*t.ldc+j]
-		if fetches && i+u.mr <= c.i1 {
-			next, count, inner, outer := l.fetch(n, u.mr)
-			u.fetching(a, &b[0], at, bias, k, rs, ks, t.ldc, add, next, count, inner, outer)
-			continue
-		}
-		tile(a, &b[0], at, bias, k, rs, ks, t.ldc, add)
+		tile(a, &b[0], &t.c[i*t.ldc+j], bias, k, rs, ks, t.ldc, add)
 	}
+}
+
+// tiles computes the first count tiles of a column. While it computes one, it fetches the rows of
+// the next, and at the end, if the block is read again, the first ones.
+func (l *leftBlock) tiles(
+	u *microKernel, b []float32, c, bias *float32, k, ldc int, add bool, count int, again bool,
+) {
+	n, inner, outer := u.mr, 4*l.rs, 64
+	ends := 0
+	if l.rs == 1 { // the line that the panel ends in: it begins in the last of the one before
+		n, inner, outer, ends = 1, 0, 4*l.ks, u.mr-1
+	}
+	last := l.next
+	if again {
+		last = l.at
+	}
+	u.tiles(&l.data[l.at], &b[0], c, bias, k, l.rs, l.ks, ldc, add,
+		count, l.step, &l.data[last+ends], 4*(l.step+ends), n, inner, outer)
 }
 
 // fit returns the tile for the first of so many rows and columns, and how many it has.
@@ -472,13 +477,20 @@ func (u *microKernel) fit(rows, columns int) (tile tileFunc, r, width int) {
 
 // turnedColumn computes the rows of c for one panel of B in tmp, a matrix [mc,nc].
 func (t *gemmTask) turnedColumn(l *leftBlock, b, tmp []float32, c *partOfC, j, k int, add bool) {
-	tile, _, _ := t.u.fit(t.u.mr, t.n-j)
-	for i, n := c.i0, 0; i < c.i1; i, n = i+t.u.mr, n+1 {
-		if c.i1-i < t.u.mr {
-			tile, _, _ = t.u.fit(c.i1-i, t.n-j)
+	u, to := t.u, tmp[j-c.j0:]
+	i, n := c.i0, 0
+	if u.tiles != nil && c.i1-i >= u.mr {
+		n = (c.i1 - i) / u.mr
+		l.tiles(u, b, &to[0], nil, k, t.nc, add, n, j+u.nr < c.j1)
+		i += n * u.mr
+	}
+	tile, _, _ := u.fit(u.mr, t.n-j)
+	for ; i < c.i1; i, n = i+u.mr, n+1 {
+		if c.i1-i < u.mr {
+			tile, _, _ = u.fit(c.i1-i, t.n-j)
 		}
 		a, rs, ks := l.panel(i, n)
-		tile(a, &b[0], &tmp[(i-c.i0)*t.nc+j-c.j0], nil, k, rs, ks, t.nc, add)
+		tile(a, &b[0], &to[(i-c.i0)*t.nc], nil, k, rs, ks, t.nc, add)
 	}
 }
 

@@ -19,6 +19,8 @@ type layerNormBodies struct {
 	rowGradSums func(first, second []float64, x, dz []float32, of []rowOf)
 	// rowInputGrad is dst = dz·scale[c]·rstd + (x−mean)·slope + offset.
 	rowInputGrad func(dst, x, dz []float32, of []rowOf, scale []float32)
+	// columnSums is sums[c] = Σ x over the rows.
+	columnSums func(sums []float64, x []float32)
 }
 
 // byRows reports whether s is a layer norm, whose statistics are those of rows.

@@ -10,14 +10,17 @@ type layerNormAssembly struct {
 	normalizeRows func(dst, x, of, scale, shift *float32, n, rows int)
 	rowGradSums   func(first, second *float64, x, dz, of *float32, n, rows int)
 	rowInputGrad  func(dst, x, dz, of, scale *float32, n, rows int)
+	columnSums    func(sums *float64, x *float32, n, rows int)
 }
 
 var (
 	layerNormAVX2 = layerNormAssembly{
 		rowWeightsAVX2, normalizeRowsAVX2, rowGradSumsAVX2, rowInputGradAVX2,
+		columnSumsAVX2,
 	}
 	layerNormAVX512 = layerNormAssembly{
 		rowWeightsAVX512, normalizeRowsAVX512, rowGradSumsAVX512, rowInputGradAVX512,
+		columnSumsAVX512,
 	}
 )
 
@@ -63,6 +66,14 @@ func (asm layerNormAssembly) bodies() layerNormBodies {
 			}
 			asm.rowInputGrad(&dst[0], &x[0], &dz[0], &of[0].mean, &scale[0], n, len(of))
 		},
+		columnSums: func(sums []float64, x []float32) {
+			n := len(sums)
+			if !fits(n, len(x)/n) {
+				columnSumsGeneric(sums, x)
+				return
+			}
+			asm.columnSums(&sums[0], &x[0], n, len(x)/n)
+		},
 	}
 }
 
@@ -89,3 +100,9 @@ func rowInputGradAVX2(dst, x, dz, of, scale *float32, n, rows int)
 
 //go:noescape
 func rowInputGradAVX512(dst, x, dz, of, scale *float32, n, rows int)
+
+//go:noescape
+func columnSumsAVX2(sums *float64, x *float32, n, rows int)
+
+//go:noescape
+func columnSumsAVX512(sums *float64, x *float32, n, rows int)

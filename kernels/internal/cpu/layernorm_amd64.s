@@ -220,6 +220,47 @@ rows:
 	VZEROUPPER
 	RET
 
+// func columnSumsAVX2(sums *float64, x *float32, n int, rows int)
+// Requires: AVX
+TEXT ·columnSumsAVX2(SB), NOSPLIT, $0-32
+	MOVQ sums+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ n+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ DX, SI
+	SHLQ $0x02, SI
+	XORQ DI, DI
+
+columns:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   BX, R9
+	MOVQ   DI, R8
+
+rows:
+	VCVTPS2PD (CX)(R8*1), Y4
+	VADDPD    Y4, Y0, Y0
+	VCVTPS2PD 16(CX)(R8*1), Y4
+	VADDPD    Y4, Y1, Y1
+	VCVTPS2PD 32(CX)(R8*1), Y4
+	VADDPD    Y4, Y2, Y2
+	VCVTPS2PD 48(CX)(R8*1), Y4
+	VADDPD    Y4, Y3, Y3
+	ADDQ      SI, R8
+	DECQ      R9
+	JNZ       rows
+	VMOVUPD   Y0, (AX)(DI*2)
+	VMOVUPD   Y1, 32(AX)(DI*2)
+	VMOVUPD   Y2, 64(AX)(DI*2)
+	VMOVUPD   Y3, 96(AX)(DI*2)
+	ADDQ      $0x00000040, DI
+	SUBQ      $0x00000010, DX
+	JNZ       columns
+	VZEROUPPER
+	RET
+
 // func rowWeightsAVX512(x *float32, dz *float32, scale *float32, n int, mean float32, rstd float32) (first float64, second float64)
 // Requires: AVX, AVX512F, SSE2
 TEXT ·rowWeightsAVX512(SB), NOSPLIT, $0-56
@@ -403,5 +444,38 @@ rows:
 	ADDQ         $0x00000040, R10
 	SUBQ         $0x00000010, DI
 	JNZ          columns
+	VZEROUPPER
+	RET
+
+// func columnSumsAVX512(sums *float64, x *float32, n int, rows int)
+// Requires: AVX, AVX512F
+TEXT ·columnSumsAVX512(SB), NOSPLIT, $0-32
+	MOVQ sums+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ n+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ DX, SI
+	SHLQ $0x02, SI
+	XORQ DI, DI
+
+columns:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	MOVQ   BX, R9
+	MOVQ   DI, R8
+
+rows:
+	VCVTPS2PD (CX)(R8*1), Z2
+	VADDPD    Z2, Z0, Z0
+	VCVTPS2PD 32(CX)(R8*1), Z2
+	VADDPD    Z2, Z1, Z1
+	ADDQ      SI, R8
+	DECQ      R9
+	JNZ       rows
+	VMOVUPD   Z0, (AX)(DI*2)
+	VMOVUPD   Z1, 64(AX)(DI*2)
+	ADDQ      $0x00000040, DI
+	SUBQ      $0x00000010, DX
+	JNZ       columns
 	VZEROUPPER
 	RET

@@ -6,6 +6,7 @@ var layerNormGeneric = layerNormBodies{
 	normalizeRows: normalizeRowsGeneric,
 	rowGradSums:   rowGradSumsGeneric,
 	rowInputGrad:  rowInputGradGeneric,
+	columnSums:    columnSumsGeneric,
 }
 
 func rowWeightsGeneric(x, dz, scale []float32, of rowOf) (first, second float64) {
@@ -45,5 +46,20 @@ func rowInputGradGeneric(dst, x, dz []float32, of []rowOf, scale []float32) {
 		for i, v := range x[n*c:][:c] {
 			dst[n*c+i] = dz[n*c+i]*scale[i]*r.rstd + (v-r.mean)*r.slope + r.offset
 		}
+	}
+}
+
+func columnSumsGeneric(sums []float64, x []float32) {
+	clear(sums)
+	for n := len(sums); len(x) > 0; x = x[n:] {
+		addWidened(sums, x[:n])
+	}
+}
+
+// addWidened is sums[j] += float64(x[j]).
+func addWidened(sums []float64, x []float32) {
+	x = x[:len(sums)]
+	for j := range sums {
+		sums[j] += float64(x[j])
 	}
 }

@@ -3,6 +3,7 @@ package cpu
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -68,6 +69,12 @@ func TestRows(t *testing.T) {
 				v.normalizeRows(y, x, of, scale, shift)
 				v.rowGradSums(dzs, dzxs, x, dz, of)
 				v.rowInputGrad(dx, x, dz, of, scale)
+				sums, wantSums := slices.Repeat([]float64{7}, c), make([]float64, c)
+				v.columnSums(sums, x)
+				for i, v := range x {
+					wantSums[i%c] += float64(v)
+				}
+				require.Equal(t, wantSums, sums, v.name)
 				wantDzs, wantDzxs := make([]float64, c), make([]float64, c)
 				for n, o := range of {
 					m, rs := float64(o.mean), float64(o.rstd)

@@ -63,15 +63,6 @@ func columns(c *build.Context, s isa, n int, sizes []int) {
 	end(c)
 }
 
-// param is where a parameter of the function is.
-func param(c *build.Context, name string) Mem {
-	p, err := c.Param(name).Resolve()
-	if err != nil {
-		panic(name + ": " + err.Error())
-	}
-	return p.Addr
-}
-
 // someRows computes size rows of a product, and moves a and c on by as many.
 func someRows(c *build.Context, s isa, n, size int, rs, ks, bs reg.GPVirtual) {
 	to, ldc := load(c, "c"), load(c, "ldc")

@@ -26,6 +26,15 @@ func load(c *build.Context, name string) reg.GPVirtual {
 	return c.Load(c.Param(name), c.GP64()).(reg.GPVirtual)
 }
 
+// param is where a parameter of the function is in memory.
+func param(c *build.Context, name string) Mem {
+	p, err := c.Param(name).Resolve()
+	if err != nil {
+		panic(name + ": " + err.Error())
+	}
+	return p.Addr
+}
+
 // end leaves a function that used wide registers.
 func end(c *build.Context) {
 	c.VZEROUPPER()
@@ -45,12 +54,8 @@ func loop(c *build.Context, name string, n reg.GPVirtual, step int, body func(i 
 
 // broadcast is a parameter of the function, in every lane of a register.
 func broadcast(c *build.Context, s isa, name string) reg.VecVirtual {
-	p, err := c.Param(name).Resolve()
-	if err != nil {
-		panic(name + ": " + err.Error())
-	}
 	v := s.vector(c)
-	c.VBROADCASTSS(p.Addr, v)
+	c.VBROADCASTSS(param(c, name), v)
 	return v
 }
 

@@ -12,14 +12,14 @@ import (
 func gemm(c *build.Context) {
 	for width := 2; width > 0; width-- {
 		for mr := 6; mr > 0; mr -= 2 {
-			tile(c, avx2, mr, width, false)
+			tile(c, avx2, mr, width)
 		}
 		for mr := 14; mr > 0; mr -= 2 {
-			tile(c, avx512, mr, width, false)
+			tile(c, avx512, mr, width)
 		}
 	}
-	tile(c, avx2, 6, 2, true)
-	tile(c, avx512, 14, 2, true)
+	tiles(c, avx2, 6)
+	tiles(c, avx512, 14)
 	transpose8(c)
 	for _, n := range []int{6, 14, 16, 32} {
 		copyRuns(c, n)
@@ -56,21 +56,44 @@ func (r rows) at(i, disp int) Mem {
 	return m
 }
 
-// tile is a tileFunc for mr rows of width registers: two, or one. With fetches it is
-// microKernel.fetching.
-func tile(c *build.Context, s isa, mr, width int, fetches bool) {
+// tile is a tileFunc for mr rows of width registers: two, or one.
+func tile(c *build.Context, s isa, mr, width int) {
 	name := fmt.Sprintf("tile%dx%d%s", mr, width*s.lanes, s.name)
-	signature := "func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)"
-	if fetches {
-		name = "fetching" + s.name
-		signature = "func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool, " +
-			"next *float32, n, inner, outer int)"
-	}
 	c.Function(name)
 	c.Attributes(build.NOSPLIT)
-	c.SignatureExpr(signature)
+	c.SignatureExpr("func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)")
 	c.Doc(fmt.Sprintf("%s computes a tile of %d×%d.", name, mr, width*s.lanes))
+	sums(c, s, mr, width, nil)
+	c.VZEROUPPER()
+	c.RET()
+}
 
+// tiles is microKernel.tiles for mr rows of two registers.
+func tiles(c *build.Context, s isa, mr int) {
+	name := fmt.Sprintf("tiles%dx%d%s", mr, 2*s.lanes, s.name)
+	c.Function(name)
+	c.Attributes(build.NOSPLIT)
+	c.SignatureExpr("func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool, " +
+		"count, step int, last *float32, ahead, n, inner, outer int)")
+	c.Doc(fmt.Sprintf("%s computes tiles of %d×%d.", name, mr, 2*s.lanes))
+	c.Label("tile")
+	sums(c, s, mr, 2, newFetch(c))
+	a, at, further := load(c, "a"), load(c, "c"), c.GP64()
+	c.MOVQ(param(c, "step"), further)
+	c.LEAQ(Mem{Base: a, Index: further, Scale: 4}, a)
+	c.MOVQ(a, param(c, "a"))
+	c.MOVQ(param(c, "ldc"), further)
+	c.IMUL3Q(U32(4*mr), further, further)
+	c.ADDQ(further, at)
+	c.MOVQ(at, param(c, "c"))
+	c.DECQ(param(c, "count"))
+	c.JNZ(LabelRef("tile"))
+	c.VZEROUPPER()
+	c.RET()
+}
+
+// sums computes a tile, and fetches meanwhile, unless f is nil.
+func sums(c *build.Context, s isa, mr, width int, f *fetch) {
 	cRows := newRows(c, load(c, "c"), load(c, "ldc"), mr)
 	for i := range mr {
 		c.PREFETCHT0(cRows.at(i, 0))
@@ -81,11 +104,6 @@ func tile(c *build.Context, s isa, mr, width int, fetches bool) {
 	ks := load(c, "ks")
 	c.SHLQ(Imm(2), ks)
 	k := load(c, "k")
-	var f fetch
-	if fetches {
-		f = newFetch(c)
-	}
-
 	acc := s.vectors(c, width*mr)
 	for _, v := range acc {
 		s.zero(c, v)
@@ -95,7 +113,7 @@ func tile(c *build.Context, s isa, mr, width int, fetches bool) {
 		for j, v := range row {
 			c.VMOVUPS(Mem{Base: b, Disp: (2*n + j) * s.bytes()}, v)
 		}
-		if fetches {
+		if f != nil {
 			f.step(c)
 		}
 		for i := range mr {
@@ -110,8 +128,12 @@ func tile(c *build.Context, s isa, mr, width int, fetches bool) {
 		}
 	}
 	unrolled(c, k, b, 2*s.bytes(), step)
+	finish(c, s, mr, width, acc)
+}
 
-	cRows = newRows(c, load(c, "c"), load(c, "ldc"), mr) // no registers are held for it meanwhile
+// finish stores the sums of a tile of mr rows of width registers.
+func finish(c *build.Context, s isa, mr, width int, acc []reg.VecVirtual) {
+	cRows := newRows(c, load(c, "c"), load(c, "ldc"), mr) // no registers were held for it meanwhile
 	add := c.GP8()
 	c.Load(c.Param("add"), add)
 	c.TESTB(add, add)
@@ -134,8 +156,6 @@ func tile(c *build.Context, s isa, mr, width int, fetches bool) {
 	for i, v := range acc {
 		c.VMOVUPS(v, cRows.at(i/width, i%width*s.bytes()))
 	}
-	c.VZEROUPPER()
-	c.RET()
 }
 
 // unrolled writes k steps, which may be none, four at a time. A step reads so many bytes at b: step
@@ -170,18 +190,15 @@ type fetch struct {
 	n, inner, outer Mem
 }
 
-func newFetch(c *build.Context) fetch {
-	parameter := func(name string) Mem {
-		p, err := c.Param(name).Resolve()
-		if err != nil {
-			panic(err)
-		}
-		return p.Addr
+// newFetch begins ahead bytes behind the tile's rows of A, or at last for the last tile.
+func newFetch(c *build.Context) *fetch {
+	f := &fetch{
+		at: load(c, "a"), start: c.GP64(), left: load(c, "n"),
+		n: param(c, "n"), inner: param(c, "inner"), outer: param(c, "outer"),
 	}
-	f := fetch{
-		at: load(c, "next"), start: c.GP64(), left: load(c, "n"),
-		n: parameter("n"), inner: parameter("inner"), outer: parameter("outer"),
-	}
+	c.ADDQ(param(c, "ahead"), f.at)
+	c.CMPQ(param(c, "count"), Imm(1))
+	c.CMOVQEQ(param(c, "last"), f.at)
 	c.MOVQ(f.at, f.start)
 	c.ADDQ(f.outer, f.start)
 	return f

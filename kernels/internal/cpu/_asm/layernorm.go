@@ -6,14 +6,15 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// layerNorms writes the passes of layer norm over a block of rows. What belongs to a row is four
-// values of the matrix of: mean, rstd, slope and offset.
+// layerNorms writes the passes of layer norm over a block of rows, and the sums of rows. What
+// belongs to a row is four values of the matrix of: mean, rstd, slope and offset.
 func layerNorms(c *build.Context) {
 	for _, s := range []isa{avx2, avx512} {
 		rowWeights(c, s)
 		normalizeRows(c, s)
 		rowGradSums(c, s)
 		rowInputGrad(c, s)
+		columnSums(c, s)
 	}
 }
 
@@ -111,4 +112,19 @@ func rowInputGrad(c *build.Context, s isa) {
 			w.VMOVUPS(v, w.cellAt("dst", k))
 		}
 	}, func() {})
+}
+
+func columnSums(c *build.Context, s isa) {
+	w := newStrip(c, s, "columnSums", "func(sums *float64, x *float32, n, rows int)",
+		"is the sum of rows of n values.", "sums", "x")
+	var sums []reg.VecVirtual
+	w.each(func() {
+		sums = w.zeros()
+	}, func() {
+		for k, v := range sums {
+			w.VADDPD(w.widen("x", k), v, v)
+		}
+	}, func() {
+		w.storeSums("sums", sums)
+	})
 }
