@@ -106,6 +106,10 @@ func (c *Conv) InputGrad(pool *Pool, dx, dy, w, ws []float32) {
 
 // WeightGradWorkspace returns how many values of workspace WeightGrad needs.
 func (c *Conv) WeightGradWorkspace(pool *Pool) int {
+	if t := micro.tapGrad(c, pool.Workers()); t != nil {
+		defer tapGrads.put(t)
+		return t.workspace(pool.Workers())
+	}
 	p := c.weightGrad(nil, nil, nil)
 	return micro.workspace(pool, &p)
 }
@@ -118,6 +122,11 @@ func (c *Conv) WeightGradWorkspace(pool *Pool) int {
 func (c *Conv) WeightGrad(pool *Pool, dw, dy, x, ws []float32) {
 	c.must("Conv.WeightGrad", x, dw, dy)
 	mustHold("Conv.WeightGrad", ws, c.WeightGradWorkspace(pool))
+	if t := micro.tapGrad(c, pool.Workers()); t != nil {
+		t.multiply(pool, dw, dy, x, ws)
+		tapGrads.put(t)
+		return
+	}
 	p := c.weightGrad(dw, dy, x)
 	micro.multiply(pool, &p, ws)
 }

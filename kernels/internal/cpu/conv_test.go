@@ -33,6 +33,12 @@ var testConvs = []Conv{
 	{N: 1, H: 4, W: 5, In: 2, Out: 3, KH: 1, KW: 1, Stride: 1, Top: 1, Left: 2},
 	Conv{N: 1, H: 11, W: 13, In: 40, Out: 4, KH: 3, KW: 3, Stride: 1}.padded(1),
 	{N: 1, H: 5, W: 5, In: 4, Out: 4, KH: 2, KW: 2, Stride: 3, Bottom: 1},
+	// Channels that fill a register or two, of x, of y or of both:
+	Conv{N: 2, H: 6, W: 20, In: 32, Out: 34, KH: 3, KW: 3, Stride: 1}.padded(1),
+	Conv{N: 3, H: 9, W: 10, In: 80, Out: 6, KH: 3, KW: 3, Stride: 2}.padded(1),
+	Conv{N: 2, H: 10, W: 11, In: 4, Out: 48, KH: 3, KW: 3, Stride: 1}.padded(1),
+	{N: 2, H: 7, W: 9, In: 6, Out: 32, KH: 5, KW: 2, Stride: 2, Top: 4, Left: 3, Right: 2},
+	{N: 1, H: 2, W: 3, In: 16, Out: 8, KH: 5, KW: 4, Stride: 1, Top: 6, Bottom: 5, Right: 7},
 	// Fewer positions than filters: the windows are packed, and the filters are read as they are.
 	Conv{N: 1, H: 4, W: 4, In: 64, Out: 70, KH: 3, KW: 3, Stride: 1}.padded(1),
 }
@@ -130,6 +136,86 @@ func TestConvSameBitsForAnyWorkers(t *testing.T) {
 			}
 		}
 	})
+}
+
+// patchMatrix is the matrix of windows [N·OH·OW,KH·KW·In] that Forward reads.
+func (c *Conv) patchMatrix(x []float32) Matrix {
+	oh, ow := c.OutSize()
+	k := c.KH * c.KW * c.In
+	m := Matrix{Data: make([]float32, c.N*oh*ow*k), Stride: k}
+	c.eachTap(func(y, x1, w int) { m.Data[y/c.Out*k+w%k] = x[x1] })
+	return m
+}
+
+// passesInOrder are y, dx and dw, each as the product of matrices that it is, in the order in which
+// products are summed. The stride is 1.
+func (c *Conv) passesInOrder(x, w, dy, bias []float32) (y, dx, dw []float32) {
+	positions, taps := len(dy)/c.Out, c.KH*c.KW
+	patches := c.patchMatrix(x)
+	result := func(m, n int) Matrix { return Matrix{Data: make([]float32, m*n), Stride: n} }
+	forward := Product{
+		M: positions, N: c.Out, K: taps * c.In, Bias: bias, C: result(positions, c.Out),
+		A: patches, B: Matrix{Data: w, Stride: taps * c.In, Transposed: true},
+	}
+	weight := Product{
+		M: c.Out, N: taps * c.In, K: positions, C: result(c.Out, taps*c.In),
+		A: Matrix{Data: dy, Stride: c.Out, Transposed: true}, B: patches,
+	}
+	// The gradient of x is a convolution of dy with the taps turned around.
+	oh, ow := c.OutSize()
+	back := Conv{
+		N: c.N, H: oh, W: ow, In: c.Out, Out: c.In, KH: c.KH, KW: c.KW, Stride: 1,
+		Top: c.KH - 1 - c.Top, Bottom: c.KH - 1 - c.Bottom,
+		Left: c.KW - 1 - c.Left, Right: c.KW - 1 - c.Right,
+	}
+	around := result(taps*c.Out, c.In)
+	for i, v := range w {
+		o, tap, k := i/(taps*c.In), i/c.In%taps, i%c.In
+		around.Data[((taps-1-tap)*c.Out+o)*c.In+k] = v
+	}
+	pixels := len(x) / c.In
+	input := Product{
+		M: pixels, N: c.In, K: taps * c.Out, C: result(pixels, c.In),
+		A: back.patchMatrix(dy), B: around,
+	}
+	return forward.inOrder(), input.inOrder(), weight.inOrder()
+}
+
+// Convolutions are summed in the order of products, by each body and any number of workers. What is
+// outside of an image counts as zero.
+func TestConvOrder(t *testing.T) {
+	for i, c := range []Conv{
+		testConvs[2],
+		testConvs[3],
+		testConvs[len(testConvs)-1],
+		Conv{N: 2, H: 6, W: 20, In: 32, Out: 34, KH: 3, KW: 3, Stride: 1}.padded(1),
+		Conv{N: 7, H: 8, W: 8, In: 96, Out: 32, KH: 3, KW: 3, Stride: 1}.padded(1),
+		Conv{N: 20, H: 4, W: 4, In: 64, Out: 64, KH: 3, KW: 3, Stride: 1}.padded(1),
+		Conv{N: 3, H: 16, W: 16, In: 4, Out: 32, KH: 3, KW: 3, Stride: 1}.padded(1),
+		Conv{N: 3, H: 16, W: 16, In: 32, Out: 4, KH: 3, KW: 3, Stride: 1}.padded(1),
+		// A block of positions ends in a row of them:
+		{N: 5, H: 10, W: 17, In: 16, Out: 48, KH: 3, KW: 2, Stride: 1, Top: 1, Right: 1},
+	} {
+		x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(uint64(i), 2)))
+		for _, x := range [][]float32{x, w, dy} {
+			for i, v := range x {
+				x[i] = FromBF16(ToBF16(v)) // products are exact
+			}
+		}
+		wantY, wantDX, wantDW := c.passesInOrder(x, w, dy, bias)
+		eachMicroKernel(t, func(t *testing.T) {
+			for _, workers := range []int{1, 3} {
+				pool := NewPool(workers)
+				y, dx, dw := scratch(len(dy)), scratch(len(x)), scratch(len(w))
+				c.Forward(pool, y, x, w, bias, scratch(c.ForwardWorkspace(pool)))
+				c.InputGrad(pool, dx, dy, w, scratch(c.InputGradWorkspace(pool)))
+				c.WeightGrad(pool, dw, dy, x, scratch(c.WeightGradWorkspace(pool)))
+				require.Equal(t, bits(wantY), bits(y), "%+v forward, %d workers", c, workers)
+				require.Equal(t, bits(wantDX), bits(dx), "%+v input, %d workers", c, workers)
+				require.Equal(t, bits(wantDW), bits(dw), "%+v weight, %d workers", c, workers)
+			}
+		})
+	}
 }
 
 func TestConvRefuses(t *testing.T) {

@@ -16,7 +16,7 @@ var (
 		name: "AVX2", mr: 6, nr: 16, tile: tile6x16AVX2, half: tile6x8AVX2,
 		tiles:  tiles6x16AVX2,
 		short:  [][2]tileFunc{{tile2x16AVX2, tile2x8AVX2}, {tile4x16AVX2, tile4x8AVX2}},
-		copyMR: copy6AVX2, copyNR: copy16AVX2, transpose: transposeAVX2,
+		copyMR: copy6AVX2, copyNR: copy16AVX2, transpose: transposeAVX2, runs: runsAVX2,
 	}
 	microAVX512 = microKernel{
 		name: "AVX-512", mr: 14, nr: 32, tile: tile14x32AVX512, half: tile14x16AVX512,
@@ -26,7 +26,7 @@ var (
 			{tile6x32AVX512, tile6x16AVX512}, {tile8x32AVX512, tile8x16AVX512},
 			{tile10x32AVX512, tile10x16AVX512}, {tile12x32AVX512, tile12x16AVX512},
 		},
-		copyMR: copy14AVX2, copyNR: copy32AVX2, transpose: transposeAVX2,
+		copyMR: copy14AVX2, copyNR: copy32AVX2, transpose: transposeAVX2, runs: runsAVX512,
 	}
 )
 

@@ -48,6 +48,9 @@ type microKernel struct {
 		a, b, c, bias *float32, k, rs, ks, ldc int, add bool,
 		count, step int, last *float32, ahead, n, inner, outer int,
 	)
+	// runs are tiles made of runs, for 2 rows, for 4 and so on, each of nr columns and of nr/2. The
+	// latter are nil where there are none.
+	runs [][2]runsFunc
 	// copyMR is dst[p*mr+i] = src[p*stride+i] for p < k and i < mr. copyNR is the same with nr.
 	copyMR, copyNR func(dst, src *float32, stride, k int)
 	// transpose is dst[p*dstStride+j] = src[j*srcStride+p] for p < k and j < n.
@@ -108,6 +111,8 @@ type cut struct {
 	panels         int  // of B
 	packPanels     int  // of B, packed by one part
 	packParts      int  // of a block
+	mr             int  // rows of a tile of C
+	runs           int  // of a tile, if A is windows
 	direct         bool // whether tiles read A where it is
 	layout              // of a panel of A
 }
@@ -121,14 +126,19 @@ func (u *microKernel) cut(p *product, workers int) cut {
 	var c cut
 	c.blocks = ceilDiv(p.k, blockK)
 	c.kc = ceilDiv(p.k, c.blocks)
+	c.mr = u.mr
 	c.layout, c.direct = p.a.layout(u.mr, c.kc), p.a.direct()
-	c.mc, c.nc = roundUp(min(blockM, p.m), u.mr), packedN
+	c.nc = packedN
 	switch {
 	case p.turned:
 		c.nc = turnedN
+	case p.a.window.on:
+		c.mr, c.runs = u.runRows(), p.a.window.runsOfTile(c.kc)
+		c.nc = directN
 	case c.direct:
 		c.nc = directN
 	}
+	c.mc = roundUp(min(blockM, p.m), c.mr)
 	c.nc = roundUp(min(c.nc, p.n), u.nr)
 	wanted := 1
 	if workers > 1 {
@@ -136,8 +146,8 @@ func (u *microKernel) cut(p *product, workers int) cut {
 	}
 	parts := func() int { return ceilDiv(p.m, c.mc) * ceilDiv(p.n, c.nc) }
 	large := func() bool { return c.mc*c.nc*c.kc >= 2*smallProduct }
-	for parts() < wanted && c.mc > 2*u.mr && large() {
-		c.mc = roundUp(c.mc/2, u.mr)
+	for parts() < wanted && c.mc > 2*c.mr && large() {
+		c.mc = roundUp(c.mc/2, c.mr)
 	}
 	for parts() < wanted && c.nc > 4*u.nr && large() {
 		c.nc = roundUp(c.nc/2, u.nr)
@@ -161,10 +171,13 @@ func (t *gemmTask) packedChunk() int {
 }
 
 // packedA returns the size of a worker's packed block of A. Of one that is read where it is, the
-// last panel is packed.
+// last panel is packed. Of windows there is only where they are.
 func (t *gemmTask) packedA() int {
 	if t.direct {
 		return roundUp(t.size, 16)
+	}
+	if t.a.window.on {
+		return roundUp(t.mc/t.mr*t.runs*runSize, 16)
 	}
 	return roundUp(t.mc/t.u.mr*t.size, 16)
 }
@@ -178,8 +191,8 @@ func (t *gemmTask) result() int {
 	return roundUp(t.u.mr*t.u.nr, 16)
 }
 
-// windows returns the size of the memory in which a worker collects windows that it transposes.
-func (t *gemmTask) windows() int {
+// collected returns the size of the memory in which a worker collects windows that it transposes.
+func (t *gemmTask) collected() int {
 	if t.b.window.on && t.b.matrix.Transposed {
 		return roundUp(t.u.nr*t.kc, 16)
 	}
@@ -187,7 +200,7 @@ func (t *gemmTask) windows() int {
 }
 
 // perWorker returns the size of a worker's memory.
-func (t *gemmTask) perWorker() int { return max(t.packedA()+t.result(), t.windows()) }
+func (t *gemmTask) perWorker() int { return max(t.packedA()+t.result(), t.collected()) }
 
 // workspace returns how many values of workspace multiply needs.
 func (u *microKernel) workspace(pool *Pool, p *product) int {
@@ -341,6 +354,10 @@ func (t *gemmTask) part(scratch []float32, mPart, nPart int) {
 	first, last := span(t.now, t.chunk, t.blocks)
 	for block := first; block < last; block++ {
 		k0, k1 := span(block, t.kc, t.k)
+		if t.a.window.on {
+			t.windows(a, packed, tmp, &c, block, k0, k1)
+			continue
+		}
 		l := t.left(a, &c, k0, k1)
 		for j := c.j0; j < c.j1; j += t.u.nr {
 			b := t.panelOf(packed, t.now, block, j/t.u.nr)

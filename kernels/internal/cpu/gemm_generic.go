@@ -31,7 +31,7 @@ func (m *Matrix) at(i, j int) float32 {
 
 // microGeneric is the micro-kernel in Go, for a tile of 4×4.
 var microGeneric = microKernel{
-	name: "generic", mr: 4, nr: 4, tile: tileGeneric,
+	name: "generic", mr: 4, nr: 4, tile: tileGeneric, runs: runsGeneric,
 	copyMR: copy4Generic, copyNR: copy4Generic, transpose: transposeGeneric,
 }
 
@@ -40,16 +40,22 @@ func tileGeneric(a, b, c, bias *float32, k, rs, ks, ldc int, add bool) {
 	bs := unsafe.Slice(b, 4*k)
 	for i := range 4 {
 		s0, s1, s2, s3 := dot4(as[i*rs:], bs, ks)
-		row := (*[4]float32)(unsafe.Pointer(&unsafe.Slice(c, i*ldc+4)[i*ldc]))
+		finishGeneric(c, bias, i*ldc, [4]float32{s0, s1, s2, s3}, add)
+	}
+}
+
+// finishGeneric stores the sums of a row of a tile, which begins at c[at].
+func finishGeneric(c, bias *float32, at int, s [4]float32, add bool) {
+	row := (*[4]float32)(unsafe.Pointer(&unsafe.Slice(c, at+4)[at]))
+	for j := range s {
 		if add {
-			s0, s1, s2, s3 = s0+row[0], s1+row[1], s2+row[2], s3+row[3]
+			s[j] += row[j]
 		}
 		if bias != nil {
-			v := (*[4]float32)(unsafe.Pointer(bias))
-			s0, s1, s2, s3 = s0+v[0], s1+v[1], s2+v[2], s3+v[3]
+			s[j] += unsafe.Slice(bias, 4)[j]
 		}
-		*row = [4]float32{s0, s1, s2, s3}
 	}
+	*row = s
 }
 
 // dot4 returns the products of a row of A with the four columns of the panel b. The elements of the

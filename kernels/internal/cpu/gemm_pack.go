@@ -103,7 +103,7 @@ func (g *grid) runs(j0, j1, k0, k1 int, do func(windowRun)) {
 }
 
 // An lhs is where the left factor A[m,k] comes from. It is a matrix, or, with window, row i is the
-// window of position i.
+// window of position i, which tiles read where it is.
 type lhs struct {
 	matrix Matrix
 	window grid
@@ -138,32 +138,18 @@ func (m *Matrix) place(i, k int) (at, rs, ks int) {
 // contents.
 func (s *lhs) pack(dst []float32, l layout, u *microKernel, i0, i1, k0, k1 int) {
 	mr := u.mr
-	switch {
-	case s.window.on:
-		n, y, x := s.window.split(i0)
-		for i := i0; i < i1; i++ {
-			at := (i-i0)/mr*l.size + (i-i0)%mr*l.rs
-			copyWindow(&s.window, dst[at:at+k1-k0], s.matrix.Data, n, y, x, k0, k1)
-			if x++; x == s.window.gw {
-				x = 0
-				if y++; y == s.window.gh {
-					n, y = n+1, 0
-				}
-			}
-		}
-	case s.matrix.Transposed:
-		for k := k0; k < k1; k += packRows {
-			for i := i0; i < i1; i += mr {
-				panel := dst[(i-i0)/mr*l.size+(k-k0)*mr:]
-				src, stride := s.matrix.Data[k*s.matrix.Stride+i:], s.matrix.Stride
-				rows := min(packRows, k1-k)
-				packColumns(panel, src, stride, mr, min(mr, i1-i), rows, u.copyMR)
-			}
-		}
-	default:
+	if !s.matrix.Transposed {
 		for i := i0; i < i1; i++ {
 			row := dst[(i-i0)/mr*l.size+(i-i0)%mr*l.rs:]
 			copy(row, s.matrix.Data[i*s.matrix.Stride+k0:][:k1-k0])
+		}
+		return
+	}
+	for k := k0; k < k1; k += packRows {
+		for i := i0; i < i1; i += mr {
+			panel := dst[(i-i0)/mr*l.size+(k-k0)*mr:]
+			src, stride := s.matrix.Data[k*s.matrix.Stride+i:], s.matrix.Stride
+			packColumns(panel, src, stride, mr, min(mr, i1-i), min(packRows, k1-k), u.copyMR)
 		}
 	}
 }
@@ -227,8 +213,7 @@ func (s *rhs) pack(dst []float32, u *microKernel, j0, j1, k0, k1 int, scratch []
 	nr := u.nr
 	switch {
 	case s.window.on && s.matrix.Transposed:
-		rows := lhs{matrix: s.matrix, window: s.window}
-		rows.pack(scratch, layout{rs: k1 - k0, ks: 1, size: u.mr * (k1 - k0)}, u, j0, j1, k0, k1)
+		s.collect(scratch, j0, j1, k0, k1)
 		u.packTransposed(dst, scratch, k1-k0, nr, j1-j0, k1-k0)
 	case s.window.on:
 		s.packWindows(dst, u, j0, j1, k0, k1)
@@ -246,6 +231,20 @@ func (s *rhs) pack(dst []float32, u *microKernel, j0, j1, k0, k1 int, scratch []
 	default:
 		src, stride := s.matrix.Data[k0*s.matrix.Stride+j0:], s.matrix.Stride
 		packColumns(dst, src, stride, nr, j1-j0, k1-k0, u.copyNR)
+	}
+}
+
+// collect copies columns [k0,k1) of the windows of positions [i0,i1).
+func (s *rhs) collect(dst []float32, i0, i1, k0, k1 int) {
+	n, y, x := s.window.split(i0)
+	for i := i0; i < i1; i++ {
+		copyWindow(&s.window, dst[(i-i0)*(k1-k0):][:k1-k0], s.matrix.Data, n, y, x, k0, k1)
+		if x++; x == s.window.gw {
+			x = 0
+			if y++; y == s.window.gh {
+				n, y = n+1, 0
+			}
+		}
 	}
 }
 

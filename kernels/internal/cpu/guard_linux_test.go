@@ -50,3 +50,35 @@ func TestGemmStaysInItsMemory(t *testing.T) {
 		}
 	})
 }
+
+// Convolutions read nothing behind their tensors and write nothing behind their result.
+func TestConvStaysInItsMemory(t *testing.T) {
+	eachMicroKernel(t, func(t *testing.T) {
+		for i, c := range testConvs {
+			x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(uint64(i), 3)))
+			y, dx, dw := make([]float32, len(dy)), make([]float32, len(x)), make([]float32, len(w))
+			all := []*[]float32{&x, &w, &dy, &bias, &y, &dx, &dw}
+			var first [3][]uint32
+			for guarded := range 2 {
+				workspace := func(size int) []float32 { return scratch(size) }
+				if guarded == 1 {
+					for _, of := range all {
+						*of = atTheEnd(t, *of)
+					}
+					workspace = func(size int) []float32 {
+						return atTheEnd(t, scratch(size+3))[:size:size] // not on a cache line
+					}
+				}
+				c.Forward(Shared, y, x, w, bias, workspace(c.ForwardWorkspace(Shared)))
+				c.InputGrad(Shared, dx, dy, w, workspace(c.InputGradWorkspace(Shared)))
+				c.WeightGrad(Shared, dw, dy, x, workspace(c.WeightGradWorkspace(Shared)))
+				for i, result := range [][]float32{y, dx, dw} {
+					if guarded == 0 {
+						first[i] = bits(result)
+					}
+					require.Equal(t, first[i], bits(result), "%+v", c)
+				}
+			}
+		}
+	})
+}

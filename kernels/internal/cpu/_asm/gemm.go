@@ -64,8 +64,7 @@ func tile(c *build.Context, s isa, mr, width int) {
 	c.SignatureExpr("func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)")
 	c.Doc(fmt.Sprintf("%s computes a tile of %d×%d.", name, mr, width*s.lanes))
 	sums(c, s, mr, width, nil)
-	c.VZEROUPPER()
-	c.RET()
+	end(c)
 }
 
 // tiles is microKernel.tiles for mr rows of two registers.
@@ -88,8 +87,7 @@ func tiles(c *build.Context, s isa, mr int) {
 	c.MOVQ(at, param(c, "c"))
 	c.DECQ(param(c, "count"))
 	c.JNZ(LabelRef("tile"))
-	c.VZEROUPPER()
-	c.RET()
+	end(c)
 }
 
 // sums computes a tile, and fetches meanwhile, unless f is nil.
@@ -131,9 +129,9 @@ func sums(c *build.Context, s isa, mr, width int, f *fetch) {
 	finish(c, s, mr, width, acc)
 }
 
-// finish stores the sums of a tile of mr rows of width registers.
+// finish stores the sums of a tile, of mr rows of width registers, as a tileFunc does.
 func finish(c *build.Context, s isa, mr, width int, acc []reg.VecVirtual) {
-	cRows := newRows(c, load(c, "c"), load(c, "ldc"), mr) // no registers were held for it meanwhile
+	cRows := newRows(c, load(c, "c"), load(c, "ldc"), mr) // no registers were held for it
 	add := c.GP8()
 	c.Load(c.Param("add"), add)
 	c.TESTB(add, add)
@@ -234,8 +232,7 @@ func transpose8(c *build.Context) {
 	}
 	c.SUBQ(Imm(8), k)
 	c.JNZ(LabelRef("eight"))
-	c.VZEROUPPER()
-	c.RET()
+	end(c)
 }
 
 // copyRuns is dst[p*n+i] = src[p*stride+i] for p < k and i < n.
@@ -276,6 +273,5 @@ func copyRuns(c *build.Context, n int) {
 	c.ADDQ(Imm(uint64(4*n)), dst)
 	c.DECQ(k)
 	c.JNZ(LabelRef("run"))
-	c.VZEROUPPER()
-	c.RET()
+	end(c)
 }

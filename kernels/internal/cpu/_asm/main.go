@@ -17,6 +17,7 @@ var families = map[string]func(*build.Context){
 	"activation": activation,
 	"adamw":      adamw,
 	"attention":  attention,
+	"conv":       conv,
 	"gemm":       gemm,
 	"layernorm":  layerNorms,
 	"bfloat16":   bfloat16,
