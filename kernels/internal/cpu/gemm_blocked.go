@@ -41,9 +41,9 @@ type microKernel struct {
 	// short are tile and half for 2 rows, for 4 and so on, below mr. It is nil without them.
 	short [][2]tileFunc
 	// tiles are count tiles under each other: the rows of A of each are step values behind those of
-	// the one before. Meanwhile they fetch memory: at each step of K one line, n of them inner bytes
-	// apart, then n that begin outer bytes behind these. The first is ahead bytes behind the tile's
-	// rows of A, or, for the last tile, at last. It is nil where there is none.
+	// the one before. Meanwhile they fetch memory, one line at each step of K: n lines that are
+	// inner bytes apart, then n that begin outer bytes behind these. The first is ahead bytes
+	// behind the tile's rows of A, or, for the last tile, at last. It is nil where there is none.
 	tiles func(
 		a, b, c, bias *float32, k, rs, ks, ldc int, add bool,
 		count, step int, last *float32, ahead, n, inner, outer int,

@@ -326,7 +326,9 @@ func TestGemmAllocatesNothing(t *testing.T) {
 }
 
 func TestColumnSums(t *testing.T) {
-	for _, s := range [][2]int{{1, 1}, {3, 5}, {511, 7}, {512, 7}, {1500, 33}, {1025, 64}, {0, 4}} {
+	for _, s := range [][2]int{
+		{1, 1}, {3, 5}, {511, 7}, {512, 7}, {1500, 33}, {1025, 64}, {0, 4}, {3, 0},
+	} {
 		r := rand.New(rand.NewPCG(uint64(s[0]), 9))
 		x := normal(r, s[0]*s[1])
 		exact := make([]float64, s[1])

@@ -68,7 +68,7 @@ func (asm layerNormAssembly) bodies() layerNormBodies {
 		},
 		columnSums: func(sums []float64, x []float32) {
 			n := len(sums)
-			if !fits(n, len(x)/n) {
+			if len(x) == 0 || !fits(n, len(x)/n) {
 				columnSumsGeneric(sums, x)
 				return
 			}
