@@ -56,7 +56,11 @@ func (r attention) Shape(in []tensor.Shape) (tensor.Shape, error) {
 }
 
 func (r attention) Workspace(c *Context, in []tensor.Shape) int {
-	return floats(r.of(c, in[0], in[1]).ForwardWorkspace(c.pool))
+	s := r.of(c, in[0], in[1])
+	if c.precision == BFloat16 {
+		return floats(s.ForwardWorkspaceBF16(c.pool))
+	}
+	return floats(s.ForwardWorkspace(c.pool))
 }
 
 func (r attention) mask(in []Tensor) []float32 {
@@ -135,7 +139,11 @@ func (r attentionGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 }
 
 func (r attentionGrad) Workspace(c *Context, in []tensor.Shape) int {
-	return floats(attention(r).of(c, in[0], in[1]).Workspace(c.pool))
+	s := attention(r).of(c, in[0], in[1])
+	if c.precision == BFloat16 {
+		return floats(s.WorkspaceBF16(c.pool))
+	}
+	return floats(s.Workspace(c.pool))
 }
 func (attentionGrad) Differentiable(n int) []bool { return make([]bool, n) }
 

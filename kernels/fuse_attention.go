@@ -28,9 +28,22 @@ func (r scored) Eval(c *Context, dst Tensor, in []Tensor) {
 	clear(dst.Data[n:])
 }
 
+// EvalTyped does so, too.
+func (r scored) EvalTyped(c *Context, dst Tensor, in []Tensor) {
+	n := len(in[0].BF16)
+	out := Tensor{Shape: in[0].Shape, Type: dst.Type, BF16: dst.BF16[:n]}
+	r.attention.EvalTyped(c, out, in)
+	clear(dst.BF16[n:])
+}
+
 // Eval does without the logarithms.
 func (r scoredGrad) Eval(c *Context, dst Tensor, in []Tensor) {
 	r.attentionGrad.Eval(c, dst, in[:len(in)-1])
+}
+
+// EvalTyped does so, too.
+func (r scoredGrad) EvalTyped(c *Context, dst Tensor, in []Tensor) {
+	r.attentionGrad.EvalTyped(c, dst, in[:len(in)-1])
 }
 
 func (r scored) launch(c *call) {

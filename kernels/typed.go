@@ -113,6 +113,24 @@ func (r convWeightGrad) EvalTyped(c *Context, dst Tensor, in []Tensor) {
 	g.WeightGradBF16(c.pool, dst.Data, in[0].bits(), in[1].bits(), c.Workspace())
 }
 
+func (r attention) EvalTyped(c *Context, dst Tensor, in []Tensor) {
+	q, k, v := in[0], in[1], in[2]
+	s, mask := r.of(c, q.Shape, k.Shape), r.mask(in)
+	ws := c.Workspace()
+	cpu.AttentionBF16(c.pool, s, dst.bits(), q.bits(), k.bits(), v.bits(), mask, ws)
+}
+
+func (r attentionGrad) EvalTyped(c *Context, dst Tensor, in []Tensor) {
+	q, k, v, dout := in[0], in[1], in[2], in[len(in)-1]
+	n, m := len(q.BF16), len(k.BF16)
+	d := dst.bits()
+	s, mask := attention(r).of(c, q.Shape, k.Shape), attention(r).mask(in)
+	cpu.AttentionGradBF16(
+		c.pool, s, d[:n], d[n:n+m], d[n+m:], q.bits(), k.bits(), v.bits(), mask, dout.bits(),
+		c.Workspace(),
+	)
+}
+
 func (r unary) EvalTyped(c *Context, dst Tensor, in []Tensor) {
 	cpu.UnaryBF16(c.pool, unaryBodies[r.Function].eval, dst.bits(), in[0].bits())
 }

@@ -160,7 +160,7 @@ func TestTypesOfRules(t *testing.T) {
 	}
 }
 
-// Attention in a machine of BFloat16 is that of package cpu to bfloat16 values, rounded once.
+// Attention in a machine of BFloat16 is that of package cpu to bfloat16 values.
 func TestAttentionInBFloat16(t *testing.T) {
 	const lq, lk, heads, d = 9, 20, 2, 8
 	g := gorgonia.NewGraph()
@@ -176,17 +176,19 @@ func TestAttentionInBFloat16(t *testing.T) {
 	require.NoError(t, m.RunAll())
 
 	s := cpu.AttentionShape{N: 1, Heads: heads, Lq: lq, Lk: lk, D: d}
-	in := func(n *gorgonia.Node) []float32 {
-		return rounded(n.Value(), BFloat16).(*tensor.Dense).Float32s()
+	in := func(n *gorgonia.Node) (half []uint16) {
+		half = make([]uint16, n.Shape().TotalSize())
+		cpu.ToBF16s(nil, half, n.Value().(*tensor.Dense).Float32s())
+		return half
 	}
-	out, grads := make([]float32, lq*heads*d), make([]float32, (lq+2*lk)*heads*d)
-	ws := make([]float32, s.Workspace(nil))
-	cpu.Attention(nil, s, out, in(q), in(k), in(v), nil, ws)
+	out, grads := make([]uint16, lq*heads*d), make([]uint16, (lq+2*lk)*heads*d)
+	ws := make([]float32, s.WorkspaceBF16(nil))
+	cpu.AttentionBF16(nil, s, out, in(q), in(k), in(v), nil, ws)
 	dq, dk, dv := grads[:lq*heads*d], grads[lq*heads*d:(lq+lk)*heads*d], grads[(lq+lk)*heads*d:]
-	cpu.AttentionGrad(nil, s, dq, dk, dv, in(q), in(k), in(v), nil, in(dout), ws)
-	for n, want := range map[*gorgonia.Node][]float32{y: out, packed: grads} {
+	cpu.AttentionGradBF16(nil, s, dq, dk, dv, in(q), in(k), in(v), nil, in(dout), ws)
+	for n, want := range map[*gorgonia.Node][]uint16{y: out, packed: grads} {
 		for i, x := range m.Value(n).Float32s() {
-			require.Equal(t, NewBF16(want[i]).Float32(), x)
+			require.Equal(t, cpu.FromBF16(want[i]), x)
 		}
 	}
 }

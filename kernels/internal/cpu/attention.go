@@ -119,3 +119,8 @@ func (t *attentionTask) part(x []float32, head, length, row int) Matrix {
 
 // root is 1/√D.
 func (s AttentionShape) root() float32 { return float32(1 / math.Sqrt(float64(s.D))) }
+
+// toPower is log₂e/√D: softmax is computed with powers of 2.
+func (s AttentionShape) toPower() float32 {
+	return float32(math.Log2E / math.Sqrt(float64(s.D)))
+}

@@ -48,6 +48,38 @@ type softmaxState struct {
 // whatever the other scores are.
 const lowestTop = -math.MaxFloat32
 
+// reset makes s what is known after no keys.
+func (s softmaxState) reset() {
+	for j := range s.top {
+		s.top[j] = lowestTop
+	}
+	clear(s.sum)
+	clear(s.delta)
+}
+
+// invert makes s.delta one over the sums of the weights, or 0 where there is no weight.
+func (s softmaxState) invert() {
+	for j, sum := range s.sum {
+		if s.delta[j] = 1 / sum; sum == 0 {
+			s.delta[j] = 0
+		}
+	}
+}
+
+// shares returns one over the sums of the weights and, with P the probabilities, Σ P∘dP. They lie
+// in the memory of s.
+func (s softmaxState) shares() (factor, delta []float32) {
+	for j, sum := range s.sum {
+		if sum == 0 { // the query sees no key
+			s.delta[j] = 0
+			continue
+		}
+		s.sum[j] = 1 / sum
+		s.delta[j] /= sum
+	}
+	return s.sum, s.delta
+}
+
 // attentionPasses are the passes over blocks of scores.
 type attentionPasses struct {
 	// weigh makes scores x their weights and brings s up to date, for every column. factor is by

@@ -85,12 +85,8 @@ func (s AttentionShape) seen(hi int) int {
 func (t *attentionTask) begin(p *panel, head int) {
 	t.pack(p.q, t.q, head, p)
 	all := p.q[:t.D*attending.queries]
-	vec.scale(all, all, float32(math.Log2E/math.Sqrt(float64(t.D))))
-	for j := range p.top {
-		p.top[j] = lowestTop
-	}
-	clear(p.sum)
-	clear(p.delta)
+	vec.scale(all, all, t.toPower())
+	p.reset()
 }
 
 // pack copies the rows of x [N,Lq,Heads·D] that are p's to the columns of dst. Columns beyond keep
@@ -116,28 +112,31 @@ func (p *panel) block(x []float32, rows int) scores {
 func (t *attentionTask) score(head, k0 int, p *panel, x scores) {
 	q := p.block(p.q, t.D).matrix()
 	attending.multiply(x.rows, x.n, t.D, x.matrix(), t.part(t.k, head, t.Lk, k0), q, false, nil)
-	t.hide(head, k0, p, x)
+	t.hide(t.mask, head, k0, p.lo, x)
 }
 
-// hide makes scores −Inf where the key is not seen.
-func (t *attentionTask) hide(head, k0 int, p *panel, x scores) {
+// hide makes scores x −Inf where the key is not seen. x has the keys from k0 on and the queries
+// from lo on.
+func (s AttentionShape) hide(mask []float32, head, k0, lo int, x scores) {
 	unseen := float32(math.Inf(-1))
-	fill := func(s []float32) {
-		for i := range s {
-			s[i] = unseen
-		}
-	}
-	if t.mask != nil {
-		for i, m := range t.mask[head/t.Heads*t.Lk+k0:][:x.rows] {
+	if mask != nil {
+		for i, m := range mask[head/s.Heads*s.Lk+k0:][:x.rows] {
 			if m == 0 {
-				fill(x.data[i*x.stride:][:x.n])
+				fill(x.data[i*x.stride:][:x.n], unseen)
 			}
 		}
 	}
-	if t.Causal {
-		for i := max(p.lo-k0, 0); i < x.rows; i++ {
-			fill(x.data[i*x.stride:][:min(k0+i-p.lo, x.n)])
+	if s.Causal {
+		for i := max(lo-k0, 0); i < x.rows; i++ {
+			fill(x.data[i*x.stride:][:min(k0+i-lo, x.n)], unseen)
 		}
+	}
+}
+
+// fill makes all of x one value.
+func fill(x []float32, value float32) {
+	for i := range x {
+		x[i] = value
 	}
 }
 
@@ -175,10 +174,6 @@ func ones(x []float32) bool {
 
 // normalize divides p.out by the sums of the weights. A query that sees no key gets zeros.
 func (t *attentionTask) normalize(p *panel) {
-	for j, sum := range p.sum {
-		if p.delta[j] = 1 / sum; sum == 0 {
-			p.delta[j] = 0
-		}
-	}
+	p.invert()
 	attending.passes.scale(p.block(p.out, t.D), p.delta)
 }

@@ -63,9 +63,29 @@ func exp2Generic(t float32) float32 {
 	f := t - (n - rounding)
 	p := power2Terms[0]
 	for _, c := range power2Terms[1:] {
-		p = p*f + c
+		p = fma(p, f, c)
 	}
 	return p * math.Float32frombits(math.Float32bits(n)<<23+math.Float32bits(1))
+}
+
+// fma is x·y + z, rounded once. The product is exact in float64. Where the sum, rounded to float64,
+// may lie half way between two float32 values, what was lost decides.
+func fma(x, y, z float32) float32 {
+	p, q := float64(x)*float64(y), float64(z)
+	s := p + q
+	b := math.Float64bits(s)
+	if b&0x0fffffff != 0 && math.Abs(s) >= 0x1p-126 || s-s != 0 {
+		return float32(s)
+	}
+	half := s - p
+	if lost := (p - (s - half)) + (q - half); lost != 0 && b&1 == 0 { // make the last bit odd
+		if (lost > 0) == (s > 0) {
+			b++
+		} else {
+			b--
+		}
+	}
+	return float32(math.Float64frombits(b))
 }
 
 func weighGeneric(x scores, s softmaxState, factor []float32) {
@@ -77,7 +97,7 @@ func weighGeneric(x scores, s softmaxState, factor []float32) {
 			*v = exp2Generic(*v - s.top[j])
 			sum += *v
 		}
-		s.sum[j] = s.sum[j]*factor[j] + sum
+		s.sum[j] = fma(s.sum[j], factor[j], sum)
 	}
 }
 
@@ -97,9 +117,9 @@ func weighGradGeneric(x, dx scores, s softmaxState, factor []float32) {
 	for j := range x.n {
 		var delta float32
 		for i := range x.rows {
-			delta += x.data[i*x.stride+j] * dx.data[i*dx.stride+j]
+			delta = fma(x.data[i*x.stride+j], dx.data[i*dx.stride+j], delta)
 		}
-		s.delta[j] = s.delta[j]*factor[j] + delta
+		s.delta[j] = fma(s.delta[j], factor[j], delta)
 	}
 }
 

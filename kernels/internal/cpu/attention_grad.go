@@ -58,7 +58,7 @@ func (t *attentionTask) gradient(head, lo, hi int, dk, dv Matrix, m *gradMemory)
 		for k0 := 0; k0 < seen; k0 += attentionKeys {
 			t.weighKeys(head, k0, min(k0+attentionKeys, seen), m)
 		}
-		factor, delta := t.shares(p)
+		factor, delta := p.shares()
 		last := (seen - 1) / attentionKeys
 		for block := last; block >= 0; block-- {
 			k0, k1 := span(block, attentionKeys, seen)
@@ -106,20 +106,6 @@ func (t *attentionTask) weighKeys(head, k0, k1 int, m *gradMemory) {
 	values, dout := t.part(t.v, head, t.Lk, k0), p.block(m.dout, t.D).matrix()
 	u.multiply(x.rows, x.n, t.D, dx.matrix(), values, dout, false, nil)
 	u.passes.weighGrad(x, dx, p.softmaxState, m.factors[k0/attentionKeys*u.queries:])
-}
-
-// shares returns one over the sums of the weights and, with P the probabilities, Σ P∘dP. They lie
-// in the memory of the sums.
-func (t *attentionTask) shares(p *panel) (factor, delta []float32) {
-	for j, sum := range p.sum {
-		if sum == 0 { // the query sees no key
-			p.delta[j] = 0
-			continue
-		}
-		p.sum[j] = 1 / sum
-		p.delta[j] /= sum
-	}
-	return p.sum, p.delta
 }
 
 // sumOverQueries is dst, from key k0 on, = the sums over the panel's queries of the products of x

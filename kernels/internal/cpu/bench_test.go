@@ -90,17 +90,19 @@ func BenchmarkConv(b *testing.B) {
 	}
 }
 
+var attentionBenches = []AttentionShape{
+	{N: 1, Lq: 4096, Lk: 4096, Heads: 1, D: 40}, {N: 1, Lq: 4096, Lk: 77, Heads: 8, D: 40},
+	{N: 1, Lq: 1024, Lk: 1024, Heads: 8, D: 80}, {N: 1, Lq: 1024, Lk: 77, Heads: 8, D: 80},
+	{N: 1, Lq: 256, Lk: 256, Heads: 8, D: 160}, {N: 1, Lq: 256, Lk: 77, Heads: 8, D: 160},
+	{N: 1, Lq: 1024, Lk: 1024, Heads: 8, D: 64}, {N: 1, Lq: 1024, Lk: 1024, Heads: 1, D: 512},
+	{N: 64, Lq: 64, Lk: 64, Heads: 4, D: 16}, {N: 64, Lq: 64, Lk: 16, Heads: 4, D: 16},
+	{N: 64, Lq: 16, Lk: 16, Heads: 4, D: 32},
+}
+
 // BenchmarkAttention counts products alone: two forward, and five backward, where scores are made
 // again.
 func BenchmarkAttention(b *testing.B) {
-	for _, s := range []AttentionShape{
-		{N: 1, Lq: 4096, Lk: 4096, Heads: 1, D: 40}, {N: 1, Lq: 4096, Lk: 77, Heads: 8, D: 40},
-		{N: 1, Lq: 1024, Lk: 1024, Heads: 8, D: 80}, {N: 1, Lq: 1024, Lk: 77, Heads: 8, D: 80},
-		{N: 1, Lq: 256, Lk: 256, Heads: 8, D: 160}, {N: 1, Lq: 256, Lk: 77, Heads: 8, D: 160},
-		{N: 1, Lq: 1024, Lk: 1024, Heads: 8, D: 64}, {N: 1, Lq: 1024, Lk: 1024, Heads: 1, D: 512},
-		{N: 64, Lq: 64, Lk: 64, Heads: 4, D: 16}, {N: 64, Lq: 64, Lk: 16, Heads: 4, D: 16},
-		{N: 64, Lq: 16, Lk: 16, Heads: 4, D: 32},
-	} {
+	for _, s := range attentionBenches {
 		queries, keys := s.N*s.Lq*s.Heads*s.D, s.N*s.Lk*s.Heads*s.D
 		q, k, v, dout := wiggle(queries, 1), wiggle(keys, 2), wiggle(keys, 3), wiggle(queries, 4)
 		out, dq := make([]float32, queries), make([]float32, queries)

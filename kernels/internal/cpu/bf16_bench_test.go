@@ -83,3 +83,25 @@ func BenchmarkConversion(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) { perSecond(b, 6*float64(len(x)), c.run) })
 	}
 }
+
+// BenchmarkAttentionBF16 is BenchmarkAttention for bfloat16 values.
+func BenchmarkAttentionBF16(b *testing.B) {
+	for _, s := range attentionBenches {
+		queries, keys := s.N*s.Lq*s.Heads*s.D, s.N*s.Lk*s.Heads*s.D
+		q, k := wiggleBF16(queries, 1), wiggleBF16(keys, 2)
+		v, dout := wiggleBF16(keys, 3), wiggleBF16(queries, 4)
+		out, dq := make([]uint16, queries), make([]uint16, queries)
+		dk, dv := make([]uint16, keys), make([]uint16, keys)
+		ws := make([]float32, s.WorkspaceBF16(Shared))
+		product := 2 * float64(queries) * float64(s.Lk)
+		name := fmt.Sprintf("%dx%dx%d/heads%dx%d", s.N, s.Lq, s.Lk, s.Heads, s.D)
+		b.Run(name+"/forward", func(b *testing.B) {
+			perSecond(b, 2*product, func() { AttentionBF16(Shared, s, out, q, k, v, nil, ws) })
+		})
+		b.Run(name+"/backward", func(b *testing.B) {
+			perSecond(b, 5*product, func() {
+				AttentionGradBF16(Shared, s, dq, dk, dv, q, k, v, nil, dout, ws)
+			})
+		})
+	}
+}

@@ -52,7 +52,7 @@ func doubles(ws []float32, n int) []float64 {
 }
 
 // mustMatch panics unless every slice has n values.
-func mustMatch(kernel string, n int, slices ...[]float32) {
+func mustMatch[T float32 | uint16](kernel string, n int, slices ...[]T) {
 	for i, s := range slices {
 		if len(s) != n {
 			panic(fmt.Sprintf("cpu: %s: argument %d has %d values, not %d", kernel, i, len(s), n))
