@@ -2,8 +2,7 @@ package cpu
 
 import "unsafe"
 
-// blockK is how many steps of K one pass takes. A panel of B of that depth has 16 or 32 KiB and
-// stays in the L1 cache.
+// blockK is how many steps of K one pass takes. A panel of B of that depth has 24 or 48 KiB.
 const blockK = 384
 
 // A part of C has about blockM rows and so many columns at most, in whole tiles: packedN if A has

@@ -23,8 +23,9 @@ const (
 	// training step of a small UNet takes 3 % longer.
 	spinFor = 400 * time.Microsecond
 	// stallAfter is how long one short round of polling may take. If one takes longer, the
-	// operating system has suspended the worker: another program needs the core.
-	stallAfter = 40 * time.Microsecond
+	// operating system has suspended the worker: another program needs the core. Its turn is a
+	// millisecond or more. Interrupts, and what a virtual machine's host takes, are shorter.
+	stallAfter = 500 * time.Microsecond
 	// calmFor is how long workers park at once after such a stall.
 	calmFor = 20 * time.Millisecond
 	// polls is the number of loads in one round of polling, which takes a fraction of a
