@@ -89,7 +89,7 @@
 //     with one rounding. What is below 2⁻¹²⁶ counts as zero, before and after. So it is in the
 //     instruction VDPBF16PS, and other processors give the same bits. The products of attention
 //     are such sums, too, in blocks of keys. Its results are within 0.3 % of exact ones for the
-//     same operands. To round exact results takes them 0.15 to 0.19 % away.
+//     same operands. To round exact results takes them 0.14 to 0.19 % away.
 //   - Activations, sums and products of values, and operations that move values give bfloat16
 //     where an input is bfloat16, and float32 otherwise.
 //   - These are float32: losses, Sum, SumAxis, Mean, L2Normalize, TimestepEmbedding, the statistics

@@ -187,7 +187,7 @@ func TestAttentionBF16(t *testing.T) {
 }
 
 // The results are as far as 0.3 % from exact ones for the same bfloat16 operands. To round exact
-// results takes them 0.15 to 0.19 % away.
+// results takes them 0.14 to 0.19 % away.
 func TestAttentionBF16AgainstFloat64(t *testing.T) {
 	for _, s := range attentionShapes {
 		c := newAttentionCase(s.AttentionShape, s.masked)
