@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 )
 
@@ -94,10 +95,23 @@ func (b *tab) until(expression string) {
 		b.text("document.body.innerText"))
 }
 
-// press presses a key.
+// press presses a key. What it writes comes with the event that it goes down, as from a keyboard:
+// a page that prevents this event is not written into.
 func (b *tab) press(key string) {
 	b.t.Helper()
-	b.run(chromedp.KeyEvent(key))
+	for _, r := range key {
+		down := (*input.DispatchKeyEventParams)(nil)
+		for _, event := range kb.Encode(r) {
+			switch event.Type {
+			case input.KeyChar:
+				down.Text, down.UnmodifiedText = event.Text, event.UnmodifiedText
+			case input.KeyUp:
+				b.run(down, event)
+			default:
+				down = event
+			}
+		}
+	}
 }
 
 // offline takes the network away, or gives it back.
