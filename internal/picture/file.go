@@ -58,9 +58,11 @@ var decoding = semaphore.NewWeighted(mostTogether)
 //   - A colour that a PNG's palette lacks is black, as in libpng. In Pillow it is a grey.
 //   - A file that is cut off behind its last pixel, or has a wrong checksum of its pixels, is an
 //     error. Pillow reads such a PNG.
-//   - A JPEG that is lossless, of 12 bits, with arithmetic coding, progressive with restart
-//     markers, or of rare sampling factors, such as 3, or more for chroma than for luma, is an
-//     error that says so. Pillow reads some of them.
+//   - A PNG with more pixels than it says, or with chunks that are not in their order, is an error.
+//     Pillow reads some of them.
+//   - A JPEG that is lossless, of 12 bits, with arithmetic coding, without tables, progressive with
+//     restart markers, or of rare sampling factors, such as 3, or more for chroma than for luma, is
+//     an error that says so. Pillow reads some of them.
 func Read(name string) (image.Image, error) {
 	info, err := os.Stat(name)
 	if to, e := os.Readlink(name); err != nil && e == nil {

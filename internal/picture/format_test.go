@@ -37,6 +37,9 @@ func TestForeignFiles(t *testing.T) {
 		"\x89PNG\n\x1a\n":                        "a PNG whose first bytes were changed",
 		"%PDF-1.7":                               "a PDF document",
 		"PK\x03\x04":                             "a ZIP archive",
+		"icns\x00\x00\x10\x00":                   "an icon (ICNS)",
+		"\x0a\x05\x01\x08\x00\x00":               "a PCX picture",
+		"\x01\xda\x01\x01":                       "an SGI picture",
 		"\x00\x05\x16\x07\x00\x02":               "a file that macOS leaves beside others",
 		"RIFF\x10\x00\x00\x00AVI LIST":           "a video (AVI)",
 		"<!DOCTYPE html><html><body>404</body>":  "a web page",
@@ -88,6 +91,8 @@ func TestRareJPEGs(t *testing.T) {
 		data[frame+at] = b
 		return data
 	}
+	from := bytes.Index(whole, []byte("\xff\xc4"))
+	untabled := slices.Concat(whole[:from], whole[bytes.Index(whole, []byte("\xff\xda")):])
 	restarting := slices.Insert(changed(1, 0xc2), frame, []byte("\xff\xdd\x00\x04\x00\x02")...)
 	for want, data := range map[string][]byte{
 		"a lossless JPEG":                         changed(1, 0xc3),
@@ -98,6 +103,7 @@ func TestRareJPEGs(t *testing.T) {
 		"a JPEG of a rare kind":                   changed(11, 0x31),
 		"luma/chroma subsampling ratio":           changed(14, 0x22),
 		"a progressive JPEG with restart markers": restarting,
+		"a frame of a film (Motion JPEG)":         untabled,
 	} {
 		_, err := Decode(bytes.NewReader(data), "a.jpg")
 		require.ErrorContains(t, err, want)
@@ -202,6 +208,43 @@ func TestOrientationInEXIF(t *testing.T) {
 			require.Equal(t, c.want, orientation(append(segment, marked...)), says)
 		}
 	}
+}
+
+// Where the segments and chunks are that say how to turn: in each case it is as in Pillow.
+func TestOrientationIsWherePillowReadsIt(t *testing.T) {
+	six := "Exif\x00\x00" + string(tiff(binary.LittleEndian, 3, 1, []byte{6, 0}))
+	eight := "Exif\x00\x00" + string(tiff(binary.BigEndian, 3, 1, []byte{0, 8}))
+	segment := func(body string) string {
+		return string(binary.BigEndian.AppendUint16([]byte("\xff\xe1"), uint16(2+len(body)))) + body
+	}
+	for between, want := range map[string]int{
+		"": 6, "\x00": 6, "junk": 6, "\xff\xff": 6, "\xff\x00": 6, "\xff\xd0": 6,
+		segment(eight): 8, segment("http://ns.adobe.com/xap/1.0/\x00"): 6,
+		"\xff\xda\x00\x02": 1, // pixels follow, and no more segments
+	} {
+		jpeg := "\xff\xd8" + between + segment(six)
+		require.Equal(t, want, orientation([]byte(jpeg)), "%q", between)
+	}
+	png := func(chunks ...string) []byte {
+		b := bytes.NewBufferString(signature)
+		for i := 0; i < len(chunks); i += 2 {
+			writeChunk(b, chunks[i], chunks[i+1])
+		}
+		return b.Bytes()
+	}
+	text := fmt.Sprintf("Raw profile type exif\x00\nexif\n%8d\n%x\n", len(eight), eight)
+	require.Equal(t, 6, orientation(png("eXIf", six, "IEND", "")))
+	require.Equal(t, 1, orientation(png("IEND", "", "eXIf", six)))
+	require.Equal(t, 8, orientation(png("eXIf", six, "eXIf", eight)))
+	require.Equal(t, 6, orientation(png("eXIf", six, "tEXt", text)))
+	require.Equal(t, 6, orientation(png("tEXt", text, "eXIf", six)))
+	webp := func(flags string) []byte {
+		exif := string(binary.LittleEndian.AppendUint32([]byte("EXIF"), uint32(len(six)))) + six
+		return []byte("RIFF\x00\x00\x00\x00WEBP" + flags + exif)
+	}
+	require.Equal(t, 6, orientation(webp("VP8X\x0a\x00\x00\x00\x08"+strings.Repeat("\x00", 9))))
+	require.Equal(t, 1, orientation(webp("VP8X\x0a\x00\x00\x00\x04"+strings.Repeat("\x00", 9))))
+	require.Equal(t, 1, orientation(webp("")))
 }
 
 // ResizeCrop is Crop of Resize, whatever the sizes.

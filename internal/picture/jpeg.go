@@ -8,6 +8,7 @@ import (
 
 // Markers of a JPEG's segments (ITU-T T.81, table B.1).
 const (
+	huffmanTables   = 0xc4
 	startOfScan     = 0xda
 	restartInterval = 0xdd
 	jfifMark        = 0xe0
@@ -33,6 +34,7 @@ type jpegHeader struct {
 	kind    byte   // the frame's marker
 	frame   []byte // precision, height, width, channels and three bytes for each channel
 	scan    []byte // the number of channels, and more
+	tables  bool   // for Huffman's codes
 	restart bool
 	jfif    bool
 	adobe   []byte // Adobe's mark, of which the byte 11 says how colours are stored
@@ -43,6 +45,8 @@ func headerOf(data []byte) (h jpegHeader) {
 		switch marker := name[0]; {
 		case marker == restartInterval && len(body) >= 2:
 			h.restart = body[0]|body[1] != 0
+		case marker == huffmanTables:
+			h.tables = true
 		case marker == jfifMark && len(body) >= 14 && bytes.HasPrefix(body, []byte("JFIF\x00")):
 			h.jfif = true
 		case marker == adobeMark && len(body) >= 12 && bytes.HasPrefix(body, []byte("Adobe")):
@@ -100,6 +104,8 @@ func mendJPEG(data []byte) ([]byte, error) {
 		return fail("%s", rare[h.kind])
 	case h.frame[0] != 8:
 		return fail("a JPEG of %d bits a colour", h.frame[0])
+	case !h.tables && h.kind != progressive:
+		return fail("a frame of a film (Motion JPEG), which lacks tables")
 	case apart && h.restart && h.sampling(0) != 0x11:
 		return fail("a progressive JPEG with restart markers")
 	case apart && subsampled && h.sampling(1) != 0x11:

@@ -14,9 +14,14 @@ import (
 // orientation returns how a file's picture is to be turned: 1 to 8 as EXIF 2.3 has it (tag 0x0112),
 // a whole number of 2 or 4 bytes in either byte order. Where no EXIF has the tag, it is what XMP
 // has (tiff:Orientation). It is 1 if neither says. EXIF and XMP may come before the pixels or
-// behind them. In a PNG, EXIF may also be a text, as ImageMagick writes it, and XMP compressed.
+// behind them. In a PNG, EXIF may also be a text, as ImageMagick writes it, and XMP compressed; in a
+// WebP what its flags don't announce is not read.
 func orientation(data []byte) int {
-	var tiff, xmp []byte
+	var tiff, profile, xmp []byte
+	flags := byte(0xff) // of what a WebP has; the others have none
+	if bytes.HasPrefix(data, []byte("RIFF")) {
+		flags = 0
+	}
 	for kind, body := range sections(data) {
 		begins := func(with string) bool { return bytes.HasPrefix(body, []byte(with)) }
 		rest := body
@@ -24,19 +29,26 @@ func orientation(data []byte) int {
 			rest, marked = bytes.CutPrefix(rest, []byte("Exif\x00\x00"))
 		}
 		switch {
-		case kind == "eXIf", kind == "EXIF", kind == jpegApp1 && len(rest) < len(body):
+		case kind == "VP8X" && len(body) > 0:
+			flags = body[0]
+		case kind == "eXIf":
+			tiff = rest // the last one, and before any text
+		case kind == "EXIF" && flags&(1<<3) != 0, kind == jpegApp1 && len(rest) < len(body):
 			if tiff == nil {
 				tiff = rest
 			}
-		case tiff == nil && (kind == "tEXt" || kind == "zTXt") && begins(rawProfile):
-			tiff = fromRawProfile(kind, body[len(rawProfile):])
-		case kind == "XMP ":
+		case (kind == "tEXt" || kind == "zTXt") && begins(rawProfile):
+			profile = fromRawProfile(kind, body[len(rawProfile):])
+		case kind == "XMP " && flags&(1<<2) != 0:
 			xmp = body
 		case kind == "iTXt" && begins(xmpInPNG):
 			xmp = textOf(body[len(xmpInPNG):])
 		case kind == jpegApp1 && begins("http://ns.adobe.com/xap/1.0/\x00"):
 			xmp = body
 		}
+	}
+	if tiff == nil {
+		tiff = profile
 	}
 	o, ok := exifOrientation(tiff)
 	if m := xmpOrientation.FindSubmatch(xmp); !ok && m != nil {
@@ -160,9 +172,14 @@ func sections(data []byte) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		switch {
 		case bytes.HasPrefix(data, []byte("\xff\xd8")):
-			for data = data[2:]; len(data) >= 4 && data[0] == 0xff; {
-				if data[1] == 0xff { // a fill byte
+			for data = data[2:]; len(data) >= 4; {
+				// Bytes that are no marker's are passed over, as libjpeg does it.
+				if data[0] != 0xff || data[1] == 0xff {
 					data = data[1:]
+					continue
+				}
+				if data[1] == 0 || 0xd0 <= data[1] && data[1] <= 0xd7 { // alone, without a size
+					data = data[2:]
 					continue
 				}
 				size := 2 + int(binary.BigEndian.Uint16(data[2:]))
@@ -175,7 +192,8 @@ func sections(data []byte) iter.Seq2[string, []byte] {
 		case bytes.HasPrefix(data, []byte(signature)):
 			for data = data[len(signature):]; len(data) >= 12; {
 				size := uint64(binary.BigEndian.Uint32(data))
-				if size+12 > uint64(len(data)) || !yield(string(data[4:8]), data[8:8+size]) {
+				kind := string(data[4:8])
+				if size+12 > uint64(len(data)) || !yield(kind, data[8:8+size]) || kind == "IEND" {
 					return
 				}
 				data = data[12+size:]

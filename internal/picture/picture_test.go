@@ -118,8 +118,12 @@ func TestOrientationInXMP(t *testing.T) {
 	)
 	segment := binary.BigEndian.AppendUint16([]byte("\xff\xe1"), uint16(2+len(packet)))
 	segment = append(segment, packet...)
-	webp := binary.LittleEndian.AppendUint32([]byte("XMP "), uint32(len(element)))
-	webp = append(webp, element...)
+	xmp := binary.LittleEndian.AppendUint32([]byte("XMP "), uint32(len(element)))
+	xmp = append(xmp, element...)
+	webp := func(flags byte) []byte {
+		head := append([]byte("VP8X\x0a\x00\x00\x00"), flags, 0, 0, 0, 52, 0, 0, 36, 0, 0)
+		return append(slices.Insert(file("lossless.webp"), 12, head...), xmp...)
+	}
 	for _, c := range []struct {
 		data []byte
 		want int
@@ -131,7 +135,9 @@ func TestOrientationInXMP(t *testing.T) {
 		{slices.Insert(file("turned3.png"), signature, chunk(attribute)...), 3},
 		{slices.Insert(file("444.jpg"), 2, segment...), 6},
 		{slices.Insert(file("turned8.jpg"), 2, segment...), 8},
-		{append(file("lossless.webp"), webp...), 6},
+		{webp(1 << 2), 6},
+		{webp(1 << 3), 1}, // says that there is EXIF, and none is
+		{append(file("lossless.webp"), xmp...), 1},
 	} {
 		require.Equal(t, c.want, orientation(c.data))
 	}
