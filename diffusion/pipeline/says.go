@@ -3,9 +3,7 @@ package pipeline
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/kudos-ml/kudos/diffusion"
 	"github.com/kudos-ml/kudos/diffusion/unet"
+	"github.com/kudos-ml/kudos/internal/text"
 	"github.com/kudos-ml/kudos/internal/weights"
 )
 
@@ -70,15 +69,21 @@ func disagree(file string, a, b saying) error {
 		"remove what is wrong", file, a.from, a.prediction, b.from, b.prediction)
 }
 
-// Keys of the .yaml files that the first checkpoints were published with.
+// Keys of the .yaml files that the first checkpoints were published with, each on a line of its own
+// or within braces.
 var (
-	parameterization = regexp.MustCompile(
-		`(?m)^\s*parameterization:\s*["']?([\w-]+)["']?\s*(#.*)?\r?$`)
-	contextDim = regexp.MustCompile(`(?m)^\s*context_dim:\s*(\d+)`)
-	zeroSNR    = regexp.MustCompile(
-		`(?mi)^\s*(zsnr|ztsnr|use_zsnr|zero_terminal_snr|rescale_betas_zero_snr):\s*true`)
-	isModel = regexp.MustCompile(`(?m)^\s*target:\s*["']?(ldm|sgm|cldm)\.`)
+	parameterization = yamlKey(`parameterization`, `["']?([^\s"',{}]*)`)
+	contextDim       = yamlKey(`context_dim`, `(\d+)`)
+	zeroSNR          = yamlKey(
+		`(?i:zsnr|ztsnr|use_zsnr|zero_terminal_snr|rescale_betas_zero_snr)`,
+		`(?i:true|yes|on)\b`)
+	isModel     = yamlKey(`target`, `["']?(ldm|sgm|cldm)\.`)
+	yamlComment = regexp.MustCompile(`(?m)(^|\s)#.*$`)
 )
+
+func yamlKey(names, value string) *regexp.Regexp {
+	return regexp.MustCompile(`(?m)(?:^|[{,])\s*["']?(?:` + names + `)["']?\s*:\s*` + value)
+}
 
 // yamlBeside reads the .yaml that is named as the file is, or else the one that is alone in the
 // folder of configs, if it is of a model with so many features of a text. v2-inference-v.yaml of
@@ -86,7 +91,7 @@ var (
 func yamlBeside(file, configs string, features int) (saying, error) {
 	stem := strings.TrimSuffix(file, filepath.Ext(file))
 	for _, name := range []string{stem + ".yaml", stem + ".yml", file + ".yaml"} {
-		text, err := readSome(name)
+		text, err := readYAML(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -102,7 +107,7 @@ func yamlBeside(file, configs string, features int) (saying, error) {
 	if len(all) != 1 {
 		return saying{}, nil
 	}
-	text, err := readSome(all[0])
+	text, err := readYAML(all[0])
 	if err != nil {
 		return saying{}, fmt.Errorf("pipeline: %w", err)
 	}
@@ -114,15 +119,10 @@ func globSafe(path string) string {
 	return regexp.MustCompile(`[*?\[]`).ReplaceAllString(path, "?")
 }
 
-// readSome reads a text of which a megabyte is more than enough.
-func readSome(name string) (string, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, 1<<20))
-	return string(text), err
+// readYAML reads a text without its comments. A megabyte is more than enough for it.
+func readYAML(name string) (string, error) {
+	t, err := text.ReadFile(name, 1<<20)
+	return yamlComment.ReplaceAllString(string(t), ""), err
 }
 
 // parseYAML looks for the few keys that matter. With features it must be of a model that reads as
