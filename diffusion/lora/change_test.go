@@ -172,7 +172,11 @@ func TestAlpha(t *testing.T) {
 		{"a.safetensors", "", with(pair(kohyas), kohyas+".alpha", 3), 1.5},
 		{"a.safetensors", "", with(pair(kohyas), kohyas+".alpha", 0), 1},
 		{"a.safetensors", "", with(pair(kohyas), kohyas+".alpha", -1), -0.5},
-		{"a.safetensors", `{"r": 2, "lora_alpha": 8}`, pair(stem), 1},
+		{"a.safetensors", `{"r": 2, "lora_alpha": 8}`, pair(stem), 4},
+		{"a.safetensors", `{"r": 2, "lora_alpha": 8}`, pair(middle), 1}, // not peft's names
+		{"a.safetensors", `{"r": 2, "lora_alpha": 8}`, with(pair(stem), stem+".alpha", 3), 1.5},
+		{model, `{"r": 2, "lora_alpha": 8, "init_lora_weights": "eva", "bias": "none",
+			"modules_to_save": [], "peft_type": "LORA", "layer_replication": null}`, pair(stem), 4},
 		{model, `{"r": 2, "lora_alpha": 8}`, pair(stem), 4},
 		{model, `{"r": 2, "lora_alpha": 8, "use_rslora": true}`, pair(stem), 8 / math.Sqrt(2)},
 		{model, `{"r": 4, "lora_alpha": 8, "rank_pattern": {"to_q": 2}}`, pair(stem), 4},
@@ -194,13 +198,23 @@ func TestAlpha(t *testing.T) {
 		}
 	}
 	for config, want := range map[string]string{
-		`{"r": 4}`:                       middle + " has rank 2, by adapter_config.json it is 4",
-		`{"r": 2, "use_dora": true}`:     middle + " has no lora_magnitude_vector",
-		`{"r": 2`:                        "adapter_config.json: unexpected end",
-		`{"r": 2, "lora_alpha": 1e300}`:  "alpha is 1e+300",
-		`{"r": 2, "alpha_pattern": []}`:  "adapter_config.json",
-		`{"r": 9223372036854775807}`:     "by adapter_config.json it is 9223372036854775807",
-		`{"r": 2, "rank_pattern": null}`: "",
+		`{"r": 4}`:                      middle + " has rank 2, by adapter_config.json it is 4",
+		`{"r": 2, "use_dora": true}`:    middle + " has no lora_magnitude_vector",
+		`{"r": 2`:                       "adapter_config.json: unexpected end",
+		`{"r": 2, "lora_alpha": 1e300}`: "alpha is 1e+300",
+		`{"r": 2, "alpha_pattern": []}`: "adapter_config.json",
+
+		`{"r": 9223372036854775807}`: "by adapter_config.json it is 9223372036854775807",
+
+		`{"r": 2, "init_lora_weights": "pissa_niter_4"}`: "weights that were changed before the",
+		`{"r": 2, "init_lora_weights": "OLoRA"}`:         "init_lora_weights is OLoRA",
+		`{"r": 2, "init_lora_weights": "corda"}`:         "save it again as a plain LoRA",
+		`{"r": 2, "peft_type": "OFT"}`:                   "peft_type is OFT, which is not read",
+		`{"r": 2, "bias": "lora_only"}`:                  "bias is lora_only",
+		`{"r": 2, "modules_to_save": ["conv_in"]}`:       "modules_to_save is [conv_in]",
+		`{"r": 2, "alora_invocation_tokens": [7]}`:       "alora_invocation_tokens is [7]",
+		`{"r": 2, "use_qalora": true}`:                   "use_qalora is true",
+		`{"r": 2, "rank_pattern": null}`:                 "",
 	} {
 		file := put(t, filepath.Join(t.TempDir(), model), nil, pair(stem))
 		beside := filepath.Join(filepath.Dir(file), "adapter_config.json")
@@ -440,6 +454,10 @@ func TestOtherFiles(t *testing.T) {
 		{one(kohyas+".a1.weight", 2, 2), "holds an adapter by GLoRA, which"},
 		{one("base_model.model."+middle+".ia3_l", 16), "holds an adapter by (IA)³, which"},
 		{one(kohyas+".scalar", 1), "by a scalar, which"},
+		{one("base_model.model."+middle+".miss_block", 2, 16), "holds an adapter by MiSS, which"},
+		{one("base_model.model."+middle+".bone_block", 2, 16), "holds an adapter by Bone, which"},
+		{one("base_model.model."+middle+".vblora_logits_A", 2), "holds an adapter by VB-LoRA"},
+		{one("base_model.model."+middle+".shira_weight", 9), "holds an adapter by SHiRA, which"},
 		{
 			map[string]*matrix{
 				middle + ".lora_A.weight": ones(2, 16), middle + ".lora_B.weight": ones(16, 2),

@@ -24,7 +24,9 @@ import (
 // alpha comes from depends on the naming: in kohya's each pair has a tensor for it, of which 0 is
 // the rank, as kohya's scripts and LyCORIS have it. In diffusers' the file's lora_adapter_metadata
 // say it, and in peft's the adapter_config.json beside the file, with rank_pattern, alpha_pattern
-// and use_rslora. Where neither says anything, alpha is the rank.
+// and use_rslora. Where neither says anything, alpha is the rank. A config that makes of the pairs
+// another model is an error: one begun from parts of the weights (PiSSA, OLoRA, CorDA, LoftQ), or
+// with biases or whole modules beside the adapter.
 //
 // Pairs are attached. What is no pair is made part of the weights at once; see the package comment.
 //

@@ -337,6 +337,10 @@ func TestErrors(t *testing.T) {
 		{whole, `{"unet.rank_pattern": {"(": 4}}`, []string{metadataKey, "missing closing"}},
 		{whole, `{"unet.r": "four"}`, []string{metadataKey}},
 		{
+			whole, `{"unet.r": 2, "unet.init_lora_weights": "pissa"}`,
+			[]string{metadataKey + ": unet: init_lora_weights is pissa"},
+		},
+		{
 			whole, `{"unet.r": 2, "unet.use_dora": true}`,
 			[]string{q + " has no lora_magnitude_vector", "use_dora is true in " + metadataKey},
 		},

@@ -163,7 +163,8 @@ var ending = regexp.MustCompile(`^(.+?)(?:\.(?:lora|lora_linear_layer)|_lora)?\.
 	`dora_scale|lora_magnitude_vector|hada_w[12]_[ab]|hada_t[12]|` +
 	`lokr_w[12](?:_[ab])?|lokr_t[12]|diff|diff_b|w_norm|b_norm|` +
 	`oft_\w+|boft_\w+|ia3_l|on_input|a1|a2|b1|b2|bm|vera_\w+|hra_u|lora_E|ranknum|` +
-	`q_layer|p_layer|lambda_layer|fourierft_\w+` +
+	`q_layer|p_layer|lambda_layer|fourierft_\w+|bone_block|miss_block|c3a_kernel|` +
+	`randlora_\w+|vblora_\w+|shira_\w+|road_\w+|delora_\w+|gralora_\w+|hira_\w+|glora_\w+` +
 	`)(?:\.([A-Za-z0-9_-]+))??(?:\.weight)?$`)
 
 // alike are words for the same part of an adapter.
@@ -181,6 +182,9 @@ var unknownMethods = []struct{ word, method string }{
 	{"vera_", "VeRA"}, {"hra_u", "HRA"}, {"lora_E", "AdaLoRA"}, {"ranknum", "AdaLoRA"},
 	{"q_layer", "T-LoRA"}, {"p_layer", "T-LoRA"}, {"lambda_layer", "T-LoRA"},
 	{"fourierft_", "FourierFT"}, {"lokr_t1", "lokr_t1"},
+	{"bone_block", "Bone"}, {"miss_block", "MiSS"}, {"c3a_", "C³A"}, {"randlora_", "RandLoRA"},
+	{"vblora_", "VB-LoRA"}, {"shira_", "SHiRA"}, {"road_", "RoAd"}, {"delora_", "DeLoRA"},
+	{"gralora_", "GraLoRA"}, {"hira_", "HiRA"}, {"glora_", "GLoRA"},
 	{"scalar", "a scalar"},
 }
 

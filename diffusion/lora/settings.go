@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -43,6 +44,9 @@ func parse(text []byte, from string) (*setting, error) {
 	if err := weights.ParseJSON(text, s); err != nil {
 		return nil, fmt.Errorf("%s: %w", from, err)
 	}
+	if err := plain(text); err != nil {
+		return nil, fmt.Errorf("%s: %w", from, err)
+	}
 	if s.Plain != nil {
 		s.Alpha = *s.Plain
 	}
@@ -50,6 +54,52 @@ func parse(text []byte, from string) (*setting, error) {
 		return nil, fmt.Errorf("%s: alpha is %g", from, s.Alpha)
 	}
 	return s, nil
+}
+
+// plainKeys are the keys of peft's configs that make of the same tensors another model, or of the
+// model more than its layers' adapters, and the values with which they do not.
+var plainKeys = map[string][]any{
+	"peft_type":               {nil, "LORA", "LOHA", "LOKR"},
+	"bias":                    {nil, "none"},
+	"lora_bias":               {nil, false},
+	"modules_to_save":         {nil},
+	"trainable_token_indices": {nil},
+	"layer_replication":       {nil},
+	"alora_invocation_tokens": {nil},
+	"use_qalora":              {nil, false},
+	"use_bdlora":              {nil, false},
+	"arrow_config":            {nil},
+	"kasa_config":             {nil},
+	"monteclora_config":       {nil},
+}
+
+// plain is an error that names what a config asks for beyond pairs, LoHa, LoKr and DoRA.
+func plain(text []byte) error {
+	var all map[string]any
+	if err := weights.ParseJSON(text, &all); err != nil {
+		return err
+	}
+	for _, key := range slices.Sorted(maps.Keys(plainKeys)) {
+		v := all[key]
+		if list, ok := v.([]any); ok && len(list) == 0 {
+			v = nil
+		}
+		is := func(other any) bool { return reflect.DeepEqual(v, other) }
+		if !slices.ContainsFunc(plainKeys[key], is) {
+			return fmt.Errorf("%s is %s, which is not read: LoRA, LoHa, LoKr and DoRA are",
+				key, weights.Printable(fmt.Sprint(v)))
+		}
+	}
+	// These begin from parts of the weights, which they take off them.
+	begun, _ := all["init_lora_weights"].(string)
+	for _, name := range []string{"pissa", "corda", "olora", "loftq", "lora_ga"} {
+		if strings.HasPrefix(strings.ToLower(begun), name) {
+			return fmt.Errorf("init_lora_weights is %s: the adapter goes with weights that were "+
+				"changed before the training; save it again as a plain LoRA "+
+				"(path_initial_model_for_weight_conversion)", weights.Printable(begun))
+		}
+	}
+	return nil
 }
 
 // parseMetadata splits a file's metadata, whose keys are those of LoraConfig behind "unet." and
@@ -85,11 +135,26 @@ func parseMetadata(text string) (map[network]*setting, error) {
 	return out, nil
 }
 
-// readSettings are those of a file's metadata or, if it has none and is called as peft calls its
-// files, adapter_model.safetensors, those of the adapter_config.json beside it.
+// isOfPeft reports a file that the adapter_config.json beside it is of: one that is called as peft
+// calls its files, or has its names where no file is called so.
+func isOfPeft(f *weights.File) bool {
+	if filepath.Base(f.Name) == peftFile {
+		return true
+	}
+	for _, name := range f.Names() {
+		if !strings.HasPrefix(name, "base_model.model.") || strings.HasSuffix(name, ".alpha") {
+			return false
+		}
+	}
+	_, err := os.Stat(filepath.Join(filepath.Dir(f.Name), peftFile))
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// readSettings are those of a file's metadata or, if it has none and is peft's, those of the
+// adapter_config.json beside it.
 func readSettings(f *weights.File) (map[network]*setting, error) {
 	out, err := parseMetadata(f.Metadata[metadataKey])
-	if err != nil || out != nil || filepath.Base(f.Name) != peftFile {
+	if err != nil || out != nil || !isOfPeft(f) {
 		return out, err
 	}
 	beside := filepath.Join(filepath.Dir(f.Name), configFile)

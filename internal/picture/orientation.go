@@ -14,8 +14,8 @@ import (
 // orientation returns how a file's picture is to be turned: 1 to 8 as EXIF 2.3 has it (tag 0x0112),
 // a whole number of 2 or 4 bytes in either byte order. Where no EXIF has the tag, it is what XMP
 // has (tiff:Orientation). It is 1 if neither says. EXIF and XMP may come before the pixels or
-// behind them. In a PNG, EXIF may also be a text, as ImageMagick writes it, and XMP compressed; in a
-// WebP what its flags don't announce is not read.
+// behind them. In a PNG, EXIF may also be a text, as ImageMagick writes it, and XMP compressed. In
+// a WebP, what its flags do not announce does not count.
 func orientation(data []byte) int {
 	var tiff, profile, xmp []byte
 	flags := byte(0xff) // of what a WebP has; the others have none
