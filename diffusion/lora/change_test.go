@@ -27,7 +27,9 @@ func TestStems(t *testing.T) {
 			kohyas, middle, "unet." + middle, "lora_unet." + middle, "unet." + flat(middle),
 			"lycoris_" + flat(middle), "base_model.model." + middle, "module.unet." + middle,
 			"base_model.model.unet." + middle, "base_model.model.module." + middle,
-			"unet._orig_mod." + middle,
+			"unet._orig_mod." + middle, "lora_unet__orig_mod_" + flat(middle),
+			"lora_unet_" + strings.Replace(flat(middle), "_0_", "_0__orig_mod_", 1),
+			"state_dict." + kohyas,
 			"diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q",
 			"model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q",
 			"lora_unet_middle_block_1_transformer_blocks_0_attn1_to_q",
@@ -403,11 +405,15 @@ func TestBundledEmbeddings(t *testing.T) {
 		middle + ".lora_A.weight": ones(2, 16), middle + ".lora_B.weight": ones(16, 2),
 		"bundle_emb.my cat.clip_l":              ones(2, 16),
 		"bundle_emb.\x1b[2Jdog.string_to_param": ones(2, 16),
+		"emb_params":                            ones(2, 16),
+		"string_to_param.*":                     ones(2, 16),
+		"clip_g":                                ones(2, 16),
 	})
 	a, err := Load(file, p.UNet, p.Text)
 	require.NoError(t, err)
 	require.Equal(t, []string{
-		file + ` also holds embeddings, which are left out: "\x1b[2Jdog", "my cat"`,
+		file + ` also holds embeddings, which are left out: "\x1b[2Jdog", "my cat", ` +
+			`clip_g, emb_params, string_to_param.*`,
 	}, a.Notes)
 }
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -210,6 +211,10 @@ func (l *loading) sort(s stems) (order []*target, parts map[*target]map[string]*
 			embeddings[token] = true
 			continue
 		}
+		if bareEmbedding.MatchString(name) {
+			embeddings[name] = true
+			continue
+		}
 		m := ending.FindStringSubmatch(name)
 		var t *target
 		if m != nil && m[3] != "bias" {
@@ -253,6 +258,10 @@ func (l *loading) sort(s stems) (order []*target, parts map[*target]map[string]*
 	})
 	return order, parts
 }
+
+// bareEmbedding are the names that files of embeddings have for them.
+var bareEmbedding = regexp.MustCompile(
+	`^(emb_params|string_to_param(\.\*)?|clip_[lg]|text_encoders_[01])$`)
 
 // noteEmbeddings says which embeddings lie in the file too.
 func (l *loading) noteEmbeddings(names []string) {

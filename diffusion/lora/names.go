@@ -128,6 +128,7 @@ var prefixes = []struct {
 	{"lycoris_", nil},
 	{"lora_", nil},
 	{"module_", nil},
+	{"state_dict_", nil},
 	{"model_", nil},
 }
 
@@ -135,6 +136,7 @@ var prefixes = []struct {
 func (s stems) find(stem string) *target {
 	stem = strings.ReplaceAll(stem, "_orig_mod.", "")
 	stem = flat(strings.ReplaceAll(stem, ".processor.", "."))
+	stem = strings.ReplaceAll(stem, "_orig_mod_", "") // of names that were flat before
 	var of *network
 	for {
 		if t := s[stem]; t != nil && (of == nil || t.network == *of) {

@@ -126,6 +126,30 @@ func TestKinds(t *testing.T) {
 			"a LoRA for a model without a UNet",
 		},
 		{
+			[]string{"transformer.transformer_blocks.5.attn.to_q.lora_A.weight"}, one,
+			"a LoRA for a model without a UNet", // a PixArt, a Flux or an SD 3, and no SDXL
+		},
+		{
+			[]string{"lora_unet_transformer_blocks_7_attn_to_q.lora_down.weight"}, one,
+			"a LoRA for a model without a UNet",
+		},
+		{
+			[]string{"diffusion_model.blocks.0.self_attn.q.lora_A.weight"}, one,
+			"a LoRA for a model without a UNet",
+		},
+		{
+			[]string{"base_model.model.transformer_blocks.1.attn1.to_q.lora_A.weight"}, one,
+			"a LoRA for a model without a UNet",
+		},
+		{
+			[]string{"unet.down_blocks.1.attentions.0.transformer_blocks.1.x.lora_A.weight"}, one,
+			"a LoRA for Stable Diffusion XL",
+		},
+		{
+			[]string{"lora_unet_middle_block_1_transformer_blocks_9_attn1_to_q.alpha"}, one,
+			"a LoRA for Stable Diffusion XL",
+		},
+		{
 			[]string{"conditioner.embedders.1.model.ln_final.weight"}, one,
 			"a checkpoint of Stable Diffusion XL",
 		},
