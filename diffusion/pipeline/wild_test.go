@@ -94,6 +94,8 @@ func TestNamesInTheWild(t *testing.T) {
 		"bare UNet":           replaced(unetPrefix, "diffusion_model."),
 		"no prefix at all":    replaced(unetPrefix, ""),
 		"FSDP":                within(unetPrefix, "_fsdp_wrapped_module."),
+		"checkpointed": replaced(
+			".transformer_blocks.", ".transformer_blocks._checkpoint_wrapped_module."),
 		"a diffusers script's VAE": func(name string) string {
 			return strings.NewReplacer(
 				"attn_1.q.", "attn_1.to_q.", "attn_1.k.", "attn_1.to_k.", "attn_1.v.",
@@ -328,6 +330,8 @@ func TestOtherFilesAsModels(t *testing.T) {
 		"optimizer.state.0.exp_avg":                     "an optimizer's state",
 		"time_embedding.linear_1.weight":                "a UNet, not a checkpoint",
 		"a.weight.absmax":                               "quantized to 4 bits, which is not read",
+		"noise_augmentor.data_mean":                     "a checkpoint of Stable unCLIP",
+		"edm_vpred.sigma_max":                           "with the noise levels of EDM",
 		"x":                                             "a file without a UNet",
 	} {
 		shape := []int{768}
@@ -393,6 +397,10 @@ func TestWrappedFolders(t *testing.T) {
 			require.ErrorContains(t, err, dir)
 		}
 	}
+	index := filepath.Join(copyFolder(t, inpaintCase), "model_index.json")
+	require.NoError(t, os.WriteFile(index, []byte("[]"), 0o644))
+	_, err = Load(filepath.Dir(index))
+	require.ErrorContains(t, err, "model_index.json: the whole is a JSON array")
 	dir := copyFolder(t, shardsCase)
 	change(t, filepath.Join(dir, "model_index.json"), className, pictureName)
 	_, err = Load(dir)

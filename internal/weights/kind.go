@@ -54,6 +54,14 @@ var kinds = []struct {
 		"a checkpoint of Stable Diffusion 3",
 	},
 	{
+		regexp.MustCompile(`^noise_augmentor\.|^embedder\.model\.visual\.`),
+		"a checkpoint of Stable unCLIP",
+	},
+	{
+		regexp.MustCompile(`^edm_(vpred\.|mean$|std$)`),
+		"a checkpoint with the noise levels of EDM (CosXL, Playground)",
+	},
+	{
 		regexp.MustCompile(`^conditioner\.embedders\.1\.|\blabel_emb\.|^add_embedding\.`),
 		"a checkpoint of Stable Diffusion XL",
 	},

@@ -21,6 +21,7 @@ type Names struct {
 // wrappers are what programs leave in names: torch.compile, FSDP, DeepSpeed and Lightning.
 var wrappers = strings.NewReplacer(
 	"_orig_mod.", "", "_fsdp_wrapped_module.", "", "_forward_module.", "",
+	"_checkpoint_wrapped_module.", "",
 )
 
 // Unwrapped is a tensor's name without what programs have put around it that hold a model to

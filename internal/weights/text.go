@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
+	"fmt"
 )
 
 // ParseJSON reads a config, which may begin with a byte order mark, as some editors write it. A
@@ -12,6 +14,10 @@ import (
 func ParseJSON(text []byte, into any) error {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	err := json.Unmarshal(text, into)
+	if wrong := new(json.UnmarshalTypeError); errors.As(err, &wrong) {
+		return fmt.Errorf("%s is a JSON %s, not what belongs there",
+			cmp.Or(wrong.Field, "the whole"), wrong.Value)
+	}
 	if err == nil || json.Valid(text) {
 		return err
 	}

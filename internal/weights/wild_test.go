@@ -163,6 +163,14 @@ func TestKinds(t *testing.T) {
 		},
 		{[]string{"model.diffusion_model.double_blocks.0.x"}, one, "a checkpoint of Flux"},
 		{
+			[]string{"model.diffusion_model.label_emb.0.0.weight", "noise_augmentor.data_mean"},
+			one, "a checkpoint of Stable unCLIP",
+		},
+		{
+			[]string{"model.diffusion_model.out.2.bias", "edm_vpred.sigma_max"}, one,
+			"a checkpoint with the noise levels of EDM (CosXL, Playground)",
+		},
+		{
 			[]string{"model.diffusion_model.out.2.bias", "first_stage_model.decoder.conv_in.bias"},
 			one, "a checkpoint of Stable Diffusion",
 		},
