@@ -6,12 +6,17 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // sniff says in a sentence what the content of a file is that is no safetensors file; nil where
 // nothing is recognized. Readers that go by the name of a file take these for a model.
 func sniff(name string, data []byte) error {
-	head := bytes.TrimLeft(data[:min(len(data), 4096)], "\ufeff \t\r\n")
+	head := data[:min(len(data), 4096)]
+	if bytes.HasPrefix(head, []byte("\xff\xfe")) || bytes.HasPrefix(head, []byte("\xfe\xff")) {
+		head = bytes.ReplaceAll(head[2:], []byte{0}, nil) // UTF-16, of which ASCII is enough here
+	}
+	head = bytes.TrimLeft(head, "\ufeff \t\r\n")
 	begins := func(texts ...string) bool {
 		return slices.ContainsFunc(texts, func(t string) bool {
 			return bytes.HasPrefix(head, []byte(t))
@@ -27,9 +32,11 @@ func sniff(name string, data []byte) error {
 	case says("version https://git-lfs"):
 		return fmt.Errorf("it is a Git LFS pointer, which stands for the file: " +
 			"fetch the file itself with git lfs pull")
-	case says("<!doctype", "<html", "<head", "<?xml", "<error", "<script"):
+	case says("<!doctype", "<html", "<head", "<?xml", "<error", "<script", "<!--"):
 		return fmt.Errorf("it is a web page: the download was answered with a page, " +
 			"perhaps because it needs a login")
+	case begins("PK\x03\x04") && !bytes.Contains(head, []byte(".pkl")) && !isPickleName(name):
+		return fmt.Errorf("it is a ZIP archive: unpack it first")
 	case begins("PK\x03\x04", "PK\x05\x06", "\x80\x02", "\x80\x03", "\x80\x04", "\x80\x05"):
 		return fmt.Errorf("it is a pickle file, which can run any code; convert it to safetensors")
 	case begins("GGUF", "GGML", "GGJT"):
@@ -37,10 +44,14 @@ func sniff(name string, data []byte) error {
 			"bring the safetensors file that it was made from")
 	case begins("\x89HDF"):
 		return fmt.Errorf("it is an HDF5 file of Keras: bring the safetensors file of the model")
-	case begins("\x1f\x8b", "7z\xbc\xaf", "Rar!", "\x28\xb5\x2f\xfd", "BZh", "\xfd7zXZ"):
+	case len(data) > 262 && string(data[257:262]) == "ustar",
+		begins("\x1f\x8b", "7z\xbc\xaf", "Rar!", "\x28\xb5\x2f\xfd", "BZh", "\xfd7zXZ"):
 		return fmt.Errorf("it is an archive: unpack it first")
-	case begins("\x89PNG", "\xff\xd8\xff", "GIF8", "RIFF"):
+	case begins("\x89PNG", "\xff\xd8\xff", "GIF8", "RIFF"),
+		bytes.Contains(head[:min(len(head), 12)], []byte("ftyp")):
 		return fmt.Errorf("it is a picture or a film")
+	case begins("%PDF"):
+		return fmt.Errorf("it is a PDF document")
 	case begins("{", "[") && len(data) >= 8 && bytes.IndexByte(head, 0) < 0:
 		return fmt.Errorf("it is a JSON text: it may be the answer to a download that failed, " +
 			"or a config")
@@ -59,8 +70,25 @@ func sniff(name string, data []byte) error {
 	case len(bytes.Trim(data[:min(len(data), 1<<16)], "\x00")) == 0:
 		return fmt.Errorf("it begins with %d zero bytes: the download has not finished, "+
 			"or the disk has lost it", min(len(data), 1<<16))
+	case isText(head):
+		line, _, _ := strings.Cut(string(head[:min(len(head), 60)]), "\n")
+		return fmt.Errorf("it is a text, which may be the answer to a download that failed: %q",
+			strings.ToValidUTF8(strings.TrimSpace(line), ""))
 	}
 	return nil
+}
+
+// isText reports bytes of UTF-8 without any that text has not. The last rune may be cut.
+func isText(head []byte) bool {
+	for len(head) > 0 {
+		r, n := utf8.DecodeRune(head)
+		if r == utf8.RuneError && n == 1 && utf8.FullRune(head) ||
+			r < ' ' && !strings.ContainsRune("\t\r\n\f", r) {
+			return false
+		}
+		head = head[n:]
+	}
+	return true
 }
 
 // isPart reports a name that programs give to a download that is going on.
