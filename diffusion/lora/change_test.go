@@ -184,6 +184,9 @@ func TestAlpha(t *testing.T) {
 		{model, `{"r": 4, "lora_alpha": 8, "rank_pattern": {"to_q": 2}}`, pair(stem), 4},
 		{model, `{"r": 2, "lora_alpha": 8, "alpha_pattern": {"attn1.to_q": 6}}`, pair(stem), 3},
 		{model, `{"r": 2, "lora_alpha": 8}`, with(pair(kohyas), kohyas+".alpha", 3), 1.5},
+		{model, "\xff\xfe" + strings.Join(strings.Split(`{"r": 2, "lora_alpha": 8}`, ""), "\x00") +
+			"\x00", pair(stem), 4},
+		{"A.SAFETENSORS", "", pair(stem), 1},
 		{model, "", pair(stem), 1},
 	} {
 		dir := t.TempDir()
@@ -216,6 +219,7 @@ func TestAlpha(t *testing.T) {
 		`{"r": 2, "modules_to_save": ["conv_in"]}`:       "modules_to_save is [conv_in]",
 		`{"r": 2, "alora_invocation_tokens": [7]}`:       "alora_invocation_tokens is [7]",
 		`{"r": 2, "use_qalora": true}`:                   "use_qalora is true",
+		"{\"r\": 2,\n\"x\": \"\xe9\"}":                   "adapter_config.json:2: the line is not",
 		`{"r": 2, "rank_pattern": null}`:                 "",
 	} {
 		file := put(t, filepath.Join(t.TempDir(), model), nil, pair(stem))

@@ -122,7 +122,8 @@ func inFolder(name string) ([]string, error) {
 		if slices.Contains([]string{".bin", ".pt", ".pth", ".ckpt"}, filepath.Ext(e.Name())) {
 			pickled = "; " + printable(e.Name()) + " is a pickle file, which can run any code"
 		}
-		if filepath.Ext(e.Name()) == ".safetensors" && !strings.HasPrefix(e.Name(), ".") {
+		isWeights := strings.EqualFold(filepath.Ext(e.Name()), ".safetensors")
+		if isWeights && !strings.HasPrefix(e.Name(), ".") {
 			all = append(all, e.Name())
 		}
 		if _, err := os.Stat(filepath.Join(name, e.Name(), configFile)); err == nil {

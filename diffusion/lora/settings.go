@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kudos-ml/kudos/internal/text"
 	"github.com/kudos-ml/kudos/internal/weights"
 )
 
@@ -158,22 +159,15 @@ func readSettings(f *weights.File) (map[network]*setting, error) {
 		return out, err
 	}
 	beside := filepath.Join(filepath.Dir(f.Name), configFile)
-	info, err := os.Stat(beside)
+	const most = 1 << 24 // bytes, far more than a pattern for each layer takes
+	config, err := text.ReadFile(beside, most)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	const most = 1 << 24 // bytes, far more than a pattern for each layer takes
-	if !info.Mode().IsRegular() || info.Size() > most {
-		return nil, fmt.Errorf("%s is no file, or one of more than %d bytes", configFile, most)
-	}
-	text, err := os.ReadFile(beside)
-	if err != nil {
-		return nil, err
-	}
-	s, err := parse(text, configFile)
+	s, err := parse(config, configFile)
 	return map[network]*setting{unetNetwork: s, textNetwork: s}, err
 }
 

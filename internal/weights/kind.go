@@ -101,7 +101,7 @@ func (f *File) base() string {
 		strings.Contains(version, "sd3"), strings.Contains(version, "diffusion-3"):
 		return "Stable Diffusion 3"
 	case f.has(regexp.MustCompile(`lora_te2_|te2[._]|text_encoder_2|label_emb|add_embedding`)),
-		f.has(regexp.MustCompile(`(attentions[._]\d+|blocks[._]\d+[._]1|middle_block[._]1)[._]`+
+		f.has(regexp.MustCompile(`(attentions[._]\d+|blocks[._]\d+[._]1|middle_block[._]1)[._]` +
 			`transformer_blocks[._][1-9]`)),
 		strings.Contains(version, "sdxl"), strings.Contains(version, "diffusion-xl"):
 		return "Stable Diffusion XL"
