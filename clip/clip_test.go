@@ -422,6 +422,10 @@ func TestPreprocessorFiles(t *testing.T) {
 		{`{"image_mean": "grey"}`, "image_mean"},
 		{`{"image_mean": [1, 2]}`, "image_mean [1 2]"},
 		{`{"image_std": [1, 0, 1]}`, "image_std [1 0 1]"},
+		{`{"image_std": [1, 1e-300, 1]}`, "image_std [1 1e-300 1]"},
+		{`{"image_mean": [1, 1e308, 1]}`, "image_mean [1 1e+308 1]"},
+		{`{"rescale_factor": 0}`, "rescale_factor is 0"},
+		{`{"rescale_factor": 1e300}`, "rescale_factor is 1e+300"},
 		{`{"use_square_size": true}`, "use_square_size"},
 		{`{"do_pad": true}`, "do_pad"},
 		{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"io/fs"
+	"math"
 	"slices"
 
 	"github.com/kudos-ml/kudos/internal/picture"
@@ -150,6 +151,18 @@ func parsePreprocessor(text []byte, side int) (*Preprocessor, error) {
 		return nil, fmt.Errorf(
 			"image_mean %v and image_std %v are not three numbers each, the latter not 0",
 			c.Mean, c.Std)
+	}
+	// Beyond these no number is that of pixels, and what comes out may be no number.
+	const least, most = 1e-6, 1e6
+	beyond := func(v float64) bool { return !(math.Abs(v) >= least && math.Abs(v) <= most) }
+	tooLarge := func(v float64) bool { return !(math.Abs(v) <= most) }
+	switch {
+	case c.Rescale && beyond(c.Factor):
+		return nil, fmt.Errorf("rescale_factor is %g, not between %g and %g", c.Factor, least, most)
+	case c.Normalize &&
+		(slices.ContainsFunc(c.Mean, tooLarge) || slices.ContainsFunc(c.Std, beyond)):
+		return nil, fmt.Errorf("image_mean %v and image_std %v: the former is not below %g, or "+
+			"the latter not between %g and that", c.Mean, c.Std, most, least)
 	}
 	p.Resample, p.Crop, p.Scale = c.Resample, c.Crop, 1
 	if c.Rescale {
