@@ -7,6 +7,9 @@ import (
 	"flag"
 	"fmt"
 	"runtime/debug"
+	"unicode/utf8"
+
+	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/diffusion"
 )
@@ -42,7 +45,9 @@ func (r *Request) CheckFlags() (err error) {
 	case !(r.Eta >= 0 && r.Eta <= 1):
 		return fmt.Errorf("-eta %v is not in 0 to 1", r.Eta)
 	case !(r.Guidance >= 1 && r.Guidance <= 1e6):
-		return fmt.Errorf("-guidance %v: at least 1 is needed, which is none", r.Guidance)
+		return fmt.Errorf("-guidance %v is not in 1, which is none, to 1000000", r.Guidance)
+	case !utf8.ValidString(r.Negative):
+		return fmt.Errorf("-negative %+q is not UTF-8", r.Negative)
 	case r.Negative != "" && r.Guidance == 1:
 		return errors.New("-negative works by guidance: it needs -guidance above 1")
 	case min(r.Width, r.Height) < 0 || max(r.Width, r.Height) > mostPixels:
@@ -60,8 +65,9 @@ func (r *Request) CheckFlags() (err error) {
 }
 
 // SettleFlags is Settle of a request of Flags. What this model cannot make is an error that names
-// the flag: a size that is not a multiple of its latents', -eta with a sampler that has none, or
-// what p.Machine has not the Room for.
+// the flag: a size that is not a multiple of its latents', -eta with a sampler that has none, a
+// sampler or a number of steps that its schedule does not allow, or what p.Machine has not the Room
+// for.
 func (p *Pipeline) SettleFlags(r Request) (Request, error) {
 	if r.Sampler.Sample == nil {
 		var err error
@@ -83,9 +89,29 @@ func (p *Pipeline) SettleFlags(r Request) (Request, error) {
 	}
 	settled, err := p.Settle(r)
 	if err == nil {
+		err = p.begins(settled)
+	}
+	if err == nil {
 		err = p.hasRoom(settled)
 	}
 	return settled, err
+}
+
+// begins says why the sampler of a settled request does not begin with so many steps, if it does
+// not: one that goes down another kind of schedule, or more steps than it has timesteps.
+func (p *Pipeline) begins(r Request) error {
+	asked := errors.New("the network is asked")
+	network := func(*tensor.Dense, float64) (*tensor.Dense, error) { return nil, asked }
+	schedule := p.Schedule.InPipeline()
+	one := tensor.New(tensor.WithShape(1, 1, 1, 1), tensor.Of(tensor.Float32))
+	o := diffusion.SampleOptions{
+		Steps: r.Steps, Eta: r.Eta, Noise: func(int, int, []float32) {},
+	}
+	_, err := diffusion.Last(r.Sampler.Sample(context.Background(), network, schedule, one, o))
+	if err == nil || errors.Is(err, asked) {
+		return nil
+	}
+	return fmt.Errorf("-sampler %s with -steps %d: %w", r.Sampler.Name, r.Steps, err)
 }
 
 // SettleNoise is SettleFlags of a request of Flags and its Prompts whose noise was drawn elsewhere

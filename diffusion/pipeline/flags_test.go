@@ -63,6 +63,8 @@ func TestWrongFlags(t *testing.T) {
 		"-eta NaN":                "-eta NaN",
 		"-guidance 0.5":           "-guidance 0.5",
 		"-guidance NaN":           "-guidance NaN",
+		"-guidance Inf":           "-guidance +Inf is not in 1, which is none, to 1000000",
+		"-negative caf\xe9":       `-negative "caf\xe9" is not UTF-8`,
 		"-negative b -guidance 1": "-negative works by guidance",
 		"-width -8":               "-width -8",
 		"-height -8":              "-height -8",
@@ -71,6 +73,9 @@ func TestWrongFlags(t *testing.T) {
 		"-width 62":               "-width 62 is not a multiple",
 		"-height 45":              "-height 45 is not a multiple",
 		"-sampler euler -eta 0.5": "-eta 0.5 is for the sampler ddim; euler has none",
+		"-sampler flow_euler":     "-sampler flow_euler with -steps 25: diffusion: FlowEuler follows",
+		"-sampler ddim -steps 1001": "-sampler ddim with -steps 1001: diffusion: 1001 sampling " +
+			"steps are not between 1 and the 1000 steps of training",
 	} {
 		r, err := parsed(t, strings.Fields(args)...)
 		if err == nil {

@@ -297,6 +297,7 @@ func TestWhatCannotBe(t *testing.T) {
 		{with("-per-prompt", "1"), "one picture of one prompt"},
 		{with("-lora-scale", "2"), "-lora-scale needs a -lora"},
 		{with("-lora", "x", "-lora-scale", "nan"), "-lora-scale NaN"},
+		{with("-lora", "x", "-lora-scale", "1e30"), "-lora-scale 1e+30 must be -1000 to 1000"},
 		{with("-steps", "0"), "-steps 0"},
 		{with("-sampler", "heun"), `-sampler: diffusion: "heun" is no sampler`},
 		{with("-prompts", latin), "-prompts: dataset: " + latin + ":2: the line is not UTF-8"},

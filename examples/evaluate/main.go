@@ -113,11 +113,9 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 			"-lora, or a -reward for best-of-n")
 	case given["lora-scale"] && !given["lora"]:
 		return o, errors.New("-lora-scale needs a -lora")
-	case o.loraScale-o.loraScale != 0:
-		return o, fmt.Errorf("-lora-scale %v is no number to multiply by", o.loraScale)
 	}
-	err = errors.Join(
-		report.Check(f, report.AtLeast(1, "per-prompt", "n")), o.Request.CheckFlags())
+	err = errors.Join(report.Check(f, report.AtLeast(1, "per-prompt", "n"),
+		report.Within(-1e3, 1e3, "lora-scale")), o.Request.CheckFlags())
 	if err != nil {
 		return o, err
 	}

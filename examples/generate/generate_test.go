@@ -269,6 +269,8 @@ func TestWrongFlags(t *testing.T) {
 		"-clip is what a -reward":          {"-prompt", "a", "-clip", "b"},
 		"-lora-scale needs a -lora":        {"-prompt", "a", "-lora-scale", "2"},
 		"-lora-scale +Inf":                 {"-prompt", "a", "-lora", "b", "-lora-scale", "inf"},
+		"-lora-scale 1e+30 must be -1000":  {"-prompt", "a", "-lora", "b", "-lora-scale", "1e30"},
+		`-prompt "caf\xe9" is not UTF-8`:   {"-prompt", "caf\xe9"},
 		"give one of them":                 {"-prompt", "a", "-latents", "b", "-seed", "1"},
 		`-sampler: diffusion: "heun" is no sampler; these are: dd`: {
 			"-prompt", "a", "-sampler", "heun",
@@ -308,8 +310,9 @@ func TestWhatDoesNotFit(t *testing.T) {
 		"-width 62 is not a multiple":  {"-width", "62"},
 		"-height 45 is not a multiple": {"-height", "45"},
 		"-eta 0.5 is for the sampler ddim; euler has none": {"-sampler", "euler", "-eta", "0.5"},
-		"-latents: ":                        {"-latents", filepath.Join(dir, "gone.safetensors")},
-		"is [2 4 16 16], not [K+1,B,C,H,W]": {"-latents", noise("four", 2, 4, 16, 16)},
+		"-sampler pndm with -steps 1001: ":                 {"-sampler", "pndm", "-steps", "1001"},
+		"-latents: ":                                       {"-latents", filepath.Join(dir, "gone.safetensors")},
+		"is [2 4 16 16], not [K+1,B,C,H,W]":                {"-latents", noise("four", 2, 4, 16, 16)},
 		"is of 2 draws, where the sampler makes 4 with the start": {
 			"-latents", noise("short", 2, 1, 4, 16, 16), "-steps", "3", "-sampler", "ddpm",
 		},

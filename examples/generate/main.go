@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/kudos-ml/kudos/dataset"
 	"github.com/kudos-ml/kudos/diffusion/lora"
@@ -99,19 +100,20 @@ func parse(ctx context.Context, args []string) (o options, err error) {
 		return o, errors.New("give one of -prompt and -prompts")
 	case given["prompt"] && strings.TrimSpace(*prompt) == "":
 		return o, errors.New("-prompt is empty")
+	case !utf8.ValidString(*prompt):
+		return o, fmt.Errorf("-prompt %+q is not UTF-8", *prompt)
 	case o.bestOf > 1 && o.reward == "":
 		return o, errors.New("-best-of needs a -reward to choose by")
 	case given["clip"] && o.reward == "":
 		return o, errors.New("-clip is what a -reward was learned on; there is none")
 	case given["lora-scale"] && o.lora == "":
 		return o, errors.New("-lora-scale needs a -lora")
-	case o.loraScale-o.loraScale != 0:
-		return o, fmt.Errorf("-lora-scale %v is no number to multiply by", o.loraScale)
 	case given["latents"] && given["seed"]:
 		return o, errors.New("-latents are the noise, so -seed decides nothing: give one of them")
 	}
 	o.args, o.config = args, report.Config(f)
-	err = errors.Join(report.Check(f, report.AtLeast(1, "n", "best-of")), o.CheckFlags())
+	err = errors.Join(report.Check(f, report.AtLeast(1, "n", "best-of"),
+		report.Within(-1e3, 1e3, "lora-scale")), o.CheckFlags())
 	if err != nil {
 		return o, err
 	}
