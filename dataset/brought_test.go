@@ -78,6 +78,43 @@ func TestFoldersAsPeopleHaveThem(t *testing.T) {
 			[]string{"1.png: 1girl, red hat | a woman with a red hat"},
 			several + "1.png",
 		},
+		"the end of a DOS file": {
+			files{"1.png": "x", "1.txt": "a dog\r\n\x1a"}, []string{"1.png: a dog"}, "",
+		},
+		"nothing to see": {
+			files{"1.png": "x", "1.txt": "\u200b\n\u00a0\u2060\na dog\n\ufeff\u200b"},
+			[]string{"1.png: a dog"}, "",
+		},
+		"endings with more": {
+			files{
+				"1.png": "x", "1.txt": "a", "2.jpg_large": "x", "2.txt": "b", "3.jpg_orig": "x",
+				"4.JPG?width=512": "x", "5.png~": "x", "6.png.part": "x", "7.jpeg.crdownload": "x",
+				"8.pngs": "x", "9.jpgraph": "x",
+			},
+			[]string{"1.png: a"},
+			"1 file with a caption was not read: 2.jpg_large\n" +
+				"5 files in formats that are not read: 3.jpg_orig, 4.JPG?width=512, 5.png~, " +
+				"6.png.part, 7.jpeg.crdownload",
+		},
+		"no endings": {
+			files{
+				"1.png": "x", "1.txt": "a", "0a3f": "\x89PNG\r\n\x1a\n\x00\x00\x00\x0d",
+				"0b": "\xff\xd8\xff\xe0\x00\x10JFIF\x00", "0c": "RIFF\x24\x00\x00\x00WEBPVP8 ",
+				"0d": "GIF89a\x01\x00\x01\x00", "LICENSE": "MIT License", "Makefile": "BMP = 1",
+				"0e": "", "0f": "\x89P",
+			},
+			[]string{"1.png: a"},
+			"4 files in formats that are not read: 0a3f, 0b, 0c, 0d",
+		},
+		"samples in capitals": {
+			files{"1.png": "x", "2.png": "x", "Samples.JSONL": `{"prompt":"a","file":"1.png"}`},
+			[]string{"1.png: a"},
+			"1 picture is not named by Samples.JSONL and was not read: 2.png",
+		},
+		"columns without names": {
+			files{"1.png": "x", "metadata.csv": ",file_name,text,\n0,1.png,a dog,\n"},
+			[]string{"1.png: a dog"}, "",
+		},
 		"other formats": {
 			files{
 				"1.png": "x", "1.txt": "read", "2.bmp": "x", "2.gif": "x", "2.txt": "",
@@ -242,6 +279,9 @@ func TestFoldersThatAreRefused(t *testing.T) {
 		{with("1.txt", "version https://git-lfs.github.com/spec/v1\noid x\nsize 1\n"),
 			"1.txt:1: the file is a pointer of Git LFS"},
 		{with("1.txt", " \r\n\t"), "1.txt, the caption of 1.png, is empty"},
+		{with("1.txt", "\u200b\r\n\x1a"), "1.txt, the caption of 1.png, is empty"},
+		{with("1.txt", "a\n"+`{"caption":"a dog"}`), "1.txt:2: the line is JSON, not a caption"},
+		{with("1.txt", "<?xml version='1.0'?><Error/>"), "1.txt:1: the file is an XML document"},
 		{with("1.txt", strings.Repeat("a", 1<<16+1)),
 			"1.txt, the caption of 1.png, has more than 65536 bytes"},
 		{files{"1.png": "x", "2.png": "x", "1.txt": "\xff", "2.txt": ""},
@@ -280,6 +320,10 @@ func TestFoldersThatAreRefused(t *testing.T) {
 			"metadata.csv:2: text is a list as Python prints it: write it as JSON"},
 		{metadata("metadata.csv", ""), "metadata.csv names no picture"},
 		{metadata("metadata.jsonl", "\n"), "metadata.jsonl names no picture"},
+		{metadata("metadata.jsonl", `{"file_name":"1.png","text":"a","score":NaN}`),
+			"metadata.jsonl:1: bad JSON, which has no NaN: leave the field out"},
+		{files{"1.png": "x", "samples.jsonl": "", "Samples.jsonl": ""},
+			"has samples.jsonl and Samples.jsonl"},
 		{metadata("metadata.jsonl", `[{"file_name":"1.png","text":"a"}]`),
 			"metadata.jsonl:1: bad JSON"},
 		{metadata("metadata.jsonl", `{"file_name":"1.png","label":1,"tags":"a"}`),

@@ -2,13 +2,17 @@ package dataset
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/kudos-ml/kudos/internal/picture"
 )
 
 // mostCaption is the longest caption file that is read, in bytes: a hundred times what a text
@@ -134,8 +138,7 @@ func (t *tree) passedOver(files, captions []string, owner map[string]string) {
 	alike := byStem(captions, folded)
 	shared := map[string]bool{} // captions of files that are not read
 	for _, file := range files {
-		if isPicture(file) || isCaption(file) || !slices.Contains(others, ending(file)) &&
-			path.Ext(file) != "" {
+		if isPicture(file) || isCaption(file) || !isOther(file) && path.Ext(file) != "" {
 			continue
 		}
 		of := slices.Concat(alike[folded(stem(file))], alike[folded(file)])
@@ -146,7 +149,7 @@ func (t *tree) passedOver(files, captions []string, owner map[string]string) {
 		case len(of) > 0:
 			t.left.add("file with a caption was not read", "files with captions were not read",
 				file)
-		case path.Ext(file) != "":
+		case path.Ext(file) != "" || t.looks(file):
 			t.left.add("file in a format that is not read", "files in formats that are not read",
 				file)
 		}
@@ -156,6 +159,18 @@ func (t *tree) passedOver(files, captions []string, owner map[string]string) {
 			t.left.add(alone, "texts have no picture beside them", c)
 		}
 	}
+}
+
+// looks says whether a file begins as a picture does.
+func (t *tree) looks(file string) bool {
+	f, err := os.Open(t.path(file))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head := make([]byte, 16)
+	n, _ := io.ReadFull(f, head)
+	return picture.Looks(head[:n])
 }
 
 const alone = "text has no picture beside it"
@@ -203,6 +218,9 @@ func (t *tree) caption(file, name string) (Sample, error) {
 	}
 	var captions []string
 	err = eachLine(name, func(_ int, line []byte) error {
+		if line[0] == '{' && json.Valid(line) {
+			return errors.New("the line is JSON, not a caption")
+		}
 		captions = append(captions, string(line))
 		return nil
 	})

@@ -8,12 +8,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Folder is the dataset of a folder of captioned pictures, which end in .png, .jpg, .jpeg, .jpe,
 // .jfif or .webp, in letters of either case. The folder has one of three forms:
 //
-//   - It has a samples.jsonl, in the format of File.
+//   - It has a samples.jsonl, in letters of either case, in the format of File.
 //   - It has files metadata.jsonl or metadata.csv, in itself or below: a row a picture, with
 //     file_name and text, as Hugging Face's imagefolder has it
 //     (huggingface.co/docs/datasets/image_dataset). A file_name is relative to the folder of the
@@ -39,9 +40,9 @@ import (
 // A picture's path is relative to the folder and stays inside it. It is the ID of the sample too,
 // unless samples.jsonl says another. It is an error if a picture is not there, is empty, has no
 // caption or two files with captions; if two pictures share a caption file, as 1.png and 1.jpg
-// beside 1.txt do; if a link to a picture or caption leads nowhere; if a name is not UTF-8. What is
-// wrong in a line is a *LineError. Other errors name the files. What is not read is no error: see
-// Left.
+// beside 1.txt do; if a line of a caption file is a JSON object; if a link to a picture or caption
+// leads nowhere; if a name is not UTF-8. What is wrong in a line is a *LineError. Other errors name
+// the files. What is not read is no error: see Left.
 type Folder struct {
 	Path string
 	// Images says that the pictures are to be decoded into Image. Each is when its sample's turn
@@ -102,16 +103,16 @@ func (f Folder) Left(ctx context.Context) ([]string, error) {
 func (f Folder) open(ctx context.Context) (*tree, error) {
 	t, err := readTree(ctx, f.Path)
 	if err == nil {
-		err = t.wrong(func(file string) bool { return file == samplesFile || isMetadata(file) })
+		err = t.wrong(func(file string) bool { return isSamples(file) || isMetadata(file) })
 	}
 	if err != nil {
 		return nil, err
 	}
-	listed, err := t.samples()
+	list, err := t.samples()
 	switch {
 	case err != nil:
-	case listed:
-		err = t.lines(ctx)
+	case list != "":
+		err = t.lines(ctx, list)
 	default:
 		err = t.read(ctx)
 	}
@@ -119,8 +120,8 @@ func (f Folder) open(ctx context.Context) (*tree, error) {
 }
 
 // lines reads samples.jsonl.
-func (t *tree) lines(ctx context.Context) error {
-	f, line := File{Path: t.path(samplesFile), Check: HasPicture(t.root)}, 0
+func (t *tree) lines(ctx context.Context, list string) error {
+	f, line := File{Path: t.path(list), Check: HasPicture(t.root)}, 0
 	for s, err := range f.each(ctx, &line) {
 		if err != nil {
 			return err
@@ -128,23 +129,32 @@ func (t *tree) lines(ctx context.Context) error {
 		t.used[filepath.ToSlash(filepath.Clean(s.File))] = true
 		t.found = append(t.found, found{s, f.Path, line})
 	}
-	t.unnamed(samplesFile)
+	t.unnamed(list)
 	return nil
 }
 
-// samples says whether the folder is read by its samples.jsonl. It is an error if it has metadata
-// too.
-func (t *tree) samples() (bool, error) {
-	if !slices.Contains(t.files, samplesFile) {
-		return false, nil
-	}
+// isSamples says whether a file of the folder itself says what is in it in the format of File.
+func isSamples(file string) bool { return strings.EqualFold(file, samplesFile) }
+
+// samples is the samples.jsonl by which the folder is read, in letters of either case, or "". It is
+// an error if there are two, or metadata too.
+func (t *tree) samples() (list string, err error) {
+	var lists []string
 	for _, file := range t.files {
-		if path.Dir(file) == "." && isMetadata(file) {
-			return false, fmt.Errorf("dataset: %s has %s and %s: one of them says what is in the "+
-				"folder", t.root, samplesFile, file)
+		if isSamples(file) {
+			lists = slices.Insert(lists, 0, file)
+		} else if path.Dir(file) == "." && isMetadata(file) {
+			lists = append(lists, file)
 		}
 	}
-	return true, nil
+	if len(lists) == 0 || !isSamples(lists[0]) {
+		return "", nil
+	}
+	if len(lists) > 1 {
+		return "", fmt.Errorf("dataset: %s has %s and %s: one of them says what is in the folder",
+			t.root, lists[0], lists[1])
+	}
+	return lists[0], nil
 }
 
 // read reads a folder that is not read by samples.jsonl: what it finds, and what it leaves.
@@ -200,9 +210,19 @@ var others = strings.Fields(`.bmp .dib .gif .apng .avif .avifs .tif .tiff .heic 
 	.jp2 .j2k .jpf .jpx .jxr .ico .psd .psb .xcf .kra .clip .svg .eps .tga .exr .hdr .pbm .pgm .ppm
 	.pnm .pcx .qoi .dds .dng .raw .cr2 .cr3 .nef .arw .orf .rw2 .raf .mp4 .m4v .mov .webm .mkv .avi
 	.mpg .lnk .url .webloc .zip .tar .gz .tgz .bz2 .xz .zst .7z .rar .parquet .arrow .tfrecord
-	.h5 .lmdb`)
+	.h5 .lmdb .part .partial .filepart .crdownload .opdownload .download`)
 
 // ending is the ending of a name in lower case.
 func ending(name string) string { return strings.ToLower(filepath.Ext(name)) }
 
 func isPicture(name string) bool { return slices.Contains(pictures, ending(name)) }
+
+// isOther says whether there may be a picture in a file that is not read: one with an ending of
+// others, or with the ending of a picture and more, as in 1.jpg_large and 1.jpg?width=512.
+func isOther(name string) bool {
+	end := ending(name)
+	return slices.Contains(others, end) || slices.ContainsFunc(pictures, func(p string) bool {
+		more, ok := strings.CutPrefix(end, p)
+		return ok && more != "" && !unicode.IsLetter(rune(more[0]))
+	})
+}

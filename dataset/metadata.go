@@ -279,7 +279,7 @@ func (t *tree) jsonRows(list string, add func(line int, r row) error) error {
 func objectOf(line []byte) (row, error) {
 	var r row
 	if err := json.Unmarshal(line, &r); err != nil {
-		return nil, fmt.Errorf("bad JSON: %w: one object a line is read", err)
+		return nil, fmt.Errorf("%w: one object a line is read", badJSON(line, err))
 	}
 	same := func(a, b string) bool { return a == b }
 	if name, found, err := twice(line, same); err != nil || found {
@@ -336,10 +336,14 @@ func (t *tree) csvRows(list string, add func(line int, r row) error) error {
 	return &LineError{name, line, err}
 }
 
-// rowOf is a row of a CSV file. A cell that is a list has to be one of JSON.
+// rowOf is a row of a CSV file. A cell that is a list has to be one of JSON. Columns without a name,
+// as spreadsheets leave them and pandas writes its index, say nothing.
 func rowOf(columns, cells []string) (row, error) {
 	r := row{}
 	for i, c := range columns {
+		if c == "" {
+			continue
+		}
 		if _, twice := r[c]; twice {
 			return nil, fmt.Errorf("two columns are named %q", c)
 		}

@@ -56,7 +56,6 @@ func decodeObject(text []byte, to any) error {
 // misread says why an object could not be decoded into the struct at to.
 func misread(text []byte, err error, to any) error {
 	var wrong *json.UnmarshalTypeError
-	var syntax *json.SyntaxError
 	const unknown = "json: unknown field "
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
@@ -81,6 +80,12 @@ func misread(text []byte, err error, to any) error {
 		return fmt.Errorf("there is no field %s; there are %s",
 			strings.TrimPrefix(err.Error(), unknown), known)
 	}
+	return badJSON(text, err)
+}
+
+// badJSON says why a text is no JSON.
+func badJSON(text []byte, err error) error {
+	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) { // its offset is behind what it speaks of
 		for _, word := range []string{"NaN", "Infinity"} {
 			if bytes.HasPrefix(text[max(0, syntax.Offset-1):], []byte(word)) {

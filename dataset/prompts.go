@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/kudos-ml/kudos/internal/rng"
 	"github.com/kudos-ml/kudos/internal/split"
@@ -51,8 +52,12 @@ func ReadPrompts(ctx context.Context, name string) ([]string, error) {
 	return notNone(prompts, name)
 }
 
-// eachLine calls do with the lines of a text that are not blank, without the spaces around them,
-// and with their numbers. Errors of do and of lines that are no text are *LineErrors.
+// shows says whether there is something to see of a character: it is no space of whatever width, and
+// controls nothing, as what DOS ends files with does.
+func shows(r rune) bool { return !unicode.In(r, unicode.Z, unicode.Cc, unicode.Cf) }
+
+// eachLine calls do with the lines of a text in which something shows, without the spaces around
+// them, and with their numbers. Errors of do and of lines that are no text are *LineErrors.
 func eachLine(name string, do func(number int, line []byte) error) error {
 	f, err := text.Open(name)
 	if err != nil {
@@ -62,7 +67,7 @@ func eachLine(name string, do func(number int, line []byte) error) error {
 	number := 0
 	for line, err := range text.Lines(f, maxLine) {
 		number++
-		if line = bytes.TrimSpace(line); err == nil && len(line) > 0 {
+		if line = bytes.TrimSpace(line); err == nil && bytes.ContainsFunc(line, shows) {
 			err = do(number, line)
 		}
 		if err != nil {

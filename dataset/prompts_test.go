@@ -29,6 +29,7 @@ func TestReadPrompts(t *testing.T) {
 		},
 		{"utf16.txt", inUTF16("two dogs\r\n犬 🐕\r\n"), []string{"two dogs", "犬 🐕"}},
 		{"mac.txt", "two dogs\r\r{red|blue} hat\r", []string{"two dogs", "{red|blue} hat"}},
+		{"dos.txt", "a\r\n\u200b\r\n\x1a", []string{"a"}},
 		{"joined.txt", "\ufeffa\n\ufeffb", []string{"a", "b"}},
 		{"b.JSONL", inUTF16(`{"prompt":"a"}` + "\r\n"), []string{"a"}},
 		{"a.jsonl", `{"prompt":"a, b"}` + "\n" + `{"id":"2","prompt":"c"}`, []string{"a, b", "c"}},

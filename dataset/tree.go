@@ -152,7 +152,7 @@ func isPermission(err error) bool { return errors.Is(err, fs.ErrPermission) }
 
 // matters says whether a file is a picture or says something of pictures.
 func matters(name string) bool {
-	return isPicture(name) || isCaption(name) || isMetadata(name) || name == samplesFile
+	return isPicture(name) || isCaption(name) || isMetadata(name) || isSamples(name)
 }
 
 // add lists a file.

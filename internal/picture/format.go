@@ -3,6 +3,7 @@ package picture
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -67,6 +68,23 @@ var magics = []magic{
 	{0, "SQLite format 3", "an SQLite database"},
 }
 
+// Looks reports whether a file's first 16 bytes are those of a picture, whether it is read or not.
+func Looks(head []byte) bool {
+	for _, own := range []magic{{0, "\x89PNG", ""}, {0, "\xff\xd8\xff", ""}, {8, "WEBP", ""}} {
+		if own.begins(head) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(magics, func(m magic) bool {
+		return strings.Contains(m.what, "picture") && m.begins(head) && !readable(head)
+	})
+}
+
+// begins says whether a file's first bytes have the magic.
+func (m magic) begins(head []byte) bool {
+	return len(head) >= m.at && bytes.HasPrefix(head[m.at:], []byte(m.bytes))
+}
+
 // foreign is the error of a file that does not begin as a picture that is read. It says what the
 // file is, as far as its beginning tells.
 func foreign(head []byte) error {
@@ -88,7 +106,7 @@ func identify(head []byte) (what, do string) {
 		if m.bytes == "BM" && readable(head) {
 			continue
 		}
-		if len(head) >= m.at && bytes.HasPrefix(head[m.at:], []byte(m.bytes)) {
+		if m.begins(head) {
 			return m.what, save
 		}
 	}

@@ -166,6 +166,13 @@ var known = []struct{ begins, is string }{
 	{"\xff\xd8\xff", "a picture, not text"},
 	{"PK\x03\x04", "a zip archive, as .docx and .xlsx are: save it as plain text, in UTF-8"},
 	{"\x1f\x8b", "packed by gzip: unpack it"},
+	{"BZh9", "packed by bzip2: unpack it"},
+	{"(\xb5/\xfd", "packed by zstd: unpack it"},
+	{"7z\xbc\xaf", "a 7z archive: unpack it"},
+	{"PAR1\x15", "a Parquet file, not text"},
+	{"ARROW1\x00", "an Arrow file, not text"},
+	{"SQLite format 3\x00", "an SQLite database, not text"},
+	{"<?xml", "an XML document, such as a server's answer that there is no such file"},
 }
 
 // rune returns the next rune as the file has it.
