@@ -208,7 +208,7 @@ type record struct {
 	File       string   `json:"file,omitempty"`
 	Group      string   `json:"group,omitempty"`
 	Label      *word    `json:"label,omitempty"`
-	Judgements *int     `json:"judgements,omitempty"`
+	Judgements *whole   `json:"judgements,omitempty"`
 	Good       *float64 `json:"good,omitempty"`
 	Reward     *float64 `json:"reward,omitempty"`
 	Source     *Source  `json:"source,omitempty"`
@@ -249,7 +249,7 @@ func decode(row []byte) (Sample, error) {
 	if r.Judgements == nil || r.Good == nil || *r.Judgements == 0 {
 		return Sample{}, errors.New("judgements, above 0, and good go together")
 	}
-	if s.Judgements, s.Good = *r.Judgements, *r.Good; r.Label == nil {
+	if s.Judgements, s.Good = int(*r.Judgements), *r.Good; r.Label == nil {
 		s.Label = Majority(s.Good)
 	}
 	return s, s.checkJudgements()
@@ -347,7 +347,7 @@ func Encode(w io.Writer, s Sample) error {
 		r.Alternatives = append(r.Alternatives, a.Prompt)
 	}
 	if s.Judgements > 0 {
-		r.Judgements, r.Good = &s.Judgements, &s.Good
+		r.Judgements, r.Good = new(whole(s.Judgements)), &s.Good
 	}
 	if s.Source != (Source{}) {
 		r.Source = &s.Source

@@ -157,6 +157,7 @@ func TestJudgements(t *testing.T) {
 	for line, want := range map[string]Sample{
 		`"judgements":3,"good":0.75`:               {Label: Good, Judgements: 3, Good: 0.75},
 		`"judgements":3,"good":0`:                  {Label: Bad, Judgements: 3},
+		`"judgements":3.0,"good":1.0`:              {Label: Good, Judgements: 3, Good: 1},
 		`"judgements":2,"good":0.5`:                {Label: Skip, Judgements: 2, Good: 0.5},
 		`"judgements":2,"good":0.5,"label":"good"`: {Label: Good, Judgements: 2, Good: 0.5},
 		`"judgements":2,"good":0.5,"label":"bad"`:  {Label: Bad, Judgements: 2, Good: 0.5},

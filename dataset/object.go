@@ -24,6 +24,19 @@ func (w *word) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
+// A whole is a whole number, which may be written as 3.0, as pandas writes those of a column in which
+// some are missing.
+type whole int
+
+// UnmarshalJSON satisfies json.Unmarshaler.
+func (w *whole) UnmarshalJSON(text []byte) error {
+	plain, zeros, _ := strings.Cut(string(text), ".")
+	if strings.Trim(zeros, "0") != "" {
+		plain = string(text)
+	}
+	return json.Unmarshal([]byte(plain), (*int)(w))
+}
+
 // decodeObject decodes a line that must hold one JSON object into the struct at to. A field that
 // the struct does not have is an error, and so is one that is there twice.
 func decodeObject(text []byte, to any) error {

@@ -16,10 +16,14 @@ type Count struct {
 	Weight      float64 // mean of |r|, which stands beside β
 }
 
+// mostReward is the largest reward. AdamW squares gradients in float32, which holds 10³⁸.
+const mostReward = 1e12
+
 // CountRewards counts the rewards of samples. A reward below 0 pushes away from its sample. It is
 // an error if no reward is above 0: nothing would be learned of rewards that are all 0, and if none
-// is above 0 training only makes the model worse at what it was shown. A sample without a reward,
-// or with one that is not a float32, is an error too.
+// is above 0 training only makes the model worse at what it was shown. What is less than a float32
+// holds is 0. A sample without a reward, or with one beyond ±10¹², whose gradients AdamW could not
+// square, is an error too.
 func CountRewards(samples []dataset.Sample) (Count, error) {
 	rewards, err := Raw(samples)
 	if err != nil || len(samples) == 0 {
@@ -28,10 +32,10 @@ func CountRewards(samples []dataset.Sample) (Count, error) {
 	c := Count{Samples: len(samples)}
 	for i, r := range rewards {
 		switch {
-		case math.Abs(r) > math.MaxFloat32:
-			return Count{}, fmt.Errorf("reward: the reward of %s is %v, more than a float32 holds",
-				name(samples[i]), r)
-		case r == 0:
+		case math.Abs(r) > mostReward:
+			return Count{}, fmt.Errorf("reward: the reward of %s is %v, more than %v, beyond which "+
+				"updates overflow: divide all by the same number", name(samples[i]), r, mostReward)
+		case float32(r) == 0:
 			c.Zero++
 		case r < 0:
 			c.Below++
@@ -41,6 +45,9 @@ func CountRewards(samples []dataset.Sample) (Count, error) {
 	}
 	c.Least, c.Most = ends(rewards)
 	switch {
+	case c.Zero == c.Samples && c.Weight != 0:
+		return c, fmt.Errorf("reward: all %d rewards are 0 in float32: multiply all by the same "+
+			"number", c.Samples)
 	case c.Zero == c.Samples:
 		return c, fmt.Errorf("reward: all %d rewards are 0: there is nothing to learn", c.Samples)
 	case c.Zero+c.Below == c.Samples:
