@@ -136,6 +136,10 @@ func TestReleaseRemovesWhatBeginHasMade(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, empty, to)
 	require.NoDirExists(t, fresh)
+
+	require.NoError(t, os.Remove(empty))
+	_, err = (&Run{Folder: link}).Begin()
+	require.ErrorContains(t, err, link+" is a link to "+empty+", which is no folder")
 }
 
 // How a run goes on is said once, and where there is something to go on from.

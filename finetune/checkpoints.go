@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
@@ -81,6 +82,9 @@ func (e *RunExistsError) Error() string {
 // claim their folders when they begin.
 func claim(folder string, resume bool) (release func() error, err error) {
 	if err := os.MkdirAll(folder, 0o777); err != nil {
+		if to, e := os.Readlink(folder); e == nil && errors.Is(err, fs.ErrExist) {
+			err = fmt.Errorf("%s is a link to %s, which is no folder: %w", folder, to, err)
+		}
 		return nil, fmt.Errorf("finetune: %w", err)
 	}
 	unlock, err := file.Lock(folder)

@@ -482,6 +482,7 @@ func TestWrongFlags(t *testing.T) {
 		"-pretrain-batch -1":                    {"-pretrain", "p", "-pretrain-batch", "-1"},
 		"-lr 0 must be":                         {"-beta", "0", "-lr", "0"},
 		"-lr NaN":                               {"-beta", "0", "-lr", "NaN"},
+		"-lr 1e-300 is nearer to 0 than 1e-12":  {"-beta", "0", "-lr", "1e-300"},
 		"-warm-up -1":                           {"-beta", "0", "-warm-up", "-1"},
 		"-dropout 1.5":                          {"-beta", "0", "-dropout", "1.5"},
 		"-min-timestep -1":                      {"-beta", "0", "-min-timestep", "-1"},

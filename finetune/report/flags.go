@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -129,8 +130,12 @@ func (l Limit) String() string {
 	return low + " to " + high
 }
 
-// Check reports the first flag of a parsed set that is not as a limit has it, and arguments that
-// are left over. It panics where a flag of a limit is not there or is no number.
+// least is the smallest number beside 0 that changes something where float32 computes with it: what
+// is less is a mistake.
+const least = 1e-12
+
+// Check reports the first flag of a parsed set that is not as a limit has it, or so near to 0 that
+// it would do nothing, and arguments that are left over. It panics where a flag of a limit is not there or is no number.
 func Check(f *flag.FlagSet, limits ...Limit) error {
 	if f.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", f.Arg(0))
@@ -147,6 +152,10 @@ func Check(f *flag.FlagSet, limits ...Limit) error {
 			}
 			if !low || !high || l.times > 0 && int(v)%l.times != 0 {
 				return fmt.Errorf("-%s %v must be %v", name, f.Lookup(name).Value, l)
+			}
+			if v != 0 && math.Abs(v) < least {
+				return fmt.Errorf("-%s %v is nearer to 0 than %v, and would do nothing", name,
+					f.Lookup(name).Value, least)
 			}
 		}
 	}

@@ -78,7 +78,7 @@ func TestLimits(t *testing.T) {
 	}{
 		{report.AtLeast(0, "x"), []string{"0", "5", "16777216"},
 			[]string{"-1", "NaN", "+Inf", "1.6777217e+07"}, "0 to 16777216"},
-		{report.Above(0, 1, "x"), []string{"1e-300", "1"}, []string{"0", "NaN", "-Inf", "1.5"},
+		{report.Above(0, 1, "x"), []string{"1e-12", "1"}, []string{"0", "NaN", "-Inf", "1.5"},
 			"above 0, and at most 1"},
 		{report.Within(0, 1, "x"), []string{"0", "1"}, []string{"1.5", "-0.5", "NaN"}, "0 to 1"},
 		{report.Between(0, 1, "x"), []string{"0.5"}, []string{"0", "1", "NaN"},
@@ -92,6 +92,10 @@ func TestLimits(t *testing.T) {
 		for _, v := range c.out {
 			require.EqualError(t, check(c.limit, "-x", v), "-x "+v+" must be "+c.want)
 		}
+	}
+	for _, v := range []string{"1e-300", "-1e-13"} {
+		require.EqualError(t, check(report.Within(-1, 1, "x"), "-x", v),
+			"-x "+v+" is nearer to 0 than 1e-12, and would do nothing")
 	}
 	require.EqualError(t, check(report.AtLeast(4, "x", "n"), "-x", "4"),
 		"-n 3 must be 4 to 16777216")
