@@ -336,8 +336,8 @@ func (t *tree) csvRows(list string, add func(line int, r row) error) error {
 	return &LineError{name, line, err}
 }
 
-// rowOf is a row of a CSV file. A cell that is a list has to be one of JSON. Columns without a name,
-// as spreadsheets leave them and pandas writes its index, say nothing.
+// rowOf is a row of a CSV file. A cell that is a list has to be one of JSON. Columns without a
+// name, as spreadsheets leave them and pandas writes its index, say nothing.
 func rowOf(columns, cells []string) (row, error) {
 	r := row{}
 	for i, c := range columns {

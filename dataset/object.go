@@ -24,8 +24,8 @@ func (w *word) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// A whole is a whole number, which may be written as 3.0, as pandas writes those of a column in which
-// some are missing.
+// A whole is a whole number, which may be written as 3.0, as pandas writes those of a column in
+// which some are missing.
 type whole int
 
 // UnmarshalJSON satisfies json.Unmarshaler.

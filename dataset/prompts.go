@@ -52,8 +52,8 @@ func ReadPrompts(ctx context.Context, name string) ([]string, error) {
 	return notNone(prompts, name)
 }
 
-// shows says whether there is something to see of a character: it is no space of whatever width, and
-// controls nothing, as what DOS ends files with does.
+// shows says whether there is something to see of a character: it is no space of whatever width,
+// and controls nothing, as what DOS ends files with does.
 func shows(r rune) bool { return !unicode.In(r, unicode.Z, unicode.Cc, unicode.Cf) }
 
 // eachLine calls do with the lines of a text in which something shows, without the spaces around

@@ -33,8 +33,9 @@ func CountRewards(samples []dataset.Sample) (Count, error) {
 	for i, r := range rewards {
 		switch {
 		case math.Abs(r) > mostReward:
-			return Count{}, fmt.Errorf("reward: the reward of %s is %v, more than %v, beyond which "+
-				"updates overflow: divide all by the same number", name(samples[i]), r, mostReward)
+			return Count{}, fmt.Errorf("reward: the reward of %s is %v, more than %v, beyond "+
+				"which updates overflow: divide all by the same number", name(samples[i]), r,
+				mostReward)
 		case float32(r) == 0:
 			c.Zero++
 		case r < 0:

@@ -73,7 +73,7 @@ func TestWrongFlags(t *testing.T) {
 		"-width 62":               "-width 62 is not a multiple",
 		"-height 45":              "-height 45 is not a multiple",
 		"-sampler euler -eta 0.5": "-eta 0.5 is for the sampler ddim; euler has none",
-		"-sampler flow_euler":     "-sampler flow_euler with -steps 25: diffusion: FlowEuler follows",
+		"-sampler flow_euler":     "-sampler flow_euler with -steps 25: diffusion: FlowEuler",
 		"-sampler ddim -steps 1001": "-sampler ddim with -steps 1001: diffusion: 1001 sampling " +
 			"steps are not between 1 and the 1000 steps of training",
 	} {

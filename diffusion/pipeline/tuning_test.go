@@ -115,6 +115,12 @@ func TestWithOptions(t *testing.T) {
 		"a (red hat : 0.8 ), sea", "a cat <lora:x:0.8>", "<hypernet:style:1>",
 		"((masterpiece)), cat",
 		"a [cat:dog:0.5]", "a {red|blue} cat", "a __animal__ on a sofa",
+		"a cat --no-half", "a cat --d 1 --l 7.5", "a cat —ar 16:9", "hot:: dog",
+		"a cat::2 a dog::1", "/imagine prompt: a cat", "a ((((red))) hat)",
+		"a (very (red) hat:1.2)", "a (hat:-0.5)",
+		"a (hat : 1,3)", "a [[hat]]", "a [cat|dog]", "a cat BREAK a dog", "a cat AND a dog",
+		"a cat\nNegative prompt: a dog", "a cat\nSteps: 20, Sampler: Euler a, Seed: 1",
+		"a {{red}} cat", "a hat++", "a (red hat)+", "a (red hat)1.3", "a cat, embedding:style",
 	} {
 		require.Equal(t, []string{p}, withOptions([]string{p}))
 	}
@@ -122,5 +128,7 @@ func TestWithOptions(t *testing.T) {
 		"a cat", "a well-known cat -- in the rain", "a cat (sitting) on a mat [oil painting]",
 		"time 10:30, a clock (at noon)", "a ratio of 16:9", "a < b: a drawing", "e-mail", ":-)",
 		"a cat--dog", "the {set} of cats", "snake_case_name", "f(x: y)", "(c) 2023",
+		"CATS AND DOGS", "a book on C++", "a cat — the best of all", "a std::vector",
+		"(a cat) 3.5 m tall", "a cat. AND", "embedding: a drawing", "a [red] cat", "1:2 scale",
 	}))
 }

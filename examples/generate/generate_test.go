@@ -305,14 +305,15 @@ func TestWhatDoesNotFit(t *testing.T) {
 		return file
 	}
 	for want, args := range map[string][]string{
-		"-model: ":                     {"-model", filepath.Join(dir, "gone")},
-		"-lora: ":                      {"-lora", filepath.Join(dir, "gone.safetensors")},
-		"-width 62 is not a multiple":  {"-width", "62"},
-		"-height 45 is not a multiple": {"-height", "45"},
+		"-model: ":                         {"-model", filepath.Join(dir, "gone")},
+		"-lora: ":                          {"-lora", filepath.Join(dir, "gone.safetensors")},
+		"-sampler pndm with -steps 1001: ": {"-sampler", "pndm", "-steps", "1001"},
+
+		"-width 62 is not a multiple":                      {"-width", "62"},
+		"-height 45 is not a multiple":                     {"-height", "45"},
 		"-eta 0.5 is for the sampler ddim; euler has none": {"-sampler", "euler", "-eta", "0.5"},
-		"-sampler pndm with -steps 1001: ":                 {"-sampler", "pndm", "-steps", "1001"},
-		"-latents: ":                                       {"-latents", filepath.Join(dir, "gone.safetensors")},
-		"is [2 4 16 16], not [K+1,B,C,H,W]":                {"-latents", noise("four", 2, 4, 16, 16)},
+		"-latents: ":                        {"-latents", filepath.Join(dir, "gone.safetensors")},
+		"is [2 4 16 16], not [K+1,B,C,H,W]": {"-latents", noise("four", 2, 4, 16, 16)},
 		"is of 2 draws, where the sampler makes 4 with the start": {
 			"-latents", noise("short", 2, 1, 4, 16, 16), "-steps", "3", "-sampler", "ddpm",
 		},

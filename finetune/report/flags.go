@@ -135,7 +135,8 @@ func (l Limit) String() string {
 const least = 1e-12
 
 // Check reports the first flag of a parsed set that is not as a limit has it, or so near to 0 that
-// it would do nothing, and arguments that are left over. It panics where a flag of a limit is not there or is no number.
+// it would do nothing, and arguments that are left over. It panics where a flag of a limit is not
+// there or is no number.
 func Check(f *flag.FlagSet, limits ...Limit) error {
 	if f.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", f.Arg(0))

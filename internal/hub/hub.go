@@ -35,7 +35,8 @@ func Find(name string) (path string, cached bool, err error) {
 func snapshot(name string) (string, error) {
 	cache, err := cacheFolder()
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%s is no folder and no file, and where the cache is is not known: "+
+			"%w", name, err)
 	}
 	repo := filepath.Join(cache, "models--"+strings.ReplaceAll(name, "/", "--"))
 	if _, err := os.Stat(repo); errors.Is(err, fs.ErrNotExist) {
@@ -44,6 +45,10 @@ func snapshot(name string) (string, error) {
 	}
 	ref := filepath.Join(repo, "refs", "main")
 	commit, err := os.ReadFile(ref)
+	if others := revisions(repo); errors.Is(err, fs.ErrNotExist) && others != "" {
+		return "", fmt.Errorf("the cache of %s has not its revision main but %s: the path of a "+
+			"folder in %s names that", name, others, filepath.Join(repo, "snapshots"))
+	}
 	if err != nil {
 		return "", fmt.Errorf("the cache of %s is incomplete: %w", name, err)
 	}
@@ -56,6 +61,16 @@ func snapshot(name string) (string, error) {
 		return "", fmt.Errorf("the cache of %s is incomplete: %w", name, err)
 	}
 	return snapshot, nil
+}
+
+// revisions are the names of what the cache has of a repository.
+func revisions(repo string) string {
+	entries, _ := os.ReadDir(filepath.Join(repo, "refs"))
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return strings.Join(names, ", ")
 }
 
 // cacheFolder is where huggingface_hub has its cache (its constants.py): HF_HUB_CACHE,

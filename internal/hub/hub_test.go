@@ -41,6 +41,12 @@ func TestCacheFolder(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, filepath.FromSlash(k.want), got, "%+v", k)
 	}
+	for _, home := range []string{"HOME", "USERPROFILE", "HF_HUB_CACHE"} {
+		t.Setenv(home, "")
+	}
+	t.Setenv("HF_HOME", "~")
+	_, _, err := Find("some/model")
+	require.ErrorContains(t, err, "some/model is no folder and no file, and where the cache is is")
 }
 
 func TestFind(t *testing.T) {
@@ -64,6 +70,13 @@ func TestFind(t *testing.T) {
 	_, _, err = Find("some/other")
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.ErrorContains(t, err, "not in the cache, "+cache)
+	require.NoError(t, os.Rename(filepath.Join(repo, "refs", "main"),
+		filepath.Join(repo, "refs", "fp16")))
+	_, _, err = Find("some/model")
+	require.ErrorContains(t, err, "some/model has not its revision main but fp16: the path of a ")
+	require.NoError(t, os.RemoveAll(filepath.Join(repo, "refs")))
+	_, _, err = Find("some/model")
+	require.ErrorContains(t, err, "the cache of some/model is incomplete: ")
 	_, _, err = Find("../some/model")
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
