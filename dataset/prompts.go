@@ -21,7 +21,8 @@ import (
 // UTF-16 with a byte order mark. If the file's name ends in .jsonl, they are those of samples in
 // the format of File. A line that is wrong is a *LineError; so is one that is a JSON object where
 // the name does not end in .jsonl. A file without any prompt is an error, and so is one whose name
-// says that it is a table or JSON: .csv, .tsv, .json, .parquet.
+// says that it is a table or a structure: .csv, .tsv, .json, .ndjson, .parquet, .toml, .yaml, .yml,
+// .xlsx.
 func ReadPrompts(ctx context.Context, name string) ([]string, error) {
 	switch ending := strings.ToLower(filepath.Ext(name)); ending {
 	case ".jsonl":
@@ -34,7 +35,7 @@ func ReadPrompts(ctx context.Context, name string) ([]string, error) {
 			prompts[i] = s.Prompt
 		}
 		return notNone(prompts, name)
-	case ".csv", ".tsv", ".json", ".parquet":
+	case ".csv", ".tsv", ".json", ".ndjson", ".parquet", ".toml", ".yaml", ".yml", ".xlsx":
 		return nil, fmt.Errorf("dataset: %s: prompts are not read from %s: write them to a file "+
 			"of lines, one a prompt, or to .jsonl", name, ending)
 	}

@@ -46,6 +46,8 @@ func TestReadPrompts(t *testing.T) {
 		{"json.txt", "a\n" + `{"prompt":"b"}`, ":2: the line is JSON, not a prompt"},
 		{"a.json", `["a"]`, ": prompts are not read from .json"},
 		{"a.CSV", "prompt\na", ": prompts are not read from .csv"},
+		{"a.toml", "[prompt]\nprompt = 'a'", ": prompts are not read from .toml"},
+		{"a.yaml", "- a\n", ": prompts are not read from .yaml"},
 		{"web.txt", "<!DOCTYPE html>", ":1: the file is a web page"},
 		{"half.jsonl", `{"prompt":"a \\ud83d \ud83d"}`, `:1: \ud83d is half a character`},
 		{"utf16.txt", "a\x00 \x00d\x00", ":1: the line holds a zero byte"},

@@ -8,7 +8,7 @@ import (
 // options are what programs other than diffusers take for options and weights in a prompt, and what
 // the text encoder here reads as words, as diffusers' does.
 var options = regexp.MustCompile(strings.Join([]string{
-	`(^|\s)--[a-z][a-z0-9_-]*(\s|=|$)`, // kohya's scripts: --w 768
+	`(^|\s)--[a-z][a-z0-9_-]*(\s|=|$)`, `^#\s`, // kohya's scripts: --w 768, # a comment
 	// Midjourney: where an editor made one dash of two, and hot:: dog::2
 	`(^|\s)[—–](ar|niji|stylize|seed|chaos|iw|v)\s`, `\w::(\s|-?[0-9]|$)`, `^\s*/imagine\b`,
 	// stable-diffusion-webui: <lora:x:0.8>, (hat:1.3), ((hat)), [[hat]], [a:b:0.5], [a|b], BREAK,

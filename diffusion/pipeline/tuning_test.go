@@ -115,7 +115,8 @@ func TestWithOptions(t *testing.T) {
 		"a (red hat : 0.8 ), sea", "a cat <lora:x:0.8>", "<hypernet:style:1>",
 		"((masterpiece)), cat",
 		"a [cat:dog:0.5]", "a {red|blue} cat", "a __animal__ on a sofa",
-		"a cat --no-half", "a cat --d 1 --l 7.5", "a cat —ar 16:9", "hot:: dog",
+		"a cat --no-half", "# prompts of mine", "a cat --d 1 --l 7.5", "a cat —ar 16:9",
+		"hot:: dog",
 		"a cat::2 a dog::1", "/imagine prompt: a cat", "a ((((red))) hat)",
 		"a (very (red) hat:1.2)", "a (hat:-0.5)",
 		"a (hat : 1,3)", "a [[hat]]", "a [cat|dog]", "a cat BREAK a dog", "a cat AND a dog",
@@ -127,7 +128,7 @@ func TestWithOptions(t *testing.T) {
 	require.Empty(t, withOptions([]string{
 		"a cat", "a well-known cat -- in the rain", "a cat (sitting) on a mat [oil painting]",
 		"time 10:30, a clock (at noon)", "a ratio of 16:9", "a < b: a drawing", "e-mail", ":-)",
-		"a cat--dog", "the {set} of cats", "snake_case_name", "f(x: y)", "(c) 2023",
+		"a cat--dog", "the {set} of cats", "snake_case_name", "f(x: y)", "(c) 2023", "#1 dad",
 		"CATS AND DOGS", "a book on C++", "a cat — the best of all", "a std::vector",
 		"(a cat) 3.5 m tall", "a cat. AND", "embedding: a drawing", "a [red] cat", "1:2 scale",
 	}))
