@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // A Rater is someone who judges pictures, or a program that does.
@@ -41,6 +42,9 @@ func (s *Store) AddRater(ctx context.Context, name string) (r Rater, err error) 
 func (w *work) rater(ctx context.Context, name string, now int64) (id int64, err error) {
 	if strings.TrimSpace(name) == "" {
 		return 0, errors.New("a rater has no name")
+	}
+	if !utf8.ValidString(name) {
+		return 0, fmt.Errorf("a rater's name is not UTF-8: %+q", name)
 	}
 	id, err = w.raterID(ctx, name)
 	if !errors.Is(err, ErrUnknown) {

@@ -336,7 +336,7 @@ func TestRatersAndTokens(t *testing.T) {
 	again, err := s.AddRater(t.Context(), "anna")
 	require.NoError(t, err)
 	require.Equal(t, anna, again)
-	for _, name := range []string{"", " ", "erased-1"} {
+	for _, name := range []string{"", " ", "erased-1", "caf\xe9"} {
 		_, err := s.AddRater(t.Context(), name)
 		require.Error(t, err, name)
 	}

@@ -87,6 +87,15 @@ func TestWrongFlags(t *testing.T) {
 	}
 }
 
+// Names are printed without what would command a terminal.
+func TestInvites(t *testing.T) {
+	s := serve(t, "-images", folder(t, 1), "-invite", "anna\x1b[2J, ben")
+	require.NotContains(t, s.Said.String(), "\x1b")
+	require.NotEmpty(t, s.links[`anna\x1b[2J`])
+	require.NotEmpty(t, s.links["ben"])
+	s.interrupt(t)
+}
+
 // Two people label pictures of the miniature. The program is stopped, and goes on: on another port
 // with the cookies that they have, and with no picture twice.
 func TestGoesOn(t *testing.T) {

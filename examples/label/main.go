@@ -200,10 +200,10 @@ func (o *options) serve(ctx context.Context, store *feedback.Store) (err error) 
 		return err
 	}
 	defer pages.Close()
-	base := o.server.URL(listener)
-	fmt.Printf("overview  %s\n", label.Link(base, config.Owner))
+	base, print := o.server.URL(listener), report.Stdout()
+	fmt.Fprintf(print, "overview  %s\n", label.Link(base, config.Owner))
 	if config.Open {
-		fmt.Printf("label     %s\n", base)
+		fmt.Fprintf(print, "label     %s\n", base)
 	}
 	for _, name := range strings.FieldsFunc(o.invite, func(r rune) bool { return r == ',' }) {
 		name = strings.TrimSpace(name)
@@ -211,16 +211,16 @@ func (o *options) serve(ctx context.Context, store *feedback.Store) (err error) 
 		if err != nil {
 			return fmt.Errorf("-invite: %w", err)
 		}
-		fmt.Printf("%-9s %s\n", name, cmp.Or(link, "has a link; -new-links makes another"))
+		fmt.Fprintf(print, "%-9s %s\n", name, cmp.Or(link, "has a link; -new-links makes another"))
 	}
-	fmt.Println("Ctrl-C ends it.")
+	fmt.Fprintln(print, "Ctrl-C ends it.")
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return o.server.Serve(ctx, listener, pages) })
 	if o.prompts != "" {
 		group.Go(func() error { return o.paint(ctx, store) })
 	}
 	err = group.Wait()
-	fmt.Printf("\nWhat was said is in %s.\n", o.db)
+	fmt.Fprintf(print, "\nWhat was said is in %s.\n", o.db)
 	return err
 }
 

@@ -181,7 +181,7 @@ func (s *session) run(ctx context.Context, rest, heldOut []dataset.Sample) error
 		return err
 	}
 	r.Test = r.HeldOut.Labels
-	fmt.Printf("The reward is in %s.\n\n", s.out)
+	fmt.Fprintf(report.Stdout(), "The reward is in %s.\n\n", s.out)
 	return report.Folder(s.out).Conclude(report.Stdout(), r, r.Page(), r.Tables()...)
 }
 
