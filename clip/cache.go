@@ -9,6 +9,7 @@ import (
 	"image"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -163,7 +164,8 @@ func asGiven(err error, which []int) error {
 	return err
 }
 
-// Save writes the file if there are features that it lacks. After an error the file is as it was.
+// Save writes the file if there are features that it lacks, and makes its folder if that is not
+// there. After an error the file is as it was.
 func (c *Cache) Save() error {
 	if !c.changed {
 		return nil
@@ -175,6 +177,9 @@ func (c *Cache) Save() error {
 		features = append(features, kernels.Parameter{Name: k, Value: value})
 	}
 	metadata := map[string]string{cacheKey: c.maker(), sumKey: weights.Hash(features)}
+	if err := os.MkdirAll(filepath.Dir(c.file), 0o777); err != nil {
+		return fmt.Errorf("clip: %w", err)
+	}
 	if err := weights.Save(c.file, features, kernels.Float32, metadata); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}

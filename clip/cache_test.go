@@ -39,7 +39,7 @@ func TestCache(t *testing.T) {
 		return e
 	}
 	ctx, pictures := context.Background(), squares(4)
-	file := filepath.Join(t.TempDir(), "features.safetensors")
+	file := filepath.Join(t.TempDir(), "new", "features.safetensors")
 	want, err := load().ImageFeatures(ctx, pictures)
 	require.NoError(t, err)
 	c, err := OpenCache(load(), file)
