@@ -111,6 +111,15 @@ func TestFoldersAsPeopleHaveThem(t *testing.T) {
 			[]string{"1.png: a"},
 			"1 picture is not named by Samples.JSONL and was not read: 2.png",
 		},
+		"captions twice": {
+			files{
+				"1.png": "x", "1.txt": "another", "2.png": "x", "2.PNG.caption": "b", "3.txt": "c",
+				"metadata.jsonl": `{"file_name":"1.png","text":"a"}
+{"file_name":"2.png","text":["b","\u200b"]}`,
+			},
+			[]string{"1.png: a", "2.png: b"},
+			"2 caption files were not read, as the metadata has the captions: 1.txt, 2.PNG.caption",
+		},
 		"columns without names": {
 			files{"1.png": "x", "metadata.csv": ",file_name,text,\n0,1.png,a dog,\n"},
 			[]string{"1.png: a dog"}, "",
@@ -320,6 +329,7 @@ func TestFoldersThatAreRefused(t *testing.T) {
 			"metadata.csv:2: text is a list as Python prints it: write it as JSON"},
 		{metadata("metadata.csv", ""), "metadata.csv names no picture"},
 		{metadata("metadata.jsonl", "\n"), "metadata.jsonl names no picture"},
+		{metadata("metadata.csv", "file_name,text\n1.png,\u200b\n"), "the caption, is missing"},
 		{metadata("metadata.jsonl", `{"file_name":"1.png","text":"a","score":NaN}`),
 			"metadata.jsonl:1: bad JSON, which has no NaN: leave the field out"},
 		{files{"1.png": "x", "samples.jsonl": "", "Samples.jsonl": ""},

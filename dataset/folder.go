@@ -87,9 +87,9 @@ func (f Folder) All(ctx context.Context) iter.Seq2[Sample, error] {
 //	2 files with captions were not read: 2.bmp, 2.gif
 //
 // They tell of files in other formats, of pictures that the metadata or samples.jsonl does not
-// name, captions without a picture, names that begin with a dot, other splits, links that lead
-// nowhere, numbers of repeats; of the column of captions where it is not text; and of pictures with
-// several captions.
+// name, and caption files of those that it does, captions without a picture, names that begin with
+// a dot, other splits, links that lead nowhere, numbers of repeats; of the column of captions where
+// it is not text; and of pictures with several captions.
 // Where All has an error, Left has it too, but for pictures that cannot be decoded.
 func (f Folder) Left(ctx context.Context) ([]string, error) {
 	t, err := f.open(ctx)

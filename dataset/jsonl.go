@@ -221,7 +221,7 @@ func decode(row []byte) (Sample, error) {
 	if err := decodeObject(row, &r); err != nil {
 		return Sample{}, err
 	}
-	if strings.TrimSpace(r.Prompt) == "" {
+	if blank(r.Prompt) {
 		return Sample{}, errors.New("the prompt is missing")
 	}
 	if err := errors.Join(checkFile(r.File), checkHalves(row)); err != nil {
@@ -229,7 +229,7 @@ func decode(row []byte) (Sample, error) {
 	}
 	s := Sample{ID: r.ID, Prompt: r.Prompt, File: r.File, Group: r.Group, Reward: r.Reward}
 	for _, prompt := range r.Alternatives {
-		if strings.TrimSpace(prompt) == "" {
+		if blank(prompt) {
 			return Sample{}, errEmpty
 		}
 		s.Alternatives = append(s.Alternatives, Alternative{Prompt: prompt})
@@ -327,7 +327,7 @@ func (l Label) String() string {
 // written.
 func Encode(w io.Writer, s Sample) error {
 	fail := func(err error) error { return fmt.Errorf("dataset: sample %q: %w", s.ID, err) }
-	if strings.TrimSpace(s.Prompt) == "" {
+	if blank(s.Prompt) {
 		return fail(errors.New("the prompt is missing"))
 	}
 	if err := checkFile(s.File); err != nil {
@@ -341,7 +341,7 @@ func Encode(w io.Writer, s Sample) error {
 	}
 	r := record{ID: s.ID, Prompt: s.Prompt, File: s.File, Group: s.Group, Reward: s.Reward}
 	for _, a := range s.Alternatives {
-		if strings.TrimSpace(a.Prompt) == "" {
+		if blank(a.Prompt) {
 			return fail(errEmpty)
 		}
 		r.Alternatives = append(r.Alternatives, a.Prompt)

@@ -253,8 +253,7 @@ func (r row) captions(column string) (captions []string, err error) {
 	} else {
 		captions = []string{one}
 	}
-	empty := func(c string) bool { return strings.TrimSpace(c) == "" }
-	captions = slices.DeleteFunc(captions, empty)
+	captions = slices.DeleteFunc(captions, blank)
 	if len(captions) == 0 {
 		return nil, missing
 	}

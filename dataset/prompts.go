@@ -57,6 +57,9 @@ func ReadPrompts(ctx context.Context, name string) ([]string, error) {
 // and controls nothing, as what DOS ends files with does.
 func shows(r rune) bool { return !unicode.In(r, unicode.Z, unicode.Cc, unicode.Cf) }
 
+// blank says whether nothing shows of a text.
+func blank(text string) bool { return !strings.ContainsFunc(text, shows) }
+
 // eachLine calls do with the lines of a text in which something shows, without the spaces around
 // them, and with their numbers. Errors of do and of lines that are no text are *LineErrors.
 func eachLine(name string, do func(number int, line []byte) error) error {

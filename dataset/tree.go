@@ -185,7 +185,8 @@ func (t *tree) wrong(kind func(file string) bool) error {
 	return fmt.Errorf("dataset: %s: %w%s", t.root, t.odd[names[0]], more(len(names)-1))
 }
 
-// unnamed leaves the pictures that what says what is in the folder does not name.
+// unnamed leaves the pictures that what says what is in the folder does not name, and caption files
+// of those that it names.
 func (t *tree) unnamed(by string) {
 	all := slices.Clone(t.files)
 	for name := range t.odd {
@@ -194,7 +195,15 @@ func (t *tree) unnamed(by string) {
 		}
 	}
 	slices.SortFunc(all, byName)
+	named := map[string]bool{}
+	for file := range t.used {
+		named[folded(file)], named[folded(stem(file))] = true, true
+	}
 	for _, file := range all {
+		if isCaption(file) && named[folded(stem(file))] {
+			t.left.add("caption file was not read, as "+by+" has the captions",
+				"caption files were not read, as "+by+" has the captions", file)
+		}
 		below := func(dir string) bool { return strings.HasPrefix(file, dir+"/") }
 		if isPicture(file) && !t.used[file] && !slices.ContainsFunc(t.elsewhere, below) {
 			t.left.add("picture is not named by "+by+" and was not read",
