@@ -56,15 +56,17 @@ type Tuning struct {
 	Beta    float64          // weight of the pretraining term
 }
 
-// Tunings are the method in question, with a weight of the pretraining term, and, if they are asked
-// for, the controls that it is held against: what tuning does whatever the rewards say, what their
-// distribution does without their meaning, and what it does without the pretraining term.
-func Tunings(beta float64, seed uint64, controls bool) []Tuning {
+// Tunings are the method in question and, if they are asked for, the controls that it is held
+// against. share of the mean reward of a category of prompts is taken off the weights, and beta is
+// the weight of the pretraining term. The controls are what tuning does with weights that are all
+// the mean weight, with the method's own weights shuffled, and without the pretraining term.
+func Tunings(share, beta float64, seed uint64, controls bool) []Tuning {
+	weights := reward.Within(reward.Baseline(share), shapes.Grammar().Category)
 	all := []Tuning{
-		{Arm{Name: "tuned", Title: "tuned"}, reward.Raw, beta},
-		{Arm{Name: "equal", Title: "equal rewards"}, reward.Equal, beta},
-		{Arm{Name: "shuffled", Title: "shuffled rewards"}, reward.Shuffled(reward.Raw, seed), beta},
-		{Arm{Name: "beta_0", Title: "β = 0"}, reward.Raw, 0},
+		{Arm{Name: "tuned", Title: "tuned"}, weights, beta},
+		{Arm{Name: "equal", Title: "equal rewards"}, reward.Constant(1 - share), beta},
+		{Arm{Name: "shuffled", Title: "shuffled rewards"}, reward.Shuffled(weights, seed), beta},
+		{Arm{Name: "beta_0", Title: "β = 0"}, weights, 0},
 	}
 	if !controls {
 		return all[:1]

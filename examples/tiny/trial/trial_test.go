@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,16 +17,36 @@ import (
 	"github.com/kudos-ml/kudos/reward/alignment"
 )
 
+// Weights are rewards less a share of the mean of their category, in units of that mean. By hand:
+// 0.2 and 0.6 have the mean 0.4, so that they weigh 0.5 and 1.5 less the share.
 func TestTunings(t *testing.T) {
-	all := trial.Tunings(0.5, 1, true)
-	var names []string
-	var betas []float64
-	for _, u := range all {
-		names, betas = append(names, u.Name), append(betas, u.Beta)
+	all := trial.Tunings(0.25, 0.5, 1, true)
+	require.Len(t, trial.Tunings(0.25, 0.5, 1, false), 1)
+	var samples []dataset.Sample
+	for _, s := range []struct {
+		prompt string
+		reward float64
+	}{{"two circles", 0.2}, {"a blue square", 0.9}, {"two stars", 0.6}, {"a red star", 0.9}} {
+		samples = append(samples, dataset.Sample{Prompt: s.prompt, Reward: &s.reward})
+		require.NoError(t, shapes.Known(samples[len(samples)-1]))
 	}
-	require.Equal(t, []string{"tuned", "equal", "shuffled", "beta_0"}, names)
-	require.Equal(t, []float64{0.5, 0.5, 0.5, 0}, betas)
-	require.Len(t, trial.Tunings(0.5, 1, false), 1)
+	want := map[string][]float64{
+		"tuned":  {0.25, 0.75, 1.25, 0.75},
+		"equal":  {0.75, 0.75, 0.75, 0.75},
+		"beta_0": {0.25, 0.75, 1.25, 0.75},
+	}
+	for _, u := range all {
+		weights, err := u.Weights(samples)
+		require.NoError(t, err, u.Name)
+		if u.Name == "shuffled" {
+			slices.Sort(weights)
+			require.InDeltaSlice(t, []float64{0.25, 0.75, 0.75, 1.25}, weights, 1e-12)
+			continue
+		}
+		require.InDeltaSlice(t, want[u.Name], weights, 1e-12, u.Name)
+		require.Equal(t, u.Name != "beta_0", u.Beta == 0.5)
+	}
+	require.Len(t, all, 4)
 }
 
 // A model that is the base paints what the base paints, and one of other weights does not.
