@@ -16,12 +16,14 @@ import (
 )
 
 // What is tuned is a copy: the base is what the report compares it with. The weights that are saved
-// lie on the way from the base's to the trained ones, at the share that -mix says.
+// lie on the way from the base's to the trained ones, at the share that -mix says. So do those of a
+// control, or it would be another recipe that the tuned model is compared with.
 func TestTuneMixesWithBase(t *testing.T) {
 	tuned := map[string][]float32{}
 	for _, mix := range []string{"1", "0.25"} {
 		s, err := parse([]string{
 			"-out", filepath.Join(t.TempDir(), "out"), "-steps", "1", "-beta", "0", "-mix", mix,
+			"-controls",
 		})
 		require.NoError(t, err)
 		require.NoError(t, s.load(t.Context()))
@@ -41,14 +43,20 @@ func TestTuneMixesWithBase(t *testing.T) {
 		saved, err := pipeline.Load(s.Path("tuned"))
 		require.NoError(t, err)
 		require.Equal(t, nn.Hash(u.Model.UNet), nn.Hash(saved.UNet))
+
+		control := &s.trial.Tuned[1]
+		require.NoError(t, s.tune(t.Context(), samples, control))
+		tuned[mix+" of the control"] = weights(control.Model.UNet)
 	}
-	moved := 0.0
-	for i, b := range tuned["0"] {
-		whole, quarter := float64(tuned["1"][i]-b), float64(tuned["0.25"][i]-b)
-		moved += math.Abs(whole)
-		require.InDelta(t, whole/4, quarter, 1e-6, i)
+	for _, of := range []string{"", " of the control"} {
+		moved := 0.0
+		for i, b := range tuned["0"] {
+			whole, quarter := float64(tuned["1"+of][i]-b), float64(tuned["0.25"+of][i]-b)
+			moved += math.Abs(whole)
+			require.InDelta(t, whole/4, quarter, 1e-6, i)
+		}
+		require.Greater(t, moved/float64(len(tuned["0"])), 1e-4) // a step of AdamW moves by lr
 	}
-	require.Greater(t, moved/float64(len(tuned["0"])), 1e-4) // a step of AdamW moves by about lr
 }
 
 // weights are all of the network's, one after another.
