@@ -45,7 +45,7 @@ func (linear) of(x, w tensor.Shape) cpu.Product {
 }
 
 func (r linear) Workspace(c *Context, in []tensor.Shape) int {
-	return workspaceOf(c, r.of(in[0], in[1]))
+	return workspaceOf(c, r.of(in[0], in[1]), false)
 }
 
 func (linear) Types(p Precision, in []Precision) ([]Precision, Precision) {
@@ -114,7 +114,7 @@ func (linearInputGrad) of(dy, w tensor.Shape) cpu.Product {
 }
 
 func (r linearInputGrad) Workspace(c *Context, in []tensor.Shape) int {
-	return workspaceOf(c, r.of(in[0], in[1]))
+	return workspaceOf(c, r.of(in[0], in[1]), false)
 }
 
 func (linearInputGrad) Types(p Precision, in []Precision) ([]Precision, Precision) {
@@ -168,7 +168,7 @@ func (linearWeightGrad) of(dy, x tensor.Shape) cpu.Product {
 }
 
 func (r linearWeightGrad) Workspace(c *Context, in []tensor.Shape) int {
-	return workspaceOf(c, r.of(in[0], in[1]))
+	return workspaceOf(c, r.of(in[0], in[1]), true)
 }
 
 // Types says that the gradient of a parameter is float32.

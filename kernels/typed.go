@@ -57,11 +57,15 @@ func halfTransposed(t Tensor) cpu.MatrixBF16 {
 	return m
 }
 
-// workspaceOf returns how many bytes a product needs, in the precision of the machine.
-func workspaceOf(c *Context, p cpu.Product) int {
+// workspaceOf returns how many bytes a product needs, in the precision of the machine. If that is
+// bfloat16, the result is rounded to it, or whole.
+func workspaceOf(c *Context, p cpu.Product, whole bool) int {
 	if c.precision == BFloat16 {
-		half := cpu.ProductBF16{M: p.M, N: p.N, K: p.K}
-		return floats(half.Workspace(c.pool))
+		half := func(m cpu.Matrix) cpu.MatrixBF16 {
+			return cpu.MatrixBF16{Stride: m.Stride, Transposed: m.Transposed}
+		}
+		q := cpu.ProductBF16{M: p.M, N: p.N, K: p.K, A: half(p.A), B: half(p.B), Whole: whole}
+		return floats(q.Workspace(c.pool))
 	}
 	return floats(p.Workspace(c.pool))
 }
@@ -90,7 +94,7 @@ func (linearWeightGrad) EvalTyped(c *Context, dst Tensor, in []Tensor) {
 	dy, x := in[0], in[1]
 	cpu.GemmBF16(c.pool, &cpu.ProductBF16{
 		M: dst.Shape[0], N: dst.Shape[1], K: leading(x.Shape),
-		A: halfTransposed(dy), B: halfMatrix(x), C: dst.Data,
+		A: halfTransposed(dy), B: halfMatrix(x), Whole: true, C: dst.Data,
 	}, c.Workspace())
 }
 

@@ -201,7 +201,8 @@ func (t *attentionBF16Task) attend(head, group int, m *attendMemoryBF16) {
 		keys, stride := t.part(t.k, head, t.Lk, k0)
 		u.rows(m.keys, keys, stride, t.D, n)
 		values, stride := t.part(t.v, head, t.Lk, k0)
-		u.interleave(m.values, values, stride, u.deep(&t.AttentionShape), t.D, n)
+		deep := u.deep(&t.AttentionShape)
+		u.interleave(m.values, values, stride, deep, deep, t.D, n)
 		for q0 := lo; q0 < hi; q0 += u.nr {
 			p := &m.panels[(q0-lo)/u.nr]
 			if k0 == 0 {
@@ -262,7 +263,7 @@ func (t *attentionBF16Task) attendKeys(head, k0 int, p *panelBF16, m *attendMemo
 		u.passes.scale(out, m.factor)
 	}
 	conversion.to(m.weights[:n*u.nr], x.data[:n*u.nr])
-	u.interleave(m.pairs, m.weights, u.nr, u.nr, u.nr, n)
+	u.interleave(m.pairs, m.weights, u.nr, u.nr, u.nr, u.nr, n)
 	deep := u.deep(&t.AttentionShape)
 	u.product(p.out, m.values, m.pairs, deep, ceilDiv(n, 2), 2, 2*deep, k0 > 0)
 	if k0+n == seen {

@@ -94,7 +94,8 @@ func (t *attentionBF16Task) beginHead(head int, m *gradMemoryBF16) {
 	fill(m.toPower, t.toPower())
 	keys, stride := t.part(t.k, head, t.Lk, 0)
 	u.rows(m.keys, keys, stride, t.D, t.Lk)
-	u.interleave(m.keyPairs, keys, stride, u.deep(&t.AttentionShape), t.D, t.Lk)
+	deep := u.deep(&t.AttentionShape)
+	u.interleave(m.keyPairs, keys, stride, deep, deep, t.D, t.Lk)
 	values, stride := t.part(t.v, head, t.Lk, 0)
 	u.rows(m.values, values, stride, t.D, t.Lk)
 	clear(m.dk)
@@ -108,9 +109,9 @@ func (t *attentionBF16Task) beginGrad(head int, m *gradMemoryBF16) {
 	t.pack(m.dout, t.dout, head, p)
 	deep := u.deep(&t.AttentionShape)
 	q, stride := t.part(t.q, head, t.Lq, p.lo)
-	u.interleave(m.qPairs, q, stride, deep, t.D, p.n)
+	u.interleave(m.qPairs, q, stride, deep, deep, t.D, p.n)
 	dout, stride := t.part(t.dout, head, t.Lq, p.lo)
-	u.interleave(m.doutPairs, dout, stride, deep, t.D, p.n)
+	u.interleave(m.doutPairs, dout, stride, deep, deep, t.D, p.n)
 }
 
 // weighKeys computes the weights of the keys [k0,k1), and the gradients of the probabilities in
@@ -132,7 +133,7 @@ func (t *attentionBF16Task) sumOverKeys(k0 int, x, dx scores, add bool, m *gradM
 	t.sumOverQueries(m.dv[k0*deep:], m.doutPairs, x.rows, m)
 	conversion.to(m.rounded[:n], dx.data[:n])
 	t.sumOverQueries(m.dk[k0*deep:], m.qPairs, x.rows, m)
-	u.interleave(m.pairs, m.rounded, u.nr, u.nr, u.nr, x.rows)
+	u.interleave(m.pairs, m.rounded, u.nr, u.nr, u.nr, u.nr, x.rows)
 	u.product(m.panel.out, m.keyPairs[k0*deep:], m.pairs, deep, ceilDiv(x.rows, 2), 2, 2*deep, add)
 }
 

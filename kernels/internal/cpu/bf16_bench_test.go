@@ -30,7 +30,7 @@ func BenchmarkGemmBF16(b *testing.B) {
 				CBF16: make([]uint16, s.m*s.n)}
 			if s.op[0] == 'T' {
 				p.A.Stride, p.A.Transposed = s.m, true
-				p.C, p.CBF16 = make([]float32, s.m*s.n), nil
+				p.Whole, p.C, p.CBF16 = true, make([]float32, s.m*s.n), nil
 			}
 			if s.op[1] == 'T' {
 				p.B.Stride, p.B.Transposed = s.k, true

@@ -75,7 +75,7 @@ func (c *Conv) InputGradBF16(pool *Pool, dx, dy, w []uint16, ws []float32) {
 
 // WeightGradBF16Workspace returns how many values of workspace WeightGradBF16 needs.
 func (c *Conv) WeightGradBF16Workspace(pool *Pool) int {
-	p := c.weightGrad(nil, nil, nil).bf16(nil, nil, resultBF16{})
+	p := c.weightGrad(nil, nil, nil).bf16(nil, nil, resultBF16{isWhole: true})
 	return halfMicro.workspace(pool, &p)
 }
 
@@ -84,6 +84,6 @@ func (c *Conv) WeightGradBF16Workspace(pool *Pool) int {
 func (c *Conv) WeightGradBF16(pool *Pool, dw []float32, dy, x []uint16, ws []float32) {
 	c.mustBF16("Conv.WeightGradBF16", len(x), len(dw), len(dy))
 	mustHold("Conv.WeightGradBF16", ws, c.WeightGradBF16Workspace(pool))
-	p := c.weightGrad(nil, nil, nil).bf16(dy, x, resultBF16{whole: dw})
+	p := c.weightGrad(nil, nil, nil).bf16(dy, x, resultBF16{isWhole: true, whole: dw})
 	halfMicro.multiply(pool, &p, ws)
 }

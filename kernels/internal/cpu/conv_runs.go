@@ -34,7 +34,7 @@ const runSize = int(unsafe.Sizeof(run{}) / 4)
 type runsFunc func(a, b, c, bias, zeros *float32, runs *int, ks, bs, ldc int, add bool)
 
 // outsideImage is what lies outside of an image, for as many steps as a run has at most.
-var outsideImage [blockK]float32
+var outsideImage [max(blockK, depthBF16/2)]float32
 
 // runsIn returns n runs in a workspace.
 func runsIn(ws []float32, n int) []run {

@@ -22,17 +22,18 @@ type MatrixBF16 struct {
 //	}
 //
 // in float32, with zeros behind an odd K. The result has these bits with every body, unless it is
-// NaN. It goes to C, or rounded to CBF16.
+// NaN. It is rounded to CBF16, or, if it is Whole, it goes to C.
 type ProductBF16 struct {
 	M, N, K int
 	A, B    MatrixBF16
+	Whole   bool
 	C       []float32 // the result, row after row; or CBF16
 	CBF16   []uint16
 	Bias    []float32 // [N], or nil for none
 }
 
-// Workspace returns how many values of workspace GemmBF16 needs for p. It depends on the sizes. It
-// grows with the workers of pool.
+// Workspace returns how many values of workspace GemmBF16 needs for p. It does not depend on the
+// memory of the matrices. It grows with the workers of pool.
 func (p *ProductBF16) Workspace(pool *Pool) int {
 	q := p.product()
 	return halfMicro.workspace(pool, &q)
@@ -51,7 +52,7 @@ func GemmBF16(pool *Pool, p *ProductBF16, ws []float32) {
 func (p *ProductBF16) product() productBF16 {
 	return productBF16{
 		m: p.M, n: p.N, k: p.K, a: factorBF16{matrix: p.A}, b: factorBF16{matrix: p.B},
-		to: resultBF16{whole: p.C, half: p.CBF16, ld: p.N, bias: p.Bias},
+		to: resultBF16{isWhole: p.Whole, whole: p.C, half: p.CBF16, ld: p.N, bias: p.Bias},
 	}
 }
 
@@ -61,9 +62,13 @@ func (p *ProductBF16) check() {
 	}
 	p.A.check("A", p.M, p.K)
 	p.B.check("B", p.K, p.N)
-	if p.C != nil && p.CBF16 != nil || len(p.C)+len(p.CBF16) != p.M*p.N {
-		const wrong = "cpu: GemmBF16: C has %d values and CBF16 %d for %d×%d"
-		panic(fmt.Sprintf(wrong, len(p.C), len(p.CBF16), p.M, p.N))
+	whole, rounded := 0, p.M*p.N
+	if p.Whole {
+		whole, rounded = rounded, whole
+	}
+	if len(p.C) != whole || len(p.CBF16) != rounded {
+		const wrong = "cpu: GemmBF16: C has %d values and CBF16 %d for %d×%d, whole: %t"
+		panic(fmt.Sprintf(wrong, len(p.C), len(p.CBF16), p.M, p.N, p.Whole))
 	}
 	if p.Bias != nil && len(p.Bias) != p.N {
 		panic(fmt.Sprintf("cpu: GemmBF16: bias has %d values, not %d", len(p.Bias), p.N))

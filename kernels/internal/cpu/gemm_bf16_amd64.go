@@ -15,12 +15,15 @@ func availableMicrosBF16() []*microBF16 {
 	}{
 		{cpu.X86.HasAVX2 && cpu.X86.HasFMA, microBF16{
 			name: "AVX2", mr: 6, nr: 16, tile: tileBF16AVX2, store: storeBF16AVX2,
+			storeWhole: storeFloat32AVX2,
 		}},
 		{cpu.X86.HasAVX512F, microBF16{
 			name: "AVX-512", mr: 14, nr: 32, tile: tileBF16AVX512, store: storeBF16AVX512,
+			storeWhole: storeFloat32AVX512,
 		}},
 		{cpu.X86.HasAVX512F && cpu.X86.HasAVX512BF16, microBF16{
-			name: "AVX512_BF16", mr: 14, nr: 32, tile: tileDotAVX512, store: storeBF16AVX512,
+			name: "AVX512_BF16", mr: 14, nr: 32, tile: tileDotAVX512, runs: runsDotAVX512,
+			store: storeBF16AVX512, storeWhole: storeFloat32AVX512,
 		}},
 	} {
 		if !u.has {
@@ -33,34 +36,36 @@ func availableMicrosBF16() []*microBF16 {
 }
 
 // interleaveAVX2 is microBF16.interleave. It leaves an odd last column and an odd last row to Go.
-func interleaveAVX2(dst, src []uint16, stride, width, n, k int) {
+func interleaveAVX2(dst, src []uint16, stride, width, wide, n, k int) {
 	j := 0
 	if pairs := k / 2; pairs > 0 {
 		for _, body := range interleaves {
-			for ; j+body.n <= n; j += body.n {
-				_, _ = dst[((pairs-1)*width+j+body.n)*2-1], src[(2*pairs-1)*stride+j+body.n-1]
-				body.copy(&dst[2*j], &src[j], 2*stride, 4*width, pairs)
+			if count := (n - j) / body.n; count > 0 {
+				end := j + count*body.n
+				_, _ = dst[((pairs-1)*width+end)*2-1], src[(2*pairs-1)*stride+end-1]
+				body.copy(&dst[2*j], &src[j], 2*stride, 4*width, count, pairs)
+				j = end
 			}
 		}
-		if j < width {
+		if j < wide {
 			rest := src[min(j, len(src)):]
-			interleaveGeneric(dst[2*j:], rest, stride, width, width-j, n-j, 2*pairs)
+			interleaveGeneric(dst[2*j:], rest, stride, width, wide-j, n-j, 2*pairs)
 		}
 		if k%2 == 0 {
 			return
 		}
 		dst, src = dst[2*pairs*width:], src[2*pairs*stride:]
 	}
-	interleaveGeneric(dst, src, stride, width, width, n, 1)
+	interleaveGeneric(dst, src, stride, width, wide, n, 1)
 }
 
-// interleaves interleave n columns of k pairs of rows. Strides are in bytes.
+// interleaves interleave count·n columns of k pairs of rows. Strides are in bytes.
 var interleaves = [...]struct {
 	n    int
-	copy func(dst, src *uint16, stride, width, k int)
+	copy func(dst, src *uint16, stride, width, count, k int)
 }{
-	{32, interleave32AVX2}, {16, interleave16AVX2}, {14, interleave14AVX2}, {8, interleave8AVX2},
-	{6, interleave6AVX2}, {4, interleave4AVX2}, {2, interleave2AVX2},
+	{32, interleave32AVX2}, {16, interleave16AVX2}, {8, interleave8AVX2}, {4, interleave4AVX2},
+	{2, interleave2AVX2},
 }
 
 // pairColumnsAVX2 is microBF16.pairColumns. It leaves to Go what does not fill blocks of eight
@@ -108,31 +113,34 @@ func tileBF16AVX512(a, b *uint16, c *float32, k, rs, ks int, add bool)
 func tileDotAVX512(a, b *uint16, c *float32, k, rs, ks int, add bool)
 
 //go:noescape
+func runsDotAVX512(a, b *uint16, c *float32, zeros *uint16, runs *int, add bool)
+
+//go:noescape
+func storeFloat32AVX2(dst, src, bias *float32, ld, rows int)
+
+//go:noescape
+func storeFloat32AVX512(dst, src, bias *float32, ld, rows int)
+
+//go:noescape
 func storeBF16AVX2(dst *uint16, src, bias *float32, ld, rows int)
 
 //go:noescape
 func storeBF16AVX512(dst *uint16, src, bias *float32, ld, rows int)
 
 //go:noescape
-func interleave32AVX2(dst, src *uint16, stride, width, k int)
+func interleave32AVX2(dst, src *uint16, stride, width, count, k int)
 
 //go:noescape
-func interleave14AVX2(dst, src *uint16, stride, width, k int)
+func interleave16AVX2(dst, src *uint16, stride, width, count, k int)
 
 //go:noescape
-func interleave6AVX2(dst, src *uint16, stride, width, k int)
+func interleave8AVX2(dst, src *uint16, stride, width, count, k int)
 
 //go:noescape
-func interleave16AVX2(dst, src *uint16, stride, width, k int)
+func interleave4AVX2(dst, src *uint16, stride, width, count, k int)
 
 //go:noescape
-func interleave8AVX2(dst, src *uint16, stride, width, k int)
-
-//go:noescape
-func interleave4AVX2(dst, src *uint16, stride, width, k int)
-
-//go:noescape
-func interleave2AVX2(dst, src *uint16, stride, width, k int)
+func interleave2AVX2(dst, src *uint16, stride, width, count, k int)
 
 //go:noescape
 func pairColumns8AVX2(dst, src *uint16, stride, width, k int)

@@ -888,32 +888,207 @@ summed:
 	VZEROUPPER
 	RET
 
-// func interleave32AVX2(dst *uint16, src *uint16, stride int, width int, k int)
-// Requires: AVX, AVX2
-TEXT ·interleave32AVX2(SB), NOSPLIT, $0-40
+// func runsDotAVX512(a *uint16, b *uint16, c *float32, zeros *uint16, runs *int, add bool)
+// Requires: AVX, AVX512F, CMOV
+TEXT ·runsDotAVX512(SB), NOSPLIT, $0-41
+	MOVQ    c+16(FP), AX
+	MOVB    add+40(FP), CL
+	TESTB   CL, CL
+	JZ      zero
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	VMOVUPS 128(AX), Z2
+	VMOVUPS 192(AX), Z3
+	VMOVUPS 256(AX), Z4
+	VMOVUPS 320(AX), Z5
+	VMOVUPS 384(AX), Z6
+	VMOVUPS 448(AX), Z7
+	VMOVUPS 512(AX), Z8
+	VMOVUPS 576(AX), Z9
+	VMOVUPS 640(AX), Z10
+	VMOVUPS 704(AX), Z11
+	VMOVUPS 768(AX), Z12
+	VMOVUPS 832(AX), Z13
+	VMOVUPS 896(AX), Z14
+	VMOVUPS 960(AX), Z15
+	JMP     begun
+
+zero:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+
+begun:
+	MOVQ  runs+32(FP), CX
+	MOVQ  (CX), DX
+	TESTQ DX, DX
+	JZ    summed
+
+run:
+	MOVQ    a+0(FP), BX
+	MOVQ    zeros+24(FP), SI
+	MOVQ    16(CX), DI
+	TESTQ   DI, DI
+	LEAQ    (BX)(DI*2), DI
+	CMOVQLT SI, DI
+	MOVQ    24(CX), R8
+	TESTQ   R8, R8
+	LEAQ    (BX)(R8*2), R8
+	CMOVQLT SI, R8
+	MOVQ    32(CX), R9
+	TESTQ   R9, R9
+	LEAQ    (BX)(R9*2), R9
+	CMOVQLT SI, R9
+	MOVQ    40(CX), R10
+	TESTQ   R10, R10
+	LEAQ    (BX)(R10*2), R10
+	CMOVQLT SI, R10
+	MOVQ    48(CX), R11
+	TESTQ   R11, R11
+	LEAQ    (BX)(R11*2), R11
+	CMOVQLT SI, R11
+	MOVQ    56(CX), R12
+	TESTQ   R12, R12
+	LEAQ    (BX)(R12*2), R12
+	CMOVQLT SI, R12
+	MOVQ    64(CX), R13
+	TESTQ   R13, R13
+	LEAQ    (BX)(R13*2), R13
+	CMOVQLT SI, R13
+	MOVQ    72(CX), R14
+	TESTQ   R14, R14
+	LEAQ    (BX)(R14*2), R14
+	CMOVQLT SI, R14
+	MOVQ    b+8(FP), SI
+	MOVQ    8(CX), BX
+	LEAQ    (SI)(BX*2), SI
+	XORQ    BX, BX
+
+step:
+	VMOVUPS      (SI), Z16
+	VMOVUPS      64(SI), Z17
+	VBROADCASTSS (DI)(BX*1), Z18
+	LONG         $0x407eb262
+	WORD         $0xc252
+	LONG         $0x4076b262
+	WORD         $0xca52
+	VBROADCASTSS (R8)(BX*1), Z19
+	LONG         $0x407eb262
+	WORD         $0xd352
+	LONG         $0x4076b262
+	WORD         $0xdb52
+	VBROADCASTSS (R9)(BX*1), Z20
+	LONG         $0x407eb262
+	WORD         $0xe452
+	LONG         $0x4076b262
+	WORD         $0xec52
+	VBROADCASTSS (R10)(BX*1), Z21
+	LONG         $0x407eb262
+	WORD         $0xf552
+	LONG         $0x4076b262
+	WORD         $0xfd52
+	VBROADCASTSS (R11)(BX*1), Z22
+	LONG         $0x407e3262
+	WORD         $0xc652
+	LONG         $0x40763262
+	WORD         $0xce52
+	VBROADCASTSS (R12)(BX*1), Z23
+	LONG         $0x407e3262
+	WORD         $0xd752
+	LONG         $0x40763262
+	WORD         $0xdf52
+	VBROADCASTSS (R13)(BX*1), Z24
+	LONG         $0x407e1262
+	WORD         $0xe052
+	LONG         $0x40761262
+	WORD         $0xe852
+	VBROADCASTSS (R14)(BX*1), Z25
+	LONG         $0x407e1262
+	WORD         $0xf152
+	LONG         $0x40761262
+	WORD         $0xf952
+	ADDQ         $0x04, BX
+	ADDQ         $0x00000080, SI
+	SUBQ         $0x02, DX
+	JNZ          step
+	ADDQ         $0x50, CX
+	MOVQ         (CX), DX
+	TESTQ        DX, DX
+	JNZ          run
+
+summed:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	VMOVUPS Z4, 256(AX)
+	VMOVUPS Z5, 320(AX)
+	VMOVUPS Z6, 384(AX)
+	VMOVUPS Z7, 448(AX)
+	VMOVUPS Z8, 512(AX)
+	VMOVUPS Z9, 576(AX)
+	VMOVUPS Z10, 640(AX)
+	VMOVUPS Z11, 704(AX)
+	VMOVUPS Z12, 768(AX)
+	VMOVUPS Z13, 832(AX)
+	VMOVUPS Z14, 896(AX)
+	VMOVUPS Z15, 960(AX)
+	VZEROUPPER
+	RET
+
+// func interleave32AVX2(dst *uint16, src *uint16, stride int, width int, count int, k int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·interleave32AVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ stride+16(FP), DX
 	MOVQ width+24(FP), BX
-	MOVQ k+32(FP), SI
+	MOVQ k+40(FP), SI
+	MOVQ DX, DI
+	SHLQ $0x04, DI
+	LEAQ (DI)(DX*1), R8
 
 pair:
-	VMOVDQU    (CX), Y0
-	VMOVDQU    (CX)(DX*1), Y1
+	MOVQ count+32(FP), R11
+	MOVQ AX, R9
+	MOVQ CX, R10
+
+columns:
+	PREFETCHT0 (R10)(DI*1)
+	PREFETCHT0 (R10)(R8*1)
+	VMOVDQU    (R10), Y0
+	VMOVDQU    (R10)(DX*1), Y1
 	VPUNPCKLWD Y1, Y0, Y2
 	VPUNPCKHWD Y1, Y0, Y1
 	VPERM2I128 $0x20, Y1, Y2, Y0
-	VMOVDQU    Y0, (AX)
+	VMOVDQU    Y0, (R9)
 	VPERM2I128 $0x31, Y1, Y2, Y0
-	VMOVDQU    Y0, 32(AX)
-	VMOVDQU    32(CX), Y0
-	VMOVDQU    32(CX)(DX*1), Y1
+	VMOVDQU    Y0, 32(R9)
+	VMOVDQU    32(R10), Y0
+	VMOVDQU    32(R10)(DX*1), Y1
 	VPUNPCKLWD Y1, Y0, Y2
 	VPUNPCKHWD Y1, Y0, Y1
 	VPERM2I128 $0x20, Y1, Y2, Y0
-	VMOVDQU    Y0, 64(AX)
+	VMOVDQU    Y0, 64(R9)
 	VPERM2I128 $0x31, Y1, Y2, Y0
-	VMOVDQU    Y0, 96(AX)
+	VMOVDQU    Y0, 96(R9)
+	ADDQ       $0x00000080, R9
+	ADDQ       $0x00000040, R10
+	DECQ       R11
+	JNZ        columns
 	LEAQ       (CX)(DX*2), CX
 	ADDQ       BX, AX
 	DECQ       SI
@@ -921,24 +1096,33 @@ pair:
 	VZEROUPPER
 	RET
 
-// func interleave16AVX2(dst *uint16, src *uint16, stride int, width int, k int)
+// func interleave16AVX2(dst *uint16, src *uint16, stride int, width int, count int, k int)
 // Requires: AVX, AVX2
-TEXT ·interleave16AVX2(SB), NOSPLIT, $0-40
+TEXT ·interleave16AVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ stride+16(FP), DX
 	MOVQ width+24(FP), BX
-	MOVQ k+32(FP), SI
+	MOVQ k+40(FP), SI
 
 pair:
-	VMOVDQU    (CX), Y0
-	VMOVDQU    (CX)(DX*1), Y1
+	MOVQ count+32(FP), R9
+	MOVQ AX, DI
+	MOVQ CX, R8
+
+columns:
+	VMOVDQU    (R8), Y0
+	VMOVDQU    (R8)(DX*1), Y1
 	VPUNPCKLWD Y1, Y0, Y2
 	VPUNPCKHWD Y1, Y0, Y1
 	VPERM2I128 $0x20, Y1, Y2, Y0
-	VMOVDQU    Y0, (AX)
+	VMOVDQU    Y0, (DI)
 	VPERM2I128 $0x31, Y1, Y2, Y0
-	VMOVDQU    Y0, 32(AX)
+	VMOVDQU    Y0, 32(DI)
+	ADDQ       $0x00000040, DI
+	ADDQ       $0x00000020, R8
+	DECQ       R9
+	JNZ        columns
 	LEAQ       (CX)(DX*2), CX
 	ADDQ       BX, AX
 	DECQ       SI
@@ -946,30 +1130,31 @@ pair:
 	VZEROUPPER
 	RET
 
-// func interleave14AVX2(dst *uint16, src *uint16, stride int, width int, k int)
+// func interleave8AVX2(dst *uint16, src *uint16, stride int, width int, count int, k int)
 // Requires: AVX
-TEXT ·interleave14AVX2(SB), NOSPLIT, $0-40
+TEXT ·interleave8AVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ stride+16(FP), DX
 	MOVQ width+24(FP), BX
-	MOVQ k+32(FP), SI
+	MOVQ k+40(FP), SI
 
 pair:
-	VMOVDQU    (CX), X0
-	VMOVDQU    (CX)(DX*1), X1
+	MOVQ count+32(FP), R9
+	MOVQ AX, DI
+	MOVQ CX, R8
+
+columns:
+	VMOVDQU    (R8), X0
+	VMOVDQU    (R8)(DX*1), X1
 	VPUNPCKLWD X1, X0, X2
 	VPUNPCKHWD X1, X0, X0
-	VMOVDQU    X2, (AX)
-	VMOVDQU    X0, 16(AX)
-	VMOVQ      16(CX), X0
-	VMOVQ      16(CX)(DX*1), X1
-	VPUNPCKLWD X1, X0, X0
-	VMOVDQU    X0, 32(AX)
-	VMOVD      24(CX), X0
-	VMOVD      24(CX)(DX*1), X1
-	VPUNPCKLWD X1, X0, X0
-	VMOVQ      X0, 48(AX)
+	VMOVDQU    X2, (DI)
+	VMOVDQU    X0, 16(DI)
+	ADDQ       $0x00000020, DI
+	ADDQ       $0x00000010, R8
+	DECQ       R9
+	JNZ        columns
 	LEAQ       (CX)(DX*2), CX
 	ADDQ       BX, AX
 	DECQ       SI
@@ -977,22 +1162,29 @@ pair:
 	VZEROUPPER
 	RET
 
-// func interleave8AVX2(dst *uint16, src *uint16, stride int, width int, k int)
+// func interleave4AVX2(dst *uint16, src *uint16, stride int, width int, count int, k int)
 // Requires: AVX
-TEXT ·interleave8AVX2(SB), NOSPLIT, $0-40
+TEXT ·interleave4AVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ stride+16(FP), DX
 	MOVQ width+24(FP), BX
-	MOVQ k+32(FP), SI
+	MOVQ k+40(FP), SI
 
 pair:
-	VMOVDQU    (CX), X0
-	VMOVDQU    (CX)(DX*1), X1
-	VPUNPCKLWD X1, X0, X2
-	VPUNPCKHWD X1, X0, X0
-	VMOVDQU    X2, (AX)
-	VMOVDQU    X0, 16(AX)
+	MOVQ count+32(FP), R9
+	MOVQ AX, DI
+	MOVQ CX, R8
+
+columns:
+	VMOVQ      (R8), X0
+	VMOVQ      (R8)(DX*1), X1
+	VPUNPCKLWD X1, X0, X0
+	VMOVDQU    X0, (DI)
+	ADDQ       $0x00000010, DI
+	ADDQ       $0x00000008, R8
+	DECQ       R9
+	JNZ        columns
 	LEAQ       (CX)(DX*2), CX
 	ADDQ       BX, AX
 	DECQ       SI
@@ -1000,66 +1192,29 @@ pair:
 	VZEROUPPER
 	RET
 
-// func interleave6AVX2(dst *uint16, src *uint16, stride int, width int, k int)
+// func interleave2AVX2(dst *uint16, src *uint16, stride int, width int, count int, k int)
 // Requires: AVX
-TEXT ·interleave6AVX2(SB), NOSPLIT, $0-40
+TEXT ·interleave2AVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ stride+16(FP), DX
 	MOVQ width+24(FP), BX
-	MOVQ k+32(FP), SI
+	MOVQ k+40(FP), SI
 
 pair:
-	VMOVQ      (CX), X0
-	VMOVQ      (CX)(DX*1), X1
-	VPUNPCKLWD X1, X0, X0
-	VMOVDQU    X0, (AX)
-	VMOVD      8(CX), X0
-	VMOVD      8(CX)(DX*1), X1
-	VPUNPCKLWD X1, X0, X0
-	VMOVQ      X0, 16(AX)
-	LEAQ       (CX)(DX*2), CX
-	ADDQ       BX, AX
-	DECQ       SI
-	JNZ        pair
-	VZEROUPPER
-	RET
+	MOVQ count+32(FP), R9
+	MOVQ AX, DI
+	MOVQ CX, R8
 
-// func interleave4AVX2(dst *uint16, src *uint16, stride int, width int, k int)
-// Requires: AVX
-TEXT ·interleave4AVX2(SB), NOSPLIT, $0-40
-	MOVQ dst+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ stride+16(FP), DX
-	MOVQ width+24(FP), BX
-	MOVQ k+32(FP), SI
-
-pair:
-	VMOVQ      (CX), X0
-	VMOVQ      (CX)(DX*1), X1
+columns:
+	VMOVD      (R8), X0
+	VMOVD      (R8)(DX*1), X1
 	VPUNPCKLWD X1, X0, X0
-	VMOVDQU    X0, (AX)
-	LEAQ       (CX)(DX*2), CX
-	ADDQ       BX, AX
-	DECQ       SI
-	JNZ        pair
-	VZEROUPPER
-	RET
-
-// func interleave2AVX2(dst *uint16, src *uint16, stride int, width int, k int)
-// Requires: AVX
-TEXT ·interleave2AVX2(SB), NOSPLIT, $0-40
-	MOVQ dst+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ stride+16(FP), DX
-	MOVQ width+24(FP), BX
-	MOVQ k+32(FP), SI
-
-pair:
-	VMOVD      (CX), X0
-	VMOVD      (CX)(DX*1), X1
-	VPUNPCKLWD X1, X0, X0
-	VMOVQ      X0, (AX)
+	VMOVQ      X0, (DI)
+	ADDQ       $0x00000008, DI
+	ADDQ       $0x00000004, R8
+	DECQ       R9
+	JNZ        columns
 	LEAQ       (CX)(DX*2), CX
 	ADDQ       BX, AX
 	DECQ       SI
@@ -1204,6 +1359,29 @@ row:
 	VZEROUPPER
 	RET
 
+// func storeFloat32AVX2(dst *float32, src *float32, bias *float32, ld int, rows int)
+// Requires: AVX
+TEXT ·storeFloat32AVX2(SB), NOSPLIT, $0-40
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    ld+24(FP), DX
+	MOVQ    rows+32(FP), BX
+	MOVQ    bias+16(FP), SI
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+
+row:
+	VADDPS  (CX), Y0, Y2
+	VMOVUPS Y2, (AX)
+	VADDPS  32(CX), Y1, Y2
+	VMOVUPS Y2, 32(AX)
+	ADDQ    $0x00000040, CX
+	ADDQ    DX, AX
+	DECQ    BX
+	JNZ     row
+	VZEROUPPER
+	RET
+
 // func storeBF16AVX512(dst *uint16, src *float32, bias *float32, ld int, rows int)
 // Requires: AVX, AVX512F
 TEXT ·storeBF16AVX512(SB), NOSPLIT, $0-40
@@ -1243,6 +1421,29 @@ row:
 	VPORD   Z2, Z7, K1, Z6
 	VPMOVDW Z5, (AX)
 	VPMOVDW Z6, 32(AX)
+	ADDQ    $0x00000080, CX
+	ADDQ    DX, AX
+	DECQ    BX
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func storeFloat32AVX512(dst *float32, src *float32, bias *float32, ld int, rows int)
+// Requires: AVX, AVX512F
+TEXT ·storeFloat32AVX512(SB), NOSPLIT, $0-40
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    ld+24(FP), DX
+	MOVQ    rows+32(FP), BX
+	MOVQ    bias+16(FP), SI
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+
+row:
+	VADDPS  (CX), Z0, Z2
+	VMOVUPS Z2, (AX)
+	VADDPS  64(CX), Z1, Z2
+	VMOVUPS Z2, 64(AX)
 	ADDQ    $0x00000080, CX
 	ADDQ    DX, AX
 	DECQ    BX

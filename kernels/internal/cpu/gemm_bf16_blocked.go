@@ -6,15 +6,19 @@ import (
 )
 
 // The blocks of a product of bfloat16 values. They decide how fast the result comes, and nothing
-// else. A block of A has 512 KiB and lies in the L2 cache with the sums of a part.
+// else. A block of A and the sums of a part lie in the L2 cache, and a packed chunk of B in the L3
+// cache.
 const (
 	depthBF16   = 512       // of K at most, an even number
-	rowsBF16    = 512       // of A, about
-	columnsBF16 = 320       // of B at most
-	sumsBF16    = 512 * 160 // of C at most
+	rowsBF16    = 512       // of C in a part at most, about
+	columnsBF16 = 320       // of C in a part at most
+	sumsBF16    = 512 * 160 // of C in a part at most
+	chunkBF16   = 1 << 22   // of B at most, if that is more than a panel
 
-	// packBF16 is how many multiply-adds take as long as to pack a value.
+	// packBF16 is how many multiply-adds take as long as to pack a value of A, and readBF16 as to
+	// read one, of A or of what is packed of B.
 	packBF16 = 10
+	readBF16 = 3
 	// smallCutBF16 is the number of multiply-adds up to which the best cut is not looked for.
 	smallCutBF16 = 1 << 22
 )
@@ -32,12 +36,18 @@ type microBF16 struct {
 	//
 	// where rs and ks are in bytes. k is at least 1.
 	tile func(a, b *uint16, c *float32, k, rs, ks int, add bool)
+	// runs is a tile of mostRunRows rows and nr columns whose steps are runs of values, each of an
+	// even number. Value p of a run is a[run.rows[i]+p] in row i, or zeros[p] if run.rows[i] is
+	// negative, and its columns are b[run.b+p*nr:], packed in pairs. runs points to the first run.
+	// It is nil where there is none.
+	runs func(a, b *uint16, c *float32, zeros *uint16, runs *int, add bool)
 	// store is dst[i*ld+j] = ToBF16(src[i*nr+j] + bias[j]) for i < rows and j < nr, where ld is in
-	// bytes.
-	store func(dst *uint16, src, bias *float32, ld, rows int)
+	// bytes. storeWhole is the same without rounding.
+	store      func(dst *uint16, src, bias *float32, ld, rows int)
+	storeWhole func(dst, src, bias *float32, ld, rows int)
 	// interleave is dst[2*(p*width+j)+h] = src[(2p+h)*stride+j] for 2p+h < k and j < n, and 0 for
-	// other j < width and h < 2.
-	interleave func(dst, src []uint16, stride, width, n, k int)
+	// other j < wide and h < 2.
+	interleave func(dst, src []uint16, stride, width, wide, n, k int)
 	// pairColumns is dst[2*(p*width+j)+h] = src[j*stride+2p+h] for 2p+h < k and j < n, and 0 for
 	// other j < width and h < 2.
 	pairColumns func(dst, src []uint16, stride, width, n, k int)
@@ -58,11 +68,12 @@ type productBF16 struct {
 
 // A resultBF16 is where C goes: to whole, or rounded to half.
 type resultBF16 struct {
-	whole []float32
-	half  []uint16
-	ld    int
-	rows  grid // where C's rows go, if rows.on
-	bias  []float32
+	isWhole bool
+	whole   []float32
+	half    []uint16
+	ld      int
+	rows    grid // where C's rows go, if rows.on
+	bias    []float32
 }
 
 // at returns where row i begins.
@@ -73,13 +84,21 @@ func (r *resultBF16) at(i int) int {
 	return i * r.ld
 }
 
-// A cutBF16 says how a product is divided. Each part of C goes through all of K. For each block of
-// K it packs its rows of A into panels of mr rows, and its columns of B panel by panel.
+// A cutBF16 says how a product is divided. B is packed a chunk at a time, which all workers share:
+// some columns of it; or, if those would be few and C is whole, some blocks of K, whose sums are
+// kept in C. A part of C is
+// some rows for some columns of a chunk. For each block of K its rows of A are packed, unless the
+// tiles read them where they are.
 type cutBF16 struct {
 	kc, blocks     int // depth and number of K's blocks
+	panels, deep   int // columns and blocks of B in a chunk; the columns in panels of nr
+	chunks         int
 	mc, nc         int // rows and columns of C in a part
-	mParts, nParts int
-	layout         // of a panel of A
+	mParts, nParts int // of a chunk
+	mr             int // rows of a tile
+	direct         bool
+	runs           int // of a tile, if tiles read windows where they are
+	layoutBF16         // of A, unless it is read where it is
 }
 
 // cut divides p for a number of workers: so that the busiest worker has the least to do.
@@ -87,56 +106,115 @@ func (u *microBF16) cut(p *productBF16, workers int) cutBF16 {
 	var c cutBF16
 	c.blocks = ceilDiv(p.k, depthBF16)
 	c.kc = roundUp(ceilDiv(p.k, c.blocks), 2)
-	c.layout = p.a.layout(u.mr, c.kc)
+	c.mr = u.mr
+	pack := packBF16
+	switch {
+	case p.a.direct(p.k):
+		c.direct, pack = true, readBF16
+	case u.runs != nil && p.a.window.on && p.a.window.c%2 == 0:
+		c.mr, c.runs, pack = mostRunRows, p.a.window.runsOfTile(c.kc), readBF16
+	}
+	c.panels, c.deep = ceilDiv(p.n, u.nr), c.blocks
+	divided, size := &c.panels, u.nr*c.kc*c.blocks
+	if p.to.isWhole && size*min(c.panels, columnsBF16/u.nr) > chunkBF16 {
+		divided, size = &c.deep, c.panels*u.nr*c.kc
+	}
+	all := *divided
+	*divided = ceilDiv(all, ceilDiv(all, max(1, chunkBF16/size)))
+	c.chunks = ceilDiv(all, *divided)
+	n := min(p.n, c.panels*u.nr)
 	tries := 1
 	if workers > 1 && p.m*p.n*p.k > smallCutBF16 {
 		tries = 8
 	}
 	least := math.MaxInt
-	rows := ceilDiv(p.m, rowsBF16)
 	for i := range tries {
-		mc := roundUp(ceilDiv(p.m, rows+i), u.mr)
+		mc := roundUp(ceilDiv(p.m, ceilDiv(p.m, rowsBF16)+i), c.mr)
 		mParts := ceilDiv(p.m, mc)
-		columns := ceilDiv(p.n, max(u.nr, min(sumsBF16/mc, columnsBF16)/u.nr*u.nr))
+		columns := ceilDiv(n, max(u.nr, min(sumsBF16/mc, columnsBF16)/u.nr*u.nr))
 		for j := range 2 * tries {
-			nc := roundUp(ceilDiv(p.n, columns+j), u.nr)
-			nParts := ceilDiv(p.n, nc)
-			work := (ceilDiv(mParts*nParts, workers)*8 + 1) * (mc*nc + packBF16*(mc+nc))
+			nc := roundUp(ceilDiv(n, columns+j), u.nr)
+			nParts := ceilDiv(n, nc)
+			work := (ceilDiv(mParts*nParts, workers)*8 + 1) * (mc*nc + pack*mc + readBF16*nc)
 			if work < least {
 				least, c.mc, c.nc, c.mParts, c.nParts = work, mc, nc, mParts, nParts
 			}
 		}
 	}
+	c.layoutBF16 = p.a.layout(c.mc, c.kc)
 	return c
 }
 
-// The memory of a worker, in values of float32.
-func (c *cutBF16) packedA(u *microBF16) int { return roundUp(c.mc/u.mr*c.size/2, 16) }
-func (c *cutBF16) packedB(u *microBF16) int { return roundUp(c.kc/2*u.nr, 16) }
-func (c *cutBF16) sums() int                { return roundUp(c.mc*c.nc, 16) }
-
-func (c *cutBF16) perWorker(u *microBF16) int {
-	return c.packedA(u) + 2*c.packedB(u) + c.sums() + 32
+// A gemmBF16Task is one stage of a product. A stage computes with chunk now of B, and packs the
+// next.
+type gemmBF16Task struct {
+	productBF16
+	cutBF16
+	u       *microBF16
+	now     int
+	parts   int // of this stage
+	packing int // how many of them pack; they are spread among the others
+	packed  [2][]uint16
+	scratch []float32
 }
+
+var gemmBF16Tasks freeList[gemmBF16Task]
+
+// task is the task of p.
+func (u *microBF16) task(p *productBF16, workers int) *gemmBF16Task {
+	t := gemmBF16Tasks.get()
+	t.productBF16, t.cutBF16, t.u = *p, u.cut(p, workers), u
+	return t
+}
+
+// The memory of all workers and of each, in values of float32.
+
+func (t *gemmBF16Task) packedChunk() int { return roundUp(t.panels*t.panel()/2, 16) }
+
+// panel returns how many values a packed panel of B has in a chunk.
+func (t *gemmBF16Task) panel() int { return t.deep * t.kc * t.u.nr }
+
+func (t *gemmBF16Task) packedA() int {
+	switch {
+	case t.runs > 0: // where the windows are
+		return roundUp(t.mc/t.mr*t.runs*runSize, 16)
+	case t.a.matrix.Transposed:
+		return roundUp(t.mc*t.kc/2, 16)
+	case t.direct: // the rows behind the last whole tile
+		return roundUp(t.mr*t.rs/2, 16)
+	}
+	return roundUp(t.mc*t.rs/2, 16)
+}
+
+// sums returns the size of a part's sums: of one tile, if a chunk has one block.
+func (t *gemmBF16Task) sums() int {
+	if t.deep == 1 {
+		return roundUp(t.mr*t.u.nr, 16)
+	}
+	return roundUp(t.mc*t.nc, 16)
+}
+
+// collected returns the size of the memory for rows of B that are collected before they are packed.
+func (t *gemmBF16Task) collected() int {
+	if t.b.window.on || t.b.flip.on {
+		return roundUp(t.kc*t.u.nr/2, 16)
+	}
+	return 0
+}
+
+func (t *gemmBF16Task) perWorker() int { return max(t.packedA()+t.sums(), t.collected()) }
 
 // workspace returns how many values of workspace multiply needs.
 func (u *microBF16) workspace(pool *Pool, p *productBF16) int {
 	if p.m == 0 || p.n == 0 || p.k == 0 {
 		return 0
 	}
-	c := u.cut(p, pool.Workers())
-	return pool.Workers()*c.perWorker(u) + 16
+	workers := pool.Workers()
+	t := u.task(p, workers)
+	size := min(2, t.chunks)*t.packedChunk() + workers*t.perWorker() + 16
+	gemmBF16Tasks.put(t)
+	return size
 }
-
-// A gemmBF16Task is a product that is divided.
-type gemmBF16Task struct {
-	productBF16
-	cutBF16
-	u  *microBF16
-	ws []float32
-}
-
-var gemmBF16Tasks freeList[gemmBF16Task]
 
 // multiply computes p. ws has u.workspace(pool, p) values.
 func (u *microBF16) multiply(pool *Pool, p *productBF16, ws []float32) {
@@ -147,13 +225,26 @@ func (u *microBF16) multiply(pool *Pool, p *productBF16, ws []float32) {
 		p.to.nothing(p.m, p.n)
 		return
 	}
-	t := gemmBF16Tasks.get()
-	t.productBF16, t.cutBF16, t.u, t.ws = *p, u.cut(p, pool.Workers()), u, aligned(ws)
-	parts := t.mParts * t.nParts
-	if p.m*p.n*p.k > smallProduct {
-		pool.Parallel(parts, t)
-	} else {
-		for part := range parts {
+	t := u.task(p, pool.Workers())
+	ws = aligned(ws)
+	for i := range min(2, t.chunks) {
+		t.packed[i], ws = halves(ws[:t.packedChunk()]), ws[t.packedChunk():]
+	}
+	t.scratch = ws
+	for t.now = -1; t.now < t.chunks; t.now++ {
+		t.packing = 0
+		if t.now+1 < t.chunks {
+			t.packing = t.panels * t.deep
+		}
+		t.parts = t.packing
+		if t.now >= 0 {
+			t.parts += t.mParts * t.nParts
+		}
+		if p.m*p.n*p.k > smallProduct {
+			pool.Parallel(t.parts, t)
+			continue
+		}
+		for part := range t.parts {
 			t.Do(0, part)
 		}
 	}
@@ -168,7 +259,7 @@ func (r *resultBF16) nothing(m, n int) {
 			if r.bias != nil {
 				v += r.bias[j]
 			}
-			if r.half != nil {
+			if !r.isWhole {
 				r.half[r.at(i)+j] = ToBF16(v)
 			} else {
 				r.whole[r.at(i)+j] = v
@@ -182,62 +273,172 @@ func halves(x []float32) []uint16 {
 	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(x))), 2*len(x))
 }
 
-// Do computes a part of C.
 func (t *gemmBF16Task) Do(worker, part int) {
-	u := t.u
-	i0, i1 := span(part/t.nParts, t.mc, t.m)
-	j0, j1 := span(part%t.nParts, t.nc, t.n)
-	ws := t.ws[worker*t.perWorker(u):][:t.perWorker(u)]
-	cut := func(n int) []float32 {
-		s := ws[:n]
-		ws = ws[n:]
-		return s
+	scratch := t.scratch[worker*t.perWorker():][:t.perWorker()]
+	before, after := part*t.packing/t.parts, (part+1)*t.packing/t.parts
+	if before < after {
+		t.packBlock(scratch, before/t.deep, before%t.deep)
+		return
 	}
-	a, b, rows := halves(cut(t.packedA(u))), halves(cut(t.packedB(u))), halves(cut(t.packedB(u)))
-	sums := cut(t.sums())
-	for block := range t.blocks {
+	t.part(scratch, part-before)
+}
+
+// chunk returns the first column and the first block of a chunk.
+func (t *gemmBF16Task) chunk(n int) (column, block int) {
+	if t.deep < t.blocks {
+		return 0, n * t.deep
+	}
+	return n * t.panels * t.u.nr, 0
+}
+
+// packBlock packs a block of a panel of the next chunk.
+func (t *gemmBF16Task) packBlock(scratch []float32, panel, block int) {
+	column, first := t.chunk(t.now + 1)
+	j0 := column + panel*t.u.nr
+	k0, k1 := span(first+block, t.kc, t.k)
+	if j0 < t.n && k0 < t.k {
+		dst := t.packed[(t.now+1)&1][panel*t.panel()+block*t.kc*t.u.nr:]
+		t.b.packPanel(dst, halves(scratch), t.u, j0, min(j0+t.u.nr, t.n), k0, k1)
+	}
+}
+
+// part computes a part of C.
+func (t *gemmBF16Task) part(scratch []float32, part int) {
+	column, first := t.chunk(t.now)
+	var c partOfC
+	c.i0, c.i1 = span(part/t.nParts, t.mc, t.m)
+	c.j0, c.j1 = span(part%t.nParts, t.nc, min(t.panels*t.u.nr, t.n-column))
+	c.j0, c.j1 = c.j0+column, c.j1+column
+	a, sums := scratch[:t.packedA()], scratch[t.packedA():]
+	for block := first; block < min(first+t.deep, t.blocks); block++ {
 		k0, k1 := span(block, t.kc, t.k)
-		t.a.packRows(a, t.layout, u, i0, i1, k0, k1)
-		for j := j0; j < j1; j += u.nr {
-			t.b.packPanel(b, rows, u, j, min(j+u.nr, j1), k0, k1)
-			s := sums[(j-j0)*t.mc:][:t.mc*u.nr]
-			for i := i0; i < i1; i += u.mr {
-				tile := s[(i-i0)*u.nr:]
-				row := &a[(i-i0)/u.mr*t.size]
-				u.tile(row, &b[0], &tile[0], (k1-k0+1)/2, 2*t.rs, 2*t.ks, block > 0)
-				if block == t.blocks-1 {
-					t.store(tile, ws, i, min(i+u.mr, i1), j, min(j+u.nr, j1))
-				}
+		l := t.left(a, &c, k0, k1)
+		for j := c.j0; j < c.j1; j += t.u.nr {
+			panel := (j - column) / t.u.nr * t.panel()
+			b := &t.packed[t.now&1][panel+(block-first)*t.kc*t.u.nr]
+			s := sums
+			if t.deep > 1 {
+				s = sums[(j-c.j0)*t.mc:]
 			}
+			t.column(&l, b, s, &c, j, block)
 		}
 	}
 }
 
-// zeros are the bias where there is none.
-var zeros [32]float32
+// column computes the rows of c for one panel of B, which begins at column j.
+func (t *gemmBF16Task) column(l *leftBF16, b *uint16, sums []float32, c *partOfC, j, block int) {
+	u := t.u
+	k0, k1 := span(block, t.kc, t.k)
+	resumed := block > 0 && block%t.deep == 0 // sums are in C
+	done := block == t.blocks-1 || (block+1)%t.deep == 0
+	for i, n := c.i0, 0; i < c.i1; i, n = i+t.mr, n+1 {
+		tile := sums
+		if t.deep > 1 {
+			tile = sums[(i-c.i0)*u.nr:]
+		}
+		i1, j1 := min(i+t.mr, c.i1), min(j+u.nr, c.j1)
+		if resumed {
+			t.resume(tile, i, i1, j, j1)
+		}
+		if t.runs > 0 {
+			runs, zeros := &l.runs[n*t.runs].n, &halves(outsideImage[:])[0]
+			u.runs(unsafe.SliceData(t.a.matrix.Data), b, &tile[0], zeros, runs, block > 0)
+		} else {
+			row, rs := l.panel(i, n)
+			u.tile(row, b, &tile[0], (k1-k0+1)/2, 2*rs, 2*l.ks, block > 0)
+		}
+		if done {
+			t.store(tile, i, i1, j, j1, block == t.blocks-1)
+		}
+	}
+}
 
-// store stores a tile of C. scratch has 32 values.
-func (t *gemmBF16Task) store(tile, scratch []float32, i0, i1, j0, j1 int) {
+// A leftBF16 is where the panels of a block of A are, or the runs of its windows.
+type leftBF16 struct {
+	data         []uint16
+	step, rs, ks int // from a panel to the next, and within
+	edge         []uint16
+	edgeRS       int
+	whole        int // rows of whole panels; behind them edge has those that are left
+	runs         []run
+}
+
+// left packs the block of A of a part, or what has to be packed of it, or writes its runs.
+func (t *gemmBF16Task) left(ws []float32, c *partOfC, k0, k1 int) (l leftBF16) {
+	if t.runs > 0 {
+		l.runs = runsIn(ws, t.mc/t.mr*t.runs)
+		for i := c.i0; i < c.i1; i += t.mr {
+			of := l.runs[(i-c.i0)/t.mr*t.runs:][:t.runs]
+			t.a.window.tileRuns(of, i, min(i+t.mr, c.i1), k0, k1, t.u.nr)
+		}
+		return l
+	}
+	l.data, l.step, l.rs, l.ks, l.whole = halves(ws), t.mr*t.rs, t.rs, t.ks, c.i1
+	from := c.i0
+	if t.direct {
+		m := &t.a.matrix
+		l.edge, l.edgeRS = l.data, t.rs
+		l.data, l.step, l.rs = m.Data[c.i0*m.Stride+k0:], t.mr*m.Stride, m.Stride
+		l.whole = c.i1 - (c.i1-c.i0)%t.mr
+		from = l.whole
+	}
+	t.a.packRows(halves(ws), t.layoutBF16, t.u, from, c.i1, k0, k1)
+	return l
+}
+
+// panel returns where the panel of rows i and on begins, whose number is n, and how far its rows
+// are apart.
+func (l *leftBF16) panel(i, n int) (at *uint16, rs int) {
+	if i < l.whole {
+		return &l.data[n*l.step], l.rs
+	}
+	return &l.edge[0], l.edgeRS
+}
+
+// resume loads the sums of a tile from C.
+func (t *gemmBF16Task) resume(tile []float32, i0, i1, j0, j1 int) {
+	for i := i0; i < i1; i++ {
+		copy(tile[(i-i0)*t.u.nr:][:j1-j0], t.to.whole[t.to.at(i)+j0:])
+	}
+}
+
+// zeros are the bias where there is none, and nothing what is added to sums that are not the last:
+// it also leaves the sign of zero.
+var zeros, nothing = [32]float32{}, func() (x [32]float32) {
+	for i := range x {
+		x[i] = float32(math.Copysign(0, -1))
+	}
+	return x
+}()
+
+// store stores a tile of C, with the bias if it has its last sums.
+func (t *gemmBF16Task) store(tile []float32, i0, i1, j0, j1 int, last bool) {
 	u, to := t.u, &t.to
 	bias := zeros[:u.nr]
-	if to.bias != nil {
+	switch {
+	case !last:
+		bias = nothing[:u.nr]
+	case to.bias != nil:
 		bias = to.bias[j0:j1]
 	}
-	if to.half != nil && len(bias) == u.nr && j1-j0 == u.nr && !to.rows.on {
+	if j1-j0 == u.nr && !to.rows.on {
 		at := to.at(i0) + j0
-		_ = to.half[to.at(i1-1)+j1-1]
-		u.store(&to.half[at], &tile[0], &bias[0], 2*to.ld, i1-i0)
+		if !to.isWhole {
+			_ = to.half[to.at(i1-1)+j1-1]
+			u.store(&to.half[at], &tile[0], &bias[0], 2*to.ld, i1-i0)
+		} else {
+			_ = to.whole[to.at(i1-1)+j1-1]
+			u.storeWhole(&to.whole[at], &tile[0], &bias[0], 4*to.ld, i1-i0)
+		}
 		return
 	}
 	for i := i0; i < i1; i++ {
 		row := tile[(i-i0)*u.nr:][:j1-j0]
 		at := to.at(i) + j0
-		if to.bias != nil {
-			for j, b := range bias {
-				row[j] += b
-			}
+		for j, b := range bias[:len(row)] {
+			row[j] += b
 		}
-		if to.half != nil {
+		if !to.isWhole {
 			conversion.to(to.half[at:][:j1-j0], row)
 		} else {
 			copy(to.whole[at:], row)

@@ -42,9 +42,8 @@ func normalBF16(b uint16) float64 {
 // microBF16Generic is the micro-kernel in Go, for a tile of 4×4.
 var microBF16Generic = microBF16{
 	name: "generic", mr: 4, nr: 4, tile: tileBF16Generic, store: storeBF16Generic,
-	interleave: func(dst, src []uint16, stride, width, n, k int) {
-		interleaveGeneric(dst, src, stride, width, width, n, k)
-	},
+	storeWhole: storeFloat32Generic,
+	interleave: interleaveGeneric,
 	pairColumns: func(dst, src []uint16, stride, width, n, k int) {
 		pairColumnsGeneric(dst, src, stride, width, width, n, k)
 	},
@@ -77,8 +76,17 @@ func storeBF16Generic(dst *uint16, src, bias *float32, ld, rows int) {
 	}
 }
 
-// interleaveGeneric is the definition of microBF16.interleave. It writes wide of the columns of
-// dst.
+func storeFloat32Generic(dst, src, bias *float32, ld, rows int) {
+	ld /= 4
+	d, s := unsafe.Slice(dst, (rows-1)*ld+4), unsafe.Slice(src, 4*rows)
+	for i := range rows {
+		for j, b := range unsafe.Slice(bias, 4) {
+			d[i*ld+j] = s[4*i+j] + b
+		}
+	}
+}
+
+// interleaveGeneric is the definition of microBF16.interleave.
 func interleaveGeneric(dst, src []uint16, stride, width, wide, n, k int) {
 	for p := range ceilDiv(k, 2) {
 		for j := range wide {

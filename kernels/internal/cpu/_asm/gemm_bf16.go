@@ -14,13 +14,16 @@ func gemmBF16(c *build.Context) {
 	tileBF16(c, avx2, 6)
 	tileBF16(c, avx512, 14)
 	tileDot(c)
-	for _, n := range []int{32, 16, 14, 8, 6, 4, 2} {
+	runsDot(c)
+	for _, n := range []int{32, 16, 8, 4, 2} {
 		interleave(c, n)
 	}
 	copyRows16(c)
 	pairColumns8(c)
-	storeBF16(c, avx2)
-	storeBF16(c, avx512)
+	for _, s := range []isa{avx2, avx512} {
+		storeTile(c, s, true)
+		storeTile(c, s, false)
+	}
 }
 
 // byteRows is newRows for a stride in bytes.
@@ -162,6 +165,65 @@ func tileDot(c *build.Context) {
 	end(c)
 }
 
+// runsDot is microBF16.runs with VDPBF16PS.
+func runsDot(c *build.Context) {
+	const mr = 8
+	s := avx512
+	c.Function("runsDotAVX512")
+	c.Attributes(build.NOSPLIT)
+	c.SignatureExpr("func(a, b *uint16, c *float32, zeros *uint16, runs *int, add bool)")
+	c.Doc(fmt.Sprintf("runsDotAVX512 computes a tile of %d×%d.", mr, 2*s.lanes))
+	tile := load(c, "c")
+	z := func(i int) Op { return vectorRegisters[i] }
+	const row, pair = 2 * mr, 2*mr + 2 // of B, and of A
+	start(c, s, tile, vectorRegisters[:2*mr])
+	r, n := load(c, "runs"), c.GP64()
+	c.MOVQ(Mem{Base: r}, n)
+	c.TESTQ(n, n)
+	c.JZ(LabelRef("summed"))
+
+	c.Label("run")
+	var a [mr]reg.GPVirtual
+	base, zeros := load(c, "a"), load(c, "zeros")
+	for i := range a {
+		a[i] = c.GP64()
+		c.MOVQ(Mem{Base: r, Disp: 16 + 8*i}, a[i])
+		c.TESTQ(a[i], a[i])
+		c.LEAQ(Mem{Base: base, Index: a[i], Scale: 2}, a[i])
+		c.CMOVQLT(zeros, a[i])
+	}
+	at, b := c.GP64(), load(c, "b")
+	c.MOVQ(Mem{Base: r, Disp: 8}, at)
+	c.LEAQ(Mem{Base: b, Index: at, Scale: 2}, b)
+	c.XORQ(at, at)
+
+	c.Label("step")
+	for j := range 2 {
+		c.VMOVUPS(Mem{Base: b, Disp: j * s.bytes()}, z(row+j))
+	}
+	for i := range mr {
+		v := pair + i
+		c.VBROADCASTSS(Mem{Base: a[i], Index: at, Scale: 1}, z(v))
+		for j := range 2 {
+			dotBF16(c, 2*i+j, row+j, v)
+		}
+	}
+	c.ADDQ(Imm(4), at)
+	c.ADDQ(U32(2*s.bytes()), b)
+	c.SUBQ(Imm(2), n)
+	c.JNZ(LabelRef("step"))
+
+	c.ADDQ(Imm(16+8*8), r)
+	c.MOVQ(Mem{Base: r}, n)
+	c.TESTQ(n, n)
+	c.JNZ(LabelRef("run"))
+	c.Label("summed")
+	for i := range 2 * mr {
+		c.VMOVUPS(z(i), Mem{Base: tile, Disp: i * s.bytes()})
+	}
+	end(c)
+}
+
 var vectorRegisters = []reg.VecPhysical{
 	reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7,
 	reg.Z8, reg.Z9, reg.Z10, reg.Z11, reg.Z12, reg.Z13, reg.Z14, reg.Z15,
@@ -185,15 +247,29 @@ func dotBF16(c *build.Context, acc, x, y int) {
 	})
 }
 
-// interleave is dst[(p*width+j)*2+h] = src[(2p+h)*stride+j] for p < k, j < n and h < 2. stride and
-// width are in bytes: those of a row of src, and of a step of dst.
+// interleave is dst[(p*width+j)*2+h] = src[(2p+h)*stride+j] for p < k, j < count*n and h < 2. The
+// parameters stride and width are in bytes: those of a row of src, and of a step of dst.
 func interleave(c *build.Context, n int) {
 	c.Function(fmt.Sprintf("interleave%dAVX2", n))
 	c.Attributes(build.NOSPLIT)
-	c.SignatureExpr("func(dst, src *uint16, stride, width, k int)")
-	dst, src := load(c, "dst"), load(c, "src")
+	c.SignatureExpr("func(dst, src *uint16, stride, width, count, k int)")
+	nextDst, nextSrc := load(c, "dst"), load(c, "src")
 	stride, width, k := load(c, "stride"), load(c, "width"), load(c, "k")
+	ahead, further := c.GP64(), c.GP64()
+	if n == 32 {
+		c.MOVQ(stride, ahead)
+		c.SHLQ(Imm(4), ahead)
+		c.LEAQ(Mem{Base: ahead, Index: stride, Scale: 1}, further)
+	}
 	c.Label("pair")
+	dst, src, count := c.GP64(), c.GP64(), load(c, "count")
+	c.MOVQ(nextDst, dst)
+	c.MOVQ(nextSrc, src)
+	c.Label("columns")
+	if n == 32 { // a whole line of each row
+		c.PREFETCHT0(Mem{Base: src, Index: ahead, Scale: 1})
+		c.PREFETCHT0(Mem{Base: src, Index: further, Scale: 1})
+	}
 	for j := 0; j < n; {
 		first := Mem{Base: src, Disp: 2 * j}
 		second := Mem{Base: src, Index: stride, Scale: 1, Disp: 2 * j}
@@ -232,8 +308,12 @@ func interleave(c *build.Context, n int) {
 			j += 2
 		}
 	}
-	c.LEAQ(Mem{Base: src, Index: stride, Scale: 2}, src)
-	c.ADDQ(width, dst)
+	c.ADDQ(U32(4*n), dst)
+	c.ADDQ(U32(2*n), src)
+	c.DECQ(count)
+	c.JNZ(LabelRef("columns"))
+	c.LEAQ(Mem{Base: nextSrc, Index: stride, Scale: 2}, nextSrc)
+	c.ADDQ(width, nextDst)
 	c.DECQ(k)
 	c.JNZ(LabelRef("pair"))
 	end(c)
@@ -300,15 +380,23 @@ func transposeDwords(c *build.Context, src rows, dst, width reg.GPVirtual) {
 	}
 }
 
-// storeBF16 is dst[i*ld+j] = ToBF16(src[i*n+j] + bias[j]) for i < rows and j < n, two registers. ld
-// is in bytes.
-func storeBF16(c *build.Context, s isa) {
-	c.Function("storeBF16" + s.name)
+// storeTile is microBF16.store, or, without half, microBF16.storeWhole. A row of a tile has two
+// registers.
+func storeTile(c *build.Context, s isa, half bool) {
+	if half {
+		c.Function("storeBF16" + s.name)
+		c.SignatureExpr("func(dst *uint16, src, bias *float32, ld, rows int)")
+	} else {
+		c.Function("storeFloat32" + s.name)
+		c.SignatureExpr("func(dst, src, bias *float32, ld, rows int)")
+	}
 	c.Attributes(build.NOSPLIT)
-	c.SignatureExpr("func(dst *uint16, src, bias *float32, ld, rows int)")
 	dst, src, ld, n := load(c, "dst"), load(c, "src"), load(c, "ld"), load(c, "rows")
 	bias := load(c, "bias")
-	to := newRounder(c, s)
+	var to rounder
+	if half {
+		to = newRounder(c, s)
+	}
 	b := s.vectors(c, 2)
 	for j, v := range b {
 		c.VMOVUPS(Mem{Base: bias, Disp: j * s.bytes()}, v)
@@ -317,8 +405,13 @@ func storeBF16(c *build.Context, s isa) {
 	x := s.vectors(c, 2)
 	for j, v := range x {
 		c.VADDPS(Mem{Base: src, Disp: j * s.bytes()}, b[j], v)
+		if !half {
+			c.VMOVUPS(v, Mem{Base: dst, Disp: j * s.bytes()})
+		}
 	}
-	to.store(c, x, Mem{Base: dst})
+	if half {
+		to.store(c, x, Mem{Base: dst})
+	}
 	c.ADDQ(U32(2*s.bytes()), src)
 	c.ADDQ(ld, dst)
 	c.DECQ(n)
