@@ -37,6 +37,7 @@ var testConvs = []Conv{
 	Conv{N: 2, H: 6, W: 20, In: 32, Out: 34, KH: 3, KW: 3, Stride: 1}.padded(1),
 	Conv{N: 3, H: 9, W: 10, In: 80, Out: 6, KH: 3, KW: 3, Stride: 2}.padded(1),
 	Conv{N: 2, H: 10, W: 11, In: 4, Out: 48, KH: 3, KW: 3, Stride: 1}.padded(1),
+	Conv{N: 1, H: 2, W: 2, In: 3, Out: 57, KH: 3, KW: 3, Stride: 1}.padded(1),
 	{N: 2, H: 7, W: 9, In: 6, Out: 32, KH: 5, KW: 2, Stride: 2, Top: 4, Left: 3, Right: 2},
 	{N: 1, H: 2, W: 3, In: 16, Out: 8, KH: 5, KW: 4, Stride: 1, Top: 6, Bottom: 5, Right: 7},
 	// Fewer positions than filters: the windows are packed, and the filters are read as they are.

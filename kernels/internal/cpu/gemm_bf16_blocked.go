@@ -13,7 +13,6 @@ const (
 	rowsBF16    = 512       // of C in a part at most, about
 	columnsBF16 = 320       // of C in a part at most
 	sumsBF16    = 512 * 160 // of C in a part at most
-	chunkBF16   = 1 << 22   // of B at most, if that is more than a panel
 
 	// packBF16 is how many multiply-adds take as long as to pack a value of A, and readBF16 as to
 	// read one, of A or of what is packed of B.
@@ -22,6 +21,9 @@ const (
 	// smallCutBF16 is the number of multiply-adds up to which the best cut is not looked for.
 	smallCutBF16 = 1 << 22
 )
+
+// chunkBF16 is how many values a chunk of B has at most, if that is more than a block of a panel.
+var chunkBF16 = 1 << 22
 
 // A microBF16 is the innermost kernel of one instruction set for products of bfloat16 values, with
 // what it needs to pack its operands. microBF16Generic is the definition of each body. The others

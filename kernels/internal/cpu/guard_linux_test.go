@@ -11,15 +11,15 @@ import (
 )
 
 // atTheEnd returns a copy of x behind which there is a page that cannot be read.
-func atTheEnd(t *testing.T, x []float32) []float32 {
-	page := unix.Getpagesize()
-	size := roundUp(4*len(x), page)
+func atTheEnd[T float32 | uint16](t *testing.T, x []T) []T {
+	page, bytes := unix.Getpagesize(), int(unsafe.Sizeof(x[0]))*len(x)
+	size := roundUp(bytes, page)
 	memory, err := unix.Mmap(-1, 0, size+page, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANON)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, unix.Munmap(memory)) })
 	require.NoError(t, unix.Mprotect(memory[size:], unix.PROT_NONE))
-	y := unsafe.Slice((*float32)(unsafe.Pointer(&memory[size-4*len(x)])), len(x))
+	y := unsafe.Slice((*T)(unsafe.Pointer(&memory[size-bytes])), len(x))
 	copy(y, x)
 	return y
 }
@@ -46,6 +46,41 @@ func TestGemmStaysInItsMemory(t *testing.T) {
 				size := p.Workspace(Shared)
 				Gemm(Shared, &p, atTheEnd(t, scratch(size+3))[:size:size]) // not on a cache line
 				require.Equal(t, bits(want.C.Data), bits(p.C.Data), fmt.Sprint(s, mode))
+			}
+		}
+	})
+}
+
+// Products of bfloat16 values stay in their memory too.
+func TestGemmBF16StaysInItsMemory(t *testing.T) {
+	eachMicroBF16(t, func(t *testing.T) {
+		for i, s := range [][3]int{
+			{29, 65, 386}, {14, 32, 400}, {31, 47, 131}, {3, 150, 1030}, {150, 3, 390}, {1, 1, 1},
+		} {
+			for mode := range 8 {
+				r := rand.New(rand.NewPCG(uint64(i), uint64(mode)))
+				p := ProductBF16{M: s[0], N: s[1], K: s[2], Whole: mode&4 != 0}
+				p.A = halfMatrix(r, p.M, p.K, 0, mode&1 != 0)
+				p.B = halfMatrix(r, p.K, p.N, 0, mode&2 != 0)
+				want := p.inOrder()
+				p.A.Data, p.B.Data = atTheEnd(t, p.A.Data), atTheEnd(t, p.B.Data)
+				p.Bias = atTheEnd(t, make([]float32, p.N))
+				if p.Whole {
+					p.C = atTheEnd(t, scratch(p.M*p.N))
+				} else {
+					p.CBF16 = atTheEnd(t, make([]uint16, p.M*p.N))
+				}
+				eachChunk(func() {
+					size := p.Workspace(Shared)
+					GemmBF16(Shared, &p, atTheEnd(t, scratch(size+3))[:size:size])
+				})
+				if p.Whole {
+					require.Equal(t, bits(want), bits(p.C), fmt.Sprint(s, mode))
+					continue
+				}
+				half := make([]uint16, len(want))
+				toBF16Generic(half, want)
+				require.Equal(t, half, p.CBF16, fmt.Sprint(s, mode))
 			}
 		}
 	})
