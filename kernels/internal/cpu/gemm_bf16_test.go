@@ -225,13 +225,12 @@ func halfMatrix(r *rand.Rand, rows, columns, gap int, transposed bool) MatrixBF1
 	return m
 }
 
-// eachChunk runs a test with chunks as they are, and as small as they can be.
+// eachChunk runs a test with chunks as they are, as small as they can be, and of some columns.
 func eachChunk(f func()) {
-	was := chunkBF16
-	defer func() { chunkBF16 = was }()
-	f()
-	chunkBF16 = 1
-	f()
+	defer func(was int) { chunkBF16 = was }(chunkBF16)
+	for _, chunkBF16 = range []int{chunkBF16, 1, 66 * columnsBF16} {
+		f()
+	}
 }
 
 // The product has the definition's bits with every body, any number of workers and any chunks.
@@ -239,7 +238,7 @@ func TestGemmBF16(t *testing.T) {
 	for i, s := range [][3]int{
 		{1, 1, 1}, {5, 3, 2}, {4, 4, 0}, {14, 32, 256}, {29, 65, 257}, {97, 40, 1030}, {15, 33, 16},
 		{530, 70, 12}, {1, 100, 77}, {6, 16, 513}, {28, 200, 64}, {64, 8, 3000}, {0, 3, 3},
-		{30, 100, 1600},
+		{30, 100, 1600}, {5, 700, 66},
 	} {
 		for mode := range 8 {
 			r := rand.New(rand.NewPCG(uint64(i), uint64(mode)))
