@@ -10,7 +10,6 @@ import (
 // cache.
 const (
 	depthBF16   = 512       // of K at most, an even number
-	rowsBF16    = 512       // of C in a part at most, about
 	columnsBF16 = 320       // of C in a part at most
 	sumsBF16    = 512 * 160 // of C in a part at most
 
@@ -22,8 +21,9 @@ const (
 	smallCutBF16 = 1 << 22
 )
 
-// chunkBF16 is how many values a chunk of B has at most, if that is more than a block of a panel.
-var chunkBF16 = 1 << 22
+// These are variables for tests: how many rows of C a part has at most, about, and how many values
+// a chunk of B, if that is more than a block of a panel.
+var rowsBF16, chunkBF16 = 512, 1 << 22
 
 // A microBF16 is the innermost kernel of one instruction set for products of bfloat16 values, with
 // what it needs to pack its operands. microBF16Generic is the definition of each body. The others
@@ -86,13 +86,14 @@ func (r *resultBF16) at(i int) int {
 	return i * r.ld
 }
 
-// A cutBF16 says how a product is divided. B is packed a chunk at a time, which all workers share:
-// some columns of it; or, if those would be few and C is whole, some blocks of K, whose sums are
-// kept in C. A part of C is
-// some rows for some columns of a chunk. For each block of K its rows of A are packed, unless the
-// tiles read them where they are.
+// A cutBF16 says how a product is divided. A part of C is some rows and some columns. For each
+// block of K its rows of A are packed, unless the tiles read them where they are. B is packed a
+// chunk at a time, which all workers share: some columns of it; or, if those would be few and C is
+// whole, some blocks of K, whose sums are kept in C. If parts have all rows, each packs its columns
+// of B itself.
 type cutBF16 struct {
 	kc, blocks     int // depth and number of K's blocks
+	alone          bool
 	panels, deep   int // columns and blocks of B in a chunk; the columns in panels of nr
 	chunks         int
 	mc, nc         int // rows and columns of C in a part
@@ -109,42 +110,57 @@ func (u *microBF16) cut(p *productBF16, workers int) cutBF16 {
 	c.blocks = ceilDiv(p.k, depthBF16)
 	c.kc = roundUp(ceilDiv(p.k, c.blocks), 2)
 	c.mr = u.mr
-	pack := packBF16
+	packA := packBF16
 	switch {
 	case p.a.direct(p.k):
-		c.direct, pack = true, readBF16
+		c.direct, packA = true, readBF16
 	case u.runs != nil && p.a.window.on && p.a.window.c%2 == 0:
-		c.mr, c.runs, pack = mostRunRows, p.a.window.runsOfTile(c.kc), readBF16
+		c.mr, c.runs, packA = mostRunRows, p.a.window.runsOfTile(c.kc), readBF16
 	}
-	c.panels, c.deep = ceilDiv(p.n, u.nr), c.blocks
-	divided, size := &c.panels, u.nr*c.kc*c.blocks
-	if p.to.isWhole && size*min(c.panels, columnsBF16/u.nr) > chunkBF16 {
-		divided, size = &c.deep, c.panels*u.nr*c.kc
-	}
-	all := *divided
-	*divided = ceilDiv(all, ceilDiv(all, max(1, chunkBF16/size)))
-	c.chunks = ceilDiv(all, *divided)
-	n := min(p.n, c.panels*u.nr)
 	tries := 1
 	if workers > 1 && p.m*p.n*p.k > smallCutBF16 {
 		tries = 8
 	}
 	least := math.MaxInt
 	for i := range tries {
-		mc := roundUp(ceilDiv(p.m, ceilDiv(p.m, rowsBF16)+i), c.mr)
-		mParts := ceilDiv(p.m, mc)
-		columns := ceilDiv(n, max(u.nr, min(sumsBF16/mc, columnsBF16)/u.nr*u.nr))
+		try := c
+		try.mc = roundUp(ceilDiv(p.m, ceilDiv(p.m, rowsBF16)+i), c.mr)
+		try.mParts = ceilDiv(p.m, try.mc)
+		try.chunk(p, u.nr)
+		n := min(p.n, try.panels*u.nr)
+		columns := ceilDiv(n, max(u.nr, min(sumsBF16/try.mc, columnsBF16)/u.nr*u.nr))
 		for j := range 2 * tries {
-			nc := roundUp(ceilDiv(n, columns+j), u.nr)
-			nParts := ceilDiv(n, nc)
-			work := (ceilDiv(mParts*nParts, workers)*8 + 1) * (mc*nc + pack*mc + readBF16*nc)
+			try.nc = roundUp(ceilDiv(n, columns+j), u.nr)
+			try.nParts = ceilDiv(n, try.nc)
+			packB := packBF16
+			if !try.alone {
+				packB = ceilDiv(packBF16, try.mParts) + readBF16
+			}
+			parts := ceilDiv(try.mParts*try.nParts, workers)*8 + 1
+			work := ceilDiv(p.n, n) * parts * (try.mc*try.nc + packA*try.mc + packB*try.nc)
 			if work < least {
-				least, c.mc, c.nc, c.mParts, c.nParts = work, mc, nc, mParts, nParts
+				least, c = work, try
 			}
 		}
 	}
 	c.layoutBF16 = p.a.layout(c.mc, c.kc)
 	return c
+}
+
+// chunk decides what is packed of B at a time.
+func (c *cutBF16) chunk(p *productBF16, nr int) {
+	c.alone = c.mParts == 1
+	c.panels, c.deep, c.chunks = ceilDiv(p.n, nr), c.blocks, 1
+	if c.alone {
+		return
+	}
+	divided, size := &c.panels, nr*c.kc*c.blocks
+	if p.to.isWhole && size*min(c.panels, columnsBF16/nr) > chunkBF16 {
+		divided, size = &c.deep, c.panels*nr*c.kc
+	}
+	all := *divided
+	*divided = ceilDiv(all, ceilDiv(all, max(1, chunkBF16/size)))
+	c.chunks = ceilDiv(all, *divided)
 }
 
 // A gemmBF16Task is one stage of a product. A stage computes with chunk now of B, and packs the
@@ -171,7 +187,12 @@ func (u *microBF16) task(p *productBF16, workers int) *gemmBF16Task {
 
 // The memory of all workers and of each, in values of float32.
 
-func (t *gemmBF16Task) packedChunk() int { return roundUp(t.panels*t.panel()/2, 16) }
+func (t *gemmBF16Task) packedChunk() int {
+	if t.alone {
+		return 0
+	}
+	return roundUp(t.panels*t.panel()/2, 16)
+}
 
 // panel returns how many values a packed panel of B has in a chunk.
 func (t *gemmBF16Task) panel() int { return t.deep * t.kc * t.u.nr }
@@ -199,12 +220,21 @@ func (t *gemmBF16Task) sums() int {
 // collected returns the size of the memory for rows of B that are collected before they are packed.
 func (t *gemmBF16Task) collected() int {
 	if t.b.window.on || t.b.flip.on {
-		return roundUp(t.kc*t.u.nr/2, 16)
+		return t.packedB()
 	}
 	return 0
 }
 
-func (t *gemmBF16Task) perWorker() int { return max(t.packedA()+t.sums(), t.collected()) }
+// packedB returns the size of a block of a panel.
+func (t *gemmBF16Task) packedB() int { return roundUp(t.kc*t.u.nr/2, 16) }
+
+func (t *gemmBF16Task) perWorker() int {
+	part := t.packedA() + t.sums()
+	if t.alone {
+		return part + t.packedB() + t.collected()
+	}
+	return max(part, t.collected())
+}
 
 // workspace returns how many values of workspace multiply needs.
 func (u *microBF16) workspace(pool *Pool, p *productBF16) int {
@@ -233,7 +263,11 @@ func (u *microBF16) multiply(pool *Pool, p *productBF16, ws []float32) {
 		t.packed[i], ws = halves(ws[:t.packedChunk()]), ws[t.packedChunk():]
 	}
 	t.scratch = ws
-	for t.now = -1; t.now < t.chunks; t.now++ {
+	t.now = -1
+	if t.alone {
+		t.now = 0
+	}
+	for ; t.now < t.chunks; t.now++ {
 		t.packing = 0
 		if t.now+1 < t.chunks {
 			t.packing = t.panels * t.deep
@@ -312,17 +346,26 @@ func (t *gemmBF16Task) part(scratch []float32, part int) {
 	c.j0, c.j1 = span(part%t.nParts, t.nc, min(t.panels*t.u.nr, t.n-column))
 	c.j0, c.j1 = c.j0+column, c.j1+column
 	a, sums := scratch[:t.packedA()], scratch[t.packedA():]
+	var own, collected []uint16
+	if t.alone {
+		own, collected = halves(sums[t.sums():][:t.packedB()]), halves(sums[t.sums()+t.packedB():])
+	}
 	for block := first; block < min(first+t.deep, t.blocks); block++ {
 		k0, k1 := span(block, t.kc, t.k)
 		l := t.left(a, &c, k0, k1)
 		for j := c.j0; j < c.j1; j += t.u.nr {
-			panel := (j - column) / t.u.nr * t.panel()
-			b := &t.packed[t.now&1][panel+(block-first)*t.kc*t.u.nr]
+			b := own
+			if t.alone {
+				t.b.packPanel(own, collected, t.u, j, min(j+t.u.nr, c.j1), k0, k1)
+			} else {
+				panel := (j - column) / t.u.nr * t.panel()
+				b = t.packed[t.now&1][panel+(block-first)*t.kc*t.u.nr:]
+			}
 			s := sums
 			if t.deep > 1 {
 				s = sums[(j-c.j0)*t.mc:]
 			}
-			t.column(&l, b, s, &c, j, block)
+			t.column(&l, &b[0], s, &c, j, block)
 		}
 	}
 }

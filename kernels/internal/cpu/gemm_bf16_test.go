@@ -225,11 +225,14 @@ func halfMatrix(r *rand.Rand, rows, columns, gap int, transposed bool) MatrixBF1
 	return m
 }
 
-// eachChunk runs a test with chunks as they are, as small as they can be, and of some columns.
+// eachChunk runs a test with parts and chunks as they are, and with few rows and chunks as small as
+// they can be, or of some columns.
 func eachChunk(f func()) {
-	defer func(was int) { chunkBF16 = was }(chunkBF16)
-	for _, chunkBF16 = range []int{chunkBF16, 1, 66 * columnsBF16} {
+	defer func(rows, chunk int) { rowsBF16, chunkBF16 = rows, chunk }(rowsBF16, chunkBF16)
+	for _, chunk := range []int{chunkBF16, 1, 66 * columnsBF16} {
+		chunkBF16 = chunk
 		f()
+		rowsBF16 = 16
 	}
 }
 
@@ -238,7 +241,7 @@ func TestGemmBF16(t *testing.T) {
 	for i, s := range [][3]int{
 		{1, 1, 1}, {5, 3, 2}, {4, 4, 0}, {14, 32, 256}, {29, 65, 257}, {97, 40, 1030}, {15, 33, 16},
 		{530, 70, 12}, {1, 100, 77}, {6, 16, 513}, {28, 200, 64}, {64, 8, 3000}, {0, 3, 3},
-		{30, 100, 1600}, {5, 700, 66},
+		{30, 100, 1600}, {40, 700, 66},
 	} {
 		for mode := range 8 {
 			r := rand.New(rand.NewPCG(uint64(i), uint64(mode)))
