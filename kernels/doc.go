@@ -97,7 +97,8 @@
 //     results of gorgonia's operations, the values in Config.Want, and what optimizers see.
 //
 // Where a value's type is not the one that a reader takes, the plan has a conversion, which is a
-// step like any other.
+// step like any other. Of parameters that stay as they are, copies in bfloat16 can be kept from run
+// to run: see Config.ConstantParameters.
 //
 // A rule in bfloat16 is defined so: its operands are rounded to nearest even, the arithmetic is
 // float32, and the result is rounded once. Attention alone rounds in between, too. A rule need not

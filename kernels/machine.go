@@ -42,6 +42,13 @@ type Config struct {
 	// details. Nodes, the values in Want, parameters and their gradients are float32 in any case.
 	Precision Precision
 
+	// ConstantParameters says that parameters, but for those in Updates, keep their values from run
+	// to run, until Refresh names them, or an Update of another machine changes them. In BFloat16
+	// the machine then keeps copies in bfloat16 of those that products read, if Room has room for
+	// them. Plan.Weights counts them. Without the copies such parameters are rounded in every run.
+	// It means nothing in Float32, and on a Device, which keeps copies in any case.
+	ConstantParameters bool
+
 	// Winograd has 3×3 convolutions of large pictures, and their gradients, done by Winograd's
 	// algorithm: those of stride 1 with channels in multiples of 32, padding of at most 2, and
 	// pictures whose results are at least 16 tiles of 4×4. It is two to three times as fast. The
@@ -132,6 +139,7 @@ type Machine struct {
 	names     map[*tensor.Dense]string // of parameters
 	profile   profile
 	remote    *remote // what is on Config.Device
+	kept      []*kept // the copies in bfloat16 of constant parameters
 }
 
 var _ gorgonia.VM = (*Machine)(nil)
@@ -156,6 +164,7 @@ type task struct {
 type external struct {
 	value *value
 	dense *tensor.Dense // bound at the last run
+	kept  *kept         // the value, if it is a copy in bfloat16
 	cell  [1]float32    // a scalar's value
 	uses  []use
 }
@@ -222,14 +231,32 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	if s := c.Share; s != nil && s.arena != nil && len(s.arena.pages) >= length+workspace {
 		m.arena, m.shares = s.arena, true
 		m.plan.Arena, m.plan.Workspace = 0, 0
-	} else if err := c.room(length + workspace); err != nil {
+	} else if err := c.room(length + workspace + p.halfBytes()); err != nil {
+		if c.ConstantParameters {
+			c.ConstantParameters = false
+			return NewMachine(g, c)
+		}
 		return nil, err
 	} else if m.arena, err = newArena(length + workspace); err != nil {
 		return nil, err
 	}
 	m.workspace = values[float32](m.arena.pages, length, workspace/4)
 	m.prepare(steps, buffers)
+	if err := m.keepHalves(); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
 	return m, nil
+}
+
+// halfBytes returns how many bytes the copies of parameters in bfloat16 take.
+func (p *program) halfBytes() int {
+	n := 0
+	for i := range p.values {
+		if p.values[i].half {
+			n += p.values[i].bytes()
+		}
+	}
+	return n
 }
 
 // room asks Room.
@@ -243,7 +270,8 @@ func (c *Config) room(bytes int) error {
 	return nil
 }
 
-// resident returns what says whether an input is a parameter that Device keeps.
+// resident returns what says whether an input is a parameter that Device keeps, or, without a
+// Device, a constant one.
 func (c *Config) resident() func(n *gorgonia.Node) bool {
 	updated := make(map[*gorgonia.Node]bool)
 	for _, u := range c.Updates {
@@ -251,7 +279,10 @@ func (c *Config) resident() func(n *gorgonia.Node) bool {
 	}
 	return func(n *gorgonia.Node) bool {
 		_, dense := n.Value().(*tensor.Dense)
-		return c.Device != nil && dense && (updated[n] || isParam(n))
+		if c.Device == nil {
+			return c.ConstantParameters && dense && isParam(n) && !updated[n]
+		}
+		return dense && (updated[n] || isParam(n))
 	}
 }
 
@@ -549,6 +580,7 @@ func (m *Machine) update(k *task) error {
 	if grad == nil { // an input or a constant is the gradient
 		grad = denseOf(k.value.shape, k.in[1].Data)
 	}
+	defer outdate(param)
 	return k.by.Update(param, grad)
 }
 
@@ -577,6 +609,13 @@ func (m *Machine) bind(e *external) error {
 	if e.value.boxed {
 		return nil
 	}
+	if e.kept != nil {
+		if e.value.node.Value() != gorgonia.Value(e.kept.value) {
+			return m.rebound(e)
+		}
+		e.kept.bring(m.context.pool)
+		return nil
+	}
 	if v, ok := e.value.node.Value().(*tensor.Dense); ok && v == e.dense && sameMemory(v, e.uses) {
 		return nil
 	}
@@ -589,6 +628,31 @@ func (m *Machine) bind(e *external) error {
 		u.to.Data = data[u.offset : u.offset+u.size : u.offset+u.size]
 	}
 	return nil
+}
+
+// keepHalves gets the copies in bfloat16 of constant parameters.
+func (m *Machine) keepHalves() error {
+	for i := range m.externals {
+		e := &m.externals[i]
+		if !e.value.half {
+			continue
+		}
+		k, err := keep(e.value.node.Value().(*tensor.Dense))
+		if err != nil {
+			return err
+		}
+		m.kept, e.kept = append(m.kept, k), k
+		for _, u := range e.uses {
+			u.to.BF16 = k.half[u.offset : u.offset+u.size : u.offset+u.size]
+		}
+	}
+	return nil
+}
+
+// rebound is the error that a parameter which the machine keeps has been bound to another tensor.
+func (m *Machine) rebound(e *external) error {
+	const wrong = "kernels: parameter %s was bound to another tensor after NewMachine"
+	return fmt.Errorf(wrong, m.nameOf(e.value))
 }
 
 // boundTo returns the values that the caller bound to an input.
@@ -656,22 +720,26 @@ func (m *Machine) Close() error {
 	if m.arena == nil {
 		return nil
 	}
-	a := m.arena
-	m.arena, m.workspace, m.tasks, m.outputs = nil, nil, nil, nil
+	a, err := m.arena, leaveAll(m.kept)
+	m.arena, m.workspace, m.tasks, m.outputs, m.kept = nil, nil, nil, nil, nil
 	if m.shares {
-		return nil
+		return err
 	}
-	return a.free()
+	return errors.Join(err, a.free())
 }
 
 // Cleanup frees the machine's memory, as Close does, and does not refer to the machine: it is for
 // runtime.AddCleanup of what owns the machine and may be forgotten without Close. On a Device it
-// does nothing, nor where the memory is that of Config.Share.
+// does nothing, and it leaves alone the memory of Config.Share.
 func (m *Machine) Cleanup() func() {
-	a, own := m.arena, !m.shares
+	a, own, kept := m.arena, !m.shares, m.kept
 	return func() {
-		if a != nil && own {
-			_ = a.free() // nobody is there to be told
+		if a == nil {
+			return
+		}
+		_ = leaveAll(kept) // nobody is there to be told
+		if own {
+			_ = a.free()
 		}
 	}
 }

@@ -11,8 +11,9 @@ import (
 // A Plan is the memory that a process needs for a run, in bytes, and the work of the run. It is
 // known before anything runs.
 type Plan struct {
-	// Weights are parameters: inputs that Param made, or that Config.Updates change. On a Device in
-	// BFloat16 those that products read are there twice, once in bfloat16.
+	// Weights are parameters: inputs that Param made, or that Config.Updates change. In BFloat16
+	// those that products read are there twice on a Device, once in bfloat16, and without one those
+	// that are Config.ConstantParameters.
 	Weights   int64
 	Inputs    int64 // other inputs and constants
 	Optimizer int64 // state of the optimizers in Config.Updates that have a method Bytes() int64

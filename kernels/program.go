@@ -31,7 +31,7 @@ type value struct {
 	in    []int // the values that it is computed from
 	shape tensor.Shape
 	typ   Precision
-	half  bool // of an input: it is the device's copy of a parameter in bfloat16
+	half  bool // of an input: it is the kept copy of a parameter in bfloat16
 	size  int  // how many numbers; a scalar has one
 	boxed bool // the node is not float32: a gorgonia.Value holds it, outside the arena
 
@@ -51,8 +51,8 @@ type program struct {
 	converted map[int]int            // the conversions of results of steps, by value
 
 	onDevice bool                        // whether a device runs it
-	resident func(n *gorgonia.Node) bool // whether an input is a parameter there
-	halves   map[int]int                 // the device's copies in bfloat16, by parameter
+	resident func(n *gorgonia.Node) bool // whether an input is a parameter that is kept
+	halves   map[int]int                 // their copies in bfloat16, by parameter
 }
 
 // newProgram numbers the values that the nodes in need are computed from. Those in need are made
@@ -65,8 +65,8 @@ func newProgram(
 	return newResidentProgram(g, need, out, precision, none)
 }
 
-// newResidentProgram is newProgram for a device that has parameters in its memory. resident says
-// whether an input is one.
+// newResidentProgram is newProgram for a machine that keeps parameters, or copies of them, from run
+// to run. resident says whether an input is one.
 func newResidentProgram(
 	g *gorgonia.ExprGraph, need, out gorgonia.Nodes, precision Precision,
 	resident func(n *gorgonia.Node) bool,

@@ -439,8 +439,7 @@ func (m *Machine) runRemote() error {
 			return err
 		}
 		if of := r.residents[i]; of != nil && e.dense != of.value {
-			const wrong = "kernels: parameter %s was bound to another tensor after NewMachine"
-			return fmt.Errorf(wrong, m.nameOf(e.value))
+			return m.rebound(e)
 		}
 		if r.inputs[i] == none {
 			continue

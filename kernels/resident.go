@@ -161,6 +161,7 @@ func (r *resident) pull() error {
 		return fmt.Errorf("kernels: %v: %w", r.device, err)
 	}
 	r.setAhead(false)
+	outdate(r.value)
 	return nil
 }
 
@@ -206,9 +207,11 @@ func Reside(d Device, t *tensor.Dense) (at DeviceTensor, free func() error, err 
 }
 
 // Refresh copies parameters from the host to the devices that have them. Machines on a Device read
-// a parameter's values once, when the first of them is made. Whoever changes the values on the host
-// after that, such as by loading a checkpoint, calls Refresh.
+// a parameter's values once, when the first of them is made, and machines with ConstantParameters
+// when they run for the first time. Whoever changes the values on the host after that, such as by
+// loading a checkpoint, calls Refresh.
 func Refresh(parameters ...*tensor.Dense) error {
+	outdate(parameters...)
 	return each(parameters, func(r *resident) error {
 		if err := r.memory.Write(0, bytesOfFloats(r.value.Float32s())); err != nil {
 			return fmt.Errorf("kernels: %v: %w", r.device, err)

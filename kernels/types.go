@@ -75,7 +75,7 @@ func (p *program) typesOf(v *value) (takes []Precision, gives Precision, err err
 // as returns value i in type t: i itself, or a conversion of it. The conversion is added if there
 // is none. Memory that is there anyway, such as weights, is converted for each reader again: a copy
 // would live from the forward pass to the backward pass, and is cheap to make. A device keeps
-// copies of its parameters in bfloat16.
+// copies of its parameters in bfloat16, and so does the processor of constant ones.
 func (p *program) as(i int, t Precision) int {
 	v := p.values[i]
 	if v.typ == t || v.boxed {
@@ -97,7 +97,8 @@ func (p *program) as(i int, t Precision) int {
 	return c
 }
 
-// half returns the device's copy in bfloat16 of value i, which is a parameter or a part of one.
+// half returns the copy in bfloat16 of value i, which is a parameter or a part of one, that is kept
+// from run to run.
 func (p *program) half(i int) int {
 	v := p.values[i]
 	h, ok := p.halves[v.root]

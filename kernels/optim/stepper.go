@@ -458,7 +458,7 @@ func (s *Stepper) run(m Micro, r *Result) error {
 }
 
 // finish steps by the gradients, if they are kept.
-func (s *Stepper) finish(c *Compiled, r *Result) error {
+func (s *Stepper) finish(c *Compiled, r *Result) (err error) {
 	if s.remote != nil {
 		return s.finishRemote(c, r)
 	}
@@ -470,13 +470,13 @@ func (s *Stepper) finish(c *Compiled, r *Result) error {
 		r.GradNorm = math.Sqrt(s.squared)
 		return nil
 	}
-	var err error
 	if r.GradNorm, err = s.norms.Norm(grads...); err != nil {
 		return err
 	}
 	if !finite(r.GradNorm) {
 		return s.notFinite(grads)
 	}
+	defer func() { err = errors.Join(err, kernels.Refresh(values(s.Parameters)...)) }()
 	if s.Clip > 0 {
 		s.norms.shrink(s.Clip, r.GradNorm, grads)
 	}
@@ -486,7 +486,7 @@ func (s *Stepper) finish(c *Compiled, r *Result) error {
 			return fmt.Errorf("optim: step %d: parameter %s: %w", s.step, p.Name, err)
 		}
 	}
-	return kernels.Refresh(values(s.Parameters)...)
+	return nil
 }
 
 // finishRemote steps by the gradients on a device.
