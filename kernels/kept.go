@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -23,8 +24,9 @@ type kept struct {
 // keeps are the copies of all parameters that machines keep.
 var keeps = struct {
 	sync.Mutex
-	all map[*tensor.Dense]*kept
-	n   atomic.Int32 // how many there are
+	all   map[*tensor.Dense]*kept
+	n     atomic.Int32 // how many there are
+	reads sync.RWMutex // held by runs that read copies, and by what rounds them
 }{all: make(map[*tensor.Dense]*kept)}
 
 // keep returns the copy of a parameter. The first machine that asks makes room for it. The next run
@@ -59,16 +61,18 @@ func (k *kept) leave() error {
 	return k.memory.free()
 }
 
-// bring makes the copy as new as the parameter.
-func (k *kept) bring(pool *cpu.Pool) {
-	if !k.stale.Load() {
+// bring makes copies as new as their parameters. It waits for runs that read them.
+func bring(pool *cpu.Pool, copies []*kept) {
+	stale := func(k *kept) bool { return k.stale.Load() }
+	if !slices.ContainsFunc(copies, stale) {
 		return
 	}
-	keeps.Lock()
-	defer keeps.Unlock()
-	if k.stale.Load() {
-		cpu.ToBF16s(pool, words(k.half), k.value.Float32s())
-		k.stale.Store(false)
+	keeps.reads.Lock()
+	defer keeps.reads.Unlock()
+	for _, k := range copies {
+		if k.stale.CompareAndSwap(true, false) {
+			cpu.ToBF16s(pool, words(k.half), k.value.Float32s())
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package kernels
 
 import (
 	"errors"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -177,34 +176,46 @@ func TestConstantParametersStayBound(t *testing.T) {
 	require.ErrorContains(t, m.RunAll(), "was bound to another tensor after NewMachine")
 }
 
-// Machines that run at once share a copy.
+// Machines come and go while another one runs with the same copy.
 func TestConstantParametersAtOnce(t *testing.T) {
 	k := newKeeping(t)
-	for range 20 {
-		k.w.Float32s()[0]++
-		require.NoError(t, Refresh(k.w))
-		var all sync.WaitGroup
-		var said [3][]float32
-		for i := range said {
-			g := gorgonia.NewGraph()
-			y, err := Linear(Input(g, "x", k.x), Param(g, k.w), Param(g, k.b))
-			require.NoError(t, err)
-			c := keeps16
-			c.Want = gorgonia.Nodes{y}
-			m, err := NewMachine(g, c)
-			require.NoError(t, err)
-			all.Go(func() {
-				if m.RunAll() == nil {
-					said[i] = append(said[i], m.Value(y).Float32s()...)
-				}
-				_ = m.Close()
-			})
-		}
-		all.Wait()
-		want := k.says(t, k.machine(t, Config{Precision: BFloat16}))
-		for _, got := range said {
-			require.Equal(t, want, got)
-		}
+	want := k.says(t, k.machine(t, Config{Precision: BFloat16}))
+	// Each machine has a graph of its own.
+	machine := func() (*Machine, *gorgonia.Node) {
+		g := gorgonia.NewGraph()
+		y, err := Linear(Input(g, "x", k.x), Param(g, k.w), Param(g, k.b))
+		require.NoError(t, err)
+		c := keeps16
+		c.Want = gorgonia.Nodes{y}
+		m, err := NewMachine(g, c)
+		require.NoError(t, err)
+		return m, y
 	}
+	reads, said := machine()
+	stop, stopped := make(chan struct{}), make(chan error)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			default:
+			}
+			if err := reads.RunAll(); err != nil {
+				stopped <- err
+				return
+			}
+		}
+	}()
+	for range 50 {
+		m, y := machine()
+		require.NoError(t, m.RunAll())
+		require.Equal(t, want, m.Value(y).Float32s())
+		require.NoError(t, m.Close())
+	}
+	close(stop)
+	require.NoError(t, <-stopped)
+	require.Equal(t, want, reads.Value(said).Float32s())
+	require.NoError(t, reads.Close())
 	require.Zero(t, keeps.n.Load())
 }

@@ -522,6 +522,11 @@ func (m *Machine) RunAll() error {
 			return err
 		}
 	}
+	if len(m.kept) > 0 {
+		bring(m.context.pool, m.kept)
+		keeps.reads.RLock()
+		defer keeps.reads.RUnlock()
+	}
 	for t := range m.tasks {
 		k := &m.tasks[t]
 		if !m.config.Profile {
@@ -613,7 +618,6 @@ func (m *Machine) bind(e *external) error {
 		if e.value.node.Value() != gorgonia.Value(e.kept.value) {
 			return m.rebound(e)
 		}
-		e.kept.bring(m.context.pool)
 		return nil
 	}
 	if v, ok := e.value.node.Value().(*tensor.Dense); ok && v == e.dense && sameMemory(v, e.uses) {
