@@ -126,7 +126,7 @@ func (u *microBF16) cut(p *productBF16, workers int) cutBF16 {
 		try := c
 		try.mc = roundUp(ceilDiv(p.m, ceilDiv(p.m, rowsBF16)+i), c.mr)
 		try.mParts = ceilDiv(p.m, try.mc)
-		try.chunk(p, u.nr)
+		try.share(p, u.nr)
 		n := min(p.n, try.panels*u.nr)
 		columns := ceilDiv(n, max(u.nr, min(sumsBF16/try.mc, columnsBF16)/u.nr*u.nr))
 		for j := range 2 * tries {
@@ -147,8 +147,8 @@ func (u *microBF16) cut(p *productBF16, workers int) cutBF16 {
 	return c
 }
 
-// chunk decides what is packed of B at a time.
-func (c *cutBF16) chunk(p *productBF16, nr int) {
+// share decides what is packed of B at a time.
+func (c *cutBF16) share(p *productBF16, nr int) {
 	c.alone = c.mParts == 1
 	c.panels, c.deep, c.chunks = ceilDiv(p.n, nr), c.blocks, 1
 	if c.alone {
@@ -447,9 +447,9 @@ func (t *gemmBF16Task) resume(tile []float32, i0, i1, j0, j1 int) {
 	}
 }
 
-// zeros are the bias where there is none, and nothing what is added to sums that are not the last:
-// it also leaves the sign of zero.
-var zeros, nothing = [32]float32{}, func() (x [32]float32) {
+// zeros are the bias where there is none, and minusZeros what is added to sums that are not the
+// last: it leaves the sign of zero too.
+var zeros, minusZeros = [32]float32{}, func() (x [32]float32) {
 	for i := range x {
 		x[i] = float32(math.Copysign(0, -1))
 	}
@@ -462,7 +462,7 @@ func (t *gemmBF16Task) store(tile []float32, i0, i1, j0, j1 int, last bool) {
 	bias := zeros[:u.nr]
 	switch {
 	case !last:
-		bias = nothing[:u.nr]
+		bias = minusZeros[:u.nr]
 	case to.bias != nil:
 		bias = to.bias[j0:j1]
 	}
