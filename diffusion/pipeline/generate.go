@@ -273,9 +273,7 @@ func (g *generator) network(
 		d = diffusion.Guide(d, empty, g.r.Guidance)
 	}
 	latent := append(tensor.Shape{n}, g.latent...)
-	machine := g.p.Machine
-	machine.ConstantParameters = true
-	net, err := diffusion.CompileOn(machine, d, latent, like)
+	net, err := diffusion.CompileOn(g.p.Machine, d, latent, like)
 	if err != nil {
 		return nil, err
 	}

@@ -60,7 +60,6 @@ func (n network) evaluate(batch int) Case {
 			if err != nil {
 				return nil, err
 			}
-			m.ConstantParameters = true
 			return compiled(g, m, said)
 		},
 	}
