@@ -138,8 +138,8 @@ type Machine struct {
 	config    Config
 	names     map[*tensor.Dense]string // of parameters
 	profile   profile
-	remote    *remote // what is on Config.Device
-	kept      []*kept // the copies in bfloat16 of constant parameters
+	remote    *remote        // what is on Config.Device
+	copies    []*roundedCopy // of constant parameters
 }
 
 var _ gorgonia.VM = (*Machine)(nil)
@@ -164,7 +164,7 @@ type task struct {
 type external struct {
 	value *value
 	dense *tensor.Dense // bound at the last run
-	kept  *kept         // the value, if it is a copy in bfloat16
+	copy  *roundedCopy  // the value, if it is a copy in bfloat16
 	cell  [1]float32    // a scalar's value
 	uses  []use
 }
@@ -228,21 +228,28 @@ func NewMachine(g *gorgonia.ExprGraph, c Config) (*Machine, error) {
 	}
 	workspace := p.workspace(&m.context, order)
 	m.plan.Arena, m.plan.Workspace = int64(length), int64(workspace)
-	if s := c.Share; s != nil && s.arena != nil && len(s.arena.pages) >= length+workspace {
+	taken, halves := length+workspace, p.halfBytes()
+	if s := c.Share; s != nil && s.arena != nil && len(s.arena.pages) >= taken {
 		m.arena, m.shares = s.arena, true
 		m.plan.Arena, m.plan.Workspace = 0, 0
-	} else if err := c.room(length + workspace + p.halfBytes()); err != nil {
-		if c.ConstantParameters {
+		taken = 0
+	}
+	if taken+halves > 0 {
+		if err := c.room(taken + halves); err != nil && halves > 0 {
 			c.ConstantParameters = false
 			return NewMachine(g, c)
+		} else if err != nil {
+			return nil, err
 		}
-		return nil, err
-	} else if m.arena, err = newArena(length + workspace); err != nil {
-		return nil, err
+	}
+	if !m.shares {
+		if m.arena, err = newArena(taken); err != nil {
+			return nil, err
+		}
 	}
 	m.workspace = values[float32](m.arena.pages, length, workspace/4)
 	m.prepare(steps, buffers)
-	if err := m.keepHalves(); err != nil {
+	if err := m.copyParameters(); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
@@ -522,10 +529,10 @@ func (m *Machine) RunAll() error {
 			return err
 		}
 	}
-	if len(m.kept) > 0 {
-		bring(m.context.pool, m.kept)
-		keeps.reads.RLock()
-		defer keeps.reads.RUnlock()
+	if len(m.copies) > 0 {
+		bring(m.context.pool, m.copies)
+		roundedCopies.reads.RLock()
+		defer roundedCopies.reads.RUnlock()
 	}
 	for t := range m.tasks {
 		k := &m.tasks[t]
@@ -614,8 +621,8 @@ func (m *Machine) bind(e *external) error {
 	if e.value.boxed {
 		return nil
 	}
-	if e.kept != nil {
-		if e.value.node.Value() != gorgonia.Value(e.kept.value) {
+	if e.copy != nil {
+		if e.value.node.Value() != gorgonia.Value(e.copy.value) {
 			return m.rebound(e)
 		}
 		return nil
@@ -634,20 +641,20 @@ func (m *Machine) bind(e *external) error {
 	return nil
 }
 
-// keepHalves gets the copies in bfloat16 of constant parameters.
-func (m *Machine) keepHalves() error {
+// copyParameters gets the copies of constant parameters.
+func (m *Machine) copyParameters() error {
 	for i := range m.externals {
 		e := &m.externals[i]
 		if !e.value.half {
 			continue
 		}
-		k, err := keep(e.value.node.Value().(*tensor.Dense))
+		r, err := copyOf(e.value.node.Value().(*tensor.Dense))
 		if err != nil {
 			return err
 		}
-		m.kept, e.kept = append(m.kept, k), k
+		m.copies, e.copy = append(m.copies, r), r
 		for _, u := range e.uses {
-			u.to.BF16 = k.half[u.offset : u.offset+u.size : u.offset+u.size]
+			u.to.BF16 = r.half[u.offset : u.offset+u.size : u.offset+u.size]
 		}
 	}
 	return nil
@@ -724,8 +731,8 @@ func (m *Machine) Close() error {
 	if m.arena == nil {
 		return nil
 	}
-	a, err := m.arena, leaveAll(m.kept)
-	m.arena, m.workspace, m.tasks, m.outputs, m.kept = nil, nil, nil, nil, nil
+	a, err := m.arena, leaveAll(m.copies)
+	m.arena, m.workspace, m.tasks, m.outputs, m.copies = nil, nil, nil, nil, nil
 	if m.shares {
 		return err
 	}
@@ -736,12 +743,12 @@ func (m *Machine) Close() error {
 // runtime.AddCleanup of what owns the machine and may be forgotten without Close. On a Device it
 // does nothing, and it leaves alone the memory of Config.Share.
 func (m *Machine) Cleanup() func() {
-	a, own, kept := m.arena, !m.shares, m.kept
+	a, own, copies := m.arena, !m.shares, m.copies
 	return func() {
 		if a == nil {
 			return
 		}
-		_ = leaveAll(kept) // nobody is there to be told
+		_ = leaveAll(copies) // nobody is there to be told
 		if own {
 			_ = a.free()
 		}

@@ -71,11 +71,11 @@ run:
 	MOVQ    b+8(FP), BX
 	MOVQ    8(AX), DX
 	LEAQ    (BX)(DX*4), BX
+	XORQ    DX, DX
 	MOVQ    ks+48(FP), R12
 	MOVQ    bs+56(FP), R13
 	SHLQ    $0x02, R12
 	SHLQ    $0x02, R13
-	XORQ    DX, DX
 
 step:
 	VMOVUPS      (BX), Y12
@@ -215,11 +215,11 @@ run:
 	MOVQ    b+8(FP), BX
 	MOVQ    8(AX), DX
 	LEAQ    (BX)(DX*4), BX
+	XORQ    DX, DX
 	MOVQ    ks+48(FP), R10
 	MOVQ    bs+56(FP), R11
 	SHLQ    $0x02, R10
 	SHLQ    $0x02, R11
-	XORQ    DX, DX
 
 step:
 	VMOVUPS      (BX), Y8
@@ -324,11 +324,11 @@ run:
 	MOVQ    b+8(FP), BX
 	MOVQ    8(AX), DX
 	LEAQ    (BX)(DX*4), BX
+	XORQ    DX, DX
 	MOVQ    ks+48(FP), R8
 	MOVQ    bs+56(FP), R9
 	SHLQ    $0x02, R8
 	SHLQ    $0x02, R9
-	XORQ    DX, DX
 
 step:
 	VMOVUPS      (BX), Y4
@@ -464,11 +464,11 @@ run:
 	MOVQ    b+8(FP), BX
 	MOVQ    8(AX), DX
 	LEAQ    (BX)(DX*4), BX
+	XORQ    DX, DX
 	MOVQ    ks+48(FP), R14
 	MOVQ    bs+56(FP), R15
 	SHLQ    $0x02, R14
 	SHLQ    $0x02, R15
-	XORQ    DX, DX
 
 step:
 	VMOVUPS      (BX), Z16
@@ -643,11 +643,11 @@ run:
 	MOVQ    b+8(FP), BX
 	MOVQ    8(AX), DX
 	LEAQ    (BX)(DX*4), BX
+	XORQ    DX, DX
 	MOVQ    ks+48(FP), R12
 	MOVQ    bs+56(FP), R13
 	SHLQ    $0x02, R12
 	SHLQ    $0x02, R13
-	XORQ    DX, DX
 
 step:
 	VMOVUPS      (BX), Z12
@@ -787,11 +787,11 @@ run:
 	MOVQ    b+8(FP), BX
 	MOVQ    8(AX), DX
 	LEAQ    (BX)(DX*4), BX
+	XORQ    DX, DX
 	MOVQ    ks+48(FP), R10
 	MOVQ    bs+56(FP), R11
 	SHLQ    $0x02, R10
 	SHLQ    $0x02, R11
-	XORQ    DX, DX
 
 step:
 	VMOVUPS      (BX), Z8
@@ -896,11 +896,11 @@ run:
 	MOVQ    b+8(FP), BX
 	MOVQ    8(AX), DX
 	LEAQ    (BX)(DX*4), BX
+	XORQ    DX, DX
 	MOVQ    ks+48(FP), R8
 	MOVQ    bs+56(FP), R9
 	SHLQ    $0x02, R8
 	SHLQ    $0x02, R9
-	XORQ    DX, DX
 
 step:
 	VMOVUPS      (BX), Z4
@@ -1013,11 +1013,11 @@ run:
 	MOVQ    b+8(FP), BX
 	MOVQ    8(AX), DX
 	LEAQ    (BX)(DX*4), BX
+	XORQ    DX, DX
 	MOVQ    ks+48(FP), R12
 	MOVQ    bs+56(FP), R13
 	SHLQ    $0x02, R12
 	SHLQ    $0x02, R13
-	XORQ    DX, DX
 
 step:
 	VMOVUPS      (BX), Y6
@@ -1127,11 +1127,11 @@ run:
 	MOVQ    b+8(FP), BX
 	MOVQ    8(AX), DX
 	LEAQ    (BX)(DX*4), BX
+	XORQ    DX, DX
 	MOVQ    ks+48(FP), R10
 	MOVQ    bs+56(FP), R11
 	SHLQ    $0x02, R10
 	SHLQ    $0x02, R11
-	XORQ    DX, DX
 
 step:
 	VMOVUPS      (BX), Y4
@@ -1216,11 +1216,11 @@ run:
 	MOVQ    b+8(FP), BX
 	MOVQ    8(AX), DX
 	LEAQ    (BX)(DX*4), BX
+	XORQ    DX, DX
 	MOVQ    ks+48(FP), R8
 	MOVQ    bs+56(FP), R9
 	SHLQ    $0x02, R8
 	SHLQ    $0x02, R9
-	XORQ    DX, DX
 
 step:
 	VMOVUPS      (BX), Y2
@@ -1338,11 +1338,11 @@ run:
 	MOVQ    b+8(FP), BX
 	MOVQ    8(AX), DX
 	LEAQ    (BX)(DX*4), BX
+	XORQ    DX, DX
 	MOVQ    ks+48(FP), R14
 	MOVQ    bs+56(FP), R15
 	SHLQ    $0x02, R14
 	SHLQ    $0x02, R15
-	XORQ    DX, DX
 
 step:
 	VMOVUPS      (BX), Z8
@@ -1477,11 +1477,11 @@ run:
 	MOVQ    b+8(FP), BX
 	MOVQ    8(AX), DX
 	LEAQ    (BX)(DX*4), BX
+	XORQ    DX, DX
 	MOVQ    ks+48(FP), R12
 	MOVQ    bs+56(FP), R13
 	SHLQ    $0x02, R12
 	SHLQ    $0x02, R13
-	XORQ    DX, DX
 
 step:
 	VMOVUPS      (BX), Z6
@@ -1591,11 +1591,11 @@ run:
 	MOVQ    b+8(FP), BX
 	MOVQ    8(AX), DX
 	LEAQ    (BX)(DX*4), BX
+	XORQ    DX, DX
 	MOVQ    ks+48(FP), R10
 	MOVQ    bs+56(FP), R11
 	SHLQ    $0x02, R10
 	SHLQ    $0x02, R11
-	XORQ    DX, DX
 
 step:
 	VMOVUPS      (BX), Z4
@@ -1680,11 +1680,11 @@ run:
 	MOVQ    b+8(FP), BX
 	MOVQ    8(AX), DX
 	LEAQ    (BX)(DX*4), BX
+	XORQ    DX, DX
 	MOVQ    ks+48(FP), R8
 	MOVQ    bs+56(FP), R9
 	SHLQ    $0x02, R8
 	SHLQ    $0x02, R9
-	XORQ    DX, DX
 
 step:
 	VMOVUPS      (BX), Z2

@@ -163,15 +163,12 @@ func (c *cutBF16) share(p *productBF16, nr int) {
 	c.chunks = ceilDiv(all, *divided)
 }
 
-// A gemmBF16Task is one stage of a product. A stage computes with chunk now of B, and packs the
-// next.
+// A gemmBF16Task is one stage of a product.
 type gemmBF16Task struct {
 	productBF16
 	cutBF16
+	stage
 	u       *microBF16
-	now     int
-	parts   int // of this stage
-	packing int // how many of them pack; they are spread among the others
 	packed  [2][]uint16
 	scratch []float32
 }
@@ -311,12 +308,12 @@ func halves(x []float32) []uint16 {
 
 func (t *gemmBF16Task) Do(worker, part int) {
 	scratch := t.scratch[worker*t.perWorker():][:t.perWorker()]
-	before, after := part*t.packing/t.parts, (part+1)*t.packing/t.parts
-	if before < after {
-		t.packBlock(scratch, before/t.deep, before%t.deep)
+	n, packs := t.stage.part(part)
+	if packs {
+		t.packBlock(scratch, n/t.deep, n%t.deep)
 		return
 	}
-	t.part(scratch, part-before)
+	t.compute(scratch, n)
 }
 
 // chunk returns the first column and the first block of a chunk.
@@ -338,8 +335,8 @@ func (t *gemmBF16Task) packBlock(scratch []float32, panel, block int) {
 	}
 }
 
-// part computes a part of C.
-func (t *gemmBF16Task) part(scratch []float32, part int) {
+// compute computes a part of C.
+func (t *gemmBF16Task) compute(scratch []float32, part int) {
 	column, first := t.chunk(t.now)
 	var c partOfC
 	c.i0, c.i1 = span(part/t.nParts, t.mc, t.m)

@@ -213,14 +213,28 @@ func (u *microKernel) workspace(pool *Pool, p *product) int {
 	return size
 }
 
-// A gemmTask is one stage of a product. A stage computes with chunk now of B, and packs the next.
+// A stage of a product computes with chunk now of B, and packs the next.
+type stage struct {
+	now     int
+	parts   int
+	packing int // how many of them pack; they are spread among the others
+}
+
+// part returns which one of those that pack a part is, or of those that do not.
+func (s *stage) part(part int) (n int, packs bool) {
+	before, after := part*s.packing/s.parts, (part+1)*s.packing/s.parts
+	if before < after {
+		return before, true
+	}
+	return part - before, false
+}
+
+// A gemmTask is one stage of a product.
 type gemmTask struct {
 	product
 	cut
+	stage
 	u       *microKernel
-	now     int
-	parts   int // of this stage
-	packing int // how many of them pack; they are spread among the others
 	packed  [2][]float32
 	scratch []float32
 }
@@ -310,14 +324,13 @@ func aligned(ws []float32) []float32 {
 
 func (t *gemmTask) Do(worker, part int) {
 	scratch := t.scratch[worker*t.perWorker():][:t.perWorker()]
-	before, after := part*t.packing/t.parts, (part+1)*t.packing/t.parts
-	if before < after {
-		block := (t.now+1)*t.chunk + before/t.packParts
-		t.packBlock(t.packed[(t.now+1)&1], t.now+1, block, before%t.packParts, scratch)
+	n, packs := t.stage.part(part)
+	if packs {
+		block := (t.now+1)*t.chunk + n/t.packParts
+		t.packBlock(t.packed[(t.now+1)&1], t.now+1, block, n%t.packParts, scratch)
 		return
 	}
-	part -= before
-	t.part(scratch, part/t.nParts, part%t.nParts)
+	t.compute(scratch, n/t.nParts, n%t.nParts)
 }
 
 // panelOf returns where in a packed chunk a panel of a block is.
@@ -342,8 +355,8 @@ func (t *gemmTask) packBlock(packed []float32, chunk, block, part int, scratch [
 // A partOfC is rows [i0,i1) and columns [j0,j1).
 type partOfC struct{ i0, i1, j0, j1 int }
 
-// part computes a part of C for the chunk that is packed.
-func (t *gemmTask) part(scratch []float32, mPart, nPart int) {
+// compute computes a part of C for the chunk that is packed.
+func (t *gemmTask) compute(scratch []float32, mPart, nPart int) {
 	var c partOfC
 	c.i0, c.i1 = span(mPart, t.mc, t.m)
 	c.j0, c.j1 = span(nPart, t.nc, t.n)

@@ -36,8 +36,38 @@ func runs(c *build.Context, s isa, mr, width int) {
 	for _, v := range acc {
 		s.zero(c, v)
 	}
-	r := load(c, "runs")
-	n := c.GP64()
+	eachRun(c, mr, 4, func(a []reg.GPVirtual, b, at, n reg.GPVirtual) {
+		ks, bs := load(c, "ks"), load(c, "bs")
+		c.SHLQ(Imm(2), ks)
+		c.SHLQ(Imm(2), bs)
+
+		c.Label("step")
+		row := s.vectors(c, width)
+		for j, v := range row {
+			c.VMOVUPS(Mem{Base: b, Disp: j * s.bytes()}, v)
+		}
+		c.ADDQ(bs, b)
+		for i := range mr {
+			v := s.vector(c)
+			c.VBROADCASTSS(Mem{Base: a[i], Index: at, Scale: 1}, v)
+			for j := range row {
+				c.VFMADD231PS(row[j], v, acc[width*i+j])
+			}
+		}
+		c.ADDQ(ks, at)
+		c.DECQ(n)
+		c.JNZ(LabelRef("step"))
+	})
+	finish(c, s, mr, width, acc)
+	end(c)
+}
+
+// eachRun repeats body for each of the parameter runs: with where its rows of A begin, where its
+// first row of B does, a register that is 0, and how many steps it has. Values take size bytes.
+func eachRun(
+	c *build.Context, mr int, size uint8, body func(a []reg.GPVirtual, b, at, n reg.GPVirtual),
+) {
+	r, n := load(c, "runs"), c.GP64()
 	c.MOVQ(Mem{Base: r}, n)
 	c.TESTQ(n, n)
 	c.JZ(LabelRef("summed"))
@@ -49,39 +79,18 @@ func runs(c *build.Context, s isa, mr, width int) {
 		a[i] = c.GP64()
 		c.MOVQ(Mem{Base: r, Disp: 16 + 8*i}, a[i])
 		c.TESTQ(a[i], a[i])
-		c.LEAQ(Mem{Base: base, Index: a[i], Scale: 4}, a[i])
+		c.LEAQ(Mem{Base: base, Index: a[i], Scale: size}, a[i])
 		c.CMOVQLT(zeros, a[i])
 	}
 	at, b := c.GP64(), load(c, "b")
 	c.MOVQ(Mem{Base: r, Disp: 8}, at)
-	c.LEAQ(Mem{Base: b, Index: at, Scale: 4}, b)
-	ks, bs := load(c, "ks"), load(c, "bs")
-	c.SHLQ(Imm(2), ks)
-	c.SHLQ(Imm(2), bs)
+	c.LEAQ(Mem{Base: b, Index: at, Scale: size}, b)
 	c.XORQ(at, at)
-
-	c.Label("step")
-	row := s.vectors(c, width)
-	for j, v := range row {
-		c.VMOVUPS(Mem{Base: b, Disp: j * s.bytes()}, v)
-	}
-	c.ADDQ(bs, b)
-	for i := range mr {
-		v := s.vector(c)
-		c.VBROADCASTSS(Mem{Base: a[i], Index: at, Scale: 1}, v)
-		for j := range row {
-			c.VFMADD231PS(row[j], v, acc[width*i+j])
-		}
-	}
-	c.ADDQ(ks, at)
-	c.DECQ(n)
-	c.JNZ(LabelRef("step"))
+	body(a, b, at, n)
 
 	c.ADDQ(Imm(16+8*8), r)
 	c.MOVQ(Mem{Base: r}, n)
 	c.TESTQ(n, n)
 	c.JNZ(LabelRef("run"))
 	c.Label("summed")
-	finish(c, s, mr, width, acc)
-	end(c)
 }

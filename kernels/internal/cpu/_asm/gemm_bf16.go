@@ -177,47 +177,23 @@ func runsDot(c *build.Context) {
 	z := func(i int) Op { return vectorRegisters[i] }
 	const row, pair = 2 * mr, 2*mr + 2 // of B, and of A
 	start(c, s, tile, vectorRegisters[:2*mr])
-	r, n := load(c, "runs"), c.GP64()
-	c.MOVQ(Mem{Base: r}, n)
-	c.TESTQ(n, n)
-	c.JZ(LabelRef("summed"))
-
-	c.Label("run")
-	var a [mr]reg.GPVirtual
-	base, zeros := load(c, "a"), load(c, "zeros")
-	for i := range a {
-		a[i] = c.GP64()
-		c.MOVQ(Mem{Base: r, Disp: 16 + 8*i}, a[i])
-		c.TESTQ(a[i], a[i])
-		c.LEAQ(Mem{Base: base, Index: a[i], Scale: 2}, a[i])
-		c.CMOVQLT(zeros, a[i])
-	}
-	at, b := c.GP64(), load(c, "b")
-	c.MOVQ(Mem{Base: r, Disp: 8}, at)
-	c.LEAQ(Mem{Base: b, Index: at, Scale: 2}, b)
-	c.XORQ(at, at)
-
-	c.Label("step")
-	for j := range 2 {
-		c.VMOVUPS(Mem{Base: b, Disp: j * s.bytes()}, z(row+j))
-	}
-	for i := range mr {
-		v := pair + i
-		c.VBROADCASTSS(Mem{Base: a[i], Index: at, Scale: 1}, z(v))
+	eachRun(c, mr, 2, func(a []reg.GPVirtual, b, at, n reg.GPVirtual) {
+		c.Label("step")
 		for j := range 2 {
-			dotBF16(c, 2*i+j, row+j, v)
+			c.VMOVUPS(Mem{Base: b, Disp: j * s.bytes()}, z(row+j))
 		}
-	}
-	c.ADDQ(Imm(4), at)
-	c.ADDQ(U32(2*s.bytes()), b)
-	c.SUBQ(Imm(2), n)
-	c.JNZ(LabelRef("step"))
-
-	c.ADDQ(Imm(16+8*8), r)
-	c.MOVQ(Mem{Base: r}, n)
-	c.TESTQ(n, n)
-	c.JNZ(LabelRef("run"))
-	c.Label("summed")
+		for i := range mr {
+			v := pair + i
+			c.VBROADCASTSS(Mem{Base: a[i], Index: at, Scale: 1}, z(v))
+			for j := range 2 {
+				dotBF16(c, 2*i+j, row+j, v)
+			}
+		}
+		c.ADDQ(Imm(4), at)
+		c.ADDQ(U32(2*s.bytes()), b)
+		c.SUBQ(Imm(2), n)
+		c.JNZ(LabelRef("step"))
+	})
 	for i := range 2 * mr {
 		c.VMOVUPS(z(i), Mem{Base: tile, Disp: i * s.bytes()})
 	}

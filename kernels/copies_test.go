@@ -9,7 +9,7 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A keeping is a layer, an evaluation of it and a machine that changes it.
+// A keeping is a layer, and what machines say of it.
 type keeping struct {
 	x, w, b *tensor.Dense
 	g       *gorgonia.ExprGraph
@@ -48,14 +48,14 @@ func (k *keeping) says(t *testing.T, m *Machine) []float32 {
 	return append([]float32(nil), m.Value(k.y).Float32s()...)
 }
 
-var keeps16 = Config{Precision: BFloat16, ConstantParameters: true}
+var copying = Config{Precision: BFloat16, ConstantParameters: true}
 
 // Copies of constant parameters are rounded once, until somebody says that they have changed.
 func TestConstantParameters(t *testing.T) {
 	k := newKeeping(t)
 	plain := k.machine(t, Config{Precision: BFloat16})
-	one := k.machine(t, keeps16)
-	c := keeps16
+	one := k.machine(t, copying)
+	c := copying
 	c.Want = gorgonia.Nodes{k.y}
 	two, err := NewMachine(k.g, c) // which is forgotten
 	require.NoError(t, err)
@@ -64,7 +64,7 @@ func TestConstantParameters(t *testing.T) {
 	require.Equal(t, first, k.says(t, two))
 	require.Equal(t, plain.Plan().Conversions-1, one.Plan().Conversions)
 	require.Equal(t, plain.Plan().Weights+4*6*2, one.Plan().Weights) // the layer adds b in float32
-	require.EqualValues(t, 1, keeps.n.Load())
+	require.EqualValues(t, 1, roundedCopies.n.Load())
 
 	k.w.Float32s()[7] = 100
 	second := k.says(t, plain)
@@ -78,7 +78,7 @@ func TestConstantParameters(t *testing.T) {
 
 	// A new machine sees what has changed before it was made.
 	k.w.Float32s()[8] = 50
-	newer := k.machine(t, keeps16)
+	newer := k.machine(t, copying)
 	second = k.says(t, plain)
 	require.Equal(t, second, k.says(t, newer))
 	require.NoError(t, newer.Close())
@@ -101,8 +101,8 @@ func TestConstantParameters(t *testing.T) {
 	require.NoError(t, one.Close())
 	require.Equal(t, second, k.says(t, two))
 	two.Cleanup()()
-	require.Zero(t, keeps.n.Load())
-	require.Empty(t, keeps.all)
+	require.Zero(t, roundedCopies.n.Load())
+	require.Empty(t, roundedCopies.all)
 }
 
 // A halving halves a parameter, and then fails if it is to.
@@ -124,16 +124,16 @@ func TestParametersThatAreNotConstant(t *testing.T) {
 	sum := gorgonia.Must(gorgonia.Sum(k.y))
 	grads, err := gorgonia.Grad(sum, Param(k.g, k.w))
 	require.NoError(t, err)
-	c := keeps16
+	c := copying
 	c.Updates = []Update{{Param(k.g, k.w), grads[0], &halving{}}}
 	m := k.machine(t, c)
-	require.Zero(t, keeps.n.Load())
+	require.Zero(t, roundedCopies.n.Load())
 	first := k.says(t, m)
 	require.NotEqual(t, first, k.says(t, m))
-	c = keeps16
+	c = copying
 	c.Precision = Float32
 	whole := k.machine(t, c)
-	require.Zero(t, keeps.n.Load())
+	require.Zero(t, roundedCopies.n.Load())
 	require.Equal(t, k.machine(t, Config{}).Plan(), whole.Plan())
 }
 
@@ -141,7 +141,7 @@ func TestParametersThatAreNotConstant(t *testing.T) {
 func TestConstantParametersWithoutRoom(t *testing.T) {
 	k := newKeeping(t)
 	var asked []int64
-	c := keeps16
+	c := copying
 	c.Room = func(bytes int64) error {
 		if asked = append(asked, bytes); len(asked) == 1 {
 			return errors.New("full")
@@ -149,11 +149,17 @@ func TestConstantParametersWithoutRoom(t *testing.T) {
 		return nil
 	}
 	m := k.machine(t, c)
-	require.Zero(t, keeps.n.Load())
+	require.Zero(t, roundedCopies.n.Load())
 	require.Len(t, asked, 2)
 	require.Equal(t, m.Plan().Arena+m.Plan().Workspace, asked[1])
-	kept := k.machine(t, keeps16).Plan()
-	require.Equal(t, kept.Arena+kept.Workspace+4*6*2, asked[0])
+	copies := k.machine(t, copying)
+	require.Equal(t, copies.Plan().Arena+copies.Plan().Workspace+4*6*2, asked[0])
+
+	// Where the other memory is another machine's, the copies still need room.
+	c.Share, asked = k.machine(t, Config{Precision: BFloat16}), nil
+	shares := k.machine(t, c)
+	require.Equal(t, []int64{4 * 6 * 2}, asked)
+	require.Equal(t, m.Plan().Weights, shares.Plan().Weights)
 	require.Equal(t, k.says(t, k.machine(t, Config{Precision: BFloat16})), k.says(t, m))
 }
 
@@ -164,14 +170,14 @@ func TestPartsOfConstantParameters(t *testing.T) {
 	require.NoError(t, err)
 	k.y, err = Linear(Input(k.g, "x", k.x), rows, nil)
 	require.NoError(t, err)
-	m := k.machine(t, keeps16)
-	require.EqualValues(t, 1, keeps.n.Load())
+	m := k.machine(t, copying)
+	require.EqualValues(t, 1, roundedCopies.n.Load())
 	require.Equal(t, k.says(t, k.machine(t, Config{Precision: BFloat16})), k.says(t, m))
 }
 
 func TestConstantParametersStayBound(t *testing.T) {
 	k := newKeeping(t)
-	m := k.machine(t, keeps16)
+	m := k.machine(t, copying)
 	require.NoError(t, gorgonia.Let(Param(k.g, k.w), stairs(4, 6)))
 	require.ErrorContains(t, m.RunAll(), "was bound to another tensor after NewMachine")
 }
@@ -185,7 +191,7 @@ func TestConstantParametersAtOnce(t *testing.T) {
 		g := gorgonia.NewGraph()
 		y, err := Linear(Input(g, "x", k.x), Param(g, k.w), Param(g, k.b))
 		require.NoError(t, err)
-		c := keeps16
+		c := copying
 		c.Want = gorgonia.Nodes{y}
 		m, err := NewMachine(g, c)
 		require.NoError(t, err)
@@ -217,5 +223,5 @@ func TestConstantParametersAtOnce(t *testing.T) {
 	require.NoError(t, <-stopped)
 	require.Equal(t, want, reads.Value(said).Float32s())
 	require.NoError(t, reads.Close())
-	require.Zero(t, keeps.n.Load())
+	require.Zero(t, roundedCopies.n.Load())
 }
