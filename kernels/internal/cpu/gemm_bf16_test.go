@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -273,6 +274,32 @@ func TestGemmBF16(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Where sums of some blocks of K are kept in C, the sign of zero stays: a product that is too small
+// leaves −0, to which the other terms and the bias add −0.
+func TestGemmBF16KeepsTheSignOfZero(t *testing.T) {
+	const m, n, k = 20, 40, 2*depthBF16 + 2
+	p := ProductBF16{
+		M: m, N: n, K: k, Whole: true, C: make([]float32, m*n),
+		A:    MatrixBF16{Data: slices.Repeat([]uint16{0x8000}, m*k), Stride: k},
+		B:    MatrixBF16{Data: make([]uint16, k*n), Stride: n},
+		Bias: slices.Repeat([]float32{float32(math.Copysign(0, -1))}, n),
+	}
+	for i := range m {
+		p.A.Data[i*k] = ToBF16(-0x1p-70)
+	}
+	for j := range n {
+		p.B.Data[j] = ToBF16(0x1p-70)
+	}
+	eachMicroBF16(t, func(t *testing.T) {
+		eachChunk(func() {
+			GemmBF16(Shared, &p, scratch(p.Workspace(Shared)))
+			for _, c := range p.C {
+				require.Equal(t, uint32(1<<31), math.Float32bits(c))
+			}
+		})
+	})
 }
 
 // A product of bfloat16 values is as near to the exact one as a plain float32 loop.
