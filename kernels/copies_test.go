@@ -200,16 +200,16 @@ func TestConstantParametersAtOnce(t *testing.T) {
 	reads, said := machine()
 	stop, stopped := make(chan struct{}), make(chan error)
 	go func() {
-		for {
+		for { // once at least, however late it begins
+			if err := reads.RunAll(); err != nil {
+				stopped <- err
+				return
+			}
 			select {
 			case <-stop:
 				stopped <- nil
 				return
 			default:
-			}
-			if err := reads.RunAll(); err != nil {
-				stopped <- err
-				return
 			}
 		}
 	}()
