@@ -45,7 +45,29 @@ func (c Conv) geometry(x, w tensor.Shape) cpu.Conv {
 }
 
 // winogradFor reports whether the passes of a convolution use Winograd's algorithm.
-func (c *Context) winogradFor(g *cpu.Conv) bool { return c.winograd && g.Winograd() }
+func (c *Context) winogradFor(g *cpu.Conv) bool {
+	if c.precision == BFloat16 {
+		return c.winograd && g.WinogradBF16()
+	}
+	return c.winograd && g.Winograd()
+}
+
+// A weigher is a rule of which the second input are weights. Winograd's algorithm takes them in
+// float32 in any case: rounding them would save nothing.
+type weigher interface {
+	// wholeWeights reports whether the weights are taken in float32.
+	wholeWeights(c *Context, in []tensor.Shape) bool
+}
+
+func (r conv2D) wholeWeights(c *Context, in []tensor.Shape) bool {
+	g := r.geometry(in[0], in[1])
+	return c.winogradFor(&g)
+}
+
+func (r convInputGrad) wholeWeights(c *Context, in []tensor.Shape) bool {
+	g := r.geometry(in)
+	return c.winogradFor(&g)
+}
 
 // conv2D is Conv2D. Its inputs are x, w and, with Bias, b.
 type conv2D struct {
@@ -71,11 +93,11 @@ func (r conv2D) Shape(in []tensor.Shape) (tensor.Shape, error) {
 
 func (r conv2D) Workspace(c *Context, in []tensor.Shape) int {
 	g := r.geometry(in[0], in[1])
-	if c.precision == BFloat16 {
-		return floats(g.ForwardBF16Workspace(c.pool))
-	}
 	if c.winogradFor(&g) {
 		return floats(g.WinogradForwardWorkspace(c.pool))
+	}
+	if c.precision == BFloat16 {
+		return floats(g.ForwardBF16Workspace(c.pool))
 	}
 	return floats(g.ForwardWorkspace(c.pool))
 }
@@ -153,11 +175,11 @@ func (r convInputGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 
 func (r convInputGrad) Workspace(c *Context, in []tensor.Shape) int {
 	g := r.geometry(in)
-	if c.precision == BFloat16 {
-		return floats(g.InputGradBF16Workspace(c.pool))
-	}
 	if c.winogradFor(&g) {
 		return floats(g.WinogradInputGradWorkspace(c.pool))
+	}
+	if c.precision == BFloat16 {
+		return floats(g.InputGradBF16Workspace(c.pool))
 	}
 	return floats(g.InputGradWorkspace(c.pool))
 }
@@ -221,11 +243,11 @@ func (r convWeightGrad) Shape(in []tensor.Shape) (tensor.Shape, error) {
 
 func (r convWeightGrad) Workspace(c *Context, in []tensor.Shape) int {
 	g := r.geometry(in)
-	if c.precision == BFloat16 {
-		return floats(g.WeightGradBF16Workspace(c.pool))
-	}
 	if c.winogradFor(&g) {
 		return floats(g.WinogradWeightGradWorkspace(c.pool))
+	}
+	if c.precision == BFloat16 {
+		return floats(g.WeightGradBF16Workspace(c.pool))
 	}
 	return floats(g.WeightGradWorkspace(c.pool))
 }

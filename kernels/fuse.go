@@ -280,12 +280,12 @@ func (f *fuser) ready(c, i int) bool {
 func (f *fuser) rewrite() {
 	n := len(f.p.values)
 	f.to = &program{
-		precision: f.p.precision,
-		values:    make([]value, 0, n),
-		index:     make(map[*gorgonia.Node]int, len(f.p.index)),
-		out:       make(map[*gorgonia.Node]int, len(f.p.out)),
-		resident:  f.p.resident,
-		onDevice:  f.p.onDevice,
+		context:  f.p.context,
+		values:   make([]value, 0, n),
+		index:    make(map[*gorgonia.Node]int, len(f.p.index)),
+		out:      make(map[*gorgonia.Node]int, len(f.p.out)),
+		resident: f.p.resident,
+		onDevice: f.p.onDevice,
 	} // without converted and halves: nothing is converted any more
 	f.at = slices.Repeat([]int{none}, n)
 	f.by = make(map[int]*fusion, len(f.fusions))

@@ -44,7 +44,7 @@ type value struct {
 
 // A program is the part of a graph that is wanted.
 type program struct {
-	precision Precision
+	context   Context // of the machine, without its memory
 	values    []value
 	index     map[*gorgonia.Node]int
 	out       map[*gorgonia.Node]int // the values of nodes that are read after a run
@@ -62,13 +62,13 @@ func newProgram(
 	g *gorgonia.ExprGraph, need, out gorgonia.Nodes, precision Precision,
 ) (*program, error) {
 	none := func(*gorgonia.Node) bool { return false }
-	return newResidentProgram(g, need, out, precision, none)
+	return newResidentProgram(g, need, out, Context{precision: precision}, none)
 }
 
 // newResidentProgram is newProgram for a machine that keeps parameters, or copies of them, from run
 // to run. resident says whether an input is one.
 func newResidentProgram(
-	g *gorgonia.ExprGraph, need, out gorgonia.Nodes, precision Precision,
+	g *gorgonia.ExprGraph, need, out gorgonia.Nodes, context Context,
 	resident func(n *gorgonia.Node) bool,
 ) (*program, error) {
 	for _, n := range g.AllNodes() {
@@ -86,7 +86,7 @@ func newResidentProgram(
 	}
 	slices.SortFunc(nodes, func(a, b *gorgonia.Node) int { return int(a.ID() - b.ID()) })
 	p := &program{
-		precision: precision,
+		context:   context,
 		values:    make([]value, 0, len(nodes)),
 		index:     make(map[*gorgonia.Node]int, len(nodes)),
 		out:       make(map[*gorgonia.Node]int),

@@ -104,16 +104,28 @@ func (r conv2D) EvalTyped(c *Context, dst Tensor, in []Tensor) {
 		bias = in[2].Data
 	}
 	g := r.geometry(in[0].Shape, in[1].Shape)
+	if c.winogradFor(&g) {
+		g.WinogradForwardBF16(c.pool, dst.bits(), in[0].bits(), in[1].Data, bias, c.Workspace())
+		return
+	}
 	g.ForwardBF16(c.pool, dst.bits(), in[0].bits(), in[1].bits(), bias, c.Workspace())
 }
 
 func (r convInputGrad) EvalTyped(c *Context, dst Tensor, in []Tensor) {
 	g := r.Conv.geometry(dst.Shape, in[1].Shape)
+	if c.winogradFor(&g) {
+		g.WinogradInputGradBF16(c.pool, dst.bits(), in[0].bits(), in[1].Data, c.Workspace())
+		return
+	}
 	g.InputGradBF16(c.pool, dst.bits(), in[0].bits(), in[1].bits(), c.Workspace())
 }
 
 func (r convWeightGrad) EvalTyped(c *Context, dst Tensor, in []Tensor) {
 	g := r.Conv.geometry(in[1].Shape, dst.Shape)
+	if c.winogradFor(&g) {
+		g.WinogradWeightGradBF16(c.pool, dst.Data, in[0].bits(), in[1].bits(), c.Workspace())
+		return
+	}
 	g.WeightGradBF16(c.pool, dst.Data, in[0].bits(), in[1].bits(), c.Workspace())
 }
 

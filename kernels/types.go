@@ -50,7 +50,7 @@ func product(p Precision, in []Precision, n int) (takes []Precision, gives Preci
 // typesOf returns the types that a value takes its inputs in, and its own type. takes is nil if all
 // are float32.
 func (p *program) typesOf(v *value) (takes []Precision, gives Precision, err error) {
-	if p.precision == Float32 || len(v.in) == 0 {
+	if p.context.precision == Float32 || len(v.in) == 0 {
 		return nil, Float32, nil
 	}
 	in := make([]Precision, len(v.in))
@@ -64,10 +64,13 @@ func (p *program) typesOf(v *value) (takes []Precision, gives Precision, err err
 	if !ok {
 		return make([]Precision, len(in)), Float32, nil
 	}
-	takes, gives = t.Types(p.precision, in)
+	takes, gives = t.Types(p.context.precision, in)
 	if len(takes) != len(in) || slices.Max(append(takes, gives)) > BFloat16 {
 		const wrong = "it takes %v for its %d inputs and gives %v"
 		return nil, 0, fmt.Errorf(wrong, takes, len(in), gives)
+	}
+	if w, ok := v.rule.(weigher); ok && w.wholeWeights(&p.context, p.shapesOf(v.in)) {
+		takes[1] = Float32
 	}
 	return takes, gives, nil
 }

@@ -46,18 +46,23 @@ func convolved(t *testing.T, side int, c Config) (results [][]float32, plan Plan
 	return results, m.Plan()
 }
 
+// apart is the distance of y from x, relative to x.
+func apart(x, y []float32) float64 {
+	var difference, size float64
+	for i, v := range x {
+		d := float64(v) - float64(y[i])
+		difference, size = difference+d*d, size+float64(v)*float64(v)
+	}
+	return math.Sqrt(difference / size)
+}
+
 // With Config.Winograd large convolutions are done by other kernels, up to their error. Their
 // workspace is in the plan. Nothing else changes.
 func TestWinograd(t *testing.T) {
 	plain, plan := convolved(t, 16, Config{})
 	fast, larger := convolved(t, 16, Config{Winograd: true})
 	for i, name := range []string{"dx", "dw", "db", "y"} {
-		var difference, size float64
-		for j, v := range plain[i] {
-			d := float64(v) - float64(fast[i][j])
-			difference, size = difference+d*d, size+float64(v)*float64(v)
-		}
-		e := math.Sqrt(difference / size)
+		e := apart(plain[i], fast[i])
 		require.True(t, e <= 3e-6, "%s: relative difference %g", name, e)
 		require.Equal(t, name == "db", e == 0, "%s: relative difference %g", name, e)
 	}
@@ -68,17 +73,39 @@ func TestWinograd(t *testing.T) {
 	require.EqualValues(t, 4*most, larger.Workspace)
 	require.NotEqual(t, plan.Workspace, larger.Workspace)
 
-	for name, c := range map[string]struct {
-		side   int
-		config Config
-	}{
-		"few tiles": {12, Config{}}, "bfloat16": {16, Config{Precision: BFloat16}},
-	} {
-		plain, plan = convolved(t, c.side, c.config)
-		c.config.Winograd = true
-		same, samePlan := convolved(t, c.side, c.config)
-		require.Equal(t, plain, same, name)
-		require.Equal(t, plan, samePlan, name)
+	// Where there are few tiles nothing changes.
+	for _, c := range []struct {
+		side      int
+		precision Precision
+	}{{12, Float32}, {28, BFloat16}} {
+		plain, plan = convolved(t, c.side, Config{Precision: c.precision})
+		same, samePlan := convolved(t, c.side, Config{Precision: c.precision, Winograd: true})
+		require.Equal(t, plain, same, c.precision)
+		require.Equal(t, plan, samePlan, c.precision)
+	}
+}
+
+// In bfloat16, too, Winograd's algorithm computes in float32. It takes the weights as they are: so
+// results are nearer to those in float32.
+func TestWinogradInBFloat16(t *testing.T) {
+	exact, _ := convolved(t, 32, Config{})
+	plain, plan := convolved(t, 32, Config{Precision: BFloat16})
+	fast, larger := convolved(t, 32, Config{Precision: BFloat16, Winograd: true})
+	g := cpu.Conv{N: 2, H: 32, W: 32, In: 32, Out: 64, KH: 3, KW: 3, Stride: 1}
+	g.Top, g.Bottom, g.Left, g.Right = 1, 1, 1, 1
+	require.EqualValues(t, 4*max(g.WinogradForwardWorkspace(nil), g.WinogradInputGradWorkspace(nil),
+		g.WinogradWeightGradWorkspace(nil)), larger.Workspace)
+	require.NotEqual(t, plan.Workspace, larger.Workspace)
+	for i, name := range []string{"dx", "dw", "db", "y"} {
+		far, near := apart(exact[i], plain[i]), apart(exact[i], fast[i])
+		switch t.Logf("%s: %.2g, with Winograd %.2g", name, far, near); name {
+		case "db":
+			require.Equal(t, plain[i], fast[i])
+		case "dw": // of rounded operands, and not rounded itself
+			require.InDelta(t, far, near, 1e-4)
+		default:
+			require.Less(t, near, 0.9*far, name)
+		}
 	}
 }
 
@@ -86,7 +113,8 @@ func TestWinograd(t *testing.T) {
 func TestWinogradIsNamed(t *testing.T) {
 	require.Equal(t, "float32", Config{}.Arithmetic())
 	require.Equal(t, "float32 with Winograd", Config{Winograd: true}.Arithmetic())
-	require.Equal(t, "bfloat16", Config{Winograd: true, Precision: BFloat16}.Arithmetic())
+	half := Config{Winograd: true, Precision: BFloat16}
+	require.Equal(t, "bfloat16 with Winograd", half.Arithmetic())
 	device := Config{Winograd: true, Device: Planning(nil)}
 	require.Equal(t, "float32 on planned device", device.Arithmetic())
 }

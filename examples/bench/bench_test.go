@@ -93,7 +93,7 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// Winograd's algorithm is the other way to compute a case in float32, and said to be.
+// Winograd's algorithm is the other way to compute a case, and said to be.
 func TestWinograd(t *testing.T) {
 	of := []string{"-run", "^miniature/conv/4→32/.*/forward", "-count", "1", "-least", "1ms"}
 	of = append(of, "-json")
@@ -107,7 +107,9 @@ func TestWinograd(t *testing.T) {
 		how, _, _ = strings.Cut(how, ", threads")
 		names = append(names, how)
 	}
-	require.Equal(t, []string{"float32", "float32 with Winograd", "bfloat16"}, names)
+	require.Equal(t, []string{
+		"float32", "float32 with Winograd", "bfloat16 with Winograd",
+	}, names)
 }
 
 // Each number of threads has its times, but for what all cores do whatever is asked for.

@@ -95,8 +95,8 @@ func parse(args []string) (o options, err error) {
 		"this kind to be held to")
 	f.StringVar(&o.hold, "hold", "", "hold the shares in TIMES, of several runs, to those "+
 		"recorded in this `file`, and fail if all runs of a case are well under it")
-	f.BoolVar(&o.machine.Winograd, "winograd", false, "have large 3×3 convolutions in float32 "+
-		"done by Winograd's algorithm on a processor; shares of the peak, which count what the "+
+	f.BoolVar(&o.machine.Winograd, "winograd", false, "have large 3×3 convolutions done by "+
+		"Winograd's algorithm on a processor; shares of the peak, which count what the "+
 		"definition multiplies, may be above 100 %")
 	o.machine.Flags(f)
 	if err := o.machine.Parse(f, args); err != nil {

@@ -41,8 +41,8 @@ func (m *Machine) Flags(f *flag.FlagSet) {
 func (m *Machine) PlainFlag(f *flag.FlagSet) {
 	m.Winograd = true
 	f.Var((*plain)(&m.Winograd), "plain", "compute all convolutions as they are defined; without "+
-		"it a processor has large ones, in float32, done by Winograd's algorithm: that takes less "+
-		"time and rounds more")
+		"it a processor has large ones done by Winograd's algorithm, in float32 whatever the "+
+		"precision: that takes less time and, in float32, rounds more")
 }
 
 // Parse reads a command line and opens the device that it names. Without one, what takes more

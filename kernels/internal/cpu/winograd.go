@@ -9,6 +9,9 @@ package cpu
 //
 // The gradient of the input is a convolution of the same kind. That of the weights is the algorithm
 // F(3×3,4×4): 36 products [Out,tiles]·[tiles,In].
+//
+// Pictures may be of bfloat16 values. Everything else is float32 all the same: so a pass has the
+// error of float32, until its result is rounded.
 
 // winogradSums is the number of products, one for each value of a transformed window.
 const winogradSums = 36
@@ -27,6 +30,8 @@ type winogradBodies struct {
 	result func(dst, src, bias []float32, dr, dc, sr, sc int) // Aᵀ, from 6×6 to 4×4
 	spread func(dst, src []float32, dr, dc, sr, sc, n int)    // A, from 4×4 to 6×6
 	gather func(dst, src []float32, dr, dc, sr, sc, n int)    // Gᵀ, from 6×6 to 3×3
+
+	windowBF16, spreadBF16 func(dst []float32, src []uint16, dr, dc, sr, sc, n int)
 }
 
 // Winograd reports whether the Winograd passes take c and are faster than the others. It depends on
@@ -35,13 +40,25 @@ type winogradBodies struct {
 //
 // They take kernels of 3×3, stride 1 and channels in multiples of 32. They are faster where there
 // are many tiles for each transform of the weights.
-func (c *Conv) Winograd() bool {
-	oh, ow := c.OutSize()
-	return c.winogradTakes() && ceilDiv(oh, 4)*ceilDiv(ow, 4) >= winogradTiles
+func (c *Conv) Winograd() bool { return c.winogradTakes() && c.tilesOfPicture() >= winogradTiles }
+
+// WinogradBF16 is Winograd for pictures of bfloat16 values. The other passes multiply these twice
+// as fast as float32 ones, where the processor has the instruction. So it takes more tiles.
+func (c *Conv) WinogradBF16() bool {
+	return c.winogradTakes() && c.tilesOfPicture() >= winogradTilesBF16
 }
 
-// winogradTiles is the least number of tiles in a picture.
-const winogradTiles = 16
+// The least numbers of tiles in a picture.
+const (
+	winogradTiles     = 16
+	winogradTilesBF16 = 64
+)
+
+// tilesOfPicture is how many tiles the results of a picture have.
+func (c *Conv) tilesOfPicture() int {
+	oh, ow := c.OutSize()
+	return ceilDiv(oh, 4) * ceilDiv(ow, 4)
+}
 
 // winogradTakes reports whether the Winograd passes take c.
 func (c *Conv) winogradTakes() bool {
@@ -59,7 +76,7 @@ func (c *Conv) mustWinograd(kernel string) {
 
 // WinogradForwardWorkspace returns how many values of workspace WinogradForward needs.
 func (c *Conv) WinogradForwardWorkspace(pool *Pool) int {
-	t := winogradForward{u: micro, Conv: *c}
+	t := winogradForward{Conv: *c}
 	return t.plan(pool)
 }
 
@@ -71,7 +88,16 @@ func (c *Conv) WinogradForward(pool *Pool, y, x, w, bias, ws []float32) {
 	c.mustWinograd("Conv.WinogradForward")
 	c.mustBias("Conv.WinogradForward", bias)
 	mustHold("Conv.WinogradForward", ws, c.WinogradForwardWorkspace(pool))
-	winogradConvolve(pool, c, y, x, w, bias, false, ws)
+	winogradForward{Conv: *c, y: y, x: x, w: w, bias: bias}.run(pool, ws)
+}
+
+// WinogradForwardBF16 is WinogradForward for x and y of bfloat16 values. y is rounded at the end.
+func (c *Conv) WinogradForwardBF16(pool *Pool, y, x []uint16, w, bias, ws []float32) {
+	c.mustBF16("Conv.WinogradForwardBF16", len(x), len(w), len(y))
+	c.mustWinograd("Conv.WinogradForwardBF16")
+	c.mustBias("Conv.WinogradForwardBF16", bias)
+	mustHold("Conv.WinogradForwardBF16", ws, c.WinogradForwardWorkspace(pool))
+	winogradForward{Conv: *c, yBF16: y, xBF16: x, w: w, bias: bias}.run(pool, ws)
 }
 
 // WinogradInputGradWorkspace returns how many values of workspace WinogradInputGrad needs.
@@ -85,8 +111,15 @@ func (c *Conv) WinogradInputGrad(pool *Pool, dx, dy, w, ws []float32) {
 	c.must("Conv.WinogradInputGrad", dx, w, dy)
 	c.mustWinograd("Conv.WinogradInputGrad")
 	mustHold("Conv.WinogradInputGrad", ws, c.WinogradInputGradWorkspace(pool))
-	t := c.turned()
-	winogradConvolve(pool, &t, dx, dy, w, nil, true, ws)
+	winogradForward{Conv: c.turned(), y: dx, x: dy, w: w, turned: true}.run(pool, ws)
+}
+
+// WinogradInputGradBF16 is WinogradInputGrad for dx and dy of bfloat16 values.
+func (c *Conv) WinogradInputGradBF16(pool *Pool, dx, dy []uint16, w, ws []float32) {
+	c.mustBF16("Conv.WinogradInputGradBF16", len(dx), len(w), len(dy))
+	c.mustWinograd("Conv.WinogradInputGradBF16")
+	mustHold("Conv.WinogradInputGradBF16", ws, c.WinogradInputGradWorkspace(pool))
+	winogradForward{Conv: c.turned(), yBF16: dx, xBF16: dy, w: w, turned: true}.run(pool, ws)
 }
 
 // turned is the convolution that takes dy to dx. Its kernel is that of c with the taps in reverse
@@ -101,7 +134,7 @@ func (c *Conv) turned() Conv {
 
 // WinogradWeightGradWorkspace returns how many values of workspace WinogradWeightGrad needs.
 func (c *Conv) WinogradWeightGradWorkspace(pool *Pool) int {
-	t := winogradWeights{u: micro, Conv: *c}
+	t := winogradWeights{Conv: *c}
 	return t.plan(pool)
 }
 
@@ -111,7 +144,15 @@ func (c *Conv) WinogradWeightGrad(pool *Pool, dw, dy, x, ws []float32) {
 	c.must("Conv.WinogradWeightGrad", x, dw, dy)
 	c.mustWinograd("Conv.WinogradWeightGrad")
 	mustHold("Conv.WinogradWeightGrad", ws, c.WinogradWeightGradWorkspace(pool))
-	winogradDifferentiate(pool, c, dw, dy, x, ws)
+	winogradWeights{Conv: *c, dw: dw, dy: dy, x: x}.run(pool, ws)
+}
+
+// WinogradWeightGradBF16 is WinogradWeightGrad for dy and x of bfloat16 values.
+func (c *Conv) WinogradWeightGradBF16(pool *Pool, dw []float32, dy, x []uint16, ws []float32) {
+	c.mustBF16("Conv.WinogradWeightGradBF16", len(x), len(dw), len(dy))
+	c.mustWinograd("Conv.WinogradWeightGradBF16")
+	mustHold("Conv.WinogradWeightGradBF16", ws, c.WinogradWeightGradWorkspace(pool))
+	winogradWeights{Conv: *c, dw: dw, dyBF16: dy, xBF16: x}.run(pool, ws)
 }
 
 // winogradWindows are the windows that tiles of y read.
@@ -133,7 +174,7 @@ func (c *Conv) winogradTilesOf() grid {
 
 // window returns the window of position p in images, and how far apart its rows and pixels are. A
 // window that is not inside the image is copied to edge.
-func (g *grid) window(edge, images []float32, p int) (src []float32, row, pixel int) {
+func window[T any](g *grid, edge, images []T, p int) (src []T, row, pixel int) {
 	n, i, j := g.split(p)
 	y, x := i*g.step+g.y, j*g.step+g.x
 	if y >= 0 && x >= 0 && y+g.rows <= g.h && x+g.cols <= g.w {

@@ -6,16 +6,17 @@ package cpu
 type winogradAssembly struct {
 	window, filter, spread, gather func(dst, src *float32, dr, dc, sr, sc, n int)
 	result                         func(dst, src, bias *float32, dr, dc, sr, sc, n int)
+	windowBF16, spreadBF16         func(dst *float32, src *uint16, dr, dc, sr, sc, n int)
 }
 
 var (
 	winogradAVX2 = winogradAssembly{
 		winogradWindowAVX2, winogradFilterAVX2, winogradSpreadAVX2, winogradGatherAVX2,
-		winogradResultAVX2,
+		winogradResultAVX2, winogradWindowBF16AVX2, winogradSpreadBF16AVX2,
 	}
 	winogradAVX512 = winogradAssembly{
 		winogradWindowAVX512, winogradFilterAVX512, winogradSpreadAVX512, winogradGatherAVX512,
-		winogradResultAVX512,
+		winogradResultAVX512, winogradWindowBF16AVX512, winogradSpreadBF16AVX512,
 	}
 )
 
@@ -27,6 +28,10 @@ func (asm winogradAssembly) bodies() winogradBodies {
 		filter: fast(asm.filter, g.filter, 3, 6),
 		spread: fast(asm.spread, g.spread, 4, 6),
 		gather: fast(asm.gather, g.gather, 6, 3),
+
+		windowBF16: fast(asm.windowBF16, g.windowBF16, 6, 6),
+		spreadBF16: fast(asm.spreadBF16, g.spreadBF16, 4, 6),
+
 		result: func(dst, src, bias []float32, dr, dc, sr, sc int) {
 			n := len(bias)
 			if n == 0 || wholeLanes(n) != n {
@@ -40,11 +45,11 @@ func (asm winogradAssembly) bodies() winogradBodies {
 }
 
 // fast is a transform of from×from to to×to values.
-func fast(
-	asm func(dst, src *float32, dr, dc, sr, sc, n int),
-	slow func(dst, src []float32, dr, dc, sr, sc, n int), from, to int,
-) func(dst, src []float32, dr, dc, sr, sc, n int) {
-	return func(dst, src []float32, dr, dc, sr, sc, n int) {
+func fast[T float32 | uint16](
+	asm func(dst *float32, src *T, dr, dc, sr, sc, n int),
+	slow func(dst []float32, src []T, dr, dc, sr, sc, n int), from, to int,
+) func(dst []float32, src []T, dr, dc, sr, sc, n int) {
+	return func(dst []float32, src []T, dr, dc, sr, sc, n int) {
 		if n == 0 || wholeLanes(n) != n {
 			slow(dst, src, dr, dc, sr, sc, n)
 			return
@@ -58,7 +63,13 @@ func fast(
 func winogradWindowAVX2(dst, src *float32, dr, dc, sr, sc, n int)
 
 //go:noescape
+func winogradWindowBF16AVX2(dst *float32, src *uint16, dr, dc, sr, sc, n int)
+
+//go:noescape
 func winogradWindowAVX512(dst, src *float32, dr, dc, sr, sc, n int)
+
+//go:noescape
+func winogradWindowBF16AVX512(dst *float32, src *uint16, dr, dc, sr, sc, n int)
 
 //go:noescape
 func winogradFilterAVX2(dst, src *float32, dr, dc, sr, sc, n int)
@@ -70,7 +81,13 @@ func winogradFilterAVX512(dst, src *float32, dr, dc, sr, sc, n int)
 func winogradSpreadAVX2(dst, src *float32, dr, dc, sr, sc, n int)
 
 //go:noescape
+func winogradSpreadBF16AVX2(dst *float32, src *uint16, dr, dc, sr, sc, n int)
+
+//go:noescape
 func winogradSpreadAVX512(dst, src *float32, dr, dc, sr, sc, n int)
+
+//go:noescape
+func winogradSpreadBF16AVX512(dst *float32, src *uint16, dr, dc, sr, sc, n int)
 
 //go:noescape
 func winogradGatherAVX2(dst, src *float32, dr, dc, sr, sc, n int)

@@ -23,10 +23,11 @@ const (
 // worker's cache.
 type winogradForward struct {
 	Conv
-	u             *microKernel
 	y, x, w, bias []float32
-	turned        bool // w is that of the convolution whose input gradient this is
+	yBF16, xBF16  []uint16 // in place of y and x
+	turned        bool     // w is that of the convolution whose input gradient this is
 
+	u                *microKernel
 	windows, results grid
 	tiles            int // in all images
 	chunk, group     int // tiles in a chunk and in a part, both whole panels
@@ -43,6 +44,7 @@ var winogradForwards freeList[winogradForward]
 
 // plan divides the convolution by its shape alone. It returns the size of the workspace.
 func (t *winogradForward) plan(pool *Pool) int {
+	t.u = micro
 	mr := t.u.mr
 	t.windows, t.results = t.winogradWindows(), t.winogradTilesOf()
 	t.tiles = t.N * t.results.gh * t.results.gw
@@ -63,15 +65,15 @@ func (t *winogradForward) sumSize() int    { return t.group*t.u.nr + winogradGap
 func (t *winogradForward) perWorker() int {
 	return winogradSums*(t.filterSize()+t.sumSize()) + max(
 		winogradSums*t.In, // a window at the edge
-		9*winogradSteps*t.u.nr+16*t.u.nr+roundUp(t.u.nr, 16), // packed filters, a tile, no bias
+		// packed filters, a tile, no bias, the tile rounded
+		9*winogradSteps*t.u.nr+16*t.u.nr+roundUp(t.u.nr, 16)+8*t.u.nr,
 	)
 }
 
-// winogradConvolve is WinogradForward. If turned, w is [In,3,3,Out], and its taps are in reverse
-// order.
-func winogradConvolve(pool *Pool, c *Conv, y, x, w, bias []float32, turned bool, ws []float32) {
+// run is WinogradForward. If turned, w is [In,3,3,Out], and its taps are in reverse order.
+func (c winogradForward) run(pool *Pool, ws []float32) {
 	t := winogradForwards.get()
-	t.Conv, t.u, t.y, t.x, t.w, t.bias, t.turned = *c, micro, y, x, w, bias, turned
+	*t = c
 	t.plan(pool)
 	ws = aligned(ws)
 	t.values, t.scratch = ws[:t.blocks*winogradSums*t.size], ws[t.blocks*winogradSums*t.size:]
@@ -86,7 +88,8 @@ func winogradConvolve(pool *Pool, c *Conv, y, x, w, bias []float32, turned bool,
 }
 
 func (t *winogradForward) Do(worker, part int) {
-	scratch := t.scratch[worker*t.perWorker():][:t.perWorker()]
+	size := t.perWorker()
+	scratch := t.scratch[worker*size:][:size:size]
 	if t.multiply {
 		groups := ceilDiv(t.last-t.first, t.group)
 		t.products(scratch, part/groups*t.u.nr, part%groups*t.group)
@@ -95,12 +98,25 @@ func (t *winogradForward) Do(worker, part int) {
 	edge := scratch[:winogradSums*t.In]
 	lo, hi := span(part, 4, t.last-t.first)
 	for tile := lo; tile < hi; tile++ {
-		src, row, pixel := t.windows.window(edge, t.x, t.first+tile)
-		for block := range t.blocks {
-			k0, k1 := span(block, t.depth, t.In)
-			dst := t.values[block*winogradSums*t.size+tile*t.depth:]
-			vec.window(dst, src[k0:], 6*t.size, t.size, row, pixel, k1-k0)
+		if t.xBF16 != nil {
+			src, row, pixel := window(&t.windows, halves(edge), t.xBF16, t.first+tile)
+			transformWindow(t, vec.windowBF16, src, tile, row, pixel)
+			continue
 		}
+		src, row, pixel := window(&t.windows, edge, t.x, t.first+tile)
+		transformWindow(t, vec.window, src, tile, row, pixel)
+	}
+}
+
+// transformWindow transforms the window of the chunk's tile with the body by.
+func transformWindow[T float32 | uint16](
+	t *winogradForward, by func(dst []float32, src []T, dr, dc, sr, sc, n int),
+	src []T, tile, row, pixel int,
+) {
+	for block := range t.blocks {
+		k0, k1 := span(block, t.depth, t.In)
+		dst := t.values[block*winogradSums*t.size+tile*t.depth:]
+		by(dst, src[k0:], 6*t.size, t.size, row, pixel, k1-k0)
 	}
 }
 
@@ -164,15 +180,27 @@ func (t *winogradForward) result(sums, bias, tmp []float32, o, tile int) {
 	n, i, j := t.results.split(tile)
 	rows, cols := min(4, t.results.h-4*i), min(4, t.results.w-4*j)
 	line := t.results.w * t.Out
-	y := t.y[(n*t.results.h+4*i)*line+4*j*t.Out+o:]
-	if rows == 4 && cols == 4 {
-		vec.result(y, sums, bias, line, t.Out, 6*size, size)
+	at := (n*t.results.h+4*i)*line + 4*j*t.Out + o
+	if rows == 4 && cols == 4 && t.yBF16 == nil {
+		vec.result(t.y[at:], sums, bias, line, t.Out, 6*size, size)
 		return
 	}
+	tmp, rounded := cutOff(tmp, 16*nr)
 	vec.result(tmp, sums, bias, 4*nr, nr, 6*size, size)
+	if t.yBF16 != nil {
+		half := halves(rounded[:8*nr])
+		conversion.to(half, tmp)
+		copyTile(t.yBF16[at:], half, line, t.Out, nr, rows, cols)
+		return
+	}
+	copyTile(t.y[at:], tmp, line, t.Out, nr, rows, cols)
+}
+
+// copyTile copies n channels of rows and columns of a tile, whose pixels are n apart.
+func copyTile[T any](y, tile []T, row, pixel, n, rows, cols int) {
 	for r := range rows {
 		for c := range cols {
-			copy(y[r*line+c*t.Out:], tmp[(4*r+c)*nr:][:nr])
+			copy(y[r*row+c*pixel:], tile[(4*r+c)*n:][:n])
 		}
 	}
 }

@@ -67,6 +67,10 @@ var winogradGeneric = winogradBodies{
 	filter: transformBy(winogradG),
 	spread: transformBy(winogradA),
 	gather: transformBy(winogradGT),
+
+	windowBF16: transformWidened(winogradB),
+	spreadBF16: transformWidened(winogradA),
+
 	result: func(dst, src, bias []float32, dr, dc, sr, sc int) {
 		for k, v := range bias {
 			transform(winogradAT, dst[k:], src[k:], dr, dc, sr, sc, v)
@@ -79,6 +83,24 @@ func transformBy(m [][]float32) func(dst, src []float32, dr, dc, sr, sc, n int) 
 	return func(dst, src []float32, dr, dc, sr, sc, n int) {
 		for k := range n {
 			transform(m, dst[k:], src[k:], dr, dc, sr, sc, 0)
+		}
+	}
+}
+
+// transformWidened is transformBy for a src of bfloat16 values.
+func transformWidened(
+	m [][]float32,
+) func(dst []float32, src []uint16, dr, dc, sr, sc, n int) {
+	size := len(m[0])
+	return func(dst []float32, src []uint16, dr, dc, sr, sc, n int) {
+		var square [36]float32
+		for k := range n {
+			for i := range size {
+				for j := range size {
+					square[i*size+j] = FromBF16(src[i*sr+j*sc+k])
+				}
+			}
+			transform(m, dst[k:], square[:], dr, dc, size, 1, 0)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -49,6 +50,10 @@ func TestWinogradTransforms(t *testing.T) {
 				"filter": {v.filter, winogradG},
 				"spread": {v.spread, winogradA},
 				"gather": {v.gather, winogradGT},
+
+				"windowBF16": {ofRounded(v.windowBF16), winogradB},
+				"spreadBF16": {ofRounded(v.spreadBF16), winogradA},
+
 				"result": {func(dst, src []float32, dr, dc, sr, sc, n int) {
 					bias := make([]float32, n)
 					for k := range bias {
@@ -61,6 +66,9 @@ func TestWinogradTransforms(t *testing.T) {
 				sc, dc := n+3, n+5
 				sr, dr := p*sc+7, q*dc+2
 				src := normal(rand.New(rand.NewPCG(uint64(n), 2)), (p-1)*(sr+sc)+n)
+				if strings.HasSuffix(name, "BF16") {
+					FromBF16s(Shared, src, inBF16(src))
+				}
 				dst, check := guarded(t, (q-1)*(dr+dc)+n)
 				c.body(dst, src, dr, dc, sr, sc, n)
 				check()
@@ -87,6 +95,23 @@ func TestWinogradTransforms(t *testing.T) {
 			}
 		}
 	}
+}
+
+// ofRounded is a body for values that bfloat16 has.
+func ofRounded(
+	body func(dst []float32, src []uint16, dr, dc, sr, sc, n int),
+) func(dst, src []float32, dr, dc, sr, sc, n int) {
+	return func(dst, src []float32, dr, dc, sr, sc, n int) {
+		half, _ := betweenBF16(inBF16(src))
+		body(dst, half, dr, dc, sr, sc, n)
+	}
+}
+
+// inBF16 is x in bfloat16.
+func inBF16(x []float32) []uint16 {
+	half := make([]uint16, len(x))
+	ToBF16s(nil, half, x)
+	return half
 }
 
 // The matrices are those of the algorithm: Aᵀ·[(G·g) ⊙ (Bᵀ·d)] is the convolution of d with g.
@@ -247,6 +272,46 @@ func widened(x []float32) []float64 {
 	return w
 }
 
+// Passes for bfloat16 values are those for the same values in float32, and round what is made of
+// them.
+func TestWinogradBF16(t *testing.T) {
+	eachBody(t, func(t *testing.T) {
+		for i, c := range append(winogradConvs, largeWinograds[1]) {
+			x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(uint64(i), 7)))
+			halfX, _ := betweenBF16(inBF16(x))
+			halfDY, _ := betweenBF16(inBF16(dy))
+			FromBF16s(Shared, x, halfX)
+			FromBF16s(Shared, dy, halfDY)
+			y, dx, dw := scratch(len(dy)), scratch(len(x)), scratch(len(w))
+			c.WinogradForward(Shared, y, x, w, bias, scratch(c.WinogradForwardWorkspace(Shared)))
+			c.WinogradInputGrad(Shared, dx, dy, w, scratch(c.WinogradInputGradWorkspace(Shared)))
+			c.WinogradWeightGrad(Shared, dw, dy, x, scratch(c.WinogradWeightGradWorkspace(Shared)))
+
+			got, all := betweenBF16(make([]uint16, len(y)))
+			ws, check := guarded(t, c.WinogradForwardWorkspace(Shared))
+			c.WinogradForwardBF16(Shared, got, halfX, w, bias, ws)
+			check()
+			_, want := betweenBF16(inBF16(y))
+			require.Equal(t, want, all, "y of %+v", c)
+
+			got, all = betweenBF16(make([]uint16, len(dx)))
+			ws, check = guarded(t, c.WinogradInputGradWorkspace(Shared))
+			c.WinogradInputGradBF16(Shared, got, halfDY, w, ws)
+			check()
+			_, want = betweenBF16(inBF16(dx))
+			require.Equal(t, want, all, "dx of %+v", c)
+
+			weights, checkWeights := guarded(t, len(dw))
+			ws, check = guarded(t, c.WinogradWeightGradWorkspace(Shared))
+			c.WinogradWeightGradBF16(Shared, weights, halfDY, halfX, ws)
+			check()
+			checkWeights()
+			require.Equal(t, bits(dw), bits(weights), "dw of %+v", c)
+
+		}
+	})
+}
+
 // The passes are gradients of one another: ⟨dy, conv(x, w)⟩ = ⟨dx, x⟩ = ⟨dw, w⟩.
 func TestWinogradAdjoint(t *testing.T) {
 	eachBody(t, func(t *testing.T) {
@@ -323,6 +388,13 @@ func TestWinogradRefuses(t *testing.T) {
 	require.Panics(t, func() { c.WinogradForward(Shared, dy, x, w, bias, nil) })
 	require.Panics(t, func() { c.WinogradInputGrad(Shared, x, dy, w, nil) })
 	require.Panics(t, func() { c.WinogradWeightGrad(Shared, w, dy, x, nil) })
+	halfX, halfDY := inBF16(x), inBF16(dy)
+	require.NotPanics(t, func() { c.WinogradForwardBF16(Shared, halfDY, halfX, w, bias, ws) })
+	require.Panics(t, func() { c.WinogradForwardBF16(Shared, halfDY[1:], halfX, w, bias, ws) })
+	require.Panics(t, func() { c.WinogradForwardBF16(Shared, halfDY, halfX, w, bias[1:], ws) })
+	require.Panics(t, func() { c.WinogradForwardBF16(Shared, halfDY, halfX, w, bias, nil) })
+	require.Panics(t, func() { c.WinogradInputGradBF16(Shared, halfX, halfDY, w, nil) })
+	require.Panics(t, func() { c.WinogradWeightGradBF16(Shared, w, halfDY, halfX, nil) })
 	for name, spoil := range map[string]func(c *Conv){
 		"stride":   func(c *Conv) { c.Stride = 2 },
 		"kernel":   func(c *Conv) { c.KH = 1 },
@@ -334,10 +406,17 @@ func TestWinogradRefuses(t *testing.T) {
 		spoil(&bad)
 		require.NoError(t, bad.Check())
 		require.False(t, bad.Winograd(), name)
+		require.False(t, bad.WinogradBF16(), name)
 		x, w, dy, bias := bad.tensors(rand.New(rand.NewPCG(1, 1)))
+		halfX, halfDY := inBF16(x), inBF16(dy)
 		require.Panics(t, func() { bad.WinogradForward(Shared, dy, x, w, bias, ws) }, name)
 		require.Panics(t, func() { bad.WinogradInputGrad(Shared, x, dy, w, ws) }, name)
 		require.Panics(t, func() { bad.WinogradWeightGrad(Shared, w, dy, x, ws) }, name)
+		require.Panics(t, func() {
+			bad.WinogradForwardBF16(Shared, halfDY, halfX, w, bias, ws)
+		}, name)
+		require.Panics(t, func() { bad.WinogradInputGradBF16(Shared, halfX, halfDY, w, ws) }, name)
+		require.Panics(t, func() { bad.WinogradWeightGradBF16(Shared, w, halfDY, halfX, ws) }, name)
 	}
 }
 
@@ -346,10 +425,14 @@ func TestWinogradAllocatesNothing(t *testing.T) {
 	x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(1, 1)))
 	ws := make([]float32, max(c.WinogradForwardWorkspace(Shared),
 		c.WinogradInputGradWorkspace(Shared), c.WinogradWeightGradWorkspace(Shared)))
+	halfX, halfDY := inBF16(x), inBF16(dy)
 	run := func() {
 		c.WinogradForward(Shared, dy, x, w, bias, ws)
 		c.WinogradInputGrad(Shared, x, dy, w, ws)
 		c.WinogradWeightGrad(Shared, w, dy, x, ws)
+		c.WinogradForwardBF16(Shared, halfDY, halfX, w, bias, ws)
+		c.WinogradInputGradBF16(Shared, halfX, halfDY, w, ws)
+		c.WinogradWeightGradBF16(Shared, w, halfDY, halfX, ws)
 	}
 	run()
 	require.Zero(t, testing.AllocsPerRun(20, run))

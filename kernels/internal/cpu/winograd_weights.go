@@ -14,9 +14,10 @@ const (
 // channels. With the last chunk it transforms them back.
 type winogradWeights struct {
 	Conv
-	u         *microKernel
-	dw, dy, x []float32
+	dw, dy, x     []float32
+	dyBF16, xBF16 []uint16 // in place of dy and x
 
+	u                *microKernel
 	windows, results grid
 	tiles            int
 	chunk            int // tiles
@@ -37,6 +38,7 @@ var winogradWeightsTasks freeList[winogradWeights]
 
 // plan divides the gradient by its shape alone. It returns the size of the workspace.
 func (t *winogradWeights) plan(pool *Pool) int {
+	t.u = micro
 	t.windows, t.results = t.winogradWindows(), t.winogradTilesOf()
 	t.tiles = t.N * t.results.gh * t.results.gw
 	t.chunk = even(t.tiles, max(winogradPairs/winogradSums, t.In*t.Out)/(t.In+t.Out))
@@ -62,10 +64,10 @@ func (t *winogradWeights) sumsAll(pool *Pool) int {
 	return pool.Workers() * winogradSums * t.sumSize()
 }
 
-// winogradDifferentiate is WinogradWeightGrad.
-func winogradDifferentiate(pool *Pool, c *Conv, dw, dy, x, ws []float32) {
+// run is WinogradWeightGrad.
+func (c winogradWeights) run(pool *Pool, ws []float32) {
 	t := winogradWeightsTasks.get()
-	t.Conv, t.u, t.dw, t.dy, t.x = *c, micro, dw, dy, x
+	*t = c
 	t.plan(pool)
 	ws = aligned(ws)
 	t.left, ws = cutOff(ws, t.leftAll())
@@ -94,15 +96,27 @@ func (t *winogradWeights) Do(worker, part int) {
 	edge := t.edges[worker*t.edge():][:t.edge()]
 	lo, hi := span(part, 4, t.last-t.first)
 	for tile := lo; tile < hi; tile++ {
-		src, row, pixel := t.windows.window(edge, t.x, t.first+tile)
-		for panel := range t.panels() {
-			dst := t.right[panel*winogradSums*t.rightSize+tile*t.u.nr:]
-			k := panel * t.u.nr
-			vec.window(dst, src[k:], 6*t.rightSize, t.rightSize, row, pixel, t.u.nr)
+		if t.xBF16 != nil {
+			transformPair(t, vec.windowBF16, vec.spreadBF16, halves(edge), t.xBF16, t.dyBF16, tile)
+			continue
 		}
-		src, row, pixel = t.results.window(edge, t.dy, t.first+tile)
-		vec.spread(t.left[tile*t.wide:], src, 6*t.leftSize, t.leftSize, row, pixel, t.Out)
+		transformPair(t, vec.window, vec.spread, edge, t.x, t.dy, tile)
 	}
+}
+
+// transformPair transforms the window of the chunk's tile with one body, and the tile of dy with
+// another.
+func transformPair[T float32 | uint16](
+	t *winogradWeights, by, spread func(dst []float32, src []T, dr, dc, sr, sc, n int),
+	edge, x, dy []T, tile int,
+) {
+	src, row, pixel := window(&t.windows, edge, x, t.first+tile)
+	for panel := range t.panels() {
+		dst := t.right[panel*winogradSums*t.rightSize+tile*t.u.nr:]
+		by(dst, src[panel*t.u.nr:], 6*t.rightSize, t.rightSize, row, pixel, t.u.nr)
+	}
+	src, row, pixel = window(&t.results, edge, dy, t.first+tile)
+	spread(t.left[tile*t.wide:], src, 6*t.leftSize, t.leftSize, row, pixel, t.Out)
 }
 
 // products adds the chunk's tiles to the sums of a panel of input channels and the group of output

@@ -29,18 +29,21 @@ var lines = []line{
 	{
 		"Window", "is Bᵀ·src·B.", 6, 6, false, windowLine,
 		[]float64{squareA * squareB, -squareA - squareB, -squareA, -squareB, pointA, pointB},
+		[]int{4, 2},
 	}, {
 		"Filter", "is G·src·Gᵀ.", 3, 6, false, filterLine,
-		filters,
+		filters, []int{4},
 	}, {
 		"Result", "is Aᵀ·src·A + bias.", 6, 4, true, resultLine,
 		[]float64{pointA, pointB, squareA, squareB, squareA * pointA, squareB * pointB},
+		[]int{4},
 	}, {
 		"Spread", "is A·src·Aᵀ.", 4, 6, false, spreadLine,
 		[]float64{pointA, pointB, squareA, squareB},
+		[]int{4, 2},
 	}, {
 		"Gather", "is Gᵀ·src·G.", 6, 3, false, gatherLine,
-		filters,
+		filters, []int{4},
 	},
 }
 
@@ -50,6 +53,7 @@ type line struct {
 	bias      bool
 	write     func(w *lineWriter, in []reg.VecVirtual) []reg.VecVirtual
 	constants []float64 // that write uses
+	sizes     []int     // bytes of a value of src, one for each function
 }
 
 func winograd(c *build.Context) {
@@ -61,8 +65,10 @@ func winograd(c *build.Context) {
 			}
 		}
 		for _, s := range []isa{avx2, avx512} {
-			w := lineWriter{c, s, lines[i], data, map[float64]reg.VecVirtual{}}
-			w.function()
+			for _, size := range l.sizes {
+				w := lineWriter{c, s, lines[i], data, map[float64]reg.VecVirtual{}, size}
+				w.function()
+			}
 		}
 	}
 }
@@ -74,17 +80,22 @@ type lineWriter struct {
 	line
 	data      map[float64]Mem
 	constants map[float64]reg.VecVirtual // if there are registers for them
+	size      int                        // bytes of a value of src
 }
 
 // function writes a transform in two dimensions: of the columns, into memory of the function's own,
 // and then of the rows.
 func (w *lineWriter) function() {
-	name, args := "winograd"+w.line.name+w.isa.name, "dst, src"
+	name, args := "winograd"+w.line.name, "dst, src *float32"
 	if w.bias {
-		args += ", bias"
+		args = "dst, src, bias *float32"
 	}
+	if w.size == 2 {
+		name, args = name+"BF16", "dst *float32, src *uint16"
+	}
+	name += w.isa.name
 	w.Function(name)
-	w.SignatureExpr("func(" + args + " *float32, dr, dc, sr, sc, n int)")
+	w.SignatureExpr("func(" + args + ", dr, dc, sr, sc, n int)")
 	w.Doc(name + " " + w.doc)
 	own := w.AllocLocal(w.from*w.to*w.bytes() + 64)
 	tmp := w.GP64()
@@ -94,7 +105,8 @@ func (w *lineWriter) function() {
 		return Mem{Base: tmp, Disp: (row*w.from + column) * w.bytes()}
 	}
 	src, dst, n := load(w.Context, "src"), load(w.Context, "dst"), load(w.Context, "n")
-	sr, sc, dr, dc := w.stride("sr"), w.stride("sc"), w.stride("dr"), w.stride("dc")
+	sr, sc := w.stride("sr", w.size), w.stride("sc", w.size)
+	dr, dc := w.stride("dr", 4), w.stride("dc", 4)
 	pointers := []reg.GPVirtual{src, dst}
 	if w.bias {
 		pointers = append(pointers, load(w.Context, "bias"))
@@ -107,12 +119,12 @@ func (w *lineWriter) function() {
 
 	w.Label("lanes")
 	w.walk(src, sc, sr, w.from, func(j int, from func(i int) Mem) {
-		for i, v := range w.write(w, w.loadAll(from)) {
+		for i, v := range w.write(w, w.loadAll(w.size, from)) {
 			w.VMOVUPS(v, at(i, j))
 		}
 	})
 	w.walk(dst, dr, dc, w.to, func(i int, to func(j int) Mem) {
-		for j, v := range w.write(w, w.loadAll(func(j int) Mem { return at(i, j) })) {
+		for j, v := range w.write(w, w.loadAll(4, func(j int) Mem { return at(i, j) })) {
 			if w.bias {
 				sum := w.vector(w.Context)
 				w.VADDPS(Mem{Base: pointers[2]}, v, sum)
@@ -121,8 +133,12 @@ func (w *lineWriter) function() {
 			w.VMOVUPS(v, to(j))
 		}
 	})
-	for _, p := range pointers {
-		w.ADDQ(U32(w.bytes()), p)
+	for i, p := range pointers {
+		size := 4
+		if i == 0 {
+			size = w.size
+		}
+		w.ADDQ(U32(size*w.lanes), p)
 	}
 	w.SUBQ(U32(w.lanes), n)
 	w.JNZ(LabelRef("lanes"))
@@ -152,19 +168,24 @@ func (w *lineWriter) walk(
 	}
 }
 
-// loadAll are the inputs of a line.
-func (w *lineWriter) loadAll(at func(i int) Mem) []reg.VecVirtual {
+// loadAll are the inputs of a line, whose values have so many bytes.
+func (w *lineWriter) loadAll(size int, at func(i int) Mem) []reg.VecVirtual {
 	in := w.vectors(w.Context, w.from)
 	for i, v := range in {
+		if size == 2 {
+			w.VPMOVZXWD(at(i), v)
+			w.VPSLLD(Imm(16), v, v)
+			continue
+		}
 		w.VMOVUPS(at(i), v)
 	}
 	return in
 }
 
-// stride is a parameter that counts values, in bytes.
-func (w *lineWriter) stride(name string) reg.GPVirtual {
+// stride is a parameter that counts values of so many bytes, in bytes.
+func (w *lineWriter) stride(name string, size int) reg.GPVirtual {
 	s := load(w.Context, name)
-	w.SHLQ(Imm(2), s)
+	w.SHLQ(Imm(uint64(size/2)), s)
 	return s
 }
 
