@@ -64,9 +64,8 @@ func (t *winogradForward) sumSize() int    { return t.group*t.u.nr + winogradGap
 
 func (t *winogradForward) perWorker() int {
 	return winogradSums*(t.filterSize()+t.sumSize()) + max(
-		winogradSums*t.In, // a window at the edge
-		// packed filters, a tile, no bias, the tile rounded
-		9*winogradSteps*t.u.nr+16*t.u.nr+roundUp(t.u.nr, 16)+8*t.u.nr,
+		winogradSums*t.In,      // a window at the edge
+		9*winogradSteps*t.u.nr, // packed filters, and then no bias, a tile, the tile rounded
 	)
 }
 
