@@ -225,3 +225,27 @@ func TestConstantParametersAtOnce(t *testing.T) {
 	require.NoError(t, reads.Close())
 	require.Zero(t, roundedCopies.n.Load())
 }
+
+// A weighted is 2·x for a parameter x. It takes x in bfloat16.
+type weighted struct{ doubled }
+
+func (weighted) Types(p Precision, _ []Precision) ([]Precision, Precision) {
+	return []Precision{p}, p
+}
+
+func (weighted) EvalTyped(_ *Context, dst Tensor, in []Tensor) {
+	for i, x := range in[0].BF16 {
+		dst.BF16[i] = NewBF16(x.Float32() * float32(in[0].Type.Size()))
+	}
+}
+
+// A rule sees that what it gets of a kept copy is bfloat16.
+func TestTypeOfConstantParameters(t *testing.T) {
+	k := newKeeping(t)
+	var err error
+	k.y, err = Apply(weighted{}, Param(k.g, k.w))
+	require.NoError(t, err)
+	for i, x := range k.says(t, k.machine(t, copying)) {
+		require.Equal(t, 2*k.w.Float32s()[i], x)
+	}
+}

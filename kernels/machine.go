@@ -653,7 +653,7 @@ func (m *Machine) copyParameters() error {
 		}
 		m.copies, e.copy = append(m.copies, r), r
 		for _, u := range e.uses {
-			u.to.BF16 = r.half[u.offset : u.offset+u.size : u.offset+u.size]
+			u.to.Type, u.to.BF16 = BFloat16, r.half[u.offset:u.offset+u.size:u.offset+u.size]
 		}
 	}
 	return nil
