@@ -346,7 +346,7 @@ func (p *program) workspace(c *Context, order []int) int {
 // workspaceOf returns how many bytes of workspace the rule of i needs. The float32 copies lie
 // behind them.
 func (p *program) workspaceOf(c *Context, i int) int {
-	n := workspace(c, p.values[i].rule, p.shapes(i))
+	n := workspace(c, p.values[i].rule, p.shapes(p.values[i].in))
 	if p.widens(i) {
 		n = align(n)
 	}
@@ -405,11 +405,8 @@ func (m *Machine) nameOf(v *value) string {
 	return fmt.Sprintf("node %d (%s)", v.node.ID(), name)
 }
 
-// shapes returns the shapes of the inputs of i.
-func (p *program) shapes(i int) []tensor.Shape { return p.shapesOf(p.values[i].in) }
-
-// shapesOf returns the shapes of values.
-func (p *program) shapesOf(values []int) []tensor.Shape {
+// shapes returns the shapes of values.
+func (p *program) shapes(values []int) []tensor.Shape {
 	shapes := make([]tensor.Shape, len(values))
 	for k, c := range values {
 		shapes[k] = p.values[c].shape

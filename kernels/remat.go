@@ -364,7 +364,7 @@ func (r *rematerializer) hasten(c int) {
 func (p *program) costOf(i int) float64 {
 	v := &p.values[i]
 	if c, ok := v.rule.(Coster); ok {
-		return c.Cost(p.shapes(i))
+		return c.Cost(p.shapes(p.values[i].in))
 	}
 	traffic := v.bytes()
 	product, size, factors := 0.0, v.size, len(v.in)

@@ -69,7 +69,7 @@ func (p *program) typesOf(v *value) (takes []Precision, gives Precision, err err
 		const wrong = "it takes %v for its %d inputs and gives %v"
 		return nil, 0, fmt.Errorf(wrong, takes, len(in), gives)
 	}
-	if w, ok := v.rule.(weigher); ok && w.wholeWeights(&p.context, p.shapesOf(v.in)) {
+	if w, ok := v.rule.(weigher); ok && w.wholeWeights(&p.context, p.shapes(v.in)) {
 		takes[1] = Float32
 	}
 	return takes, gives, nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
 
 	"github.com/kudos-ml/kudos/kernels/internal/cpu"
 )
@@ -16,8 +17,8 @@ import (
 func convolved(t *testing.T, side int, c Config) (results [][]float32, plan Plan) {
 	t.Helper()
 	g := gorgonia.NewGraph()
-	x, w, b := variable(g, "x", 2, side, side, 32), variable(g, "w", 64, 3, 3, 32),
-		variable(g, "b", 64)
+	x, b := variable(g, "x", 2, side, side, 32), variable(g, "b", 64)
+	w := Param(g, tensor.New(tensor.WithShape(64, 3, 3, 32), tensor.Of(tensor.Float32)))
 	factors := variable(g, "factors", 2, side, side, 64)
 	y, err := Conv2D(x, w, b, Same(3))
 	require.NoError(t, err)
@@ -96,6 +97,13 @@ func TestWinogradInBFloat16(t *testing.T) {
 	require.EqualValues(t, 4*max(g.WinogradForwardWorkspace(nil), g.WinogradInputGradWorkspace(nil),
 		g.WinogradWeightGradWorkspace(nil)), larger.Workspace)
 	require.NotEqual(t, plan.Workspace, larger.Workspace)
+	constant := Config{Precision: BFloat16, ConstantParameters: true}
+	_, copies := convolved(t, 32, constant)
+	require.Equal(t, plan.Weights+2*64*9*32, copies.Weights)
+	constant.Winograd = true
+	same, none := convolved(t, 32, constant)
+	require.Equal(t, fast, same)
+	require.Equal(t, larger.Weights, none.Weights, "nothing reads a copy of the weights")
 	for i, name := range []string{"dx", "dw", "db", "y"} {
 		far, near := apart(exact[i], plain[i]), apart(exact[i], fast[i])
 		switch t.Logf("%s: %.2g, with Winograd %.2g", name, far, near); name {
