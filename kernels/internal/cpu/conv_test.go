@@ -14,7 +14,7 @@ func (c Conv) padded(pixels int) Conv {
 	return c
 }
 
-var testConvs = []Conv{
+var testConvs = append([]Conv{
 	{N: 1, H: 1, W: 1, In: 1, Out: 1, KH: 1, KW: 1, Stride: 1},
 	{N: 2, H: 5, W: 4, In: 3, Out: 7, KH: 1, KW: 1, Stride: 1},
 	Conv{N: 1, H: 7, W: 6, In: 5, Out: 9, KH: 3, KW: 3, Stride: 1}.padded(1),
@@ -40,8 +40,14 @@ var testConvs = []Conv{
 	Conv{N: 1, H: 2, W: 2, In: 3, Out: 57, KH: 3, KW: 3, Stride: 1}.padded(1),
 	{N: 2, H: 7, W: 9, In: 6, Out: 32, KH: 5, KW: 2, Stride: 2, Top: 4, Left: 3, Right: 2},
 	{N: 1, H: 2, W: 3, In: 16, Out: 8, KH: 5, KW: 4, Stride: 1, Top: 6, Bottom: 5, Right: 7},
-	// Fewer positions than filters: the windows are packed, and the filters are read as they are.
+}, turnedConvs...)
+
+// turnedConvs have fewer positions than filters, which are read as they are. The windows are packed.
+var turnedConvs = []Conv{
 	Conv{N: 1, H: 4, W: 4, In: 64, Out: 70, KH: 3, KW: 3, Stride: 1}.padded(1),
+	// In the gradient of x, too. There a block has one tap or a part of it:
+	Conv{N: 1, H: 3, W: 2, In: 71, Out: 320, KH: 3, KW: 3, Stride: 1}.padded(1),
+	{N: 2, H: 3, W: 3, In: 48, Out: 768, KH: 2, KW: 3, Stride: 1, Top: 1, Right: 2},
 }
 
 // exactPasses are y, dx and dw in float64.
@@ -115,12 +121,11 @@ func TestConvAgainstFloat64(t *testing.T) {
 
 func TestConvSameBitsForAnyWorkers(t *testing.T) {
 	eachMicroKernel(t, func(t *testing.T) {
-		for _, c := range []Conv{
+		for _, c := range append([]Conv{
 			testConvs[3],
 			testConvs[4],
-			testConvs[len(testConvs)-1],
 			Conv{N: 2, H: 10, W: 9, In: 24, Out: 48, KH: 3, KW: 3, Stride: 1}.padded(1),
-		} {
+		}, turnedConvs...) {
 			x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(1, 1)))
 			var first []uint32
 			for _, workers := range []int{1, 2, 3, 16} {
@@ -179,24 +184,30 @@ func (c *Conv) passesInOrder(x, w, dy, bias []float32) (y, dx, dw []float32) {
 		M: pixels, N: c.In, K: taps * c.Out, C: result(pixels, c.In),
 		A: back.patchMatrix(dy), B: around,
 	}
-	return forward.inOrder(), input.inOrder(), weight.inOrder()
+	dx = input.inOrder()
+	if blocks := ceilDiv(c.Out, 384); c.Out%blocks == 0 && c.Out/blocks >= 256 {
+		dx = input.inBlocks(c.Out / blocks) // blocks divide taps
+	}
+	return forward.inOrder(), dx, weight.inOrder()
 }
 
 // Convolutions are summed in the order of products, by each body and any number of workers. What is
 // outside of an image counts as zero.
 func TestConvOrder(t *testing.T) {
-	for i, c := range []Conv{
+	for i, c := range append([]Conv{
 		testConvs[2],
 		testConvs[3],
-		testConvs[len(testConvs)-1],
 		Conv{N: 2, H: 6, W: 20, In: 32, Out: 34, KH: 3, KW: 3, Stride: 1}.padded(1),
 		Conv{N: 7, H: 8, W: 8, In: 96, Out: 32, KH: 3, KW: 3, Stride: 1}.padded(1),
 		Conv{N: 20, H: 4, W: 4, In: 64, Out: 64, KH: 3, KW: 3, Stride: 1}.padded(1),
 		Conv{N: 3, H: 16, W: 16, In: 4, Out: 32, KH: 3, KW: 3, Stride: 1}.padded(1),
 		Conv{N: 3, H: 16, W: 16, In: 32, Out: 4, KH: 3, KW: 3, Stride: 1}.padded(1),
+		// In the gradient of x, a block has a tap, and does not:
+		Conv{N: 1, H: 5, W: 5, In: 16, Out: 256, KH: 3, KW: 3, Stride: 1}.padded(1),
+		Conv{N: 1, H: 2, W: 2, In: 5, Out: 515, KH: 3, KW: 3, Stride: 1}.padded(1),
 		// A block of positions ends in a row of them:
 		{N: 5, H: 10, W: 17, In: 16, Out: 48, KH: 3, KW: 2, Stride: 1, Top: 1, Right: 1},
-	} {
+	}, turnedConvs...) {
 		x, w, dy, bias := c.tensors(rand.New(rand.NewPCG(uint64(i), 2)))
 		for _, x := range [][]float32{x, w, dy} {
 			for i, v := range x {

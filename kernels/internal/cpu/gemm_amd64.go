@@ -121,13 +121,13 @@ func tile2x16AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
 //go:noescape
 func tiles6x16AVX2(
 	a, b, c, bias *float32, k, rs, ks, ldc int, add bool,
-	count, step int, last *float32, ahead, n, inner, outer int,
+	count, step int, next, last *float32, move, n, inner, outer int,
 )
 
 //go:noescape
 func tiles14x32AVX512(
 	a, b, c, bias *float32, k, rs, ks, ldc int, add bool,
-	count, step int, last *float32, ahead, n, inner, outer int,
+	count, step int, next, last *float32, move, n, inner, outer int,
 )
 
 //go:noescape

@@ -4328,17 +4328,16 @@ store:
 	VZEROUPPER
 	RET
 
-// func tiles6x16AVX2(a *float32, b *float32, c *float32, bias *float32, k int, rs int, ks int, ldc int, add bool, count int, step int, last *float32, ahead int, n int, inner int, outer int)
+// func tiles6x16AVX2(a *float32, b *float32, c *float32, bias *float32, k int, rs int, ks int, ldc int, add bool, count int, step int, next *float32, last *float32, move int, n int, inner int, outer int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tiles6x16AVX2(SB), NOSPLIT, $0-128
+TEXT ·tiles6x16AVX2(SB), NOSPLIT, $0-136
 tile:
-	MOVQ       a+0(FP), AX
-	MOVQ       n+104(FP), DX
-	ADDQ       ahead+96(FP), AX
+	MOVQ       next+88(FP), AX
+	MOVQ       n+112(FP), DX
 	CMPQ       count+72(FP), $0x01
-	CMOVQEQ    last+88(FP), AX
+	CMOVQEQ    last+96(FP), AX
 	MOVQ       AX, CX
-	ADDQ       outer+120(FP), CX
+	ADDQ       outer+128(FP), CX
 	MOVQ       c+16(FP), BX
 	MOVQ       ldc+56(FP), SI
 	SHLQ       $0x02, SI
@@ -4384,13 +4383,13 @@ steps:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	PREFETCHT0   (AX)
-	ADDQ         inner+112(FP), AX
+	ADDQ         inner+120(FP), AX
 	MOVQ         CX, R11
-	ADDQ         outer+120(FP), R11
+	ADDQ         outer+128(FP), R11
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R11, CX
-	CMOVQEQ      n+104(FP), DX
+	CMOVQEQ      n+112(FP), DX
 	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
@@ -4414,13 +4413,13 @@ steps:
 	VMOVUPS      64(R8), Y12
 	VMOVUPS      96(R8), Y13
 	PREFETCHT0   (AX)
-	ADDQ         inner+112(FP), AX
+	ADDQ         inner+120(FP), AX
 	MOVQ         CX, R11
-	ADDQ         outer+120(FP), R11
+	ADDQ         outer+128(FP), R11
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R11, CX
-	CMOVQEQ      n+104(FP), DX
+	CMOVQEQ      n+112(FP), DX
 	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
@@ -4444,13 +4443,13 @@ steps:
 	VMOVUPS      128(R8), Y12
 	VMOVUPS      160(R8), Y13
 	PREFETCHT0   (AX)
-	ADDQ         inner+112(FP), AX
+	ADDQ         inner+120(FP), AX
 	MOVQ         CX, R11
-	ADDQ         outer+120(FP), R11
+	ADDQ         outer+128(FP), R11
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R11, CX
-	CMOVQEQ      n+104(FP), DX
+	CMOVQEQ      n+112(FP), DX
 	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
@@ -4474,13 +4473,13 @@ steps:
 	VMOVUPS      192(R8), Y12
 	VMOVUPS      224(R8), Y13
 	PREFETCHT0   (AX)
-	ADDQ         inner+112(FP), AX
+	ADDQ         inner+120(FP), AX
 	MOVQ         CX, R11
-	ADDQ         outer+120(FP), R11
+	ADDQ         outer+128(FP), R11
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R11, CX
-	CMOVQEQ      n+104(FP), DX
+	CMOVQEQ      n+112(FP), DX
 	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
@@ -4513,13 +4512,13 @@ step:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	PREFETCHT0   (AX)
-	ADDQ         inner+112(FP), AX
+	ADDQ         inner+120(FP), AX
 	MOVQ         CX, R11
-	ADDQ         outer+120(FP), R11
+	ADDQ         outer+128(FP), R11
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R11, CX
-	CMOVQEQ      n+104(FP), DX
+	CMOVQEQ      n+112(FP), DX
 	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
@@ -4607,22 +4606,23 @@ store:
 	IMUL3Q  $0x00000018, DX, DX
 	ADDQ    DX, CX
 	MOVQ    CX, c+16(FP)
+	MOVQ    move+104(FP), DX
+	ADDQ    DX, next+88(FP)
 	DECQ    count+72(FP)
 	JNZ     tile
 	VZEROUPPER
 	RET
 
-// func tiles14x32AVX512(a *float32, b *float32, c *float32, bias *float32, k int, rs int, ks int, ldc int, add bool, count int, step int, last *float32, ahead int, n int, inner int, outer int)
+// func tiles14x32AVX512(a *float32, b *float32, c *float32, bias *float32, k int, rs int, ks int, ldc int, add bool, count int, step int, next *float32, last *float32, move int, n int, inner int, outer int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·tiles14x32AVX512(SB), NOSPLIT, $0-128
+TEXT ·tiles14x32AVX512(SB), NOSPLIT, $0-136
 tile:
-	MOVQ       a+0(FP), AX
-	MOVQ       n+104(FP), DX
-	ADDQ       ahead+96(FP), AX
+	MOVQ       next+88(FP), AX
+	MOVQ       n+112(FP), DX
 	CMPQ       count+72(FP), $0x01
-	CMOVQEQ    last+88(FP), AX
+	CMOVQEQ    last+96(FP), AX
 	MOVQ       AX, CX
-	ADDQ       outer+120(FP), CX
+	ADDQ       outer+128(FP), CX
 	MOVQ       c+16(FP), BX
 	MOVQ       ldc+56(FP), SI
 	SHLQ       $0x02, SI
@@ -4706,13 +4706,13 @@ steps:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
 	PREFETCHT0   (AX)
-	ADDQ         inner+112(FP), AX
+	ADDQ         inner+120(FP), AX
 	MOVQ         CX, R14
-	ADDQ         outer+120(FP), R14
+	ADDQ         outer+128(FP), R14
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R14, CX
-	CMOVQEQ      n+104(FP), DX
+	CMOVQEQ      n+112(FP), DX
 	VBROADCASTSS (BX), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
@@ -4763,13 +4763,13 @@ steps:
 	VMOVUPS      128(R11), Z28
 	VMOVUPS      192(R11), Z29
 	PREFETCHT0   (AX)
-	ADDQ         inner+112(FP), AX
+	ADDQ         inner+120(FP), AX
 	MOVQ         CX, R14
-	ADDQ         outer+120(FP), R14
+	ADDQ         outer+128(FP), R14
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R14, CX
-	CMOVQEQ      n+104(FP), DX
+	CMOVQEQ      n+112(FP), DX
 	VBROADCASTSS (BX), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
@@ -4820,13 +4820,13 @@ steps:
 	VMOVUPS      256(R11), Z28
 	VMOVUPS      320(R11), Z29
 	PREFETCHT0   (AX)
-	ADDQ         inner+112(FP), AX
+	ADDQ         inner+120(FP), AX
 	MOVQ         CX, R14
-	ADDQ         outer+120(FP), R14
+	ADDQ         outer+128(FP), R14
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R14, CX
-	CMOVQEQ      n+104(FP), DX
+	CMOVQEQ      n+112(FP), DX
 	VBROADCASTSS (BX), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
@@ -4877,13 +4877,13 @@ steps:
 	VMOVUPS      384(R11), Z28
 	VMOVUPS      448(R11), Z29
 	PREFETCHT0   (AX)
-	ADDQ         inner+112(FP), AX
+	ADDQ         inner+120(FP), AX
 	MOVQ         CX, R14
-	ADDQ         outer+120(FP), R14
+	ADDQ         outer+128(FP), R14
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R14, CX
-	CMOVQEQ      n+104(FP), DX
+	CMOVQEQ      n+112(FP), DX
 	VBROADCASTSS (BX), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
@@ -4943,13 +4943,13 @@ step:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
 	PREFETCHT0   (AX)
-	ADDQ         inner+112(FP), AX
+	ADDQ         inner+120(FP), AX
 	MOVQ         CX, R14
-	ADDQ         outer+120(FP), R14
+	ADDQ         outer+128(FP), R14
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R14, CX
-	CMOVQEQ      n+104(FP), DX
+	CMOVQEQ      n+112(FP), DX
 	VBROADCASTSS (BX), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
@@ -5115,6 +5115,8 @@ store:
 	IMUL3Q  $0x00000038, DX, DX
 	ADDQ    DX, CX
 	MOVQ    CX, c+16(FP)
+	MOVQ    move+104(FP), DX
+	ADDQ    DX, next+88(FP)
 	DECQ    count+72(FP)
 	JNZ     tile
 	VZEROUPPER

@@ -5,14 +5,18 @@ import "unsafe"
 // blockK is how many steps of K one pass takes. A panel of B of that depth has 24 or 48 KiB.
 const blockK = 384
 
+// leastDepth is how many steps of K a pass takes at least where passes divide taps of a kernel.
+const leastDepth = 256
+
 // A part of C has about blockM rows and so many columns at most, in whole tiles: packedN if A has
-// to be packed for each part, directN if not, turnedN in a turned product. A block of A, the part
-// of C and as many panels of B stay in the L2 cache.
+// to be packed for each part, directN if not, or turnedPackedN and turnedN in a turned product. A
+// block of A, the part of C and as many panels of B stay in the L2 cache.
 const (
-	blockM  = 96
-	packedN = 640
-	directN = 320
-	turnedN = 128
+	blockM        = 96
+	packedN       = 640
+	directN       = 320
+	turnedPackedN = 256
+	turnedN       = 128
 )
 
 // chunkSize is about how many values of B are packed at a time: 8 MiB, which stay in the L3 cache.
@@ -41,11 +45,12 @@ type microKernel struct {
 	short [][2]tileFunc
 	// tiles are count tiles under each other: the rows of A of each are step values behind those of
 	// the one before. Meanwhile they fetch memory, one line at each step of K: n lines that are
-	// inner bytes apart, then n that begin outer bytes behind these. The first is ahead bytes
-	// behind the tile's rows of A, or, for the last tile, at last. It is nil where there is none.
+	// inner bytes apart, then n that begin outer bytes behind these. The first tile begins with the
+	// line at next, each further one move bytes behind that, but the last one at last. It is nil
+	// where there is none.
 	tiles func(
 		a, b, c, bias *float32, k, rs, ks, ldc int, add bool,
-		count, step int, last *float32, ahead, n, inner, outer int,
+		count, step int, next, last *float32, move, n, inner, outer int,
 	)
 	// runs are tiles made of runs, for 2 rows, for 4 and so on, each of nr columns and of nr/2. The
 	// latter are nil where there are none.
@@ -75,23 +80,32 @@ type product struct {
 }
 
 // turns reports whether the transposed product is the faster one to compute. The right factor has
-// to be packed, and the left one need not be, where its rows lie spread in memory. So of large
-// weights and few rows of activations, the activations are packed. Then C has to be transposed,
-// which costs little beside a sum over many k.
+// to be packed, and the left one need not be, where tiles can read it. So of large weights and few
+// rows of activations, the activations are packed. Then C has to be transposed, which costs little
+// beside a sum over many k.
 func (p *product) turns() bool {
-	b := &p.b
-	return !b.window.on && !b.flip.on && !p.rows.on &&
-		(b.matrix.spread() || b.matrix.Transposed && p.m <= turnedN) &&
-		!(p.accumulate && p.bias != nil) &&
-		p.k >= 128 && 2*p.k*(p.n-p.m) > p.m*p.n
+	if p.b.window.on || p.rows.on || p.accumulate && p.bias != nil {
+		return false
+	}
+	if p.k < 128 || 2*p.k*(p.n-p.m) <= p.m*p.n {
+		return false
+	}
+	few := p.m <= turnedPackedN
+	switch {
+	case p.b.flip.on:
+		return few && p.b.flip.depth() > 0
+	case p.a.window.on:
+		return few
+	}
+	a := p.b.turn()
+	return few || a.direct()
 }
 
 // turn is the transposed product Cᵀ[n,m] = Bᵀ[n,k]·Aᵀ[k,m].
 func (p *product) turn() product {
 	q := *p
 	q.m, q.n, q.turned = p.n, p.m, true
-	q.a, q.b = lhs{matrix: p.b.matrix}, rhs{matrix: p.a.matrix, window: p.a.window}
-	q.a.matrix.Transposed = !p.b.matrix.Transposed
+	q.a, q.b = p.b.turn(), rhs{matrix: p.a.matrix, window: p.a.window}
 	q.b.matrix.Transposed = !p.a.matrix.Transposed
 	return q
 }
@@ -113,6 +127,7 @@ type cut struct {
 	mr             int  // rows of a tile of C
 	runs           int  // of a tile, if A is windows
 	direct         bool // whether tiles read A where it is
+	down           bool // whether the next part is the one below
 	layout              // of a panel of A
 }
 
@@ -125,10 +140,15 @@ func (u *microKernel) cut(p *product, workers int) cut {
 	var c cut
 	c.blocks = ceilDiv(p.k, blockK)
 	c.kc = ceilDiv(p.k, c.blocks)
+	if depth := max(p.a.flip.depth(), p.b.flip.depth()); depth > 0 {
+		c.kc, c.blocks = depth, p.k/depth
+	}
 	c.mr = u.mr
 	c.layout, c.direct = p.a.layout(u.mr, c.kc), p.a.direct()
 	c.nc = packedN
 	switch {
+	case p.turned && !c.direct:
+		c.nc = turnedPackedN
 	case p.turned:
 		c.nc = turnedN
 	case p.a.window.on:
@@ -161,6 +181,7 @@ func (u *microKernel) cut(p *product, workers int) cut {
 	c.chunks = ceilDiv(c.blocks, max(1, chunkSize/(c.panels*u.nr*c.kc)))
 	c.chunk = ceilDiv(c.blocks, c.chunks)
 	c.chunks = ceilDiv(c.blocks, c.chunk)
+	c.down = c.chunk == 1 && !p.turned // panels of B that stay in the L2 cache
 	return c
 }
 
@@ -330,6 +351,10 @@ func (t *gemmTask) Do(worker, part int) {
 		t.packBlock(t.packed[(t.now+1)&1], t.now+1, block, n%t.packParts, scratch)
 		return
 	}
+	if t.down {
+		t.compute(scratch, n%t.mParts, n/t.mParts)
+		return
+	}
 	t.compute(scratch, n/t.nParts, n%t.nParts)
 }
 
@@ -390,28 +415,31 @@ type leftBlock struct {
 	data       []float32
 	at, step   int // where the first panel begins, and how far on the next one
 	layout         // of each
+	packed     bool
 	edge       []float32
 	edgeLayout layout
 	whole      int // rows of whole panels; behind them edge has those that are left
 
-	next int // where the block begins that is read next
+	// next is where the next block begins in memory, whose rows are stride values apart. It is
+	// empty if there is none.
+	next   []float32
+	stride int
 }
 
 // left packs the block of A of a part, or what has to be packed of it.
 func (t *gemmTask) left(a []float32, c *partOfC, k0, k1 int) leftBlock {
-	l := leftBlock{data: a, layout: t.layout, step: t.size, whole: c.i1}
+	l := leftBlock{data: a, layout: t.layout, step: t.size, packed: !t.direct, whole: c.i1}
 	from := c.i0
 	if t.direct {
-		m := &t.a.matrix
-		l.data, l.edge, l.edgeLayout = m.Data, a, t.layout
-		l.at, l.rs, l.ks = m.place(c.i0, k0)
+		l.data, l.edge, l.edgeLayout = t.a.matrix.Data, a, t.layout
+		l.at, l.rs, l.ks = t.a.place(c.i0, k0)
 		l.step = t.u.mr * l.rs
-		l.next = l.at
-		if k1 < t.k {
-			l.next, _, _ = m.place(c.i0, k1)
-		}
 		l.whole = c.i1 - t.u.ragged(c.i1-c.i0)
 		from = l.whole
+	}
+	if k1 < t.k {
+		at, stride, _ := t.a.place(c.i0, k1)
+		l.next, l.stride = t.a.matrix.Data[at:], stride
 	}
 	t.a.pack(a, t.layout, t.u, from, c.i1, k0, k1)
 	return l
@@ -465,7 +493,8 @@ func (t *gemmTask) column(l *leftBlock, b, tmp []float32, c *partOfC, j, k, bloc
 }
 
 // tiles computes the first count tiles of a column. While it computes one, it fetches the rows of
-// the next, and at the end, if the block is read again, the first ones.
+// the next, and at the end those that are read then: the first ones, if the block is read again, or
+// those of the next block. Rows that are packed for it are all fetched in the last column.
 func (l *leftBlock) tiles(
 	u *microKernel, b []float32, c, bias *float32, k, ldc int, add bool, count int, again bool,
 ) {
@@ -474,12 +503,21 @@ func (l *leftBlock) tiles(
 	if l.rs == 1 { // the line that the panel ends in: it begins in the last of the one before
 		n, inner, outer, ends = 1, 0, 4*l.ks, u.mr-1
 	}
-	last := l.next
-	if again {
-		last = l.at
+	from, move := l.data[l.at+ends:], l.step
+	next, last := &from[0], &from[0]
+	if count > 1 {
+		next = &from[move]
+	}
+	switch {
+	case again || len(l.next) == 0:
+	case l.packed:
+		inner, move = 4*l.stride, u.mr*l.stride
+		next, last = &l.next[0], &l.next[(count-1)*move]
+	default:
+		last = &l.next[ends]
 	}
 	u.tiles(&l.data[l.at], &b[0], c, bias, k, l.rs, l.ks, ldc, add,
-		count, l.step, &l.data[last+ends], 4*(l.step+ends), n, inner, outer)
+		count, l.step, next, last, 4*move, n, inner, outer)
 }
 
 // fit returns the tile for the first of so many rows and columns, and how many it has.
@@ -508,7 +546,7 @@ func (u *microKernel) fit(rows, columns int) (tile tileFunc, r, width int) {
 func (t *gemmTask) turnedColumn(l *leftBlock, b, tmp []float32, c *partOfC, j, k int, add bool) {
 	u, to := t.u, tmp[j-c.j0:]
 	i, n := c.i0, 0
-	if u.tiles != nil && c.i1-i >= u.mr {
+	if u.tiles != nil && c.i1-i >= u.mr && t.n-j > u.nr/2 {
 		n = (c.i1 - i) / u.mr
 		l.tiles(u, b, &to[0], nil, k, t.nc, add, n, j+u.nr < c.j1)
 		i += n * u.mr

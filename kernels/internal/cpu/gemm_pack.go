@@ -102,11 +102,13 @@ func (g *grid) runs(j0, j1, k0, k1 int, do func(windowRun)) {
 	}
 }
 
-// An lhs is where the left factor A[m,k] comes from. It is a matrix, or, with window, row i is the
-// window of position i, which tiles read where it is.
+// An lhs is where the left factor A[m,k] comes from. It is one of three: a matrix; windows, where
+// row i is the window of position i, which tiles read where it is; or, with flip, the weights of a
+// convolution as its gradient reads them, where column k is a row of flip, in transposed memory.
 type lhs struct {
 	matrix Matrix
 	window grid
+	flip   flip
 }
 
 // layout says how a panel of mr rows is packed: row after row, or, if A is transposed, column after
@@ -119,16 +121,19 @@ func (s *lhs) layout(mr, kc int) layout {
 	return layout{rs: rs, ks: 1, size: mr * rs}
 }
 
-// direct reports whether tiles read A where it is.
-func (s *lhs) direct() bool { return !s.window.on && s.matrix.spread() }
+// direct reports whether tiles read A where it is. Of rows that are a multiple of 4 KiB apart, a
+// cache does not hold as many as a tile has, since they are all in the same set. They are packed.
+func (s *lhs) direct() bool {
+	return !s.window.on && (s.matrix.Transposed || s.matrix.Stride%1024 != 0)
+}
 
-// spread reports whether rows of memory that follow each other are in several sets of a cache.
-func (m *Matrix) spread() bool { return m.Stride%512 != 0 }
-
-// place returns where element (i,k) of a matrix is, and how its neighbours in a column and in a row
-// are apart.
-func (m *Matrix) place(i, k int) (at, rs, ks int) {
-	if m.Transposed {
+// place returns where element (i,k) is, and how its neighbours in a column and in a row are apart.
+func (s *lhs) place(i, k int) (at, rs, ks int) {
+	m := &s.matrix
+	switch {
+	case s.flip.on:
+		return s.flip.at(k) + i, 1, s.flip.stride()
+	case m.Transposed:
 		return k*m.Stride + i, 1, m.Stride
 	}
 	return i*m.Stride + k, m.Stride, 1
@@ -148,7 +153,8 @@ func (s *lhs) pack(dst []float32, l layout, u *microKernel, i0, i1, k0, k1 int) 
 	for k := k0; k < k1; k += packRows {
 		for i := i0; i < i1; i += mr {
 			panel := dst[(i-i0)/mr*l.size+(k-k0)*mr:]
-			src, stride := s.matrix.Data[k*s.matrix.Stride+i:], s.matrix.Stride
+			at, _, stride := s.place(i, k)
+			src := s.matrix.Data[at:]
 			packColumns(panel, src, stride, mr, min(mr, i1-i), min(packRows, k1-k), u.copyMR)
 		}
 	}
@@ -189,10 +195,30 @@ type flip struct {
 	c          int
 }
 
+// stride is how far rows of one tap are apart.
+func (f *flip) stride() int { return f.kh * f.kw * f.c }
+
+// depth is how many rows a block takes, so that blocks divide taps. It is 0 if they would have too
+// few rows.
+func (f *flip) depth() int {
+	blocks := max(1, ceilDiv(f.o, blockK))
+	if f.o%blocks > 0 || f.o/blocks < leastDepth {
+		return 0
+	}
+	return f.o / blocks
+}
+
 // at returns where row k begins.
 func (f *flip) at(k int) int {
 	rs, o := k/f.o, k%f.o
 	return ((o*f.kh+f.a-f.step*(rs/f.cols))*f.kw + f.b - f.step*(rs%f.cols)) * f.c
+}
+
+// turn is the left factor of the transposed product, unless B is windows.
+func (s *rhs) turn() lhs {
+	a := lhs{matrix: s.matrix, flip: s.flip}
+	a.matrix.Transposed = !s.matrix.Transposed
+	return a
 }
 
 // packRows is how many rows of memory are packed at a time, of all panels that one part packs.
@@ -221,8 +247,8 @@ func (s *rhs) pack(dst []float32, u *microKernel, j0, j1, k0, k1 int, scratch []
 		f := &s.flip
 		for k0 < k1 { // rows of one tap are equally far apart
 			end := min(k1, (k0/f.o+1)*f.o)
-			src, stride := s.matrix.Data[f.at(k0)+j0:], f.kh*f.kw*f.c
-			packColumns(dst, src, stride, nr, j1-j0, end-k0, u.copyNR)
+			src := s.matrix.Data[f.at(k0)+j0:]
+			packColumns(dst, src, f.stride(), nr, j1-j0, end-k0, u.copyNR)
 			dst, k0 = dst[(end-k0)*nr:], end
 		}
 	case s.matrix.Transposed:

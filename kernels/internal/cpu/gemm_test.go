@@ -197,8 +197,10 @@ func TestGemmRowsDoNotDependOnOneAnother(t *testing.T) {
 	})
 }
 
-// inOrder is the order in which products are summed. K is cut into ⌈K/384⌉ blocks of ⌈K/blocks⌉,
-// and
+// inOrder is the order in which products are summed. K is cut into ⌈K/384⌉ blocks of ⌈K/blocks⌉.
+func (p *Product) inOrder() []float32 { return p.inBlocks(ceilDiv(p.K, ceilDiv(p.K, 384))) }
+
+// inBlocks is the product, of which K is cut into blocks of so many:
 //
 //	s := 0
 //	for k in block { s += A(i,k)·B(k,j) }
@@ -208,9 +210,8 @@ func TestGemmRowsDoNotDependOnOneAnother(t *testing.T) {
 //
 // in float32. For bfloat16 values each product is exact, so it does not matter whether it is
 // rounded before it is added.
-func (p *Product) inOrder() []float32 {
-	blocks := ceilDiv(p.K, 384)
-	size := ceilDiv(p.K, blocks)
+func (p *Product) inBlocks(size int) []float32 {
+	blocks := ceilDiv(p.K, size)
 	c := p.result()
 	for at := range c {
 		i, j := at/p.N, at%p.N
@@ -237,6 +238,7 @@ func TestGemmOrder(t *testing.T) {
 	for i, s := range [][3]int{
 		{5, 3, 2}, {14, 32, 256}, {29, 65, 385}, {97, 40, 600}, {300, 48, 1000}, {1, 100, 77},
 		{5, 40, 520}, {33, 300, 177}, {50, 52, 45000}, {52, 50, 45000},
+		{97, 40, 1021}, {40, 97, 1022}, // rows of the left factor are 4 KiB apart: they are packed
 	} {
 		for mode := range 12 {
 			if s[2] == 45000 && mode%8 != i%8 { // 450 million operations, each time with each body

@@ -73,7 +73,7 @@ func tiles(c *build.Context, s isa, mr int) {
 	c.Function(name)
 	c.Attributes(build.NOSPLIT)
 	c.SignatureExpr("func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool, " +
-		"count, step int, last *float32, ahead, n, inner, outer int)")
+		"count, step int, next, last *float32, move, n, inner, outer int)")
 	c.Doc(fmt.Sprintf("%s computes tiles of %d×%d.", name, mr, 2*s.lanes))
 	c.Label("tile")
 	sums(c, s, mr, 2, newFetch(c))
@@ -85,6 +85,8 @@ func tiles(c *build.Context, s isa, mr int) {
 	c.IMUL3Q(U32(4*mr), further, further)
 	c.ADDQ(further, at)
 	c.MOVQ(at, param(c, "c"))
+	c.MOVQ(param(c, "move"), further)
+	c.ADDQ(further, param(c, "next"))
 	c.DECQ(param(c, "count"))
 	c.JNZ(LabelRef("tile"))
 	end(c)
@@ -188,13 +190,12 @@ type fetch struct {
 	n, inner, outer Mem
 }
 
-// newFetch begins ahead bytes behind the tile's rows of A, or at last for the last tile.
+// newFetch begins at next, or at last for the last tile.
 func newFetch(c *build.Context) *fetch {
 	f := &fetch{
-		at: load(c, "a"), start: c.GP64(), left: load(c, "n"),
+		at: load(c, "next"), start: c.GP64(), left: load(c, "n"),
 		n: param(c, "n"), inner: param(c, "inner"), outer: param(c, "outer"),
 	}
-	c.ADDQ(param(c, "ahead"), f.at)
 	c.CMPQ(param(c, "count"), Imm(1))
 	c.CMOVQEQ(param(c, "last"), f.at)
 	c.MOVQ(f.at, f.start)
