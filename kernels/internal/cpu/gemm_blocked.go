@@ -395,7 +395,7 @@ func (t *gemmTask) compute(scratch []float32, mPart, nPart int) {
 			t.windows(a, packed, tmp, &c, block, k0, k1)
 			continue
 		}
-		l := t.left(a, &c, k0, k1)
+		l := t.left(a, &c, block, last)
 		for j := c.j0; j < c.j1; j += t.u.nr {
 			b := t.panelOf(packed, t.now, block, j/t.u.nr)
 			if t.turned {
@@ -413,22 +413,24 @@ func (t *gemmTask) compute(scratch []float32, mPart, nPart int) {
 // A leftBlock is where the panels of a block of A are.
 type leftBlock struct {
 	data       []float32
-	at, step   int // where the first panel begins, and how far on the next one
-	layout         // of each
-	packed     bool
+	at, step   int  // where the first panel begins, and how far on the next one
+	layout          // of each
+	cold       bool // whether rows of whole panels have not been read before
 	edge       []float32
 	edgeLayout layout
 	whole      int // rows of whole panels; behind them edge has those that are left
 
-	// next is where the next block begins in memory, whose rows are stride values apart. It is
-	// empty if there is none.
+	// next is where rows of the next block begin, which are nextRS values apart. It is empty if
+	// there is none.
 	next   []float32
-	stride int
+	nextRS int
 }
 
-// left packs the block of A of a part, or what has to be packed of it.
-func (t *gemmTask) left(a []float32, c *partOfC, k0, k1 int) leftBlock {
-	l := leftBlock{data: a, layout: t.layout, step: t.size, packed: !t.direct, whole: c.i1}
+// left packs a block of A for a part, or what has to be packed of it. The part is computed for
+// blocks up to end.
+func (t *gemmTask) left(a []float32, c *partOfC, block, end int) leftBlock {
+	k0, k1 := span(block, t.kc, t.k)
+	l := leftBlock{data: a, layout: t.layout, step: t.size, whole: c.i1}
 	from := c.i0
 	if t.direct {
 		l.data, l.edge, l.edgeLayout = t.a.matrix.Data, a, t.layout
@@ -436,10 +438,12 @@ func (t *gemmTask) left(a []float32, c *partOfC, k0, k1 int) leftBlock {
 		l.step = t.u.mr * l.rs
 		l.whole = c.i1 - t.u.ragged(c.i1-c.i0)
 		from = l.whole
+		l.cold = block == t.now*t.chunk
 	}
-	if k1 < t.k {
-		at, stride, _ := t.a.place(c.i0, k1)
-		l.next, l.stride = t.a.matrix.Data[at:], stride
+	if block+1 < end {
+		var at int
+		at, l.nextRS, _ = t.a.place(c.i0, k1)
+		l.next = t.a.matrix.Data[at:]
 	}
 	t.a.pack(a, t.layout, t.u, from, c.i1, k0, k1)
 	return l
@@ -474,7 +478,7 @@ func (t *gemmTask) column(l *leftBlock, b, tmp []float32, c *partOfC, j, k, bloc
 	i, n := c.i0, 0
 	if u.tiles != nil && c.i1-i >= u.mr && j+u.nr <= t.n && !t.rows.on {
 		n = (c.i1 - i) / u.mr
-		l.tiles(u, b, &t.c[i*t.ldc+j], bias, k, t.ldc, add, n, j+u.nr < c.j1)
+		t.tiles(l, b, &t.c[i*t.ldc+j], bias, c, j, k, t.ldc, add, n)
 		i += n * u.mr
 	}
 	tile, rows, width := u.fit(u.mr, t.n-j)
@@ -492,32 +496,45 @@ func (t *gemmTask) column(l *leftBlock, b, tmp []float32, c *partOfC, j, k, bloc
 	}
 }
 
-// tiles computes the first count tiles of a column. While it computes one, it fetches the rows of
-// the next, and at the end those that are read then: the first ones, if the block is read again, or
-// those of the next block. Rows that are packed for it are all fetched in the last column.
-func (l *leftBlock) tiles(
-	u *microKernel, b []float32, c, bias *float32, k, ldc int, add bool, count int, again bool,
+// tiles computes the first count tiles of the column at j. Meanwhile they fetch what is read next,
+// since memory and the L3 cache are far: the next panel of B, and in the last column but one the
+// first of the next block, too; in the last one, the rows of A of the next block. If the rows of
+// this block come from memory, each tile of the first column fetches those of the next tile.
+func (t *gemmTask) tiles(
+	l *leftBlock, b []float32, to, bias *float32, c *partOfC, j, k, ldc int, add bool, count int,
 ) {
-	n, inner, outer := u.mr, 4*l.rs, 64
-	ends := 0
-	if l.rs == 1 { // the line that the panel ends in: it begins in the last of the one before
-		n, inner, outer, ends = 1, 0, 4*l.ks, u.mr-1
+	u, a, panel := t.u, l.data[l.at:], t.u.nr*t.kc
+	next, last := &b[0], &b[0]
+	move, n, inner, outer := 0, 1, 0, 0 // nothing new
+	rows := func(rs, ks int) (ends int) {
+		if rs > 1 {
+			n, inner, outer = u.mr, 4*rs, 64
+			return 0
+		}
+		n, outer = 1, 4*ks
+		return u.mr - 1 // the line that rows end in: it begins in those of the tile before
 	}
-	from, move := l.data[l.at+ends:], l.step
-	next, last := &from[0], &from[0]
-	if count > 1 {
-		next = &from[move]
-	}
-	switch {
-	case again || len(l.next) == 0:
-	case l.packed:
-		inner, move = 4*l.stride, u.mr*l.stride
-		next, last = &l.next[0], &l.next[(count-1)*move]
+	switch columns := (c.j1 - j - 1) / u.nr; {
+	case columns == 0 && len(l.next) > 0:
+		ends := rows(l.nextRS, l.ks)
+		move = 4 * u.mr * l.nextRS
+		next, last = &l.next[ends], &l.next[ends+(count-1)*u.mr*l.nextRS]
+	case columns == 0 || k < 64:
+	case l.cold && j == c.j0:
+		ends := rows(l.rs, l.ks)
+		move = 4 * l.step
+		next, last = &a[ends+min(1, count-1)*l.step], &a[ends]
 	default:
-		last = &l.next[ends]
+		lines := min(u.nr*k/16/count, k/2) // of a panel, in a tile
+		n, outer = k/lines, 64
+		if columns == 1 && len(l.next) > 0 {
+			n, inner = 2, 4*(t.panels-(j-c.j0)/u.nr-1)*panel
+		}
+		move = 64 * lines
+		next, last = &b[panel], &b[panel+(count-1)*lines*16]
 	}
-	u.tiles(&l.data[l.at], &b[0], c, bias, k, l.rs, l.ks, ldc, add,
-		count, l.step, next, last, 4*move, n, inner, outer)
+	u.tiles(&a[0], &b[0], to, bias, k, l.rs, l.ks, ldc, add,
+		count, l.step, next, last, move, n, inner, outer)
 }
 
 // fit returns the tile for the first of so many rows and columns, and how many it has.
@@ -548,7 +565,7 @@ func (t *gemmTask) turnedColumn(l *leftBlock, b, tmp []float32, c *partOfC, j, k
 	i, n := c.i0, 0
 	if u.tiles != nil && c.i1-i >= u.mr && t.n-j > u.nr/2 {
 		n = (c.i1 - i) / u.mr
-		l.tiles(u, b, &to[0], nil, k, t.nc, add, n, j+u.nr < c.j1)
+		t.tiles(l, b, &to[0], nil, c, j, k, t.nc, add, n)
 		i += n * u.mr
 	}
 	tile, _, _ := u.fit(u.mr, t.n-j)
