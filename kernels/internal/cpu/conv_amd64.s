@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func runs6x16AVX2(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool)
+// func runs6x16AVX2(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool, fetch *float32, move int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·runs6x16AVX2(SB), NOSPLIT, $0-73
+TEXT ·runs6x16AVX2(SB), NOSPLIT, $0-96
 	MOVQ       c+16(FP), AX
 	MOVQ       ldc+64(FP), CX
 	SHLQ       $0x02, CX
@@ -74,6 +74,7 @@ run:
 	XORQ    DX, DX
 	MOVQ    ks+48(FP), R12
 	MOVQ    bs+56(FP), R13
+	MOVQ    fetch+80(FP), R14
 	SHLQ    $0x02, R12
 	SHLQ    $0x02, R13
 
@@ -81,6 +82,8 @@ step:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	ADDQ         R13, BX
+	PREFETCHT0   (R14)
+	ADDQ         move+88(FP), R14
 	VBROADCASTSS (SI)(DX*1), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
@@ -102,6 +105,7 @@ step:
 	ADDQ         R12, DX
 	DECQ         CX
 	JNZ          step
+	MOVQ         R14, fetch+80(FP)
 	ADDQ         $0x50, AX
 	MOVQ         (AX), CX
 	TESTQ        CX, CX
@@ -164,9 +168,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func runs4x16AVX2(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool)
+// func runs4x16AVX2(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool, fetch *float32, move int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·runs4x16AVX2(SB), NOSPLIT, $0-73
+TEXT ·runs4x16AVX2(SB), NOSPLIT, $0-96
 	MOVQ       c+16(FP), AX
 	MOVQ       ldc+64(FP), CX
 	SHLQ       $0x02, CX
@@ -218,6 +222,7 @@ run:
 	XORQ    DX, DX
 	MOVQ    ks+48(FP), R10
 	MOVQ    bs+56(FP), R11
+	MOVQ    fetch+80(FP), R12
 	SHLQ    $0x02, R10
 	SHLQ    $0x02, R11
 
@@ -225,6 +230,8 @@ step:
 	VMOVUPS      (BX), Y8
 	VMOVUPS      32(BX), Y9
 	ADDQ         R11, BX
+	PREFETCHT0   (R12)
+	ADDQ         move+88(FP), R12
 	VBROADCASTSS (SI)(DX*1), Y10
 	VFMADD231PS  Y8, Y10, Y0
 	VFMADD231PS  Y9, Y10, Y1
@@ -240,6 +247,7 @@ step:
 	ADDQ         R10, DX
 	DECQ         CX
 	JNZ          step
+	MOVQ         R12, fetch+80(FP)
 	ADDQ         $0x50, AX
 	MOVQ         (AX), CX
 	TESTQ        CX, CX
@@ -290,9 +298,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func runs2x16AVX2(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool)
+// func runs2x16AVX2(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool, fetch *float32, move int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·runs2x16AVX2(SB), NOSPLIT, $0-73
+TEXT ·runs2x16AVX2(SB), NOSPLIT, $0-96
 	MOVQ       c+16(FP), AX
 	MOVQ       ldc+64(FP), CX
 	SHLQ       $0x02, CX
@@ -327,6 +335,7 @@ run:
 	XORQ    DX, DX
 	MOVQ    ks+48(FP), R8
 	MOVQ    bs+56(FP), R9
+	MOVQ    fetch+80(FP), R10
 	SHLQ    $0x02, R8
 	SHLQ    $0x02, R9
 
@@ -334,6 +343,8 @@ step:
 	VMOVUPS      (BX), Y4
 	VMOVUPS      32(BX), Y5
 	ADDQ         R9, BX
+	PREFETCHT0   (R10)
+	ADDQ         move+88(FP), R10
 	VBROADCASTSS (SI)(DX*1), Y6
 	VFMADD231PS  Y4, Y6, Y0
 	VFMADD231PS  Y5, Y6, Y1
@@ -343,6 +354,7 @@ step:
 	ADDQ         R8, DX
 	DECQ         CX
 	JNZ          step
+	MOVQ         R10, fetch+80(FP)
 	ADDQ         $0x50, AX
 	MOVQ         (AX), CX
 	TESTQ        CX, CX
@@ -380,9 +392,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func runs8x32AVX512(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool)
+// func runs8x32AVX512(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool, fetch *float32, move int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·runs8x32AVX512(SB), NOSPLIT, $0-73
+TEXT ·runs8x32AVX512(SB), NOSPLIT, $8-96
 	MOVQ       c+16(FP), AX
 	MOVQ       ldc+64(FP), CX
 	SHLQ       $0x02, CX
@@ -467,6 +479,7 @@ run:
 	XORQ    DX, DX
 	MOVQ    ks+48(FP), R14
 	MOVQ    bs+56(FP), R15
+	MOVQ    fetch+80(FP), BP
 	SHLQ    $0x02, R14
 	SHLQ    $0x02, R15
 
@@ -474,6 +487,8 @@ step:
 	VMOVUPS      (BX), Z16
 	VMOVUPS      64(BX), Z17
 	ADDQ         R15, BX
+	PREFETCHT0   (BP)
+	ADDQ         move+88(FP), BP
 	VBROADCASTSS (SI)(DX*1), Z18
 	VFMADD231PS  Z16, Z18, Z0
 	VFMADD231PS  Z17, Z18, Z1
@@ -501,6 +516,7 @@ step:
 	ADDQ         R14, DX
 	DECQ         CX
 	JNZ          step
+	MOVQ         BP, fetch+80(FP)
 	ADDQ         $0x50, AX
 	MOVQ         (AX), CX
 	TESTQ        CX, CX
@@ -576,9 +592,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func runs6x32AVX512(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool)
+// func runs6x32AVX512(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool, fetch *float32, move int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·runs6x32AVX512(SB), NOSPLIT, $0-73
+TEXT ·runs6x32AVX512(SB), NOSPLIT, $0-96
 	MOVQ       c+16(FP), AX
 	MOVQ       ldc+64(FP), CX
 	SHLQ       $0x02, CX
@@ -646,6 +662,7 @@ run:
 	XORQ    DX, DX
 	MOVQ    ks+48(FP), R12
 	MOVQ    bs+56(FP), R13
+	MOVQ    fetch+80(FP), R14
 	SHLQ    $0x02, R12
 	SHLQ    $0x02, R13
 
@@ -653,6 +670,8 @@ step:
 	VMOVUPS      (BX), Z12
 	VMOVUPS      64(BX), Z13
 	ADDQ         R13, BX
+	PREFETCHT0   (R14)
+	ADDQ         move+88(FP), R14
 	VBROADCASTSS (SI)(DX*1), Z14
 	VFMADD231PS  Z12, Z14, Z0
 	VFMADD231PS  Z13, Z14, Z1
@@ -674,6 +693,7 @@ step:
 	ADDQ         R12, DX
 	DECQ         CX
 	JNZ          step
+	MOVQ         R14, fetch+80(FP)
 	ADDQ         $0x50, AX
 	MOVQ         (AX), CX
 	TESTQ        CX, CX
@@ -736,9 +756,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func runs4x32AVX512(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool)
+// func runs4x32AVX512(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool, fetch *float32, move int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·runs4x32AVX512(SB), NOSPLIT, $0-73
+TEXT ·runs4x32AVX512(SB), NOSPLIT, $0-96
 	MOVQ       c+16(FP), AX
 	MOVQ       ldc+64(FP), CX
 	SHLQ       $0x02, CX
@@ -790,6 +810,7 @@ run:
 	XORQ    DX, DX
 	MOVQ    ks+48(FP), R10
 	MOVQ    bs+56(FP), R11
+	MOVQ    fetch+80(FP), R12
 	SHLQ    $0x02, R10
 	SHLQ    $0x02, R11
 
@@ -797,6 +818,8 @@ step:
 	VMOVUPS      (BX), Z8
 	VMOVUPS      64(BX), Z9
 	ADDQ         R11, BX
+	PREFETCHT0   (R12)
+	ADDQ         move+88(FP), R12
 	VBROADCASTSS (SI)(DX*1), Z10
 	VFMADD231PS  Z8, Z10, Z0
 	VFMADD231PS  Z9, Z10, Z1
@@ -812,6 +835,7 @@ step:
 	ADDQ         R10, DX
 	DECQ         CX
 	JNZ          step
+	MOVQ         R12, fetch+80(FP)
 	ADDQ         $0x50, AX
 	MOVQ         (AX), CX
 	TESTQ        CX, CX
@@ -862,9 +886,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func runs2x32AVX512(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool)
+// func runs2x32AVX512(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool, fetch *float32, move int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·runs2x32AVX512(SB), NOSPLIT, $0-73
+TEXT ·runs2x32AVX512(SB), NOSPLIT, $0-96
 	MOVQ       c+16(FP), AX
 	MOVQ       ldc+64(FP), CX
 	SHLQ       $0x02, CX
@@ -899,6 +923,7 @@ run:
 	XORQ    DX, DX
 	MOVQ    ks+48(FP), R8
 	MOVQ    bs+56(FP), R9
+	MOVQ    fetch+80(FP), R10
 	SHLQ    $0x02, R8
 	SHLQ    $0x02, R9
 
@@ -906,6 +931,8 @@ step:
 	VMOVUPS      (BX), Z4
 	VMOVUPS      64(BX), Z5
 	ADDQ         R9, BX
+	PREFETCHT0   (R10)
+	ADDQ         move+88(FP), R10
 	VBROADCASTSS (SI)(DX*1), Z6
 	VFMADD231PS  Z4, Z6, Z0
 	VFMADD231PS  Z5, Z6, Z1
@@ -915,6 +942,7 @@ step:
 	ADDQ         R8, DX
 	DECQ         CX
 	JNZ          step
+	MOVQ         R10, fetch+80(FP)
 	ADDQ         $0x50, AX
 	MOVQ         (AX), CX
 	TESTQ        CX, CX
@@ -952,9 +980,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func runs6x8AVX2(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool)
+// func runs6x8AVX2(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool, fetch *float32, move int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·runs6x8AVX2(SB), NOSPLIT, $0-73
+TEXT ·runs6x8AVX2(SB), NOSPLIT, $0-96
 	MOVQ       c+16(FP), AX
 	MOVQ       ldc+64(FP), CX
 	SHLQ       $0x02, CX
@@ -1016,12 +1044,15 @@ run:
 	XORQ    DX, DX
 	MOVQ    ks+48(FP), R12
 	MOVQ    bs+56(FP), R13
+	MOVQ    fetch+80(FP), R14
 	SHLQ    $0x02, R12
 	SHLQ    $0x02, R13
 
 step:
 	VMOVUPS      (BX), Y6
 	ADDQ         R13, BX
+	PREFETCHT0   (R14)
+	ADDQ         move+88(FP), R14
 	VBROADCASTSS (SI)(DX*1), Y7
 	VFMADD231PS  Y6, Y7, Y0
 	VBROADCASTSS (DI)(DX*1), Y7
@@ -1037,6 +1068,7 @@ step:
 	ADDQ         R12, DX
 	DECQ         CX
 	JNZ          step
+	MOVQ         R14, fetch+80(FP)
 	ADDQ         $0x50, AX
 	MOVQ         (AX), CX
 	TESTQ        CX, CX
@@ -1080,9 +1112,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func runs4x8AVX2(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool)
+// func runs4x8AVX2(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool, fetch *float32, move int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·runs4x8AVX2(SB), NOSPLIT, $0-73
+TEXT ·runs4x8AVX2(SB), NOSPLIT, $0-96
 	MOVQ       c+16(FP), AX
 	MOVQ       ldc+64(FP), CX
 	SHLQ       $0x02, CX
@@ -1130,12 +1162,15 @@ run:
 	XORQ    DX, DX
 	MOVQ    ks+48(FP), R10
 	MOVQ    bs+56(FP), R11
+	MOVQ    fetch+80(FP), R12
 	SHLQ    $0x02, R10
 	SHLQ    $0x02, R11
 
 step:
 	VMOVUPS      (BX), Y4
 	ADDQ         R11, BX
+	PREFETCHT0   (R12)
+	ADDQ         move+88(FP), R12
 	VBROADCASTSS (SI)(DX*1), Y5
 	VFMADD231PS  Y4, Y5, Y0
 	VBROADCASTSS (DI)(DX*1), Y5
@@ -1147,6 +1182,7 @@ step:
 	ADDQ         R10, DX
 	DECQ         CX
 	JNZ          step
+	MOVQ         R12, fetch+80(FP)
 	ADDQ         $0x50, AX
 	MOVQ         (AX), CX
 	TESTQ        CX, CX
@@ -1184,9 +1220,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func runs2x8AVX2(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool)
+// func runs2x8AVX2(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool, fetch *float32, move int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·runs2x8AVX2(SB), NOSPLIT, $0-73
+TEXT ·runs2x8AVX2(SB), NOSPLIT, $0-96
 	MOVQ       c+16(FP), AX
 	MOVQ       ldc+64(FP), CX
 	SHLQ       $0x02, CX
@@ -1219,12 +1255,15 @@ run:
 	XORQ    DX, DX
 	MOVQ    ks+48(FP), R8
 	MOVQ    bs+56(FP), R9
+	MOVQ    fetch+80(FP), R10
 	SHLQ    $0x02, R8
 	SHLQ    $0x02, R9
 
 step:
 	VMOVUPS      (BX), Y2
 	ADDQ         R9, BX
+	PREFETCHT0   (R10)
+	ADDQ         move+88(FP), R10
 	VBROADCASTSS (SI)(DX*1), Y3
 	VFMADD231PS  Y2, Y3, Y0
 	VBROADCASTSS (DI)(DX*1), Y3
@@ -1232,6 +1271,7 @@ step:
 	ADDQ         R8, DX
 	DECQ         CX
 	JNZ          step
+	MOVQ         R10, fetch+80(FP)
 	ADDQ         $0x50, AX
 	MOVQ         (AX), CX
 	TESTQ        CX, CX
@@ -1262,9 +1302,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func runs8x16AVX512(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool)
+// func runs8x16AVX512(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool, fetch *float32, move int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·runs8x16AVX512(SB), NOSPLIT, $0-73
+TEXT ·runs8x16AVX512(SB), NOSPLIT, $8-96
 	MOVQ       c+16(FP), AX
 	MOVQ       ldc+64(FP), CX
 	SHLQ       $0x02, CX
@@ -1341,12 +1381,15 @@ run:
 	XORQ    DX, DX
 	MOVQ    ks+48(FP), R14
 	MOVQ    bs+56(FP), R15
+	MOVQ    fetch+80(FP), BP
 	SHLQ    $0x02, R14
 	SHLQ    $0x02, R15
 
 step:
 	VMOVUPS      (BX), Z8
 	ADDQ         R15, BX
+	PREFETCHT0   (BP)
+	ADDQ         move+88(FP), BP
 	VBROADCASTSS (SI)(DX*1), Z9
 	VFMADD231PS  Z8, Z9, Z0
 	VBROADCASTSS (DI)(DX*1), Z9
@@ -1366,6 +1409,7 @@ step:
 	ADDQ         R14, DX
 	DECQ         CX
 	JNZ          step
+	MOVQ         BP, fetch+80(FP)
 	ADDQ         $0x50, AX
 	MOVQ         (AX), CX
 	TESTQ        CX, CX
@@ -1416,9 +1460,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func runs6x16AVX512(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool)
+// func runs6x16AVX512(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool, fetch *float32, move int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·runs6x16AVX512(SB), NOSPLIT, $0-73
+TEXT ·runs6x16AVX512(SB), NOSPLIT, $0-96
 	MOVQ       c+16(FP), AX
 	MOVQ       ldc+64(FP), CX
 	SHLQ       $0x02, CX
@@ -1480,12 +1524,15 @@ run:
 	XORQ    DX, DX
 	MOVQ    ks+48(FP), R12
 	MOVQ    bs+56(FP), R13
+	MOVQ    fetch+80(FP), R14
 	SHLQ    $0x02, R12
 	SHLQ    $0x02, R13
 
 step:
 	VMOVUPS      (BX), Z6
 	ADDQ         R13, BX
+	PREFETCHT0   (R14)
+	ADDQ         move+88(FP), R14
 	VBROADCASTSS (SI)(DX*1), Z7
 	VFMADD231PS  Z6, Z7, Z0
 	VBROADCASTSS (DI)(DX*1), Z7
@@ -1501,6 +1548,7 @@ step:
 	ADDQ         R12, DX
 	DECQ         CX
 	JNZ          step
+	MOVQ         R14, fetch+80(FP)
 	ADDQ         $0x50, AX
 	MOVQ         (AX), CX
 	TESTQ        CX, CX
@@ -1544,9 +1592,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func runs4x16AVX512(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool)
+// func runs4x16AVX512(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool, fetch *float32, move int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·runs4x16AVX512(SB), NOSPLIT, $0-73
+TEXT ·runs4x16AVX512(SB), NOSPLIT, $0-96
 	MOVQ       c+16(FP), AX
 	MOVQ       ldc+64(FP), CX
 	SHLQ       $0x02, CX
@@ -1594,12 +1642,15 @@ run:
 	XORQ    DX, DX
 	MOVQ    ks+48(FP), R10
 	MOVQ    bs+56(FP), R11
+	MOVQ    fetch+80(FP), R12
 	SHLQ    $0x02, R10
 	SHLQ    $0x02, R11
 
 step:
 	VMOVUPS      (BX), Z4
 	ADDQ         R11, BX
+	PREFETCHT0   (R12)
+	ADDQ         move+88(FP), R12
 	VBROADCASTSS (SI)(DX*1), Z5
 	VFMADD231PS  Z4, Z5, Z0
 	VBROADCASTSS (DI)(DX*1), Z5
@@ -1611,6 +1662,7 @@ step:
 	ADDQ         R10, DX
 	DECQ         CX
 	JNZ          step
+	MOVQ         R12, fetch+80(FP)
 	ADDQ         $0x50, AX
 	MOVQ         (AX), CX
 	TESTQ        CX, CX
@@ -1648,9 +1700,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func runs2x16AVX512(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool)
+// func runs2x16AVX512(a *float32, b *float32, c *float32, bias *float32, zeros *float32, runs *int, ks int, bs int, ldc int, add bool, fetch *float32, move int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·runs2x16AVX512(SB), NOSPLIT, $0-73
+TEXT ·runs2x16AVX512(SB), NOSPLIT, $0-96
 	MOVQ       c+16(FP), AX
 	MOVQ       ldc+64(FP), CX
 	SHLQ       $0x02, CX
@@ -1683,12 +1735,15 @@ run:
 	XORQ    DX, DX
 	MOVQ    ks+48(FP), R8
 	MOVQ    bs+56(FP), R9
+	MOVQ    fetch+80(FP), R10
 	SHLQ    $0x02, R8
 	SHLQ    $0x02, R9
 
 step:
 	VMOVUPS      (BX), Z2
 	ADDQ         R9, BX
+	PREFETCHT0   (R10)
+	ADDQ         move+88(FP), R10
 	VBROADCASTSS (SI)(DX*1), Z3
 	VFMADD231PS  Z2, Z3, Z0
 	VBROADCASTSS (DI)(DX*1), Z3
@@ -1696,6 +1751,7 @@ step:
 	ADDQ         R8, DX
 	DECQ         CX
 	JNZ          step
+	MOVQ         R10, fetch+80(FP)
 	ADDQ         $0x50, AX
 	MOVQ         (AX), CX
 	TESTQ        CX, CX

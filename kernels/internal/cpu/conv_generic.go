@@ -46,11 +46,15 @@ func (c *Conv) weightGradGeneric(dw, dy, x []float32) {
 // runsGeneric are the definitions of tiles made of runs, of two rows and of four.
 var runsGeneric = [][2]runsFunc{{runs2Generic}, {runs4Generic}}
 
-func runs2Generic(a, b, c, bias, zeros *float32, runs *int, ks, bs, ldc int, add bool) {
+func runs2Generic(
+	a, b, c, bias, zeros *float32, runs *int, ks, bs, ldc int, add bool, _ *float32, _ int,
+) {
 	tileOfRuns(2, a, b, c, bias, zeros, runs, ks, bs, ldc, add)
 }
 
-func runs4Generic(a, b, c, bias, zeros *float32, runs *int, ks, bs, ldc int, add bool) {
+func runs4Generic(
+	a, b, c, bias, zeros *float32, runs *int, ks, bs, ldc int, add bool, _ *float32, _ int,
+) {
 	tileOfRuns(4, a, b, c, bias, zeros, runs, ks, bs, ldc, add)
 }
 

@@ -30,8 +30,11 @@ const runSize = int(unsafe.Sizeof(run{}) / 4)
 //	c[i*ldc+j] = s
 //
 // Here A(i,p) = a[run.rows[i]+p*ks], or zeros[p*ks] if run.rows[i] is negative. runs points to the
-// first run.
-type runsFunc func(a, b, c, bias, zeros *float32, runs *int, ks, bs, ldc int, add bool)
+// first run. Meanwhile it fetches memory: at each step a line, move bytes behind that of the step
+// before, the first one at fetch.
+type runsFunc func(
+	a, b, c, bias, zeros *float32, runs *int, ks, bs, ldc int, add bool, fetch *float32, move int,
+)
 
 // outsideImage is what lies outside of an image, for as many steps as a run has at most.
 var outsideImage [max(blockK, depthBF16/2)]float32
@@ -134,26 +137,38 @@ func (t *gemmTask) windows(a, packed, tmp []float32, c *partOfC, block, k0, k1 i
 		t.a.window.tileRuns(of, i, min(i+t.mr, c.i1), k0, k1, t.u.nr)
 	}
 	for j := c.j0; j < c.j1; j += t.u.nr {
-		t.windowColumn(runs, t.panelOf(packed, t.now, block, j/t.u.nr), tmp, c, j, block)
+		b := t.panelOf(packed, t.now, block, j/t.u.nr)
+		next := b
+		if j+t.u.nr < c.j1 {
+			next = b[t.u.nr*t.kc:]
+		} else if block+1 < min((t.now+1)*t.chunk, t.blocks) {
+			next = t.panelOf(packed, t.now, block+1, c.j0/t.u.nr)
+		}
+		t.windowColumn(runs, b, next, tmp, c, j, k1-k0, block)
 	}
 }
 
-// windowColumn is column for rows of A that are windows.
-func (t *gemmTask) windowColumn(runs []run, b, tmp []float32, c *partOfC, j, block int) {
+// windowColumn is column for rows of A that are windows. Each tile fetches its share of the panel of
+// B that is read next.
+func (t *gemmTask) windowColumn(
+	runs []run, b, next, tmp []float32, c *partOfC, j, k, block int,
+) {
 	u, add := t.u, t.accumulate || block > 0
 	var bias *float32
 	if t.bias != nil && block == 0 {
 		bias = &t.bias[j]
 	}
 	a, zeros := unsafe.SliceData(t.a.matrix.Data), &outsideImage[0]
+	move := ceilDiv(4*u.nr, ceilDiv(c.i1-c.i0, t.mr)) // bytes, at a step
 	for i := c.i0; i < c.i1; i += t.mr {
 		tile, rows, width := u.fitRuns(c.i1-i, t.n-j)
-		first := &runs[(i-c.i0)/t.mr*t.runs].n
+		n := (i - c.i0) / t.mr
+		first, fetch := &runs[n*t.runs].n, &next[min(n*k*move/4, len(next)-1)]
 		if i+rows > t.m || j+width > t.n || t.rows.on {
-			tile(a, &b[0], &tmp[0], nil, zeros, first, 1, u.nr, u.nr, false)
+			tile(a, &b[0], &tmp[0], nil, zeros, first, 1, u.nr, u.nr, false, fetch, move)
 			t.merge(tmp, i, min(i+t.mr, t.m), j, min(j+width, t.n), bias != nil, add)
 			continue
 		}
-		tile(a, &b[0], &t.c[i*t.ldc+j], bias, zeros, first, 1, u.nr, t.ldc, add)
+		tile(a, &b[0], &t.c[i*t.ldc+j], bias, zeros, first, 1, u.nr, t.ldc, add, fetch, move)
 	}
 }

@@ -147,7 +147,7 @@ func (t *tapGrad) block(runs []run, tap int, c partOfC, add bool) {
 	for j := c.j0; j < c.j1; j += t.u.nr {
 		for i := c.i0; i < c.i1; i += mr {
 			tile, _, _ := t.u.fitRuns(c.i1-i, c.j1-j)
-			tile(&a[i], &b[j], &to[i*ldc+j], nil, nil, &runs[0].n, ks, bs, ldc, add)
+			tile(&a[i], &b[j], &to[i*ldc+j], nil, nil, &runs[0].n, ks, bs, ldc, add, &b[j], 0)
 		}
 	}
 }

@@ -19,6 +19,10 @@ const (
 	turnedN       = 128
 )
 
+// turnedM is how many rows of activations there are at most, beside larger weights, in a product
+// that is faster turned even if its left factor then has to be packed, or if A is windows.
+const turnedM = 512
+
 // chunkSize is about how many values of B are packed at a time: 8 MiB, which stay in the L3 cache.
 const chunkSize = 1 << 21
 
@@ -90,7 +94,7 @@ func (p *product) turns() bool {
 	if p.k < 128 || 2*p.k*(p.n-p.m) <= p.m*p.n {
 		return false
 	}
-	few := p.m <= turnedPackedN
+	few := p.m <= turnedM
 	switch {
 	case p.b.flip.on:
 		return few && p.b.flip.depth() > 0
@@ -415,7 +419,7 @@ type leftBlock struct {
 	data       []float32
 	at, step   int  // where the first panel begins, and how far on the next one
 	layout          // of each
-	cold       bool // whether rows of whole panels have not been read before
+	first      bool // whether it is the first block of the stage
 	edge       []float32
 	edgeLayout layout
 	whole      int // rows of whole panels; behind them edge has those that are left
@@ -431,6 +435,7 @@ type leftBlock struct {
 func (t *gemmTask) left(a []float32, c *partOfC, block, end int) leftBlock {
 	k0, k1 := span(block, t.kc, t.k)
 	l := leftBlock{data: a, layout: t.layout, step: t.size, whole: c.i1}
+	l.first = block == t.now*t.chunk
 	from := c.i0
 	if t.direct {
 		l.data, l.edge, l.edgeLayout = t.a.matrix.Data, a, t.layout
@@ -438,7 +443,6 @@ func (t *gemmTask) left(a []float32, c *partOfC, block, end int) leftBlock {
 		l.step = t.u.mr * l.rs
 		l.whole = c.i1 - t.u.ragged(c.i1-c.i0)
 		from = l.whole
-		l.cold = block == t.now*t.chunk
 	}
 	if block+1 < end {
 		var at int
@@ -478,7 +482,7 @@ func (t *gemmTask) column(l *leftBlock, b, tmp []float32, c *partOfC, j, k, bloc
 	i, n := c.i0, 0
 	if u.tiles != nil && c.i1-i >= u.mr && j+u.nr <= t.n && !t.rows.on {
 		n = (c.i1 - i) / u.mr
-		t.tiles(l, b, &t.c[i*t.ldc+j], bias, c, j, k, t.ldc, add, n)
+		t.tiles(l, b, t.c[i*t.ldc+j:], bias, c, j, k, t.ldc, add, n)
 		i += n * u.mr
 	}
 	tile, rows, width := u.fit(u.mr, t.n-j)
@@ -496,12 +500,15 @@ func (t *gemmTask) column(l *leftBlock, b, tmp []float32, c *partOfC, j, k, bloc
 	}
 }
 
-// tiles computes the first count tiles of the column at j. Meanwhile they fetch what is read next,
-// since memory and the L3 cache are far: the next panel of B, and in the last column but one the
-// first of the next block, too; in the last one, the rows of A of the next block. If the rows of
-// this block come from memory, each tile of the first column fetches those of the next tile.
+// tiles computes the first count tiles of the column at j, from to on. Meanwhile they fetch what is
+// read next, since the L3 cache is far, and memory further.
+//
+// In the last column these are the rows of A of the next block, and in the first one, if the rows of
+// this block have not been read before, those of the next tile. Otherwise it is the next tile of C,
+// in the first block. In all others it is the next panel of B, and the first one of the next block,
+// too, in the last column but one.
 func (t *gemmTask) tiles(
-	l *leftBlock, b []float32, to, bias *float32, c *partOfC, j, k, ldc int, add bool, count int,
+	l *leftBlock, b, to []float32, bias *float32, c *partOfC, j, k, ldc int, add bool, count int,
 ) {
 	u, a, panel := t.u, l.data[l.at:], t.u.nr*t.kc
 	next, last := &b[0], &b[0]
@@ -519,11 +526,16 @@ func (t *gemmTask) tiles(
 		ends := rows(l.nextRS, l.ks)
 		move = 4 * u.mr * l.nextRS
 		next, last = &l.next[ends], &l.next[ends+(count-1)*u.mr*l.nextRS]
-	case columns == 0 || k < 64:
-	case l.cold && j == c.j0:
+	case l.first && t.direct && j == c.j0:
 		ends := rows(l.rs, l.ks)
 		move = 4 * l.step
 		next, last = &a[ends+min(1, count-1)*l.step], &a[ends]
+	case columns == 0:
+	case l.first && !t.turned:
+		rows(ldc, 1)
+		move = 4 * u.mr * ldc
+		next, last = &to[min(1, count-1)*u.mr*ldc], &to[u.nr]
+	case k < 64:
 	default:
 		lines := min(u.nr*k/16/count, k/2) // of a panel, in a tile
 		n, outer = k/lines, 64
@@ -533,7 +545,7 @@ func (t *gemmTask) tiles(
 		move = 64 * lines
 		next, last = &b[panel], &b[panel+(count-1)*lines*16]
 	}
-	u.tiles(&a[0], &b[0], to, bias, k, l.rs, l.ks, ldc, add,
+	u.tiles(&a[0], &b[0], &to[0], bias, k, l.rs, l.ks, ldc, add,
 		count, l.step, next, last, move, n, inner, outer)
 }
 
@@ -565,7 +577,7 @@ func (t *gemmTask) turnedColumn(l *leftBlock, b, tmp []float32, c *partOfC, j, k
 	i, n := c.i0, 0
 	if u.tiles != nil && c.i1-i >= u.mr && t.n-j > u.nr/2 {
 		n = (c.i1 - i) / u.mr
-		t.tiles(l, b, &to[0], nil, c, j, k, t.nc, add, n)
+		t.tiles(l, b, to, nil, c, j, k, t.nc, add, n)
 		i += n * u.mr
 	}
 	tile, _, _ := u.fit(u.mr, t.n-j)

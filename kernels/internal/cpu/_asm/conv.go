@@ -24,7 +24,8 @@ func runs(c *build.Context, s isa, mr, width int) {
 	name := fmt.Sprintf("runs%dx%d%s", mr, width*s.lanes, s.name)
 	c.Function(name)
 	c.Attributes(build.NOSPLIT)
-	c.SignatureExpr("func(a, b, c, bias, zeros *float32, runs *int, ks, bs, ldc int, add bool)")
+	c.SignatureExpr("func(a, b, c, bias, zeros *float32, runs *int, ks, bs, ldc int, add bool, " +
+		"fetch *float32, move int)")
 	c.Doc(fmt.Sprintf("%s computes a tile of %d×%d.", name, mr, width*s.lanes))
 
 	cRows := newRows(c, load(c, "c"), load(c, "ldc"), mr)
@@ -37,7 +38,7 @@ func runs(c *build.Context, s isa, mr, width int) {
 		s.zero(c, v)
 	}
 	eachRun(c, mr, 4, func(a []reg.GPVirtual, b, at, n reg.GPVirtual) {
-		ks, bs := load(c, "ks"), load(c, "bs")
+		ks, bs, far := load(c, "ks"), load(c, "bs"), load(c, "fetch")
 		c.SHLQ(Imm(2), ks)
 		c.SHLQ(Imm(2), bs)
 
@@ -47,6 +48,8 @@ func runs(c *build.Context, s isa, mr, width int) {
 			c.VMOVUPS(Mem{Base: b, Disp: j * s.bytes()}, v)
 		}
 		c.ADDQ(bs, b)
+		c.PREFETCHT0(Mem{Base: far})
+		c.ADDQ(param(c, "move"), far)
 		for i := range mr {
 			v := s.vector(c)
 			c.VBROADCASTSS(Mem{Base: a[i], Index: at, Scale: 1}, v)
@@ -57,6 +60,7 @@ func runs(c *build.Context, s isa, mr, width int) {
 		c.ADDQ(ks, at)
 		c.DECQ(n)
 		c.JNZ(LabelRef("step"))
+		c.MOVQ(far, param(c, "fetch"))
 	})
 	finish(c, s, mr, width, acc)
 	end(c)
