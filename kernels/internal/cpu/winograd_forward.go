@@ -130,12 +130,9 @@ func (t *winogradForward) products(scratch []float32, o, lo int) {
 		t.transformFilters(filters, scratch, o, k0, k1)
 		depth := k1 - k0
 		for s := range winogradSums {
-			a := t.values[(block*winogradSums+s)*t.size:]
+			a := t.values[(block*winogradSums+s)*t.size+lo*t.depth:]
 			b, c := filters[s*t.filterSize():], sums[s*t.sumSize():]
-			for i := lo; i < hi; i += u.mr {
-				sum := &c[(i-lo)*u.nr]
-				u.tile(&a[i*t.depth], &b[0], sum, nil, depth, t.depth, 1, u.nr, block > 0)
-			}
+			t.column(a, b, c, ceilDiv(hi-lo, u.mr), depth, block > 0)
 		}
 	}
 	none, scratch := cutOff(scratch, roundUp(u.nr, 16))
@@ -147,6 +144,21 @@ func (t *winogradForward) products(scratch []float32, o, lo int) {
 	for tile := lo; tile < hi; tile++ {
 		t.result(sums[(tile-lo)*u.nr:], bias, scratch, o, t.first+tile)
 	}
+}
+
+// column computes so many tiles of the microKernel, one under the other. Where they can, they fetch
+// the rows of the next one, and at the end those of the next of the 36 matrices.
+func (t *winogradForward) column(a, b, c []float32, count, k int, add bool) {
+	u, step := t.u, t.u.mr*t.depth
+	if u.tiles == nil {
+		for i := range count {
+			u.tile(&a[i*step], &b[0], &c[i*u.mr*u.nr], nil, k, t.depth, 1, u.nr, add)
+		}
+		return
+	}
+	next, last := &a[min(1, count-1)*step], &a[min(t.size, len(a)-1)]
+	u.tiles(&a[0], &b[0], &c[0], nil, k, t.depth, 1, u.nr, add,
+		count, step, next, last, 4*step, 1, 0, 64)
 }
 
 // cutOff returns the first n values of a slice, and the others.
