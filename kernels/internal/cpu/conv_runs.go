@@ -148,8 +148,8 @@ func (t *gemmTask) windows(a, packed, tmp []float32, c *partOfC, block, k0, k1 i
 	}
 }
 
-// windowColumn is column for rows of A that are windows. Each tile fetches its share of the panel of
-// B that is read next.
+// windowColumn is column for rows of A that are windows. Each tile fetches its share of next, the
+// panel of B that is read next.
 func (t *gemmTask) windowColumn(
 	runs []run, b, next, tmp []float32, c *partOfC, j, k, block int,
 ) {

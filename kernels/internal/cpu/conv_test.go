@@ -42,7 +42,7 @@ var testConvs = append([]Conv{
 	{N: 1, H: 2, W: 3, In: 16, Out: 8, KH: 5, KW: 4, Stride: 1, Top: 6, Bottom: 5, Right: 7},
 }, turnedConvs...)
 
-// turnedConvs have fewer positions than filters, which are read as they are. The windows are packed.
+// turnedConvs have fewer positions than filters, which are read as they are. Windows are packed.
 var turnedConvs = []Conv{
 	Conv{N: 1, H: 4, W: 4, In: 64, Out: 70, KH: 3, KW: 3, Stride: 1}.padded(1),
 	// In the gradient of x, too. There a block has one tap or a part of it:

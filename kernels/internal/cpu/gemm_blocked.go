@@ -501,12 +501,12 @@ func (t *gemmTask) column(l *leftBlock, b, tmp []float32, c *partOfC, j, k, bloc
 }
 
 // tiles computes the first count tiles of the column at j, from to on. Meanwhile they fetch what is
-// read next, since the L3 cache is far, and memory further.
+// read next, since the L3 cache is far, and memory further:
 //
-// In the last column these are the rows of A of the next block, and in the first one, if the rows of
-// this block have not been read before, those of the next tile. Otherwise it is the next tile of C,
-// in the first block. In all others it is the next panel of B, and the first one of the next block,
-// too, in the last column but one.
+//   - in the last column, the rows of A of the next block;
+//   - in the first column of the first block, the next rows of A, if tiles read them where they are;
+//   - elsewhere in the first block, the next tile of C, unless C is stored later;
+//   - elsewhere, the next panel of B; in the last column but one, the first of the next block, too.
 func (t *gemmTask) tiles(
 	l *leftBlock, b, to []float32, bias *float32, c *partOfC, j, k, ldc int, add bool, count int,
 ) {
