@@ -504,7 +504,7 @@ func (t *gemmTask) column(l *leftBlock, b, tmp []float32, c *partOfC, j, k, bloc
 // read next, since the L3 cache is far, and memory further:
 //
 //   - in the last column, the rows of A of the next block;
-//   - in the first column of the first block, the next rows of A, if tiles read them where they are;
+//   - in the first column of the first block, the next rows of A, unless they are packed;
 //   - elsewhere in the first block, the next tile of C, unless C is stored later;
 //   - elsewhere, the next panel of B; in the last column but one, the first of the next block, too.
 func (t *gemmTask) tiles(
