@@ -129,8 +129,10 @@ func (u *microKernel) fitRuns(rows, columns int) (tile runsFunc, r, width int) {
 	return u.runs[n-1][0], 2 * n, u.nr
 }
 
-// windows computes a part of C, for a block of K, where rows of A are windows.
-func (t *gemmTask) windows(a, packed, tmp []float32, c *partOfC, block, k0, k1 int) {
+// windows computes a part of C, for a block of K, where rows of A are windows. The part is computed
+// for blocks up to end.
+func (t *gemmTask) windows(a, packed, tmp []float32, c *partOfC, block, end int) {
+	k0, k1 := span(block, t.kc, t.k)
 	runs := runsIn(a, t.mc/t.mr*t.runs)
 	for i := c.i0; i < c.i1; i += t.mr {
 		of := runs[(i-c.i0)/t.mr*t.runs:][:t.runs]
@@ -141,7 +143,7 @@ func (t *gemmTask) windows(a, packed, tmp []float32, c *partOfC, block, k0, k1 i
 		next := b
 		if j+t.u.nr < c.j1 {
 			next = b[t.u.nr*t.kc:]
-		} else if block+1 < min((t.now+1)*t.chunk, t.blocks) {
+		} else if block+1 < end {
 			next = t.panelOf(packed, t.now, block+1, c.j0/t.u.nr)
 		}
 		t.windowColumn(runs, b, next, tmp, c, j, k1-k0, block)

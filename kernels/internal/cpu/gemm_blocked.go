@@ -19,8 +19,8 @@ const (
 	turnedN       = 128
 )
 
-// turnedM is how many rows of activations there are at most, beside larger weights, in a product
-// that is faster turned even if its left factor then has to be packed, or if A is windows.
+// turnedM is up to how many rows of activations a product with larger weights is faster turned if
+// its left factor then has to be packed, or if it is a convolution. Others are at any number.
 const turnedM = 512
 
 // chunkSize is about how many values of B are packed at a time: 8 MiB, which stay in the L3 cache.
@@ -394,11 +394,11 @@ func (t *gemmTask) compute(scratch []float32, mPart, nPart int) {
 	packed := t.packed[t.now&1]
 	first, last := span(t.now, t.chunk, t.blocks)
 	for block := first; block < last; block++ {
-		k0, k1 := span(block, t.kc, t.k)
 		if t.a.window.on {
-			t.windows(a, packed, tmp, &c, block, k0, k1)
+			t.windows(a, packed, tmp, &c, block, last)
 			continue
 		}
+		k0, k1 := span(block, t.kc, t.k)
 		l := t.left(a, &c, block, last)
 		for j := c.j0; j < c.j1; j += t.u.nr {
 			b := t.panelOf(packed, t.now, block, j/t.u.nr)

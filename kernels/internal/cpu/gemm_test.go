@@ -263,6 +263,9 @@ func TestGemmOrder(t *testing.T) {
 				task := micro.task(&q, 2)
 				require.Equal(t, q.m < q.n && q.k >= 128, task.turned)
 				require.Equal(t, q.k == 45000, task.chunks > 1)
+				if q.k == 1021 && !p.A.Transposed || q.k == 1022 && p.B.Transposed {
+					require.False(t, task.direct)
+				}
 				for _, workers := range []int{1, 3} {
 					pool := NewPool(workers)
 					copy(p.C.Data, before)
