@@ -20,7 +20,7 @@ var (
 	}
 	microAVX512 = microKernel{
 		name: "AVX-512", mr: 14, nr: 32, tile: tile14x32AVX512, half: tile14x16AVX512,
-		tiles: tiles14x32AVX512,
+		tiles: tiles14x32AVX512, wide: tiles7x48AVX512,
 		short: [][2]tileFunc{
 			{tile2x32AVX512, tile2x16AVX512}, {tile4x32AVX512, tile4x16AVX512},
 			{tile6x32AVX512, tile6x16AVX512}, {tile8x32AVX512, tile8x16AVX512},
@@ -121,13 +121,19 @@ func tile2x16AVX512(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
 //go:noescape
 func tiles6x16AVX2(
 	a, b, c, bias *float32, k, rs, ks, ldc int, add bool,
-	count, step int, next, last *float32, move, n, inner, outer int,
+	panel, count, step int, next, last *float32, move, n, inner, outer int,
 )
 
 //go:noescape
 func tiles14x32AVX512(
 	a, b, c, bias *float32, k, rs, ks, ldc int, add bool,
-	count, step int, next, last *float32, move, n, inner, outer int,
+	panel, count, step int, next, last *float32, move, n, inner, outer int,
+)
+
+//go:noescape
+func tiles7x48AVX512(
+	a, b, c, bias *float32, k, rs, ks, ldc int, add bool,
+	panel, count, step int, next, last *float32, move, n, inner, outer int,
 )
 
 //go:noescape

@@ -4328,16 +4328,16 @@ store:
 	VZEROUPPER
 	RET
 
-// func tiles6x16AVX2(a *float32, b *float32, c *float32, bias *float32, k int, rs int, ks int, ldc int, add bool, count int, step int, next *float32, last *float32, move int, n int, inner int, outer int)
+// func tiles6x16AVX2(a *float32, b *float32, c *float32, bias *float32, k int, rs int, ks int, ldc int, add bool, panel int, count int, step int, next *float32, last *float32, move int, n int, inner int, outer int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tiles6x16AVX2(SB), NOSPLIT, $0-136
+TEXT ·tiles6x16AVX2(SB), NOSPLIT, $0-144
 tile:
-	MOVQ       next+88(FP), AX
-	MOVQ       n+112(FP), DX
-	CMPQ       count+72(FP), $0x01
-	CMOVQEQ    last+96(FP), AX
+	MOVQ       next+96(FP), AX
+	MOVQ       n+120(FP), DX
+	CMPQ       count+80(FP), $0x01
+	CMOVQEQ    last+104(FP), AX
 	MOVQ       AX, CX
-	ADDQ       outer+128(FP), CX
+	ADDQ       outer+136(FP), CX
 	MOVQ       c+16(FP), BX
 	MOVQ       ldc+56(FP), SI
 	SHLQ       $0x02, SI
@@ -4383,13 +4383,13 @@ steps:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	PREFETCHT0   (AX)
-	ADDQ         inner+120(FP), AX
+	ADDQ         inner+128(FP), AX
 	MOVQ         CX, R11
-	ADDQ         outer+128(FP), R11
+	ADDQ         outer+136(FP), R11
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R11, CX
-	CMOVQEQ      n+112(FP), DX
+	CMOVQEQ      n+120(FP), DX
 	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
@@ -4413,13 +4413,13 @@ steps:
 	VMOVUPS      64(R8), Y12
 	VMOVUPS      96(R8), Y13
 	PREFETCHT0   (AX)
-	ADDQ         inner+120(FP), AX
+	ADDQ         inner+128(FP), AX
 	MOVQ         CX, R11
-	ADDQ         outer+128(FP), R11
+	ADDQ         outer+136(FP), R11
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R11, CX
-	CMOVQEQ      n+112(FP), DX
+	CMOVQEQ      n+120(FP), DX
 	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
@@ -4443,13 +4443,13 @@ steps:
 	VMOVUPS      128(R8), Y12
 	VMOVUPS      160(R8), Y13
 	PREFETCHT0   (AX)
-	ADDQ         inner+120(FP), AX
+	ADDQ         inner+128(FP), AX
 	MOVQ         CX, R11
-	ADDQ         outer+128(FP), R11
+	ADDQ         outer+136(FP), R11
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R11, CX
-	CMOVQEQ      n+112(FP), DX
+	CMOVQEQ      n+120(FP), DX
 	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
@@ -4473,13 +4473,13 @@ steps:
 	VMOVUPS      192(R8), Y12
 	VMOVUPS      224(R8), Y13
 	PREFETCHT0   (AX)
-	ADDQ         inner+120(FP), AX
+	ADDQ         inner+128(FP), AX
 	MOVQ         CX, R11
-	ADDQ         outer+128(FP), R11
+	ADDQ         outer+136(FP), R11
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R11, CX
-	CMOVQEQ      n+112(FP), DX
+	CMOVQEQ      n+120(FP), DX
 	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
@@ -4512,13 +4512,13 @@ step:
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	PREFETCHT0   (AX)
-	ADDQ         inner+120(FP), AX
+	ADDQ         inner+128(FP), AX
 	MOVQ         CX, R11
-	ADDQ         outer+128(FP), R11
+	ADDQ         outer+136(FP), R11
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R11, CX
-	CMOVQEQ      n+112(FP), DX
+	CMOVQEQ      n+120(FP), DX
 	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
@@ -4599,30 +4599,30 @@ store:
 	VMOVUPS Y11, 32(DX)(CX*2)
 	MOVQ    a+0(FP), AX
 	MOVQ    c+16(FP), CX
-	MOVQ    step+80(FP), DX
+	MOVQ    step+88(FP), DX
 	LEAQ    (AX)(DX*4), AX
 	MOVQ    AX, a+0(FP)
 	MOVQ    ldc+56(FP), DX
 	IMUL3Q  $0x00000018, DX, DX
 	ADDQ    DX, CX
 	MOVQ    CX, c+16(FP)
-	MOVQ    move+104(FP), DX
-	ADDQ    DX, next+88(FP)
-	DECQ    count+72(FP)
+	MOVQ    move+112(FP), DX
+	ADDQ    DX, next+96(FP)
+	DECQ    count+80(FP)
 	JNZ     tile
 	VZEROUPPER
 	RET
 
-// func tiles14x32AVX512(a *float32, b *float32, c *float32, bias *float32, k int, rs int, ks int, ldc int, add bool, count int, step int, next *float32, last *float32, move int, n int, inner int, outer int)
+// func tiles14x32AVX512(a *float32, b *float32, c *float32, bias *float32, k int, rs int, ks int, ldc int, add bool, panel int, count int, step int, next *float32, last *float32, move int, n int, inner int, outer int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·tiles14x32AVX512(SB), NOSPLIT, $0-136
+TEXT ·tiles14x32AVX512(SB), NOSPLIT, $0-144
 tile:
-	MOVQ       next+88(FP), AX
-	MOVQ       n+112(FP), DX
-	CMPQ       count+72(FP), $0x01
-	CMOVQEQ    last+96(FP), AX
+	MOVQ       next+96(FP), AX
+	MOVQ       n+120(FP), DX
+	CMPQ       count+80(FP), $0x01
+	CMOVQEQ    last+104(FP), AX
 	MOVQ       AX, CX
-	ADDQ       outer+128(FP), CX
+	ADDQ       outer+136(FP), CX
 	MOVQ       c+16(FP), BX
 	MOVQ       ldc+56(FP), SI
 	SHLQ       $0x02, SI
@@ -4706,13 +4706,13 @@ steps:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
 	PREFETCHT0   (AX)
-	ADDQ         inner+120(FP), AX
+	ADDQ         inner+128(FP), AX
 	MOVQ         CX, R14
-	ADDQ         outer+128(FP), R14
+	ADDQ         outer+136(FP), R14
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R14, CX
-	CMOVQEQ      n+112(FP), DX
+	CMOVQEQ      n+120(FP), DX
 	VBROADCASTSS (BX), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
@@ -4763,13 +4763,13 @@ steps:
 	VMOVUPS      128(R11), Z28
 	VMOVUPS      192(R11), Z29
 	PREFETCHT0   (AX)
-	ADDQ         inner+120(FP), AX
+	ADDQ         inner+128(FP), AX
 	MOVQ         CX, R14
-	ADDQ         outer+128(FP), R14
+	ADDQ         outer+136(FP), R14
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R14, CX
-	CMOVQEQ      n+112(FP), DX
+	CMOVQEQ      n+120(FP), DX
 	VBROADCASTSS (BX), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
@@ -4820,13 +4820,13 @@ steps:
 	VMOVUPS      256(R11), Z28
 	VMOVUPS      320(R11), Z29
 	PREFETCHT0   (AX)
-	ADDQ         inner+120(FP), AX
+	ADDQ         inner+128(FP), AX
 	MOVQ         CX, R14
-	ADDQ         outer+128(FP), R14
+	ADDQ         outer+136(FP), R14
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R14, CX
-	CMOVQEQ      n+112(FP), DX
+	CMOVQEQ      n+120(FP), DX
 	VBROADCASTSS (BX), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
@@ -4877,13 +4877,13 @@ steps:
 	VMOVUPS      384(R11), Z28
 	VMOVUPS      448(R11), Z29
 	PREFETCHT0   (AX)
-	ADDQ         inner+120(FP), AX
+	ADDQ         inner+128(FP), AX
 	MOVQ         CX, R14
-	ADDQ         outer+128(FP), R14
+	ADDQ         outer+136(FP), R14
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R14, CX
-	CMOVQEQ      n+112(FP), DX
+	CMOVQEQ      n+120(FP), DX
 	VBROADCASTSS (BX), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
@@ -4943,13 +4943,13 @@ step:
 	VMOVUPS      (R11), Z28
 	VMOVUPS      64(R11), Z29
 	PREFETCHT0   (AX)
-	ADDQ         inner+120(FP), AX
+	ADDQ         inner+128(FP), AX
 	MOVQ         CX, R14
-	ADDQ         outer+128(FP), R14
+	ADDQ         outer+136(FP), R14
 	DECQ         DX
 	CMOVQEQ      CX, AX
 	CMOVQEQ      R14, CX
-	CMOVQEQ      n+112(FP), DX
+	CMOVQEQ      n+120(FP), DX
 	VBROADCASTSS (BX), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
@@ -5108,16 +5108,405 @@ store:
 	VMOVUPS Z27, 64(DX)(CX*1)
 	MOVQ    a+0(FP), AX
 	MOVQ    c+16(FP), CX
-	MOVQ    step+80(FP), DX
+	MOVQ    step+88(FP), DX
 	LEAQ    (AX)(DX*4), AX
 	MOVQ    AX, a+0(FP)
 	MOVQ    ldc+56(FP), DX
 	IMUL3Q  $0x00000038, DX, DX
 	ADDQ    DX, CX
 	MOVQ    CX, c+16(FP)
-	MOVQ    move+104(FP), DX
-	ADDQ    DX, next+88(FP)
-	DECQ    count+72(FP)
+	MOVQ    move+112(FP), DX
+	ADDQ    DX, next+96(FP)
+	DECQ    count+80(FP)
+	JNZ     tile
+	VZEROUPPER
+	RET
+
+// func tiles7x48AVX512(a *float32, b *float32, c *float32, bias *float32, k int, rs int, ks int, ldc int, add bool, panel int, count int, step int, next *float32, last *float32, move int, n int, inner int, outer int)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·tiles7x48AVX512(SB), NOSPLIT, $0-144
+tile:
+	MOVQ       next+96(FP), AX
+	MOVQ       n+120(FP), DX
+	CMPQ       count+80(FP), $0x01
+	CMOVQEQ    last+104(FP), AX
+	MOVQ       AX, CX
+	ADDQ       outer+136(FP), CX
+	MOVQ       c+16(FP), BX
+	MOVQ       ldc+56(FP), SI
+	SHLQ       $0x02, SI
+	LEAQ       (SI)(SI*2), DI
+	LEAQ       (BX)(DI*1), R8
+	LEAQ       (R8)(DI*1), DI
+	PREFETCHT0 (BX)
+	PREFETCHT0 191(BX)
+	PREFETCHT0 (BX)(SI*1)
+	PREFETCHT0 191(BX)(SI*1)
+	PREFETCHT0 (BX)(SI*2)
+	PREFETCHT0 191(BX)(SI*2)
+	PREFETCHT0 (R8)
+	PREFETCHT0 191(R8)
+	PREFETCHT0 (R8)(SI*1)
+	PREFETCHT0 191(R8)(SI*1)
+	PREFETCHT0 (R8)(SI*2)
+	PREFETCHT0 191(R8)(SI*2)
+	PREFETCHT0 (DI)
+	PREFETCHT0 191(DI)
+	MOVQ       a+0(FP), BX
+	MOVQ       rs+40(FP), SI
+	SHLQ       $0x02, SI
+	LEAQ       (SI)(SI*2), DI
+	LEAQ       (BX)(DI*1), R8
+	LEAQ       (R8)(DI*1), DI
+	MOVQ       b+8(FP), R9
+	MOVQ       ks+48(FP), R10
+	SHLQ       $0x02, R10
+	MOVQ       k+32(FP), R11
+	MOVQ       panel+72(FP), R12
+	SHLQ       $0x02, R12
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	SUBQ       $0x04, R11
+	JL         rest
+
+steps:
+	VMOVUPS      (R9), Z21
+	VMOVUPS      64(R9), Z22
+	VMOVUPS      (R9)(R12*1), Z23
+	PREFETCHT0   (AX)
+	ADDQ         inner+128(FP), AX
+	MOVQ         CX, R13
+	ADDQ         outer+136(FP), R13
+	DECQ         DX
+	CMOVQEQ      CX, AX
+	CMOVQEQ      R13, CX
+	CMOVQEQ      n+120(FP), DX
+	VBROADCASTSS (BX), Z24
+	VFMADD231PS  Z21, Z24, Z0
+	VFMADD231PS  Z22, Z24, Z1
+	VFMADD231PS  Z23, Z24, Z2
+	VBROADCASTSS (BX)(SI*1), Z24
+	VFMADD231PS  Z21, Z24, Z3
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS (BX)(SI*2), Z24
+	VFMADD231PS  Z21, Z24, Z6
+	VFMADD231PS  Z22, Z24, Z7
+	VFMADD231PS  Z23, Z24, Z8
+	VBROADCASTSS (R8), Z24
+	VFMADD231PS  Z21, Z24, Z9
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS (R8)(SI*1), Z24
+	VFMADD231PS  Z21, Z24, Z12
+	VFMADD231PS  Z22, Z24, Z13
+	VFMADD231PS  Z23, Z24, Z14
+	VBROADCASTSS (R8)(SI*2), Z24
+	VFMADD231PS  Z21, Z24, Z15
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS (DI), Z24
+	VFMADD231PS  Z21, Z24, Z18
+	VFMADD231PS  Z22, Z24, Z19
+	VFMADD231PS  Z23, Z24, Z20
+	ADDQ         R10, BX
+	ADDQ         R10, R8
+	ADDQ         R10, DI
+	VMOVUPS      128(R9), Z21
+	VMOVUPS      192(R9), Z22
+	VMOVUPS      128(R9)(R12*1), Z23
+	PREFETCHT0   (AX)
+	ADDQ         inner+128(FP), AX
+	MOVQ         CX, R13
+	ADDQ         outer+136(FP), R13
+	DECQ         DX
+	CMOVQEQ      CX, AX
+	CMOVQEQ      R13, CX
+	CMOVQEQ      n+120(FP), DX
+	VBROADCASTSS (BX), Z24
+	VFMADD231PS  Z21, Z24, Z0
+	VFMADD231PS  Z22, Z24, Z1
+	VFMADD231PS  Z23, Z24, Z2
+	VBROADCASTSS (BX)(SI*1), Z24
+	VFMADD231PS  Z21, Z24, Z3
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS (BX)(SI*2), Z24
+	VFMADD231PS  Z21, Z24, Z6
+	VFMADD231PS  Z22, Z24, Z7
+	VFMADD231PS  Z23, Z24, Z8
+	VBROADCASTSS (R8), Z24
+	VFMADD231PS  Z21, Z24, Z9
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS (R8)(SI*1), Z24
+	VFMADD231PS  Z21, Z24, Z12
+	VFMADD231PS  Z22, Z24, Z13
+	VFMADD231PS  Z23, Z24, Z14
+	VBROADCASTSS (R8)(SI*2), Z24
+	VFMADD231PS  Z21, Z24, Z15
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS (DI), Z24
+	VFMADD231PS  Z21, Z24, Z18
+	VFMADD231PS  Z22, Z24, Z19
+	VFMADD231PS  Z23, Z24, Z20
+	ADDQ         R10, BX
+	ADDQ         R10, R8
+	ADDQ         R10, DI
+	VMOVUPS      256(R9), Z21
+	VMOVUPS      320(R9), Z22
+	VMOVUPS      256(R9)(R12*1), Z23
+	PREFETCHT0   (AX)
+	ADDQ         inner+128(FP), AX
+	MOVQ         CX, R13
+	ADDQ         outer+136(FP), R13
+	DECQ         DX
+	CMOVQEQ      CX, AX
+	CMOVQEQ      R13, CX
+	CMOVQEQ      n+120(FP), DX
+	VBROADCASTSS (BX), Z24
+	VFMADD231PS  Z21, Z24, Z0
+	VFMADD231PS  Z22, Z24, Z1
+	VFMADD231PS  Z23, Z24, Z2
+	VBROADCASTSS (BX)(SI*1), Z24
+	VFMADD231PS  Z21, Z24, Z3
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS (BX)(SI*2), Z24
+	VFMADD231PS  Z21, Z24, Z6
+	VFMADD231PS  Z22, Z24, Z7
+	VFMADD231PS  Z23, Z24, Z8
+	VBROADCASTSS (R8), Z24
+	VFMADD231PS  Z21, Z24, Z9
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS (R8)(SI*1), Z24
+	VFMADD231PS  Z21, Z24, Z12
+	VFMADD231PS  Z22, Z24, Z13
+	VFMADD231PS  Z23, Z24, Z14
+	VBROADCASTSS (R8)(SI*2), Z24
+	VFMADD231PS  Z21, Z24, Z15
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS (DI), Z24
+	VFMADD231PS  Z21, Z24, Z18
+	VFMADD231PS  Z22, Z24, Z19
+	VFMADD231PS  Z23, Z24, Z20
+	ADDQ         R10, BX
+	ADDQ         R10, R8
+	ADDQ         R10, DI
+	VMOVUPS      384(R9), Z21
+	VMOVUPS      448(R9), Z22
+	VMOVUPS      384(R9)(R12*1), Z23
+	PREFETCHT0   (AX)
+	ADDQ         inner+128(FP), AX
+	MOVQ         CX, R13
+	ADDQ         outer+136(FP), R13
+	DECQ         DX
+	CMOVQEQ      CX, AX
+	CMOVQEQ      R13, CX
+	CMOVQEQ      n+120(FP), DX
+	VBROADCASTSS (BX), Z24
+	VFMADD231PS  Z21, Z24, Z0
+	VFMADD231PS  Z22, Z24, Z1
+	VFMADD231PS  Z23, Z24, Z2
+	VBROADCASTSS (BX)(SI*1), Z24
+	VFMADD231PS  Z21, Z24, Z3
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS (BX)(SI*2), Z24
+	VFMADD231PS  Z21, Z24, Z6
+	VFMADD231PS  Z22, Z24, Z7
+	VFMADD231PS  Z23, Z24, Z8
+	VBROADCASTSS (R8), Z24
+	VFMADD231PS  Z21, Z24, Z9
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS (R8)(SI*1), Z24
+	VFMADD231PS  Z21, Z24, Z12
+	VFMADD231PS  Z22, Z24, Z13
+	VFMADD231PS  Z23, Z24, Z14
+	VBROADCASTSS (R8)(SI*2), Z24
+	VFMADD231PS  Z21, Z24, Z15
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS (DI), Z24
+	VFMADD231PS  Z21, Z24, Z18
+	VFMADD231PS  Z22, Z24, Z19
+	VFMADD231PS  Z23, Z24, Z20
+	ADDQ         R10, BX
+	ADDQ         R10, R8
+	ADDQ         R10, DI
+	ADDQ         $0x00000200, R9
+	SUBQ         $0x04, R11
+	JGE          steps
+
+rest:
+	ADDQ $0x04, R11
+	JZ   summed
+
+step:
+	VMOVUPS      (R9), Z21
+	VMOVUPS      64(R9), Z22
+	VMOVUPS      (R9)(R12*1), Z23
+	PREFETCHT0   (AX)
+	ADDQ         inner+128(FP), AX
+	MOVQ         CX, R13
+	ADDQ         outer+136(FP), R13
+	DECQ         DX
+	CMOVQEQ      CX, AX
+	CMOVQEQ      R13, CX
+	CMOVQEQ      n+120(FP), DX
+	VBROADCASTSS (BX), Z24
+	VFMADD231PS  Z21, Z24, Z0
+	VFMADD231PS  Z22, Z24, Z1
+	VFMADD231PS  Z23, Z24, Z2
+	VBROADCASTSS (BX)(SI*1), Z24
+	VFMADD231PS  Z21, Z24, Z3
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS (BX)(SI*2), Z24
+	VFMADD231PS  Z21, Z24, Z6
+	VFMADD231PS  Z22, Z24, Z7
+	VFMADD231PS  Z23, Z24, Z8
+	VBROADCASTSS (R8), Z24
+	VFMADD231PS  Z21, Z24, Z9
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS (R8)(SI*1), Z24
+	VFMADD231PS  Z21, Z24, Z12
+	VFMADD231PS  Z22, Z24, Z13
+	VFMADD231PS  Z23, Z24, Z14
+	VBROADCASTSS (R8)(SI*2), Z24
+	VFMADD231PS  Z21, Z24, Z15
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS (DI), Z24
+	VFMADD231PS  Z21, Z24, Z18
+	VFMADD231PS  Z22, Z24, Z19
+	VFMADD231PS  Z23, Z24, Z20
+	ADDQ         R10, BX
+	ADDQ         R10, R8
+	ADDQ         R10, DI
+	ADDQ         $0x00000080, R9
+	DECQ         R11
+	JNZ          step
+
+summed:
+	MOVQ   c+16(FP), AX
+	MOVQ   ldc+56(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (CX)(CX*2), DX
+	LEAQ   (AX)(DX*1), BX
+	LEAQ   (BX)(DX*1), DX
+	MOVB   add+64(FP), SI
+	TESTB  SI, SI
+	JZ     bias
+	VADDPS (AX), Z0, Z0
+	VADDPS 64(AX), Z1, Z1
+	VADDPS 128(AX), Z2, Z2
+	VADDPS (AX)(CX*1), Z3, Z3
+	VADDPS 64(AX)(CX*1), Z4, Z4
+	VADDPS 128(AX)(CX*1), Z5, Z5
+	VADDPS (AX)(CX*2), Z6, Z6
+	VADDPS 64(AX)(CX*2), Z7, Z7
+	VADDPS 128(AX)(CX*2), Z8, Z8
+	VADDPS (BX), Z9, Z9
+	VADDPS 64(BX), Z10, Z10
+	VADDPS 128(BX), Z11, Z11
+	VADDPS (BX)(CX*1), Z12, Z12
+	VADDPS 64(BX)(CX*1), Z13, Z13
+	VADDPS 128(BX)(CX*1), Z14, Z14
+	VADDPS (BX)(CX*2), Z15, Z15
+	VADDPS 64(BX)(CX*2), Z16, Z16
+	VADDPS 128(BX)(CX*2), Z17, Z17
+	VADDPS (DX), Z18, Z18
+	VADDPS 64(DX), Z19, Z19
+	VADDPS 128(DX), Z20, Z20
+
+bias:
+	MOVQ    bias+24(FP), SI
+	TESTQ   SI, SI
+	JZ      store
+	VMOVUPS (SI), Z21
+	VADDPS  Z21, Z0, Z0
+	VADDPS  Z21, Z3, Z3
+	VADDPS  Z21, Z6, Z6
+	VADDPS  Z21, Z9, Z9
+	VADDPS  Z21, Z12, Z12
+	VADDPS  Z21, Z15, Z15
+	VADDPS  Z21, Z18, Z18
+	VMOVUPS 64(SI), Z21
+	VADDPS  Z21, Z1, Z1
+	VADDPS  Z21, Z4, Z4
+	VADDPS  Z21, Z7, Z7
+	VADDPS  Z21, Z10, Z10
+	VADDPS  Z21, Z13, Z13
+	VADDPS  Z21, Z16, Z16
+	VADDPS  Z21, Z19, Z19
+	VMOVUPS 128(SI), Z21
+	VADDPS  Z21, Z2, Z2
+	VADDPS  Z21, Z5, Z5
+	VADDPS  Z21, Z8, Z8
+	VADDPS  Z21, Z11, Z11
+	VADDPS  Z21, Z14, Z14
+	VADDPS  Z21, Z17, Z17
+	VADDPS  Z21, Z20, Z20
+
+store:
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, (AX)(CX*1)
+	VMOVUPS Z4, 64(AX)(CX*1)
+	VMOVUPS Z5, 128(AX)(CX*1)
+	VMOVUPS Z6, (AX)(CX*2)
+	VMOVUPS Z7, 64(AX)(CX*2)
+	VMOVUPS Z8, 128(AX)(CX*2)
+	VMOVUPS Z9, (BX)
+	VMOVUPS Z10, 64(BX)
+	VMOVUPS Z11, 128(BX)
+	VMOVUPS Z12, (BX)(CX*1)
+	VMOVUPS Z13, 64(BX)(CX*1)
+	VMOVUPS Z14, 128(BX)(CX*1)
+	VMOVUPS Z15, (BX)(CX*2)
+	VMOVUPS Z16, 64(BX)(CX*2)
+	VMOVUPS Z17, 128(BX)(CX*2)
+	VMOVUPS Z18, (DX)
+	VMOVUPS Z19, 64(DX)
+	VMOVUPS Z20, 128(DX)
+	MOVQ    a+0(FP), AX
+	MOVQ    c+16(FP), CX
+	MOVQ    step+88(FP), DX
+	LEAQ    (AX)(DX*4), AX
+	MOVQ    AX, a+0(FP)
+	MOVQ    ldc+56(FP), DX
+	IMUL3Q  $0x0000001c, DX, DX
+	ADDQ    DX, CX
+	MOVQ    CX, c+16(FP)
+	MOVQ    move+112(FP), DX
+	ADDQ    DX, next+96(FP)
+	DECQ    count+80(FP)
 	JNZ     tile
 	VZEROUPPER
 	RET

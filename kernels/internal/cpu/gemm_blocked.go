@@ -37,6 +37,12 @@ const smallProduct = 1 << 15
 //	c[i*ldc+j] = s
 type tileFunc func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool)
 
+// A tilesFunc computes count tiles, and fetches memory meanwhile, as microKernel.tiles says.
+type tilesFunc func(
+	a, b, c, bias *float32, k, rs, ks, ldc int, add bool,
+	panel, count, step int, next, last *float32, move, n, inner, outer int,
+)
+
 // A microKernel is the innermost kernel of one instruction set, with what it needs to pack its
 // operands.
 type microKernel struct {
@@ -52,10 +58,10 @@ type microKernel struct {
 	// inner bytes apart, then n that begin outer bytes behind these. The first tile begins with the
 	// line at next, each further one move bytes behind that, but the last one at last. It is nil
 	// where there is none.
-	tiles func(
-		a, b, c, bias *float32, k, rs, ks, ldc int, add bool,
-		count, step int, next, last *float32, move, n, inner, outer int,
-	)
+	tiles tilesFunc
+	// wide are tiles of half the rows and half again as many columns: of a panel, and of half of
+	// the next, which is panel values behind it. It is nil where there is none.
+	wide tilesFunc
 	// runs are tiles made of runs, for 2 rows, for 4 and so on, each of nr columns and of nr/2. The
 	// latter are nil where there are none.
 	runs [][2]runsFunc
@@ -511,30 +517,36 @@ func (t *gemmTask) tiles(
 	l *leftBlock, b, to []float32, bias *float32, c *partOfC, j, k, ldc int, add bool, count int,
 ) {
 	u, a, panel := t.u, l.data[l.at:], t.u.nr*t.kc
+	columns := (c.j1 - j - 1) / u.nr // behind this one
+	tiles, mr, step := u.tiles, u.mr, l.step
+	if t.wide(l, c, j) {
+		columns = 0
+		tiles, mr, step, count = u.wide, mr/2, step/2, 2*count
+	}
 	next, last := &b[0], &b[0]
 	move, n, inner, outer := 0, 1, 0, 0 // nothing new
 	rows := func(rs, ks int) (ends int) {
 		if rs > 1 {
-			n, inner, outer = u.mr, 4*rs, 64
+			n, inner, outer = mr, 4*rs, 64
 			return 0
 		}
 		n, outer = 1, 4*ks
-		return u.mr - 1 // the line that rows end in: it begins in those of the tile before
+		return mr - 1 // the line that rows end in: it begins in those of the tile before
 	}
-	switch columns := (c.j1 - j - 1) / u.nr; {
+	switch {
 	case columns == 0 && len(l.next) > 0:
 		ends := rows(l.nextRS, l.ks)
-		move = 4 * u.mr * l.nextRS
-		next, last = &l.next[ends], &l.next[ends+(count-1)*u.mr*l.nextRS]
+		move = 4 * mr * l.nextRS
+		next, last = &l.next[ends], &l.next[ends+(count-1)*mr*l.nextRS]
 	case l.first && t.direct && j == c.j0:
 		ends := rows(l.rs, l.ks)
-		move = 4 * l.step
-		next, last = &a[ends+min(1, count-1)*l.step], &a[ends]
+		move = 4 * step
+		next, last = &a[ends+min(1, count-1)*step], &a[ends]
 	case columns == 0:
 	case l.first && !t.turned:
 		rows(ldc, 1)
-		move = 4 * u.mr * ldc
-		next, last = &to[min(1, count-1)*u.mr*ldc], &to[u.nr]
+		move = 4 * mr * ldc
+		next, last = &to[min(1, count-1)*mr*ldc], &to[u.nr]
 	case k < 64:
 	default:
 		lines := min(u.nr*k/16/count, k/2) // of a panel, in a tile
@@ -545,8 +557,8 @@ func (t *gemmTask) tiles(
 		move = 64 * lines
 		next, last = &b[panel], &b[panel+(count-1)*lines*16]
 	}
-	u.tiles(&a[0], &b[0], &to[0], bias, k, l.rs, l.ks, ldc, add,
-		count, l.step, next, last, move, n, inner, outer)
+	tiles(&a[0], &b[0], &to[0], bias, k, l.rs, l.ks, ldc, add,
+		panel, count, step, next, last, move, n, inner, outer)
 }
 
 // fit returns the tile for the first of so many rows and columns, and how many it has.
@@ -571,14 +583,27 @@ func (u *microKernel) fit(rows, columns int) (tile tileFunc, r, width int) {
 	return tile, r, width
 }
 
+// wide reports whether whole tiles of the panel at column j of c are wide: if it is the last panel
+// but one of a turned part, and half of the last one is enough.
+func (t *gemmTask) wide(l *leftBlock, c *partOfC, j int) bool {
+	left := c.j1 - j
+	return t.turned && t.u.wide != nil && left > t.u.nr && left <= t.u.nr*3/2 &&
+		l.step == t.u.mr*l.rs
+}
+
 // turnedColumn computes the rows of c for one panel of B in tmp, a matrix [mc,nc].
 func (t *gemmTask) turnedColumn(l *leftBlock, b, tmp []float32, c *partOfC, j, k int, add bool) {
 	u, to := t.u, tmp[j-c.j0:]
 	i, n := c.i0, 0
-	if u.tiles != nil && c.i1-i >= u.mr && t.n-j > u.nr/2 {
-		n = (c.i1 - i) / u.mr
-		t.tiles(l, b, to, nil, c, j, k, t.nc, add, n)
-		i += n * u.mr
+	if whole := (c.i1 - i) / u.mr; u.tiles != nil && whole > 0 {
+		done := j > c.j0 && t.wide(l, c, j-u.nr)
+		if !done && t.n-j > u.nr/2 {
+			t.tiles(l, b, to, nil, c, j, k, t.nc, add, whole)
+			done = true
+		}
+		if done {
+			i, n = i+whole*u.mr, whole
+		}
 	}
 	tile, _, _ := u.fit(u.mr, t.n-j)
 	for ; i < c.i1; i, n = i+u.mr, n+1 {
@@ -597,12 +622,7 @@ func (t *gemmTask) begin(tmp []float32, c partOfC) bool {
 	case t.accumulate || t.now > 0:
 		t.u.transpose(tmp, t.c[c.j0*t.ldc+c.i0:], t.nc, t.ldc, c.j1-c.j0, c.i1-c.i0)
 	case t.bias != nil:
-		for i := c.i0; i < c.i1; i++ {
-			row := tmp[(i-c.i0)*t.nc:][:c.j1-c.j0]
-			for j := range row {
-				row[j] = t.bias[i]
-			}
-		}
+		t.u.transpose(tmp, t.bias[c.i0:], t.nc, 0, c.j1-c.j0, c.i1-c.i0) // the same in all columns
 	default:
 		return false
 	}

@@ -158,7 +158,7 @@ func (t *winogradForward) column(a, b, c []float32, count, k int, add bool) {
 	}
 	next, last := &a[min(1, count-1)*step], &a[min(t.size, len(a)-1)]
 	u.tiles(&a[0], &b[0], &c[0], nil, k, t.depth, 1, u.nr, add,
-		count, step, next, last, 4*step, 1, 0, 64)
+		0, count, step, next, last, 4*step, 1, 0, 64)
 }
 
 // cutOff returns the first n values of a slice, and the others.

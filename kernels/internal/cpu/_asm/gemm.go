@@ -18,8 +18,9 @@ func gemm(c *build.Context) {
 			tile(c, avx512, mr, width)
 		}
 	}
-	tiles(c, avx2, 6)
-	tiles(c, avx512, 14)
+	tiles(c, avx2, 6, 2)
+	tiles(c, avx512, 14, 2)
+	tiles(c, avx512, 7, 3)
 	transpose8(c)
 	for _, n := range []int{6, 14, 16, 32} {
 		copyRuns(c, n)
@@ -67,16 +68,16 @@ func tile(c *build.Context, s isa, mr, width int) {
 	end(c)
 }
 
-// tiles is microKernel.tiles for mr rows of two registers.
-func tiles(c *build.Context, s isa, mr int) {
-	name := fmt.Sprintf("tiles%dx%d%s", mr, 2*s.lanes, s.name)
+// tiles is microKernel.tiles for mr rows of two registers, or microKernel.wide with three.
+func tiles(c *build.Context, s isa, mr, width int) {
+	name := fmt.Sprintf("tiles%dx%d%s", mr, width*s.lanes, s.name)
 	c.Function(name)
 	c.Attributes(build.NOSPLIT)
 	c.SignatureExpr("func(a, b, c, bias *float32, k, rs, ks, ldc int, add bool, " +
-		"count, step int, next, last *float32, move, n, inner, outer int)")
-	c.Doc(fmt.Sprintf("%s computes tiles of %d×%d.", name, mr, 2*s.lanes))
+		"panel, count, step int, next, last *float32, move, n, inner, outer int)")
+	c.Doc(fmt.Sprintf("%s computes tiles of %d×%d.", name, mr, width*s.lanes))
 	c.Label("tile")
-	sums(c, s, mr, 2, newFetch(c))
+	sums(c, s, mr, width, newFetch(c))
 	a, at, further := load(c, "a"), load(c, "c"), c.GP64()
 	c.MOVQ(param(c, "step"), further)
 	c.LEAQ(Mem{Base: a, Index: further, Scale: 4}, a)
@@ -104,14 +105,23 @@ func sums(c *build.Context, s isa, mr, width int, f *fetch) {
 	ks := load(c, "ks")
 	c.SHLQ(Imm(2), ks)
 	k := load(c, "k")
+	var panel reg.GPVirtual // from one panel of B, which has two registers in a row, to the next
+	if width > 2 {
+		panel = load(c, "panel")
+		c.SHLQ(Imm(2), panel)
+	}
 	acc := s.vectors(c, width*mr)
 	for _, v := range acc {
 		s.zero(c, v)
 	}
 	step := func(n int) { // the n-th of some steps of K
-		row := s.vectors(c, width) // of B's panel, which is two registers wide in any case
+		row := s.vectors(c, width)
 		for j, v := range row {
-			c.VMOVUPS(Mem{Base: b, Disp: (2*n + j) * s.bytes()}, v)
+			at := Mem{Base: b, Disp: (2*n + j%2) * s.bytes()}
+			if j > 1 {
+				at.Index, at.Scale = panel, 1
+			}
+			c.VMOVUPS(at, v)
 		}
 		if f != nil {
 			f.step(c)
