@@ -68,23 +68,30 @@ var interleaves = [...]struct {
 	{2, interleave2AVX2},
 }
 
-// pairColumnsAVX2 is microBF16.pairColumns. It leaves to Go what does not fill blocks of eight
-// columns and eight pairs.
+// pairColumnsAVX2 is microBF16.pairColumns in blocks of eight columns and eight pairs. The last ones
+// overlap those before. It leaves to Go what has fewer, and an odd last row.
 func pairColumnsAVX2(dst, src []uint16, stride, width, n, k int) {
-	full, pairs := n&^7, k/2&^7
-	if pairs == 0 {
-		full = 0
+	pairs := k / 2
+	if n < 8 || pairs < 8 {
+		pairColumnsGeneric(dst, src, stride, width, n, k)
+		return
 	}
-	for j := 0; j < full; j += 8 {
-		_, _ = dst[((pairs-1)*width+j+8)*2-1], src[(j+7)*stride+2*pairs-1]
-		pairColumns8AVX2(&dst[2*j], &src[j*stride], 2*stride, 4*width, pairs)
+	_, _ = dst[((pairs-1)*width+n)*2-1], src[(n-1)*stride+2*pairs-1]
+	for j := 0; j < n; j += 8 {
+		j := min(j, n-8)
+		pairColumns8AVX2(&dst[2*j], &src[j*stride], 2*stride, 4*width, pairs&^7)
+		if pairs&7 > 0 {
+			to, from := 2*((pairs-8)*width+j), j*stride+2*(pairs-8)
+			pairColumns8AVX2(&dst[to], &src[from], 2*stride, 4*width, 8)
+		}
 	}
-	if 2*pairs < k && full > 0 {
-		pairColumnsGeneric(dst[2*pairs*width:], src[2*pairs:], stride, width, full, full, k-2*pairs)
+	if n < width {
+		for p := range pairs {
+			clear(dst[2*(p*width+n) : 2*(p+1)*width])
+		}
 	}
-	if full < width {
-		rest := src[min(full*stride, len(src)):]
-		pairColumnsGeneric(dst[2*full:], rest, stride, width, width-full, n-full, k)
+	if k%2 == 1 {
+		pairColumnsGeneric(dst[2*pairs*width:], src[2*pairs:], stride, width, n, 1)
 	}
 }
 

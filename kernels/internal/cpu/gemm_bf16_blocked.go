@@ -9,9 +9,15 @@ import (
 // else. A block of A and the sums of a part lie in the L2 cache, and a packed chunk of B in the L3
 // cache.
 const (
-	depthBF16   = 512       // of K at most, an even number
-	columnsBF16 = 320       // of C in a part at most
-	sumsBF16    = 512 * 160 // of C in a part at most
+	depthBF16      = 512       // of K at most, an even number
+	columnsBF16    = 320       // of C in a part at most
+	sumsBF16       = 512 * 160 // of C in a part at most
+	turnedRowsBF16 = 224       // of C in a part of a turned product at most
+
+	// turnedBF16 is up to how many rows of activations a product with larger weights is faster
+	// turned, and turnedWindows up to how many windows.
+	turnedBF16    = 256
+	turnedWindows = 128
 
 	// packBF16 is how many multiply-adds take as long as to pack a value of A, and readBF16 as to
 	// read one, of A or of what is packed of B.
@@ -66,6 +72,31 @@ type productBF16 struct {
 	m, n, k int
 	a, b    factorBF16
 	to      resultBF16
+	turned  bool // whether C is stored transposed, and bias belongs to its rows
+}
+
+// turns reports whether the transposed product is the faster one to compute: of large weights and
+// few rows of activations. Then the activations are packed, and the weights are read where they
+// are, since the pairs of a row lie together. The rows must about fill panels of columns.
+func (u *microBF16) turns(p *productBF16) bool {
+	b := &p.b
+	if !b.matrix.Transposed || b.window.on || b.flip.on || p.to.isWhole || p.to.rows.on {
+		return false
+	}
+	few := turnedBF16
+	if p.a.window.on {
+		few = turnedWindows
+	}
+	return p.k >= 128 && p.m <= few && 2*p.k*(p.n-p.m) > p.m*p.n &&
+		roundUp(p.m, u.nr) < roundUp(p.m, u.mr)+packBF16
+}
+
+// turn is the transposed product Cᵀ[n,m] = Bᵀ[n,k]·Aᵀ[k,m].
+func (p *productBF16) turn() productBF16 {
+	q := *p
+	q.m, q.n, q.a, q.b, q.turned = p.n, p.m, p.b, p.a, true
+	q.a.matrix.Transposed, q.b.matrix.Transposed = false, !p.a.matrix.Transposed
+	return q
 }
 
 // A resultBF16 is where C goes: to whole, or rounded to half.
@@ -121,10 +152,14 @@ func (u *microBF16) cut(p *productBF16, workers int) cutBF16 {
 	if workers > 1 && p.m*p.n*p.k > smallCutBF16 {
 		tries = 8
 	}
+	rows := rowsBF16
+	if p.turned {
+		rows = min(rows, turnedRowsBF16)
+	}
 	least := math.MaxInt
 	for i := range tries {
 		try := c
-		try.mc = roundUp(ceilDiv(p.m, ceilDiv(p.m, rowsBF16)+i), c.mr)
+		try.mc = roundUp(ceilDiv(p.m, ceilDiv(p.m, rows)+i), c.mr)
 		try.mParts = ceilDiv(p.m, try.mc)
 		try.share(p, u.nr)
 		n := min(p.n, try.panels*u.nr)
@@ -178,7 +213,11 @@ var gemmBF16Tasks freeList[gemmBF16Task]
 // task is the task of p.
 func (u *microBF16) task(p *productBF16, workers int) *gemmBF16Task {
 	t := gemmBF16Tasks.get()
-	t.productBF16, t.cutBF16, t.u = *p, u.cut(p, workers), u
+	t.productBF16, t.u = *p, u
+	if u.turns(p) {
+		t.productBF16 = p.turn()
+	}
+	t.cutBF16 = u.cut(&t.productBF16, workers)
 	return t
 }
 
@@ -206,9 +245,15 @@ func (t *gemmBF16Task) packedA() int {
 	return roundUp(t.mc*t.rs/2, 16)
 }
 
-// sums returns the size of a part's sums: of one tile, if a chunk has one block.
+// sums returns the size of a part's sums: of one tile, if a chunk has one block. In a turned
+// product it is of a column of tiles then, and there is memory to transpose a piece of it.
 func (t *gemmBF16Task) sums() int {
-	if t.deep == 1 {
+	switch {
+	case t.turned && t.deep == 1:
+		return roundUp(t.mc*t.u.nr, 16) + t.u.nr*t.u.nr
+	case t.turned:
+		return roundUp(t.mc*t.nc, 16) + t.u.nr*t.u.nr
+	case t.deep == 1:
 		return roundUp(t.mr*t.u.nr, 16)
 	}
 	return roundUp(t.mc*t.nc, 16)
@@ -363,6 +408,9 @@ func (t *gemmBF16Task) compute(scratch []float32, part int) {
 				s = sums[(j-c.j0)*t.mc:]
 			}
 			t.column(&l, &b[0], s, &c, j, block)
+			if t.turned && block == t.blocks-1 {
+				t.storeTurned(s, sums[t.sums()-t.u.nr*t.u.nr:], &c, j)
+			}
 		}
 	}
 }
@@ -375,7 +423,7 @@ func (t *gemmBF16Task) column(l *leftBF16, b *uint16, sums []float32, c *partOfC
 	done := block == t.blocks-1 || (block+1)%t.deep == 0
 	for i, n := c.i0, 0; i < c.i1; i, n = i+t.mr, n+1 {
 		tile := sums
-		if t.deep > 1 {
+		if t.deep > 1 || t.turned {
 			tile = sums[(i-c.i0)*u.nr:]
 		}
 		i1, j1 := min(i+t.mr, c.i1), min(j+u.nr, c.j1)
@@ -389,9 +437,20 @@ func (t *gemmBF16Task) column(l *leftBF16, b *uint16, sums []float32, c *partOfC
 			row, rs := l.panel(i, n)
 			u.tile(row, b, &tile[0], (k1-k0+1)/2, 2*rs, 2*l.ks, block > 0)
 		}
-		if done {
+		if done && !t.turned {
 			t.store(tile, i, i1, j, j1, block == t.blocks-1)
 		}
+	}
+}
+
+// storeTurned stores a column of tiles of a turned product. It transposes pieces of them, as pairs
+// of bfloat16 values are transposed, into tiles of C.
+func (t *gemmBF16Task) storeTurned(sums, tile []float32, c *partOfC, j int) {
+	nr, j1 := t.u.nr, min(j+t.u.nr, c.j1)
+	for i := c.i0; i < c.i1; i += nr {
+		i1 := min(i+nr, c.i1)
+		t.u.pairColumns(halves(tile), halves(sums[(i-c.i0)*nr:]), 2*nr, nr, i1-i, 2*(j1-j))
+		t.store(tile, j, j1, i, i1, true)
 	}
 }
 

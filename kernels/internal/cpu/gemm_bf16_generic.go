@@ -43,11 +43,7 @@ func normalBF16(b uint16) float64 {
 var microBF16Generic = microBF16{
 	name: "generic", mr: 4, nr: 4, tile: tileBF16Generic, store: storeBF16Generic,
 	storeWhole: storeFloat32Generic,
-	interleave: interleaveGeneric,
-	pairColumns: func(dst, src []uint16, stride, width, n, k int) {
-		pairColumnsGeneric(dst, src, stride, width, width, n, k)
-	},
-	copyRows: copyRowsGeneric,
+	interleave: interleaveGeneric, pairColumns: pairColumnsGeneric, copyRows: copyRowsGeneric,
 }
 
 func tileBF16Generic(a, b *uint16, c *float32, k, rs, ks int, add bool) {
@@ -101,10 +97,9 @@ func interleaveGeneric(dst, src []uint16, stride, width, wide, n, k int) {
 	}
 }
 
-// pairColumnsGeneric is the definition of microBF16.pairColumns. It writes wide of the columns of
-// dst.
-func pairColumnsGeneric(dst, src []uint16, stride, width, wide, n, k int) {
-	for j := range wide {
+// pairColumnsGeneric is the definition of microBF16.pairColumns.
+func pairColumnsGeneric(dst, src []uint16, stride, width, n, k int) {
+	for j := range width {
 		for p := range ceilDiv(k, 2) {
 			var pair [2]uint16
 			for h := range min(2, k-2*p) {

@@ -1,8 +1,8 @@
 package cpu
 
 // A factorBF16 is where a factor of a product comes from. It is one of three: a matrix; windows,
-// where row i is the window of position i; or, with flip, the weights of a convolution as its
-// gradient reads them.
+// where row i is the window of position i, or, if the matrix is transposed, column i is; or, with
+// flip, the weights of a convolution as its gradient reads them.
 type factorBF16 struct {
 	matrix MatrixBF16
 	window grid
@@ -59,10 +59,14 @@ func (f *factorBF16) packRows(dst []uint16, l layoutBF16, u *microBF16, i0, i1, 
 
 // packPanel packs columns [j0,j1) and rows [k0,k1) of a right factor in pairs of rows, as
 // dst[(p*nr+j-j0)*2+h] for row k0+2p+h. Columns from j1 on are zero, and so is what follows an odd
-// last row. Rows that are no pairs in memory are collected in scratch first, at most k1-k0 of them.
+// last row. What does not lie in memory as a matrix does is collected in scratch first, at most nr
+// columns and k1-k0 rows.
 func (f *factorBF16) packPanel(dst, scratch []uint16, u *microBF16, j0, j1, k0, k1 int) {
 	stride := f.matrix.Stride
 	switch {
+	case f.window.on && f.matrix.Transposed:
+		collectWindows(&f.window, scratch, f.matrix.Data, j0, j1, k0, k1)
+		u.pairColumns(dst, scratch, k1-k0, u.nr, j1-j0, k1-k0)
 	case f.window.on:
 		f.packWindows(dst, scratch, u, j0, j1, k0, k1)
 	case f.flip.on:

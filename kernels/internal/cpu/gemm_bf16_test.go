@@ -237,12 +237,30 @@ func eachChunk(f func()) {
 	}
 }
 
+// Columns are paired as the definition says, also where they do not fill blocks.
+func TestPairColumns(t *testing.T) {
+	const width, stride = 37, 45
+	r := rand.New(rand.NewPCG(3, 3))
+	src := guardedBF16(r, width*stride)
+	for _, u := range microsBF16 {
+		for n := range width + 1 {
+			for _, k := range []int{1, 2, 15, 16, 17, 30, 32, 43} {
+				want, got := guardedBF16(r, 44*width), guardedBF16(r, 44*width)
+				copy(got, want)
+				pairColumnsGeneric(want, src, stride, width, n, k)
+				u.pairColumns(got, src, stride, width, n, k)
+				require.Equal(t, want, got, "%s: %d columns, %d rows", u.name, n, k)
+			}
+		}
+	}
+}
+
 // The product has the definition's bits with every body, any number of workers and any chunks.
 func TestGemmBF16(t *testing.T) {
 	for i, s := range [][3]int{
 		{1, 1, 1}, {5, 3, 2}, {4, 4, 0}, {14, 32, 256}, {29, 65, 257}, {97, 40, 1030}, {15, 33, 16},
 		{530, 70, 12}, {1, 100, 77}, {6, 16, 513}, {28, 200, 64}, {64, 8, 3000}, {0, 3, 3},
-		{30, 100, 1600}, {40, 700, 66},
+		{30, 100, 1600}, {40, 700, 66}, {62, 100, 177}, {31, 70, 600},
 	} {
 		for mode := range 8 {
 			r := rand.New(rand.NewPCG(uint64(i), uint64(mode)))
@@ -264,6 +282,10 @@ func TestGemmBF16(t *testing.T) {
 						GemmBF16(pool, &p, scratch(p.Workspace(pool)))
 						require.Equal(t, bits(want), bits(p.C), name)
 						p.Whole, p.C, p.CBF16 = false, nil, guardedBF16(r, p.M*p.N)
+						if q := p.product(); p.M >= 30 {
+							turned := p.B.Transposed && p.M < p.N && p.K >= 128
+							require.Equal(t, turned, halfMicro.task(&q, workers).turned)
+						}
 						GemmBF16(pool, &p, scratch(p.Workspace(pool)))
 						require.Equal(t, half, p.CBF16, name)
 						for _, v := range p.CBF16[len(half) : len(half)+100] {

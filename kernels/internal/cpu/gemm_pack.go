@@ -48,6 +48,20 @@ func copyWindow[T any](g *grid, dst, images []T, n, i, j, k0, k1 int) {
 	}
 }
 
+// collectWindows copies values [k0,k1) of the windows of positions [i0,i1).
+func collectWindows[T any](g *grid, dst, images []T, i0, i1, k0, k1 int) {
+	n, y, x := g.split(i0)
+	for i := i0; i < i1; i++ {
+		copyWindow(g, dst[(i-i0)*(k1-k0):][:k1-k0], images, n, y, x, k0, k1)
+		if x++; x == g.gw {
+			x = 0
+			if y++; y == g.gh {
+				n, y = n+1, 0
+			}
+		}
+	}
+}
+
 // A windowRun is n positions that follow each other in a row of a grid, of whose windows the same
 // columns are packed alike. So many positions are before it.
 type windowRun struct {
@@ -239,7 +253,7 @@ func (s *rhs) pack(dst []float32, u *microKernel, j0, j1, k0, k1 int, scratch []
 	nr := u.nr
 	switch {
 	case s.window.on && s.matrix.Transposed:
-		s.collect(scratch, j0, j1, k0, k1)
+		collectWindows(&s.window, scratch, s.matrix.Data, j0, j1, k0, k1)
 		u.packTransposed(dst, scratch, k1-k0, nr, j1-j0, k1-k0)
 	case s.window.on:
 		s.packWindows(dst, u, j0, j1, k0, k1)
@@ -257,20 +271,6 @@ func (s *rhs) pack(dst []float32, u *microKernel, j0, j1, k0, k1 int, scratch []
 	default:
 		src, stride := s.matrix.Data[k0*s.matrix.Stride+j0:], s.matrix.Stride
 		packColumns(dst, src, stride, nr, j1-j0, k1-k0, u.copyNR)
-	}
-}
-
-// collect copies columns [k0,k1) of the windows of positions [i0,i1).
-func (s *rhs) collect(dst []float32, i0, i1, k0, k1 int) {
-	n, y, x := s.window.split(i0)
-	for i := i0; i < i1; i++ {
-		copyWindow(&s.window, dst[(i-i0)*(k1-k0):][:k1-k0], s.matrix.Data, n, y, x, k0, k1)
-		if x++; x == s.window.gw {
-			x = 0
-			if y++; y == s.window.gh {
-				n, y = n+1, 0
-			}
-		}
 	}
 }
 
