@@ -273,7 +273,9 @@ func (g *generator) network(
 		d = diffusion.Guide(d, empty, g.r.Guidance)
 	}
 	latent := append(tensor.Shape{n}, g.latent...)
-	net, err := diffusion.CompileOn(g.p.Machine, d, latent, like)
+	machine := g.p.Machine
+	machine.ConstantParameters = true // while a generator lives
+	net, err := diffusion.CompileOn(machine, d, latent, like)
 	if err != nil {
 		return nil, err
 	}

@@ -60,6 +60,7 @@ func (n network) evaluate(batch int) Case {
 			if err != nil {
 				return nil, err
 			}
+			m.ConstantParameters = true // as generation has it
 			return compiled(g, m, said)
 		},
 	}
