@@ -15,15 +15,15 @@ func availableMicrosBF16() []*microBF16 {
 	}{
 		{cpu.X86.HasAVX2 && cpu.X86.HasFMA, microBF16{
 			name: "AVX2", mr: 6, nr: 16, tile: tileBF16AVX2, store: storeBF16AVX2,
-			storeWhole: storeFloat32AVX2,
+			storeWhole: storeFloat32AVX2, stream: streamFloat32AVX2,
 		}},
 		{cpu.X86.HasAVX512F, microBF16{
 			name: "AVX-512", mr: 14, nr: 32, tile: tileBF16AVX512, store: storeBF16AVX512,
-			storeWhole: storeFloat32AVX512,
+			storeWhole: storeFloat32AVX512, stream: streamFloat32AVX512,
 		}},
 		{cpu.X86.HasAVX512F && cpu.X86.HasAVX512BF16, microBF16{
 			name: "AVX512_BF16", mr: 14, nr: 32, tile: tileDotAVX512, runs: runsDotAVX512,
-			store: storeBF16AVX512, storeWhole: storeFloat32AVX512,
+			store: storeBF16AVX512, storeWhole: storeFloat32AVX512, stream: streamFloat32AVX512,
 		}},
 	} {
 		if !u.has {
@@ -127,6 +127,12 @@ func storeFloat32AVX2(dst, src, bias *float32, ld, rows int)
 
 //go:noescape
 func storeFloat32AVX512(dst, src, bias *float32, ld, rows int)
+
+//go:noescape
+func streamFloat32AVX2(dst, src, bias *float32, ld, rows int)
+
+//go:noescape
+func streamFloat32AVX512(dst, src, bias *float32, ld, rows int)
 
 //go:noescape
 func storeBF16AVX2(dst *uint16, src, bias *float32, ld, rows int)

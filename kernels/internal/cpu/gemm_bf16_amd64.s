@@ -1382,6 +1382,30 @@ row:
 	VZEROUPPER
 	RET
 
+// func streamFloat32AVX2(dst *float32, src *float32, bias *float32, ld int, rows int)
+// Requires: AVX, MMX+
+TEXT ·streamFloat32AVX2(SB), NOSPLIT, $0-40
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    ld+24(FP), DX
+	MOVQ    rows+32(FP), BX
+	MOVQ    bias+16(FP), SI
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+
+row:
+	VADDPS   (CX), Y0, Y2
+	VMOVNTPS Y2, (AX)
+	VADDPS   32(CX), Y1, Y2
+	VMOVNTPS Y2, 32(AX)
+	ADDQ     $0x00000040, CX
+	ADDQ     DX, AX
+	DECQ     BX
+	JNZ      row
+	SFENCE
+	VZEROUPPER
+	RET
+
 // func storeBF16AVX512(dst *uint16, src *float32, bias *float32, ld int, rows int)
 // Requires: AVX, AVX512F
 TEXT ·storeBF16AVX512(SB), NOSPLIT, $0-40
@@ -1448,5 +1472,29 @@ row:
 	ADDQ    DX, AX
 	DECQ    BX
 	JNZ     row
+	VZEROUPPER
+	RET
+
+// func streamFloat32AVX512(dst *float32, src *float32, bias *float32, ld int, rows int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·streamFloat32AVX512(SB), NOSPLIT, $0-40
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    ld+24(FP), DX
+	MOVQ    rows+32(FP), BX
+	MOVQ    bias+16(FP), SI
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+
+row:
+	VADDPS   (CX), Z0, Z2
+	VMOVNTPS Z2, (AX)
+	VADDPS   64(CX), Z1, Z2
+	VMOVNTPS Z2, 64(AX)
+	ADDQ     $0x00000080, CX
+	ADDQ     DX, AX
+	DECQ     BX
+	JNZ      row
+	SFENCE
 	VZEROUPPER
 	RET

@@ -27,9 +27,10 @@ const (
 	smallCutBF16 = 1 << 22
 )
 
-// These are variables for tests: how many rows of C a part has at most, about, and how many values
-// a chunk of B, if that is more than a block of a panel.
-var rowsBF16, chunkBF16 = 512, 1 << 22
+// These are variables for tests: how many rows of C a part has at most, about, how many values a
+// chunk of B, if that is more than a block of a panel, and from how many values on a result does not
+// stay in the caches.
+var rowsBF16, chunkBF16, streamedBF16 = 512, 1 << 22, 1 << 21
 
 // A microBF16 is the innermost kernel of one instruction set for products of bfloat16 values, with
 // what it needs to pack its operands. microBF16Generic is the definition of each body. The others
@@ -53,6 +54,9 @@ type microBF16 struct {
 	// bytes. storeWhole is the same without rounding.
 	store      func(dst *uint16, src, bias *float32, ld, rows int)
 	storeWhole func(dst, src, bias *float32, ld, rows int)
+	// stream is storeWhole past the caches: rows of dst begin with a line of them. It is nil where
+	// there is none.
+	stream func(dst, src, bias *float32, ld, rows int)
 	// interleave is dst[2*(p*width+j)+h] = src[(2p+h)*stride+j] for 2p+h < k and j < n, and 0 for
 	// other j < wide and h < 2.
 	interleave func(dst, src []uint16, stride, width, wide, n, k int)
@@ -109,6 +113,13 @@ type resultBF16 struct {
 	bias    []float32
 }
 
+// streams reports whether C is faster stored past the caches: if they do not hold it until it is
+// read, and its rows begin with a line of them. To store a line in a cache, it has to be read.
+func (r *resultBF16) streams() bool {
+	return r.isWhole && len(r.whole) >= streamedBF16 && !r.rows.on && r.ld%16 == 0 &&
+		uintptr(unsafe.Pointer(unsafe.SliceData(r.whole)))%64 == 0
+}
+
 // at returns where row i begins.
 func (r *resultBF16) at(i int) int {
 	if r.rows.on {
@@ -131,8 +142,9 @@ type cutBF16 struct {
 	mParts, nParts int // of a chunk
 	mr             int // rows of a tile
 	direct         bool
-	runs           int // of a tile, if tiles read windows where they are
-	layoutBF16         // of A, unless it is read where it is
+	runs           int  // of a tile, if tiles read windows where they are
+	streams        bool // whether C is stored past the caches
+	layoutBF16          // of A, unless it is read where it is
 }
 
 // cut divides p for a number of workers: so that the busiest worker has the least to do.
@@ -178,6 +190,7 @@ func (u *microBF16) cut(p *productBF16, workers int) cutBF16 {
 			}
 		}
 	}
+	c.streams = u.stream != nil && p.to.streams() && c.deep == c.blocks
 	c.layoutBF16 = p.a.layout(c.mc, c.kc)
 	return c
 }
@@ -529,7 +542,11 @@ func (t *gemmBF16Task) store(tile []float32, i0, i1, j0, j1 int, last bool) {
 			u.store(&to.half[at], &tile[0], &bias[0], 2*to.ld, i1-i0)
 		} else {
 			_ = to.whole[to.at(i1-1)+j1-1]
-			u.storeWhole(&to.whole[at], &tile[0], &bias[0], 4*to.ld, i1-i0)
+			store := u.storeWhole
+			if t.streams {
+				store = u.stream
+			}
+			store(&to.whole[at], &tile[0], &bias[0], 4*to.ld, i1-i0)
 		}
 		return
 	}

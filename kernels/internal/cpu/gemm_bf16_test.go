@@ -298,6 +298,27 @@ func TestGemmBF16(t *testing.T) {
 	}
 }
 
+// Results that go past the caches are the same.
+func TestGemmBF16Streams(t *testing.T) {
+	defer func(was int) { streamedBF16 = was }(streamedBF16)
+	streamedBF16 = 1
+	r := rand.New(rand.NewPCG(4, 4))
+	p := ProductBF16{M: 45, N: 144, K: 600, Whole: true}
+	p.A, p.B = halfMatrix(r, p.M, p.K, 0, true), halfMatrix(r, p.K, p.N, 0, false)
+	want := p.inOrder()
+	eachMicroBF16(t, func(t *testing.T) {
+		for _, workers := range []int{1, 3} {
+			pool := NewPool(workers)
+			p.C = aligned(scratch(p.M*p.N + 16))[:p.M*p.N]
+			q := p.product()
+			task := halfMicro.task(&q, workers)
+			require.Equal(t, halfMicro.stream != nil, task.streams)
+			GemmBF16(pool, &p, scratch(p.Workspace(pool)))
+			require.Equal(t, bits(want), bits(p.C))
+		}
+	})
+}
+
 // Where sums of some blocks of K are kept in C, the sign of zero stays: a product that is too small
 // leaves −0, to which the other terms and the bias add −0.
 func TestGemmBF16KeepsTheSignOfZero(t *testing.T) {

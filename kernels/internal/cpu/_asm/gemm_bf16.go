@@ -21,8 +21,9 @@ func gemmBF16(c *build.Context) {
 	copyRows16(c)
 	pairColumns8(c)
 	for _, s := range []isa{avx2, avx512} {
-		storeTile(c, s, true)
-		storeTile(c, s, false)
+		storeTile(c, s, "storeBF16", true, false)
+		storeTile(c, s, "storeFloat32", false, false)
+		storeTile(c, s, "streamFloat32", false, true)
 	}
 }
 
@@ -356,14 +357,13 @@ func transposeDwords(c *build.Context, src rows, dst, width reg.GPVirtual) {
 	}
 }
 
-// storeTile is microBF16.store, or, without half, microBF16.storeWhole. A row of a tile has two
-// registers.
-func storeTile(c *build.Context, s isa, half bool) {
+// storeTile is microBF16.store, or, without half, microBF16.storeWhole, or, past the caches,
+// microBF16.stream. A row of a tile has two registers.
+func storeTile(c *build.Context, s isa, name string, half, stream bool) {
+	c.Function(name + s.name)
 	if half {
-		c.Function("storeBF16" + s.name)
 		c.SignatureExpr("func(dst *uint16, src, bias *float32, ld, rows int)")
 	} else {
-		c.Function("storeFloat32" + s.name)
 		c.SignatureExpr("func(dst, src, bias *float32, ld, rows int)")
 	}
 	c.Attributes(build.NOSPLIT)
@@ -381,8 +381,11 @@ func storeTile(c *build.Context, s isa, half bool) {
 	x := s.vectors(c, 2)
 	for j, v := range x {
 		c.VADDPS(Mem{Base: src, Disp: j * s.bytes()}, b[j], v)
-		if !half {
-			c.VMOVUPS(v, Mem{Base: dst, Disp: j * s.bytes()})
+		switch to := (Mem{Base: dst, Disp: j * s.bytes()}); {
+		case stream:
+			c.VMOVNTPS(v, to)
+		case !half:
+			c.VMOVUPS(v, to)
 		}
 	}
 	if half {
@@ -392,5 +395,8 @@ func storeTile(c *build.Context, s isa, half bool) {
 	c.ADDQ(ld, dst)
 	c.DECQ(n)
 	c.JNZ(LabelRef("row"))
+	if stream {
+		c.SFENCE()
+	}
 	end(c)
 }
