@@ -80,11 +80,11 @@ type productBF16 struct {
 }
 
 // turns reports whether the transposed product is the faster one to compute: of large weights and
-// few rows of activations. Then the activations are packed, and the weights are read where they
-// are, since the pairs of a row lie together. The rows must about fill panels of columns.
+// few rows of activations. Then the activations are packed for all. Weights whose pairs lie together
+// are read where they are. Others are packed for a part, and stay in the L2 cache. The rows must
+// about fill panels of columns.
 func (u *microBF16) turns(p *productBF16) bool {
-	b := &p.b
-	if !b.matrix.Transposed || b.window.on || b.flip.on || p.to.isWhole || p.to.rows.on {
+	if p.b.window.on || p.b.flip.on || p.to.isWhole || p.to.rows.on {
 		return false
 	}
 	few := turnedBF16
@@ -99,7 +99,8 @@ func (u *microBF16) turns(p *productBF16) bool {
 func (p *productBF16) turn() productBF16 {
 	q := *p
 	q.m, q.n, q.a, q.b, q.turned = p.n, p.m, p.b, p.a, true
-	q.a.matrix.Transposed, q.b.matrix.Transposed = false, !p.a.matrix.Transposed
+	q.a.matrix.Transposed = !p.b.matrix.Transposed
+	q.b.matrix.Transposed = !p.a.matrix.Transposed
 	return q
 }
 
