@@ -28,9 +28,9 @@ const (
 )
 
 // These are variables for tests: how many rows of C a part has at most, about, how many values a
-// chunk of B, if that is more than a block of a panel, and from how many values on a result does not
-// stay in the caches.
-var rowsBF16, chunkBF16, streamedBF16 = 512, 1 << 22, 1 << 21
+// chunk of B, if that is more than a block of a panel, from how many weights on a product may be
+// turned, and from how many values on a result does not stay in the caches.
+var rowsBF16, chunkBF16, weightsBF16, streamedBF16 = 512, 1 << 22, 1 << 20, 1 << 21
 
 // A microBF16 is the innermost kernel of one instruction set for products of bfloat16 values, with
 // what it needs to pack its operands. microBF16Generic is the definition of each body. The others
@@ -91,7 +91,7 @@ func (u *microBF16) turns(p *productBF16) bool {
 	if p.a.window.on {
 		few = turnedWindows
 	}
-	return p.k >= 128 && p.m <= few && 2*p.k*(p.n-p.m) > p.m*p.n &&
+	return p.k >= 128 && p.m <= few && p.n > p.m && p.n*p.k >= weightsBF16 &&
 		roundUp(p.m, u.nr) < roundUp(p.m, u.mr)+packBF16
 }
 
@@ -458,10 +458,11 @@ func (t *gemmBF16Task) column(l *leftBF16, b *uint16, sums []float32, c *partOfC
 }
 
 // storeTurned stores a column of tiles of a turned product. It transposes pieces of them, as pairs
-// of bfloat16 values are transposed, into tiles of C.
+// of bfloat16 values are transposed, into tiles of C. The last piece overlaps the one before.
 func (t *gemmBF16Task) storeTurned(sums, tile []float32, c *partOfC, j int) {
 	nr, j1 := t.u.nr, min(j+t.u.nr, c.j1)
 	for i := c.i0; i < c.i1; i += nr {
+		i := max(c.i0, min(i, c.i1-nr))
 		i1 := min(i+nr, c.i1)
 		t.u.pairColumns(halves(tile), halves(sums[(i-c.i0)*nr:]), 2*nr, nr, i1-i, 2*(j1-j))
 		t.store(tile, j, j1, i, i1, true)

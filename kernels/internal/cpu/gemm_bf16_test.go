@@ -227,9 +227,12 @@ func halfMatrix(r *rand.Rand, rows, columns, gap int, transposed bool) MatrixBF1
 }
 
 // eachChunk runs a test with parts and chunks as they are, and with few rows and chunks as small as
-// they can be, or of some columns.
+// they can be, or of some columns. Few weights are enough to turn a product.
 func eachChunk(f func()) {
-	defer func(rows, chunk int) { rowsBF16, chunkBF16 = rows, chunk }(rowsBF16, chunkBF16)
+	defer func(rows, chunk, weights int) {
+		rowsBF16, chunkBF16, weightsBF16 = rows, chunk, weights
+	}(rowsBF16, chunkBF16, weightsBF16)
+	weightsBF16 = 0
 	for _, chunk := range []int{chunkBF16, 1, 66 * columnsBF16} {
 		chunkBF16 = chunk
 		f()
@@ -389,6 +392,8 @@ func TestGemmBF16Panics(t *testing.T) {
 
 // The three passes of a convolution are products of windows, bit by bit, with every body.
 func TestConvOfHalves(t *testing.T) {
+	defer func(was int) { weightsBF16 = was }(weightsBF16)
+	weightsBF16 = 0 // few are enough to turn a product
 	half := func(x []float32) []uint16 {
 		h := make([]uint16, len(x))
 		toBF16Generic(h, x)
