@@ -68,8 +68,8 @@ var interleaves = [...]struct {
 	{2, interleave2AVX2},
 }
 
-// pairColumnsAVX2 is microBF16.pairColumns in blocks of eight columns and eight pairs. The last ones
-// overlap those before. It leaves to Go what has fewer, and an odd last row.
+// pairColumnsAVX2 is microBF16.pairColumns in blocks of eight columns and eight pairs. The last
+// blocks overlap those before. It leaves to Go what has fewer, and an odd last row.
 func pairColumnsAVX2(dst, src []uint16, stride, width, n, k int) {
 	pairs := k / 2
 	if n < 8 || pairs < 8 {

@@ -80,9 +80,9 @@ type productBF16 struct {
 }
 
 // turns reports whether the transposed product is the faster one to compute: of large weights and
-// few rows of activations. Then the activations are packed for all. Weights whose pairs lie together
-// are read where they are. Others are packed for a part, and stay in the L2 cache. The rows must
-// about fill panels of columns.
+// few rows of activations. Then the activations are packed for all parts. Weights whose pairs lie
+// together are read where they are. Others are packed for a part, and stay in the L2 cache. The
+// rows must about fill panels of columns.
 func (u *microBF16) turns(p *productBF16) bool {
 	if p.b.window.on || p.b.flip.on || p.to.isWhole || p.to.rows.on {
 		return false
