@@ -519,7 +519,7 @@ func (t *gemmTask) tiles(
 	u, a, panel := t.u, l.data[l.at:], t.u.nr*t.kc
 	columns := (c.j1 - j - 1) / u.nr // behind this one
 	tiles, mr, step := u.tiles, u.mr, l.step
-	if t.wide(l, c, j) {
+	if t.wide(c, j) {
 		columns = 0
 		tiles, mr, step, count = u.wide, mr/2, step/2, 2*count
 	}
@@ -585,10 +585,9 @@ func (u *microKernel) fit(rows, columns int) (tile tileFunc, r, width int) {
 
 // wide reports whether whole tiles of the panel at column j of c are wide: if it is the last panel
 // but one of a turned part, and half of the last one is enough.
-func (t *gemmTask) wide(l *leftBlock, c *partOfC, j int) bool {
+func (t *gemmTask) wide(c *partOfC, j int) bool {
 	left := c.j1 - j
-	return t.turned && t.u.wide != nil && left > t.u.nr && left <= t.u.nr*3/2 &&
-		l.step == t.u.mr*l.rs
+	return t.turned && t.u.wide != nil && left > t.u.nr && left <= t.u.nr*3/2
 }
 
 // turnedColumn computes the rows of c for one panel of B in tmp, a matrix [mc,nc].
@@ -596,7 +595,7 @@ func (t *gemmTask) turnedColumn(l *leftBlock, b, tmp []float32, c *partOfC, j, k
 	u, to := t.u, tmp[j-c.j0:]
 	i, n := c.i0, 0
 	if whole := (c.i1 - i) / u.mr; u.tiles != nil && whole > 0 {
-		done := j > c.j0 && t.wide(l, c, j-u.nr)
+		done := j > c.j0 && t.wide(c, j-u.nr)
 		if !done && t.n-j > u.nr/2 {
 			t.tiles(l, b, to, nil, c, j, k, t.nc, add, whole)
 			done = true
