@@ -259,18 +259,24 @@ func (t *gemmBF16Task) packedA() int {
 	return roundUp(t.mc*t.rs/2, 16)
 }
 
-// sums returns the size of a part's sums: of one tile, if a chunk has one block. In a turned
-// product it is of a column of tiles then, and there is memory to transpose a piece of it.
+// sums returns the size of a part's sums: of one tile, if a chunk has one block, or of a column of
+// tiles, if these are transposed.
 func (t *gemmBF16Task) sums() int {
 	switch {
-	case t.turned && t.deep == 1:
-		return roundUp(t.mc*t.u.nr, 16) + t.u.nr*t.u.nr
+	case t.deep > 1:
+		return roundUp(t.mc*t.nc, 16)
 	case t.turned:
-		return roundUp(t.mc*t.nc, 16) + t.u.nr*t.u.nr
-	case t.deep == 1:
-		return roundUp(t.mr*t.u.nr, 16)
+		return roundUp(t.mc*t.u.nr, 16)
 	}
-	return roundUp(t.mc*t.nc, 16)
+	return roundUp(t.mr*t.u.nr, 16)
+}
+
+// piece returns the size of the memory in which a piece of a column of tiles is transposed.
+func (t *gemmBF16Task) piece() int {
+	if t.turned {
+		return roundUp(t.u.nr*t.u.nr, 16)
+	}
+	return 0
 }
 
 // collected returns the size of the memory for rows of B that are collected before they are packed.
@@ -285,7 +291,7 @@ func (t *gemmBF16Task) collected() int {
 func (t *gemmBF16Task) packedB() int { return roundUp(t.kc*t.u.nr/2, 16) }
 
 func (t *gemmBF16Task) perWorker() int {
-	part := t.packedA() + t.sums()
+	part := t.packedA() + t.sums() + t.piece()
 	if t.alone {
 		return part + t.packedB() + t.collected()
 	}
@@ -401,10 +407,12 @@ func (t *gemmBF16Task) compute(scratch []float32, part int) {
 	c.i0, c.i1 = span(part/t.nParts, t.mc, t.m)
 	c.j0, c.j1 = span(part%t.nParts, t.nc, min(t.panels*t.u.nr, t.n-column))
 	c.j0, c.j1 = c.j0+column, c.j1+column
-	a, sums := scratch[:t.packedA()], scratch[t.packedA():]
+	a, rest := cutOff(scratch, t.packedA())
+	sums, rest := cutOff(rest, t.sums())
+	piece, rest := cutOff(rest, t.piece())
 	var own, collected []uint16
 	if t.alone {
-		own, collected = halves(sums[t.sums():][:t.packedB()]), halves(sums[t.sums()+t.packedB():])
+		own, collected = halves(rest[:t.packedB()]), halves(rest[t.packedB():])
 	}
 	for block := first; block < min(first+t.deep, t.blocks); block++ {
 		k0, k1 := span(block, t.kc, t.k)
@@ -423,7 +431,7 @@ func (t *gemmBF16Task) compute(scratch []float32, part int) {
 			}
 			t.column(&l, &b[0], s, &c, j, block)
 			if t.turned && block == t.blocks-1 {
-				t.storeTurned(s, sums[t.sums()-t.u.nr*t.u.nr:], &c, j)
+				t.storeTurned(s, piece, &c, j)
 			}
 		}
 	}

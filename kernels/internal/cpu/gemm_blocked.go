@@ -595,7 +595,7 @@ func (t *gemmTask) turnedColumn(l *leftBlock, b, tmp []float32, c *partOfC, j, k
 	u, to := t.u, tmp[j-c.j0:]
 	i, n := c.i0, 0
 	if whole := (c.i1 - i) / u.mr; u.tiles != nil && whole > 0 {
-		done := j > c.j0 && t.wide(c, j-u.nr)
+		done := j > c.j0 && t.wide(c, j-u.nr) // with the panel before
 		if !done && t.n-j > u.nr/2 {
 			t.tiles(l, b, to, nil, c, j, k, t.nc, add, whole)
 			done = true

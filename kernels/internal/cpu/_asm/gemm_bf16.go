@@ -396,7 +396,7 @@ func storeTile(c *build.Context, s isa, name string, half, stream bool) {
 	c.DECQ(n)
 	c.JNZ(LabelRef("row"))
 	if stream {
-		c.SFENCE()
+		c.SFENCE() // such stores are not in order with those that say the part is done
 	}
 	end(c)
 }
