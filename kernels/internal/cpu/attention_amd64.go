@@ -78,6 +78,73 @@ func (a attentionAssembly) passes() attentionPasses {
 	}
 }
 
+// attentionPairings are the attentionPairs that this machine has, one for each width of a tile.
+var attentionPairings = availablePairings()
+
+func availablePairings() []attentionPairs {
+	list := []attentionPairs{attentionPairsGeneric}
+	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
+		list = append(list, pairsAssembly{
+			weighPairsAVX2, weighGradScaledAVX2, slopePairsAVX2,
+		}.passes())
+		if cpu.X86.HasAVX512F {
+			list = append(list, pairsAssembly{
+				weighPairsAVX512, weighGradScaledAVX512, slopePairsAVX512,
+			}.passes())
+		}
+	}
+	return slices.Clip(list)
+}
+
+// pairsAssembly is the assembly of attentionPairs. A row of scores fills two registers. n is that
+// or half of it, and there is at least one row.
+type pairsAssembly struct {
+	weigh func(
+		x, top, sum, factor *float32, pairs *uint16, rows, n int, table *float32, scale float32,
+	)
+	weighGrad func(
+		x, top, sum, factor, dx, delta *float32, rows, n, stride int, table *float32,
+		scale float32,
+	)
+	slopes func(
+		x, dx, factor, delta *float32, pairs, weights, slopes *uint16, rows, n int, root float32,
+	)
+}
+
+func (a pairsAssembly) passes() attentionPairs {
+	table := &attentionTable[0][0]
+	// check panics unless pairs and rows hold those of x.
+	check := func(x scores, pairs []uint16, rows ...[]uint16) {
+		_ = pairs[2*((x.rows-1)/2*x.stride+x.n)-1]
+		for _, r := range rows {
+			_ = r[(x.rows-1)*x.stride+x.n-1]
+		}
+	}
+	return attentionPairs{
+		weigh: func(pairs []uint16, x scores, scale float32, s softmaxState, factor []float32) {
+			x.check(s.top, s.sum, factor)
+			check(x, pairs)
+			a.weigh(&x.data[0], &s.top[0], &s.sum[0], &factor[0], &pairs[0], x.rows, x.n, table,
+				scale)
+		},
+		weighGrad: func(x, dx scores, scale float32, s softmaxState, factor []float32) {
+			x.check(s.top, s.sum, factor)
+			dx.check(s.delta)
+			a.weighGrad(&x.data[0], &s.top[0], &s.sum[0], &factor[0], &dx.data[0], &s.delta[0],
+				x.rows, x.n, x.stride, table, scale)
+		},
+		slopes: func(
+			pairs, weights, slopes []uint16, x, dx scores, factor, delta []float32, root float32,
+		) {
+			x.check(factor)
+			dx.check(delta)
+			check(x, pairs, weights, slopes)
+			a.slopes(&x.data[0], &dx.data[0], &factor[0], &delta[0], &pairs[0], &weights[0],
+				&slopes[0], x.rows, x.n, root)
+		},
+	}
+}
+
 // attentionTable holds the constants that the assembly reads. Each fills a register. The order is
 // the one of the generator in _asm.
 var attentionTable = func() (table [9][16]float32) {
@@ -128,6 +195,36 @@ func weighGradAVX2(x, top, sum, factor, dx, delta *float32, rows, n, stride int,
 
 //go:noescape
 func weighGradAVX512(x, top, sum, factor, dx, delta *float32, rows, n, stride int, table *float32)
+
+//go:noescape
+func weighGradScaledAVX2(
+	x, top, sum, factor, dx, delta *float32, rows, n, stride int, table *float32, scale float32,
+)
+
+//go:noescape
+func weighPairsAVX2(
+	x, top, sum, factor *float32, pairs *uint16, rows, n int, table *float32, scale float32,
+)
+
+//go:noescape
+func slopePairsAVX2(
+	x, dx, factor, delta *float32, pairs, weights, slopes *uint16, rows, n int, root float32,
+)
+
+//go:noescape
+func weighGradScaledAVX512(
+	x, top, sum, factor, dx, delta *float32, rows, n, stride int, table *float32, scale float32,
+)
+
+//go:noescape
+func weighPairsAVX512(
+	x, top, sum, factor *float32, pairs *uint16, rows, n int, table *float32, scale float32,
+)
+
+//go:noescape
+func slopePairsAVX512(
+	x, dx, factor, delta *float32, pairs, weights, slopes *uint16, rows, n int, root float32,
+)
 
 //go:noescape
 func slopesAVX2(x, dx, factor, delta *float32, rows, n, stride int, root float32)

@@ -2421,15 +2421,45 @@ TEXT ·weighAVX2(SB), NOSPLIT, $0-64
 lanes:
 	VMOVUPS (SI), Y0
 	VMOVAPS Y0, Y1
-	MOVQ    rows+32(FP), R9
-	MOVQ    BX, R10
+	VMOVAPS Y0, Y2
+	VMOVAPS Y0, Y3
+	VMOVAPS Y0, Y4
+	MOVQ    rows+32(FP), R10
+	MOVQ    BX, R9
+	SUBQ    $0x04, R10
+	JL      rest
 
 highest:
-	VMOVUPS     (R10), Y2
-	VMAXPS      Y1, Y2, Y1
-	ADDQ        AX, R10
-	DECQ        R9
-	JNZ         highest
+	VMOVUPS (R9), Y5
+	VMAXPS  Y1, Y5, Y1
+	ADDQ    AX, R9
+	VMOVUPS (R9), Y5
+	VMAXPS  Y2, Y5, Y2
+	ADDQ    AX, R9
+	VMOVUPS (R9), Y5
+	VMAXPS  Y3, Y5, Y3
+	ADDQ    AX, R9
+	VMOVUPS (R9), Y5
+	VMAXPS  Y4, Y5, Y4
+	ADDQ    AX, R9
+	SUBQ    $0x04, R10
+	JGE     highest
+
+rest:
+	ADDQ $0x04, R10
+	JZ   risen
+
+one:
+	VMOVUPS (R9), Y5
+	VMAXPS  Y1, Y5, Y1
+	ADDQ    AX, R9
+	DECQ    R10
+	JNZ     one
+
+risen:
+	VMAXPS      Y3, Y1, Y1
+	VMAXPS      Y4, Y2, Y2
+	VMAXPS      Y2, Y1, Y1
 	VMOVUPS     Y1, (SI)
 	VSUBPS      Y1, Y0, Y0
 	VMOVUPS     (CX), Y3
@@ -2448,6 +2478,7 @@ highest:
 	VMULPS      Y2, Y3, Y3
 	VMOVUPS     Y3, (R8)
 	VXORPS      Y0, Y0, Y0
+	VXORPS      Y2, Y2, Y2
 	MOVQ        rows+32(FP), R9
 	MOVQ        BX, R10
 
@@ -2468,8 +2499,8 @@ exp:
 	VPSLLD      $0x17, Y3, Y3
 	VPADDD      128(CX), Y3, Y3
 	VMULPS      Y3, Y4, Y4
-	VMOVUPS     Y4, (R10)
 	VADDPS      Y4, Y0, Y0
+	VMOVUPS     Y4, (R10)
 	ADDQ        AX, R10
 	DECQ        R9
 	JNZ         exp
@@ -2502,15 +2533,45 @@ TEXT ·weighGradAVX2(SB), NOSPLIT, $0-80
 lanes:
 	VMOVUPS (SI), Y0
 	VMOVAPS Y0, Y1
-	MOVQ    rows+48(FP), R11
-	MOVQ    BX, R12
+	VMOVAPS Y0, Y2
+	VMOVAPS Y0, Y3
+	VMOVAPS Y0, Y4
+	MOVQ    rows+48(FP), R12
+	MOVQ    BX, R11
+	SUBQ    $0x04, R12
+	JL      rest
 
 highest:
-	VMOVUPS     (R12), Y2
-	VMAXPS      Y1, Y2, Y1
-	ADDQ        AX, R12
-	DECQ        R11
-	JNZ         highest
+	VMOVUPS (R11), Y5
+	VMAXPS  Y1, Y5, Y1
+	ADDQ    AX, R11
+	VMOVUPS (R11), Y5
+	VMAXPS  Y2, Y5, Y2
+	ADDQ    AX, R11
+	VMOVUPS (R11), Y5
+	VMAXPS  Y3, Y5, Y3
+	ADDQ    AX, R11
+	VMOVUPS (R11), Y5
+	VMAXPS  Y4, Y5, Y4
+	ADDQ    AX, R11
+	SUBQ    $0x04, R12
+	JGE     highest
+
+rest:
+	ADDQ $0x04, R12
+	JZ   risen
+
+one:
+	VMOVUPS (R11), Y5
+	VMAXPS  Y1, Y5, Y1
+	ADDQ    AX, R11
+	DECQ    R12
+	JNZ     one
+
+risen:
+	VMAXPS      Y3, Y1, Y1
+	VMAXPS      Y4, Y2, Y2
+	VMAXPS      Y2, Y1, Y1
 	VMOVUPS     Y1, (SI)
 	VSUBPS      Y1, Y0, Y0
 	VMOVUPS     (CX), Y3
@@ -2551,8 +2612,8 @@ exp:
 	VPSLLD      $0x17, Y4, Y4
 	VPADDD      128(CX), Y4, Y4
 	VMULPS      Y4, Y5, Y5
-	VMOVUPS     Y5, (R12)
 	VADDPS      Y5, Y0, Y0
+	VMOVUPS     Y5, (R12)
 	VFMADD231PS (R13), Y5, Y2
 	ADDQ        AX, R12
 	ADDQ        AX, R13
@@ -2561,8 +2622,140 @@ exp:
 	VMOVUPS     (R8), Y1
 	VFMADD231PS (DI), Y1, Y0
 	VMOVUPS     Y0, (DI)
-	VFMADD231PS (R10), Y1, Y2
+	VMOVUPS     (R8), Y0
+	VFMADD231PS (R10), Y0, Y2
 	VMOVUPS     Y2, (R10)
+	ADDQ        $0x00000020, BX
+	ADDQ        $0x00000020, SI
+	ADDQ        $0x00000020, DI
+	ADDQ        $0x00000020, R8
+	ADDQ        $0x00000020, R9
+	ADDQ        $0x00000020, R10
+	SUBQ        $0x00000008, DX
+	JG          lanes
+	VZEROUPPER
+	RET
+
+// func weighGradScaledAVX2(x *float32, top *float32, sum *float32, factor *float32, dx *float32, delta *float32, rows int, n int, stride int, table *float32, scale float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·weighGradScaledAVX2(SB), NOSPLIT, $0-84
+	MOVQ         stride+64(FP), AX
+	SHLQ         $0x02, AX
+	MOVQ         table+72(FP), CX
+	VBROADCASTSS scale+80(FP), Y0
+	MOVQ         n+56(FP), DX
+	MOVQ         x+0(FP), BX
+	MOVQ         top+8(FP), SI
+	MOVQ         sum+16(FP), DI
+	MOVQ         factor+24(FP), R8
+	MOVQ         dx+32(FP), R9
+	MOVQ         delta+40(FP), R10
+
+lanes:
+	VMOVUPS      (SI), Y1
+	MOVL         $0xff800000, R11
+	VMOVD        R11, X2
+	VPBROADCASTD X2, Y2
+	MOVL         $0xff800000, R11
+	VMOVD        R11, X3
+	VPBROADCASTD X3, Y3
+	MOVL         $0xff800000, R11
+	VMOVD        R11, X4
+	VPBROADCASTD X4, Y4
+	MOVL         $0xff800000, R11
+	VMOVD        R11, X5
+	VPBROADCASTD X5, Y5
+	MOVQ         rows+48(FP), R12
+	MOVQ         BX, R11
+	SUBQ         $0x04, R12
+	JL           rest
+
+highest:
+	VMOVUPS (R11), Y6
+	VMAXPS  Y2, Y6, Y2
+	ADDQ    AX, R11
+	VMOVUPS (R11), Y6
+	VMAXPS  Y3, Y6, Y3
+	ADDQ    AX, R11
+	VMOVUPS (R11), Y6
+	VMAXPS  Y4, Y6, Y4
+	ADDQ    AX, R11
+	VMOVUPS (R11), Y6
+	VMAXPS  Y5, Y6, Y5
+	ADDQ    AX, R11
+	SUBQ    $0x04, R12
+	JGE     highest
+
+rest:
+	ADDQ $0x04, R12
+	JZ   risen
+
+one:
+	VMOVUPS (R11), Y6
+	VMAXPS  Y2, Y6, Y2
+	ADDQ    AX, R11
+	DECQ    R12
+	JNZ     one
+
+risen:
+	VMAXPS      Y4, Y2, Y2
+	VMAXPS      Y5, Y3, Y3
+	VMAXPS      Y3, Y2, Y2
+	VMULPS      Y0, Y2, Y2
+	VMAXPS      Y1, Y2, Y2
+	VMOVUPS     Y2, (SI)
+	VSUBPS      Y2, Y1, Y1
+	VMOVUPS     (CX), Y4
+	VMAXPS      Y1, Y4, Y1
+	VADDPS      64(CX), Y1, Y3
+	VSUBPS      64(CX), Y3, Y4
+	VSUBPS      Y4, Y1, Y1
+	VMOVUPS     192(CX), Y4
+	VFMADD213PS 256(CX), Y1, Y4
+	VFMADD213PS 320(CX), Y1, Y4
+	VFMADD213PS 384(CX), Y1, Y4
+	VFMADD213PS 448(CX), Y1, Y4
+	VFMADD213PS 512(CX), Y1, Y4
+	VPSLLD      $0x17, Y3, Y3
+	VPADDD      128(CX), Y3, Y3
+	VMULPS      Y3, Y4, Y4
+	VMOVUPS     Y4, (R8)
+	VXORPS      Y1, Y1, Y1
+	VXORPS      Y3, Y3, Y3
+	MOVQ        rows+48(FP), R11
+	MOVQ        BX, R12
+	MOVQ        R9, R13
+
+exp:
+	VMULPS      (R12), Y0, Y4
+	VSUBPS      Y2, Y4, Y4
+	VMOVUPS     (CX), Y6
+	VMAXPS      Y4, Y6, Y4
+	VADDPS      64(CX), Y4, Y5
+	VSUBPS      64(CX), Y5, Y6
+	VSUBPS      Y6, Y4, Y4
+	VMOVUPS     192(CX), Y6
+	VFMADD213PS 256(CX), Y4, Y6
+	VFMADD213PS 320(CX), Y4, Y6
+	VFMADD213PS 384(CX), Y4, Y6
+	VFMADD213PS 448(CX), Y4, Y6
+	VFMADD213PS 512(CX), Y4, Y6
+	VPSLLD      $0x17, Y5, Y5
+	VPADDD      128(CX), Y5, Y5
+	VMULPS      Y5, Y6, Y6
+	VADDPS      Y6, Y1, Y1
+	VMOVUPS     Y6, (R12)
+	VFMADD231PS (R13), Y6, Y3
+	ADDQ        AX, R12
+	ADDQ        AX, R13
+	DECQ        R11
+	JNZ         exp
+	VMOVUPS     (R8), Y2
+	VFMADD231PS (DI), Y2, Y1
+	VMOVUPS     Y1, (DI)
+	VMOVUPS     (R8), Y1
+	VFMADD231PS (R10), Y1, Y3
+	VMOVUPS     Y3, (R10)
 	ADDQ        $0x00000020, BX
 	ADDQ        $0x00000020, SI
 	ADDQ        $0x00000020, DI
@@ -2597,9 +2790,9 @@ next:
 	VMOVUPS (R10), Y4
 	VMULPS  (R9), Y1, Y3
 	VSUBPS  Y2, Y4, Y4
-	VMOVUPS Y3, (R9)
 	VMULPS  Y3, Y4, Y4
 	VMULPS  Y0, Y4, Y4
+	VMOVUPS Y3, (R9)
 	VMOVUPS Y4, (R10)
 	ADDQ    AX, R9
 	ADDQ    AX, R10
@@ -2641,8 +2834,317 @@ next:
 	VZEROUPPER
 	RET
 
+// func weighPairsAVX2(x *float32, top *float32, sum *float32, factor *float32, pairs *uint16, rows int, n int, table *float32, scale float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·weighPairsAVX2(SB), NOSPLIT, $0-68
+	MOVL         $0x00000001, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00007fff, AX
+	VMOVD        AX, X1
+	VPBROADCASTD X1, Y1
+	MOVL         $0xffff0000, AX
+	VMOVD        AX, X2
+	VPBROADCASTD X2, Y2
+	MOVQ         $0x00000040, AX
+	MOVQ         table+56(FP), DX
+	VBROADCASTSS scale+64(FP), Y2
+	MOVQ         n+48(FP), BX
+	MOVQ         x+0(FP), SI
+	MOVQ         top+8(FP), DI
+	MOVQ         sum+16(FP), R8
+	MOVQ         factor+24(FP), R9
+	MOVQ         pairs+32(FP), R10
+
+lanes:
+	VMOVUPS      (DI), Y3
+	MOVL         $0xff800000, CX
+	VMOVD        CX, X4
+	VPBROADCASTD X4, Y4
+	MOVL         $0xff800000, CX
+	VMOVD        CX, X5
+	VPBROADCASTD X5, Y5
+	MOVL         $0xff800000, CX
+	VMOVD        CX, X6
+	VPBROADCASTD X6, Y6
+	MOVL         $0xff800000, CX
+	VMOVD        CX, X7
+	VPBROADCASTD X7, Y7
+	MOVQ         rows+40(FP), R11
+	MOVQ         SI, CX
+	SUBQ         $0x04, R11
+	JL           rest
+
+highest:
+	VMOVUPS (CX), Y8
+	VMAXPS  Y4, Y8, Y4
+	ADDQ    AX, CX
+	VMOVUPS (CX), Y8
+	VMAXPS  Y5, Y8, Y5
+	ADDQ    AX, CX
+	VMOVUPS (CX), Y8
+	VMAXPS  Y6, Y8, Y6
+	ADDQ    AX, CX
+	VMOVUPS (CX), Y8
+	VMAXPS  Y7, Y8, Y7
+	ADDQ    AX, CX
+	SUBQ    $0x04, R11
+	JGE     highest
+
+rest:
+	ADDQ $0x04, R11
+	JZ   risen
+
+one:
+	VMOVUPS (CX), Y8
+	VMAXPS  Y4, Y8, Y4
+	ADDQ    AX, CX
+	DECQ    R11
+	JNZ     one
+
+risen:
+	VMAXPS      Y6, Y4, Y4
+	VMAXPS      Y7, Y5, Y5
+	VMAXPS      Y5, Y4, Y4
+	VMULPS      Y2, Y4, Y4
+	VMAXPS      Y3, Y4, Y4
+	VMOVUPS     Y4, (DI)
+	VSUBPS      Y4, Y3, Y3
+	VMOVUPS     (DX), Y6
+	VMAXPS      Y3, Y6, Y3
+	VADDPS      64(DX), Y3, Y5
+	VSUBPS      64(DX), Y5, Y6
+	VSUBPS      Y6, Y3, Y3
+	VMOVUPS     192(DX), Y6
+	VFMADD213PS 256(DX), Y3, Y6
+	VFMADD213PS 320(DX), Y3, Y6
+	VFMADD213PS 384(DX), Y3, Y6
+	VFMADD213PS 448(DX), Y3, Y6
+	VFMADD213PS 512(DX), Y3, Y6
+	VPSLLD      $0x17, Y5, Y5
+	VPADDD      128(DX), Y5, Y5
+	VMULPS      Y5, Y6, Y6
+	VMOVUPS     Y6, (R9)
+	VXORPS      Y3, Y3, Y3
+	MOVQ        rows+40(FP), R11
+	XORQ        CX, CX
+	SUBQ        $0x02, R11
+	JL          odd
+
+two:
+	VMULPS      (SI)(CX*2), Y2, Y5
+	VSUBPS      Y4, Y5, Y5
+	VMOVUPS     (DX), Y7
+	VMAXPS      Y5, Y7, Y5
+	VADDPS      64(DX), Y5, Y6
+	VSUBPS      64(DX), Y6, Y7
+	VSUBPS      Y7, Y5, Y5
+	VMOVUPS     192(DX), Y7
+	VFMADD213PS 256(DX), Y5, Y7
+	VFMADD213PS 320(DX), Y5, Y7
+	VFMADD213PS 384(DX), Y5, Y7
+	VFMADD213PS 448(DX), Y5, Y7
+	VFMADD213PS 512(DX), Y5, Y7
+	VPSLLD      $0x17, Y6, Y6
+	VPADDD      128(DX), Y6, Y6
+	VMULPS      Y6, Y7, Y7
+	VADDPS      Y7, Y3, Y3
+	VMULPS      64(SI)(CX*2), Y2, Y5
+	VSUBPS      Y4, Y5, Y5
+	VMOVUPS     (DX), Y8
+	VMAXPS      Y5, Y8, Y5
+	VADDPS      64(DX), Y5, Y6
+	VSUBPS      64(DX), Y6, Y8
+	VSUBPS      Y8, Y5, Y5
+	VMOVUPS     192(DX), Y8
+	VFMADD213PS 256(DX), Y5, Y8
+	VFMADD213PS 320(DX), Y5, Y8
+	VFMADD213PS 384(DX), Y5, Y8
+	VFMADD213PS 448(DX), Y5, Y8
+	VFMADD213PS 512(DX), Y5, Y8
+	VPSLLD      $0x17, Y6, Y6
+	VPADDD      128(DX), Y6, Y6
+	VMULPS      Y6, Y8, Y8
+	VADDPS      Y8, Y3, Y3
+	VPSRLD      $0x10, Y7, Y5
+	VPAND       Y0, Y5, Y5
+	VPADDD      Y1, Y7, Y7
+	VPADDD      Y5, Y7, Y7
+	VPSRLD      $0x10, Y8, Y5
+	VPAND       Y0, Y5, Y5
+	VPADDD      Y1, Y8, Y8
+	VPADDD      Y5, Y8, Y8
+	VPSRLD      $0x10, Y7, Y5
+	VPBLENDW    $0xaa, Y8, Y5, Y5
+	VMOVUPS     Y5, (R10)(CX*1)
+	ADDQ        $0x00000040, CX
+	SUBQ        $0x02, R11
+	JGE         two
+
+odd:
+	CMPQ        R11, $-1
+	JL          even
+	VMULPS      (SI)(CX*2), Y2, Y5
+	VSUBPS      Y4, Y5, Y5
+	VMOVUPS     (DX), Y6
+	VMAXPS      Y5, Y6, Y5
+	VADDPS      64(DX), Y5, Y4
+	VSUBPS      64(DX), Y4, Y6
+	VSUBPS      Y6, Y5, Y5
+	VMOVUPS     192(DX), Y6
+	VFMADD213PS 256(DX), Y5, Y6
+	VFMADD213PS 320(DX), Y5, Y6
+	VFMADD213PS 384(DX), Y5, Y6
+	VFMADD213PS 448(DX), Y5, Y6
+	VFMADD213PS 512(DX), Y5, Y6
+	VPSLLD      $0x17, Y4, Y4
+	VPADDD      128(DX), Y4, Y4
+	VMULPS      Y4, Y6, Y6
+	VADDPS      Y6, Y3, Y3
+	VPSRLD      $0x10, Y6, Y4
+	VPAND       Y0, Y4, Y4
+	VPADDD      Y1, Y6, Y6
+	VPADDD      Y4, Y6, Y6
+	VPSRLD      $0x10, Y6, Y4
+	VMOVUPS     Y4, (R10)(CX*1)
+
+even:
+	VMOVUPS     (R9), Y4
+	VFMADD231PS (R8), Y4, Y3
+	VMOVUPS     Y3, (R8)
+	ADDQ        $0x00000020, SI
+	ADDQ        $0x00000020, DI
+	ADDQ        $0x00000020, R8
+	ADDQ        $0x00000020, R9
+	ADDQ        $0x00000020, R10
+	SUBQ        $0x00000008, BX
+	JG          lanes
+	VZEROUPPER
+	RET
+
+// func slopePairsAVX2(x *float32, dx *float32, factor *float32, delta *float32, pairs *uint16, weights *uint16, slopes *uint16, rows int, n int, root float32)
+// Requires: AVX, AVX2
+TEXT ·slopePairsAVX2(SB), NOSPLIT, $0-76
+	MOVL         $0x00000001, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00007fff, AX
+	VMOVD        AX, X1
+	VPBROADCASTD X1, Y1
+	MOVL         $0xffff0000, AX
+	VMOVD        AX, X2
+	VPBROADCASTD X2, Y2
+	MOVQ         $0x00000040, AX
+	VBROADCASTSS root+72(FP), Y2
+	MOVQ         n+64(FP), CX
+	MOVQ         x+0(FP), DX
+	MOVQ         dx+8(FP), BX
+	MOVQ         factor+16(FP), SI
+	MOVQ         delta+24(FP), DI
+	MOVQ         pairs+32(FP), R8
+	MOVQ         weights+40(FP), R9
+	MOVQ         slopes+48(FP), R10
+
+lanes:
+	VMOVUPS (SI), Y3
+	VMOVUPS (DI), Y4
+	MOVQ    rows+56(FP), R11
+	XORQ    AX, AX
+	SUBQ    $0x02, R11
+	JL      odd
+
+two:
+	VMOVUPS   (BX)(AX*2), Y6
+	VMULPS    (DX)(AX*2), Y3, Y5
+	VSUBPS    Y4, Y6, Y6
+	VMULPS    Y5, Y6, Y6
+	VMULPS    Y2, Y6, Y6
+	VPSRLD    $0x10, Y5, Y7
+	VPAND     Y0, Y7, Y7
+	VPADDD    Y1, Y5, Y5
+	VPADDD    Y7, Y5, Y5
+	VPSRLD    $0x10, Y6, Y7
+	VPAND     Y0, Y7, Y7
+	VPADDD    Y1, Y6, Y6
+	VPADDD    Y7, Y6, Y6
+	VPSRLD    $0x10, Y5, Y5
+	VPACKUSDW Y5, Y5, Y5
+	VPERMQ    $0xd8, Y5, Y5
+	VMOVUPS   X5, (R9)(AX*1)
+	VPSRLD    $0x10, Y6, Y5
+	VPACKUSDW Y5, Y5, Y5
+	VPERMQ    $0xd8, Y5, Y5
+	VMOVUPS   X5, (R10)(AX*1)
+	VMOVUPS   64(BX)(AX*2), Y7
+	VMULPS    64(DX)(AX*2), Y3, Y5
+	VSUBPS    Y4, Y7, Y7
+	VMULPS    Y5, Y7, Y7
+	VMULPS    Y2, Y7, Y7
+	VPSRLD    $0x10, Y5, Y8
+	VPAND     Y0, Y8, Y8
+	VPADDD    Y1, Y5, Y5
+	VPADDD    Y8, Y5, Y5
+	VPSRLD    $0x10, Y7, Y8
+	VPAND     Y0, Y8, Y8
+	VPADDD    Y1, Y7, Y7
+	VPADDD    Y8, Y7, Y7
+	VPSRLD    $0x10, Y5, Y5
+	VPACKUSDW Y5, Y5, Y5
+	VPERMQ    $0xd8, Y5, Y5
+	VMOVUPS   X5, 32(R9)(AX*1)
+	VPSRLD    $0x10, Y7, Y5
+	VPACKUSDW Y5, Y5, Y5
+	VPERMQ    $0xd8, Y5, Y5
+	VMOVUPS   X5, 32(R10)(AX*1)
+	VPSRLD    $0x10, Y6, Y5
+	VPBLENDW  $0xaa, Y7, Y5, Y5
+	VMOVUPS   Y5, (R8)(AX*1)
+	ADDQ      $0x00000040, AX
+	SUBQ      $0x02, R11
+	JGE       two
+
+odd:
+	CMPQ      R11, $-1
+	JL        even
+	VMOVUPS   (BX)(AX*2), Y5
+	VMULPS    (DX)(AX*2), Y3, Y3
+	VSUBPS    Y4, Y5, Y5
+	VMULPS    Y3, Y5, Y5
+	VMULPS    Y2, Y5, Y5
+	VPSRLD    $0x10, Y3, Y4
+	VPAND     Y0, Y4, Y4
+	VPADDD    Y1, Y3, Y3
+	VPADDD    Y4, Y3, Y3
+	VPSRLD    $0x10, Y5, Y4
+	VPAND     Y0, Y4, Y4
+	VPADDD    Y1, Y5, Y5
+	VPADDD    Y4, Y5, Y5
+	VPSRLD    $0x10, Y3, Y3
+	VPACKUSDW Y3, Y3, Y3
+	VPERMQ    $0xd8, Y3, Y3
+	VMOVUPS   X3, (R9)(AX*1)
+	VPSRLD    $0x10, Y5, Y3
+	VPACKUSDW Y3, Y3, Y3
+	VPERMQ    $0xd8, Y3, Y3
+	VMOVUPS   X3, (R10)(AX*1)
+	VPSRLD    $0x10, Y5, Y3
+	VMOVUPS   Y3, (R8)(AX*1)
+
+even:
+	ADDQ $0x00000020, DX
+	ADDQ $0x00000020, BX
+	ADDQ $0x00000020, SI
+	ADDQ $0x00000020, DI
+	ADDQ $0x00000020, R8
+	ADDQ $0x00000010, R9
+	ADDQ $0x00000010, R10
+	SUBQ $0x00000008, CX
+	JG   lanes
+	VZEROUPPER
+	RET
+
 // func weighAVX512(x *float32, top *float32, sum *float32, factor *float32, rows int, n int, stride int, table *float32)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512F
 TEXT ·weighAVX512(SB), NOSPLIT, $0-64
 	MOVQ    stride+48(FP), AX
 	SHLQ    $0x02, AX
@@ -2665,15 +3167,45 @@ TEXT ·weighAVX512(SB), NOSPLIT, $0-64
 lanes:
 	VMOVUPS (BX), Z9
 	VMOVAPS Z9, Z10
-	MOVQ    rows+32(FP), R8
-	MOVQ    DX, R9
+	VMOVAPS Z9, Z11
+	VMOVAPS Z9, Z12
+	VMOVAPS Z9, Z13
+	MOVQ    rows+32(FP), R9
+	MOVQ    DX, R8
+	SUBQ    $0x04, R9
+	JL      rest
 
 highest:
-	VMOVUPS     (R9), Z11
-	VMAXPS      Z10, Z11, Z10
-	ADDQ        AX, R9
-	DECQ        R8
-	JNZ         highest
+	VMOVUPS (R8), Z14
+	VMAXPS  Z10, Z14, Z10
+	ADDQ    AX, R8
+	VMOVUPS (R8), Z14
+	VMAXPS  Z11, Z14, Z11
+	ADDQ    AX, R8
+	VMOVUPS (R8), Z14
+	VMAXPS  Z12, Z14, Z12
+	ADDQ    AX, R8
+	VMOVUPS (R8), Z14
+	VMAXPS  Z13, Z14, Z13
+	ADDQ    AX, R8
+	SUBQ    $0x04, R9
+	JGE     highest
+
+rest:
+	ADDQ $0x04, R9
+	JZ   risen
+
+one:
+	VMOVUPS (R8), Z14
+	VMAXPS  Z10, Z14, Z10
+	ADDQ    AX, R8
+	DECQ    R9
+	JNZ     one
+
+risen:
+	VMAXPS      Z12, Z10, Z10
+	VMAXPS      Z13, Z11, Z11
+	VMAXPS      Z11, Z10, Z10
 	VMOVUPS     Z10, (BX)
 	VSUBPS      Z10, Z9, Z9
 	VMOVUPS     Z0, Z12
@@ -2691,35 +3223,36 @@ highest:
 	VPADDD      Z2, Z11, Z11
 	VMULPS      Z11, Z12, Z12
 	VMOVUPS     Z12, (DI)
-	VXORPS      Z9, Z9, Z9
+	VPXORD      Z15, Z15, Z15
+	VPXORD      Z16, Z16, Z16
 	MOVQ        rows+32(FP), R8
 	MOVQ        DX, R9
 
 exp:
-	VMOVUPS     (R9), Z11
-	VSUBPS      Z10, Z11, Z11
-	VMOVUPS     Z0, Z13
-	VMAXPS      Z11, Z13, Z11
-	VADDPS      Z1, Z11, Z12
-	VSUBPS      Z1, Z12, Z13
-	VSUBPS      Z13, Z11, Z11
-	VMOVUPS     Z3, Z13
-	VFMADD213PS Z4, Z11, Z13
-	VFMADD213PS Z5, Z11, Z13
-	VFMADD213PS Z6, Z11, Z13
-	VFMADD213PS Z7, Z11, Z13
-	VFMADD213PS Z8, Z11, Z13
-	VPSLLD      $0x17, Z12, Z12
-	VPADDD      Z2, Z12, Z12
-	VMULPS      Z12, Z13, Z13
-	VMOVUPS     Z13, (R9)
-	VADDPS      Z13, Z9, Z9
+	VMOVUPS     (R9), Z9
+	VSUBPS      Z10, Z9, Z9
+	VMOVUPS     Z0, Z12
+	VMAXPS      Z9, Z12, Z9
+	VADDPS      Z1, Z9, Z11
+	VSUBPS      Z1, Z11, Z12
+	VSUBPS      Z12, Z9, Z9
+	VMOVUPS     Z3, Z12
+	VFMADD213PS Z4, Z9, Z12
+	VFMADD213PS Z5, Z9, Z12
+	VFMADD213PS Z6, Z9, Z12
+	VFMADD213PS Z7, Z9, Z12
+	VFMADD213PS Z8, Z9, Z12
+	VPSLLD      $0x17, Z11, Z11
+	VPADDD      Z2, Z11, Z11
+	VMULPS      Z11, Z12, Z12
+	VADDPS      Z12, Z15, Z15
+	VMOVUPS     Z12, (R9)
 	ADDQ        AX, R9
 	DECQ        R8
 	JNZ         exp
-	VMOVUPS     (DI), Z10
-	VFMADD231PS (SI), Z10, Z9
-	VMOVUPS     Z9, (SI)
+	VMOVUPS     (DI), Z9
+	VFMADD231PS (SI), Z9, Z15
+	VMOVUPS     Z15, (SI)
 	ADDQ        $0x00000040, DX
 	ADDQ        $0x00000040, BX
 	ADDQ        $0x00000040, SI
@@ -2730,7 +3263,7 @@ exp:
 	RET
 
 // func weighGradAVX512(x *float32, top *float32, sum *float32, factor *float32, dx *float32, delta *float32, rows int, n int, stride int, table *float32)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512F
 TEXT ·weighGradAVX512(SB), NOSPLIT, $0-80
 	MOVQ    stride+64(FP), AX
 	SHLQ    $0x02, AX
@@ -2755,15 +3288,45 @@ TEXT ·weighGradAVX512(SB), NOSPLIT, $0-80
 lanes:
 	VMOVUPS (BX), Z9
 	VMOVAPS Z9, Z10
-	MOVQ    rows+48(FP), R10
-	MOVQ    DX, R11
+	VMOVAPS Z9, Z11
+	VMOVAPS Z9, Z12
+	VMOVAPS Z9, Z13
+	MOVQ    rows+48(FP), R11
+	MOVQ    DX, R10
+	SUBQ    $0x04, R11
+	JL      rest
 
 highest:
-	VMOVUPS     (R11), Z11
-	VMAXPS      Z10, Z11, Z10
-	ADDQ        AX, R11
-	DECQ        R10
-	JNZ         highest
+	VMOVUPS (R10), Z14
+	VMAXPS  Z10, Z14, Z10
+	ADDQ    AX, R10
+	VMOVUPS (R10), Z14
+	VMAXPS  Z11, Z14, Z11
+	ADDQ    AX, R10
+	VMOVUPS (R10), Z14
+	VMAXPS  Z12, Z14, Z12
+	ADDQ    AX, R10
+	VMOVUPS (R10), Z14
+	VMAXPS  Z13, Z14, Z13
+	ADDQ    AX, R10
+	SUBQ    $0x04, R11
+	JGE     highest
+
+rest:
+	ADDQ $0x04, R11
+	JZ   risen
+
+one:
+	VMOVUPS (R10), Z14
+	VMAXPS  Z10, Z14, Z10
+	ADDQ    AX, R10
+	DECQ    R11
+	JNZ     one
+
+risen:
+	VMAXPS      Z12, Z10, Z10
+	VMAXPS      Z13, Z11, Z11
+	VMAXPS      Z11, Z10, Z10
 	VMOVUPS     Z10, (BX)
 	VSUBPS      Z10, Z9, Z9
 	VMOVUPS     Z0, Z12
@@ -2781,41 +3344,182 @@ highest:
 	VPADDD      Z2, Z11, Z11
 	VMULPS      Z11, Z12, Z12
 	VMOVUPS     Z12, (DI)
-	VXORPS      Z9, Z9, Z9
-	VXORPS      Z11, Z11, Z11
+	VPXORD      Z15, Z15, Z15
+	VPXORD      Z16, Z16, Z16
 	MOVQ        rows+48(FP), R10
 	MOVQ        DX, R11
 	MOVQ        R8, R12
 
 exp:
-	VMOVUPS     (R11), Z12
-	VSUBPS      Z10, Z12, Z12
-	VMOVUPS     Z0, Z14
-	VMAXPS      Z12, Z14, Z12
-	VADDPS      Z1, Z12, Z13
-	VSUBPS      Z1, Z13, Z14
-	VSUBPS      Z14, Z12, Z12
-	VMOVUPS     Z3, Z14
-	VFMADD213PS Z4, Z12, Z14
-	VFMADD213PS Z5, Z12, Z14
-	VFMADD213PS Z6, Z12, Z14
-	VFMADD213PS Z7, Z12, Z14
-	VFMADD213PS Z8, Z12, Z14
-	VPSLLD      $0x17, Z13, Z13
-	VPADDD      Z2, Z13, Z13
-	VMULPS      Z13, Z14, Z14
-	VMOVUPS     Z14, (R11)
-	VADDPS      Z14, Z9, Z9
-	VFMADD231PS (R12), Z14, Z11
+	VMOVUPS     (R11), Z9
+	VSUBPS      Z10, Z9, Z9
+	VMOVUPS     Z0, Z12
+	VMAXPS      Z9, Z12, Z9
+	VADDPS      Z1, Z9, Z11
+	VSUBPS      Z1, Z11, Z12
+	VSUBPS      Z12, Z9, Z9
+	VMOVUPS     Z3, Z12
+	VFMADD213PS Z4, Z9, Z12
+	VFMADD213PS Z5, Z9, Z12
+	VFMADD213PS Z6, Z9, Z12
+	VFMADD213PS Z7, Z9, Z12
+	VFMADD213PS Z8, Z9, Z12
+	VPSLLD      $0x17, Z11, Z11
+	VPADDD      Z2, Z11, Z11
+	VMULPS      Z11, Z12, Z12
+	VADDPS      Z12, Z15, Z15
+	VMOVUPS     Z12, (R11)
+	VFMADD231PS (R12), Z12, Z16
+	ADDQ        AX, R11
+	ADDQ        AX, R12
+	DECQ        R10
+	JNZ         exp
+	VMOVUPS     (DI), Z9
+	VFMADD231PS (SI), Z9, Z15
+	VMOVUPS     Z15, (SI)
+	VMOVUPS     (DI), Z9
+	VFMADD231PS (R9), Z9, Z16
+	VMOVUPS     Z16, (R9)
+	ADDQ        $0x00000040, DX
+	ADDQ        $0x00000040, BX
+	ADDQ        $0x00000040, SI
+	ADDQ        $0x00000040, DI
+	ADDQ        $0x00000040, R8
+	ADDQ        $0x00000040, R9
+	SUBQ        $0x00000010, CX
+	JG          lanes
+	VZEROUPPER
+	RET
+
+// func weighGradScaledAVX512(x *float32, top *float32, sum *float32, factor *float32, dx *float32, delta *float32, rows int, n int, stride int, table *float32, scale float32)
+// Requires: AVX, AVX512F
+TEXT ·weighGradScaledAVX512(SB), NOSPLIT, $0-84
+	MOVQ         stride+64(FP), AX
+	SHLQ         $0x02, AX
+	MOVQ         table+72(FP), CX
+	VMOVUPS      (CX), Z0
+	VMOVUPS      64(CX), Z1
+	VMOVUPS      128(CX), Z2
+	VMOVUPS      192(CX), Z3
+	VMOVUPS      256(CX), Z4
+	VMOVUPS      320(CX), Z5
+	VMOVUPS      384(CX), Z6
+	VMOVUPS      448(CX), Z7
+	VMOVUPS      512(CX), Z8
+	VBROADCASTSS scale+80(FP), Z9
+	MOVQ         n+56(FP), CX
+	MOVQ         x+0(FP), DX
+	MOVQ         top+8(FP), BX
+	MOVQ         sum+16(FP), SI
+	MOVQ         factor+24(FP), DI
+	MOVQ         dx+32(FP), R8
+	MOVQ         delta+40(FP), R9
+
+lanes:
+	VMOVUPS      (BX), Z10
+	MOVL         $0xff800000, R10
+	VMOVD        R10, X11
+	VPBROADCASTD X11, Z11
+	MOVL         $0xff800000, R10
+	VMOVD        R10, X12
+	VPBROADCASTD X12, Z12
+	MOVL         $0xff800000, R10
+	VMOVD        R10, X13
+	VPBROADCASTD X13, Z13
+	MOVL         $0xff800000, R10
+	VMOVD        R10, X14
+	VPBROADCASTD X14, Z14
+	MOVQ         rows+48(FP), R11
+	MOVQ         DX, R10
+	SUBQ         $0x04, R11
+	JL           rest
+
+highest:
+	VMOVUPS (R10), Z15
+	VMAXPS  Z11, Z15, Z11
+	ADDQ    AX, R10
+	VMOVUPS (R10), Z15
+	VMAXPS  Z12, Z15, Z12
+	ADDQ    AX, R10
+	VMOVUPS (R10), Z15
+	VMAXPS  Z13, Z15, Z13
+	ADDQ    AX, R10
+	VMOVUPS (R10), Z15
+	VMAXPS  Z14, Z15, Z14
+	ADDQ    AX, R10
+	SUBQ    $0x04, R11
+	JGE     highest
+
+rest:
+	ADDQ $0x04, R11
+	JZ   risen
+
+one:
+	VMOVUPS (R10), Z15
+	VMAXPS  Z11, Z15, Z11
+	ADDQ    AX, R10
+	DECQ    R11
+	JNZ     one
+
+risen:
+	VMAXPS      Z13, Z11, Z11
+	VMAXPS      Z14, Z12, Z12
+	VMAXPS      Z12, Z11, Z11
+	VMULPS      Z9, Z11, Z11
+	VMAXPS      Z10, Z11, Z11
+	VMOVUPS     Z11, (BX)
+	VSUBPS      Z11, Z10, Z10
+	VMOVUPS     Z0, Z13
+	VMAXPS      Z10, Z13, Z10
+	VADDPS      Z1, Z10, Z12
+	VSUBPS      Z1, Z12, Z13
+	VSUBPS      Z13, Z10, Z10
+	VMOVUPS     Z3, Z13
+	VFMADD213PS Z4, Z10, Z13
+	VFMADD213PS Z5, Z10, Z13
+	VFMADD213PS Z6, Z10, Z13
+	VFMADD213PS Z7, Z10, Z13
+	VFMADD213PS Z8, Z10, Z13
+	VPSLLD      $0x17, Z12, Z12
+	VPADDD      Z2, Z12, Z12
+	VMULPS      Z12, Z13, Z13
+	VMOVUPS     Z13, (DI)
+	VPXORD      Z16, Z16, Z16
+	VPXORD      Z17, Z17, Z17
+	MOVQ        rows+48(FP), R10
+	MOVQ        DX, R11
+	MOVQ        R8, R12
+
+exp:
+	VMULPS      (R11), Z9, Z10
+	VSUBPS      Z11, Z10, Z10
+	VMOVUPS     Z0, Z13
+	VMAXPS      Z10, Z13, Z10
+	VADDPS      Z1, Z10, Z12
+	VSUBPS      Z1, Z12, Z13
+	VSUBPS      Z13, Z10, Z10
+	VMOVUPS     Z3, Z13
+	VFMADD213PS Z4, Z10, Z13
+	VFMADD213PS Z5, Z10, Z13
+	VFMADD213PS Z6, Z10, Z13
+	VFMADD213PS Z7, Z10, Z13
+	VFMADD213PS Z8, Z10, Z13
+	VPSLLD      $0x17, Z12, Z12
+	VPADDD      Z2, Z12, Z12
+	VMULPS      Z12, Z13, Z13
+	VADDPS      Z13, Z16, Z16
+	VMOVUPS     Z13, (R11)
+	VFMADD231PS (R12), Z13, Z17
 	ADDQ        AX, R11
 	ADDQ        AX, R12
 	DECQ        R10
 	JNZ         exp
 	VMOVUPS     (DI), Z10
-	VFMADD231PS (SI), Z10, Z9
-	VMOVUPS     Z9, (SI)
-	VFMADD231PS (R9), Z10, Z11
-	VMOVUPS     Z11, (R9)
+	VFMADD231PS (SI), Z10, Z16
+	VMOVUPS     Z16, (SI)
+	VMOVUPS     (DI), Z10
+	VFMADD231PS (R9), Z10, Z17
+	VMOVUPS     Z17, (R9)
 	ADDQ        $0x00000040, DX
 	ADDQ        $0x00000040, BX
 	ADDQ        $0x00000040, SI
@@ -2850,9 +3554,9 @@ next:
 	VMOVUPS (R10), Z4
 	VMULPS  (R9), Z1, Z3
 	VSUBPS  Z2, Z4, Z4
-	VMOVUPS Z3, (R9)
 	VMULPS  Z3, Z4, Z4
 	VMULPS  Z0, Z4, Z4
+	VMOVUPS Z3, (R9)
 	VMOVUPS Z4, (R10)
 	ADDQ    AX, R9
 	ADDQ    AX, R10
@@ -2891,5 +3595,311 @@ next:
 	ADDQ    $0x00000040, BX
 	SUBQ    $0x00000010, CX
 	JG      lanes
+	VZEROUPPER
+	RET
+
+// func weighPairsAVX512(x *float32, top *float32, sum *float32, factor *float32, pairs *uint16, rows int, n int, table *float32, scale float32)
+// Requires: AVX, AVX512F
+TEXT ·weighPairsAVX512(SB), NOSPLIT, $0-68
+	MOVL         $0x00000001, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Z0
+	MOVL         $0x00007fff, AX
+	VMOVD        AX, X1
+	VPBROADCASTD X1, Z1
+	MOVL         $0xffff0000, AX
+	VMOVD        AX, X2
+	VPBROADCASTD X2, Z2
+	MOVQ         $0x00000080, AX
+	MOVQ         table+56(FP), CX
+	VMOVUPS      (CX), Z3
+	VMOVUPS      64(CX), Z4
+	VMOVUPS      128(CX), Z5
+	VMOVUPS      192(CX), Z6
+	VMOVUPS      256(CX), Z7
+	VMOVUPS      320(CX), Z8
+	VMOVUPS      384(CX), Z9
+	VMOVUPS      448(CX), Z10
+	VMOVUPS      512(CX), Z11
+	VBROADCASTSS scale+64(FP), Z12
+	MOVQ         n+48(FP), DX
+	MOVQ         x+0(FP), BX
+	MOVQ         top+8(FP), SI
+	MOVQ         sum+16(FP), DI
+	MOVQ         factor+24(FP), R8
+	MOVQ         pairs+32(FP), R9
+
+lanes:
+	VMOVUPS      (SI), Z13
+	MOVL         $0xff800000, CX
+	VMOVD        CX, X14
+	VPBROADCASTD X14, Z14
+	MOVL         $0xff800000, CX
+	VMOVD        CX, X15
+	VPBROADCASTD X15, Z15
+	MOVL         $0xff800000, CX
+	VMOVD        CX, X16
+	VPBROADCASTD X16, Z16
+	MOVL         $0xff800000, CX
+	VMOVD        CX, X17
+	VPBROADCASTD X17, Z17
+	MOVQ         rows+40(FP), R10
+	MOVQ         BX, CX
+	SUBQ         $0x04, R10
+	JL           rest
+
+highest:
+	VMOVUPS (CX), Z18
+	VMAXPS  Z14, Z18, Z14
+	ADDQ    AX, CX
+	VMOVUPS (CX), Z18
+	VMAXPS  Z15, Z18, Z15
+	ADDQ    AX, CX
+	VMOVUPS (CX), Z18
+	VMAXPS  Z16, Z18, Z16
+	ADDQ    AX, CX
+	VMOVUPS (CX), Z18
+	VMAXPS  Z17, Z18, Z17
+	ADDQ    AX, CX
+	SUBQ    $0x04, R10
+	JGE     highest
+
+rest:
+	ADDQ $0x04, R10
+	JZ   risen
+
+one:
+	VMOVUPS (CX), Z18
+	VMAXPS  Z14, Z18, Z14
+	ADDQ    AX, CX
+	DECQ    R10
+	JNZ     one
+
+risen:
+	VMAXPS      Z16, Z14, Z14
+	VMAXPS      Z17, Z15, Z15
+	VMAXPS      Z15, Z14, Z14
+	VMULPS      Z12, Z14, Z14
+	VMAXPS      Z13, Z14, Z14
+	VMOVUPS     Z14, (SI)
+	VSUBPS      Z14, Z13, Z13
+	VMOVUPS     Z3, Z16
+	VMAXPS      Z13, Z16, Z13
+	VADDPS      Z4, Z13, Z15
+	VSUBPS      Z4, Z15, Z16
+	VSUBPS      Z16, Z13, Z13
+	VMOVUPS     Z6, Z16
+	VFMADD213PS Z7, Z13, Z16
+	VFMADD213PS Z8, Z13, Z16
+	VFMADD213PS Z9, Z13, Z16
+	VFMADD213PS Z10, Z13, Z16
+	VFMADD213PS Z11, Z13, Z16
+	VPSLLD      $0x17, Z15, Z15
+	VPADDD      Z5, Z15, Z15
+	VMULPS      Z15, Z16, Z16
+	VMOVUPS     Z16, (R8)
+	VPXORD      Z19, Z19, Z19
+	MOVQ        rows+40(FP), R10
+	XORQ        CX, CX
+	SUBQ        $0x02, R10
+	JL          odd
+
+two:
+	VMULPS      (BX)(CX*2), Z12, Z13
+	VSUBPS      Z14, Z13, Z13
+	VMOVUPS     Z3, Z16
+	VMAXPS      Z13, Z16, Z13
+	VADDPS      Z4, Z13, Z15
+	VSUBPS      Z4, Z15, Z16
+	VSUBPS      Z16, Z13, Z13
+	VMOVUPS     Z6, Z16
+	VFMADD213PS Z7, Z13, Z16
+	VFMADD213PS Z8, Z13, Z16
+	VFMADD213PS Z9, Z13, Z16
+	VFMADD213PS Z10, Z13, Z16
+	VFMADD213PS Z11, Z13, Z16
+	VPSLLD      $0x17, Z15, Z15
+	VPADDD      Z5, Z15, Z15
+	VMULPS      Z15, Z16, Z16
+	VADDPS      Z16, Z19, Z19
+	VMULPS      128(BX)(CX*2), Z12, Z13
+	VSUBPS      Z14, Z13, Z13
+	VMOVUPS     Z3, Z17
+	VMAXPS      Z13, Z17, Z13
+	VADDPS      Z4, Z13, Z15
+	VSUBPS      Z4, Z15, Z17
+	VSUBPS      Z17, Z13, Z13
+	VMOVUPS     Z6, Z17
+	VFMADD213PS Z7, Z13, Z17
+	VFMADD213PS Z8, Z13, Z17
+	VFMADD213PS Z9, Z13, Z17
+	VFMADD213PS Z10, Z13, Z17
+	VFMADD213PS Z11, Z13, Z17
+	VPSLLD      $0x17, Z15, Z15
+	VPADDD      Z5, Z15, Z15
+	VMULPS      Z15, Z17, Z17
+	VADDPS      Z17, Z19, Z19
+	VPSRLD      $0x10, Z16, Z13
+	VPANDD      Z0, Z13, Z13
+	VPADDD      Z1, Z16, Z16
+	VPADDD      Z13, Z16, Z16
+	VPSRLD      $0x10, Z17, Z13
+	VPANDD      Z0, Z13, Z13
+	VPADDD      Z1, Z17, Z17
+	VPADDD      Z13, Z17, Z17
+	VPSRLD      $0x10, Z16, Z13
+	VPTERNLOGD  $0xf8, Z2, Z17, Z13
+	VMOVUPS     Z13, (R9)(CX*1)
+	ADDQ        $0x00000080, CX
+	SUBQ        $0x02, R10
+	JGE         two
+
+odd:
+	CMPQ        R10, $-1
+	JL          even
+	VMULPS      (BX)(CX*2), Z12, Z13
+	VSUBPS      Z14, Z13, Z13
+	VMOVUPS     Z3, Z15
+	VMAXPS      Z13, Z15, Z13
+	VADDPS      Z4, Z13, Z14
+	VSUBPS      Z4, Z14, Z15
+	VSUBPS      Z15, Z13, Z13
+	VMOVUPS     Z6, Z15
+	VFMADD213PS Z7, Z13, Z15
+	VFMADD213PS Z8, Z13, Z15
+	VFMADD213PS Z9, Z13, Z15
+	VFMADD213PS Z10, Z13, Z15
+	VFMADD213PS Z11, Z13, Z15
+	VPSLLD      $0x17, Z14, Z14
+	VPADDD      Z5, Z14, Z14
+	VMULPS      Z14, Z15, Z15
+	VADDPS      Z15, Z19, Z19
+	VPSRLD      $0x10, Z15, Z13
+	VPANDD      Z0, Z13, Z13
+	VPADDD      Z1, Z15, Z15
+	VPADDD      Z13, Z15, Z15
+	VPSRLD      $0x10, Z15, Z13
+	VMOVUPS     Z13, (R9)(CX*1)
+
+even:
+	VMOVUPS     (R8), Z13
+	VFMADD231PS (DI), Z13, Z19
+	VMOVUPS     Z19, (DI)
+	ADDQ        $0x00000040, BX
+	ADDQ        $0x00000040, SI
+	ADDQ        $0x00000040, DI
+	ADDQ        $0x00000040, R8
+	ADDQ        $0x00000040, R9
+	SUBQ        $0x00000010, DX
+	JG          lanes
+	VZEROUPPER
+	RET
+
+// func slopePairsAVX512(x *float32, dx *float32, factor *float32, delta *float32, pairs *uint16, weights *uint16, slopes *uint16, rows int, n int, root float32)
+// Requires: AVX, AVX512F
+TEXT ·slopePairsAVX512(SB), NOSPLIT, $0-76
+	MOVL         $0x00000001, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Z0
+	MOVL         $0x00007fff, AX
+	VMOVD        AX, X1
+	VPBROADCASTD X1, Z1
+	MOVL         $0xffff0000, AX
+	VMOVD        AX, X2
+	VPBROADCASTD X2, Z2
+	MOVQ         $0x00000080, AX
+	VBROADCASTSS root+72(FP), Z3
+	MOVQ         n+64(FP), CX
+	MOVQ         x+0(FP), DX
+	MOVQ         dx+8(FP), BX
+	MOVQ         factor+16(FP), SI
+	MOVQ         delta+24(FP), DI
+	MOVQ         pairs+32(FP), R8
+	MOVQ         weights+40(FP), R9
+	MOVQ         slopes+48(FP), R10
+
+lanes:
+	VMOVUPS (SI), Z4
+	VMOVUPS (DI), Z5
+	MOVQ    rows+56(FP), R11
+	XORQ    AX, AX
+	SUBQ    $0x02, R11
+	JL      odd
+
+two:
+	VMOVUPS    (BX)(AX*2), Z7
+	VMULPS     (DX)(AX*2), Z4, Z6
+	VSUBPS     Z5, Z7, Z7
+	VMULPS     Z6, Z7, Z7
+	VMULPS     Z3, Z7, Z7
+	VPSRLD     $0x10, Z6, Z8
+	VPANDD     Z0, Z8, Z8
+	VPADDD     Z1, Z6, Z6
+	VPADDD     Z8, Z6, Z6
+	VPSRLD     $0x10, Z7, Z8
+	VPANDD     Z0, Z8, Z8
+	VPADDD     Z1, Z7, Z7
+	VPADDD     Z8, Z7, Z7
+	VPSRLD     $0x10, Z6, Z6
+	VPMOVDW    Z6, (R9)(AX*1)
+	VPSRLD     $0x10, Z7, Z6
+	VPMOVDW    Z6, (R10)(AX*1)
+	VMOVUPS    128(BX)(AX*2), Z8
+	VMULPS     128(DX)(AX*2), Z4, Z6
+	VSUBPS     Z5, Z8, Z8
+	VMULPS     Z6, Z8, Z8
+	VMULPS     Z3, Z8, Z8
+	VPSRLD     $0x10, Z6, Z9
+	VPANDD     Z0, Z9, Z9
+	VPADDD     Z1, Z6, Z6
+	VPADDD     Z9, Z6, Z6
+	VPSRLD     $0x10, Z8, Z9
+	VPANDD     Z0, Z9, Z9
+	VPADDD     Z1, Z8, Z8
+	VPADDD     Z9, Z8, Z8
+	VPSRLD     $0x10, Z6, Z6
+	VPMOVDW    Z6, 64(R9)(AX*1)
+	VPSRLD     $0x10, Z8, Z6
+	VPMOVDW    Z6, 64(R10)(AX*1)
+	VPSRLD     $0x10, Z7, Z6
+	VPTERNLOGD $0xf8, Z2, Z8, Z6
+	VMOVUPS    Z6, (R8)(AX*1)
+	ADDQ       $0x00000080, AX
+	SUBQ       $0x02, R11
+	JGE        two
+
+odd:
+	CMPQ    R11, $-1
+	JL      even
+	VMOVUPS (BX)(AX*2), Z6
+	VMULPS  (DX)(AX*2), Z4, Z4
+	VSUBPS  Z5, Z6, Z6
+	VMULPS  Z4, Z6, Z6
+	VMULPS  Z3, Z6, Z6
+	VPSRLD  $0x10, Z4, Z5
+	VPANDD  Z0, Z5, Z5
+	VPADDD  Z1, Z4, Z4
+	VPADDD  Z5, Z4, Z4
+	VPSRLD  $0x10, Z6, Z5
+	VPANDD  Z0, Z5, Z5
+	VPADDD  Z1, Z6, Z6
+	VPADDD  Z5, Z6, Z6
+	VPSRLD  $0x10, Z4, Z4
+	VPMOVDW Z4, (R9)(AX*1)
+	VPSRLD  $0x10, Z6, Z4
+	VPMOVDW Z4, (R10)(AX*1)
+	VPSRLD  $0x10, Z6, Z4
+	VMOVUPS Z4, (R8)(AX*1)
+
+even:
+	ADDQ $0x00000040, DX
+	ADDQ $0x00000040, BX
+	ADDQ $0x00000040, SI
+	ADDQ $0x00000040, DI
+	ADDQ $0x00000040, R8
+	ADDQ $0x00000020, R9
+	ADDQ $0x00000020, R10
+	SUBQ $0x00000010, CX
+	JG   lanes
 	VZEROUPPER
 	RET

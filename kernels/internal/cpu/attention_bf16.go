@@ -30,15 +30,31 @@ const (
 // scores has as many queries as a tile has columns.
 type attentionBF16Body struct {
 	*microBF16
+	attentionPairs
 	passes attentionPasses
 	lanes  int // divides the number of columns
+}
+
+// attentionPairs are the passes whose results are rounded. A row of scores has as many columns as a
+// tile. Pairs are of rows, one after another. Behind an odd last row are zeros.
+type attentionPairs struct {
+	// weigh is attentionPasses.weigh of x·scale. pairs are the weights, and x becomes undefined.
+	weigh func(pairs []uint16, x scores, scale float32, s softmaxState, factor []float32)
+	// weighGrad is attentionPasses.weighGrad of x·scale.
+	weighGrad func(x, dx scores, scale float32, s softmaxState, factor []float32)
+	// slopes is attentionPasses.slopes. weights are what x would be, and slopes what dx would be.
+	// pairs are of slopes. x and dx become undefined.
+	slopes func(
+		pairs, weights, slopes []uint16, x, dx scores, factor, delta []float32, root float32,
+	)
 }
 
 // attentionBF16Bodies are those that this machine has, the fastest one last.
 var attentionBF16Bodies = func() (list []attentionBF16Body) {
 	for i, u := range microsBF16 {
 		of := attentionBodies[min(i, len(attentionBodies)-1)]
-		list = append(list, attentionBF16Body{u, of.passes, of.lanes})
+		pairs := attentionPairings[min(i, len(attentionPairings)-1)]
+		list = append(list, attentionBF16Body{u, pairs, of.passes, of.lanes})
 	}
 	return list
 }()
@@ -92,14 +108,13 @@ func (p *panelBF16) block(x []float32, rows int) scores {
 
 // An attendMemoryBF16 is the memory of one worker for the result.
 type attendMemoryBF16 struct {
-	panels          [attentionPanelsBF16]panelBF16
-	keys            []uint16 // rows
-	values          []uint16 // pairs of rows
-	scores          []float32
-	weights         []uint16 // the scores, rounded
-	pairs           []uint16 // of rows of weights
-	factor, toPower []float32
-	rows            []float32 // [queries,D]
+	panels  [attentionPanelsBF16]panelBF16
+	keys    []uint16 // rows
+	values  []uint16 // pairs of rows
+	scores  []float32
+	pairs   []uint16 // of rows of weights
+	factor  []float32
+	results results
 }
 
 // divide divides ws, and returns how many values that is. A nil ws only counts.
@@ -112,9 +127,9 @@ func (m *attendMemoryBF16) divide(s *AttentionShape, ws []float32) (size int) {
 	m.keys = c.takeHalves(roundUp(keys, u.mr) * roundUp(s.D, 2))
 	m.values = c.takeHalves(keys * u.deep(s))
 	m.scores = c.take(roundUp(keys, u.mr) * u.nr)
-	m.weights, m.pairs = c.takeHalves(keys*u.nr), c.takeHalves(keys*u.nr)
-	m.factor, m.toPower = c.take(u.nr), c.take(u.nr)
-	m.rows = c.take(u.nr * s.D)
+	m.pairs = c.takeHalves(keys * u.nr)
+	m.factor = c.take(u.nr)
+	m.results.divide(s, &c)
 	return c.size
 }
 
@@ -194,7 +209,6 @@ func (t *attentionBF16Task) part(x []uint16, head, length, row int) (rows []uint
 // attend computes the result for a group of queries of a head.
 func (t *attentionBF16Task) attend(head, group int, m *attendMemoryBF16) {
 	u := attendingBF16
-	fill(m.toPower, t.toPower())
 	lo, hi := span(group, attentionPanelsBF16*u.nr, t.Lq)
 	for k0 := 0; k0 < t.seen(hi); k0 += attentionKeysBF16 {
 		n := min(attentionKeysBF16, t.seen(hi)-k0)
@@ -226,25 +240,32 @@ func (t *attentionBF16Task) pack(dst, x []uint16, head int, p *panelBF16) {
 	attendingBF16.pairColumns(dst, rows, stride, attendingBF16.nr, p.n, t.D)
 }
 
-// unpack rounds columns of sums, of n rows of a head from a row on.
-func (t *attentionBF16Task) unpack(
-	x []uint16, head, length, row, n int, sums, rows []float32,
-) {
-	u := attendingBF16
-	u.passes.transpose(rows, sums, t.D, u.nr, t.D, n)
-	dst, stride := t.part(x, head, length, row)
-	for i := range n {
-		conversion.to(dst[i*stride:][:t.D], rows[i*t.D:][:t.D])
-	}
+// A results is memory for the results of a panel.
+type results struct {
+	whole   []float32 // [queries,D]
+	rounded []uint16  // [queries,D]
 }
 
-// score computes the scores of p and some keys, times log₂e. keys are rows.
-func (t *attentionBF16Task) score(
-	head, k0 int, p *panelBF16, keys []uint16, x scores, toPower []float32,
+func (r *results) divide(s *AttentionShape, c *carver) {
+	n := attendingBF16.nr * s.D
+	r.whole, r.rounded = c.take(n), c.takeHalves(n)
+}
+
+// unpack rounds columns of sums, of n rows of a head from a row on.
+func (t *attentionBF16Task) unpack(
+	x []uint16, head, length, row, n int, sums []float32, r *results,
 ) {
-	u, d := attendingBF16, roundUp(t.D, 2)
-	u.product(x.data, keys, p.q, x.rows, d/2, d, 2, false)
-	u.passes.scale(x, toPower)
+	u := attendingBF16
+	u.passes.transpose(r.whole, sums, t.D, u.nr, t.D, n)
+	conversion.to(r.rounded[:n*t.D], r.whole[:n*t.D])
+	dst, stride := t.part(x, head, length, row)
+	u.copyRows(dst, r.rounded, t.D, stride, t.D, n)
+}
+
+// score computes what makes the scores of p and some keys, before they are scaled. keys are rows.
+func (t *attentionBF16Task) score(head, k0 int, p *panelBF16, keys []uint16, x scores) {
+	d := roundUp(t.D, 2)
+	attendingBF16.product(x.data, keys, p.q, x.rows, d/2, d, 2, false)
 	t.hide(t.mask, head, k0, p.lo, x)
 }
 
@@ -257,18 +278,16 @@ func (t *attentionBF16Task) attendKeys(head, k0 int, p *panelBF16, m *attendMemo
 	}
 	u, n := attendingBF16, min(attentionKeysBF16, seen-k0)
 	x, out := p.block(m.scores, n), p.block(p.out, t.D)
-	t.score(head, k0, p, m.keys, x, m.toPower)
-	u.passes.weigh(x, p.softmaxState, m.factor)
+	t.score(head, k0, p, m.keys, x)
+	u.weigh(m.pairs, x, t.toPower(), p.softmaxState, m.factor)
 	if k0 > 0 && !ones(m.factor[:x.n]) {
 		u.passes.scale(out, m.factor)
 	}
-	conversion.to(m.weights[:n*u.nr], x.data[:n*u.nr])
-	u.interleave(m.pairs, m.weights, u.nr, u.nr, u.nr, u.nr, n)
 	deep := u.deep(&t.AttentionShape)
 	u.product(p.out, m.values, m.pairs, deep, ceilDiv(n, 2), 2, 2*deep, k0 > 0)
 	if k0+n == seen {
 		p.invert()
 		u.passes.scale(out, p.delta)
-		t.unpack(t.out, head, t.Lq, p.lo, p.n, p.out, m.rows)
+		t.unpack(t.out, head, t.Lq, p.lo, p.n, p.out, &m.results)
 	}
 }

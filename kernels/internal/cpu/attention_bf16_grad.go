@@ -8,14 +8,14 @@ type gradMemoryBF16 struct {
 	doutPairs    []uint16
 	keys, values []uint16  // rows
 	keyPairs     []uint16  // pairs of rows
-	weights      []float32 // [Lk,queries]
-	slopes       []float32 // [Lk,queries]
+	x, dx        []float32 // [Lk,queries]: see attentionPasses
 	factors      []float32 // [blocks,queries]: see attentionPasses.weigh
-	rounded      []uint16  // a block of weights or slopes
-	pairs        []uint16  // of rows or of columns of rounded
+	weights      []uint16  // of a block of keys, in rows
+	slopes       []uint16
+	slopePairs   []uint16  // pairs of rows
+	pairs        []uint16  // of columns of weights or slopes
 	dk, dv       []float32 // for each tile's width of keys: [D,keys]
-	rows         []float32 // [keys or queries,D]
-	toPower      []float32
+	results      results
 }
 
 // divide divides ws, and returns how many values that is. A nil ws only counts.
@@ -28,13 +28,14 @@ func (m *gradMemoryBF16) divide(s *AttentionShape, ws []float32) (size int) {
 	keys := roundUp(s.Lk, 2) + u.mr // a block's last tile may end in the next block
 	m.keys, m.values = c.takeHalves(keys*d), c.takeHalves(keys*d)
 	m.keyPairs = c.takeHalves(keys * deep)
-	m.weights, m.slopes = c.take(keys*u.nr), c.take(keys*u.nr)
+	m.x, m.dx = c.take(keys*u.nr), c.take(keys*u.nr)
 	m.factors = c.take(ceilDiv(s.Lk, attentionKeysBF16) * u.nr)
 	block := roundUp(min(s.Lk, attentionKeysBF16), 2)
-	m.rounded, m.pairs = c.takeHalves(block*u.nr), c.takeHalves(max(block, u.nr)*u.nr)
+	m.weights, m.slopes = c.takeHalves(block*u.nr), c.takeHalves(block*u.nr)
+	m.slopePairs, m.pairs = c.takeHalves(block*u.nr), c.takeHalves(u.nr*u.nr)
 	sums := roundUp(s.Lk, u.nr) * deep
 	m.dk, m.dv = c.take(sums), c.take(sums)
-	m.rows, m.toPower = c.take(u.nr*s.D), c.take(u.nr)
+	m.results.divide(s, &c)
 	return c.size
 }
 
@@ -68,18 +69,18 @@ func (t *attentionBF16Task) gradient(head int, m *gradMemoryBF16) {
 		last := (seen - 1) / attentionKeysBF16
 		for block := last; block >= 0; block-- {
 			k0, k1 := span(block, attentionKeysBF16, seen)
-			x, dx := m.block(m.weights, k0, k1), m.block(m.slopes, k0, k1)
-			u.passes.slopes(x, dx, factor, delta, t.root())
-			t.sumOverKeys(k0, x, dx, block < last, m)
+			x, dx := m.block(m.x, k0, k1), m.block(m.dx, k0, k1)
+			u.slopes(m.slopePairs, m.weights, m.slopes, x, dx, factor, delta, t.root())
+			t.addKeys(k0, k1-k0, block < last, m)
 			u.passes.scale(p.block(factor, 1), m.factors[block*u.nr:])
 		}
-		t.unpack(t.dq, head, t.Lq, p.lo, p.n, p.out, m.rows)
+		t.unpack(t.dq, head, t.Lq, p.lo, p.n, p.out, &m.results)
 	}
 	deep := u.deep(&t.AttentionShape)
 	for k := 0; k < t.Lk; k += u.nr {
 		n := min(u.nr, t.Lk-k)
-		t.unpack(t.dk, head, t.Lk, k, n, m.dk[k*deep:], m.rows)
-		t.unpack(t.dv, head, t.Lk, k, n, m.dv[k*deep:], m.rows)
+		t.unpack(t.dk, head, t.Lk, k, n, m.dk[k*deep:], &m.results)
+		t.unpack(t.dv, head, t.Lk, k, n, m.dv[k*deep:], &m.results)
 	}
 }
 
@@ -91,7 +92,6 @@ func (m *gradMemoryBF16) block(x []float32, k0, k1 int) scores {
 // beginHead packs the keys and values of a head. No queries are known yet.
 func (t *attentionBF16Task) beginHead(head int, m *gradMemoryBF16) {
 	u := attendingBF16
-	fill(m.toPower, t.toPower())
 	keys, stride := t.part(t.k, head, t.Lk, 0)
 	u.rows(m.keys, keys, stride, t.D, t.Lk)
 	deep := u.deep(&t.AttentionShape)
@@ -114,37 +114,33 @@ func (t *attentionBF16Task) beginGrad(head int, m *gradMemoryBF16) {
 	u.interleave(m.doutPairs, dout, stride, deep, deep, t.D, p.n)
 }
 
-// weighKeys computes the weights of the keys [k0,k1), and the gradients of the probabilities in
-// m.slopes.
+// weighKeys computes the weights of the keys [k0,k1) in m.x, and the gradients of the probabilities
+// in m.dx.
 func (t *attentionBF16Task) weighKeys(head, k0, k1 int, m *gradMemoryBF16) {
 	u, p, d := attendingBF16, &m.panel, roundUp(t.D, 2)
-	x, dx := m.block(m.weights, k0, k1), m.block(m.slopes, k0, k1)
-	t.score(head, k0, p, m.keys[k0*d:], x, m.toPower)
+	x, dx := m.block(m.x, k0, k1), m.block(m.dx, k0, k1)
+	t.score(head, k0, p, m.keys[k0*d:], x)
 	u.product(dx.data, m.values[k0*d:], m.dout, dx.rows, d/2, d, 2, false)
-	u.passes.weighGrad(x, dx, p.softmaxState, m.factors[k0/attentionKeysBF16*u.nr:])
+	u.weighGrad(x, dx, t.toPower(), p.softmaxState, m.factors[k0/attentionKeysBF16*u.nr:])
 }
 
-// sumOverKeys adds what the panel's queries and a block of keys give to the gradients. x are the
-// probabilities, and dx the gradients of the scores.
-func (t *attentionBF16Task) sumOverKeys(k0 int, x, dx scores, add bool, m *gradMemoryBF16) {
-	u, n := attendingBF16, x.rows*attendingBF16.nr
-	deep := u.deep(&t.AttentionShape)
-	conversion.to(m.rounded[:n], x.data[:n])
-	t.sumOverQueries(m.dv[k0*deep:], m.doutPairs, x.rows, m)
-	conversion.to(m.rounded[:n], dx.data[:n])
-	t.sumOverQueries(m.dk[k0*deep:], m.qPairs, x.rows, m)
-	u.interleave(m.pairs, m.rounded, u.nr, u.nr, u.nr, u.nr, x.rows)
-	u.product(m.panel.out, m.keyPairs[k0*deep:], m.pairs, deep, ceilDiv(x.rows, 2), 2, 2*deep, add)
+// addKeys adds what the panel's queries and n keys from k0 on give to the gradients.
+func (t *attentionBF16Task) addKeys(k0, n int, add bool, m *gradMemoryBF16) {
+	u, deep := attendingBF16, attendingBF16.deep(&t.AttentionShape)
+	t.sumOverQueries(m.dv[k0*deep:], m.doutPairs, m.weights, n, m)
+	t.sumOverQueries(m.dk[k0*deep:], m.qPairs, m.slopes, n, m)
+	u.product(m.panel.out, m.keyPairs[k0*deep:], m.slopePairs, deep, ceilDiv(n, 2), 2, 2*deep, add)
 }
 
-// sumOverQueries adds the products of m.rounded and pairs of the panel's rows to sums of some keys.
+// sumOverQueries adds the products of x, of some keys in rows, and pairs of the panel's rows to
+// sums.
 func (t *attentionBF16Task) sumOverQueries(
-	sums []float32, rows []uint16, keys int, m *gradMemoryBF16,
+	sums []float32, rows, x []uint16, keys int, m *gradMemoryBF16,
 ) {
 	u, p := attendingBF16, &m.panel
 	deep := u.deep(&t.AttentionShape)
 	for k := 0; k < keys; k += u.nr {
-		u.pairColumns(m.pairs, m.rounded[k*u.nr:], u.nr, u.nr, min(u.nr, keys-k), p.n)
+		u.pairColumns(m.pairs, x[k*u.nr:], u.nr, u.nr, min(u.nr, keys-k), p.n)
 		u.product(sums[k*deep:], rows, m.pairs, deep, ceilDiv(p.n, 2), 2, 2*deep, true)
 	}
 }

@@ -207,6 +207,72 @@ func TestAttentionBF16AgainstFloat64(t *testing.T) {
 	}
 }
 
+// The passes that leave pairs have the bits of the definition, for any number of rows and columns,
+// also where values are not numbers, infinite, or too small to be normal.
+func TestAttentionPairs(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	nan := FromBF16(0xffc1)
+	for _, u := range attentionBF16Bodies {
+		for _, rows := range []int{1, 2, 3, 4, 6, 7, 9, 192} {
+			for n := u.lanes; n <= u.nr; n += u.lanes {
+				block := func(times float32) scores {
+					data := normal(r, rows*u.nr)
+					for i := range data {
+						data[i] *= times
+					}
+					return scores{data: data, rows: rows, n: n, stride: u.nr}
+				}
+				x, dx := block(300), block(1)
+				for i := 1; i < len(x.data); i += 5 {
+					x.data[i] = float32(math.Inf(-1))
+				}
+				x.data[0], x.data[n-1], dx.data[n-2] = nan, -1e5, nan
+				s := softmaxState{normal(r, u.nr), normal(r, u.nr), normal(r, u.nr)}
+				for i := range rows { // nothing is seen, and nothing was
+					x.data[i*u.nr+3], s.top[3] = float32(math.Inf(-1)), lowestTop
+				}
+				factor := normal(r, u.nr)
+				factor[1], factor[2] = 1e-38, float32(math.Inf(1))
+				run := func(p attentionPairs) (got [][]float32) {
+					var halves [4][]uint16
+					for i := range halves {
+						halves[i] = slices.Repeat([]uint16{0x1234}, 2*roundUp(rows, 2)*u.nr)
+					}
+					scored, x, dx, forward, grad := x, x, dx, s, s
+					for _, c := range []*[]float32{
+						&scored.data, &x.data, &dx.data, &forward.top, &forward.sum, &grad.top,
+						&grad.sum, &grad.delta,
+					} {
+						*c = slices.Clone(*c)
+					}
+					factors, again := scratch(u.nr), scratch(u.nr)
+					p.weigh(halves[0], scored, 0.1, forward, factors)
+					p.weighGrad(x, dx, 0.1, grad, again)
+					require.Equal(t, bits(forward.top), bits(grad.top))
+					require.Equal(t, bits(forward.sum), bits(grad.sum))
+					require.Equal(t, bits(factors), bits(again))
+					got = [][]float32{
+						grad.top, grad.sum, grad.delta, factors[:n],
+						slices.Clone(x.data), slices.Clone(dx.data),
+					}
+					p.slopes(halves[1], halves[2], halves[3], x, dx, factor, s.sum, 0.3)
+					for _, h := range halves {
+						whole := make([]float32, len(h))
+						fromBF16Generic(whole, h)
+						got = append(got, whole)
+					}
+					return got
+				}
+				want := run(attentionPairsGeneric)
+				for i, got := range run(u.attentionPairs) {
+					require.Equal(t, bits(want[i]), bits(got),
+						"%s, %d×%d, result %d", u.name, rows, n, i)
+				}
+			}
+		}
+	}
+}
+
 func TestAttentionBF16OfQueriesThatSeeNoKey(t *testing.T) {
 	eachAttentionBF16(t, func(t *testing.T) {
 		c := newAttentionCase(AttentionShape{N: 2, Heads: 1, Lq: 40, Lk: 230, D: 4}, true)

@@ -141,3 +141,45 @@ func scaleLanesGeneric(x scores, factor []float32) {
 		}
 	}
 }
+
+// attentionPairsGeneric is the definition of attentionPairs.
+var attentionPairsGeneric = attentionPairs{
+	weigh: func(pairs []uint16, x scores, scale float32, s softmaxState, factor []float32) {
+		multiplyGeneric(x, scale)
+		weighGeneric(x, s, factor)
+		pairGeneric(pairs, x)
+	},
+	weighGrad: func(x, dx scores, scale float32, s softmaxState, factor []float32) {
+		multiplyGeneric(x, scale)
+		weighGradGeneric(x, dx, s, factor)
+	},
+	slopes: func(
+		pairs, weights, slopes []uint16, x, dx scores, factor, delta []float32, root float32,
+	) {
+		slopesGeneric(x, dx, factor, delta, root)
+		for i := range x.rows {
+			toBF16Generic(weights[i*x.stride:], x.data[i*x.stride:][:x.n])
+			toBF16Generic(slopes[i*x.stride:], dx.data[i*x.stride:][:x.n])
+		}
+		pairGeneric(pairs, dx)
+	},
+}
+
+func multiplyGeneric(x scores, scale float32) {
+	for i := range x.rows {
+		row := x.data[i*x.stride:][:x.n]
+		scaleGeneric(row, row, scale)
+	}
+}
+
+// pairGeneric rounds x to pairs of rows.
+func pairGeneric(pairs []uint16, x scores) {
+	for i := range roundUp(x.rows, 2) {
+		for j := range x.n {
+			to := &pairs[2*(i/2*x.stride+j)+i%2]
+			if *to = 0; i < x.rows {
+				*to = ToBF16(x.data[i*x.stride+j])
+			}
+		}
+	}
+}

@@ -95,20 +95,19 @@ func pairColumnsAVX2(dst, src []uint16, stride, width, n, k int) {
 	}
 }
 
-// copyRowsAVX2 is microBF16.copyRows. It leaves to Go the columns that do not fill blocks of 16.
+// copyRowsAVX2 is microBF16.copyRows in blocks of 16 columns. The last block overlaps the one
+// before. It leaves fewer columns to Go.
 func copyRowsAVX2(dst, src []uint16, stride, width, n, k int) {
-	full := n &^ 15
-	for j := 0; j < full; j += 16 {
-		_, _ = dst[(k-1)*width+j+15], src[(k-1)*stride+j+15]
-		copyRows16AVX2(&dst[j], &src[j], 2*stride, 2*width, k)
+	if n < 16 {
+		copyRowsGeneric(dst, src, stride, width, n, k)
+		return
 	}
-	if full < n {
-		copyRowsGeneric(dst[full:], src[full:], stride, width, n-full, k)
-	}
+	_, _ = dst[(k-1)*width+n-1], src[(k-1)*stride+n-1]
+	copyRows16AVX2(&dst[0], &src[0], 2*stride, 2*width, 2*(n-16), k)
 }
 
 //go:noescape
-func copyRows16AVX2(dst, src *uint16, stride, width, k int)
+func copyRows16AVX2(dst, src *uint16, stride, width, last, k int)
 
 //go:noescape
 func tileBF16AVX2(a, b *uint16, c *float32, k, rs, ks int, add bool)

@@ -1222,21 +1222,34 @@ columns:
 	VZEROUPPER
 	RET
 
-// func copyRows16AVX2(dst *uint16, src *uint16, stride int, width int, k int)
+// func copyRows16AVX2(dst *uint16, src *uint16, stride int, width int, last int, k int)
 // Requires: AVX
-TEXT ·copyRows16AVX2(SB), NOSPLIT, $0-40
+TEXT ·copyRows16AVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
-	MOVQ stride+16(FP), DX
-	MOVQ width+24(FP), BX
-	MOVQ k+32(FP), SI
+	MOVQ k+40(FP), DX
+	MOVQ stride+16(FP), BX
+	MOVQ width+24(FP), SI
+	MOVQ last+32(FP), DI
 
 row:
-	VMOVDQU (CX), Y0
-	VMOVDQU Y0, (AX)
-	ADDQ    DX, CX
-	ADDQ    BX, AX
-	DECQ    SI
+	XORQ R8, R8
+	JMP  next
+
+block:
+	VMOVDQU (CX)(R8*1), Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    $0x20, R8
+
+next:
+	CMPQ    R8, DI
+	JL      block
+	MOVQ    DI, R8
+	VMOVDQU (CX)(R8*1), Y0
+	VMOVDQU Y0, (AX)(R8*1)
+	ADDQ    BX, CX
+	ADDQ    SI, AX
+	DECQ    DX
 	JNZ     row
 	VZEROUPPER
 	RET

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -19,10 +20,13 @@ func attention(c *build.Context) {
 		columns(c, avx2, n, []int{6, 4, 2, 1})
 	}
 	for _, s := range []isa{avx2, avx512} {
-		weigh(c, s, false)
-		weigh(c, s, true)
+		weigh(c, s, false, false)
+		weigh(c, s, true, false)
+		weigh(c, s, true, true)
 		slopes(c, s)
 		scaleLanes(c, s)
+		weighPairs(c, s)
+		slopePairs(c, s)
 	}
 }
 
@@ -179,16 +183,22 @@ func newLanes(c *build.Context, s isa, name, signature, doc string) *lanes {
 	return w
 }
 
-// each writes the walk over the registers of a row. The pointers that are named move along.
-func (w *lanes) each(pointers []string, body func(at map[string]reg.GPVirtual)) {
+// each writes the walk over the registers of a row. The pointers that are named move along, those
+// to bfloat16 values by half as many bytes.
+func (w *lanes) each(
+	pointers []string, body func(at map[string]reg.GPVirtual), halves ...string,
+) {
 	n, at := load(w.Context, "n"), map[string]reg.GPVirtual{}
-	for _, name := range pointers {
+	for _, name := range slices.Concat(pointers, halves) {
 		at[name] = load(w.Context, name)
 	}
 	w.Label("lanes")
 	body(at)
 	for _, name := range pointers {
 		w.ADDQ(U32(w.bytes()), at[name])
+	}
+	for _, name := range halves {
+		w.ADDQ(U32(w.bytes()/2), at[name])
 	}
 	w.SUBQ(U32(w.lanes()), n)
 	w.JG(LabelRef("lanes"))
@@ -240,59 +250,144 @@ func (w *lanes) exp2(t reg.VecVirtual, k []Op) reg.VecVirtual {
 	return p
 }
 
-func weigh(c *build.Context, s isa, grad bool) {
+// powers loads the rows of attentionTable that exp2 reads.
+func (w *lanes) powers() []Op {
+	table, k := load(w.Context, "table"), make([]Op, kPower+6)
+	for i := range k {
+		at := Mem{Base: table, Disp: 64 * i}
+		if k[i] = at; w.isa.lanes == 16 { // AVX2 has too few registers
+			k[i] = w.load(at)
+		}
+	}
+	return k
+}
+
+// score loads scores, times scale if there is one.
+func (w *lanes) score(at Mem, scale reg.VecVirtual) reg.VecVirtual {
+	if scale == nil {
+		return w.load(at)
+	}
+	v := w.vector(w.Context)
+	w.VMULPS(at, scale, v)
+	return v
+}
+
+// rise brings the highest scores up to date, and stores by how much they reduce earlier weights.
+func (w *lanes) rise(
+	at map[string]reg.GPVirtual, scale reg.VecVirtual, k []Op,
+) (top reg.VecVirtual) {
+	old := w.load(Mem{Base: at["top"]})
+	var tops [4]reg.VecVirtual // of every fourth row, as a maximum has to wait for the one before
+	for i := range tops {
+		if scale != nil {
+			tops[i] = constant(w.Context, w.isa, 0xff800000) // -Inf
+			continue
+		}
+		tops[i] = w.vector(w.Context)
+		w.VMOVAPS(old, tops[i])
+	}
+	x, left := w.GP64(), load(w.Context, "rows")
+	w.MOVQ(at["x"], x)
+	highest := func(top reg.VecVirtual) {
+		v := w.load(Mem{Base: x})
+		w.VMAXPS(top, v, top) // the second operand, top, if v is not a number
+		w.ADDQ(w.stride, x)
+	}
+	w.SUBQ(Imm(4), left)
+	w.JL(LabelRef("rest"))
+	w.Label("highest")
+	for _, top := range tops {
+		highest(top)
+	}
+	w.SUBQ(Imm(4), left)
+	w.JGE(LabelRef("highest"))
+	w.Label("rest")
+	w.ADDQ(Imm(4), left)
+	w.JZ(LabelRef("risen"))
+	w.Label("one")
+	highest(tops[0])
+	w.DECQ(left)
+	w.JNZ(LabelRef("one"))
+	w.Label("risen")
+	for i := 2; i > 0; i /= 2 {
+		for j := range i {
+			w.VMAXPS(tops[i+j], tops[j], tops[j])
+		}
+	}
+	top = tops[0]
+	if scale != nil { // the highest one stays the highest, as scale is positive
+		w.VMULPS(scale, top, top)
+		w.VMAXPS(old, top, top)
+	}
+	w.VMOVUPS(top, Mem{Base: at["top"]})
+	w.VSUBPS(top, old, old)
+	w.VMOVUPS(w.exp2(old, k), Mem{Base: at["factor"]})
+	return top
+}
+
+// weight is 2^(score−top), and is added to sum.
+func (w *lanes) weight(at Mem, scale, top, sum reg.VecVirtual, k []Op) reg.VecVirtual {
+	v := w.score(at, scale)
+	w.VSUBPS(top, v, v)
+	v = w.exp2(v, k)
+	w.VADDPS(v, sum, sum)
+	return v
+}
+
+// keep adds what was known after earlier keys, times the factor, to v, and stores the sum.
+func (w *lanes) keep(at map[string]reg.GPVirtual, name string, v reg.VecVirtual) {
+	factor := w.load(Mem{Base: at["factor"]})
+	w.VFMADD231PS(Mem{Base: at[name]}, factor, v)
+	w.VMOVUPS(v, Mem{Base: at[name]})
+}
+
+// zeros is a fresh register of zeros.
+func (w *lanes) zeros() reg.VecVirtual {
+	v := w.vector(w.Context)
+	w.isa.zero(w.Context, v)
+	return v
+}
+
+// weigh writes attentionPasses.weigh, or weighGrad. With scaled the scores are multiplied first.
+func weigh(c *build.Context, s isa, grad, scaled bool) {
 	name, more := "weigh", ""
 	pointers := []string{"x", "top", "sum", "factor"}
 	if grad {
 		name, more = "weighGrad", ", dx, delta"
 		pointers = append(pointers, "dx", "delta")
 	}
-	w := newLanes(c, s, name, fmt.Sprintf(
-		"func(x, top, sum, factor%s *float32, rows, n, stride int, table *float32)", more,
-	), fmt.Sprintf("is attentionPasses.%s for n columns, whole registers.", name))
-	table := load(c, "table")
-	k := make([]Op, kPower+6)
-	for i := range k {
-		at := Mem{Base: table, Disp: 64 * i}
-		if k[i] = at; s.lanes == 16 { // AVX2 has too few registers
-			k[i] = w.load(at)
-		}
+	passes := "attentionPasses." + name
+	if scaled {
+		passes, name = "attentionPairs."+name, name+"Scaled"
+	}
+	signature := fmt.Sprintf(
+		"func(x, top, sum, factor%s *float32, rows, n, stride int, table *float32", more)
+	if scaled {
+		signature += ", scale float32"
+	}
+	w := newLanes(c, s, name, signature+")",
+		fmt.Sprintf("is %s for n columns, whole registers.", passes))
+	k, scale := w.powers(), reg.VecVirtual(nil)
+	if scaled {
+		scale = broadcast(c, s, "scale")
 	}
 	w.each(pointers, func(at map[string]reg.GPVirtual) {
-		old := w.load(Mem{Base: at["top"]})
-		top := w.vector(c)
-		c.VMOVAPS(old, top)
-		w.down("highest", []reg.GPVirtual{at["x"]}, func(x []Mem) {
-			v := w.load(x[0])
-			c.VMAXPS(top, v, top) // the second operand, top, if v is not a number
-		})
-		c.VMOVUPS(top, Mem{Base: at["top"]})
-		c.VSUBPS(top, old, old)
-		factor := w.exp2(old, k)
-		c.VMOVUPS(factor, Mem{Base: at["factor"]})
-		sum, delta := s.vector(c), s.vector(c)
-		c.VXORPS(sum, sum, sum)
+		top := w.rise(at, scale, k)
+		sum, delta := w.zeros(), w.zeros()
 		matrices := []reg.GPVirtual{at["x"]}
 		if grad {
-			c.VXORPS(delta, delta, delta)
 			matrices = append(matrices, at["dx"])
 		}
 		w.down("exp", matrices, func(x []Mem) {
-			v := w.load(x[0])
-			c.VSUBPS(top, v, v)
-			v = w.exp2(v, k)
+			v := w.weight(x[0], scale, top, sum, k)
 			c.VMOVUPS(v, x[0])
-			c.VADDPS(v, sum, sum)
 			if grad {
 				c.VFMADD231PS(x[1], v, delta)
 			}
 		})
-		factor = w.load(Mem{Base: at["factor"]})
-		c.VFMADD231PS(Mem{Base: at["sum"]}, factor, sum)
-		c.VMOVUPS(sum, Mem{Base: at["sum"]})
+		w.keep(at, "sum", sum)
 		if grad {
-			c.VFMADD231PS(Mem{Base: at["delta"]}, factor, delta)
-			c.VMOVUPS(delta, Mem{Base: at["delta"]})
+			w.keep(at, "delta", delta)
 		}
 	})
 }
@@ -306,14 +401,19 @@ func slopes(c *build.Context, s isa) {
 		factor, delta := w.load(Mem{Base: at["factor"]}), w.load(Mem{Base: at["delta"]})
 		w.down("next", []reg.GPVirtual{at["x"], at["dx"]}, func(x []Mem) {
 			p, d := s.vector(c), w.load(x[1])
-			c.VMULPS(x[0], factor, p)
-			c.VSUBPS(delta, d, d)
+			w.slope(x[0], p, d, factor, delta, root)
 			c.VMOVUPS(p, x[0])
-			c.VMULPS(p, d, d)
-			c.VMULPS(root, d, d)
 			c.VMOVUPS(d, x[1])
 		})
 	})
+}
+
+// slope makes p the weights at x times factor, and then d the gradients of their scores.
+func (w *lanes) slope(x Mem, p, d, factor, delta, root reg.VecVirtual) {
+	w.VMULPS(x, factor, p)
+	w.VSUBPS(delta, d, d)
+	w.VMULPS(p, d, d)
+	w.VMULPS(root, d, d)
 }
 
 func scaleLanes(c *build.Context, s isa) {

@@ -20,14 +20,9 @@ type rounder struct {
 }
 
 func newRounder(c *build.Context, s isa) rounder {
-	of := func(value uint64) reg.VecVirtual {
-		x, v := c.GP32(), s.vector(c)
-		c.MOVL(U32(value), x)
-		c.VMOVD(x, v.AsX())
-		c.VPBROADCASTD(v.AsX(), v)
-		return v
+	return rounder{
+		s: s, one: constant(c, s, 1), half: constant(c, s, 0x7fff), quiet: constant(c, s, 0x40),
 	}
-	return rounder{s: s, one: of(1), half: of(0x7fff), quiet: of(0x40)}
 }
 
 // round leaves in each lane of x the bits of the bfloat16.

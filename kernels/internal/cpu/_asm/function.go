@@ -52,6 +52,15 @@ func loop(c *build.Context, name string, n reg.GPVirtual, step int, body func(i 
 	c.JNZ(LabelRef(name))
 }
 
+// constant has the bits of value in every lane of a register.
+func constant(c *build.Context, s isa, value uint32) reg.VecVirtual {
+	x, v := c.GP32(), s.vector(c)
+	c.MOVL(U32(value), x)
+	c.VMOVD(x, v.AsX())
+	c.VPBROADCASTD(v.AsX(), v)
+	return v
+}
+
 // broadcast is a parameter of the function, in every lane of a register.
 func broadcast(c *build.Context, s isa, name string) reg.VecVirtual {
 	v := s.vector(c)

@@ -18,7 +18,7 @@ func gemmBF16(c *build.Context) {
 	for _, n := range []int{32, 16, 8, 4, 2} {
 		interleave(c, n)
 	}
-	copyRows16(c)
+	copyRows(c)
 	pairColumns8(c)
 	for _, s := range []isa{avx2, avx512} {
 		storeTile(c, s, "storeBF16", true, false)
@@ -296,18 +296,30 @@ func interleave(c *build.Context, n int) {
 	end(c)
 }
 
-// copyRows16 is dst[p*width+j] = src[p*stride+j] for p < k and j < 16. stride and width are in
-// bytes.
-func copyRows16(c *build.Context) {
+// copyRows is dst[p*width+j] = src[p*stride+j] for p < k and j < last+16. It copies blocks of 16,
+// the last of which begins at last. stride, width and last are in bytes.
+func copyRows(c *build.Context) {
 	c.Function("copyRows16AVX2")
 	c.Attributes(build.NOSPLIT)
-	c.SignatureExpr("func(dst, src *uint16, stride, width, k int)")
-	dst, src := load(c, "dst"), load(c, "src")
-	stride, width, k := load(c, "stride"), load(c, "width"), load(c, "k")
-	v := c.YMM()
+	c.SignatureExpr("func(dst, src *uint16, stride, width, last, k int)")
+	dst, src, k := load(c, "dst"), load(c, "src"), load(c, "k")
+	stride, width, last := load(c, "stride"), load(c, "width"), load(c, "last")
+	v, at := c.YMM(), c.GP64()
+	block := func() {
+		c.VMOVDQU(Mem{Base: src, Index: at, Scale: 1}, v)
+		c.VMOVDQU(v, Mem{Base: dst, Index: at, Scale: 1})
+	}
 	c.Label("row")
-	c.VMOVDQU(Mem{Base: src}, v)
-	c.VMOVDQU(v, Mem{Base: dst})
+	c.XORQ(at, at)
+	c.JMP(LabelRef("next"))
+	c.Label("block")
+	block()
+	c.ADDQ(Imm(32), at)
+	c.Label("next")
+	c.CMPQ(at, last)
+	c.JL(LabelRef("block"))
+	c.MOVQ(last, at)
+	block()
 	c.ADDQ(stride, src)
 	c.ADDQ(width, dst)
 	c.DECQ(k)
