@@ -85,8 +85,8 @@ func (p *Pool) Enter() { p.members().entered.Add(1) }
 // Leave ends what Enter began.
 func (p *Pool) Leave() { p.members().entered.Add(-1) }
 
-// Parallel does every part in [0, parts) of t once, and returns when all are done. It does not
-// allocate. The caller is worker 0. It never waits for a helper that has not begun a part. A part
+// Parallel does every part in [0, parts) of t once, and returns when all are done. There are less
+// than 2³¹. It does not allocate. The caller is worker 0. It never waits for a helper that has not begun a part. A part
 // that calls Parallel makes a dispatch like any other.
 //
 // If a part that the caller does panics, the panic comes out of Parallel when no other part runs
@@ -129,14 +129,14 @@ type helper struct {
 	wake   chan struct{}
 }
 
-// A dispatch is a call of Parallel. All workers write next. So it has a cache line of its own,
+// A dispatch is a call of Parallel. All workers write taken. So it has a cache line of its own,
 // apart from the other fields.
 type dispatch struct {
 	state atomic.Uint32 // how many helpers are in it, and openBit
 	task  Task
 	parts int64
 	_     [32]byte
-	next  atomic.Int64
+	taken atomic.Uint64 // parts from the front, and in the upper half those from the back
 	_     [56]byte
 }
 
@@ -169,7 +169,7 @@ func (c *crew) occupy() (slot int, ok bool) {
 func (c *crew) dispatch(slot, parts int, t Task) {
 	d := &c.slots[slot]
 	d.task, d.parts = t, int64(parts)
-	d.next.Store(0)
+	d.taken.Store(0)
 	d.state.Store(openBit)
 	defer c.finish(slot) // after a panic too
 	c.call(min(c.mayHelp(), parts-1))
@@ -178,11 +178,20 @@ func (c *crew) dispatch(slot, parts int, t Task) {
 }
 
 // part does the next part. It returns false if there is none. Then no helper need join any more.
+//
+// Every other worker begins at the back. So of two workers, each does about the same half of a task
+// as of the one before, and finds in its cache what it has written.
 func (d *dispatch) part(worker int) bool {
-	i := d.next.Add(1) - 1
-	if i >= d.parts {
+	one := uint64(1) << (worker & 1 * 32)
+	taken := d.taken.Add(one) - one
+	front, back := int64(uint32(taken)), int64(taken>>32)
+	if front+back >= d.parts {
 		d.shut()
 		return false
+	}
+	i := front
+	if worker&1 == 1 {
+		i = d.parts - 1 - back
 	}
 	d.task.Do(worker, int(i))
 	return true

@@ -202,6 +202,22 @@ func TestOpenByHand(t *testing.T) {
 	require.Nil(t, c.join(5))
 }
 
+// TestPartByHand: even workers go up from the first part, odd ones down from the last.
+func TestPartByHand(t *testing.T) {
+	var got [][2]int
+	d := dispatch{parts: 6, task: funcTask(func(worker, part int) {
+		got = append(got, [2]int{worker, part})
+	})}
+	for _, worker := range []int{0, 1, 3, 2, 1, 0} {
+		require.True(t, d.part(worker))
+	}
+	require.Equal(t, [][2]int{{0, 0}, {1, 5}, {3, 4}, {2, 1}, {1, 3}, {0, 2}}, got)
+	for worker := range 4 {
+		require.False(t, d.part(worker), worker)
+	}
+	require.Len(t, got, 6)
+}
+
 // TestHelpersLeave has a dispatch on all 4 workers when three callers more come: the helpers end
 // the parts that they are at, and no others.
 func TestHelpersLeave(t *testing.T) {
