@@ -277,13 +277,10 @@ func (s *rhs) pack(dst []float32, u *microKernel, j0, j1, k0, k1 int, scratch []
 // packTransposed is dst[p*width+j] = src[j*stride+p] for p < k and j < n, and 0 for j from n to
 // width.
 func (u *microKernel) packTransposed(dst, src []float32, stride, width, n, k int) {
+	if n < width {
+		clear(dst[:k*width])
+	}
 	u.transpose(dst, src, width, stride, n, k)
-	if n == width {
-		return
-	}
-	for p := range k {
-		clear(dst[p*width+n : (p+1)*width])
-	}
 }
 
 // packWindows packs windows, a run of positions at a time.
