@@ -113,17 +113,10 @@ type pairsAssembly struct {
 
 func (a pairsAssembly) passes() attentionPairs {
 	table := &attentionTable[0][0]
-	// check panics unless pairs and rows hold those of x.
-	check := func(x scores, pairs []uint16, rows ...[]uint16) {
-		_ = pairs[2*((x.rows-1)/2*x.stride+x.n)-1]
-		for _, r := range rows {
-			_ = r[(x.rows-1)*x.stride+x.n-1]
-		}
-	}
 	return attentionPairs{
 		weigh: func(pairs []uint16, x scores, scale float32, s softmaxState, factor []float32) {
 			x.check(s.top, s.sum, factor)
-			check(x, pairs)
+			x.checkRounded(pairs)
 			a.weigh(&x.data[0], &s.top[0], &s.sum[0], &factor[0], &pairs[0], x.rows, x.n, table,
 				scale)
 		},
@@ -138,7 +131,7 @@ func (a pairsAssembly) passes() attentionPairs {
 		) {
 			x.check(factor)
 			dx.check(delta)
-			check(x, pairs, weights, slopes)
+			x.checkRounded(pairs, weights, slopes)
 			a.slopes(&x.data[0], &dx.data[0], &factor[0], &delta[0], &pairs[0], &weights[0],
 				&slopes[0], x.rows, x.n, root)
 		},
@@ -163,6 +156,14 @@ func (x scores) check(ofColumns ...[]float32) {
 	_ = x.data[(x.rows-1)*x.stride+x.n-1]
 	for _, s := range ofColumns {
 		_ = s[x.n-1]
+	}
+}
+
+// checkRounded panics unless pairs and rows hold as many values as x.
+func (x scores) checkRounded(pairs []uint16, rows ...[]uint16) {
+	_ = pairs[2*((x.rows-1)/2*x.stride+x.n)-1]
+	for _, r := range rows {
+		_ = r[(x.rows-1)*x.stride+x.n-1]
 	}
 }
 

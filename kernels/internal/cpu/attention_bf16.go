@@ -36,7 +36,8 @@ type attentionBF16Body struct {
 }
 
 // attentionPairs are the passes whose results are rounded. A row of scores has as many columns as a
-// tile. Pairs are of rows, one after another. Behind an odd last row are zeros.
+// tile. What is not a number comes from bfloat16 values or from operations, so its lower half is
+// zero. Pairs are of rows, one after another. Behind an odd last row are zeros.
 type attentionPairs struct {
 	// weigh is attentionPasses.weigh of x·scale. pairs are the weights, and x becomes undefined.
 	weigh func(pairs []uint16, x scores, scale float32, s softmaxState, factor []float32)

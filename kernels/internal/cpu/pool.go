@@ -86,8 +86,8 @@ func (p *Pool) Enter() { p.members().entered.Add(1) }
 func (p *Pool) Leave() { p.members().entered.Add(-1) }
 
 // Parallel does every part in [0, parts) of t once, and returns when all are done. There are less
-// than 2³¹. It does not allocate. The caller is worker 0. It never waits for a helper that has not begun a part. A part
-// that calls Parallel makes a dispatch like any other.
+// than 2³¹. It does not allocate. The caller is worker 0. It never waits for a helper that has not
+// begun a part. A part that calls Parallel makes a dispatch like any other.
 //
 // If a part that the caller does panics, the panic comes out of Parallel when no other part runs
 // any more. If a part that a helper does panics, the program ends.
