@@ -359,3 +359,26 @@ func TestColumnSums(t *testing.T) {
 	sums, x, ws := make([]float32, 3), make([]float32, 8), make([]float32, 100)
 	require.Panics(t, func() { ColumnSums(Shared, sums, x, 2, 4, ws) })
 }
+
+// Behind the columns of a panel that is not full are zeros, whatever was there.
+func TestPackedPanels(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for _, u := range micros {
+		for n := 1; n <= u.nr; n++ {
+			for _, k := range []int{1, 7, 8, 19, 64} {
+				src := Matrix{Data: normal(r, n*k), Stride: n}
+				across := make([]float32, n*k)
+				transposeGeneric(across, src.Data, k, n, k, n)
+				want := make([]float32, k*u.nr)
+				for p := range k {
+					copy(want[p*u.nr:], src.Data[p*n:][:n])
+				}
+				for i, b := range []Matrix{src, {Data: across, Stride: k, Transposed: true}} {
+					got := scratch(k * u.nr)
+					(&rhs{matrix: b}).pack(got, u, 0, n, 0, k, nil)
+					require.Equal(t, want, got, "%s, %d columns, %d rows, %d", u.name, n, k, i)
+				}
+			}
+		}
+	}
+}
