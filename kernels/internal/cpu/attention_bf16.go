@@ -35,9 +35,9 @@ type attentionBF16Body struct {
 	lanes  int // divides the number of columns
 }
 
-// attentionPairs are the passes whose results are rounded. A row of scores has as many columns as a
-// tile. What is not a number comes from bfloat16 values or from operations, so its lower half is
-// zero. Pairs are of rows, one after another. Behind an odd last row are zeros.
+// attentionPairs are passes that scale scores or round results. A row of scores has as many columns
+// as a tile. What is not a number comes from bfloat16 values or from operations, so its lower half
+// is zero. Pairs are of rows, one after another. Behind an odd last row are zeros.
 type attentionPairs struct {
 	// weigh is attentionPasses.weigh of x·scale. pairs are the weights, and x becomes undefined.
 	weigh func(pairs []uint16, x scores, scale float32, s softmaxState, factor []float32)
